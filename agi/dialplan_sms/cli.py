@@ -1,0 +1,60 @@
+"""The command line: ``dialplan-sms COMMAND``; each command is a module that loads when it runs."""
+
+import importlib
+from pathlib import Path
+
+import click
+
+from dialplan_sms import __version__
+
+_COMMANDS = {
+    "sandbox": "dialplan_sms.sandbox.command:sandbox",
+    "send": "dialplan_sms.send:send",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        where = _COMMANDS.get(cmd_name)
+        if where is None:
+            return None
+        module, _, name = where.partition(":")
+        try:
+            command: click.Command = getattr(importlib.import_module(module), name)
+        except ModuleNotFoundError as error:
+            return _missing(cmd_name, error.name or "")
+        return command
+
+
+def _missing(command: str, package: str) -> click.Command:
+    """Stands in for a command whose optional packages are not installed."""
+    need = f"needs the Python package {package}: pip install 'dialplan-sms[{command}]'"
+
+    def explain(_: tuple[str, ...]) -> None:
+        raise click.ClickException(f"{command} {need}")
+
+    return click.Command(
+        command,
+        callback=explain,
+        params=[click.Argument(["_"], nargs=-1, type=click.UNPROCESSED)],
+        context_settings={"ignore_unknown_options": True},
+        short_help=f"({need})",
+    )
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="dialplan-sms")
+def main() -> None:
+    """Send SMS from the Asterisk dialplan through the PBX's SMS API."""
+
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="sms.conf to use, in place of $DIALPLAN_SMS_CONF, $AST_CONFIG_DIR/sms.conf or"
+    " /etc/asterisk/sms.conf.",
+)
+"""What every command that reads sms.conf takes."""

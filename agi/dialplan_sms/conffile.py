@@ -1,0 +1,144 @@
+"""Asterisk's own style of configuration file, read strictly.
+
+``[section]``, ``key = value`` or ``key => value``, ``;`` comments (``\\;`` is a semicolon) and
+``;-- … --;`` comment blocks. A line that is none of these is an error, so that a typing mistake is
+never silent.
+"""
+
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; says file, line, key and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a section or a key stands; prints as ``file:line``."""
+
+    path: Path
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value; it may be a secret, so it does not show."""
+
+    text: str = field(repr=False)
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One ``[name]`` with its keys, in the file's order."""
+
+    name: str
+    place: Place
+    values: dict[str, Value]
+
+
+_SECTION = re.compile(r"\[([^\[\]]+)\]")
+_PAIR = re.compile(r"([A-Za-z0-9_]+)\s*=>?\s*(.*)", re.DOTALL)
+_LARGEST = 1 << 20
+
+
+def read_private(path: Path, what: str) -> str:
+    """The UTF-8 text of a file that others must not read, at most 1 MiB.
+
+    Raises ConfigError where it is missing, unreadable, world-readable or no UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise ConfigError(f"{path} is not a file: {what} must be one")
+            content = file.read(_LARGEST + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no {path}: create {what} (README: Installation)") from None
+    except OSError as error:
+        who = f"user id {os.geteuid()}"
+        raise ConfigError(
+            f"{path} cannot be read by {who} ({error.strerror}):"
+            f" chgrp asterisk {path} and chmod 0640 {path}"
+        ) from None
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        raise ConfigError(
+            f"{path} can be read by everybody on this host, and it holds secrets:"
+            f" chmod 0640 {path} (owner root, group asterisk)"
+        )
+    if len(content) > _LARGEST:
+        raise ConfigError(f"{path} is larger than 1 MiB: {what} must be smaller")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8: save the file as UTF-8") from None
+
+
+def parse(text: str, path: Path) -> list[Section]:
+    """The sections of *text*; *path* is for the errors."""
+    sections: list[Section] = []
+    in_block = False
+    for number, raw in enumerate(re.split(r"\r\n|\r|\n", text), 1):
+        place = Place(path, number)
+        line, in_block = _without_comment(raw, in_block)
+        if line:
+            _take(line, place, sections)
+    return sections
+
+
+def _without_comment(line: str, in_block: bool) -> tuple[str, bool]:
+    """The line's content, and whether a comment block is open after it."""
+    kept: list[str] = []
+    position = 0
+    while position < len(line):
+        if in_block:
+            end = line.find("--;", position)
+            if end < 0:
+                break
+            position, in_block = end + 3, False
+        elif line.startswith("\\;", position):
+            kept.append(";")
+            position += 2
+        elif line[position] == ";":
+            # As in Asterisk: ";--" opens a block, ";---" is a comment line.
+            if line.startswith(";--", position) and not line.startswith(";---", position):
+                position, in_block = position + 3, True
+            else:
+                break
+        else:
+            kept.append(line[position])
+            position += 1
+    return "".join(kept).strip(), in_block
+
+
+def _take(line: str, place: Place, sections: list[Section]) -> None:
+    # What the line says is never quoted: it may hold a password.
+    if line.startswith("["):
+        header = _SECTION.fullmatch(line)
+        if header is None:
+            raise ConfigError(f"{place}: a section is written [name] (templates are not supported)")
+        name = header[1].strip()
+        for other in sections:
+            if other.name == name:
+                raise ConfigError(f"{place}: [{name}] stands already in line {other.place.line}")
+        sections.append(Section(name, place, {}))
+        return
+    if line.startswith("#"):
+        raise ConfigError(f"{place}: #include and #exec are not supported; a comment begins with ;")
+    pair = _PAIR.fullmatch(line)
+    if pair is None:
+        raise ConfigError(f"{place}: neither [section] nor key = value")
+    if not sections:
+        raise ConfigError(f"{place}: {pair[1]} stands before the first [section]")
+    values, key = sections[-1].values, pair[1].lower()
+    if key in values:
+        raise ConfigError(f"{place}: {key} is set already in line {values[key].place.line}")
+    values[key] = Value(pair[2], place)

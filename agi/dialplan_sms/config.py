@@ -1,0 +1,140 @@
+"""sms.conf as frozen values: Config and its Senders."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dialplan_sms import settings
+from dialplan_sms.conffile import ConfigError, Section, Value, parse, read_private
+
+GENERAL = "general"
+HTTP = "http"
+"""The section of the HTTP SMS server, which is no sender."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A PBX user who sends SMS; the section's name is the user's.
+
+    ``verify`` is ``yes``, ``no``, the absolute path of a CA file or ``sha256:`` and 64 hex digits.
+    ``call_timeout`` is in seconds.
+    """
+
+    name: str
+    url: str
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    verify: str = "yes"
+    gsm: str | None = None
+    max_length: int = 670
+    truncate: bool = False
+    country: str | None = None
+    short_numbers: bool = False
+    mode: str = "wait"
+    call_timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All of one sms.conf. ``log`` is ``syslog`` or the path of a file."""
+
+    path: Path
+    senders: Mapping[str, Sender]
+    default_sender: str | None
+    log: str = "syslog"
+    outbox: str = field(default="", repr=False)  # a database's URL can hold a password
+
+    def sender(self, name: str) -> Sender | None:
+        """The sender of that name; the default one where *name* is empty."""
+        return self.senders.get(name or self.default_sender or "")
+
+
+def find(path: str | None = None, environ: Mapping[str, str] = os.environ) -> Path:
+    """Where sms.conf is: *path*, $DIALPLAN_SMS_CONF, $AST_CONFIG_DIR, /etc/asterisk."""
+    named = path or environ.get("DIALPLAN_SMS_CONF")
+    if named:
+        return Path(named)
+    return Path(environ.get("AST_CONFIG_DIR") or "/etc/asterisk") / "sms.conf"
+
+
+def load(path: Path) -> Config:
+    """The configuration in *path*. Raises ConfigError with file, line, key and what is allowed."""
+    sections = parse(read_private(path, "sms.conf"), path)
+    general = next((section for section in sections if section.name == GENERAL), None)
+    common = general.values if general else {}
+    _refuse_unknown(common, GENERAL, settings.GENERAL | settings.SENDER)
+    own = {key: value for key, value in common.items() if key in settings.GENERAL}
+    shared = {key: value for key, value in common.items() if key in settings.SENDER}
+    senders = {
+        section.name: _read_sender(section, shared)
+        for section in sections
+        if section.name not in (GENERAL, HTTP)
+    }
+    if not senders:
+        raise ConfigError(f"{path}: no sender: add a section named after the PBX user, as [101]")
+    fields = settings.read(own, settings.GENERAL)
+    return Config(
+        path=path,
+        senders=senders,
+        default_sender=_default(fields.pop("default_sender", None), own, senders),
+        **fields,
+    )
+
+
+def _default(
+    name: str | None, own: Mapping[str, Value], senders: Mapping[str, Sender]
+) -> str | None:
+    if name is None:
+        return next(iter(senders)) if len(senders) == 1 else None
+    if name not in senders:
+        raise ConfigError(
+            f"{own['default_sender'].place}: default_sender: there is no section [{name}];"
+            f" allowed: {', '.join(senders)}"
+        )
+    return name
+
+
+def _read_sender(section: Section, shared: Mapping[str, Value]) -> Sender:
+    _refuse_unknown(section.values, section.name, settings.SENDER)
+    values = dict(shared)
+    if any(key in section.values for key in settings.SECRETS):
+        # A sender with a secret of its own leaves the one of [general], whichever form it has.
+        values = {key: value for key, value in values.items() if key not in settings.SECRETS}
+    values |= section.values
+    secrets = [key for key in settings.SECRETS if key in values]
+    if len(secrets) != 1:
+        found = " and ".join(secrets) if secrets else "none"
+        raise ConfigError(
+            f"{section.place}: [{section.name}] needs one of password, password_file"
+            f" and token; found: {found}"
+        )
+    if "url" not in values:
+        raise ConfigError(
+            f"{section.place}: [{section.name}] has no url: add url = https://<address of the PBX>"
+        )
+    if "password" in secrets or "password_file" in secrets:
+        _check_user(section)
+    return Sender(name=section.name, **settings.read(values, settings.SENDER))
+
+
+def _check_user(section: Section) -> None:
+    if ":" in section.name or not section.name.isprintable():
+        raise ConfigError(
+            f"{section.place}: the name of a PBX user holds no colon and no control character"
+        )
+
+
+def _refuse_unknown(
+    values: Mapping[str, Value], section: str, known: Mapping[str, settings.Setting]
+) -> None:
+    for key, value in values.items():
+        if key in known:
+            continue
+        import difflib
+
+        close = difflib.get_close_matches(key, known, 1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise ConfigError(
+            f"{value.place}: {key}: unknown in [{section}]; {hint}allowed: {', '.join(known)}"
+        )

@@ -1,0 +1,101 @@
+"""``dialplan-sms send``: one message from the shell."""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dialplan_sms import config as smsconf
+from dialplan_sms.cli import config_option
+from dialplan_sms.conffile import ConfigError
+from dialplan_sms.config import Config, Sender
+from dialplan_sms.outcome import Outcome, Refused, Status, safe_line
+from dialplan_sms.service import Service, choose
+from dialplan_sms.sms import Draft, Sms, compose
+from dialplan_sms.smsapi import SmsApi
+
+_COLOUR = {Status.SUCCESS: "green", Status.QUEUED: "green", Status.WARNING: "yellow"}
+
+
+@click.command()
+@click.argument("number")
+@config_option
+@click.option("--sender", default="", help="Section of sms.conf; default: default_sender.")
+@click.option("--gsm", default="", help="MAC address of the gateway.")
+@click.option("--postpone", default="", help="When to send: '14/07/2014 15:35'.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent; send nothing.")
+def send(
+    number: str, config: Path | None, sender: str, gsm: str, postpone: str, dry_run: bool
+) -> None:
+    """Send one SMS to NUMBER (or several, comma-separated).
+
+    The text comes from standard input, since arguments show in the list of processes:
+
+        echo "Back at 15:00" | dialplan-sms send +39333123456
+
+    Exit status: 0 sent, 1 not sent or not to all, 2 wrong usage.
+    """
+    draft = Draft(number, _text(), gsm, postpone, sender, mode="wait", call="send")
+    if dry_run:
+        _show(draft, config)
+        return
+    outcome = Service(lambda: _load(config), SmsApi).handle(draft)
+    _print(outcome)
+    if outcome.status is not Status.SUCCESS:
+        raise SystemExit(1)
+
+
+def _text() -> str:
+    if sys.stdin.isatty():
+        click.echo("Text of the SMS; end it with Ctrl-D on a line of its own:", err=True)
+    # The shell's own newline at the end is no part of the text.
+    return sys.stdin.buffer.read().decode("utf-8", "replace").removesuffix("\n")
+
+
+def _load(path: Path | None) -> Config:
+    return smsconf.load(smsconf.find(str(path) if path else None))
+
+
+def _print(outcome: Outcome) -> None:
+    line = Text(str(outcome.status), style=_COLOUR.get(outcome.status, "red"))
+    if outcome.cause:
+        line.append(f" {outcome.cause}", style="default")
+    if outcome.reason:
+        line.append(f": {safe_line(outcome.reason)}", style="default")
+    if outcome.failed:
+        line.append(f" (not accepted: {', '.join(outcome.failed)})", style="default")
+    Console(soft_wrap=True).print(line)
+
+
+def _show(draft: Draft, path: Path | None) -> None:
+    try:
+        sender = choose(_load(path), draft)
+        sms = compose(draft, sender, datetime.now())
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
+    except Refused as refused:
+        raise click.ClickException(f"{refused.cause}: {safe_line(refused.reason)}") from None
+    table = Table(show_header=False, box=None)
+    for name, value in _rows(sms, sender):
+        table.add_row(Text(name, style="bold"), Text(value))
+    Console().print(table)
+
+
+def _rows(sms: Sms, sender: Sender) -> list[tuple[str, str]]:
+    rows = [
+        ("sender", f"{sender.name} at {sender.url}"),
+        ("to", ", ".join(sms.numbers)),
+        ("text", f"{len(sms.text)} characters of {sender.max_length}"),
+        ("gateway", sms.gsm or "the PBX chooses"),
+        ("when", f"{sms.postpone:%d/%m/%Y %H:%M}" if sms.postpone else "now"),
+    ]
+    if sms.cut_from:
+        rows.append(("cut", f"{sms.cut_from - len(sms.text)} characters (long_message = truncate)"))
+    if sms.replaced:
+        rows.append(("note", f"the PBX may replace with spaces: {' '.join(sms.replaced)}"))
+    rows.append(("", "dry run: nothing was sent"))
+    return rows

@@ -1,0 +1,106 @@
+"""The core: check a Draft, send the Sms, say what became of it. It knows no protocol."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from dialplan_sms import log
+from dialplan_sms.conffile import ConfigError
+from dialplan_sms.config import Config, Sender
+from dialplan_sms.outcome import Cause, Outcome, Refused, error
+from dialplan_sms.sms import Draft, Sms, compose
+
+
+class Route(Protocol):
+    """What carries an Sms away; ``smsapi.SmsApi`` is the one that exists."""
+
+    def send(self, sms: Sms, going_out: Callable[[], None]) -> Outcome:
+        """Send now, once; *going_out* is called just before it can have an effect."""
+
+
+class Service:
+    """Takes Drafts from the doors.
+
+    *load* gives the configuration or raises ConfigError; *route* gives the way to a sender's PBX.
+    *now* is local time, *clock* counts seconds.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Config],
+        route: Callable[[Sender], Route],
+        now: Callable[[], datetime] = datetime.now,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._load = load
+        self._route = route
+        self._now = now
+        self._clock = clock
+        self._log = "syslog"
+
+    def handle(self, draft: Draft, going_out: Callable[[], None] = lambda: None) -> Outcome:
+        """Send what *draft* asks for. Never raises; one line goes to the log."""
+        started = self._clock()
+        sms, name = None, draft.sender
+        try:
+            config = self._load()
+            self._log = config.log
+            sender = choose(config, draft)
+            name = sender.name
+            sms = compose(draft, sender, self._now())
+            _check_mode(draft.mode or sender.mode)
+            outcome = self._route(sender).send(sms, going_out)
+        except ConfigError as failure:
+            outcome = error(Cause.CONFIG, str(failure))
+        except Refused as refused:
+            outcome = error(refused.cause, refused.reason)
+        except Exception as failure:  # noqa: BLE001 - a call must get its status
+            outcome = error(Cause.INTERNAL, _where(failure))
+        self._write(draft, sms, name, outcome, self._clock() - started)
+        return outcome
+
+    def record(self, draft: Draft, outcome: Outcome) -> None:
+        """Log what a door refused by itself."""
+        self._write(draft, None, draft.sender, outcome, 0.0)
+
+    def _write(
+        self, draft: Draft, sms: Sms | None, sender: str, outcome: Outcome, seconds: float
+    ) -> None:
+        line = log.describe(draft, sms, sender, outcome, seconds)
+        log.write(self._log, line, log.is_failure(outcome))
+
+
+def choose(config: Config, draft: Draft) -> Sender:
+    """The sender that *draft* names, or the default. Raises Refused(UNKNOWN_SENDER)."""
+    sender = config.sender(draft.sender)
+    if sender is not None:
+        return sender
+    known = ", ".join(config.senders)
+    if draft.sender:
+        reason = f"SMS_SENDER {draft.sender[:40]} is no section of {config.path}; it has {known}"
+    else:
+        reason = f"{config.path} has no default_sender: set it to one of {known}, or SMS_SENDER"
+    raise Refused(Cause.UNKNOWN_SENDER, reason)
+
+
+def _check_mode(mode: str) -> None:
+    if mode == "wait":
+        return
+    if mode in ("queue", "fallback"):
+        raise Refused(
+            Cause.OUTBOX, f"mode {mode} needs the outbox, which this version lacks: use mode wait"
+        )
+    raise Refused(Cause.CONFIG, f"SMS_MODE {mode[:40]} is not wait, queue or fallback")
+
+
+def _where(failure: BaseException) -> str:
+    """What broke and where, without the values that a message or a traceback would show."""
+    trace = failure.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = ""
+    if trace is not None:
+        code = trace.tb_frame.f_code
+        place = f" in {code.co_filename.rpartition('/')[2]} line {trace.tb_lineno}"
+    return f"dialplan-sms broke ({type(failure).__name__}{place}): please report this line"

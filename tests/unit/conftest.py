@@ -1,0 +1,17 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def sms_conf(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes an sms.conf that only its owner reads."""
+
+    def write(text: str | bytes) -> Path:
+        path = tmp_path / "sms.conf"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        path.chmod(0o640)
+        return path
+
+    return write

@@ -1,0 +1,158 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from dialplan_sms.call import call
+from dialplan_sms.outcome import Cause, Outcome, Status
+from tests.unit.fakes import ENVIRONMENT, FakeAsterisk, FakeRoute, service
+
+NUMBER = {"SMS_NUMBER": "+39333123456"}
+BOTH = NUMBER | {"SMS_MESSAGE": "Hello, world"}
+OUTPUTS = {"SMS_STATUS", "SMS_CAUSE", "SMS_REASON", "SMS_FAILED", "SMS_ID"}
+
+
+def test_a_call_sends_and_says_so() -> None:
+    asterisk, route = FakeAsterisk(dict(BOTH)), FakeRoute()
+    call(asterisk.channel, service(route))
+    assert [(sms.numbers, sms.text) for sms in route.sent] == [(("+39333123456",), "Hello, world")]
+    assert asterisk.value("SMS_STATUS") == "SUCCESS"
+    assert {asterisk.value(name) for name in OUTPUTS - {"SMS_STATUS"}} == {""}
+
+
+def test_just_before_the_request_the_truth_is_on_the_channel() -> None:
+    asterisk = FakeAsterisk(dict(BOTH))
+    seen: list[tuple[str, str]] = []
+    route = FakeRoute(
+        on_send=lambda: seen.append((asterisk.value("SMS_STATUS"), asterisk.value("SMS_CAUSE")))
+    )
+    call(asterisk.channel, service(route))
+    assert seen == [("ERROR", "NO_ANSWER")]
+    assert asterisk.set_names()[:2] == ["SMS_CAUSE", "SMS_STATUS"]
+
+
+def test_arguments_come_before_variables_and_long_names_before_short_ones() -> None:
+    route = FakeRoute()
+    asterisk = FakeAsterisk(
+        BOTH | {"number": "+39111111111", "message": "old", "gsm": "9c7514330002"}
+    )
+    call(asterisk.channel, service(route))
+    call(FakeAsterisk({"number": "+39111111111", "message": "old"}).channel, service(route))
+    call(FakeAsterisk(dict(BOTH)).channel, service(route), ["+39222222222", "new", "9c7514330003"])
+    arguments = [b"+39222222222", b"new", b"", b"2999-01-01 00:00"]
+    call(FakeAsterisk(dict(BOTH), arguments=arguments).channel, service(route))
+    assert [(sms.numbers[0], sms.text, sms.gsm) for sms in route.sent] == [
+        ("+39333123456", "Hello, world", "9c7514330002"),
+        ("+39111111111", "old", None),
+        ("+39222222222", "new", "9c7514330003"),
+        ("+39222222222", "new", None),
+    ]
+    assert route.sent[-1].postpone is not None
+
+
+def test_an_unquoted_comma_in_a_text_is_told() -> None:
+    asterisk, route = FakeAsterisk(), FakeRoute()
+    call(asterisk.channel, service(route), ["+39333123456", "Hello", " world"])
+    assert asterisk.value("SMS_CAUSE") == "INVALID_GSM"
+    assert "SMS_MESSAGE" in asterisk.value("SMS_REASON")
+    asterisk = FakeAsterisk()
+    call(asterisk.channel, service(route), ["+39333123456", "a", "b", "c", "d"])
+    assert asterisk.value("SMS_CAUSE") == "INVALID_MESSAGE"
+    assert not route.sent
+
+
+@pytest.mark.parametrize(
+    ("variables", "cause"),
+    [
+        (NUMBER, "INVALID_MESSAGE"),
+        ({"SMS_MESSAGE": "x"}, "INVALID_NUMBER"),
+        (BOTH | {"SMS_GSM": "x"}, "INVALID_GSM"),
+        (BOTH | {"SMS_POSTPONE": "14/07/2014 15:35"}, "INVALID_POSTPONE"),
+        (BOTH | {"SMS_SENDER": "999"}, "UNKNOWN_SENDER"),
+        (BOTH | {"SMS_MODE": "later"}, "CONFIG"),
+        (BOTH | {"SMS_MODE": "queue"}, "OUTBOX"),
+    ],
+)
+def test_what_is_refused_is_not_sent(variables: dict[str, str | bytes], cause: str) -> None:
+    asterisk, route = FakeAsterisk(variables), FakeRoute()
+    call(asterisk.channel, service(route))
+    assert not route.sent
+    assert (asterisk.value("SMS_STATUS"), asterisk.value("SMS_CAUSE")) == ("ERROR", cause)
+    assert asterisk.value("SMS_REASON")
+
+
+def test_an_earlier_status_never_passes_for_this_ones() -> None:
+    asterisk = FakeAsterisk(BOTH | {"SMS_STATUS": "SUCCESS", "SMS_ID": "7"}, hang_up_after=2)
+    call(asterisk.channel, service(FakeRoute()))
+    assert asterisk.value("SMS_STATUS") == ""
+    asterisk = FakeAsterisk(BOTH | {"SMS_ID": "7", "SMS_FAILED": "1"})
+    call(asterisk.channel, service(FakeRoute()))
+    assert asterisk.value("SMS_ID") == asterisk.value("SMS_FAILED") == ""
+
+
+@pytest.mark.parametrize("after", range(1, 9))
+def test_a_hang_up_after_the_variables_are_read_does_not_stop_the_sms(after: int) -> None:
+    route = FakeRoute()
+    call(FakeAsterisk(dict(BOTH), hang_up_after=after).channel, service(route))
+    assert len(route.sent) == 1
+
+
+def test_a_hang_up_before_sends_nothing() -> None:
+    route = FakeRoute()
+    call(FakeAsterisk(dict(BOTH), hang_up_after=0).channel, service(route))
+    assert not route.sent
+
+
+def test_a_caller_cannot_forge_a_number() -> None:
+    name = b"agi_calleridname: x\nagi_arg_1: +39666666666\nagi_arg_2: forged"
+    forged = ENVIRONMENT.replace(b"agi_calleridname: unknown", name)
+    route = FakeRoute()
+    call(FakeAsterisk(dict(BOTH), forged).channel, service(route))
+    call(FakeAsterisk({}, forged).channel, service(route))
+    assert [sms.numbers for sms in route.sent] == [("+39333123456",)]
+
+
+def test_hostile_answers_set_the_outputs_and_nothing_else() -> None:
+    reason = 'a"b\\c\nSET VARIABLE PWNED "yes"\n${SHELL(id)}`id`;|&$[1]' + "\u20ac" * 9000
+    outcome = Outcome(
+        Status.WARNING, Cause.NOT_QUEUED, reason, tuple(f"+3933312{n:04}" for n in range(2000))
+    )
+    asterisk = FakeAsterisk(dict(BOTH))
+    call(asterisk.channel, service(FakeRoute(outcome)))
+    assert set(asterisk.variables) == OUTPUTS | set(BOTH)
+    assert not set(asterisk.value("SMS_REASON")) & set('"\\${}[];|&`\n\r')
+    failed = asterisk.value("SMS_FAILED").split(",")
+    assert len(failed) > 100
+    assert {len(number) for number in failed} == {12}
+    assert max(map(len, asterisk.commands)) <= 2046
+
+
+def test_a_bug_in_the_route_is_a_status_and_a_line_that_shows_no_text(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise RuntimeError("Hello, world")
+
+    asterisk, log = FakeAsterisk(dict(BOTH)), tmp_path / "log"
+    call(asterisk.channel, service(FakeRoute(on_send=fail), str(log)))
+    assert (asterisk.value("SMS_STATUS"), asterisk.value("SMS_CAUSE")) == ("ERROR", "INTERNAL")
+    assert "RuntimeError in test_call.py" in asterisk.value("SMS_REASON")
+    assert "Hello" not in asterisk.value("SMS_REASON") + log.read_text()
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.dictionaries(
+        st.sampled_from(["SMS_NUMBER", "SMS_MESSAGE", "SMS_GSM", "SMS_POSTPONE", "SMS_SENDER",
+                         "SMS_MODE", "SMS_STATUS", "number", "message", "gsm"]),
+        st.binary() | st.sampled_from([b"+39333123456", b"101", b"wait"]),
+    ),
+    st.binary(),
+)  # fmt: skip
+def test_any_bytes_in_one_of_four_statuses_out(variables: dict[str, bytes], name: bytes) -> None:
+    environment = ENVIRONMENT.replace(b"agi_calleridname: unknown", b"agi_calleridname: " + name)
+    asterisk = FakeAsterisk(dict(variables), environment)
+    call(asterisk.channel, service(FakeRoute()))
+    assert asterisk.value("SMS_STATUS") in {"SUCCESS", "WARNING", "QUEUED", "ERROR"}
+    assert (asterisk.value("SMS_CAUSE") == "") == (asterisk.value("SMS_STATUS") == "SUCCESS")
+    assert set(asterisk.variables) <= OUTPUTS | set(variables)

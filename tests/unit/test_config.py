@@ -1,0 +1,175 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from dialplan_sms.conffile import ConfigError, parse
+from dialplan_sms.config import find, load
+
+Write = Callable[[str | bytes], Path]
+
+GOOD = """
+[general]
+default_sender = 101
+outbox = sqlite:////var/spool/asterisk/sms/outbox.sqlite
+log = sms.log
+country = IT
+[101]
+url = https://pbx.example.com          ; the path is added
+password => sms\\;101api
+verify = sha256:AA:{hex}
+gsm = 9C:75:14:33:00:01
+max_length = 300
+long_message = truncate
+[102]
+url = http://192.0.2.1:8080/sms/
+token = wsk-v1-secret
+country = GB
+""".replace("{hex}", ":".join(["0f"] * 31))
+
+
+def test_a_good_file_is_read_whole(sms_conf: Write) -> None:
+    config = load(sms_conf(GOOD))
+    assert config.default_sender == "101"
+    assert config.outbox == "sqlite:////var/spool/asterisk/sms/outbox.sqlite"
+    assert config.log == str(config.path.parent / "sms.log")
+    first, second = config.senders["101"], config.senders["102"]
+    assert first.url == "https://pbx.example.com/api/v1/originate/sms"
+    assert first.password == "sms;101api"
+    assert first.verify == "sha256:aa" + "0f" * 31
+    assert (first.gsm, first.max_length, first.truncate) == ("9c7514330001", 300, True)
+    assert (first.country, first.mode, first.call_timeout) == ("IT", "wait", 30.0)
+    assert second.url == "http://192.0.2.1:8080/sms/"
+    assert (second.token, second.password, second.country) == ("wsk-v1-secret", "", "GB")
+    assert config.sender("") is first
+    assert config.sender("102") is second
+    assert config.sender("103") is None
+
+
+def test_secrets_do_not_show(sms_conf: Write) -> None:
+    shown = repr(load(sms_conf(GOOD)))
+    assert "101api" not in shown
+    assert "wsk-v1" not in shown
+
+
+def test_asterisks_own_habits_are_taken(sms_conf: Write) -> None:
+    text = (
+        "\ufeff;-- a block\r\n[ghost]\r\n--;\r\n[101] ; the sender\r\n"
+        "URL => https://192.0.2.1;-- here, too --;/x\r\n;--- a line\r\npassword = a=b => c\r\n"
+    )
+    sender = load(sms_conf(text)).senders["101"]
+    assert sender.url == "https://192.0.2.1/x"
+    assert sender.password == "a=b => c"
+
+
+def test_the_only_sender_is_the_default(sms_conf: Write) -> None:
+    one = "[101]\nurl = http://192.0.2.1\npassword = x\n"
+    assert load(sms_conf(one)).default_sender == "101"
+    assert load(sms_conf(one + one.replace("101", "102"))).default_sender is None
+
+
+def test_a_password_file_is_read_beside_it(sms_conf: Write, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("s e;cret\nignored\n")
+    secret.chmod(0o600)
+    path = sms_conf("[101]\nurl = http://192.0.2.1\npassword_file = password\n")
+    assert load(path).senders["101"].password == "s e;cret"
+    secret.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 0640"):
+        load(path)
+
+
+SENDER = "[101]\nurl = http://192.0.2.1\npassword = hunter2\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "no sender"),
+        (SENDER + "passwort = x\n", "sms.conf:4: passwort: unknown in [101]; did you mean password?"),
+        ("[general]\nfoo = 1\n" + SENDER, "sms.conf:2: foo: unknown in [general]; allowed: default_s"),
+        (SENDER + "outbox = x\n", "sms.conf:4: outbox: unknown in [101]"),
+        ("[101]\nurl = http://192.0.2.1\n", "sms.conf:1: [101] needs one of password, password_file"),
+        (SENDER + "token = x\n", "found: password and token"),
+        ("[101]\npassword = hunter2\n", "sms.conf:1: [101] has no url"),
+        ("[101]\npassword = \nurl = http://192.0.2.1", "sms.conf:2: password (empty); allowed"),
+        ("[101]\npassword_file = none\nurl = http://192.0.2.1", "there is no"),
+        ("[101]\nurl = ftp://192.0.2.1\npassword = hunter2", "sms.conf:2: url = ftp://192.0.2.1; allowed"),
+        ("[101]\nurl = pbx.example.com\npassword = hunter2", "allowed: https://<PBX>"),
+        ("[101]\nurl = http://a:b@192.0.2.1\npassword = hunter2", "do not belong in the url"),
+        ("[101]\nurl = http://192.0.2.1:99999\npassword = hunter2", "allowed"),
+        ("[101]\nurl = http://[::1\npassword = hunter2", "allowed"),
+        (SENDER + "verify = maybe\n", "sms.conf:4: verify = maybe (there is no file"),
+        (SENDER + "verify = sha256:1234\n", "64 hex digits"),
+        (SENDER + "gsm = 1234\n", "sms.conf:4: gsm = 1234; allowed: a gateway's MAC address, 12 hex"),
+        (SENDER + "max_length = 0\n", "allowed: characters, 1 to 10000"),
+        (SENDER + "max_length = many\n", "allowed: characters, 1 to 10000"),
+        (SENDER + "long_message = split\n", "allowed: refuse, truncate"),
+        (SENDER + "country = UK\n", "GB is the United Kingdom"),
+        (SENDER + "country = Italy\n", "two letters"),
+        (SENDER + "short_numbers = perhaps\n", "allowed: yes, no"),
+        (SENDER + "mode = later\n", "allowed: wait, queue, fallback"),
+        (SENDER + "call_timeout = 0\n", "allowed: seconds, 1 to 300"),
+        (SENDER + SENDER, "sms.conf:4: [101] stands already in line 1"),
+        (SENDER + "url = http://192.0.2.2\n", "sms.conf:4: url is set already in line 2"),
+        ("[general]\ndefault_sender = 102\n" + SENDER, "no section [102]; allowed: 101"),
+        ("url = x\n" + SENDER, "sms.conf:1: url stands before the first [section]"),
+        (SENDER + "just words hunter2\n", "sms.conf:4: neither [section] nor key = value"),
+        (SENDER + "[102](101)\n", "templates are not supported"),
+        ("#include other.conf\n", "sms.conf:1: #include and #exec are not supported"),
+        ("[10:1]\nurl = http://192.0.2.1\npassword = hunter2", "holds no colon"),
+        (b"[101]\nurl = http://192.0.2.1\npassword = \xe4\n", "sms.conf:3: not UTF-8"),
+        (b"x" * (1 << 20) + b"x", "larger than 1 MiB"),
+    ],
+)  # fmt: skip
+def test_an_error_says_where_what_and_what_is_allowed(
+    sms_conf: Write, text: str | bytes, says: str
+) -> None:
+    with pytest.raises(ConfigError) as failure:
+        load(sms_conf(text))
+    assert says in str(failure.value)
+    assert "hunter2" not in str(failure.value)
+
+
+def test_a_file_that_everybody_reads_is_refused(sms_conf: Write) -> None:
+    path = sms_conf(SENDER)
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match=r"can be read by everybody .* chmod 0640"):
+        load(path)
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"there is no .*sms.conf"):
+        load(tmp_path / "sms.conf")
+    with pytest.raises(ConfigError, match="cannot be read|is not a file"):
+        load(tmp_path)
+
+
+def test_where_the_file_is() -> None:
+    assert find("a.conf", {"DIALPLAN_SMS_CONF": "b.conf"}) == Path("a.conf")
+    assert find(None, {"DIALPLAN_SMS_CONF": "b.conf", "AST_CONFIG_DIR": "/c"}) == Path("b.conf")
+    assert find(None, {"AST_CONFIG_DIR": "/c"}) == Path("/c/sms.conf")
+    assert find(None, {}) == Path("/etc/asterisk/sms.conf")
+
+
+@given(st.text())
+def test_any_text_is_sections_or_one_error(text: str) -> None:
+    try:
+        parse(text, Path("sms.conf"))
+    except ConfigError as error:
+        assert str(error).startswith("sms.conf:")
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary() | st.text().map(lambda tail: (SENDER + tail).encode(errors="replace")))
+def test_any_file_is_a_config_or_one_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "any.conf"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    try:
+        load(path)
+    except ConfigError as error:
+        assert str(path) in str(error)
