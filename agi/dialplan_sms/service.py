@@ -96,6 +96,8 @@ def _check_mode(mode: str) -> None:
 
 def _where(failure: BaseException) -> str:
     """What broke and where, without the values that a message or a traceback would show."""
+    if isinstance(failure, ModuleNotFoundError):
+        return f"the Python package {failure.name} is missing: install dialplan-sms again (README)"
     trace = failure.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,0 +1,6 @@
+"""``python -m dialplan_sms.sandbox``, the same as ``dialplan-sms sandbox``."""
+
+from dialplan_sms.sandbox.command import sandbox
+
+if __name__ == "__main__":
+    sandbox(prog_name="dialplan-sms sandbox")

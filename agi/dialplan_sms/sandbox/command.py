@@ -1,0 +1,228 @@
+"""The command ``dialplan-sms sandbox``."""
+
+import os
+import re
+from contextlib import closing
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from dialplan_sms.sandbox.ending import told_by_signal
+from dialplan_sms.sandbox.faults import MEANING, Fault, Faults, Trouble, magic_number, parse_fault
+from dialplan_sms.sandbox.listener import Address, ListenError, parse_address
+from dialplan_sms.sandbox.pbx import GATEWAYS, USERS, WMS, Handled, wms_version
+from dialplan_sms.sandbox.screen import record, show
+
+LISTEN = "127.0.0.1:8443"
+USER = ":".join(*USERS.items())
+
+
+def _epilog() -> str:
+    rows = [f"{fault:<13} {magic_number(fault)}  {MEANING[fault]}" for fault in Fault]
+    listing = "\n".join(["\b", "Faults, and the numbers that bring them about:", *rows])
+    taken = magic_number(Fault.HANG, taken=True)
+    return (
+        f"{listing}\n\nBy option or by number a fault takes no message. taken-NAME, or a number in "
+        f"+999000001NN ({taken}: taken-hang), takes it and loses the answer. +999 is reserved: no "
+        "phone has such a number. --fault hang:2 --fault 500:1 makes two requests hang, fails the "
+        "third with status 500, and then all goes well."
+    )
+
+
+def _users(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    users = {}
+    for value in values:
+        name, colon, password = value.partition(":")
+        if not (name and colon and password):
+            # The value is not repeated: it may be a password.
+            raise click.BadParameter(f"give NAME:PASSWORD, such as {USER}")
+        users[name] = password
+    return users
+
+
+def _gateways(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    gateways = tuple(re.sub("[:.-]", "", value).lower() for value in values)
+    for value, gateway in zip(values, gateways, strict=True):
+        if not re.fullmatch("[0-9a-f]{12}", gateway):
+            raise click.BadParameter(f"{value!r} is not a MAC address such as {GATEWAYS[0]}")
+    return gateways
+
+
+def _faults(
+    _: click.Context, __: click.Parameter, values: tuple[str, ...]
+) -> list[tuple[Trouble, int | None]]:
+    try:
+        return [parse_fault(value) for value in values]
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _append(context: click.Context, _: click.Parameter, path: str | None) -> IO[str] | None:
+    if path is None:
+        return None
+    try:
+        # Texts of people are for its owner alone.
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise click.BadParameter(f"{path}: {error.strerror}") from error
+    return context.with_resource(open(descriptor, "a", encoding="ascii"))
+
+
+def _wms(_: click.Context, __: click.Parameter, value: str) -> str:
+    try:
+        wms_version(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
+def _address(_: click.Context, __: click.Parameter, value: str) -> Address:
+    try:
+        return parse_address(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command(
+    epilog=_epilog(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    default=LISTEN,
+    show_default=True,
+    callback=_address,
+    help="Port 0 is any that is free.",
+)
+@click.option("--tls/--no-tls", default=True, show_default=True, help="HTTPS or HTTP.")
+@click.option(
+    "--certificate-file",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the certificate here, for verify = FILE. [default: a temporary file]",
+)
+@click.option(
+    "--user",
+    "users",
+    metavar="NAME:PASSWORD",
+    multiple=True,
+    default=[USER],
+    show_default=True,
+    callback=_users,
+    help="Who may send; repeatable. Others can read it in the process list: take no real one.",
+)
+@click.option("--token", "tokens", multiple=True, help="A bearer token that may send; repeatable.")
+@click.option(
+    "--gateway",
+    "gateways",
+    metavar="MAC",
+    multiple=True,
+    default=GATEWAYS,
+    show_default=True,
+    callback=_gateways,
+    help="A GSM gateway; repeatable.",
+)
+@click.option(
+    "--wms",
+    metavar="VERSION",
+    default=WMS,
+    show_default=True,
+    callback=_wms,
+    help="The PBX's version. Before the default: 300 characters, and quotes and slashes stay.",
+)
+@click.option(
+    "--fault",
+    "faults",
+    metavar="NAME[:N]",
+    multiple=True,
+    callback=_faults,
+    help="Make every request, or the first N, go wrong; repeatable, one after the other.",
+)
+@click.option(
+    "--record",
+    "record_file",
+    metavar="FILE",
+    callback=_append,
+    help="Append each message taken to this file, a line of JSON each.",
+)
+def sandbox(
+    listen: Address,
+    tls: bool,
+    certificate_file: Path | None,
+    users: dict[str, str],
+    tokens: tuple[str, ...],
+    gateways: tuple[str, ...],
+    wms: str,
+    faults: list[tuple[Trouble, int | None]],
+    record_file: IO[str] | None,
+) -> None:
+    """Run a stand-in PBX: it answers as the SMS API does, shows each message, and sends nothing."""
+    try:
+        from dialplan_sms.sandbox.server import Sandbox
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("dialplan_sms"):
+            raise
+        raise click.ClickException(
+            f"the sandbox needs the package {error.name}: pip install 'dialplan-sms[sandbox]'"
+        ) from error
+
+    news: SimpleQueue[Handled | str | None] = SimpleQueue()
+
+    def watch(handled: Handled) -> None:
+        if record_file is not None and handled.message is not None:
+            try:
+                record_file.write(record(handled.message))
+                record_file.flush()
+            except OSError as error:
+                news.put(f"not recorded: {error.strerror}")
+        news.put(handled)
+
+    if not listen.loopback:
+        click.echo(
+            f"Warning: {listen} is not the loopback address: whoever reaches it and knows a "
+            "password can fill this screen. Nothing is sent.",
+            err=True,
+        )
+    server = Sandbox(
+        tls=tls,
+        users=users,
+        gateways=gateways,
+        wms=wms,
+        tokens=tokens,
+        listen=str(listen),
+        certificate_file=certificate_file,
+        faults=Faults(faults),
+        watch=watch,
+    )
+    with closing(server), told_by_signal(lambda: news.put(None)):
+        try:
+            server.start()
+        except ListenError as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{where}{error.strerror or error}") from error
+        console = Console(highlight=False, markup=False, emoji=False)
+        console.print(_welcome(server.url, server.fingerprint, users, tls), soft_wrap=True)
+        while (item := news.get()) is not None:
+            if isinstance(item, Handled):
+                show(console, item)
+            else:
+                click.echo(f"Warning: {item}", err=True)
+
+
+def _welcome(url: str, fingerprint: str, users: dict[str, str], tls: bool) -> Text:
+    """Where it listens, and a sender for sms.conf; only the well-known password is shown."""
+    name = next(iter(users))
+    password = users[name] if users == USERS else "…"
+    verify = f"verify = {fingerprint}\n" if tls else ""
+    return Text.assemble(
+        ("Listening on ", "dim"),
+        (url, "bold"),
+        ("  (Ctrl-C ends it; nothing is sent)\n\n", "dim"),
+        f"[{name}]\nurl = {url}\npassword = {password}\n{verify}",
+    )

@@ -1,0 +1,168 @@
+"""What can be made to go wrong, and when: for every request, for the next ones, or by number."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from threading import Lock
+
+
+class Fault(StrEnum):
+    """A way to fail. Each reads the whole request first."""
+
+    HANG = "hang"
+    RESET = "reset"
+    CLOSE = "close"
+    SERVER_ERROR = "500"
+    HTML = "html"
+    GARBAGE = "garbage"
+    TRICKLE = "trickle"
+    TRICKLE_BODY = "trickle-body"
+    SLOW = "slow"
+    UNAUTHORIZED = "unauthorized"
+    REDIRECT = "redirect"
+    PARTIAL = "partial"
+    REJECT = "reject"
+    HUGE = "huge"
+
+
+MEANING = {
+    Fault.HANG: "never answers",
+    Fault.RESET: "resets the connection (TCP RST) without an answer",
+    Fault.CLOSE: "closes the connection (TCP FIN) without an answer",
+    Fault.SERVER_ERROR: "status 500 with a web page",
+    Fault.HTML: "status 200 with a web page",
+    Fault.GARBAGE: "bytes that are not HTTP",
+    Fault.TRICKLE: "a header without end, one byte every 0.2 s",
+    Fault.TRICKLE_BODY: "a body without end, one byte every 0.2 s",
+    Fault.SLOW: "the proper answer, 1.5 s late",
+    Fault.UNAUTHORIZED: "status 401, as for a wrong password",
+    Fault.REDIRECT: "status 302 to another path of this server",
+    Fault.PARTIAL: "a warning that names this number (by option: the last); the others are taken",
+    Fault.REJECT: "an error",
+    Fault.HUGE: "a success of more than 64 KiB",
+}
+"""What each fault does, in words for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of your own, sent byte for byte; the connection is closed after it.
+
+    *status* need not exist and *headers* may lie. ``Content-Length`` is added where *headers* name
+    neither it nor ``Transfer-Encoding``.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
+
+    def wire(self) -> bytes:
+        """The answer as it goes over the wire."""
+        headers = [*self.headers]
+        if not {"content-length", "transfer-encoding"} & {name.lower() for name, _ in headers}:
+            headers.append(("Content-Length", str(len(self.body))))
+        lines = [
+            f"HTTP/1.1 {self.status} Sandbox",
+            *(f"{name}: {value}" for name, value in headers),
+        ]
+        return "\r\n".join([*lines, "", ""]).encode("utf-8", errors="replace") + self.body
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A fault, and whether the PBX takes the message all the same, so that only its answer is lost.
+
+    *taken* says nothing about SLOW and PARTIAL, which take what a PBX takes, nor about REDIRECT,
+    UNAUTHORIZED and REJECT, which take nothing.
+    """
+
+    fault: Fault | Reply
+    taken: bool = False
+
+    @property
+    def takes(self) -> bool:
+        """Whether a proper message is taken in spite of it."""
+        if self.fault in (Fault.SLOW, Fault.PARTIAL):
+            return True
+        if self.fault in (Fault.REDIRECT, Fault.UNAUTHORIZED, Fault.REJECT):
+            return False
+        return self.taken
+
+    def __str__(self) -> str:
+        name = f"reply {self.fault.status}" if isinstance(self.fault, Reply) else self.fault.value
+        return f"taken-{name}" if self.taken else name
+
+
+_CODE = {fault: f"{code:02}" for code, fault in enumerate(Fault, start=1)}
+
+
+def magic_number(fault: Fault, *, taken: bool = False) -> str:
+    """The number that brings *fault* about: ``+999000000NN``, or ``+999000001NN`` for *taken*.
+
+    +999 is reserved (ITU-T E.164) and given to nobody, so no phone has such a number.
+    """
+    return f"+9990000{'01' if taken else '00'}{_CODE[fault]}"
+
+
+_MAGIC = {
+    magic_number(fault, taken=taken)[1:]: Trouble(fault, taken)
+    for fault in Fault
+    for taken in (False, True)
+}
+
+
+def magic_trouble(number: str) -> Trouble | None:
+    """What *number* brings about; its ``+`` may be missing, since careless clients lose it."""
+    return _MAGIC.get(number.removeprefix("+"))
+
+
+def parse_fault(text: str) -> tuple[Trouble, int | None]:
+    """Read ``NAME``, ``NAME:N``, ``taken-NAME`` or ``taken-NAME:N``: the trouble, and how often.
+
+    None is for ever. Raises ValueError, its text for people.
+    """
+    name, colon, times = text.strip().lower().partition(":")
+    if colon and (not times.isdecimal() or not 1 <= int(times[:9]) == int(times)):
+        raise ValueError(f"{times!r} is not a number of requests: write {name}:2 for the first two")
+    try:
+        fault = Fault(name.removeprefix("taken-"))
+    except ValueError:
+        raise ValueError(f"no fault is called {name!r}; there are {', '.join(Fault)}") from None
+    return Trouble(fault, name.startswith("taken-")), int(times) if colon else None
+
+
+class Faults:
+    """The troubles that are switched on, one after the other. Threads may share it."""
+
+    def __init__(self, plan: Iterable[tuple[Trouble, int | None]] = ()) -> None:
+        self._lock = Lock()
+        self._plan = deque(plan)
+
+    @property
+    def current(self) -> Trouble | None:
+        """What the next request gets."""
+        with self._lock:
+            return self._plan[0][0] if self._plan else None
+
+    def set(self, trouble: Trouble | None) -> None:
+        """Give every request *trouble* from now on; None: all goes well again."""
+        with self._lock:
+            self._plan = deque([] if trouble is None else [(trouble, None)])
+
+    def add(self, trouble: Trouble, times: int | None = 1) -> None:
+        """Give *times* requests *trouble*, after those that are waiting for others."""
+        with self._lock:
+            self._plan.append((trouble, times))
+
+    def next(self) -> Trouble | None:
+        """Take the trouble of one request off the plan."""
+        with self._lock:
+            if not self._plan:
+                return None
+            trouble, times = self._plan[0]
+            if times is not None:
+                self._plan.popleft()
+                if times > 1:
+                    self._plan.appendleft((trouble, times - 1))
+            return trouble

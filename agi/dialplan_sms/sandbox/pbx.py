@@ -1,0 +1,188 @@
+"""What a PBX makes of a request to its SMS API: request in, reply out, no network.
+
+Source: the vendor's page "How to send SMS from Dialplan using SMS API". Its page leaves open the
+texts of most errors, their HTTP statuses (here 200; 401 for wrong credentials) and which numbers
+a PBX refuses (here those with other characters than digits, ``*``, ``#`` and a leading ``+``).
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from random import choice
+from typing import Any
+
+from dialplan_sms import api
+from dialplan_sms.sandbox.credentials import authorize
+from dialplan_sms.sandbox.faults import Fault, Faults, Trouble, magic_trouble
+from dialplan_sms.sandbox.inbox import Inbox
+from dialplan_sms.sandbox.request import Request
+
+USERS = {"101": "sms101api"}
+GATEWAYS = ("9c7514330001",)
+WMS = "6.02.20230306.1"
+"""The user, the gateway and the version of the vendor's page."""
+
+EMPTY_MESSAGE = "Message should not be empty"
+UNKNOWN_GATEWAY = "GSM gateway not found"
+BAD_POSTPONE = "Postpone should be a date such as 14/07/2014 15:35"
+REJECTED = "SMS sending is not allowed"
+
+_DIALLABLE = re.compile(r"\+?[0-9*#]{1,32}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message that the PBX took: *text* as it goes out, *original* as it was received.
+
+    *gsm* is the gateway that sends it, asked for or chosen at random, 12 hex digits; *postpone* is
+    the PBX's local time, None for at once.
+    """
+
+    numbers: tuple[str, ...]
+    text: str
+    original: str
+    gsm: str
+    postpone: datetime | None
+    user: str
+    received_at: datetime
+    path: str
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """What came of a request: its reply, what was taken, and the trouble it shall have."""
+
+    request: Request
+    reply: Mapping[str, Any]
+    status: int = 200
+    message: Message | None = None
+    trouble: Trouble | None = None
+
+
+def wms_version(text: str) -> tuple[int, ...]:
+    """``6.02.20230306.1`` as numbers that compare; raises ValueError, its text for people."""
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9}){1,3}", text):
+        raise ValueError(f"{text!r} is not a WMS version such as {WMS}")
+    return tuple(int(part) for part in text.split("."))
+
+
+@dataclass
+class Pbx:
+    """A PBX: its users and tokens, its gateways (MACs), its version, its faults, what it took.
+
+    *watch* is told of every request to the API, before its answer goes out.
+    """
+
+    users: Mapping[str, str] = field(default_factory=lambda: dict(USERS), repr=False)
+    tokens: Collection[str] = field(default=(), repr=False)
+    gateways: Sequence[str] = GATEWAYS
+    wms: str = WMS
+    faults: Faults = field(default_factory=Faults)
+    inbox: Inbox[Request, Message] = field(default_factory=lambda: Inbox[Request, Message]())
+    slow: float = 1.5
+    """Seconds that Fault.SLOW waits."""
+    trickle: float = 0.2
+    """Seconds between the bytes of Fault.TRICKLE and Fault.TRICKLE_BODY."""
+    watch: Callable[[Handled], None] | None = None
+
+    def __post_init__(self) -> None:
+        self._recent = wms_version(self.wms) >= wms_version(WMS)
+
+    @property
+    def max_length(self) -> int:
+        """The longest message, in code points."""
+        return api.MAX_LENGTH if self._recent else api.OLD_MAX_LENGTH
+
+    def outgoing(self, text: str) -> str:
+        """*text* as this version sends it."""
+        return re.sub(f"[{re.escape(api.REPLACED)}]", " ", text) if self._recent else text
+
+    def authorize(self, header: str | None) -> str | None:
+        """The user that an ``Authorization`` *header* proves, or None."""
+        return authorize(header, self.users, self.tokens)
+
+    def handle(self, request: Request, *, faulty: bool = True) -> Handled:
+        """Record *request*, give it its trouble if *faulty*, take its message, and say what came.
+
+        A trouble that is switched on comes before the credentials are looked at; a magic number is
+        heeded only where they are right.
+        """
+        self.inbox.receive(request)
+        trouble = self._trouble(request) if faulty else None
+        handled = self.judge(request, trouble)
+        if handled.message is not None:
+            self.inbox.take(handled.message)
+        if self.watch is not None:
+            self.watch(handled)
+        return handled
+
+    def _trouble(self, request: Request) -> Trouble | None:
+        switched_on = self.faults.next()
+        if switched_on is not None or request.user is None:
+            return switched_on
+        magic = map(magic_trouble, _numbers(request.form))
+        return next((trouble for trouble in magic if trouble), None)
+
+    def judge(self, request: Request, trouble: Trouble | None = None) -> Handled:
+        """The reply to *request*, and the message that *trouble* lets the PBX take."""
+
+        def refuse(reason: str, status: int = 200) -> Handled:
+            return Handled(request, api.error(reason), status, trouble=trouble)
+
+        fault = trouble.fault if trouble else None
+        if request.user is None or fault is Fault.UNAUTHORIZED:
+            return refuse(api.UNAUTHORIZED, 401)
+        form = request.form
+        numbers, text, gsm = _numbers(form), form.get("message", ""), form.get("gsm", "").strip()
+        if not numbers:
+            return refuse(api.EMPTY_NUMBER)
+        if not text:
+            return refuse(EMPTY_MESSAGE)
+        if len(text) > self.max_length:
+            return refuse(f"Message should not be longer than {self.max_length} characters")
+        if gsm and gsm not in self.gateways:
+            return refuse(UNKNOWN_GATEWAY)
+        try:
+            postpone = _date(form.get("postpone", ""))
+        except ValueError:
+            return refuse(BAD_POSTPONE)
+        if fault is Fault.REJECT:
+            return refuse(REJECTED)
+
+        refused = self._refused(numbers, fault)
+        left = tuple(number for number in numbers if number not in refused)
+        message = None
+        if left and (trouble is None or trouble.takes):
+            message = Message(
+                numbers=left,
+                text=self.outgoing(text),
+                original=text,
+                gsm=gsm or choice(self.gateways),
+                postpone=postpone,
+                user=request.user,
+                received_at=request.received_at,
+                path=request.path,
+                method=request.method,
+            )
+        reply = api.warning(refused) if refused else api.result()
+        return Handled(request, reply, message=message, trouble=trouble)
+
+    def _refused(self, numbers: Sequence[str], fault: object) -> list[str]:
+        """Those of *numbers* that are not added to the queue, each named once."""
+        if not self.gateways:
+            return list(dict.fromkeys(numbers))
+        refused = [number for number in numbers if not _DIALLABLE.fullmatch(number)]
+        if fault is Fault.PARTIAL:
+            magic = [n for n in numbers if (t := magic_trouble(n)) and t.fault is Fault.PARTIAL]
+            refused += magic or [numbers[-1]]
+        return list(dict.fromkeys(refused))
+
+
+def _numbers(form: Mapping[str, str]) -> list[str]:
+    return [number for part in form.get("number", "").split(",") if (number := part.strip())]
+
+
+def _date(text: str) -> datetime | None:
+    return datetime.strptime(text.strip(), api.POSTPONE_FORMAT) if text.strip() else None

@@ -1,0 +1,215 @@
+"""The stand-in as a running server: an event loop in a thread, started and stopped at once."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any, Self
+
+import uvicorn
+
+from dialplan_sms.sandbox.app import make_app
+from dialplan_sms.sandbox.certificate import LOOPBACK, self_signed
+from dialplan_sms.sandbox.faults import Fault, Faults, Reply, Trouble
+from dialplan_sms.sandbox.listener import Address, Listener, listen, parse_address
+from dialplan_sms.sandbox.pbx import GATEWAYS, USERS, WMS, Handled, Message, Pbx
+from dialplan_sms.sandbox.request import Request
+from dialplan_sms.sandbox.serving import ImpatientServer, ReachableProtocol
+
+MAX_HEADERS = 1 << 16
+"""Bytes of a request's first line and headers: a GET carries its message there."""
+
+START_TIMEOUT = STOP_TIMEOUT = 10.0
+"""Seconds."""
+
+
+class Sandbox:
+    """A stand-in PBX on a free loopback port, to be used with ``with``.
+
+    *users* (name to password), *tokens*, *gateways* (MACs, 12 hex digits) and *wms* (version) are
+    those of `Pbx`; *listen* is ``HOST:PORT``, port 0 for a free one; *certificate_file* gets the
+    certificate, else it lies in a temporary folder; *keep_alive* is how many seconds an idle
+    connection stays open. Raises ValueError for a bad option, ListenError where it cannot listen.
+    """
+
+    def __init__(
+        self,
+        tls: bool = True,
+        users: Mapping[str, str] | None = None,
+        gateways: Sequence[str] = GATEWAYS,
+        wms: str = WMS,
+        *,
+        tokens: Collection[str] = (),
+        listen: str = "127.0.0.1:0",
+        certificate_file: Path | None = None,
+        slow: float = 1.5,
+        trickle: float = 0.2,
+        keep_alive: int = 5,
+        faults: Faults | None = None,
+        watch: Callable[[Handled], None] | None = None,
+    ) -> None:
+        self.pbx = Pbx(
+            users=dict(USERS) if users is None else users,
+            tokens=tokens,
+            gateways=gateways,
+            wms=wms,
+            faults=faults or Faults(),
+            slow=slow,
+            trickle=trickle,
+            watch=watch,
+        )
+        self.tls = tls
+        self.address = parse_address(listen)
+        self._keep_alive = keep_alive
+        self._certificate = self_signed(dict.fromkeys([*LOOPBACK, self.address.reachable.host]))
+        self._certificate_file = certificate_file
+        self._folder: TemporaryDirectory[str] | None = None
+        self._opened = 0
+        self._listener: Listener | None = None
+        self._thread: threading.Thread | None = None
+        self._stop: Callable[[], object] = lambda: None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Listen; after `stop`, on the same port and with the same certificate."""
+        if self._thread is not None:
+            return
+        config = uvicorn.Config(
+            make_app(self.pbx),
+            http=ReachableProtocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            # Its lines would name paths and, in tracebacks, perhaps texts.
+            log_config=None,
+            log_level=logging.CRITICAL,
+            access_log=False,
+            timeout_keep_alive=self._keep_alive,
+            h11_max_incomplete_event_size=MAX_HEADERS,
+            **(self._write_certificate() if self.tls else {}),
+        )
+        config.load()
+        listener = listen(self.address)
+        self.address = Address(self.address.host, listener.getsockname()[1])
+        ready = threading.Event()
+        server = ImpatientServer(config, listener, ready)
+
+        async def serve() -> None:
+            loop = asyncio.get_running_loop()
+            self._stop = lambda: loop.call_soon_threadsafe(server.stopping.set)
+            await server.serve(sockets=[listener])
+
+        self._listener = listener
+        self._thread = threading.Thread(
+            target=asyncio.run, args=(serve(),), name="sandbox", daemon=True
+        )
+        self._thread.start()
+        if not ready.wait(START_TIMEOUT):
+            raise RuntimeError("the sandbox did not start")
+
+    def stop(self) -> None:
+        """Stop listening and drop every connection; the records stay."""
+        thread, listener = self._thread, self._listener
+        if thread is None or listener is None:
+            return
+        self._stop()
+        thread.join(STOP_TIMEOUT)
+        self._opened += listener.opened
+        self._thread = self._listener = None
+
+    def close(self) -> None:
+        """Stop, and remove the temporary files."""
+        self.stop()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def _write_certificate(self) -> dict[str, Any]:
+        """Put certificate and key into files, since that is where TLS libraries read them."""
+        if self._folder is None:
+            self._folder = TemporaryDirectory(prefix="dialplan-sms-sandbox-")
+        self.certificate.write_bytes(self._certificate.pem)
+        key = Path(self._folder.name, "key.pem")
+        key.touch(mode=0o600)
+        key.write_bytes(self._certificate.key)
+        return {"ssl_certfile": str(self.certificate), "ssl_keyfile": str(key)}
+
+    @property
+    def certificate(self) -> Path:
+        """The file with the certificate, PEM, to be trusted as a CA file. Needs *tls*."""
+        if self._certificate_file is not None:
+            return self._certificate_file
+        if self._folder is None:
+            raise RuntimeError("only a sandbox that was started, with TLS, has a certificate file")
+        return Path(self._folder.name, "certificate.pem")
+
+    @property
+    def fingerprint(self) -> str:
+        """The certificate's, ``sha256:AA:BB:…``."""
+        return self._certificate.fingerprint
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a path: ``https://127.0.0.1:8443``."""
+        return f"{'https' if self.tls else 'http'}://{self.address.reachable}"
+
+    @property
+    def connections(self) -> int:
+        """How many TCP connections were opened so far, failed TLS handshakes included."""
+        return self._opened + (self._listener.opened if self._listener else 0)
+
+    @property
+    def requests(self) -> list[Request]:
+        """Every request that arrived completely, oldest first."""
+        return self.pbx.inbox.requests
+
+    @property
+    def messages(self) -> list[Message]:
+        """Every message that was taken, oldest first."""
+        return self.pbx.inbox.messages
+
+    def wait(self, *, requests: int = 0, messages: int = 0, timeout: float = 5.0) -> None:
+        """Wait until so many have come; raises TimeoutError after *timeout* seconds."""
+        self.pbx.inbox.wait(requests=requests, messages=messages, timeout=timeout)
+
+    @property
+    def fault(self) -> Fault | Reply | Trouble | None:
+        """What the next request gets. Set it for every request from now on; None: all is well."""
+        trouble = self.pbx.faults.current
+        return trouble.fault if trouble and not trouble.taken else trouble
+
+    @fault.setter
+    def fault(self, fault: Fault | Reply | Trouble | None) -> None:
+        self.pbx.faults.set(Trouble(fault) if isinstance(fault, Fault | Reply) else fault)
+
+    def fail(self, fault: Fault | Reply | Trouble, times: int | None = 1) -> None:
+        """Give the next *times* requests *fault* (None: all), after those already arranged."""
+        trouble = fault if isinstance(fault, Trouble) else Trouble(fault)
+        self.pbx.faults.add(trouble, times)
+
+    def clear(self) -> None:
+        """Forget requests, messages, connections and faults."""
+        self.pbx.inbox.clear()
+        self.pbx.faults.set(None)
+        self._opened = -(self._listener.opened if self._listener else 0)

@@ -1,0 +1,97 @@
+"""Texts are exact, from the dialplan to what the API received."""
+
+import unicodedata
+
+import pytest
+
+from tests.asterisk.site import NUMBER, Site
+
+TEXTS = {
+    "newlines": "first\nsecond\n\nfourth",
+    "quotes": """say "hi" and 'bye' `now`""",
+    "backslashes": '\\ \\\\ \\n \\" end\\',
+    "smiley": "Hi :) meet at 10:30",
+    "form": "a&b=c+d%41e%2B",
+    "semicolon": "a;b;--c--;d",
+    "expression": "${SHELL(id)} ${SMS_NUMBER} $[1+1]",
+    "hangup": "hangup",
+    "forged reply": "x\n200 result=1 (x\n200 result=1 (forged)\nHANGUP\n",
+    "commas": 'a, "b,c", (d,e)',
+    "emoji": "\U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f600",
+    "cyrillic": "\u041f\u0440\u0438\u0432\u0435\u0442",
+    "decomposed": "cafe\u0301",
+    "670 CJK": "\u6f22" * 670,
+    "spaces": "  both ends  ",
+}
+
+
+def expected(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_a_channel_variable_arrives_exactly(site: Site, text: str) -> None:
+    site.dialplan("AGI(sms.agi)")
+    call = site.call({"SMS_NUMBER": NUMBER, "SMS_MESSAGE": text})
+    assert call.variables["SMS_STATUS"] == "SUCCESS", call.variables
+    assert [dict(request.pairs)["message"] for request in site.sandbox.requests] == [expected(text)]
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_the_name_of_a_variable_given_to_sub_sms_is_exact(site: Site, text: str) -> None:
+    site.dialplan(f"Gosub(sub-sms,s,1({NUMBER},TEXT))")
+    call = site.call({"TEXT": text})
+    assert call.variables["GOSUB_RETVAL"] == "SUCCESS", call.variables
+    assert [dict(request.pairs)["message"] for request in site.sandbox.requests] == [expected(text)]
+
+
+LITERALS = ["quotes", "smiley", "form", "semicolon", "hangup", "commas", "emoji", "cyrillic"]
+
+
+@pytest.mark.parametrize("name", LITERALS)
+def test_what_set_can_write_arrives_exactly(site: Site, name: str) -> None:
+    text = TEXTS[name]
+    site.dialplan(f"""
+        Set(SMS_NUMBER={NUMBER})
+        Set(SMS_MESSAGE={text.replace(";", chr(92) + ";")})
+        AGI(sms.agi)
+    """)
+    assert site.call().variables["SMS_STATUS"] == "SUCCESS"
+    assert dict(site.sandbox.requests[0].pairs)["message"] == text
+
+
+def test_the_short_names_and_the_arguments_work(site: Site) -> None:
+    site.dialplan(f"""
+        Set(number={NUMBER})
+        Set(message=from the API's own names)
+        Set(gsm=9C:75:14:33:00:02)
+        AGI(sms.agi)
+        AGI(sms.agi,+39333123457,"from arguments, quoted",9c7514330001)
+        AGI(sms.agi,"+39333123457,+39333123458",a list)
+    """)
+    site.call()
+    assert [(m.numbers, m.original, m.gsm) for m in site.messages[:2]] == [
+        ((NUMBER,), "from the API's own names", "9c7514330002"),
+        (("+39333123457",), "from arguments, quoted", "9c7514330001"),
+    ]
+    assert site.messages[2].numbers == ("+39333123457", "+39333123458")
+
+
+def test_a_postponed_sms_is_handed_to_the_api(site: Site) -> None:
+    site.dialplan("AGI(sms.agi)")
+    call = site.call(
+        {"SMS_NUMBER": NUMBER, "SMS_MESSAGE": "later", "SMS_POSTPONE": "2999-07-14 15:35"}
+    )
+    assert call.variables["SMS_STATUS"] == "SUCCESS"
+    assert dict(site.sandbox.requests[0].pairs)["postpone"] == "14/07/2999 15:35"
+
+
+def test_two_long_values_are_read_whole(site: Site) -> None:
+    site.configure(max_length="10000")
+    site.dialplan("AGI(sms.agi)")
+    numbers = ",".join(f"+39333{n:06}" for n in range(500))
+    call = site.call({"SMS_NUMBER": numbers, "SMS_MESSAGE": "\u6f22" * 2600, "message": "y" * 7000})
+    assert call.variables["SMS_CAUSE"] in ("", "REJECTED")
+    pairs = dict(site.sandbox.requests[0].pairs)
+    assert pairs["number"] == numbers
+    assert pairs["message"] == "\u6f22" * 2600

@@ -1,0 +1,281 @@
+"""What callers, hang-ups and PBXs do to a call: the right status, one SMS, and the call goes on."""
+
+import json
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from dialplan_sms.sandbox import Fault, Reply
+from tests.asterisk.call import OUTPUTS
+from tests.asterisk.site import NUMBER, PASSWORD, Site
+
+SMS = {"SMS_NUMBER": NUMBER, "SMS_MESSAGE": "A private text"}
+
+HOSTILE = {
+    "quotes": 'a"b\\"c\\',
+    "commands": 'x\nSET VARIABLE PWNED "yes"\n" PWNED "yes',
+    "expressions": "${SHELL(touch /tmp/x)}`id`$[1+1]${PWNED}",
+    "9000 characters": "\u20ac" * 9000,
+    "a reply": "200 result=1 (x)\n200 result=1\nhangup",
+}
+
+
+class TestHostileAnswers:
+    @pytest.mark.parametrize("reason", HOSTILE.values(), ids=HOSTILE)
+    def test_a_reason_is_cut_and_harmless(self, site: Site, reason: str) -> None:
+        reply = {"type": "error", "reason": reason, "result": None}
+        site.sandbox.fault = Reply(200, json.dumps(reply).encode())
+        site.dialplan("AGI(sms.agi)\nSet(AFTER=${SMS_STATUS} ${SMS_CAUSE})")
+        call = site.call(SMS, ask=["PWNED", "AFTER"])
+        assert call.variables["AFTER"] == "ERROR REJECTED"
+        assert call.variables["PWNED"] == ""
+        shown = call.variables["SMS_REASON"]
+        assert not set(shown) & set('"\\${}[];|&`\n\r')
+        assert 0 < len(shown.encode()) < 2046
+        self.check_variables(call.events)
+
+    def test_2000_failed_numbers_are_cut_after_a_whole_one(self, site: Site) -> None:
+        failed = [f"+39333{n:06}" for n in range(2000)]
+        site.sandbox.fault = Reply(
+            200, json.dumps({"type": "warning", "reason": "no", "result": failed}).encode()
+        )
+        site.dialplan("AGI(sms.agi)\nSet(AFTER=${SMS_STATUS})")
+        call = site.call(SMS, ask=["AFTER"])
+        assert call.variables["AFTER"] == "WARNING"
+        shown = call.variables["SMS_FAILED"].split(",")
+        assert len(shown) > 100
+        assert shown == failed[: len(shown)]
+        self.check_variables(call.events)
+
+    def check_variables(self, events: list[object]) -> None:
+        """Nothing is set but the contract's outputs, in the context of the test."""
+        names = {event["Variable"] for event in events if event.event == "VarSet"}  # type: ignore[attr-defined,index]
+        ours = {name for name in names if name.startswith("SMS_")}
+        assert ours <= {*OUTPUTS, *SMS}
+        known = {"AGISTATUS", "AFTER", "BED", "GOSUB", "CALLERID", "HANGUPCAUSE", "LOCAL", "ARG"}
+        strange = {
+            name
+            for name in names - ours
+            if not any(name.lstrip("_").startswith(each) for each in known)
+        }
+        assert "PWNED" not in strange
+
+
+CAUSES = [
+    (Fault.UNAUTHORIZED, "UNAUTHORIZED"),
+    (Fault.REDIRECT, "BAD_ANSWER"),
+    (Fault.SERVER_ERROR, "BAD_ANSWER"),
+    (Fault.HTML, "BAD_ANSWER"),
+    (Fault.GARBAGE, "BAD_ANSWER"),
+    (Fault.RESET, "NO_ANSWER"),
+    (Fault.CLOSE, "NO_ANSWER"),
+    (Fault.HANG, "NO_ANSWER"),
+    (Fault.TRICKLE, "NO_ANSWER"),
+    (Fault.TRICKLE_BODY, "NO_ANSWER"),
+    (Fault.REJECT, "REJECTED"),
+    (Fault.PARTIAL, "NOT_QUEUED"),
+]
+
+
+class TestFailures:
+    @pytest.mark.parametrize(("fault", "cause"), CAUSES)
+    def test_every_failure_has_its_cause(self, site: Site, fault: Fault, cause: str) -> None:
+        site.configure(call_timeout="2")
+        site.sandbox.fault = fault
+        assert self.call(site) == ("WARNING" if fault is Fault.PARTIAL else "ERROR", cause)
+        assert len(site.sandbox.requests) == 1
+
+    def test_a_refused_connection(self, site: Site) -> None:
+        site.sandbox.stop()
+        assert self.call(site) == ("ERROR", "UNREACHABLE")
+
+    def test_a_name_that_nobody_knows(self, site: Site) -> None:
+        site.configure(url="https://pbx.invalid")
+        assert self.call(site) == ("ERROR", "UNREACHABLE")
+
+    def test_a_wrong_certificate(self, site: Site) -> None:
+        site.configure(verify="sha256:" + "0" * 64)
+        assert self.call(site) == ("ERROR", "UNREACHABLE")
+        site.configure(verify="yes")
+        assert self.call(site) == ("ERROR", "UNREACHABLE")
+        assert site.sandbox.requests == []
+
+    def test_a_peer_that_never_says_a_word(self, site: Site) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            site.configure(url=f"https://127.0.0.1:{silent.getsockname()[1]}")
+            assert self.call(site) == ("ERROR", "UNREACHABLE")
+
+    def test_wrong_credentials(self, site: Site) -> None:
+        site.configure(password="wrong")
+        assert self.call(site) == ("ERROR", "UNAUTHORIZED")
+
+    def test_a_broken_sms_conf_names_file_line_and_key(self, site: Site) -> None:
+        site.configure("[101]\nurl = https://192.0.2.1\npassword = x\nmax_lenght = 5\n")
+        site.dialplan("AGI(sms.agi)")
+        call = site.call(SMS)
+        assert call.variables["SMS_CAUSE"] == "CONFIG"
+        assert "sms.conf:4: max_lenght: unknown in 101" in call.variables["SMS_REASON"]
+        (site.asterisk.etc / "sms.conf").unlink()
+        assert "there is no" in site.call(SMS).variables["SMS_REASON"]
+
+    def call(self, site: Site) -> tuple[str, str]:
+        """Place a call; it must go on, and within the deadlines (3 s and 2 s, and the rest)."""
+        site.dialplan("AGI(sms.agi)\nSet(AFTER=went on)")
+        started = time.monotonic()
+        call = site.call(SMS, ask=["AFTER"])
+        assert time.monotonic() - started < 12
+        assert call.variables["AFTER"] == "went on"
+        assert call.variables["SMS_REASON"]
+        return call.variables["SMS_STATUS"], call.variables["SMS_CAUSE"]
+
+
+WAYS = [
+    {},
+    {"AGISIGHUP": "no"},
+    {"AGIEXITONHANGUP": "yes"},
+    {"AGISIGHUP": "no", "AGIEXITONHANGUP": "yes"},
+    {"AGISIGHUP": "no", "AGIEXITONHANGUP": "no"},
+]
+
+
+class TestHangUp:
+    DIALPLAN = """[test]
+exten => 1,1,AGI(sms.agi)
+ same => n,AGI(${PROBE},on)
+ same => n,Wait(9)
+exten => 2,1,Gosub(sub-sms,s,1)
+ same => n,Wait(9)
+exten => h,1,AGI(${PROBE},h)
+"""
+
+    @pytest.mark.parametrize(
+        "way", WAYS, ids=lambda way: ",".join(way.values()) + "." + ",".join(way)
+    )
+    def test_during_the_request_the_sms_goes_out_once(
+        self, site: Site, way: dict[str, str]
+    ) -> None:
+        site.asterisk.set_dialplan(self.DIALPLAN)
+        site.sandbox.fault = Fault.SLOW
+        call = site.start(SMS | way)
+        site.sandbox.wait(requests=1)
+        call.hangup()
+        result = call.wait()
+        site.sandbox.wait(messages=1)
+        time.sleep(0.3)  # a second one would come now
+        assert len(site.sandbox.requests) == len(site.messages) == 1
+        if "AGIEXITONHANGUP" not in way or way["AGIEXITONHANGUP"] == "no":
+            # h waits for the script, and sees the outcome.
+            assert result.probes["h"]["SMS_STATUS"] == "SUCCESS"
+        else:
+            # Asterisk left at once: what was announced before the request is the truth.
+            seen = result.probes["h"]
+            assert (seen["SMS_STATUS"], seen["SMS_CAUSE"]) == ("ERROR", "NO_ANSWER")
+
+    @pytest.mark.parametrize(
+        "way", WAYS, ids=lambda way: ",".join(way.values()) + "." + ",".join(way)
+    )
+    def test_after_the_request_the_status_stays(self, site: Site, way: dict[str, str]) -> None:
+        site.asterisk.set_dialplan(self.DIALPLAN)
+        call = site.start(SMS | way)
+        call.wait_for("Newexten", Application="Wait", Context="test")
+        call.hangup()
+        result = call.wait()
+        assert result.probes["on"]["SMS_STATUS"] == result.probes["h"]["SMS_STATUS"] == "SUCCESS"
+        assert len(site.sandbox.requests) == 1
+
+    @pytest.mark.parametrize(
+        "way", WAYS, ids=lambda way: ",".join(way.values()) + "." + ",".join(way)
+    )
+    def test_before_the_variables_are_read_never_twice(
+        self, site: Site, way: dict[str, str]
+    ) -> None:
+        site.asterisk.set_dialplan(self.DIALPLAN)
+        for delay in (0.0, 0.01, 0.03, 0.06):
+            site.sandbox.clear()
+            call = site.start(SMS | way)
+            call.wait_for("Newexten", Application="AGI", Context="test")
+            time.sleep(delay)
+            call.hangup()
+            result = call.wait()
+            time.sleep(0.2 if way.get("AGIEXITONHANGUP") == "yes" else 0.05)
+            assert len(site.sandbox.requests) <= 1
+            if result.variables["SMS_STATUS"] == "":
+                continue  # nothing was sent, or Asterisk did not wait to hear of it
+            if result.variables["SMS_STATUS"] == "SUCCESS":
+                assert len(site.messages) == 1
+
+    def test_with_sub_sms_still_once(self, site: Site) -> None:
+        site.asterisk.set_dialplan(self.DIALPLAN)
+        for delay in (0.0, 0.005, 0.01, 0.02, 0.03, 0.06, 0.1, 0.2):
+            site.sandbox.clear()
+            call = site.asterisk.start_call("2", variables=SMS)
+            call.wait_for("Newexten", Application="AGI", Context="sub-sms")
+            time.sleep(delay)
+            call.hangup()
+            result = call.wait()
+            assert result.variables["SMS_STATUS"] == "SUCCESS"
+            assert len(site.sandbox.requests) == len(site.messages) == 1
+
+
+class TestForgery:
+    @pytest.mark.parametrize(
+        "name",
+        ["x\nagi_arg_1: +39666666666\nagi_arg_2: forged",
+         "x\n\n200 result=1 (+39666666666)\n200 result=1 (+39666666666)",
+         "x\nagi_callingpres: 0\nagi_threadid: 1\nagi_arg_1: +39666666666\nagi_arg_2: forged\n\n"],
+        ids=["arguments", "a reply", "the whole rest"],
+    )  # fmt: skip
+    def test_a_forged_caller_id_sends_nothing_to_the_forged_number(
+        self, site: Site, name: str
+    ) -> None:
+        site.dialplan("AGI(sms.agi)\nSet(SMS_NUMBER=)\nAGI(sms.agi)")
+        call = site.call(SMS | {"CALLERID(name)": name})
+        assert [message.numbers for message in site.messages] == [(NUMBER,)]
+        assert call.variables["SMS_CAUSE"] == "INVALID_NUMBER"
+        site.dialplan(f"AGI(sms.agi,{NUMBER},from arguments)")
+        assert site.call({"CALLERID(name)": name}).variables["SMS_STATUS"] == "SUCCESS"
+        assert site.messages[-1].numbers == (NUMBER,)
+
+
+class TestSecrecy:
+    def test_neither_credentials_nor_text_show_anywhere(self, site: Site) -> None:
+        site.configure(password=PASSWORD, call_timeout="3")
+        site.dialplan("AGI(sms.agi)")
+        site.sandbox.fault = Fault.SLOW
+        call = site.start(SMS)
+        site.sandbox.wait(requests=1)
+        processes = b"".join(_command_lines())
+        assert call.wait().variables["SMS_STATUS"] == "SUCCESS"
+        site.sandbox.fault = Reply(200, b'{"type":"error","reason":"A private text: sms101api"}')
+        site.call(SMS)
+        site.sandbox.fault = Fault.GARBAGE
+        site.call(SMS)
+        asterisk = site.asterisk
+        assert b"sms.agi" in processes
+        for shown in (
+            processes.decode(errors="replace"),
+            asterisk.cli("dialplan show test"),
+            site.log,
+            asterisk.console,
+        ):
+            assert PASSWORD not in shown
+            assert "private" not in shown
+        assert PASSWORD not in asterisk.log
+        assert len(site.log.splitlines()) == 3
+        assert NUMBER not in site.log
+        assert "to=\u2026456" in site.log
+        # Only the dialplan's own Set shows the text; here the test bed's.
+        lines = [line for line in asterisk.log.splitlines() if "private" in line]
+        assert all("@bed:" in line or "FILE(" in line or "[bed" in line for line in lines), lines
+
+
+def _command_lines() -> list[bytes]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(path.read_bytes() + path.with_name("environ").read_bytes())
+        except OSError:
+            continue
+    return found

@@ -1,0 +1,236 @@
+"""The installed sms.agi as a process, on pipes as Asterisk gives it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dialplan_sms.install import write_script
+from dialplan_sms.sandbox import Fault, Sandbox
+from tests.unit.fakes import ENVIRONMENT
+
+SCRIPT = Path(sys.prefix) / "bin/sms.agi"
+SOURCE = Path(__file__).parents[2] / "agi/sms.agi"
+VARIABLES = {"SMS_NUMBER": "+39333123456", "SMS_MESSAGE": "A private text"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def folder(server: Sandbox, tmp_path: Path) -> Path:
+    """A folder with an sms.conf for the stand-in."""
+    server.clear()
+    conf = tmp_path / "sms.conf"
+    conf.touch(0o600)
+    conf.write_text(
+        f"[general]\nlog = log\n[101]\nurl = {server.url}\npassword = sms101api\n"
+        f"verify = {server.fingerprint}\n"
+    )
+    return tmp_path
+
+
+class Asterisk:
+    """Starts a script and answers it, one command at a time."""
+
+    def __init__(self, script: Path, folder: Path, *arguments: str) -> None:
+        self.variables: dict[str, str] = dict(VARIABLES)
+        self.process = subprocess.Popen(
+            [script, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, env={"AST_CONFIG_DIR": str(folder), "PATH": os.environ["PATH"]},
+        )  # fmt: skip
+        assert self.process.stdin is not None
+        self.process.stdin.write(ENVIRONMENT + b"\n")
+        self.process.stdin.flush()
+
+    def serve(self) -> "Asterisk":
+        """Answer until the script ends."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if found := re.fullmatch(rb'SET VARIABLE "?(\w+)"? "(.*)"\n', line):
+                self.variables[found[1].decode()] = found[2].decode()
+                reply = b"200 result=1\n"
+            elif found := re.fullmatch(rb'GET FULL VARIABLE "(.*)"\n', line):
+                text = re.sub(
+                    r"\$\{(\w+)\}", lambda m: self.variables.get(m[1], ""), found[1].decode()
+                )
+                reply = f"200 result=1 ({text})\n".encode()
+            else:
+                reply = b"510 Invalid or unknown command\n"
+            try:
+                self.process.stdin.write(reply)
+                self.process.stdin.flush()
+            except BrokenPipeError:
+                break
+        self.process.wait(10)
+        return self
+
+    @property
+    def errors(self) -> str:
+        assert self.process.stderr is not None
+        return self.process.stderr.read().decode()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def run(script: Path, folder: Path, *arguments: str) -> tuple[dict[str, str], str]:
+    asterisk = Asterisk(script, folder, *arguments)
+    try:
+        return asterisk.serve().variables, asterisk.errors
+    finally:
+        asterisk.close()
+
+
+def test_the_first_line_is_the_one_of_the_installation() -> None:
+    assert SCRIPT.read_text().splitlines()[0] == f"#!{sys.prefix}/bin/python3 -IS"
+    assert SCRIPT.read_text().partition("\n")[2] == SOURCE.read_text().partition("\n")[2]
+    assert os.access(SCRIPT, os.X_OK)
+
+
+def test_sighup_is_ignored_before_anything_else() -> None:
+    lines = [line for line in SOURCE.read_text().splitlines()[1:] if line.strip()]
+    assert lines[0] == "import _signal"
+    assert lines[1].startswith("_signal.signal(_signal.SIGHUP, _signal.SIG_IGN)")
+
+
+def test_a_call_sends(server: Sandbox, folder: Path) -> None:
+    variables, errors = run(SCRIPT, folder)
+    assert (variables["SMS_STATUS"], variables["SMS_CAUSE"]) == ("SUCCESS", "")
+    assert [message.text for message in server.messages] == ["A private text"]
+    assert errors == ""
+    log = (folder / "log").read_text()
+    assert re.search(r"call=1700000000.7 sender=101 to=…456 chars=14 status=SUCCESS ms=\d+$", log)
+
+
+def test_a_link_is_as_good(server: Sandbox, folder: Path) -> None:
+    link = folder / "linked.agi"
+    link.symlink_to(SCRIPT)
+    assert run(link, folder, "+39333123457", "other")[0]["SMS_STATUS"] == "SUCCESS"
+    assert server.messages[0].numbers == ("+39333123457",)
+
+
+def test_a_hang_up_signal_does_not_stop_it(server: Sandbox, folder: Path) -> None:
+    server.fault = Fault.SLOW
+    asterisk = Asterisk(SCRIPT, folder)
+    try:
+        os.kill(asterisk.process.pid, signal.SIGHUP) if asterisk.process.poll() is None else None
+    finally:
+        asterisk.close()
+    asterisk = Asterisk(SCRIPT, folder)
+    try:
+        import threading
+
+        answering = threading.Thread(target=asterisk.serve)
+        answering.start()
+        server.wait(requests=1)
+        os.kill(asterisk.process.pid, signal.SIGHUP)
+        answering.join(10)
+    finally:
+        asterisk.close()
+    assert asterisk.variables["SMS_STATUS"] == "SUCCESS"
+
+
+def test_killed_in_the_request_it_leaves_the_truth(server: Sandbox, folder: Path) -> None:
+    server.fault = Fault.HANG
+    asterisk = Asterisk(SCRIPT, folder)
+    try:
+        import threading
+
+        answering = threading.Thread(target=asterisk.serve)
+        answering.start()
+        server.wait(requests=1)
+        asterisk.process.kill()
+        answering.join(10)
+    finally:
+        asterisk.close()
+    assert (asterisk.variables["SMS_STATUS"], asterisk.variables["SMS_CAUSE"]) == (
+        "ERROR",
+        "NO_ANSWER",
+    )
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [("dialplan_sms", "dialplan_sms"), ("asterisk", "asterisk"), ("requests", "requests"),
+     ("urllib3", "urllib3")],
+)  # fmt: skip
+def test_a_missing_package_is_named(
+    server: Sandbox, folder: Path, missing: str, named: str
+) -> None:
+    venv = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    packages = next(venv.glob("lib/python*/site-packages"))
+    site = next((Path(sys.prefix) / "lib").glob("python*/site-packages"))
+    for package in (
+        "asterisk",
+        "six.py",
+        "requests",
+        "urllib3",
+        "certifi",
+        "idna",
+        "charset_normalizer",
+    ):
+        if package != missing:
+            (packages / package).symlink_to(site / package)
+    if missing != "dialplan_sms":
+        (packages / "dialplan_sms").symlink_to(SOURCE.with_name("dialplan_sms"))
+    write_script(SOURCE, folder / "sms.agi", venv / "bin/python3")
+    variables, errors = run(folder / "sms.agi", folder)
+    assert (variables["SMS_STATUS"], variables["SMS_CAUSE"]) == ("ERROR", "INTERNAL")
+    assert f"package {named} is missing" in variables["SMS_REASON"]
+    assert errors == ""
+    assert server.requests == []
+
+
+def test_it_works_after_a_wheels_first_line(server: Sandbox, folder: Path) -> None:
+    plain = folder / "plain.agi"
+    plain.write_text(f"#!{sys.executable}\n" + SOURCE.read_text().partition("\n")[2])
+    plain.chmod(0o755)
+    assert run(plain, folder)[0]["SMS_STATUS"] == "SUCCESS"
+
+
+@pytest.mark.parametrize(
+    "environment", [b"", b"agi_request: x\n", b"\n", b"\n\n\n", os.urandom(5000), b"x\n" * 100_000]
+)
+def test_whatever_comes_in_it_ends_without_a_traceback(folder: Path, environment: bytes) -> None:
+    ended = subprocess.run(
+        [SCRIPT], input=environment, capture_output=True, timeout=20,
+        env={"AST_CONFIG_DIR": str(folder), "PATH": os.environ["PATH"]}, check=False,
+    )  # fmt: skip
+    assert ended.stderr == b""
+    assert b"Traceback" not in ended.stdout
+    assert ended.returncode == 0
+
+
+def test_it_gives_up_where_asterisk_never_answers() -> None:
+    """Its own alarm; the time is shortened in a copy of the module's source, nowhere else."""
+    code = "import sys; from dialplan_sms import agi; agi.LONGEST_DIALOGUE = 1; agi.main()"
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    assert process.wait(20) == 1
+    assert time.monotonic() - started < 10
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def test_an_interpreter_that_cannot_stand_in_a_first_line_is_refused(tmp_path: Path) -> None:
+    for python in (Path("/with a space/python3"), Path("/" + "x" * 127)):
+        with pytest.raises(ValueError, match="shorter path"):
+            write_script(SOURCE, tmp_path / "sms.agi", python)
+    assert not list(tmp_path.iterdir())
+    shutil.rmtree(tmp_path)
