@@ -1,5 +1,6 @@
 """Deadlines that hold whatever a peer or a resolver does."""
 
+import contextlib
 import heapq
 import itertools
 import socket
@@ -63,7 +64,9 @@ class Alarm:
         with self._lock:
             if self._action is not None:
                 self.rang = True
-                self._action()
+                # One that fails must not end the thread that the others count on.
+                with contextlib.suppress(Exception):
+                    self._action()
                 self._action = None
 
 

@@ -27,13 +27,12 @@ LARGEST_ANSWER = 64 * 1024
 """Bytes of an answer's body."""
 
 
-def open_session(verify: str, resolver: Resolver | None = None) -> requests.Session:
-    """A session that follows nothing but its adapter: no proxies, no netrc."""
+def open_session(sender: Sender, resolver: Resolver | None = None) -> requests.Session:
+    """A session for the sender's PBX that follows nothing but its adapter: no proxies, no netrc."""
     session = requests.Session()
     session.trust_env = False
-    adapter = Adapter(verify, resolver or Resolver())
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
+    verify = sender.verify if sender.url.startswith("https:") else None
+    session.mount(sender.url.partition("//")[0] + "//", Adapter(verify, resolver or Resolver()))
     return session
 
 
@@ -48,7 +47,7 @@ class SmsApi:
         watchdog: Watchdog | None = None,
     ) -> None:
         self._sender = sender
-        self._session = session or open_session(sender.verify)
+        self._session = session or open_session(sender)
         self._clock = clock
         self._watchdog = watchdog or Watchdog(clock)
         self._auth: AuthBase = _Bearer(sender.token) if sender.token else _basic(sender)

@@ -14,11 +14,10 @@ import pytest
 
 from dialplan_sms.install import write_script
 from dialplan_sms.sandbox import Fault, Sandbox
-from tests.unit.fakes import ENVIRONMENT
+from tests.unit.process import Asterisk
 
 SCRIPT = Path(sys.prefix) / "bin/sms.agi"
 SOURCE = Path(__file__).parents[2] / "agi/sms.agi"
-VARIABLES = {"SMS_NUMBER": "+39333123456", "SMS_MESSAGE": "A private text"}
 
 
 @pytest.fixture(scope="module")
@@ -38,52 +37,6 @@ def folder(server: Sandbox, tmp_path: Path) -> Path:
         f"verify = {server.fingerprint}\n"
     )
     return tmp_path
-
-
-class Asterisk:
-    """Starts a script and answers it, one command at a time."""
-
-    def __init__(self, script: Path, folder: Path, *arguments: str) -> None:
-        self.variables: dict[str, str] = dict(VARIABLES)
-        self.process = subprocess.Popen(
-            [script, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, env={"AST_CONFIG_DIR": str(folder), "PATH": os.environ["PATH"]},
-        )  # fmt: skip
-        assert self.process.stdin is not None
-        self.process.stdin.write(ENVIRONMENT + b"\n")
-        self.process.stdin.flush()
-
-    def serve(self) -> "Asterisk":
-        """Answer until the script ends."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if found := re.fullmatch(rb'SET VARIABLE "?(\w+)"? "(.*)"\n', line):
-                self.variables[found[1].decode()] = found[2].decode()
-                reply = b"200 result=1\n"
-            elif found := re.fullmatch(rb'GET FULL VARIABLE "(.*)"\n', line):
-                text = re.sub(
-                    r"\$\{(\w+)\}", lambda m: self.variables.get(m[1], ""), found[1].decode()
-                )
-                reply = f"200 result=1 ({text})\n".encode()
-            else:
-                reply = b"510 Invalid or unknown command\n"
-            try:
-                self.process.stdin.write(reply)
-                self.process.stdin.flush()
-            except BrokenPipeError:
-                break
-        self.process.wait(10)
-        return self
-
-    @property
-    def errors(self) -> str:
-        assert self.process.stderr is not None
-        return self.process.stderr.read().decode()
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
 
 
 def run(script: Path, folder: Path, *arguments: str) -> tuple[dict[str, str], str]:

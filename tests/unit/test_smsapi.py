@@ -42,7 +42,7 @@ def sender(pbx: Sandbox, **fields: object) -> Sender:
 
 def send(pbx: Sandbox, sms: Sms = SMS, **fields: object) -> Outcome:
     user = sender(pbx, **fields)
-    with open_session(user.verify) as session:
+    with open_session(user) as session:
         return SmsApi(user, session).send(sms)
 
 
@@ -173,7 +173,7 @@ def test_each_number_has_five_seconds_within_the_calls(
 ) -> None:
     watchdog = NotedWatchdog()
     numbers = tuple(f"+39333{n:06}" for n in range(count))
-    with open_session(sender(pbx).verify) as session:
+    with open_session(sender(pbx)) as session:
         SmsApi(sender(pbx), session, watchdog=watchdog).send(Sms(numbers, "x"))
     assert watchdog.given == [seconds]
     assert smsapi.CONNECT_TIME == 3.0
@@ -181,7 +181,7 @@ def test_each_number_has_five_seconds_within_the_calls(
 
 def test_the_channel_is_told_before_anything_goes_out(pbx: Sandbox) -> None:
     seen: list[int] = []
-    with open_session(sender(pbx).verify) as session:
+    with open_session(sender(pbx)) as session:
         SmsApi(sender(pbx), session).send(SMS, lambda: seen.append(len(pbx.requests)))
     assert seen == [0]
 
@@ -193,7 +193,7 @@ class TestUnreachable:
         announced: list[str] = []
         values: dict[str, object] = {"name": "101", "url": url, "password": "x"}
         user = Sender(**(values | fields))  # type: ignore[arg-type]
-        with open_session(user.verify) as session:
+        with open_session(user) as session:
             outcome = SmsApi(user, session).send(SMS, lambda: announced.append("gone out"))
         assert outcome.cause is Cause.UNREACHABLE
         assert says in outcome.reason
@@ -217,8 +217,8 @@ class TestUnreachable:
             hang.wait(20)
             return []
 
-        session = open_session("yes", Resolver(lookup))
         user = Sender("101", "http://pbx.example.com/", "x", call_timeout=1.0)
+        session = open_session(user, Resolver(lookup))
         started = time.monotonic()
         outcome = SmsApi(user, session).send(SMS)
         hang.set()
@@ -289,7 +289,7 @@ def test_the_environment_changes_nothing(pbx: Sandbox, monkeypatch: pytest.Monke
 
 def test_cookies_are_not_kept(pbx: Sandbox) -> None:
     pbx.fault = Reply(200, b'{"type":"result","result":"Success"}', (("Set-Cookie", "a=b"),))
-    with open_session(sender(pbx).verify) as session:
+    with open_session(sender(pbx)) as session:
         SmsApi(sender(pbx), session).send(SMS)
     assert len(session.cookies) == 0
 

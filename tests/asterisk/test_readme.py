@@ -1,0 +1,414 @@
+"""README.md and dialplan/README.md: every block runs, every table and link names what there is.
+
+The word after a block's language tells what it is: ``extensions.conf`` and ``sms.conf`` are whole
+files, ``old`` and ``new`` are the CURL() recipe and what replaces it.
+"""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dialplan_sms import config, settings
+from dialplan_sms.outcome import Cause, Status
+from dialplan_sms.sandbox import Sandbox
+from tests.asterisk.installation import Installation
+from tests.asterisk.pbx import Pbx
+from tests.asterisk.site import NUMBER, PASSWORD, Site, agi_bin
+
+ROOT = Path(__file__).parents[2]
+DIALPLAN = ROOT / "dialplan"
+PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "dialplan/README.md")}
+README, COOKBOOK = PAGES.values()
+BIN = Path(sys.prefix) / "bin"
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A fenced block; ``kind`` is what follows the back quotes."""
+
+    where: str
+    kind: str
+    text: str
+
+    @property
+    def extensions(self) -> list[tuple[str, str]]:
+        """Context and number of the extensions that can be called."""
+        context, found = "", []
+        for line in self.text.splitlines():
+            if header := re.fullmatch(r"\[(.+)\]", line):
+                context = header[1]
+            if extension := re.match(r"exten => ([0-9]+),1,", line):
+                found.append((context, extension[1]))
+        return found
+
+
+def blocks(kind: str) -> list[Block]:
+    return [block for name, page in PAGES.items() for block in _blocks(name, page, kind)]
+
+
+def _blocks(name: str, page: str, kind: str) -> Iterator[Block]:
+    for found in re.finditer(r"^( *)```(.+)\n((?:.*\n)*?)\1```$", page, re.MULTILINE):
+        if found[2] == kind:
+            line = page.count("\n", 0, found.start()) + 1
+            yield Block(f"{name}:{line}", found[2], textwrap.dedent(found[3]))
+
+
+def rows(page: str, header: str) -> list[list[str]]:
+    """The cells of every table whose first column is called *header*."""
+    found: list[list[str]] = []
+    inside = False
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not line.startswith("|"):
+            inside = False
+        elif inside and cells[0] != "---":
+            found.append(cells)
+        inside = inside or (line.startswith("|") and cells[0] == header)
+    return found
+
+
+def code(cell: str) -> str:
+    """What a cell begins with in back quotes; empty where it has none."""
+    found = re.match(r"`([^`]+)`", cell)
+    return found[1] if found else ""
+
+
+def where(block: Block) -> str:
+    return block.where
+
+
+CALLABLE = [block for block in blocks("ini extensions.conf") if block.extensions]
+INCLUDES = [block for block in blocks("ini extensions.conf") if "#tryinclude" in block.text]
+
+
+class TestDialplan:
+    def test_there_are_blocks(self) -> None:
+        assert len(CALLABLE) >= 7
+        assert len(INCLUDES) == 2
+        assert set(blocks("ini extensions.conf")) == {*CALLABLE, *INCLUDES}
+
+    @pytest.mark.parametrize("block", CALLABLE, ids=where)
+    def test_every_extension_sends_its_sms(self, site: Site, block: Block) -> None:
+        site.asterisk.set_dialplan(block.text)
+        for context, extension in block.extensions:
+            site.sandbox.clear()
+            call = site.asterisk.call(extension, context, caller_id=f"Jo <{NUMBER}>")
+            assert call.variables["SMS_STATUS"] == "SUCCESS", call.variables
+            (message,) = site.messages
+            assert NUMBER in message.numbers
+            assert message.original
+            assert "${" not in message.original
+
+    def test_what_the_cookbook_says_is_what_arrives(self, site: Site) -> None:
+        for block in CALLABLE:
+            site.asterisk.set_dialplan(block.text)
+            for context, extension in block.extensions:
+                site.asterisk.call(extension, context, caller_id=f"Jo <{NUMBER}>")
+        texts = [message.original for message in site.messages]
+        assert 'Your table is ready, see you at 20:30 :) "Harbour", entrance B' in texts
+        assert "Hello from the dialplan, it works :) 100%" in texts
+        assert "Thank you for calling; we are back at 15:00." in texts
+        (meeting,) = [m for m in site.messages if m.original.startswith("Meeting")]
+        assert meeting.original == "Meeting in one hour.\nRoom 3, second floor."
+        assert meeting.numbers == ("+39333123456", "+39333123457")
+        assert meeting.postpone is not None
+
+    @pytest.mark.parametrize("block", INCLUDES, ids=where)
+    def test_the_files_are_included_as_shown(
+        self, installation: Installation, stand_in: Sandbox, tmp_path: Path, block: Block
+    ) -> None:
+        # The first sms.conf of README.md, with the stand-in in place of the PBX.
+        first = next(found for found in blocks("ini sms.conf") if "README.md" in found.where)
+        text = first.text.replace("https://pbx.example.com", stand_in.url)
+        files = {path.name: path.read_text() for path in DIALPLAN.glob("*.conf")}
+        with Pbx(installation, block.text, agi_bin=agi_bin(tmp_path), files=files) as pbx:
+            stand_in.start()
+            stand_in.clear()
+            pbx.write("sms.conf", f"{text}verify = {stand_in.fingerprint}\n")
+            for name in re.findall(r"#tryinclude (\S+)", block.text):
+                for context in re.findall(r"^\[(.+)\]", files[name], re.MULTILINE):
+                    assert f"Context '{context}'" in pbx.cli(f"dialplan show {context}")
+            for context, extension in block.extensions:
+                assert pbx.call(extension, context).variables["SMS_STATUS"] == "SUCCESS"
+            assert len(stand_in.messages) == len(block.extensions)
+
+    def test_a_context_that_is_not_there_shows_as_the_readme_says(self, site: Site) -> None:
+        assert "There is no existence of 'sub-sms' context" in README
+        assert "There is no existence of 'absent' context" in site.asterisk.cli(
+            "dialplan show absent"
+        )
+
+    def test_the_examples_are_those_of_the_folder(self) -> None:
+        files = {path.name for path in DIALPLAN.glob("*.conf")} - {"extensions-sms.conf"}
+        assert {code(row[0]) for row in rows(COOKBOOK, "file")} == files
+        for name, _, _, entry in rows(COOKBOOK, "file"):
+            context = re.search(r"[(=](sms-[a-z-]+),s,1\)", code(entry.rpartition(": ")[2]))
+            assert context is not None
+            assert f"[{context[1]}]" in (DIALPLAN / code(name)).read_text()
+
+    def test_the_second_pbx_gets_what_the_first_cannot(self, site: Site) -> None:
+        (block,) = [found for found in CALLABLE if "sms-second-pbx" in found.text]
+        (conf,) = [found for found in blocks("ini sms.conf") if "sms102api" in found.text]
+        with Sandbox(users={"102": "sms102api"}) as other:
+            urls = {"https://pbx.example.com": "https://127.0.0.1:9",
+                    "https://pbx2.example.com": f"{other.url}\nverify = {other.fingerprint}"}  # fmt: skip
+            text = conf.text
+            for shown, url in urls.items():
+                text = text.replace(shown, url)
+            site.configure(text)
+            site.asterisk.set_dialplan(block.text)
+            ((context, extension),) = block.extensions
+            assert site.asterisk.call(extension, context).variables["SMS_STATUS"] == "SUCCESS"
+            assert [message.user for message in other.messages] == ["102"]
+
+    def test_only_some_numbers_are_allowed(self, site: Site) -> None:
+        (block,) = [found for found in CALLABLE if "sms-only-mobiles" in found.text]
+        site.asterisk.set_dialplan(block.text)
+        ((context, extension),) = block.extensions
+        for caller in ("+44207946000", "anonymous", '+393"="1', "x):1:2", ""):
+            site.asterisk.call(extension, context, variables={"CALLERID(num)": caller})
+        assert [message.numbers for message in site.messages] == []
+
+
+OLD, NEW = blocks("ini old"), blocks("ini new")
+
+
+class TestRecipe:
+    @pytest.mark.parametrize(
+        ("old", "new"), list(zip(OLD, NEW, strict=True)), ids=list(map(where, OLD))
+    )
+    def test_the_new_lines_send_what_the_old_ones_sent(
+        self, site: Site, old: Block, new: Block
+    ) -> None:
+        caller = "0412345678"
+        old_lines = old.text.replace("http://127.0.0.1", site.sandbox.url)
+        assert site.sandbox.url in old_lines
+        insecure = "Set(CURLOPT(ssl_verifypeer)=0)\nSet(CURLOPT(ssl_verifyhost)=0)\n"
+        site.dialplan(insecure + old_lines)
+        site.call(caller_id=f"Jo <{caller}>")
+        (sent,) = (dict(request.form) for request in site.sandbox.requests)
+        assert len(site.messages) == 1
+
+        site.sandbox.clear()
+        site.dialplan(new.text)
+        assert site.call(caller_id=f"Jo <{caller}>").variables["SMS_STATUS"] == "SUCCESS"
+        assert [dict(request.form) for request in site.sandbox.requests] == [sent]
+
+    def test_every_one_liner_works(self, site: Site) -> None:
+        (table,) = re.findall(r"^\| \| \|\n\|.*\n((?:\|.*\n)+)", COOKBOOK, re.MULTILINE)
+        lines = [line for row in table.splitlines() for line in re.findall(r"`([^`]+)`", row)]
+        assert len(lines) == 7
+        for line in lines:
+            site.sandbox.clear()
+            site.dialplan(line)
+            given = {"TEXT": "Hi"} if "TEXT" in line else {"SMS_MESSAGE": "Hi"}
+            if NUMBER not in line:
+                given["SMS_NUMBER"] = NUMBER
+            assert site.call(given).variables["SMS_STATUS"] == "SUCCESS", line
+            (message,) = site.messages
+            assert message.numbers == (NUMBER,)
+            own = re.search(r"\(sms\.agi,[^,]+,([^,)]+)", line)
+            assert message.text == (own[1] if own else "Hi")
+
+
+class TestPitfalls:
+    @pytest.mark.parametrize(
+        ("line", "cause"),
+        [
+            ("AGI(sms.agi,+39333123456,Hi, Jo)", "INVALID_GSM"),
+            ("Gosub(sub-sms,s,1(+39333123456,Hello Jo))", "INVALID_MESSAGE"),
+            ('AGI(sms.agi,"+39333123456,+39333123457","Hi, Jo")', ""),
+        ],
+    )
+    def test_a_line_ends_as_the_table_says(self, site: Site, line: str, cause: str) -> None:
+        site.dialplan(line)
+        assert site.call().variables["SMS_CAUSE"] == cause
+        assert [m.text for m in site.messages] == ([] if cause else ["Hi, Jo"])
+
+    def test_the_way_to_ask_for_an_empty_text_is_safe(self, site: Site) -> None:
+        (test,) = re.findall(r"`(\$\[\$\{LEN\(.+?\])`", COOKBOOK)
+        site.dialplan(f"Set(EMPTY={test})")
+        for text in ("", *"\"'`()[]{}$\\;:,&| ab", '" = "" | "'):
+            answer = site.call({"SMS_MESSAGE": text}, ask=["EMPTY"]).variables["EMPTY"]
+            assert answer == str(int(not text)), text
+
+    def test_urlencoding_a_text_loses_it(self, site: Site) -> None:
+        site.dialplan("Set(A=${URIENCODE(${TEXT})})\nSet(B=${BASE64_ENCODE(${TEXT})})")
+        left = site.call({"TEXT": "Hi :) meet at 10:30"}, ask=["A", "B"]).variables
+        assert (left["A"], left["B"]) == ("", "")
+
+
+class TestSmsConf:
+    @pytest.mark.parametrize("block", blocks("ini sms.conf"), ids=where)
+    def test_every_block_loads(self, tmp_path: Path, block: Block) -> None:
+        loaded = self.load(tmp_path, block.text)
+        assert all(sender.password for sender in loaded.senders.values())
+
+    def test_the_semicolon_is_in_the_password(self, tmp_path: Path) -> None:
+        (block,) = [found for found in blocks("ini sms.conf") if "\\;" in found.text]
+        assert self.load(tmp_path, block.text).senders["102"].password == "with;a semicolon"
+
+    def test_the_tables_name_every_key(self) -> None:
+        keys = [code(row[0]) for row in rows(README, "key")]
+        assert sorted(keys) == sorted(settings.GENERAL | settings.SENDER)
+        assert set(keys[: len(settings.GENERAL)]) == set(settings.GENERAL)
+
+    def test_the_defaults_are_those_of_the_table(self, tmp_path: Path) -> None:
+        minimal = "url = http://192.0.2.1\npassword = x\n[101]\n"
+        plain = self.load(tmp_path, f"[general]\n{minimal}")
+        for key, default in ((code(row[0]), code(row[2])) for row in rows(README, "key")):
+            if default:
+                assert self.load(tmp_path, f"[general]\n{key} = {default}\n{minimal}") == plain
+        assert sum(bool(code(row[2])) for row in rows(README, "key")) == 7
+
+    def test_every_word_allowed_is_in_the_table(self) -> None:
+        for key, allowed, *_ in ((code(row[0]), *row[1:]) for row in rows(README, "key")):
+            words = re.findall(
+                r"\b(?:yes|no|refuse|truncate|wait|queue|fallback|syslog|sha256)\b",
+                (settings.GENERAL | settings.SENDER)[key].allowed,
+            )
+            assert all(word in allowed for word in words), key
+
+    def load(self, folder: Path, text: str) -> config.Config:
+        path = folder / "sms.conf"
+        path.touch(mode=0o640)
+        path.write_text(text)
+        return config.load(path)
+
+
+class TestContract:
+    def test_the_table_names_every_cause_once(self) -> None:
+        causes = [code(row[0]) for row in rows(README, "cause")]
+        assert sorted(causes) == sorted(filter(None, Cause))
+
+    def test_may_have_been_sent_holds_for_two(self) -> None:
+        doubtful = [code(row[0]) for row in rows(README, "cause") if row[2] != "no"]
+        assert doubtful == [Cause.NOT_QUEUED, Cause.NO_ANSWER, Cause.BAD_ANSWER]
+
+    def test_every_status_is_explained(self) -> None:
+        (status,) = [row[1] for row in rows(README, "variable") if row[0] == "`SMS_STATUS`"]
+        assert set(re.findall(r"`([A-Z]+)`", status)) == set(Status)
+
+    def test_the_variables_are_those_of_the_code(self) -> None:
+        from dialplan_sms import call
+
+        named = {
+            name
+            for row in rows(README, "variable")
+            for name in re.findall(r"`(\w+)`", " ".join(row[:2]))
+        }
+        assert set(call._READ) <= named
+
+    def test_the_log_line_has_the_words_of_the_table(self, site: Site) -> None:
+        words = {name for row in rows(README, "word") for name in re.findall(r"`(\w+)`", row[0])}
+        site.configure(
+            f"[101]\nurl = {site.sandbox.url}\npassword = {PASSWORD}\nmax_length = 5\n"
+            f"verify = {site.sandbox.fingerprint}\nlong_message = truncate\n[general]\nlog = sms.log\n"
+        )
+        site.dialplan("AGI(sms.agi)")
+        wish = {"SMS_NUMBER": f"{NUMBER},+99900000012", "SMS_MESSAGE": "a/b c d e"}
+        site.call(wish | {"SMS_GSM": "9c7514330001", "SMS_POSTPONE": "2999-07-14 15:35"})
+        logged = set(re.findall(r"(?:^| )(\w+)=", site.log))
+        assert logged == words
+        sample = next(line for line in README.splitlines() if " status=" in line)
+        assert re.findall(r" (\w+)=", sample) == [
+            "call", "sender", "to", "chars", "status", "cause", "failed", "ms", "reason",
+        ]  # fmt: skip
+
+
+class TestShell:
+    def lines(self) -> Iterator[list[str]]:
+        """The arguments of every dialplan-sms that the pages show."""
+        shown = [line for block in blocks("sh") for line in block.text.splitlines()]
+        shown += [span for page in PAGES.values() for span in re.findall(r"`([^`\n]+)`", page)]
+        for line in shown:
+            if found := re.search(r"(?:^|[ /])dialplan-sms (send|sandbox|--version)(.*)", line):
+                yield [found[1], *found[2].split()]
+
+    def test_every_command_and_option_exists(self) -> None:
+        seen = set()
+        for command, *options in self.lines():
+            seen.add(command)
+            ask = ["--help"] if command.startswith("-") else [command, "--help"]
+            done = subprocess.run(
+                [BIN / "dialplan-sms", *ask], capture_output=True, text=True, check=True
+            )
+            for option in options:
+                if option.startswith("--"):
+                    assert f"{option} " in done.stdout, (command, option)
+        assert {"send", "sandbox", "--version"} <= seen
+
+    def test_the_dry_run_runs(self, tmp_path: Path) -> None:
+        conf = tmp_path / "sms.conf"
+        conf.touch(mode=0o640)
+        conf.write_text(next(iter(blocks("ini sms.conf"))).text)
+        shown = [
+            line
+            for block in blocks("sh")
+            for line in block.text.splitlines()
+            if "--dry-run" in line
+        ]
+        assert len(shown) == 2
+        for line in shown:
+            done = subprocess.run(
+                ["sh", "-c", line.replace("runuser -u asterisk -- ", "")],
+                env=os.environ
+                | {"DIALPLAN_SMS_CONF": str(conf), "PATH": f"{BIN}:{os.environ['PATH']}"},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert "dry run: nothing was sent" in done.stdout
+
+    def test_the_fingerprint_is_the_one_that_verify_takes(self, stand_in: Sandbox) -> None:
+        stand_in.start()
+        (line,) = [
+            line for block in blocks("sh") for line in block.text.splitlines() if "openssl" in line
+        ]
+        peer = stand_in.url.rpartition("/")[2]
+        done = subprocess.run(
+            ["sh", "-c", line.replace("pbx.example.com:443", peer)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        shown, _, value = done.stdout.strip().partition("=")
+        assert f"{shown}=" == "sha256 Fingerprint="
+        assert f"sha256:{value}".lower() == stand_in.fingerprint.lower()
+
+    def test_the_magic_numbers_are_those_of_the_sandbox(self) -> None:
+        from dialplan_sms.sandbox.faults import magic_trouble
+
+        shown = [trouble.fault for n in re.findall(r"\+999[0-9]+", README)
+                 if (trouble := magic_trouble(n))]  # fmt: skip
+        assert shown == ["hang", "unauthorized", "partial", "reject"]
+
+    def test_every_make_target_exists(self) -> None:
+        targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+        shown = set(re.findall(r"(?:`|^ *)make ([a-z-]+)", README, re.MULTILINE))
+        assert {"demo", "test", "install", "venv", "lint"} == shown
+        assert shown <= targets
+
+
+def slug(heading: str) -> str:
+    """The anchor that a heading gets."""
+    return re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_somewhere(name: str) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", PAGES[name], flags=re.DOTALL))
+    assert links
+    for link in links:
+        target, _, anchor = link.partition("#")
+        if "://" in target:
+            continue
+        path = ((ROOT / name).parent / target).resolve() if target else ROOT / name
+        assert path.is_file(), link
+        headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+        assert not anchor or anchor in map(slug, headings), link

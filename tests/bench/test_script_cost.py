@@ -1,0 +1,74 @@
+"""What sms.agi costs with nothing else running, against the script that an admin would write.
+
+CPU time of the whole process, both on the same stand-in over HTTPS with verification on, in
+interleaved rounds of one run; only the ratio is asserted, since machines differ and drift. The
+naive script leaves requests' defaults as they are: it verifies by a CA bundle (certifi's and the
+stand-in's certificate), which requests loads for the connection.
+"""
+
+import resource
+import statistics
+import sys
+from pathlib import Path
+
+import certifi
+import pytest
+
+from dialplan_sms import api
+from dialplan_sms.sandbox import Sandbox
+from tests.unit.process import Asterisk
+
+SCRIPT = Path(sys.prefix) / "bin/sms.agi"
+ROUNDS = 12
+NAIVE = """#!{python}
+import requests
+from asterisk.agi import AGI
+
+agi = AGI(stderr=open("/dev/null", "w"))
+number = agi.get_variable("SMS_NUMBER")
+message = agi.get_variable("SMS_MESSAGE")
+reply = requests.post(
+    "{url}", data={{"number": number, "message": message}}, auth=("101", "sms101api"),
+    verify="{bundle}",
+)
+agi.set_variable("SMS_STATUS", reply.json()["result"].upper())
+"""
+
+
+def test_the_script_costs_at_most_0_8_of_a_naive_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Sandbox() as sandbox:
+        conf = tmp_path / "sms.conf"
+        conf.touch(0o600)
+        conf.write_text(
+            f"[general]\nlog = log\n[101]\nurl = {sandbox.url}\npassword = sms101api\n"
+            f"verify = {sandbox.certificate}\ncountry = IT\n"
+        )
+        bundle = tmp_path / "bundle.pem"
+        bundle.write_text(Path(certifi.where()).read_text() + sandbox.certificate.read_text())
+        naive = tmp_path / "naive.agi"
+        naive.write_text(
+            NAIVE.format(python=sys.executable, url=sandbox.url + api.PATH, bundle=bundle)
+        )
+        naive.chmod(0o755)
+        for script in (SCRIPT, naive):
+            cpu(script, tmp_path)  # bytecode and page cache
+        rounds = [(cpu(SCRIPT, tmp_path), cpu(naive, tmp_path)) for _ in range(ROUNDS)]
+    ours, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
+    with capsys.disabled():
+        print(f"\nsms.agi {ours:.0f} ms, naive {theirs:.0f} ms of CPU: {ours / theirs:.2f}")
+    assert ours / theirs <= 0.8
+
+
+def cpu(script: Path, folder: Path) -> float:
+    """Milliseconds of CPU of one call."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    asterisk = Asterisk(script, folder)
+    try:
+        asterisk.serve()
+    finally:
+        asterisk.close()
+    assert asterisk.variables["SMS_STATUS"] == "SUCCESS"
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return 1000 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)

@@ -1,0 +1,84 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from dialplan_sms import __version__, cli
+from dialplan_sms.sandbox import Fault, Sandbox
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Sandbox]:
+    with Sandbox(tls=False) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def conf(server: Sandbox, tmp_path: Path) -> Path:
+    server.clear()
+    path = tmp_path / "sms.conf"
+    path.touch(0o600)
+    path.write_text(
+        f"[general]\nlog = log\n[101]\nurl = {server.url}\npassword = sms101api\ncountry = IT\n"
+    )
+    return path
+
+
+def run(conf: Path, *arguments: str, text: str = "Hi\n") -> Result:
+    return CliRunner().invoke(cli.main, ["send", "--config", str(conf), *arguments], input=text)
+
+
+def test_help_and_version() -> None:
+    shown = CliRunner().invoke(cli.main, ["--help"]).output
+    assert "sandbox" in shown
+    assert "send" in shown
+    assert __version__ in CliRunner().invoke(cli.main, ["--version"]).output
+    assert CliRunner().invoke(cli.main, ["sned"]).exit_code == 2
+
+
+def test_send_sends_what_comes_on_standard_input(server: Sandbox, conf: Path) -> None:
+    result = run(conf, "+39333123456", "--gsm", "9C:75:14:33:00:01", text="two\nlines\n")
+    assert (result.exit_code, result.output) == (0, "SUCCESS\n")
+    (message,) = server.messages
+    assert (message.original, message.gsm) == ("two\nlines", "9c7514330001")
+
+
+def test_a_dry_run_shows_and_sends_nothing(server: Sandbox, conf: Path) -> None:
+    result = run(conf, "333 1234567,+39333123457", "--dry-run", text="see https://example.com\n")
+    assert result.exit_code == 0
+    for shown in ("+393331234567, +39333123457", "23 characters of 670", "the PBX chooses",
+                  "may replace with spaces: /", "nothing was sent"):  # fmt: skip
+        assert shown in result.output
+    assert "see" not in result.output
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_what_is_refused_says_why_in_one_line(server: Sandbox, conf: Path, dry: list[str]) -> None:
+    result = run(conf, "12", *dry)
+    assert result.exit_code == 1
+    assert "INVALID_NUMBER: 12 is no phone number" in result.output
+    assert result.output.count("\n") == 1
+    result = run(conf.with_name("none"), "12", *dry)
+    assert result.exit_code == 1
+    assert "there is no" in result.output
+
+
+def test_what_the_pbx_did_not_take_is_named(server: Sandbox, conf: Path) -> None:
+    server.fault = Fault.PARTIAL
+    result = run(conf, "+39333123456,+39333123457")
+    assert result.exit_code == 1
+    assert result.output == (
+        "WARNING NOT_QUEUED: Unable to add a SMS to the queue (not accepted: +39333123457)\n"
+    )
+
+
+def test_a_command_without_its_packages_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(cli._COMMANDS, "sandbox", "no_such_package.command:sandbox")
+    result = CliRunner().invoke(cli.main, ["sandbox", "--listen", "x"])
+    assert result.exit_code == 1
+    assert "pip install 'dialplan-sms[sandbox]'" in result.output
+    assert CliRunner().invoke(cli.main, ["--help"]).exit_code == 0
