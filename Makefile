@@ -45,9 +45,13 @@ install: ## install into PREFIX and link sms.agi into Asterisk's agi-bin (as roo
 	@test -n "$(AGI_BIN)" || { echo "no agi-bin folder found: run make install AGI_BIN=<folder>"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "Python cannot make virtual environments here: run apt install python3-venv"; exit 1; }
-	$(PYTHON) -m venv "$(PREFIX)"
-	"$(PREFIX)/bin/python" -m pip --quiet --disable-pip-version-check install .
-	"$(PREFIX)/bin/python" -m dialplan_sms.install "$(PREFIX)/bin/sms.agi"
+	rm -rf build # else a module that is gone would be installed again
+	umask 022; $(PYTHON) -m venv "$(PREFIX)"
+	umask 022; "$(PREFIX)/bin/python" -m pip --quiet --disable-pip-version-check install .
+	umask 022; "$(PREFIX)/bin/python" -m dialplan_sms.install "$(PREFIX)/bin/sms.agi"
+	rm -rf build
+	@test "$$(id -u)" != 0 || setpriv --reuid=65534 --regid=65534 --clear-groups "$(PREFIX)/bin/python" -c '' \
+	  || { echo "other users cannot run $(PYTHON): run make install PYTHON=/usr/bin/python3"; exit 1; }
 	ln -sf "$(PREFIX)/bin/sms.agi" "$(AGI_BIN)/sms.agi"
 	install -m 0644 dialplan/extensions-sms.conf "$(ASTERISK_ETC)/extensions-sms.conf"
 

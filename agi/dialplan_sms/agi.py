@@ -7,20 +7,19 @@ from typing import NoReturn
 
 from dialplan_sms.channel import Channel
 
-LONGEST_DIALOGUE = 40
-"""Seconds after which the script ends itself, should Asterisk never answer it."""
+LONGEST_CALL = 40
+"""Seconds after which the kernel ends the script, should Asterisk never answer it."""
 
 
 def main() -> NoReturn:
     """Serve the call and leave; never raises, never returns."""
-    signal.signal(signal.SIGALRM, _give_up)
-    signal.alarm(LONGEST_DIALOGUE)
     try:
+        # The signal's default action: no handler of Python's would run while C code is stuck.
+        signal.alarm(LONGEST_CALL)
         _serve()
-    except BaseException as failure:  # noqa: BLE001 - nobody else is there to catch it
-        _log(f"sms.agi broke: {type(failure).__name__}")
-    # Leaving Python the long way costs 20 to 40 ms after requests.
-    os._exit(0)
+    finally:
+        # Leaving Python the long way costs 20 to 40 ms after requests, and shows tracebacks.
+        os._exit(0)
 
 
 def _serve() -> None:
@@ -52,16 +51,3 @@ def _serve() -> None:
 
     arguments = [os.fsencode(argument).decode("utf-8", "replace") for argument in sys.argv[1:]]
     call(channel, Service(load, route), arguments)
-
-
-def _give_up(*_: object) -> NoReturn:
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(2)  # should even the log hang
-    _log("sms.agi gave up: Asterisk did not answer")
-    os._exit(1)
-
-
-def _log(line: str) -> None:
-    from dialplan_sms import log
-
-    log.write("syslog", line, failed=True)

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from asterisk.agi import AGIException
 
 from dialplan_sms.channel import Channel
-from dialplan_sms.outcome import Cause, Outcome, Refused, Status, error, safe_line, safe_number
+from dialplan_sms.outcome import Cause, Outcome, Refused, Status, safe_line, safe_number
 from dialplan_sms.service import Service
 from dialplan_sms.sms import Draft
 
-_READ = (
+_IN = (
     "SMS_NUMBER", "number", "SMS_MESSAGE", "message", "SMS_GSM", "gsm",
-    "SMS_POSTPONE", "SMS_SENDER", "SMS_MODE", "SMS_STATUS",
+    "SMS_POSTPONE", "SMS_SENDER", "SMS_MODE",
 )  # fmt: skip
+_OUT = ("SMS_STATUS", "SMS_CAUSE", "SMS_REASON", "SMS_FAILED", "SMS_ID")
 _ROOM_FOR_FAILED = 2000
 """Bytes of SMS_FAILED: it must end after a whole number, so the channel may not cut it."""
 
@@ -25,33 +26,32 @@ def call(channel: Channel, service: Service, arguments: Sequence[str] | None = N
     are read, nothing that happens to the channel stops the SMS.
     """
     try:
-        values = channel.read_variables(_READ)
-        if values["SMS_STATUS"]:
-            # An earlier SMS of this call: its status must not pass for this one's.
-            channel.set_variable("SMS_STATUS", "")
+        values = channel.read_variables((*_IN, *_OUT))
+        for name in _OUT:
+            if values[name]:
+                # An earlier SMS of this call: what it left must not pass for this one's.
+                channel.set_variable(name, "")
     except AGIException:
         return  # the call is gone before it said what to send
     if arguments is None:
         arguments = channel.arguments
-    try:
-        draft = _draft(values, arguments, channel.env.get("agi_uniqueid", ""))
-    except Refused as refused:
-        outcome = error(refused.cause, refused.reason)
-        service.record(Draft(call=channel.env.get("agi_uniqueid", "")), outcome)
-    else:
-        outcome = service.handle(draft, going_out=lambda: _announce(channel))
-    with contextlib.suppress(AGIException):
-        _report(channel, outcome)
+    draft = _draft(values, arguments, channel.env.get("agi_uniqueid", ""))
+    handled = service.handle(draft, going_out=lambda: _announce(channel))
+    _report(channel, handled.outcome)
+    service.log(handled)  # last, since a log may block or break
 
 
 def _draft(values: dict[str, str], arguments: Sequence[str], call_id: str) -> Draft:
+    number, message, gsm, postpone = (
+        argument if argument.strip() else "" for argument in (*arguments, "", "", "", "")[:4]
+    )
+    refused = None
     if len(arguments) > 4:
-        raise Refused(
+        refused = Refused(
             Cause.INVALID_MESSAGE,
             f"sms.agi takes 4 arguments and got {len(arguments)}: a text with commas is exact only"
             " in SMS_MESSAGE",
         )
-    number, message, gsm, postpone = (*arguments, "", "", "", "")[:4]
     return Draft(
         number=number or values["SMS_NUMBER"] or values["number"],
         message=message or values["SMS_MESSAGE"] or values["message"],
@@ -60,6 +60,7 @@ def _draft(values: dict[str, str], arguments: Sequence[str], call_id: str) -> Dr
         sender=values["SMS_SENDER"].strip(),
         mode=values["SMS_MODE"].strip().lower(),
         call=call_id,
+        refused=refused,
     )
 
 
@@ -71,14 +72,17 @@ def _announce(channel: Channel) -> None:
 
 
 def _report(channel: Channel, outcome: Outcome) -> None:
-    channel.set_variable("SMS_REASON", safe_line(outcome.reason))
-    channel.set_variable("SMS_FAILED", _join(outcome.failed))
-    channel.set_variable("SMS_ID", outcome.id)
     verdict = [("SMS_CAUSE", outcome.cause), ("SMS_STATUS", outcome.status)]
     if not outcome.cause:
         verdict.reverse()  # never ERROR without a cause, not even for a moment
-    for name, value in verdict:
-        channel.set_variable(name, value)
+    details = [
+        ("SMS_REASON", safe_line(outcome.reason)),
+        ("SMS_FAILED", _join(outcome.failed)),
+        ("SMS_ID", outcome.id),
+    ]
+    for name, value in details + verdict:
+        with contextlib.suppress(AGIException):  # one that fails does not take the others along
+            channel.set_variable(name, value)
 
 
 def _join(numbers: Sequence[str]) -> str:

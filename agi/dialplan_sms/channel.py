@@ -14,9 +14,8 @@ from asterisk.agi import AGI, AGIHangup, AGIInvalidCommand, AGIUsageError
 LONGEST_COMMAND = 2046
 """Bytes of a command without its newline; Asterisk 16 executes the rest as another command."""
 LONGEST_LINE = 64 * 1024
-LONGEST_REPLY = 256 * 1024
-MOST_LINES = 1000
-"""Bounds of what is read, in bytes and lines: an Asterisk stays far below."""
+LONGEST_DIALOGUE = 1024 * 1024
+"""Bounds of what is read, in bytes: an Asterisk stays far below."""
 
 _ENVIRONMENT = (
     "agi_network agi_network_script agi_request agi_channel agi_language agi_type agi_uniqueid"
@@ -50,6 +49,7 @@ class Channel(AGI):  # type: ignore[misc]
         self.stderr = _Nowhere()
         self._got_sighup = False
         self._forged = False
+        self._read = 0
         self.env: dict[str, str] = {}
         self._get_agi_env()
 
@@ -78,16 +78,10 @@ class Channel(AGI):  # type: ignore[misc]
         self.send_command("GET FULL VARIABLE", f'"{expression}"')
         first = f"200 result=1 ({nonce}".encode()
         last = f"{nonce})\n".encode()
-        line = self._line()
-        for _ in range(MOST_LINES):
-            if line.startswith(first):
-                break
+        while not (line := self._line()).startswith(first):
             self._forged = self._forged or line != b"HANGUP\n"
-            line = self._line()
         reply = bytearray(line)
         while not (reply.endswith(last) and reply.count(nonce.encode()) > len(names)):
-            if len(reply) > LONGEST_REPLY:
-                raise AGIHangup("the values of the channel variables have no end")
             reply += self._line()
         values = bytes(reply[len(first) : -len(last)]).split(nonce.encode())
         return {
@@ -115,7 +109,7 @@ class Channel(AGI):  # type: ignore[misc]
 
     def get_result(self, stdin: object = None) -> dict[str, tuple[str, str]]:
         """The next reply, in pyst2's form: ``{"result": (value, data)}``."""
-        for _ in range(MOST_LINES):
+        while True:
             line = self._line().decode("utf-8", "replace").rstrip("\r\n")
             if line.startswith("200 "):
                 found = re.match(r"200 result=(\S*)(?: \((.*)\))?", line)
@@ -124,7 +118,6 @@ class Channel(AGI):  # type: ignore[misc]
                 raise AGIInvalidCommand(line[:3])
             if line.startswith("520 "):
                 raise AGIUsageError(line[:3])
-        raise AGIHangup("Asterisk does not answer in AGI's terms")
 
     def test_hangup(self) -> None:
         """Nothing: Asterisk takes commands after a hang-up, too."""
@@ -134,16 +127,14 @@ class Channel(AGI):  # type: ignore[misc]
             line = self.stdin.readline(LONGEST_LINE)
         except (OSError, ValueError) as error:
             raise AGIHangup(f"Asterisk is gone ({type(error).__name__})") from None
-        if not line:
-            raise AGIHangup("Asterisk has ended the dialogue")
+        self._read += len(line)
+        if not line or self._read > LONGEST_DIALOGUE:
+            raise AGIHangup("Asterisk has ended the dialogue, or does not end it")
         return bytes(line)
 
     def _get_agi_env(self) -> None:
         expected = 0
-        for _ in range(MOST_LINES):
-            line = self._line()
-            if not line.strip():
-                return
+        while (line := self._line()).strip():
             key, _, value = line.decode("utf-8", "replace").rstrip("\r\n").partition(": ")
             key = key.rstrip(":")
             if key in _ENVIRONMENT[expected:]:
@@ -153,7 +144,6 @@ class Channel(AGI):  # type: ignore[misc]
                 self.env[key] = value
             else:
                 self._forged = True
-        raise AGIHangup("the environment has no end")
 
     def _is_next_argument(self, key: str) -> bool:
         number = _ARGUMENT.fullmatch(key)

@@ -1,6 +1,8 @@
 """The command line: ``dialplan-sms COMMAND``; each command is a module that loads when it runs."""
 
 import importlib
+import io
+import sys
 from pathlib import Path
 
 import click
@@ -31,7 +33,7 @@ class _Commands(click.Group):
 
 def _missing(command: str, package: str) -> click.Command:
     """Stands in for a command whose optional packages are not installed."""
-    need = f"needs the Python package {package}: pip install 'dialplan-sms[{command}]'"
+    need = f"needs the Python package {package}: in the source folder, pip install '.[{command}]'"
 
     def explain(_: tuple[str, ...]) -> None:
         raise click.ClickException(f"{command} {need}")
@@ -49,6 +51,9 @@ def _missing(command: str, package: str) -> click.Command:
 @click.version_option(__version__, package_name="dialplan-sms")
 def main() -> None:
     """Send SMS from the Asterisk dialplan through the PBX's SMS API."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show all of Unicode
 
 
 config_option = click.option(

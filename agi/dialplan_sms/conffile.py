@@ -55,23 +55,26 @@ def read_private(path: Path, what: str) -> str:
     Raises ConfigError where it is missing, unreadable, world-readable or no UTF-8.
     """
     try:
-        with path.open("rb") as file:
+        # Not to wait for the writer of a FIFO.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode):
-                raise ConfigError(f"{path} is not a file: {what} must be one")
+                raise ConfigError(f"{path} is not a regular file: {what} must be one")
             content = file.read(_LARGEST + 1)
     except FileNotFoundError:
-        raise ConfigError(f"there is no {path}: create {what} (README: Installation)") from None
-    except OSError as error:
-        who = f"user id {os.geteuid()}"
+        raise ConfigError(f"there is no {path}: create {what}, see README") from None
+    except PermissionError:
         raise ConfigError(
-            f"{path} cannot be read by {who} ({error.strerror}):"
-            f" chgrp asterisk {path} and chmod 0640 {path}"
+            f"{path} cannot be read by user id {os.geteuid()}: run chgrp asterisk {path} and"
+            f" chmod 0640 {path}"
         ) from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "no path"
+        raise ConfigError(f"{path} cannot be read, {why}: {what} must be a file") from None
     if mode & (stat.S_IROTH | stat.S_IWOTH):
         raise ConfigError(
-            f"{path} can be read by everybody on this host, and it holds secrets:"
-            f" chmod 0640 {path} (owner root, group asterisk)"
+            f"{path} can be read or changed by everybody on this host, and it holds secrets:"
+            f" run chgrp asterisk {path} and chmod 0640 {path}"
         )
     if len(content) > _LARGEST:
         raise ConfigError(f"{path} is larger than 1 MiB: {what} must be smaller")
@@ -124,7 +127,7 @@ def _take(line: str, place: Place, sections: list[Section]) -> None:
     if line.startswith("["):
         header = _SECTION.fullmatch(line)
         if header is None:
-            raise ConfigError(f"{place}: a section is written [name] (templates are not supported)")
+            raise ConfigError(f"{place}: a section is written [name], without a template")
         name = header[1].strip()
         for other in sections:
             if other.name == name:
@@ -132,7 +135,9 @@ def _take(line: str, place: Place, sections: list[Section]) -> None:
         sections.append(Section(name, place, {}))
         return
     if line.startswith("#"):
-        raise ConfigError(f"{place}: #include and #exec are not supported; a comment begins with ;")
+        raise ConfigError(
+            f"{place}: no #include or #exec here, and a comment begins with a semicolon"
+        )
     pair = _PAIR.fullmatch(line)
     if pair is None:
         raise ConfigError(f"{place}: neither [section] nor key = value")

@@ -89,7 +89,7 @@ def _default(
         return next(iter(senders)) if len(senders) == 1 else None
     if name not in senders:
         raise ConfigError(
-            f"{own['default_sender'].place}: default_sender: there is no section [{name}];"
+            f"{own['default_sender'].place}: default_sender: there is no section [{name}],"
             f" allowed: {', '.join(senders)}"
         )
     return name
@@ -107,7 +107,7 @@ def _read_sender(section: Section, shared: Mapping[str, Value]) -> Sender:
         found = " and ".join(secrets) if secrets else "none"
         raise ConfigError(
             f"{section.place}: [{section.name}] needs one of password, password_file"
-            f" and token; found: {found}"
+            f" and token, found: {found}"
         )
     if "url" not in values:
         raise ConfigError(
@@ -134,7 +134,7 @@ def _refuse_unknown(
         import difflib
 
         close = difflib.get_close_matches(key, known, 1)
-        hint = f"did you mean {close[0]}? " if close else ""
+        hint = f" - perhaps {close[0]}?" if close else ""
         raise ConfigError(
-            f"{value.place}: {key}: unknown in [{section}]; {hint}allowed: {', '.join(known)}"
+            f"{value.place}: {key}: unknown in [{section}]{hint} - allowed: {', '.join(known)}"
         )

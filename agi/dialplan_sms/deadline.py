@@ -30,11 +30,12 @@ class Watchdog:
         """Run *action* at *when* unless the Alarm is cancelled before."""
         alarm = Alarm(action)
         with self._changed:
-            heapq.heappush(self._alarms, (when, next(self._order), alarm))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
-                self._thread.start()
-            elif self._alarms[0][2] is alarm:
+                thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+                thread.start()  # raises RuntimeError where the host has no thread left
+                self._thread = thread
+            heapq.heappush(self._alarms, (when, next(self._order), alarm))
+            if self._alarms[0][2] is alarm:
                 self._changed.notify()
         return alarm
 
@@ -92,10 +93,11 @@ class Resolver:
         with self._lock:
             lookup = self._running.get(key)
             if lookup is None:
-                lookup = self._running[key] = _Lookup()
+                lookup = _Lookup()
                 threading.Thread(
                     target=self._run, args=(key, lookup), name="resolver", daemon=True
-                ).start()
+                ).start()  # raises RuntimeError where the host has no thread left
+                self._running[key] = lookup
         if not lookup.done.wait(timeout):
             raise TimeoutError
         if lookup.error is not None:
@@ -105,7 +107,7 @@ class Resolver:
     def _run(self, key: tuple[str, int], lookup: "_Lookup") -> None:
         try:
             lookup.addresses = self._lookup(*key, 0, socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
+        except Exception as error:  # noqa: BLE001 - the caller's to handle, in its own thread
             lookup.error = error
         finally:
             with self._lock:

@@ -5,32 +5,71 @@ Never a text or a secret; what a peer or a caller supplied is made harmless firs
 
 import os
 import re
+import socket
+import stat
 import time
+from dataclasses import dataclass
 
 from dialplan_sms.outcome import Outcome, Status, safe_line
 from dialplan_sms.sms import Draft, Sms
 
-_DIGITS = re.compile(r"\+?[0-9](?:[0-9 .()-]*[0-9])?")
+_SYSLOG = "/dev/log"
+_PATIENCE = 0.2
+"""Seconds that a call gives a syslog which does not read."""
+_USER, _WARNING, _INFO = 8, 4, 6
+"""Facility and severities (RFC 5424, section 6.2.1)."""
+_LONG_NUMBER = re.compile(r"[0-9][0-9 .-]{3,}[0-9]")
+_OVERLAP = 8
+"""Characters of the text in a PBX's reason from which on the reason is not logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """One call from Draft to Outcome.
+
+    ``sms`` is None where the draft was refused, ``sender`` empty where sms.conf has no such.
+    """
+
+    draft: Draft
+    sms: Sms | None
+    sender: str
+    outcome: Outcome
+    seconds: float
 
 
 def write(target: str, line: str, failed: bool = False) -> None:
     """Write *line* to *target*: ``syslog`` or the path of a file. Never raises for the disk."""
     if target == "syslog":
-        import syslog
-
-        syslog.openlog("dialplan-sms", syslog.LOG_PID, syslog.LOG_USER)
-        syslog.syslog(syslog.LOG_WARNING if failed else syslog.LOG_INFO, line)
+        _to_syslog(line, failed)
         return
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    entry = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n"
     try:
-        with open(target, "a", encoding="utf-8", opener=_private) as file:
-            file.write(f"{stamp} {line}\n")
-    except OSError as error:
-        write("syslog", f"log {target} cannot be written ({error.strerror}): {line}", failed=True)
+        # Not to wait for the reader of a FIFO, nor to take a terminal.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        file = os.open(target, flags, 0o640)
+        try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise OSError(0, "not a regular file")
+            os.write(file, entry.encode("utf-8", "backslashreplace"))
+        finally:
+            os.close(file)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        _to_syslog(f"log {target} cannot be written ({why}): {line}", failed=True)
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o640)
+def _to_syslog(line: str, failed: bool) -> None:
+    """As syslog(3) does, which would block where nobody reads, whatever signal comes."""
+    priority = _USER | (_WARNING if failed else _INFO)
+    stamp = time.strftime("%b %e %H:%M:%S")
+    entry = f"<{priority}>{stamp} dialplan-sms[{os.getpid()}]: {line}"
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as log:
+            log.settimeout(_PATIENCE)
+            log.connect(_SYSLOG)
+            log.send(entry.encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # no syslog here, or one that is stuck: the call goes on
 
 
 def mask(number: str) -> str:
@@ -38,9 +77,10 @@ def mask(number: str) -> str:
     return f"…{number[-3:]}"
 
 
-def describe(draft: Draft, sms: Sms | None, sender: str, outcome: Outcome, seconds: float) -> str:
-    """The line of one call. *sms* is None where the draft was refused."""
-    words = [f"call={safe_line(draft.call) or '-'}", f"sender={safe_line(sender) or '-'}"]
+def describe(handled: Handled) -> str:
+    """The line of one call."""
+    draft, sms, outcome = handled.draft, handled.sms, handled.outcome
+    words = [f"call={safe_line(draft.call) or '-'}", f"sender={handled.sender or '-'}"]
     if sms is not None:
         shown = ",".join(map(mask, sms.numbers[:5]))
         words.append(f"to={shown}" + (f"+{len(sms.numbers) - 5}" if len(sms.numbers) > 5 else ""))
@@ -50,22 +90,26 @@ def describe(draft: Draft, sms: Sms | None, sender: str, outcome: Outcome, secon
     words.append(f"status={outcome.status}")
     words += [f"cause={outcome.cause}"] if outcome.cause else []
     words += [f"failed={len(outcome.failed)}"] if outcome.failed else []
-    words.append(f"ms={seconds * 1000:.0f}")
+    words.append(f"ms={handled.seconds * 1000:.0f}")
     words += [f"cut_from={sms.cut_from}"] if sms is not None and sms.cut_from else []
     if sms is not None and sms.replaced:
         words.append(f"note=the PBX may replace with spaces: {' '.join(sms.replaced)}")
     if outcome.reason:
-        words.append(f"reason={_reason(outcome.reason, draft)}")
+        words.append(f"reason={_reason(handled)}")
     return " ".join(words)
 
 
-def _reason(reason: str, draft: Draft) -> str:
-    """The reason without the text, should a PBX echo it, and with its numbers masked."""
-    text = safe_line(draft.message)
-    if len(text) > 3:
-        reason = reason.replace(text, "(text)")
-    masked = _DIGITS.sub(lambda run: mask(run[0]) if len(run[0]) > 6 else run[0], reason)
-    return masked[:500]
+def _reason(handled: Handled) -> str:
+    """The reason without text and numbers, whoever put them there."""
+    outcome = handled.outcome
+    reason = safe_line(outcome.for_log or outcome.reason)[:1000]
+    if not outcome.from_pbx or handled.sms is None:
+        return reason
+    text = safe_line(handled.sms.text)
+    pieces = (reason[at : at + _OVERLAP] for at in range(max(1, len(reason) - _OVERLAP + 1)))
+    if any(piece in text for piece in pieces if piece):
+        return "the PBX repeats the text"
+    return _LONG_NUMBER.sub(lambda found: mask(found[0]), reason)
 
 
 def is_failure(outcome: Outcome) -> bool:

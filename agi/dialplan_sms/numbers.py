@@ -31,7 +31,11 @@ def read_numbers(text: str, country: str | None, short: bool) -> tuple[str, ...]
         else:
             found[number] = None
     if wrong:
-        raise Refused(Cause.INVALID_NUMBER, _explain(wrong, country, short))
+        advice = _advise(wrong, country, short)
+        count = f"{len(wrong)} of {len(wrong) + len(found)}"
+        raise Refused(
+            Cause.INVALID_NUMBER, _name(wrong) + advice, f"{count} are no phone numbers{advice}"
+        )
     if not found:
         raise Refused(Cause.INVALID_NUMBER, "the number is empty: set SMS_NUMBER")
     return tuple(found)
@@ -73,16 +77,19 @@ def _possible(digits: str, country: str | None) -> str | None:
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
 
-def _explain(wrong: list[str], country: str | None, short: bool) -> str:
+def _name(wrong: list[str]) -> str:
     named = ", ".join(item[:40] for item in wrong[:5])
     more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-    plural = "are no phone numbers" if len(wrong) > 1 else "is no phone number"
-    reason = f"{named}{more} {plural}"
-    national = [_DECORATION.sub("", item) for item in wrong]
-    if not country and any(_DIGITS.fullmatch(item) for item in national):
-        reason += ": write it as +<country code>…, or set country in sms.conf"
-    elif country:
-        reason += f" (read as +<country code>… or as a number of {country})"
-    if not short and any(len(item) in SHORT_NUMBER and item.isdecimal() for item in national):
-        reason += "; short_numbers = yes allows short codes"
-    return reason
+    return f"{named}{more} " + ("are no phone numbers" if len(wrong) > 1 else "is no phone number")
+
+
+def _advise(wrong: list[str], country: str | None, short: bool) -> str:
+    bare = [_DECORATION.sub("", item) for item in wrong]
+    advice = ""
+    if country:
+        advice = f", neither as +39... with its country code nor as a number of {country}"
+    elif any(_DIGITS.fullmatch(item) for item in bare):
+        advice = ": write it with its country code, as +39..., or set country in sms.conf"
+    if not short and any(len(item) in SHORT_NUMBER and item.isdecimal() for item in bare):
+        advice += ", or short_numbers = yes if it is a short code"
+    return advice

@@ -48,7 +48,9 @@ class Outcome:
     """How one SMS ended; the doors turn it into their own protocol.
 
     ``reason`` is one line for people, ``failed`` the numbers that the PBX did not accept, as it
-    names them, ``id`` the outbox's id where the SMS was stored.
+    names them, ``id`` the outbox's id where the SMS was stored. ``for_log`` stands in the log in
+    place of a reason that quotes what a caller supplied: a text may hide in any variable.
+    ``from_pbx`` marks a reason in the PBX's own words.
     """
 
     status: Status
@@ -56,30 +58,34 @@ class Outcome:
     reason: str = ""
     failed: tuple[str, ...] = ()
     id: str = ""
+    for_log: str = ""
+    from_pbx: bool = False
 
 
-def error(cause: Cause, reason: str) -> Outcome:
+def error(cause: Cause, reason: str, for_log: str = "", from_pbx: bool = False) -> Outcome:
     """An Outcome with the status ERROR."""
-    return Outcome(Status.ERROR, cause, reason)
+    return Outcome(Status.ERROR, cause, reason, for_log=for_log, from_pbx=from_pbx)
 
 
 class Refused(Exception):
     """An SMS that is not even tried; carries what its Outcome says."""
 
-    def __init__(self, cause: Cause, reason: str) -> None:
+    def __init__(self, cause: Cause, reason: str, for_log: str = "") -> None:
         super().__init__(f"{cause}: {reason}")
         self.cause = cause
         self.reason = reason
+        self.outcome = error(cause, reason, for_log)
 
 
-_UNSAFE = frozenset("\"'\\$`{}[];|&<>")
+_UNSAFE = frozenset("\"'\\$`{}[]();|&<>*?~!#^")
 _NOT_A_NUMBER = re.compile(r"[^0-9+*#]+")
 
 
 def safe_line(text: str) -> str:
     """*text* on one line, without what a dialplan or a shell would act on.
 
-    Admins paste SMS_REASON into System() and $[...]; what stands in for the characters is a space.
+    Admins paste SMS_REASON into System() and $[...], with and without quotes around it; what
+    stands in for the characters is a space, so our own reasons do without them.
     """
     spaced = (
         " " if char in _UNSAFE or unicodedata.category(char) in _INVISIBLE else char

@@ -1,5 +1,6 @@
 """``dialplan-sms send``: one message from the shell."""
 
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -39,17 +40,27 @@ def send(
 
     Exit status: 0 sent, 1 not sent or not to all, 2 wrong usage.
     """
-    draft = Draft(number, _text(), gsm, postpone, sender, mode="wait", call="send")
+    number, text, gsm, postpone, sender = map(_utf8, (number, _text(), gsm, postpone, sender))
+    draft = Draft(number, text, gsm, postpone, sender, mode="wait", call="send")
     if dry_run:
         _show(draft, config)
         return
-    outcome = Service(lambda: _load(config), SmsApi).handle(draft)
-    _print(outcome)
-    if outcome.status is not Status.SUCCESS:
+    service = Service(lambda: _load(config), SmsApi)
+    handled = service.handle(draft)
+    service.log(handled)
+    _print(handled.outcome)
+    if handled.outcome.status is not Status.SUCCESS:
         raise SystemExit(1)
 
 
+def _utf8(text: str) -> str:
+    """*text* without the surrogates by which Python marks bytes that are no UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _text() -> str:
+    if sys.stdin is None:
+        raise click.ClickException("the text of the SMS comes from standard input, which is closed")
     if sys.stdin.isatty():
         click.echo("Text of the SMS; end it with Ctrl-D on a line of its own:", err=True)
     # The shell's own newline at the end is no part of the text.
@@ -68,7 +79,12 @@ def _print(outcome: Outcome) -> None:
         line.append(f": {safe_line(outcome.reason)}", style="default")
     if outcome.failed:
         line.append(f" (not accepted: {', '.join(outcome.failed)})", style="default")
-    Console(soft_wrap=True).print(line)
+    try:
+        Console(soft_wrap=True).print(line)
+        sys.stdout.flush()
+    except OSError:
+        # Nobody reads; the exit status must still tell what became of the SMS.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _show(draft: Draft, path: Path | None) -> None:

@@ -1,5 +1,6 @@
 """The core: check a Draft, send the Sms, say what became of it. It knows no protocol."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -8,6 +9,7 @@ from typing import Protocol
 from dialplan_sms import log
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config, Sender
+from dialplan_sms.log import Handled
 from dialplan_sms.outcome import Cause, Outcome, Refused, error
 from dialplan_sms.sms import Draft, Sms, compose
 
@@ -39,36 +41,32 @@ class Service:
         self._clock = clock
         self._log = "syslog"
 
-    def handle(self, draft: Draft, going_out: Callable[[], None] = lambda: None) -> Outcome:
-        """Send what *draft* asks for. Never raises; one line goes to the log."""
+    def handle(self, draft: Draft, going_out: Callable[[], None] = lambda: None) -> Handled:
+        """Send what *draft* asks for. Never raises; log() the result once the door has told it."""
         started = self._clock()
-        sms, name = None, draft.sender
+        sms, name = None, ""
         try:
             config = self._load()
             self._log = config.log
             sender = choose(config, draft)
             name = sender.name
+            if draft.refused is not None:
+                raise draft.refused
             sms = compose(draft, sender, self._now())
             _check_mode(draft.mode or sender.mode)
             outcome = self._route(sender).send(sms, going_out)
         except ConfigError as failure:
             outcome = error(Cause.CONFIG, str(failure))
         except Refused as refused:
-            outcome = error(refused.cause, refused.reason)
+            outcome = refused.outcome
         except Exception as failure:  # noqa: BLE001 - a call must get its status
             outcome = error(Cause.INTERNAL, _where(failure))
-        self._write(draft, sms, name, outcome, self._clock() - started)
-        return outcome
+        return Handled(draft, sms, name, outcome, self._clock() - started)
 
-    def record(self, draft: Draft, outcome: Outcome) -> None:
-        """Log what a door refused by itself."""
-        self._write(draft, None, draft.sender, outcome, 0.0)
-
-    def _write(
-        self, draft: Draft, sms: Sms | None, sender: str, outcome: Outcome, seconds: float
-    ) -> None:
-        line = log.describe(draft, sms, sender, outcome, seconds)
-        log.write(self._log, line, log.is_failure(outcome))
+    def log(self, handled: Handled) -> None:
+        """Write the line of one call. Never raises, whatever the log is."""
+        with contextlib.suppress(Exception):
+            log.write(self._log, log.describe(handled), log.is_failure(handled.outcome))
 
 
 def choose(config: Config, draft: Draft) -> Sender:
@@ -78,10 +76,16 @@ def choose(config: Config, draft: Draft) -> Sender:
         return sender
     known = ", ".join(config.senders)
     if draft.sender:
-        reason = f"SMS_SENDER {draft.sender[:40]} is no section of {config.path}; it has {known}"
-    else:
-        reason = f"{config.path} has no default_sender: set it to one of {known}, or SMS_SENDER"
-    raise Refused(Cause.UNKNOWN_SENDER, reason)
+        none = f"is no section of {config.path}, which has {known}"
+        raise Refused(
+            Cause.UNKNOWN_SENDER,
+            f"SMS_SENDER {draft.sender[:40]} {none}",
+            f"SMS_SENDER of {len(draft.sender)} characters {none}",
+        )
+    raise Refused(
+        Cause.UNKNOWN_SENDER,
+        f"{config.path} has no default_sender: set it to one of {known}, or set SMS_SENDER",
+    )
 
 
 def _check_mode(mode: str) -> None:
@@ -91,13 +95,19 @@ def _check_mode(mode: str) -> None:
         raise Refused(
             Cause.OUTBOX, f"mode {mode} needs the outbox, which this version lacks: use mode wait"
         )
-    raise Refused(Cause.CONFIG, f"SMS_MODE {mode[:40]} is not wait, queue or fallback")
+    raise Refused(
+        Cause.CONFIG,
+        f"SMS_MODE {mode[:40]} is not wait, queue or fallback",
+        f"SMS_MODE of {len(mode)} characters is not wait, queue or fallback",
+    )
 
 
 def _where(failure: BaseException) -> str:
     """What broke and where, without the values that a message or a traceback would show."""
     if isinstance(failure, ModuleNotFoundError):
-        return f"the Python package {failure.name} is missing: install dialplan-sms again (README)"
+        return (
+            f"the Python package {failure.name} is missing: install dialplan-sms again, see README"
+        )
     trace = failure.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -105,4 +115,4 @@ def _where(failure: BaseException) -> str:
     if trace is not None:
         code = trace.tb_frame.f_code
         place = f" in {code.co_filename.rpartition('/')[2]} line {trace.tb_lineno}"
-    return f"dialplan-sms broke ({type(failure).__name__}{place}): please report this line"
+    return f"dialplan-sms broke, {type(failure).__name__}{place}: please report this line"

@@ -44,10 +44,12 @@ def read(values: Mapping[str, Value], known: Mapping[str, Setting]) -> dict[str,
         try:
             fields[setting.field] = setting.read(value.text, value.place)
         except _Bad as bad:
-            shown = "" if setting.secret else f" = {value.text[:80]}"
-            detail = f" ({bad})" if str(bad) else ""
+            # A url with a name and a password in it is a secret, too.
+            hidden = setting.secret or "@" in value.text
+            shown = "" if hidden else f" = {value.text[:80]}"
+            detail = f", {bad}" if str(bad) else ""
             raise ConfigError(
-                f"{value.place}: {key}{shown}{detail}; allowed: {setting.allowed}"
+                f"{value.place}: {key}{shown}{detail} - allowed: {setting.allowed}"
             ) from None
     return fields
 
@@ -81,16 +83,17 @@ def _url(text: str, _: Place) -> str:
 
     try:
         parts = urlsplit(text)
-        host, _port = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
         raise _Bad from None
-    if parts.scheme not in ("http", "https") or not host:
+    if parts.scheme not in ("http", "https") or not host or not _HOST.fullmatch(host) or port == 0:
         raise _Bad
     if parts.username is not None or parts.password is not None:
         raise _Bad("name and password do not belong in the url: the section's name and password")
     if parts.query or parts.fragment or not text.isprintable() or " " in text:
         raise _Bad
-    return text if parts.path.strip("/") else text.rstrip("/") + api.PATH
+    path = parts.path if parts.path.strip("/") else api.PATH
+    return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 def _secret_file(text: str, place: Place) -> str:
@@ -102,7 +105,7 @@ def _secret_file(text: str, place: Place) -> str:
 
 
 def _beside(text: str, place: Place) -> Path:
-    if not text:
+    if not text or not text.isprintable():
         raise _Bad
     return place.path.parent.absolute() / text
 
@@ -155,18 +158,19 @@ def _log(text: str, place: Place) -> str:
     return "syslog" if text.lower() == "syslog" else str(_beside(text, place))
 
 
-_URL = "https://<PBX> or http://<PBX>, with a port and a path if need be"
-_FINGERPRINT = "sha256:<64 hex digits of the certificate's fingerprint>"
+_URL = "https:// or http:// and the address of the PBX, with a port and a path if need be"
+_FINGERPRINT = "sha256: and the 64 hex digits of the fingerprint of the certificate"
+_HOST = re.compile(r"\w[\w.-]*|[0-9A-Fa-f:.]+(?:%\w+)?")
 
 SENDER = {
     "url": Setting("url", _url, _URL),
-    "password": Setting("password", _not_empty, "the PBX user's password", secret=True),
+    "password": Setting("password", _not_empty, "the password of the PBX user", secret=True),
     "password_file": Setting(
-        "password", _secret_file, "a file whose first line is the password", secret=True
+        "password", _secret_file, "a file with the password in its first line", secret=True
     ),
-    "token": Setting("token", _not_empty, "an API key of the PBX (Bearer)", secret=True),
+    "token": Setting("token", _not_empty, "an API key of the PBX", secret=True),
     "verify": Setting("verify", _verify, f"yes, no, a CA file, {_FINGERPRINT}"),
-    "gsm": Setting("gsm", _gsm, "a gateway's MAC address, 12 hex digits as 9c7514330001"),
+    "gsm": Setting("gsm", _gsm, "the MAC address of a gateway, 12 hex digits as 9c7514330001"),
     "max_length": Setting("max_length", _between(1, 10000), "characters, 1 to 10000"),
     "long_message": Setting("truncate", _truncate, "refuse, truncate"),
     "country": Setting("country", _country, "two letters of ISO 3166, as IT"),
@@ -180,8 +184,8 @@ SECRETS = ("password", "password_file", "token")
 """How a sender proves who it is: one of these."""
 
 GENERAL = {
-    "default_sender": Setting("default_sender", _not_empty, "the name of a sender's section"),
+    "default_sender": Setting("default_sender", _not_empty, "the name of the section of a sender"),
     "log": Setting("log", _log, "syslog, or the path of a file"),
-    "outbox": Setting("outbox", _not_empty, "a database's URL, as sqlite:////…", secret=True),
+    "outbox": Setting("outbox", _not_empty, "the URL of a database", secret=True),
 }
 """What only [general] holds."""

@@ -16,7 +16,8 @@ from dialplan_sms.text import clean, fit
 class Draft:
     """What a door was given, unread; an empty string is "not given".
 
-    ``call`` names the call in the log (Asterisk's uniqueid).
+    ``call`` names the call in the log (Asterisk's uniqueid); ``refused`` is what the door itself
+    objects to.
     """
 
     number: str = ""
@@ -26,6 +27,7 @@ class Draft:
     sender: str = ""
     mode: str = ""
     call: str = ""
+    refused: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,16 @@ def read_gsm(text: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{12}", mac):
         raise Refused(
             Cause.INVALID_GSM,
-            f"gsm {text[:40]} is not a gateway's MAC address (12 hex digits, as 9c7514330001);"
-            " a text with commas is exact only in SMS_MESSAGE",
+            f"gsm {text[:40]} {_NO_MAC}",
+            f"gsm of {len(text)} characters {_NO_MAC}",
         )
     return mac
 
 
+_NO_MAC = (
+    "is no MAC address of a gateway, 12 hex digits as 9c7514330001:"
+    " a text with commas is exact only in SMS_MESSAGE"
+)
 _POSTPONE_FORMATS = (api.POSTPONE_FORMAT, "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M")
 
 
@@ -94,8 +100,12 @@ def read_postpone(text: str, now: datetime) -> datetime:
         return when
     raise Refused(
         Cause.INVALID_POSTPONE,
-        f"postpone {text[:40]} is no date: write 14/07/2014 15:35 or 2014-07-14 15:35",
+        f"postpone {text[:40]} {_NO_DATE}",
+        f"postpone of {len(text)} characters {_NO_DATE}",
     )
+
+
+_NO_DATE = "is no date: write 14/07/2014 15:35 or 2014-07-14 15:35"
 
 
 def _refuse_reply(message: str) -> None:
@@ -109,6 +119,6 @@ def _refuse_reply(message: str) -> None:
     if isinstance(reply, dict) and reply.get("type") in (api.RESULT, api.WARNING, api.ERROR):
         raise Refused(
             Cause.INVALID_MESSAGE,
-            "the message is the SMS API's own reply, as the CURL() recipe leaves it in message:"
+            "the message is a reply of the SMS API, as the CURL recipe leaves it in message:"
             " set SMS_MESSAGE to the text",
         )

@@ -1,10 +1,11 @@
 """The route: one SMS to the PBX's SMS API, and its answer as an Outcome."""
 
+import base64
 import http.client
 import json
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.exceptions import HTTPError
 
 from dialplan_sms import __version__, api
+from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Sender
 from dialplan_sms.deadline import Resolver, Watchdog
 from dialplan_sms.outcome import Cause, Outcome, Status, error, safe_line, safe_number
@@ -28,11 +30,21 @@ LARGEST_ANSWER = 64 * 1024
 
 
 def open_session(sender: Sender, resolver: Resolver | None = None) -> requests.Session:
-    """A session for the sender's PBX that follows nothing but its adapter: no proxies, no netrc."""
+    """A session for the sender's PBX that follows nothing but its adapter: no proxies, no netrc.
+
+    Raises ConfigError where ``verify`` names a file without a certificate.
+    """
     session = requests.Session()
     session.trust_env = False
-    verify = sender.verify if sender.url.startswith("https:") else None
-    session.mount(sender.url.partition("//")[0] + "//", Adapter(verify, resolver or Resolver()))
+    scheme = urlsplit(sender.url).scheme
+    try:
+        adapter = Adapter(sender.verify if scheme == "https" else None, resolver or Resolver())
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"[{sender.name}] verify = {sender.verify}: no certificate in PEM format can be read"
+            f" from it, {error.strerror or type(error).__name__}"
+        ) from None
+    session.mount(f"{scheme}://", adapter)
     return session
 
 
@@ -71,7 +83,7 @@ class SmsApi:
             except Exception as failure:  # noqa: BLE001 - any of them must become an Outcome
                 outcome = _failed(exchange, failure, sender)
             else:
-                outcome = answered(status, location, body, sender.token or sender.password)
+                outcome = answered(status, location, body, _secrets(sender))
                 if exchange.timed_out and outcome.cause is Cause.BAD_ANSWER:
                     outcome = _failed(exchange, TimeoutError(), sender)  # cut at the deadline
         return outcome
@@ -120,40 +132,47 @@ def _basic(sender: Sender) -> AuthBase:
     return HTTPBasicAuth(sender.name.encode(), sender.password.encode())
 
 
-def answered(status: int, location: str, body: bytes, secret: str) -> Outcome:
+def answered(status: int, location: str, body: bytes, secrets: Collection[str] = ()) -> Outcome:
     """The PBX's reply in the contract's words: by its ``type`` first, then by the HTTP status.
 
-    A hostile PBX that echoes the *secret* does not get it into the call.
+    A hostile PBX that echoes one of the *secrets* does not get it into the call.
     """
     if len(body) > LARGEST_ANSWER:
-        return error(Cause.BAD_ANSWER, f"the PBX's answer (HTTP {status}) is larger than 64 KiB")
+        return error(Cause.BAD_ANSWER, f"the answer of the PBX, HTTP {status}, exceeds 64 KiB")
     reply = _decode(body)
     kind = reply.get("type")
-    reason = _quoted(str(reply.get("reason") or ""), secret)
+    reason = _quoted(str(reply.get("reason") or ""), secrets)
     if kind == api.RESULT and reply.get("result") == api.SUCCESS:
         return Outcome(Status.SUCCESS)
     if kind == api.WARNING:
-        failed = _numbers(reply.get("result"))
-        return Outcome(
-            Status.WARNING, Cause.NOT_QUEUED, reason or "the PBX warns without a reason", failed
-        )
+        failed = tuple(n for n in _numbers(reply.get("result")) if n not in secrets)
+        reason = reason or "the PBX warns without a reason"
+        return Outcome(Status.WARNING, Cause.NOT_QUEUED, reason, failed, from_pbx=True)
     unauthorized = status in (401, 403) or reason.lower() == api.UNAUTHORIZED.lower()
     if unauthorized and kind in (api.ERROR, None):
-        return error(
-            Cause.UNAUTHORIZED,
-            f"the PBX refuses the sender's name or password ({reason or f'HTTP {status}'}):"
-            " see password or token in sms.conf",
-        )
+        said = reason or f"HTTP {status}"
+        advice = "the PBX refuses the sender, see password or token in sms.conf"
+        return error(Cause.UNAUTHORIZED, f"{advice}: {said}", from_pbx=True)
     if kind == api.ERROR:
-        return error(Cause.REJECTED, reason or "the PBX rejects without a reason")
-    return error(Cause.BAD_ANSWER, _strange(status, _quoted(location, secret)))
+        return error(Cause.REJECTED, reason or "the PBX rejects without a reason", from_pbx=True)
+    return error(Cause.BAD_ANSWER, _strange(status, _quoted(location, secrets)), from_pbx=True)
 
 
-def _quoted(text: str, secret: str) -> str:
-    """What the PBX says, on one line and without the secret."""
+def _secrets(sender: Sender) -> tuple[str, ...]:
+    """What proves who the sender is, in every form that goes over the wire."""
+    basic = base64.b64encode(f"{sender.name}:{sender.password}".encode()).decode()
+    # One or two characters stand in every reason, and hide nothing.
+    return tuple(each for each in (sender.token, sender.password, basic) if len(each) > 2)
+
+
+def _quoted(text: str, secrets: Collection[str]) -> str:
+    """What the PBX says, on one line and without the secrets."""
+    for secret in secrets:
+        text = text.replace(secret, " xxx ")
     line = safe_line(text)
-    hidden = safe_line(secret)
-    return line.replace(hidden, "***") if hidden else line
+    for secret in filter(None, map(safe_line, secrets)):
+        line = line.replace(secret, "xxx")
+    return line
 
 
 def _decode(body: bytes) -> dict[str, Any]:
@@ -174,9 +193,9 @@ def _numbers(result: object) -> tuple[str, ...]:
 def _strange(status: int, location: str) -> str:
     if 300 <= status < 400:
         target = location[:200] or "nowhere"
-        return f"the PBX redirects (HTTP {status}) to {target}: check url in sms.conf"
+        return f"the PBX redirects, HTTP {status}, to {target} - check url in sms.conf"
     if status == 404:
-        return "the PBX has no SMS API at this path (HTTP 404): check url in sms.conf"
+        return "the PBX has no SMS API at this path, HTTP 404: check url in sms.conf"
     return f"the PBX answered HTTP {status}, but not as the SMS API does: it may have been sent"
 
 
@@ -185,12 +204,16 @@ def _failed(exchange: Exchange, failure: Exception, sender: Sender) -> Outcome:
         if exchange.failure is None:
             # Neither network nor time: the request could not even be made.
             name = type(failure).__name__
-            return error(Cause.INTERNAL, f"the request could not be made ({name})")
+            return error(Cause.INTERNAL, f"nothing was sent, the request failed here: {name}")
         return error(Cause.UNREACHABLE, _unreachable(exchange, sender))
     if not exchange.timed_out and any(_garbled(link) for link in _chain(failure)):
-        return error(Cause.BAD_ANSWER, "the PBX's answer is no HTTP: it may have been sent")
+        return error(Cause.BAD_ANSWER, "the answer of the PBX is no HTTP: it may have been sent")
     how = "in time" if exchange.timed_out else "but ended the connection"
-    return error(Cause.NO_ANSWER, f"the PBX did not answer {how}: it may have been sent")
+    hint = "" if exchange.timed_out or sender.url.startswith("https:") else _HTTPS_HINT
+    return error(Cause.NO_ANSWER, f"the PBX did not answer {how}: it may have been sent{hint}")
+
+
+_HTTPS_HINT = " - perhaps url needs https"
 
 
 def _chain(failure: BaseException) -> Iterator[BaseException]:
@@ -214,17 +237,18 @@ def _garbled(link: BaseException) -> bool:
 def _unreachable(exchange: Exchange, sender: Sender) -> str:
     parts = urlsplit(sender.url)
     peer = parts.hostname or ""
+    late = isinstance(exchange.failure, TimeoutError)
     if exchange.stage is Stage.RESOLVING:
-        if isinstance(exchange.failure, TimeoutError):
+        if late:
             return f"the name {peer} was not resolved in time: check the DNS of this host"
         return f"the name {peer} is unknown: check url in sms.conf and the DNS of this host"
     peer += f" port {parts.port or (443 if parts.scheme == 'https' else 80)}"
-    if isinstance(exchange.failure, TimeoutError):
+    if late:
         return f"no connection to {peer} in time: check url, firewall and PBX"
     cause = _root(exchange.failure)
     if exchange.stage is Stage.CONNECTING:
         what = getattr(cause, "strerror", None) or type(cause).__name__
-        return f"no connection to {peer} ({what}): check url, firewall and PBX"
+        return f"no connection to {peer}, {what}: check url, firewall and PBX"
     return f"no TLS with {peer}: {_why_no_tls(cause)}"
 
 
@@ -238,15 +262,15 @@ def _root(failure: Exception | None) -> BaseException | None:
 def _why_no_tls(cause: BaseException | None) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (
-            f"the certificate is not trusted ({safe_line(cause.verify_message)}): set verify in"
+            f"the certificate is not trusted, {safe_line(cause.verify_message)}: set verify in"
             " sms.conf to its CA file or to its sha256: fingerprint"
         )
     text = str(cause)
     if "Fingerprints did not match" in text:
         found = text.rpartition("got ")[2].strip(" \"')")
         return (
-            f"the certificate has another fingerprint than verify in sms.conf: sha256:{found}"
+            f"the certificate has another fingerprint than verify in sms.conf, sha256:{found}"
             " - take it over only if you know why it changed"
         )
     what = getattr(cause, "reason", None) or type(cause).__name__
-    return f"{safe_line(str(what))}: does url need http or another port?"
+    return f"{safe_line(str(what))} - perhaps url needs http or another port"

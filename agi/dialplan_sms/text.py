@@ -27,15 +27,15 @@ def fit(text: str, limit: int, truncate: bool) -> str:
     if not text or text.isspace():
         raise Refused(
             Cause.INVALID_MESSAGE,
-            "the message is empty: set SMS_MESSAGE, or give Gosub(sub-sms) the name of a variable",
+            "the message is empty: set SMS_MESSAGE, or give sub-sms the name of a variable with it",
         )
     if len(text) <= limit:
         return text
     if not truncate:
         raise Refused(
             Cause.INVALID_MESSAGE,
-            f"the message has {len(text)} characters, {limit} are allowed"
-            " (max_length in sms.conf; long_message = truncate cuts instead)",
+            f"the message has {len(text)} characters, max_length in sms.conf allows {limit},"
+            " long_message = truncate would cut it",
         )
     return _cut(text, limit)
 

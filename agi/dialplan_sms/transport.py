@@ -79,12 +79,12 @@ class Exchange:
         if self.stage is Stage.GONE_OUT:
             return
         self.time_to_connect()
-        self._going_out()
-        self.stage = Stage.GONE_OUT
         connection.settimeout(None)
         self._alarm = self._watchdog.at(
             self._clock() + self._answer_time, lambda: self._too_late(connection)
         )
+        self._going_out()
+        self.stage = Stage.GONE_OUT
 
     def close(self) -> None:
         """The request has ended; no deadline touches the connection any more."""
@@ -117,6 +117,16 @@ def _current() -> Exchange:
     return exchange
 
 
+class _Releasing:
+    """A pool that gets a connection back only once no deadline can shut it down any more."""
+
+    def _put_conn(self, conn: Any) -> None:
+        exchange: Exchange | None = getattr(_thread, "exchange", None)
+        if exchange is not None:
+            exchange.close()
+        super()._put_conn(conn)  # type: ignore[misc]
+
+
 class _Recording:
     """What both kinds of connection do in place of urllib3's own."""
 
@@ -127,6 +137,8 @@ class _Recording:
 
     def _new_conn(self) -> socket.socket:
         exchange = _current()
+        if exchange.stage is Stage.GONE_OUT:
+            raise ConnectionAbortedError("one request takes one connection")
         try:
             exchange.stage = Stage.RESOLVING
             addresses = self.resolver.resolve(
@@ -181,7 +193,11 @@ class _Connection(_Recording, HTTPConnection):
 
 
 class _SecureConnection(_Recording, HTTPSConnection):
-    pass
+    @property
+    def is_connected(self) -> bool:
+        """False also where an answer that nobody asked for waits in the TLS layer."""
+        waiting = self.sock.pending() if isinstance(self.sock, ssl.SSLSocket) else 0
+        return super().is_connected and not waiting
 
 
 class Adapter(HTTPAdapter):
@@ -210,10 +226,10 @@ class Adapter(HTTPAdapter):
 
         Connection.resolver = SecureConnection.resolver = resolver
 
-        class Pool(HTTPConnectionPool):
+        class Pool(_Releasing, HTTPConnectionPool):
             ConnectionCls = Connection
 
-        class SecurePool(HTTPSConnectionPool):
+        class SecurePool(_Releasing, HTTPSConnectionPool):
             ConnectionCls = SecureConnection
 
         self.poolmanager = urllib3.PoolManager(

@@ -138,6 +138,37 @@ class TestSubSms:
         assert not mark.exists()
         assert site.messages == []
 
+    @pytest.mark.parametrize("arguments", ["(+39333123456,Hello)", "(+39333123456,EMPTY)"])
+    def test_an_old_text_is_never_sent_in_place_of_an_empty_one(
+        self, site: Site, arguments: str
+    ) -> None:
+        site.dialplan(f"Gosub(sub-sms,s,1{arguments})")
+        call = site.call({"message": "OLD TEXT", "SMS_MESSAGE": "OLDER TEXT"})
+        assert call.variables["SMS_CAUSE"] == "INVALID_MESSAGE"
+        assert site.messages == []
+
+    def test_bare_commas_are_told(self, site: Site) -> None:
+        site.dialplan("Gosub(sub-sms,s,1(+39333123456,+39333123457,TEXT))")
+        call = site.call({"TEXT": "Hi"})
+        assert (call.variables["GOSUB_RETVAL"], call.variables["SMS_CAUSE"]) == (
+            "ERROR",
+            "INVALID_NUMBER",
+        )
+        assert "set SMS_NUMBER" in call.variables["SMS_REASON"]
+        assert site.messages == []
+
+    def test_a_reason_can_be_pasted_into_system(self, site: Site) -> None:
+        mark = site.asterisk.etc / "said"
+        site.dialplan(f"""
+            Gosub(sub-sms,s,1)
+            System(echo ${{SMS_REASON}} > {mark})
+            Set(HOW=${{SYSTEMSTATUS}})
+        """)
+        for number in ("12", "$(id) `id` 'x", "+39abc"):
+            call = site.call({"SMS_NUMBER": number, "SMS_MESSAGE": "x"}, ask=["HOW"])
+            assert call.variables["HOW"] == "SUCCESS"
+            assert mark.read_text().strip() == " ".join(call.variables["SMS_REASON"].split())
+
     def test_a_service_that_is_down_is_replaced_by_the_script(self, site: Site) -> None:
         site.dialplan(
             "Set(GLOBAL(SMS_AGI)=agi://127.0.0.1:9/sms)\nGosub(sub-sms,s,1)\nSet(GLOBAL(SMS_AGI)=)"

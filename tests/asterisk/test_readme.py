@@ -304,7 +304,7 @@ class TestContract:
             for row in rows(README, "variable")
             for name in re.findall(r"`(\w+)`", " ".join(row[:2]))
         }
-        assert set(call._READ) <= named
+        assert set(call._IN) <= named
 
     def test_the_log_line_has_the_words_of_the_table(self, site: Site) -> None:
         words = {name for row in rows(README, "word") for name in re.findall(r"`(\w+)`", row[0])}

@@ -112,7 +112,10 @@ class TestFailures:
         site.dialplan("AGI(sms.agi)")
         call = site.call(SMS)
         assert call.variables["SMS_CAUSE"] == "CONFIG"
-        assert "sms.conf:4: max_lenght: unknown in 101" in call.variables["SMS_REASON"]
+        assert (
+            "sms.conf:4: max_lenght: unknown in 101 - perhaps max_length"
+            in call.variables["SMS_REASON"]
+        )
         (site.asterisk.etc / "sms.conf").unlink()
         assert "there is no" in site.call(SMS).variables["SMS_REASON"]
 

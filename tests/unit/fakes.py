@@ -123,7 +123,7 @@ class FakeRoute:
         return self.outcome
 
 
-def service(route: FakeRoute, log: str = "/dev/null", **fields: object) -> Service:
+def service(route: FakeRoute, log: str = "/nonexistent/sms.log", **fields: object) -> Service:
     """A Service for the one sender 101 of country IT."""
     from pathlib import Path
 

@@ -83,6 +83,27 @@ def test_what_is_refused_is_not_sent(variables: dict[str, str | bytes], cause: s
     assert asterisk.value("SMS_REASON")
 
 
+def test_what_an_earlier_sms_left_is_gone_when_this_one_goes_out() -> None:
+    old = {"SMS_REASON": "old", "SMS_FAILED": "1", "SMS_CAUSE": "REJECTED"}
+    asterisk = FakeAsterisk(BOTH | old)
+    seen: list[str] = []
+    route = FakeRoute(on_send=lambda: seen.extend(asterisk.value(n) for n in sorted(OUTPUTS)))
+    call(asterisk.channel, service(route))
+    assert seen == ["NO_ANSWER", "", "", "", "ERROR"]
+
+
+def test_a_log_that_breaks_takes_nothing_along() -> None:
+    asterisk = FakeAsterisk(dict(BOTH))
+    call(asterisk.channel, service(FakeRoute(), log="a\0b"))
+    assert asterisk.value("SMS_STATUS") == "SUCCESS"
+
+
+def test_a_blank_argument_is_none() -> None:
+    route = FakeRoute()
+    call(FakeAsterisk(dict(BOTH)).channel, service(route), [" ", "text", " "])
+    assert [(sms.numbers, sms.text) for sms in route.sent] == [(("+39333123456",), "text")]
+
+
 def test_an_earlier_status_never_passes_for_this_ones() -> None:
     asterisk = FakeAsterisk(BOTH | {"SMS_STATUS": "SUCCESS", "SMS_ID": "7"}, hang_up_after=2)
     call(asterisk.channel, service(FakeRoute()))

@@ -105,7 +105,7 @@ def test_any_environment_ends_in_values_or_a_hang_up(environment: bytes) -> None
     assert values == {"A": "right"}
 
 
-@pytest.mark.parametrize("data", [b"", b"agi_request: x\n", b"agi_request: x", b"x\n" * 5000])
+@pytest.mark.parametrize("data", [b"", b"agi_request: x\n", b"agi_request: x", b"x\n" * 600_000])
 def test_streams_that_end_or_never_do_are_a_hang_up(data: bytes) -> None:
     with pytest.raises(AGIHangup):
         Channel(*streams(data))
@@ -115,6 +115,13 @@ def test_a_reader_that_ends_in_the_dialogue_is_a_hang_up() -> None:
     channel = Channel(*streams(ENVIRONMENT + b"\n200 result=1 (x\n"))
     with pytest.raises(AGIHangup):
         channel.read_variables(["A"])
+
+
+def test_a_name_of_a_thousand_lines_changes_nothing() -> None:
+    for name in (b"x" + b"\nx" * 1100, b"x\n\n" + b"y\n" * 1100):
+        forged = ENVIRONMENT.replace(b"agi_calleridname: unknown", b"agi_calleridname: " + name)
+        channel = FakeAsterisk({"A": "right", "B": "too"}, forged).channel
+        assert channel.read_variables(["A", "B"]) == {"A": "right", "B": "too"}
 
 
 def test_a_writer_that_is_gone_is_a_hang_up() -> None:

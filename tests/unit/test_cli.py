@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +67,36 @@ def test_what_is_refused_says_why_in_one_line(server: Sandbox, conf: Path, dry: 
     assert "there is no" in result.output
 
 
+@pytest.mark.parametrize("output", ["/dev/full", "/dev/null"])
+def test_nobody_who_reads_is_no_reason_to_send_again(
+    server: Sandbox, conf: Path, output: str
+) -> None:
+    with open(output, "w") as stdout:
+        ended = subprocess.run(
+            [Path(sys.prefix) / "bin/dialplan-sms", "send", "--config", conf, "+39333123456"],
+            input=b"Hi", stdout=stdout, stderr=subprocess.PIPE, check=False,
+            env={"LC_ALL": "en_US.ISO-8859-1", "PATH": "/usr/bin:/bin"},
+        )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert len(server.messages) == 1
+
+
+def test_strange_bytes_and_a_closed_input_are_one_line(conf: Path) -> None:
+    command: list[str | bytes] = [sys.prefix + "/bin/dialplan-sms", "send", "--config", str(conf)]
+    strange: list[list[str | bytes]] = [[b"\xff\xfe"], ["+39333123456", "--sender", b"\xff"]]
+    for arguments in strange:
+        ended = subprocess.run(
+            [*command, *arguments], input=b"Hi", capture_output=True, check=False
+        )
+        assert ended.returncode == 1
+        assert b"Traceback" not in ended.stdout + ended.stderr
+    ended = subprocess.run(
+        ["sh", "-c", '"$@" <&-', "sh", *command, "+39333123456"], capture_output=True, check=False
+    )
+    assert ended.stderr.count(b"\n") == 1
+    assert b"standard input" in ended.stderr
+
+
 def test_what_the_pbx_did_not_take_is_named(server: Sandbox, conf: Path) -> None:
     server.fault = Fault.PARTIAL
     result = run(conf, "+39333123456,+39333123457")
@@ -80,5 +112,5 @@ def test_a_command_without_its_packages_says_what_to_install(
     monkeypatch.setitem(cli._COMMANDS, "sandbox", "no_such_package.command:sandbox")
     result = CliRunner().invoke(cli.main, ["sandbox", "--listen", "x"])
     assert result.exit_code == 1
-    assert "pip install 'dialplan-sms[sandbox]'" in result.output
+    assert "pip install '.[sandbox]'" in result.output
     assert CliRunner().invoke(cli.main, ["--help"]).exit_code == 0

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,22 +90,25 @@ SENDER = "[101]\nurl = http://192.0.2.1\npassword = hunter2\n"
     ("text", "says"),
     [
         ("", "no sender"),
-        (SENDER + "passwort = x\n", "sms.conf:4: passwort: unknown in [101]; did you mean password?"),
-        ("[general]\nfoo = 1\n" + SENDER, "sms.conf:2: foo: unknown in [general]; allowed: default_s"),
+        (SENDER + "passwort = x\n", "sms.conf:4: passwort: unknown in [101] - perhaps password?"),
+        ("[general]\nfoo = 1\n" + SENDER, "sms.conf:2: foo: unknown in [general] - allowed: default_s"),
         (SENDER + "outbox = x\n", "sms.conf:4: outbox: unknown in [101]"),
         ("[101]\nurl = http://192.0.2.1\n", "sms.conf:1: [101] needs one of password, password_file"),
         (SENDER + "token = x\n", "found: password and token"),
         ("[101]\npassword = hunter2\n", "sms.conf:1: [101] has no url"),
-        ("[101]\npassword = \nurl = http://192.0.2.1", "sms.conf:2: password (empty); allowed"),
+        ("[101]\npassword = \nurl = http://192.0.2.1", "sms.conf:2: password, empty - allowed"),
         ("[101]\npassword_file = none\nurl = http://192.0.2.1", "there is no"),
-        ("[101]\nurl = ftp://192.0.2.1\npassword = hunter2", "sms.conf:2: url = ftp://192.0.2.1; allowed"),
-        ("[101]\nurl = pbx.example.com\npassword = hunter2", "allowed: https://<PBX>"),
-        ("[101]\nurl = http://a:b@192.0.2.1\npassword = hunter2", "do not belong in the url"),
+        ("[101]\nurl = ftp://192.0.2.1\npassword = hunter2", "sms.conf:2: url = ftp://192.0.2.1 - allowed"),
+        ("[101]\nurl = pbx.example.com\npassword = hunter2", "allowed: https:// or http://"),
+        ("[101]\nurl = http://a:hunter2@192.0.2.1\npassword = x", "sms.conf:2: url, name and password do not"),
+        ("[101]\nurl = https://*.example.com\npassword = hunter2", "sms.conf:2: url = https://*.example.com - al"),
+        ("[101]\nurl = https://192.0.2.1:0\npassword = hunter2", "sms.conf:2: url"),
+        ("[general]\nlog = a\0b\n" + SENDER, "sms.conf:2: log"),
         ("[101]\nurl = http://192.0.2.1:99999\npassword = hunter2", "allowed"),
         ("[101]\nurl = http://[::1\npassword = hunter2", "allowed"),
-        (SENDER + "verify = maybe\n", "sms.conf:4: verify = maybe (there is no file"),
+        (SENDER + "verify = maybe\n", "sms.conf:4: verify = maybe, there is no file"),
         (SENDER + "verify = sha256:1234\n", "64 hex digits"),
-        (SENDER + "gsm = 1234\n", "sms.conf:4: gsm = 1234; allowed: a gateway's MAC address, 12 hex"),
+        (SENDER + "gsm = 1234\n", "sms.conf:4: gsm = 1234 - allowed: the MAC address of a gateway, 12 hex"),
         (SENDER + "max_length = 0\n", "allowed: characters, 1 to 10000"),
         (SENDER + "max_length = many\n", "allowed: characters, 1 to 10000"),
         (SENDER + "long_message = split\n", "allowed: refuse, truncate"),
@@ -115,11 +119,11 @@ SENDER = "[101]\nurl = http://192.0.2.1\npassword = hunter2\n"
         (SENDER + "call_timeout = 0\n", "allowed: seconds, 1 to 300"),
         (SENDER + SENDER, "sms.conf:4: [101] stands already in line 1"),
         (SENDER + "url = http://192.0.2.2\n", "sms.conf:4: url is set already in line 2"),
-        ("[general]\ndefault_sender = 102\n" + SENDER, "no section [102]; allowed: 101"),
+        ("[general]\ndefault_sender = 102\n" + SENDER, "no section [102], allowed: 101"),
         ("url = x\n" + SENDER, "sms.conf:1: url stands before the first [section]"),
         (SENDER + "just words hunter2\n", "sms.conf:4: neither [section] nor key = value"),
-        (SENDER + "[102](101)\n", "templates are not supported"),
-        ("#include other.conf\n", "sms.conf:1: #include and #exec are not supported"),
+        (SENDER + "[102](101)\n", "without a template"),
+        ("#include other.conf\n", "sms.conf:1: no #include or #exec"),
         ("[10:1]\nurl = http://192.0.2.1\npassword = hunter2", "holds no colon"),
         (b"[101]\nurl = http://192.0.2.1\npassword = \xe4\n", "sms.conf:3: not UTF-8"),
         (b"x" * (1 << 20) + b"x", "larger than 1 MiB"),
@@ -137,14 +141,27 @@ def test_an_error_says_where_what_and_what_is_allowed(
 def test_a_file_that_everybody_reads_is_refused(sms_conf: Write) -> None:
     path = sms_conf(SENDER)
     path.chmod(0o644)
-    with pytest.raises(ConfigError, match=r"can be read by everybody .* chmod 0640"):
+    with pytest.raises(ConfigError, match=r"can be read or changed by everybody .* chmod 0640"):
         load(path)
+
+
+def test_a_scheme_in_capitals_is_that_scheme(sms_conf: Write) -> None:
+    path = sms_conf(SENDER.replace("http://192.0.2.1", "HTTPS://pbx.example.com"))
+    assert load(path).senders["101"].url == "https://pbx.example.com/api/v1/originate/sms"
+
+
+def test_a_fifo_or_a_loop_is_an_error_at_once(sms_conf: Write, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("fifo", "loop"):
+        with pytest.raises(ConfigError, match="regular file|must be a file"):
+            load(tmp_path / name)
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"there is no .*sms.conf"):
         load(tmp_path / "sms.conf")
-    with pytest.raises(ConfigError, match="cannot be read|is not a file"):
+    with pytest.raises(ConfigError, match=r"cannot be read, Is a directory"):
         load(tmp_path)
 
 

@@ -68,6 +68,23 @@ def test_a_lookup_that_hangs_costs_one_thread_and_no_more_than_its_time() -> Non
     assert resolver.resolve("pbx.example.com", 443, 5)[0][4] == ("192.0.2.1", 443)
 
 
+def test_a_host_without_threads_for_a_moment_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
+    watchdog, resolver, done = Watchdog(), Resolver(), threading.Event()
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            watchdog.at(time.monotonic(), done.set)
+        with pytest.raises(RuntimeError):
+            resolver.resolve("localhost", 80, 1)
+    watchdog.at(time.monotonic(), done.set)
+    assert done.wait(5)
+    assert resolver.resolve("localhost", 80, 5)
+
+
 def test_a_numeric_address_needs_no_thread() -> None:
     before = threading.active_count()
     assert Resolver().resolve("127.0.0.1", 80, 0.001)[0][4] == ("127.0.0.1", 80)

@@ -1,3 +1,6 @@
+import os
+import socket
+import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -5,16 +8,20 @@ from pathlib import Path
 import pytest
 
 from dialplan_sms import log
-from dialplan_sms.outcome import Cause, Outcome, Status
-from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.config import Sender
+from dialplan_sms.log import Handled
+from dialplan_sms.outcome import Cause, Outcome, Refused, Status
+from dialplan_sms.sms import Draft, Sms, compose
 
 DRAFT = Draft("+39333123456", "A private text", call="1700000000.7")
 SMS = Sms(("+39333123456",), "A private text")
 REFUSED = Outcome(Status.ERROR, Cause.REJECTED, "No")
 
 
-def line(draft: Draft = DRAFT, sms: Sms | None = SMS, outcome: Outcome = REFUSED) -> str:
-    return log.describe(draft, sms, "101", outcome, 0.1234)
+def line(
+    draft: Draft = DRAFT, sms: Sms | None = SMS, outcome: Outcome = REFUSED, sender: str = "101"
+) -> str:
+    return log.describe(Handled(draft, sms, sender, outcome, 0.1234))
 
 
 def test_a_line_tells_what_happened() -> None:
@@ -39,29 +46,89 @@ def test_what_the_pbx_replaces_and_what_was_cut_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "reason", ["A private text", "echo: A private text!", "no +39333123456 here", "no 333 123 456"]
-)
-def test_a_reason_shows_neither_text_nor_number(reason: str) -> None:
-    shown = line(outcome=Outcome(Status.ERROR, Cause.REJECTED, reason))
+    "reason",
+    ["A private text", "echo: A private text!", "...private te...", "no +39333123456 here",
+     "no 333 123 456", "x\n2026-01-01T00:00:00 call=1 status=SUCCESS"],
+)  # fmt: skip
+def test_what_a_pbx_says_shows_neither_text_nor_number(reason: str) -> None:
+    shown = line(outcome=Outcome(Status.ERROR, Cause.REJECTED, reason, from_pbx=True))
     assert "private" not in shown
     assert "39333123456" not in shown
     assert "333 123 456" not in shown
+    assert "\n" not in shown
+
+
+def test_what_a_pbx_says_is_logged_where_it_is_harmless() -> None:
+    said = Outcome(Status.ERROR, Cause.REJECTED, "Unable to add a SMS to the queue", from_pbx=True)
+    assert line(outcome=said).endswith("reason=Unable to add a SMS to the queue")
+
+
+NOW = datetime(2026, 1, 1)
+PRIVATE = "my private PIN"
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [Draft("+39333123456", "Hello", PRIVATE), Draft(PRIVATE, "Hello"),
+     Draft("+39333123456", "Hello", "", PRIVATE), Draft("0471/123456 x", "Hello"),
+     Draft("\u0663\u0669\u0663\u0663\u0663\u0661\u0662\u0663x", "Hello"), Draft("x\nfake line", "Hello")],
+)  # fmt: skip
+def test_a_text_in_the_wrong_variable_is_not_logged(draft: Draft) -> None:
+    with pytest.raises(Refused) as refused:
+        compose(draft, Sender("101", "https://192.0.2.1", "x"), NOW)
+    shown = line(draft, None, refused.value.outcome, "")
+    for hidden in (PRIVATE, "123456", "\u0661\u0662", "\n", "fake"):
+        assert hidden not in shown
+    assert "sender=- status=ERROR cause=INVALID" in shown
+    assert refused.value.reason.startswith(
+        ("gsm my", "my private", "postpone my", "0471", "\u0663", "x")
+    )
+
+
+def test_our_own_reasons_are_logged_whole() -> None:
+    ours = Outcome(Status.ERROR, Cause.UNREACHABLE, "no connection to 192.0.2.1 port 443")
+    assert "192.0.2.1 port 443" in line(outcome=ours)
 
 
 def test_a_caller_cannot_write_a_line_of_its_own() -> None:
-    shown = line(replace(DRAFT, call="1\nNov 1 sshd: yes", sender="x\ny"))
-    assert "\n" not in shown
+    assert "\n" not in line(replace(DRAFT, call="1\nNov 1 sshd: yes"))
 
 
 def test_a_file_is_written_for_owner_and_group(tmp_path: Path) -> None:
     path = tmp_path / "sms.log"
     log.write(str(path), "one")
-    log.write(str(path), "two")
-    assert [entry.split(" ", 1)[1] for entry in path.read_text().splitlines()] == ["one", "two"]
+    log.write(str(path), "two \udcff")
+    entries = [entry.split(" ", 1)[1] for entry in path.read_text().splitlines()]
+    assert entries == ["one", "two \\udcff"]
     assert path.stat().st_mode & 0o007 == 0
 
 
 def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
-    log.write(str(tmp_path), "a folder")
-    log.write(str(tmp_path / "no/such/folder"), "x")
-    log.write("/dev/full", "x")
+    os.mkfifo(tmp_path / "fifo")
+    started = time.monotonic()
+    for target in (
+        tmp_path,
+        tmp_path / "no/such",
+        tmp_path / "fifo",
+        "/dev/full",
+        "/dev/stdout",
+        "a\0b",
+    ):
+        log.write(str(target), "x")
+    assert time.monotonic() - started < 5
+
+
+def test_a_syslog_that_nobody_reads_does_not_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stuck:
+        stuck.bind(str(tmp_path / "log"))
+        monkeypatch.setattr(log, "_SYSLOG", str(tmp_path / "log"))
+        started = time.monotonic()
+        log.write("syslog", "first", failed=True)
+        for _ in range(20):
+            log.write("syslog", "x" * 100)
+        assert time.monotonic() - started < 10
+        entry = stuck.recv(999).decode()
+    assert entry.startswith("<12>")
+    assert entry.endswith(f" dialplan-sms[{os.getpid()}]: first")

@@ -169,16 +169,35 @@ def test_whatever_comes_in_it_ends_without_a_traceback(folder: Path, environment
 
 
 def test_it_gives_up_where_asterisk_never_answers() -> None:
-    """Its own alarm; the time is shortened in a copy of the module's source, nowhere else."""
-    code = "import sys; from dialplan_sms import agi; agi.LONGEST_DIALOGUE = 1; agi.main()"
+    """The kernel's alarm, with its time shortened for this one process."""
+    code = "import sys; from dialplan_sms import agi; agi.LONGEST_CALL = 1; agi.main()"
     started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     )
-    assert process.wait(20) == 1
+    assert process.wait(20) == -signal.SIGALRM
     assert time.monotonic() - started < 10
     assert process.stdin is not None
     process.stdin.close()
+
+
+@pytest.mark.parametrize("what", ["sms.conf", "log"])
+def test_a_fifo_blocks_nothing(server: Sandbox, folder: Path, what: str) -> None:
+    (folder / what).unlink(missing_ok=True)
+    os.mkfifo(folder / what, 0o600)
+    started = time.monotonic()
+    variables, _ = run(SCRIPT, folder)
+    assert time.monotonic() - started < 10
+    assert variables["SMS_CAUSE"] == ("CONFIG" if what == "sms.conf" else "")
+    assert variables["SMS_STATUS"] == ("ERROR" if what == "sms.conf" else "SUCCESS")
+
+
+def test_a_folder_whose_name_is_no_utf8(folder: Path) -> None:
+    asterisk = Asterisk(SCRIPT, folder / "\udcff")
+    try:
+        assert asterisk.serve().variables["SMS_CAUSE"] == "CONFIG"
+    finally:
+        asterisk.close()
 
 
 def test_an_interpreter_that_cannot_stand_in_a_first_line_is_refused(tmp_path: Path) -> None:

@@ -1,14 +1,19 @@
+import base64
+import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dialplan_sms import api, smsapi
+from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Sender
 from dialplan_sms.deadline import Alarm, Resolver, Watchdog
 from dialplan_sms.outcome import Cause, Outcome, Status
@@ -136,8 +141,13 @@ def test_a_warning_names_the_numbers(pbx: Sandbox) -> None:
 
 
 def test_the_pbx_cannot_put_the_password_into_the_call(pbx: Sandbox) -> None:
-    pbx.fault = Reply(200, b'{"type":"error","reason":"wrong: sms101api"}')
-    assert send(pbx).reason == "wrong: ***"
+    basic = base64.b64encode(b"101:sms101api")
+    pbx.fault = Reply(200, b'{"type":"error","reason":"wrong: sms101api, Basic %s"}' % basic)
+    assert send(pbx).reason == "wrong: xxx , Basic xxx"
+    digits = Sender("101", "http://192.0.2.1", "84726153")
+    reply = b'{"type":"warning","reason":"no","result":["84726153","+39333123456"]}'
+    outcome = smsapi.answered(200, "", reply, smsapi._secrets(digits))
+    assert outcome.failed == ("+39333123456",)
 
 
 @pytest.mark.parametrize("fault", [Fault.HANG, Fault.TRICKLE, Fault.TRICKLE_BODY])
@@ -203,7 +213,7 @@ class TestUnreachable:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self.check(f"http://127.0.0.1:{port}/", f"127.0.0.1 port {port} (Connection refused)")
+        self.check(f"http://127.0.0.1:{port}/", f"127.0.0.1 port {port}, Connection refused")
 
     def test_an_unknown_name(self) -> None:
         self.check("http://pbx.invalid/", "the name pbx.invalid is unknown")
@@ -252,6 +262,14 @@ class TestUnreachable:
             found = pbx.fingerprint.replace(":", "").removeprefix("sha256").lower()
             self.check(pbx.url + "/x", found, verify="sha256:" + "0" * 64)
 
+    def test_a_file_without_a_certificate_is_the_configurations_fault(self, tmp_path: Path) -> None:
+        for name in ("empty.pem", "none.pem"):
+            path = tmp_path / name
+            path.touch() if name == "empty.pem" else None
+            user = Sender("101", "https://192.0.2.1", "x", verify=str(path))
+            with pytest.raises(ConfigError, match=r"\[101\] verify = .*pem: no certificate"):
+                SmsApi(user)
+
     def test_no_request_was_sent_to_such_a_peer(self, pbx: Sandbox) -> None:
         if pbx.tls:
             self.check(pbx.url + api.PATH, "fingerprint", verify="sha256:" + "0" * 64)
@@ -287,6 +305,71 @@ def test_the_environment_changes_nothing(pbx: Sandbox, monkeypatch: pytest.Monke
     assert send(pbx).status is Status.SUCCESS
 
 
+def test_a_thread_that_cannot_start_is_not_held_against_the_pbx(pbx: Sandbox) -> None:
+    class Exhausted(Watchdog):
+        def at(self, when: float, action: Callable[[], None]) -> Alarm:
+            raise RuntimeError("can't start new thread")
+
+    announced: list[int] = []
+    with open_session(sender(pbx)) as session:
+        api_of_it = SmsApi(sender(pbx), session, watchdog=Exhausted())
+        outcome = api_of_it.send(SMS, lambda: announced.append(1))
+    assert outcome.cause is Cause.INTERNAL
+    assert "nothing was sent" in outcome.reason
+    assert announced == []
+    assert pbx.requests == []
+
+
+def test_a_connection_is_used_again_and_never_shut_by_an_old_deadline(pbx: Sandbox) -> None:
+    with open_session(sender(pbx)) as session:
+        route = SmsApi(sender(pbx, call_timeout=1.0), session)
+        assert [route.send(SMS).status for _ in range(3)] == [Status.SUCCESS] * 3
+        time.sleep(1.2)
+        assert route.send(SMS).status is Status.SUCCESS
+    assert len(pbx.requests) == 4
+    assert pbx.connections == 1
+
+
+def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next() -> None:
+    """A peer that sends a second answer with the first one; TLS hides it from select()."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+    # 8192 bytes: what http.client's buffer takes at once, so that the rest stays in OpenSSL's.
+    rejected = b'{"type":"error","reason":"no"}'
+    first = head % (8192 - len(head % 8000)) + rejected
+    answers = [
+        first.ljust(8192) + head % 34 + b'{"type":"result","result":"Success"}',
+        first.ljust(8192),
+    ]
+
+    with Sandbox() as pbx:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pbx.certificate, pbx.certificate.with_name("key.pem"))
+
+        def serve() -> None:
+            for answer in answers:
+                with (
+                    contextlib.suppress(OSError),
+                    context.wrap_socket(listener.accept()[0], server_side=True) as peer,
+                ):
+                    while b"message=" not in peer.recv(65536):
+                        pass
+                    peer.sendall(answer)
+                    peer.settimeout(2)
+                    with contextlib.suppress(OSError):
+                        peer.recv(65536)
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(5)
+            thread = threading.Thread(target=serve)
+            thread.start()
+            user = sender(pbx, url=f"https://127.0.0.1:{listener.getsockname()[1]}/")
+            with open_session(user) as session:
+                route = SmsApi(user, session)
+                assert route.send(SMS).cause is Cause.REJECTED
+                assert route.send(SMS).cause is Cause.REJECTED
+            thread.join()
+
+
 def test_cookies_are_not_kept(pbx: Sandbox) -> None:
     pbx.fault = Reply(200, b'{"type":"result","result":"Success"}', (("Set-Cookie", "a=b"),))
     with open_session(sender(pbx)) as session:
@@ -319,7 +402,7 @@ class TestDroppedWhileItGoesOut:
 
 @given(st.integers(100, 599), st.binary())
 def test_any_answer_becomes_an_outcome(status: int, body: bytes) -> None:
-    check(smsapi.answered(status, "", body, ""))
+    check(smsapi.answered(status, "", body))
 
 
 JSON = st.recursive(
@@ -343,7 +426,7 @@ JSON = st.recursive(
 def test_any_reply_becomes_an_outcome(status: int, location: str, reply: dict[str, object]) -> None:
     import json
 
-    check(smsapi.answered(status, location, json.dumps(reply).encode(), ""))
+    check(smsapi.answered(status, location, json.dumps(reply).encode()))
 
 
 def check(outcome: Outcome) -> None:

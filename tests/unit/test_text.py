@@ -33,7 +33,7 @@ def test_an_empty_text_is_refused(empty: str) -> None:
 
 def test_a_long_text_is_refused_with_both_lengths() -> None:
     assert fit("x" * 670, 670, truncate=False) == "x" * 670
-    with pytest.raises(Refused, match=r"671 characters, 670 are allowed"):
+    with pytest.raises(Refused, match=r"671 characters, max_length in sms.conf allows 670"):
         fit("x" * 671, 670, truncate=False)
 
 

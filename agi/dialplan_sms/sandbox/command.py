@@ -167,7 +167,8 @@ def sandbox(
         if (error.name or "").startswith("dialplan_sms"):
             raise
         raise click.ClickException(
-            f"the sandbox needs the package {error.name}: pip install 'dialplan-sms[sandbox]'"
+            f"the sandbox needs the package {error.name}:"
+            " in the source folder, pip install '.[sandbox]'"
         ) from error
 
     news: SimpleQueue[Handled | str | None] = SimpleQueue()
