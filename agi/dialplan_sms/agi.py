@@ -1,5 +1,6 @@
 """The door of sms.agi: one call on stdin and stdout, in this process."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -50,4 +51,5 @@ def _serve() -> None:
         return SmsApi(sender)
 
     arguments = [os.fsencode(argument).decode("utf-8", "replace") for argument in sys.argv[1:]]
-    call(channel, Service(load, route), arguments)
+    with contextlib.suppress(AGIException):  # the call is gone before it said what to send
+        call(channel, Service(load, route), arguments)

@@ -19,34 +19,40 @@ _ROOM_FOR_FAILED = 2000
 """Bytes of SMS_FAILED: it must end after a whole number, so the channel may not cut it."""
 
 
-def call(channel: Channel, service: Service, arguments: Sequence[str] | None = None) -> None:
+def call(
+    channel: Channel,
+    service: Service,
+    arguments: Sequence[str] | None = None,
+    began: float | None = None,
+    refused: Refused | None = None,
+) -> None:
     """Carry one call through: read the variables, send, set the variables.
 
-    *arguments* are those of AGI(); without them the environment's are taken. Once the variables
-    are read, nothing that happens to the channel stops the SMS.
+    *arguments* are those of AGI(); without them the environment's are taken. *began* is when the
+    call came in, on the service's clock; *refused* is what the door objects to. Once the variables
+    are read, nothing that happens to the channel stops the SMS; before, AGIHangup is raised and
+    nothing was sent.
     """
-    try:
-        values = channel.read_variables((*_IN, *_OUT))
-        for name in _OUT:
-            if values[name]:
-                # An earlier SMS of this call: what it left must not pass for this one's.
-                channel.set_variable(name, "")
-    except AGIException:
-        return  # the call is gone before it said what to send
+    values = channel.read_variables((*_IN, *_OUT))
+    for name in _OUT:
+        if values[name]:
+            # An earlier SMS of this call: what it left must not pass for this one's.
+            channel.set_variable(name, "")
     if arguments is None:
         arguments = channel.arguments
-    draft = _draft(values, arguments, channel.env.get("agi_uniqueid", ""))
-    handled = service.handle(draft, going_out=lambda: _announce(channel))
+    draft = _draft(values, arguments, channel.env.get("agi_uniqueid", ""), refused)
+    handled = service.handle(draft, lambda: _announce(channel), began)
     _report(channel, handled.outcome)
     service.log(handled)  # last, since a log may block or break
 
 
-def _draft(values: dict[str, str], arguments: Sequence[str], call_id: str) -> Draft:
+def _draft(
+    values: dict[str, str], arguments: Sequence[str], call_id: str, refused: Refused | None
+) -> Draft:
     number, message, gsm, postpone = (
         argument if argument.strip() else "" for argument in (*arguments, "", "", "", "")[:4]
     )
-    refused = None
-    if len(arguments) > 4:
+    if refused is None and len(arguments) > 4:
         refused = Refused(
             Cause.INVALID_MESSAGE,
             f"sms.agi takes 4 arguments and got {len(arguments)}: a text with commas is exact only"

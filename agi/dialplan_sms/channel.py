@@ -7,7 +7,7 @@ project's sheet of AGI facts; each override below mends one of those.
 import os
 import re
 from collections.abc import Iterable
-from typing import BinaryIO
+from typing import Protocol
 
 from asterisk.agi import AGI, AGIHangup, AGIInvalidCommand, AGIUsageError
 
@@ -27,6 +27,23 @@ _ENVIRONMENT = (
 _ARGUMENT = re.compile(r"agi_arg_([1-9][0-9]{0,2})")
 
 
+class Reader(Protocol):
+    """What a dialogue is read from."""
+
+    def readline(self, limit: int, /) -> bytes:
+        """A line with its newline, or what there is at *limit* bytes or the end."""
+
+
+class Writer(Protocol):
+    """What a dialogue is written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Write all of *data*."""
+
+    def flush(self) -> None:
+        """Let it go."""
+
+
 class _Nowhere:
     """pyst2 writes every command and reply, and so the text of every SMS, to its stderr."""
 
@@ -42,7 +59,7 @@ class Channel(AGI):  # type: ignore[misc]
     Asterisk's own order vouches for it.
     """
 
-    def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         # Without super: it would set a signal handler and print the environment.
         self.stdin = reader
         self.stdout = writer

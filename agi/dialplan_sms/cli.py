@@ -12,6 +12,7 @@ from dialplan_sms import __version__
 _COMMANDS = {
     "sandbox": "dialplan_sms.sandbox.command:sandbox",
     "send": "dialplan_sms.send:send",
+    "serve": "dialplan_sms.serve:serve",
 }
 
 

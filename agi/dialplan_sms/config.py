@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dialplan_sms import settings
 from dialplan_sms.conffile import ConfigError, Section, Value, parse, read_private
@@ -37,13 +38,21 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All of one sms.conf. ``log`` is ``syslog`` or the path of a file."""
+    """All of one sms.conf. ``log`` is ``syslog`` or the path of a file.
+
+    The rest is the service's: where it listens (numeric host, port), the ipaddress networks that
+    it takes calls from besides loopback, and how many calls it carries at once.
+    """
 
     path: Path
     senders: Mapping[str, Sender]
     default_sender: str | None
     log: str = "syslog"
     outbox: str = field(default="", repr=False)  # a database's URL can hold a password
+    listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 4573), ("::1", 4573))
+    allow: tuple[Any, ...] = ()
+    max_calls: int = 256
+    monitor: tuple[tuple[str, int], ...] = (("127.0.0.1", 4574),)
 
     def sender(self, name: str) -> Sender | None:
         """The sender of that name; the default one where *name* is empty."""
@@ -74,12 +83,25 @@ def load(path: Path) -> Config:
     if not senders:
         raise ConfigError(f"{path}: no sender: add a section named after the PBX user, as [101]")
     fields = settings.read(own, settings.GENERAL)
+    for key in ("listen", "monitor"):
+        if key in own and not ("allow" in own and key == "listen"):
+            _check_loopback(key, own[key], fields[key])
     return Config(
         path=path,
         senders=senders,
         default_sender=_default(fields.pop("default_sender", None), own, senders),
         **fields,
     )
+
+
+def _check_loopback(key: str, value: Value, addresses: tuple[tuple[str, int], ...]) -> None:
+    for host, _ in addresses:
+        if host != "::1" and not host.startswith("127."):
+            rest = ", or add allow = and the networks" if key == "listen" else ""
+            raise ConfigError(
+                f"{value.place}: {key}: {host} is no loopback address, and the protocol knows"
+                f" neither login nor encryption - allowed: 127.0.0.1 and ::1{rest}"
+            )
 
 
 def _default(

@@ -72,6 +72,11 @@ def _to_syslog(line: str, failed: bool) -> None:
         pass  # no syslog here, or one that is stuck: the call goes on
 
 
+def safe(line: str) -> str:
+    """*line* for the log, whatever a peer put into it."""
+    return safe_line(line)[:500]
+
+
 def mask(number: str) -> str:
     """A number for the log: its last three digits."""
     return f"…{number[-3:]}"

@@ -17,15 +17,18 @@ from dialplan_sms.sms import Draft, Sms, compose
 class Route(Protocol):
     """What carries an Sms away; ``smsapi.SmsApi`` is the one that exists."""
 
-    def send(self, sms: Sms, going_out: Callable[[], None]) -> Outcome:
-        """Send now, once; *going_out* is called just before it can have an effect."""
+    def send(self, sms: Sms, going_out: Callable[[], None], until: float) -> Outcome:
+        """Send now, once, and be back by *until* (seconds on the service's clock).
+
+        *going_out* is called just before it can have an effect.
+        """
 
 
 class Service:
     """Takes Drafts from the doors.
 
     *load* gives the configuration or raises ConfigError; *route* gives the way to a sender's PBX.
-    *now* is local time, *clock* counts seconds.
+    *now* is local time, *clock* counts seconds; *watch* is told of every call.
     """
 
     def __init__(
@@ -34,27 +37,38 @@ class Service:
         route: Callable[[Sender], Route],
         now: Callable[[], datetime] = datetime.now,
         clock: Callable[[], float] = time.monotonic,
+        watch: Callable[[Handled], None] = lambda _: None,
     ) -> None:
         self._load = load
         self._route = route
         self._now = now
         self._clock = clock
+        self._watch = watch
         self._log = "syslog"
 
-    def handle(self, draft: Draft, going_out: Callable[[], None] = lambda: None) -> Handled:
-        """Send what *draft* asks for. Never raises; log() the result once the door has told it."""
-        started = self._clock()
+    def handle(
+        self,
+        draft: Draft,
+        going_out: Callable[[], None] = lambda: None,
+        began: float | None = None,
+    ) -> Handled:
+        """Send what *draft* asks for. Never raises; log() the result once the door has told it.
+
+        *began* is when the call came in: its time runs from there.
+        """
+        started = self._clock() if began is None else began
         sms, name = None, ""
         try:
             config = self._load()
             self._log = config.log
-            sender = choose(config, draft)
-            name = sender.name
             if draft.refused is not None:
                 raise draft.refused
+            sender = choose(config, draft)
+            name = sender.name
             sms = compose(draft, sender, self._now())
             _check_mode(draft.mode or sender.mode)
-            outcome = self._route(sender).send(sms, going_out)
+            until = started + sender.call_timeout
+            outcome = self._route(sender).send(sms, going_out, until)
         except ConfigError as failure:
             outcome = error(Cause.CONFIG, str(failure))
         except Refused as refused:
@@ -65,8 +79,22 @@ class Service:
 
     def log(self, handled: Handled) -> None:
         """Write the line of one call. Never raises, whatever the log is."""
+        self._watch(handled)
         with contextlib.suppress(Exception):
             log.write(self._log, log.describe(handled), log.is_failure(handled.outcome))
+
+    def note(self, line: str, failed: bool = True) -> None:
+        """Write a line that is about no call. Never raises."""
+        with contextlib.suppress(Exception):
+            log.write(self._load().log, log.safe(line), failed)
+
+    @property
+    def longest(self) -> float:
+        """Seconds of the longest call_timeout: when every call is over."""
+        try:
+            return max(sender.call_timeout for sender in self._load().senders.values())
+        except ConfigError:
+            return 30.0
 
 
 def choose(config: Config, draft: Draft) -> Sender:

@@ -124,6 +124,32 @@ def _verify(text: str, place: Place) -> str:
     return str(path)
 
 
+def _listen(text: str, _: Place) -> tuple[tuple[str, int], ...]:
+    """``host:port`` or ``[host]:port``, several separated by commas; numeric hosts only."""
+    import ipaddress
+
+    found = []
+    for item in text.split(","):
+        host, colon, port = item.strip().rpartition(":")
+        try:
+            address = ipaddress.ip_address(host.strip("[]"))
+        except ValueError:
+            raise _Bad(f"{host} is no IP address") from None
+        if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+            raise _Bad
+        found.append((str(address), int(port)))
+    return tuple(found)
+
+
+def _networks(text: str, _: Place) -> tuple[Any, ...]:
+    import ipaddress
+
+    try:
+        return tuple(ipaddress.ip_network(item.strip(), strict=False) for item in text.split(","))
+    except ValueError:
+        raise _Bad from None
+
+
 def _gsm(text: str, _: Place) -> str:
     mac = re.sub(r"[:\-]", "", text).lower()
     if not re.fullmatch(r"[0-9a-f]{12}", mac):
@@ -186,6 +212,10 @@ SECRETS = ("password", "password_file", "token")
 GENERAL = {
     "default_sender": Setting("default_sender", _not_empty, "the name of the section of a sender"),
     "log": Setting("log", _log, "syslog, or the path of a file"),
+    "listen": Setting("listen", _listen, "addresses with a port, as 127.0.0.1:4573, [::1]:4573"),
+    "allow": Setting("allow", _networks, "networks, as 192.0.2.0/24, 2001:db8::/64"),
+    "max_calls": Setting("max_calls", _between(1, 4096), "calls at once, 1 to 4096"),
+    "monitor": Setting("monitor", _listen, "an address with a port, as 127.0.0.1:4574"),
     "outbox": Setting("outbox", _not_empty, "the URL of a database", secret=True),
 }
 """What only [general] holds."""

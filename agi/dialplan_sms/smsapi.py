@@ -29,16 +29,20 @@ LARGEST_ANSWER = 64 * 1024
 """Bytes of an answer's body."""
 
 
-def open_session(sender: Sender, resolver: Resolver | None = None) -> requests.Session:
+def open_session(
+    sender: Sender, resolver: Resolver | None = None, connections: int = 1
+) -> requests.Session:
     """A session for the sender's PBX that follows nothing but its adapter: no proxies, no netrc.
 
+    *connections* is how many stay open between SMS.
     Raises ConfigError where ``verify`` names a file without a certificate.
     """
     session = requests.Session()
     session.trust_env = False
     scheme = urlsplit(sender.url).scheme
     try:
-        adapter = Adapter(sender.verify if scheme == "https" else None, resolver or Resolver())
+        verify = sender.verify if scheme == "https" else None
+        adapter = Adapter(verify, resolver or Resolver(), connections)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             f"[{sender.name}] verify = {sender.verify}: no certificate in PEM format can be read"
@@ -64,15 +68,23 @@ class SmsApi:
         self._watchdog = watchdog or Watchdog(clock)
         self._auth: AuthBase = _Bearer(sender.token) if sender.token else _basic(sender)
 
-    def send(self, sms: Sms, going_out: Callable[[], None] = lambda: None) -> Outcome:
-        """Send now, once. *going_out* is called just before the request leaves this host.
+    def send(
+        self,
+        sms: Sms,
+        going_out: Callable[[], None] = lambda: None,
+        until: float | None = None,
+    ) -> Outcome:
+        """Send now, once, and be back by *until*, call_timeout from now where that is None.
 
-        Never raises for what the PBX or the network does.
+        *going_out* is called just before the request leaves this host. Never raises for what the
+        PBX or the network does.
         """
         sender = self._sender
+        until = self._clock() + sender.call_timeout if until is None else until
         exchange = Exchange(
-            connect_time=min(CONNECT_TIME, sender.call_timeout),
-            answer_time=min(ANSWER_TIME * len(sms.numbers), sender.call_timeout),
+            connect_time=CONNECT_TIME,
+            answer_time=ANSWER_TIME * len(sms.numbers),
+            until=until,
             going_out=going_out,
             watchdog=self._watchdog,
             clock=self._clock,

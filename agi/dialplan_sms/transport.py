@@ -45,13 +45,14 @@ class Exchange:
     *connect_time* bounds name, connection and handshake together: each of them is given what is
     left of it. *answer_time* bounds what follows once the request has gone out: no timeout of a
     socket does that, as each byte begins it anew, so a watchdog shuts the connection down. Both
-    are seconds. *going_out* is called just before.
+    are seconds, and neither lasts beyond *until* on *clock*. *going_out* is called just before.
     """
 
     def __init__(
         self,
         connect_time: float,
         answer_time: float,
+        until: float,
         going_out: Callable[[], None],
         watchdog: Watchdog,
         clock: Callable[[], float] = time.monotonic,
@@ -63,7 +64,8 @@ class Exchange:
         self._going_out = going_out
         self._watchdog = watchdog
         self._clock = clock
-        self._connect_by = clock() + connect_time
+        self._until = until
+        self._connect_by = min(clock() + connect_time, until)
         self._alarm: Alarm | None = None
 
     def time_to_connect(self) -> float:
@@ -81,7 +83,8 @@ class Exchange:
         self.time_to_connect()
         connection.settimeout(None)
         self._alarm = self._watchdog.at(
-            self._clock() + self._answer_time, lambda: self._too_late(connection)
+            min(self._clock() + self._answer_time, self._until),
+            lambda: self._too_late(connection),
         )
         self._going_out()
         self.stage = Stage.GONE_OUT

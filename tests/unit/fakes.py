@@ -94,7 +94,7 @@ class FakeAsterisk:
 
     @property
     def channel(self) -> Channel:
-        return Channel(self, self)  # type: ignore[arg-type]
+        return Channel(self, self)
 
     def value(self, name: str) -> str:
         return self.variables.get(name, b"").decode()
@@ -115,7 +115,7 @@ class FakeRoute:
         self.sent: list[Sms] = []
         self._on_send = on_send
 
-    def send(self, sms: Sms, going_out: Callable[[], None]) -> Outcome:
+    def send(self, sms: Sms, going_out: Callable[[], None], until: float) -> Outcome:
         going_out()
         self.sent.append(sms)
         if self._on_send is not None:

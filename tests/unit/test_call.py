@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from asterisk.agi import AGIHangup
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -106,7 +107,8 @@ def test_a_blank_argument_is_none() -> None:
 
 def test_an_earlier_status_never_passes_for_this_ones() -> None:
     asterisk = FakeAsterisk(BOTH | {"SMS_STATUS": "SUCCESS", "SMS_ID": "7"}, hang_up_after=2)
-    call(asterisk.channel, service(FakeRoute()))
+    with pytest.raises(AGIHangup):
+        call(asterisk.channel, service(FakeRoute()))
     assert asterisk.value("SMS_STATUS") == ""
     asterisk = FakeAsterisk(BOTH | {"SMS_ID": "7", "SMS_FAILED": "1"})
     call(asterisk.channel, service(FakeRoute()))
@@ -122,7 +124,8 @@ def test_a_hang_up_after_the_variables_are_read_does_not_stop_the_sms(after: int
 
 def test_a_hang_up_before_sends_nothing() -> None:
     route = FakeRoute()
-    call(FakeAsterisk(dict(BOTH), hang_up_after=0).channel, service(route))
+    with pytest.raises(AGIHangup):
+        call(FakeAsterisk(dict(BOTH), hang_up_after=0).channel, service(route))
     assert not route.sent
 
 

@@ -320,8 +320,9 @@ def test_a_thread_that_cannot_start_is_not_held_against_the_pbx(pbx: Sandbox) ->
     assert pbx.requests == []
 
 
-def test_a_connection_is_used_again_and_never_shut_by_an_old_deadline(pbx: Sandbox) -> None:
-    with open_session(sender(pbx)) as session:
+@pytest.mark.parametrize("tls", [True, False], ids=["https", "http"])
+def test_a_connection_is_used_again_and_never_shut_by_an_old_deadline(tls: bool) -> None:
+    with Sandbox(tls=tls) as pbx, open_session(sender(pbx)) as session:
         route = SmsApi(sender(pbx, call_timeout=1.0), session)
         assert [route.send(SMS).status for _ in range(3)] == [Status.SUCCESS] * 3
         time.sleep(1.2)

@@ -1,0 +1,127 @@
+"""The doors of a running service: FastAGI over TCP, and the thin sms.agi over a Unix socket."""
+
+import os
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from asterisk.agi import AGIException
+
+from dialplan_sms.call import call
+from dialplan_sms.channel import Channel
+from dialplan_sms.outcome import Cause, Refused
+from dialplan_sms.service import Service
+from dialplan_sms.stream import Stream
+
+READY = b"READY\n"
+"""What the service says before a script hands its streams over."""
+_MOST_ARGUMENTS = 128 * 1024
+_GRACE = 3.0
+"""Seconds that a dialogue may last beyond the longest call_timeout: the outcome is told last."""
+
+Networks = Sequence[IPv4Network | IPv6Network]
+
+
+class FastAgi:
+    """Serves connections of AGI(agi://host/sms)."""
+
+    def __init__(self, service: Service, allowed: Networks = ()) -> None:
+        self._service = service
+        self._allowed = allowed
+
+    def __call__(self, connection: socket.socket, fits: bool) -> None:
+        """One call; *fits* is False where the service is full."""
+        peer = connection.getpeername()[0]
+        if not self._allows(peer):
+            self._service.note(f"connection from {peer} refused: it is not in allow of sms.conf")
+            return
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        began = time.monotonic()
+        file = connection.fileno()
+        stream = Stream(file, file, began + self._service.longest + _GRACE)
+        try:
+            channel = Channel(stream, stream)
+            if channel.env.get("agi_network") != "yes":
+                self._service.note(f"connection from {peer} dropped: it does not speak FastAGI")
+                return
+            call(channel, self._service, None, began, _busy(fits) or _wrong_path(channel))
+        except AGIException as gone:
+            self._service.note(f"connection from {peer} ended before it said what to send: {gone}")
+
+    def _allows(self, peer: str) -> bool:
+        if peer in ("127.0.0.1", "::1"):
+            return True
+        address = ip_address(peer.partition("%")[0])
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self._allowed)
+
+
+class HandOver:
+    """Serves scripts that pass their stdin and stdout: see sms.agi for the other side.
+
+    In two phases, so that never both do the job: the script gives its streams away only once the
+    service has said that it is ready.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def __call__(self, connection: socket.socket, fits: bool) -> None:
+        """One call; *fits* is False where the service is full."""
+        if peer_uid(connection) not in (0, os.geteuid()):
+            self._service.note("a script of another user was refused")
+            return
+        began = time.monotonic()
+        connection.settimeout(5)
+        files: list[int] = []
+        try:
+            connection.sendall(READY)
+            data, files, _, _ = socket.recv_fds(connection, 65536, 2)
+            if len(files) != 2:
+                return  # it gave up waiting, and does the job itself
+            arguments = _arguments(connection, data)
+            stream = Stream(files[0], files[1], began + self._service.longest + _GRACE)
+            call(Channel(stream, stream), self._service, arguments, began, _busy(fits))
+        except (OSError, AGIException) as gone:
+            self._service.note(f"a script ended before it said what to send: {gone}")
+        finally:
+            for file in files:
+                os.close(file)
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """The user at the other end of a Unix socket."""
+    size = struct.calcsize("3i")
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    uid: int = struct.unpack("3i", credentials)[1]
+    return uid
+
+
+def _arguments(connection: socket.socket, data: bytes) -> list[str]:
+    """The script's arguments: four bytes of length, then NUL-terminated."""
+    size = int.from_bytes(data[:4], "big")
+    if size > _MOST_ARGUMENTS:
+        raise OSError("too many arguments")
+    while len(data) < 4 + size:
+        chunk = connection.recv(65536)
+        if not chunk:
+            raise OSError("its arguments broke off")
+        data += chunk
+    texts = data[4 : 4 + size].split(b"\0")[:-1]
+    return [text.decode("utf-8", "replace") for text in texts]
+
+
+def _busy(fits: bool) -> Refused | None:
+    if fits:
+        return None
+    return Refused(Cause.BUSY, "the service carries as many calls as max_calls in sms.conf allows")
+
+
+def _wrong_path(channel: Channel) -> Refused | None:
+    path = channel.env.get("agi_network_script", "")
+    if path.partition("?")[0].strip("/") == "sms":
+        return None
+    reason = "is no path of this service: write agi://host/sms"
+    return Refused(Cause.CONFIG, f"/{path[:40]} {reason}", f"the path {reason}")

@@ -1,0 +1,126 @@
+"""What a service tells about itself: Prometheus metrics, health, and figures for ``status``."""
+
+import json
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from dialplan_sms import log
+from dialplan_sms.acceptors import Capacity
+from dialplan_sms.log import Handled
+
+_KEPT = 1000
+"""Calls that rates and latencies are computed from."""
+_ERRORS = 10
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Monitor:
+    """Counts the calls of a service; thread-safe, and cheap where a call reports to it."""
+
+    def __init__(self, capacity: Capacity, clock: Callable[[], float] = time.time) -> None:
+        self._capacity = capacity
+        self._clock = clock
+        self._started = clock()
+        self._lock = threading.Lock()
+        self._recent: deque[tuple[float, float]] = deque(maxlen=_KEPT)
+        self._errors: deque[str] = deque(maxlen=_ERRORS)
+        self._by_outcome: dict[str, int] = {}
+        self.registry = CollectorRegistry()
+        self._calls = Counter(
+            "dialplan_sms_calls", "Calls by outcome", ("status", "cause"), registry=self.registry
+        )
+        self._seconds = Histogram(
+            "dialplan_sms_call_seconds",
+            "Seconds of a call",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        for name, what, read in (
+            ("in_flight", "Calls under way", lambda: capacity.in_flight),
+            ("max_calls", "Calls that are carried at once", lambda: capacity.most),
+            ("oldest_call_seconds", "Age of the oldest call under way", lambda: capacity.oldest),
+        ):
+            gauge = Gauge(f"dialplan_sms_{name}", what, registry=self.registry)
+            gauge.set_function(read)
+
+    def __call__(self, handled: Handled) -> None:
+        """Count one call."""
+        outcome = handled.outcome
+        self._calls.labels(outcome.status, outcome.cause).inc()
+        self._seconds.observe(handled.seconds)
+        name = f"{outcome.status} {outcome.cause}".strip()
+        now = self._clock()
+        with self._lock:
+            self._by_outcome[name] = self._by_outcome.get(name, 0) + 1
+            self._recent.append((now, handled.seconds))
+            if log.is_failure(outcome):
+                stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
+                self._errors.append(f"{stamp} {log.describe(handled)}")
+
+    def figures(self) -> Mapping[str, Any]:
+        """What ``dialplan-sms status`` shows; latencies in seconds over the last 1000 calls."""
+        now = self._clock()
+        with self._lock:
+            recent, errors = list(self._recent), list(self._errors)
+            outcomes = dict(self._by_outcome)
+        latencies = sorted(seconds for _, seconds in recent)
+        minute = sum(1 for when, _ in recent if when > now - 60)
+        return {
+            "uptime": now - self._started,
+            "calls": outcomes,
+            "last_minute": minute,
+            "in_flight": self._capacity.in_flight,
+            "max_calls": self._capacity.most,
+            "p50": latencies[len(latencies) // 2] if latencies else None,
+            "p99": latencies[len(latencies) * 99 // 100] if latencies else None,
+            "last_errors": errors,
+        }
+
+
+def serve(monitor: Monitor, healthy: Callable[[], bool], address: tuple[str, int]) -> int:
+    """Answer /metrics, /healthz and /status on a thread; the port that it got.
+
+    Raises OSError where the address cannot be had.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 5
+
+        def do_GET(self) -> None:
+            if self.path == "/metrics":
+                self._answer(200, "text/plain; version=0.0.4", generate_latest(monitor.registry))
+            elif self.path == "/healthz":
+                well = healthy()
+                self._answer(200 if well else 503, "text/plain", b"ok\n" if well else b"stuck\n")
+            elif self.path == "/status":
+                self._answer(200, "application/json", json.dumps(monitor.figures()).encode())
+            else:
+                self._answer(404, "text/plain", b"/metrics, /healthz, /status\n")
+
+        def _answer(self, status: int, kind: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing: what a peer asks is not for our log."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+        def handle_error(self, *_: Any) -> None:
+            """Nothing: a peer that goes away is no error, and no traceback."""
+
+    server = Server(address, Handler)
+    threading.Thread(target=server.serve_forever, name="monitor", daemon=True).start()
+    return int(server.server_address[1])

@@ -1,0 +1,200 @@
+"""``dialplan-sms serve``: the process that answers FastAGI and the thin sms.agi."""
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from dialplan_sms import config as smsconf
+from dialplan_sms import monitor
+from dialplan_sms.acceptors import Acceptors, Capacity
+from dialplan_sms.cli import config_option
+from dialplan_sms.conffile import ConfigError
+from dialplan_sms.fastagi import FastAgi, HandOver
+from dialplan_sms.monitor import Monitor
+from dialplan_sms.routes import Routes
+from dialplan_sms.service import Service
+
+SOCKET_VARIABLE = "DIALPLAN_SMS_SOCKET"
+SOCKET = "/run/dialplan-sms/agi.sock"
+DRAIN = 20.0
+"""Seconds that calls under way have to end after SIGTERM."""
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_STUCK = 60.0
+"""Seconds that a call may exceed the longest call_timeout before the service calls itself stuck."""
+_BACKLOG = 1024
+
+
+@click.command()
+@config_option
+def serve(config: Path | None) -> None:
+    """Answer AGI(agi://127.0.0.1/sms) and sms.agi, with warm connections to the PBX.
+
+    SIGHUP reads sms.conf again, SIGTERM ends after the calls under way. With this running, sms.agi
+    only passes its call on, through $DIALPLAN_SMS_SOCKET or /run/dialplan-sms/agi.sock.
+    """
+    # Before any thread starts, so that only this one takes them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    path = smsconf.find(str(config) if config else None)
+    try:
+        with Server(path) as server:
+            server.run()
+    except (ConfigError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+class Server:
+    """The doors around one Service; to be used with ``with``.
+
+    Raises ConfigError for sms.conf, OSError (with a text for people) where it cannot listen.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._config = smsconf.load(path)
+        self._capacity = Capacity(self._config.max_calls)
+        self._routes = Routes(self._config.max_calls)
+        self._monitor = Monitor(self._capacity)
+        self.service = Service(lambda: self._config, self._routes, watch=self._monitor)
+        self._acceptors: list[Acceptors] = []
+        self._socket_file: Path | None = None
+
+    def __enter__(self) -> "Server":
+        config = self._config
+        try:
+            fastagi = FastAgi(self.service, config.allow)
+            for address in config.listen:
+                self._open(_listen(address, optional=address == ("::1", 4573)), fastagi)
+            self._socket_file = Path(os.environ.get(SOCKET_VARIABLE) or SOCKET)
+            self._open(_listen_unix(self._socket_file), HandOver(self.service))
+            for address in config.monitor:
+                with _explained(address):
+                    monitor.serve(self._monitor, self.healthy, address)
+        except BaseException:
+            self.stop()
+            raise
+        gc.collect()
+        gc.freeze()  # what is here now stays; the collector need not look at it again
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _open(self, listener: socket.socket | None, serve: FastAgi | HandOver) -> None:
+        if listener is not None:
+            self._acceptors.append(Acceptors(listener, serve, self._capacity))
+
+    def healthy(self) -> bool:
+        """Whether every call keeps its deadline."""
+        return self._capacity.oldest < self.service.longest + _STUCK
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        addresses = ", ".join(f"{host} port {port}" for host, port in self._config.listen)
+        self.service.note(f"service started on {addresses}", failed=False)
+        _notify("READY=1")
+        interval = _watchdog_interval()
+        while True:
+            received = signal.sigtimedwait(_SIGNALS, interval)
+            if received is None:
+                if self.healthy():
+                    _notify("WATCHDOG=1")
+            elif received.si_signo == signal.SIGHUP:
+                self.reload()
+            else:
+                break
+        _notify("STOPPING=1")
+
+    def reload(self) -> None:
+        """Read sms.conf again; where it is wrong, say so and keep what there is."""
+        try:
+            fresh = smsconf.load(self._path)
+            for sender in fresh.senders.values():
+                self._routes(sender)
+        except ConfigError as error:
+            self.service.note(f"sms.conf is not taken over, the old one goes on: {error}")
+            return
+        fixed = ("listen", "allow", "max_calls", "monitor")
+        changed = [key for key in fixed if getattr(fresh, key) != getattr(self._config, key)]
+        self._config = fresh
+        self._routes.keep(list(fresh.senders.values()))
+        later = f", but {' and '.join(changed)} only after a restart" if changed else ""
+        self.service.note(f"sms.conf was read again{later}", failed=False)
+
+    def stop(self) -> None:
+        """Take no more calls, and let those under way end."""
+        for acceptors in self._acceptors:
+            acceptors.stop()
+        self._acceptors.clear()
+        if self._socket_file is not None:
+            with contextlib.suppress(OSError):
+                self._socket_file.unlink()
+            self._socket_file = None
+        if not self._capacity.drain(DRAIN):
+            self.service.note(f"service ends with {self._capacity.in_flight} calls under way")
+
+
+def _listen(address: tuple[str, int], optional: bool = False) -> socket.socket | None:
+    """A listening TCP socket; None where an *optional* address does not exist on this host."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    try:
+        with _explained(address):
+            return socket.create_server(address, family=family, backlog=_BACKLOG)
+    except OSError:
+        if optional:
+            return None
+        raise
+
+
+def _listen_unix(path: Path) -> socket.socket | None:
+    """The socket for sms.agi, which only root and this user may write to."""
+    if not path.parent.is_dir():
+        raise OSError(f"{path.parent} does not exist: create it, or set {SOCKET_VARIABLE}")
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise OSError(f"{path} is no socket: remove it, or set {SOCKET_VARIABLE}")
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                raise OSError(f"{path}: another service answers there, stop it first")
+        path.unlink()  # left behind by one that was killed
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o117)
+    try:
+        listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        raise OSError(f"{path} cannot be made, {error.strerror}: set {SOCKET_VARIABLE}") from None
+    finally:
+        os.umask(before)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+@contextlib.contextmanager
+def _explained(address: tuple[str, int]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"cannot listen on {address[0]} port {address[1]}, {error.strerror}: stop what listens"
+            " there, or set listen or monitor in sms.conf"
+        ) from None
+
+
+def _notify(state: str) -> None:
+    """Tell systemd (sd_notify(3)), where it asks to be told."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if path:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+            out.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
+
+
+def _watchdog_interval() -> float:
+    """Seconds between two signs of life: a third of what systemd allows (WATCHDOG_USEC)."""
+    return min(int(os.environ.get("WATCHDOG_USEC") or 30_000_000) / 3_000_000, 10.0)

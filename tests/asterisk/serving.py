@@ -1,0 +1,105 @@
+"""A running ``dialplan-sms serve`` for tests, as a process of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dialplan_sms.sandbox import Sandbox
+
+
+class Service:
+    """The service of one sms.conf, on free ports, with its socket beside the file."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox, general: str = "", sender: str = "") -> None:
+        self.folder = folder
+        self.sandbox = sandbox
+        self.port = free_port()
+        self.monitor = free_port()
+        self.conf = folder / "sms.conf"
+        self.socket = folder / "agi.sock"
+        self.log_file = folder / "service.log"
+        self.configure(general, sender)
+        self.process: subprocess.Popen[str] | None = None
+
+    def configure(self, general: str = "", sender: str = "") -> None:
+        """Write sms.conf."""
+        self.conf.touch(0o600)
+        self.conf.write_text(
+            f"[general]\nlog = service.log\nlisten = 127.0.0.1:{self.port}\n"
+            f"monitor = 127.0.0.1:{self.monitor}\n{general}\n"
+            f"[101]\nurl = {self.sandbox.url}\npassword = sms101api\ncountry = IT\n"
+            f"{f'verify = {self.sandbox.fingerprint}' if self.sandbox.tls else ''}\n{sender}\n"
+        )
+
+    @property
+    def url(self) -> str:
+        """What AGI() is given."""
+        return f"agi://127.0.0.1:{self.port}/sms"
+
+    @property
+    def log(self) -> str:
+        """The lines of the service so far."""
+        return self.log_file.read_text() if self.log_file.exists() else ""
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def start(self) -> Self:
+        """Start it and wait until it listens."""
+        self.process = subprocess.Popen(
+            [Path(sys.prefix) / "bin/dialplan-sms", "serve", "--config", self.conf],
+            env={"PATH": os.environ["PATH"], "DIALPLAN_SMS_SOCKET": str(self.socket)},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(self.process.communicate()[0])
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.monitor)) == 0:
+                    return self
+            time.sleep(0.02)
+        raise TimeoutError("the service does not listen")
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def wait(self, timeout: float = 30) -> int:
+        """Wait for its end; the exit status."""
+        assert self.process is not None
+        status = self.process.wait(timeout)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+    def kill(self) -> None:
+        """End it as the kernel does where memory runs out."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        elif self.process is not None and self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
