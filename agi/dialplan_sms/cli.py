@@ -13,6 +13,7 @@ _COMMANDS = {
     "sandbox": "dialplan_sms.sandbox.command:sandbox",
     "send": "dialplan_sms.send:send",
     "serve": "dialplan_sms.serve:serve",
+    "status": "dialplan_sms.status:status",
 }
 
 

@@ -1,0 +1,23 @@
+"""The systemd unit: what it runs exists."""
+
+import configparser
+from pathlib import Path
+
+from dialplan_sms import cli, serve
+
+UNIT = Path(__file__).parents[2] / "systemd/dialplan-sms.service"
+
+
+def test_the_unit_fits_the_program() -> None:
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(UNIT)
+    service = unit["Service"]
+    assert service["Type"] == "notify"
+    assert service["ExecStart"].split()[-1] in cli._COMMANDS
+    assert Path(serve.SOCKET).parent == Path("/run", service["RuntimeDirectory"])
+    assert int(service["TimeoutStopSec"]) > serve.DRAIN
+    assert int(service["WatchdogSec"]) >= 30
+    assert service["NoNewPrivileges"] == "yes"
+    assert service["ProtectSystem"] == "strict"
+    assert service["User"] == "asterisk"
