@@ -2,8 +2,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PREFIX ?= /opt/dialplan-sms
+TO = $(abspath $(PREFIX))
 AGI_BIN ?= $(firstword $(wildcard /var/lib/asterisk/agi-bin /usr/share/asterisk/agi-bin))
 ASTERISK_ETC ?= /etc/asterisk
+
+# What both ways to install need of $(PYTHON).
+define check-python
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+  || { echo "$(PYTHON) is older than 3.11: run make with PYTHON=<a newer one>"; exit 1; }
+@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+  || { echo "Python cannot make virtual environments here: run apt install python3-venv"; exit 1; }
+endef
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all lint format venv install clean
@@ -32,27 +41,26 @@ format: $(BIN)/sms.agi ## rewrite the sources as ruff formats them
 venv: $(BIN)/sms.agi ## .venv with bin/dialplan-sms and bin/sms.agi
 
 $(BIN)/sms.agi: setup.cfg agi/sms.agi agi/dialplan_sms/install.py
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "$(PYTHON) is older than 3.11: run make PYTHON=<a newer one>"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
-	  || { echo "Python cannot make virtual environments here: run apt install python3-venv"; exit 1; }
+	$(check-python)
 	@echo "making $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --editable '.[sandbox,dev]'
 	@$(BIN)/python -m dialplan_sms.install $(BIN)/sms.agi
 
 install: ## install into PREFIX and link sms.agi into Asterisk's agi-bin (as root)
-	@test -n "$(AGI_BIN)" || { echo "no agi-bin folder found: run make install AGI_BIN=<folder>"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
-	  || { echo "Python cannot make virtual environments here: run apt install python3-venv"; exit 1; }
+	@test -d "$(AGI_BIN)" || { echo "no agi-bin folder: run make install AGI_BIN=<folder>"; exit 1; }
+	@test -d "$(ASTERISK_ETC)" || { echo "no $(ASTERISK_ETC): run make install ASTERISK_ETC=<folder>"; exit 1; }
+	$(check-python)
 	rm -rf build # else a module that is gone would be installed again
-	umask 022; $(PYTHON) -m venv "$(PREFIX)"
-	umask 022; "$(PREFIX)/bin/python" -m pip --quiet --disable-pip-version-check install .
-	umask 022; "$(PREFIX)/bin/python" -m dialplan_sms.install "$(PREFIX)/bin/sms.agi"
+	rm -f "$(TO)"/bin/python* # else an earlier interpreter would stay
+	umask 022; $(PYTHON) -m venv "$(TO)"
+	umask 022; "$(TO)/bin/python" -m pip --quiet --disable-pip-version-check install .
+	umask 022; "$(TO)/bin/python" -m dialplan_sms.install "$(TO)/bin/sms.agi"
 	rm -rf build
-	@test "$$(id -u)" != 0 || setpriv --reuid=65534 --regid=65534 --clear-groups "$(PREFIX)/bin/python" -c '' \
+	@test "$$(id -u)" != 0 \
+	  || setpriv --reuid=65534 --regid=65534 --clear-groups sh -c 'exec "$$0" -c ""' "$(TO)/bin/python" 2>/dev/null \
 	  || { echo "other users cannot run $(PYTHON): run make install PYTHON=/usr/bin/python3"; exit 1; }
-	ln -sf "$(PREFIX)/bin/sms.agi" "$(AGI_BIN)/sms.agi"
+	ln -sf "$(TO)/bin/sms.agi" "$(AGI_BIN)/sms.agi"
 	install -m 0644 dialplan/extensions-sms.conf "$(ASTERISK_ETC)/extensions-sms.conf"
 
 clean: ## remove what make has made

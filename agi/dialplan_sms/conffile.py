@@ -62,7 +62,8 @@ def read_private(path: Path, what: str) -> str:
                 raise ConfigError(f"{path} is not a regular file: {what} must be one")
             content = file.read(_LARGEST + 1)
     except FileNotFoundError:
-        raise ConfigError(f"there is no {path}: create {what}, see README") from None
+        other = ", or name yours with --config or DIALPLAN_SMS_CONF" if what == "sms.conf" else ""
+        raise ConfigError(f"there is no {path}: create {what}{other}") from None
     except PermissionError:
         raise ConfigError(
             f"{path} cannot be read by user id {os.geteuid()}: run chgrp asterisk {path} and"
@@ -127,7 +128,7 @@ def _take(line: str, place: Place, sections: list[Section]) -> None:
     if line.startswith("["):
         header = _SECTION.fullmatch(line)
         if header is None:
-            raise ConfigError(f"{place}: a section is written [name], without a template")
+            raise ConfigError(f"{place}: a section is a name in square brackets, no template")
         name = header[1].strip()
         for other in sections:
             if other.name == name:

@@ -32,9 +32,11 @@ def read_numbers(text: str, country: str | None, short: bool) -> tuple[str, ...]
             found[number] = None
     if wrong:
         advice = _advise(wrong, country, short)
-        count = f"{len(wrong)} of {len(wrong) + len(found)}"
+        count = f"{len(wrong)} of {len(wrong) + len(found)} numbers cannot be dialled"
         raise Refused(
-            Cause.INVALID_NUMBER, _name(wrong) + advice, f"{count} are no phone numbers{advice}"
+            Cause.INVALID_NUMBER,
+            _name(wrong) + advice,
+            count + advice,
         )
     if not found:
         raise Refused(Cause.INVALID_NUMBER, "the number is empty: set SMS_NUMBER")
@@ -85,11 +87,12 @@ def _name(wrong: list[str]) -> str:
 
 def _advise(wrong: list[str], country: str | None, short: bool) -> str:
     bare = [_DECORATION.sub("", item) for item in wrong]
-    advice = ""
+    if any(item.count("+") > 1 or ";" in item for item in wrong):
+        return ": separate numbers with commas"
     if country:
-        advice = f", neither as +39... with its country code nor as a number of {country}"
-    elif any(_DIGITS.fullmatch(item) for item in bare):
-        advice = ": write it with its country code, as +39..., or set country in sms.conf"
+        advice = f": neither one with its country code, as +39..., nor one of {country}"
+    else:
+        advice = ": write the country code, as +39..., or set country in sms.conf"
     if not short and any(len(item) in SHORT_NUMBER and item.isdecimal() for item in bare):
-        advice += ", or short_numbers = yes if it is a short code"
+        advice += " - a short code needs short_numbers = yes"
     return advice

@@ -15,8 +15,8 @@ from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config, Sender
 from dialplan_sms.outcome import Outcome, Refused, Status, safe_line
-from dialplan_sms.service import Service, choose
-from dialplan_sms.sms import Draft, Sms, compose
+from dialplan_sms.service import Service, check, choose
+from dialplan_sms.sms import Draft, Sms
 from dialplan_sms.smsapi import SmsApi
 
 _COLOUR = {Status.SUCCESS: "green", Status.QUEUED: "green", Status.WARNING: "yellow"}
@@ -24,13 +24,20 @@ _COLOUR = {Status.SUCCESS: "green", Status.QUEUED: "green", Status.WARNING: "yel
 
 @click.command()
 @click.argument("number")
+@click.argument("misplaced", nargs=-1, metavar="")
 @config_option
 @click.option("--sender", default="", help="Section of sms.conf; default: default_sender.")
 @click.option("--gsm", default="", help="MAC address of the gateway.")
 @click.option("--postpone", default="", help="When to send: '14/07/2014 15:35'.")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; send nothing.")
 def send(
-    number: str, config: Path | None, sender: str, gsm: str, postpone: str, dry_run: bool
+    number: str,
+    misplaced: tuple[str, ...],
+    config: Path | None,
+    sender: str,
+    gsm: str,
+    postpone: str,
+    dry_run: bool,
 ) -> None:
     """Send one SMS to NUMBER (or several, comma-separated).
 
@@ -40,8 +47,12 @@ def send(
 
     Exit status: 0 sent, 1 not sent or not to all, 2 wrong usage.
     """
+    if misplaced:
+        raise click.UsageError(
+            'the text comes from standard input: echo "Hello" | dialplan-sms send NUMBER'
+        )
     number, text, gsm, postpone, sender = map(_utf8, (number, _text(), gsm, postpone, sender))
-    draft = Draft(number, text, gsm, postpone, sender, mode="wait", call="send")
+    draft = Draft(number, text, gsm, postpone, sender, call="send")
     if dry_run:
         _show(draft, config)
         return
@@ -89,21 +100,24 @@ def _print(outcome: Outcome) -> None:
 
 def _show(draft: Draft, path: Path | None) -> None:
     try:
-        sender = choose(_load(path), draft)
-        sms = compose(draft, sender, datetime.now())
+        loaded = _load(path)
+        sender = choose(loaded, draft)
+        sms = check(draft, sender, datetime.now())
+        SmsApi(sender)  # whether verify can be used
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
     except Refused as refused:
         raise click.ClickException(f"{refused.cause}: {safe_line(refused.reason)}") from None
     table = Table(show_header=False, box=None)
-    for name, value in _rows(sms, sender):
-        table.add_row(Text(name, style="bold"), Text(value))
+    for name, value in [("sms.conf", str(loaded.path)), *_rows(sms, sender)]:
+        table.add_row(Text(name, style="bold"), Text(value, overflow="fold"))
     Console().print(table)
 
 
 def _rows(sms: Sms, sender: Sender) -> list[tuple[str, str]]:
     rows = [
         ("sender", f"{sender.name} at {sender.url}"),
+        ("verify", sender.verify if sender.url.startswith("https:") else "not with http"),
         ("to", ", ".join(sms.numbers)),
         ("text", f"{len(sms.text)} characters of {sender.max_length}"),
         ("gateway", sms.gsm or "the PBX chooses"),

@@ -1,6 +1,7 @@
 """The core: check a Draft, send the Sms, say what became of it. It knows no protocol."""
 
 import contextlib
+import re
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -12,6 +13,8 @@ from dialplan_sms.config import Config, Sender
 from dialplan_sms.log import Handled
 from dialplan_sms.outcome import Cause, Outcome, Refused, error
 from dialplan_sms.sms import Draft, Sms, compose
+
+_WORD = re.compile(r"[0-9A-Za-z_.-]{1,20}")
 
 
 class Route(Protocol):
@@ -65,8 +68,7 @@ class Service:
                 raise draft.refused
             sender = choose(config, draft)
             name = sender.name
-            sms = compose(draft, sender, self._now())
-            _check_mode(draft.mode or sender.mode)
+            sms = check(draft, sender, self._now())
             until = started + sender.call_timeout
             outcome = self._route(sender).send(sms, going_out, until)
         except ConfigError as failure:
@@ -107,8 +109,11 @@ def choose(config: Config, draft: Draft) -> Sender:
         none = f"is no section of {config.path}, which has {known}"
         raise Refused(
             Cause.UNKNOWN_SENDER,
-            f"SMS_SENDER {draft.sender[:40]} {none}",
-            f"SMS_SENDER of {len(draft.sender)} characters {none}",
+            f"the sender {draft.sender[:40]} {none}",
+            # One word is the admin's own; more may be a text in the wrong place.
+            f"the sender {draft.sender} {none}"
+            if _WORD.fullmatch(draft.sender)
+            else f"a sender of {len(draft.sender)} characters {none}",
         )
     raise Refused(
         Cause.UNKNOWN_SENDER,
@@ -116,9 +121,12 @@ def choose(config: Config, draft: Draft) -> Sender:
     )
 
 
-def _check_mode(mode: str) -> None:
+def check(draft: Draft, sender: Sender, now: datetime) -> Sms:
+    """The Sms that *draft* asks for, if it can be sent in its mode. Raises Refused."""
+    sms = compose(draft, sender, now)
+    mode = draft.mode or sender.mode
     if mode == "wait":
-        return
+        return sms
     if mode in ("queue", "fallback"):
         raise Refused(
             Cause.OUTBOX, f"mode {mode} needs the outbox, which this version lacks: use mode wait"

@@ -89,7 +89,7 @@ def _url(text: str, _: Place) -> str:
     if parts.scheme not in ("http", "https") or not host or not _HOST.fullmatch(host) or port == 0:
         raise _Bad
     if parts.username is not None or parts.password is not None:
-        raise _Bad("name and password do not belong in the url: the section's name and password")
+        raise _Bad("name and password do not belong into a url: the section has them")
     if parts.query or parts.fragment or not text.isprintable() or " " in text:
         raise _Bad
     path = parts.path if parts.path.strip("/") else api.PATH
@@ -116,6 +116,8 @@ def _verify(text: str, place: Place) -> str:
         if not re.fullmatch(r"[0-9a-f]{64}", digits):
             raise _Bad
         return "sha256:" + digits
+    if re.fullmatch(r"(?i)[0-9a-f]{64}|(?:[0-9a-f]{2}:){31}[0-9a-f]{2}", text):
+        raise _Bad("write sha256: before the fingerprint")
     if text.lower() in ("yes", "no", "true", "false", "on", "off", "1", "0"):
         return "yes" if _yes_no(text, place) else "no"
     path = _beside(text, place)

@@ -82,8 +82,8 @@ def read_gsm(text: str) -> str:
 
 
 _NO_MAC = (
-    "is no MAC address of a gateway, 12 hex digits as 9c7514330001:"
-    " a text with commas is exact only in SMS_MESSAGE"
+    "is no MAC address of a gateway, 12 hex digits as 9c7514330001, in AGI perhaps the rest of a"
+    " text with commas: use SMS_MESSAGE"
 )
 _POSTPONE_FORMATS = (api.POSTPONE_FORMAT, "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M")
 
@@ -105,7 +105,10 @@ def read_postpone(text: str, now: datetime) -> datetime:
     )
 
 
-_NO_DATE = "is no date: write 14/07/2014 15:35 or 2014-07-14 15:35"
+_NO_DATE = (
+    "is no date as 14/07/2014 15:35 or 2014-07-14 15:35, in AGI perhaps the rest of a text with"
+    " commas: use SMS_MESSAGE"
+)
 
 
 def _refuse_reply(message: str) -> None:

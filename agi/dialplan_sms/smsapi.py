@@ -95,7 +95,7 @@ class SmsApi:
             except Exception as failure:  # noqa: BLE001 - any of them must become an Outcome
                 outcome = _failed(exchange, failure, sender)
             else:
-                outcome = answered(status, location, body, _secrets(sender))
+                outcome = answered(status, location, body, sender.name, _secrets(sender))
                 if exchange.timed_out and outcome.cause is Cause.BAD_ANSWER:
                     outcome = _failed(exchange, TimeoutError(), sender)  # cut at the deadline
         return outcome
@@ -144,13 +144,15 @@ def _basic(sender: Sender) -> AuthBase:
     return HTTPBasicAuth(sender.name.encode(), sender.password.encode())
 
 
-def answered(status: int, location: str, body: bytes, secrets: Collection[str] = ()) -> Outcome:
+def answered(
+    status: int, location: str, body: bytes, user: str = "", secrets: Collection[str] = ()
+) -> Outcome:
     """The PBX's reply in the contract's words: by its ``type`` first, then by the HTTP status.
 
     A hostile PBX that echoes one of the *secrets* does not get it into the call.
     """
     if len(body) > LARGEST_ANSWER:
-        return error(Cause.BAD_ANSWER, f"the answer of the PBX, HTTP {status}, exceeds 64 KiB")
+        return error(Cause.BAD_ANSWER, f"the answer, HTTP {status}, exceeds 64 KiB: {_PERHAPS}")
     reply = _decode(body)
     kind = reply.get("type")
     reason = _quoted(str(reply.get("reason") or ""), secrets)
@@ -163,8 +165,8 @@ def answered(status: int, location: str, body: bytes, secrets: Collection[str] =
     unauthorized = status in (401, 403) or reason.lower() == api.UNAUTHORIZED.lower()
     if unauthorized and kind in (api.ERROR, None):
         said = reason or f"HTTP {status}"
-        advice = "the PBX refuses the sender, see password or token in sms.conf"
-        return error(Cause.UNAUTHORIZED, f"{advice}: {said}", from_pbx=True)
+        advice = f"the PBX refuses user {user}: check the name of the section and its secret"
+        return error(Cause.UNAUTHORIZED, f"{advice} in sms.conf - {said}", from_pbx=True)
     if kind == api.ERROR:
         return error(Cause.REJECTED, reason or "the PBX rejects without a reason", from_pbx=True)
     return error(Cause.BAD_ANSWER, _strange(status, _quoted(location, secrets)), from_pbx=True)
@@ -202,13 +204,16 @@ def _numbers(result: object) -> tuple[str, ...]:
     return tuple(number for number in map(safe_number, named) if number)
 
 
+_PERHAPS = "it may have been sent"
+
+
 def _strange(status: int, location: str) -> str:
     if 300 <= status < 400:
         target = location[:200] or "nowhere"
-        return f"the PBX redirects, HTTP {status}, to {target} - check url in sms.conf"
+        return f"HTTP {status} redirects to {target} - check url in sms.conf, {_PERHAPS}"
     if status == 404:
-        return "the PBX has no SMS API at this path, HTTP 404: check url in sms.conf"
-    return f"the PBX answered HTTP {status}, but not as the SMS API does: it may have been sent"
+        return f"HTTP 404, no SMS API at this path: check url in sms.conf, {_PERHAPS}"
+    return f"the PBX answered HTTP {status}, but not as the SMS API does: {_PERHAPS}"
 
 
 def _failed(exchange: Exchange, failure: Exception, sender: Sender) -> Outcome:

@@ -26,9 +26,11 @@ CALLER = "+39333123456"
 OUT = ("SMS_STATUS", "SMS_CAUSE", "SMS_REASON", "SMS_FAILED", "SMS_ID")
 NEXT = """\
 Three things to try next:
-1. watch a PBX take SMS    {bin}/dialplan-sms sandbox
-2. break it on purpose     {bin}/dialplan-sms sandbox --fault hang
-3. put it on your PBX      README.md: Install on a PBX in five minutes"""
+1. a PBX to play with    {bin}/dialplan-sms sandbox
+   It shows each SMS, and a section to save as sms.conf (chmod 600 sms.conf).
+2. send to it            echo Hi | {bin}/dialplan-sms send --config sms.conf {number}
+   Then break it on purpose: start the sandbox with --fault hang.
+3. put it on your PBX    README.md: Install on a PBX in five minutes"""
 
 console = Console(highlight=False)
 
@@ -47,7 +49,7 @@ def main() -> None:
         else:
             seen = called(installation, Path(folder), sandbox)
         show(seen, sandbox.messages)
-    console.print(f"\n{NEXT.format(bin=_relative(Path(sys.prefix) / 'bin'))}")
+    console.print(f"\n{NEXT.format(bin=_relative(Path(sys.prefix) / 'bin'), number=CALLER)}")
     console.print(f"[dim]{time.monotonic() - began:.0f} s[/]")
     if seen["SMS_STATUS"] != "SUCCESS":
         raise SystemExit("the demo did not send its SMS: see above")

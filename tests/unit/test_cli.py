@@ -97,6 +97,20 @@ def test_strange_bytes_and_a_closed_input_are_one_line(conf: Path) -> None:
     assert b"standard input" in ended.stderr
 
 
+def test_a_text_as_argument_says_where_texts_come_from(conf: Path) -> None:
+    result = run(conf, "+39333123456", "Hello")
+    assert result.exit_code == 2
+    assert "the text comes from standard input" in result.output
+
+
+@pytest.mark.parametrize("line", ["mode = queue", "verify = /etc/passwd"])
+def test_a_dry_run_finds_what_a_call_would(conf: Path, line: str) -> None:
+    conf.write_text(conf.read_text().replace("http:", "https:") + line + "\n")
+    result = run(conf, "+39333123456", "--dry-run")
+    assert result.exit_code == 1
+    assert ("OUTBOX" if "mode" in line else "no certificate") in result.output
+
+
 def test_what_the_pbx_did_not_take_is_named(server: Sandbox, conf: Path) -> None:
     server.fault = Fault.PARTIAL
     result = run(conf, "+39333123456,+39333123457")
@@ -112,5 +126,5 @@ def test_a_command_without_its_packages_says_what_to_install(
     monkeypatch.setitem(cli._COMMANDS, "sandbox", "no_such_package.command:sandbox")
     result = CliRunner().invoke(cli.main, ["sandbox", "--listen", "x"])
     assert result.exit_code == 1
-    assert "pip install '.[sandbox]'" in result.output
+    assert ".venv/bin/dialplan-sms sandbox" in result.output
     assert CliRunner().invoke(cli.main, ["--help"]).exit_code == 0

@@ -122,7 +122,7 @@ SENDER = "[101]\nurl = http://192.0.2.1\npassword = hunter2\n"
         ("[general]\ndefault_sender = 102\n" + SENDER, "no section [102], allowed: 101"),
         ("url = x\n" + SENDER, "sms.conf:1: url stands before the first [section]"),
         (SENDER + "just words hunter2\n", "sms.conf:4: neither [section] nor key = value"),
-        (SENDER + "[102](101)\n", "without a template"),
+        (SENDER + "[102](101)\n", "no template"),
         ("#include other.conf\n", "sms.conf:1: no #include or #exec"),
         ("[10:1]\nurl = http://192.0.2.1\npassword = hunter2", "holds no colon"),
         (b"[101]\nurl = http://192.0.2.1\npassword = \xe4\n", "sms.conf:3: not UTF-8"),

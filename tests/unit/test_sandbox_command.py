@@ -171,7 +171,7 @@ def test_without_its_packages_it_says_what_to_install(monkeypatch: pytest.Monkey
     result = CliRunner().invoke(sandbox, [])
 
     assert result.exit_code == 1
-    assert "pip install '.[sandbox]'" in result.output
+    assert ".venv/bin/dialplan-sms sandbox" in result.output
 
 
 def shown_of(text: str, number: str = NUMBER) -> str:

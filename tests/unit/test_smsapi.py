@@ -146,7 +146,7 @@ def test_the_pbx_cannot_put_the_password_into_the_call(pbx: Sandbox) -> None:
     assert send(pbx).reason == "wrong: xxx , Basic xxx"
     digits = Sender("101", "http://192.0.2.1", "84726153")
     reply = b'{"type":"warning","reason":"no","result":["84726153","+39333123456"]}'
-    outcome = smsapi.answered(200, "", reply, smsapi._secrets(digits))
+    outcome = smsapi.answered(200, "", reply, "101", smsapi._secrets(digits))
     assert outcome.failed == ("+39333123456",)
 
 

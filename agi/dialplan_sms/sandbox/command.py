@@ -168,7 +168,7 @@ def sandbox(
             raise
         raise click.ClickException(
             f"the sandbox needs the package {error.name}:"
-            " in the source folder, pip install '.[sandbox]'"
+            " in the source folder, run make venv and then .venv/bin/dialplan-sms sandbox"
         ) from error
 
     news: SimpleQueue[Handled | str | None] = SimpleQueue()
