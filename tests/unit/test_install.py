@@ -88,4 +88,4 @@ def test_a_file_that_asterisk_cannot_read_says_what_to_do(call: Caller) -> None:
     assert f"cannot be read by user id {NOBODY}" in said["SMS_REASON"]
     assert "chmod 0640" in said["SMS_REASON"]
     call.conf.chmod(0o644)
-    assert "can be read by everybody" in call()["SMS_REASON"]
+    assert "can be read or changed by everybody" in call()["SMS_REASON"]
