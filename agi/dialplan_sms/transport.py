@@ -1,19 +1,10 @@
-"""How a request travels: requests over connections that record what they did.
-
-Whether a request went out decides between "certainly not sent" and "may have been sent". No
-exception of requests or urllib3 tells it (both cases end in ``Connection aborted``), so the
-connection notes it, in the Exchange of the thread that sends.
-"""
+"""How a request travels: requests over connections that report to the Exchange of their thread."""
 
 import contextlib
 import logging
 import os
 import socket
 import ssl
-import threading
-import time
-from collections.abc import Callable, Iterator
-from enum import Enum, auto
 from typing import Any
 
 import urllib3
@@ -21,7 +12,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from dialplan_sms.deadline import Address, Alarm, Resolver, Watchdog
+from dialplan_sms.deadline import Address, Resolver
+from dialplan_sms.exchange import Exchange, Stage, current
 
 # What urllib3 logs of a hostile answer is not for Asterisk's console, nor for ours.
 logging.getLogger("urllib3").addHandler(logging.NullHandler())
@@ -30,103 +22,12 @@ logging.getLogger("urllib3").propagate = False
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
 
-class Stage(Enum):
-    """How far one request came."""
-
-    RESOLVING = auto()
-    CONNECTING = auto()
-    SECURING = auto()  # the TLS handshake
-    GONE_OUT = auto()  # from here on it may have been processed
-
-
-class Exchange:
-    """One request on its way: its stage and its deadlines.
-
-    *connect_time* bounds name, connection and handshake together: each of them is given what is
-    left of it. *answer_time* bounds what follows once the request has gone out: no timeout of a
-    socket does that, as each byte begins it anew, so a watchdog shuts the connection down. Both
-    are seconds, and neither lasts beyond *until* on *clock*. *going_out* is called just before.
-    """
-
-    def __init__(
-        self,
-        connect_time: float,
-        answer_time: float,
-        until: float,
-        going_out: Callable[[], None],
-        watchdog: Watchdog,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.stage = Stage.RESOLVING
-        self.failure: Exception | None = None
-        self.timed_out = False
-        self._answer_time = answer_time
-        self._going_out = going_out
-        self._watchdog = watchdog
-        self._clock = clock
-        self._until = until
-        self._connect_by = min(clock() + connect_time, until)
-        self._alarm: Alarm | None = None
-
-    def time_to_connect(self) -> float:
-        """Seconds left to connect. Raises TimeoutError where there are none."""
-        left = self._connect_by - self._clock()
-        if left <= 0:
-            self.failure = TimeoutError()
-            raise self.failure
-        return left
-
-    def go_out(self, connection: socket.socket) -> None:
-        """Called before each write; the first is the moment after which nobody can be certain."""
-        if self.stage is Stage.GONE_OUT:
-            return
-        self.time_to_connect()
-        connection.settimeout(None)
-        self._alarm = self._watchdog.at(
-            min(self._clock() + self._answer_time, self._until),
-            lambda: self._too_late(connection),
-        )
-        self._going_out()
-        self.stage = Stage.GONE_OUT
-
-    def close(self) -> None:
-        """The request has ended; no deadline touches the connection any more."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-
-    def _too_late(self, connection: socket.socket) -> None:
-        self.timed_out = True
-        # Not SSLSocket.shutdown: it would take the TLS object from under the reading thread.
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(connection, socket.SHUT_RDWR)
-
-
-_thread = threading.local()
-
-
-@contextlib.contextmanager
-def carrying(exchange: Exchange) -> Iterator[None]:
-    """Connections used by this thread report to *exchange*."""
-    _thread.exchange = exchange
-    try:
-        yield
-    finally:
-        _thread.exchange = None
-        exchange.close()
-
-
-def _current() -> Exchange:
-    exchange: Exchange = _thread.exchange
-    return exchange
-
-
 class _Releasing:
     """A pool that gets a connection back only once no deadline can shut it down any more."""
 
     def _put_conn(self, conn: Any) -> None:
-        exchange: Exchange | None = getattr(_thread, "exchange", None)
-        if exchange is not None:
-            exchange.close()
+        with contextlib.suppress(LookupError):
+            current().close()
         super()._put_conn(conn)  # type: ignore[misc]
 
 
@@ -139,7 +40,7 @@ class _Recording:
     resolver: Resolver
 
     def _new_conn(self) -> socket.socket:
-        exchange = _current()
+        exchange = current()
         if exchange.stage is Stage.GONE_OUT:
             raise ConnectionAbortedError("one request takes one connection")
         try:
@@ -161,7 +62,7 @@ class _Recording:
         try:
             super().connect()  # type: ignore[misc]
         except Exception as error:
-            exchange = _current()
+            exchange = current()
             exchange.failure = exchange.failure or error
             raise
 
@@ -169,7 +70,7 @@ class _Recording:
         if self.sock is None:
             self.connect()
         assert self.sock is not None  # noqa: S101
-        _current().go_out(self.sock)
+        current().go_out(self.sock)
         super().send(data)  # type: ignore[misc]
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dialplan_sms import api, smsapi
+from dialplan_sms.answer import answered, secrets_of
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Sender
 from dialplan_sms.deadline import Alarm, Resolver, Watchdog
@@ -146,7 +147,7 @@ def test_the_pbx_cannot_put_the_password_into_the_call(pbx: Sandbox) -> None:
     assert send(pbx).reason == "wrong: xxx , Basic xxx"
     digits = Sender("101", "http://192.0.2.1", "84726153")
     reply = b'{"type":"warning","reason":"no","result":["84726153","+39333123456"]}'
-    outcome = smsapi.answered(200, "", reply, "101", smsapi._secrets(digits))
+    outcome = answered(200, "", reply, "101", secrets_of(digits))
     assert outcome.failed == ("+39333123456",)
 
 
@@ -403,7 +404,7 @@ class TestDroppedWhileItGoesOut:
 
 @given(st.integers(100, 599), st.binary())
 def test_any_answer_becomes_an_outcome(status: int, body: bytes) -> None:
-    check(smsapi.answered(status, "", body))
+    check(answered(status, "", body))
 
 
 JSON = st.recursive(
@@ -427,7 +428,7 @@ JSON = st.recursive(
 def test_any_reply_becomes_an_outcome(status: int, location: str, reply: dict[str, object]) -> None:
     import json
 
-    check(smsapi.answered(status, location, json.dumps(reply).encode()))
+    check(answered(status, location, json.dumps(reply).encode()))
 
 
 def check(outcome: Outcome) -> None:
