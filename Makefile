@@ -15,7 +15,7 @@ define check-python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format venv install clean
+.PHONY: help demo test test-all bench lint format venv install clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ test: $(BIN)/sms.agi ## the tests, real Asterisk 22 and 16 included; no root nee
 
 test-all: test ## also the tests that need root or time
 	$(BIN)/python -m pytest -m slow
+
+bench: $(BIN)/sms.agi ## CPU and latency against CURL() and scripts, on Asterisk 22 and 16 (QUICK=1: a minute)
+	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(BENCH)
 
 lint: $(BIN)/sms.agi ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,0 +1,56 @@
+"""``make bench``, or ``python -m tests.bench [--quick] [--write] [--out FOLDER]``."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.asterisk.installation import AsteriskUnavailable
+from tests.bench import bench, chart, report
+from tests.bench.bed import bed
+from tests.bench.measure import summarize
+from tests.bench.nginx import NginxUnavailable
+from tests.bench.targets import judge
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, show, and write results.json and results.svg."""
+    parser = argparse.ArgumentParser("python -m tests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="under a minute; ratios are rough")
+    parser.add_argument("--write", action="store_true", help="write the results of --quick, too")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder for them")
+    options = parser.parse_args(arguments)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=156)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with bed() as running, console.status("starting") as status:
+            stages = bench.QUICK if options.quick else bench.FULL
+            measured = bench.run(running, stages, lambda line: status.update(line))
+            versions = running.versions
+    except (AsteriskUnavailable, NginxUnavailable) as error:
+        console.print(str(error), style="red", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        console.print("interrupted; everything has been ended")
+        return 130
+    rows = summarize(measured.rounds)
+    majors = sorted({row.asterisk for row in rows.values()}, reverse=True)
+    verdicts = judge(rows, majors, measured.memory_most)
+    report.show(console, rows, verdicts, measured, versions)
+    if options.write or not options.quick:
+        options.out.mkdir(parents=True, exist_ok=True)
+        report.write(options.out / "results.json", rows, verdicts, measured, versions)
+        chart.write(options.out / "results.svg", rows)
+        console.print(
+            f"\nwritten: {options.out / 'results.json'} and {options.out / 'results.svg'}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,154 @@
+"""What a run says: tables for the terminal, JSON for whoever compares runs."""
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.bed import FAST, SLOW, STALE
+from tests.bench.bench import Measured
+from tests.bench.measure import Key, Row
+from tests.bench.targets import Verdict
+from tests.bench.ways import FASTAGI, WAYS
+
+HOW = (
+    "A call is a Local channel of its own; C channels each place one call after another. An AMI"
+    " client is connected, as on most PBXs, so Asterisk builds the events of each call.",
+    "CPU: user and system milliseconds a call of Asterisk with all that it starts, the service and"
+    " nginx (from /proc, waited-for children included), medians of interleaved rounds; nothing is"
+    " subtracted, so the empty call is part of each.",
+    "p50, p99: milliseconds in the dialplan around the way, over all calls of all rounds, by"
+    " STRFTIME(,,%s%6q), which counts microseconds; whole: p50 from the placing of the call on."
+    " ÷: CPU divided by that of FastAGI.",
+    "The API is nginx, TLS with an ECDSA P-256 certificate. The one that takes 100 ms is nginx"
+    " before a small asyncio server, which is not counted.",
+    "CURL() verified trusts a bundle of the usual size plus that certificate (the path in a copy of"
+    " libcurl points to it), the naive script the same; ours has verify = <certificate>.",
+)
+_PLACES = {
+    FAST: "an API that answers at once",
+    SLOW: "an API that takes 100 ms",
+    STALE: "every connection has expired since the last call",
+}
+_TITLES = {way.key: way.title for way in WAYS}
+
+
+def show(
+    console: Console,
+    rows: Mapping[Key, Row],
+    verdicts: Sequence[Verdict],
+    measured: Measured,
+    versions: Mapping[str, str],
+) -> None:
+    """Print everything."""
+    for line in HOW:
+        console.print(line, style="dim")
+    for concurrency, api in dict.fromkeys((row.concurrency, row.api) for row in rows.values()):
+        console.print(_table(rows, concurrency, api, versions))
+    strange = [row for row in rows.values() if row.lost]
+    for row in strange:
+        console.print(
+            f"Asterisk {row.asterisk}, {_TITLES[row.way]}, {row.concurrency} at a time:"
+            f" {row.lost} of {row.calls} lost: {dict(row.results) or 'they did not end in time'}",
+            style="yellow", markup=False,
+        )  # fmt: skip
+    for line in measured.skipped:
+        console.print(line, style="yellow")
+    console.print(_verdicts(verdicts))
+    console.print(
+        f"memory of the service: {measured.memory_before:.0f} MiB at first,"
+        f" {measured.memory_most:.0f} MiB at most; {_host(versions)}; {measured.seconds:.0f} s",
+        style="dim",
+    )
+
+
+def _table(
+    rows: Mapping[Key, Row], concurrency: int, api: str, versions: Mapping[str, str]
+) -> Table:
+    majors = list(dict.fromkeys(row.asterisk for row in rows.values()))
+    calls = "call" if concurrency == 1 else "calls"
+    table = Table(
+        title=f"\n{concurrency} {calls} at a time, {_PLACES[api]}",
+        title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
+    )  # fmt: skip
+    table.add_column("way", no_wrap=True)
+    for major in majors:
+        table.add_column(
+            f"{versions[str(major)]}\nCPU ms", justify="right", style="bold", no_wrap=True
+        )
+        for name in ("÷", "p50", "p99", "whole", "call/s", "lost"):
+            table.add_column(f"\n{name}", justify="right", no_wrap=True)
+    for way in WAYS:
+        cells = []
+        for major in majors:
+            row = rows.get((major, api, way.key, concurrency))
+            ours = rows.get((major, api, FASTAGI.key, concurrency))
+            cells += _cells(row, ours)
+        if any(cells):
+            table.add_row(way.title, *cells)
+    return table
+
+
+def _cells(row: Row | None, ours: Row | None) -> list[str]:
+    if row is None:
+        return [""] * 7
+    ratio = f"{row.cpu / ours.cpu:.1f}" if ours and ours.cpu else ""
+    lost = f"[red]{row.lost}[/]" if row.lost else "0"
+    cpu = f"{row.cpu:.2f}" if row.cpu < 10 else f"{row.cpu:.0f}"
+    times = map(_short, (row.p50, row.p99, row.whole_p50))
+    return [cpu, ratio, *times, f"{row.per_second:.0f}", lost]
+
+
+def _short(milliseconds: float) -> str:
+    return f"{milliseconds:.1f}" if milliseconds < 100 else f"{milliseconds:.0f}"
+
+
+def _verdicts(verdicts: Sequence[Verdict]) -> Table:
+    table = Table(title="\ntargets", title_justify="left", box=None)
+    for name in ("", "target", "limit", "measured"):
+        table.add_column(name, min_width=1)
+    marks = {True: "[green]✓[/]", False: "[red]✗[/]", None: "–"}
+    for verdict in verdicts:
+        table.add_row(marks[verdict.holds], verdict.target, verdict.limit, verdict.measured)
+    return table
+
+
+def _host(versions: Mapping[str, str]) -> str:
+    return f"{os.cpu_count()} cores, Python {versions['python']}, Linux {versions['kernel']}"
+
+
+def write(
+    path: Path,
+    rows: Mapping[Key, Row],
+    verdicts: Sequence[Verdict],
+    measured: Measured,
+    versions: Mapping[str, str],
+) -> None:
+    """Write all of it as JSON; times are milliseconds, memory MiB."""
+    document = {
+        "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "how": HOW,
+        "versions": versions,
+        "cores": os.cpu_count(),
+        "seconds": round(measured.seconds),
+        "memory": {
+            "before": round(measured.memory_before, 1),
+            "most": round(measured.memory_most, 1),
+        },
+        "skipped": measured.skipped,
+        "rows": [_rounded(asdict(row) | {"title": _TITLES[row.way]}) for row in rows.values()],
+        "targets": [asdict(verdict) for verdict in verdicts],
+    }
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    return round(value, 3) if isinstance(value, float) else value

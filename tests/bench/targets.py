@@ -1,0 +1,98 @@
+"""The targets that a run is held against, and whether they hold."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tests.bench.bed import FAST, SLOW, STALE
+from tests.bench.measure import Key, Row
+from tests.bench.ways import (
+    ALONE,
+    CURL_UNVERIFIED,
+    CURL_VERIFIED,
+    FASTAGI,
+    NAIVE,
+    SYSTEM,
+    THIN,
+    Way,
+)
+
+MEMORY = 80.0  # MiB
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One target: `holds` is None where it was not measured."""
+
+    target: str
+    limit: str
+    measured: str
+    holds: bool | None
+
+
+@dataclass(frozen=True)
+class _Ratio:
+    """CPU a call of one way, divided by another's."""
+
+    above: Way
+    below: Way
+    limit: Mapping[int, float]  # by Asterisk's major version
+    at_least: bool
+    api: str = FAST
+
+    def judge(self, rows: Mapping[Key, Row], major: int) -> Verdict:
+        note = ", keep-alive expired" if self.api == STALE else ""
+        name = f"Asterisk {major}: {self.above.title} ÷ {self.below.title}, CPU{note}"
+        sign = "≥" if self.at_least else "≤"
+        limit = self.limit[major]
+        at_a_time = 1 if self.api == STALE else 8
+        above = rows.get((major, self.api, self.above.key, at_a_time))
+        below = rows.get((major, self.api, self.below.key, at_a_time))
+        if above is None or below is None or not below.cpu:
+            return Verdict(name, f"{sign} {limit:g}", "not measured", None)
+        ratio = above.cpu / below.cpu
+        holds = ratio >= limit if self.at_least else ratio <= limit
+        return Verdict(name, f"{sign} {limit:g}", f"{ratio:.2f}", holds)
+
+
+_RATIOS = (
+    _Ratio(CURL_VERIFIED, FASTAGI, {22: 4, 16: 3}, True),
+    _Ratio(CURL_UNVERIFIED, FASTAGI, {22: 1.4, 16: 3}, True),
+    _Ratio(FASTAGI, CURL_VERIFIED, {22: 1.5, 16: 1.5}, False, STALE),
+    _Ratio(THIN, SYSTEM, {22: 1.2, 16: 1.2}, False),
+    _Ratio(ALONE, NAIVE, {22: 0.8, 16: 0.8}, False),
+)
+
+
+def judge(rows: Mapping[Key, Row], majors: list[int], memory: float | None) -> list[Verdict]:
+    """Each target with what was measured; *memory* is the service's peak at 200 calls at once."""
+    verdicts = [ratio.judge(rows, major) for ratio in _RATIOS for major in majors]
+    for major in majors:
+        verdicts += _crowd(rows, major)
+    verdicts.append(
+        Verdict(
+            "memory of the service, 200 calls at once",
+            f"≤ {MEMORY:g} MiB",
+            "not measured" if memory is None else f"{memory:.0f} MiB",
+            None if memory is None else memory <= MEMORY,
+        )
+    )
+    queue = "queue mode, p99 in the dialplan at 8 calls at a time"
+    limit = "≤ 2 × an empty FastAGI call + 3 fsyncs"
+    return [*verdicts, Verdict(queue, limit, "not measured: no queue mode yet", None)]
+
+
+def _crowd(rows: Mapping[Key, Row], major: int) -> list[Verdict]:
+    name = f"Asterisk {major}: 200 calls at once on an API that takes 100 ms"
+    ours = rows.get((major, SLOW, FASTAGI.key, 200))
+    theirs = rows.get((major, SLOW, CURL_UNVERIFIED.key, 200))
+    if ours is None or theirs is None:
+        return [Verdict(name, "none lost", "not measured", None)]
+    return [
+        Verdict(f"{name}, lost", "none", f"{ours.lost} of {ours.calls}", ours.lost == 0),
+        Verdict(
+            f"{name}, p50",
+            f"≤ {theirs.p50:.0f} ms ({CURL_UNVERIFIED.title})",
+            f"{ours.p50:.0f} ms",
+            ours.p50 <= theirs.p50,
+        ),
+    ]

@@ -1,0 +1,39 @@
+"""The benchmark runs from end to end: every way works on both Asterisks, and it says so."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.bench import nginx
+from tests.bench.ways import WAYS
+
+TOP = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_quick_run_shows_a_table_and_writes_json_and_chart(tmp_path: Path) -> None:
+    nginx.obtain()
+
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--quick", "--write", "--out", tmp_path],
+        cwd=TOP, capture_output=True, text=True, timeout=220, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 calls at a time" in done.stdout
+    assert "✓" in done.stdout
+    found = json.loads((tmp_path / "results.json").read_text())
+    rows = [row for row in found["rows"] if row["api"] == "fast"]
+    assert {(row["asterisk"], row["way"]) for row in rows} == {
+        (major, way.key) for major in (22, 16) for way in WAYS
+    }
+    assert [row for row in rows if row["lost"]] == []
+    assert all(row["cpu"] > 0 and row["p99"] >= row["p50"] for row in rows)
+    chart = ElementTree.parse(tmp_path / "results.svg")
+    texts = {each.text for each in chart.iter("{http://www.w3.org/2000/svg}text")}
+    assert {way.title for way in WAYS} <= texts

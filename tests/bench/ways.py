@@ -1,0 +1,133 @@
+"""What is measured: the ways from the dialplan to the SMS API, as lines of extensions.conf."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dialplan_sms import api
+
+NUMBER = "+39333123456"
+MESSAGE = "Missed call at 15:00"
+_BODY = "number=%2B39333123456&message=Missed+call+at+15%3A00"
+_LOGIN = "101:sms101api"
+
+
+@dataclass(frozen=True)
+class Api:
+    """The SMS API at one place: `context` of the dialplan, the URLs without path, the sender."""
+
+    context: str
+    http: str
+    https: str
+    sender: str
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way: how it is called, calls in a full round, and the word that a good call leaves."""
+
+    key: str
+    title: str
+    calls: int
+    proof: str
+
+
+NOOP = Way("noop", "NoOp, an empty call", 400, "")
+CURL_HTTP = Way("curlhttp", "CURL(), http", 400, "Success")
+CURL_UNVERIFIED = Way("curlopen", "CURL(), https, unverified", 300, "Success")
+CURL_VERIFIED = Way("curlsafe", "CURL(), https, verified", 160, "Success")
+SYSTEM = Way("system", "System(curl -k)", 96, "SUCCESS")
+NAIVE = Way("naive", "naive script: pyst2 + requests", 16, "SUCCESS")
+ALONE = Way("alone", "sms.agi, no service", 24, "SUCCESS")
+THIN = Way("thin", "sms.agi, service up", 96, "SUCCESS")
+FASTAGI = Way("fastagi", "FastAGI, mode wait", 400, "SUCCESS")
+
+WAYS = (
+    NOOP, CURL_HTTP, CURL_UNVERIFIED, CURL_VERIFIED, SYSTEM, NAIVE, ALONE, THIN, FASTAGI,
+)  # fmt: skip
+PROCESSES = (SYSTEM, NAIVE, ALONE, THIN)
+"""Those that start a process a call."""
+
+# A call is a Local channel of its own, placed by one of C channels that each place one after
+# another: CURL() keeps its handle by thread, so calls in one loop of one channel would share a
+# connection, as real ones never do. FILE() gets its line format told, since it reads the file else.
+_DRIVE = """\
+[bench]
+exten => _drive.,1,Set(API=${CUT(EXTEN,-,2)})
+ same => n,Set(WAY=${CUT(EXTEN,-,3)})
+ same => n,Set(LEFT=${CUT(EXTEN,-,4)})
+ same => n,Set(PAUSE=${CUT(EXTEN,-,5)})
+ same => n,Set(ROUND=${CUT(EXTEN,-,6)})
+ same => n,Set(FILE(${OUT},,,al,u)=ready)
+ same => n(wait),Wait(0.05)
+ same => n,GotoIf($["${GO}" != "${ROUND}"]?wait)
+ same => n(next),Set(__PLACED=${STRFTIME(,,%s%6q)})
+ same => n,Dial(Local/${WAY}@${API}/n)
+ same => n,Set(LEFT=$[${LEFT} - 1])
+ same => n,GotoIf($["${PAUSE}" = "0"]?on)
+ same => n,Wait(${PAUSE})
+ same => n(on),GotoIf($[${LEFT} > 0]?next)
+ same => n,Set(FILE(${OUT},,,al,u)=done)
+"""
+_CALL = """\
+exten => {key},1,Set(SMS_NUMBER={number})
+ same => n,Set(SMS_MESSAGE={message})
+ same => n,Set(SMS_SENDER={sender})
+ same => n,Set(BEGAN=${{STRFTIME(,,%s%6q)}})
+{lines}
+ same => n,Set(FILE(${{OUT}},,,al,u)=call ${{PLACED}} ${{BEGAN}} ${{STRFTIME(,,%s%6q)}} {result})
+"""
+
+
+def dialplan(apis: Iterable[Api], fastagi: str) -> str:
+    """extensions.conf: extension `drive-API-WAY-CALLS-PAUSE-ROUND` of context bench drives.
+
+    It writes lines to the file ${OUT}: ready, call PLACED BEGAN ENDED RESULT (microseconds), done.
+    """
+    text = _DRIVE
+    for place in apis:
+        text += f"[{place.context}]\n"
+        for way in WAYS:
+            lines, result = _lines(way, place, fastagi)
+            text += _CALL.format(
+                key=way.key, number=NUMBER, message=MESSAGE, sender=place.sender, result=result,
+                lines="\n".join(f" same => n,{line}" for line in lines),
+            )  # fmt: skip
+    return text
+
+
+def naive_script(place: Api) -> str:
+    """The name of the naive script that sends to *place*."""
+    return f"naive-{place.context}.agi"
+
+
+def _lines(way: Way, place: Api, fastagi: str) -> tuple[list[str], str]:
+    """The lines of a way, and the expression that they leave their result in."""
+    if way is SYSTEM:
+        return [f"System({_curl(place.https + api.PATH)})"], "${SYSTEMSTATUS}"
+    if way in (CURL_HTTP, CURL_UNVERIFIED, CURL_VERIFIED):
+        url = (place.http if way is CURL_HTTP else place.https) + api.PATH
+        verify = ["Set(CURLOPT(ssl_verifypeer)=0)"] if way is CURL_UNVERIFIED else []
+        send = [f"Set(CURLOPT(userpwd)={_LOGIN})", f"Set(RESULT=${{CURL({url},{_BODY})}})"]
+        return [*verify, *send], "${RESULT}"
+    line = {
+        NOOP: "NoOp()",
+        NAIVE: f"AGI({naive_script(place)})",
+        ALONE: "AGI(sms.agi)",
+        THIN: "AGI(sms.agi)",
+        FASTAGI: f"AGI({fastagi})",
+    }[way]
+    return [line], "${SMS_STATUS} ${SMS_CAUSE}"
+
+
+def _curl(url: str) -> str:
+    """The vendor's line, its output not on the console."""
+    fields = f'--data-urlencode "number={NUMBER}" --data-urlencode "message={MESSAGE}"'
+    return f'curl -s -o /dev/null -k -X POST -u {_LOGIN} --url "{url}" {fields}'
+
+
+def write_naive(folder: Path, place: Api, template: str, python: str, bundle: Path) -> None:
+    """Write the naive script for *place* to *folder*."""
+    script = folder / naive_script(place)
+    script.write_text(template.format(python=python, url=place.https + api.PATH, bundle=bundle))
+    script.chmod(0o755)
