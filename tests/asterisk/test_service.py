@@ -268,10 +268,12 @@ class TestKilled:
         bed.sandbox.fault = Fault.SLOW
         call = bed.asterisk.start_call("thin", variables=SMS)
         bed.sandbox.wait(requests=1)
-        for process in Path("/proc").glob("[0-9]*/cmdline"):
+        ours = f"DIALPLAN_SMS_SOCKET={bed.service.socket}".encode()  # not another run's
+        for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if b"/sms.agi" in process.read_bytes():
-                    os.kill(int(process.parent.name), signal.SIGKILL)
+                environment = (process / "environ").read_bytes().split(b"\0")
+                if ours in environment and b"/sms.agi" in (process / "cmdline").read_bytes():
+                    os.kill(int(process.name), signal.SIGKILL)
         call.wait()
         bed.sandbox.wait(messages=1)
         assert len(bed.sandbox.requests) == 1
