@@ -37,7 +37,8 @@ def call(
     for name in _OUT:
         if values[name]:
             # An earlier SMS of this call: what it left must not pass for this one's.
-            channel.set_variable(name, "")
+            with contextlib.suppress(AGIException):
+                channel.set_variable(name, "")
     if arguments is None:
         arguments = channel.arguments
     draft = _draft(values, arguments, channel.env.get("agi_uniqueid", ""), refused)

@@ -75,8 +75,9 @@ class Server:
             fastagi = FastAgi(self.service, config.allow)
             for address in config.listen:
                 self._open(_listen(address, optional=address == ("::1", 4573)), fastagi)
-            self._socket_file = Path(os.environ.get(SOCKET_VARIABLE) or SOCKET)
-            self._open(_listen_unix(self._socket_file), HandOver(self.service))
+            socket_file = Path(os.environ.get(SOCKET_VARIABLE) or SOCKET)
+            self._open(_listen_unix(socket_file), HandOver(self.service))
+            self._socket_file = socket_file  # ours only now: stop() removes it
             for address in config.monitor:
                 with _explained(address):
                     monitor.serve(self._monitor, self.healthy, address)

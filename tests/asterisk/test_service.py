@@ -409,6 +409,7 @@ class TestOperation:
         other.socket = bed.service.socket
         with pytest.raises(RuntimeError, match="another service answers there"):
             other.start()
+        assert bed.service.socket.exists()
         assert bed.asterisk.call("thin", variables=SMS).variables["SMS_STATUS"] == "SUCCESS"
 
 
