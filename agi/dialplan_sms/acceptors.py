@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 _SPARE = 4
 """Threads beyond the calls to carry, which tell the rest that all are busy."""
@@ -55,8 +56,12 @@ class Capacity:
             return self._changed.wait_for(lambda: not self._began, timeout)
 
 
-Serve = Callable[[socket.socket, bool], None]
-"""Serves one connection and closes nothing; the flag is False where it is one too many."""
+Finish = Callable[[], None]
+Serve = Callable[[socket.socket, Any, bool], Finish | None]
+"""Serves one connection from an address and closes nothing; False: it is one too many.
+
+What it returns is done once the connection is closed, so that the peer need not wait for it.
+"""
 
 
 class Acceptors:
@@ -95,7 +100,7 @@ class Acceptors:
     def _run(self) -> None:
         while not self._stopping:
             try:
-                connection, _ = self._listener.accept()
+                connection, address = self._listener.accept()
             except OSError:
                 if self._stopping:
                     break
@@ -105,7 +110,10 @@ class Acceptors:
                 self._idle -= 1
             self._add()
             # What breaks in one call is that call's alone; the thread goes on.
-            with connection, contextlib.suppress(Exception), self._capacity.call() as fits:
-                self._serve(connection, fits)
+            with contextlib.suppress(Exception), self._capacity.call() as fits:
+                with connection:
+                    finish = self._serve(connection, address, fits)
+                if finish is not None:
+                    finish()
             with self._lock:
                 self._idle += 1

@@ -4,12 +4,16 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from typing import NoReturn
 
 from dialplan_sms.channel import Channel
+from dialplan_sms.stream import Stream
 
 LONGEST_CALL = 40
 """Seconds after which the kernel ends the script, should Asterisk never answer it."""
+_LONGEST_DIALOGUE = 330
+"""Seconds; the alarm of the call's own call_timeout comes before."""
 
 
 def main() -> NoReturn:
@@ -27,7 +31,8 @@ def _serve() -> None:
     from asterisk.agi import AGIException
 
     try:
-        channel = Channel(sys.stdin.buffer, sys.stdout.buffer)
+        stream = Stream(0, 1, until=time.monotonic() + _LONGEST_DIALOGUE, patience=LONGEST_CALL)
+        channel = Channel(stream, stream)
     except AGIException:
         return
     # What costs time comes after the channel is there, so that a hang-up loses little.
@@ -52,4 +57,5 @@ def _serve() -> None:
 
     arguments = [os.fsencode(argument).decode("utf-8", "replace") for argument in sys.argv[1:]]
     with contextlib.suppress(AGIException):  # the call is gone before it said what to send
-        call(channel, Service(load, route), arguments)
+        service = Service(load, route)
+        service.log(call(channel, service, arguments))

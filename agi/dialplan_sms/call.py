@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from asterisk.agi import AGIException
 
 from dialplan_sms.channel import Channel
+from dialplan_sms.log import Handled
 from dialplan_sms.outcome import Cause, Outcome, Refused, Status, safe_line, safe_number
 from dialplan_sms.service import Service
 from dialplan_sms.sms import Draft
@@ -25,8 +26,10 @@ def call(
     arguments: Sequence[str] | None = None,
     began: float | None = None,
     refused: Refused | None = None,
-) -> None:
+) -> Handled:
     """Carry one call through: read the variables, send, set the variables.
+
+    What it returns is for service.log(), once the channel need not wait for that any more.
 
     *arguments* are those of AGI(); without them the environment's are taken. *began* is when the
     call came in, on the service's clock; *refused* is what the door objects to. Once the variables
@@ -44,7 +47,7 @@ def call(
     draft = _draft(values, arguments, channel.env.get("agi_uniqueid", ""), refused)
     handled = service.handle(draft, lambda: _announce(channel), began)
     _report(channel, handled.outcome)
-    service.log(handled)  # last, since a log may block or break
+    return handled
 
 
 def _draft(
@@ -74,23 +77,26 @@ def _draft(
 def _announce(channel: Channel) -> None:
     """Just before the request goes out: what holds if nobody comes back to say more."""
     with contextlib.suppress(AGIException):
-        channel.set_variable("SMS_CAUSE", Cause.NO_ANSWER)
-        channel.set_variable("SMS_STATUS", Status.ERROR)
+        channel.set_tokens({"SMS_CAUSE": Cause.NO_ANSWER, "SMS_STATUS": Status.ERROR})
 
 
 def _report(channel: Channel, outcome: Outcome) -> None:
-    verdict = [("SMS_CAUSE", outcome.cause), ("SMS_STATUS", outcome.status)]
-    if not outcome.cause:
-        verdict.reverse()  # never ERROR without a cause, not even for a moment
     details = [
         ("SMS_REASON", safe_line(outcome.reason)),
         ("SMS_FAILED", _join(outcome.failed)),
         ("SMS_ID", outcome.id),
     ]
     # What is empty is so on the channel already: call() saw to that, and a SET costs 0.1 ms.
-    for name, value in [detail for detail in details if detail[1]] + verdict:
-        with contextlib.suppress(AGIException):  # one that fails does not take the others along
-            channel.set_variable(name, value)
+    for name, value in details:
+        if value:
+            with contextlib.suppress(AGIException):  # one that fails takes no other along
+                channel.set_variable(name, value)
+    verdict = {"SMS_CAUSE": outcome.cause, "SMS_STATUS": outcome.status}
+    if not outcome.cause:
+        # Never ERROR without a cause, not even for a moment.
+        verdict = dict(reversed(verdict.items()))
+    with contextlib.suppress(AGIException):
+        channel.set_tokens(verdict)
 
 
 def _join(numbers: Sequence[str]) -> str:

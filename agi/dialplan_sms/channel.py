@@ -4,9 +4,12 @@ What pyst2 0.5.1 gets wrong, and what Asterisk does with hostile values, is meas
 project's sheet of AGI facts; each override below mends one of those.
 """
 
+import contextlib
+import hashlib
+import itertools
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from asterisk.agi import AGI, AGIHangup, AGIInvalidCommand, AGIUsageError
@@ -24,7 +27,13 @@ _ENVIRONMENT = (
     " agi_accountcode agi_threadid"
 ).split()
 """The order in which Asterisk writes them (res_agi.c: setup_env); the arguments follow."""
+_PLACE = {key: place for place, key in enumerate(_ENVIRONMENT)}
 _ARGUMENT = re.compile(r"agi_arg_([1-9][0-9]{0,2})")
+
+
+_TOKEN = re.compile(r"[A-Z_]*")
+_PROBE = {"SMS_CAUSE": "INTERNAL", "SMS_REASON": "INTERNAL"}
+"""To try MSet with: outputs, which a call clears, and none that says that anything was sent."""
 
 
 class Reader(Protocol):
@@ -32,6 +41,9 @@ class Reader(Protocol):
 
     def readline(self, limit: int, /) -> bytes:
         """A line with its newline, or what there is at *limit* bytes or the end."""
+
+    def paragraph(self, limit: int, /) -> bytes:
+        """All up to and with a blank line, or what there is at *limit* bytes or the end."""
 
 
 class Writer(Protocol):
@@ -67,6 +79,7 @@ class Channel(AGI):  # type: ignore[misc]
         self._got_sighup = False
         self._forged = False
         self._read = 0
+        self.sets_together = False
         self.env: dict[str, str] = {}
         self._get_agi_env()
 
@@ -90,7 +103,7 @@ class Channel(AGI):  # type: ignore[misc]
         forged, so that whatever a value or the environment holds, the dialogue is in step again.
         """
         names = tuple(names)
-        nonce = os.urandom(16).hex()
+        nonce = _nonce()
         expression = nonce + "".join(f"${{{name}}}{nonce}" for name in names)
         self.send_command("GET FULL VARIABLE", f'"{expression}"')
         first = f"200 result=1 ({nonce}".encode()
@@ -105,6 +118,32 @@ class Channel(AGI):  # type: ignore[misc]
             name: value.decode("utf-8", "replace")
             for name, value in zip(names, values, strict=False)
         }
+
+    def learn_to_set_together(self) -> bool:
+        """Find out whether MSet takes several pairs here, and use it for tokens from now on.
+
+        Asterisk 16 and 22 do; an older one that escapes the commas in what EXEC is given would
+        set one variable to all of them.
+        """
+        with contextlib.suppress(AGIInvalidCommand, AGIUsageError):
+            self._execute_mset(_PROBE)
+            self.sets_together = self.read_variables(_PROBE) == _PROBE
+        return self.sets_together
+
+    def set_tokens(self, tokens: Mapping[str, str]) -> None:
+        """Set variables to words of the contract (letters and ``_``, or empty), in their order.
+
+        In one round trip where the channel has learned how: each costs 0.1 ms.
+        """
+        if self.sets_together and all(map(_TOKEN.fullmatch, tokens.values())):
+            self._execute_mset(tokens)
+            return
+        for name, value in tokens.items():
+            self.set_variable(name, value)
+
+    def _execute_mset(self, tokens: Mapping[str, str]) -> None:
+        pairs = ",".join(f"{name}={value}" for name, value in tokens.items())
+        self.execute("EXEC", "MSet", self._quote(pairs))
 
     def set_variable(self, name: str, value: str) -> None:
         """Set a channel variable, cut on a character where the command would grow too long."""
@@ -140,22 +179,31 @@ class Channel(AGI):  # type: ignore[misc]
         """Nothing: Asterisk takes commands after a hang-up, too."""
 
     def _line(self) -> bytes:
+        return self._take(self.stdin.readline, LONGEST_LINE)
+
+    def _take(self, read: Callable[[int], bytes], most: int) -> bytes:
         try:
-            line = self.stdin.readline(LONGEST_LINE)
+            taken = read(most)
         except (OSError, ValueError) as error:
             raise AGIHangup(f"Asterisk is gone ({type(error).__name__})") from None
-        self._read += len(line)
-        if not line or self._read > LONGEST_DIALOGUE:
+        self._read += len(taken)
+        if not taken or self._read > LONGEST_DIALOGUE:
             raise AGIHangup("Asterisk has ended the dialogue, or does not end it")
-        return bytes(line)
+        return taken
 
     def _get_agi_env(self) -> None:
+        text = self._take(self.stdin.paragraph, LONGEST_DIALOGUE)
+        if not text.endswith((b"\n\n", b"\n\r\n")):
+            raise AGIHangup("Asterisk has ended the environment early, or does not end it")
         expected = 0
-        while (line := self._line()).strip():
-            key, _, value = line.decode("utf-8", "replace").rstrip("\r\n").partition(": ")
-            key = key.rstrip(":")
-            if key in _ENVIRONMENT[expected:]:
-                expected = _ENVIRONMENT.index(key) + 1
+        for line in text.decode("utf-8", "replace").rstrip("\r\n").split("\n"):
+            key, _, value = line.rstrip("\r").partition(": ")
+            place = _PLACE.get(key, -1)
+            if place < 0:
+                key = key.rstrip(":")  # an empty value
+                place = _PLACE.get(key, -1)
+            if place >= expected:
+                expected = place + 1
                 self.env[key] = value
             elif self._is_next_argument(key) and expected == len(_ENVIRONMENT):
                 self.env[key] = value
@@ -167,6 +215,17 @@ class Channel(AGI):  # type: ignore[misc]
         if number is None or key in self.env:
             return False
         return number[1] == "1" or f"agi_arg_{int(number[1]) - 1}" in self.env
+
+
+_SECRET = os.urandom(32)
+_COUNT = itertools.count()
+
+
+def _nonce() -> str:
+    """32 hex digits that nobody can foresee and that were never used before."""
+    # From one secret and a count: asking the kernel each time is a turn at Python's lock.
+    count = next(_COUNT).to_bytes(16, "big")
+    return hashlib.blake2b(count, key=_SECRET, digest_size=16).hexdigest()
 
 
 def _escape(text: str) -> str:

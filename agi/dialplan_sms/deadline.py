@@ -3,6 +3,7 @@
 import contextlib
 import heapq
 import itertools
+import math
 import socket
 import threading
 import time
@@ -23,6 +24,7 @@ class Watchdog:
         self._clock = clock
         self._changed = threading.Condition()
         self._alarms: list[tuple[float, int, Alarm]] = []
+        self._wakes_at = math.inf
         self._order = itertools.count()
         self._thread: threading.Thread | None = None
 
@@ -35,17 +37,28 @@ class Watchdog:
                 thread.start()  # raises RuntimeError where the host has no thread left
                 self._thread = thread
             heapq.heappush(self._alarms, (when, next(self._order), alarm))
-            if self._alarms[0][2] is alarm:
+            if when < self._wakes_at:
+                self._wakes_at = when
                 self._changed.notify()
         return alarm
 
     def _watch(self) -> None:
         while True:
             with self._changed:
-                while not self._alarms or self._alarms[0][0] > self._clock():
-                    self._changed.wait(self._alarms[0][0] - self._clock() if self._alarms else None)
+                while (left := self._time_left()) > 0:
+                    self._changed.wait(None if left == math.inf else left)
                 alarm = heapq.heappop(self._alarms)[2]
             alarm.ring()
+
+    def _time_left(self) -> float:
+        """Seconds to the next alarm that nobody has cancelled, for ever where there is none.
+
+        Cancelled ones go here, many at a time: to wake for each would cost every call a turn.
+        """
+        while self._alarms and self._alarms[0][2].cancelled:
+            heapq.heappop(self._alarms)
+        self._wakes_at = self._alarms[0][0] if self._alarms else math.inf
+        return self._wakes_at - self._clock()
 
 
 class Alarm:
@@ -55,6 +68,11 @@ class Alarm:
         self._lock = threading.Lock()
         self._action: Callable[[], None] | None = action
         self.rang = False
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it will not ring (any more)."""
+        return self._action is None
 
     def cancel(self) -> None:
         """After this the action does not run, nor is it still running."""

@@ -6,18 +6,23 @@ import struct
 import time
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any
 
 from asterisk.agi import AGIException
 
+from dialplan_sms.acceptors import Finish
 from dialplan_sms.call import call
 from dialplan_sms.channel import Channel
 from dialplan_sms.outcome import Cause, Refused
 from dialplan_sms.service import Service
+from dialplan_sms.socketstream import SocketStream
 from dialplan_sms.stream import Stream
 
 READY = b"READY\n"
 """What the service says before a script hands its streams over."""
 _MOST_ARGUMENTS = 128 * 1024
+_MOST_PEERS = 1000
+"""Asterisks whose abilities are remembered."""
 _GRACE = 3.0
 """Seconds that a dialogue may last beyond the longest call_timeout: the outcome is told last."""
 
@@ -30,25 +35,38 @@ class FastAgi:
     def __init__(self, service: Service, allowed: Networks = ()) -> None:
         self._service = service
         self._allowed = allowed
+        self._sets_together: dict[str, bool] = {}
 
-    def __call__(self, connection: socket.socket, fits: bool) -> None:
+    def __call__(self, connection: socket.socket, address: Any, fits: bool) -> Finish | None:
         """One call; *fits* is False where the service is full."""
-        peer = connection.getpeername()[0]
+        peer: str = address[0]
         if not self._allows(peer):
             self._service.note(f"connection from {peer} refused: it is not in allow of sms.conf")
-            return
+            return None
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         began = time.monotonic()
-        file = connection.fileno()
-        stream = Stream(file, file, began + self._service.longest + _GRACE)
+        stream = SocketStream(connection, began + self._service.longest + _GRACE)
         try:
             channel = Channel(stream, stream)
             if channel.env.get("agi_network") != "yes":
                 self._service.note(f"connection from {peer} dropped: it does not speak FastAGI")
-                return
-            call(channel, self._service, None, began, _busy(fits) or _wrong_path(channel))
+                return None
+            channel.sets_together = self._learned(peer, channel)
+            refused = _busy(fits) or _wrong_path(channel)
+            handled = call(channel, self._service, None, began, refused)
         except AGIException as gone:
             self._service.note(f"connection from {peer} ended before it said what to send: {gone}")
+            return None
+        return lambda: self._service.log(handled)
+
+    def _learned(self, peer: str, channel: Channel) -> bool:
+        """Whether this Asterisk sets several variables at once; found out at its first call."""
+        known = self._sets_together.get(peer)
+        if known is None:
+            if len(self._sets_together) >= _MOST_PEERS:
+                self._sets_together.clear()
+            known = self._sets_together[peer] = channel.learn_to_set_together()
+        return known
 
     def _allows(self, peer: str) -> bool:
         if peer in ("127.0.0.1", "::1"):
@@ -68,11 +86,11 @@ class HandOver:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    def __call__(self, connection: socket.socket, fits: bool) -> None:
+    def __call__(self, connection: socket.socket, _: Any, fits: bool) -> Finish | None:
         """One call; *fits* is False where the service is full."""
         if peer_uid(connection) not in (0, os.geteuid()):
             self._service.note("a script of another user was refused")
-            return
+            return None
         began = time.monotonic()
         connection.settimeout(5)
         files: list[int] = []
@@ -80,15 +98,18 @@ class HandOver:
             connection.sendall(READY)
             data, files, _, _ = socket.recv_fds(connection, 65536, 2)
             if len(files) != 2:
-                return  # it gave up waiting, and does the job itself
+                return None  # it gave up waiting, and does the job itself
             arguments = _arguments(connection, data)
             stream = Stream(files[0], files[1], began + self._service.longest + _GRACE)
-            call(Channel(stream, stream), self._service, arguments, began, _busy(fits))
+            channel = Channel(stream, stream)
+            handled = call(channel, self._service, arguments, began, _busy(fits))
         except (OSError, AGIException) as gone:
             self._service.note(f"a script ended before it said what to send: {gone}")
+            return None
         finally:
             for file in files:
                 os.close(file)
+        return lambda: self._service.log(handled)
 
 
 def peer_uid(connection: socket.socket) -> int:

@@ -7,7 +7,9 @@ import os
 import re
 import socket
 import stat
+import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dialplan_sms.outcome import Outcome, Status, safe_line
@@ -16,6 +18,8 @@ from dialplan_sms.sms import Draft, Sms
 _SYSLOG = "/dev/log"
 _PATIENCE = 0.2
 """Seconds that a call gives a syslog which does not read."""
+_KEPT = 1.0
+"""Seconds that a file stays open."""
 _USER, _WARNING, _INFO = 8, 4, 6
 """Facility and severities (RFC 5424, section 6.2.1)."""
 _LONG_NUMBER = re.compile(r"[0-9][0-9 .-]{3,}[0-9]")
@@ -37,6 +41,31 @@ class Handled:
     seconds: float
 
 
+class _Outlet:
+    """An open file or socket, closed when the last thread that writes to it lets go.
+
+    Kept for a second: to open one for each line costs four turns at Python's lock, and to keep it
+    longer would need a signal whenever the log is rotated.
+    """
+
+    def __init__(self, file: int) -> None:
+        self.file = file
+        self.stale_at = time.monotonic() + _KEPT
+
+    def __del__(self) -> None:
+        os.close(self.file)
+
+
+_outlets: dict[str, _Outlet] = {}
+
+
+def _outlet(target: str, open_: Callable[[str], int]) -> _Outlet:
+    outlet = _outlets.get(target)
+    if outlet is None or outlet.stale_at < time.monotonic():
+        outlet = _outlets[target] = _Outlet(open_(target))
+    return outlet
+
+
 def write(target: str, line: str, failed: bool = False) -> None:
     """Write *line* to *target*: ``syslog`` or the path of a file. Never raises for the disk."""
     if target == "syslog":
@@ -44,18 +73,20 @@ def write(target: str, line: str, failed: bool = False) -> None:
         return
     entry = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n"
     try:
-        # Not to wait for the reader of a FIFO, nor to take a terminal.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-        file = os.open(target, flags, 0o640)
-        try:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise OSError(0, "not a regular file")
-            os.write(file, entry.encode("utf-8", "backslashreplace"))
-        finally:
-            os.close(file)
+        os.write(_outlet(target, _open_file).file, entry.encode("utf-8", "backslashreplace"))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
         _to_syslog(f"log {target} cannot be written ({why}): {line}", failed=True)
+
+
+def _open_file(path: str) -> int:
+    # Not to wait for the reader of a FIFO, nor to take a terminal.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    file = os.open(path, flags, 0o640)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(0, "not a regular file")
+    return file
 
 
 def _to_syslog(line: str, failed: bool) -> None:
@@ -63,13 +94,30 @@ def _to_syslog(line: str, failed: bool) -> None:
     priority = _USER | (_WARNING if failed else _INFO)
     stamp = time.strftime("%b %e %H:%M:%S")
     entry = f"<{priority}>{stamp} dialplan-sms[{os.getpid()}]: {line}"
+    data = entry.encode("utf-8", "backslashreplace")
+    # No syslog here, or one that is stuck: the call goes on. A second try is for one that began
+    # anew since the socket was opened.
+    for _ in range(2):
+        try:
+            os.write(_outlet(_SYSLOG, _open_syslog).file, data)
+        except BlockingIOError:
+            return
+        except OSError:
+            _outlets.pop(_SYSLOG, None)
+        else:
+            return
+
+
+def _open_syslog(path: str) -> int:
+    log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as log:
-            log.settimeout(_PATIENCE)
-            log.connect(_SYSLOG)
-            log.send(entry.encode("utf-8", "backslashreplace"))
+        limit = struct.pack("ll", 0, int(_PATIENCE * 1e6))
+        log.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        log.connect(path)
     except OSError:
-        pass  # no syslog here, or one that is stuck: the call goes on
+        log.close()
+        raise
+    return log.detach()
 
 
 def safe(line: str) -> str:

@@ -24,7 +24,12 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 class Monitor:
     """Counts the calls of a service; thread-safe, and cheap where a call reports to it."""
 
-    def __init__(self, capacity: Capacity, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        capacity: Capacity,
+        idle_connections: Callable[[], int] = lambda: 0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._capacity = capacity
         self._clock = clock
         self._started = clock()
@@ -46,6 +51,7 @@ class Monitor:
             ("in_flight", "Calls under way", lambda: capacity.in_flight),
             ("max_calls", "Calls that are carried at once", lambda: capacity.most),
             ("oldest_call_seconds", "Age of the oldest call under way", lambda: capacity.oldest),
+            ("idle_connections", "Connections to PBXs that wait for an SMS", idle_connections),
         ):
             gauge = Gauge(f"dialplan_sms_{name}", what, registry=self.registry)
             gauge.set_function(read)

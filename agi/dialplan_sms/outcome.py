@@ -87,14 +87,20 @@ def safe_line(text: str) -> str:
     Admins paste SMS_REASON into System() and $[...], with and without quotes around it; what
     stands in for the characters is a space, so our own reasons do without them.
     """
-    spaced = (
-        " " if char in _UNSAFE or unicodedata.category(char) in _INVISIBLE else char
-        for char in text
-    )
-    return " ".join("".join(spaced).split())
+    if text.isascii():
+        spaced = text.translate(_ASCII)
+    else:
+        spaced = "".join(" " if _is_unsafe(char) else char for char in text)
+    return " ".join(spaced.split())
+
+
+def _is_unsafe(char: str) -> bool:
+    return char in _UNSAFE or unicodedata.category(char) in _INVISIBLE
 
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_ASCII = {code: " " for code in range(128) if _is_unsafe(chr(code))}
+"""For str.translate: most lines are ASCII, and each call writes some."""
 
 
 def safe_number(number: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 from dialplan_sms.config import Sender
 from dialplan_sms.deadline import Resolver, Watchdog
-from dialplan_sms.smsapi import SmsApi, open_session
+from dialplan_sms.smsapi import SmsApi, open_adapter
 
 
 class Routes:
@@ -24,14 +24,20 @@ class Routes:
         self._routes: dict[Sender, SmsApi] = {}
 
     def __call__(self, sender: Sender) -> SmsApi:
-        """The sender's route. Raises ConfigError as open_session does."""
+        """The sender's route. Raises ConfigError as open_adapter does."""
         with self._lock:
             route = self._routes.get(sender)
             if route is None:
-                session = open_session(sender, self._resolver, self._connections)
-                route = SmsApi(sender, session, self._clock, self._watchdog)
+                adapter = open_adapter(sender, self._resolver, self._connections)
+                route = SmsApi(sender, adapter, self._clock, self._watchdog)
                 self._routes[sender] = route
             return route
+
+    @property
+    def idle_connections(self) -> int:
+        """Connections to PBXs that are open and wait for the next SMS."""
+        with self._lock:
+            return sum(route.idle_connections for route in self._routes.values())
 
     def keep(self, senders: Collection[Sender]) -> None:
         """Forget the routes of other senders; calls that use one finish on it."""

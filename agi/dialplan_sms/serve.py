@@ -64,7 +64,7 @@ class Server:
         self._config = smsconf.load(path)
         self._capacity = Capacity(self._config.max_calls)
         self._routes = Routes(self._config.max_calls)
-        self._monitor = Monitor(self._capacity)
+        self._monitor = Monitor(self._capacity, lambda: self._routes.idle_connections)
         self.service = Service(lambda: self._config, self._routes, watch=self._monitor)
         self._acceptors: list[Acceptors] = []
         self._socket_file: Path | None = None

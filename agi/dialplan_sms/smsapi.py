@@ -25,27 +25,20 @@ ANSWER_TIME = 5.0
 """Seconds for each number (sms-api: "the timeout for mass sending is 5 s for each SMS")."""
 
 
-def open_session(
-    sender: Sender, resolver: Resolver | None = None, connections: int = 1
-) -> requests.Session:
-    """A session for the sender's PBX that follows nothing but its adapter: no proxies, no netrc.
+def open_adapter(sender: Sender, resolver: Resolver | None = None, connections: int = 1) -> Adapter:
+    """The way to the sender's PBX: no proxies, no netrc, no redirects, nothing but the PBX.
 
     *connections* is how many stay open between SMS.
     Raises ConfigError where ``verify`` names a file without a certificate.
     """
-    session = requests.Session()
-    session.trust_env = False
-    scheme = urlsplit(sender.url).scheme
+    verify = sender.verify if urlsplit(sender.url).scheme == "https" else None
     try:
-        verify = sender.verify if scheme == "https" else None
-        adapter = Adapter(verify, resolver or Resolver(), connections)
+        return Adapter(verify, resolver or Resolver(), connections)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             f"[{sender.name}] verify = {sender.verify}: no certificate in PEM format can be read"
             f" from it, {error.strerror or type(error).__name__}"
         ) from None
-    session.mount(f"{scheme}://", adapter)
-    return session
 
 
 class SmsApi:
@@ -54,12 +47,12 @@ class SmsApi:
     def __init__(
         self,
         sender: Sender,
-        session: requests.Session | None = None,
+        adapter: Adapter | None = None,
         clock: Callable[[], float] = time.monotonic,
         watchdog: Watchdog | None = None,
     ) -> None:
         self._sender = sender
-        self._session = session or open_session(sender)
+        self._adapter = adapter or open_adapter(sender)
         self._clock = clock
         self._watchdog = watchdog or Watchdog(clock)
         self._secrets = secrets_of(sender)
@@ -108,18 +101,19 @@ class SmsApi:
                     outcome = failed(exchange, TimeoutError(), sender)  # cut at the deadline
         return outcome
 
+    @property
+    def idle_connections(self) -> int:
+        """Connections to the PBX that are open and not in use."""
+        return self._adapter.idle
+
     def _post(self, sms: Sms) -> tuple[int, str, bytes]:
         body = urlencode(_form(sms)).encode()
         request = self._template.copy()
         request.body = body
         request.headers["Content-Length"] = str(len(body))
-        # Not Session.send: it keeps cookies and costs more.
-        response = self._session.get_adapter(self._sender.url).send(request, stream=True)
-        try:
-            answer = response.raw.read(LARGEST + 1, decode_content=False)
-        finally:
-            response.close()
-        return response.status_code, response.headers.get("Location", ""), answer
+        # Not Session.send: it follows redirects and keeps cookies.
+        response = self._adapter.send(request, largest=LARGEST + 1)
+        return response.status_code, response.headers.get("Location", ""), response.content
 
 
 def _form(sms: Sms) -> dict[str, str]:

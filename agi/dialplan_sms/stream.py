@@ -1,13 +1,17 @@
-"""Lines in and bytes out over two file descriptors, each wait bounded."""
+"""Lines in and bytes out over file descriptors, each wait bounded."""
 
 import os
+import re
 import select
 import time
 from collections.abc import Callable
 
+_LINE = re.compile(rb"\n")
+_PARAGRAPH = re.compile(rb"\n\r?\n")
+
 
 class Stream:
-    """What Channel reads from and writes to: a socket's descriptor twice, or a script's two pipes.
+    """What Channel reads from and writes to: here the two pipes of a script.
 
     No wait lasts longer than *patience*, and none beyond *until* (seconds on *clock*); what does
     raises TimeoutError. The descriptors stay the caller's to close.
@@ -26,40 +30,61 @@ class Stream:
         self._until = until
         self._patience = patience
         self._clock = clock
-        self._buffer = bytearray()
-        self._readable = select.poll()
-        self._readable.register(reader, select.POLLIN)
-        self._writable = select.poll()
-        self._writable.register(writer, select.POLLOUT)
+        self._buffer = b""
+        self._prepare()
 
     def readline(self, limit: int) -> bytes:
         """The next line with its newline, or what there is at *limit* bytes or the end."""
+        return self._up_to(_LINE, limit)
+
+    def paragraph(self, limit: int) -> bytes:
+        """All up to and with the next blank line, or what there is at *limit* or the end."""
+        return self._up_to(_PARAGRAPH, limit)
+
+    def _up_to(self, end: re.Pattern[bytes], limit: int) -> bytes:
         searched = 0
-        while (end := self._buffer.find(b"\n", searched)) < 0 and len(self._buffer) < limit:
-            searched = len(self._buffer)
-            self._wait(self._readable)
-            chunk = os.read(self._reader, 65536)
+        while not (found := end.search(self._buffer, searched)) and len(self._buffer) < limit:
+            searched = max(0, len(self._buffer) - 2)
+            chunk = self._read()
             if not chunk:
                 break
             self._buffer += chunk
-        size = min(end + 1 if end >= 0 else len(self._buffer), limit)
-        line = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return line
+        size = min(found.end() if found else len(self._buffer), limit)
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        return taken
 
     def write(self, data: bytes) -> int:
         """Write all of *data*."""
         rest = memoryview(data)
         while rest:
-            self._wait(self._writable)
-            # No more at once: a pipe that can be written to takes PIPE_BUF bytes without blocking.
-            rest = rest[os.write(self._writer, rest[: select.PIPE_BUF]) :]
+            rest = rest[self._write(rest) :]
         return len(data)
 
     def flush(self) -> None:
         """Nothing: what is written is on its way."""
 
+    def _prepare(self) -> None:
+        self._readable = select.poll()
+        self._readable.register(self._reader, select.POLLIN)
+        self._writable = select.poll()
+        self._writable.register(self._writer, select.POLLOUT)
+
+    def _read(self) -> bytes:
+        self._wait(self._readable)
+        return os.read(self._reader, 65536)
+
+    def _write(self, data: memoryview) -> int:
+        self._wait(self._writable)
+        # No more at once: a pipe that can be written to takes PIPE_BUF bytes without blocking.
+        return os.write(self._writer, data[: select.PIPE_BUF])
+
     def _wait(self, poll: select.poll) -> None:
-        left = min(self._patience, self._until - self._clock())
-        if left <= 0 or not poll.poll(left * 1000):
+        if not poll.poll(self._left() * 1000):
             raise TimeoutError
+
+    def _left(self) -> float:
+        """Seconds that the next wait may last."""
+        left = min(self._patience, self._until - self._clock())
+        if left <= 0:
+            raise TimeoutError
+        return left

@@ -11,6 +11,8 @@ def clean(text: str) -> str:
     Lone surrogates (bytes that were no UTF-8) become U+FFFD. Nothing else changes: leading and
     trailing spaces stay.
     """
+    if text.isascii() and text.isprintable():
+        return text
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
     kept = []
     for char in text:

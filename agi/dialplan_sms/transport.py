@@ -1,165 +1,132 @@
-"""How a request travels: requests over connections that report to the Exchange of their thread."""
+"""How a request travels: an adapter of requests that keeps its connections to one PBX open."""
 
 import contextlib
-import logging
 import os
-import socket
+import re
 import ssl
+import time
+import weakref
+from collections import deque
+from http.client import HTTPResponse
 from typing import Any
+from urllib.parse import urlsplit
 
-import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from requests import PreparedRequest, Response
+from requests.adapters import BaseAdapter
 
-from dialplan_sms.deadline import Address, Resolver
-from dialplan_sms.exchange import Exchange, Stage, current
+from dialplan_sms.connection import Connection, SecureSocket, make
+from dialplan_sms.deadline import Resolver
+from dialplan_sms.exchange import current
 
-# What urllib3 logs of a hostile answer is not for Asterisk's console, nor for ours.
-logging.getLogger("urllib3").addHandler(logging.NullHandler())
-logging.getLogger("urllib3").propagate = False
-# An admin who wrote "verify = no" need not be told so at every SMS.
-urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-
-
-class _Releasing:
-    """A pool that gets a connection back only once no deadline can shut it down any more."""
-
-    def _put_conn(self, conn: Any) -> None:
-        with contextlib.suppress(LookupError):
-            current().close()
-        super()._put_conn(conn)  # type: ignore[misc]
+_IDLE = 55.0
+"""Seconds after which an idle connection is closed, where the PBX does not say when it does."""
+_MARGIN = 1.0
+"""Seconds before the PBX closes an idle connection that it is not used any more."""
+_KEEP_ALIVE = re.compile(r"timeout=([0-9]{1,5})")
 
 
-class _Recording:
-    """What both kinds of connection do in place of urllib3's own."""
+class Adapter(BaseAdapter):
+    """Sends each request once, over a connection that is open already where there is one.
 
-    host: str
-    port: int
-    sock: socket.socket | None
-    resolver: Resolver
-
-    def _new_conn(self) -> socket.socket:
-        exchange = current()
-        if exchange.stage is Stage.GONE_OUT:
-            raise ConnectionAbortedError("one request takes one connection")
-        try:
-            exchange.stage = Stage.RESOLVING
-            addresses = self.resolver.resolve(
-                self.host.strip("[]"), self.port, exchange.time_to_connect()
-            )
-            exchange.stage = Stage.CONNECTING
-            connection = _connect(addresses, exchange)
-        except OSError as error:
-            exchange.failure = error
-            raise
-        # The handshake's deadline: CPython begins a socket's timeout once for all of it.
-        connection.settimeout(exchange.time_to_connect())
-        exchange.stage = Stage.SECURING
-        return connection
-
-    def connect(self) -> None:
-        try:
-            super().connect()  # type: ignore[misc]
-        except Exception as error:
-            exchange = current()
-            exchange.failure = exchange.failure or error
-            raise
-
-    def send(self, data: Any) -> None:
-        if self.sock is None:
-            self.connect()
-        assert self.sock is not None  # noqa: S101
-        current().go_out(self.sock)
-        super().send(data)  # type: ignore[misc]
-
-
-def _connect(addresses: list[Address], exchange: Exchange) -> socket.socket:
-    """A connection to the first address that takes it; each gets its share of the time."""
-    failure: OSError = OSError("the name has no address")
-    for index, (family, kind, protocol, _, address) in enumerate(addresses):
-        share = exchange.time_to_connect() / (len(addresses) - index)
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.settimeout(share)
-            connection.connect(address)
-        except OSError as error:
-            connection.close()
-            failure = error
-            continue
-        return connection
-    raise failure
-
-
-class _Connection(_Recording, HTTPConnection):
-    pass
-
-
-class _SecureConnection(_Recording, HTTPSConnection):
-    @property
-    def is_connected(self) -> bool:
-        """False also where an answer that nobody asked for waits in the TLS layer."""
-        waiting = self.sock.pending() if isinstance(self.sock, ssl.SSLSocket) else 0
-        return super().is_connected and not waiting
-
-
-class Adapter(HTTPAdapter):
-    """requests' adapter on recording connections and one shared SSLContext.
-
-    requests would load the CA bundle for every new connection (33-41 ms); here TLS is settled
-    when the adapter is made: *verify* is ``yes``, ``no``, a CA file or ``sha256:<hex>``, or None
-    for plain HTTP. *connections* is how many stay open to the PBX.
+    requests' own adapter would load the CA bundle for every new connection (33-41 ms), and spend
+    half of a request's time on pools, proxies, redirects and cookies, of which an API needs
+    nothing. TLS is settled when the adapter is made: *verify* is ``yes``, ``no``, a CA file or
+    ``sha256:<hex>``, or None for plain HTTP. *connections* is how many stay open to the PBX.
     """
 
     def __init__(self, verify: str | None, resolver: Resolver, connections: int = 1) -> None:
-        self._verify = verify
+        super().__init__()
+        self._tls = _tls(verify)
         self._resolver = resolver
-        super().__init__(pool_connections=1, pool_maxsize=connections, max_retries=0)
+        self._most = connections
+        self._idle: deque[Connection] = deque()
+        self._idle_for = _IDLE
+        self._closed = False
+        weakref.finalize(self, _close_all, self._idle)
 
-    def init_poolmanager(
-        self, connections: int, maxsize: int, block: bool = False, **_: Any
-    ) -> None:
-        resolver = self._resolver
+    def send(  # type: ignore[override]
+        self, request: PreparedRequest, largest: int, **_: Any
+    ) -> Response:
+        """The answer to *request*, with at most *largest* bytes of its body, not decoded.
 
-        class Connection(_Connection):
-            pass
+        Raises OSError and http.client.HTTPException; how far the request came, the Exchange knows.
+        """
+        connection = self._take() or self._make(request)
+        try:
+            headers: Any = request.headers
+            answer = connection.post(request.path_url, headers, request.body)  # type: ignore[arg-type]
+            response = _read(answer, largest)
+        except BaseException:
+            connection.close()
+            raise
+        # Only once no deadline can shut it down any more is it another request's to use.
+        current().close()
+        if answer.isclosed() and not answer.length and connection.sock is not None:
+            self._keep(connection, response)
+        else:
+            connection.close()
+        return response
 
-        class SecureConnection(_SecureConnection):
-            pass
+    @property
+    def idle(self) -> int:
+        """Connections that are open and not in use."""
+        return len(self._idle)
 
-        Connection.resolver = SecureConnection.resolver = resolver
+    def close(self) -> None:
+        """Close what is idle; what is in use is closed after its request."""
+        self._closed = True
+        _close_all(self._idle)
 
-        class Pool(_Releasing, HTTPConnectionPool):
-            ConnectionCls = Connection
+    def _take(self) -> Connection | None:
+        """An open connection, the one that was used last; those that are too old are closed."""
+        with contextlib.suppress(IndexError):
+            while True:
+                connection = self._idle.pop()
+                idle = time.monotonic() - connection.idle_since
+                if idle < self._idle_for and connection.is_connected:
+                    return connection
+                connection.close()
+        return None
 
-        class SecurePool(_Releasing, HTTPSConnectionPool):
-            ConnectionCls = SecureConnection
+    def _make(self, request: PreparedRequest) -> Connection:
+        parts = urlsplit(str(request.url))
+        return make(parts.scheme, parts.hostname or "", parts.port, self._resolver, **self._tls)
 
-        self.poolmanager = urllib3.PoolManager(
-            connections, maxsize=maxsize, block=block, timeout=None, **_tls(self._verify)
-        )
-        self.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
+    def _keep(self, connection: Connection, response: Response) -> None:
+        told = _KEEP_ALIVE.search(response.headers.get("Keep-Alive", ""))
+        # A request that goes out just as the PBX closes the connection may be lost.
+        self._idle_for = min(int(told[1]) - _MARGIN, _IDLE) if told else _IDLE
+        connection.idle_since = time.monotonic()
+        self._idle.append(connection)
+        if len(self._idle) > self._most or self._closed:
+            with contextlib.suppress(IndexError):
+                self._idle.popleft().close()
 
-    def get_connection_with_tls_context(
-        self, request: Any, verify: Any, proxies: Any = None, cert: Any = None
-    ) -> HTTPConnectionPool:
-        pool: HTTPConnectionPool = self.poolmanager.connection_from_url(request.url)
-        return pool
 
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Nothing: the context is the pool's already."""
+def _close_all(connections: deque[Connection]) -> None:
+    with contextlib.suppress(IndexError):
+        while True:
+            connections.pop().close()
+
+
+def _read(answer: HTTPResponse, largest: int) -> Response:
+    body = answer.read(largest)
+    response = Response()
+    response.status_code = answer.status
+    response.headers.update(answer.headers.items())
+    response._content = body
+    return response
 
 
 def _tls(verify: str | None) -> dict[str, Any]:
     if verify is None:
         return {}
     if verify.startswith("sha256:"):
-        context = _unverified()
+        context = _context(trusting=True)
         return {"ssl_context": context, "assert_fingerprint": verify.removeprefix("sha256:")}
     if verify == "no":
-        return {"ssl_context": _unverified(), "assert_hostname": False}
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        return {"ssl_context": _context(trusting=True), "assert_hostname": False}
+    context = _context()
     if verify != "yes":
         # A certificate that an admin saved from the PBX is trusted, whoever signed it.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -169,10 +136,12 @@ def _tls(verify: str | None) -> dict[str, Any]:
     return {"ssl_context": context}
 
 
-def _unverified() -> ssl.SSLContext:
+def _context(trusting: bool = False) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    context.sslsocket_class = SecureSocket
+    if trusting:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     return context
 
 

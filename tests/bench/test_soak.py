@@ -36,6 +36,11 @@ def call(port: int, text: str, hang_up: bool = False) -> str:
                 peer.sendall(b"200 result=1\n")
                 if hang_up and found[1] == b"SMS_STATUS":
                     break
+            elif found := re.fullmatch(rb'EXEC MSet "(.*)"\n', line):
+                variables.update(re.findall(r"(\w+)=(\w*)", found[1].decode()))
+                peer.sendall(b"200 result=0\n")
+                if hang_up and variables.get("SMS_CAUSE") == "NO_ANSWER":
+                    break
     return variables.get("SMS_STATUS", "")
 
 

@@ -65,6 +65,9 @@ class FakeAsterisk:
         del self._to_script[:end]
         return line
 
+    def paragraph(self, limit: int = -1) -> bytes:
+        return _paragraph(self.readline)
+
     def write(self, data: bytes) -> int:
         if self._hang_up_after is not None and len(self.commands) >= self._hang_up_after:
             raise BrokenPipeError
@@ -89,6 +92,11 @@ class FakeAsterisk:
         elif found := re.fullmatch(rb'SET VARIABLE "(\w+)" "((?:[^"\\]|\\.)*)"', line):
             self.variables[found[1].decode()] = re.sub(rb"\\(.)", rb"\1", found[2])
             self._to_script += b"200 result=1\n"
+        elif found := re.fullmatch(rb'EXEC MSet "((?:[A-Z_]+=[A-Z_]*,?)*)"', line):
+            for pair in found[1].split(b","):
+                name, _, token = pair.partition(b"=")
+                self.variables[name.decode()] = token
+            self._to_script += b"200 result=0\n"
         else:
             self._to_script += b"510 Invalid or unknown command\n"
 
@@ -133,6 +141,20 @@ def service(route: FakeRoute, log: str = "/nonexistent/sms.log", **fields: objec
     return Service(lambda: config, lambda _: route)
 
 
-def streams(data: bytes) -> tuple[io.BytesIO, io.BytesIO]:
+class _Bytes(io.BytesIO):
+    def paragraph(self, limit: int = -1) -> bytes:
+        return _paragraph(self.readline)
+
+
+def _paragraph(readline: Callable[[], bytes]) -> bytes:
+    found = b""
+    while line := readline():
+        found += line
+        if not line.strip():
+            break
+    return found
+
+
+def streams(data: bytes) -> tuple[_Bytes, io.BytesIO]:
     """A reader of *data* and a writer."""
-    return io.BytesIO(data), io.BytesIO()
+    return _Bytes(data), io.BytesIO()

@@ -16,7 +16,7 @@ class Door:
         self.fitted: list[bool] = []
         self.go = threading.Event()
 
-    def __call__(self, connection: socket.socket, fits: bool) -> None:
+    def __call__(self, connection: socket.socket, _: object, fits: bool) -> None:
         self.fitted.append(fits)
         if fits:
             self.go.wait(10)
@@ -75,7 +75,7 @@ def test_threads_stay_and_do_not_grow(
 
 
 def test_a_call_that_breaks_leaves_the_door_open() -> None:
-    def broken(connection: socket.socket, fits: bool) -> None:
+    def broken(connection: socket.socket, _: object, fits: bool) -> None:
         raise RuntimeError("broken")
 
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -95,7 +95,8 @@ def test_what_an_earlier_sms_left_is_gone_when_this_one_goes_out() -> None:
 
 def test_a_log_that_breaks_takes_nothing_along() -> None:
     asterisk = FakeAsterisk(dict(BOTH))
-    call(asterisk.channel, service(FakeRoute(), log="a\0b"))
+    of_it = service(FakeRoute(), log="a\0b")
+    of_it.log(call(asterisk.channel, of_it))
     assert asterisk.value("SMS_STATUS") == "SUCCESS"
 
 
@@ -159,7 +160,8 @@ def test_a_bug_in_the_route_is_a_status_and_a_line_that_shows_no_text(tmp_path: 
         raise RuntimeError("Hello, world")
 
     asterisk, log = FakeAsterisk(dict(BOTH)), tmp_path / "log"
-    call(asterisk.channel, service(FakeRoute(on_send=fail), str(log)))
+    broken = service(FakeRoute(on_send=fail), str(log))
+    broken.log(call(asterisk.channel, broken))
     assert (asterisk.value("SMS_STATUS"), asterisk.value("SMS_CAUSE")) == ("ERROR", "INTERNAL")
     assert "RuntimeError in test_call.py" in asterisk.value("SMS_REASON")
     assert "Hello" not in asterisk.value("SMS_REASON") + log.read_text()
@@ -181,3 +183,48 @@ def test_any_bytes_in_one_of_four_statuses_out(variables: dict[str, bytes], name
     assert asterisk.value("SMS_STATUS") in {"SUCCESS", "WARNING", "QUEUED", "ERROR"}
     assert (asterisk.value("SMS_CAUSE") == "") == (asterisk.value("SMS_STATUS") == "SUCCESS")
     assert set(asterisk.variables) <= OUTPUTS | set(variables)
+
+
+def test_several_tokens_are_set_at_once_where_asterisk_can() -> None:
+    asterisk = FakeAsterisk(dict(BOTH))
+    channel = asterisk.channel
+    assert channel.learn_to_set_together()
+    call(channel, service(FakeRoute()))
+    assert asterisk.commands[-2:] == [
+        b'EXEC MSet "SMS_CAUSE=NO_ANSWER,SMS_STATUS=ERROR"',
+        b'EXEC MSet "SMS_STATUS=SUCCESS,SMS_CAUSE="',
+    ]
+    assert {name: asterisk.value(name) for name in OUTPUTS} == {
+        name: "SUCCESS" if name == "SMS_STATUS" else "" for name in OUTPUTS
+    }
+
+
+class OldStyle(FakeAsterisk):
+    """``[compat] res_agi = 1.4``: commas in what EXEC is given are escaped."""
+
+    def _execute(self, line: bytes) -> None:
+        if line.startswith(b"EXEC MSet"):
+            self.commands.append(line)
+            name, _, value = line[11:-1].partition(b"=")
+            self.variables[name.decode()] = value
+            self._to_script += b"200 result=0\n"
+        else:
+            super()._execute(line)
+
+
+class Strange(FakeAsterisk):
+    """No MSet at all."""
+
+    def _execute(self, line: bytes) -> None:
+        super()._execute(b"NOTHING" if line.startswith(b"EXEC") else line)
+
+
+@pytest.mark.parametrize("kind", [OldStyle, Strange])
+def test_and_one_by_one_where_it_cannot(kind: type[FakeAsterisk]) -> None:
+    asterisk = kind(dict(BOTH))
+    channel = asterisk.channel
+    assert not channel.learn_to_set_together()
+    call(channel, service(FakeRoute()))
+    assert asterisk.value("SMS_STATUS") == "SUCCESS"
+    assert {asterisk.value(name) for name in OUTPUTS - {"SMS_STATUS"}} == {""}
+    assert set(asterisk.variables) <= OUTPUTS | set(BOTH)

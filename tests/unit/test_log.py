@@ -132,3 +132,16 @@ def test_a_syslog_that_nobody_reads_does_not_block(
         entry = stuck.recv(999).decode()
     assert entry.startswith("<12>")
     assert entry.endswith(f" dialplan-sms[{os.getpid()}]: first")
+
+
+def test_a_log_that_is_rotated_away_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "_KEPT", 0.1)
+    path = tmp_path / "sms.log"
+    log.write(str(path), "one")
+    path.rename(tmp_path / "sms.log.1")
+    time.sleep(0.15)
+    log.write(str(path), "two")
+    assert path.read_text().endswith(" two\n")
+    assert (tmp_path / "sms.log.1").read_text().count("\n") == 1

@@ -5,6 +5,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from dialplan_sms.deadline import Alarm, Resolver, Watchdog
 from dialplan_sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sandbox import Fault, Reply, Sandbox
 from dialplan_sms.sms import Sms
-from dialplan_sms.smsapi import SmsApi, open_session
+from dialplan_sms.smsapi import SmsApi, open_adapter
+from dialplan_sms.transport import Adapter
 
 SMS = Sms(("+39333123456",), "This API is awesome")
 LIST = Sms(("+39333123456", "+39333123457"), "Hi", "9c7514330001", datetime(2999, 7, 14, 15, 35))
@@ -48,8 +50,8 @@ def sender(pbx: Sandbox, **fields: object) -> Sender:
 
 def send(pbx: Sandbox, sms: Sms = SMS, **fields: object) -> Outcome:
     user = sender(pbx, **fields)
-    with open_session(user) as session:
-        return SmsApi(user, session).send(sms)
+    with closing(open_adapter(user)) as adapter:
+        return SmsApi(user, adapter).send(sms)
 
 
 def test_an_sms_arrives(pbx: Sandbox) -> None:
@@ -184,16 +186,16 @@ def test_each_number_has_five_seconds_within_the_calls(
 ) -> None:
     watchdog = NotedWatchdog()
     numbers = tuple(f"+39333{n:06}" for n in range(count))
-    with open_session(sender(pbx)) as session:
-        SmsApi(sender(pbx), session, watchdog=watchdog).send(Sms(numbers, "x"))
+    with closing(open_adapter(sender(pbx))) as adapter:
+        SmsApi(sender(pbx), adapter, watchdog=watchdog).send(Sms(numbers, "x"))
     assert watchdog.given == [seconds]
     assert smsapi.CONNECT_TIME == 3.0
 
 
 def test_the_channel_is_told_before_anything_goes_out(pbx: Sandbox) -> None:
     seen: list[int] = []
-    with open_session(sender(pbx)) as session:
-        SmsApi(sender(pbx), session).send(SMS, lambda: seen.append(len(pbx.requests)))
+    with closing(open_adapter(sender(pbx))) as adapter:
+        SmsApi(sender(pbx), adapter).send(SMS, lambda: seen.append(len(pbx.requests)))
     assert seen == [0]
 
 
@@ -204,8 +206,8 @@ class TestUnreachable:
         announced: list[str] = []
         values: dict[str, object] = {"name": "101", "url": url, "password": "x"}
         user = Sender(**(values | fields))  # type: ignore[arg-type]
-        with open_session(user) as session:
-            outcome = SmsApi(user, session).send(SMS, lambda: announced.append("gone out"))
+        with closing(open_adapter(user)) as adapter:
+            outcome = SmsApi(user, adapter).send(SMS, lambda: announced.append("gone out"))
         assert outcome.cause is Cause.UNREACHABLE
         assert says in outcome.reason
         assert announced == []
@@ -229,9 +231,9 @@ class TestUnreachable:
             return []
 
         user = Sender("101", "http://pbx.example.com/", "x", call_timeout=1.0)
-        session = open_session(user, Resolver(lookup))
+        adapter = open_adapter(user, Resolver(lookup))
         started = time.monotonic()
-        outcome = SmsApi(user, session).send(SMS)
+        outcome = SmsApi(user, adapter).send(SMS)
         hang.set()
         assert outcome.cause is Cause.UNREACHABLE
         assert "was not resolved in time" in outcome.reason
@@ -312,8 +314,8 @@ def test_a_thread_that_cannot_start_is_not_held_against_the_pbx(pbx: Sandbox) ->
             raise RuntimeError("can't start new thread")
 
     announced: list[int] = []
-    with open_session(sender(pbx)) as session:
-        api_of_it = SmsApi(sender(pbx), session, watchdog=Exhausted())
+    with closing(open_adapter(sender(pbx))) as adapter:
+        api_of_it = SmsApi(sender(pbx), adapter, watchdog=Exhausted())
         outcome = api_of_it.send(SMS, lambda: announced.append(1))
     assert outcome.cause is Cause.INTERNAL
     assert "nothing was sent" in outcome.reason
@@ -323,8 +325,8 @@ def test_a_thread_that_cannot_start_is_not_held_against_the_pbx(pbx: Sandbox) ->
 
 @pytest.mark.parametrize("tls", [True, False], ids=["https", "http"])
 def test_a_connection_is_used_again_and_never_shut_by_an_old_deadline(tls: bool) -> None:
-    with Sandbox(tls=tls) as pbx, open_session(sender(pbx)) as session:
-        route = SmsApi(sender(pbx, call_timeout=1.0), session)
+    with Sandbox(tls=tls) as pbx, closing(open_adapter(sender(pbx))) as adapter:
+        route = SmsApi(sender(pbx, call_timeout=1.0), adapter)
         assert [route.send(SMS).status for _ in range(3)] == [Status.SUCCESS] * 3
         time.sleep(1.2)
         assert route.send(SMS).status is Status.SUCCESS
@@ -365,18 +367,111 @@ def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next() -> None:
             thread = threading.Thread(target=serve)
             thread.start()
             user = sender(pbx, url=f"https://127.0.0.1:{listener.getsockname()[1]}/")
-            with open_session(user) as session:
-                route = SmsApi(user, session)
+            with closing(open_adapter(user)) as adapter:
+                route = SmsApi(user, adapter)
                 assert route.send(SMS).cause is Cause.REJECTED
                 assert route.send(SMS).cause is Cause.REJECTED
             thread.join()
 
 
-def test_cookies_are_not_kept(pbx: Sandbox) -> None:
-    pbx.fault = Reply(200, b'{"type":"result","result":"Success"}', (("Set-Cookie", "a=b"),))
-    with open_session(sender(pbx)) as session:
-        SmsApi(sender(pbx), session).send(SMS)
-    assert len(session.cookies) == 0
+class Keeper:
+    """A PBX that keeps its connections open, and answers with headers of the test's choice."""
+
+    def __init__(self, *headers: str) -> None:
+        lines = "".join(f"{header}\r\n" for header in headers)
+        body = '{"type":"result","result":"Success"}'
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n{lines}\r\n"
+        self._answer = (head + body).encode()
+        self.requests: list[bytes] = []
+        self.connections = 0
+
+    def __enter__(self) -> "Keeper":
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                peer, _ = self._listener.accept()
+                self.connections += 1
+                threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
+
+    def _serve(self, peer: socket.socket) -> None:
+        with peer:
+            while request := peer.recv(65536):
+                self.requests.append(request)
+                time.sleep(0.1)
+                peer.sendall(self._answer)
+                if b"Connection: close" in self._answer:
+                    break
+
+    def route(self, connections: int = 1) -> tuple[SmsApi, Adapter]:
+        port = self._listener.getsockname()[1]
+        user = Sender("101", f"http://127.0.0.1:{port}/", "x")
+        adapter = open_adapter(user, connections=connections)
+        return SmsApi(user, adapter), adapter
+
+
+def test_cookies_are_not_kept() -> None:
+    with Keeper("Set-Cookie: a=b") as pbx:
+        route, adapter = pbx.route()
+        with closing(adapter):
+            assert [route.send(SMS).status for _ in range(2)] == [Status.SUCCESS] * 2
+    assert len(pbx.requests) == 2
+    assert b"Cookie" not in pbx.requests[1]
+
+
+def test_head_and_body_go_out_together() -> None:
+    with Keeper() as pbx:
+        route, adapter = pbx.route()
+        with closing(adapter):
+            route.send(SMS)
+    assert pbx.requests[0].startswith(b"POST / HTTP/1.1\r\nHost: 127.0.0.1:")
+    assert b"\r\n\r\nnumber=" in pbx.requests[0]
+
+
+class TestIdleConnections:
+    """What keeps a request from going out just as the PBX closes the connection."""
+
+    @pytest.mark.parametrize(
+        ("header", "pause", "connections"),
+        [
+            ("Keep-Alive: timeout=1, max=100", 0, 2),
+            ("Keep-Alive: timeout=2", 1.2, 2),
+            ("Keep-Alive: timeout=5", 0.1, 1),
+            ("Keep-Alive: timeout=soon", 0, 1),
+            ("Connection: close", 0, 2),
+        ],
+    )
+    def test_one_that_the_pbx_is_about_to_close_is_not_used(
+        self, header: str, pause: float, connections: int
+    ) -> None:
+        with Keeper(header) as pbx:
+            route, adapter = pbx.route()
+            with closing(adapter):
+                for _ in range(2):
+                    assert route.send(SMS).status is Status.SUCCESS
+                    time.sleep(pause)
+            assert pbx.connections == connections
+
+    def test_no_more_stay_open_than_are_allowed_and_none_after_the_end(self) -> None:
+        with Keeper() as pbx:
+            route, adapter = pbx.route(connections=2)
+            threads = [threading.Thread(target=route.send, args=(SMS,)) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert adapter.idle == 2
+            adapter.close()
+            assert adapter.idle == 0
+            route.send(SMS)
+            assert adapter.idle == 0
 
 
 class TestDroppedWhileItGoesOut:

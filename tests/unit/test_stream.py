@@ -1,10 +1,13 @@
+import contextlib
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from dialplan_sms.socketstream import SocketStream
 from dialplan_sms.stream import Stream
 
 
@@ -62,3 +65,60 @@ def test_what_is_written_arrives_whole(pipes: tuple[int, int, int, int]) -> None
     assert Stream(reader, writer, time.monotonic() + 5).write(b"ab" * 150_000) == 300_000
     thread.join(5)
     assert bytes(found) == b"ab" * 150_000
+
+
+def test_a_paragraph_ends_with_a_blank_line(pipes: tuple[int, int, int, int]) -> None:
+    reader, peer, _, writer = pipes
+    stream = Stream(reader, writer, time.monotonic() + 5)
+    os.write(peer, b"a: 1\nb:")
+    threading.Timer(0.1, os.write, (peer, b" 2\n\nrest\r\n\r\n200 re")).start()
+    assert stream.paragraph(999) == b"a: 1\nb: 2\n\n"
+    assert stream.paragraph(999) == b"rest\r\n\r\n"
+    os.write(peer, b"sult=1\n")
+    assert stream.readline(999) == b"200 result=1\n"
+    os.write(peer, b"x" * 20)
+    assert stream.paragraph(10) == b"x" * 10
+
+
+class TestSocket:
+    """The same over a socket, where the kernel bounds the waits."""
+
+    @pytest.mark.parametrize(("until", "patience"), [(0.2, 5), (5, 0.2), (-1, 5)])
+    def test_a_peer_that_stalls_is_given_up(self, until: float, patience: float) -> None:
+        ours, peer = socket.socketpair()
+        started = time.monotonic()
+        with ours, peer:
+            stream = SocketStream(ours, started + until, patience)
+            peer.sendall(b"half a li")
+            with pytest.raises(TimeoutError):
+                stream.readline(99)
+            with pytest.raises(TimeoutError):
+                stream.write(b"x" * 10_000_000)
+        assert time.monotonic() - started < 3
+
+    def test_a_peer_that_trickles_gets_no_more_time_than_there_is(self) -> None:
+        ours, peer = socket.socketpair()
+        started = time.monotonic()
+
+        def trickle() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    peer.sendall(b"x")
+                    time.sleep(0.05)
+
+        with ours, peer:
+            threading.Thread(target=trickle, daemon=True).start()
+            with pytest.raises(TimeoutError):
+                SocketStream(ours, started + 0.5, 5).readline(99)
+        assert time.monotonic() - started < 3
+
+    def test_lines_come_out_as_they_went_in(self) -> None:
+        ours, peer = socket.socketpair()
+        with ours, peer:
+            stream = SocketStream(ours, time.monotonic() + 5)
+            assert stream.write(b"hello\n") == 6
+            assert peer.recv(9) == b"hello\n"
+            peer.sendall(b"one\ntwo")
+            assert stream.readline(99) == b"one\n"
+            peer.close()
+            assert [stream.readline(99), stream.readline(99)] == [b"two", b""]
