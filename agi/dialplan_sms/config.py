@@ -19,7 +19,8 @@ class Sender:
     """A PBX user who sends SMS; the section's name is the user's.
 
     ``verify`` is ``yes``, ``no``, the absolute path of a CA file or ``sha256:`` and 64 hex digits.
-    ``call_timeout`` is in seconds.
+    Times are in seconds. A rate is how many SMS in how many seconds; ``allow`` and ``deny`` are
+    countries (two letters) and prefixes (``+`` and digits).
     """
 
     name: str
@@ -34,14 +35,33 @@ class Sender:
     short_numbers: bool = False
     mode: str = "wait"
     call_timeout: float = 30.0
+    delivery: str = "at-least-once"
+    postpone: str = "here"
+    pace: float = 5.0
+    batch: int = 20
+    max_age: float = 24 * 3600.0
+    keep_text: float = 0.0
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    per_number: tuple[int, float] | None = None
+    per_sender: tuple[int, float] | None = None
+    per_caller: tuple[int, float] | None = None
+    repeat_window: float = 0.0
+
+    @property
+    def counted(self) -> bool:
+        """Whether a limit is set that is counted on the outbox's history."""
+        return bool(self.per_number or self.per_sender or self.per_caller or self.repeat_window)
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """All of one sms.conf. ``log`` is ``syslog`` or the path of a file.
 
+    ``outbox`` is a database's URL, empty for none; its history is kept for ``retention`` seconds.
     The rest is the service's: where it listens (numeric host, port), the ipaddress networks that
-    it takes calls from besides loopback, and how many calls it carries at once.
+    it takes calls from besides loopback, how many calls it carries at once, and how many
+    ``workers`` send what is stored.
     """
 
     path: Path
@@ -53,6 +73,8 @@ class Config:
     allow: tuple[Any, ...] = ()
     max_calls: int = 256
     monitor: tuple[tuple[str, int], ...] = (("127.0.0.1", 4574),)
+    workers: int = 4
+    retention: float = 90 * 86400.0
 
     def sender(self, name: str) -> Sender | None:
         """The sender of that name; the default one where *name* is empty."""
@@ -74,7 +96,11 @@ def load(path: Path) -> Config:
     common = general.values if general else {}
     _refuse_unknown(common, GENERAL, settings.GENERAL | settings.SENDER)
     own = {key: value for key, value in common.items() if key in settings.GENERAL}
-    shared = {key: value for key, value in common.items() if key in settings.SENDER}
+    shared = {
+        key: value
+        for key, value in common.items()
+        if key in settings.SENDER and key not in settings.GENERAL  # allow is the service's there
+    }
     senders = {
         section.name: _read_sender(section, shared)
         for section in sections
@@ -86,12 +112,34 @@ def load(path: Path) -> Config:
     for key in ("listen", "monitor"):
         if key in own and not ("allow" in own and key == "listen"):
             _check_loopback(key, own[key], fields[key])
-    return Config(
+    config = Config(
         path=path,
         senders=senders,
         default_sender=_default(fields.pop("default_sender", None), own, senders),
         **fields,
     )
+    for section in sections:
+        if section.name in senders:
+            _check_counted(senders[section.name], common | section.values, config)
+    return config
+
+
+def _check_counted(sender: Sender, values: Mapping[str, Value], config: Config) -> None:
+    """Limits that are counted need a history to count on, which goes back far enough."""
+    for key in ("per_number", "per_sender", "per_caller", "repeat_window"):
+        limit = getattr(sender, key)
+        if not limit:
+            continue
+        if not config.outbox:
+            raise ConfigError(
+                f"{values[key].place}: {key}: is counted on the history of the outbox: set outbox"
+                " in the general section"
+            )
+        if (limit[1] if isinstance(limit, tuple) else limit) > config.retention:
+            raise ConfigError(
+                f"{values[key].place}: {key}: its time is longer than the history is kept: raise"
+                " retention in the general section"
+            )
 
 
 def _check_loopback(key: str, value: Value, addresses: tuple[tuple[str, int], ...]) -> None:

@@ -16,8 +16,9 @@ from dialplan_sms.text import clean, fit
 class Draft:
     """What a door was given, unread; an empty string is "not given".
 
-    ``call`` names the call in the log (Asterisk's uniqueid); ``refused`` is what the door itself
-    objects to.
+    ``call`` names the call in the log (Asterisk's uniqueid), ``caller`` is the channel's caller ID
+    number, ``key`` makes a second SMS of it the same as the first; ``refused`` is what the door
+    itself objects to.
     """
 
     number: str = ""
@@ -27,6 +28,8 @@ class Draft:
     sender: str = ""
     mode: str = ""
     call: str = ""
+    caller: str = ""
+    key: str = ""
     refused: Refused | None = None
 
 

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from dialplan_sms.conffile import ConfigError, parse
 from dialplan_sms.config import find, load
+from dialplan_sms.outcome import safe_line
 
 Write = Callable[[str | bytes], Path]
 
+SENDER = "[101]\nurl = http://192.0.2.1\npassword = hunter2\n"
 GOOD = """
 [general]
 default_sender = 101
@@ -56,6 +58,188 @@ def test_secrets_do_not_show(sms_conf: Write) -> None:
     assert "wsk-v1" not in shown
 
 
+LIMITED = """
+[general]
+outbox = postgresql+psycopg://sms:hunter2@192.0.2.3/sms
+allow = 192.0.2.0/24, 2001:db8::/64
+workers = 8
+retention = 30d
+delivery = at-most-once
+deny = +39899
+per_sender = 200/1d
+[101]
+url = http://192.0.2.1
+password = x
+postpone = PBX
+pace = 0
+batch = 50
+max_age = 90 min
+keep_text = 7d
+allow = it, FR, +41 79
+per_number = 5 / 1h
+per_caller = 3/10m
+repeat_window = 30s
+[102]
+url = http://192.0.2.1
+password = x
+delivery = at-least-once
+allow = all
+deny = none
+per_sender = None
+"""
+
+
+def test_outbox_and_limits_are_read(sms_conf: Write) -> None:
+    config = load(sms_conf(LIMITED))
+    assert config.outbox == "postgresql+psycopg://sms:hunter2@192.0.2.3/sms"
+    assert [str(network) for network in config.allow] == ["192.0.2.0/24", "2001:db8::/64"]
+    assert (config.workers, config.retention) == (8, 30 * 86400.0)
+    first, second = config.senders["101"], config.senders["102"]
+    assert (first.delivery, first.postpone, first.pace, first.batch) == (
+        "at-most-once",
+        "pbx",
+        0,
+        50,
+    )
+    assert (first.max_age, first.keep_text) == (5400.0, 7 * 86400.0)
+    assert (first.allow, first.deny) == (("IT", "FR", "+4179"), ("+39899",))
+    assert (first.per_number, first.per_sender) == ((5, 3600.0), (200, 86400.0))
+    assert (first.per_caller, first.repeat_window) == ((3, 600.0), 30.0)
+    assert first.counted
+    assert (second.delivery, second.allow, second.deny) == ("at-least-once", ("+",), ())
+    assert not second.counted
+
+
+def test_outbox_and_limits_have_defaults(sms_conf: Write) -> None:
+    config = load(sms_conf(SENDER))
+    assert (config.outbox, config.allow, config.workers, config.retention) == ("", (), 4, 7776000.0)
+    sender = config.senders["101"]
+    assert (sender.delivery, sender.postpone, sender.pace, sender.batch) == (
+        "at-least-once",
+        "here",
+        5,
+        20,
+    )
+    assert (sender.max_age, sender.keep_text, sender.allow, sender.deny) == (86400.0, 0, (), ())
+    assert not sender.counted
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("0", 0), ("90", 90), ("0s", 0), ("30S", 30), ("15m", 900), ("15 min", 900), ("24h", 86400), ("7d", 604800)],
+)  # fmt: skip
+def test_a_time_has_its_unit(sms_conf: Write, written: str, seconds: float) -> None:
+    assert load(sms_conf(f"{SENDER}max_age = {written}\n")).senders["101"].max_age == seconds
+
+
+@pytest.mark.parametrize("url", ["sqlite:////var/spool/x y.sqlite", "postgresql+psycopg:///sms"])
+def test_the_outbox_is_a_database(sms_conf: Write, url: str) -> None:
+    assert load(sms_conf(f"[general]\noutbox = {url}\n{SENDER}")).outbox == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://sms:hunter2@192.0.2.3/sms", "sqlite:///outbox.sqlite", "sqlite://", "hunter2",
+     "sqlite:///:memory:", "mysql://sms:hunter2@192.0.2.3/sms", "", "sqlite:////a\0b"],
+)  # fmt: skip
+def test_the_outboxs_password_never_shows(sms_conf: Write, url: str) -> None:
+    with pytest.raises(ConfigError) as failure:
+        load(sms_conf(f"[general]\noutbox = {url}\n{SENDER}"))
+    assert f"sms.conf:2: outbox{'' if url else ', empty'} - allowed: sqlite:///" in str(
+        failure.value
+    )
+    assert "hunter2" not in str(failure.value)
+    assert "hunter2" not in repr(load(sms_conf(LIMITED)))
+
+
+TIME = "a time as 30s, 15m, 24h or 7d"
+RATE = "a number of SMS and a time, as 5/1h or 200/1d, or none"
+PLACES = "countries and prefixes, as IT, FR, +4179"
+
+
+@pytest.mark.parametrize(
+    ("key", "bad", "allowed"),
+    [
+        ("delivery", ["", "exactly-once", "at least once"], "at-least-once, at-most-once"),
+        ("postpone", ["", "there"], "here, pbx"),
+        ("pace", ["", "s", "-1s", "1.5s", "5 weeks", "1h30m"], f"{TIME}, 0 for none"),
+        ("batch", ["0", "501", "all"], "numbers in a request, 1 to 500"),
+        ("max_age", ["", "1y", "1234567s"], TIME),
+        ("keep_text", ["", "yes"], f"{TIME}, 0 for as long as needed"),
+        ("repeat_window", ["", "no"], f"{TIME}, 0 for none"),
+        ("allow", ["", "IT,", "Italy", "+", "+0", "0039", "192.0.2.0/24", "all, IT", "none",
+                   "+1234567890123456"], f"all, {PLACES}"),
+        ("deny", ["", "ITA", "+39x"], f"all, none, {PLACES}"),
+        ("per_number", ["", "5", "5/", "/1h", "0/1h", "5/0s", "5/1w", "-1/1h", "5/1h/1d", "5 per 1h"], RATE),
+        ("per_sender", ["0", "many/1d", "5/²h"], RATE),
+        ("per_caller", ["3/", "12345678/1d"], RATE),
+    ],
+)  # fmt: skip
+def test_a_bad_value_of_a_sender_says_what_is_allowed(
+    sms_conf: Write, key: str, bad: list[str], allowed: str
+) -> None:
+    for value in bad:
+        with pytest.raises(ConfigError) as failure:
+            load(sms_conf(f"[general]\noutbox = sqlite:////x\n{SENDER}{key} = {value}\n"))
+        said = str(failure.value)
+        shown = f"{key} = {value.partition(';')[0]}" if value else f"{key}, empty -"
+        assert f"sms.conf:6: {shown}" in said
+        assert said.endswith(f" - allowed: {allowed}")
+        assert said == safe_line(said)
+
+
+@pytest.mark.parametrize(
+    ("key", "bad", "allowed"),
+    [
+        ("allow", ["", "IT, FR", "192.0.2.0/33", "all"], "countries and prefixes stand in the section of a"),
+        ("workers", ["-1", "65", ""], "threads that send stored SMS, 0 to 64"),
+        ("retention", ["", "for ever", "90 days"], TIME),
+    ],
+)  # fmt: skip
+def test_a_bad_value_of_the_service_says_what_is_allowed(
+    sms_conf: Write, key: str, bad: list[str], allowed: str
+) -> None:
+    for value in bad:
+        with pytest.raises(ConfigError) as failure:
+            load(sms_conf(f"[general]\n{key} = {value}\n{SENDER}"))
+        assert f"sms.conf:2: {f'{key} = {value}' if value else f'{key}, empty'} -" in str(
+            failure.value
+        )
+        assert allowed in str(failure.value)
+        assert str(failure.value) == safe_line(str(failure.value))
+
+
+COUNTED = ["per_number = 5/1h", "per_sender = 5/1h", "per_caller = 5/1h", "repeat_window = 1h"]
+
+
+@pytest.mark.parametrize("limit", COUNTED)
+def test_what_is_counted_needs_an_outbox(sms_conf: Write, limit: str) -> None:
+    key = limit.partition(" ")[0]
+    for text, line in ((f"{SENDER}{limit}\n", 4), (f"[general]\n{limit}\n{SENDER}", 2)):
+        with pytest.raises(ConfigError) as failure:
+            load(sms_conf(text))
+        assert f"sms.conf:{line}: {key}: is counted on the history" in str(failure.value)
+        assert str(failure.value).endswith("set outbox in the general section")
+
+
+@pytest.mark.parametrize("limit", COUNTED)
+def test_what_is_counted_needs_a_history_that_is_long_enough(sms_conf: Write, limit: str) -> None:
+    general = "[general]\noutbox = sqlite:////x\nretention = {}\n"
+    assert load(sms_conf(general.format("1h") + f"{SENDER}{limit}\n")).senders["101"].counted
+    with pytest.raises(ConfigError, match=r"sms.conf:7: .* raise retention in the general section"):
+        load(sms_conf(general.format("59m") + f"{SENDER}{limit}\n"))
+
+
+def test_a_limit_that_is_off_needs_nothing(sms_conf: Write) -> None:
+    off = (
+        "per_number = none\nper_sender = none\nper_caller = none\nrepeat_window = 0s\ndeny = none\n"
+    )
+    assert not load(sms_conf(SENDER + off)).senders["101"].counted
+    assert (
+        not load(sms_conf("[general]\nper_sender = 5/1h\n" + SENDER + off)).senders["101"].counted
+    )
+
+
 def test_asterisks_own_habits_are_taken(sms_conf: Write) -> None:
     text = (
         "\ufeff;-- a block\r\n[ghost]\r\n--;\r\n[101] ; the sender\r\n"
@@ -81,9 +265,6 @@ def test_a_password_file_is_read_beside_it(sms_conf: Write, tmp_path: Path) -> N
     secret.chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 0640"):
         load(path)
-
-
-SENDER = "[101]\nurl = http://192.0.2.1\npassword = hunter2\n"
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,7 @@
-import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialplan_sms import settings
 from dialplan_sms.numbers import read_numbers
 from dialplan_sms.outcome import Cause, Refused
 
@@ -80,7 +78,3 @@ def test_whatever_is_written_gives_dialable_numbers_or_a_reason(
         for number in numbers:
             assert number.removeprefix("+").isascii()
             assert number.removeprefix("+").isdigit()
-
-
-def test_the_countries_are_those_of_phonenumbers() -> None:
-    assert set(phonenumbers.SUPPORTED_REGIONS) == settings.COUNTRIES

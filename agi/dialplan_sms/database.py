@@ -1,0 +1,162 @@
+"""A database that can be trusted with SMS: how it is opened, and what is made in it."""
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+
+from dialplan_sms.outcome import safe_line
+from dialplan_sms.schema import VERSION, message, meta, metadata
+
+LOCK_TIME = 30.0
+"""Seconds to wait for a database that another process has locked."""
+_SAFE_WAL = (3, 51, 3)
+"""From this SQLite on its WAL is used, which is quicker; before, the rollback journal."""
+_LOCK = 4573
+"""PostgreSQL's advisory lock while the tables are made."""
+_CONFLICTS = ("40001", "40P01")
+"""PostgreSQL: serialization_failure, deadlock_detected."""
+_OPTIONS = {
+    "lock_timeout": f"{LOCK_TIME * 1000:.0f}",
+    "synchronous_commit": "on",
+    # A plan that is kept from when the tables were small reads all of them once they are large.
+    "plan_cache_mode": "force_custom_plan",
+}
+
+
+class OutboxError(Exception):
+    """The outbox cannot be used; its text is one line for people, without the URL's password."""
+
+
+def open_engine(url: str) -> sa.Engine:
+    """An engine for *url*, whose transactions begin by taking the lock to write.
+
+    Raises OutboxError where the URL or its driver is none. Connects to nothing yet.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite(parsed)
+        return sa.create_engine(
+            parsed,
+            pool_pre_ping=False,
+            pool_size=2,
+            isolation_level="READ COMMITTED",
+            connect_args={
+                "connect_timeout": 5,
+                "options": " ".join(f"-c {key}={value}" for key, value in _OPTIONS.items()),
+                "keepalives_idle": 30,
+                "tcp_user_timeout": 30_000,
+            },
+        )
+    except ModuleNotFoundError as error:
+        raise OutboxError(
+            f"outbox needs the Python package {error.name}: install dialplan-sms with its extra"
+            " postgresql"
+        ) from None
+    except (SQLAlchemyError, ValueError):
+        raise OutboxError(
+            "outbox is no URL of a database, as sqlite:////var/spool/asterisk/sms/outbox.sqlite"
+        ) from None
+
+
+def _sqlite(url: URL) -> sa.Engine:
+    engine = sa.create_engine(
+        url.set(query={}),
+        connect_args={"timeout": LOCK_TIME, "check_same_thread": False},
+        poolclass=sa.pool.NullPool if not url.database else None,
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _: Any) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself
+        if sqlite3.sqlite_version_info >= _SAFE_WAL:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        else:
+            connection.execute("PRAGMA journal_mode = DELETE")
+            connection.execute("PRAGMA synchronous = EXTRA")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+Migration = Callable[[sa.Connection], None]
+MIGRATIONS: dict[int, Migration] = {}
+"""What turns the tables of a version into those of the next."""
+
+
+def prepare(connection: sa.Connection) -> str:
+    """Make or migrate the tables, in the transaction of *connection*; the database's secret.
+
+    Raises OutboxError where a newer program has been here.
+    """
+    if connection.dialect.name == "postgresql":  # several hosts may start at once
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    meta.create(connection, checkfirst=True)
+    found: dict[str, str] = {row.name: row.value for row in connection.execute(sa.select(meta))}
+    if "version" not in found:
+        found = {"version": str(VERSION), "secret": secrets.token_hex(16)}
+        metadata.create_all(connection)
+        rows = [{"name": name, "value": value} for name, value in found.items()]
+        connection.execute(meta.insert(), rows)
+    version = int(found["version"])
+    if version > VERSION:
+        raise OutboxError(
+            f"the outbox was made by a newer dialplan-sms, version {version} of its tables, this"
+            f" one knows {VERSION}: update this host"
+        )
+    for step in range(version, VERSION):
+        MIGRATIONS[step](connection)
+    if version < VERSION:
+        connection.execute(meta.update().where(meta.c.name == "version").values(value=str(VERSION)))
+    return found["secret"]
+
+
+def lock(connection: sa.Connection) -> None:
+    """Wait for the right to write, at the beginning of a transaction."""
+    if connection.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE has it already
+        connection.exec_driver_sql(f"LOCK TABLE {message.name} IN ROW EXCLUSIVE MODE")
+
+
+def is_doubtful(error: Exception) -> bool:
+    """Whether a COMMIT that fails with *error* may have been done all the same."""
+    if not isinstance(error, DBAPIError):
+        return True
+    return error.connection_invalidated  # a server may have; SQLite rolls back what it cannot write
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether *error* comes from what another host does at the same time, and a new try may not."""
+    if isinstance(error, IntegrityError):
+        return True
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in _CONFLICTS
+
+
+def explain(error: Exception, url: URL) -> OutboxError:
+    """What is wrong with the database, in one line for people."""
+    if isinstance(error, OutboxError):
+        return error
+    where = url.database if url.get_backend_name() == "sqlite" else f"{url.host} {url.database}"
+    cause: BaseException = getattr(error, "orig", None) or error
+    what = safe_line(str(cause).splitlines()[0] if str(cause) else type(cause).__name__)[:200]
+    if url.get_backend_name() == "sqlite" and url.database:
+        folder = os.path.dirname(url.database) or "."
+        if not os.path.isdir(folder):
+            what = "its folder is missing: create it for the user of the service"
+        elif "readonly" in what or not os.access(folder, os.W_OK):
+            what += ": file and folder must be writable for the user of the service"
+        elif "full" in what:
+            what += ": free some space"
+        elif "malformed" in what or "not a database" in what:
+            what += ": move the file away, the service makes a new one"
+    return OutboxError(f"the outbox {where} cannot be used, {what}")

@@ -1,0 +1,73 @@
+"""When the gateways of each sender are free: the pace, and what holds all of a sender's SMS."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from dialplan_sms.delivery import HELD, Verdict, wait
+from dialplan_sms.outcome import Cause
+from dialplan_sms.schema import gateway, now
+
+
+def know(connection: sa.Connection, sender: str, gsm: str) -> None:
+    """Have SMS of *sender* to *gsm* looked for; a new one is held as the sender's others are."""
+    mine = (gateway.c.sender == sender) & (gateway.c.gsm == gsm)
+    held_until = sa.case((gateway.c.held != "", gateway.c.free_at), else_=0.0)
+    row = (
+        sa.select(
+            sa.literal(sender),
+            sa.literal(gsm),
+            sa.func.coalesce(sa.func.max(held_until), 0.0),
+            sa.func.coalesce(sa.func.max(gateway.c.failures), 0),
+            sa.func.coalesce(sa.func.max(gateway.c.held), ""),
+        )
+        .where(gateway.c.sender == sender)
+        .having(~sa.exists().where(mine.self_group()).correlate(None))
+    )
+    columns = ["sender", "gsm", "free_at", "failures", "held"]
+    connection.execute(gateway.insert().from_select(columns, row))
+
+
+def free(connection: sa.Connection) -> Sequence[Any]:
+    """Those that are free, and no other host's now; the longest free first."""
+    return connection.execute(
+        sa.select(gateway.c.sender, gateway.c.gsm, gateway.c.failures)
+        .where(gateway.c.free_at <= now())
+        .order_by(gateway.c.free_at)
+        .with_for_update(skip_locked=True)
+    ).all()
+
+
+def occupy(connection: sa.Connection, sender: str, gsm: str, seconds: float) -> None:
+    """Have it free again in so many *seconds*."""
+    connection.execute(
+        gateway.update()
+        .where(gateway.c.sender == sender, gateway.c.gsm == gsm)
+        .values(free_at=now() + seconds)
+    )
+
+
+def follow(
+    connection: sa.Connection, sender: str, verdict: Verdict, failures: int, random: float
+) -> None:
+    """Let all of the sender's messages wait, or go on, as a try shows the PBX to be.
+
+    *failures* is how many were counted when the try began: those of one outage count once.
+    """
+    every = gateway.update().where(gateway.c.sender == sender)
+    if verdict.holds:
+        connection.execute(every.values(free_at=now() + HELD, held=verdict.holds))
+    elif verdict.pauses:
+        free_at = now() + wait(failures + 1, random)
+        connection.execute(
+            every.values(free_at=free_at, failures=failures + 1, held=Cause.UNREACHABLE)
+        )
+    else:
+        troubled = (gateway.c.failures > 0) | (gateway.c.held != "")
+        connection.execute(every.where(troubled).values(free_at=now(), failures=0, held=""))
+
+
+def release(connection: sa.Connection, after: "sa.ColumnElement[float]") -> None:
+    """Free those that would be free only *after* that time."""
+    connection.execute(gateway.update().where(gateway.c.free_at > after).values(free_at=0.0))

@@ -1,0 +1,44 @@
+"""SMS_KEY: a second SMS with the key of an earlier one is that one, and is not sent again."""
+
+import sqlalchemy as sa
+
+from dialplan_sms.outcome import Cause, Outcome, Refused, Status
+from dialplan_sms.schema import State, message, number
+from dialplan_sms.statements import Entry
+
+_ANOTHER = Refused(Cause.DENIED, "SMS_KEY was used before for another SMS: text, number or gsm")
+_GONE = (State.FAILED, State.EXPIRED, State.CANCELLED)
+
+
+def earlier(connection: sa.Connection, entry: Entry) -> Outcome | None:
+    """What became of an SMS with the same key; None where there is none that went to anybody.
+
+    The key of one that certainly went to nobody is free again.
+    """
+    mine = (message.c.sender == entry.sender) & (message.c.key == entry.key)
+    columns = (
+        message.c.id, message.c.state, message.c.mode, message.c.fingerprint, message.c.gsm,
+        message.c.reason,
+    )  # fmt: skip
+    found = connection.execute(sa.select(*columns).where(mine)).one_or_none()
+    if found is None:
+        return None
+    rows = connection.execute(
+        sa.select(number.c.number, number.c.state).where(number.c.message_id == found.id)
+    ).all()
+    same = (found.fingerprint, found.gsm) == (entry.fingerprint, entry.gsm)
+    if not same or {row.number for row in rows} != set(entry.numbers):
+        return _ANOTHER.outcome
+    id_ = str(found.id)
+    if found.state in _GONE:
+        failed = tuple(row.number for row in rows if row.state != State.SENT)
+        if len(failed) < len(rows):  # some have it: not again
+            return Outcome(Status.WARNING, Cause.NOT_QUEUED, found.reason, failed, id_)
+        connection.execute(message.update().where(mine).values(key=None))
+        return None
+    if found.state == State.SENT:
+        return Outcome(Status.SUCCESS, id=id_)
+    if found.mode != "wait" and found.state != State.UNKNOWN:
+        return Outcome(Status.QUEUED, id=id_)
+    reason = "an SMS with this SMS_KEY is on its way or may have been sent"
+    return Outcome(Status.ERROR, Cause.NO_ANSWER, reason, id=id_)

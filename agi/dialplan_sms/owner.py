@@ -1,0 +1,68 @@
+"""Who holds a lease, and whether it still lives.
+
+The clock of SQLite is its host's and may jump, so there a lease lasts as long as its process: it
+keeps a file locked, and the kernel lets go of that whatever ends it. Where hosts share a server,
+leases have a time by the server's clock.
+"""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class Owner:
+    """This process as a holder of leases on the SQLite file *database*, or on a server's (None).
+
+    Raises OSError where the file cannot be made beside the database.
+    """
+
+    def __init__(self, database: str | None) -> None:
+        host = "".join(c for c in socket.gethostname()[:30] if c.isalnum() or c in ".-")
+        self.name = f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._folder = Path(database).absolute().parent if database else None
+        self._prefix = f".{Path(database).name}-" if database else ""
+        self._file: int | None = None
+        if self._folder is not None:
+            self._file = os.open(
+                self._path(self.name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640
+            )
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def dead(self, names: Iterable[str]) -> list[str] | None:
+        """Those of *names* whose processes are gone; None where only a lease's time tells."""
+        if self._folder is None:
+            return None
+        return [name for name in names if name != self.name and not self._lives(name)]
+
+    def close(self) -> None:
+        """Let go: what is still leased is another's to take back."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path(self.name))
+            os.close(self._file)
+            self._file = None
+
+    def _lives(self, name: str) -> bool:
+        path = self._path(name)
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # perhaps: better late than twice
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(OSError):  # another user's, in a folder with the sticky bit
+                os.unlink(path)
+        except OSError:
+            return True
+        finally:
+            os.close(file)
+        return False
+
+    def _path(self, name: str) -> str:
+        return str(self._folder) + f"/{self._prefix}{name.replace('/', '_')}.lock"

@@ -1,0 +1,146 @@
+"""The outbox's tables and its clock, the same on SQLite and PostgreSQL.
+
+Times are seconds since 1970 by the database's clock: the hosts that share one may disagree.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+VERSION = 1
+
+
+class State(StrEnum):
+    """What becomes of a stored SMS, and of each of its numbers."""
+
+    PENDING = "pending"  # due now or later
+    LEASED = "leased"  # a worker has it; nothing has gone out
+    SENDING = "sending"  # a request is going out: from here on it may have been sent
+    SENT = "sent"  # the PBX took it
+    FAILED = "failed"  # the PBX refuses it, or some of its numbers
+    EXPIRED = "expired"  # max_age was over
+    CANCELLED = "cancelled"  # by an admin
+    UNKNOWN = "unknown"  # nobody can know whether it was sent; it is not tried again
+
+
+ENDED = (State.SENT, State.FAILED, State.EXPIRED, State.CANCELLED, State.UNKNOWN)
+"""The states that last."""
+
+metadata = MetaData()
+_PENDING = text("state = 'pending'")
+_KEY = BigInteger().with_variant(Integer, "sqlite")
+
+meta = Table(
+    "sms_meta",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+message = Table(
+    "sms_message",
+    metadata,
+    Column("id", _KEY, primary_key=True, autoincrement=True),
+    Column("created", Double, nullable=False),
+    Column("due", Double, nullable=False),
+    Column("planned", Double),  # when the sender wants it sent, where not at once
+    Column("ended", Double),
+    Column("state", String(10), nullable=False),
+    Column("mode", String(10), nullable=False),
+    Column("priority", Integer, nullable=False, default=0),  # the lower goes first
+    Column("sender", String(200), nullable=False),
+    Column("gsm", String(12), nullable=False, default=""),  # empty: the PBX chooses
+    Column("text", Text),  # gone when it is not needed any more
+    Column("chars", Integer, nullable=False),
+    Column("postpone", String(16)),  # what the PBX is told, in the API's form
+    Column("call", String(200), nullable=False, default=""),
+    Column("caller", String(80), nullable=False, default=""),
+    Column("key", String(200)),
+    Column("token", String(32), nullable=False, unique=True),  # tells a second try to store it
+    Column("fingerprint", String(32), nullable=False, default=""),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("cause", String(20), nullable=False, default=""),
+    Column("reason", Text, nullable=False, default=""),
+    Column("lease_by", String(60)),
+    Column("lease_until", Double),
+    Index("sms_message_claim", "sender", "gsm", "state", "priority", "due"),
+    Index("sms_message_state", "state", "due"),
+    Index("sms_message_age", "sender", "created", sqlite_where=_PENDING, postgresql_where=_PENDING),
+    Index("sms_message_key", "sender", "key", unique=True),
+    Index("sms_message_sender", "sender", "created"),
+    Index("sms_message_caller", "caller", "created"),
+    Index(
+        "sms_message_text",
+        "sender",
+        "ended",
+        sqlite_where=sa.text("text IS NOT NULL AND ended IS NOT NULL"),
+        postgresql_where=sa.text("text IS NOT NULL AND ended IS NOT NULL"),
+    ),
+    sqlite_autoincrement=True,  # an id is never given twice
+)
+
+number = Table(
+    "sms_number",
+    metadata,
+    Column("message_id", _KEY, ForeignKey("sms_message.id"), primary_key=True),
+    Column("number", String(40), primary_key=True),
+    Column("state", String(10), nullable=False),
+    Column("created", Double, nullable=False),
+    Index("sms_number_number", "number", "created"),
+)
+
+attempt = Table(
+    "sms_attempt",
+    metadata,
+    Column("id", _KEY, primary_key=True, autoincrement=True),
+    Column("message_id", _KEY, ForeignKey("sms_message.id"), nullable=False, index=True),
+    Column("at", Double, nullable=False),
+    Column("numbers", Integer, nullable=False),
+    Column("status", String(10), nullable=False),
+    Column("cause", String(20), nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+gateway = Table(
+    "sms_gateway",
+    metadata,
+    Column("sender", String(200), primary_key=True),
+    Column("gsm", String(12), primary_key=True),
+    Column("free_at", Double, nullable=False, default=0),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("held", String(20), nullable=False, default=""),  # the cause, where it is held
+)
+
+
+class now(FunctionElement[float]):
+    """Seconds since 1970 by the database's clock."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _sqlite_now(*_: Any, **__: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now, "postgresql")
+def _postgresql_now(*_: Any, **__: Any) -> str:
+    # Not clock_timestamp(), which an index cannot be searched by: it is another for each row.
+    return "extract(epoch from statement_timestamp())::double precision"

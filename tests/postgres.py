@@ -1,0 +1,174 @@
+"""A real PostgreSQL of one's own, from Debian's package: its cluster lives in a folder."""
+
+import ctypes
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+_START = 30.0  # seconds until one that does not answer is given up
+_NOBODY = 65534
+_OPTIONS = (
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "fsync=on",
+    "max_connections=50",
+    "shared_buffers=64MB",
+    "log_min_messages=warning",
+)
+
+
+class PostgresUnavailable(Exception):
+    """There is no PostgreSQL on this host; its text is what to run."""
+
+
+class Postgres:
+    """A PostgreSQL server on a free port of loopback that asks for no password.
+
+    *folder* is its own, and handed to the user that the server runs as, who must be able to reach
+    it: pytest's tmp_path is closed to others. The host's own cluster is not touched. Its processes
+    end with the thread that starts them, whatever ends it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._programs = _programs()
+        self._data = folder / "data"
+        self._told = folder / "log"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+
+    @property
+    def url(self) -> str:
+        """SQLAlchemy's URL of the database that every server has."""
+        return self._url("postgres")
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:  # the server refuses to run as root
+            os.chown(self._folder, _NOBODY, _NOBODY)
+        command = ["initdb", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        made = subprocess.run(
+            [self._programs / command[0], *command[1:], "--username=postgres", "-D", self._data],
+            capture_output=True, text=True, timeout=60, **self._user(),
+        )  # fmt: skip
+        if made.returncode:
+            raise RuntimeError(f"initdb: {made.stderr.strip()[-500:]}")
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        shutil.rmtree(self._data, ignore_errors=True)
+
+    def create_database(self, name: str) -> str:
+        """An empty database; its URL."""
+        assert re.fullmatch(r"\w+", name)
+        self.execute(f'CREATE DATABASE "{name}"')
+        return self._url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database, whoever is connected to it."""
+        assert re.fullmatch(r"\w+", name)
+        self.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def execute(self, statement: str) -> None:
+        """Run *statement* as the superuser, in a connection of its own."""
+        with self._connect() as connection:
+            connection.execute(statement.encode())
+
+    def start(self) -> None:
+        """Start it, also after stop(), and wait until it answers."""
+        options = [part for option in (*_OPTIONS, f"port={self.port}") for part in ("-c", option)]
+        with self._told.open("ab") as told:
+            self._process = subprocess.Popen(
+                [self._programs / "postgres", "-D", self._data, *options],
+                stdin=subprocess.DEVNULL, stdout=told, stderr=told, process_group=0,
+                preexec_fn=_end_with_parent, **self._user(),
+            )  # fmt: skip
+        try:
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def restart_immediately(self) -> None:
+        """Have it drop everything as after a crash, and recover on the same port."""
+        self._end(signal.SIGQUIT)
+        self.start()
+
+    def stop(self) -> None:
+        """End it; who is connected is cut off."""
+        self._end(signal.SIGINT)
+
+    def _url(self, name: str) -> str:
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"
+
+    def _connect(self) -> "psycopg.Connection[Any]":
+        return psycopg.connect(
+            host="127.0.0.1", port=self.port, user="postgres", dbname="postgres",
+            connect_timeout=5, autocommit=True,
+        )  # fmt: skip
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + _START
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                self._connect().close()
+                return
+            except psycopg.OperationalError:
+                time.sleep(0.02)
+        said = self._told.read_text(errors="replace")[-500:]
+        raise RuntimeError(f"PostgreSQL does not answer: {said}")
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for each, patience in ((number, 10), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
+            process.send_signal(each)  # does nothing where it has ended
+            try:
+                process.wait(patience)
+                return
+            except subprocess.TimeoutExpired:
+                continue
+
+    def _user(self) -> dict[str, Any]:
+        if os.geteuid() != 0:
+            return {"cwd": self._folder}
+        return {"cwd": self._folder, "user": _NOBODY, "group": _NOBODY, "extra_groups": []}
+
+
+def _programs() -> Path:
+    """The folder of the newest PostgreSQL's programs."""
+    found = [
+        path.parent
+        for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")
+        if path.parent.parent.name.isdigit()
+    ]
+    if not found:
+        raise PostgresUnavailable("apt install postgresql")
+    return max(found, key=lambda path: int(path.parent.name))
+
+
+def _end_with_parent() -> None:
+    # The postmaster's children end by themselves once it is gone.
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT, 0, 0, 0)

@@ -1,0 +1,83 @@
+"""Stored SMS for tests, and a look at them from outside."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from dialplan_sms import leases, statements
+from dialplan_sms.config import Sender
+from dialplan_sms.database import open_engine
+from dialplan_sms.leases import Claimed
+from dialplan_sms.schema import State, message, number
+from dialplan_sms.statements import Entry
+from dialplan_sms.writer import Writer
+
+T = TypeVar("T")
+SENDER = Sender(name="101", url="https://192.0.2.1", password="secret", country="IT")
+NUMBERS = ("+390612345601", "+390612345602", "+390612345603")
+
+
+def entry(*numbers: str, **fields: Any) -> Entry:
+    """An Entry of sender 101 to the first of NUMBERS, where none are given."""
+    values: dict[str, Any] = {
+        "token": secrets.token_hex(16), "sender": "101", "text": "hello", "chars": 5,
+        "mode": "queue", "numbers": numbers or NUMBERS[:1],
+    }  # fmt: skip
+    return Entry(**(values | fields))
+
+
+class Store:
+    """A Writer, whose statements are run and committed one by one."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+
+    def do(self, work: Callable[[sa.Connection], T]) -> T:
+        return self.writer.do(work, patience=20.0)
+
+    def add(self, *numbers: str, **fields: Any) -> int:
+        return self.do(lambda c: statements.insert(c, entry(*numbers, **fields), State.PENDING))
+
+    def claim(
+        self, owner: str = "a", most: int = 10, pace: float = 0.0, batch: int = 20,
+        lease: float = 60.0,
+    ) -> list[Claimed]:  # fmt: skip
+        paces, batches = {"101": pace, "102": pace}, {"101": batch, "102": batch}
+        return self.do(lambda c: leases.claim(c, owner, lease, most, paces, batches))
+
+    def begin(self, claimed: Claimed, owner: str = "a") -> bool:
+        return self.do(lambda c: leases.begin_sending(c, claimed, owner))
+
+    def row(self, id_: int) -> Any:
+        return self.do(lambda c: c.execute(message.select().where(message.c.id == id_)).one())
+
+    def states(self, id_: int) -> dict[str, str]:
+        """The state of each number."""
+        query = sa.select(number.c.number, number.c.state).where(number.c.message_id == id_)
+        return self.do(lambda c: {row.number: row.state for row in c.execute(query)})
+
+    def change(self, table: sa.Table, *where: Any, **values: Any) -> None:
+        self.do(lambda c: c.execute(table.update().where(*where).values(**values)) and None)
+
+
+@contextmanager
+def another(url: str) -> Iterator[sa.Connection]:
+    """A connection of another process's kind."""
+    engine = open_engine(url)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def locked(url: str) -> Iterator[sa.Connection]:
+    """Somebody else has the database locked meanwhile."""
+    with another(url) as connection, connection.begin():
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("LOCK TABLE sms_message IN ACCESS EXCLUSIVE MODE")
+        yield connection

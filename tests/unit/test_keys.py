@@ -1,0 +1,64 @@
+"""SMS_KEY on the outbox: the second SMS is the first."""
+
+import pytest
+import sqlalchemy as sa
+
+from dialplan_sms.config import Sender
+from dialplan_sms.outbox import Outbox
+from dialplan_sms.outcome import Cause, Outcome, Status
+from dialplan_sms.schema import message, number
+from dialplan_sms.sms import Draft, Sms
+
+SENDER = Sender(name="101", url="https://192.0.2.1", password="x")
+A, B = "+39333123456", "+39333123457"
+ALARM = Sms((A, B), "Alarm")
+
+
+def accept(outbox: Outbox, sms: Sms = ALARM, key: str = "7") -> Outcome:
+    return outbox.accept(Draft(key=key), sms, SENDER, "queue")
+
+
+def make(outbox: Outbox, state: str, *numbers: str) -> None:
+    """Have it ended as if a worker had."""
+    states = numbers or (state, state)
+
+    def work(connection: sa.Connection) -> None:
+        connection.execute(message.update().values(state=state, reason="full"))
+        for each, what in zip((A, B), states, strict=True):
+            connection.execute(number.update().where(number.c.number == each).values(state=what))
+
+    outbox.writer.do(work, 5)
+
+
+def test_the_second_is_the_first_as_far_as_it_has_come(database: str) -> None:
+    outbox = Outbox(database)
+    first = accept(outbox)
+    assert (first.status, accept(outbox)) == (Status.QUEUED, first)
+    make(outbox, "sent")
+    assert accept(outbox) == Outcome(Status.SUCCESS, id=first.id)
+    make(outbox, "unknown")
+    assert accept(outbox).cause is Cause.NO_ANSWER
+    assert accept(outbox, key="8").id not in ("", first.id)
+    outbox.close()
+
+
+@pytest.mark.parametrize(
+    "other", [Sms((A,), "Alarm"), Sms((A, B), "All clear"), Sms((A, B), "Alarm", "9c7514330001")]
+)
+def test_a_key_that_was_another_smss_is_refused(database: str, other: Sms) -> None:
+    outbox = Outbox(database)
+    accept(outbox)
+    assert accept(outbox, other).cause is Cause.DENIED
+    outbox.close()
+
+
+def test_what_went_to_nobody_may_be_tried_again_and_what_some_have_may_not(database: str) -> None:
+    outbox = Outbox(database)
+    first = accept(outbox)
+    make(outbox, "failed", "sent", "failed")
+    assert accept(outbox) == Outcome(Status.WARNING, Cause.NOT_QUEUED, "full", (B,), first.id)
+    make(outbox, "failed")
+    again = accept(outbox)
+    assert again.status is Status.QUEUED
+    assert again.id != first.id
+    outbox.close()
