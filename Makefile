@@ -50,14 +50,14 @@ $(BIN)/sms.agi: setup.cfg agi/sms.agi agi/dialplan_sms/install.py
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --editable '.[sandbox,dev]'
 	@$(BIN)/python -m dialplan_sms.install $(BIN)/sms.agi
 
-install: ## install into PREFIX and link sms.agi into Asterisk's agi-bin (as root)
+install: ## install into PREFIX and link sms.agi into Asterisk's agi-bin, as root (WITH=postgresql)
 	@test -d "$(AGI_BIN)" || { echo "no agi-bin folder: run make install AGI_BIN=<folder>"; exit 1; }
 	@test -d "$(ASTERISK_ETC)" || { echo "no $(ASTERISK_ETC): run make install ASTERISK_ETC=<folder>"; exit 1; }
 	$(check-python)
 	rm -rf build # else a module that is gone would be installed again
 	rm -f "$(TO)"/bin/python* # else an earlier interpreter would stay
 	umask 022; $(PYTHON) -m venv "$(TO)"
-	umask 022; "$(TO)/bin/python" -m pip --quiet --disable-pip-version-check install .
+	umask 022; "$(TO)/bin/python" -m pip --quiet --disable-pip-version-check install ".$(if $(WITH),[$(WITH)])"
 	umask 022; "$(TO)/bin/python" -m dialplan_sms.install "$(TO)/bin/sms.agi"
 	rm -rf build
 	@test "$$(id -u)" != 0 \

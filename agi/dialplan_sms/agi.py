@@ -39,7 +39,7 @@ def _serve() -> None:
     from dialplan_sms import config
     from dialplan_sms.call import call
     from dialplan_sms.config import Config, Sender
-    from dialplan_sms.service import Route, Service
+    from dialplan_sms.service import Route, Service, Store
 
     def load() -> Config:
         loaded = config.load(config.find())
@@ -55,7 +55,12 @@ def _serve() -> None:
 
         return SmsApi(sender)
 
+    def store(config: Config) -> Store:
+        from dialplan_sms.outbox import Outbox  # 0.4 s that only what is stored or limited pays
+
+        return Outbox(config.outbox)
+
     arguments = [os.fsencode(argument).decode("utf-8", "replace") for argument in sys.argv[1:]]
     with contextlib.suppress(AGIException):  # the call is gone before it said what to send
-        service = Service(load, route)
+        service = Service(load, route, store=store)
         service.log(call(channel, service, arguments))

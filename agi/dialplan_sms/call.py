@@ -13,7 +13,7 @@ from dialplan_sms.sms import Draft
 
 _IN = (
     "SMS_NUMBER", "number", "SMS_MESSAGE", "message", "SMS_GSM", "gsm",
-    "SMS_POSTPONE", "SMS_SENDER", "SMS_MODE",
+    "SMS_POSTPONE", "SMS_SENDER", "SMS_MODE", "SMS_KEY",
 )  # fmt: skip
 _OUT = ("SMS_STATUS", "SMS_CAUSE", "SMS_REASON", "SMS_FAILED", "SMS_ID")
 _ROOM_FOR_FAILED = 2000
@@ -44,14 +44,17 @@ def call(
                 channel.set_variable(name, "")
     if arguments is None:
         arguments = channel.arguments
-    draft = _draft(values, arguments, channel.env.get("agi_uniqueid", ""), refused)
+    draft = _draft(values, arguments, channel.env, refused)
     handled = service.handle(draft, lambda: _announce(channel), began)
     _report(channel, handled.outcome)
     return handled
 
 
 def _draft(
-    values: dict[str, str], arguments: Sequence[str], call_id: str, refused: Refused | None
+    values: dict[str, str],
+    arguments: Sequence[str],
+    environment: dict[str, str],
+    refused: Refused | None,
 ) -> Draft:
     number, message, gsm, postpone = (
         argument if argument.strip() else "" for argument in (*arguments, "", "", "", "")[:4]
@@ -69,7 +72,9 @@ def _draft(
         postpone=postpone or values["SMS_POSTPONE"],
         sender=values["SMS_SENDER"].strip(),
         mode=values["SMS_MODE"].strip().lower(),
-        call=call_id,
+        call=environment.get("agi_uniqueid", ""),
+        caller=environment.get("agi_callerid", "").replace("unknown", ""),
+        key=values["SMS_KEY"].strip(),
         refused=refused,
     )
 

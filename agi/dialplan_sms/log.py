@@ -140,6 +140,7 @@ def describe(handled: Handled) -> str:
         words.append(f"chars={len(sms.text)}")
         words += [f"gsm={sms.gsm}"] if sms.gsm else []
         words += [f"postpone={sms.postpone:%Y-%m-%dT%H:%M}"] if sms.postpone else []
+    words += [f"id={outcome.id}"] if outcome.id else []
     words.append(f"status={outcome.status}")
     words += [f"cause={outcome.cause}"] if outcome.cause else []
     words += [f"failed={len(outcome.failed)}"] if outcome.failed else []

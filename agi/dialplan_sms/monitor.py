@@ -5,14 +5,17 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from dialplan_sms import log
 from dialplan_sms.acceptors import Capacity
+from dialplan_sms.history import Overview
 from dialplan_sms.log import Handled
 
 _KEPT = 1000
@@ -28,9 +31,11 @@ class Monitor:
         self,
         capacity: Capacity,
         idle_connections: Callable[[], int] = lambda: 0,
+        stored: Callable[[], Overview | None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._capacity = capacity
+        self._stored = stored
         self._clock = clock
         self._started = clock()
         self._lock = threading.Lock()
@@ -55,6 +60,8 @@ class Monitor:
         ):
             gauge = Gauge(f"dialplan_sms_{name}", what, registry=self.registry)
             gauge.set_function(read)
+        if stored is not None:
+            self.registry.register(_Stored(stored))
 
     def __call__(self, handled: Handled) -> None:
         """Count one call."""
@@ -87,7 +94,51 @@ class Monitor:
             "p50": latencies[len(latencies) // 2] if latencies else None,
             "p99": latencies[len(latencies) * 99 // 100] if latencies else None,
             "last_errors": errors,
+            "outbox": self._outbox(),
         }
+
+    def _outbox(self) -> Mapping[str, Any] | None:
+        if self._stored is None:
+            return None
+        seen = self._stored()
+        if seen is None:
+            return {"works": False}
+        return {
+            "works": True,
+            "stored": dict(seen.counts),
+            "oldest_due_seconds": seen.waits,
+            "held": dict(seen.held),
+        }
+
+
+class _Stored(Collector):
+    """The outbox as gauges."""
+
+    def __init__(self, stored: Callable[[], Overview | None]) -> None:
+        self._stored = stored
+
+    def collect(self) -> Iterable[Metric]:
+        seen = self._stored()
+        works = GaugeMetricFamily("dialplan_sms_outbox_works", "1 where the outbox can be used")
+        works.add_metric([], float(seen is not None))
+        yield works
+        if seen is None:
+            return
+        stored = GaugeMetricFamily("dialplan_sms_stored", "SMS that wait", labels=["state"])
+        for state, count in seen.counts.items():
+            stored.add_metric([state], count)
+        yield stored
+        oldest = GaugeMetricFamily(
+            "dialplan_sms_oldest_due_seconds", "Age of the oldest SMS that a worker could take"
+        )
+        oldest.add_metric([], seen.waits)
+        yield oldest
+        held = GaugeMetricFamily(
+            "dialplan_sms_held", "Senders whose SMS all wait", labels=["sender", "cause"]
+        )
+        for sender, cause in seen.held.items():
+            held.add_metric([sender, cause], 1)
+        yield held
 
 
 def serve(monitor: Monitor, healthy: Callable[[], bool], address: tuple[str, int]) -> int:

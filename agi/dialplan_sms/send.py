@@ -15,7 +15,7 @@ from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config, Sender
 from dialplan_sms.outcome import Outcome, Refused, Status, safe_line
-from dialplan_sms.service import Service, check, choose
+from dialplan_sms.service import Service, Store, check, choose
 from dialplan_sms.sms import Draft, Sms
 from dialplan_sms.smsapi import SmsApi
 
@@ -45,7 +45,7 @@ def send(
 
         echo "Back at 15:00" | dialplan-sms send +39333123456
 
-    Exit status: 0 sent, 1 not sent or not to all, 2 wrong usage.
+    Exit status: 0 sent or stored, 1 not sent or not to all, 2 wrong usage.
     """
     if misplaced:
         raise click.UsageError(
@@ -56,12 +56,18 @@ def send(
     if dry_run:
         _show(draft, config)
         return
-    service = Service(lambda: _load(config), SmsApi)
+    service = Service(lambda: _load(config), SmsApi, store=_store)
     handled = service.handle(draft)
     service.log(handled)
     _print(handled.outcome)
-    if handled.outcome.status is not Status.SUCCESS:
+    if handled.outcome.status not in (Status.SUCCESS, Status.QUEUED):
         raise SystemExit(1)
+
+
+def _store(config: Config) -> Store:
+    from dialplan_sms.outbox import Outbox  # 0.4 s that only what is stored or limited pays
+
+    return Outbox(config.outbox)
 
 
 def _utf8(text: str) -> str:
@@ -102,7 +108,7 @@ def _show(draft: Draft, path: Path | None) -> None:
     try:
         loaded = _load(path)
         sender = choose(loaded, draft)
-        sms = check(draft, sender, datetime.now())
+        sms = check(draft, sender, loaded, datetime.now())
         SmsApi(sender)  # whether verify can be used
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
@@ -121,6 +127,7 @@ def _rows(sms: Sms, sender: Sender) -> list[tuple[str, str]]:
         ("to", ", ".join(sms.numbers)),
         ("text", f"{len(sms.text)} characters of {sender.max_length}"),
         ("gateway", sms.gsm or "the PBX chooses"),
+        ("mode", sender.mode),
         ("when", f"{sms.postpone:%d/%m/%Y %H:%M}" if sms.postpone else "now"),
     ]
     if sms.cut_from:

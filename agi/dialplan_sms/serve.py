@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import gc
 import os
-import signal
 import socket
 import stat
 from collections.abc import Iterator
@@ -17,16 +16,21 @@ from dialplan_sms import monitor
 from dialplan_sms.acceptors import Acceptors, Capacity
 from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
+from dialplan_sms.config import Config
+from dialplan_sms.database import OutboxError
 from dialplan_sms.fastagi import FastAgi, HandOver
+from dialplan_sms.live import Live, block_signals, until_ended
+from dialplan_sms.lookout import Lookout
 from dialplan_sms.monitor import Monitor
+from dialplan_sms.outbox import Outbox
 from dialplan_sms.routes import Routes
 from dialplan_sms.service import Service
+from dialplan_sms.worker import Worker
 
 SOCKET_VARIABLE = "DIALPLAN_SMS_SOCKET"
 SOCKET = "/run/dialplan-sms/agi.sock"
 DRAIN = 20.0
 """Seconds that calls under way have to end after SIGTERM."""
-_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _STUCK = 60.0
 """Seconds that a call may exceed the longest call_timeout before the service calls itself stuck."""
 _BACKLOG = 1024
@@ -43,13 +47,12 @@ def serve(config: Path | None) -> None:
     only passes its call on, through $DIALPLAN_SMS_SOCKET or /run/dialplan-sms/agi.sock.
     """
     _share_memory()
-    # Before any thread starts, so that only this one takes them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    block_signals()
     path = smsconf.find(str(config) if config else None)
     try:
         with Server(path) as server:
             server.run()
-    except (ConfigError, OSError) as error:
+    except (ConfigError, OutboxError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -60,17 +63,30 @@ class Server:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._config = smsconf.load(path)
-        self._capacity = Capacity(self._config.max_calls)
-        self._routes = Routes(self._config.max_calls)
-        self._monitor = Monitor(self._capacity, lambda: self._routes.idle_connections)
-        self.service = Service(lambda: self._config, self._routes, watch=self._monitor)
+        self._live = Live(path)
+        config = self._live.config
+        self._capacity = Capacity(config.max_calls)
+        self._routes = Routes(config.max_calls)
+        self._outbox = Outbox(config.outbox, self._wake) if config.outbox else None
+        self._lookout = lookout = Lookout(self._outbox, self._warn) if self._outbox else None
+        self._monitor = Monitor(
+            self._capacity,
+            lambda: self._routes.idle_connections,
+            (lambda: lookout.seen) if lookout else None,
+        )
+        self.service = Service(
+            self._live,
+            self._routes,
+            watch=self._monitor,
+            store=self._store if self._outbox else None,
+            records=True,
+        )
+        self._worker = self._make_worker()
         self._acceptors: list[Acceptors] = []
         self._socket_file: Path | None = None
 
     def __enter__(self) -> "Server":
-        config = self._config
+        config = self._live.config
         try:
             fastagi = FastAgi(self.service, config.allow)
             for address in config.listen:
@@ -84,12 +100,40 @@ class Server:
         except BaseException:
             self.stop()
             raise
+        if self._worker is not None:
+            self._worker.start()
+        if self._lookout is not None:
+            self._lookout.start()
         gc.collect()
         gc.freeze()  # what is here now stays; the collector need not look at it again
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _store(self, _: Config) -> Outbox:
+        assert self._outbox is not None  # noqa: S101
+        return self._outbox
+
+    def _make_worker(self) -> Worker | None:
+        threads = self._live.config.workers
+        if self._outbox is None or not threads:
+            return None
+        return Worker(
+            self._outbox,
+            self._live,
+            self._routes,
+            self.service.note,
+            self.service.log_stored,
+            threads,
+        )
+
+    def _warn(self, line: str) -> None:
+        self.service.note(line)
+
+    def _wake(self) -> None:
+        if self._worker is not None:
+            self._worker.wake()
 
     def _open(self, listener: socket.socket | None, serve: FastAgi | HandOver) -> None:
         if listener is not None:
@@ -101,36 +145,19 @@ class Server:
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        addresses = ", ".join(f"{host} port {port}" for host, port in self._config.listen)
+        addresses = ", ".join(f"{host} port {port}" for host, port in self._live.config.listen)
         self.service.note(f"service started on {addresses}", failed=False)
         _notify("READY=1")
-        interval = _watchdog_interval()
-        while True:
-            received = signal.sigtimedwait(_SIGNALS, interval)
-            if received is None:
-                if self.healthy():
-                    _notify("WATCHDOG=1")
-            elif received.si_signo == signal.SIGHUP:
-                self.reload()
-            else:
-                break
+        until_ended(self.reload, self._tick, _watchdog_interval())
         _notify("STOPPING=1")
+
+    def _tick(self) -> None:
+        if self.healthy():
+            _notify("WATCHDOG=1")
 
     def reload(self) -> None:
         """Read sms.conf again; where it is wrong, say so and keep what there is."""
-        try:
-            fresh = smsconf.load(self._path)
-            for sender in fresh.senders.values():
-                self._routes(sender)
-        except ConfigError as error:
-            self.service.note(f"sms.conf is not taken over, the old one goes on: {error}")
-            return
-        fixed = ("listen", "allow", "max_calls", "monitor")
-        changed = [key for key in fixed if getattr(fresh, key) != getattr(self._config, key)]
-        self._config = fresh
-        self._routes.keep(list(fresh.senders.values()))
-        later = f", but {' and '.join(changed)} only after a restart" if changed else ""
-        self.service.note(f"sms.conf was read again{later}", failed=False)
+        self.service.note(*self._live.reload(self._routes))
 
     def stop(self) -> None:
         """Take no more calls, and let those under way end."""
@@ -143,6 +170,12 @@ class Server:
             self._socket_file = None
         if not self._capacity.drain(DRAIN):
             self.service.note(f"service ends with {self._capacity.in_flight} calls under way")
+        if self._lookout is not None:
+            self._lookout.stop()
+        if self._worker is not None:
+            self._worker.stop(DRAIN)
+        if self._outbox is not None:
+            self._outbox.close()
 
 
 def _listen(address: tuple[str, int], optional: bool = False) -> socket.socket | None:

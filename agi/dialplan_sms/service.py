@@ -11,9 +11,11 @@ from dialplan_sms import log
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config, Sender
 from dialplan_sms.log import Handled
-from dialplan_sms.outcome import Cause, Outcome, Refused, error
+from dialplan_sms.outcome import Cause, Outcome, Refused, Status, error
+from dialplan_sms.places import refuse_place
 from dialplan_sms.sms import Draft, Sms, compose
 
+_LONGEST_KEY = 200
 _WORD = re.compile(r"[0-9A-Za-z_.-]{1,20}")
 
 
@@ -27,11 +29,32 @@ class Route(Protocol):
         """
 
 
+class Store(Protocol):
+    """What keeps an Sms; ``outbox.Outbox`` is the one that exists. Nothing here raises."""
+
+    def accept(
+        self, draft: Draft, sms: Sms, sender: Sender, mode: str, left: float, reserved: int | None
+    ) -> Outcome:
+        """Store it to be sent, within *left* seconds; QUEUED, or why not."""
+
+    def reserve(
+        self, draft: Draft, sms: Sms, sender: Sender, mode: str, left: float
+    ) -> int | Outcome:
+        """An id under which it may be sent now, or the Outcome that it has instead."""
+
+    def settle(self, id_: int, sms: Sms, outcome: Outcome) -> None:
+        """Note how a reserved one ended; does not wait."""
+
+    def record(self, draft: Draft, sms: Sms, sender: Sender, mode: str, outcome: Outcome) -> None:
+        """Note how one ended that was not reserved; does not wait."""
+
+
 class Service:
     """Takes Drafts from the doors.
 
-    *load* gives the configuration or raises ConfigError; *route* gives the way to a sender's PBX.
-    *now* is local time, *clock* counts seconds; *watch* is told of every call.
+    *load* gives the configuration or raises ConfigError; *route* gives the way to a sender's PBX,
+    *store* the outbox of a configuration that has one. *records* is whether what needs no outbox
+    is noted in it, too. *now* is local time, *clock* counts seconds; *watch* is told of every call.
     """
 
     def __init__(
@@ -41,12 +64,16 @@ class Service:
         now: Callable[[], datetime] = datetime.now,
         clock: Callable[[], float] = time.monotonic,
         watch: Callable[[Handled], None] = lambda _: None,
+        store: Callable[[Config], Store] | None = None,
+        records: bool = False,
     ) -> None:
         self._load = load
         self._route = route
         self._now = now
         self._clock = clock
         self._watch = watch
+        self._store = store
+        self._records = records
         self._log = "syslog"
 
     def handle(
@@ -68,9 +95,9 @@ class Service:
                 raise draft.refused
             sender = choose(config, draft)
             name = sender.name
-            sms = check(draft, sender, self._now())
+            sms = check(draft, sender, config, self._now())
             until = started + sender.call_timeout
-            outcome = self._route(sender).send(sms, going_out, until)
+            outcome = self._carry(draft, sms, sender, config, going_out, until)
         except ConfigError as failure:
             outcome = error(Cause.CONFIG, str(failure))
         except Refused as refused:
@@ -79,10 +106,54 @@ class Service:
             outcome = error(Cause.INTERNAL, _where(failure))
         return Handled(draft, sms, name, outcome, self._clock() - started)
 
+    def _carry(
+        self,
+        draft: Draft,
+        sms: Sms,
+        sender: Sender,
+        config: Config,
+        going_out: Callable[[], None],
+        until: float,
+    ) -> Outcome:
+        """Send or store, as the mode says."""
+        mode = draft.mode or sender.mode
+        later = sms.postpone is not None and sender.postpone == "here" and bool(config.outbox)
+        limited = sender.counted or bool(draft.key)
+        store = (
+            self._store(config) if self._store and (later or limited or mode != "wait") else None
+        )
+        if store is not None and (later or mode == "queue"):
+            going_out()
+            return store.accept(draft, sms, sender, mode, until - self._clock(), None)
+        reserved: int | None = None
+        if store is not None and limited:
+            going_out()
+            found = store.reserve(draft, sms, sender, mode, until - self._clock())
+            if isinstance(found, Outcome):
+                return found
+            reserved = found
+        outcome = self._route(sender).send(sms, going_out, until)
+        if store is not None and mode == "fallback" and outcome.cause is Cause.UNREACHABLE:
+            stored = store.accept(draft, sms, sender, mode, until - self._clock(), reserved)
+            if stored.status is Status.QUEUED or stored.cause is Cause.NO_ANSWER:
+                return stored
+            outcome = error(Cause.OUTBOX, f"{outcome.reason} - and {stored.reason}")
+        if reserved is not None and store is not None:
+            store.settle(reserved, sms, outcome)
+        elif self._records and config.outbox and self._store is not None:
+            self._store(config).record(draft, sms, sender, mode, outcome)
+        return outcome
+
     def log(self, handled: Handled) -> None:
         """Write the line of one call. Never raises, whatever the log is."""
         self._watch(handled)
         with contextlib.suppress(Exception):
+            log.write(self._log, log.describe(handled), log.is_failure(handled.outcome))
+
+    def log_stored(self, handled: Handled) -> None:
+        """Write the line of a request that a worker made: it is no call. Never raises."""
+        with contextlib.suppress(Exception):
+            self._log = self._load().log
             log.write(self._log, log.describe(handled), log.is_failure(handled.outcome))
 
     def note(self, line: str, failed: bool = True) -> None:
@@ -121,21 +192,26 @@ def choose(config: Config, draft: Draft) -> Sender:
     )
 
 
-def check(draft: Draft, sender: Sender, now: datetime) -> Sms:
+def check(draft: Draft, sender: Sender, config: Config, now: datetime) -> Sms:
     """The Sms that *draft* asks for, if it can be sent in its mode. Raises Refused."""
     sms = compose(draft, sender, now)
     mode = draft.mode or sender.mode
-    if mode == "wait":
-        return sms
-    if mode in ("queue", "fallback"):
+    if mode not in ("wait", "queue", "fallback"):
         raise Refused(
-            Cause.OUTBOX, f"mode {mode} needs the outbox, which this version lacks: use mode wait"
+            Cause.CONFIG,
+            f"SMS_MODE {mode[:40]} is not wait, queue or fallback",
+            f"SMS_MODE of {len(mode)} characters is not wait, queue or fallback",
         )
-    raise Refused(
-        Cause.CONFIG,
-        f"SMS_MODE {mode[:40]} is not wait, queue or fallback",
-        f"SMS_MODE of {len(mode)} characters is not wait, queue or fallback",
-    )
+    if len(draft.key) > _LONGEST_KEY or not draft.key.isprintable():
+        raise Refused(Cause.CONFIG, f"SMS_KEY is no line of at most {_LONGEST_KEY} characters")
+    if not config.outbox and (mode != "wait" or draft.key):
+        what = f"mode {mode}" if mode != "wait" else "SMS_KEY"
+        raise Refused(
+            Cause.OUTBOX,
+            f"{what} needs the outbox: set outbox in the general section of {config.path}",
+        )
+    refuse_place(sms.numbers, sender)
+    return sms
 
 
 def _where(failure: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.text import Text
 from dialplan_sms import config as smsconf
 from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
+from dialplan_sms.delivery import STALE
 from dialplan_sms.outcome import Status
 
 _LARGEST = 1 << 20
@@ -61,6 +62,8 @@ def _show(figures: Mapping[str, Any]) -> None:
     table.add_row("under way", f"{figures['in_flight']} of {figures['max_calls']} calls")
     table.add_row("last minute", f"{figures['last_minute']} calls")
     table.add_row("latency", f"half below {_ms(figures['p50'])}, 99% below {_ms(figures['p99'])}")
+    for name, value, style in _outbox(figures.get("outbox")):
+        table.add_row(name, Text(value, style=style))
     for name, count in sorted(figures["calls"].items(), key=lambda item: -item[1]):
         style = "green" if name.startswith((Status.SUCCESS, Status.QUEUED)) else "yellow"
         table.add_row(Text(name, style=style), str(count))
@@ -70,6 +73,20 @@ def _show(figures: Mapping[str, Any]) -> None:
         console.print("\n[bold]last errors[/]")
         for line in figures["last_errors"]:
             console.print(Text(line))
+
+
+def _outbox(outbox: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str]]:
+    if outbox is None:
+        return
+    if not outbox["works"]:
+        yield "outbox", "does not work, see the log", "red"
+        return
+    counts = [f"{count} {state}" for state, count in outbox["stored"].items() if count]
+    yield "outbox", ", ".join(counts) or "nothing waits", ""
+    if outbox["oldest_due_seconds"] > STALE:
+        yield "oldest due", f"{outbox['oldest_due_seconds']:.0f} s ago", "yellow"
+    for sender, cause in outbox["held"].items():
+        yield "held", f"all SMS of sender {sender}: {cause}", "red"
 
 
 def _duration(seconds: float) -> str:

@@ -1,0 +1,60 @@
+"""What every process that stays has: its sms.conf, which can change, and its signals."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from dialplan_sms import config as smsconf
+from dialplan_sms.conffile import ConfigError
+from dialplan_sms.config import Config
+from dialplan_sms.routes import Routes
+
+SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_FIXED = ("listen", "allow", "max_calls", "monitor", "outbox", "workers")
+"""What a running process cannot change."""
+
+
+class Live:
+    """The sms.conf at *path* as it is in force. Raises ConfigError where it is wrong at first."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.config = smsconf.load(path)
+
+    def __call__(self) -> Config:
+        """The configuration in force."""
+        return self.config
+
+    def reload(self, routes: Routes) -> tuple[str, bool]:
+        """Read sms.conf again; a line that says what came of it, and whether that is a failure.
+
+        Where it is wrong, the old one stays in force.
+        """
+        try:
+            fresh = smsconf.load(self._path)
+            for sender in fresh.senders.values():
+                routes(sender)
+        except ConfigError as error:
+            return f"sms.conf is not taken over, the old one goes on: {error}", True
+        changed = [key for key in _FIXED if getattr(fresh, key) != getattr(self.config, key)]
+        self.config = fresh
+        routes.keep(list(fresh.senders.values()))
+        later = f", but {' and '.join(changed)} only after a restart" if changed else ""
+        return f"sms.conf was read again{later}", False
+
+
+def block_signals() -> None:
+    """Call this before any thread starts, so that only until_ended() takes them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def until_ended(reload: Callable[[], None], tick: Callable[[], None], interval: float) -> None:
+    """Wait for SIGTERM or SIGINT; *reload* at SIGHUP, *tick* after *interval* quiet seconds."""
+    while True:
+        received = signal.sigtimedwait(SIGNALS, interval)
+        if received is None:
+            tick()
+        elif received.si_signo == signal.SIGHUP:
+            reload()
+        else:
+            return

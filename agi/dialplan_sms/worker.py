@@ -1,0 +1,289 @@
+"""Sends what is stored: claims requests that are due, makes them, notes how they ended."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from dialplan_sms import api, history, leases, statements
+from dialplan_sms.conffile import ConfigError
+from dialplan_sms.config import Config, Sender
+from dialplan_sms.database import OutboxError
+from dialplan_sms.delivery import AT_LEAST_ONCE, Verdict, decide
+from dialplan_sms.leases import Claimed
+from dialplan_sms.log import Handled
+from dialplan_sms.outbox import Outbox
+from dialplan_sms.outcome import Cause, Outcome, error
+from dialplan_sms.owner import Owner
+from dialplan_sms.service import Route
+from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.writer import NotKnown
+
+T = TypeVar("T")
+
+_POLL = 0.5
+_RECOVER = 5.0
+_TIDY = 60.0
+_PATIENCE = 40.0
+"""Seconds that the worker waits for the database, which nobody on a channel does."""
+_MARGIN = 15.0
+"""Seconds that a lease lasts beyond the longest request."""
+_GONE = error(Cause.NO_ANSWER, "the worker ended while the request was out: it may have been sent")
+
+
+class _Lost(Exception):
+    """The lease is another's: the request must not go out."""
+
+
+class Worker:
+    """Sends what *outbox* holds, with so many *threads*.
+
+    *load* gives the configuration or raises ConfigError, *route* the way to a sender's PBX, *note*
+    and *log* write lines, *watch* is told of each request that has ended.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        load: Callable[[], Config],
+        route: Callable[[Sender], Route],
+        note: Callable[[str], None],
+        log: Callable[[Handled], None],
+        threads: int,
+    ) -> None:
+        self._outbox = outbox
+        self._load = load
+        self._route = route
+        self._note = note
+        self._log = log
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="worker")
+        self._owner: Owner | None = None
+        self._news = threading.Event()
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._busy = 0
+        self._broken = ""
+        self._doubt = False
+        self._recovered = self._tidied = float("-inf")
+        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at once: something was stored."""
+        self._news.set()
+
+    def stop(self, timeout: float) -> None:
+        """Take nothing more; requests under way may end within *timeout* seconds."""
+        self._stopping.set()
+        self._news.set()
+        self._thread.join(timeout)
+        end = time.monotonic() + timeout
+        while self._busy and time.monotonic() < end:
+            time.sleep(0.05)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._owner is not None:
+            self._owner.close()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._news.clear()
+            try:
+                more = self._turn()
+                self._mended()
+            except (OutboxError, NotKnown, ConfigError, OSError, RuntimeError) as failure:
+                self._break(str(failure) or "a commit of the outbox does not end")
+                more = False
+            if not more:
+                self._news.wait(_POLL if not self._broken else 2.0)
+
+    def _turn(self) -> bool:
+        """Take what is due and can be carried; whether there may be more."""
+        if self._doubt and not self._let_go():
+            return False
+        owner = self._own()
+        now = time.monotonic()
+        if now - self._recovered >= _RECOVER:
+            self._recovered = now
+            self._recover(owner)
+        if now - self._tidied >= _TIDY:
+            self._tidied = now
+            self._tidy()
+        room = self._threads - self._busy
+        if room <= 0:
+            return False
+        senders = self._load().senders.values()
+        lease = max(sender.call_timeout for sender in senders) + _MARGIN
+        paces = {sender.name: sender.pace for sender in senders}
+        batches = {sender.name: sender.batch for sender in senders}
+        claimed = self._do(lambda c: leases.claim(c, owner.name, lease, room, paces, batches))
+        for each in claimed:
+            with self._lock:
+                self._busy += 1
+            self._pool.submit(self._carry, each, owner.name).add_done_callback(self._free)
+        return len(claimed) == room
+
+    def _let_go(self) -> bool:
+        """After a commit that nobody knows of: give up all leases once nothing is under way.
+
+        One might be ours without our knowing, and would wait for as long as we live.
+        """
+        if self._busy:
+            return False
+        if self._owner is not None:
+            self._owner.close()
+            self._owner = None
+        self._doubt = False
+        self._recovered = float("-inf")
+        return True
+
+    def _own(self) -> Owner:
+        if self._owner is None:
+            self._owner = Owner(self._outbox.file)
+        return self._owner
+
+    def _free(self, _: "Future[None]") -> None:
+        with self._lock:
+            self._busy -= 1
+        self.wake()
+
+    def _carry(self, claimed: Claimed, owner: str) -> None:
+        """One request, from its lease to its record."""
+        began = time.monotonic()
+        sender, outcome = self._send(claimed, owner)
+        if outcome is None:
+            return
+        at_least = sender.delivery if sender else AT_LEAST_ONCE
+        over = claimed.age > (sender.max_age if sender else 24 * 3600.0)
+        verdict = decide(outcome, claimed.numbers, at_least, over)
+        state = self._finish(claimed, owner, sender, outcome, verdict)
+        if state is None:
+            return
+        draft = Draft(call=claimed.call, sender=claimed.sender)
+        sms = _sms(claimed)
+        told = Outcome(
+            outcome.status, outcome.cause, outcome.reason, outcome.failed, f"{claimed.id}",
+            f"{outcome.for_log or outcome.reason} - {state}", outcome.from_pbx,
+        )  # fmt: skip
+        self._log(Handled(draft, sms, claimed.sender, told, time.monotonic() - began))
+        if verdict.holds:
+            self._note(
+                f"sender {claimed.sender} is held, {verdict.holds}: all its SMS wait until that is"
+                " mended, the next try is in 5 minutes"
+            )
+
+    def _send(self, claimed: Claimed, owner: str) -> tuple[Sender | None, Outcome | None]:
+        try:
+            sender = self._load().senders.get(claimed.sender)
+            if sender is None:
+                reason = f"sms.conf has no section {claimed.sender} any more"
+                return None, error(Cause.UNKNOWN_SENDER, reason)
+            until = time.monotonic() + sender.call_timeout
+            begin = partial(self._begin, claimed, owner)
+            return sender, self._route(sender).send(_sms(claimed), begin, until)
+        except ConfigError as failure:
+            return None, error(Cause.CONFIG, str(failure))
+        except _Lost:
+            return None, None
+        except Exception as failure:  # noqa: BLE001 - a stored SMS must get its record
+            name = type(failure).__name__
+            return None, error(Cause.INTERNAL, f"dialplan-sms broke, {name}: please report this")
+
+    def _begin(self, claimed: Claimed, owner: str) -> None:
+        if not self._do(lambda c: leases.begin_sending(c, claimed, owner)):
+            raise _Lost
+
+    def _finish(
+        self, claimed: Claimed, owner: str, sender: Sender | None, outcome: Outcome,
+        verdict: Verdict,
+    ) -> str | None:  # fmt: skip
+        """Record the end, however long the database is away; the message's state."""
+        spread = random.random()
+        keep = bool(sender and sender.keep_text)
+
+        def work(connection: sa.Connection) -> str | None:
+            state = leases.finish(connection, claimed, owner, outcome, verdict, spread, keep)
+            if sender is not None and (verdict.holds or verdict.pauses):
+                statements.expire(connection, claimed.sender, sender.max_age)
+            return state
+
+        unsure = False
+        while True:
+            try:
+                state = self._do(work)
+                return state or ("recorded" if unsure else None)
+            except (OutboxError, NotKnown) as failure:
+                unsure = unsure or isinstance(failure, NotKnown)
+                self._break(str(failure))
+                # Until then it stays "sending", and what follows from that is decided later.
+                if self._stopping.wait(1.0):
+                    return None
+
+    def _recover(self, owner: Owner) -> None:
+        """Decide on what workers had under way that are gone."""
+
+        def work(connection: sa.Connection) -> list[tuple[int, str, str]]:
+            held = leases.owners(connection)
+            dead = owner.dead(held)
+            decided = []
+            for row in leases.lost(connection, dead) if dead != [] else []:
+                found = senders.get(row.sender)
+                again = found is None or found.delivery == AT_LEAST_ONCE
+                state = leases.take_back(connection, row.id, _GONE, again)
+                decided.append((row.id, row.state, state))
+            return decided
+
+        senders = self._load().senders
+        for id_, before, after in self._do(work):
+            self._note(f"SMS {id_} was {before} by a worker that is gone, and is {after} now")
+
+    def _tidy(self) -> None:
+        """What is done once a minute."""
+        config = self._load()
+        self._do(statements.mend_clock)
+        self._do(lambda c: statements.forget_wait(c, 600.0))
+        for sender in config.senders.values():
+            self._do(partial(_forget, sender=sender))
+        while (
+            self._do(lambda c: history.purge(c, config.retention)) and not self._stopping.is_set()
+        ):
+            pass
+
+    def _do(self, work: Callable[[sa.Connection], T]) -> T:
+        try:
+            return self._outbox.writer.do(work, _PATIENCE, _PATIENCE)
+        except NotKnown:
+            self._doubt = True
+            raise
+
+    def _break(self, failure: str) -> None:
+        if failure != self._broken:
+            self._broken = failure
+            self._note(f"stored SMS wait: {failure}")
+
+    def _mended(self) -> None:
+        if self._broken:
+            self._broken = ""
+            self._note("the outbox works again")
+
+
+def _forget(connection: sa.Connection, sender: Sender) -> None:
+    history.forget_texts(connection, sender.name, sender.keep_text)
+
+
+def _sms(claimed: Claimed) -> Sms:
+    when = None
+    if claimed.postpone:
+        with suppress(ValueError):
+            when = datetime.strptime(claimed.postpone, api.POSTPONE_FORMAT)
+    return Sms(claimed.numbers, claimed.text, claimed.gsm or None, when)

@@ -1,0 +1,44 @@
+"""``dialplan-sms worker``: sends what is stored, without taking calls."""
+
+from pathlib import Path
+
+import click
+
+from dialplan_sms import config as smsconf
+from dialplan_sms.cli import config_option
+from dialplan_sms.conffile import ConfigError
+from dialplan_sms.database import OutboxError
+from dialplan_sms.live import Live, block_signals, until_ended
+from dialplan_sms.outbox import Outbox
+from dialplan_sms.routes import Routes
+from dialplan_sms.service import Service
+from dialplan_sms.worker import Worker
+
+_DRAIN = 20.0
+
+
+@click.command()
+@config_option
+def worker(config: Path | None) -> None:
+    """Send stored SMS from a host that takes no calls, or in place of the service's own workers.
+
+    Any number of them can share one outbox. SIGHUP reads sms.conf again, SIGTERM ends after the
+    requests under way.
+    """
+    block_signals()
+    try:
+        live = Live(smsconf.find(str(config) if config else None))
+        if not live.config.outbox:
+            raise click.ClickException("there is no outbox: set outbox in [general] of sms.conf")
+        outbox = Outbox(live.config.outbox)
+    except (ConfigError, OutboxError) as error:
+        raise click.ClickException(str(error)) from None
+    threads = live.config.workers or 4
+    routes = Routes(threads)
+    service = Service(live, routes)
+    working = Worker(outbox, live, routes, service.note, service.log_stored, threads)
+    working.start()
+    service.note(f"worker started with {threads} threads", failed=False)
+    until_ended(lambda: service.note(*live.reload(routes)), lambda: None, 60.0)
+    working.stop(_DRAIN)
+    outbox.close()

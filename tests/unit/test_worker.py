@@ -1,0 +1,246 @@
+"""The worker against a route that answers to order, in one process, on both databases."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from dialplan_sms.config import Config, Sender
+from dialplan_sms.log import Handled
+from dialplan_sms.outbox import Outbox
+from dialplan_sms.outcome import Cause, Outcome, Status, error
+from dialplan_sms.schema import gateway, message, number
+from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.worker import Worker
+
+FIRST, SECOND = "+39333123456", "+39333123457"
+UNREACHABLE = error(Cause.UNREACHABLE, "no connection")
+NO_ANSWER = error(Cause.NO_ANSWER, "no answer")
+
+
+class Pbx:
+    """A route: answers with the next of *outcomes*, the last one for ever, after *seconds*."""
+
+    def __init__(self, *outcomes: Outcome, seconds: float = 0.0) -> None:
+        self.outcomes = list(outcomes) or [Outcome(Status.SUCCESS)]
+        self.seconds = seconds
+        self.sent: list[Sms] = []
+
+    def send(self, sms: Sms, going_out: Callable[[], None], until: float) -> Outcome:
+        outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
+        if outcome.cause is not Cause.UNREACHABLE:
+            going_out()
+            self.sent.append(sms)
+            time.sleep(self.seconds)
+        return outcome
+
+
+class Site:
+    """An outbox with its worker, or several."""
+
+    def __init__(self, url: str, **fields: object) -> None:
+        self.url = url
+        values: dict[str, object] = {"url": "https://192.0.2.1", "password": "x", "pace": 0.0}
+        self.sender = Sender(name="101", **(values | fields))  # type: ignore[arg-type]
+        self.config = Config(Path("/x"), {"101": self.sender}, "101", outbox=url)
+        self.outbox = Outbox(url)
+        self.notes: list[str] = []
+        self.lines: list[Handled] = []
+
+    def queue(self, *numbers: str, text: str = "Hello") -> int:
+        outcome = self.outbox.accept(Draft(), Sms(numbers or (FIRST,), text), self.sender, "queue")
+        assert outcome.status is Status.QUEUED, outcome
+        return int(outcome.id)
+
+    @contextmanager
+    def working(self, pbx: Pbx, outbox: Outbox | None = None, threads: int = 4) -> Iterator[Worker]:
+        worker = Worker(
+            outbox or self.outbox, lambda: self.config, lambda _: pbx, self.notes.append,
+            self.lines.append, threads,
+        )  # fmt: skip
+        worker.start()
+        try:
+            yield worker
+        finally:
+            worker.stop(5)
+
+    def state(self, id_: int) -> str:
+        with self.outbox.writer.engine.begin() as connection:
+            found = connection.scalar(sa.select(message.c.state).where(message.c.id == id_))
+        return str(found)
+
+    def numbers(self, id_: int) -> dict[str, str]:
+        with self.outbox.writer.engine.begin() as connection:
+            rows = connection.execute(
+                sa.select(number.c.number, number.c.state).where(number.c.message_id == id_)
+            ).all()
+        return {row.number: row.state for row in rows}
+
+    def change(self, statement: sa.Update) -> None:
+        with self.outbox.writer.engine.begin() as connection:
+            connection.execute(statement)
+
+    def hurry(self) -> None:
+        """Time passes: what waits is due, and nobody is held."""
+        self.change(message.update().where(message.c.state == "pending").values(due=0.0))
+        self.change(gateway.update().values(free_at=0.0))
+
+    def wait(self, id_: int, *states: str, seconds: float = 8) -> str:
+        deadline = time.monotonic() + seconds
+        while (state := self.state(id_)) not in states:
+            assert time.monotonic() < deadline, (state, self.notes)
+            time.sleep(0.02)
+        return state
+
+
+@pytest.fixture
+def site(database: str) -> Iterator[Site]:
+    site = Site(database)
+    yield site
+    site.outbox.close()
+
+
+def test_what_is_stored_is_sent(site: Site) -> None:
+    pbx = Pbx()
+    with site.working(pbx):
+        site.wait(site.queue(text="Hello, world"), "sent")
+    assert [(sms.numbers, sms.text) for sms in pbx.sent] == [((FIRST,), "Hello, world")]
+    assert site.lines[0].outcome.id == "1"
+
+
+def test_a_list_goes_in_batches_and_only_the_refused_number_again(database: str) -> None:
+    site = Site(database, batch=2)
+    warning = Outcome(Status.WARNING, Cause.NOT_QUEUED, "full", (SECOND.lstrip("+"),))
+    success = Outcome(Status.SUCCESS)
+    pbx = Pbx(warning, success)
+    third = "+39333123458"
+    with site.working(pbx, threads=1):
+        id_ = site.queue(FIRST, SECOND, third)
+        deadline = time.monotonic() + 8
+        while len(pbx.sent) < 1 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        deadline = time.monotonic() + 8
+        while site.state(id_) != "sent" and time.monotonic() < deadline:
+            site.hurry()
+            time.sleep(0.1)
+    assert pbx.sent[0].numbers == (FIRST, SECOND)
+    again = [each for sms in pbx.sent[1:] for each in sms.numbers]
+    assert sorted(again) == [SECOND, third]
+    assert set(site.numbers(id_).values()) == {"sent"}
+    site.outbox.close()
+
+
+def test_an_outage_ends_with_the_first_success(site: Site) -> None:
+    pbx = Pbx(UNREACHABLE)
+    with site.working(pbx):
+        ids = [site.queue() for _ in range(20)]
+        time.sleep(1.2)
+        assert {site.state(id_) for id_ in ids} == {"pending"}
+        assert pbx.sent == []
+        pbx.outcomes = [Outcome(Status.SUCCESS)]
+        site.change(gateway.update().values(free_at=0.0))
+        for id_ in ids:
+            site.wait(id_, "sent")
+    assert len(pbx.sent) == 20
+
+
+def test_a_wrong_password_holds_all_and_is_loud(site: Site) -> None:
+    with site.working(Pbx(error(Cause.UNAUTHORIZED, "no"))):
+        first, second = site.queue(), site.queue()
+        deadline = time.monotonic() + 5
+        while not site.notes and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert "sender 101 is held, UNAUTHORIZED" in site.notes[0]
+    assert {site.state(first), site.state(second)} == {"pending"}
+
+
+@pytest.mark.parametrize(("delivery", "state"), [("at-least-once", "sent"), ("at-most-once", "unknown")])  # fmt: skip
+def test_where_nobody_knows_delivery_decides(database: str, delivery: str, state: str) -> None:
+    site = Site(database, delivery=delivery)
+    pbx = Pbx(NO_ANSWER, Outcome(Status.SUCCESS))
+    with site.working(pbx):
+        id_ = site.queue()
+        deadline = time.monotonic() + 8
+        while site.state(id_) != state:
+            assert time.monotonic() < deadline
+            site.hurry()
+            time.sleep(0.1)
+    assert len(pbx.sent) == (2 if state == "sent" else 1)
+    site.outbox.close()
+
+
+def test_too_old_is_expired_only_after_one_more_try(database: str) -> None:
+    site = Site(database, max_age=60.0)
+    id_ = site.queue()
+    site.change(message.update().values(created=message.c.created - 3600))
+    with site.working(Pbx(UNREACHABLE)):
+        site.wait(id_, "expired")
+    other = site.queue()
+    site.change(message.update().where(message.c.id == other).values(created=0.0))
+    site.hurry()
+    with site.working(Pbx()):
+        site.wait(other, "sent")
+    site.outbox.close()
+
+
+def test_two_workers_share_the_work_and_send_each_once(site: Site) -> None:
+    pbx, other = Pbx(), Outbox(site.url)
+    ids = [site.queue(text=f"n{n}") for n in range(100)]
+    with site.working(pbx), site.working(pbx, other):
+        for id_ in ids:
+            site.wait(id_, "sent", seconds=30)
+    assert sorted(sms.text for sms in pbx.sent) == sorted(f"n{n}" for n in range(100))
+    other.close()
+
+
+class Clock:
+    """SQLite's clock, which is its host's, set to another time."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0  # seconds
+
+    def fake(self, outbox: Outbox) -> None:
+        @sa.event.listens_for(outbox.writer.engine, "connect")
+        def connect(connection: object, _: object) -> None:
+            connection.create_function("julianday", 1, self.days)  # type: ignore[attr-defined]
+
+    def days(self, _: str) -> float:
+        return (time.time() + self.ahead) / 86400.0 + 2440587.5
+
+
+@pytest.mark.parametrize("jump", [7 * 86400.0, -7 * 86400.0], ids=["ahead", "back"])
+class TestTheHostsClockJumps:
+    def test_nothing_is_lost(self, tmp_path: Path, jump: float) -> None:
+        site, clock = Site(f"sqlite:///{tmp_path}/o.sqlite"), Clock()
+        clock.fake(site.outbox)
+        with site.working(Pbx(UNREACHABLE)):
+            ids = [site.queue() for _ in range(3)]
+            time.sleep(0.6)
+        clock.ahead = jump
+        pbx = Pbx()
+        with site.working(pbx):
+            ids.append(site.queue())
+            for id_ in ids:
+                site.wait(id_, "sent", seconds=20)
+        assert len(pbx.sent) == 4
+        site.outbox.close()
+
+    def test_nothing_under_way_is_sent_twice(self, tmp_path: Path, jump: float) -> None:
+        site, clock = Site(f"sqlite:///{tmp_path}/o.sqlite"), Clock()
+        other = Outbox(site.url)
+        clock.fake(site.outbox)
+        clock.fake(other)
+        pbx = Pbx(seconds=2.0)
+        with site.working(pbx):
+            id_ = site.queue()
+            site.wait(id_, "sending")
+            clock.ahead = jump
+            with site.working(pbx, other):
+                time.sleep(1.0)
+                site.wait(id_, "sent")
+        assert len(pbx.sent) == 1
+        other.close()
+        site.outbox.close()
