@@ -10,10 +10,12 @@ import click
 from dialplan_sms import __version__
 
 _COMMANDS = {
+    "outbox": "dialplan_sms.outboxcommand:outbox",
     "sandbox": "dialplan_sms.sandbox.command:sandbox",
     "send": "dialplan_sms.send:send",
     "serve": "dialplan_sms.serve:serve",
     "status": "dialplan_sms.status:status",
+    "worker": "dialplan_sms.workercommand:worker",
 }
 
 

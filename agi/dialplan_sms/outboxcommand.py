@@ -1,0 +1,253 @@
+"""``dialplan-sms outbox``: what is stored, what became of it, and what an admin does about it."""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import sqlalchemy as sa
+from click.core import ParameterSource
+
+from dialplan_sms import history, outboxview
+from dialplan_sms.amend import RETRIED, cancel, retry
+from dialplan_sms.cli import config_option
+from dialplan_sms.history import Filters
+from dialplan_sms.limits import Rules
+from dialplan_sms.opened import Opened, opened
+from dialplan_sms.schema import State
+from dialplan_sms.usage import used
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_PORTION = 200
+"""SMS that are changed in one transaction."""
+_PAUSE = 0.05
+"""Seconds between portions, in which a call gets its turn at the database."""
+
+
+def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,6})([smhd])", value.strip().lower())
+    if found is None:
+        raise click.BadParameter(f"{value} is no time as 30s, 15m, 24h or 7d")
+    return float(int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]])
+
+
+def _digits(_: click.Context, __: click.Parameter, value: str) -> str:
+    digits = re.sub(r"[ ()./+-]", "", value).removeprefix("00")
+    if value and not re.fullmatch(r"[0-9*#]{1,32}", digits):
+        raise click.BadParameter(f"{value} is no number, nor some digits of one")
+    return digits
+
+
+_ID = click.IntRange(1, 2**63 - 1)
+_number = click.option(
+    "--number", default="", callback=_digits, metavar="DIGITS", help="In one of its numbers."
+)
+_sender = click.option("--sender", default="", help="Section of sms.conf.")
+_since = click.option(
+    "--since", callback=_seconds, metavar="TIME", help="Stored within 30s, 15m, 24h or 7d."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+
+
+def _state(*states: State) -> Callable[[_Command], _Command]:
+    choice = click.Choice([str(state) for state in states])
+    return click.option("--state", "states", multiple=True, type=choice, help="May be repeated.")
+
+
+def _open(ctx: click.Context, config: Path | None) -> AbstractContextManager[Opened]:
+    """Opens the outbox; --config counts before and after the command's name."""
+    return opened(config or ctx.meta.get(__name__))
+
+
+@click.group(invoke_without_command=True)
+@config_option
+@_state(*State)
+@_number
+@_sender
+@_since
+@click.option("--most", type=click.IntRange(1), default=50, show_default=True, help="So many.")
+@_json
+@click.option("--csv", "as_csv", is_flag=True, help="As CSV.")
+@click.pass_context
+def outbox(
+    ctx: click.Context,
+    config: Path | None,
+    states: tuple[str, ...],
+    number: str,
+    sender: str,
+    since: float | None,
+    most: int,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """List the SMS of the outbox and its history, newest first.
+
+    Exit status: 0 done, 1 not done or not for all, 2 wrong usage.
+    """
+    if ctx.invoked_subcommand:
+        ctx.meta[__name__] = config
+        _refuse_misplaced(ctx)
+        return
+    if as_json and as_csv:
+        raise click.UsageError("--json or --csv, not both")
+    with _open(ctx, config) as box:
+        found = box.walk(Filters(states, number, sender, since), most)
+        if as_json:
+            outboxview.print_json(found)
+        elif as_csv:
+            outboxview.print_csv(found)
+        else:
+            outboxview.print_table(list(found), most)
+            outboxview.print_overview(box.do(history.overview))
+
+
+def _refuse_misplaced(ctx: click.Context) -> None:
+    """A filter before the command would be lost: ``outbox --sender 101 cancel --all``."""
+    for name in ctx.params:
+        if name != "config" and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"options belong after {ctx.invoked_subcommand}")
+
+
+@outbox.command()
+@click.argument("id_", metavar="ID", type=_ID)
+@config_option
+@click.option("--text", is_flag=True, help="With the text, where it is kept.")
+@_json
+@click.pass_context
+def show(ctx: click.Context, id_: int, config: Path | None, text: bool, as_json: bool) -> None:
+    """Show one SMS: its numbers, and each try to send it."""
+    with _open(ctx, config) as box:
+        sms = box.do(lambda c: history.show(c, id_))
+    if sms is None:
+        raise click.ClickException(f"there is no SMS {id_}")
+    if as_json:
+        click.echo(json.dumps(outboxview.as_dict_whole(sms, text), indent=2))
+    else:
+        outboxview.print_whole(sms, text)
+
+
+@outbox.command("retry")
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=_ID)
+@config_option
+@_state(*RETRIED)
+@_number
+@_sender
+@_since
+@click.pass_context
+def retry_(
+    ctx: click.Context,
+    ids: tuple[int, ...],
+    config: Path | None,
+    states: tuple[str, ...],
+    number: str,
+    sender: str,
+    since: float | None,
+) -> None:
+    """Try SMS again: those with ID, or those in a --state.
+
+    Only to the numbers that did not get it. An SMS that is "unknown" may come twice.
+    """
+    if bool(ids) == bool(states) or (ids and (number or sender or since is not None)):
+        raise click.UsageError("which? ID..., or --state with or without other filters")
+    with _open(ctx, config) as box:
+        _change(box, ids, Filters(states, number, sender, since), retry, "pending again")
+
+
+@outbox.command("cancel")
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=_ID)
+@config_option
+@_number
+@_sender
+@_since
+@click.option("--all", "every", is_flag=True, help="All that wait.")
+@click.pass_context
+def cancel_(
+    ctx: click.Context,
+    ids: tuple[int, ...],
+    config: Path | None,
+    number: str,
+    sender: str,
+    since: float | None,
+    every: bool,
+) -> None:
+    """Do not send SMS that wait, postponed ones too: those with ID, or all that fit."""
+    filtered = bool(number or sender or since is not None)
+    if bool(ids) + filtered + every != 1:
+        raise click.UsageError("which? ID..., or --number, --sender and --since, or --all")
+    with _open(ctx, config) as box:
+        keeping = [each.name for each in box.config.senders.values() if each.keep_text]
+        pending = Filters((State.PENDING,), number, sender, since)
+        _change(box, ids, pending, lambda c, some: cancel(c, some, keeping), "cancelled")
+
+
+def _change(
+    box: Opened,
+    ids: tuple[int, ...],
+    filters: Filters,
+    change: Callable[[sa.Connection, list[int]], dict[int, str]],
+    done: str,
+) -> None:
+    """Apply *change* in portions, and say what it did."""
+    # All are found first: what is changed meanwhile does not fit the filters any more.
+    chosen = list(ids) or [sms.id for sms in box.walk(filters, 10**9)]
+    count, refused = 0, 0
+    for start in range(0, len(chosen), _PORTION):
+        if start:
+            time.sleep(_PAUSE)
+        portion = list(dict.fromkeys(chosen[start : start + _PORTION]))
+        for id_, why in box.do(lambda c: change(c, portion)).items():  # noqa: B023
+            count, refused = count + (not why), refused + bool(why)
+            if why:
+                click.echo(f"{id_}: {outboxview.plain(why)}", err=True)
+    click.echo(f"{count} {done}")
+    if refused:
+        raise SystemExit(1)
+
+
+@outbox.command()
+@config_option
+@click.option(
+    "--older",
+    callback=_seconds,
+    metavar="TIME",
+    help="Ended longer ago, as 90d; default: retention of sms.conf.",
+)
+@click.pass_context
+def purge(ctx: click.Context, config: Path | None, older: float | None) -> None:
+    """Delete the history of SMS that have ended; what waits stays.
+
+    Limits are counted on the history: what is deleted does not count any more.
+    """
+    total = 0
+    with _open(ctx, config) as box:
+        age = box.config.retention if older is None else older
+        while portion := box.do(lambda c: history.purge(c, age)):
+            total += portion
+            time.sleep(_PAUSE)
+    click.echo(f"{total} deleted")
+
+
+@outbox.command()
+@config_option
+@_json
+@click.pass_context
+def limits(ctx: click.Context, config: Path | None, as_json: bool) -> None:
+    """Show how much of each limit is used: the sender's, its busiest numbers and callers."""
+    with _open(ctx, config) as box:
+        uses = [
+            (sender.name, use, rate)
+            for sender in box.config.senders.values()
+            for use, rate in box.do(lambda c: used(c, sender.name, Rules.of(sender)))  # noqa: B023
+        ]
+    if as_json:
+        click.echo(json.dumps([outboxview.limit_dict(*each) for each in uses], indent=2))
+    elif uses:
+        outboxview.print_limits(uses)
+    else:
+        click.echo("no sender of sms.conf has per_sender, per_number or per_caller")
