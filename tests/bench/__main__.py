@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         return 130
     rows = summarize(measured.rounds)
     majors = sorted({row.asterisk for row in rows.values()}, reverse=True)
-    verdicts = judge(rows, majors, measured.memory_most)
+    verdicts = judge(rows, majors, measured.memory_most, measured.fsync)
     report.show(console, rows, verdicts, measured, versions)
     if options.write or not options.quick:
         options.out.mkdir(parents=True, exist_ok=True)

@@ -115,6 +115,7 @@ def _configure(folder: Path, apis: Iterable[Api]) -> tuple[Path, int]:
     fastagi, monitor = free_ports(2)
     text = f"[general]\nlog = sms.log\nlisten = 127.0.0.1:{fastagi}\n"
     text += f"monitor = 127.0.0.1:{monitor}\ndefault_sender = {FAST}\n"
+    text += f"outbox = sqlite:///{folder}/outbox.sqlite\n"
     for api in apis:
         text += _SENDER.format(
             name=api.sender, url=api.https, password=PASSWORD,

@@ -6,15 +6,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.bench.bed import FAST, SLOW, STALE, Bed
-from tests.bench.measure import Round, available, memory
+from tests.bench.measure import Round, available, fsync, memory
 from tests.bench.ways import (
     ALONE,
     CURL_HTTP,
     CURL_UNVERIFIED,
     CURL_VERIFIED,
+    EMPTY,
     FASTAGI,
     NOOP,
     PROCESSES,
+    QUEUE,
     WAYS,
     Way,
 )
@@ -45,7 +47,7 @@ class Stage:
 
 
 _NETWORKED = (CURL_HTTP, CURL_UNVERIFIED, CURL_VERIFIED, FASTAGI)
-_IN_PLACE = (NOOP, *_NETWORKED)
+_IN_PLACE = (NOOP, *_NETWORKED, EMPTY, QUEUE)
 FULL = (
     Stage(FAST, 1, WAYS, rounds=3, share=0.25),
     Stage(FAST, 8, WAYS, rounds=5),
@@ -72,6 +74,7 @@ class Measured:
     memory_most: float
     seconds: float
     skipped: list[str]
+    fsync: float  # milliseconds, the median on the outbox's disk
 
 
 def run(bed: Bed, stages: Sequence[Stage], say: Say) -> Measured:
@@ -96,7 +99,14 @@ def run(bed: Bed, stages: Sequence[Stage], say: Say) -> Measured:
                         f" {way.title}, Asterisk {major} ({time.monotonic() - began:.0f} s)"
                     )
                     rounds.append(one(bed, major, way, stage))
-    return Measured(rounds, before, memory(bed.service)[1], time.monotonic() - began, skipped)
+    return Measured(
+        rounds,
+        before,
+        memory(bed.service)[1],
+        time.monotonic() - began,
+        skipped,
+        fsync(bed.socket.parent),
+    )
 
 
 def one(bed: Bed, major: int, way: Way, stage: Stage) -> Round:

@@ -142,6 +142,7 @@ def write(
             "most": round(measured.memory_most, 1),
         },
         "skipped": measured.skipped,
+        "fsync": round(measured.fsync, 3),
         "rows": [_rounded(asdict(row) | {"title": _TITLES[row.way]}) for row in rows.values()],
         "targets": [asdict(verdict) for verdict in verdicts],
     }

@@ -9,8 +9,10 @@ from tests.bench.ways import (
     ALONE,
     CURL_UNVERIFIED,
     CURL_VERIFIED,
+    EMPTY,
     FASTAGI,
     NAIVE,
+    QUEUE,
     SYSTEM,
     THIN,
     Way,
@@ -63,8 +65,13 @@ _RATIOS = (
 )
 
 
-def judge(rows: Mapping[Key, Row], majors: list[int], memory: float | None) -> list[Verdict]:
-    """Each target with what was measured; *memory* is the service's peak at 200 calls at once."""
+def judge(
+    rows: Mapping[Key, Row], majors: list[int], memory: float | None, fsync: float
+) -> list[Verdict]:
+    """Each target with what was measured.
+
+    *memory* is the service's peak at 200 calls at once in MiB, *fsync* the disk's in milliseconds.
+    """
     verdicts = [ratio.judge(rows, major) for ratio in _RATIOS for major in majors]
     for major in majors:
         verdicts += _crowd(rows, major)
@@ -76,9 +83,18 @@ def judge(rows: Mapping[Key, Row], majors: list[int], memory: float | None) -> l
             None if memory is None else memory <= MEMORY,
         )
     )
-    queue = "queue mode, p99 in the dialplan at 8 calls at a time"
-    limit = "≤ 2 × an empty FastAGI call + 3 fsyncs"
-    return [*verdicts, Verdict(queue, limit, "not measured: no queue mode yet", None)]
+    return verdicts + [_queue(rows, major, fsync) for major in majors]
+
+
+def _queue(rows: Mapping[Key, Row], major: int, fsync: float) -> Verdict:
+    name = f"Asterisk {major}: mode queue, p99 in the dialplan at 8 calls at a time"
+    ours = rows.get((major, FAST, QUEUE.key, 8))
+    empty = rows.get((major, FAST, EMPTY.key, 8))
+    if ours is None or empty is None:
+        return Verdict(name, "", "not measured", None)
+    most = 2 * empty.p99 + 3 * fsync
+    limit = f"≤ {most:.1f} ms, 2 × {EMPTY.title} + 3 × {fsync:.2f} ms fsync"
+    return Verdict(name, limit, f"{ours.p99:.1f} ms", ours.p99 <= most)
 
 
 def _crowd(rows: Mapping[Key, Row], major: int) -> list[Verdict]:

@@ -41,9 +41,11 @@ NAIVE = Way("naive", "naive script: pyst2 + requests", 16, "SUCCESS")
 ALONE = Way("alone", "sms.agi, no service", 24, "SUCCESS")
 THIN = Way("thin", "sms.agi, service up", 96, "SUCCESS")
 FASTAGI = Way("fastagi", "FastAGI, mode wait", 400, "SUCCESS")
+EMPTY = Way("empty", "FastAGI, nothing to send", 400, "INVALID_NUMBER")
+QUEUE = Way("queue", "FastAGI, mode queue", 400, "QUEUED")
 
 WAYS = (
-    NOOP, CURL_HTTP, CURL_UNVERIFIED, CURL_VERIFIED, SYSTEM, NAIVE, ALONE, THIN, FASTAGI,
+    NOOP, CURL_HTTP, CURL_UNVERIFIED, CURL_VERIFIED, SYSTEM, NAIVE, ALONE, THIN, FASTAGI, EMPTY, QUEUE,
 )  # fmt: skip
 PROCESSES = (SYSTEM, NAIVE, ALONE, THIN)
 """Those that start a process a call."""
@@ -116,8 +118,11 @@ def _lines(way: Way, place: Api, fastagi: str) -> tuple[list[str], str]:
         ALONE: "AGI(sms.agi)",
         THIN: "AGI(sms.agi)",
         FASTAGI: f"AGI({fastagi})",
+        EMPTY: f"AGI({fastagi})",
+        QUEUE: f"AGI({fastagi})",
     }[way]
-    return [line], "${SMS_STATUS} ${SMS_CAUSE}"
+    before = {EMPTY: ["Set(SMS_NUMBER=)"], QUEUE: ["Set(SMS_MODE=queue)"]}.get(way, [])
+    return [*before, line], "${SMS_STATUS} ${SMS_CAUSE}"
 
 
 def _curl(url: str) -> str:
