@@ -122,6 +122,22 @@ def prepare(connection: sa.Connection) -> str:
     return found["secret"]
 
 
+def make_private(url: URL) -> None:
+    """See to it that others on this host cannot read an SQLite file: it holds texts and numbers.
+
+    Raises OSError where the file cannot be made.
+    """
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return
+    file = os.open(url.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        mode = os.fstat(file).st_mode
+        if mode & 0o007 and os.fstat(file).st_uid == os.geteuid():
+            os.fchmod(file, mode & 0o770)
+    finally:
+        os.close(file)
+
+
 def lock(connection: sa.Connection) -> None:
     """Wait for the right to write, at the beginning of a transaction."""
     if connection.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE has it already

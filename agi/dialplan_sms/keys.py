@@ -17,7 +17,7 @@ def earlier(connection: sa.Connection, entry: Entry) -> Outcome | None:
     """
     mine = (message.c.sender == entry.sender) & (message.c.key == entry.key)
     columns = (
-        message.c.id, message.c.state, message.c.mode, message.c.fingerprint, message.c.gsm,
+        message.c.id, message.c.state, message.c.lease_until, message.c.fingerprint, message.c.gsm,
         message.c.reason,
     )  # fmt: skip
     found = connection.execute(sa.select(*columns).where(mine)).one_or_none()
@@ -38,7 +38,8 @@ def earlier(connection: sa.Connection, entry: Entry) -> Outcome | None:
         return None
     if found.state == State.SENT:
         return Outcome(Status.SUCCESS, id=id_)
-    if found.mode != "wait" and found.state != State.UNKNOWN:
+    by_a_call = found.state == State.SENDING and found.lease_until is None
+    if found.state != State.UNKNOWN and not by_a_call:
         return Outcome(Status.QUEUED, id=id_)
     reason = "an SMS with this SMS_KEY is on its way or may have been sent"
     return Outcome(Status.ERROR, Cause.NO_ANSWER, reason, id=id_)

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -15,8 +15,10 @@ from prometheus_client.registry import Collector
 
 from dialplan_sms import log
 from dialplan_sms.acceptors import Capacity
-from dialplan_sms.history import Overview
 from dialplan_sms.log import Handled
+
+if TYPE_CHECKING:
+    from dialplan_sms.history import Overview
 
 _KEPT = 1000
 """Calls that rates and latencies are computed from."""
@@ -31,7 +33,7 @@ class Monitor:
         self,
         capacity: Capacity,
         idle_connections: Callable[[], int] = lambda: 0,
-        stored: Callable[[], Overview | None] | None = None,
+        stored: "Callable[[], Overview | None] | None" = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._capacity = capacity
@@ -114,7 +116,7 @@ class Monitor:
 class _Stored(Collector):
     """The outbox as gauges."""
 
-    def __init__(self, stored: Callable[[], Overview | None]) -> None:
+    def __init__(self, stored: "Callable[[], Overview | None]") -> None:
         self._stored = stored
 
     def collect(self) -> Iterable[Metric]:

@@ -6,8 +6,10 @@ import gc
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,15 +19,14 @@ from dialplan_sms.acceptors import Acceptors, Capacity
 from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config
-from dialplan_sms.database import OutboxError
 from dialplan_sms.fastagi import FastAgi, HandOver
 from dialplan_sms.live import Live, block_signals, until_ended
-from dialplan_sms.lookout import Lookout
 from dialplan_sms.monitor import Monitor
-from dialplan_sms.outbox import Outbox
 from dialplan_sms.routes import Routes
-from dialplan_sms.service import Service
-from dialplan_sms.worker import Worker
+from dialplan_sms.service import Service, Store
+
+if TYPE_CHECKING:
+    from dialplan_sms.storage import Storage
 
 SOCKET_VARIABLE = "DIALPLAN_SMS_SOCKET"
 SOCKET = "/run/dialplan-sms/agi.sock"
@@ -52,7 +53,7 @@ def serve(config: Path | None) -> None:
     try:
         with Server(path) as server:
             server.run()
-    except (ConfigError, OutboxError, OSError) as error:
+    except (ConfigError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -67,21 +68,15 @@ class Server:
         config = self._live.config
         self._capacity = Capacity(config.max_calls)
         self._routes = Routes(config.max_calls)
-        self._outbox = Outbox(config.outbox, self._wake) if config.outbox else None
-        self._lookout = lookout = Lookout(self._outbox, self._warn) if self._outbox else None
+        self._storage = _open_storage(config.outbox) if config.outbox else None
         self._monitor = Monitor(
             self._capacity,
             lambda: self._routes.idle_connections,
-            (lambda: lookout.seen) if lookout else None,
+            self._storage.seen if self._storage else None,
         )
         self.service = Service(
-            self._live,
-            self._routes,
-            watch=self._monitor,
-            store=self._store if self._outbox else None,
-            records=True,
+            self._live, self._routes, watch=self._monitor, store=self._store, records=True
         )
-        self._worker = self._make_worker()
         self._acceptors: list[Acceptors] = []
         self._socket_file: Path | None = None
 
@@ -100,10 +95,10 @@ class Server:
         except BaseException:
             self.stop()
             raise
-        if self._worker is not None:
-            self._worker.start()
-        if self._lookout is not None:
-            self._lookout.start()
+        if self._storage is not None:
+            self._storage.start(
+                self._live, self._routes, self.service.note, self.service.log_stored
+            )
         gc.collect()
         gc.freeze()  # what is here now stays; the collector need not look at it again
         return self
@@ -111,29 +106,9 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _store(self, _: Config) -> Outbox:
-        assert self._outbox is not None  # noqa: S101
-        return self._outbox
-
-    def _make_worker(self) -> Worker | None:
-        threads = self._live.config.workers
-        if self._outbox is None or not threads:
-            return None
-        return Worker(
-            self._outbox,
-            self._live,
-            self._routes,
-            self.service.note,
-            self.service.log_stored,
-            threads,
-        )
-
-    def _warn(self, line: str) -> None:
-        self.service.note(line)
-
-    def _wake(self) -> None:
-        if self._worker is not None:
-            self._worker.wake()
+    def _store(self, _: Config) -> Store:
+        assert self._storage is not None, "the configuration has no outbox"  # noqa: S101
+        return self._storage.outbox
 
     def _open(self, listener: socket.socket | None, serve: FastAgi | HandOver) -> None:
         if listener is not None:
@@ -168,14 +143,23 @@ class Server:
             with contextlib.suppress(OSError):
                 self._socket_file.unlink()
             self._socket_file = None
+        until = time.monotonic() + DRAIN
+        if self._storage is not None:
+            self._storage.halt()
         if not self._capacity.drain(DRAIN):
             self.service.note(f"service ends with {self._capacity.in_flight} calls under way")
-        if self._lookout is not None:
-            self._lookout.stop()
-        if self._worker is not None:
-            self._worker.stop(DRAIN)
-        if self._outbox is not None:
-            self._outbox.close()
+        if self._storage is not None:
+            self._storage.stop(until)
+
+
+def _open_storage(url: str) -> "Storage":
+    from dialplan_sms.database import OutboxError
+    from dialplan_sms.storage import Storage
+
+    try:
+        return Storage(url)
+    except OutboxError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _listen(address: tuple[str, int], optional: bool = False) -> socket.socket | None:

@@ -62,8 +62,6 @@ class SmsApi:
             sender.url,
             headers={
                 "User-Agent": f"dialplan-sms/{__version__}",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
                 "Content-Type": "application/x-www-form-urlencoded",
             },
             auth=_Bearer(sender.token) if sender.token else _basic(sender),

@@ -22,6 +22,8 @@ _IDLE = 55.0
 """Seconds after which an idle connection is closed, where the PBX does not say when it does."""
 _MARGIN = 1.0
 """Seconds before the PBX closes an idle connection that it is not used any more."""
+_HEADERS = ("Location", "Keep-Alive")
+"""Those of an answer that anybody looks at."""
 _KEEP_ALIVE = re.compile(r"timeout=([0-9]{1,5})")
 
 
@@ -113,7 +115,9 @@ def _read(answer: HTTPResponse, largest: int) -> Response:
     body = answer.read(largest)
     response = Response()
     response.status_code = answer.status
-    response.headers.update(answer.headers.items())
+    for name in _HEADERS:
+        if value := answer.getheader(name):
+            response.headers[name] = value
     response._content = body
     return response
 

@@ -83,10 +83,14 @@ class Worker:
         """Look at once: something was stored."""
         self._news.set()
 
-    def stop(self, timeout: float) -> None:
-        """Take nothing more; requests under way may end within *timeout* seconds."""
+    def halt(self) -> None:
+        """Take nothing more."""
         self._stopping.set()
         self._news.set()
+
+    def stop(self, timeout: float) -> None:
+        """Take nothing more; requests under way may end within *timeout* seconds."""
+        self.halt()
         self._thread.join(timeout)
         end = time.monotonic() + timeout
         while self._busy and time.monotonic() < end:
@@ -101,7 +105,7 @@ class Worker:
             try:
                 more = self._turn()
                 self._mended()
-            except (OutboxError, NotKnown, ConfigError, OSError, RuntimeError) as failure:
+            except Exception as failure:  # noqa: BLE001 - what is stored needs this thread
                 self._break(str(failure) or "a commit of the outbox does not end")
                 more = False
             if not more:

@@ -20,6 +20,7 @@ from dialplan_sms.database import (
     is_conflict,
     is_doubtful,
     lock,
+    make_private,
     open_engine,
     prepare,
 )
@@ -191,6 +192,8 @@ class Writer:
 
     def _connect(self) -> sa.Connection:
         if self._connection is None:
+            with contextlib.suppress(OSError):  # SQLite says better what is wrong
+                make_private(self.engine.url)
             connection = self.engine.connect()
             try:
                 with connection.begin():

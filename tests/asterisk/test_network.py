@@ -69,7 +69,7 @@ def test_only_the_allowed_host_is_served(hosts: tuple[str, str], tmp_path: Path)
             deadline = time.monotonic() + 15
             while "started" not in read(tmp_path / "log") and time.monotonic() < deadline:
                 time.sleep(0.05)
-            assert call(there, PBX) == "b'GET FULL VARIABLE'"
+            assert call(there, PBX).startswith(("b'EXEC MSet", "b'GET FULL"))
             assert call(there, STRANGER) == "b''"
             assert f"connection from {STRANGER} refused" in read(tmp_path / "log")
         finally:

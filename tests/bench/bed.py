@@ -65,6 +65,8 @@ def bed() -> Iterator[Bed]:
         bundle = _bundle(folder, certificate.pem)
         apis = {api.context: api for api in _apis(ports)}
         conf, fastagi = _configure(folder, apis.values())
+        (folder / "outbox").mkdir()
+        stored, storing = _configure(folder / "outbox", apis.values(), folder / "certificate.pem")
         environment = {
             "PATH": os.environ["PATH"],
             "DIALPLAN_SMS_CONF": str(conf),
@@ -73,6 +75,14 @@ def bed() -> Iterator[Bed]:
         serve = (Path(sys.prefix) / "bin/dialplan-sms", "serve")
         service = stack.enter_context(
             Child(serve, fastagi, folder / "service.told", environment)
+        ).pid
+        storage = stack.enter_context(
+            Child(
+                (*serve, "--config", stored),
+                storing,
+                folder / "outbox/service.told",
+                {"PATH": os.environ["PATH"], "DIALPLAN_SMS_SOCKET": f"{folder}/outbox/agi.sock"},
+            )
         ).pid
         scripts = folder / "agi-bin"
         scripts.mkdir()
@@ -84,13 +94,14 @@ def bed() -> Iterator[Bed]:
         for installation in installations:
             asterisk = Pbx(
                 _trusting(installation, bundle, folder),
-                dialplan(apis.values(), f"agi://127.0.0.1:{fastagi}/sms"),
+                dialplan(apis.values(), fastagi, storing),
                 agi_bin=scripts,
                 files={"logger.conf": _LOGGER},
                 environment=environment,
             )
             stack.enter_context(asterisk)
-            loads[installation.major] = Load(asterisk, {"nginx": web_pids, "service": [service]})
+            measured = {"nginx": web_pids, "service": [service, storage]}
+            loads[installation.major] = Load(asterisk, measured)
         versions = {str(each.major): each.version for each in installations}
         versions |= {"python": platform.python_version(), "kernel": platform.release()}
         yield Bed(loads, apis, service, folder / "agi.sock", versions)
@@ -110,16 +121,22 @@ def _apis(ports: nginx.Ports) -> Iterator[Api]:
     yield Api(STALE, f"http://{host}:{ports.http}", stale, STALE)
 
 
-def _configure(folder: Path, apis: Iterable[Api]) -> tuple[Path, int]:
-    """Write sms.conf, a sender for each place; and the port that the service listens on."""
+def _configure(
+    folder: Path, apis: Iterable[Api], outbox_of: Path | None = None
+) -> tuple[Path, int]:
+    """Write sms.conf, a sender for each place; and the port that the service listens on.
+
+    *outbox_of* is the certificate for one that has an outbox.
+    """
     fastagi, monitor = free_ports(2)
     text = f"[general]\nlog = sms.log\nlisten = 127.0.0.1:{fastagi}\n"
     text += f"monitor = 127.0.0.1:{monitor}\ndefault_sender = {FAST}\n"
-    text += f"outbox = sqlite:///{folder}/outbox.sqlite\n"
+    if outbox_of is not None:
+        text += f"outbox = sqlite:///{folder}/outbox.sqlite\n"
     for api in apis:
         text += _SENDER.format(
             name=api.sender, url=api.https, password=PASSWORD,
-            verify=folder / "certificate.pem",
+            verify=outbox_of or folder / "certificate.pem",
         )  # fmt: skip
     conf = folder / "sms.conf"
     conf.touch(0o600)

@@ -14,6 +14,7 @@ from tests.bench.ways import (
     CURL_VERIFIED,
     EMPTY,
     FASTAGI,
+    HISTORY,
     NOOP,
     PROCESSES,
     QUEUE,
@@ -47,7 +48,7 @@ class Stage:
 
 
 _NETWORKED = (CURL_HTTP, CURL_UNVERIFIED, CURL_VERIFIED, FASTAGI)
-_IN_PLACE = (NOOP, *_NETWORKED, EMPTY, QUEUE)
+_IN_PLACE = (NOOP, *_NETWORKED, EMPTY, HISTORY, QUEUE)
 FULL = (
     Stage(FAST, 1, WAYS, rounds=3, share=0.25),
     Stage(FAST, 8, WAYS, rounds=5),

@@ -42,10 +42,11 @@ ALONE = Way("alone", "sms.agi, no service", 24, "SUCCESS")
 THIN = Way("thin", "sms.agi, service up", 96, "SUCCESS")
 FASTAGI = Way("fastagi", "FastAGI, mode wait", 400, "SUCCESS")
 EMPTY = Way("empty", "FastAGI, nothing to send", 400, "INVALID_NUMBER")
+HISTORY = Way("history", "FastAGI, mode wait, with outbox", 400, "SUCCESS")
 QUEUE = Way("queue", "FastAGI, mode queue", 400, "QUEUED")
 
 WAYS = (
-    NOOP, CURL_HTTP, CURL_UNVERIFIED, CURL_VERIFIED, SYSTEM, NAIVE, ALONE, THIN, FASTAGI, EMPTY, QUEUE,
+    NOOP, CURL_HTTP, CURL_UNVERIFIED, CURL_VERIFIED, SYSTEM, NAIVE, ALONE, THIN, FASTAGI, EMPTY, HISTORY, QUEUE,
 )  # fmt: skip
 PROCESSES = (SYSTEM, NAIVE, ALONE, THIN)
 """Those that start a process a call."""
@@ -81,16 +82,16 @@ exten => {key},1,Set(SMS_NUMBER={number})
 """
 
 
-def dialplan(apis: Iterable[Api], fastagi: str) -> str:
+def dialplan(apis: Iterable[Api], fastagi: int, storing: int) -> str:
     """extensions.conf: extension `drive-API-WAY-CALLS-PAUSE-ROUND` of context bench drives.
 
-    It writes lines to the file ${OUT}: ready, call PLACED BEGAN ENDED RESULT (microseconds), done.
+    The ports are those of a service without and of one with an outbox. It writes lines to the file ${OUT}: ready, call PLACED BEGAN ENDED RESULT (microseconds), done.
     """
     text = _DRIVE
     for place in apis:
         text += f"[{place.context}]\n"
         for way in WAYS:
-            lines, result = _lines(way, place, fastagi)
+            lines, result = _lines(way, place, storing if way in (HISTORY, QUEUE) else fastagi)
             text += _CALL.format(
                 key=way.key, number=NUMBER, message=MESSAGE, sender=place.sender, result=result,
                 lines="\n".join(f" same => n,{line}" for line in lines),
@@ -103,7 +104,7 @@ def naive_script(place: Api) -> str:
     return f"naive-{place.context}.agi"
 
 
-def _lines(way: Way, place: Api, fastagi: str) -> tuple[list[str], str]:
+def _lines(way: Way, place: Api, port: int) -> tuple[list[str], str]:
     """The lines of a way, and the expression that they leave their result in."""
     if way is SYSTEM:
         return [f"System({_curl(place.https + api.PATH)})"], "${SYSTEMSTATUS}"
@@ -117,10 +118,7 @@ def _lines(way: Way, place: Api, fastagi: str) -> tuple[list[str], str]:
         NAIVE: f"AGI({naive_script(place)})",
         ALONE: "AGI(sms.agi)",
         THIN: "AGI(sms.agi)",
-        FASTAGI: f"AGI({fastagi})",
-        EMPTY: f"AGI({fastagi})",
-        QUEUE: f"AGI({fastagi})",
-    }[way]
+    }.get(way, f"AGI(agi://127.0.0.1:{port}/sms)")
     before = {EMPTY: ["Set(SMS_NUMBER=)"], QUEUE: ["Set(SMS_MODE=queue)"]}.get(way, [])
     return [*before, line], "${SMS_STATUS} ${SMS_CAUSE}"
 

@@ -1,5 +1,6 @@
 """What can be wrong with the database, and that it is said in one line and gets over."""
 
+import os
 import re
 import shutil
 import time
@@ -182,3 +183,18 @@ def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
         with pytest.raises(OutboxError) as failure:
             _store(writer)
     assert not re.search("hush", str(failure.value))
+
+
+def test_others_on_the_host_cannot_read_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite"
+    before = os.umask(0)
+    try:
+        with _writing(f"sqlite:///{path}") as writer:
+            _store(writer)
+        assert path.stat().st_mode & 0o777 == 0o640
+        path.chmod(0o664)
+        with _writing(f"sqlite:///{path}") as writer:
+            _store(writer)
+        assert path.stat().st_mode & 0o777 == 0o660
+    finally:
+        os.umask(before)
