@@ -7,7 +7,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -172,3 +175,12 @@ def _programs() -> Path:
 def _end_with_parent() -> None:
     # The postmaster's children end by themselves once it is gone.
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT, 0, 0, 0)
+
+
+@contextmanager
+def temporary() -> Iterator[Postgres]:
+    """A server in a folder of its own, which the user that it runs as can reach (not pytest's)."""
+    with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        with Postgres(Path(folder) / "server") as server:
+            yield server

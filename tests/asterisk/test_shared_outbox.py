@@ -2,10 +2,8 @@
 
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,21 +17,11 @@ from tests.asterisk.fetch import fetch
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.serving import Service
 from tests.asterisk.site import NUMBER
-from tests.postgres import Postgres
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 DIALPLAN = "[test]\n" + "".join(
     f"exten => {n},1,AGI({{urls[{n}]}})\n" for n in range(3)
 )  # fmt: skip
-
-
-@pytest.fixture
-def database() -> Iterator[str]:
-    with (
-        tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder,
-        Postgres(Path(folder)) as server,
-    ):
-        yield server.create_database("outbox")
 
 
 def ended(url: str) -> Counter[str]:
@@ -52,13 +40,15 @@ def wait_for(url: str, count: int, seconds: float) -> None:
         time.sleep(0.2)
 
 
-def test_three_services_share_the_work_and_one_dies_for_good(database: str, tmp_path: Path) -> None:
+def test_three_services_share_the_work_and_one_dies_for_good(
+    postgresql: str, tmp_path: Path
+) -> None:
     with Sandbox(tls=False) as sandbox, ExitStack() as stack:
         services = []
         for n in range(3):
             folder = tmp_path / f"host{n}"
             folder.mkdir()
-            general = f"outbox = {database}\ncall_timeout = 2\nworkers = 2"
+            general = f"outbox = {postgresql}\ncall_timeout = 2\nworkers = 2"
             services.append(stack.enter_context(Service(folder, sandbox, general, "pace = 0")))
         asterisk = stack.enter_context(
             Pbx(fetch(22), DIALPLAN.format(urls=[service.url for service in services]))
@@ -71,7 +61,7 @@ def test_three_services_share_the_work_and_one_dies_for_good(database: str, tmp_
 
         for n in range(30):
             queue(n % 3, f"n{n}")
-        wait_for(database, 30, 20)
+        wait_for(postgresql, 30, 20)
         assert Counter(each.text for each in sandbox.messages) == {f"n{n}": 1 for n in range(30)}
 
         sandbox.fault = Fault.HANG
@@ -80,12 +70,12 @@ def test_three_services_share_the_work_and_one_dies_for_good(database: str, tmp_
         sandbox.wait(requests=36, timeout=20)  # two each are on their way
         services[0].kill()
         sandbox.fault = None
-        wait_for(database, 60, 90)
+        wait_for(postgresql, 60, 90)
         assert {each.text for each in sandbox.messages} == {f"n{n}" for n in range(60)}
 
 
-def test_a_worker_of_its_own_sends_for_a_service_without(database: str, tmp_path: Path) -> None:
-    general = f"outbox = {database}\nworkers = 0"
+def test_a_worker_of_its_own_sends_for_a_service_without(postgresql: str, tmp_path: Path) -> None:
+    general = f"outbox = {postgresql}\nworkers = 0"
     with (
         Sandbox(tls=False) as sandbox,
         Service(tmp_path, sandbox, general, "pace = 0") as service,
@@ -100,7 +90,7 @@ def test_a_worker_of_its_own_sends_for_a_service_without(database: str, tmp_path
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         try:
-            wait_for(database, 1, 20)
+            wait_for(postgresql, 1, 20)
             worker.terminate()
             assert worker.wait(10) == 0
         finally:
