@@ -105,8 +105,14 @@ class Worker:
             try:
                 more = self._turn()
                 self._mended()
+            except (OutboxError, ConfigError, OSError) as failure:
+                self._break(str(failure))
+                more = False
+            except NotKnown:
+                self._break("a commit of the outbox does not end")
+                more = False
             except Exception as failure:  # noqa: BLE001 - what is stored needs this thread
-                self._break(str(failure) or "a commit of the outbox does not end")
+                self._break(f"the worker broke, {type(failure).__name__}: please report this line")
                 more = False
             if not more:
                 self._news.wait(_POLL if not self._broken else 2.0)
@@ -228,7 +234,7 @@ class Worker:
                 return state or ("recorded" if unsure else None)
             except (OutboxError, NotKnown) as failure:
                 unsure = unsure or isinstance(failure, NotKnown)
-                self._break(str(failure))
+                self._break(str(failure) or "a commit of the outbox does not end")
                 # Until then it stays "sending", and what follows from that is decided later.
                 if self._stopping.wait(1.0):
                     return None
