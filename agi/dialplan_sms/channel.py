@@ -136,14 +136,17 @@ class Channel(AGI):  # type: ignore[misc]
         In one round trip where the channel has learned how: each costs 0.1 ms.
         """
         if self.sets_together and all(map(_TOKEN.fullmatch, tokens.values())):
-            self._execute_mset(tokens)
-            return
+            with contextlib.suppress(AGIInvalidCommand, AGIUsageError):
+                if self._execute_mset(tokens):
+                    return
+            self.sets_together = False  # another Asterisk at the same address
         for name, value in tokens.items():
             self.set_variable(name, value)
 
-    def _execute_mset(self, tokens: Mapping[str, str]) -> None:
+    def _execute_mset(self, tokens: Mapping[str, str]) -> bool:
         pairs = ",".join(f"{name}={value}" for name, value in tokens.items())
-        self.execute("EXEC", "MSet", self._quote(pairs))
+        answer = self.execute("EXEC", "MSet", self._quote(pairs))
+        return bool(answer["result"][0] == "0")
 
     def set_variable(self, name: str, value: str) -> None:
         """Set a channel variable, cut on a character where the command would grow too long."""

@@ -44,6 +44,7 @@ class _Recording:
     sock: socket.socket | None
     resolver: Resolver
     idle_since = 0.0
+    reused = False
     _head = b""
 
     def _new_conn(self) -> socket.socket:
@@ -90,8 +91,17 @@ class _Recording:
             self._head = data  # goes out with the body: one TLS record, one write
             return
         assert self.sock is not None  # noqa: S101
-        current().go_out(self.sock)
+        exchange = current()
+        exchange.go_out(self.sock)
         whole, self._head = self._head + data, b""
+        alive = not self.reused or self.is_connected  # type: ignore[attr-defined]
+        if not alive:  # the PBX has closed it, and nothing is written yet
+            # Not close(): the request that has begun is to go on, over another socket.
+            connection: Any = self
+            connection.sock.close()
+            connection.sock = None
+            self.connect()
+            exchange.go_by(connection.sock)
         super().send(whole)  # type: ignore[misc]
 
     def close(self) -> None:

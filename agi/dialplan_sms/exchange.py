@@ -67,12 +67,22 @@ class Exchange:
             return
         self.time_to_connect()
         connection.settimeout(None)
-        self._alarm = self._watchdog.at(
+        self._alarm = self._watch(connection)
+        self._going_out()
+        self.stage = Stage.GONE_OUT
+
+    def go_by(self, connection: socket.socket) -> None:
+        """Take another *connection* for what goes out: the first had been closed."""
+        self.close()
+        connection.settimeout(None)
+        self._alarm = self._watch(connection)
+        self.stage = Stage.GONE_OUT
+
+    def _watch(self, connection: socket.socket) -> Alarm:
+        return self._watchdog.at(
             min(self._clock() + self._answer_time, self._until),
             lambda: self._too_late(connection),
         )
-        self._going_out()
-        self.stage = Stage.GONE_OUT
 
     def close(self) -> None:
         """The request has ended; no deadline touches the connection any more."""

@@ -54,6 +54,7 @@ class FastAgi:
             channel.sets_together = self._learned(peer, channel)
             refused = _busy(fits) or _wrong_path(channel)
             handled = call(channel, self._service, None, began, refused)
+            self._sets_together[peer] = channel.sets_together
         except AGIException as gone:
             self._service.note(f"connection from {peer} ended before it said what to send: {gone}")
             return None

@@ -149,17 +149,18 @@ def describe(handled: Handled) -> str:
     if sms is not None and sms.replaced:
         words.append(f"note=the PBX may replace with spaces: {' '.join(sms.replaced)}")
     if outcome.reason:
-        words.append(f"reason={_reason(handled)}")
+        words.append(f"reason={harmless(outcome, handled.sms)}")
     return " ".join(words)
 
 
-def _reason(handled: Handled) -> str:
+def harmless(outcome: Outcome, sms: Sms | None) -> str:
     """The reason without text and numbers, whoever put them there."""
-    outcome = handled.outcome
     reason = safe_line(outcome.for_log or outcome.reason)[:1000]
-    if not outcome.from_pbx or handled.sms is None:
+    if not outcome.from_pbx or sms is None:
         return reason
-    text = safe_line(handled.sms.text)
+    text = safe_line(sms.text)
+    if text and len(text) < _OVERLAP and text in reason:
+        return "the PBX repeats the text"
     pieces = (reason[at : at + _OVERLAP] for at in range(max(1, len(reason) - _OVERLAP + 1)))
     if any(piece in text for piece in pieces if piece):
         return "the PBX repeats the text"

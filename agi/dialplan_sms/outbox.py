@@ -1,6 +1,5 @@
 """The outbox: SMS that are stored, and the history of all."""
 
-import contextlib
 import hashlib
 import itertools
 import secrets
@@ -10,7 +9,7 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from dialplan_sms import api, keys, statements
+from dialplan_sms import api, keys, log, statements
 from dialplan_sms.config import Sender
 from dialplan_sms.database import OutboxError
 from dialplan_sms.delivery import decide
@@ -26,8 +25,6 @@ PATIENCE = 4.0
 """Seconds that a call waits for the database: it has its answer within 5 s."""
 _BULK = 20
 """A message with more numbers lets others go first."""
-_MOST_KNOWN = 10_000
-"""Gateways that need not be looked up."""
 
 
 class Outbox:
@@ -40,7 +37,6 @@ class Outbox:
         self.writer = Writer(url)
         self.failure = ""
         self._stored = stored
-        self._known: set[tuple[str, str, int]] = set()
         self._recorder = Recorder(self.writer, self._fail)
 
     @property
@@ -56,22 +52,19 @@ class Outbox:
         sender: Sender,
         mode: str,
         left: float = PATIENCE,
-        reserved: int | None = None,
+        reserved: str | None = None,
     ) -> Outcome:
         """Store *sms* to be sent by a worker; QUEUED only once it is on the disk.
 
-        *reserved* is the id that reserve() gave; *left* is how many seconds the call has. Never
+        *reserved* is the token that reserve() gave; *left* is how many seconds the call has. Never
         raises for what the database does.
         """
         entry = _entry(draft, sms, sender, mode)
-        place = (entry.sender, entry.gsm, self.writer.opened)
-        insert = self._inserting(entry, sms, sender, State.PENDING, place in self._known)
+        insert = self._inserting(entry, sms, sender, State.PENDING)
 
         def work(connection: sa.Connection) -> int | Outcome:
-            if reserved is None:
-                return insert(connection)
-            statements.make_pending(connection, reserved, sms.text)
-            return reserved
+            mine = reserved and statements.make_pending(connection, reserved, sms.text)
+            return mine or insert(connection)
 
         unsure = error(
             Cause.NO_ANSWER, "the outbox does not say whether it was stored: it may be sent"
@@ -79,32 +72,33 @@ class Outbox:
         outcome = self._do(work, unsure, left)
         if isinstance(outcome, Outcome):
             return outcome
-        if reserved is None and len(self._known) < _MOST_KNOWN:
-            self._known.add(place)
         self._stored()
         return Outcome(Status.QUEUED, id=str(outcome))
 
     def reserve(
         self, draft: Draft, sms: Sms, sender: Sender, mode: str, left: float = PATIENCE
-    ) -> int | Outcome:
-        """Note that *sms* is about to be sent, if the sender's limits allow; its id.
+    ) -> str | Outcome:
+        """Note that *sms* is about to be sent, if the sender's limits allow; its token.
 
         Otherwise the Outcome of the call: refused, or that of an earlier call with the same key.
         """
         entry = replace(_entry(draft, sms, sender, mode), text=None)
         unsure = error(Cause.OUTBOX, "the outbox does not answer, nothing was sent")
-        return self._do(self._inserting(entry, sms, sender, State.SENDING), unsure, left)
+        found = self._do(self._inserting(entry, sms, sender, State.SENDING), unsure, left)
+        return found if isinstance(found, Outcome) else entry.token
 
-    def settle(self, id_: int, sms: Sms, outcome: Outcome) -> None:
+    def settle(self, reserved: str, sms: Sms, outcome: Outcome) -> None:
         """Note how a reserved SMS ended. Does not wait."""
         verdict = decide(outcome, sms.numbers, "", over=True)
-        self._later(lambda c: statements.settle(c, id_, outcome, verdict))
+        told = replace(outcome, reason=log.harmless(outcome, sms))
+        self._recorder.at_once(lambda c: statements.settle(c, reserved, told, verdict))
 
     def record(self, draft: Draft, sms: Sms, sender: Sender, mode: str, outcome: Outcome) -> None:
         """Note an SMS that was sent without reserve(), for the history. Does not wait."""
         entry = replace(_entry(draft, sms, sender, mode), text=None)
         verdict = decide(outcome, sms.numbers, "", over=True)
-        self._recorder.add(Record(entry, outcome, verdict, time.monotonic()))
+        told = replace(outcome, reason=log.harmless(outcome, sms))
+        self._recorder.add(Record(entry, told, verdict, time.monotonic()))
 
     def close(self) -> None:
         """Finish what is under way."""
@@ -112,7 +106,7 @@ class Outbox:
         self.writer.close()
 
     def _inserting(
-        self, entry: Entry, sms: Sms, sender: Sender, state: State, known: bool = False
+        self, entry: Entry, sms: Sms, sender: Sender, state: State
     ) -> Callable[[sa.Connection], int | Outcome]:
         """The work that stores *entry*; its id, or the Outcome that it has instead."""
         rules, tries = Rules.of(sender), itertools.count()
@@ -128,7 +122,7 @@ class Outbox:
                 return earlier
             if rules.counted and (refused := judge(connection, rules, mine)) is not None:
                 return refused.outcome
-            return statements.insert(connection, mine, state, known and not again)
+            return statements.insert(connection, mine, state)
 
         return work
 
@@ -155,13 +149,6 @@ class Outbox:
 
     def _fail(self, failure: str) -> None:
         self.failure = failure
-
-    def _later(self, work: Callable[[sa.Connection], None]) -> None:
-        with contextlib.suppress(RuntimeError):  # no thread left: the call goes on
-            future = self.writer.submit(work)
-            future.add_done_callback(
-                lambda done: setattr(self, "failure", str(done.exception() or ""))
-            )
 
 
 def _entry(draft: Draft, sms: Sms, sender: Sender, mode: str) -> Entry:

@@ -15,7 +15,7 @@ from dialplan_sms.delivery import Verdict
 from dialplan_sms.outcome import Outcome
 from dialplan_sms.schema import State, attempt, message, now, number
 from dialplan_sms.statements import Entry
-from dialplan_sms.writer import Writer
+from dialplan_sms.writer import Work, Writer
 
 _EVERY = 0.5
 """Seconds for which records gather: alone, each would cost its call a third of all it costs."""
@@ -40,6 +40,7 @@ class Recorder:
         self._writer = writer
         self._failed = failed
         self._waiting: deque[Record] = deque()
+        self._again: deque[Work[None]] = deque(maxlen=_MOST)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -48,12 +49,26 @@ class Recorder:
         """Have it written soon. Never raises."""
         if len(self._waiting) < _MOST:
             self._waiting.append(record)
+        self._begin()
+
+    def _begin(self) -> None:
         if self._thread is None:
             with self._lock, suppress(RuntimeError):  # no thread left: the next one tries again
                 if self._thread is None:
                     thread = threading.Thread(target=self._run, name="recorder", daemon=True)
                     thread.start()
                     self._thread = thread
+
+    def at_once(self, work: Work[None]) -> None:
+        """Have *work* done with the next commit, or with a later one where that fails."""
+
+        def ended(done: "Future[None]") -> None:
+            if done.exception() is not None:
+                self._again.append(work)
+                self._begin()
+
+        with suppress(RuntimeError):  # no thread left: the call goes on
+            self._writer.submit(work).add_done_callback(ended)
 
     def close(self, timeout: float = 5.0) -> None:
         """Write what waits, and end."""
@@ -67,6 +82,14 @@ class Recorder:
         self._flush()
 
     def _flush(self) -> None:
+        while self._again:
+            work = self._again.popleft()
+            try:
+                self._writer.submit(work).result(60.0)
+            except Exception as failure:  # noqa: BLE001
+                self._again.appendleft(work)
+                self._failed(str(failure))
+                return
         while self._waiting:
             records = [self._waiting.popleft() for _ in range(min(len(self._waiting), 500))]
             future: Future[None] = self._writer.submit(partial(_write, records))

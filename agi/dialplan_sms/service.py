@@ -33,16 +33,16 @@ class Store(Protocol):
     """What keeps an Sms; ``outbox.Outbox`` is the one that exists. Nothing here raises."""
 
     def accept(
-        self, draft: Draft, sms: Sms, sender: Sender, mode: str, left: float, reserved: int | None
+        self, draft: Draft, sms: Sms, sender: Sender, mode: str, left: float, reserved: str | None
     ) -> Outcome:
         """Store it to be sent, within *left* seconds; QUEUED, or why not."""
 
     def reserve(
         self, draft: Draft, sms: Sms, sender: Sender, mode: str, left: float
-    ) -> int | Outcome:
-        """An id under which it may be sent now, or the Outcome that it has instead."""
+    ) -> str | Outcome:
+        """A token under which it may be sent now, or the Outcome that it has instead."""
 
-    def settle(self, id_: int, sms: Sms, outcome: Outcome) -> None:
+    def settle(self, reserved: str, sms: Sms, outcome: Outcome) -> None:
         """Note how a reserved one ended; does not wait."""
 
     def record(self, draft: Draft, sms: Sms, sender: Sender, mode: str, outcome: Outcome) -> None:
@@ -125,7 +125,7 @@ class Service:
         if store is not None and (later or mode == "queue"):
             going_out()
             return store.accept(draft, sms, sender, mode, until - self._clock(), None)
-        reserved: int | None = None
+        reserved: str | None = None
         if store is not None and limited:
             going_out()
             found = store.reserve(draft, sms, sender, mode, until - self._clock())

@@ -54,8 +54,8 @@ def find(connection: sa.Connection, token: str) -> int | None:
     return None if found is None else int(found)
 
 
-def insert(connection: sa.Connection, entry: Entry, state: State, known: bool = False) -> int:
-    """Store *entry*, which is not yet; its id. *known* is whether its gateway is known already."""
+def insert(connection: sa.Connection, entry: Entry, state: State) -> int:
+    """Store *entry*, which is not yet; its id."""
     values = {name: getattr(entry, name) for name in _FIELDS} | {
         "state": state,
         "when": entry.planned,
@@ -65,34 +65,46 @@ def insert(connection: sa.Connection, entry: Entry, state: State, known: bool = 
     id_ = int(result.inserted_primary_key[0])
     rows = [{"message_id": id_, "number": each, "state": state} for each in entry.numbers]
     connection.execute(_NEW_NUMBER, rows)
-    if state is State.PENDING and not known:
+    if state is State.PENDING:
         gateways.know(connection, entry.sender, entry.gsm)
     return id_
 
 
-def make_pending(connection: sa.Connection, id_: int, text: str) -> None:
-    """Have what was reserved for a call sent by a worker. Does nothing the second time."""
+def make_pending(connection: sa.Connection, token: str, text: str) -> int | None:
+    """Have what a call has reserved sent by a worker; its id, None where it is not there any more.
+
+    The second time it is pending, leased or sent already, and nothing is changed.
+    """
+    row = connection.execute(
+        sa.select(
+            message.c.id, message.c.sender, message.c.gsm, message.c.text,
+            sa.and_(*_RESERVED).label("reserved"),
+        )
+        .where(message.c.token == token)
+        .with_for_update()
+    ).one_or_none()  # fmt: skip
+    if row is None:
+        return None
+    if not row.reserved:
+        return int(row.id) if row.text is not None else None  # only what is to be sent has one
     due = sa.func.coalesce(message.c.planned, now())
-    changed = connection.execute(
+    connection.execute(
         message.update()
-        .where(message.c.id == id_, *_RESERVED)
+        .where(message.c.id == row.id)
         .values(state=State.PENDING, text=text, lease_by=None, due=due)
     )
-    if changed.rowcount != 1:
-        return
     connection.execute(
-        number.update().where(number.c.message_id == id_).values(state=State.PENDING)
+        number.update().where(number.c.message_id == row.id).values(state=State.PENDING)
     )
-    row = connection.execute(
-        sa.select(message.c.sender, message.c.gsm).where(message.c.id == id_)
-    ).one()
     gateways.know(connection, row.sender, row.gsm)
+    return int(row.id)
 
 
-def settle(connection: sa.Connection, id_: int, outcome: Outcome, verdict: Verdict) -> None:
+def settle(connection: sa.Connection, token: str, outcome: Outcome, verdict: Verdict) -> None:
     """Note how the one try of a call in mode wait ended. Does nothing the second time."""
-    reserved = sa.select(message.c.id).where(message.c.id == id_, *_RESERVED)
-    if connection.scalar(reserved) is not None:
+    reserved = sa.select(message.c.id).where(message.c.token == token, *_RESERVED)
+    id_ = connection.scalar(reserved)
+    if id_ is not None:
         note(connection, id_, outcome, verdict)
         end(connection, id_)
 

@@ -63,7 +63,9 @@ class Adapter(BaseAdapter):
             raise
         # Only once no deadline can shut it down any more is it another request's to use.
         current().close()
-        if answer.isclosed() and not answer.length and connection.sock is not None:
+        # After a status below 200 another answer follows, which would be taken for the next one's.
+        whole = answer.isclosed() and not answer.length and answer.status >= 200
+        if whole and connection.sock is not None:
             self._keep(connection, response)
         else:
             connection.close()
@@ -85,7 +87,8 @@ class Adapter(BaseAdapter):
             while True:
                 connection = self._idle.pop()
                 idle = time.monotonic() - connection.idle_since
-                if idle < self._idle_for and connection.is_connected:
+                if idle < self._idle_for:
+                    connection.reused = True  # whether it is open still is seen at the last moment
                     return connection
                 connection.close()
         return None

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
 import sqlalchemy as sa
 
-from dialplan_sms import api, history, leases, statements
+from dialplan_sms import api, history, leases, log, statements
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config, Sender
 from dialplan_sms.database import OutboxError
@@ -68,6 +69,7 @@ class Worker:
         self._owner: Owner | None = None
         self._news = threading.Event()
         self._stopping = threading.Event()
+        self._ended = threading.Event()  # nothing may be waited for any more
         self._lock = threading.Lock()
         self._busy = 0
         self._broken = ""
@@ -91,10 +93,11 @@ class Worker:
     def stop(self, timeout: float) -> None:
         """Take nothing more; requests under way may end within *timeout* seconds."""
         self.halt()
-        self._thread.join(timeout)
         end = time.monotonic() + timeout
+        self._thread.join(timeout)
         while self._busy and time.monotonic() < end:
             time.sleep(0.05)
+        self._ended.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._owner is not None:
             self._owner.close()
@@ -174,7 +177,7 @@ class Worker:
         if outcome is None:
             return
         at_least = sender.delivery if sender else AT_LEAST_ONCE
-        over = claimed.age > (sender.max_age if sender else 24 * 3600.0)
+        over = sender is not None and claimed.age > sender.max_age
         verdict = decide(outcome, claimed.numbers, at_least, over)
         state = self._finish(claimed, owner, sender, outcome, verdict)
         if state is None:
@@ -193,6 +196,7 @@ class Worker:
             )
 
     def _send(self, claimed: Claimed, owner: str) -> tuple[Sender | None, Outcome | None]:
+        sender = None
         try:
             sender = self._load().senders.get(claimed.sender)
             if sender is None:
@@ -202,12 +206,12 @@ class Worker:
             begin = partial(self._begin, claimed, owner)
             return sender, self._route(sender).send(_sms(claimed), begin, until)
         except ConfigError as failure:
-            return None, error(Cause.CONFIG, str(failure))
+            return sender, error(Cause.CONFIG, str(failure))
         except _Lost:
             return None, None
         except Exception as failure:  # noqa: BLE001 - a stored SMS must get its record
             name = type(failure).__name__
-            return None, error(Cause.INTERNAL, f"dialplan-sms broke, {name}: please report this")
+            return sender, error(Cause.INTERNAL, f"dialplan-sms broke, {name}: please report this")
 
     def _begin(self, claimed: Claimed, owner: str) -> None:
         if not self._do(lambda c: leases.begin_sending(c, claimed, owner)):
@@ -220,9 +224,10 @@ class Worker:
         """Record the end, however long the database is away; the message's state."""
         spread = random.random()
         keep = bool(sender and sender.keep_text)
+        told = replace(outcome, reason=log.harmless(outcome, _sms(claimed)))
 
         def work(connection: sa.Connection) -> str | None:
-            state = leases.finish(connection, claimed, owner, outcome, verdict, spread, keep)
+            state = leases.finish(connection, claimed, owner, told, verdict, spread, keep)
             if sender is not None and (verdict.holds or verdict.pauses):
                 statements.expire(connection, claimed.sender, sender.max_age)
             return state
@@ -236,7 +241,7 @@ class Worker:
                 unsure = unsure or isinstance(failure, NotKnown)
                 self._break(str(failure) or "a commit of the outbox does not end")
                 # Until then it stays "sending", and what follows from that is decided later.
-                if self._stopping.wait(1.0):
+                if self._ended.wait(1.0):
                     return None
 
     def _recover(self, owner: Owner) -> None:

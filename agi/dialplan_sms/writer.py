@@ -103,6 +103,7 @@ class Writer:
             thread = self._thread
         if thread is not None:
             thread.join(timeout)
+        self._fail(self._take(), OutboxError("the outbox is being closed"))
         self.engine.dispose()
 
     def _run(self) -> None:

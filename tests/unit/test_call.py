@@ -228,3 +228,13 @@ def test_and_one_by_one_where_it_cannot(kind: type[FakeAsterisk]) -> None:
     assert asterisk.value("SMS_STATUS") == "SUCCESS"
     assert {asterisk.value(name) for name in OUTPUTS - {"SMS_STATUS"}} == {""}
     assert set(asterisk.variables) <= OUTPUTS | set(BOTH)
+
+
+def test_another_asterisk_at_the_same_address_gets_its_outputs_all_the_same() -> None:
+    asterisk = Strange(dict(BOTH))
+    channel = asterisk.channel
+    channel.sets_together = True  # learned from the one before
+    call(channel, service(FakeRoute()))
+    assert asterisk.value("SMS_STATUS") == "SUCCESS"
+    assert asterisk.set_names()[:2] == ["SMS_CAUSE", "SMS_STATUS"]
+    assert not channel.sets_together

@@ -3,6 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
+from dialplan_sms import statements
 from dialplan_sms.config import Sender
 from dialplan_sms.outbox import Outbox
 from dialplan_sms.outcome import Cause, Outcome, Status
@@ -62,3 +63,58 @@ def test_what_went_to_nobody_may_be_tried_again_and_what_some_have_may_not(datab
     assert again.status is Status.QUEUED
     assert again.id != first.id
     outbox.close()
+
+
+class TestReserved:
+    """What a call has reserved is known by its token: ids begin anew in another database."""
+
+    def test_of_another_database_nothing_is_touched(self, database: str) -> None:
+        outbox = Outbox(database)
+        mine = outbox.reserve(Draft(), Sms((A,), "for A only"), SENDER, "fallback")
+        assert isinstance(mine, str)
+
+        def anew(connection: sa.Connection) -> None:
+            connection.execute(number.delete())
+            connection.execute(message.delete())
+
+        outbox.writer.do(anew, 5)
+        theirs = outbox.reserve(Draft(), Sms((B,), "for B only"), SENDER, "fallback")
+        assert isinstance(theirs, str)
+        stored = outbox.accept(Draft(), Sms((A,), "for A only"), SENDER, "fallback", reserved=mine)
+        assert stored.status is Status.QUEUED
+        outbox.settle(mine, ALARM, Outcome(Status.SUCCESS))
+        with outbox.writer.engine.begin() as connection:
+            rows = connection.execute(
+                sa.select(number.c.number, message.c.text, message.c.state)
+                .join(message)
+                .order_by(message.c.id)
+            ).all()
+        assert [tuple(row) for row in rows] == [
+            (B, None, "sending"), (A, "for A only", "pending"),
+        ]  # fmt: skip
+        outbox.close()
+
+    def test_what_has_ended_meanwhile_is_stored_anew(self, database: str) -> None:
+        outbox = Outbox(database)
+        mine = outbox.reserve(Draft(), Sms((A,), "x"), SENDER, "fallback")
+        assert isinstance(mine, str)
+        outbox.writer.do(lambda c: statements.forget_wait(c, -1.0), 5)  # as after a clock's jump
+        stored = outbox.accept(Draft(), Sms((A,), "x"), SENDER, "fallback", reserved=mine)
+        assert (stored.status, stored.id) == (Status.QUEUED, "2")
+        outbox.close()
+
+
+def test_a_reason_that_repeats_the_text_is_not_stored(database: str) -> None:
+    outbox = Outbox(database)
+    for text in ("PIN x7Q", "a longer private text"):
+        sms = Sms((A,), text)
+        told = Outcome(Status.ERROR, Cause.REJECTED, f"bad message: {text}", from_pbx=True)
+        token = outbox.reserve(Draft(), sms, SENDER, "wait")
+        assert isinstance(token, str)
+        outbox.settle(token, sms, told)
+        outbox.record(Draft(), sms, SENDER, "wait", told)
+    outbox.close()
+    again = Outbox(database)
+    reasons = again.writer.do(lambda c: c.scalars(sa.select(message.c.reason)).all(), 5)
+    assert list(reasons) == ["the PBX repeats the text"] * 4
+    again.close()

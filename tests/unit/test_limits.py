@@ -44,7 +44,7 @@ class Box:
         draft = Draft(caller=caller, key=key)
         return self.outbox.accept(draft, Sms(numbers or (FIRST,), text), sender, "queue")
 
-    def reserve(self, sender: Sender, *numbers: str, text: str = "Hi") -> int | Outcome:
+    def reserve(self, sender: Sender, *numbers: str, text: str = "Hi") -> str | Outcome:
         return self.outbox.reserve(Draft(), Sms(numbers or (FIRST,), text), sender, "wait")
 
     def run(self, *statements: str) -> list[Any]:
@@ -71,7 +71,7 @@ def box(database: str) -> Iterator[Box]:
     made.close()
 
 
-def is_denied(outcome: Outcome | int, *says: str) -> bool:
+def is_denied(outcome: Outcome | str, *says: str) -> bool:
     assert isinstance(outcome, Outcome)
     if outcome.status is Status.QUEUED:
         return False
@@ -180,7 +180,7 @@ class TestRules:
         sender = limited(repeat_window=60.0, per_number=(2, 60.0))
         for _ in range(2):
             id_ = box.reserve(sender)
-            assert isinstance(id_, int)
+            assert isinstance(id_, str)
             box.outbox.settle(id_, Sms((FIRST,), "Hi"), error(Cause.REJECTED, "no"))
         assert is_denied(box.reserve(sender), "per_number = 2/1m")
 
@@ -190,14 +190,14 @@ class TestRules:
     ) -> None:
         sender = limited(repeat_window=60.0)
         id_ = box.reserve(sender)
-        assert isinstance(id_, int)
+        assert isinstance(id_, str)
         assert is_denied(box.reserve(sender), "the same text")  # on its way
         box.outbox.settle(id_, Sms((FIRST,), "Hi"), outcome)
         assert is_denied(box.reserve(sender), "the same text")
 
     def test_every_way_to_send_counts(self, box: Box) -> None:
         sender = limited(per_number=(3, 60.0))
-        assert isinstance(box.reserve(sender), int)
+        assert isinstance(box.reserve(sender), str)
         box.outbox.record(Draft(), Sms((FIRST,), "Hi"), sender, "wait", SUCCESS)
         deadline = time.monotonic() + 30  # it is gathered with others
         while time.monotonic() < deadline and len(box.run("SELECT * FROM sms_number")) < 2:
@@ -209,7 +209,7 @@ class TestRules:
     def test_what_is_stored_after_all_counts_once(self, box: Box) -> None:
         sender = limited(per_number=(1, 60.0))
         id_ = box.reserve(sender)
-        assert isinstance(id_, int)
+        assert isinstance(id_, str)
         sms = Sms((FIRST,), "Hi")
         assert not is_denied(box.outbox.accept(Draft(), sms, sender, "fallback", reserved=id_))
 

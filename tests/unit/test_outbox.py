@@ -101,7 +101,7 @@ def test_a_commit_that_does_not_end_may_be_sent(outbox: Outbox) -> None:
 def test_a_call_that_sends_itself_leaves_its_history(outbox: Outbox, database: str) -> None:
     ids = [outbox.reserve(Draft(), Sms((A,), "hello"), SENDER, "wait") for _ in range(2)]
     assert [row.state for row in _rows(database)] == ["sending", "sending"]
-    assert isinstance(ids[0], int)
+    assert isinstance(ids[0], str)
     outbox.settle(ids[0], Sms((A,), "hello"), SUCCESS)
     outbox.settle(ids[0], Sms((A,), "hello"), error(Cause.REJECTED, "no"))  # as if run again
     _accept(outbox)
@@ -122,16 +122,16 @@ def test_what_a_call_could_not_send_is_stored_under_its_id(outbox: Outbox, datab
     when = datetime(2033, 7, 14, 15, 35)
     sms = Sms((A,), "hello", postpone=when)
     id_ = outbox.reserve(Draft(), sms, SENDER, "fallback")
-    assert isinstance(id_, int)
+    assert isinstance(id_, str)
     outcome = outbox.accept(Draft(), sms, SENDER, "fallback", reserved=id_)
     (row,) = _rows(database)
-    assert (outcome.status, outcome.id) == (Status.QUEUED, str(id_))
+    assert (outcome.status, outcome.id) == (Status.QUEUED, str(row.id))
     assert (row.state, row.text, row.due) == ("pending", "hello", when.timestamp())
 
 
 def test_storing_what_is_stored_already_takes_no_lease_away(outbox: Outbox, database: str) -> None:
     id_ = outbox.reserve(Draft(), Sms((A,), "hello"), SENDER, "fallback")
-    assert isinstance(id_, int)
+    assert isinstance(id_, str)
     outbox.accept(Draft(), Sms((A,), "hello"), SENDER, "fallback", reserved=id_)
     (claimed,) = outbox.writer.do(lambda c: leases.claim(c, "a", 60.0, 1, {}, {}), 20.0)
     for _ in range(2):  # leased, then sending

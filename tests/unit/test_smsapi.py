@@ -459,6 +459,32 @@ class TestIdleConnections:
                     time.sleep(pause)
             assert pbx.connections == connections
 
+    def test_one_that_is_closed_while_the_channel_is_told_is_replaced(self) -> None:
+        with Keeper() as other:
+            route, adapter = other.route()
+            with closing(adapter):
+                assert route.send(SMS).status is Status.SUCCESS
+                (idle,) = adapter._idle
+                told = []
+
+                def going_out() -> None:
+                    told.append(1)
+                    assert idle.sock is not None
+                    idle.sock.shutdown(socket.SHUT_RD)  # as a PBX's closing shows itself
+
+                assert route.send(SMS, going_out).status is Status.SUCCESS
+            assert told == [1]
+            assert other.connections == 2
+            assert len(other.requests) == 2
+
+    def test_after_an_answer_that_is_none_the_connection_is_not_used_again(self) -> None:
+        with Keeper() as pbx:
+            pbx._answer = b"HTTP/1.1 102 Processing\r\n\r\n"
+            route, adapter = pbx.route()
+            with closing(adapter):
+                assert route.send(SMS).cause is Cause.BAD_ANSWER
+                assert adapter.idle == 0
+
     def test_no_more_stay_open_than_are_allowed_and_none_after_the_end(self) -> None:
         with Keeper() as pbx:
             route, adapter = pbx.route(connections=2)
