@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import NoReturn
 
 from dialplan_sms.channel import Channel
@@ -41,6 +42,8 @@ def _serve() -> None:
     from dialplan_sms.config import Config, Sender
     from dialplan_sms.service import Route, Service, Store
 
+    opened: list[Callable[[], None]] = []
+
     def load() -> Config:
         loaded = config.load(config.find())
         longest = max(sender.call_timeout for sender in loaded.senders.values())
@@ -56,11 +59,15 @@ def _serve() -> None:
         return SmsApi(sender)
 
     def store(config: Config) -> Store:
-        from dialplan_sms.outbox import Outbox  # 0.4 s that only what is stored or limited pays
+        from dialplan_sms.opening import open_outbox  # 0.4 s that only what needs it pays
 
-        return Outbox(config.outbox)
+        outbox = open_outbox(config)
+        opened.append(outbox.close)
+        return outbox
 
     arguments = [os.fsencode(argument).decode("utf-8", "replace") for argument in sys.argv[1:]]
     with contextlib.suppress(AGIException):  # the call is gone before it said what to send
         service = Service(load, route, store=store)
         service.log(call(channel, service, arguments))
+    for close in opened:  # what is still to be noted is, before the process ends
+        close()

@@ -56,8 +56,7 @@ def open_engine(url: str) -> sa.Engine:
         )
     except ModuleNotFoundError as error:
         raise OutboxError(
-            f"outbox needs the Python package {error.name}: install dialplan-sms with its extra"
-            " postgresql"
+            f"outbox needs the Python package {error.name}: run make install WITH=postgresql"
         ) from None
     except (SQLAlchemyError, ValueError):
         raise OutboxError(
@@ -164,7 +163,9 @@ def explain(error: Exception, url: URL) -> OutboxError:
         return error
     where = url.database if url.get_backend_name() == "sqlite" else f"{url.host} {url.database}"
     cause: BaseException = getattr(error, "orig", None) or error
-    what = safe_line(str(cause).splitlines()[0] if str(cause) else type(cause).__name__)[:200]
+    said = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+    # An OSError's text has the name of a file that is another one at each try.
+    what = safe_line((isinstance(cause, OSError) and cause.strerror) or said)[:200]
     if url.get_backend_name() == "sqlite" and url.database:
         folder = os.path.dirname(url.database) or "."
         if not os.path.isdir(folder):

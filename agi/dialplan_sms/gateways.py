@@ -71,3 +71,8 @@ def follow(
 def release(connection: sa.Connection, after: "sa.ColumnElement[float]") -> None:
     """Free those that would be free only *after* that time."""
     connection.execute(gateway.update().where(gateway.c.free_at > after).values(free_at=0.0))
+
+
+def resume(connection: sa.Connection) -> None:
+    """Let what is held be tried now."""
+    connection.execute(gateway.update().where(gateway.c.held != "").values(free_at=now()))

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -56,18 +57,23 @@ def send(
     if dry_run:
         _show(draft, config)
         return
-    service = Service(lambda: _load(config), SmsApi, store=_store)
+    opened: list[Callable[[], None]] = []
+
+    def store(loaded: Config) -> Store:
+        from dialplan_sms.opening import open_outbox  # 0.4 s that only what needs it pays
+
+        outbox = open_outbox(loaded)
+        opened.append(outbox.close)
+        return outbox
+
+    service = Service(lambda: _load(config), SmsApi, store=store)
     handled = service.handle(draft)
     service.log(handled)
+    for close in opened:
+        close()
     _print(handled.outcome)
     if handled.outcome.status not in (Status.SUCCESS, Status.QUEUED):
         raise SystemExit(1)
-
-
-def _store(config: Config) -> Store:
-    from dialplan_sms.outbox import Outbox  # 0.4 s that only what is stored or limited pays
-
-    return Outbox(config.outbox)
 
 
 def _utf8(text: str) -> str:
@@ -92,6 +98,8 @@ def _print(outcome: Outcome) -> None:
     line = Text(str(outcome.status), style=_COLOUR.get(outcome.status, "red"))
     if outcome.cause:
         line.append(f" {outcome.cause}", style="default")
+    if outcome.id:
+        line.append(f", id {outcome.id}", style="default")
     if outcome.reason:
         line.append(f": {safe_line(outcome.reason)}", style="default")
     if outcome.failed:

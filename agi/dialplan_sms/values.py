@@ -202,6 +202,8 @@ def outbox(text: str, _: Place) -> str:
     """The URL of a database; a file's path is absolute, as who runs has a folder of his own."""
     if not re.fullmatch(r"sqlite:////.+|postgresql\+psycopg://.+", text) or not text.isprintable():
         raise Bad
+    if text.startswith("postgresql") and text.count("@") > 1:
+        raise Bad("an @ in the password is written %40")
     return text
 
 

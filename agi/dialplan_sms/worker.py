@@ -13,10 +13,10 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from dialplan_sms import api, history, leases, log, statements
+from dialplan_sms import api, gateways, history, leases, log, statements
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config, Sender
-from dialplan_sms.database import OutboxError
+from dialplan_sms.database import OutboxError, explain
 from dialplan_sms.delivery import AT_LEAST_ONCE, Verdict, decide
 from dialplan_sms.leases import Claimed
 from dialplan_sms.log import Handled
@@ -73,6 +73,7 @@ class Worker:
         self._lock = threading.Lock()
         self._busy = 0
         self._broken = ""
+        self._config: Config | None = None
         self._doubt = False
         self._recovered = self._tidied = float("-inf")
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
@@ -135,7 +136,11 @@ class Worker:
         room = self._threads - self._busy
         if room <= 0:
             return False
-        senders = self._load().senders.values()
+        config = self._load()
+        if config is not self._config:  # new, or read again: what was held may be mended
+            self._do(gateways.resume)
+            self._config = config
+        senders = config.senders.values()
         lease = max(sender.call_timeout for sender in senders) + _MARGIN
         paces = {sender.name: sender.pace for sender in senders}
         batches = {sender.name: sender.batch for sender in senders}
@@ -162,7 +167,10 @@ class Worker:
 
     def _own(self) -> Owner:
         if self._owner is None:
-            self._owner = Owner(self._outbox.file)
+            try:
+                self._owner = Owner(self._outbox.file)
+            except OSError as error:
+                raise explain(error, self._outbox.writer.engine.url) from None
         return self._owner
 
     def _free(self, _: "Future[None]") -> None:

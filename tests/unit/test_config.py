@@ -371,3 +371,14 @@ def test_any_file_is_a_config_or_one_error(tmp_path: Path, content: bytes) -> No
         load(path)
     except ConfigError as error:
         assert str(path) in str(error)
+
+
+def test_an_at_sign_in_a_databases_password_does_not_make_it_a_host(
+    sms_conf: Callable[[str], Path],
+) -> None:
+    path = sms_conf(
+        "[general]\noutbox = postgresql+psycopg://sms:Top@Secret@127.0.0.1/sms\n" + SENDER
+    )
+    with pytest.raises(ConfigError, match="an @ in the password is written %40") as refused:
+        load(path)
+    assert "Secret" not in str(refused.value)

@@ -1,5 +1,6 @@
 """The worker against a route that answers to order, in one process, on both databases."""
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from dialplan_sms import database as database_module
 from dialplan_sms.config import Config, Sender
 from dialplan_sms.log import Handled
 from dialplan_sms.outbox import Outbox
@@ -244,3 +246,82 @@ class TestTheHostsClockJumps:
         assert len(pbx.sent) == 1
         other.close()
         site.outbox.close()
+
+
+def test_a_gateway_that_a_restored_file_does_not_know_is_found_again(site: Site) -> None:
+    with site.working(Pbx()):
+        site.wait(site.queue(), "sent")
+        with site.outbox.writer.engine.begin() as connection:
+            connection.execute(gateway.delete())
+        site.wait(site.queue(), "sent")
+
+
+def test_a_section_that_is_gone_holds_its_messages_however_old(site: Site) -> None:
+    id_ = site.queue()
+    site.change(message.update().values(created=message.c.created - 7 * 86400))
+    site.config = Config(Path("/x"), {"102": site.sender}, "102", outbox=site.url)
+    with site.working(Pbx()):
+        deadline = time.monotonic() + 5
+        while not site.notes and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert "UNKNOWN_SENDER" in site.notes[0]
+    assert site.state(id_) == "pending"
+
+
+class TestALockedFile:
+    """Another process, such as a backup, has locked the SQLite file."""
+
+    @pytest.fixture
+    def locked(self, tmp_path: Path) -> Iterator[tuple[Site, sqlite3.Connection]]:
+        site = Site(f"sqlite:///{tmp_path}/o.sqlite")
+        site.queue()
+        other = sqlite3.connect(tmp_path / "o.sqlite", isolation_level=None, timeout=10)
+        other.execute("BEGIN IMMEDIATE")
+        yield site, other
+        other.close()
+
+    def test_a_stop_does_not_wait_for_it(self, locked: tuple[Site, sqlite3.Connection]) -> None:
+        site, _ = locked
+        with site.working(Pbx()) as worker:
+            time.sleep(0.5)
+            began = time.monotonic()
+            worker.stop(2.0)
+            site.outbox.close()
+            assert time.monotonic() - began < 20
+
+    def test_a_settlement_is_tried_until_it_is_done(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(database_module, "LOCK_TIME", 0.2)
+        site = Site(f"sqlite:///{tmp_path}/s.sqlite")
+        token = site.outbox.reserve(Draft(), Sms((FIRST,), "x"), site.sender, "wait")
+        assert isinstance(token, str)
+        other = sqlite3.connect(tmp_path / "s.sqlite", isolation_level=None, timeout=10)
+        other.execute("BEGIN IMMEDIATE")
+        site.outbox.settle(token, Sms((FIRST,), "x"), Outcome(Status.SUCCESS))
+        time.sleep(2.0)
+        other.execute("ROLLBACK")
+        other.close()
+        site.wait(1, "sent")
+        site.outbox.close()
+
+
+def test_a_new_configuration_lets_what_is_held_be_tried(site: Site) -> None:
+    pbx = Pbx(error(Cause.UNAUTHORIZED, "no"))
+    with site.working(pbx):
+        id_ = site.queue()
+        deadline = time.monotonic() + 5
+        while not site.notes and time.monotonic() < deadline:
+            time.sleep(0.02)
+        pbx.outcomes = [Outcome(Status.SUCCESS)]
+        site.config = Config(Path("/x"), {"101": site.sender}, "101", outbox=site.url)
+        site.wait(id_, "sent")
+
+
+def test_a_missing_folder_is_told_once(tmp_path: Path) -> None:
+    site = Site(f"sqlite:///{tmp_path}/none/o.sqlite")
+    with site.working(Pbx()):
+        time.sleep(3)
+    assert len(site.notes) == 1
+    assert "its folder is missing" in site.notes[0]
+    site.outbox.close()

@@ -1,0 +1,14 @@
+"""The outbox for a process that makes one call."""
+
+from dialplan_sms.conffile import ConfigError
+from dialplan_sms.config import Config
+from dialplan_sms.database import OutboxError
+from dialplan_sms.outbox import Outbox
+
+
+def open_outbox(config: Config) -> Outbox:
+    """The outbox of *config*, to be closed at the end. Raises ConfigError where its URL is none."""
+    try:
+        return Outbox(config.outbox)
+    except OutboxError as error:
+        raise ConfigError(f"{config.path}: {error}") from None
