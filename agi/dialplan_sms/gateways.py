@@ -9,24 +9,26 @@ from dialplan_sms.delivery import HELD, Verdict, wait
 from dialplan_sms.outcome import Cause
 from dialplan_sms.schema import gateway, now
 
+_MINE = (gateway.c.sender == sa.bindparam("of")) & (gateway.c.gsm == sa.bindparam("to"))
+_HELD_UNTIL = sa.case((gateway.c.held != "", gateway.c.free_at), else_=0.0)
+_NEW = gateway.insert().from_select(
+    ["sender", "gsm", "free_at", "failures", "held"],
+    sa.select(
+        sa.bindparam("of", type_=sa.String()),
+        sa.bindparam("to", type_=sa.String()),
+        sa.func.coalesce(sa.func.max(_HELD_UNTIL), 0.0),
+        sa.func.coalesce(sa.func.max(gateway.c.failures), 0),
+        sa.func.coalesce(sa.func.max(gateway.c.held), ""),
+    )
+    .where(gateway.c.sender == sa.bindparam("of"))
+    .having(~sa.exists().where(_MINE).correlate(None)),
+)
+"""Built once: every SMS that is stored asks, and to build it costs more than to run it."""
+
 
 def know(connection: sa.Connection, sender: str, gsm: str) -> None:
     """Have SMS of *sender* to *gsm* looked for; a new one is held as the sender's others are."""
-    mine = (gateway.c.sender == sender) & (gateway.c.gsm == gsm)
-    held_until = sa.case((gateway.c.held != "", gateway.c.free_at), else_=0.0)
-    row = (
-        sa.select(
-            sa.literal(sender),
-            sa.literal(gsm),
-            sa.func.coalesce(sa.func.max(held_until), 0.0),
-            sa.func.coalesce(sa.func.max(gateway.c.failures), 0),
-            sa.func.coalesce(sa.func.max(gateway.c.held), ""),
-        )
-        .where(gateway.c.sender == sender)
-        .having(~sa.exists().where(mine.self_group()).correlate(None))
-    )
-    columns = ["sender", "gsm", "free_at", "failures", "held"]
-    connection.execute(gateway.insert().from_select(columns, row))
+    connection.execute(_NEW, {"of": sender, "to": gsm})
 
 
 def free(connection: sa.Connection) -> Sequence[Any]:
