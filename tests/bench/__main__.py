@@ -1,4 +1,4 @@
-"""``make bench``, or ``python -m tests.bench [--quick] [--write] [--out FOLDER]``."""
+"""``make bench``, or ``python -m tests.bench [--quick] [--write] [--out FOLDER] [--ecdsa]``."""
 
 import argparse
 import signal
@@ -22,13 +22,17 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="under a minute; ratios are rough")
     parser.add_argument("--write", action="store_true", help="write the results of --quick, too")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder for them")
+    parser.add_argument(
+        "--ecdsa", action="store_true",
+        help="the API's certificate has an ECDSA P-256 key, not RSA of 2048 bits",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=156)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        with bed() as running, console.status("starting") as status:
+        with bed(0 if options.ecdsa else 2048) as running, console.status("starting") as status:
             stages = bench.QUICK if options.quick else bench.FULL
             measured = bench.run(running, stages, lambda line: status.update(line))
             versions = running.versions

@@ -43,8 +43,10 @@ class Bed:
 
 
 @contextmanager
-def bed() -> Iterator[Bed]:
+def bed(rsa_bits: int) -> Iterator[Bed]:
     """Start it all; whatever happens, end it all and remove its folder.
+
+    The API's certificate has an RSA key of *rsa_bits*, ECDSA P-256 where they are 0.
 
     Raises AsteriskUnavailable and NginxUnavailable.
     """
@@ -59,7 +61,7 @@ def bed() -> Iterator[Bed]:
         temporary = tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp")
         folder = Path(stack.enter_context(temporary))
         ports = nginx.Ports(*free_ports(6))
-        certificate = self_signed()
+        certificate = self_signed(rsa_bits=rsa_bits)
         stack.enter_context(_slow(folder, ports.slow))
         web = stack.enter_context(nginx.server(binary, folder, ports, certificate))
         bundle = _bundle(folder, certificate.pem)
@@ -104,6 +106,7 @@ def bed() -> Iterator[Bed]:
             loads[installation.major] = Load(asterisk, measured)
         versions = {str(each.major): each.version for each in installations}
         versions |= {"python": platform.python_version(), "kernel": platform.release()}
+        versions["certificate"] = f"RSA {rsa_bits}" if rsa_bits else "ECDSA P-256"
         yield Bed(loads, apis, service, folder / "agi.sock", versions)
 
 

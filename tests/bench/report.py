@@ -26,8 +26,8 @@ HOW = (
     "p50, p99: milliseconds in the dialplan around the way, over all calls of all rounds, by"
     " STRFTIME(,,%s%6q), which counts microseconds; whole: p50 from the placing of the call on."
     " ÷: CPU divided by that of FastAGI.",
-    "The API is nginx, TLS with an ECDSA P-256 certificate. The one that takes 100 ms is nginx"
-    " before a small asyncio server, which is not counted.",
+    "The API is nginx over TLS. The one that takes 100 ms is nginx before a small asyncio server,"
+    " which is not counted.",
     "CURL() verified trusts a bundle of the usual size plus that certificate (the path in a copy of"
     " libcurl points to it), the naive script the same; ours has verify = <certificate>.",
 )
@@ -120,7 +120,10 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Table:
 
 
 def _host(versions: Mapping[str, str]) -> str:
-    return f"{os.cpu_count()} cores, Python {versions['python']}, Linux {versions['kernel']}"
+    return (
+        f"{os.cpu_count()} cores, Python {versions['python']}, Linux {versions['kernel']};"
+        f" certificate of the API: {versions['certificate']}"
+    )
 
 
 def write(

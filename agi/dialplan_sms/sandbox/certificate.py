@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -23,12 +23,17 @@ class Certificate:
     key: bytes = field(repr=False)
 
 
-def self_signed(hosts: Iterable[str] = LOOPBACK) -> Certificate:
+def self_signed(hosts: Iterable[str] = LOOPBACK, *, rsa_bits: int = 0) -> Certificate:
     """A fresh certificate for *hosts*, names and addresses, good for a year.
 
-    It can be trusted as a CA file even by clients that follow RFC 5280 to the letter.
+    Its key is ECDSA P-256, or RSA of *rsa_bits*. It can be trusted as a CA file even by clients
+    that follow RFC 5280 to the letter.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey = (
+        rsa.generate_private_key(65537, rsa_bits)
+        if rsa_bits
+        else ec.generate_private_key(ec.SECP256R1())
+    )
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dialplan-sms sandbox")])
     now = datetime.now(UTC)
     usage = dict.fromkeys(
