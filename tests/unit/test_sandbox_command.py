@@ -24,8 +24,8 @@ from dialplan_sms import api
 from dialplan_sms.sandbox.command import sandbox
 from dialplan_sms.sandbox.faults import Fault, magic_number
 from dialplan_sms.sandbox.pbx import Pbx
-from dialplan_sms.sandbox.request import Request
 from dialplan_sms.sandbox.screen import record, show, visible
+from dialplan_sms.web.request import Request
 
 NUMBER = "+391234567890"
 AUTH = ("101", "sms101api")
@@ -166,7 +166,8 @@ def test_help_lists_the_magic_numbers() -> None:
 
 def test_without_its_packages_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "dialplan_sms.sandbox.server", raising=False)
+    for module in ("sandbox.server", "web.server", "web.protocol"):
+        monkeypatch.delitem(sys.modules, f"dialplan_sms.{module}", raising=False)
 
     result = CliRunner().invoke(sandbox, [])
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from dialplan_sms import api
 from dialplan_sms.sandbox import Fault, Handled, Sandbox
-from dialplan_sms.sandbox.listener import ListenError
-from dialplan_sms.sandbox.request import MAX_BODY
+from dialplan_sms.web.listener import ListenError
+from dialplan_sms.web.request import MAX_BODY
 from tests.unit.test_sandbox import (
     AUTHORIZATION,
     NUMBER,

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dialplan_sms.sandbox.faults import Fault, Reply, Trouble
     from dialplan_sms.sandbox.pbx import Handled, Message
-    from dialplan_sms.sandbox.request import Request
     from dialplan_sms.sandbox.server import Sandbox
+    from dialplan_sms.web.request import Request
 
 __all__ = ["Fault", "Handled", "Message", "Reply", "Request", "Sandbox", "Trouble"]
 

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from dialplan_sms.sandbox.ending import told_by_signal
 from dialplan_sms.sandbox.faults import MEANING, Fault, Faults, Trouble, magic_number, parse_fault
-from dialplan_sms.sandbox.listener import Address, ListenError, parse_address
 from dialplan_sms.sandbox.pbx import GATEWAYS, USERS, WMS, Handled, wms_version
 from dialplan_sms.sandbox.screen import record, show
+from dialplan_sms.web.listener import Address, ListenError, parse_address
 
 LISTEN = "127.0.0.1:8443"
 USER = ":".join(*USERS.items())

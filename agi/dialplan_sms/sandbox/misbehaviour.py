@@ -1,8 +1,4 @@
-"""How each fault is carried out on a connection.
-
-Some need the connection's transport: the server puts it into the ASGI scope, in ``extensions``
-under the name TRANSPORT.
-"""
+"""How each fault is carried out on a connection."""
 
 import asyncio
 import socket
@@ -15,8 +11,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from dialplan_sms import api
 from dialplan_sms.sandbox.faults import Fault, Reply
 from dialplan_sms.sandbox.pbx import Handled, Pbx
+from dialplan_sms.web.protocol import TRANSPORT
 
-TRANSPORT = "dialplan_sms.transport"
 REDIRECTED = "/redirected"
 """Where Fault.REDIRECT points: this and the path that was asked for. No fault applies there."""
 

@@ -1,29 +1,18 @@
-"""The stand-in as a running server: an event loop in a thread, started and stopped at once."""
+"""The stand-in as a running server."""
 
-import asyncio
-import logging
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Self
-
-import uvicorn
+from typing import Self
 
 from dialplan_sms.sandbox.app import make_app
 from dialplan_sms.sandbox.certificate import LOOPBACK, self_signed
 from dialplan_sms.sandbox.faults import Fault, Faults, Reply, Trouble
-from dialplan_sms.sandbox.listener import Address, Listener, listen, parse_address
 from dialplan_sms.sandbox.pbx import GATEWAYS, USERS, WMS, Handled, Message, Pbx
-from dialplan_sms.sandbox.request import Request
-from dialplan_sms.sandbox.serving import ImpatientServer, ReachableProtocol
-
-MAX_HEADERS = 1 << 16
-"""Bytes of a request's first line and headers: a GET carries its message there."""
-
-START_TIMEOUT = STOP_TIMEOUT = 10.0
-"""Seconds."""
+from dialplan_sms.web.listener import Address, listen, parse_address
+from dialplan_sms.web.request import Request
+from dialplan_sms.web.server import WebServer
 
 
 class Sandbox:
@@ -68,9 +57,7 @@ class Sandbox:
         self._certificate_file = certificate_file
         self._folder: TemporaryDirectory[str] | None = None
         self._opened = 0
-        self._listener: Listener | None = None
-        self._thread: threading.Thread | None = None
-        self._stop: Callable[[], object] = lambda: None
+        self._web: WebServer | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -90,53 +77,27 @@ class Sandbox:
 
     def start(self) -> None:
         """Listen; after `stop`, on the same port and with the same certificate."""
-        if self._thread is not None:
+        if self._web is not None:
             return
-        config = uvicorn.Config(
-            make_app(self.pbx),
-            http=ReachableProtocol,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            # Its lines would name paths and, in tracebacks, perhaps texts.
-            log_config=None,
-            log_level=logging.CRITICAL,
-            access_log=False,
-            timeout_keep_alive=self._keep_alive,
-            h11_max_incomplete_event_size=MAX_HEADERS,
-            **(self._write_certificate() if self.tls else {}),
-        )
-        config.load()
         listener = listen(self.address)
+        try:
+            certificate, key = self._write_certificate() if self.tls else (None, None)
+            web = WebServer(
+                make_app(self.pbx), [listener], certificate, key, self._keep_alive, "sandbox"
+            )
+        except BaseException:
+            listener.close()
+            raise
         self.address = Address(self.address.host, listener.getsockname()[1])
-        ready = threading.Event()
-        server = ImpatientServer(config, listener, ready)
-
-        async def serve() -> None:
-            loop = asyncio.get_running_loop()
-            self._stop = lambda: loop.call_soon_threadsafe(server.stopping.set)
-            await server.serve(sockets=[listener])
-
-        self._listener = listener
-        self._thread = threading.Thread(
-            target=asyncio.run, args=(serve(),), name="sandbox", daemon=True
-        )
-        self._thread.start()
-        if not ready.wait(START_TIMEOUT):
-            raise RuntimeError("the sandbox did not start")
+        self._web = web
+        web.start()
 
     def stop(self) -> None:
         """Stop listening and drop every connection; the records stay."""
-        thread, listener = self._thread, self._listener
-        if thread is None or listener is None:
-            return
-        self._stop()
-        thread.join(STOP_TIMEOUT)
-        self._opened += listener.opened
-        self._thread = self._listener = None
+        web, self._web = self._web, None
+        if web is not None:
+            web.stop()
+            self._opened += web.opened
 
     def close(self) -> None:
         """Stop, and remove the temporary files."""
@@ -145,7 +106,7 @@ class Sandbox:
             self._folder.cleanup()
             self._folder = None
 
-    def _write_certificate(self) -> dict[str, Any]:
+    def _write_certificate(self) -> tuple[Path, Path]:
         """Put certificate and key into files, since that is where TLS libraries read them."""
         if self._folder is None:
             self._folder = TemporaryDirectory(prefix="dialplan-sms-sandbox-")
@@ -153,7 +114,7 @@ class Sandbox:
         key = Path(self._folder.name, "key.pem")
         key.touch(mode=0o600)
         key.write_bytes(self._certificate.key)
-        return {"ssl_certfile": str(self.certificate), "ssl_keyfile": str(key)}
+        return self.certificate, key
 
     @property
     def certificate(self) -> Path:
@@ -177,7 +138,7 @@ class Sandbox:
     @property
     def connections(self) -> int:
         """How many TCP connections were opened so far, failed TLS handshakes included."""
-        return self._opened + (self._listener.opened if self._listener else 0)
+        return self._opened + (self._web.opened if self._web else 0)
 
     @property
     def requests(self) -> list[Request]:
@@ -212,4 +173,4 @@ class Sandbox:
         """Forget requests, messages, connections and faults."""
         self.pbx.inbox.clear()
         self.pbx.faults.set(None)
-        self._opened = -(self._listener.opened if self._listener else 0)
+        self._opened = -(self._web.opened if self._web else 0)

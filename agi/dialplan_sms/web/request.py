@@ -12,7 +12,11 @@ MAX_FIELDS = 1000
 """Form parameters read from a query string or a body; what follows is dropped."""
 
 
-def form_pairs(data: bytes) -> tuple[tuple[str, str], ...]:
+Pairs = tuple[tuple[str, str], ...]
+"""Names and values of form parameters, in their order."""
+
+
+def form_pairs(data: bytes) -> Pairs:
     """The names and values of *data*, ``application/x-www-form-urlencoded``.
 
     As web forms do: ``+`` is a space, ``%`` and two hex digits a byte, ``&`` ends a pair, a pair
@@ -41,7 +45,7 @@ class Request:
 
     method: str
     path: str
-    pairs: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    pairs: Pairs = field(default=(), repr=False)
     user: str | None = None
     received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 

@@ -1,4 +1,4 @@
-"""The socket a stand-in listens on: it counts its connections, and can drop them all at once."""
+"""The socket a web server listens on: it counts its connections, and can drop them all at once."""
 
 import errno
 import ipaddress
@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakSet
 
 BACKLOG = 1024
-
+ANOTHER = "give another address with --listen, such as 127.0.0.1:0 (0: any free port)"
 
 _ADDRESS = re.compile(
     r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]:|(?P<name>[^:\[\]\s]*):)?(?P<port>[0-9]{1,5})"
@@ -80,9 +80,8 @@ class Listener(socket.socket):
                 continue  # it is gone already
 
 
-def listen(address: Address) -> Listener:
-    """Listen on *address*; raises ListenError."""
-    elsewhere = "give another address with --listen, such as 127.0.0.1:0 (0: any free port)"
+def listen(address: Address, elsewhere: str = ANOTHER) -> Listener:
+    """Listen on *address*; raises ListenError, which ends in how to listen *elsewhere*."""
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
