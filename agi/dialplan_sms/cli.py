@@ -10,11 +10,13 @@ import click
 from dialplan_sms import __version__
 
 _COMMANDS = {
+    "migrate": "dialplan_sms.migrate.command:migrate",
     "outbox": "dialplan_sms.outboxcommand:outbox",
     "sandbox": "dialplan_sms.sandbox.command:sandbox",
     "send": "dialplan_sms.send:send",
     "serve": "dialplan_sms.serve:serve",
     "status": "dialplan_sms.status:status",
+    "user": "dialplan_sms.usercommand:user",
     "worker": "dialplan_sms.workercommand:worker",
 }
 
@@ -63,7 +65,7 @@ def main() -> None:
 
 config_option = click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # who reads it says better why it cannot
     help="sms.conf to use, in place of $DIALPLAN_SMS_CONF, $AST_CONFIG_DIR/sms.conf or"
     " /etc/asterisk/sms.conf.",
 )

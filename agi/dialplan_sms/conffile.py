@@ -47,6 +47,8 @@ class Section:
 _SECTION = re.compile(r"\[([^\[\]]+)\]")
 _PAIR = re.compile(r"([A-Za-z0-9_]+)\s*=>?\s*(.*)", re.DOTALL)
 _LARGEST = 1 << 20
+_REPEATED = ("user",)
+"""Keys that may stand more than once; their values are lines of one."""
 
 
 def read_private(path: Path, what: str) -> str:
@@ -145,6 +147,9 @@ def _take(line: str, place: Place, sections: list[Section]) -> None:
     if not sections:
         raise ConfigError(f"{place}: {pair[1]} stands before the first [section]")
     values, key = sections[-1].values, pair[1].lower()
+    if key in values and key in _REPEATED:
+        values[key] = Value(f"{values[key].text}\n{pair[2]}", values[key].place)
+        return
     if key in values:
         raise ConfigError(f"{place}: {key} is set already in line {values[key].place.line}")
     values[key] = Value(pair[2], place)

@@ -1,13 +1,16 @@
 """sms.conf as frozen values: Config and its Senders."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dialplan_sms import settings
 from dialplan_sms.conffile import ConfigError, Section, Value, parse, read_private
+
+if TYPE_CHECKING:
+    from dialplan_sms.httpconf import Http
 
 GENERAL = "general"
 HTTP = "http"
@@ -75,6 +78,7 @@ class Config:
     monitor: tuple[tuple[str, int], ...] = (("127.0.0.1", 4574),)
     workers: int = 4
     retention: float = 90 * 86400.0
+    http: "Http | None" = None
 
     def sender(self, name: str) -> Sender | None:
         """The sender of that name; the default one where *name* is empty."""
@@ -116,12 +120,35 @@ def load(path: Path) -> Config:
         path=path,
         senders=senders,
         default_sender=_default(fields.pop("default_sender", None), own, senders),
+        http=_read_http(sections, senders, "outbox" in own),
         **fields,
     )
     for section in sections:
         if section.name in senders:
+            _check_mode(senders[section.name], common | section.values, config)
             _check_counted(senders[section.name], common | section.values, config)
     return config
+
+
+def _read_http(
+    sections: Sequence[Section], senders: Mapping[str, Sender], outbox: bool
+) -> "Http | None":
+    section = next((each for each in sections if each.name == HTTP), None)
+    if section is None:
+        return None
+    from dialplan_sms import httpconf  # not for those who have no such section
+
+    _refuse_unknown(section.values, HTTP, httpconf.KNOWN)
+    return httpconf.read_http(section, senders, outbox)
+
+
+def _check_mode(sender: Sender, values: Mapping[str, Value], config: Config) -> None:
+    """What is stored needs a place."""
+    if sender.mode != "wait" and not config.outbox:
+        raise ConfigError(
+            f"{values['mode'].place}: mode = {sender.mode}: needs the outbox: set outbox in the"
+            " general section"
+        )
 
 
 def _check_counted(sender: Sender, values: Mapping[str, Value], config: Config) -> None:
@@ -195,12 +222,12 @@ def _check_user(section: Section) -> None:
         )
 
 
-def _refuse_unknown(
-    values: Mapping[str, Value], section: str, known: Mapping[str, settings.Setting]
-) -> None:
+def _refuse_unknown(values: Mapping[str, Value], section: str, known: Collection[str]) -> None:
     for key, value in values.items():
         if key in known:
             continue
+        if key in settings.GENERAL and section != GENERAL:
+            raise ConfigError(f"{value.place}: {key} belongs in [general], not in [{section}]")
         import difflib
 
         close = difflib.get_close_matches(key, known, 1)

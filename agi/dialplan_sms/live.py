@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from dialplan_sms import config as smsconf
 from dialplan_sms.conffile import ConfigError
@@ -37,10 +38,16 @@ class Live:
         except ConfigError as error:
             return f"sms.conf is not taken over, the old one goes on: {error}", True
         changed = [key for key in _FIXED if getattr(fresh, key) != getattr(self.config, key)]
+        if _fixed(fresh) != _fixed(self.config):
+            changed.append("what [http] listens on and shows")
         self.config = fresh
         routes.keep(list(fresh.senders.values()))
         later = f", but {' and '.join(changed)} only after a restart" if changed else ""
         return f"sms.conf was read again{later}", False
+
+
+def _fixed(config: Config) -> Any:
+    return config.http.fixed if config.http else None
 
 
 def block_signals() -> None:

@@ -4,14 +4,15 @@ import threading
 import time
 from collections.abc import Callable
 
-from dialplan_sms import history
 from dialplan_sms.database import OutboxError
 from dialplan_sms.delivery import STALE
-from dialplan_sms.history import Overview
 from dialplan_sms.outbox import Outbox
+from dialplan_sms.overview import Overview, overview
 from dialplan_sms.writer import NotKnown
 
 _EVERY = 10.0
+_FRESH = 1.0
+"""Seconds for which what somebody asked for is told to the next who asks."""
 _REPEAT = 600.0
 """Seconds between two warnings of the same."""
 
@@ -28,6 +29,9 @@ class Lookout:
         self._outbox = outbox
         self._note = note
         self._warned = float("-inf")
+        self._asked: Overview | None = None
+        self._asked_at = float("-inf")
+        self._asking = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lookout", daemon=True)
 
@@ -39,10 +43,21 @@ class Lookout:
         """End."""
         self._stopping.set()
 
+    def ask(self) -> Overview | None:
+        """What there is to see now, at most a second old; None where nothing can be seen."""
+        with self._asking:
+            if time.monotonic() - self._asked_at >= _FRESH:
+                try:
+                    self._asked = self._outbox.writer.do(overview, 2.0, 1.0)
+                except (OutboxError, NotKnown, RuntimeError):
+                    self._asked = None
+                self._asked_at = time.monotonic()
+            return self._asked
+
     def look(self) -> None:
         """Look once."""
         try:
-            self.seen, self.failure = self._outbox.writer.do(history.overview, 5.0, 5.0), ""
+            self.seen, self.failure = self._outbox.writer.do(overview, 5.0, 5.0), ""
         except (OutboxError, NotKnown, RuntimeError) as failure:
             self.seen = None
             self.failure = str(failure) or "a commit of the outbox does not end"

@@ -18,7 +18,9 @@ from dialplan_sms.acceptors import Capacity
 from dialplan_sms.log import Handled
 
 if TYPE_CHECKING:
-    from dialplan_sms.history import Overview
+    from dialplan_sms.overview import Overview
+
+    See = Callable[[], Overview | None]
 
 _KEPT = 1000
 """Calls that rates and latencies are computed from."""
@@ -27,23 +29,29 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Monitor:
-    """Counts the calls of a service; thread-safe, and cheap where a call reports to it."""
+    """Counts the calls of a service; thread-safe, and cheap where a call reports to it.
+
+    *stored* gives how the outbox is, as it was seen last: it costs nothing. *ask* looks at it.
+    """
 
     def __init__(
         self,
         capacity: Capacity,
         idle_connections: Callable[[], int] = lambda: 0,
-        stored: "Callable[[], Overview | None] | None" = None,
+        stored: "See | None" = None,
         clock: Callable[[], float] = time.time,
+        ask: "See | None" = None,
     ) -> None:
         self._capacity = capacity
-        self._stored = stored
+        self._ask = ask or stored
         self._clock = clock
         self._started = clock()
         self._lock = threading.Lock()
         self._recent: deque[tuple[float, float]] = deque(maxlen=_KEPT)
         self._errors: deque[str] = deque(maxlen=_ERRORS)
         self._by_outcome: dict[str, int] = {}
+        self._failures: deque[str] = deque(maxlen=_ERRORS)
+        self._by_state: dict[str, int] = {}
         self.registry = CollectorRegistry()
         self._calls = Counter(
             "dialplan_sms_calls", "Calls by outcome", ("status", "cause"), registry=self.registry
@@ -63,6 +71,12 @@ class Monitor:
             gauge = Gauge(f"dialplan_sms_{name}", what, registry=self.registry)
             gauge.set_function(read)
         if stored is not None:
+            self._worker_sms = Counter(
+                "dialplan_sms_worker_sms",
+                "Stored SMS by what workers brought them to; again: a try that is repeated",
+                ("state",),
+                registry=self.registry,
+            )
             self.registry.register(_Stored(stored))
 
     def __call__(self, handled: Handled) -> None:
@@ -76,8 +90,19 @@ class Monitor:
             self._by_outcome[name] = self._by_outcome.get(name, 0) + 1
             self._recent.append((now, handled.seconds))
             if log.is_failure(outcome):
-                stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
-                self._errors.append(f"{stamp} {log.describe(handled)}")
+                self._errors.append(_line(now, handled))
+
+    def worked(self, state: str, count: int = 1, handled: Handled | None = None) -> None:
+        """Count stored SMS that a worker brought to *state*, with the request that did so."""
+        failed = handled is not None and log.is_failure(handled.outcome)
+        if state == "pending" and not failed:
+            return  # the rest of a list goes on
+        name = "again" if state == "pending" else str(state)
+        self._worker_sms.labels(name).inc(count)
+        with self._lock:
+            self._by_state[name] = self._by_state.get(name, 0) + count
+            if handled is not None and failed:
+                self._failures.append(_line(self._clock(), handled))
 
     def figures(self) -> Mapping[str, Any]:
         """What ``dialplan-sms status`` shows; latencies in seconds over the last 1000 calls."""
@@ -100,23 +125,35 @@ class Monitor:
         }
 
     def _outbox(self) -> Mapping[str, Any] | None:
-        if self._stored is None:
+        if self._ask is None:
             return None
-        seen = self._stored()
+        with self._lock:
+            done = {"by_workers": dict(self._by_state), "last_failures": list(self._failures)}
+        seen = self._ask()
         if seen is None:
-            return {"works": False}
+            return {"works": False, **done}
         return {
             "works": True,
             "stored": dict(seen.counts),
+            "due": seen.due,
+            "oldest_seconds": seen.oldest,
+            "next_try_seconds": seen.next_try,
             "oldest_due_seconds": seen.waits,
             "held": dict(seen.held),
+            "held_seconds": dict(seen.held_for),
+            **done,
         }
+
+
+def _line(now: float, handled: Handled) -> str:
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
+    return f"{stamp} {log.describe(handled)}"
 
 
 class _Stored(Collector):
     """The outbox as gauges."""
 
-    def __init__(self, stored: "Callable[[], Overview | None]") -> None:
+    def __init__(self, stored: "See") -> None:
         self._stored = stored
 
     def collect(self) -> Iterable[Metric]:

@@ -27,6 +27,7 @@ from dialplan_sms.service import Service, Store
 
 if TYPE_CHECKING:
     from dialplan_sms.storage import Storage
+    from dialplan_sms.web.smsserver import SmsServer
 
 SOCKET_VARIABLE = "DIALPLAN_SMS_SOCKET"
 SOCKET = "/run/dialplan-sms/agi.sock"
@@ -73,12 +74,14 @@ class Server:
             self._capacity,
             lambda: self._routes.idle_connections,
             self._storage.seen if self._storage else None,
+            ask=self._storage.ask if self._storage else None,
         )
         self.service = Service(
             self._live, self._routes, watch=self._monitor, store=self._store, records=True
         )
         self._acceptors: list[Acceptors] = []
         self._socket_file: Path | None = None
+        self._http: SmsServer | None = None
 
     def __enter__(self) -> "Server":
         config = self._live.config
@@ -89,7 +92,9 @@ class Server:
             socket_file = Path(os.environ.get(SOCKET_VARIABLE) or SOCKET)
             self._open(_listen_unix(socket_file), HandOver(self.service))
             self._socket_file = socket_file  # ours only now: stop() removes it
-            for address in config.monitor:
+            if config.http is not None and self._storage is not None:
+                self._http = _open_http(self.service, self._live, self._capacity, self._storage)
+            for address in config.monitor:  # the last: who can be asked takes calls
                 with _explained(address):
                     monitor.serve(self._monitor, self.healthy, address)
         except BaseException:
@@ -97,8 +102,14 @@ class Server:
             raise
         if self._storage is not None:
             self._storage.start(
-                self._live, self._routes, self.service.note, self.service.log_stored
+                self._live,
+                self._routes,
+                self.service.note,
+                self.service.log_stored,
+                self._monitor.worked,
             )
+        if self._http is not None:
+            self._http.start()
         gc.collect()
         gc.freeze()  # what is here now stays; the collector need not look at it again
         return self
@@ -144,6 +155,8 @@ class Server:
                 self._socket_file.unlink()
             self._socket_file = None
         until = time.monotonic() + DRAIN
+        if self._http is not None:
+            self._http.stop(DRAIN)
         if self._storage is not None:
             self._storage.halt()
         if not self._capacity.drain(DRAIN):
@@ -160,6 +173,16 @@ def _open_storage(url: str) -> "Storage":
         return Storage(url)
     except OutboxError as error:
         raise ConfigError(str(error)) from None
+
+
+def _open_http(service: Service, live: Live, capacity: Capacity, storage: "Storage") -> "SmsServer":
+    try:
+        from dialplan_sms.web.opening import open_server
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"[http] of sms.conf needs the Python package {error.name}: run make install WITH=http"
+        ) from None
+    return open_server(service, live, capacity, storage.outbox)
 
 
 def _listen(address: tuple[str, int], optional: bool = False) -> socket.socket | None:
@@ -203,9 +226,11 @@ def _explained(address: tuple[str, int]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # Not strerror, in which create_server() repeats the address in Python's words.
+        why = os.strerror(error.errno) if error.errno else "no reason given"
         raise OSError(
-            f"cannot listen on {address[0]} port {address[1]}, {error.strerror}: stop what listens"
-            " there, or set listen or monitor in sms.conf"
+            f"cannot listen on {address[0]} port {address[1]}, {why}: stop what listens there, or"
+            " set listen or monitor in sms.conf"
         ) from None
 
 

@@ -41,12 +41,25 @@ _URL = "https:// or http:// and the address of the PBX, with a port and a path i
 _FINGERPRINT = "sha256: and the 64 hex digits of the fingerprint of the certificate"
 _TIME = "a time as 30s, 15m, 24h or 7d"
 _RATE = "a number of SMS and a time, as 5/1h or 200/1d, or none"
-_LISTEN = "addresses with a port, as 127.0.0.1:4573, [::1]:4573"
-_NETWORKS = (
+LISTEN = "addresses with a port, as 127.0.0.1:4573, [::1]:4573"
+NETWORKS = (
     "networks, as 192.0.2.0/24, 2001:db8::/64 - countries and prefixes stand in the section of a"
     " sender"
 )
 _DATABASE = "sqlite:/// and the path of a file from / on, or postgresql+psycopg:// and a database"
+
+
+def _outbox(text: str, place: Place) -> str:
+    """As values.outbox(), which also says what is wrong with the URLs that other programs take."""
+    if text.startswith(("postgresql://", "postgres://")):
+        raise values.Bad("write postgresql+psycopg:// in place of its beginning")
+    if text.startswith("sqlite:") and not text.startswith("sqlite:////"):
+        raise values.Bad(
+            "write four slashes and the whole path, as sqlite:////var/spool/asterisk/sms/outbox.sqlite"
+        )
+    return values.outbox(text, place)
+
+
 _PLACES = "countries and prefixes, as IT, FR, +4179"
 
 SENDER = {
@@ -91,11 +104,11 @@ GENERAL = {
         "default_sender", values.not_empty, "the name of the section of a sender"
     ),
     "log": Setting("log", values.log, "syslog, or the path of a file"),
-    "listen": Setting("listen", values.listen, _LISTEN),
-    "allow": Setting("allow", values.networks, _NETWORKS),
+    "listen": Setting("listen", values.listen, LISTEN),
+    "allow": Setting("allow", values.networks, NETWORKS),
     "max_calls": Setting("max_calls", values.between(1, 4096), "calls at once, 1 to 4096"),
     "monitor": Setting("monitor", values.listen, "an address with a port, as 127.0.0.1:4574"),
-    "outbox": Setting("outbox", values.outbox, _DATABASE, secret=True),
+    "outbox": Setting("outbox", _outbox, _DATABASE, secret=True),
     "workers": Setting("workers", values.between(0, 64), "threads that send stored SMS, 0 to 64"),
     "retention": Setting("retention", values.duration, _TIME),
 }

@@ -6,11 +6,12 @@ A module of its own, since SQLAlchemy costs 20 MiB and 0.4 s that a service with
 import time
 from collections.abc import Callable
 
+from dialplan_sms.carrier import Watch
 from dialplan_sms.config import Config, Sender
-from dialplan_sms.history import Overview
 from dialplan_sms.log import Handled
 from dialplan_sms.lookout import Lookout
 from dialplan_sms.outbox import Outbox
+from dialplan_sms.overview import Overview
 from dialplan_sms.service import Route
 from dialplan_sms.worker import Worker
 
@@ -32,18 +33,23 @@ class Storage:
         route: Callable[[Sender], Route],
         note: Callable[[str], None],
         log: Callable[[Handled], None],
+        watch: Watch,
     ) -> None:
         """Send what is stored, with the configuration's ``workers``, and keep an eye on it."""
         threads = load().workers
         if threads:
-            self._worker = Worker(self.outbox, load, route, note, log, threads)
+            self._worker = Worker(self.outbox, load, route, note, log, threads, watch)
             self._worker.start()
         self._lookout = Lookout(self.outbox, note)
         self._lookout.start()
 
     def seen(self) -> Overview | None:
-        """How the outbox is doing; None where that cannot be seen."""
+        """How the outbox was doing within the last ten seconds; None where that cannot be seen."""
         return self._lookout.seen if self._lookout else None
+
+    def ask(self) -> Overview | None:
+        """How the outbox is doing now; None where that cannot be seen within three seconds."""
+        return self._lookout.ask() if self._lookout else None
 
     def halt(self) -> None:
         """Take nothing more to send."""

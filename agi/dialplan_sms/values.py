@@ -88,10 +88,7 @@ def verify(text: str, place: Place) -> str:
         raise Bad("write sha256: before the fingerprint")
     if text.lower() in ("yes", "no", "true", "false", "on", "off", "1", "0"):
         return "yes" if yes_no(text, place) else "no"
-    path = _beside(text, place)
-    if not path.is_file():
-        raise Bad(f"there is no file {path}")
-    return str(path)
+    return file(text, place)
 
 
 def listen(text: str, _: Place) -> tuple[tuple[str, int], ...]:
@@ -205,6 +202,14 @@ def outbox(text: str, _: Place) -> str:
     if text.startswith("postgresql") and text.count("@") > 1:
         raise Bad("an @ in the password is written %40")
     return text
+
+
+def file(text: str, place: Place) -> str:
+    """The absolute path of a file that is there."""
+    path = _beside(text, place)
+    if not path.is_file():
+        raise Bad(f"there is no file {path}")
+    return str(path)
 
 
 def log(text: str, place: Place) -> str:

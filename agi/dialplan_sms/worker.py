@@ -1,30 +1,25 @@
-"""Sends what is stored: claims requests that are due, makes them, notes how they ended."""
+"""Sends what is stored: claims requests that are due, and has a carrier make them."""
 
-import random
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
 import sqlalchemy as sa
 
-from dialplan_sms import api, gateways, history, leases, log, statements
+from dialplan_sms import forgetting, gateways, leases, statements
+from dialplan_sms.carrier import Carrier, Watch
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config, Sender
 from dialplan_sms.database import OutboxError, explain
-from dialplan_sms.delivery import AT_LEAST_ONCE, Verdict, decide
-from dialplan_sms.leases import Claimed
+from dialplan_sms.delivery import AT_LEAST_ONCE
 from dialplan_sms.log import Handled
 from dialplan_sms.outbox import Outbox
-from dialplan_sms.outcome import Cause, Outcome, error
+from dialplan_sms.outcome import Cause, error
 from dialplan_sms.owner import Owner
 from dialplan_sms.service import Route
-from dialplan_sms.sms import Draft, Sms
 from dialplan_sms.writer import NotKnown
 
 T = TypeVar("T")
@@ -39,15 +34,11 @@ _MARGIN = 15.0
 _GONE = error(Cause.NO_ANSWER, "the worker ended while the request was out: it may have been sent")
 
 
-class _Lost(Exception):
-    """The lease is another's: the request must not go out."""
-
-
 class Worker:
     """Sends what *outbox* holds, with so many *threads*.
 
     *load* gives the configuration or raises ConfigError, *route* the way to a sender's PBX, *note*
-    and *log* write lines, *watch* is told of each request that has ended.
+    and *log* write lines, *watch* is told of what becomes of stored SMS.
     """
 
     def __init__(
@@ -58,12 +49,13 @@ class Worker:
         note: Callable[[str], None],
         log: Callable[[Handled], None],
         threads: int,
+        watch: Watch = lambda *_: None,
     ) -> None:
         self._outbox = outbox
         self._load = load
-        self._route = route
         self._note = note
-        self._log = log
+        self._watch = watch
+        self._carrier = Carrier(self, load, route, note, log, watch)
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="worker")
         self._owner: Owner | None = None
@@ -103,6 +95,24 @@ class Worker:
         if self._owner is not None:
             self._owner.close()
 
+    def do(self, work: Callable[[sa.Connection], T]) -> T:
+        """Have *work* committed, with patience. Raises OutboxError or NotKnown."""
+        try:
+            return self._outbox.writer.do(work, _PATIENCE, _PATIENCE)
+        except NotKnown:
+            self._doubt = True
+            raise
+
+    def broke(self, failure: str) -> None:
+        """Say that the outbox cannot be used, once for each reason."""
+        if failure != self._broken:
+            self._broken = failure
+            self._note(f"stored SMS wait: {failure}")
+
+    def rest(self, seconds: float) -> bool:
+        """Wait; whether the worker has ended, and nothing may be waited for any more."""
+        return self._ended.wait(seconds)
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._news.clear()
@@ -110,13 +120,13 @@ class Worker:
                 more = self._turn()
                 self._mended()
             except (OutboxError, ConfigError, OSError) as failure:
-                self._break(str(failure))
+                self.broke(str(failure))
                 more = False
             except NotKnown:
-                self._break("a commit of the outbox does not end")
+                self.broke("a commit of the outbox does not end")
                 more = False
             except Exception as failure:  # noqa: BLE001 - what is stored needs this thread
-                self._break(f"the worker broke, {type(failure).__name__}: please report this line")
+                self.broke(f"the worker broke, {type(failure).__name__}: please report this line")
                 more = False
             if not more:
                 self._news.wait(_POLL if not self._broken else 2.0)
@@ -138,17 +148,17 @@ class Worker:
             return False
         config = self._load()
         if config is not self._config:  # new, or read again: what was held may be mended
-            self._do(gateways.resume)
+            self.do(gateways.resume)
             self._config = config
         senders = config.senders.values()
         lease = max(sender.call_timeout for sender in senders) + _MARGIN
         paces = {sender.name: sender.pace for sender in senders}
         batches = {sender.name: sender.batch for sender in senders}
-        claimed = self._do(lambda c: leases.claim(c, owner.name, lease, room, paces, batches))
+        claimed = self.do(lambda c: leases.claim(c, owner.name, lease, room, paces, batches))
         for each in claimed:
             with self._lock:
                 self._busy += 1
-            self._pool.submit(self._carry, each, owner.name).add_done_callback(self._free)
+            self._pool.submit(self._carrier, each, owner.name).add_done_callback(self._free)
         return len(claimed) == room
 
     def _let_go(self) -> bool:
@@ -178,80 +188,6 @@ class Worker:
             self._busy -= 1
         self.wake()
 
-    def _carry(self, claimed: Claimed, owner: str) -> None:
-        """One request, from its lease to its record."""
-        began = time.monotonic()
-        sender, outcome = self._send(claimed, owner)
-        if outcome is None:
-            return
-        at_least = sender.delivery if sender else AT_LEAST_ONCE
-        over = sender is not None and claimed.age > sender.max_age
-        verdict = decide(outcome, claimed.numbers, at_least, over)
-        state = self._finish(claimed, owner, sender, outcome, verdict)
-        if state is None:
-            return
-        draft = Draft(call=claimed.call, sender=claimed.sender)
-        sms = _sms(claimed)
-        told = Outcome(
-            outcome.status, outcome.cause, outcome.reason, outcome.failed, f"{claimed.id}",
-            f"{outcome.for_log or outcome.reason} - {state}", outcome.from_pbx,
-        )  # fmt: skip
-        self._log(Handled(draft, sms, claimed.sender, told, time.monotonic() - began))
-        if verdict.holds:
-            self._note(
-                f"sender {claimed.sender} is held, {verdict.holds}: all its SMS wait until that is"
-                " mended, the next try is in 5 minutes"
-            )
-
-    def _send(self, claimed: Claimed, owner: str) -> tuple[Sender | None, Outcome | None]:
-        sender = None
-        try:
-            sender = self._load().senders.get(claimed.sender)
-            if sender is None:
-                reason = f"sms.conf has no section {claimed.sender} any more"
-                return None, error(Cause.UNKNOWN_SENDER, reason)
-            until = time.monotonic() + sender.call_timeout
-            begin = partial(self._begin, claimed, owner)
-            return sender, self._route(sender).send(_sms(claimed), begin, until)
-        except ConfigError as failure:
-            return sender, error(Cause.CONFIG, str(failure))
-        except _Lost:
-            return None, None
-        except Exception as failure:  # noqa: BLE001 - a stored SMS must get its record
-            name = type(failure).__name__
-            return sender, error(Cause.INTERNAL, f"dialplan-sms broke, {name}: please report this")
-
-    def _begin(self, claimed: Claimed, owner: str) -> None:
-        if not self._do(lambda c: leases.begin_sending(c, claimed, owner)):
-            raise _Lost
-
-    def _finish(
-        self, claimed: Claimed, owner: str, sender: Sender | None, outcome: Outcome,
-        verdict: Verdict,
-    ) -> str | None:  # fmt: skip
-        """Record the end, however long the database is away; the message's state."""
-        spread = random.random()
-        keep = bool(sender and sender.keep_text)
-        told = replace(outcome, reason=log.harmless(outcome, _sms(claimed)))
-
-        def work(connection: sa.Connection) -> str | None:
-            state = leases.finish(connection, claimed, owner, told, verdict, spread, keep)
-            if sender is not None and (verdict.holds or verdict.pauses):
-                statements.expire(connection, claimed.sender, sender.max_age)
-            return state
-
-        unsure = False
-        while True:
-            try:
-                state = self._do(work)
-                return state or ("recorded" if unsure else None)
-            except (OutboxError, NotKnown) as failure:
-                unsure = unsure or isinstance(failure, NotKnown)
-                self._break(str(failure) or "a commit of the outbox does not end")
-                # Until then it stays "sending", and what follows from that is decided later.
-                if self._ended.wait(1.0):
-                    return None
-
     def _recover(self, owner: Owner) -> None:
         """Decide on what workers had under way that are gone."""
 
@@ -267,32 +203,21 @@ class Worker:
             return decided
 
         senders = self._load().senders
-        for id_, before, after in self._do(work):
+        for id_, before, after in self.do(work):
             self._note(f"SMS {id_} was {before} by a worker that is gone, and is {after} now")
+            self._watch(after)
 
     def _tidy(self) -> None:
         """What is done once a minute."""
         config = self._load()
-        self._do(statements.mend_clock)
-        self._do(lambda c: statements.forget_wait(c, 600.0))
+        self.do(statements.mend_clock)
+        self.do(lambda c: statements.forget_wait(c, 600.0))
         for sender in config.senders.values():
-            self._do(partial(_forget, sender=sender))
+            self.do(partial(_forget, sender=sender))
         while (
-            self._do(lambda c: history.purge(c, config.retention)) and not self._stopping.is_set()
+            self.do(lambda c: forgetting.purge(c, config.retention)) and not self._stopping.is_set()
         ):
             pass
-
-    def _do(self, work: Callable[[sa.Connection], T]) -> T:
-        try:
-            return self._outbox.writer.do(work, _PATIENCE, _PATIENCE)
-        except NotKnown:
-            self._doubt = True
-            raise
-
-    def _break(self, failure: str) -> None:
-        if failure != self._broken:
-            self._broken = failure
-            self._note(f"stored SMS wait: {failure}")
 
     def _mended(self) -> None:
         if self._broken:
@@ -301,12 +226,4 @@ class Worker:
 
 
 def _forget(connection: sa.Connection, sender: Sender) -> None:
-    history.forget_texts(connection, sender.name, sender.keep_text)
-
-
-def _sms(claimed: Claimed) -> Sms:
-    when = None
-    if claimed.postpone:
-        with suppress(ValueError):
-            when = datetime.strptime(claimed.postpone, api.POSTPONE_FORMAT)
-    return Sms(claimed.numbers, claimed.text, claimed.gsm or None, when)
+    forgetting.forget_texts(connection, sender.name, sender.keep_text)

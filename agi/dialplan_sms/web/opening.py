@@ -1,0 +1,49 @@
+"""The HTTP SMS server as a service opens it."""
+
+import ssl
+from collections.abc import Callable
+
+from dialplan_sms.acceptors import Capacity
+from dialplan_sms.conffile import ConfigError
+from dialplan_sms.config import Config
+from dialplan_sms.outbox import Outbox
+from dialplan_sms.service import Service
+from dialplan_sms.web.listener import ListenError
+from dialplan_sms.web.loops import Loops
+from dialplan_sms.web.relay import Relay
+from dialplan_sms.web.smsserver import SmsServer
+
+
+def open_server(
+    service: Service, load: Callable[[], Config], capacity: Capacity, outbox: Outbox
+) -> SmsServer:
+    """The server that ``[http]`` describes, not yet started. Raises ConfigError and OSError."""
+    config = load()
+    http = config.http
+    assert http is not None  # noqa: S101 - the caller has seen it
+    page = None
+    if http.page:
+        from dialplan_sms.web.board import Board
+        from dialplan_sms.web.page import page as make_page
+
+        page = make_page(Board(outbox, lambda: _keeping(load())))
+    relay = Relay(service, load, Loops())
+    try:
+        server = SmsServer(http, lambda: load().http, relay, capacity, service.note, page)
+    except ListenError as error:
+        raise OSError(str(error)) from None
+    except (ssl.SSLError, OSError) as error:
+        why = getattr(error, "reason", None) or error.strerror or type(error).__name__
+        raise ConfigError(
+            f"{config.path}: certificate and key of [http] cannot be used, {why}: they must be"
+            " files in PEM format that belong together and that this user can read"
+        ) from None
+    beyond = any(host != "::1" and not host.startswith("127.") for host, _ in http.listen)
+    if beyond and not http.certificate:
+        service.note("HTTP: without certificate, passwords and texts can be read on the network")
+    return server
+
+
+def _keeping(config: Config) -> list[str]:
+    """The senders who keep texts for longer than they are needed."""
+    return [sender.name for sender in config.senders.values() if sender.keep_text]

@@ -1,0 +1,454 @@
+"""The HTTP SMS server: everything that speaks the SMS API sends through it."""
+
+import base64
+import contextlib
+import json
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from dialplan_sms import api
+from dialplan_sms.config import Sender
+from dialplan_sms.outcome import Cause, Status
+from dialplan_sms.password import make_hash
+from dialplan_sms.sandbox import Fault, Sandbox
+from dialplan_sms.sandbox.certificate import self_signed
+from dialplan_sms.sms import Sms
+from dialplan_sms.smsapi import SmsApi
+from tests.asterisk.installation import Installation
+from tests.asterisk.pbx import Pbx
+from tests.asterisk.serving import Service, free_port
+from tests.asterisk.site import agi_bin
+
+GATEWAY = "9c7514330001"
+USER = ("wms", "s3 cret:ü")
+ALONE = ("101", "sms101api")
+_USERS = f"user = wms:{make_hash(USER[1])}\nuser = 101:{make_hash(ALONE[1])}"
+SENT = {"type": "result", "result": "Success"}
+
+
+class Relay:
+    """A service with an HTTP SMS server, and the stand-in PBX behind it."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
+        self.service = Service(folder, sandbox)
+        self.sandbox = sandbox
+        self.port = free_port()
+        self.extra = ""
+
+    def restart(
+        self, http: str = "", sender: str = f"gsm = {GATEWAY}", users: str = _USERS
+    ) -> None:
+        """The service anew, with an empty outbox."""
+        service = self.service
+        if service.process is not None and service.process.poll() is None:
+            service.kill()
+        for file in service.folder.glob("*outbox.sqlite*"):
+            file.unlink()
+        service.log_file.unlink(missing_ok=True)
+        self.configure(http, sender, users)
+        service.start()
+
+    def configure(
+        self, http: str = "", sender: str = f"gsm = {GATEWAY}", users: str = _USERS
+    ) -> None:
+        self.service.configure(
+            f"outbox = sqlite:///{self.service.folder}/outbox.sqlite",
+            f"pace = 0\n{sender}\n[http]\nlisten = 127.0.0.1:{self.port}\n{users}\n{http}\n",
+        )
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{api.PATH}"
+
+    def post(self, auth: tuple[str, str] = USER, /, **form: str) -> requests.Response:
+        pair = base64.b64encode(":".join(auth).encode()).decode()
+        headers = {"Authorization": f"Basic {pair}"}
+        return requests.post(self.url, form, headers=headers, timeout=30)
+
+    def arrived(self, count: int = 1) -> list[tuple[tuple[str, ...], str]]:
+        """What the PBX took, once it is so many."""
+        self.sandbox.wait(messages=count, timeout=15)
+        return [(each.numbers, each.original) for each in self.sandbox.messages]
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> Iterator[Sandbox]:
+    with Sandbox(gateways=(GATEWAY, "9c7514330002")) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def _relay(stand_in: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
+    relay = Relay(tmp_path_factory.mktemp("relay"), stand_in)
+    yield relay
+    relay.service.__exit__(None, None, None)
+
+
+@pytest.fixture
+def relay(_relay: Relay) -> Relay:
+    """One that runs, with an empty outbox, and a stand-in that took nothing yet."""
+    _relay.sandbox.clear()
+    _relay.restart()
+    return _relay
+
+
+# What the vendor's page shows, but for address and user.
+
+
+def curl(*arguments: str) -> dict[str, object]:
+    program = shutil.which("curl")
+    assert program, "there is no curl: run apt install curl"
+    done = subprocess.run(
+        [program, "-s", *arguments], capture_output=True, text=True, check=True, timeout=30
+    )
+    answer: dict[str, object] = json.loads(done.stdout)
+    return answer
+
+
+def test_the_vendor_s_curl_line(relay: Relay) -> None:
+    answer = curl(
+        "-k", "-X", "POST", "-u", "101:sms101api", "--url", relay.url,
+        "--data-urlencode", "number=+39123456789", "--data-urlencode", "message=This API is awesome",
+        "--data-urlencode", "gsm=9c7514330002",
+    )  # fmt: skip
+    assert answer == SENT
+    assert relay.arrived() == [(("+39123456789",), "This API is awesome")]
+    assert relay.sandbox.messages[0].gsm == "9c7514330002"
+
+
+def test_the_template_of_a_wms(relay: Relay) -> None:
+    printed = subprocess.run(
+        ["bin/dialplan-sms", "user", "101", "--config", relay.service.conf],
+        cwd=sys.prefix,
+        input="sms101api\n", capture_output=True, text=True, check=True, timeout=30,
+    )  # fmt: skip
+    assert re.fullmatch(r"user = 101:\$scrypt\$\S+\n", printed.stdout)
+    (template,) = re.findall(r"^curl .*$", printed.stderr, re.MULTILINE)
+    text = 'Ciao, come "va"? 100% & più; 1+1 = 2 {x} è'
+    line = template.replace("PASSWORD", "sms101api").replace("{TO_NUMBER}", "+39333123456")
+    words = [word.replace("{MESSAGE}", text) for word in shlex.split(line)]
+    assert curl(*words[1:]) == SENT
+    assert relay.arrived() == [(("+39333123456",), text)]
+
+
+def test_over_tls_and_as_a_query(relay: Relay, tmp_path: Path) -> None:
+    certificate = self_signed()
+    (tmp_path / "c.pem").write_bytes(certificate.pem)
+    (tmp_path / "k.pem").write_bytes(certificate.key)
+    relay.restart(f"certificate = {tmp_path}/c.pem\nkey = {tmp_path}/k.pem")
+    answer = curl(
+        "--cacert", f"{tmp_path}/c.pem", "-u", "101:sms101api", "-G",
+        f"https://127.0.0.1:{relay.port}{api.OLD_PATH}",
+        "--data-urlencode", "number=+39123456789", "--data-urlencode", "message=È così",
+    )  # fmt: skip
+    assert answer == SENT
+    assert relay.arrived() == [(("+39123456789",), "È così")]
+
+
+OLD = """[test]
+exten => plain,1,Set(CURLOPT(userpwd)=101:sms101api)
+ same => n,Set(message=${CURL({url}, message=the message body&number=%2B39333123456)})
+exten => gateway,1,Set(CURLOPT(userpwd)=101:sms101api)
+ same => n,Set(message=${CURL({url}, message=the messagebody&number=%2B33611121314&gsm=9c7514330002)})
+exten => encoded,1,Set(CURLOPT(userpwd)=101:sms101api)
+ same => n,Set(message=${CURL({url},message=${URIENCODE(${TEXT})}&number=${URIENCODE(${TO})})})
+exten => several,1,Set(CURLOPT(userpwd)=101:sms101api)
+ same => n,Set(message=${CURL({url},message=on call&number=%2B39333123456%2C%2B39333123457%2Cnobody)})
+exten => empty,1,Set(CURLOPT(userpwd)=101:sms101api)
+ same => n,Set(message=${CURL({url},message=x&number=)})
+exten => wrong,1,Set(CURLOPT(userpwd)=101:wrong)
+ same => n,Set(message=${CURL({url},message=x&number=%2B39333123456)})
+"""
+
+
+def test_the_old_recipe_s_lines(
+    installation: Installation, relay: Relay, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    relay.restart(sender=f"gsm = {GATEWAY}\nallow = IT, FR")
+    bin_ = agi_bin(tmp_path_factory.mktemp("agi-bin"))
+    with Pbx(installation, OLD.replace("{url}", relay.url), agi_bin=bin_) as asterisk:
+
+        def call(extension: str, **variables: str) -> object:
+            result = asterisk.call(extension, variables=variables, ask=["message"])
+            return json.loads(result.variables["message"])
+
+        assert call("plain") == SENT
+        assert call("gateway") == SENT
+        assert call("encoded", TEXT="Größe 5 & mehr", TO="+39333123458") == SENT
+        assert call("several") == api.warning(["nobody"])
+        assert call("empty") == api.error(api.EMPTY_NUMBER)
+        assert call("wrong") == api.error(api.UNAUTHORIZED)
+    assert sorted(relay.arrived(4)) == sorted([
+        (("+39333123456",), "the message body"),
+        (("+33611121314",), "the messagebody"),
+        (("+39333123458",), "Größe 5 & mehr"),
+        (("+39333123456", "+39333123457"), "on call"),
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sms", "status", "cause", "failed"),
+    [
+        (Sms(("+39333123456",), "hello"), Status.SUCCESS, Cause.NONE, ()),
+        (Sms(("+39333123456",), "x" * 671), Status.ERROR, Cause.REJECTED, ()),
+        (Sms(("+39333123456", "12"), "hello"), Status.WARNING, Cause.NOT_QUEUED, ("12",)),
+        (Sms(("+39333123456",), "hello", gsm="nonsense"), Status.ERROR, Cause.REJECTED, ()),
+    ],
+)  # fmt: skip
+def test_our_own_route_as_its_client(
+    relay: Relay, sms: Sms, status: Status, cause: Cause, failed: tuple[str, ...]
+) -> None:
+    sender = Sender("101", relay.url, password="sms101api")
+    outcome = SmsApi(sender).send(sms)
+    assert (outcome.status, outcome.cause, outcome.failed) == (status, cause, failed)
+
+
+def test_our_own_route_with_a_wrong_password(relay: Relay) -> None:
+    outcome = SmsApi(Sender("101", relay.url, password="wrong")).send(Sms(("+39333123456",), "x"))
+    assert outcome.cause is Cause.UNAUTHORIZED
+
+
+# The same checks, limits and outbox as a call.
+
+
+def test_success_means_committed(relay: Relay) -> None:
+    relay.sandbox.fault = Fault.HANG
+    assert relay.post(number="+39333123456", message="kept").json() == SENT
+    relay.service.kill()
+    relay.sandbox.fault = None
+    relay.sandbox.clear()
+    relay.service.start()
+    assert ((("+39333123456",), "kept")) in relay.arrived()
+
+
+def test_limits_hold(relay: Relay) -> None:
+    relay.restart(sender=f"gsm = {GATEWAY}\nper_number = 2/1h\nallow = IT\n")
+    form = {"number": "+39333123456", "message": "x"}
+    assert [relay.post(**form).json()["type"] for _ in range(3)] == ["result", "result", "error"]
+    assert "per_number" in relay.post(**form).json()["reason"]
+    mixed = relay.post(number="+39333123457,+441632960961", message="x").json()
+    assert mixed == api.warning(["+441632960961"])
+
+
+def test_what_a_pbx_sent_does_not_go_back_to_it(relay: Relay) -> None:
+    relay.restart(sender="")
+    refused = relay.post(number="+39333123456", message="round and round").json()
+    assert refused["type"] == "error"
+    assert "give gsm" in refused["reason"]
+    assert relay.post(number="+39333123456", message="out", gsm=GATEWAY).json() == SENT
+    assert relay.arrived() == [(("+39333123456",), "out")]
+
+
+def test_an_outbox_that_is_away_is_an_error(relay: Relay) -> None:
+    folder = relay.service.folder
+    relay.service.kill()
+    relay.service.configure(
+        f"outbox = sqlite:///{folder}/none/outbox.sqlite",
+        f"gsm = {GATEWAY}\n[http]\nlisten = 127.0.0.1:{relay.port}\n{_USERS}\n",
+    )
+    relay.service.start()
+    answer = relay.post(number="+39333123456", message="x")
+    assert (answer.status_code, answer.json()["type"]) == (503, "error")
+
+
+# Who may.
+
+
+def test_wrong_passwords_are_slowed_down_and_logged(relay: Relay) -> None:
+    began = time.monotonic()
+    for _ in range(10):
+        answer = relay.post(("wms", "wrong"), number="+39333123456", message="x")
+        assert (answer.status_code, answer.json()) == (401, api.error(api.UNAUTHORIZED))
+    free = time.monotonic() - began
+    began = time.monotonic()
+    for _ in range(4):
+        assert relay.post(("nobody", "x"), number="1", message="x").status_code == 401
+    assert time.monotonic() - began > 3.5  # 0.25, 0.5, 1, 2 s
+    assert free < 10 * 3.5
+    assert relay.service.log.count("wrong user or password from 127.0.0.1") >= 10
+    # Who has been here before is not kept waiting, nor are calls.
+    assert relay.post(ALONE, number="+39333123456", message="x").status_code == 200
+
+
+def test_a_known_user_does_not_wait_for_strangers(relay: Relay) -> None:
+    assert relay.post(number="+39333123456", message="first").json() == SENT
+    with ThreadPoolExecutor(60) as pool:
+        tries = [pool.submit(relay.post, ("x", str(n)), number="1", message="x") for n in range(60)]
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert relay.post(number="+39333123456", message="second").json() == SENT
+        assert time.monotonic() - began < 3
+        relay.service.kill()
+        statuses = []
+        for each in tries:
+            with contextlib.suppress(requests.ConnectionError):
+                statuses.append(each.result().status_code)
+    assert set(statuses) <= {401, 429}
+    assert 429 in statuses
+
+
+def test_a_reload_takes_a_user_away(relay: Relay) -> None:
+    assert relay.post(number="+39333123456", message="x").status_code == 200
+    relay.configure(users=f"user = 101:{make_hash(ALONE[1])}")
+    relay.service.signal(signal.SIGHUP)
+    deadline = time.monotonic() + 10
+    while relay.post(number="+39333123456", message="x").status_code != 401:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert relay.post(ALONE, number="+39333123456", message="x").status_code == 200
+
+
+def test_only_allowed_networks(relay: Relay) -> None:
+    relay.restart("allow = 192.0.2.0/24")
+    forwarded = {"X-Forwarded-For": "203.0.113.9"}
+    auth = ALONE
+    # Without proxy = nobody's word is taken.
+    answer = requests.post(relay.url, {"number": ""}, auth=auth, headers=forwarded, timeout=10)
+    assert answer.status_code == 200
+    relay.restart("proxy = 127.0.0.0/8\nallow = 192.0.2.0/24")
+    answer = requests.post(relay.url, {"number": ""}, auth=auth, headers=forwarded, timeout=10)
+    assert answer.status_code == 403
+    assert "203.0.113.9 is not in allow" in answer.json()["reason"]
+    allowed = {"X-Forwarded-For": "203.0.113.9, 192.0.2.7"}  # the last is the proxy's own word
+    answer = requests.post(relay.url, {"number": ""}, auth=auth, headers=allowed, timeout=10)
+    assert answer.status_code == 200
+
+
+# What strangers throw at it.
+
+
+def send_raw(port: int, data: bytes, timeout: float = 30) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as peer:
+        with contextlib.suppress(OSError):
+            peer.sendall(data)
+        answer = b""
+        with contextlib.suppress(OSError):
+            while chunk := peer.recv(65536):
+                answer += chunk
+        return answer
+
+
+_BASIC = b"Authorization: Basic MTAxOnNtczEwMWFwaQ==\r\n"  # 101:sms101api
+_HEAD = b"POST " + api.PATH.encode() + b" HTTP/1.1\r\nHost: x\r\n" + _BASIC
+
+
+def test_a_body_of_100_mb_is_refused_early(relay: Relay) -> None:
+    sent = 0
+    with socket.create_connection(("127.0.0.1", relay.port), timeout=30) as peer:
+        peer.sendall(_HEAD + b"Content-Type: application/x-www-form-urlencoded\r\n"
+                     b"Content-Length: 100000000\r\n\r\n")  # fmt: skip
+        with contextlib.suppress(OSError):
+            while sent < 100_000_000:
+                sent += peer.send(b"x" * 65536)
+        answer = b""
+        with contextlib.suppress(OSError):
+            answer = peer.recv(65536)
+    assert sent < 20_000_000
+    assert not answer or b" 413 " in answer
+    assert relay.post(number="+39333123456", message="x").json() == SENT
+
+
+def test_no_password_no_body(relay: Relay) -> None:
+    head = _HEAD.replace(_BASIC, b"") + b"Content-Length: 100000000\r\n\r\n"
+    assert b" 401 " in send_raw(relay.port, head)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 200,
+        b"GET / HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"POST " + api.PATH.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"POST " + api.PATH.encode() + b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        b"Content-Length: 5\r\n\r\nzzz\r\n",
+        _HEAD + b"X: a\r\n b\rc\0d\r\nContent-Length: 0\r\n\r\n",
+    ],
+)  # fmt: skip
+def test_what_is_no_http_is_refused(relay: Relay, data: bytes) -> None:
+    answer = send_raw(relay.port, data)
+    assert not answer or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4")), answer[:80]
+    assert relay.post(number="+39333123456", message="x").json() == SENT
+    assert "Traceback" not in relay.service.log
+
+
+def test_bad_utf_8_and_lines_in_a_number(relay: Relay) -> None:
+    bad = b"number=%2B39333123456&message=%ff%fe"
+    answer = send_raw(
+        relay.port, _HEAD + b"Content-Type: application/x-www-form-urlencoded\r\n"
+        b"Connection: close\r\nContent-Length: " + str(len(bad)).encode() + b"\r\n\r\n" + bad,
+    )  # fmt: skip
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"UTF-8" in answer
+    injected = relay.post(number="+39333123456\r\nX-Evil: 1", message="x")
+    assert injected.json()["type"] == "error"
+    assert "X-Evil" not in injected.headers
+    assert "X-Evil" not in relay.service.log.split("\n")[-2].partition("reason")[0]
+
+
+def test_slow_and_idle_connections_do_not_hinder_calls(
+    relay: Relay, installation: Installation, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    dialplan = f"[test]\nexten => agi,1,AGI({relay.service.url})\n"
+    bin_ = agi_bin(tmp_path_factory.mktemp("agi-bin"))
+    with Pbx(installation, dialplan, agi_bin=bin_) as asterisk, contextlib.ExitStack() as stack:
+        peers = []
+        for number in range(500):
+            peer = stack.enter_context(socket.create_connection(("127.0.0.1", relay.port)))
+            if number % 2:
+                peer.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+            peers.append(peer)
+        call = asterisk.call(
+            "agi", variables={"SMS_NUMBER": "+39333123456", "SMS_MESSAGE": "a call"}
+        )
+        assert call.variables["SMS_STATUS"] == "SUCCESS"
+        assert relay.post(number="+39333123456", message="a request").json() == SENT
+        # A byte now and then does not keep a connection for ever.
+        deadline = time.monotonic() + 30
+        slow = peers[1]
+        slow.setblocking(False)
+        ended = False
+        while not ended:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+            try:
+                slow.send(b"a")
+                ended = b"408" in slow.recv(4096)
+            except BlockingIOError:
+                continue
+            except OSError:
+                ended = True
+
+
+def test_sigterm_lets_requests_end(relay: Relay) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        stop = time.monotonic() + 3
+
+        def keep_sending(_: int) -> list[object]:
+            answers: list[object] = []
+            while time.monotonic() < stop:
+                try:
+                    answers.append(relay.post(number="+39333123456", message="x").json())
+                except requests.ConnectionError:
+                    break
+            return answers
+
+        senders = [pool.submit(keep_sending, n) for n in range(8)]
+        time.sleep(1)
+        relay.service.signal(signal.SIGTERM)
+        assert relay.service.wait() == 0
+        answers = [each for sender in senders for each in sender.result()]
+    assert answers
+    assert all(each == SENT for each in answers)

@@ -1,0 +1,198 @@
+"""Who may use the HTTP SMS server: [http] of sms.conf, hashes, and what wrong passwords bring."""
+
+import asyncio
+import base64
+import itertools
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dialplan_sms.conffile import ConfigError
+from dialplan_sms.config import load
+from dialplan_sms.password import fits, is_hash, make_hash
+from dialplan_sms.usercommand import user
+from dialplan_sms.web.login import FREE, Login, TooMany, Unknown, read_basic
+
+HASH = make_hash("s3cret")
+SENDER = "[101]\nurl = https://192.0.2.1\npassword = x\n"
+
+
+def conf(folder: Path, http: str, general: str = "outbox = sqlite:////tmp/o.sqlite") -> Path:
+    path = folder / "sms.conf"
+    path.touch(0o600)
+    path.write_text(f"[general]\n{general}\n[http]\n{http}\n{SENDER}")
+    return path
+
+
+def test_users_networks_and_files(tmp_path: Path) -> None:
+    for name in ("c.pem", "k.pem"):
+        (tmp_path / name).touch()
+    text = (
+        f"user = wms:{HASH}\nuser => portal:{make_hash('x')}\nlisten = 192.0.2.9:443\n"
+        "allow = 192.0.2.0/24\ncertificate = c.pem\nkey = k.pem\npage = yes\nsender = 101"
+    )
+    http = load(conf(tmp_path, text)).http
+    assert http is not None
+    assert list(http.users) == ["wms", "portal"]
+    assert (http.listen, http.page, http.sender) == ((("192.0.2.9", 443),), True, "101")
+    assert (http.certificate, http.key) == (f"{tmp_path}/c.pem", f"{tmp_path}/k.pem")
+    assert HASH not in repr(http)
+
+
+def test_without_the_section_there_is_no_server(tmp_path: Path) -> None:
+    path = tmp_path / "sms.conf"
+    path.touch(0o600)
+    path.write_text(SENDER)
+    assert load(path).http is None
+
+
+@pytest.mark.parametrize(
+    ("http", "says"),
+    [
+        ("", "has no user: add what dialplan-sms user <name> prints"),
+        ("user = wms:secret", "that of wms is no hash"),
+        (f"user = {HASH}", "no name and hash"),
+        (f"user = a:{HASH}\nuser = a:{HASH}", "a stands there twice"),
+        (f"user = a:{HASH}\nlisten = 192.0.2.9:80", "add allow ="),
+        (f"user = a:{HASH}\ncertificate = sms.conf", "needs certificate and key, or neither"),
+        (f"user = a:{HASH}\ncertificate = none.pem", "there is no file"),
+        (f"user = a:{HASH}\nsender = 999", "there is no section [999]"),
+        (f"user = a:{HASH}\npasword = x", "unknown in [http]"),
+        (f"user = a:{HASH}\npage = yes\npage = no", "page is set already"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(tmp_path: Path, http: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(conf(tmp_path, http))
+    assert says in str(caught.value)
+    assert "sms.conf:" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_it_needs_an_outbox(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs the outbox"):
+        load(conf(tmp_path, f"user = a:{HASH}", ""))
+
+
+@given(st.text(max_size=50))
+def test_a_hash_is_of_its_password_alone(other: str) -> None:
+    assert fits(other, HASH) == (other == "s3cret")
+
+
+@given(st.text(max_size=100))
+def test_no_text_is_taken_for_a_hash_that_is_none(text: str) -> None:
+    assert not is_hash(text)
+    assert not is_hash(HASH + "x" * 60)
+
+
+@pytest.mark.parametrize("arguments", [["a:b"], [" "], ["a\nb"]])
+def test_the_command_refuses_a_name_that_cannot_be(arguments: list[str]) -> None:
+    result = CliRunner().invoke(user, arguments, input="x\n")
+    assert result.exit_code == 1
+    assert result.output == "Error: a user name holds no colon and no control character\n"
+
+
+def test_the_command_refuses_an_empty_password() -> None:
+    result = CliRunner().invoke(user, ["wms"], input="\n")
+    assert result.output == "Error: the password is empty, or holds a control character\n"
+
+
+def basic(name: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("header", "pair"),
+    [
+        (basic("a", "b:c"), ("a", "b:c")),
+        ("basic " + base64.b64encode(b"\xe8:\xe8").decode(), ("è", "è")),
+        ("Bearer abc", ("", "")),
+        ("Basic ~~~", ("", "")),
+        ("", ("", "")),
+    ],
+)
+def test_a_header_is_read(header: str, pair: tuple[str, str]) -> None:
+    assert read_basic(header) == pair
+
+
+class Door:
+    """A Login whose pauses are noted and not waited for."""
+
+    def __init__(self) -> None:
+        self.users = {"wms": HASH}
+        self.notes: list[str] = []
+        self.pauses: list[float] = []
+        self.time = 0.0
+        self.login = Login(lambda: self.users, self.notes.append, lambda: self.time, self._pause)
+
+    async def _pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+    async def enter(self, header: str | None, address: str = "192.0.2.1") -> str:
+        try:
+            return await self.login.user(header, address)
+        except Unknown:
+            return "unknown"
+        except TooMany:
+            return "too many"
+
+
+def test_a_user_is_known_and_a_stranger_is_not() -> None:
+    async def story() -> None:
+        door = Door()
+        assert await door.enter(basic("wms", "s3cret")) == "wms"
+        for header in (basic("wms", "S3cret"), basic("other", "s3cret"), basic("", ""), None, "x"):
+            assert await door.enter(header) == "unknown"
+        door.users = {"wms": make_hash("new"), "b": HASH}
+        assert await door.enter(basic("wms", "s3cret")) == "unknown"  # remembered no longer
+        assert await door.enter(basic("b", "s3cret")) == "b"
+
+    asyncio.run(story())
+
+
+def test_after_ten_each_try_is_paused_and_the_log_is_not_flooded() -> None:
+    async def story() -> None:
+        door = Door()
+        for _ in range(100):
+            assert await door.enter(basic("wms", "wrong")) == "unknown"
+        assert len(door.pauses) == 100 - FREE
+        assert door.pauses[:4] == [0.25, 0.5, 1.0, 2.0]
+        assert max(door.pauses) == 5.0
+        assert len(door.notes) == FREE + 3  # 16, 32, 64
+        assert "192.0.2.1" in door.notes[0]
+        before = len(door.pauses)
+        assert await door.enter(basic("wms", "wrong"), "192.0.2.2") == "unknown"
+        assert len(door.pauses) == before
+        door.time = 1000.0  # forgotten
+        assert await door.enter(basic("wms", "wrong")) == "unknown"
+        assert len(door.pauses) == before
+
+    asyncio.run(story())
+
+
+def test_an_ipv6_client_cannot_change_its_address() -> None:
+    async def story() -> None:
+        door = Door()
+        for number in range(FREE + 1):
+            await door.enter(basic("wms", "wrong"), f"2001:db8::{number:x}")
+        assert len(door.pauses) == 1
+        await door.enter(basic("wms", "wrong"), "2001:db8:0:1::1")
+        assert len(door.pauses) == 1
+
+    asyncio.run(story())
+
+
+def test_strangers_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dialplan_sms.web.login._ADDRESSES", 50)
+    monkeypatch.setattr("dialplan_sms.web.login.fits", lambda *_: False)
+
+    async def story() -> None:
+        door = Door()
+        for number in itertools.islice(itertools.count(), 200):
+            await door.enter(basic("wms", "wrong"), f"192.0.2.{number}")
+        assert len(door.login._failures) <= 50
+
+    asyncio.run(story())
