@@ -5,6 +5,11 @@ PREFIX ?= /opt/dialplan-sms
 TO = $(abspath $(PREFIX))
 AGI_BIN ?= $(firstword $(wildcard /var/lib/asterisk/agi-bin /usr/share/asterisk/agi-bin))
 ASTERISK_ETC ?= /etc/asterisk
+EXTRAS := $(shell sed -n '/^\[options.extras_require\]/,/^\[options.entry/s/^\([a-z]*\) =$$/\1/p' setup.cfg)
+COMMA := ,
+SPACE := $(subst ,, )
+WANTED = $(subst $(COMMA), ,$(WITH))
+WRONG = $(filter-out $(EXTRAS),$(WANTED))
 
 # What both ways to install need of $(PYTHON).
 define check-python
@@ -51,13 +56,15 @@ $(BIN)/sms.agi: setup.cfg agi/sms.agi agi/dialplan_sms/install.py
 	@$(BIN)/python -m dialplan_sms.install $(BIN)/sms.agi
 
 install: ## install into PREFIX and link sms.agi into Asterisk's agi-bin, as root (WITH=postgresql)
-	@test -d "$(AGI_BIN)" || { echo "no agi-bin folder: run make install AGI_BIN=<folder>"; exit 1; }
+	@test -z "$(WRONG)" || { echo "WITH=$(WRONG) is no extra, allowed: $(EXTRAS)"; exit 1; }
+	@test -n "$(AGI_BIN)" || { echo "no agi-bin folder: run make install AGI_BIN=<folder>"; exit 1; }
+	@test -d "$(AGI_BIN)" || { echo "AGI_BIN=$(AGI_BIN) is no folder: give Asterisk's agi-bin"; exit 1; }
 	@test -d "$(ASTERISK_ETC)" || { echo "no $(ASTERISK_ETC): run make install ASTERISK_ETC=<folder>"; exit 1; }
 	$(check-python)
 	rm -rf build # else a module that is gone would be installed again
 	rm -f "$(TO)"/bin/python* # else an earlier interpreter would stay
 	umask 022; $(PYTHON) -m venv "$(TO)"
-	umask 022; "$(TO)/bin/python" -m pip --quiet --disable-pip-version-check install ".$(if $(WITH),[$(WITH)])"
+	umask 022; "$(TO)/bin/python" -m pip --quiet --disable-pip-version-check install ".$(if $(WANTED),[$(subst $(SPACE),$(COMMA),$(strip $(WANTED)))])"
 	umask 022; "$(TO)/bin/python" -m dialplan_sms.install "$(TO)/bin/sms.agi"
 	rm -rf build
 	@test "$$(id -u)" != 0 \

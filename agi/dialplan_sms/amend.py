@@ -10,7 +10,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from dialplan_sms import api, gateways
+from dialplan_sms import api, gateways, keys
 from dialplan_sms.schema import State, message, now, number
 
 RETRIED = (State.FAILED, State.EXPIRED, State.UNKNOWN, State.CANCELLED)
@@ -26,6 +26,8 @@ def retry(connection: sa.Connection, ids: Collection[int]) -> dict[int, str]:
 
 
 def _retry(connection: sa.Connection, id_: int) -> str:
+    if (later := keys.taken(connection, id_)) is not None:
+        return f"its SMS_KEY was used again, SMS {later} is in its place: see outbox show {later}"
     open_ = sa.and_(number.c.message_id == id_, number.c.state.in_(RETRIED))
     changed = connection.execute(
         message.update()

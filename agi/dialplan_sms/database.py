@@ -1,6 +1,7 @@
 """A database that can be trusted with SMS: how it is opened, and what is made in it."""
 
 import os
+import re
 import secrets
 import sqlite3
 from collections.abc import Callable
@@ -21,6 +22,23 @@ _LOCK = 4573
 """PostgreSQL's advisory lock while the tables are made."""
 _CONFLICTS = ("40001", "40P01")
 """PostgreSQL: serialization_failure, deadlock_detected."""
+_SEVERAL = "Multiple connection attempts failed"
+_CHECKS = (
+    ("onnection refused", "is the server running, and does it listen there?"),
+    ("password authentication failed", "check user and password in outbox"),
+    ("no password supplied", "outbox needs user and password"),
+    ("no pg_hba.conf entry", "allow this host, user and database in pg_hba.conf of the server"),
+    ("authentication failed", "check the user in outbox, and pg_hba.conf of the server"),
+    ("FATAL:  database", "make it on the server, or check the name in outbox"),
+    ("FATAL:  role", "make the user on the server, or check the name in outbox"),
+    ("failed to resolve host", "check the address in outbox"),
+    ("could not translate host name", "check the address in outbox"),
+    ("timeout expired", "check address, network and firewall"),
+    ("No route to host", "check address, network and firewall"),
+    ("No such file or directory", "is the server running here, or is its address missing?"),
+    ("permission denied", "grant the user the right to make and change tables"),
+)
+"""What to look at, by what PostgreSQL or psycopg says."""
 _OPTIONS = {
     "lock_timeout": f"{LOCK_TIME * 1000:.0f}",
     "synchronous_commit": "on",
@@ -161,9 +179,12 @@ def explain(error: Exception, url: URL) -> OutboxError:
     """What is wrong with the database, in one line for people."""
     if isinstance(error, OutboxError):
         return error
-    where = url.database if url.get_backend_name() == "sqlite" else f"{url.host} {url.database}"
+    server = f"{url.database} on {url.host or 'this host'}"
+    where = url.database if url.get_backend_name() == "sqlite" else server
     cause: BaseException = getattr(error, "orig", None) or error
-    said = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+    lines = str(cause).splitlines() or [type(cause).__name__]
+    # psycopg begins with how many addresses failed, where there are several.
+    said = next((line for line in lines if _SEVERAL not in line), lines[0])
     # An OSError's text has the name of a file that is another one at each try.
     what = safe_line((isinstance(cause, OSError) and cause.strerror) or said)[:200]
     if url.get_backend_name() == "sqlite" and url.database:
@@ -176,4 +197,8 @@ def explain(error: Exception, url: URL) -> OutboxError:
             what += ": free some space"
         elif "malformed" in what or "not a database" in what:
             what += ": move the file away, the service makes a new one"
+    elif url.get_backend_name() == "postgresql":
+        # Of "connection failed: connection to server at ..., port ... failed: FATAL: ..." the end.
+        what = re.sub(r"^connection .*? failed: (FATAL: )?", "", what)
+        what = next((f"{what}: {check}" for words, check in _CHECKS if words in said), what)
     return OutboxError(f"the outbox {where} cannot be used, {what}")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, Any, TypeVar
 
 import click
 import sqlalchemy as sa
@@ -45,6 +45,15 @@ class Opened:
                 return
 
 
+class NothingStored(click.ClickException):
+    """There is no SQLite file yet, which is no error."""
+
+    exit_code = 0
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(self.message, file=file)
+
+
 @contextmanager
 def opened(path: Path | None) -> Iterator[Opened]:
     """The outbox of sms.conf; what is wrong with either ends the command in one line."""
@@ -70,4 +79,4 @@ def _check_file(url: sa.URL) -> None:
     # Made here, the file would be root's, and the service could not write to it.
     file = url.database if url.get_backend_name() == "sqlite" else None
     if file and Path(file).parent.is_dir() and not Path(file).exists():
-        raise OutboxError(f"nothing is stored yet: {file} is made with the first SMS")
+        raise NothingStored(f"nothing is stored yet: {file} is made with the first SMS")

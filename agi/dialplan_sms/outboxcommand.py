@@ -1,78 +1,62 @@
 """``dialplan-sms outbox``: what is stored, what became of it, and what an admin does about it."""
 
 import json
-import re
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 import sqlalchemy as sa
 from click.core import ParameterSource
 
-from dialplan_sms import history, outboxview
+from dialplan_sms import forgetting, history, outboxview
+from dialplan_sms import outboxoptions as options
 from dialplan_sms.amend import RETRIED, cancel, retry
 from dialplan_sms.cli import config_option
 from dialplan_sms.history import Filters
 from dialplan_sms.limits import Rules
-from dialplan_sms.opened import Opened, opened
+from dialplan_sms.opened import NothingStored, Opened, opened
+from dialplan_sms.overview import overview
 from dialplan_sms.schema import State
 from dialplan_sms.usage import used
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 _PORTION = 200
 """SMS that are changed in one transaction."""
 _PAUSE = 0.05
 """Seconds between portions, in which a call gets its turn at the database."""
 
 
-def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    if value is None:
-        return None
-    found = re.fullmatch(r"([0-9]{1,6})([smhd])", value.strip().lower())
-    if found is None:
-        raise click.BadParameter(f"{value} is no time as 30s, 15m, 24h or 7d")
-    return float(int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]])
+@contextmanager
+def _open(
+    ctx: click.Context, config: Path | None, sender: str = "", ids: tuple[int, ...] = ()
+) -> Iterator[Opened]:
+    """Opens the outbox; --config counts before and after the command's name.
 
-
-def _digits(_: click.Context, __: click.Parameter, value: str) -> str:
-    digits = re.sub(r"[ ()./+-]", "", value).removeprefix("00")
-    if value and not re.fullmatch(r"[0-9*#]{1,32}", digits):
-        raise click.BadParameter(f"{value} is no number, nor some digits of one")
-    return digits
-
-
-_ID = click.IntRange(1, 2**63 - 1)
-_number = click.option(
-    "--number", default="", callback=_digits, metavar="DIGITS", help="In one of its numbers."
-)
-_sender = click.option("--sender", default="", help="Section of sms.conf.")
-_since = click.option(
-    "--since", callback=_seconds, metavar="TIME", help="Stored within 30s, 15m, 24h or 7d."
-)
-_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
-
-
-def _state(*states: State) -> Callable[[_Command], _Command]:
-    choice = click.Choice([str(state) for state in states])
-    return click.option("--state", "states", multiple=True, type=choice, help="May be repeated.")
-
-
-def _open(ctx: click.Context, config: Path | None) -> AbstractContextManager[Opened]:
-    """Opens the outbox; --config counts before and after the command's name."""
-    return opened(config or ctx.meta.get(__name__))
+    Says where sms.conf has no *sender*: its SMS may be there all the same. *ids* are to be there.
+    """
+    try:
+        with opened(config or ctx.meta.get(__name__)) as box:
+            if sender and sender not in box.config.senders:
+                known = ", ".join(box.config.senders)
+                name = outboxview.plain(sender[:80])
+                line = f"sms.conf has no section {name} (any more), its senders are {known}"
+                click.echo(line, err=True)
+            yield box
+    except NothingStored as nothing:
+        if ids:
+            raise click.ClickException(f"there is no SMS {ids[0]}: {nothing}") from None
+        raise
 
 
 @click.group(invoke_without_command=True)
 @config_option
-@_state(*State)
-@_number
-@_sender
-@_since
+@options.state(*State)
+@options.number
+@options.sender
+@options.since
 @click.option("--most", type=click.IntRange(1), default=50, show_default=True, help="So many.")
-@_json
+@options.as_json
 @click.option("--csv", "as_csv", is_flag=True, help="As CSV.")
 @click.pass_context
 def outbox(
@@ -96,15 +80,20 @@ def outbox(
         return
     if as_json and as_csv:
         raise click.UsageError("--json or --csv, not both")
-    with _open(ctx, config) as box:
-        found = box.walk(Filters(states, number, sender, since), most)
-        if as_json:
-            outboxview.print_json(found)
-        elif as_csv:
-            outboxview.print_csv(found)
-        else:
-            outboxview.print_table(list(found), most)
-            outboxview.print_overview(box.do(history.overview))
+    try:
+        with _open(ctx, config, sender) as box:
+            found = box.walk(Filters(states, number, sender, since), most)
+            if as_json:
+                outboxview.print_json(found)
+            elif as_csv:
+                outboxview.print_csv(found)
+            else:
+                outboxview.print_table(list(found), most)
+                outboxview.print_overview(box.do(overview))
+    except NothingStored:
+        if not (as_json or as_csv):
+            raise
+        (outboxview.print_json if as_json else outboxview.print_csv)([])
 
 
 def _refuse_misplaced(ctx: click.Context) -> None:
@@ -115,15 +104,18 @@ def _refuse_misplaced(ctx: click.Context) -> None:
 
 
 @outbox.command()
-@click.argument("id_", metavar="ID", type=_ID)
+@click.argument("id_", metavar="ID", type=options.Id())
 @config_option
 @click.option("--text", is_flag=True, help="With the text, where it is kept.")
-@_json
+@options.as_json
 @click.pass_context
 def show(ctx: click.Context, id_: int, config: Path | None, text: bool, as_json: bool) -> None:
     """Show one SMS: its numbers, and each try to send it."""
-    with _open(ctx, config) as box:
-        sms = box.do(lambda c: history.show(c, id_))
+    with _open(ctx, config, ids=(id_,)) as box:
+        try:
+            sms = box.do(lambda c: history.show(c, id_))
+        except history.Damaged as damaged:
+            raise click.ClickException(str(damaged)) from None
     if sms is None:
         raise click.ClickException(f"there is no SMS {id_}")
     if as_json:
@@ -133,12 +125,12 @@ def show(ctx: click.Context, id_: int, config: Path | None, text: bool, as_json:
 
 
 @outbox.command("retry")
-@click.argument("ids", metavar="[ID]...", nargs=-1, type=_ID)
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=options.Id())
 @config_option
-@_state(*RETRIED)
-@_number
-@_sender
-@_since
+@options.state(*RETRIED)
+@options.number
+@options.sender
+@options.since
 @click.pass_context
 def retry_(
     ctx: click.Context,
@@ -155,16 +147,17 @@ def retry_(
     """
     if bool(ids) == bool(states) or (ids and (number or sender or since is not None)):
         raise click.UsageError("which? ID..., or --state with or without other filters")
-    with _open(ctx, config) as box:
+    with _open(ctx, config, sender, ids) as box:
         _change(box, ids, Filters(states, number, sender, since), retry, "pending again")
 
 
 @outbox.command("cancel")
-@click.argument("ids", metavar="[ID]...", nargs=-1, type=_ID)
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=options.Id())
 @config_option
-@_number
-@_sender
-@_since
+@options.number
+@options.sender
+@options.since
+@options.no_state
 @click.option("--all", "every", is_flag=True, help="All that wait.")
 @click.pass_context
 def cancel_(
@@ -180,7 +173,7 @@ def cancel_(
     filtered = bool(number or sender or since is not None)
     if bool(ids) + filtered + every != 1:
         raise click.UsageError("which? ID..., or --number, --sender and --since, or --all")
-    with _open(ctx, config) as box:
+    with _open(ctx, config, sender, ids) as box:
         keeping = [each.name for each in box.config.senders.values() if each.keep_text]
         pending = Filters((State.PENDING,), number, sender, since)
         _change(box, ids, pending, lambda c, some: cancel(c, some, keeping), "cancelled")
@@ -214,7 +207,7 @@ def _change(
 @config_option
 @click.option(
     "--older",
-    callback=_seconds,
+    callback=options.seconds,
     metavar="TIME",
     help="Ended longer ago, as 90d; default: retention of sms.conf.",
 )
@@ -227,7 +220,7 @@ def purge(ctx: click.Context, config: Path | None, older: float | None) -> None:
     total = 0
     with _open(ctx, config) as box:
         age = box.config.retention if older is None else older
-        while portion := box.do(lambda c: history.purge(c, age)):
+        while portion := box.do(lambda c: forgetting.purge(c, age)):
             total += portion
             time.sleep(_PAUSE)
     click.echo(f"{total} deleted")
@@ -235,7 +228,7 @@ def purge(ctx: click.Context, config: Path | None, older: float | None) -> None:
 
 @outbox.command()
 @config_option
-@_json
+@options.as_json
 @click.pass_context
 def limits(ctx: click.Context, config: Path | None, as_json: bool) -> None:
     """Show how much of each limit is used: the sender's, its busiest numbers and callers."""

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import re
+import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -18,8 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dialplan_sms.delivery import STALE
-from dialplan_sms.history import Overview, Stored
+from dialplan_sms.history import Stored
 from dialplan_sms.limits import Rate, Use
+from dialplan_sms.overview import Overview
 from dialplan_sms.schema import State
 
 _COLOUR = {
@@ -60,7 +62,7 @@ def iso(at: float | None) -> str | None:
 def _local(at: float | None) -> datetime | None:
     try:
         return None if at is None else datetime.fromtimestamp(at).astimezone()
-    except (OverflowError, ValueError, OSError):
+    except (OverflowError, ValueError, OSError, TypeError):
         return None
 
 
@@ -86,6 +88,7 @@ def as_dict_whole(sms: Stored, with_text: bool) -> dict[str, Any]:
     whole = as_dict(sms) | {
         "to": [{"number": to, "state": state} for to, state in sms.numbers],
         "planned": iso(sms.planned),
+        "held": {"cause": sms.held, "until": iso(sms.free_at)} if sms.held else None,
         "tries": tries,
         "text_kept": sms.text is not None,
     }
@@ -144,6 +147,13 @@ def print_table(found: Sequence[Stored], most: int) -> None:
     _console().print(table)
     if len(found) == most:
         _console().print(f"the newest {most}: --most N shows more", soft_wrap=True)
+    _print_zone()
+
+
+def _print_zone() -> None:
+    now = datetime.now().astimezone()
+    zone = f"{now:%Z} (UTC{now:%z})" if now.utcoffset() else "UTC"
+    _console().print(_fold(f"times are local, now {zone}", "bright_black"))
 
 
 def _colour(state: str) -> str:
@@ -156,7 +166,8 @@ def print_overview(figures: Overview) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in figures.counts.items())
     console.print(_fold(counts))
     for sender, cause in figures.held.items():
-        console.print(_fold(f"sender {sender} waits: {cause}", "yellow"))
+        again = _minute(time.time() + figures.held_for[sender])
+        console.print(_fold(f"sender {sender} waits: {cause}, next try {again}", "yellow"))
     if figures.waits > STALE:
         line = f"no worker took an SMS for {figures.waits / 60:.0f} min: is the service running?"
         console.print(_fold(line, "red"))
@@ -190,6 +201,7 @@ def _rows(sms: Stored) -> list[tuple[str, str]]:
         ("id", str(sms.id)),
         ("state", " ".join(part for part in (sms.state, sms.cause) if part)),
         ("reason", sms.reason),
+        ("waits", _held(sms)),
         ("sender", sms.sender),
         ("mode", sms.mode),
         ("stored", iso(sms.created) or "-"),
@@ -201,6 +213,13 @@ def _rows(sms: Stored) -> list[tuple[str, str]]:
         ("caller", sms.caller),
         ("text", f"{sms.chars} characters, {kept}"),
     ]
+
+
+def _held(sms: Stored) -> str:
+    """Why its sender's SMS all wait, and until when."""
+    if not sms.held:
+        return ""
+    return f"all SMS of sender {sms.sender} wait, {sms.held}: the next try is {iso(sms.free_at)}"
 
 
 def limit_dict(sender: str, use: Use, rate: Rate) -> dict[str, Any]:
@@ -225,3 +244,4 @@ def print_limits(uses: Iterable[tuple[str, Use, Rate]]) -> None:
             _minute(use.oldest + rate.seconds) if use.used else "-",
         )  # fmt: skip
     _console().print(table)
+    _print_zone()

@@ -20,7 +20,15 @@ def refuse_place(numbers: Collection[str], sender: Sender) -> None:
         if sender.deny and _is_among(each, sender.deny, unsure=True):
             raise _denied(each, "deny")
         if allow and not _is_among(each, allow, unsure=False):
-            raise _denied(each, "allow" if sender.allow else "country, where there is no allow,")
+            raise _denied(each, "allow") if sender.allow else _abroad(each, str(sender.country))
+
+
+def _abroad(number: str, country: str) -> Refused:
+    reason = (
+        f"is not in {country}, the country of this sender in sms.conf, and it has no allow: to send"
+        f" elsewhere too, set one, as allow = {country}, +4179 or allow = all"
+    )
+    return Refused(Cause.DENIED, f"{number} {reason}", f"a number {reason}")
 
 
 def _denied(number: str, key: str) -> Refused:

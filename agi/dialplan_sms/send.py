@@ -30,6 +30,12 @@ _COLOUR = {Status.SUCCESS: "green", Status.QUEUED: "green", Status.WARNING: "yel
 @click.option("--sender", default="", help="Section of sms.conf; default: default_sender.")
 @click.option("--gsm", default="", help="MAC address of the gateway.")
 @click.option("--postpone", default="", help="When to send: '14/07/2014 15:35'.")
+@click.option(
+    "--mode",
+    type=click.Choice(["wait", "queue", "fallback"]),
+    help="Send now, store, or store only where the PBX is out of reach; default: the sender's.",
+)
+@click.option("--key", default="", help="A second SMS with the same key is not sent.")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; send nothing.")
 def send(
     number: str,
@@ -38,6 +44,8 @@ def send(
     sender: str,
     gsm: str,
     postpone: str,
+    mode: str | None,
+    key: str,
     dry_run: bool,
 ) -> None:
     """Send one SMS to NUMBER (or several, comma-separated).
@@ -52,8 +60,10 @@ def send(
         raise click.UsageError(
             'the text comes from standard input: echo "Hello" | dialplan-sms send NUMBER'
         )
-    number, text, gsm, postpone, sender = map(_utf8, (number, _text(), gsm, postpone, sender))
-    draft = Draft(number, text, gsm, postpone, sender, call="send")
+    number, text, gsm, postpone, sender, key = map(
+        _utf8, (number, _text(), gsm, postpone, sender, key)
+    )
+    draft = Draft(number, text, gsm, postpone, sender, mode or "", call="send", key=key)
     if dry_run:
         _show(draft, config)
         return
@@ -123,21 +133,23 @@ def _show(draft: Draft, path: Path | None) -> None:
     except Refused as refused:
         raise click.ClickException(f"{refused.cause}: {safe_line(refused.reason)}") from None
     table = Table(show_header=False, box=None)
-    for name, value in [("sms.conf", str(loaded.path)), *_rows(sms, sender)]:
+    for name, value in [("sms.conf", str(loaded.path)), *_rows(sms, sender, draft)]:
         table.add_row(Text(name, style="bold"), Text(value, overflow="fold"))
     Console().print(table)
 
 
-def _rows(sms: Sms, sender: Sender) -> list[tuple[str, str]]:
+def _rows(sms: Sms, sender: Sender, draft: Draft) -> list[tuple[str, str]]:
     rows = [
         ("sender", f"{sender.name} at {sender.url}"),
         ("verify", sender.verify if sender.url.startswith("https:") else "not with http"),
         ("to", ", ".join(sms.numbers)),
         ("text", f"{len(sms.text)} characters of {sender.max_length}"),
         ("gateway", sms.gsm or "the PBX chooses"),
-        ("mode", sender.mode),
+        ("mode", draft.mode or sender.mode),
         ("when", f"{sms.postpone:%d/%m/%Y %H:%M}" if sms.postpone else "now"),
     ]
+    if draft.key:
+        rows.append(("key", draft.key))
     if sms.cut_from:
         rows.append(("cut", f"{sms.cut_from - len(sms.text)} characters (long_message = truncate)"))
     if sms.replaced:

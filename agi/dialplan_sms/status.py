@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from dialplan_sms.conffile import ConfigError
 from dialplan_sms.delivery import STALE
 from dialplan_sms.outcome import Status
 
+_DONE = {"again": "tried again"}
 _LARGEST = 1 << 20
+_PATIENCE = 8
+"""Seconds: the service itself gives its database three."""
 
 
 @click.command()
@@ -40,15 +44,27 @@ def status(config: Path | None, as_json: bool) -> None:
 
 
 def _ask(host: str, port: int) -> Mapping[str, Any]:
-    connection = http.client.HTTPConnection(host, port, timeout=5)
+    connection = http.client.HTTPConnection(host, port, timeout=_PATIENCE)
     try:
         connection.request("GET", "/status")
         figures = json.loads(connection.getresponse().read(_LARGEST))
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except ConnectionRefusedError:
         raise click.ClickException(
-            f"no service answers on {host} port {port}, {type(error).__name__}:"
-            " systemctl status dialplan-sms"
+            f"the service does not run, nothing listens on {host} port {port}: systemctl status"
+            " dialplan-sms, and monitor in sms.conf"
         ) from None
+    except TimeoutError:
+        raise click.ClickException(
+            f"the service does not answer within {_PATIENCE} s on {host} port {port}: systemctl"
+            " status dialplan-sms"
+        ) from None
+    except OSError as error:
+        raise click.ClickException(
+            f"no service answers on {host} port {port}, {error.strerror or 'no reason given'}:"
+            " systemctl status dialplan-sms, and monitor in sms.conf"
+        ) from None
+    except (http.client.HTTPException, ValueError):
+        figures = None
     finally:
         connection.close()
     if not isinstance(figures, dict):
@@ -69,24 +85,54 @@ def _show(figures: Mapping[str, Any]) -> None:
         table.add_row(Text(name, style=style), str(count))
     console = Console(highlight=False)
     console.print(table)
-    if figures["last_errors"]:
-        console.print("\n[bold]last errors[/]")
-        for line in figures["last_errors"]:
-            console.print(Text(line))
+    for title, lines in (
+        ("last errors", figures["last_errors"]),
+        ("last failures of queued SMS", (figures.get("outbox") or {}).get("last_failures")),
+    ):
+        if lines:
+            console.print(f"\n[bold]{title}[/]")
+            for line in lines:
+                console.print(Text(line))
 
 
 def _outbox(outbox: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str]]:
     if outbox is None:
         return
+    by_workers = outbox.get("by_workers", {})
+    done = [f"{count} {_DONE.get(state, state)}" for state, count in by_workers.items()]
+    yield "by workers", ", ".join(done) or "nothing yet", ""
     if not outbox["works"]:
         yield "outbox", "does not work, see the log", "red"
         return
-    counts = [f"{count} {state}" for state, count in outbox["stored"].items() if count]
+    counts = [
+        f"{count} {state}" + (f" ({outbox.get('due', 0)} due)" if state == "pending" else "")
+        for state, count in outbox["stored"].items()
+        if count
+    ]
     yield "outbox", ", ".join(counts) or "nothing waits", ""
+    oldest, next_try = outbox.get("oldest_seconds"), outbox.get("next_try_seconds")
+    if oldest is not None:
+        yield "oldest", f"was to be sent {_ago(oldest)} ago", ""
+    if next_try is not None:
+        yield "next try", _ahead(next_try), ""
     if outbox["oldest_due_seconds"] > STALE:
-        yield "oldest due", f"{outbox['oldest_due_seconds']:.0f} s ago", "yellow"
+        idle = f"for {_ago(outbox['oldest_due_seconds'])}, is workers = 0 in sms.conf?"
+        yield "no worker", idle, "yellow"
     for sender, cause in outbox["held"].items():
-        yield "held", f"all SMS of sender {sender}: {cause}", "red"
+        until = outbox.get("held_seconds", {}).get(sender)
+        again = "" if until is None else f", next try {_ahead(until)}"
+        yield "held", f"all SMS of sender {sender}: {cause}{again}", "red"
+
+
+def _ahead(seconds: float) -> str:
+    if seconds < 1:
+        return "now"
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + seconds))
+    return f"in {_ago(seconds)}, {when}"
+
+
+def _ago(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else _duration(seconds)
 
 
 def _duration(seconds: float) -> str:

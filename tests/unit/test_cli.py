@@ -108,7 +108,47 @@ def test_a_dry_run_finds_what_a_call_would(conf: Path, line: str) -> None:
     conf.write_text(conf.read_text().replace("http:", "https:") + line + "\n")
     result = run(conf, "+39333123456", "--dry-run")
     assert result.exit_code == 1
-    assert ("OUTBOX" if "mode" in line else "no certificate") in result.output
+    assert ("set outbox" if "mode" in line else "no certificate") in result.output
+
+
+def test_mode_and_key_are_those_of_the_dialplan(server: Sandbox, conf: Path) -> None:
+    # given an outbox, and a sender that sends at once
+    file = conf.with_name("outbox.sqlite")
+    conf.write_text(conf.read_text().replace("log = log", f"log = log\noutbox = sqlite:///{file}"))
+    # when the same SMS is stored twice under one key
+    first, second = (
+        run(conf, "+39333123456", "--mode", "queue", "--key", "order 7") for _ in range(2)
+    )
+    # then it is one, nothing went out, and both commands succeed
+    assert (first.exit_code, first.output) == (0, "QUEUED, id 1\n")
+    assert (second.exit_code, second.output) == (0, "QUEUED, id 1\n")
+    assert server.messages == []
+    other = run(conf, "+39333123456", "--key", "order 7", text="Another text")
+    assert (other.exit_code, "SMS_KEY was used before" in other.output) == (1, True)
+    dry = run(conf, "+39333123456", "--mode", "fallback", "--key", "8", "--dry-run").output
+    assert "fallback" in dry
+
+
+def test_a_mode_that_is_none_is_refused(conf: Path) -> None:
+    assert run(conf, "+39333123456", "--mode", "later").exit_code == 2
+    stored = run(conf, "+39333123456", "--mode", "queue")
+    assert stored.exit_code == 1
+    assert stored.output.startswith("ERROR OUTBOX: mode queue needs the outbox")
+
+
+def test_a_file_that_this_user_cannot_read_is_one_line(
+    conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise PermissionError
+
+    # given a user for whom the file is closed, which it never is for root
+    monkeypatch.setattr("dialplan_sms.conffile.os.open", refuse)
+    monkeypatch.setattr("os.access", lambda *_, **__: False)
+    for command in (["send", "+39333123456", "--dry-run"], ["status"], ["outbox"]):
+        result = CliRunner().invoke(cli.main, [*command, "--config", str(conf)], input="Hi")
+        assert (result.exit_code, result.output.count("\n")) == (1, 1), result.output
+        assert f"Error: {conf} cannot be read by user id" in result.output
 
 
 def test_what_the_pbx_did_not_take_is_named(server: Sandbox, conf: Path) -> None:

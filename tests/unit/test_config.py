@@ -145,11 +145,45 @@ def test_the_outbox_is_a_database(sms_conf: Write, url: str) -> None:
 def test_the_outboxs_password_never_shows(sms_conf: Write, url: str) -> None:
     with pytest.raises(ConfigError) as failure:
         load(sms_conf(f"[general]\noutbox = {url}\n{SENDER}"))
-    assert f"sms.conf:2: outbox{'' if url else ', empty'} - allowed: sqlite:///" in str(
-        failure.value
-    )
+    assert "sms.conf:2: outbox" in str(failure.value)
+    assert " - allowed: sqlite:///" in str(failure.value)
     assert "hunter2" not in str(failure.value)
     assert "hunter2" not in repr(load(sms_conf(LIMITED)))
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("postgresql://sms@192.0.2.3/sms", "outbox, write postgresql+psycopg:// in place of its"),
+        ("postgres://sms@192.0.2.3/sms", "outbox, write postgresql+psycopg:// in place of its"),
+        (
+            "sqlite:///outbox.sqlite",
+            "outbox, write four slashes and the whole path, as sqlite:////",
+        ),
+        ("sqlite://outbox.sqlite", "outbox, write four slashes and the whole path, as sqlite:////"),
+    ],
+)
+def test_a_url_as_other_programs_take_it_says_what_to_write(
+    sms_conf: Write, url: str, says: str
+) -> None:
+    with pytest.raises(ConfigError) as failure:
+        load(sms_conf(f"[general]\noutbox = {url}\n{SENDER}"))
+    assert says in str(failure.value)
+
+
+@pytest.mark.parametrize("mode", ["queue", "fallback"])
+def test_a_mode_that_stores_needs_an_outbox(sms_conf: Write, mode: str) -> None:
+    for text, line in (
+        (f"{SENDER}mode = {mode}\n", 4),
+        (f"[general]\nmode = {mode}\n{SENDER}", 2),
+    ):
+        with pytest.raises(ConfigError) as failure:
+            load(sms_conf(text))
+        assert f"sms.conf:{line}: mode = {mode}: needs the outbox: set outbox" in str(failure.value)
+    outbox = "[general]\noutbox = sqlite:////x\n"
+    assert load(sms_conf(f"{outbox}{SENDER}mode = {mode}\n")).senders["101"].mode == mode
+    both = f"[general]\nmode = {mode}\n{SENDER}mode = wait\n"
+    assert load(sms_conf(both)).senders["101"].mode == "wait"
 
 
 TIME = "a time as 30s, 15m, 24h or 7d"
@@ -273,8 +307,9 @@ def test_a_password_file_is_read_beside_it(sms_conf: Write, tmp_path: Path) -> N
         ("", "no sender"),
         (SENDER + "passwort = x\n", "sms.conf:4: passwort: unknown in [101] - perhaps password?"),
         ("[general]\nfoo = 1\n" + SENDER, "sms.conf:2: foo: unknown in [general] - allowed: default_s"),
-        (SENDER + "outbox = x\n", "sms.conf:4: outbox: unknown in [101]"),
+        (SENDER + "outbox = x\n", "sms.conf:4: outbox belongs in [general], not in [101]"),
         ("[101]\nurl = http://192.0.2.1\n", "sms.conf:1: [101] needs one of password, password_file"),
+        (SENDER + "workers = 2\n", "sms.conf:4: workers belongs in [general], not in [101]"),
         (SENDER + "token = x\n", "found: password and token"),
         ("[101]\npassword = hunter2\n", "sms.conf:1: [101] has no url"),
         ("[101]\npassword = \nurl = http://192.0.2.1", "sms.conf:2: password, empty - allowed"),

@@ -179,10 +179,32 @@ def test_a_url_that_is_none(url: str, saying: str) -> None:
 
 def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
     with _writing("postgresql+psycopg://sms:hush@127.0.0.1:1/x") as writer:
-        _fails(writer, "the outbox 127.0.0.1 x cannot be used, .*refused")
+        says = "the outbox x on 127.0.0.1 cannot be used, Connection refused: is the server running"
+        _fails(writer, says)
         with pytest.raises(OutboxError) as failure:
             _store(writer)
     assert not re.search("hush", str(failure.value))
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ('FATAL:  password authentication failed for user "sms"',
+         "password authentication failed for user sms: check user and password in outbox"),
+        ("fe_sendauth: no password supplied",
+         "fe_sendauth: no password supplied: outbox needs user and password"),
+        ('FATAL:  no pg_hba.conf entry for host "192.0.2.7", user "sms", database "x"',
+         "no pg_hba.conf entry for host 192.0.2.7 , user sms , database x: allow this host, user"
+         " and database in pg_hba.conf of the server"),
+        ('FATAL:  database "x" does not exist',
+         "database x does not exist: make it on the server, or check the name in outbox"),
+    ],
+)  # fmt: skip
+def test_what_a_server_refuses_says_what_to_check(said: str, told: str) -> None:
+    at = 'connection failed: connection to server at "192.0.2.3", port 5432 failed: '
+    url = sa.make_url("postgresql+psycopg://sms:hush@192.0.2.3/x")
+    explained = str(database_module.explain(OSError(at + said), url))
+    assert explained == f"the outbox x on 192.0.2.3 cannot be used, {told}"
 
 
 def test_others_on_the_host_cannot_read_the_file(tmp_path: Path) -> None:

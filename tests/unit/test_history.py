@@ -12,18 +12,12 @@ from dialplan_sms import api, leases, statements
 from dialplan_sms.amend import cancel, retry
 from dialplan_sms.database import open_engine, prepare
 from dialplan_sms.delivery import Verdict
-from dialplan_sms.history import (
-    Filters,
-    Stored,
-    forget_texts,
-    listing,
-    overview,
-    purge,
-    show,
-)
+from dialplan_sms.forgetting import forget_texts, purge
+from dialplan_sms.history import Filters, Stored, listing, show
 from dialplan_sms.leases import Claimed
 from dialplan_sms.limits import Rate, Rules
 from dialplan_sms.outcome import Cause, Outcome, Status, error
+from dialplan_sms.overview import overview
 from dialplan_sms.schema import State, attempt, gateway, message, number
 from dialplan_sms.statements import Entry
 from dialplan_sms.usage import used
@@ -116,6 +110,41 @@ def test_what_waited_for_a_gateway_has_waited_for_a_worker_only_since(box: Box) 
         connection.execute(gateway.update().values(free_at=time.time() - 4))
     with box() as connection:
         assert 3 < overview(connection).waits < 30
+
+
+def test_overview_says_what_is_due_how_old_it_is_and_when_the_next_try_is(box: Box) -> None:
+    with box() as connection:
+        nothing = overview(connection)
+    assert (nothing.due, nothing.oldest, nothing.next_try) == (0, None, None)
+    later = box.store(planned=time.time() + 900)
+    with box() as connection:
+        found = overview(connection)
+    assert (found.due, found.oldest) == (0, None)
+    assert found.next_try is not None
+    assert 880 < found.next_try <= 900
+    # one that was tried and waits, and one whose sender is held
+    again = box.store(age=600)
+    box.set(again, due=time.time() + 30)
+    box.store(sender="102", age=60)
+    with box() as connection:
+        held = gateway.update().where(gateway.c.sender == "102")
+        connection.execute(held.values(free_at=time.time() + 100, held="UNAUTHORIZED"))
+    with box() as connection:
+        found = overview(connection)
+    assert found.due == 1
+    assert found.oldest is not None
+    assert found.next_try is not None
+    assert 59 < found.oldest < 70
+    assert 20 < found.next_try <= 30
+    assert 90 < found.held_for["102"] <= 100
+    with box() as connection:
+        cancel(connection, [later, again])
+        found = overview(connection)
+    assert found.next_try is not None
+    assert 90 < found.next_try <= 100
+    with box() as connection:
+        connection.execute(gateway.update().values(free_at=0.0))
+        assert overview(connection).next_try == 0.0
 
 
 def test_listing_is_newest_first_and_filters(box: Box) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from dialplan_sms import statements
+from dialplan_sms import keys, statements
 from dialplan_sms.config import Sender
 from dialplan_sms.outbox import Outbox
 from dialplan_sms.outcome import Cause, Outcome, Status
@@ -62,6 +62,17 @@ def test_what_went_to_nobody_may_be_tried_again_and_what_some_have_may_not(datab
     again = accept(outbox)
     assert again.status is Status.QUEUED
     assert again.id != first.id
+    outbox.close()
+
+
+def test_the_longest_key_is_freed_too(database: str) -> None:
+    outbox = Outbox(database)
+    first = accept(outbox, key="k" * 200)
+    make(outbox, "failed")
+    again = accept(outbox, key="k" * 200)
+    assert again.status is Status.QUEUED
+    taken = outbox.writer.do(lambda c: keys.taken(c, int(first.id)), 5)
+    assert str(taken) == again.id
     outbox.close()
 
 

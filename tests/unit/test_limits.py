@@ -112,7 +112,6 @@ class TestPlaces:
     @pytest.mark.parametrize(
         ("limits", "number", "key"),
         [
-            ({"country": "IT"}, "+33612345678", "country"),
             ({"country": "IT", "allow": ("FR",)}, "+39333123456", "allow"),
             ({"allow": ("IT", "+4179")}, "+41781234567", "allow"),
             ({"allow": ("IT",)}, "+979123456789", "allow"),
@@ -130,6 +129,14 @@ class TestPlaces:
         assert is_denied(outcome, number, f"that {key}", "sms.conf")
         assert outcome.for_log
         assert number not in outcome.for_log
+
+    def test_abroad_without_allow_names_the_key_to_set(self) -> None:
+        with pytest.raises(Refused) as refused:
+            refuse_place(["+33612345678"], limited(country="IT"))
+        outcome = refused.value.outcome
+        says = "is not in IT, the country of this sender in sms.conf, and it has no allow: to send"
+        assert is_denied(outcome, f"+33612345678 {says}", "as allow = IT, +4179 or allow = all")
+        assert "+336" not in outcome.for_log
 
     def test_one_of_a_list_refuses_it_all(self) -> None:
         with pytest.raises(Refused):

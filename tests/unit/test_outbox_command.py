@@ -12,10 +12,13 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from dialplan_sms import cli, leases, statements
+from dialplan_sms.config import Sender
 from dialplan_sms.database import open_engine, prepare
 from dialplan_sms.delivery import Verdict
+from dialplan_sms.outbox import Outbox
 from dialplan_sms.outcome import Cause, error
 from dialplan_sms.schema import State, gateway, message, number
+from dialplan_sms.sms import Draft, Sms
 from dialplan_sms.statements import Entry
 
 ROME, MILAN = "+39069999001", "+39029999002"
@@ -112,7 +115,7 @@ def test_the_list_says_who_waits_and_that_a_worker_is_missing(host: Host) -> Non
         held = gateway.update().where(gateway.c.sender == "102")
         connection.execute(held.values(free_at=time.time() + 100, held="UNAUTHORIZED"))
     output = host.run().output
-    assert "sender 102 waits: UNAUTHORIZED" in output
+    assert "sender 102 waits: UNAUTHORIZED, next try 20" in output
     assert "no worker took an SMS for 15 min" in output
 
 
@@ -280,7 +283,6 @@ def test_what_is_missing_is_said_in_one_line(host: Host, tmp_path: Path) -> None
     for general, says in (
         ("", "set outbox in [general] of sms.conf"),
         (f"outbox = sqlite:///{tmp_path}/none/o.sqlite", "folder is missing"),
-        (f"outbox = sqlite:///{tmp_path}/new.sqlite", "nothing is stored yet"),
         (f"outbox = sqlite:///{broken}", "not a database"),
         ("outbox = mysql://x", "allowed: sqlite"),
     ):
@@ -289,8 +291,148 @@ def test_what_is_missing_is_said_in_one_line(host: Host, tmp_path: Path) -> None
             result = host.run(*command)
             assert (result.exit_code, result.output.count("\n")) == (1, 1), result.output
             assert says in result.output
+
+
+def test_nothing_stored_yet_is_no_error(host: Host, tmp_path: Path) -> None:
+    # given an sms.conf whose outbox nobody has used yet
+    host.configure(general=f"outbox = sqlite:///{tmp_path}/new.sqlite")
+    # then what asks for all is answered in a plain line, and what asks for one is told
+    for command in ([], ["cancel", "--all"], ["purge"], ["limits"]):
+        result = host.run(*command)
+        assert (result.exit_code, result.output.count("\n")) == (0, 1), result.output
+        assert result.output.startswith("nothing is stored yet: ")
+    for command in (["show", "1"], ["retry", "1"], ["cancel", "1"]):
+        result = host.run(*command)
+        assert (result.exit_code, result.output.count("\n")) == (1, 1), result.output
+        assert result.output.startswith("Error: there is no SMS 1: nothing is stored yet")
+    assert host.json() == []
+    assert host.run("--csv").output.startswith("id,created,state")
     # Made by root it would not be the service's.
     assert not (tmp_path / "new.sqlite").exists()
+
+
+@pytest.mark.parametrize("wrong", ["abc", "0", "1x", "99999999999999999999", "1\x1b[2J"])
+@pytest.mark.parametrize("command", ["show", "retry", "cancel"])
+def test_a_wrong_id_is_one_line(host: Host, command: str, wrong: str) -> None:
+    result = host.run(command, wrong)
+    shown = wrong.replace("\x1b", "\\x1b")
+    assert result.output == f"Error: {shown} is no ID: see dialplan-sms outbox\n"
+    assert result.exit_code == 2
+
+
+def test_the_list_says_once_which_zone_its_times_are_in(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "XYZ-5:30")
+    time.tzset()
+    try:
+        host.store(ROME)
+        assert host.run().output.count("times are local, now XYZ (UTC+0530)") == 1
+        assert host.json()[0]["created"].endswith("+05:30")
+        assert "+05:30" in host.run("--csv").output
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_sender_that_is_gone_is_named_and_listed(host: Host) -> None:
+    host.store(ROME, sender="999")
+    result = host.run("--sender", "999")
+    assert result.exit_code == 0
+    says = "sms.conf has no section 999 (any more), its senders are 101, 102"
+    assert (says in result.output, ROME in result.output) == (True, True)
+    assert says not in host.run("--sender", "102").output
+    assert host.run("cancel", "--sender", "999").stdout == "1 cancelled\n"
+
+
+def test_cancel_by_state_names_what_does_that(host: Host) -> None:
+    waits = host.store()
+    result = host.run("cancel", "--state", "pending")
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)
+    assert "--all cancels all of it" in result.output
+    assert host.state(waits) == "pending"
+
+
+def test_show_says_that_its_sender_is_held_and_until_when(host: Host) -> None:
+    # given a sender whose password is refused
+    id_, until = host.store(), time.time() + 240
+    with host.engine.begin() as connection:
+        connection.execute(gateway.update().values(free_at=until, held="UNAUTHORIZED"))
+    # then its SMS says why it waits
+    output = " ".join(host.run("show", id_).output.split())
+    assert "all SMS of sender 101 wait, UNAUTHORIZED: the next try is 20" in output
+    held = host.json("show", id_)["held"]
+    assert held["cause"] == "UNAUTHORIZED"
+    assert abs(datetime.fromisoformat(held["until"]).timestamp() - until) < 2
+    # and one that does not wait says nothing of it
+    host.set(id_, state=State.SENT)
+    assert "UNAUTHORIZED" not in host.run("show", id_).output
+
+
+@pytest.mark.parametrize("column", ["text", "reason", "caller", "created", "due", "chars", "state"])
+def test_a_damaged_row_is_one_line_and_hides_no_other(host: Host, column: str) -> None:
+    # given a row with bytes where there is text or a number
+    good, bad = host.store(MILAN), host.store(ROME)
+    with host.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE sms_message SET {column} = x'ff00' WHERE id = {bad}")
+    # then
+    for arguments in (["show", bad], ["show", bad, "--json"]):
+        result = host.run(*arguments)
+        assert (result.exit_code, result.output.count("\n")) == (1, 1), result.output
+        assert f"SMS {bad} is damaged in the database, {column}: " in result.output
+    for flags in ([], ["--csv"], ["--json"]):
+        result = host.run(*flags)
+        assert result.exit_code == 0, result.output
+        assert MILAN in result.output
+    assert host.run("show", good).exit_code == 0
+
+
+def test_a_damaged_number_or_try_is_no_traceback(host: Host) -> None:
+    id_ = host.store(ROME)
+    with host.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE sms_number SET number = x'ff', state = x'ff'")
+    assert host.run("show", id_).exit_code == 0
+    assert host.run().exit_code == 0
+    with host.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO sms_attempt (message_id, at, numbers, status, cause, reason)"
+            f" VALUES ({id_}, x'ff', 1, 'ERROR', '', '')"
+        )
+    assert f"SMS {id_} is damaged in the database, at:" in host.run("show", id_).output
+
+
+def test_retry_is_refused_where_the_key_was_used_again(host: Host) -> None:
+    # given an SMS that failed, after which the dialplan tried again with the same key
+    outbox = Outbox(f"sqlite:///{host.file}")
+    sender = Sender(name="101", url="https://192.0.2.1", password="x")
+
+    def accept(key: str = "order 7") -> int:
+        outcome = outbox.accept(Draft(key=key), Sms((ROME,), "Hello"), sender, "queue")
+        return int(outcome.id)
+
+    def fail(id_: int) -> None:
+        host.set(id_, state=State.FAILED)
+        with host.engine.begin() as connection:
+            mine = number.update().where(number.c.message_id == id_)
+            connection.execute(mine.values(state=State.FAILED))
+
+    first, other = accept(), accept("order 8")
+    fail(first)
+    second = accept()
+    # then the first is not sent beside it
+    result = host.run("retry", first)
+    assert result.exit_code == 1
+    assert f"{first}: its SMS_KEY was used again, SMS {second} is in its place" in result.output
+    assert host.state(first) == "failed"
+    # and the second, and one with another key, can be tried again
+    fail(second)
+    fail(other)
+    assert host.run("retry", second, other).output == "2 pending again\n"
+    fail(second)
+    third = accept()
+    for gone in (first, second):
+        assert f"SMS {third} is in its place" in host.run("retry", gone).output
+    outbox.close()
 
 
 def test_config_is_taken_before_the_command_too(host: Host) -> None:

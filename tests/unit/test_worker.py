@@ -51,6 +51,7 @@ class Site:
         self.outbox = Outbox(url)
         self.notes: list[str] = []
         self.lines: list[Handled] = []
+        self.worked: list[tuple[str, int]] = []
 
     def queue(self, *numbers: str, text: str = "Hello") -> int:
         outcome = self.outbox.accept(Draft(), Sms(numbers or (FIRST,), text), self.sender, "queue")
@@ -61,7 +62,7 @@ class Site:
     def working(self, pbx: Pbx, outbox: Outbox | None = None, threads: int = 4) -> Iterator[Worker]:
         worker = Worker(
             outbox or self.outbox, lambda: self.config, lambda _: pbx, self.notes.append,
-            self.lines.append, threads,
+            self.lines.append, threads, lambda state, count=1, _=None: self.worked.append((state, count)),
         )  # fmt: skip
         worker.start()
         try:
@@ -111,6 +112,7 @@ def test_what_is_stored_is_sent(site: Site) -> None:
         site.wait(site.queue(text="Hello, world"), "sent")
     assert [(sms.numbers, sms.text) for sms in pbx.sent] == [((FIRST,), "Hello, world")]
     assert site.lines[0].outcome.id == "1"
+    assert site.worked == [("sent", 1)]
 
 
 def test_a_list_goes_in_batches_and_only_the_refused_number_again(database: str) -> None:
@@ -185,6 +187,17 @@ def test_too_old_is_expired_only_after_one_more_try(database: str) -> None:
     site.hurry()
     with site.working(Pbx()):
         site.wait(other, "sent")
+    site.outbox.close()
+
+
+def test_what_expires_with_another_is_counted(database: str) -> None:
+    site = Site(database, max_age=60.0)
+    ids = [site.queue() for _ in range(3)]
+    site.change(message.update().values(created=message.c.created - 3600))
+    with site.working(Pbx(UNREACHABLE), threads=1):
+        for id_ in ids:
+            site.wait(id_, "expired")
+    assert sum(count for state, count in site.worked if state == "expired") == 3
     site.outbox.close()
 
 
