@@ -93,8 +93,11 @@ def find(path: str | None = None, environ: Mapping[str, str] = os.environ) -> Pa
     return Path(environ.get("AST_CONFIG_DIR") or "/etc/asterisk") / "sms.conf"
 
 
-def load(path: Path) -> Config:
-    """The configuration in *path*. Raises ConfigError with file, line, key and what is allowed."""
+def load(path: Path, http: bool = False) -> Config:
+    """The configuration in *path*, ``[http]`` only where *http* asks for it: no call needs it.
+
+    Raises ConfigError with file, line, key and what is allowed.
+    """
     sections = parse(read_private(path, "sms.conf"), path)
     general = next((section for section in sections if section.name == GENERAL), None)
     common = general.values if general else {}
@@ -120,7 +123,7 @@ def load(path: Path) -> Config:
         path=path,
         senders=senders,
         default_sender=_default(fields.pop("default_sender", None), own, senders),
-        http=_read_http(sections, senders, "outbox" in own),
+        http=_read_http(sections, senders, "outbox" in own) if http else None,
         **fields,
     )
     for section in sections:

@@ -20,7 +20,7 @@ class Live:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.config = smsconf.load(path)
+        self.config = smsconf.load(path, http=True)
 
     def __call__(self) -> Config:
         """The configuration in force."""
@@ -32,7 +32,7 @@ class Live:
         Where it is wrong, the old one stays in force.
         """
         try:
-            fresh = smsconf.load(self._path)
+            fresh = smsconf.load(self._path, http=True)
             for sender in fresh.senders.values():
                 routes(sender)
         except ConfigError as error:

@@ -4,10 +4,9 @@ import contextlib
 import ctypes
 import gc
 import os
+import resource
 import socket
-import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config
 from dialplan_sms.fastagi import FastAgi, HandOver
+from dialplan_sms.listening import SOCKET, SOCKET_VARIABLE, explained, listen_tcp, listen_unix
 from dialplan_sms.live import Live, block_signals, until_ended
 from dialplan_sms.monitor import Monitor
 from dialplan_sms.routes import Routes
@@ -29,15 +29,13 @@ if TYPE_CHECKING:
     from dialplan_sms.storage import Storage
     from dialplan_sms.web.smsserver import SmsServer
 
-SOCKET_VARIABLE = "DIALPLAN_SMS_SOCKET"
-SOCKET = "/run/dialplan-sms/agi.sock"
 DRAIN = 20.0
 """Seconds that calls under way have to end after SIGTERM."""
 _STUCK = 60.0
 """Seconds that a call may exceed the longest call_timeout before the service calls itself stuck."""
-_BACKLOG = 1024
 _ARENA_MAX = -8
 """mallopt(3): M_ARENA_MAX."""
+_FILES = 16384
 
 
 @click.command()
@@ -49,6 +47,7 @@ def serve(config: Path | None) -> None:
     only passes its call on, through $DIALPLAN_SMS_SOCKET or /run/dialplan-sms/agi.sock.
     """
     _share_memory()
+    _allow_files()
     block_signals()
     path = smsconf.find(str(config) if config else None)
     try:
@@ -88,14 +87,14 @@ class Server:
         try:
             fastagi = FastAgi(self.service, config.allow)
             for address in config.listen:
-                self._open(_listen(address, optional=address == ("::1", 4573)), fastagi)
+                self._open(listen_tcp(address, optional=address == ("::1", 4573)), fastagi)
             socket_file = Path(os.environ.get(SOCKET_VARIABLE) or SOCKET)
-            self._open(_listen_unix(socket_file), HandOver(self.service))
+            self._open(listen_unix(socket_file), HandOver(self.service))
             self._socket_file = socket_file  # ours only now: stop() removes it
             if config.http is not None and self._storage is not None:
                 self._http = _open_http(self.service, self._live, self._capacity, self._storage)
             for address in config.monitor:  # the last: who can be asked takes calls
-                with _explained(address):
+                with explained(address):
                     monitor.serve(self._monitor, self.healthy, address)
         except BaseException:
             self.stop()
@@ -185,59 +184,17 @@ def _open_http(service: Service, live: Live, capacity: Capacity, storage: "Stora
     return open_server(service, live, capacity, storage.outbox)
 
 
-def _listen(address: tuple[str, int], optional: bool = False) -> socket.socket | None:
-    """A listening TCP socket; None where an *optional* address does not exist on this host."""
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    try:
-        with _explained(address):
-            return socket.create_server(address, family=family, backlog=_BACKLOG)
-    except OSError:
-        if optional:
-            return None
-        raise
-
-
-def _listen_unix(path: Path) -> socket.socket | None:
-    """The socket for sms.agi, which only root and this user may write to."""
-    if not path.parent.is_dir():
-        raise OSError(f"{path.parent} does not exist: create it, or set {SOCKET_VARIABLE}")
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise OSError(f"{path} is no socket: remove it, or set {SOCKET_VARIABLE}")
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(str(path)) == 0:
-                raise OSError(f"{path}: another service answers there, stop it first")
-        path.unlink()  # left behind by one that was killed
-    listener = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o117)
-    try:
-        listener.bind(str(path))
-    except OSError as error:
-        listener.close()
-        raise OSError(f"{path} cannot be made, {error.strerror}: set {SOCKET_VARIABLE}") from None
-    finally:
-        os.umask(before)
-    listener.listen(_BACKLOG)
-    return listener
-
-
-@contextlib.contextmanager
-def _explained(address: tuple[str, int]) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        # Not strerror, in which create_server() repeats the address in Python's words.
-        why = os.strerror(error.errno) if error.errno else "no reason given"
-        raise OSError(
-            f"cannot listen on {address[0]} port {address[1]}, {why}: stop what listens there, or"
-            " set listen or monitor in sms.conf"
-        ) from None
-
-
 def _share_memory() -> None:
     """Let the threads share two heaps: glibc would give each its own, and few of them shrink."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
+
+
+def _allow_files() -> None:
+    """As many open files as the host lets us have: each caller and each HTTP client is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _FILES)), hard))
 
 
 def _notify(state: str) -> None:

@@ -55,7 +55,7 @@ def _password(name: str) -> str:
 def _url(config: Path | None) -> str:
     """Where the server listens, as sms.conf says; a name to be replaced where it does not."""
     try:
-        http = smsconf.load(smsconf.find(str(config) if config else None)).http
+        http = smsconf.load(smsconf.find(str(config) if config else None), http=True).http
     except ConfigError:
         http = None
     if http is None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms import config, settings
+from dialplan_sms import config, httpconf, settings
 from dialplan_sms.outcome import Cause, Status
 from dialplan_sms.sandbox import Sandbox
 from tests.asterisk.installation import Installation
@@ -263,6 +263,10 @@ class TestSmsConf:
         assert sorted(general) == sorted(settings.GENERAL)
         assert sorted(sender) == sorted(settings.SENDER)
 
+    def test_the_table_of_http_names_every_key(self) -> None:
+        keys = [key for row in rows(README, "in `[http]`") for key in re.findall(r"`(\w+)`", row[0])]
+        assert sorted(keys) == sorted(httpconf.KNOWN)
+
     def test_the_defaults_are_those_of_the_table(self, tmp_path: Path) -> None:
         minimal = "url = http://192.0.2.1\npassword = x\n[101]\n"
         plain = self.load(tmp_path, f"[general]\n{minimal}")
@@ -283,7 +287,7 @@ class TestSmsConf:
         path = folder / "sms.conf"
         path.touch(mode=0o640)
         path.write_text(text)
-        return config.load(path)
+        return config.load(path, http=True)
 
 
 class TestContract:
@@ -332,7 +336,7 @@ class TestShell:
         shown = [line for block in blocks("sh") for line in block.text.splitlines()]
         shown += [span for page in PAGES.values() for span in re.findall(r"`([^`\n]+)`", page)]
         for line in shown:
-            if found := re.search(r"(?:^|[ /])dialplan-sms (send|sandbox|--version)(.*)", line):
+            if found := re.search(r"(?:^|[ /])dialplan-sms (send|sandbox|user|--version)(.*)", line):
                 yield [found[1], *found[2].split()]
 
     def test_every_command_and_option_exists(self) -> None:
@@ -346,7 +350,7 @@ class TestShell:
             for option in options:
                 if option.startswith("--"):
                     assert f"{option} " in done.stdout, (command, option)
-        assert {"send", "sandbox", "--version"} <= seen
+        assert {"send", "sandbox", "user", "--version"} <= seen
 
     def test_the_dry_run_runs(self, tmp_path: Path) -> None:
         conf = tmp_path / "sms.conf"

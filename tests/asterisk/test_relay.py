@@ -452,3 +452,37 @@ def test_sigterm_lets_requests_end(relay: Relay) -> None:
         answers = [each for sender in senders for each in sender.result()]
     assert answers
     assert all(each == SENT for each in answers)
+
+
+def test_it_answers_as_its_description_says(relay: Relay) -> None:
+    assert relay.post(ALONE, number="", message="x").status_code == 200  # known from here on
+    done = subprocess.run(
+        [
+            Path(sys.prefix) / "bin/schemathesis", "run",
+            f"http://127.0.0.1:{relay.port}/openapi.json", "--auth", ":".join(ALONE),
+            "--max-examples", "100", "--no-color", "--workers", "2",
+            # The API says what is wrong with status 200 and a JSON of type "error".
+            "--exclude-checks", "negative_data_rejection",
+        ],
+        cwd=relay.service.folder, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert re.search(r"[0-9]{3} generated, [0-9]+ passed", done.stdout), done.stdout[-1000:]
+    assert "Traceback" not in relay.service.log
+    assert "broke" not in relay.service.log
+
+
+def test_a_certificate_that_is_none_is_one_line(relay: Relay) -> None:
+    relay.service.kill()
+    for name in ("c.pem", "k.pem"):
+        (relay.service.folder / name).write_text("no certificate\n")
+    relay.configure("certificate = c.pem\nkey = k.pem")
+    with pytest.raises(RuntimeError) as caught:
+        relay.service.start()
+    (line,) = str(caught.value).splitlines()
+    assert "certificate and key of [http] cannot be used" in line
+    relay.configure("certificate = gone.pem\nkey = k.pem")
+    with pytest.raises(
+        RuntimeError, match=r"sms\.conf:[0-9]+: certificate = gone\.pem, there is no file"
+    ):
+        relay.service.start()

@@ -34,7 +34,7 @@ def test_users_networks_and_files(tmp_path: Path) -> None:
         f"user = wms:{HASH}\nuser => portal:{make_hash('x')}\nlisten = 192.0.2.9:443\n"
         "allow = 192.0.2.0/24\ncertificate = c.pem\nkey = k.pem\npage = yes\nsender = 101"
     )
-    http = load(conf(tmp_path, text)).http
+    http = load(conf(tmp_path, text), http=True).http
     assert http is not None
     assert list(http.users) == ["wms", "portal"]
     assert (http.listen, http.page, http.sender) == ((("192.0.2.9", 443),), True, "101")
@@ -46,7 +46,7 @@ def test_without_the_section_there_is_no_server(tmp_path: Path) -> None:
     path = tmp_path / "sms.conf"
     path.touch(0o600)
     path.write_text(SENDER)
-    assert load(path).http is None
+    assert load(path, http=True).http is None
 
 
 @pytest.mark.parametrize(
@@ -66,15 +66,19 @@ def test_without_the_section_there_is_no_server(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path: Path, http: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load(conf(tmp_path, http))
+        load(conf(tmp_path, http), http=True)
     assert says in str(caught.value)
     assert "sms.conf:" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
+def test_a_call_does_not_depend_on_it(tmp_path: Path) -> None:
+    assert load(conf(tmp_path, "certificate = gone.pem\nnonsense = x")).senders
+
+
 def test_it_needs_an_outbox(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs the outbox"):
-        load(conf(tmp_path, f"user = a:{HASH}", ""))
+        load(conf(tmp_path, f"user = a:{HASH}", ""), http=True)
 
 
 @given(st.text(max_size=50))

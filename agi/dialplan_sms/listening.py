@@ -1,0 +1,61 @@
+"""The sockets that a service listens on, and what is said where one cannot be had."""
+
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+SOCKET_VARIABLE = "DIALPLAN_SMS_SOCKET"
+SOCKET = "/run/dialplan-sms/agi.sock"
+_BACKLOG = 1024
+
+
+def listen_tcp(address: tuple[str, int], optional: bool = False) -> socket.socket | None:
+    """A listening TCP socket; None where an *optional* address does not exist on this host."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    try:
+        with explained(address):
+            return socket.create_server(address, family=family, backlog=_BACKLOG)
+    except OSError:
+        if optional:
+            return None
+        raise
+
+
+def listen_unix(path: Path) -> socket.socket | None:
+    """The socket for sms.agi, which only root and this user may write to."""
+    if not path.parent.is_dir():
+        raise OSError(f"{path.parent} does not exist: create it, or set {SOCKET_VARIABLE}")
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise OSError(f"{path} is no socket: remove it, or set {SOCKET_VARIABLE}")
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                raise OSError(f"{path}: another service answers there, stop it first")
+        path.unlink()  # left behind by one that was killed
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o117)
+    try:
+        listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        raise OSError(f"{path} cannot be made, {error.strerror}: set {SOCKET_VARIABLE}") from None
+    finally:
+        os.umask(before)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+@contextlib.contextmanager
+def explained(address: tuple[str, int]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        # Not strerror, in which create_server() repeats the address in Python's words.
+        why = os.strerror(error.errno) if error.errno else "no reason given"
+        raise OSError(
+            f"cannot listen on {address[0]} port {address[1]}, {why}: stop what listens there, or"
+            " set listen or monitor in sms.conf"
+        ) from None
