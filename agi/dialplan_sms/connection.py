@@ -3,8 +3,7 @@
 import contextlib
 import socket
 import ssl
-from http.client import HTTPConnection as PlainConnection
-from http.client import HTTPResponse
+from collections.abc import Mapping
 from typing import Any
 
 import urllib3
@@ -12,6 +11,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from dialplan_sms.deadline import Address, Resolver
 from dialplan_sms.exchange import Exchange, Stage, current
+from dialplan_sms.head import Answer, request_head
 
 # An admin who wrote "verify = no" need not be told so at every SMS.
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -45,7 +45,6 @@ class _Recording:
     resolver: Resolver
     idle_since = 0.0
     reused = False
-    _head = b""
 
     def _new_conn(self) -> socket.socket:
         exchange = current()
@@ -72,41 +71,35 @@ class _Recording:
             exchange.failure = exchange.failure or error
             raise
 
-    def post(self, path: str, headers: dict[str, str | bytes], body: bytes) -> HTTPResponse:
-        """Send a request, once, and return its answer, the body still to be read."""
+    def post(self, path: str, headers: Mapping[str, str | bytes], body: bytes) -> Answer:
+        """Send a request, once, and return its answer, the body still to be read.
+
+        ``Host`` is among the *headers*.
+        """
         connection: Any = self
         if self.sock is None:
             self.connect()
-        connection.putrequest("POST", path, skip_accept_encoding=True)
-        for name, value in headers.items():
-            PlainConnection.putheader(connection, name, value)
-        # A PBX that answers before it has read all is heard all the same.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            connection.endheaders(body)
-        answer: HTTPResponse = PlainConnection.getresponse(connection)
-        return answer
-
-    def send(self, data: Any) -> None:
-        if not self._head:
-            self._head = data  # goes out with the body: one TLS record, one write
-            return
         assert self.sock is not None  # noqa: S101
         exchange = current()
         exchange.go_out(self.sock)
-        whole, self._head = self._head + data, b""
-        alive = not self.reused or self.is_connected  # type: ignore[attr-defined]
-        if not alive:  # the PBX has closed it, and nothing is written yet
-            # Not close(): the request that has begun is to go on, over another socket.
-            connection: Any = self
-            connection.sock.close()
-            connection.sock = None
+        if self.reused and not connection.is_connected:
+            # The PBX has closed it, and nothing is written yet: over another socket.
+            connection.close()
             self.connect()
-            exchange.go_by(connection.sock)
-        super().send(whole)  # type: ignore[misc]
-
-    def close(self) -> None:
-        self._head = b""
-        super().close()  # type: ignore[misc]
+            exchange.go_by(self.sock)
+        # A PBX that answers before it has read all is heard all the same.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            # Head and body together: one TLS record, one write.
+            self.sock.sendall(request_head(path, headers.items()) + body)
+        answer = Answer(self.sock, method="POST")
+        try:
+            answer.begin()
+        except BaseException:
+            answer.close()
+            raise
+        if answer.will_close:
+            connection.close()  # the answer keeps the socket until it is read
+        return answer
 
 
 class _Connection(_Recording, HTTPConnection):

@@ -61,6 +61,7 @@ class SmsApi:
             "POST",
             sender.url,
             headers={
+                "Host": urlsplit(sender.url).netloc,
                 "User-Agent": f"dialplan-sms/{__version__}",
                 "Content-Type": "application/x-www-form-urlencoded",
             },

@@ -7,7 +7,6 @@ import ssl
 import time
 import weakref
 from collections import deque
-from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +16,7 @@ from requests.adapters import BaseAdapter
 from dialplan_sms.connection import Connection, SecureSocket, make
 from dialplan_sms.deadline import Resolver
 from dialplan_sms.exchange import current
+from dialplan_sms.head import Answer
 
 _IDLE = 55.0
 """Seconds after which an idle connection is closed, where the PBX does not say when it does."""
@@ -114,7 +114,7 @@ def _close_all(connections: deque[Connection]) -> None:
             connections.pop().close()
 
 
-def _read(answer: HTTPResponse, largest: int) -> Response:
+def _read(answer: Answer, largest: int) -> Response:
     body = answer.read(largest)
     response = Response()
     response.status_code = answer.status
