@@ -1,0 +1,189 @@
+"""Where the SMS API is used: its requests, the options of CURL(), and who reads the replies."""
+
+import re
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from dialplan_sms.conffile import ConfigError
+from dialplan_sms.migrate import curlcommand, recipe
+from dialplan_sms.migrate.answers import Answers
+from dialplan_sms.migrate.dialplan import Dialplan, Step, readings
+from dialplan_sms.migrate.expression import resolve
+from dialplan_sms.migrate.files import Tree
+from dialplan_sms.migrate.found import Option, Recipe
+from dialplan_sms.migrate.recipe import Lookup
+from dialplan_sms.migrate.room import Room
+from dialplan_sms.migrate.senders import Senders
+from dialplan_sms.migrate.value import Incomplete, Unclear
+
+_OPTION = re.compile(r"Set\([ \t]*CURLOPT\((\w+)\)[ \t]*=(.*)\)", re.IGNORECASE)
+_INSECURE = ("ssl_verifypeer", "ssl_verifyhost")
+
+
+class Finder:
+    """What there is in one dialplan.
+
+    Only *files* may change. *anonymous* is whether a request may leave open who sends.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        dialplan: Dialplan,
+        senders: Senders,
+        files: set[Path],
+        anonymous: bool = False,
+    ) -> None:
+        self.room = Room(tree, dialplan, files)
+        self.dialplan = dialplan
+        self.senders = senders
+        self.files = files
+        self.anonymous = anonymous
+        self.recipes: list[Recipe] = []
+        self.options: list[Option] = []
+        self.others: list[Step] = []  # CURL() for something else
+        self._index: dict[int, int] = {}
+        self._sets: dict[tuple[tuple[str, str], str], list[int]] = defaultdict(list)
+        for steps in dialplan.extensions.values():
+            for number, step in enumerate(steps):
+                self._index[id(step)] = number
+                if step.assigned:
+                    self._sets[step.key, step.assigned[0]].append(number)
+        for step in dialplan.steps:
+            self._look_at(step)
+        self._options_by_step = {id(option.step): option for option in self.options}
+        self._insecure = {
+            option.step.key if self._governs(option) else None
+            for option in self.options
+            if option.name in _INSECURE and option.value.strip() in ("0", "no", "false", "off")
+        }
+        self._userpwds = [option for option in self.options if option.name == "userpwd"]
+        self._logins = {option.value for option in self._userpwds}
+        for found in self.recipes:
+            self._see_who_sends(found)
+        answers = Answers(dialplan, self.recipes, self.before, files)
+        answers.block()
+        self.uses = answers.uses
+        self._choose_options()
+        wanted = {found.user for found in self.recipes if not found.reason}
+        for user in [user for user in senders.new if user not in wanted]:
+            del senders.new[user]
+
+    def before(self, step: Step) -> Iterator[Step]:
+        """The steps of the same extension above *step*, nearest first."""
+        steps = self.dialplan.extensions[step.key]
+        return (steps[number] for number in range(self._index[id(step)] - 1, -1, -1))
+
+    def lookup(self, step: Step) -> Lookup:
+        """How a variable is resolved at *step*; ``=NAME`` asks for an assignment just above."""
+
+        def look(name: str) -> str | None:
+            numbers = self._sets.get((step.key, name.lstrip("=")), [])
+            nearest = bisect_left(numbers, self._index[id(step)]) - 1
+            assigned = (
+                self.dialplan.extensions[step.key][numbers[nearest]].assigned
+                if nearest >= 0
+                else None
+            )
+            above = assigned[1] if assigned else None
+            if name.startswith("=") or (above is not None and "$" not in above):
+                return above
+            values = {value for _, value in self.dialplan.assigned.get(name, ())}
+            return values.pop() if len(values) == 1 else None
+
+        return look
+
+    def _literals(self, name: str) -> list[str]:
+        return [value for _, value in self.dialplan.assigned.get(name, ())]
+
+    def _look_at(self, step: Step) -> None:
+        option = _OPTION.fullmatch(step.plain)
+        if option:
+            self.options.append(Option(step, option[1].lower(), option[2]))
+            return
+        lookup = self.lookup(step)
+        reason, calls = "", False
+        for reading in readings(step):
+            app = reading.plain
+            if not recipe.calls_curl(app) or not recipe.is_sms(app, lookup):
+                continue
+            calls = True
+            read = curlcommand.read if curlcommand.is_command(app) else recipe.read
+            try:
+                request = read(app, lookup, self._literals)
+            except Incomplete as unclear:
+                reason = reason or str(unclear)
+            except Unclear as unclear:
+                reason = str(unclear)
+                break
+            else:
+                self.recipes.append(Recipe(reading, request))
+                self._index[id(reading)] = self._index[id(step)]
+                return
+        if calls:
+            self.recipes.append(Recipe(step, None, reason=reason))
+        elif recipe.calls_curl(step.plain):
+            self.others.append(step)
+        elif recipe.API.search(step.plain) and not step.assigned:
+            self.recipes.append(Recipe(step, None, reason="a way to the SMS API that is not known"))
+
+    def _see_who_sends(self, found: Recipe) -> None:
+        if found.step.line.path not in self.files:
+            found.reason = "not in the files to convert"
+        found.reason = found.reason or self.room.refusal(found.step)
+        if found.request is None or found.reason:
+            return
+        user, password = found.request.user, found.request.password
+        insecure = found.request.insecure
+        try:
+            if not user:
+                if self.anonymous and not self._userpwds:
+                    return
+                found.option = self._userpwd(found.step)
+                known = resolve(found.option.value, self.lookup(found.option.step))
+                if known is None:
+                    raise Unclear("the value of CURLOPT(userpwd) cannot be resolved: write it out")
+                user, _, password = known.partition(":")
+            insecure = insecure or bool(self._insecure & {found.step.key, None})
+            self.senders.take(user, password, found.request.url, insecure)
+            found.user = user
+        except (Unclear, ConfigError) as error:
+            found.reason = str(error)
+
+    def _userpwd(self, step: Step) -> Option:
+        for above in self.before(step):
+            option = self._options_by_step.get(id(above))
+            if option is not None and option.name == "userpwd":
+                return option
+        if not self._userpwds:
+            raise Unclear("no CURLOPT(userpwd) says who sends")
+        if len(self._logins) > 1:
+            raise Unclear(
+                "several CURLOPT(userpwd) may say who sends: set it in this extension, above"
+            )
+        return self._userpwds[0]
+
+    def _governs(self, option: Option) -> list[Step]:
+        """The steps with CURL() of the option's extension that it holds for."""
+        found = []
+        after = self.dialplan.extensions[option.step.key][self._index[id(option.step)] + 1 :]
+        for step in after:
+            other = self._options_by_step.get(id(step))
+            if other is not None and other.name == option.name:
+                break
+            if recipe.calls_curl(step.plain) and not curlcommand.is_command(step.plain):
+                found.append(step)
+        return found
+
+    def _choose_options(self) -> None:
+        """Options go where every CURL() that they hold for goes."""
+        gone = {id(found.step.line) for found in self.recipes if not found.reason}
+        stay = self.others or any(found.reason for found in self.recipes)
+        for option in self.options:
+            governed = self._governs(option)
+            if governed:
+                option.kept = any(id(step.line) not in gone for step in governed)
+            else:
+                option.kept = bool(stay) or not gone

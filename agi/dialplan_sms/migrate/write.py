@@ -1,0 +1,98 @@
+"""Files are replaced whole or not at all, with a backup, owner and mode as they were."""
+
+import grp
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+BACKUP = ".before-dialplan-sms"
+
+
+class CannotWrite(Exception):
+    """A file that could not be written; nothing of it has changed."""
+
+
+def replace(path: Path, old: bytes, new: bytes) -> Path:
+    """Replace *old* by *new* in the file *path*; returns the backup. Raises CannotWrite."""
+    try:
+        if path.read_bytes() != old:
+            raise CannotWrite(f"{path} was changed meanwhile: run migrate again")
+        info = path.stat()
+        place = (info.st_uid, info.st_gid, info.st_mode & 0o7777)
+        backup = _backup(path, old, place)
+        _put(path, new, place)
+    except OSError as error:
+        raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from None
+    return backup
+
+
+def add(path: Path, content: str, old: str | None, beside: Path | None) -> None:
+    """Write sms.conf: as it was, where there is one, else for its owner and Asterisk's group.
+
+    *beside* is a file of Asterisk's, whose owner and group a new one gets. Raises CannotWrite.
+    """
+    try:
+        path = path.resolve()
+        if old is not None:
+            replace(path, old.encode(), content.encode())
+            return
+        if path.exists():
+            raise CannotWrite(f"{path} was made meanwhile: run migrate again")
+        uid, gid = os.geteuid(), os.getegid()
+        if uid == 0:
+            like = (beside or path.parent).stat()
+            uid, gid = like.st_uid, like.st_gid
+            if not gid:
+                with suppress(KeyError):
+                    gid = grp.getgrnam("asterisk").gr_gid
+        _put(path, content.encode(), (uid, gid, 0o640))
+    except OSError as error:
+        raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def backup_names(path: Path) -> str:
+    """What every backup of *path* begins with."""
+    return f"{path}{BACKUP}"
+
+
+def _backup(path: Path, content: bytes, place: tuple[int, int, int]) -> Path:
+    for number in range(1, 1000):
+        backup = Path(f"{path}{BACKUP}{f'-{number}' if number > 1 else ''}")
+        try:
+            descriptor = os.open(backup, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            continue
+        with open(descriptor, "wb") as file:
+            _fill(file.fileno(), content, place)
+        return backup
+    raise CannotWrite(f"{path} has 999 backups: remove some")
+
+
+def _put(path: Path, content: bytes, place: tuple[int, int, int]) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(descriptor, "wb") as file:
+            _fill(file.fileno(), content, place)
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _fill(descriptor: int, content: bytes, place: tuple[int, int, int]) -> None:
+    uid, gid, mode = place
+    here = os.fstat(descriptor)
+    if (here.st_uid, here.st_gid) != (uid, gid):
+        os.fchown(descriptor, uid, gid)
+    os.fchmod(descriptor, mode)
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+    os.fsync(descriptor)

@@ -1,0 +1,340 @@
+"""Old dialplan lines, converted by ``dialplan-sms migrate``, send what their authors meant."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from dialplan_sms.sandbox import Sandbox
+from tests.asterisk.site import Site
+
+ROOT = Path(__file__).parents[2]
+SECOND_PASSWORD = 'p;w:"x, y)'
+ONE, TWO = "+39333123456", "+33611121314"
+A, B = "9c7514330001", "9c7514330002"
+USER = "Set(CURLOPT(userpwd)=101:sms101api)"
+OTHER = f"Set(CURLOPT(userpwd)=102:{SECOND_PASSWORD.replace(';', chr(92) + ';')})"
+QUOTED = """say "hi" and 'bye' in C:\\x\\"""
+API = "{https}/api/v1/originate/sms"
+
+
+@dataclass(frozen=True)
+class Old:
+    """Old lines, and what their author meant.
+
+    One line each is an application; lines that hold ``exten`` are taken as they are. ``@`` is the
+    extension, and ``{https}``, ``{http}`` are the two PBXs.
+    """
+
+    lines: str
+    text: str
+    numbers: tuple[str, ...] = (ONE,)
+    gsm: str = ""
+    user: str = "101"
+    postpone: str = ""
+    dial: str = ""
+    shows: str = ""  # what the variable RESULT holds after it
+
+    def dialplan(self, extension: str) -> str:
+        lines = [line.strip() for line in self.lines.strip().splitlines()]
+        if not any(line.startswith("exten") for line in lines):
+            lines = [f"exten => @,1,{lines[0]}", *(f" same => n,{line}" for line in lines[1:])]
+        return "\n".join(lines).replace("@", extension) + "\n"
+
+
+def curl(body: str, url: str = API) -> str:
+    return f"Set(message=${{CURL({url}, {body})}});"
+
+
+OLD = {
+    # As the vendor's page has them.
+    "the page's": Old(f"{USER}\n{curl('message=the message body&number=%2B39333123456')}", "the message body"),
+    "the page's, with a gateway": Old(
+        f"{USER}\n{curl('message=the messagebody&number=%2B33611121314&gsm=9c7514330001')}",
+        "the messagebody", (TWO,), A,
+    ),
+    "the other gateway": Old(
+        f"{USER}\n{curl('message=by the second&number=%2B33611121314&gsm=9c7514330002')}",
+        "by the second", (TWO,), B,
+    ),
+    "the oldest page's path": Old(
+        f"{USER}\n{curl('message=old path&number=%2B39333123456', '{https}/api/v1/orginate/sms')}", "old path"
+    ),
+    "from the shell": Old(
+        "System(curl -k -X POST -u 101:sms101api --url \"{https}/api/v1/originate/sms\""
+        " --data-urlencode \"number=+39333123456\" --data-urlencode \"message=This API is awesome\""
+        " --data-urlencode \"gsm=9c7514330001\")",
+        "This API is awesome", gsm=A,
+    ),
+    # As admins write them.
+    "no space, no semicolon": Old(
+        f"{USER}\nSet(res=${{CURL({API},number=%2B39333123456&message=Number first)}})", "Number first"
+    ),
+    "a plus in the number": Old(f"{USER}\n{curl('message=plus&number=+39333123456')}", "plus"),
+    "two numbers": Old(
+        f"{USER}\n{curl('message=both&number=%2B39333123456%2C%2B33611121314')}", "both", (ONE, TWO)
+    ),
+    "two numbers, commas": Old(
+        f"{USER}\n{curl('message=both, at once&number=%2B39333123456,%2B33611121314')}", "both, at once", (ONE, TWO)
+    ),
+    "encoded by hand": Old(
+        f"{USER}\n{curl('message=Back%20at%2015%3A00%2C+not%20before%21&number=%2B39333123456')}",
+        "Back at 15:00, not before!",
+    ),
+    "encoded accents and a newline": Old(
+        f"{USER}\n{curl('message=Perch%C3%A9+no%3F%0AS%C3%AC%3B+certo&number=%2B39333123456')}", "Perché no?\nSì; certo"
+    ),
+    "CURL lost the number": Old(
+        f"{USER}\n{curl('message=Hi :) meet at 10:30&number=%2B39333123456')}", "Hi :) meet at 10:30"
+    ),
+    "CURL made spaces": Old(f"{USER}\n{curl('message=1+1 is 2, C++ too&number=%2B39333123456')}", "1+1 is 2, C++ too"),
+    "CURL cut at &": Old(
+        f"{USER}\n{curl('message=Bed & breakfast at Tom&Jo&number=%2B39333123456')}", "Bed & breakfast at Tom&Jo"
+    ),
+    "CURL read 100%41": Old(
+        f"{USER}\n{curl('message=100%41 and 20%de and 50% off&number=%2B39333123456')}", "100%41 and 20%de and 50% off"
+    ),
+    "a semicolon cut the line": Old(
+        f"{USER}\nSet(res=${{CURL({API}, message=Closed; back at 9; bye&number=%2B39333123456)}}) ; tell them",
+        "Closed; back at 9; bye",
+    ),
+    "an escaped semicolon": Old(
+        f"{USER}\n{curl(f'message=Closed{chr(92)}; back at 9&number=%2B39333123456')}", "Closed; back at 9"
+    ),
+    "quotes and backslashes": Old(
+        f"{USER}\n{curl(f'message={QUOTED}&number=%2B39333123456')}", QUOTED
+    ),
+    "an address with a query": Old(
+        f"{USER}\n{curl('message=See http://example.com/?a=1&b=2#c&number=%2B39333123456')}",
+        "See http://example.com/?a=1&b=2#c",
+    ),
+    "a variable": Old(
+        f"Set(TEXT=Table 4, \"Harbour\" :) at 8:30)\n{USER}\n{curl('message=${TEXT}&number=${TO}')}",
+        'Table 4, "Harbour" :) at 8:30',
+    ),
+    "URIENCODE": Old(
+        f"Set(TEXT=Hi :) a&b at 10:30)\n{USER}\n{curl('message=${URIENCODE(${TEXT})}&number=${URIENCODE(${TO})}')}",
+        "Hi :) a&b at 10:30",
+    ),
+    "nested functions": Old(
+        f"{USER}\n{curl('message=Call from ${CALLERID(name)} on ${EXTEN:0:1}${IF($[1 > 0]?x:y)}&number=%2B39${CUT(NUMBERS,-,2)}')}",
+        "Call from Jo, \"the boss\" on 1x",
+    ),
+    "a hash": Old(
+        f"Set(HASH(who)=${{TO}})\nSet(HASH(who,to)=${{TO}})\n{USER}\n{curl('message=from a hash&number=${HASH(who,to)}')}",
+        "from a hash",
+    ),
+    "an encoded number in a variable": Old(
+        f"Set(CODED=%2B39333123456)\n{USER}\n{curl('message=coded&number=${CODED}')}", "coded"
+    ),
+    "the body in a variable": Old(
+        f"Set(BODY=message=in a variable&number=%2B39333123456)\n{USER}\nSet(res=${{CURL({API},${{BODY}})}})", "in a variable"
+    ),
+    "the PBX in a global": Old(
+        f"{USER}\nSet(res=${{CURL(${{PBX}}/api/v1/originate/sms,message=by global&number=%2B39333123456)}})", "by global"
+    ),
+    "as a GET": Old(
+        f"{USER}\nSet(res=${{CURL({API}?message=Hello%20you,+there&number=%2B39333123456)}})", "Hello you, there"
+    ),
+    "user in the URL": Old(
+        "Set(res=${CURL({http102}/api/v1/originate/sms,message=by 102&number=%2B39333123456)})", "by 102", user="102"
+    ),
+    "another PBX by http": Old(
+        f"{OTHER}\nSet(res=${{CURL({{http}}/api/v1/originate/sms,message=http&number=%2B39333123456)}})", "http", user="102"
+    ),
+    "later": Old(
+        f"{USER}\n{curl('message=later&number=%2B39333123456&postpone=14/07/2999+15:35')}",
+        "later", postpone="14/07/2999 15:35",
+    ),
+    "timeouts": Old(
+        f"{USER}\nSet(CURLOPT(httptimeout)=10)\nSet(CURLOPT(conntimeout)=5)\n{curl('message=in time&number=%2B39333123456')}", "in time"
+    ),
+    "a test of the reply": Old(
+        f"""{USER}
+        Set(message=${{CURL({API}, message=tested&number=%2B39333123456)}})
+        GotoIf($["${{message}}" =~ "Success"]?4:6)
+        Set(RESULT=good)
+        Hangup()
+        Set(RESULT=bad)""",
+        "tested", shows="good",
+    ),
+    "a reply by REGEX": Old(
+        f"""{USER}
+        Set(message=${{CURL({API}, message=tested too&number=%2B39333123456)}})
+        Set(RESULT=${{IF(${{REGEX("Success" ${{message}})}}?good:bad)}})""",
+        "tested too", shows="good",
+    ),
+    "numbers for priorities": Old(
+        f"""exten => @,1,NoOp(x)
+        exten => @,2,{USER}
+        exten => @,3(send),Set(res=${{CURL({API},message=by number ${{EXTEN:0:1}}&number=%2B39333123456)}})
+        exten => @,4,GotoIf($["${{res}}" = ""]?7)
+        exten => @,5,Set(RESULT=good)
+        exten => @,6,Hangup()
+        exten => @,7,Set(RESULT=bad)""",
+        "by number 1", shows="good",
+    ),
+    "a label that is jumped to": Old(
+        f"""exten => @,1,Goto(send)
+        exten => @,n,Hangup()
+        exten => @,n(send),{USER}
+        exten => @,n,Set(res=${{CURL({API},message=by label&number=%2B39333123456)}})
+        exten => @,n,Set(RESULT=good)""",
+        "by label", shows="good",
+    ),
+    "the label is the request's": Old(
+        f"""exten => @,1,{USER}
+        same => n,Goto(@,send)
+        same => n,Hangup()
+        same => n(send),Set(res=${{CURL({API},message=labelled&number=%2B39333123456)}})
+        same => n,Set(RESULT=good)""",
+        "labelled", shows="good",
+    ),
+    "a pattern": Old(
+        f"""exten => _@X!,1,{USER}
+        exten => _@X!,n,Set(res=${{CURL({API},message=to ${{EXTEN}}&number=%2B39333123456)}})
+        exten => _@X!,n,Set(RESULT=${{EXTEN}})""",
+        "to @77", dial="@77", shows="@77",
+    ),
+    "only if": Old(
+        f"""{USER}
+        ExecIf($["${{EXTEN}}" = "@"]?Set(res=${{CURL({API},message=if&number=%2B39333123456)}}))
+        ExecIf($["${{EXTEN}}" = "5"]?Set(res=${{CURL({API},message=if not&number=%2B39333123456)}}))
+        Set(RESULT=good)""",
+        "if", shows="good",
+    ),
+    "tested at once": Old(
+        f"""{USER}
+        GotoIf($["${{CURL({API},message=at once&number=%2B39333123456)}}" =~ "Success"]?4)
+        Hangup()
+        Set(RESULT=good)""",
+        "at once", shows="good",
+    ),
+    "from the shell, shorter": Old(
+        f"""TrySystem(curl -sk -u 101:sms101api {API} -d "message=Hi%20${{EXTEN}}" -d number=%2B39333123456 > /dev/null 2>&1 &)
+        GotoIf($["${{SYSTEMSTATUS}}" = "SUCCESS"]?4)
+        Hangup()
+        Set(RESULT=good)""",
+        "Hi @", shows="good",
+    ),
+    "an apostrophe from the shell": Old(
+        f"""System(curl -G --user "101:sms101api" '{API}' --data-urlencode number=+39333123456 --data-urlencode "message=It's 100%25; a+b")""",
+        "It's 100%25; a+b",
+    ),
+    "shown at once": Old(
+        f"{USER}\nNoOp(${{CURL({API},message=shown&number=%2B39333123456)}})", "shown"
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def second() -> Iterator[Sandbox]:
+    with Sandbox(tls=False, users={"102": SECOND_PASSWORD}) as sandbox:
+        yield sandbox
+
+
+def filled(text: str, first: Sandbox, second: Sandbox) -> str:
+    login = second.url.replace("//", f"//102:{quote(SECOND_PASSWORD, safe='')}@")
+    for name, url in (("https", first.url), ("http102", login), ("http", second.url)):
+        text = text.replace(f"{{{name}}}", url)
+    return text
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.prefix) / "bin/dialplan-sms", "migrate", *map(str, arguments)],
+        capture_output=True, text=True, timeout=60, env={"PATH": os.environ["PATH"]},
+    )  # fmt: skip
+
+
+def test_old_lines_send_what_was_meant(site: Site, second: Sandbox, tmp_path: Path) -> None:
+    assert len(OLD) >= 25
+    cases = {str(100 + number): old for number, old in enumerate(OLD.values())}
+    head = (
+        "[globals]\nPBX = {https}\n#include extensions-sms.conf\n[test]\n"
+        "exten => insecure,1,Set(CURLOPT(ssl_verifypeer)=0)\n"
+    )
+    written = head + "".join(old.dialplan(extension) for extension, old in cases.items())
+    shutil.copy(ROOT / "dialplan/extensions-sms.conf", tmp_path)
+    file = tmp_path / "extensions.conf"
+    file.write_text(filled(written, site.sandbox, second))
+
+    done = run(file, "--config", tmp_path / "sms.conf", "--write")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    new = file.read_text()
+    assert "CURL" not in new
+    assert "sms101api" not in new + done.stdout + done.stderr
+    site.configure((tmp_path / "sms.conf").read_text())
+    site.asterisk.set_dialplan(new.replace("#include extensions-sms.conf\n", ""))
+    for extension, old in cases.items():
+        site.sandbox.clear()
+        second.clear()
+        call = site.asterisk.call(
+            old.dial.replace("@", extension) or extension,
+            variables={"TO": ONE, "NUMBERS": "a-333123456-b", "message": "not this"},
+            caller_id='Jo, "the boss" <5>',
+            ask=["RESULT"],
+        )
+        assert call.variables["SMS_STATUS"] == "SUCCESS", (old, call.variables)
+        taken = site.messages + second.messages
+        assert [(m.numbers, m.original, m.user) for m in taken] == [
+            (old.numbers, old.text.replace("@", extension), old.user)
+        ]
+        assert not old.gsm or taken[0].gsm == old.gsm
+        assert old.postpone == (f"{taken[0].postpone:%d/%m/%Y %H:%M}" if taken[0].postpone else "")
+        request = (site.sandbox.requests + second.requests)[0]
+        assert dict(request.pairs).get("gsm", "") == old.gsm
+        assert call.variables["RESULT"] == old.shows.replace("@", extension), old
+
+
+def test_a_second_run_changes_nothing(site: Site, second: Sandbox, tmp_path: Path) -> None:
+    file, conf = tmp_path / "extensions.conf", tmp_path / "sms.conf"
+    text = "[test]\n" + OLD["the page's"].dialplan("1") + OLD["user in the URL"].dialplan("2")
+    file.write_text(filled(text, site.sandbox, second))
+    before = file.read_bytes()
+    assert run(file, "--config", conf, "--write").returncode == 0
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    again = run(file, "--config", conf, "--write")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == ""
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+    assert first["extensions.conf.before-dialplan-sms"] == before
+
+
+def test_without_sub_sms_the_script_is_called(site: Site, tmp_path: Path) -> None:
+    file, conf = tmp_path / "extensions.conf", tmp_path / "sms.conf"
+    lines = f"Set(CURLOPT(ssl_verifypeer)=0)\n{USER}\n{curl('message=a, b&number=%2B39333123456')}"
+    file.write_text(filled("[test]\n" + Old(lines, "").dialplan("1"), site.sandbox, site.sandbox))
+    done = run(file, "--config", conf, "--write")
+    assert "#tryinclude" in done.stderr
+    site.configure(conf.read_text())
+    site.asterisk.set_dialplan(file.read_text())
+    call = site.asterisk.call("1")
+    assert call.variables["SMS_STATUS"] == "SUCCESS", call.variables
+    assert [message.original for message in site.messages] == ["a, b"]
+
+
+def test_pasted_fields_send_what_was_meant(site: Site, tmp_path: Path) -> None:
+    conf = tmp_path / "sms.conf"
+    old = OLD["quotes and backslashes"]
+    pasted = [filled(line, site.sandbox, site.sandbox) for line in old.lines.splitlines()]
+    done = run(
+        "--text", "Set(CURLOPT(ssl_verifypeer)=0)", *_texts(pasted), "--config", conf, "--write"
+    )
+    fields = [line for line in done.stdout.splitlines() if line[:3] in ("Set", "AGI")]
+    assert done.returncode == 0, done.stderr
+    site.configure(conf.read_text())
+    site.dialplan("\n".join(fields))
+    assert site.call().variables["SMS_STATUS"] == "SUCCESS"
+    assert [message.original for message in site.messages] == [old.text]
+
+
+def _texts(lines: list[str]) -> list[str]:
+    return [word for line in lines for word in ("--text", line)]
