@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -21,7 +22,11 @@ def make_app(pbx: Pbx, beside: Sequence[BaseRoute] = ()) -> Starlette:
         request = await _read(http, pbx)
         if isinstance(request, Response):
             return request
-        handled = pbx.handle(request, faulty=not request.path.startswith(REDIRECTED))
+        faulty = not request.path.startswith(REDIRECTED)
+        if pbx.spool is None:
+            handled = pbx.handle(request, faulty=faulty)
+        else:  # which waits for a disk
+            handled = await run_in_threadpool(pbx.handle, request, faulty=faulty)
         if handled.trouble is not None:
             return await misbehave(http, handled, pbx)
         return JSONResponse(dict(handled.reply), handled.status)

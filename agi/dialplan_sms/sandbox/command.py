@@ -1,7 +1,5 @@
 """The command ``dialplan-sms sandbox``."""
 
-import os
-import re
 from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
@@ -11,14 +9,14 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from dialplan_sms.sandbox import options
 from dialplan_sms.sandbox.ending import told_by_signal
-from dialplan_sms.sandbox.faults import MEANING, Fault, Faults, Trouble, magic_number, parse_fault
-from dialplan_sms.sandbox.pbx import GATEWAYS, USERS, WMS, Handled, wms_version
+from dialplan_sms.sandbox.faults import MEANING, Fault, Faults, Trouble, magic_number
+from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Handled
 from dialplan_sms.sandbox.screen import record, show
-from dialplan_sms.web.listener import Address, ListenError, parse_address
+from dialplan_sms.web.listener import Address, ListenError
 
 LISTEN = "127.0.0.1:8443"
-USER = ":".join(*USERS.items())
 
 
 def _epilog() -> str:
@@ -33,60 +31,6 @@ def _epilog() -> str:
     )
 
 
-def _users(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    users = {}
-    for value in values:
-        name, colon, password = value.partition(":")
-        if not (name and colon and password):
-            # The value is not repeated: it may be a password.
-            raise click.BadParameter(f"give NAME:PASSWORD, such as {USER}")
-        users[name] = password
-    return users
-
-
-def _gateways(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    gateways = tuple(re.sub("[:.-]", "", value).lower() for value in values)
-    for value, gateway in zip(values, gateways, strict=True):
-        if not re.fullmatch("[0-9a-f]{12}", gateway):
-            raise click.BadParameter(f"{value!r} is not a MAC address such as {GATEWAYS[0]}")
-    return gateways
-
-
-def _faults(
-    _: click.Context, __: click.Parameter, values: tuple[str, ...]
-) -> list[tuple[Trouble, int | None]]:
-    try:
-        return [parse_fault(value) for value in values]
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-def _append(context: click.Context, _: click.Parameter, path: str | None) -> IO[str] | None:
-    if path is None:
-        return None
-    try:
-        # Texts of people are for its owner alone.
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise click.BadParameter(f"{path}: {error.strerror}") from error
-    return context.with_resource(open(descriptor, "a", encoding="ascii"))
-
-
-def _wms(_: click.Context, __: click.Parameter, value: str) -> str:
-    try:
-        wms_version(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-    return value
-
-
-def _address(_: click.Context, __: click.Parameter, value: str) -> Address:
-    try:
-        return parse_address(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
 @click.command(
     epilog=_epilog(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -96,7 +40,7 @@ def _address(_: click.Context, __: click.Parameter, value: str) -> Address:
     metavar="HOST:PORT",
     default=LISTEN,
     show_default=True,
-    callback=_address,
+    callback=options.address,
     help="Port 0 is any that is free.",
 )
 @click.option("--tls/--no-tls", default=True, show_default=True, help="HTTPS or HTTP.")
@@ -110,9 +54,9 @@ def _address(_: click.Context, __: click.Parameter, value: str) -> Address:
     "users",
     metavar="NAME:PASSWORD",
     multiple=True,
-    default=[USER],
+    default=[options.USER],
     show_default=True,
-    callback=_users,
+    callback=options.users,
     help="Who may send; repeatable. Others can read it in the process list: take no real one.",
 )
 @click.option("--token", "tokens", multiple=True, help="A bearer token that may send; repeatable.")
@@ -123,15 +67,23 @@ def _address(_: click.Context, __: click.Parameter, value: str) -> Address:
     multiple=True,
     default=GATEWAYS,
     show_default=True,
-    callback=_gateways,
+    callback=options.gateways,
     help="A GSM gateway; repeatable.",
+)
+@click.option(
+    "--pace",
+    metavar="TIME",
+    default=f"{PACE:.0f}s",
+    show_default=True,
+    callback=options.pace,
+    help="What a gateway takes for each SMS, 0 for nothing.",
 )
 @click.option(
     "--wms",
     metavar="VERSION",
     default=WMS,
     show_default=True,
-    callback=_wms,
+    callback=options.wms,
     help="The PBX's version. Before the default: 300 characters, and quotes and slashes stay.",
 )
 @click.option(
@@ -139,14 +91,14 @@ def _address(_: click.Context, __: click.Parameter, value: str) -> Address:
     "faults",
     metavar="NAME[:N]",
     multiple=True,
-    callback=_faults,
+    callback=options.faults,
     help="Make every request, or the first N, go wrong; repeatable, one after the other.",
 )
 @click.option(
     "--record",
     "record_file",
     metavar="FILE",
-    callback=_append,
+    callback=options.append,
     help="Append each message taken to this file, a line of JSON each.",
 )
 def sandbox(
@@ -156,12 +108,15 @@ def sandbox(
     users: dict[str, str],
     tokens: tuple[str, ...],
     gateways: tuple[str, ...],
+    pace: float,
     wms: str,
     faults: list[tuple[Trouble, int | None]],
     record_file: IO[str] | None,
 ) -> None:
     """Run a stand-in PBX: it answers as the SMS API does, shows each message, and sends nothing."""
     try:
+        from dialplan_sms.database import OutboxError
+        from dialplan_sms.sandbox import site  # noqa: F401 - for its packages
         from dialplan_sms.sandbox.server import Sandbox
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("dialplan_sms"):
@@ -184,8 +139,8 @@ def sandbox(
 
     if not listen.loopback:
         click.echo(
-            f"Warning: {listen} is not the loopback address: whoever reaches it and knows a "
-            "password can fill this screen. Nothing is sent.",
+            f"Warning: {listen} is not the loopback address: whoever reaches it can read every "
+            "text on the page, which asks for no password. Nothing is sent.",
             err=True,
         )
     server = Sandbox(
@@ -198,11 +153,15 @@ def sandbox(
         certificate_file=certificate_file,
         faults=Faults(faults),
         watch=watch,
+        keep=0,  # each is shown, and that is it
+        spool=True,
+        pace=pace,
+        note=news.put,
     )
     with closing(server), told_by_signal(lambda: news.put(None)):
         try:
             server.start()
-        except ListenError as error:
+        except (ListenError, OutboxError) as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
@@ -224,6 +183,8 @@ def _welcome(url: str, fingerprint: str, users: dict[str, str], tls: bool) -> Te
     return Text.assemble(
         ("Listening on ", "dim"),
         (url, "bold"),
-        ("  (Ctrl-C ends it; nothing is sent)\n\n", "dim"),
+        ("  (Ctrl-C ends it; nothing is sent)\n", "dim"),
+        ("Page: ", "dim"),
+        f"{url}/\n\n",
         f"[{name}]\nurl = {url}\npassword = {password}\n{verify}",
     )

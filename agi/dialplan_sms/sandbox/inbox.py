@@ -1,5 +1,6 @@
 """What arrived and what was taken, apart: one is not the other where things go wrong."""
 
+from collections import deque
 from threading import Condition
 from typing import Generic, TypeVar
 
@@ -8,12 +9,15 @@ M = TypeVar("M")
 
 
 class Inbox(Generic[R, M]):
-    """Every request that arrived and every message that was taken. Threads may share it."""
+    """Every request that arrived and every message that was taken. Threads may share it.
 
-    def __init__(self) -> None:
+    Only the last *most* of each where it is given: a server that runs for weeks needs a bound.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
         self._changed = Condition()
-        self._requests: list[R] = []
-        self._messages: list[M] = []
+        self._requests: deque[R] = deque(maxlen=most)
+        self._messages: deque[M] = deque(maxlen=most)
 
     def receive(self, request: R) -> None:
         """Keep a request that arrived completely, whatever becomes of it."""

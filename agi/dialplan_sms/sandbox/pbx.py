@@ -7,9 +7,10 @@ a PBX refuses (here those with other characters than digits, ``*``, ``#`` and a 
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import choice
+from threading import Lock
 from typing import Any
 
 from dialplan_sms import api
@@ -22,6 +23,8 @@ USERS = {"101": "sms101api"}
 GATEWAYS = ("9c7514330001",)
 WMS = "6.02.20230306.1"
 """The user, the gateway and the version of the vendor's page."""
+PACE = 5.0
+"""Seconds that a gateway needs for each SMS (sms-api: Request)."""
 
 EMPTY_MESSAGE = "Message should not be empty"
 UNKNOWN_GATEWAY = "GSM gateway not found"
@@ -72,7 +75,9 @@ def wms_version(text: str) -> tuple[int, ...]:
 class Pbx:
     """A PBX: its users and tokens, its gateways (MACs), its version, its faults, what it took.
 
-    *watch* is told of every request to the API, before its answer goes out.
+    *spool* puts a message where it waits to be sent, and says whether it is there; without one a
+    message is only kept in the inbox. *watch* is told of every request to the API, one after the
+    other, before its answer goes out.
     """
 
     users: Mapping[str, str] = field(default_factory=lambda: dict(USERS), repr=False)
@@ -85,9 +90,11 @@ class Pbx:
     """Seconds that Fault.SLOW waits."""
     trickle: float = 0.2
     """Seconds between the bytes of Fault.TRICKLE and Fault.TRICKLE_BODY."""
+    spool: Callable[[Message], bool] | None = None
     watch: Callable[[Handled], None] | None = None
 
     def __post_init__(self) -> None:
+        self._watching = Lock()
         self._recent = wms_version(self.wms) >= wms_version(WMS)
 
     @property
@@ -111,12 +118,21 @@ class Pbx:
         """
         self.inbox.receive(request)
         trouble = self._trouble(request) if faulty else None
-        handled = self.judge(request, trouble)
+        handled = self._spooled(self.judge(request, trouble))
         if handled.message is not None:
             self.inbox.take(handled.message)
         if self.watch is not None:
-            self.watch(handled)
+            with self._watching:
+                self.watch(handled)
         return handled
+
+    def _spooled(self, handled: Handled) -> Handled:
+        """*handled* once its message is in the spool; the warning if it cannot be."""
+        message = handled.message
+        if message is None or self.spool is None or self.spool(message):
+            return handled
+        refused = (*(handled.reply["result"] if _warns(handled) else ()), *message.numbers)
+        return replace(handled, reply=api.warning(list(dict.fromkeys(refused))), message=None)
 
     def _trouble(self, request: Request) -> Trouble | None:
         switched_on = self.faults.next()
@@ -178,6 +194,10 @@ class Pbx:
             magic = [n for n in numbers if (t := magic_trouble(n)) and t.fault is Fault.PARTIAL]
             refused += magic or [numbers[-1]]
         return list(dict.fromkeys(refused))
+
+
+def _warns(handled: Handled) -> bool:
+    return bool(handled.reply["type"] == api.WARNING)
 
 
 def _numbers(form: Mapping[str, str]) -> list[str]:

@@ -4,15 +4,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from dialplan_sms.sandbox.app import make_app
 from dialplan_sms.sandbox.certificate import LOOPBACK, self_signed
 from dialplan_sms.sandbox.faults import Fault, Faults, Reply, Trouble
-from dialplan_sms.sandbox.pbx import GATEWAYS, USERS, WMS, Handled, Message, Pbx
+from dialplan_sms.sandbox.inbox import Inbox
+from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Handled, Message, Pbx
 from dialplan_sms.web.listener import Address, listen, parse_address
 from dialplan_sms.web.request import Request
 from dialplan_sms.web.server import WebServer
+
+if TYPE_CHECKING:
+    from dialplan_sms.sandbox.site import Site
+    from dialplan_sms.sandbox.spool import Spool
 
 
 class Sandbox:
@@ -21,7 +26,11 @@ class Sandbox:
     *users* (name to password), *tokens*, *gateways* (MACs, 12 hex digits) and *wms* (version) are
     those of `Pbx`; *listen* is ``HOST:PORT``, port 0 for a free one; *certificate_file* gets the
     certificate, else it lies in a temporary folder; *keep_alive* is how many seconds an idle
-    connection stays open. Raises ValueError for a bad option, ListenError where it cannot listen.
+    connection stays open; *keep* is how many requests and messages are kept at most, None for all.
+
+    With *spool* its simulated GSM gateways send what was taken, each one SMS in *pace* seconds, and
+    a page shows that; *note* is told where the spool cannot be used. Raises ValueError for a bad
+    option, ListenError where it cannot listen, OutboxError where the spool has no place.
     """
 
     def __init__(
@@ -39,6 +48,10 @@ class Sandbox:
         keep_alive: int = 5,
         faults: Faults | None = None,
         watch: Callable[[Handled], None] | None = None,
+        keep: int | None = None,
+        spool: bool = False,
+        pace: float = PACE,
+        note: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.pbx = Pbx(
             users=dict(USERS) if users is None else users,
@@ -46,6 +59,7 @@ class Sandbox:
             gateways=gateways,
             wms=wms,
             faults=faults or Faults(),
+            inbox=Inbox[Request, Message](keep),
             slow=slow,
             trickle=trickle,
             watch=watch,
@@ -58,6 +72,8 @@ class Sandbox:
         self._folder: TemporaryDirectory[str] | None = None
         self._opened = 0
         self._web: WebServer | None = None
+        self._spools, self._pace, self._note = spool, pace, note
+        self._site: Site | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -82,9 +98,9 @@ class Sandbox:
         listener = listen(self.address)
         try:
             certificate, key = self._write_certificate() if self.tls else (None, None)
-            web = WebServer(
-                make_app(self.pbx), [listener], certificate, key, self._keep_alive, "sandbox"
-            )
+            site = self._open_site()
+            app = make_app(self.pbx, site.routes if site else ())
+            web = WebServer(app, [listener], certificate, key, self._keep_alive, "sandbox")
         except BaseException:
             listener.close()
             raise
@@ -93,7 +109,7 @@ class Sandbox:
         web.start()
 
     def stop(self) -> None:
-        """Stop listening and drop every connection; the records stay."""
+        """Stop listening and drop every connection; the records stay, and the gateways go on."""
         web, self._web = self._web, None
         if web is not None:
             web.stop()
@@ -102,9 +118,20 @@ class Sandbox:
     def close(self) -> None:
         """Stop, and remove the temporary files."""
         self.stop()
+        site, self._site = self._site, None
+        if site is not None:
+            site.close()
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+
+    def _open_site(self) -> "Site | None":
+        if self._spools and self._site is None:
+            # SQLAlchemy and jinja2 are not for those who need no spool.
+            from dialplan_sms.sandbox.site import Site
+
+            self._site = Site(self.pbx, self._pace, self.address, self._note)
+        return self._site
 
     def _write_certificate(self) -> tuple[Path, Path]:
         """Put certificate and key into files, since that is where TLS libraries read them."""
@@ -129,6 +156,13 @@ class Sandbox:
     def fingerprint(self) -> str:
         """The certificate's, ``sha256:AA:BB:…``."""
         return self._certificate.fingerprint
+
+    @property
+    def spool(self) -> "Spool":
+        """What was taken and is sent by the gateways; while it runs with *spool*."""
+        if self._site is None:
+            raise RuntimeError("this sandbox has no spool, or does not run")
+        return self._site.spool
 
     @property
     def url(self) -> str:

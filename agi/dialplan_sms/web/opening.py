@@ -21,15 +21,16 @@ def open_server(
     config = load()
     http = config.http
     assert http is not None  # noqa: S101 - the caller has seen it
-    page = None
+    page, close = None, None
     if http.page:
         from dialplan_sms.web.board import Board
         from dialplan_sms.web.page import page as make_page
 
-        page = make_page(Board(outbox, lambda: _keeping(load())))
+        board = Board(outbox, lambda: _keeping(load()))
+        page, close = make_page(board), board.close
     relay = Relay(service, load, Loops())
     try:
-        server = SmsServer(http, lambda: load().http, relay, capacity, service.note, page)
+        server = SmsServer(http, lambda: load().http, relay, capacity, service.note, page, close)
     except ListenError as error:
         raise OSError(str(error)) from None
     except (ssl.SSLError, OSError) as error:

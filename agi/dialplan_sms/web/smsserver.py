@@ -4,7 +4,7 @@ A WMS with "Curl SMS send enabled", an old dialplan's CURL() line, any client of
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from pathlib import Path
@@ -31,11 +31,13 @@ _AT_ONCE = 16
 _WAITING = 256
 """Requests under way; one more is told that the service is busy."""
 _BUSY = error(Cause.BUSY, "too many requests at once: try again")
+_PLAIN = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="SMS", charset="UTF-8"'}
 
 
 class SmsServer:
-    """Listens as *http* says, and has *relay* answer; *page* is what the page answers on, if any.
+    """Listens as *http* says, and has *relay* answer; *page* is what the page answers on, if any,
+    and *close* ends it.
 
     *conf* gives the section as it is now: users and networks may change. Raises ListenError, and
     OSError and ssl.SSLError where certificate and key are none.
@@ -48,19 +50,21 @@ class SmsServer:
         relay: Relay,
         capacity: Capacity,
         note: Callable[[str], None],
-        page: list[BaseRoute] | None = None,
+        page: Sequence[BaseRoute] | None = None,
+        close: Callable[[], None] | None = None,
     ) -> None:
         self._first = http
         self._now = conf
         self._relay = relay
         self._capacity = capacity
         self._note = note
+        self._close = close
         self._login = Login(lambda: self._conf().users, note)
         self._carrying = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="relay")
         self._under_way = 0
         beside: list[BaseRoute] = [Route("/openapi.json", self._describe)]
         if page is not None:
-            beside.append(Mount("/", self._guarded(Router(page))))
+            beside.append(Mount("/", self._guarded(Router(list(page)))))
         app = make_app(self._originate, self._elsewhere, beside=beside)
         app.add_exception_handler(Exception, self._broken)
         self._listeners = []
@@ -88,6 +92,8 @@ class SmsServer:
         """Listen no more; requests under way may end within *patience* seconds."""
         self._web.stop(patience)
         self._login.close()
+        if self._close is not None:
+            self._close()
         self._carrying.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -126,7 +132,7 @@ class SmsServer:
                 answer = PlainTextResponse(
                     "Too many wrong passwords: wait a minute" if many else "Wrong user or password",
                     429 if many else 401,
-                    {"Retry-After": "60"} if many else _CHALLENGE,
+                    _PLAIN | ({"Retry-After": "60"} if many else _CHALLENGE),
                 )
                 await answer(scope, receive, send)
             else:

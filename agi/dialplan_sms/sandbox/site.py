@@ -1,0 +1,31 @@
+"""What the sandbox has beside its API where it spools: the spool, and the page that shows it."""
+
+from collections.abc import Callable
+
+from dialplan_sms.sandbox.guard import guarded
+from dialplan_sms.sandbox.pbx import Pbx
+from dialplan_sms.sandbox.spool import Spool
+from dialplan_sms.sandbox.switches import Switches
+from dialplan_sms.web.board import Board
+from dialplan_sms.web.listener import Address
+from dialplan_sms.web.page import page
+
+
+class Site:
+    """Has *pbx* spool what it takes; *routes* are those of the page, for who calls *address*.
+
+    Raises OSError and OutboxError where there is no place for the spool.
+    """
+
+    def __init__(
+        self, pbx: Pbx, pace: float, address: Address, note: Callable[[str], None]
+    ) -> None:
+        self.spool = Spool(pbx.gateways, pace, note)
+        self._board = Board(self.spool.outbox, lambda: self.spool.gateways)
+        self.routes = guarded(page(self._board, Switches(pbx, self.spool)), address)
+        pbx.spool = self.spool.take
+
+    def close(self) -> None:
+        """Send no more, and remove what was spooled."""
+        self._board.close()
+        self.spool.close()

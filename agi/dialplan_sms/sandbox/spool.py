@@ -1,0 +1,157 @@
+"""The PBX's spool: what its API took waits here until a simulated GSM gateway has sent it.
+
+It is the product's own outbox and worker; only the way out is another. Each gateway is a sender
+there, named after its MAC, since a sender is what a worker paces and pauses: one that is offline
+keeps nothing waiting but its own SMS. The PBX user stands as the caller.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import sqlalchemy as sa
+
+from dialplan_sms.config import Config, Sender
+from dialplan_sms.log import Handled
+from dialplan_sms.outbox import Outbox
+from dialplan_sms.outcome import Cause, Outcome, Status, error
+from dialplan_sms.sandbox.pbx import PACE, Message
+from dialplan_sms.schema import State, message, now, number
+from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.web.reading import Reading
+from dialplan_sms.worker import Worker
+
+_KEPT = 7 * 86400.0
+"""Seconds that the history and its texts are kept."""
+_EVER = 1000 * 365 * 86400.0
+"""Seconds: a PBX's spool gives nothing up."""
+_LAST = datetime(9000, 1, 1)
+"""The latest date that can be counted in seconds, wherever the PBX is."""
+_WORKERS = 4
+_OPENING = 10.0
+"""Seconds that a database in a folder of its own has to be made."""
+_ENDING = 1.0
+"""Seconds for what is being sent when the spool is closed."""
+
+
+class Gateway:
+    """A simulated GSM gateway, as the way to the phones: it sends at once, or is *online* not."""
+
+    def __init__(self, mac: str) -> None:
+        self.mac = mac
+        self.online = True
+
+    def send(self, sms: Sms, going_out: Callable[[], None], until: float) -> Outcome:
+        """Send to the air, which takes all."""
+        if not self.online:
+            return error(Cause.UNREACHABLE, f"the gateway {self.mac} is offline")
+        going_out()
+        return Outcome(Status.SUCCESS)
+
+
+class Spool:
+    """Sends through *gateways* (MACs), each one SMS in *pace* seconds; 0 for no pace at all.
+
+    *note* is told when it cannot be used. Its database lies in a temporary folder, which `close`
+    removes. Raises OSError and OutboxError where there is no place for it.
+    """
+
+    def __init__(
+        self,
+        gateways: Sequence[str],
+        pace: float = PACE,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.gateways: Mapping[str, Gateway] = {mac: Gateway(mac) for mac in gateways}
+        self._folder = TemporaryDirectory(prefix="dialplan-sms-spool-")
+        url = f"sqlite:///{self._folder.name}/outbox.sqlite"
+        self._config = Config(
+            path=Path("the sandbox"),
+            senders={mac: _sender(mac, pace) for mac in self.gateways},
+            default_sender=None,
+            outbox=url,
+            retention=_KEPT,
+        )
+        self.outbox = Outbox(url, self._wake)
+        self._reading = Reading(self.outbox.writer.engine.url)
+        self._worker: Worker | None = None
+        try:
+            self.outbox.writer.do(lambda _: None, _OPENING)
+            if self.gateways:
+                self._worker = Worker(
+                    self.outbox, lambda: self._config, lambda of: self.gateways[of.name], note,
+                    lambda _: None, _WORKERS, self._watch,
+                )  # fmt: skip
+                self._worker.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def take(self, taken: Message) -> bool:
+        """Put a message on the disk, to be sent now or at its date; whether it is there."""
+        later = taken.postpone is not None and taken.postpone > datetime.now()
+        sms = Sms(
+            numbers=tuple(dict.fromkeys(taken.numbers)),
+            text=taken.text,
+            gsm=taken.gsm,
+            postpone=min(taken.postpone, _LAST) if taken.postpone and later else None,
+        )
+        sender = self._config.senders[taken.gsm]
+        outcome = self.outbox.accept(Draft(caller=taken.user), sms, sender, "queue")
+        return outcome.status is Status.QUEUED
+
+    def set_online(self, mac: str, online: bool) -> None:
+        """Plug a gateway in or out. Raises ValueError for one that is not there."""
+        if mac not in self.gateways:
+            raise ValueError(f"there is no gateway {mac[:40]}")
+        self.gateways[mac].online = online
+        if online:
+            self._mend()
+
+    def waiting(self) -> Mapping[str, int]:
+        """How many SMS could go out now, if their gateway would send them: by MAC."""
+        states = (State.PENDING, State.LEASED, State.SENDING)
+        query = (
+            sa.select(message.c.gsm, sa.func.count())
+            .join_from(message, number)
+            .where(message.c.state.in_(states), message.c.due <= now(), number.c.state.in_(states))
+            .group_by(message.c.gsm)
+        )
+        found = {row[0]: int(row[1]) for row in self._reading.do(lambda c: c.execute(query).all())}
+        return {mac: found.get(mac, 0) for mac in self.gateways}
+
+    def close(self) -> None:
+        """Send no more, and remove all of it."""
+        if self._worker is not None:
+            self._worker.stop(_ENDING)
+        self._reading.close()
+        self.outbox.close()
+        self._folder.cleanup()
+
+    def _wake(self) -> None:
+        if self._worker is not None:
+            self._worker.wake()
+
+    def _mend(self) -> None:
+        """Have what waits for an offline gateway tried now.
+
+        As when an admin has mended sms.conf: the worker tries at once with another configuration.
+        """
+        self._config = replace(self._config)
+        self._wake()
+
+    def _watch(self, state: str, count: int = 1, handled: Handled | None = None) -> None:
+        """A try that found its gateway offline may end when that is online again already."""
+        paused = handled is not None and handled.outcome.cause is Cause.UNREACHABLE
+        if paused and handled is not None and self.gateways[handled.sender].online:
+            self._mend()
+
+
+def _sender(mac: str, pace: float) -> Sender:
+    """A gateway as a sender: one number a try where each costs its pace, for all to be paced."""
+    return Sender(
+        name=mac, url="", gsm=mac, mode="queue", pace=pace, batch=1 if pace else 500,
+        max_age=_EVER, keep_text=_KEPT,
+    )  # fmt: skip

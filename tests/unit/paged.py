@@ -1,0 +1,149 @@
+"""An outbox and a stand-in for the sandbox, for tests of the page."""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from dialplan_sms import leases, statements
+from dialplan_sms.delivery import decide
+from dialplan_sms.outbox import Outbox
+from dialplan_sms.outcome import Cause, Outcome, Status, error
+from dialplan_sms.schema import State, attempt, message, number
+from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.web.playground import FaultSwitch, GatewaySwitch
+from tests.unit.stored import SENDER
+
+ROME, MILAN, TURIN = "+390612345601", "+390212345602", "+390112345603"
+GATEWAY = "9c7514330001"
+REJECTED = error(Cause.REJECTED, "No credit on the SIM")
+UNREACHABLE = error(Cause.UNREACHABLE, "the PBX does not answer")
+
+
+def store(
+    outbox: Outbox, text: str = "Hello", *numbers: str, sender: str = "101", gsm: str = GATEWAY
+) -> int:
+    """Store an SMS as a call does; its id."""
+    draft = Draft(call="1700000000.7", caller="200")
+    sms = Sms(numbers or (ROME,), text, gsm)
+    outcome = outbox.accept(draft, sms, replace(SENDER, name=sender), "queue")
+    assert outcome.status is Status.QUEUED, outcome
+    return int(outcome.id)
+
+
+def end(outbox: Outbox, id_: int, outcome: Outcome, keep_text: bool = False) -> None:
+    """Have a worker send a stored SMS, which ends as *outcome*."""
+
+    def work(connection: object) -> None:
+        (claimed,) = [
+            each
+            for each in leases.claim(connection, "w", 60.0, 500, {}, {})  # type: ignore[arg-type]
+            if each.id == id_
+        ]
+        others = message.c.state == State.LEASED, message.c.id != id_
+        connection.execute(  # type: ignore[attr-defined]
+            message.update().where(*others).values(state=State.PENDING, lease_by=None)
+        )
+        verdict = decide(outcome, claimed.numbers, "", over=True)
+        statements.note(connection, id_, outcome, verdict)  # type: ignore[arg-type]
+        statements.end(connection, id_, keep_text)  # type: ignore[arg-type]
+
+    outbox.writer.do(work, 10.0)
+
+
+def fill(outbox: Outbox, count: int, seed: int = 1) -> None:
+    """Store *count* SMS of the last three days, most of them sent."""
+    chance, now = random.Random(seed), time.time()
+    states = [State.SENT] * 92 + [State.FAILED] * 3 + [State.EXPIRED, State.UNKNOWN]
+    states += [State.CANCELLED] + [State.PENDING] * 2
+    causes = {
+        State.FAILED: ("REJECTED", "NOT_QUEUED"), State.EXPIRED: ("UNREACHABLE",),
+        State.UNKNOWN: ("NO_ANSWER", "BAD_ANSWER"),
+    }  # fmt: skip
+    messages, numbers, attempts = [], [], []
+    for each in range(count):
+        id_, at = each + 1, now - 3 * 86400 * (1 - each / count)
+        state = chance.choice(states)
+        ended = None if state is State.PENDING else at + 2
+        text = None if state is State.SENT else "Alarm in room 12 è ¡ " * chance.randint(1, 8)
+        cause = chance.choice(causes.get(state, ("",)))
+        messages.append(
+            {"id": id_, "created": at, "due": at + 1, "ended": ended, "state": state,
+             "mode": "queue", "sender": chance.choice(("101", "102", "alarms")),
+             "gsm": GATEWAY, "text": text, "chars": 40, "token": f"{id_:032}", "attempts": 1,
+             "cause": cause, "call": f"17.{id_}", "caller": "200", "reason": "", "priority": 0}
+        )  # fmt: skip
+        to = {f"+3906{chance.randint(10_000_000, 10_050_000)}" for _ in range(1 + (each % 9 == 0))}
+        numbers += [{"message_id": id_, "number": one, "state": state, "created": at} for one in to]
+        if ended:
+            status = "SUCCESS" if state is State.SENT else "ERROR"
+            attempts.append(
+                {"message_id": id_, "at": ended, "numbers": 1, "status": status, "cause": cause,
+                 "reason": ""}
+            )  # fmt: skip
+    outbox.writer.do(lambda _: None, 10.0)
+    with outbox.writer.engine.begin() as connection:
+        for start in range(0, len(messages), 10_000):
+            connection.execute(message.insert(), messages[start : start + 10_000])
+        for table, rows in ((number, numbers), (attempt, attempts)):
+            for start in range(0, len(rows), 10_000):
+                connection.execute(table.insert(), rows[start : start + 10_000])
+
+
+def variety(outbox: Outbox) -> int:
+    """Some of everything; the id of the SMS whose text is hostile."""
+    sent = Outcome(Status.SUCCESS)
+    fill(outbox, 400)
+    end(outbox, store(outbox, "Door open: cold room 2"), sent, keep_text=True)
+    long = (
+        "Temperature 9.5 °C in cold room 2: please check the door, then call the night desk on"
+        " extension 100.\nCold room 2, sensor B"
+    )
+    end(outbox, store(outbox, long), sent, keep_text=True)
+    hostile = "<script>alert(1)</script> \u202egnp.exe\u202c \u200fשלום"
+    id_ = store(outbox, hostile, MILAN, TURIN, ROME)
+    end(outbox, id_, REJECTED)
+    end(outbox, store(outbox, "مرحبا، الباب مفتوح", sender="alarms"), sent, keep_text=True)
+    end(outbox, store(outbox, "Your code is 481 920", TURIN), UNREACHABLE)
+    store(outbox, "Backup finished", MILAN, gsm="")
+    return id_
+
+
+class FakePlayground:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.fault: str | None = None
+        self.online = {GATEWAY: True, "9c7514330002": True}
+        self.tests: list[tuple[str, str, str]] = []
+
+    def faults(self) -> Sequence[FaultSwitch]:
+        meanings = {
+            "hang": "never answers", "reset": "resets the connection (TCP RST) without an answer",
+            "500": "status 500 with a web page", "reject": "an error",
+            "slow": "the proper answer, 1.5 s late", "huge": "a success of more than 64 KiB",
+            "unauthorized": "status 401, as for a wrong password",
+            "taken-hang": "as hang, but the message is taken",
+            "taken-trickle-body": "as trickle-body, but the message is taken",
+            "trickle-body": "a body without end, one byte every 0.2 s",
+        }  # fmt: skip
+        return [FaultSwitch(name, what, name == self.fault) for name, what in meanings.items()]
+
+    def set_fault(self, name: str | None) -> None:
+        if name not in (None, *(each.name for each in self.faults())):
+            raise ValueError(name)
+        self.fault = name
+
+    def gateways(self) -> Sequence[GatewaySwitch]:
+        return [
+            GatewaySwitch(mac, online, 0 if online else 2) for mac, online in self.online.items()
+        ]
+
+    def set_online(self, mac: str, online: bool) -> None:
+        if mac not in self.online:
+            raise ValueError(mac)
+        self.online[mac] = online
+
+    def send_test(self, number: str, text: str, gsm: str) -> str:
+        self.tests.append((number, text, gsm))
+        return f"SUCCESS: taken for {number}"
