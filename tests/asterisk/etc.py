@@ -10,8 +10,8 @@ from tests.asterisk.installation import Installation
 # In the order in which they are loaded: res_agi needs res_speech, func_curl needs res_curl.
 MODULES = """
     res_timing_timerfd bridge_simple pbx_config pbx_spool res_speech res_agi
-    app_dial app_exec app_originate app_playback app_read app_senddtmf app_stack app_system app_userevent
-    app_verbose app_while
+    app_dial app_exec app_originate app_playback app_queue app_read app_senddtmf app_stack app_system
+    app_userevent app_verbose app_while
     func_base64 func_callerid func_channel func_cut func_db func_env func_global func_hangupcause
     func_logic func_math func_rand func_shell func_sprintf func_strings func_timeout func_uri
     res_curl func_curl
@@ -74,6 +74,7 @@ class Etc:
         self.write("asterisk.conf", _sections(directories=directories, options=options))
         loads = "".join(f"load = {name}.so\n" for name in MODULES)
         self.write("modules.conf", f"[modules]\nautoload = no\n{loads}")
+        self.write("queues.conf", "[general]\n")  # without it app_queue does not load
         files = {"full": "notice,warning,error,verbose(3)"}
         self.write("logger.conf", _sections(general={"dateformat": "%F %T.%3q"}, logfiles=files))
         source = Path(__file__).with_name("probe.py").read_text()
