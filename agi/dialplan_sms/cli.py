@@ -10,11 +10,13 @@ import click
 from dialplan_sms import __version__
 
 _COMMANDS = {
+    "check": "dialplan_sms.check.command:check",
     "migrate": "dialplan_sms.migrate.command:migrate",
     "outbox": "dialplan_sms.outboxcommand:outbox",
     "sandbox": "dialplan_sms.sandbox.command:sandbox",
     "send": "dialplan_sms.send:send",
     "serve": "dialplan_sms.serve:serve",
+    "setup": "dialplan_sms.setup.command:setup",
     "status": "dialplan_sms.status:status",
     "user": "dialplan_sms.usercommand:user",
     "worker": "dialplan_sms.workercommand:worker",

@@ -51,6 +51,9 @@ class FastAgi:
             if channel.env.get("agi_network") != "yes":
                 self._service.note(f"connection from {peer} dropped: it does not speak FastAGI")
                 return None
+            if channel.env.get("agi_network_script") == "check":  # dialplan-sms check: no call
+                channel.send_command("NOOP")
+                return None
             channel.sets_together = self._learned(peer, channel)
             refused = _busy(fits) or _wrong_path(channel)
             handled = call(channel, self._service, None, began, refused)

@@ -1,0 +1,166 @@
+"""Asterisk's side: is it up, has it the modules, is [sub-sms] loaded, are CURL() lines left."""
+
+import os
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from dialplan_sms.check.asterisk import Asterisk
+from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
+from dialplan_sms.check.process import Ran
+from dialplan_sms.check.user import current
+from dialplan_sms.migrate import dialplan, recipe
+from dialplan_sms.migrate.files import Tree
+
+ASTERISK, MODULES, DIALPLAN, CURL = "Asterisk", "modules", "dialplan", "old CURL()"
+CONTEXT = "sub-sms"
+FILE = "extensions-sms.conf"
+NEEDED = {
+    "pbx_config.so": "extensions.conf",
+    "res_agi.so": "AGI()",
+    "app_stack.so": "Gosub(), Return(), LOCAL()",
+    "app_verbose.so": "Log()",
+    "func_strings.so": "LEN(), FILTER()",
+}
+"""The modules that [sub-sms] uses, and for what."""
+_MOST = 3
+_DIRECT = re.compile(r"(?<!Dead)AGI\((?:[^)]*/)?sms\.agi|AGI\(h?agi://[^)]*/sms\b")
+
+
+def check(asterisk: Asterisk, ports: Collection[int] = ()) -> Iterator[Finding]:
+    """The lines of Asterisk; what is not here is no failure.
+
+    *ports* are those of our own HTTP SMS server, through which an old dialplan may send.
+    """
+    if not asterisk.is_here:
+        for name in (ASTERISK, MODULES, DIALPLAN, CURL):
+            yield skipped(name, "no Asterisk on this host")
+        return
+    yield _up(asterisk)
+    yield _modules(asterisk)
+    files = Files(asterisk.etc)
+    shown = asterisk.ask("dialplan show") if asterisk.settings is not None else Ran(None)
+    yield _dialplan(asterisk, files, shown.out)
+    yield _curl(files, shown.out, ports)
+
+
+def _up(asterisk: Asterisk) -> Finding:
+    if asterisk.settings is not None:
+        told = re.search(r"Version:\s*(\S+)", asterisk.settings)
+        user = f", as {asterisk.process.user.name}" if asterisk.process else ""
+        return ok(ASTERISK, f"{told[1] if told else 'up'}{user}")
+    process, me = asterisk.process, current()
+    if process is not None and me.uid not in (0, process.user.uid):
+        says = f"it runs; only root and {process.user.name} may ask it"
+        return skipped(ASTERISK, says)
+    if process is not None:
+        return wrong(
+            ASTERISK,
+            "it runs, but its console does not answer",
+            "see its log; systemctl restart asterisk",
+        )
+    if asterisk.command is None:
+        says = f"there is {asterisk.conf}, but neither a running Asterisk nor the program"
+        return skipped(ASTERISK, says)
+    return wrong(
+        ASTERISK, "it does not run", "systemctl start asterisk; see /var/log/asterisk/messages"
+    )
+
+
+def _modules(asterisk: Asterisk) -> Finding:
+    loaded = asterisk.modules if asterisk.settings is not None else None
+    if loaded is None:
+        return skipped(MODULES, "only a running Asterisk tells", needs=[ASTERISK])
+    missing = [name for name in NEEDED if name not in loaded]
+    if not missing:
+        return ok(MODULES, ", ".join(name.removesuffix(".so") for name in NEEDED))
+    says = ", ".join(f"{name} is not loaded ({NEEDED[name]})" for name in missing)
+    loads = "; ".join(f"asterisk -rx 'module load {name}'" for name in missing)
+    return wrong(
+        MODULES,
+        says,
+        f"{loads}; take its noload from {asterisk.etc}/modules.conf",
+        needs=[ASTERISK],
+    )
+
+
+class Files:
+    """extensions.conf and what it includes, read once."""
+
+    def __init__(self, etc: Path) -> None:
+        self.etc = etc
+        self.path = etc / "extensions.conf"
+        self.tree = Tree(etc)
+        if os.path.exists(self.path):
+            self.tree.read(self.path)
+        self.plan = dialplan.read(self.tree)
+
+    @property
+    def unread(self) -> str:
+        """What of it cannot be read: ``path: why``; empty where all can."""
+        return next((str(problem) for problem in self.tree.problems if not problem.note), "")
+
+    def old_lines(self, ports: Collection[int]) -> list[str]:
+        """``file:line`` of the steps that use the PBX's SMS API by CURL() or curl."""
+        found = [
+            f"{step.line.path}:{step.line.number}"
+            for step in self.plan.steps
+            if _is_old(step.plain, ports)
+            or (
+                "${CURL(${" in step.plain.replace(" ", "")
+                and recipe.is_sms(step.plain, self._value)
+            )
+        ]
+        return list(dict.fromkeys(found))
+
+    def _value(self, name: str) -> str | None:
+        values = {value for _, value in self.plan.assigned.get(name.lstrip("="), ())}
+        return values.pop() if len(values) == 1 else None
+
+
+def _dialplan(asterisk: Asterisk, files: Files, shown: str) -> Finding:
+    needs = [ASTERISK, MODULES]
+    reload = "asterisk -rx 'dialplan reload'"
+    if not shown.strip():
+        return skipped(DIALPLAN, "only a running Asterisk tells", needs=needs)
+    if f"Context '{CONTEXT}'" in shown:
+        return ok(DIALPLAN, f"[{CONTEXT}] is loaded")
+    if files.unread:
+        says = f"[{CONTEXT}] is not loaded, and Asterisk keeps the old dialplan: {files.unread}"
+        return wrong(DIALPLAN, says, f"mend that #include, then {reload}", needs=needs)
+    if CONTEXT in files.plan.contexts:
+        says = f"[{CONTEXT}] is in the files, but not loaded"
+        return wrong(DIALPLAN, says, f"{reload}; see its log if that is not enough", needs=needs)
+    included = any(
+        FILE in line.raw and line.raw.lstrip().startswith("#") for line in files.tree.stream
+    )
+    if included:
+        says = f"[{CONTEXT}] is not loaded: {FILE} is included, and not in {asterisk.etc}"
+        return wrong(
+            DIALPLAN, says, f"make install ASTERISK_ETC={asterisk.etc}, then {reload}", needs=needs
+        )
+    include = f"#tryinclude {FILE} in {files.path}, above a [context], then {reload}"
+    if _DIRECT.search(shown):
+        says = f"[{CONTEXT}] is not loaded: AGI(sms.agi) does without, and a hang-up may stop it"
+        return warning(DIALPLAN, says, include, needs=needs)
+    return wrong(DIALPLAN, f"[{CONTEXT}] is not loaded", include, needs=needs)
+
+
+def _is_old(text: str, ports: Collection[int]) -> bool:
+    return bool(recipe.API.search(text)) and not any(f":{port}/" in text for port in ports)
+
+
+def _curl(files: Files, shown: str, ports: Collection[int]) -> Finding:
+    lines = files.old_lines(ports)
+    do = "dialplan-sms migrate"
+    if lines:
+        more = f" and {len(lines) - _MOST} more" if len(lines) > _MOST else ""
+        says = f"the SMS API is still used past sms.agi in {', '.join(lines[:_MOST])}{more}"
+        return warning(CURL, says, do)
+    loaded = sum(1 for line in shown.splitlines() if _is_old(line, ports))
+    if loaded:
+        says = f"{loaded} of the loaded dialplan, none in {files.path}: AEL, Lua, a database?"
+        return warning(CURL, says, f"asterisk -rx 'dialplan reload' if {do} was here, else {do}")
+    if not files.tree.stream and not shown.strip():
+        return skipped(CURL, f"there is no {files.path}, and Asterisk does not answer")
+    return ok(CURL, "none")
