@@ -163,7 +163,7 @@ def _entry(draft: Draft, sms: Sms, sender: Sender, mode: str) -> Entry:
         gsm=sms.gsm or "",
         postpone=f"{sms.postpone:{api.POSTPONE_FORMAT}}" if sms.postpone and not here else None,
         planned=sms.postpone.timestamp() if sms.postpone and here else None,
-        priority=int(len(sms.numbers) > _BULK),
+        priority=int(draft.bulk or len(sms.numbers) > _BULK),
         call=safe_line(draft.call)[:200],
         caller=safe_line(draft.caller)[:80],
         key=draft.key or None,

@@ -1,5 +1,6 @@
-"""``dialplan-sms send``: one message from the shell."""
+"""``dialplan-sms send``: one message from the shell, or a list; sending/ does the list."""
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config, Sender
 from dialplan_sms.outcome import Outcome, Refused, Status, safe_line
+from dialplan_sms.parts import parts
 from dialplan_sms.service import Service, Store, check, choose
 from dialplan_sms.sms import Draft, Sms
 from dialplan_sms.smsapi import SmsApi
@@ -24,7 +26,7 @@ _COLOUR = {Status.SUCCESS: "green", Status.QUEUED: "green", Status.WARNING: "yel
 
 
 @click.command()
-@click.argument("number")
+@click.argument("number", required=False)
 @click.argument("misplaced", nargs=-1, metavar="")
 @config_option
 @click.option("--sender", default="", help="Section of sms.conf; default: default_sender.")
@@ -37,8 +39,17 @@ _COLOUR = {Status.SUCCESS: "green", Status.QUEUED: "green", Status.WARNING: "yel
 )
 @click.option("--key", default="", help="A second SMS with the same key is not sent.")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; send nothing.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON; of a list a line for each row.")
+@click.option("--to-file", metavar="FILE", help="A list: CSV with a column number; - is a pipe.")
+@click.option(
+    "--journal",
+    type=click.Path(path_type=Path),
+    help="Of a list: what has been sent; default: FILE.journal.",
+)
+@click.option("--retry-unknown", is_flag=True, help="Of a list: also what may have been sent.")
+@click.option("--changed", is_flag=True, help="Of a list that has changed: what is new in it.")
 def send(
-    number: str,
+    number: str | None,
     misplaced: tuple[str, ...],
     config: Path | None,
     sender: str,
@@ -47,25 +58,48 @@ def send(
     mode: str | None,
     key: str,
     dry_run: bool,
+    as_json: bool,
+    to_file: str | None,
+    journal: Path | None,
+    retry_unknown: bool,
+    changed: bool,
 ) -> None:
-    """Send one SMS to NUMBER (or several, comma-separated).
+    """Send one SMS to NUMBER (or several, comma-separated), or one to each row of a list.
 
     The text comes from standard input, since arguments show in the list of processes:
 
         echo "Back at 15:00" | dialplan-sms send +39333123456
 
-    Exit status: 0 sent or stored, 1 not sent or not to all, 2 wrong usage.
+    In the text for a list, {name} is what the row has in the column name, and {{ is a brace:
+
+        echo "Dear {name}, hello" | dialplan-sms send --to-file list.csv
+
+    A list may be interrupted (Ctrl-C): the same command goes on, and sends none of it twice.
+
+    Exit status: 0 sent or stored, 1 not sent or not to all, 2 wrong usage, 130 interrupted.
     """
-    if misplaced:
+    if misplaced or (number and to_file is not None):
         raise click.UsageError(
             'the text comes from standard input: echo "Hello" | dialplan-sms send NUMBER'
+            if misplaced
+            else "NUMBER or --to-file, not both"
         )
-    number, text, gsm, postpone, sender, key = map(
-        _utf8, (number, _text(), gsm, postpone, sender, key)
-    )
-    draft = Draft(number, text, gsm, postpone, sender, mode or "", call="send", key=key)
+    gsm, postpone, sender, key = map(_utf8, (gsm, postpone, sender, key))
+    if to_file is not None:
+        if key:
+            raise click.UsageError("each SMS of a list has a key of its own: no --key")
+        from dialplan_sms.sending.command import Choices, send_list
+
+        choices = Choices(to_file, journal, changed, retry_unknown, as_json, dry_run)
+        common = Draft("", "", gsm, postpone, sender, mode or "", call="send", bulk=True)
+        raise SystemExit(send_list(choices, common, lambda: _load(config), _text))
+    if not number:
+        raise click.UsageError("Missing argument 'NUMBER', or --to-file FILE.")
+    if journal or retry_unknown or changed:
+        raise click.UsageError("--journal, --retry-unknown and --changed go with --to-file")
+    draft = Draft(_utf8(number), _text(), gsm, postpone, sender, mode or "", call="send", key=key)
     if dry_run:
-        _show(draft, config)
+        _show(draft, config, as_json)
         return
     opened: list[Callable[[], None]] = []
 
@@ -81,7 +115,7 @@ def send(
     service.log(handled)
     for close in opened:
         close()
-    _print(handled.outcome)
+    (_print_json if as_json else _print)(handled.outcome)
     if handled.outcome.status not in (Status.SUCCESS, Status.QUEUED):
         raise SystemExit(1)
 
@@ -122,7 +156,15 @@ def _print(outcome: Outcome) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def _show(draft: Draft, path: Path | None) -> None:
+def _print_json(outcome: Outcome) -> None:
+    values = {"status": outcome.status, "cause": outcome.cause, "reason": outcome.reason}
+    try:
+        click.echo(json.dumps(values | {"failed": outcome.failed, "id": outcome.id}))
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _show(draft: Draft, path: Path | None, as_json: bool) -> None:
     try:
         loaded = _load(path)
         sender = choose(loaded, draft)
@@ -132,6 +174,9 @@ def _show(draft: Draft, path: Path | None) -> None:
         raise click.ClickException(str(error)) from None
     except Refused as refused:
         raise click.ClickException(f"{refused.cause}: {safe_line(refused.reason)}") from None
+    if as_json:
+        click.echo(json.dumps(_as_dict(sms, sender, draft)))
+        return
     table = Table(show_header=False, box=None)
     for name, value in [("sms.conf", str(loaded.path)), *_rows(sms, sender, draft)]:
         table.add_row(Text(name, style="bold"), Text(value, overflow="fold"))
@@ -144,6 +189,7 @@ def _rows(sms: Sms, sender: Sender, draft: Draft) -> list[tuple[str, str]]:
         ("verify", sender.verify if sender.url.startswith("https:") else "not with http"),
         ("to", ", ".join(sms.numbers)),
         ("text", f"{len(sms.text)} characters of {sender.max_length}"),
+        ("parts", str(parts(sms.text))),
         ("gateway", sms.gsm or "the PBX chooses"),
         ("mode", draft.mode or sender.mode),
         ("when", f"{sms.postpone:%d/%m/%Y %H:%M}" if sms.postpone else "now"),
@@ -156,3 +202,13 @@ def _rows(sms: Sms, sender: Sender, draft: Draft) -> list[tuple[str, str]]:
         rows.append(("note", f"the PBX may replace with spaces: {' '.join(sms.replaced)}"))
     rows.append(("", "dry run: nothing was sent"))
     return rows
+
+
+def _as_dict(sms: Sms, sender: Sender, draft: Draft) -> dict[str, object]:
+    part = parts(sms.text)
+    return {
+        "sender": sender.name, "numbers": sms.numbers, "characters": len(sms.text),
+        "coding": part.coding, "units": part.units, "parts": part.count, "replaced": sms.replaced,
+        "cut_from": sms.cut_from, "gsm": sms.gsm, "mode": draft.mode or sender.mode,
+        "postpone": sms.postpone.isoformat() if sms.postpone else None, "dry_run": True,
+    }  # fmt: skip

@@ -17,8 +17,8 @@ class Draft:
     """What a door was given, unread; an empty string is "not given".
 
     ``call`` names the call in the log (Asterisk's uniqueid), ``caller`` is the channel's caller ID
-    number, ``key`` makes a second SMS of it the same as the first; ``refused`` is what the door
-    itself objects to.
+    number, ``key`` makes a second SMS of it the same as the first; ``bulk`` lets others go before
+    it where it is stored; ``refused`` is what the door itself objects to.
     """
 
     number: str = ""
@@ -30,6 +30,7 @@ class Draft:
     call: str = ""
     caller: str = ""
     key: str = ""
+    bulk: bool = False
     refused: Refused | None = None
 
 

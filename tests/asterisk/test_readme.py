@@ -336,7 +336,7 @@ class TestShell:
         shown = [line for block in blocks("sh") for line in block.text.splitlines()]
         shown += [span for page in PAGES.values() for span in re.findall(r"`([^`\n]+)`", page)]
         for line in shown:
-            if found := re.search(r"(?:^|[ /])dialplan-sms (send|sandbox|user|--version)(.*)", line):
+            if found := re.search(r"(?:^|[ /])dialplan-sms (send|sandbox|user|check|migrate|--version)(.*)", line):
                 yield [found[1], *found[2].split()]
 
     def test_every_command_and_option_exists(self) -> None:
@@ -350,24 +350,22 @@ class TestShell:
             for option in options:
                 if option.startswith("--"):
                     assert f"{option} " in done.stdout, (command, option)
-        assert {"send", "sandbox", "user", "--version"} <= seen
+        assert {"send", "sandbox", "user", "check", "migrate", "--version"} <= seen
 
     def test_the_dry_run_runs(self, tmp_path: Path) -> None:
         conf = tmp_path / "sms.conf"
         conf.touch(mode=0o640)
         conf.write_text(next(iter(blocks("ini sms.conf"))).text)
-        shown = [
-            line
-            for block in blocks("sh")
-            for line in block.text.splitlines()
-            if "--dry-run" in line
-        ]
+        (tmp_path / "guests.csv").write_text("number,name,time\n+39333123456,Jo,20:30\n")
+        shown = [block.text for block in blocks("sh") if "--dry-run" in block.text]
         assert len(shown) == 2
-        for line in shown:
+        for text in shown:
+            dry = text[: text.index("\n", text.index("--dry-run"))]
             done = subprocess.run(
-                ["sh", "-c", line.replace("runuser -u asterisk -- ", "")],
+                ["sh", "-c", dry.replace("runuser -u asterisk -- ", "")],
                 env=os.environ
                 | {"DIALPLAN_SMS_CONF": str(conf), "PATH": f"{BIN}:{os.environ['PATH']}"},
+                cwd=tmp_path,
                 capture_output=True,
                 text=True,
                 check=True,
