@@ -454,18 +454,29 @@ def test_sigterm_lets_requests_end(relay: Relay) -> None:
     assert all(each == SENT for each in answers)
 
 
-def test_it_answers_as_its_description_says(relay: Relay) -> None:
+@pytest.mark.parametrize("page", ["no", "yes"])
+def test_it_answers_as_its_description_says(relay: Relay, page: str) -> None:
+    relay.restart(f"page = {page}")
     assert relay.post(ALONE, number="", message="x").status_code == 200  # known from here on
-    done = subprocess.run(
-        [
-            Path(sys.prefix) / "bin/schemathesis", "run",
-            f"http://127.0.0.1:{relay.port}/openapi.json", "--auth", ":".join(ALONE),
-            "--max-examples", "100", "--no-color", "--workers", "2",
-            # The API says what is wrong with status 200 and a JSON of type "error".
-            "--exclude-checks", "negative_data_rejection",
-        ],
-        cwd=relay.service.folder, capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
+    command = [
+        Path(sys.prefix) / "bin/schemathesis", "run",
+        f"http://127.0.0.1:{relay.port}/openapi.json", "--auth", ":".join(ALONE),
+        "--max-examples", "100", "--no-color", "--workers", "2",
+        # The API says what is wrong with status 200 and a JSON of type "error".
+        "--exclude-checks", "negative_data_rejection",
+    ]  # fmt: skip
+    for _ in range(3):
+        done = subprocess.run(
+            command,
+            cwd=relay.service.folder,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        # CPython 3.11's parser does not bear the depth at which hypothesis describes a lambda.
+        if "SystemError: AST constructor recursion depth" not in done.stdout:
+            break
     assert done.returncode == 0, done.stdout[-5000:]
     assert re.search(r"[0-9]{3} generated, [0-9]+ passed", done.stdout), done.stdout[-1000:]
     assert "Traceback" not in relay.service.log

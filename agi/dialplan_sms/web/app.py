@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from dialplan_sms import api
 from dialplan_sms.web.request import MAX_BODY, Pairs, form_pairs
@@ -31,17 +32,27 @@ def make_app(
 ) -> Starlette:
     """The application: *originate* answers on *paths*, *elsewhere* where there is nothing."""
 
-    async def only_get_and_post(http: HttpRequest) -> Response:
-        if http.method not in METHODS:  # Starlette lets HEAD through wherever GET may go
-            raise HTTPException(405, headers={"Allow": ", ".join(METHODS)})
-        return await originate(http)
-
+    endpoint = _Originate(originate)
     app = Starlette(
-        routes=[*(Route(path, only_get_and_post, methods=METHODS) for path in paths), *beside],
+        routes=[*(Route(path, endpoint) for path in paths), *beside],
         exception_handlers={404: elsewhere, 405: elsewhere},
     )
     app.router.redirect_slashes = False
     return app
+
+
+class _Originate:
+    """An endpoint for every method: what is mounted beside it must not answer the others."""
+
+    def __init__(self, originate: Answer) -> None:
+        self._originate = originate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        http = HttpRequest(scope, receive)
+        if http.method not in METHODS:
+            raise HTTPException(405, headers={"Allow": ", ".join(METHODS)})
+        response = await self._originate(http)
+        await response(scope, receive, send)
 
 
 async def read_pairs(http: HttpRequest) -> Pairs | Response:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from dialplan_sms import __version__, api
+from dialplan_sms.schema import State
 
 _TEXT = {"type": "string"}
 _ERROR = {
@@ -88,7 +89,104 @@ def _path(suffix: str) -> dict[str, Any]:
     }
 
 
-DESCRIPTION: dict[str, Any] = {
+def _html(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"text/html": {"schema": _TEXT}}}
+
+
+_REFUSED = {
+    "401": {
+        "description": "Wrong user or password",
+        "content": {"text/plain": {"schema": _TEXT}},
+    },
+    "403": {
+        "description": "The client's address is not allowed, or a form is not the page's own",
+        "content": {"text/html": {"schema": _TEXT}, "application/json": {"schema": _ERROR}},
+    },
+    "429": {
+        "description": "Too many wrong passwords from this address",
+        "content": {"text/plain": {"schema": _TEXT}},
+    },
+    "503": _html("The outbox cannot be read now"),
+}
+_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
+_FILTERS = {
+    "state": {"enum": ["", *map(str, State)]},
+    "number": {
+        **_TEXT,
+        "maxLength": 60,
+        "pattern": r"^(?:[ ()./+-]*[0-9*#][0-9*#()./ +-]*)?$",
+        "description": "All or some digits of a number",
+    },
+    "sender": {**_TEXT, "maxLength": 200, "pattern": r"^[^\u0000]*$"},
+}
+
+
+def _shown(name: str, summary: str, **answers: dict[str, Any]) -> dict[str, Any]:
+    responses = {code.removeprefix("on"): answer for code, answer in answers.items()} | _REFUSED
+    return {
+        "operationId": name,
+        "summary": summary,
+        "security": [{"basic": []}],
+        "responses": {"304": {"description": "As it was"}} | responses,
+    }
+
+
+def _form(name: str, summary: str) -> dict[str, Any]:
+    done = {
+        "description": "Done; the page that says so",
+        "headers": {"Location": {"schema": _TEXT}},
+    }
+    form = {
+        "type": "object",
+        "properties": {"token": {**_TEXT, "description": "From the page's own form"}},
+        "required": ["token"],
+    }
+    return {
+        "operationId": name,
+        "summary": summary,
+        "security": [{"basic": []}],
+        "parameters": [_ID],
+        "requestBody": {
+            "required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}},
+        },
+        "responses": {
+            "303": done,
+            "404": _html("There is no such SMS"),
+            "409": _html("Its state does not allow it"),
+            "413": _html("More than 64 KiB"),
+        } | _REFUSED,
+    }  # fmt: skip
+
+
+_PAGE = {
+    "/": {
+        "get": _shown(
+            "list", "The page: SMS, newest first", on200=_html("The list"), on400=_html("No filter")
+        )
+        | {
+            "parameters": [
+                {"name": name, "in": "query", "required": False, "schema": schema}
+                for name, schema in _FILTERS.items()
+            ]
+        }
+    },
+    "/message/{id}": {
+        "get": _shown(
+            "show", "One SMS and its tries", on200=_html("It"), on404=_html("No such SMS")
+        )
+        | {"parameters": [_ID]}
+    },
+    "/message/{id}/retry": {"post": _form("retry", "Send it again, now")},
+    "/message/{id}/cancel": {"post": _form("cancel", "End one that waits")},
+}
+
+
+def describe(page: bool) -> dict[str, Any]:
+    """The description, with the page's own addresses where there is one."""
+    return _DESCRIPTION | {"paths": _DESCRIPTION["paths"] | (_PAGE if page else {})}
+
+
+_DESCRIPTION: dict[str, Any] = {
     "openapi": "3.1.0",
     "info": {
         "title": "dialplan-sms",

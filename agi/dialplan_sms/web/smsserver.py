@@ -22,7 +22,7 @@ from dialplan_sms.outcome import Cause, error
 from dialplan_sms.web.app import make_app, read_pairs
 from dialplan_sms.web.listener import Address, listen
 from dialplan_sms.web.login import Login, TooMany, Unknown
-from dialplan_sms.web.openapi import DESCRIPTION
+from dialplan_sms.web.openapi import describe
 from dialplan_sms.web.relay import Relay, Reply, reply
 from dialplan_sms.web.server import WebServer
 
@@ -62,6 +62,7 @@ class SmsServer:
         self._login = Login(lambda: self._conf().users, note)
         self._carrying = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="relay")
         self._under_way = 0
+        self._description = describe(page is not None)
         beside: list[BaseRoute] = [Route("/openapi.json", self._describe)]
         if page is not None:
             beside.append(Mount("/", self._guarded(Router(list(page)))))
@@ -178,7 +179,7 @@ class SmsServer:
             return self._relay.send(form, user, address) if fits else reply(_BUSY)
 
     async def _describe(self, _: HttpRequest) -> Response:
-        return JSONResponse(DESCRIPTION)
+        return JSONResponse(self._description)
 
     async def _elsewhere(self, _: HttpRequest, failure: Exception) -> Response:
         assert isinstance(failure, HTTPException)  # noqa: S101 - for the type checker
