@@ -264,7 +264,9 @@ class TestSmsConf:
         assert sorted(sender) == sorted(settings.SENDER)
 
     def test_the_table_of_http_names_every_key(self) -> None:
-        keys = [key for row in rows(README, "in `[http]`") for key in re.findall(r"`(\w+)`", row[0])]
+        keys = [
+            key for row in rows(README, "in `[http]`") for key in re.findall(r"`(\w+)`", row[0])
+        ]
         assert sorted(keys) == sorted(httpconf.KNOWN)
 
     def test_the_defaults_are_those_of_the_table(self, tmp_path: Path) -> None:
@@ -336,7 +338,9 @@ class TestShell:
         shown = [line for block in blocks("sh") for line in block.text.splitlines()]
         shown += [span for page in PAGES.values() for span in re.findall(r"`([^`\n]+)`", page)]
         for line in shown:
-            if found := re.search(r"(?:^|[ /])dialplan-sms (send|sandbox|user|check|migrate|--version)(.*)", line):
+            if found := re.search(
+                r"(?:^|[ /])dialplan-sms (send|sandbox|user|check|migrate|--version)(.*)", line
+            ):
                 yield [found[1], *found[2].split()]
 
     def test_every_command_and_option_exists(self) -> None:

@@ -458,7 +458,7 @@ def test_sigterm_lets_requests_end(relay: Relay) -> None:
 def test_it_answers_as_its_description_says(relay: Relay, page: str) -> None:
     relay.restart(f"page = {page}")
     assert relay.post(ALONE, number="", message="x").status_code == 200  # known from here on
-    command = [
+    command: list[str | Path] = [
         Path(sys.prefix) / "bin/schemathesis", "run",
         f"http://127.0.0.1:{relay.port}/openapi.json", "--auth", ":".join(ALONE),
         "--max-examples", "100", "--no-color", "--workers", "2",

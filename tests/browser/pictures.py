@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
-from PIL import Image  # type: ignore[import-not-found]
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from dialplan_sms.outbox import Outbox
