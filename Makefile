@@ -20,7 +20,7 @@ define check-python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench lint format venv install clean
+.PHONY: help demo test test-all bench lint format venv install deb dist clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,7 +29,7 @@ demo: $(BIN)/sms.agi ## one call on a real Asterisk that sends an SMS to a stand
 	@$(BIN)/python -m tests.asterisk.demo
 
 test: $(BIN)/sms.agi ## the tests, real Asterisk 22 and 16 included; no root needed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 4 --dist loadfile
 
 test-all: test ## also the tests that need root or time
 	$(BIN)/python -m pytest -m slow
@@ -72,6 +72,12 @@ install: ## install into PREFIX and link sms.agi into Asterisk's agi-bin, as roo
 	  || { echo "other users cannot run $(PYTHON): run make install PYTHON=/usr/bin/python3"; exit 1; }
 	ln -sf "$(TO)/bin/sms.agi" "$(AGI_BIN)/sms.agi"
 	install -m 0644 dialplan/extensions-sms.conf "$(ASTERISK_ETC)/extensions-sms.conf"
+
+deb: $(BIN)/sms.agi ## a Debian package with all that it needs, in dist/ (no root needed)
+	@$(BIN)/python -m debian.build dist
+
+dist: $(BIN)/sms.agi ## wheel and sdist, in dist/
+	@$(BIN)/python -m build --outdir dist .
 
 clean: ## remove what make has made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis agi/*.egg-info

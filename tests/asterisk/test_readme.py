@@ -339,7 +339,7 @@ class TestShell:
         shown += [span for page in PAGES.values() for span in re.findall(r"`([^`\n]+)`", page)]
         for line in shown:
             if found := re.search(
-                r"(?:^|[ /])dialplan-sms (send|sandbox|user|check|migrate|--version)(.*)", line
+                r"(?:^|[ /])dialplan-sms (send|sandbox|user|check|migrate|setup|--version)(.*)", line
             ):
                 yield [found[1], *found[2].split()]
 
@@ -354,7 +354,7 @@ class TestShell:
             for option in options:
                 if option.startswith("--"):
                     assert f"{option} " in done.stdout, (command, option)
-        assert {"send", "sandbox", "user", "check", "migrate", "--version"} <= seen
+        assert {"send", "sandbox", "user", "check", "migrate", "setup", "--version"} <= seen
 
     def test_the_dry_run_runs(self, tmp_path: Path) -> None:
         conf = tmp_path / "sms.conf"
@@ -400,7 +400,7 @@ class TestShell:
     def test_every_make_target_exists(self) -> None:
         targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
         shown = set(re.findall(r"(?:`|^ *)make ([a-z-]+)", README, re.MULTILINE))
-        assert {"demo", "test", "bench", "install", "venv", "lint"} == shown
+        assert {"demo", "test", "bench", "install", "venv", "lint", "deb", "dist"} == shown
         assert shown <= targets
 
 

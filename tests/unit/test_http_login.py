@@ -16,7 +16,9 @@ from dialplan_sms.password import fits, is_hash, make_hash
 from dialplan_sms.usercommand import user
 from dialplan_sms.web.login import FREE, Login, TooMany, Unknown, read_basic
 
-HASH = make_hash("s3cret")
+HASH = (  # of s3cret
+    "$scrypt$ln=14,r=8,p=1$3Pvr4j7mesOu8n7gpoECSQ$CauPGQIauSmxrR8dmgh+VAfKZKhQ+FE58kFt7Q7FJtc"
+)
 SENDER = "[101]\nurl = https://192.0.2.1\npassword = x\n"
 
 

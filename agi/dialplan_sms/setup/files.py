@@ -1,0 +1,103 @@
+"""Files that appear whole or not at all, whatever ends the program."""
+
+import hashlib
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dialplan_sms.setup.host import SetupError
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whom a file is to belong to; only root can give one away."""
+
+    uid: int
+    gid: int
+
+
+def digest(content: bytes) -> str:
+    """What tells one content from another."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def put(path: Path, content: bytes, mode: int, owner: Owner | None = None) -> None:
+    """Write *content* to *path*, in place of what is there, in one instant."""
+    commit(stage(path, content, mode, owner), path)
+
+
+def stage(path: Path, content: bytes, mode: int, owner: Owner | None = None) -> Path:
+    """Write *content* beside *path*, on disk, ready for commit()."""
+    fresh = path.with_name(f".{path.name}.dialplan-sms")
+    with suppress(FileNotFoundError):
+        fresh.unlink()  # of a run that was ended
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(fresh, flags, 0o600), "wb") as file:
+        file.write(content)
+        if owner is not None and os.geteuid() == 0:
+            os.fchown(file.fileno(), owner.uid, owner.gid)
+        os.fchmod(file.fileno(), mode)
+        file.flush()
+        os.fsync(file.fileno())
+    return fresh
+
+
+def commit(staged: Path, path: Path) -> None:
+    os.replace(staged, path)
+
+
+def link(path: Path, target: Path) -> None:
+    """Make *path* a link to *target*, in place of what is there, in one instant."""
+    fresh = path.with_name(f".{path.name}.dialplan-sms")
+    with suppress(FileNotFoundError):
+        fresh.unlink()
+    fresh.symlink_to(target)
+    os.replace(fresh, path)
+
+
+def make_folder(path: Path, mode: int, owner: Owner | None = None) -> None:
+    """Make *path*, and what is above it as far as it is missing."""
+    if not path.parent.is_dir():
+        make_folder(path.parent, 0o755)
+    fresh = path.with_name(f".{path.name}.dialplan-sms")
+    with suppress(FileNotFoundError):
+        fresh.rmdir()  # of a run that was ended
+    fresh.mkdir(mode=0o700)
+    if owner is not None and os.geteuid() == 0:
+        os.chown(fresh, owner.uid, owner.gid)
+    fresh.chmod(mode)
+    os.rename(fresh, path)
+
+
+def settled(path: Path) -> Path:
+    """The file behind *path*, where that is a link that can be trusted. Raises SetupError.
+
+    Asterisk's user can make links in its own folder; root must not follow those to files of
+    others.
+    """
+    if not path.is_symlink():
+        return path
+    try:
+        target = path.resolve(strict=True)
+        maker = path.lstat().st_uid
+        if maker in (0, target.stat().st_uid) and stat.S_ISREG(target.stat().st_mode):
+            return target
+    except (OSError, RuntimeError):
+        raise SetupError(f"{path} is a link to nothing: remove it, or make the file") from None
+    raise SetupError(f"{path} is a link to what belongs to another user: put a file in its place")
+
+
+def kept(path: Path) -> tuple[int, Owner]:
+    """Mode and owner of a file that is to be replaced."""
+    status = path.stat()
+    return stat.S_IMODE(status.st_mode), Owner(status.st_uid, status.st_gid)
+
+
+def content_of(path: Path) -> bytes | None:
+    """What a file holds; None where nothing is there."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None

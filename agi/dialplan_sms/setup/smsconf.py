@@ -1,0 +1,82 @@
+"""The text of sms.conf: a new one, or one with another sender."""
+
+import re
+import tempfile
+from pathlib import Path
+
+from dialplan_sms import config as smsconf
+from dialplan_sms.conffile import ConfigError, Section, parse
+from dialplan_sms.config import GENERAL, Config
+from dialplan_sms.setup import files
+from dialplan_sms.setup.answers import Answers
+
+
+def fresh(answers: Answers, outbox: Path) -> str:
+    """A whole sms.conf with one sender."""
+    return (
+        "; Written by dialplan-sms setup. README.md of dialplan-sms explains every key.\n"
+        f"[general]\noutbox = sqlite:///{_escaped(str(outbox))}\n\n{_section(answers)}"
+    )
+
+
+def extended(text: str, answers: Answers, config: Config) -> str:
+    """*text* with another sender's section at its end; who was the default sender, stays it."""
+    newline = "\r\n" if "\r\n" in text else "\n"
+    added = newline + _section(answers).replace("\n", newline)
+    if text and not text.endswith("\n"):
+        added = newline + added
+    # With a second sender, the only one would not be the default any more.
+    default = config.default_sender
+    sections = parse(text, config.path)
+    general = next((section for section in sections if section.name == GENERAL), None)
+    if default and not (general and "default_sender" in general.values):
+        line = f"default_sender = {_escaped(default)}{newline}"
+        if general is None:
+            added = f"{newline}[{GENERAL}]{newline}{line}{added}"
+        else:
+            text = _below(text, general, line)
+    return text + added
+
+
+def _below(text: str, section: Section, line: str) -> str:
+    """*text* with *line* below the section's header."""
+    ends = [found.end() for found in re.finditer(r"\r\n|\r|\n", text)]
+    position = ends[section.place.line - 1] if section.place.line <= len(ends) else len(text)
+    before = text[:position]
+    return before + ("" if before[-1:] in "\r\n" else "\n") + line + text[position:]
+
+
+def same(config: Config, answers: Answers) -> bool:
+    """Whether sms.conf has the sender of *answers* already, with the same values."""
+    try:
+        wanted = _loaded(fresh(answers, Path("/outbox"))).senders[answers.sender]
+    except ConfigError:
+        return False
+    found = config.senders[answers.sender]
+    keys = ["url", "password", "token"]
+    keys += ["verify"] if wanted.url.startswith("https:") else []
+    keys += ["country"] if answers.country else []
+    return all(getattr(found, key) == getattr(wanted, key) for key in keys)
+
+
+def _loaded(text: str) -> Config:
+    # In a folder of our own: it holds the password.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sms.conf"
+        files.put(path, text.encode(), 0o600)
+        return smsconf.load(path)
+
+
+def _section(answers: Answers) -> str:
+    keys = [
+        ("url", answers.url),
+        (answers.kind, answers.secret),
+        ("verify", answers.verify),
+        ("country", answers.country),
+    ]
+    lines = "".join(f"{key} = {_escaped(value)}\n" for key, value in keys if value)
+    return f"[{answers.sender}]\n{lines}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace(";", "\\;")

@@ -1,0 +1,101 @@
+"""The steps that tell systemd and Asterisk of what has changed, and look whether it is so."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dialplan_sms.setup.steps import State, Work
+from dialplan_sms.setup.surroundings import UNIT
+
+_START = 100.0
+"""Seconds that the service may take to stop and start (the unit's TimeoutStopSec is 40)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadDialplan:
+    """``dialplan reload``, and the proof that [sub-sms] is there."""
+
+    console: tuple[str, ...]
+    answers: bool
+    pending: str = ""
+
+    @property
+    def target(self) -> str:
+        return "the dialplan"
+
+    def state(self, work: Work) -> tuple[State, str]:
+        if not self.answers:
+            return State.NOTE, "Asterisk does not run: it is loaded when Asterisk starts"
+        if {"dialplan"} & (work.coming | work.manifest.pending) or not self.is_there(work):
+            return State.RUN, "dialplan reload, then dialplan show sub-sms"
+        return State.THERE, "it has [sub-sms]"
+
+    def is_there(self, work: Work) -> bool:
+        shown = work.host.run([*self.console, "dialplan show sub-sms"], 30).output
+        return "Context 'sub-sms'" in shown
+
+    def do(self, work: Work) -> str:
+        if not self.answers:
+            return "" if self.state(work)[0] is State.THERE else _NOT_RUNNING
+        done = work.host.run([*self.console, "dialplan reload"], 60)
+        if not self.is_there(work):
+            work.failed = True
+            why = f" ({done.last_line})" if done.status else ""
+            return (
+                f"the dialplan has no [sub-sms] after its reload{why}: look for errors of"
+                " pbx_config in Asterisk's log; where #include names a file that is missing, the"
+                " old dialplan stays"
+            )
+        work.manifest.told("dialplan")
+        return "the dialplan has [sub-sms]"
+
+
+_NOT_RUNNING = "warning: Asterisk does not run, so [sub-sms] could not be looked for: start it"
+
+
+@dataclass(frozen=True, slots=True)
+class StartService:
+    """The unit enabled, started, and active; or how to do without systemd."""
+
+    systemd: bool
+    prefix: Path
+    user: str
+    pending: str = ""
+
+    @property
+    def target(self) -> str:
+        return "the service"
+
+    def state(self, work: Work) -> tuple[State, str]:
+        if not self.systemd:
+            return State.NOTE, "no systemd here: sms.agi does the whole job by itself"
+        if {"service"} & (work.coming | work.manifest.pending) or not self._is_active(work):
+            return State.RUN, f"systemctl enable and restart {UNIT}"
+        return State.THERE, "enabled and active"
+
+    def do(self, work: Work) -> str:
+        if not self.systemd:
+            work.manifest.told("service")
+            return (
+                f"no systemd here: to have the service, too, let your supervisor run"
+                f" {self.prefix}/bin/dialplan-sms serve as {self.user}"
+            )
+        work.manifest.note(Path("/") / UNIT, "service", UNIT)
+        for words in (["daemon-reload"], ["enable", UNIT], ["restart", UNIT]):
+            done = work.host.run(["systemctl", *words], _START)
+            if done.status:
+                work.failed = True
+                return (
+                    f"systemctl {' '.join(words)} failed, {done.last_line}: see journalctl -u"
+                    " dialplan-sms -n 20; calls do without the service meanwhile"
+                )
+        if not self._is_active(work):
+            work.failed = True
+            return "the service is not active: see journalctl -u dialplan-sms -n 20"
+        work.manifest.told("service")
+        return "the service runs"
+
+    def _is_active(self, work: Work) -> bool:
+        run = work.host.run
+        active = run(["systemctl", "is-active", UNIT], 20)
+        enabled = run(["systemctl", "is-enabled", UNIT], 20)
+        return active.status == 0 and enabled.status == 0

@@ -1,0 +1,48 @@
+"""The package, one a bit older, and fresh systems for them."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from debian import build
+from tests.packaging.root import SYSTEMS, Root
+
+OLDER = "0.0.1"
+GONE = "usr/lib/dialplan-sms/lib/python3/site-packages/dialplan_sms/gone.py"
+"""A module of the older package."""
+
+
+@pytest.fixture(scope="session")
+def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package of this tree."""
+    return build.build(tmp_path_factory.mktemp("deb"))
+
+
+@pytest.fixture(scope="session")
+def older(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with a lower version, one module more and another extensions-sms.conf."""
+    folder = tmp_path_factory.mktemp("older")
+    root = folder / "root"
+    subprocess.run(["dpkg-deb", "--raw-extract", deb, root], check=True)
+    control = root / "DEBIAN/control"
+    control.write_text(re.sub(r"(?m)^Version: .*", f"Version: {OLDER}", control.read_text()))
+    (root / GONE).write_text("")
+    with (root / build.CONFFILE).open("a") as conf:
+        conf.write("; an older one\n")
+    return build.pack(root, folder / "older.deb", "-Znone")
+
+
+@pytest.fixture(params=SYSTEMS, scope="module")
+def root(request: pytest.FixtureRequest) -> Iterator[Root]:
+    """A fresh system; Debian 12 has no Asterisk, the other has its own."""
+    missing = [name for name in ("debootstrap", "unshare", "ip") if shutil.which(name) is None]
+    if os.geteuid() != 0 or missing:
+        pytest.fail(f"these tests need root, and {' '.join(missing) or 'nothing else'}", False)
+    root = Root(request.param)
+    yield root
+    root.close()

@@ -1,0 +1,174 @@
+"""Fresh Debian systems in a folder, with namespaces of their own: no network but their loopback.
+
+A system is made once with debootstrap and kept as a tar file in the cache of tests.asterisk.fetch.
+"""
+
+import fcntl
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from tests.asterisk.debian import KEYRING, mirror
+from tests.asterisk.fetch import cache_folder
+
+SYSTEMS = {"bookworm": (), "forky": ("asterisk",)}
+"""Debian 12 and the next one, and which packages they have besides Python."""
+
+_RECIPE = 1  # raised when what is in a system changes
+_CHANGES = (  # of dpkg's and the system's own
+    "dev", "proc", "run", "sys", "tmp", "var/cache", "var/lib/dpkg", "var/log",
+    "etc/group", "etc/gshadow", "etc/passwd", "etc/shadow", "etc/subgid", "etc/subuid",
+)  # fmt: skip
+Output = subprocess.CompletedProcess[str]
+
+
+class Root:
+    """A system of its own in a temporary folder, until it is closed."""
+
+    def __init__(self, suite: str) -> None:
+        self.suite = suite
+        self.path = Path(tempfile.mkdtemp(prefix=f"root-{suite}-"))
+        self.path.chmod(0o755)
+        subprocess.run(["tar", "-xf", _system(suite), "-C", self.path], check=True)
+        script = 'ip link set lo up; mount -t proc proc "$0/proc"; echo ready; read -r line'
+        self._init = subprocess.Popen(
+            ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child",
+             "sh", "-c", script, self.path],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self._init.stdout is not None
+        assert self._init.stdout.readline() == "ready\n"
+        children = Path(f"/proc/{self._init.pid}/task/{self._init.pid}/children")
+        namespaces = ["--target", children.read_text().strip(), "--mount", "--net", "--pid"]
+        self._enter = ["nsenter", *namespaces, "chroot", str(self.path)]
+
+    def close(self) -> None:
+        """End what runs in it, and remove it."""
+        self._init.kill()
+        self._init.communicate()
+        shutil.rmtree(self.path)
+
+    def command(self, *command: str, user: str = "root") -> list[str]:
+        """The same command for outside."""
+        as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+        return [*self._enter, *(as_user if user != "root" else ()), *command]
+
+    def try_run(self, *command: str, user: str = "root", stdin: str = "", **more: str) -> Output:
+        """Run a command in it; *more* goes into the environment."""
+        return subprocess.run(
+            self.command(*command, user=user), input=stdin, env=ENVIRONMENT | more,
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+
+    def run(self, *command: str, user: str = "root", stdin: str = "", **more: str) -> str:
+        """The same, for a command that must not fail: what it said."""
+        done = self.try_run(*command, user=user, stdin=stdin, **more)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    @contextmanager
+    def start(self, *command: str, user: str = "root") -> Iterator[IO[str]]:
+        """A command that goes on meanwhile: what it prints."""
+        told = ("sh", "-c", 'echo $$; exec "$@"', "sh", *command)
+        with subprocess.Popen(
+            self.command(*told, user=user), env=ENVIRONMENT, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            pid = process.stdout.readline().strip()
+            try:
+                yield process.stdout
+            finally:
+                self.run("sh", "-c", f"kill {pid}")  # there is no program of that name
+                process.wait(20)
+
+    def install(self, deb: Path) -> str:
+        """What dpkg said of it."""
+        shutil.copy(deb, self.path / "tmp/package.deb")
+        return self.run("dpkg", "--install", "/tmp/package.deb")
+
+    def write(self, path: str, text: str, mode: int, group: str = "root") -> None:
+        """Write a file as its root would."""
+        target = self.path / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        target.chmod(mode)
+        self.run("chgrp", group, path)
+
+    def tree(self) -> Mapping[str, str]:
+        """Every file but the system's own changes, with owner, mode and what is in it."""
+        found = {}
+        skipped = {self.path / name for name in _CHANGES}
+        for folder, folders, files in os.walk(self.path):
+            at = Path(folder)
+            folders[:] = [name for name in folders if at / name not in skipped]
+            for path in (at / name for name in [*folders, *files]):
+                if path not in skipped and not path.name.endswith("-"):
+                    found[str(path.relative_to(self.path))] = _said(path)
+        return found
+
+
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C.UTF-8",
+    "DEBIAN_FRONTEND": "noninteractive",
+    "TERM": "dumb",
+}
+
+
+def _said(path: Path) -> str:
+    status = path.lstat()
+    said = f"{stat.filemode(status.st_mode)} {status.st_uid}:{status.st_gid}"
+    if path.is_symlink():
+        return f"{said} -> {path.readlink()}"
+    return f"{said} {status.st_size} {status.st_mtime_ns}" if path.is_file() else said
+
+
+def _system(suite: str) -> Path:
+    """The tar file of a system."""
+    cache = cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    made = cache / f"debian-{suite}-{platform.machine()}-{_RECIPE}.tar"
+    with Path(f"{made}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            with tempfile.TemporaryDirectory(prefix=f"{suite}.part-", dir=cache) as part:
+                _bootstrap(suite, Path(part, "root"))
+                archive = Path(part, "tar")
+                subprocess.run(["tar", "-cf", archive, "-C", Path(part, "root"), "."], check=True)
+                archive.rename(made)
+    return made
+
+
+def _bootstrap(suite: str, root: Path) -> None:
+    scripts = Path("/usr/share/debootstrap/scripts")
+    script = suite if (scripts / suite).exists() else "sid"  # newer than the debootstrap here
+    _say("debootstrap", "--variant=minbase", "--include=python3,adduser", f"--keyring={KEYRING}",
+         suite, str(root), mirror(), str(scripts / script))  # fmt: skip
+    denied = root / "usr/sbin/policy-rc.d"  # else Asterisk would start here
+    denied.write_text("#!/bin/sh\nexit 101\n")
+    denied.chmod(0o755)
+    if SYSTEMS[suite]:
+        _say("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec",
+             'mount -t proc proc "$0/proc"; chroot "$@"', str(root), str(root),
+             "apt-get", "install", "--yes", "--no-install-recommends", *SYSTEMS[suite])  # fmt: skip
+    with suppress(FileNotFoundError):
+        shutil.rmtree(root / "var/cache/apt/archives")
+    denied.unlink()
+
+
+def _say(*command: str) -> None:
+    done = subprocess.run(
+        command, env=os.environ | ENVIRONMENT, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    if done.returncode:
+        last = "\n".join(done.stdout.splitlines()[-15:])
+        raise RuntimeError(f"{command[0]} failed: {last}")

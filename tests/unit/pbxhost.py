@@ -1,0 +1,173 @@
+"""A host below one folder, on which setup can do all that it does to a real one, as any user."""
+
+import grp
+import hashlib
+import os
+import pwd
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from dialplan_sms.cli import main
+from dialplan_sms.setup import include
+from dialplan_sms.setup.host import Done, Host, Places
+
+PASSWORD = "sms101api"
+USER = pwd.getpwuid(os.getuid()).pw_name
+GROUP = grp.getgrgid(os.getgid()).gr_name
+EXTENSIONS = b"; ours\n\n[general]\nstatic=yes\n\n[sms-test]\nexten => 1,1,NoOp()\n"
+
+
+class PbxHost:
+    """Folders of Asterisk and systemd below *root*, a fake Asterisk and a fake systemctl.
+
+    What the fakes know is in files, so that a run of setup can be killed.
+    """
+
+    def __init__(self, root: Path, *, systemd: bool = True, running: bool = True) -> None:
+        shutil.rmtree(root, ignore_errors=True)
+        self.root = root
+        self.etc = root / "etc/asterisk"
+        self.agi_bin = root / "agi-bin"
+        self.spool = root / "spool"
+        self.prefix = root / "opt/dialplan-sms"
+        self.fakes = root / "fakes"
+        self.interactive = False
+        self.environ = {"DIALPLAN_SMS_PASSWORD": PASSWORD}
+        self.here = root / "elsewhere"
+        for folder in (
+            self.etc,
+            self.agi_bin,
+            self.spool,
+            self.fakes,
+            root / "units",
+            root / "bin",
+        ):
+            folder.mkdir(parents=True)
+        self.conf = self.etc / "asterisk.conf"
+        self.write_conf()
+        self.extensions.write_bytes(EXTENSIONS)
+        (root / "bin/asterisk").touch(mode=0o755)
+        if systemd:
+            (root / "run").mkdir()
+        if running:
+            self.run_asterisk()
+
+    @property
+    def extensions(self) -> Path:
+        return self.etc / "extensions.conf"
+
+    @property
+    def sms_conf(self) -> Path:
+        return self.etc / "sms.conf"
+
+    @property
+    def places(self) -> Places:
+        root = self.root
+        return Places(
+            state=root / "state", units=root / "units", prefix=self.prefix, systemd=root / "run",
+            package=root / "package", commands=root / "bin", freepbx=root / "freepbx.conf",
+            proc=root / "proc", asterisk_confs=(self.conf,), agi_bins=(), path=str(root / "bin"),
+        )  # fmt: skip
+
+    def write_conf(self, mark: str = "", options: str = f"runuser = {USER}") -> None:
+        self.conf.write_text(
+            f"[directories]{mark}\nastetcdir => {self.etc}\nastagidir => {self.agi_bin} ; scripts\n"
+            f"astspooldir => {self.spool}\n[options]\n{options}\n"
+        )
+
+    def run_asterisk(self) -> None:
+        process = self.root / "proc/4711"
+        process.mkdir(parents=True)
+        command = ["/usr/sbin/asterisk", "-f", "-C", str(self.conf)]
+        (process / "cmdline").write_bytes("\0".join(command).encode() + b"\0")
+        uid, gid = os.getuid(), os.getgid()
+        (process / "status").write_text(f"Name:\tasterisk\nUid:\t0\t{uid}\nGid:\t0\t{gid}\n")
+        (process / "root").symlink_to("/")
+
+    def host(self, is_root: bool = True) -> Host:
+        return Host(self.places, self.run, self.environ, is_root, self.interactive, self.here)
+
+    def run(self, command: Sequence[str], timeout: float) -> Done:
+        """What the host's programs do."""
+        with (self.fakes / "log").open("a") as log:
+            log.write(" ".join(command).replace(str(self.root), "") + "\n")
+        if command[0] == "systemctl":
+            return self._systemctl(command[1], command[-1])
+        if command[0].endswith("/asterisk"):
+            assert command[1:4] == ["-C", str(self.conf), "-rx"]
+            return Done(0, self._console(command[4]))
+        if "config.load" in " ".join(command) and (self.fakes / "unreadable").exists():
+            return Done(1, "sms.conf cannot be read: run chgrp asterisk\n")
+        return Done(0, "")
+
+    def _systemctl(self, verb: str, unit: str) -> Done:
+        enabled, active = self.fakes / "enabled", self.fakes / "active"
+        if (self.fakes / "broken").exists() and verb == "restart":
+            return Done(1, "Job for dialplan-sms.service failed.\n")
+        if verb == "is-active":
+            return Done(0 if active.exists() else 3, "")
+        if verb == "is-enabled":
+            return Done(0 if enabled.exists() else 1, "")
+        if verb in ("enable", "restart"):
+            assert (self.root / "units" / unit).is_file()
+            (enabled if verb == "enable" else active).touch()
+        if verb == "disable":
+            enabled.unlink(missing_ok=True)
+            active.unlink(missing_ok=True)
+        return Done(0, "")
+
+    def _console(self, line: str) -> str:
+        loaded = self.fakes / "loaded"
+        if line == "core show settings":
+            return f"  Spool directory:      {self.spool}\n  AGI Scripts directory:  {self.agi_bin}\n\n"
+        if line == "dialplan reload":
+            found = [*include.find(self.etc)]
+            loaded.unlink(missing_ok=True)
+            if found and (self.etc / include.NAME).exists():
+                loaded.touch()
+            return "Dialplan reloaded."
+        assert line == "dialplan show sub-sms"
+        return (
+            "[ Context 'sub-sms' created by 'pbx_config' ]" if loaded.exists() else "no existence"
+        )
+
+    @property
+    def commands(self) -> list[str]:
+        """What was run, without the root's path."""
+        log = self.fakes / "log"
+        return log.read_text().splitlines() if log.exists() else []
+
+    def setup(
+        self, *arguments: str, is_root: bool = True, said: str | None = None, yes: bool = True
+    ) -> Result:
+        given = ["setup", *arguments, *(["--yes"] if yes else [])]
+        result = CliRunner().invoke(main, given, obj=self.host(is_root), input=said)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+        assert "Traceback" not in result.output
+        assert PASSWORD not in result.output
+        return result
+
+    def install(self, *more: str) -> Result:
+        """A first setup that has all its answers."""
+        result = self.setup("--url", "http://192.0.2.1", "--sender", "101", *more)
+        assert result.exit_code == 0, result.output
+        return result
+
+    def tree(self, *left_out: str) -> dict[str, tuple[str, str]]:
+        """Everything that is there: type with mode, and content; but for the fakes' own."""
+        found = {}
+        for path in sorted(self.root.rglob("*")):
+            name = path.relative_to(self.root).as_posix()
+            if name.split("/")[0] in ("fakes", "proc", *left_out) or name in left_out:
+                continue
+            status = path.lstat()
+            content = ""
+            if path.is_symlink():
+                content = str(path.readlink())
+            elif path.is_file():
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[name] = (oct(status.st_mode), content)
+        return found
