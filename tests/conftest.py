@@ -9,7 +9,6 @@ from hypothesis import settings
 
 from tests.postgres import Postgres, temporary
 
-
 # Four processes share the machine: how long an example takes says nothing.
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")

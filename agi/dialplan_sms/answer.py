@@ -11,6 +11,8 @@ from dialplan_sms.outcome import Cause, Outcome, Status, error, safe_line, safe_
 
 LARGEST = 64 * 1024
 """Bytes of an answer's body."""
+_LATER = (429, 503)
+"""Another try may do: so answers another dialplan-sms that is busy, or whose outbox is away."""
 PERHAPS = "it may have been sent"
 
 
@@ -37,6 +39,9 @@ def answered(
         said = reason or f"HTTP {status}"
         advice = f"the PBX refuses user {user}: check the name of the section and its secret"
         return error(Cause.UNAUTHORIZED, f"{advice} in sms.conf - {said}", from_pbx=True)
+    if kind == api.ERROR and status in _LATER:
+        said = reason or f"HTTP {status}"
+        return error(Cause.UNREACHABLE, f"the PBX takes nothing now - {said}", from_pbx=True)
     if kind == api.ERROR:
         return error(Cause.REJECTED, reason or "the PBX rejects without a reason", from_pbx=True)
     return error(Cause.BAD_ANSWER, _strange(status, _quoted(location, secrets)), from_pbx=True)

@@ -108,6 +108,9 @@ def load(path: Path, http: bool = False) -> Config:
         for key, value in common.items()
         if key in settings.SENDER and key not in settings.GENERAL  # allow is the service's there
     }
+    for section in sections:
+        if section.name not in (GENERAL, HTTP) and section.name.lower() in (GENERAL, HTTP):
+            raise ConfigError(f"{section.place}: write [{section.name.lower()}] in small letters")
     senders = {
         section.name: _read_sender(section, shared)
         for section in sections

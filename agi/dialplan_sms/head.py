@@ -1,11 +1,21 @@
 """Heads of requests and answers without the e-mail parser of http.client, a third of the cost."""
 
+import re
 from collections.abc import Iterable, Iterator
-from http.client import CONTINUE, HTTPException, HTTPResponse, LineTooLong, UnknownProtocol
+from http.client import (
+    SWITCHING_PROTOCOLS,
+    HTTPException,
+    HTTPResponse,
+    LineTooLong,
+    UnknownProtocol,
+)
 from typing import BinaryIO
 
 _LONGEST_LINE = 1 << 16
 _MOST_HEADERS = 100
+_MOST_BEFORE = 10
+"""Answers with a status of 1xx before the one that counts."""
+_CHUNK = re.compile(rb"[0-9A-Fa-f]{1,8}")
 
 
 class Headers(dict[str, str]):
@@ -22,11 +32,13 @@ class Answer(HTTPResponse):
 
     def begin(self) -> None:
         """Read the head. Raises HTTPException and OSError."""
-        while True:
+        for _ in range(_MOST_BEFORE + 1):
             version, status, reason = self._read_status()  # type: ignore[attr-defined]
             headers = Headers(reversed(list(_headers(self.fp))))
-            if status != CONTINUE:
-                break
+            if not 100 <= status < 200 or status == SWITCHING_PROTOCOLS:
+                break  # others precede the answer
+        else:
+            raise HTTPException("no end of answers before the answer")
         old = version in ("HTTP/1.0", "HTTP/0.9")
         if not old and not version.startswith("HTTP/1."):
             raise UnknownProtocol(version)
@@ -42,6 +54,15 @@ class Answer(HTTPResponse):
             self.length = 0
         closing: bool = self._check_close()  # type: ignore[attr-defined]
         self.will_close = closing or (not self.chunked and self.length is None)
+
+    def _read_next_chunk_size(self) -> int:
+        """Strictly: http.client takes -1, too, and reads without end then."""
+        line = self.fp.readline(_LONGEST_LINE + 1)
+        size = line.partition(b";")[0].strip()
+        if not _CHUNK.fullmatch(size):
+            self.close()
+            raise HTTPException("no size of a chunk")
+        return int(size, 16)
 
 
 def _headers(file: BinaryIO) -> Iterator[tuple[str, str]]:

@@ -5,27 +5,28 @@ about 50 ms and 16 MiB.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import os
 import re
 
 _FORMAT = re.compile(
-    r"\$scrypt\$ln=(1[0-7]),r=([1-9]|1[0-6]),p=([1-4])\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{22,86})"
+    # 16 bytes of salt, 32 of hash; the unused bits of the last character are zero.
+    r"\$scrypt\$ln=14,r=8,p=1\$([A-Za-z0-9+/]{21}[AQgw])\$([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048])"
 )
-_MEMORY = 1 << 29
-"""Bytes that scrypt may take: as much as the costliest of what the format admits."""
+_MEMORY = 1 << 25
+DECOY = f"$scrypt$ln=14,r=8,p=1${'A' * 22}${'A' * 43}"
+"""The hash of no password that anybody knows: to try one takes as long as with another."""
 
 
 def make_hash(password: str) -> str:
     """The hash of *password*, with a salt of its own."""
     salt = os.urandom(16)
-    return f"$scrypt$ln=14,r=8,p=1${_encode(salt)}${_encode(_scrypt(password, salt, 14, 8, 1, 32))}"
+    return f"$scrypt$ln=14,r=8,p=1${_encode(salt)}${_encode(_scrypt(password, salt))}"
 
 
 def is_hash(text: str) -> bool:
-    """Whether fits() can compare with *text*."""
+    """Whether *text* is whole, as make_hash() makes it."""
     return _FORMAT.fullmatch(text) is not None
 
 
@@ -34,14 +35,12 @@ def fits(password: str, hashed: str) -> bool:
     found = _FORMAT.fullmatch(hashed)
     if found is None:
         raise ValueError("no hash")
-    salt, expected = _decode(found[4]), _decode(found[5])
-    made = _scrypt(password, salt, int(found[1]), int(found[2]), int(found[3]), len(expected))
-    return hmac.compare_digest(made, expected)
+    return hmac.compare_digest(_scrypt(password, _decode(found[1])), _decode(found[2]))
 
 
-def _scrypt(password: str, salt: bytes, ln: int, r: int, p: int, size: int) -> bytes:
+def _scrypt(password: str, salt: bytes) -> bytes:
     secret = password.encode("utf-8", "replace")
-    return hashlib.scrypt(secret, salt=salt, n=1 << ln, r=r, p=p, maxmem=_MEMORY, dklen=size)
+    return hashlib.scrypt(secret, salt=salt, n=1 << 14, r=8, p=1, maxmem=_MEMORY, dklen=32)
 
 
 def _encode(data: bytes) -> str:
@@ -49,7 +48,4 @@ def _encode(data: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4))
-    except binascii.Error:
-        return b""  # fits nothing
+    return base64.b64decode(text + "=" * (-len(text) % 4))

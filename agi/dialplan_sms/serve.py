@@ -92,7 +92,7 @@ class Server:
             self._open(listen_unix(socket_file), HandOver(self.service))
             self._socket_file = socket_file  # ours only now: stop() removes it
             if config.http is not None and self._storage is not None:
-                self._http = _open_http(self.service, self._live, self._capacity, self._storage)
+                self._http = _open_http(self.service, self._live, self._storage)
             for address in config.monitor:  # the last: who can be asked takes calls
                 with explained(address):
                     monitor.serve(self._monitor, self.healthy, address)
@@ -174,14 +174,14 @@ def _open_storage(url: str) -> "Storage":
         raise ConfigError(str(error)) from None
 
 
-def _open_http(service: Service, live: Live, capacity: Capacity, storage: "Storage") -> "SmsServer":
+def _open_http(service: Service, live: Live, storage: "Storage") -> "SmsServer":
     try:
         from dialplan_sms.web.opening import open_server
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"[http] of sms.conf needs the Python package {error.name}: run make install WITH=http"
         ) from None
-    return open_server(service, live, capacity, storage.outbox)
+    return open_server(service, live, storage.outbox)
 
 
 def _share_memory() -> None:

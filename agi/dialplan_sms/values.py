@@ -98,6 +98,8 @@ def listen(text: str, _: Place) -> tuple[tuple[str, int], ...]:
     found = []
     for item in text.split(","):
         host, colon, port = item.strip().rpartition(":")
+        if not host:
+            raise Bad("the address is missing")
         try:
             address = ipaddress.ip_address(host.strip("[]"))
         except ValueError:

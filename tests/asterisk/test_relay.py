@@ -274,7 +274,7 @@ def test_wrong_passwords_are_slowed_down_and_logged(relay: Relay) -> None:
     free = time.monotonic() - began
     began = time.monotonic()
     for _ in range(4):
-        assert relay.post(("nobody", "x"), number="1", message="x").status_code == 401
+        assert relay.post(("wms", "x"), number="1", message="x").status_code == 401
     assert time.monotonic() - began > 3.5  # 0.25, 0.5, 1, 2 s
     assert free < 10 * 3.5
     assert relay.service.log.count("wrong user or password from 127.0.0.1") >= 10
@@ -324,6 +324,85 @@ def test_only_allowed_networks(relay: Relay) -> None:
     allowed = {"X-Forwarded-For": "203.0.113.9, 192.0.2.7"}  # the last is the proxy's own word
     answer = requests.post(relay.url, {"number": ""}, auth=auth, headers=allowed, timeout=10)
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "status"),
+    [
+        ("192.0.2.7:5555", 200),
+        ("[2001:db8::1]:443", 403),
+        ("203.0.113.9:5555", 403),
+        ("::ffff:192.0.2.7", 200),
+        ("unknown", 403),
+        ("", 403),
+        ("192.0.2.7,", 403),
+        ("2001:db8::1%evil status=SUCCESS", 403),
+    ],
+)
+def test_a_proxy_must_say_who_asks(relay: Relay, forwarded: str, status: int) -> None:
+    relay.restart("proxy = 127.0.0.0/8\nallow = 192.0.2.0/24")
+    headers = {"X-Forwarded-For": forwarded}
+    answer = requests.post(relay.url, {"number": ""}, auth=ALONE, headers=headers, timeout=10)
+    assert answer.status_code == status
+    assert "evil" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "none"}, {"Origin": "https://evil.example"},
+     {"Origin": "null"}, {"Origin": "http://["}],
+)  # fmt: skip
+def test_a_page_of_another_site_cannot_send(relay: Relay, headers: dict[str, str]) -> None:
+    form = {"number": "+39333123456", "message": "x"}
+    for method in ("POST", "GET"):
+        answer = requests.request(
+            method, relay.url, params=form, auth=ALONE, headers=headers, timeout=10
+        )
+        assert (answer.status_code, answer.json()["type"]) == (403, "error")
+
+
+def test_without_the_section_nobody_sends_any_more(relay: Relay) -> None:
+    assert relay.post(ALONE, number="", message="x").status_code == 200
+    conf = relay.service.conf
+    conf.write_text(conf.read_text().partition("[http]")[0])
+    relay.service.signal(signal.SIGHUP)
+    deadline = time.monotonic() + 10
+    while relay.post(ALONE, number="", message="x").status_code != 401:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_burst_right_after_the_start_is_taken_whole(relay: Relay) -> None:
+    with ThreadPoolExecutor(100) as pool:
+        posts = [pool.submit(relay.post, number="+39333123456", message=f"{n}") for n in range(100)]
+        assert all(each.result().json() == SENT for each in posts)
+
+
+def test_too_many_numbers_are_refused_before_they_are_read(relay: Relay) -> None:
+    answer = relay.post(number=",".join(["333123456"] * 1001), message="x").json()
+    assert answer == api.error("At most 1000 numbers in a request")
+
+
+def test_a_loop_by_another_address_ends(relay: Relay) -> None:
+    relay.restart("proxy = 127.0.0.0/8\nallow = 192.0.2.0/24", sender="")
+    headers = {"X-Forwarded-For": "192.0.2.7"}
+    form = {"number": "+39333123456", "message": "round"}
+    for turn in range(7):
+        answer = requests.post(relay.url, form, auth=ALONE, headers=headers, timeout=10).json()
+        assert answer["type"] == ("result" if turn < 5 else "error")
+    assert "give gsm" in answer["reason"]
+
+
+def test_a_relay_that_is_busy_is_asked_again(relay: Relay) -> None:
+    folder = relay.service.folder
+    relay.service.kill()
+    relay.service.configure(
+        f"outbox = sqlite:///{folder}/none/outbox.sqlite",
+        f"gsm = {GATEWAY}\n[http]\nlisten = 127.0.0.1:{relay.port}\n{_USERS}\n",
+    )
+    relay.service.start()
+    sender = Sender("101", relay.url, password="sms101api")
+    assert SmsApi(sender).send(Sms(("+39333123456",), "x")).cause is Cause.UNREACHABLE
 
 
 # What strangers throw at it.
@@ -492,6 +571,14 @@ def test_a_certificate_that_is_none_is_one_line(relay: Relay) -> None:
         relay.service.start()
     (line,) = str(caught.value).splitlines()
     assert "certificate and key of [http] cannot be used" in line
+    subprocess.run(
+        ["openssl", "genrsa", "-aes128", "-passout", "pass:x", "-out", relay.service.folder / "k.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (relay.service.folder / "c.pem").write_bytes(self_signed().pem)
+    relay.configure("certificate = c.pem\nkey = k.pem")
+    with pytest.raises(RuntimeError, match="the key of \\[http\\] is encrypted"):
+        relay.service.start()
     relay.configure("certificate = gone.pem\nkey = k.pem")
     with pytest.raises(
         RuntimeError, match=r"sms\.conf:[0-9]+: certificate = gone\.pem, there is no file"

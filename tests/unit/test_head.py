@@ -63,6 +63,19 @@ def test_as_http_client_does(
     assert read(Answer, data) == read(HTTPResponse, data)
 
 
+@pytest.mark.parametrize("size", [b"-1", b"2_4", b"0x5", b"fffffffff", b"", b"+3"])
+def test_a_chunk_s_size_is_read_strictly(size: bytes) -> None:
+    data = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\nabcde"
+    assert read(Answer, data)[-1] == b"broken"
+
+
+def test_what_precedes_an_answer_is_passed_over() -> None:
+    before = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+    data = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
+    assert read(Answer, before + data) == read(HTTPResponse, data)
+    assert read(Answer, b"HTTP/1.1 103 x\r\n\r\n" * 20 + data) == ("no HTTP",)
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_an_answer_or_none(data: bytes) -> None:
     read(Answer, data)

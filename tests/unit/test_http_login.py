@@ -57,6 +57,10 @@ def test_without_the_section_there_is_no_server(tmp_path: Path) -> None:
         ("", "has no user: add what dialplan-sms user <name> prints"),
         ("user = wms:secret", "that of wms is no hash"),
         (f"user = {HASH}", "no name and hash"),
+        (f"user = a:{HASH[:-2]}", "that of a is no hash"),
+        (f"user = a:{HASH[:-20]}", "that of a is no hash"),
+        (f"user = a:{HASH}A", "that of a is no hash"),
+        (f"user = a:{HASH}\nlisten = 4575", "the address is missing"),
         (f"user = a:{HASH}\nuser = a:{HASH}", "a stands there twice"),
         (f"user = a:{HASH}\nlisten = 192.0.2.9:80", "add allow ="),
         (f"user = a:{HASH}\ncertificate = sms.conf", "needs certificate and key, or neither"),
@@ -179,6 +183,55 @@ def test_after_ten_each_try_is_paused_and_the_log_is_not_flooded() -> None:
     asyncio.run(story())
 
 
+def test_right_passwords_at_once_share_one_try() -> None:
+    async def story() -> None:
+        door = Door()
+        found = await asyncio.gather(*(door.enter(basic("wms", "s3cret")) for _ in range(300)))
+        assert found == ["wms"] * 300
+        assert not door.pauses
+
+    asyncio.run(story())
+
+
+def test_logging_in_does_not_buy_further_guesses() -> None:
+    async def story() -> None:
+        door = Door()
+        door.users["own"] = HASH
+        for number in range(60):
+            await door.enter(basic("wms", f"guess {number}"))
+            assert (
+                await door.enter("basic" + " " * (number + 1) + basic("own", "s3cret")[6:]) == "own"
+            )
+        assert len(door.pauses) >= 60 - FREE
+
+    asyncio.run(story())
+
+
+def test_strangers_do_not_keep_a_user_out() -> None:
+    gate = asyncio.Event()
+
+    async def story() -> None:
+        door = Door()
+
+        async def wait(_: float) -> None:
+            await gate.wait()
+
+        door.login._pause = wait
+        lanes = {door.login._digest(f"x{n}")[0] % 16: f"x{n}" for n in range(100)}
+        lanes.pop(door.login._digest("wms")[0] % 16)
+        names = list(lanes.values())
+        for name in names:
+            for number in range(FREE):
+                await door.enter(basic(name, str(number)))
+        stuck = [asyncio.create_task(door.enter(basic(name, "more"))) for name in names]
+        await asyncio.sleep(0)
+        assert await door.enter(basic("wms", "s3cret")) == "wms"
+        gate.set()
+        assert set(await asyncio.gather(*stuck)) <= {"unknown", "too many"}
+
+    asyncio.run(story())
+
+
 def test_an_ipv6_client_cannot_change_its_address() -> None:
     async def story() -> None:
         door = Door()
@@ -192,13 +245,13 @@ def test_an_ipv6_client_cannot_change_its_address() -> None:
 
 
 def test_strangers_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dialplan_sms.web.login._ADDRESSES", 50)
+    monkeypatch.setattr("dialplan_sms.web.login._MOST_LANES", 50)
     monkeypatch.setattr("dialplan_sms.web.login.fits", lambda *_: False)
 
     async def story() -> None:
         door = Door()
         for number in itertools.islice(itertools.count(), 200):
-            await door.enter(basic("wms", "wrong"), f"192.0.2.{number}")
-        assert len(door.login._failures) <= 50
+            await door.enter(basic("wms", f"wrong {number}"), f"192.0.2.{number}")
+        assert len(door.login._lanes) <= 50
 
     asyncio.run(story())

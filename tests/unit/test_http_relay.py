@@ -6,7 +6,7 @@ from dialplan_sms import api
 from dialplan_sms.config import Sender
 from dialplan_sms.deadline import Resolver
 from dialplan_sms.outcome import Cause, Outcome, Status, error
-from dialplan_sms.web.loops import Loops, is_here
+from dialplan_sms.web.loops import Loops, Rounds, is_here
 from dialplan_sms.web.relay import reply, sort
 
 SENDER = Sender("101", "https://192.0.2.1", country="IT")
@@ -36,6 +36,21 @@ def test_an_outcome_is_told_in_the_api_s_terms(
 ) -> None:
     answer = reply(outcome, refused)
     assert (dict(answer.json), answer.status) == (json, status)
+
+
+def test_what_nobody_knows_is_no_error_of_the_api() -> None:
+    answer = reply(error(Cause.NO_ANSWER, "it may be sent"))
+    assert answer.status == 504
+    assert "type" not in answer.json
+
+
+def test_an_sms_that_comes_again_and_again_is_taken_for_a_loop() -> None:
+    time = [0.0]
+    rounds = Rounds(lambda: time[0])
+    assert [rounds.again("a") for _ in range(7)] == [False] * 5 + [True] * 2
+    assert not rounds.again("b")
+    time[0] = 61.0
+    assert not rounds.again("a")
 
 
 def resolver(*addresses: str) -> Resolver:

@@ -479,7 +479,7 @@ class TestIdleConnections:
 
     def test_after_an_answer_that_is_none_the_connection_is_not_used_again(self) -> None:
         with Keeper() as pbx:
-            pbx._answer = b"HTTP/1.1 102 Processing\r\n\r\n"
+            pbx._answer = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
             route, adapter = pbx.route()
             with closing(adapter):
                 assert route.send(SMS).cause is Cause.BAD_ANSWER

@@ -1,8 +1,9 @@
 """Who may use the HTTP SMS server: users with hashed passwords.
 
-A password that fits is remembered in memory, by a keyed digest of what the client sends, since to
-try one takes 50 ms. One that does not takes as long for a user that there is as for one that there
-is not; after ten, those of an address are tried one after the other, with a pause before each.
+A password that fits is remembered in memory, by a keyed digest, since to try one takes 50 ms; many
+requests that bring the same one before it is known share one try. A wrong one takes as long for a
+user that there is as for one that there is not. After ten of them, the tries of an address for a
+name go one after the other, with a pause before each.
 """
 
 import asyncio
@@ -13,18 +14,21 @@ from base64 import b64decode
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 
-from dialplan_sms.password import fits
+from dialplan_sms.password import DECOY, fits
 
 FREE = 10
-"""Wrong passwords of an address without a pause."""
+"""Wrong passwords without a pause."""
 _FORGOTTEN = 900.0
 """Seconds after the last wrong one until they are forgotten."""
 _LONGEST_PAUSE = 5.0
 _WAITING = 20
-"""Tries of one address that may wait; more are turned away at once."""
-_ADDRESSES = 10_000
+"""Different passwords of a lane that may wait to be tried; more are turned away at once."""
+_ALL_WAITING = 200
+_LANES = 16
+"""Of an address: names share them by chance, so that none tells whether there is such a user."""
+_MOST_LANES = 10_000
 _REMEMBERED = 1000
 
 
@@ -37,8 +41,8 @@ class TooMany(Exception):
 
 
 @dataclass
-class _Failures:
-    count: int = 0
+class _Lane:
+    failures: int = 0
     last: float = 0.0
     waiting: int = 0
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -64,7 +68,8 @@ class Login:
         self._pause = pause
         self._key = os.urandom(32)
         self._known: dict[bytes, tuple[str, str]] = {}
-        self._failures: dict[str, _Failures] = {}
+        self._tries: dict[bytes, asyncio.Task[bool]] = {}
+        self._lanes: dict[tuple[str, int], _Lane] = {}
         # One thread: tries that flood the server cost one core, and no call has to wait for them.
         self._trying = ThreadPoolExecutor(1, thread_name_prefix="login")
 
@@ -72,60 +77,80 @@ class Login:
         """The user that the ``Authorization`` *header* proves. Raises Unknown and TooMany."""
         if not header:
             raise Unknown
-        digest = hashlib.blake2b(header.encode("utf-8", "replace"), key=self._key).digest()
-        known = self._known.get(digest)
-        if known is not None and self._users().get(known[0]) == known[1]:
-            return known[0]
-        failures = self._of(address)
-        if failures.waiting >= _WAITING:
-            raise TooMany
-        failures.waiting += 1
-        try:
-            async with failures.turn:
-                return await self._try(header, digest, failures, address)
-        finally:
-            failures.waiting -= 1
+        name, password = read_basic(header)
+        digest = self._digest(f"{name}\0{password}")
+        if self._knows(digest):
+            return name
+        trying = self._tries.get(digest)
+        if trying is None:
+            lane = self._lane(address, name)
+            if lane.waiting >= _WAITING or len(self._tries) >= _ALL_WAITING:
+                raise TooMany
+            lane.waiting += 1
+            trying = asyncio.create_task(self._try(name, password, digest, lane, address))
+            self._tries[digest] = trying
+            trying.add_done_callback(lambda _: self._tries.pop(digest, None))
+        if not await asyncio.shield(trying):
+            raise Unknown
+        return name
 
     def close(self) -> None:
         """End the thread."""
         self._trying.shutdown(wait=False, cancel_futures=True)
 
-    async def _try(self, header: str, digest: bytes, failures: _Failures, address: str) -> str:
-        if failures.count >= FREE:
-            await self._pause(min(0.25 * 2.0 ** min(failures.count - FREE, 8), _LONGEST_PAUSE))
-        name, password = read_basic(header)
-        users = self._users()
-        hashed = users.get(name)
-        tried = hashed or next(iter(users.values()))  # a stranger's takes as long
-        loop = asyncio.get_running_loop()
-        right = await loop.run_in_executor(self._trying, fits, password, tried)
-        if right and hashed is not None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[digest] = (name, hashed)
-            failures.count = 0
-            return name
-        failures.count += 1
-        failures.last = self._clock()
-        if failures.count <= FREE or failures.count & (failures.count - 1) == 0:
-            self._note(f"HTTP: wrong user or password from {address}, {failures.count} so far")
-        raise Unknown
+    def _knows(self, digest: bytes) -> bool:
+        known = self._known.get(digest)
+        return known is not None and self._users().get(known[0]) == known[1]
 
-    def _of(self, address: str) -> _Failures:
-        network = _network(address)
-        found = self._failures.get(network)
+    async def _try(
+        self, name: str, password: str, digest: bytes, lane: _Lane, address: str
+    ) -> bool:
+        try:
+            async with lane.turn:
+                if lane.failures >= FREE:
+                    await self._pause(_pause(lane.failures - FREE))
+                hashed = self._users().get(name)
+                loop = asyncio.get_running_loop()
+                work = loop.run_in_executor(self._trying, fits, password, hashed or DECOY)
+                right = await work and hashed is not None
+                if right and hashed is not None:
+                    if len(self._known) >= _REMEMBERED:
+                        self._known.clear()
+                    self._known[digest] = (name, hashed)
+                else:
+                    self._count(lane, address)
+                return right
+        finally:
+            lane.waiting -= 1
+
+    def _count(self, lane: _Lane, address: str) -> None:
+        lane.failures += 1
+        lane.last = self._clock()
+        if lane.failures <= FREE or lane.failures & (lane.failures - 1) == 0:
+            self._note(f"HTTP: wrong user or password from {address}, {lane.failures} so far")
+
+    def _lane(self, address: str, name: str) -> _Lane:
+        key = (_network(address), self._digest(name)[0] % _LANES)
+        found = self._lanes.get(key)
         idle = found is not None and not found.waiting
         if found is None or (idle and self._clock() - found.last > _FORGOTTEN):
-            if len(self._failures) >= _ADDRESSES:
+            if len(self._lanes) >= _MOST_LANES:
                 self._forget()
-            found = self._failures[network] = _Failures()
+            found = self._lanes[key] = _Lane()
         return found
 
     def _forget(self) -> None:
         """Drop those that are oldest: nobody's memory grows with what strangers try."""
-        idle = [(each.last, key) for key, each in self._failures.items() if not each.waiting]
-        for _, key in sorted(idle)[: _ADDRESSES // 2]:
-            del self._failures[key]
+        idle = [(each.last, key) for key, each in self._lanes.items() if not each.waiting]
+        for _, key in sorted(idle)[: _MOST_LANES // 2]:
+            del self._lanes[key]
+
+    def _digest(self, text: str) -> bytes:
+        return hashlib.blake2b(text.encode("utf-8", "replace"), key=self._key).digest()
+
+
+def _pause(beyond: int) -> float:
+    return float(min(0.25 * 2.0 ** min(beyond, 8), _LONGEST_PAUSE))
 
 
 def read_basic(header: str) -> tuple[str, str]:
@@ -151,4 +176,7 @@ def _network(address: str) -> str:
         found = ip_address(address.partition("%")[0])
     except ValueError:
         return address
-    return str(ip_network((found, 64), strict=False)) if found.version == 6 else str(found)
+    if isinstance(found, IPv6Address):
+        mapped = found.ipv4_mapped
+        return str(mapped or ip_network((found, 64), strict=False))
+    return str(found)

@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -14,6 +15,9 @@ _FRESH = 60.0
 """Seconds for which the addresses of a PBX hold."""
 _PATIENCE = 2.0
 """Seconds that a lookup may take."""
+_MOST_ROUNDS, _MINUTE = 5, 60.0
+"""Of one SMS in a minute; a sixth is taken for a loop."""
+_KEPT_ROUNDS = 10_000
 _NONLOCAL = Path("/proc/sys/net/ipv4/ip_nonlocal_bind")
 
 
@@ -48,6 +52,27 @@ class Loops:
         with self._lock:
             self._known[host] = (now, addresses)
         return addresses
+
+
+class Rounds:
+    """Counts how often the same SMS comes: a loop shows, whatever address it comes by."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seen: dict[int, deque[float]] = {}
+
+    def again(self, sms: str) -> bool:
+        """Whether *sms* came _MOST_ROUNDS times within the last minute already."""
+        key, now = hash(sms), self._clock()
+        with self._lock:
+            if len(self._seen) >= _KEPT_ROUNDS:
+                self._seen = {k: v for k, v in self._seen.items() if v[-1] > now - _MINUTE}
+            times = self._seen.setdefault(key, deque(maxlen=_MOST_ROUNDS))
+            full = len(times) == _MOST_ROUNDS and times[0] > now - _MINUTE
+            if not full:
+                times.append(now)
+            return full
 
 
 def is_here(address: str) -> bool:

@@ -59,6 +59,10 @@ _ANSWERS = {
     "413": _json("More than 1 MiB", _ERROR),
     "429": _json("Too many wrong passwords from this address", _ERROR),
     "503": _json("Nothing was stored: the service is busy, or its outbox out of order", _ERROR),
+    "504": {
+        "description": "Nobody knows whether it was stored: it may be sent",
+        "content": {"text/plain": {"schema": _TEXT}},
+    },
 }  # fmt: skip
 
 

@@ -2,8 +2,8 @@
 
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 
-from dialplan_sms.acceptors import Capacity
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config
 from dialplan_sms.outbox import Outbox
@@ -14,9 +14,7 @@ from dialplan_sms.web.relay import Relay
 from dialplan_sms.web.smsserver import SmsServer
 
 
-def open_server(
-    service: Service, load: Callable[[], Config], capacity: Capacity, outbox: Outbox
-) -> SmsServer:
+def open_server(service: Service, load: Callable[[], Config], outbox: Outbox) -> SmsServer:
     """The server that ``[http]`` describes, not yet started. Raises ConfigError and OSError."""
     config = load()
     http = config.http
@@ -28,21 +26,31 @@ def open_server(
 
         board = Board(outbox, lambda: _keeping(load()))
         page, close = make_page(board), board.close
+    if http.certificate:
+        _check_key(config.path, http.certificate, http.key)
     relay = Relay(service, load, Loops())
     try:
-        server = SmsServer(http, lambda: load().http, relay, capacity, service.note, page, close)
+        server = SmsServer(http, lambda: load().http, relay, service.note, page, close)
     except ListenError as error:
         raise OSError(str(error)) from None
-    except (ssl.SSLError, OSError) as error:
-        why = getattr(error, "reason", None) or error.strerror or type(error).__name__
-        raise ConfigError(
-            f"{config.path}: certificate and key of [http] cannot be used, {why}: they must be"
-            " files in PEM format that belong together and that this user can read"
-        ) from None
     beyond = any(host != "::1" and not host.startswith("127.") for host, _ in http.listen)
     if beyond and not http.certificate:
         service.note("HTTP: without certificate, passwords and texts can be read on the network")
     return server
+
+
+def _check_key(conf: Path, certificate: str, key: str) -> None:
+    def ask() -> str:
+        raise ConfigError(f"{conf}: the key of [http] is encrypted: it must be one without")
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, ask)
+    except OSError as error:
+        why = getattr(error, "reason", None) or error.strerror or type(error).__name__
+        raise ConfigError(
+            f"{conf}: certificate and key of [http] cannot be used, {why}: they must be files in"
+            " PEM format that belong together and that this user can read"
+        ) from None
 
 
 def _keeping(config: Config) -> list[str]:

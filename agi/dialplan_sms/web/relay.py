@@ -13,12 +13,20 @@ from dialplan_sms.outcome import Cause, Outcome, Refused, Status, safe_line
 from dialplan_sms.places import refuse_place
 from dialplan_sms.service import Service, choose
 from dialplan_sms.sms import Draft
+from dialplan_sms.web.loops import Rounds
 
 EMPTY_MESSAGE = "Message should not be empty"
 _LOOP = Refused(
     Cause.DENIED,
     "the SMS comes from the PBX that it would go back to: give gsm, or set it in sms.conf",
 )
+_ROUND = Refused(
+    Cause.DENIED,
+    "the same SMS comes again and again: does the PBX give it back? Then give gsm, or set it in"
+    " sms.conf",
+)
+_MOST = 1000
+_TOO_MANY = f"At most {_MOST} numbers in a request"
 _UNAVAILABLE = (Cause.OUTBOX, Cause.BUSY, Cause.CONFIG, Cause.INTERNAL)
 """What another try may mend."""
 
@@ -29,6 +37,9 @@ class Reply:
 
     json: Mapping[str, Any]
     status: int = 200
+
+
+_PERHAPS = "dialplan-sms does not know whether the SMS was stored: it may be sent"
 
 
 class Relay:
@@ -43,6 +54,7 @@ class Relay:
         self._service = service
         self._load = load
         self._loops = loops
+        self._rounds = Rounds()
 
     def send(self, form: Mapping[str, str], user: str, address: str) -> Reply:
         """Store what *form* (parameters by name) asks for; blocks until it is on the disk.
@@ -52,6 +64,8 @@ class Relay:
         number = form.get("number", "")
         if not number.strip(", \t\r\n"):
             return Reply(api.error(api.EMPTY_NUMBER))
+        if number.count(",") >= _MOST:
+            return Reply(api.error(_TOO_MANY))
         if not form.get("message", ""):
             return Reply(api.error(EMPTY_MESSAGE))
         config = self._load()
@@ -67,8 +81,11 @@ class Relay:
         refused: Sequence[str] = ()
         try:
             sender = choose(config, draft)
-            if not draft.gsm.strip() and not sender.gsm and self._loops(address, sender.url):
-                raise _LOOP
+            if not draft.gsm.strip() and not sender.gsm:
+                if self._loops(address, sender.url):
+                    raise _LOOP
+                if self._rounds.again(f"{sender.name}\0{number}\0{draft.message}"):
+                    raise _ROUND
             good, refused, why = sort(number, sender)
             if not good:
                 raise why or Refused(Cause.INVALID_NUMBER, api.EMPTY_NUMBER)
@@ -110,6 +127,9 @@ def reply(outcome: Outcome, refused: Sequence[str] = ()) -> Reply:
     if outcome.status is Status.WARNING:
         return Reply(api.warning([*refused, *outcome.failed]))
     status = 503 if outcome.cause in _UNAVAILABLE else 200
+    if outcome.cause is Cause.NO_ANSWER:
+        # Not in the API's terms, which have no word for it: an error would mean "not sent".
+        return Reply({"reason": _PERHAPS}, 504)
     return Reply(api.error(safe_line(outcome.reason)[:500] or str(outcome.cause)), status)
 
 

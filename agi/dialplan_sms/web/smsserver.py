@@ -4,8 +4,10 @@ A WMS with "Curl SMS send enabled", an old dialplan's CURL() line, any client of
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
 from dialplan_sms import api
-from dialplan_sms.acceptors import Capacity
 from dialplan_sms.httpconf import Http
 from dialplan_sms.outcome import Cause, error
 from dialplan_sms.web.app import make_app, read_pairs
@@ -30,6 +31,10 @@ _AT_ONCE = 16
 """Requests that are carried at once; each waits for a commit that many share."""
 _WAITING = 256
 """Requests under way; one more is told that the service is busy."""
+_NAMED = re.compile(
+    r"\[?([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)(?:\]:[0-9]+)?\]?|([0-9.]+)(?::[0-9]+)?"
+)
+"""An address, with a port or without."""
 _BUSY = error(Cause.BUSY, "too many requests at once: try again")
 _PLAIN = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="SMS", charset="UTF-8"'}
@@ -48,7 +53,6 @@ class SmsServer:
         http: Http,
         conf: Callable[[], Http | None],
         relay: Relay,
-        capacity: Capacity,
         note: Callable[[str], None],
         page: Sequence[BaseRoute] | None = None,
         close: Callable[[], None] | None = None,
@@ -56,7 +60,6 @@ class SmsServer:
         self._first = http
         self._now = conf
         self._relay = relay
-        self._capacity = capacity
         self._note = note
         self._close = close
         self._login = Login(lambda: self._conf().users, note)
@@ -65,7 +68,7 @@ class SmsServer:
         self._description = describe(page is not None)
         beside: list[BaseRoute] = [Route("/openapi.json", self._describe)]
         if page is not None:
-            beside.append(Mount("/", self._guarded(Router(list(page)))))
+            beside.append(Mount("/", self._guarded(Router(list(page), redirect_slashes=False))))
         app = make_app(self._originate, self._elsewhere, beside=beside)
         app.add_exception_handler(Exception, self._broken)
         self._listeners = []
@@ -103,8 +106,8 @@ class SmsServer:
         return [listener.getsockname()[:2] for listener in self._listeners]
 
     def _conf(self) -> Http:
-        """The section as it is now; as it was at first where it is gone."""
-        return self._now() or self._first
+        """The section as it is now; where it is gone, nobody may send any more."""
+        return self._now() or replace(self._first, users={}, allow=(), proxy=())
 
     def _door(self, app: Any) -> Any:
         """*app* for those who may come in, with the address of the client behind a proxy."""
@@ -112,11 +115,13 @@ class SmsServer:
         async def enter(scope: Any, receive: Any, send: Any) -> None:
             conf = self._conf()
             address = _client(scope, conf)
-            scope["client"] = (address, 0)
-            if _is_in(address, conf.allow, loopback=True):
+            if address is not None and _is_in(address, conf.allow, loopback=True):
+                scope["client"] = (address, 0)
                 await app(scope, receive, send)
                 return
             text = f"{address} is not in allow of [http] in sms.conf"
+            if address is None:
+                text = "The proxy does not say in X-Forwarded-For for whom it asks"
             await JSONResponse(api.error(text), 403, {"Connection": "close"})(scope, receive, send)
 
         return enter
@@ -146,6 +151,8 @@ class SmsServer:
         return await self._login.user(http.headers.get("authorization"), http.client.host)
 
     async def _originate(self, http: HttpRequest) -> Response:
+        if _is_of_another_site(http):
+            return JSONResponse(api.error("A page of another site cannot send"), 403)
         try:
             user = await self._user(http)
         except Unknown:
@@ -162,6 +169,8 @@ class SmsServer:
             return JSONResponse(api.error("The request is not UTF-8, or not URL-encoded"), 400)
         assert http.client is not None  # noqa: S101
         answer = await self._carry(form, user, http.client.host)
+        if answer.status == 504:
+            return PlainTextResponse(answer.json["reason"], 504)
         return JSONResponse(dict(answer.json), answer.status)
 
     async def _carry(self, form: Mapping[str, str], user: str, address: str) -> Reply:
@@ -170,13 +179,9 @@ class SmsServer:
         self._under_way += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._carrying, self._send, form, user, address)
+            return await loop.run_in_executor(self._carrying, self._relay.send, form, user, address)
         finally:
             self._under_way -= 1
-
-    def _send(self, form: Mapping[str, str], user: str, address: str) -> Reply:
-        with self._capacity.call() as fits:
-            return self._relay.send(form, user, address) if fits else reply(_BUSY)
 
     async def _describe(self, _: HttpRequest) -> Response:
         return JSONResponse(self._description)
@@ -192,17 +197,28 @@ class SmsServer:
         return JSONResponse(api.error("dialplan-sms broke: its log says more"), 500)
 
 
-def _client(scope: Mapping[str, Any], conf: Http) -> str:
-    """Who sends: the peer, or whom a proxy names that we believe."""
+def _is_of_another_site(http: HttpRequest) -> bool:
+    """Whether a browser asks for a page that is not ours: it would use its user's login."""
+    site, origin = http.headers.get("sec-fetch-site"), http.headers.get("origin")
+    if site is not None and site != "same-origin":
+        return True
+    host = http.headers.get("host", "").lower()
+    return origin is not None and origin.lower().partition("://")[2] != host
+
+
+def _client(scope: Mapping[str, Any], conf: Http) -> str | None:
+    """Who sends: the peer, or whom a proxy names that we believe; None where it names nobody."""
     address = str(scope["client"][0]) if scope.get("client") else ""
-    if not _is_in(address, conf.proxy):
-        return address
     named = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    if not named or not _is_in(address, conf.proxy):
+        return address
     for each in reversed(b",".join(named).decode("latin-1").split(",")):
+        found = _NAMED.fullmatch(each.strip())
         try:
-            address = str(ip_address(each.strip()))
+            parsed = ip_address((found[1] or found[2]) if found else "")
         except ValueError:
-            break
+            return None
+        address = str(getattr(parsed, "ipv4_mapped", None) or parsed)
         if not _is_in(address, conf.proxy):
             break
     return address
