@@ -339,7 +339,8 @@ class TestShell:
         shown += [span for page in PAGES.values() for span in re.findall(r"`([^`\n]+)`", page)]
         for line in shown:
             if found := re.search(
-                r"(?:^|[ /])dialplan-sms (send|sandbox|user|check|migrate|setup|--version)(.*)", line
+                r"(?:^|[ /])dialplan-sms (send|sandbox|user|check|migrate|setup|--version)(.*)",
+                line,
             ):
                 yield [found[1], *found[2].split()]
 

@@ -12,7 +12,6 @@ from tests.asterisk.installation import Installation
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.site import agi_bin
 from tests.asterisk.test_relay import ALONE, Relay
-from tests.browser.conftest import chromium as chromium
 
 SOON = 2000  # ms
 

@@ -68,14 +68,19 @@ class Board:
         self._over: dict[float, tuple[int, int]] = {}  # first try and count of hours that are over
         self._figures: Figures | None = None
         self._stale = 0.0
+        self._counted = (0, "")  # how many times something new was counted, and as of which change
 
     def changes(self) -> str:
-        """Another one after each change of the outbox, and at least each minute."""
-        if not self._made:
-            self._do(search.senders)
-        figures = self._figures
-        counted = figures is not None and figures.complete
-        return f"{self._reading.changes()} {int(self._clock() / 60)} {counted}"
+        """Another one after each change of the outbox, and at least each minute.
+
+        And again another one once the figures that are shown then, kept from before a change, are
+        to be counted again.
+        """
+        now = self._change_now()
+        times, as_of = self._counted
+        if as_of != now and time.monotonic() >= self._stale:
+            times, as_of = times + 1, now  # so they will be
+        return f"{now} {int(self._clock() / 60)} {times} {as_of}"
 
     def search(self, filters: Filters, most: int, place: Place | None = None) -> Portion:
         """At most *most* SMS, newest first; fewer, and where to go on, if it takes long."""
@@ -118,6 +123,7 @@ class Board:
         with self._lock:
             if self._figures is None or time.monotonic() >= self._stale:
                 began = time.monotonic()
+                as_of = self._change_now()
                 self._figures = Figures(
                     self._do(overview.overview),
                     self._hours(),
@@ -125,12 +131,21 @@ class Board:
                     tuple(self._do(search.senders)),
                 )
                 took = time.monotonic() - began
-                self._stale = time.monotonic() + (took / _SHARE if self._figures.complete else 0.0)
+                complete = self._figures.complete
+                self._stale = time.monotonic() + (took / _SHARE if complete else 0.0)
+                times, before = self._counted
+                # No change is like "" where hours are left: the next look counts more of them.
+                self._counted = (times + (as_of != before), as_of if complete else "")
             return self._figures
 
     def close(self) -> None:
         """Close its connections; the outbox stays open."""
         self._reading.close()
+
+    def _change_now(self) -> str:
+        if not self._made:
+            self._do(search.senders)
+        return str(self._reading.changes())
 
     def _hours(self) -> tuple[Hour, ...]:
         """The last hours, counted from the newest for as long as it may take."""

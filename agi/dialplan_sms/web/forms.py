@@ -47,8 +47,11 @@ def _is_same_site(request: Request) -> bool:
     origin = request.headers.get("origin")
     if origin is None or origin == "null":  # no-referrer makes a browser say null: see the token
         return True
-    # The scheme is left out: a proxy in front may speak TLS for us.
-    return urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
+    try:
+        # The scheme is left out: a proxy in front may speak TLS for us.
+        return urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
+    except ValueError:  # "http://["
+        return False
 
 
 async def body(request: Request) -> bytes:

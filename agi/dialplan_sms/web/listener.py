@@ -1,14 +1,22 @@
-"""The socket a web server listens on: it counts its connections, and can drop them all at once."""
+"""The socket a web server listens on: it counts its connections, and can drop them all at once.
+
+Whom it does not want it drops at once, before a TLS handshake takes its memory and its time.
+"""
 
 import errno
 import ipaddress
 import re
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
 BACKLOG = 1024
+MOST = 1000
+"""Connections at once of all the listeners of a server; one more is dropped."""
+MOST_EACH = 250
+"""Connections at once from one other machine, or from one /64 of IPv6."""
 ANOTHER = "give another address with --listen, such as 127.0.0.1:0 (0: any free port)"
 
 _ADDRESS = re.compile(
@@ -56,18 +64,79 @@ class ListenError(Exception):
     """An address cannot be listened on; the text says why and what to do."""
 
 
+def everybody(_: str) -> bool:
+    """Admits any address."""
+    return True
+
+
+class Door:
+    """Whom the listeners of one server let in: whom *admits* admits, and not too many."""
+
+    def __init__(self, admits: Callable[[str], bool] = everybody) -> None:
+        self._admits = admits
+        self._open: WeakSet[_Connection] = WeakSet()
+        self._of: dict[str, WeakSet[_Connection]] = {}
+
+    def admits(self, host: str) -> bool:
+        """Whether one more connection from the IP address *host* may be opened."""
+        if len(self._open) >= MOST:
+            return False
+        source = _source(host)
+        return (not source or len(self._of.get(source, ())) < MOST_EACH) and self._admits(host)
+
+    def enter(self, connection: "_Connection", host: str) -> None:
+        """Count *connection* until it is closed or gone."""
+        self._open.add(connection)
+        source = _source(host)
+        if source:
+            self._of.setdefault(source, WeakSet()).add(connection)
+            if len(self._of) > 2 * MOST:
+                self._of = {each: those for each, those in self._of.items() if those}
+        connection.entered = (self, source)
+
+    def leave(self, connection: "_Connection", source: str) -> None:
+        """Count *connection* from *source* no more."""
+        self._open.discard(connection)
+        those = self._of.get(source)
+        if those is not None:
+            those.discard(connection)
+            if not those:
+                del self._of[source]
+
+
+class _Connection(socket.socket):
+    """A connection that leaves by the door it came in when it is closed."""
+
+    entered: tuple[Door, str] | None = None
+
+    def close(self) -> None:
+        super().close()
+        if self.entered is not None:
+            door, source = self.entered
+            self.entered = None
+            door.leave(self, source)
+
+
 class Listener(socket.socket):
     """A listening socket that remembers what it accepted: *opened* says how many so far."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.opened = 0
+        self.door = Door()
         self._accepted: WeakSet[socket.socket] = WeakSet()
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """As the base class; called by the event loop."""
-        connection, address = super().accept()
+        """As the base class; called by the event loop. Raises BlockingIOError for a refused one."""
+        accepted, address = super().accept()
+        host = str(address[0])
+        if not self.door.admits(host):
+            accepted.close()
+            raise BlockingIOError  # the loop comes back for the next one
         self.opened += 1
+        family, kind, protocol = accepted.family, accepted.type, accepted.proto
+        connection = _Connection(family, kind, protocol, fileno=accepted.detach())
+        self.door.enter(connection, host)
         self._accepted.add(connection)
         return connection, address
 
@@ -78,6 +147,18 @@ class Listener(socket.socket):
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue  # it is gone already
+
+
+def _source(host: str) -> str:
+    """What counts as one machine; empty for this one."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_loopback:
+        return ""
+    return str(address) if address.version == 4 else address.exploded[:19]
 
 
 def listen(address: Address, elsewhere: str = ANOTHER) -> Listener:

@@ -11,20 +11,26 @@ from typing import Any
 
 import uvicorn
 
-from dialplan_sms.web.listener import Listener
+from dialplan_sms.web.listener import BACKLOG, Door, Listener, everybody
 from dialplan_sms.web.protocol import Protocol
 
 MAX_HEADERS = 1 << 16
 """Bytes of a request's first line and headers: a GET carries its message there."""
+HANDSHAKE = 5.0
+"""Seconds for a TLS handshake, and for the goodbye of one."""
 _START = _STOP = 10.0
 """Seconds."""
+_LINGER = 1.0
+"""Seconds that a stop waits for clients who do not read."""
 
 
 class WebServer:
     """Serves *app* on *listeners*, whose addresses are taken already.
 
     *certificate* and *key* are PEM files, None for plain HTTP; *keep_alive* is how many seconds an
-    idle connection stays open. Raises OSError and ssl.SSLError where the files are none.
+    idle connection stays open. *admits* tells of a peer's address whether it may connect; who may
+    not is dropped without a word. It is asked in the event loop, so it must not block. Raises
+    OSError and ssl.SSLError where the files are none.
     """
 
     def __init__(
@@ -35,8 +41,12 @@ class WebServer:
         key: Path | None = None,
         keep_alive: int = 5,
         name: str = "web",
+        admits: Callable[[str], bool] = everybody,
     ) -> None:
         self.listeners = listeners
+        door = Door(admits)
+        for listener in listeners:
+            listener.door = door
         config = uvicorn.Config(
             app,
             http=Protocol,
@@ -71,7 +81,8 @@ class WebServer:
     def stop(self, patience: float = 0.0) -> None:
         """Listen no more, let requests under way end within *patience* seconds, drop the rest."""
         self._server.patience = patience
-        self._stop()
+        if self._thread.is_alive():
+            self._stop()
         self._thread.join(patience + _STOP)
 
     @property
@@ -95,6 +106,21 @@ class _Server(uvicorn.Server):
         self.patience = 0.0
         self._listeners = listeners
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As the base class, which would wait a minute for a TLS handshake."""
+        loop, config = asyncio.get_running_loop(), self.config
+        limits: dict[str, Any] = {}
+        if config.ssl is not None:
+            limits = {"ssl_handshake_timeout": HANDSHAKE, "ssl_shutdown_timeout": HANDSHAKE}
+        self.servers = [
+            await loop.create_server(
+                lambda: Protocol(config=config, server_state=self.server_state, app_state={}),
+                sock=listener, ssl=config.ssl, backlog=BACKLOG, **limits,
+            )
+            for listener in self._listeners
+        ]  # fmt: skip
+        self.started = True
+
     async def main_loop(self) -> None:
         self.ready.set()
         await self.stopping.wait()
@@ -102,8 +128,8 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
-        end = time.monotonic() + self.patience
-        while self.server_state.tasks and time.monotonic() < end:
+        began = time.monotonic()
+        while self._under_way(time.monotonic() - began):
             await asyncio.sleep(0.02)
         for listener in self._listeners:
             listener.drop()
@@ -120,3 +146,15 @@ class _Server(uvicorn.Server):
                 break
         for listener in self._listeners:
             listener.close()
+
+    def _under_way(self, stopping: float) -> bool:
+        """Whether to wait for a request; *stopping* is for how long we do."""
+        if stopping >= self.patience:
+            return False
+        connections = [each for each in self.server_state.connections if isinstance(each, Protocol)]
+        for each in connections:
+            if each.cycle is not None:
+                each.cycle.keep_alive = False  # none after this one
+        if stopping < _LINGER:
+            return bool(self.server_state.tasks) or any(each.unread for each in connections)
+        return bool(self.server_state.tasks - {each.telling for each in connections})

@@ -5,6 +5,7 @@ A WMS with "Curl SMS send enabled", an old dialplan's CURL() line, any client of
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -35,6 +36,8 @@ _NAMED = re.compile(
     r"\[?([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)(?:\]:[0-9]+)?\]?|([0-9.]+)(?::[0-9]+)?"
 )
 """An address, with a port or without."""
+_QUIET = 60.0
+"""Seconds between two lines about peers that may not connect."""
 _BUSY = error(Cause.BUSY, "too many requests at once: try again")
 _PLAIN = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="SMS", charset="UTF-8"'}
@@ -65,6 +68,7 @@ class SmsServer:
         self._login = Login(lambda: self._conf().users, note)
         self._carrying = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="relay")
         self._under_way = 0
+        self._refused = float("-inf")
         self._description = describe(page is not None)
         beside: list[BaseRoute] = [Route("/openapi.json", self._describe)]
         if page is not None:
@@ -82,6 +86,7 @@ class SmsServer:
                 Path(http.certificate) if http.certificate else None,
                 Path(http.key) if http.key else None,
                 name="http",
+                admits=self._admits,
             )  # fmt: skip
         except BaseException:
             for listener in self._listeners:
@@ -108,6 +113,16 @@ class SmsServer:
     def _conf(self) -> Http:
         """The section as it is now; where it is gone, nobody may send any more."""
         return self._now() or replace(self._first, users={}, allow=(), proxy=())
+
+    def _admits(self, host: str) -> bool:
+        """Whether a peer may connect at all; who is refused is logged once in a while."""
+        conf = self._conf()
+        if _is_in(host, conf.allow, loopback=True) or _is_in(host, conf.proxy):
+            return True
+        if time.monotonic() - self._refused > _QUIET:
+            self._refused = time.monotonic()
+            self._note(f"HTTP: {host} is not in allow of [http] in sms.conf")
+        return False
 
     def _door(self, app: Any) -> Any:
         """*app* for those who may come in, with the address of the client behind a proxy."""
