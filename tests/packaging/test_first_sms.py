@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,43 +20,54 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 LONGEST = 300
 """Seconds of machine time, from the fresh system to the SMS."""
 TAKEN = "tmp/taken.jsonl"
-EXTENSION = """
-[sms-test]
-exten => 701,1,Answer()
- same => n,Set(TEXT=Hello from the dialplan, it works :) 100%)
- same => n,Gosub(sub-sms,s,1(+39333123456,TEXT))
- same => n,Hangup()
-"""
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def shown(start: str) -> str:
+    """The one line of the README's shell blocks that begins so."""
+    line: str
+    (line,) = {
+        line.strip()
+        for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+        for line in block.splitlines()
+        if line.strip().startswith(start)
+    }
+    return line
 
 
 def test_a_new_admin_sends(root: Root, deb: Path) -> None:
+    """With what the README says, and nothing else; its PBX is the stand-in."""
     began = time.monotonic()
     if "asterisk" not in SYSTEMS[root.suite]:
         put_asterisk(root)
+    assert shown("apt install ./dialplan-sms_").split("_")[0].endswith("dialplan-sms")
     root.install(deb)
     with ExitStack() as stack:
         printed = stack.enter_context(
             root.start("dialplan-sms", "sandbox", "--record", f"/{TAKEN}", user="asterisk")
         )
-        shown = "".join(until(printed, "verify = "))
-        url, fingerprint = (re.findall(rf"{key} = (\S+)", shown)[0] for key in ("url", "verify"))
+        (url,) = re.findall(r"url = (\S+)", "".join(until(printed, "verify = ")))
         stack.enter_context(asterisk(root))
-        said = root.run(
-            "dialplan-sms", "setup", "--yes", "--url", url, "--sender", "101", "--country", "IT",
-            "--password-file", "-", "--fingerprint", fingerprint, stdin="sms101api\n",
-        )  # fmt: skip
+
+        def run(line: str) -> str:
+            return root.run("sh", "-c", line.replace("https://pbx.example.com", url))
+
+        said = run(shown("DIALPLAN_SMS_PASSWORD="))
         assert ".new" not in said
+        run(shown('echo "Hello from the PBX"'))
+        (example,) = re.findall(r"\n( *\[sms-test\]\n.*?)\n *```", README, re.DOTALL)
         with (root.path / "etc/asterisk/extensions.conf").open("a") as extensions:
-            extensions.write(EXTENSION)
-        root.run("asterisk", "-rx", "dialplan reload")
-        root.run("asterisk", "-rx", "channel originate Local/701@sms-test application Wait 5")
+            extensions.write("\n" + textwrap.dedent(example) + "\n")
+        run(shown("asterisk -rx 'dialplan reload'"))
+        run(shown("asterisk -rx 'channel originate"))
         taken = root.path / TAKEN
         deadline = time.monotonic() + 30
-        while not taken.read_text().endswith("\n"):
+        while len(lines := taken.read_text().split("\n")) < 3:
             assert time.monotonic() < deadline, "no SMS came"
             time.sleep(0.05)
-    (message,) = map(json.loads, taken.read_text().splitlines())
-    assert "Hello from the dialplan, it works :) 100%" in message.values()
+    texts = [list(json.loads(line).values()) for line in lines[:2]]
+    assert "Hello from the PBX" in texts[0]
+    assert "Hello from the dialplan, it works :) 100%" in texts[1]
     assert time.monotonic() - began < LONGEST
 
 
