@@ -177,3 +177,10 @@ def test_a_pace_that_is_none() -> None:
 
     assert result.exit_code == 2
     assert "'slow' is no time such as 5s, or 0 for none" in result.output
+
+
+def test_it_describes_its_api() -> None:
+    with running() as sandbox:
+        described = requests.get(f"{sandbox.url}/openapi.json", verify=False, timeout=5).json()
+        assert api.PATH in described["paths"]
+        assert "/" not in described["paths"]

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
 from dialplan_sms.sandbox.guard import guarded
 from dialplan_sms.sandbox.pbx import Pbx
 from dialplan_sms.sandbox.spool import Spool
 from dialplan_sms.sandbox.switches import Switches
 from dialplan_sms.web.board import Board
 from dialplan_sms.web.listener import Address
+from dialplan_sms.web.openapi import describe
 from dialplan_sms.web.page import page
 
 
@@ -22,7 +26,11 @@ class Site:
     ) -> None:
         self.spool = Spool(pbx.gateways, pace, note)
         self._board = Board(self.spool.outbox, lambda: self.spool.gateways)
-        self.routes = guarded(page(self._board, Switches(pbx, self.spool)), address)
+        routes = [
+            Route("/openapi.json", lambda _: JSONResponse(describe(page=False))),
+            *page(self._board, Switches(pbx, self.spool)),
+        ]
+        self.routes = guarded(routes, address)
         pbx.spool = self.spool.take
 
     def close(self) -> None:
