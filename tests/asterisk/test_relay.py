@@ -540,7 +540,7 @@ def test_it_answers_as_its_description_says(relay: Relay, page: str) -> None:
     command: list[str | Path] = [
         Path(sys.prefix) / "bin/schemathesis", "run",
         f"http://127.0.0.1:{relay.port}/openapi.json", "--auth", ":".join(ALONE),
-        "--max-examples", "100", "--no-color", "--workers", "2",
+        "--max-examples", "100", "--no-color", "--workers", "2", "--seed", "1",
         # The API says what is wrong with status 200 and a JSON of type "error".
         "--exclude-checks", "negative_data_rejection",
     ]  # fmt: skip

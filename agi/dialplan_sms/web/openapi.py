@@ -112,6 +112,10 @@ _REFUSED = {
     },
     "503": _html("The outbox cannot be read now"),
 }
+_MISSING = {
+    "description": "There is no such SMS, or no such path",
+    "content": {"text/html": {"schema": _TEXT}, "application/json": {"schema": _ERROR}},
+}
 _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
 _FILTERS = {
     "state": {"enum": ["", *map(str, State)]},
@@ -155,7 +159,7 @@ def _form(name: str, summary: str) -> dict[str, Any]:
         },
         "responses": {
             "303": done,
-            "404": _html("There is no such SMS"),
+            "404": _MISSING,
             "409": _html("Its state does not allow it"),
             "413": _html("More than 64 KiB"),
         } | _REFUSED,
@@ -175,9 +179,7 @@ _PAGE = {
         }
     },
     "/message/{id}": {
-        "get": _shown(
-            "show", "One SMS and its tries", on200=_html("It"), on404=_html("No such SMS")
-        )
+        "get": _shown("show", "One SMS and its tries", on200=_html("It"), on404=_MISSING)
         | {"parameters": [_ID]}
     },
     "/message/{id}/retry": {"post": _form("retry", "Send it again, now")},
