@@ -42,7 +42,11 @@ class Live:
             changed.append("what [http] listens on and shows")
         self.config = fresh
         routes.keep(list(fresh.senders.values()))
-        later = f", but {' and '.join(changed)} only after a restart" if changed else ""
+        later = (
+            f", but {' and '.join(changed)}: only a restart of the service changes that"
+            if changed
+            else ""
+        )
         return f"sms.conf was read again{later}", False
 
 

@@ -28,7 +28,8 @@ def user(name: str, config: Path | None) -> None:
     click.echo(f"user = {name}:{make_hash(password)}")
     url = _url(config) + api.PATH
     click.echo(
-        f"\nPut this line into [http] of sms.conf, then run systemctl reload dialplan-sms.\n\n"
+        "\nPut this line into [http] of sms.conf, then run systemctl restart dialplan-sms where [http] is"
+        " new, else systemctl reload dialplan-sms.\n\n"
         'A WMS sends through it with this in "Curl SMS send enabled" (Settings, System, FAX/SMS'
         " server), the password in place of PASSWORD:\n\n"
         f'curl -k -X POST -u {quote(name)}:PASSWORD --url "{url}"'
@@ -47,8 +48,10 @@ def _password(name: str) -> str:
         )
     else:
         password = sys.stdin.readline().rstrip("\r\n")
-    if not password or not password.isprintable():
-        raise click.ClickException("the password is empty, or holds a control character")
+    if not password:
+        raise click.ClickException("the password is empty")
+    if not password.isprintable():
+        raise click.ClickException("the password holds a control character")
     return password
 
 

@@ -20,6 +20,13 @@ def test_numbers_are_sorted_into_those_that_can_be_sent_to() -> None:
     assert why.cause is Cause.INVALID_NUMBER
 
 
+def test_a_plus_that_a_form_has_lost_is_explained() -> None:
+    _, wrong, why = sort(" 39333123456", Sender("101", "https://192.0.2.1"))
+    assert wrong == ["39333123456"]
+    assert why is not None
+    assert "write %2B" in why.reason
+
+
 @pytest.mark.parametrize(
     ("outcome", "refused", "json", "status"),
     [

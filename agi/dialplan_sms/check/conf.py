@@ -21,7 +21,7 @@ _DEVLOG = Path("/dev/log")
 def load(path: Path) -> tuple[Config | None, ConfigError | None]:
     """The configuration, or why there is none."""
     try:
-        return smsconf.load(path), None
+        return smsconf.load(path, http=True), None
     except ConfigError as error:
         return None, error
 

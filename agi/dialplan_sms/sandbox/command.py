@@ -167,7 +167,9 @@ def sandbox(
             where = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{where}{error.strerror or error}") from error
         console = Console(highlight=False, markup=False, emoji=False)
-        console.print(_welcome(server.url, server.fingerprint, users, tls), soft_wrap=True)
+        console.print(
+            _welcome(server.url, server.fingerprint, users, gateways, tls), soft_wrap=True
+        )
         while (item := news.get()) is not None:
             if isinstance(item, Handled):
                 show(console, item)
@@ -175,16 +177,19 @@ def sandbox(
                 click.echo(f"Warning: {item}", err=True)
 
 
-def _welcome(url: str, fingerprint: str, users: dict[str, str], tls: bool) -> Text:
+def _welcome(
+    url: str, fingerprint: str, users: dict[str, str], gateways: tuple[str, ...], tls: bool
+) -> Text:
     """Where it listens, and a sender for sms.conf; only the well-known password is shown."""
     name = next(iter(users))
     password = users[name] if users == USERS else "…"
     verify = f"verify = {fingerprint}\n" if tls else ""
+    gsm = f"gsm = {gateways[0]}\n" if gateways else ""  # what a relay on this host needs
     return Text.assemble(
         ("Listening on ", "dim"),
         (url, "bold"),
         ("  (Ctrl-C ends it; nothing is sent)\n", "dim"),
         ("Page: ", "dim"),
         f"{url}/\n\n",
-        f"[{name}]\nurl = {url}\npassword = {password}\n{verify}",
+        f"[{name}]\nurl = {url}\npassword = {password}\n{verify}{gsm}",
     )

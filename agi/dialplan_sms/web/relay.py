@@ -1,5 +1,6 @@
 """A request to our SMS API becomes a Draft, and its Outcome the API's reply. Knows no HTTP."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,13 +19,15 @@ from dialplan_sms.web.loops import Rounds
 EMPTY_MESSAGE = "Message should not be empty"
 _LOOP = Refused(
     Cause.DENIED,
-    "the SMS comes from the PBX that it would go back to: give gsm, or set it in sms.conf",
+    "the SMS comes from the PBX that it would go back to: give gsm in the request, or set gsm in"
+    " the section of the sender in sms.conf",
 )
 _ROUND = Refused(
     Cause.DENIED,
     "the same SMS comes again and again: does the PBX give it back? Then give gsm, or set it in"
     " sms.conf",
 )
+_PLUS_LOST = re.compile(r" [0-9]{7}")
 _MOST = 1000
 _TOO_MANY = f"At most {_MOST} numbers in a request"
 _UNAVAILABLE = (Cause.OUTBOX, Cause.BUSY, Cause.CONFIG, Cause.INTERNAL)
@@ -115,9 +118,15 @@ def sort(text: str, sender: Sender) -> tuple[list[str], list[str], Refused | Non
             refuse_place(numbers, sender)
             good |= dict.fromkeys(numbers)
         except Refused as refusal:
-            why = why or refusal
+            why = why or (_plus(refusal) if _PLUS_LOST.match(item) else refusal)
             wrong[item.strip()[:40]] = None
     return list(good), list(wrong), why
+
+
+def _plus(refused: Refused) -> Refused:
+    """As *refused*, with what a client overlooked that wrote a + into a form as it is."""
+    advice = " - a + in a request means a space: write %2B, or use curl --data-urlencode"
+    return Refused(refused.cause, refused.reason + advice, refused.outcome.for_log)
 
 
 def reply(outcome: Outcome, refused: Sequence[str] = ()) -> Reply:
