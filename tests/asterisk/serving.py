@@ -1,6 +1,8 @@
 """A running ``dialplan-sms serve`` for tests, as a process of its own."""
 
+import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -97,9 +99,21 @@ class Service:
             self.process.stdout.close()
 
 
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+# Below what the kernel hands out by itself, and apart from what other workers take: a port that
+# is free now must be free still when the service has started.
+_PORTS = itertools.cycle(range(10000 + 4000 * (_WORKER % 5), 14000 + 4000 * (_WORKER % 5)))
+for _ in range(random.randrange(4000)):
+    next(_PORTS)
+
+
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nobody listens on now, nor another worker of this run soon."""
+    for port in _PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("a cycle has no end")
