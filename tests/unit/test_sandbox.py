@@ -68,11 +68,11 @@ def raw_request(
     return "\r\n".join(lines).encode() + body
 
 
-def answer_to(sandbox: Sandbox, data: bytes) -> bytes:
-    """What is answered to *data* until the connection ends or a quarter of a second is silent."""
+def answer_to(sandbox: Sandbox, data: bytes, patience: float = 20) -> bytes:
+    """What is answered to *data* until the connection ends or *patience* seconds are silent."""
     with closing(connect(sandbox)) as connection:
         connection.sendall(data)
-        connection.settimeout(0.25)
+        connection.settimeout(patience)
         answer = b""
         try:
             while chunk := connection.recv(65536):
