@@ -347,6 +347,31 @@ class TestSenders:
         site.convert(f"[a]\nexten => 1,1,{USER}\n same => n,{curl('message=a&number=333123456')}\n")
         assert "333123456 has no country code: set country in [101]" in site.stderr
 
+    @pytest.mark.parametrize(
+        ("number", "noted"),
+        [
+            ("${CALLERID(num)}", "${CALLERID(num)}"), ("${ARG1}", "${ARG1}"), ("${HOME}", "${HOME}"),
+            ("+391,${EXTEN}", "${EXTEN}"), ("${CELL}", ""), ("${CODED}", ""), ("+39${EXTEN:1}", ""),
+        ],
+    )  # fmt: skip
+    def test_a_number_from_a_variable_is_named_once(
+        self, site: Site, number: str, noted: str
+    ) -> None:
+        send = f" same => n,{curl(f'message=a&number={number}')}\n"
+        text = f"[globals]\nCELL=+39333123456\nCODED=%2B39333123456\nHOME=0456\n[a]\nexten => 1,1,{USER}\n"
+        site.convert(text + send + send)
+        assert site.stderr.count("may come without + and country code") == bool(noted)
+        assert not noted or (
+            f":9: converted, but {noted} may come without + and country code: set country in [101]"
+            " of sms.conf" in site.stderr
+        )
+        assert site.status == 0
+
+    def test_a_country_that_is_set_needs_no_note(self, site: Site) -> None:
+        site.configure("[101]\nurl = http://127.0.0.1\npassword = sms101api\ncountry = IT\n")
+        site.convert(f"[a]\nexten => 1,1,{USER}\n same => n,{curl('message=a&number=${EXTEN}')}\n")
+        assert "set country" not in site.stderr
+
 
 NAMED = {
     "a URL that is not known": (curl("message=a&number=1", "${PBX}/x"), "cannot be resolved"),
@@ -421,9 +446,17 @@ class TestPasted:
             == "Set(SMS_NUMBER=+39333123456)\nSet(SMS_MESSAGE=Hi, all\\; bye)\nAGI(sms.agi)\n"
         )
         assert site.status == 0
+        assert "in place of the old Custom application put 3, one below the other" in site.stderr
+        assert "sms.conf has no sender yet: for its section give the line with" in site.stderr
+
+    def test_the_default_is_named_where_there_is_one(self, site: Site) -> None:
+        site.configure("[200]\nurl = http://127.0.0.1\npassword = x\n")
+        site.run("--text", ONE)
+        assert f"these SMS go as [200] of {site.conf}" in site.stderr
 
     def test_with_the_login(self, site: Site) -> None:
         site.run("-", given=f"CURLOPT(userpwd)=101:sms101api\nexten => s,5,{ONE}\n")
+        assert f"--write: it writes [101] to {site.conf}" in site.stderr
         assert "AGI(sms.agi)" in site.stdout
         assert "+[101]" in site.stdout
         assert "sms101api" not in site.stdout

@@ -120,6 +120,36 @@ class TestWriting:
         assert [each.name for each in site.folder.iterdir()] == ["extensions.conf"]
         assert "--write" in site.stderr
 
+    def test_what_to_do_next_is_said_in_order(self, site: Site) -> None:
+        path = site.write(RECIPE)
+        site.run(path)
+        assert re.search(
+            r"1 converted\.\nNothing is written yet\.\nNext:\n  1\. .*#tryinclude.*\n"
+            rf"  2\. the same command with --write: it writes \[101\] to {site.conf}, then {path}\n"
+            r"  3\. asterisk -rx 'dialplan reload'\n$",
+            site.stderr,
+        ), site.stderr
+        site.run(path, "--write")
+        assert re.search(
+            r"Next:\n  1\. .*#tryinclude.*\n  2\. asterisk -rx 'dialplan reload'\n  3\. .*check.*\n"
+            rf"  4\. .*passwords: {path}\.before-dialplan-sms\n$",
+            site.stderr,
+        ), site.stderr
+        site.run(path)
+        assert site.stderr == "No use of the SMS API is left.\n"
+
+    def test_a_section_that_is_there_is_not_announced(self, site: Site) -> None:
+        site.configure("[101]\nurl = http://127.0.0.1\npassword = sms101api\n")
+        site.run(site.write(f"[sub-sms]\nexten => s,1,Return()\n{RECIPE}"))
+        assert (
+            f"--write: it writes {site.folder}/extensions.conf; {site.conf} is ready" in site.stderr
+        )
+        assert "#tryinclude" not in site.stderr
+
+    def test_the_help_says_first_that_it_only_shows(self, site: Site) -> None:
+        site.run("--help")
+        assert "Only shows a diff, and changes nothing, unless --write is given" in site.stdout
+
     def test_backup_and_mode(self, site: Site) -> None:
         path = site.write(RECIPE)
         path.chmod(0o640)
@@ -203,10 +233,17 @@ def test_what_cannot_be_read_is_one_line(site: Site, text: str, reason: str) -> 
 @pytest.mark.parametrize("name", ["missing.conf", ".", "x" * 300, "fifo"])
 def test_a_file_that_is_none(site: Site, name: str) -> None:
     os.mkfifo(site.folder / "fifo")
-    site.run(site.folder / name)
-    assert site.stderr.count("\n") == 2
-    assert "cannot be read" in site.stderr
-    assert site.status == 1
+    site.run(site.write(RECIPE), site.folder / name, "--write")
+    assert site.stderr.startswith(f"Error: {site.folder / name}: cannot be read: ")
+    assert (site.stderr.count("\n"), site.stdout, site.status) == (1, "", 2)
+    assert not site.conf.exists()
+
+
+def test_no_extensions_conf(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AST_CONFIG_DIR", str(site.folder))
+    site.run()
+    assert site.stderr.endswith("there is no such file: name the dialplan's file\n")
+    assert site.status == 2
 
 
 def test_a_file_that_is_too_large(site: Site) -> None:

@@ -238,6 +238,39 @@ def test_it_stops_where_it_makes_no_sense_to_go_on(
     assert next(to for to, _ in texts(server)) == f"+3933312345{tries:02}"
 
 
+def test_a_stopped_run_does_not_forget_what_an_earlier_one_was_refused(
+    server: Sandbox, conf: Path, send: Callable[..., Result]
+) -> None:
+    # given a row that the PBX refuses, one that it accepts, and then a wrong password
+    write(conf, f"{REJECTED},Rob", f"{A},Zoë")
+    assert "2 rows: 1 accepted, 1 refused\n" in send().stdout
+    write(conf, f"{REJECTED},Rob", f"{A},Zoë", f"{B},Max", f"{C},Eva")
+    server.fault = Fault.UNAUTHORIZED
+    try:
+        # when the longer list stops at its first row
+        result = send("--changed")
+        _, summary = lines(send("--json"))
+    finally:
+        server.fault = None
+    # then each row is counted as what it is: Max is refused, Eva was never tried
+    counts = "4 rows: 1 accepted (1 of them before), 2 refused (1 of them before), 1 not tried\n"
+    assert counts in result.stdout
+    assert "when that is mended, the same command goes on" in result.stdout
+    # and the next run is refused with Eva, for what was never tried goes first
+    assert (summary["refused"], summary["refused_before"], summary["left"]) == (3, 2, 0)
+
+
+def test_a_row_with_two_faults_names_both(conf: Path, send: Callable[..., Result]) -> None:
+    write(conf, "3.9E+11,", f"{A},")
+    (first, second), _ = lines(send("--json"))
+    assert first["cause"] == "INVALID_NUMBER"
+    assert "3.9E+11 is rounded by a spreadsheet" in first["reason"]
+    assert first["reason"].endswith("; and {name} of the text is empty in this row")
+    assert (second["cause"], second["reason"]) == (
+        "BAD_ROW", "{name} of the text is empty in this row",
+    )  # fmt: skip
+
+
 def test_nobody_there_is_tried_three_times(conf: Path, send: Callable[..., Result]) -> None:
     conf.write_text(conf.read_text().replace("http://127.0.0.1", "http://127.0.0.2"))
     write(conf, *(f"+3933312345{at:02},N{at}" for at in range(9)))

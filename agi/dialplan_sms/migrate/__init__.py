@@ -14,4 +14,5 @@
     senders   what goes to sms.conf
     show      the diff, without passwords
     write     backup and replacement
+    advice    what to do next
 """

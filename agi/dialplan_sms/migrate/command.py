@@ -11,9 +11,20 @@ import click
 from dialplan_sms import config as smsconf
 from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
-from dialplan_sms.migrate import dialplan, find, pasted, plan, recipe, senders, show, write
+from dialplan_sms.migrate import (
+    advice,
+    dialplan,
+    find,
+    pasted,
+    plan,
+    recipe,
+    senders,
+    show,
+    write,
+)  # fmt: skip
 from dialplan_sms.migrate.expression import resolve
 from dialplan_sms.migrate.files import Problem, Tree, lines
+from dialplan_sms.outboxoptions import Misused
 
 _LONGEST = 9000
 """Characters of a line that are shown; Asterisk reads no longer ones."""
@@ -28,10 +39,11 @@ _OTHER_LANGUAGES = {".ael": "AEL", ".lua": "Lua"}
 def migrate(
     files: tuple[Path, ...], config: Path | None, texts: tuple[str, ...], writing: bool
 ) -> None:
-    """Replace the CURL() recipe in FILE and what it includes.
+    """Convert the CURL() recipe in FILE and what it includes.
 
-    Shows a diff; --write does it. FILE is extensions.conf in Asterisk's folder by default, and -
-    reads lines of Custom applications from standard input. User and password move to sms.conf.
+    Only shows a diff, and changes nothing, unless --write is given. FILE is extensions.conf in
+    Asterisk's folder by default, and - reads lines of Custom applications from standard input.
+    User and password move to sms.conf.
 
     Exit status: 0 all converted or nothing to convert, 1 something is left, 2 wrong usage.
     """
@@ -71,6 +83,7 @@ def _files(files: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
     for file in chosen:
         if file.suffix.lower() not in _OTHER_LANGUAGES:
             tree.read(file)
+    _refuse_unreadable(tree, files)
     changeable = set(tree.contents)
     for file in files or tuple(etc / f"extensions{suffix}" for suffix in _OTHER_LANGUAGES):
         if file.suffix.lower() in _OTHER_LANGUAGES and (files or file.exists()):
@@ -88,24 +101,41 @@ def _files(files: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
         old = [line.raw for line in lines(path, tree.contents[path])]
         _show(show.diff(str(path), old, made.edits(path, old)), mask)
     _show_conf(known, mask)
+    blocked = False
     for pattern in tree.globs:
         for path in changes:
             if fnmatch.fnmatch(write.backup_names(path), pattern):
                 problems.append(
                     Problem(path, 0, f"its backup would be included by {pattern}: make that *.conf")
                 )
-                writing = False
+                writing, blocked = False, True
     _tell(problems)
-    if changes and planner.call == plan.AGI:
-        click.echo(
-            "[sub-sms] is not in these files, so AGI(sms.agi) is called: with #tryinclude"
-            " extensions-sms.conf, Gosub(sub-sms,s,1) would be, which a hang-up does not stop",
-            err=True,
-        )
-    _end(made.converted, writing and bool(changes or known.after), problems)
+    click.echo(advice.counts(made.converted, problems), err=True)
+    gosub = planner.call == plan.GOSUB
     if writing:
-        _write(known, changes, tree)
+        backups = _write(known, changes, tree)
+        _say_next(advice.after_writing(backups, gosub) if backups else ())
+    elif changes and not blocked:
+        click.echo("Nothing is written yet.", err=True)
+        _say_next(advice.before_writing(known, changes, gosub))
     return problems
+
+
+def _refuse_unreadable(tree: Tree, files: tuple[Path, ...]) -> None:
+    """A FILE that cannot be read is wrong usage; so is extensions.conf where it is all there is."""
+    others = (tree.etc / f"extensions{suffix}" for suffix in _OTHER_LANGUAGES)
+    if not files and any(other.exists() for other in others):
+        return
+    for problem in tree.problems:
+        if not problem.line:
+            hint = "" if files else ": name the dialplan's file"
+            raise Misused(show.Mask()(f"{problem}{hint}"))
+
+
+def _say_next(steps: Iterable[str]) -> None:
+    steps = list(steps)
+    for line in advice.numbered(steps) if steps else ():
+        click.echo(line, err=True)
 
 
 def _around(tree: Tree, whole: Path) -> Tree:
@@ -120,20 +150,20 @@ def _around(tree: Tree, whole: Path) -> Tree:
     return around
 
 
-def _write(known: senders.Senders, changes: dict[Path, bytes], tree: Tree) -> None:
+def _write(known: senders.Senders, changes: dict[Path, bytes], tree: Tree) -> list[Path]:
+    """Write sms.conf and *changes*; the backups of these."""
+    backups = []
     try:
         if known.after is not None:
             write.add(known.path, known.after, known.text, next(iter(changes), None))
             click.echo(f"{known.path}: written", err=True)
         for path, content in changes.items():
             backup = write.replace(path, tree.contents[path], content)
+            backups.append(backup)
             click.echo(f"{path}: written, backup {backup}", err=True)
     except write.CannotWrite as error:
         raise click.ClickException(str(error)) from None
-    if changes:
-        click.echo(
-            "The backups still have the passwords. Now: asterisk -rx 'dialplan reload'", err=True
-        )
+    return backups
 
 
 def _pasted(text: str, known: senders.Senders, writing: bool) -> list[Problem]:
@@ -146,19 +176,18 @@ def _pasted(text: str, known: senders.Senders, writing: bool) -> list[Problem]:
     ]
     mask = _mask(known, finder)
     content = made.content(pasted.PASTED, tree.contents[pasted.PASTED])
-    if made.converted:
-        for field in pasted.fields(content):
-            click.echo(mask(field) if "CURL" in field.upper() else field)
+    fields = pasted.fields(content) if made.converted else []
+    for field in fields:
+        click.echo(mask(field) if "CURL" in field.upper() else field)
     _show_conf(known, mask)
     _tell(problems)
-    if any(found.request and not found.reason and not found.user for found in finder.recipes):
-        click.echo(
-            f"The sender is the default of {known.path}: give the line with CURLOPT(userpwd), too,"
-            " for its section",
-            err=True,
-        )
     if writing:
         _write(known, {}, tree)
+    anonymous = any(
+        found.request and not found.reason and not found.user for found in finder.recipes
+    )
+    if fields:
+        _say_next(advice.for_fields(len(fields), known, writing, anonymous))
     if not made.converted and not problems:
         click.echo("No use of the SMS API.", err=True)
     return problems
@@ -210,13 +239,3 @@ def _tell(problems: list[Problem]) -> None:
     mask = show.Mask()
     for problem in sorted(problems, key=lambda each: (str(each.path), each.line)):
         click.echo(mask(str(problem)), err=True)
-
-
-def _end(converted: int, writing: bool, problems: list[Problem]) -> None:
-    left = sum(1 for problem in problems if not problem.note)
-    if not converted and not left:
-        click.echo("No use of the SMS API is left.", err=True)
-        return
-    rest = f", {left} to see to by hand" if left else ""
-    hint = "" if writing or not converted else ". Nothing is written without --write"
-    click.echo(f"{converted} converted{rest}{hint}.", err=True)

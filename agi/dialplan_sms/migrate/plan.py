@@ -62,6 +62,7 @@ class Planner:
     def __init__(self, dialplan: Dialplan, finder: Finder, files: set[Path]) -> None:
         self.plan = Plan()
         self._done: set[tuple[Path, int]] = set()
+        self._varying: set[tuple[Path, str]] = set()  # who was told of country
         self._dialplan, self._finder, self._files = dialplan, finder, files
         self._room = finder.room
         self._next_detour = finder.room.free
@@ -134,14 +135,23 @@ class Planner:
         else:
             self._detour(step, apps)
         self._done.add(_place(step.line))
-        there = self._finder.senders.there.get(found.user)
-        if request.national and not (there and there.country):
-            self._name(
-                step.line,
-                f"converted, but {request.national} has no country code: set country in"
-                f" [{found.user}] of {self._finder.senders.path.name}",
-                note=True,
-            )
+        self._see_to_country(found, request)
+
+    def _see_to_country(self, found: Recipe, request: Request) -> None:
+        senders = self._finder.senders
+        user = found.user or senders.default or ""
+        there = senders.there.get(user)
+        if there and there.country:
+            return
+        place = f"set country in {f'[{user}] of ' if user else ''}{senders.path.name}"
+        line = found.step.line
+        if request.national:
+            reason = f"converted, but {request.national} has no country code: {place}"
+            self._name(line, reason, note=True)
+        elif request.varying and (line.path, user) not in self._varying:
+            self._varying.add((line.path, user))
+            reason = f"converted, but {request.varying[:60]} may come without + and country code"
+            self._name(line, f"{reason}: {place}, as country = IT", note=True)
 
     def _look_for_passwords(self) -> None:
         """Variables that held a password for CURLOPT(userpwd)."""

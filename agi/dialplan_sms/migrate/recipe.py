@@ -23,6 +23,8 @@ _SET = re.compile(
 _EXEC_IF = re.compile(rf"ExecIf\((.*)\?[ \t]*({_SET.pattern})\)", re.IGNORECASE)
 _CURL = re.compile(r"\$\{CURL\(", re.IGNORECASE)
 
+_VARIABLE = re.compile(r"\$\{(?:URIDECODE\(\$\{)?(\w+)\}")
+
 _LONGEST = 8000
 
 Lookup = Callable[[str], str | None]
@@ -35,7 +37,8 @@ class Request:
 
     *url* is as in sms.conf. *user* is empty where CURLOPT(userpwd) has it. *reply* is the variable
     of the API's answer, *condition* that of an ExecIf, *tail* the application around it, with
-    ``${_sms_reply_}`` for the answer.
+    ``${_sms_reply_}`` for the answer. *national* is a number without its country's code, *varying*
+    one from a variable, which may be without it.
     """
 
     url: str
@@ -47,6 +50,7 @@ class Request:
     condition: str = ""
     tail: str = ""
     national: str = ""
+    varying: str = ""
 
 
 def calls_curl(app: str) -> bool:
@@ -129,7 +133,19 @@ def build(
     return Request(
         url, values, user, password, insecure, reply, condition, tail,
         national="" if literal or "$" in number else number,
+        varying=next((item for item in split(number, ",") if _may_lack_code(item, literals)), ""),
     )  # fmt: skip
+
+
+def _may_lack_code(item: str, literals: Literals) -> bool:
+    """Whether a number begins with a variable that is not always given one with + or 00."""
+    if not item.strip().startswith("$"):
+        return False
+    name = _VARIABLE.match(item.strip())
+    given = literals(name[1]) if name else []
+    return not given or not all(
+        value.decoded(each).strip(' \t"').startswith(("+", "00")) for each in given
+    )
 
 
 def read_url(address: str, lookup: Lookup) -> tuple[str, str, str]:

@@ -120,8 +120,12 @@ def _item(
 ) -> Item | Bad:
     cell = row.cells.get(NUMBER, "").strip()
     shown = shown_number(cell)
+    empty = ""
     try:
         message = text.fill(row.cells) if text else row.cells["message"]
+    except Missing as missing:
+        message, empty = "-", f"{{{missing}}} of the text is empty in this row"
+    try:
         draft = replace(
             common,
             number=cell,
@@ -132,8 +136,6 @@ def _item(
         _refuse_spreadsheet(cell)
         sms = check(draft, sender, config, datetime.min)
         _refuse_lost_plus(cell, sms.numbers[0])
-    except Missing as missing:
-        return Bad(row.line, shown, BAD_ROW, f"{{{missing}}} of the text is empty in this row")
     except Refused as refused:
         if refused.cause in _FOR_ALL:
             raise
@@ -141,7 +143,10 @@ def _item(
         quotes = refused.cause is Cause.INVALID_NUMBER and shown == cell
         reason = refused.reason if quotes else refused.outcome.for_log or refused.reason
         reason = reason.replace("set SMS_NUMBER", "fill the cell")
-        return Bad(row.line, shown, refused.cause, safe_line(reason))
+        reason = safe_line(reason) + (f"; and {empty}" if empty else "")
+        return Bad(row.line, shown, refused.cause, reason)
+    if empty:
+        return Bad(row.line, shown, BAD_ROW, empty)
     when = f"{sms.postpone:%Y%m%d%H%M}" if sms.postpone else ""
     return Item(row.line, draft, sms, digest("sms", sms.numbers[0], sms.text, sms.gsm or "", when))
 

@@ -13,8 +13,9 @@ class Summary:
     """What a list has come to.
 
     ``before`` of the accepted ones were so in an earlier run, ``queued`` of the others are in the
-    outbox, to be sent from there. ``refused`` were tried now and certainly not sent, ``unknown``
-    may have been sent, ``left`` were not tried (again); ``stopped`` is why the run ended early.
+    outbox, to be sent from there. ``refused`` are certainly not sent, ``refused_before`` of them
+    were so in an earlier run and not tried again. ``unknown`` may have been sent, ``left`` were
+    never tried; ``stopped`` is why the run ended early.
     """
 
     rows: int
@@ -22,6 +23,7 @@ class Summary:
     before: int
     queued: int
     refused: int
+    refused_before: int
     unknown: int
     bad: int
     duplicates: int
@@ -47,13 +49,18 @@ def sum_up(
     """*failed* are those that were not accepted in this run."""
     ends = journal.counts(item.digest for item in plan.items)
     accepted, unknown = ends[End.ACCEPTED], ends[End.UNKNOWN]
-    refused = sum(told.end is End.REFUSED for told in failed)
+    tried = {told.item.digest for told in failed}
+    earlier = journal.counts(item.digest for item in plan.items if item.digest not in tried)
+    refused_before = earlier[End.REFUSED]
+    # What never went out is not in the journal, and was refused all the same.
+    refused = refused_before + sum(told.end is End.REFUSED for told in failed)
     return Summary(
         rows=plan.rows,
         accepted=accepted,
         before=before,
         queued=queued,
         refused=refused,
+        refused_before=refused_before,
         unknown=unknown,
         bad=len(plan.bad),
         duplicates=len(plan.duplicates),
@@ -77,7 +84,8 @@ def advice(summary: Summary, journal: str, again: str) -> Iterator[str]:
     if summary.before and summary.before == summary.accepted and not open_:
         yield f"nothing is left to do; to send it to all of them once more, remove {journal}"
     if summary.left or summary.refused:
-        yield f"the same command goes on, and sends none of them twice: {again}"
+        when = "when that is mended, " if summary.stopped else ""
+        yield f"{when}the same command goes on, and sends none of them twice: {again}"
     if summary.unknown:
         yield "unknown may have been sent: see the PBX's history; --retry-unknown sends it again"
     if summary.bad:

@@ -114,10 +114,10 @@ def _failure(
 
 def show_summary(summary: Summary, advice: Iterable[str]) -> None:
     """The counts in one line, and what to do."""
-    before = f" ({summary.before:,} of them before)" if summary.before else ""
-    counts = [f"{summary.accepted:,} accepted{before}"]
+    counts = [f"{summary.accepted:,} accepted{_before(summary.before)}"]
     for number, what in (
-        (summary.refused, "refused"), (summary.unknown, "unknown"), (summary.left, "not tried"),
+        (summary.refused, f"refused{_before(summary.refused_before)}"),
+        (summary.unknown, "unknown"), (summary.left, "not tried"),
     ):  # fmt: skip
         counts += [f"{number:,} {what}"] if number else []
     counts += [count(summary.bad, "bad row")] if summary.bad else []
@@ -126,6 +126,10 @@ def show_summary(summary: Summary, advice: Iterable[str]) -> None:
     say(Text(f"{count(summary.rows, 'row')}: ", style="bold").append(", ".join(counts), colour))
     for line in advice:
         say(plain(line))
+
+
+def _before(number: int) -> str:
+    return f" ({number:,} of them before)" if number else ""
 
 
 def summary_json(summary: Summary, journal: str) -> None:
