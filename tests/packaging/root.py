@@ -20,6 +20,9 @@ from tests.asterisk.fetch import cache_folder
 
 SYSTEMS = {"bookworm": (), "forky": ("asterisk",)}
 """Debian 12 and the next one, and which packages they have besides Python."""
+BOOTING = "bookworm+systemd"
+"""Debian 12 that can boot."""
+_MORE = {**SYSTEMS, BOOTING: ("systemd", "systemd-sysv", "ca-certificates")}
 
 _RECIPE = 1  # raised when what is in a system changes
 _CHANGES = (  # of dpkg's and the system's own
@@ -32,15 +35,19 @@ Output = subprocess.CompletedProcess[str]
 class Root:
     """A system of its own in a temporary folder, until it is closed."""
 
+    BEGIN = 'ip link set lo up; mount -t proc proc "$0/proc"; echo ready; read -r line'
+    """What its first process does, a shell with the folder as ``$0``."""
+    BEFORE: tuple[str, ...] = ()
+    """A command that gets that of its namespaces as arguments."""
+
     def __init__(self, suite: str) -> None:
         self.suite = suite
         self.path = Path(tempfile.mkdtemp(prefix=f"root-{suite}-"))
         self.path.chmod(0o755)
         subprocess.run(["tar", "-xf", _system(suite), "-C", self.path], check=True)
-        script = 'ip link set lo up; mount -t proc proc "$0/proc"; echo ready; read -r line'
         self._init = subprocess.Popen(
-            ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child",
-             "sh", "-c", script, self.path],
+            [*self.BEFORE, "unshare", "--mount", "--net", "--pid", "--cgroup", "--uts", "--ipc",
+             "--fork", "--kill-child", "sh", "-ec", self.BEGIN, self.path],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self._init.stdout is not None
@@ -147,7 +154,8 @@ def _system(suite: str) -> Path:
     return made
 
 
-def _bootstrap(suite: str, root: Path) -> None:
+def _bootstrap(system: str, root: Path) -> None:
+    suite = system.partition("+")[0]
     scripts = Path("/usr/share/debootstrap/scripts")
     script = suite if (scripts / suite).exists() else "sid"  # newer than the debootstrap here
     _say("debootstrap", "--variant=minbase", "--include=python3,adduser", f"--keyring={KEYRING}",
@@ -155,10 +163,10 @@ def _bootstrap(suite: str, root: Path) -> None:
     denied = root / "usr/sbin/policy-rc.d"  # else Asterisk would start here
     denied.write_text("#!/bin/sh\nexit 101\n")
     denied.chmod(0o755)
-    if SYSTEMS[suite]:
+    if _MORE[system]:
         _say("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec",
              'mount -t proc proc "$0/proc"; chroot "$@"', str(root), str(root),
-             "apt-get", "install", "--yes", "--no-install-recommends", *SYSTEMS[suite])  # fmt: skip
+             "apt-get", "install", "--yes", "--no-install-recommends", *_MORE[system])  # fmt: skip
     with suppress(FileNotFoundError):
         shutil.rmtree(root / "var/cache/apt/archives")
     denied.unlink()

@@ -1,0 +1,113 @@
+"""The package under a real systemd: what README says about the service, line by line."""
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.packaging.booted import Booted
+from tests.packaging.test_first_sms import asterisk, put_asterisk, shown, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+UNIT = "dialplan-sms.service"
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def system(deb: Path) -> Iterator[Booted]:
+    """It has booted, and setup has done its work beside a running Asterisk and a stand-in PBX."""
+    missing = [name for name in ("debootstrap", "unshare", "ip") if shutil.which(name) is None]
+    if os.geteuid() != 0 or missing:
+        pytest.fail(f"these tests need root, and {' '.join(missing) or 'nothing else'}", False)
+    system = Booted()
+    with ExitStack() as stack:
+        stack.callback(system.close)
+        put_asterisk(system)
+        shutil.copy(deb, system.path / "root" / deb.name)
+        line = shown("apt install ./dialplan-sms_").replace("apt install", "apt install --yes")
+        system.run("sh", "-c", f"cd /root; {line}")
+        printed = stack.enter_context(system.start("dialplan-sms", "sandbox", user="asterisk"))
+        (url,) = re.findall(r"url = (\S+)", "".join(until(printed, "verify = ")))
+        stack.enter_context(asterisk(system))
+        line = shown("DIALPLAN_SMS_PASSWORD=").replace("https://pbx.example.com", url)
+        system.run("sh", "-c", line)
+        yield system
+
+
+def wait(system: Booted, state: str) -> None:
+    """Until the unit is *state*."""
+    deadline = time.monotonic() + 60
+    while (now := system.try_run("systemctl", "is-active", UNIT).stdout.strip()) != state:
+        status = system.try_run("systemctl", "status", "--no-pager", UNIT).stdout
+        assert time.monotonic() < deadline, f"{now}: {status}"
+        time.sleep(0.1)
+
+
+def main_pid(system: Booted) -> str:
+    """The number of the service's process, in the system."""
+    return system.run("systemctl", "show", "--property=MainPID", "--value", UNIT).strip()
+
+
+def test_setup_has_started_it_and_it_starts_at_boot(system: Booted) -> None:
+    wait(system, "active")
+    assert system.run("systemctl", "is-enabled", UNIT) == "enabled\n"
+    assert system.run("stat", "-c", "%U:%G %a", "/run/dialplan-sms") == "asterisk:asterisk 750\n"
+
+
+def test_it_sends_through_the_service_and_the_journal_has_a_line(system: Booted) -> None:
+    wait(system, "active")
+    before = json.loads(system.run("dialplan-sms", "status", "--json"))
+    system.write(
+        "/etc/asterisk/extensions_booted.conf",
+        "[booted]\nexten => s,1,Set(SMS_NUMBER=+39333123456)\n same => n,Set(SMS_MESSAGE=Booted)\n"
+        " same => n,Gosub(sub-sms,s,1)\n same => n,Hangup()\n",
+        0o644,
+    )
+    with (system.path / "etc/asterisk/extensions.conf").open("a") as extensions:
+        extensions.write("#include extensions_booted.conf\n")
+    system.run("asterisk", "-rx", "dialplan reload")
+    system.run("asterisk", "-rx", "channel originate Local/s@booted application Wait 5")
+    deadline = time.monotonic() + 30
+    while "SUCCESS" not in (journal := system.run("journalctl", "--no-pager", "-u", UNIT)):
+        assert time.monotonic() < deadline, journal
+        time.sleep(0.1)
+    after = json.loads(system.run("dialplan-sms", "status", "--json"))
+    assert after != before
+    assert "Booted" not in journal
+
+
+def test_every_systemctl_line_of_readme_works(system: Booted) -> None:
+    """Those that name the service; each is to leave it running, but for stop."""
+    lines = sorted(set(re.findall(r"systemctl [a-z-]+(?: --now)? dialplan-sms", README)))
+    assert len(lines) >= 4
+    for line in lines:
+        if line.startswith("systemctl edit"):
+            continue  # opens an editor
+        system.run(*line.split())
+        wait(system, "inactive" if " stop " in line else "active")
+        system.run("systemctl", "start", UNIT)
+        wait(system, "active")
+
+
+def test_it_comes_back_when_it_is_killed(system: Booted) -> None:
+    wait(system, "active")
+    before = main_pid(system)
+    system.run("sh", "-c", f"kill -KILL {before}")  # there is no program of that name
+    deadline = time.monotonic() + 60
+    while (now := main_pid(system)) in ("0", before):
+        assert time.monotonic() < deadline, now
+        time.sleep(0.1)
+    wait(system, "active")
+
+
+def test_it_is_gone_when_the_package_is_purged(system: Booted) -> None:
+    wait(system, "active")
+    system.run("dpkg", "--purge", "dialplan-sms")
+    assert system.try_run("systemctl", "is-active", UNIT).stdout.strip() != "active"
+    assert "dialplan-sms" not in system.run("systemctl", "list-unit-files", "--no-pager")
