@@ -44,6 +44,8 @@ class Handled:
 class _Outlet:
     """An open file or socket, closed when the last thread that writes to it lets go.
 
+    Who writes keeps the outlet, not only its number: another thread may replace it just then, and
+    the number would be closed, or already that of another connection.
     Kept for a second: to open one for each line costs four turns at Python's lock, and to keep it
     longer would need a signal whenever the log is rotated.
     """
@@ -73,7 +75,8 @@ def write(target: str, line: str, failed: bool = False) -> None:
         return
     entry = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n"
     try:
-        os.write(_outlet(target, _open_file).file, entry.encode("utf-8", "backslashreplace"))
+        outlet = _outlet(target, _open_file)
+        os.write(outlet.file, entry.encode("utf-8", "backslashreplace"))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
         _to_syslog(f"log {target} cannot be written ({why}): {line}", failed=True)
@@ -99,7 +102,8 @@ def _to_syslog(line: str, failed: bool) -> None:
     # anew since the socket was opened.
     for _ in range(2):
         try:
-            os.write(_outlet(_SYSLOG, _open_syslog).file, data)
+            outlet = _outlet(_SYSLOG, _open_syslog)
+            os.write(outlet.file, data)
         except BlockingIOError:
             return
         except OSError:

@@ -145,3 +145,30 @@ def test_a_log_that_is_rotated_away_is_made_again(
     log.write(str(path), "two")
     assert path.read_text().endswith(" two\n")
     assert (tmp_path / "sms.log.1").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["file", "syslog"])
+def test_a_line_goes_where_it_belongs_while_another_thread_opens_the_log_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A number that was closed meanwhile may be that of a call's connection by now."""
+    write, opened = os.write, []
+
+    def after_another(file: int, data: bytes) -> int:
+        monkeypatch.setattr(os, "write", write)
+        outlets.clear()  # as the other thread does when the outlet is stale
+        opened.append(os.open(tmp_path / "call", os.O_WRONLY | os.O_CREAT, 0o600))
+        return write(file, data)
+
+    outlets: dict[str, log._Outlet] = {}
+    monkeypatch.setattr(log, "_outlets", outlets)
+    monkeypatch.setattr(log, "_SYSLOG", str(tmp_path / "log"))
+    monkeypatch.setattr(os, "write", after_another)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(str(tmp_path / "log"))
+        syslog.settimeout(10)
+        log.write(str(tmp_path / "sms.log") if kind == "file" else "syslog", "the line")
+        os.close(opened[0])
+        assert (tmp_path / "call").read_bytes() == b""
+        got = (tmp_path / "sms.log").read_text() if kind == "file" else syslog.recv(999).decode()
+    assert got.rstrip().endswith(" the line")
