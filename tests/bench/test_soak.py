@@ -60,16 +60,25 @@ def test_10000_calls_and_1000_hang_ups(tmp_path: Path, capsys: pytest.CaptureFix
     with Sandbox(tls=False) as sandbox, Service(tmp_path, sandbox) as service:
         sent: Counter[str] = Counter()
 
+        def one(number: int, hang_up: bool) -> str:
+            status = call(service.port, text := f"n{number}", hang_up)
+            deadline = time.monotonic() + 30
+            # Else the more of those who hung up were under way at once, the busier the machine is.
+            while hang_up and all(each.text != text for each in sandbox.messages[-20:]):
+                assert time.monotonic() < deadline, text
+                time.sleep(0.001)
+            return status
+
         def many(numbers: range, hang_up: bool = False) -> set[str]:
             with ThreadPoolExecutor(4) as pool:
-                found = set(pool.map(lambda n: call(service.port, f"n{n}", hang_up), numbers))
+                found = set(pool.map(lambda number: one(number, hang_up), numbers))
             sandbox.wait(messages=len(numbers), timeout=30)
             sent.update(message.text for message in sandbox.messages)
             sandbox.clear()
             return found
 
         assert many(range(500)) == {"SUCCESS"}
-        many(range(500, 1000), hang_up=True)  # these overlap, so they take the most threads
+        many(range(500, 1000), hang_up=True)
         before = size(service)
         for start in range(1000, 10_000, 1000):
             assert many(range(start, start + 1000)) == {"SUCCESS"}
@@ -84,6 +93,6 @@ def test_10000_calls_and_1000_hang_ups(tmp_path: Path, capsys: pytest.CaptureFix
     with capsys.disabled():
         print(f"\nafter 1,000 calls: {before} KiB, threads, files; after 11,000: {after}")
     assert after[0] - before[0] <= 5 * MIB
-    # Both follow the most calls at once, and hang-ups overlap; 10,000 leaks would show.
+    # Both follow the most calls at once, which the machine decides; 10,000 leaks would show.
     assert after[1] <= before[1] + 20
     assert after[2] <= before[2] + 20
