@@ -1,8 +1,6 @@
 """The package, one a bit older, and fresh systems for them."""
 
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from debian import build
-from tests.packaging.root import SYSTEMS, Root
+from tests.packaging.root import SYSTEMS, Root, need
 
 OLDER = "0.0.1"
 GONE = "usr/lib/dialplan-sms/lib/python3/site-packages/dialplan_sms/gone.py"
@@ -40,9 +38,7 @@ def older(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=SYSTEMS, scope="module")
 def root(request: pytest.FixtureRequest) -> Iterator[Root]:
     """A fresh system; Debian 12 has no Asterisk, the other has its own."""
-    missing = [name for name in ("debootstrap", "unshare", "ip") if shutil.which(name) is None]
-    if os.geteuid() != 0 or missing:
-        pytest.fail(f"these tests need root, and {' '.join(missing) or 'nothing else'}", False)
+    need()
     root = Root(request.param)
     yield root
     root.close()

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+import pytest
+
 from tests.asterisk.debian import KEYRING, mirror
 from tests.asterisk.fetch import cache_folder
 
@@ -120,6 +122,13 @@ class Root:
                 if path not in skipped and not path.name.endswith("-"):
                     found[str(path.relative_to(self.path))] = _said(path)
         return found
+
+
+def need() -> None:
+    """Fail where a system cannot be made here."""
+    missing = [name for name in ("debootstrap", "unshare", "ip") if shutil.which(name) is None]
+    if os.geteuid() != 0 or missing:
+        pytest.fail(f"these tests need root, and {' '.join(missing) or 'nothing else'}", False)
 
 
 ENVIRONMENT = {

@@ -1,7 +1,6 @@
 """The package under a real systemd: what README says about the service, line by line."""
 
 import json
-import os
 import re
 import shutil
 import time
@@ -12,19 +11,17 @@ from pathlib import Path
 import pytest
 
 from tests.packaging.booted import Booted
-from tests.packaging.test_first_sms import asterisk, put_asterisk, shown, until
+from tests.packaging.root import need
+from tests.packaging.test_first_sms import README, asterisk, put_asterisk, shown, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 UNIT = "dialplan-sms.service"
-README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 @pytest.fixture(scope="module")
 def system(deb: Path) -> Iterator[Booted]:
     """It has booted, and setup has done its work beside a running Asterisk and a stand-in PBX."""
-    missing = [name for name in ("debootstrap", "unshare", "ip") if shutil.which(name) is None]
-    if os.geteuid() != 0 or missing:
-        pytest.fail(f"these tests need root, and {' '.join(missing) or 'nothing else'}", False)
+    need()
     system = Booted()
     with ExitStack() as stack:
         stack.callback(system.close)
@@ -85,6 +82,7 @@ def test_it_sends_through_the_service_and_the_journal_has_a_line(system: Booted)
 def test_every_systemctl_line_of_readme_works(system: Booted) -> None:
     """Those that name the service; each is to leave it running, but for stop."""
     lines = sorted(set(re.findall(r"systemctl [a-z-]+(?: --now)? dialplan-sms", README)))
+    lines.insert(0, shown("systemctl daemon-reload"))
     assert len(lines) >= 4
     for line in lines:
         if line.startswith("systemctl edit"):
@@ -104,6 +102,25 @@ def test_it_comes_back_when_it_is_killed(system: Booted) -> None:
         assert time.monotonic() < deadline, now
         time.sleep(0.1)
     wait(system, "active")
+
+
+def test_root_follows_no_link_of_asterisks_user(system: Booted, deb: Path) -> None:
+    """Whose spool folder it is can have the service started again, and waits for an upgrade."""
+    spool = "/var/spool/asterisk/sms"
+    system.run("mv", spool, f"{spool}.away")
+    system.run("install", "-d", "-m", "0700", "/etc/private")
+    try:
+        for there in ("/etc/private", "/none"):
+            system.run("ln", "-s", there, spool, user="asterisk")
+            system.run("systemctl", "restart", UNIT)
+            wait(system, "active")
+            system.install(deb)
+            assert system.run("stat", "-c", "%U %a", "/etc/private") == "root 700\n"
+            assert system.try_run("test", "-e", "/none").returncode == 1
+            system.run("rm", spool)
+    finally:
+        system.run("rm", "-rf", spool, "/etc/private")
+        system.run("mv", f"{spool}.away", spool)
 
 
 def test_it_is_gone_when_the_package_is_purged(system: Booted) -> None:
