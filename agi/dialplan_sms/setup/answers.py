@@ -13,10 +13,8 @@ from dialplan_sms import values
 from dialplan_sms.conffile import ConfigError, Place
 from dialplan_sms.config import Sender
 from dialplan_sms.setup import certificate
-from dialplan_sms.setup.host import Host, SetupError
+from dialplan_sms.setup.host import PASSWORD, TOKEN, Host, SetupError
 
-PASSWORD = "DIALPLAN_SMS_PASSWORD"  # noqa: S105 - a name
-TOKEN = "DIALPLAN_SMS_TOKEN"  # noqa: S105
 _NOWHERE = Place(Path("/"), 0)
 
 

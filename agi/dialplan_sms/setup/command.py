@@ -74,6 +74,8 @@ def setup(
         _set_up(host, options, asterisk_conf, _place(host, prefix), yes, dry_run)
     except (SetupError, ConfigError) as error:
         raise click.ClickException(str(error)) from None
+    except BrokenPipeError:
+        raise  # of who reads what is said: click ends in silence
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise click.ClickException(

@@ -1,10 +1,11 @@
 """Files that appear whole or not at all, whatever ends the program."""
 
+import errno
 import hashlib
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dialplan_sms.setup.host import SetupError
@@ -65,9 +66,15 @@ def make_folder(path: Path, mode: int, owner: Owner | None = None) -> None:
     with suppress(FileNotFoundError):
         fresh.rmdir()  # of a run that was ended
     fresh.mkdir(mode=0o700)
-    if owner is not None and os.geteuid() == 0:
-        os.chown(fresh, owner.uid, owner.gid)
-    fresh.chmod(mode)
+    # Whose folder this is in can put a link in its place: no chown by name.
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(fresh, flags)
+    try:
+        if owner is not None and os.geteuid() == 0:
+            os.fchown(descriptor, owner.uid, owner.gid)
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
     os.rename(fresh, path)
 
 
@@ -90,14 +97,56 @@ def settled(path: Path) -> Path:
 
 
 def kept(path: Path) -> tuple[int, Owner]:
-    """Mode and owner of a file that is to be replaced."""
-    status = path.stat()
-    return stat.S_IMODE(status.st_mode), Owner(status.st_uid, status.st_gid)
+    """Mode and owner of a file that is there; no more than rwx, so never set-user-id."""
+    return _kept(path.stat())
+
+
+def _kept(status: os.stat_result) -> tuple[int, Owner]:
+    return stat.S_IMODE(status.st_mode) & 0o777, Owner(status.st_uid, status.st_gid)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that is to be replaced, as it was in one instant."""
+
+    content: bytes = field(repr=False)
+    mode: int
+    owner: Owner
+
+
+def look(path: Path) -> Found | None:
+    """The file at *path*, itself and no link; None where nothing is there. Raises SetupError.
+
+    Content, mode and owner come from one open file: were they asked for by name one by one, who
+    can write to the folder could have root give the content of one file the rights of another.
+    """
+    try:
+        content, status = _read(path, os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise SetupError(f"{path} has become a link: put a file in its place") from None
+    mode, owner = _kept(status)
+    return Found(content, mode, owner)
 
 
 def content_of(path: Path) -> bytes | None:
-    """What a file holds; None where nothing is there."""
+    """What a file holds; None where nothing is there. Raises SetupError for what is no file."""
     try:
-        return path.read_bytes()
+        return _read(path)[0]
     except FileNotFoundError:
         return None
+
+
+def _read(path: Path, flags: int = 0) -> tuple[bytes, os.stat_result]:
+    # A pipe that somebody has put there must not keep setup waiting.
+    flags |= os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise SetupError(f"{path} is no file: move it away")
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(), status

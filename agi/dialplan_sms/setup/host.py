@@ -7,6 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+PASSWORD = "DIALPLAN_SMS_PASSWORD"  # noqa: S105 - a name
+TOKEN = "DIALPLAN_SMS_TOKEN"  # noqa: S105
+SECRETS = (PASSWORD, TOKEN)
+"""Variables that no other program is told of."""
+
 
 class SetupError(Exception):
     """Why setup cannot go on, in one line that says what to do."""
@@ -60,10 +65,11 @@ class Done:
 
 def run(command: Sequence[str], timeout: float) -> Done:
     """Run *command*; status 127 where it cannot be started, 124 after *timeout* seconds."""
+    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
     try:
         done = subprocess.run(  # noqa: S603 - the commands are ours
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=timeout, check=False, cwd="/",
+            timeout=timeout, check=False, cwd="/", env=environment,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return Done(124, f"no end after {timeout:.0f} s")

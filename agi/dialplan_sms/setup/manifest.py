@@ -104,6 +104,7 @@ def alone(folder: Path) -> Iterator[None]:
     """Only one setup at a time. Raises SetupError."""
     if not folder.is_dir():
         files.make_folder(folder, 0o755)
+    before = os.umask(0o022)  # nobody else writes to what is being made
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,4 +112,5 @@ def alone(folder: Path) -> Iterator[None]:
     except BlockingIOError:
         raise SetupError("another dialplan-sms setup runs: wait for its end") from None
     finally:
+        os.umask(before)
         os.close(descriptor)

@@ -79,13 +79,13 @@ class PutSender:
     def _extend(self, work: Work) -> None:
         path = files.settled(self.path)
         config = smsconf.load(path)
-        content = path.read_bytes()
+        there = files.look(path)
+        content = there.content if there else b""
         mark = b"\xef\xbb\xbf" if content.startswith(b"\xef\xbb\xbf") else b""
-        if self.answers is None:
+        if self.answers is None or there is None:
             return
         text = extended(content[len(mark) :].decode(), self.answers, config)
-        mode, owner = files.kept(path)
-        staged = files.stage(path, mark + text.encode(), mode, owner)
+        staged = files.stage(path, mark + text.encode(), there.mode, there.owner)
         try:
             smsconf.load(staged)
         except ConfigError as error:

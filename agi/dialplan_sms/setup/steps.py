@@ -1,5 +1,6 @@
 """The steps of setup: what each finds, and what it does. All are values until then."""
 
+import os
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -126,7 +127,7 @@ class PutLink:
                 return State.MAKE, about
         else:
             there = self.path.readlink()
-            if there == self.to:
+            if self._is_ours():
                 return State.THERE, about
             if not self.path.exists() or work.manifest.knows(self.path, str(there)):
                 return State.CHANGE, about
@@ -151,8 +152,15 @@ class PutLink:
         return ""
 
     def adopt(self, work: Work) -> None:
-        if self.path.is_symlink() and self.path.readlink() == self.to:
-            work.manifest.note(self.path, "link", str(self.to))
+        if self._is_ours():
+            work.manifest.note(self.path, "link", str(self.path.readlink()))
+
+    def _is_ours(self) -> bool:
+        """Whether it is a link that ends where ours would; it may be a relative one."""
+        if not self.path.is_symlink():
+            return False
+        there = os.path.realpath(self.path)  # unlike resolve() of a circle, no error
+        return self.path.readlink() == self.to or there == os.path.realpath(self.to)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +210,12 @@ class PutInclude:
 
     def do(self, work: Work) -> str:
         path = files.settled(self.path)
-        there = files.content_of(path)
-        content, put = include.insert(there or b"")
+        there = files.look(path)
+        content, put = include.insert(there.content if there else b"")
         if there is None:
             work.manifest.note(path, "include", "made")
         work.manifest.note(path, "include", put.decode("latin-1"), self.pending)
-        mode, owner = (self.mode, self.owner) if there is None else files.kept(path)
+        mode, owner = (self.mode, self.owner) if there is None else (there.mode, there.owner)
         files.put(path, content, mode, owner)
         if self.path.name != MAIN and not any(include.find(self.path.parent, self.path.name)):
             return f"warning: {MAIN} does not include {self.path}: include it there"

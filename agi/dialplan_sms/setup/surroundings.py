@@ -1,7 +1,6 @@
 """What is there: Asterisk's folders and user, FreePBX, systemd."""
 
 import grp
-import os
 import pwd
 import re
 import shutil
@@ -70,7 +69,7 @@ def look(host: Host, named: Path | None = None) -> Surroundings:
     if not etc.is_dir():
         raise SetupError(f"{etc}, astetcdir in {conf}, is no folder: name the right asterisk.conf")
     spool = asteriskconf.folder(folders.get("astspooldir")) or host.places.spool
-    uid, gid, user, group = _user(process, settings.get("options", {}), spool)
+    uid, gid, user, group = _user(process, settings.get("options", {}), spool, conf)
     return Surroundings(
         conf=conf,
         etc=etc,
@@ -139,28 +138,55 @@ def _agi_bin(told: Path | None, host: Host, conf: Path) -> Path:
 
 
 def _user(
-    process: Process | None, options: dict[str, str], spool: Path
+    process: Process | None, options: dict[str, str], spool: Path, conf: Path
 ) -> tuple[int, int, str, str]:
     """Who runs Asterisk: the process, runuser, the owner of its spool folder, else asterisk."""
+    if process is not None:
+        return _named(process.uid, process.gid, "Asterisk runs as")
+    if options.get("runuser"):
+        uid, gid = _user_called(options["runuser"], f"runuser in {conf}")
+        if options.get("rungroup"):
+            gid = _group_called(options["rungroup"], f"rungroup in {conf}")
+        return _named(uid, gid, f"runuser in {conf} has")
+    if spool.is_dir():
+        status = spool.stat()
+        return _named(status.st_uid, status.st_gid, f"{spool} belongs to")
+    return _named(*_user_called("asterisk", f"there is no runuser in {conf}"), "asterisk has")
+
+
+def _user_called(name: str, whence: str) -> tuple[int, int]:
     try:
-        if process is not None:
-            uid, gid = process.uid, process.gid
-        elif options.get("runuser"):
-            entry = pwd.getpwnam(options["runuser"])
-            uid, gid = entry.pw_uid, entry.pw_gid
-            if options.get("rungroup"):
-                gid = grp.getgrnam(options["rungroup"]).gr_gid
-        elif spool.is_dir():
-            uid, gid = os.stat(spool).st_uid, os.stat(spool).st_gid
-        else:
-            entry = pwd.getpwnam("asterisk")
-            uid, gid = entry.pw_uid, entry.pw_gid
-        return uid, gid, pwd.getpwuid(uid).pw_name, grp.getgrgid(gid).gr_name
+        entry = pwd.getpwnam(name)
     except (KeyError, ValueError):
-        who = "" if process else options.get("runuser", "asterisk")
         raise SetupError(
-            f"the user that Asterisk runs as{f', {who},' if who else ''} is unknown here: name an"
-            " existing one, runuser and rungroup below [options] in asterisk.conf"
+            f"there is no user {name!r} here ({whence}): install Asterisk first, or make the user"
+            f" it runs as (adduser --system --group {_shown(name)}), or name another one,"
+            f" runuser = <user> below [options] in asterisk.conf"
+        ) from None
+    return entry.pw_uid, entry.pw_gid
+
+
+def _group_called(name: str, whence: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except (KeyError, ValueError):
+        raise SetupError(
+            f"there is no group {name!r} here ({whence}): make it (addgroup --system"
+            f" {_shown(name)}), or name another one there"
+        ) from None
+
+
+def _shown(name: str) -> str:
+    return name if re.fullmatch(r"[\w.-]+", name) else "<name>"
+
+
+def _named(uid: int, gid: int, whose: str) -> tuple[int, int, str, str]:
+    try:
+        return uid, gid, pwd.getpwuid(uid).pw_name, grp.getgrgid(gid).gr_name
+    except KeyError:
+        raise SetupError(
+            f"{whose} user id {uid}, group id {gid}, and one of them has no name here: make that"
+            " user and group (adduser, addgroup), or give the files to ones that there are"
         ) from None
 
 

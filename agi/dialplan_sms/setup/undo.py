@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialplan_sms.setup import files, include, program
+from dialplan_sms.setup.host import SetupError
 from dialplan_sms.setup.manifest import Entry
 from dialplan_sms.setup.steps import State, Work
 from dialplan_sms.setup.surroundings import UNIT, Surroundings
@@ -61,8 +62,8 @@ def kept(found: Surroundings | None) -> Iterator[str]:
             yield f"kept: {path}"
     users = []
     for path in sorted(found.etc.glob("extensions*.conf")):
-        with suppress(OSError):
-            content = path.read_bytes()
+        with suppress(OSError, SetupError):
+            content = files.content_of(path) or b""
             if path.name != include.NAME and (b"(sub-sms" in content or b"(sms.agi" in content):
                 users.append(str(path))
     if users:
@@ -80,13 +81,13 @@ def _service(path: Path) -> Undo:
 
 
 def _include(path: Path, entry: Entry, found: Surroundings | None) -> Undo:
+    there = files.look(path)
     puts = [mark.encode("latin-1", "replace") for mark in entry.marks if mark != "made"]
-    content = files.content_of(path)
-    left = content
+    left = content = there.content if there else None
     for put in puts:
         taken = include.take_out(left, put) if left is not None else None
         left = left if taken is None else taken
-    if content is None or left == content:
+    if there is None or left == content:
         return _drop(path, "there is no line of setup in it any more")
     needed = found is not None and any(not e.may_miss for e in include.find(found.etc, path.name))
     gone = "made" in entry.marks and not left and not needed
@@ -95,8 +96,7 @@ def _include(path: Path, entry: Entry, found: Surroundings | None) -> Undo:
         if gone:
             path.unlink()
         else:
-            mode, owner = files.kept(path)
-            files.put(path, left or b"", mode, owner)
+            files.put(path, left or b"", there.mode, there.owner)
         work.manifest.drop(path)
         return ""
 

@@ -17,8 +17,9 @@ def drop_in(found: Surroundings, prefix: Path, packaged: bool) -> str:
     if lines or found.spool != Path("/var/spool/asterisk"):
         lines += [
             "ExecStartPre=",
-            f"ExecStartPre=+/usr/bin/install -d -o {_escaped(found.user)} -g"
-            f" {_escaped(found.group)} -m 0750 {_quoted(outbox)}",
+            # As that user, who could have put a link there for root to follow.
+            f"ExecStartPre=-+/usr/bin/setpriv --reuid={found.uid} --regid={found.gid}"
+            f" --clear-groups /usr/bin/mkdir -p -m 0750 {_quoted(outbox)}",
         ]
     if prefix != _PREFIX and not packaged:
         lines += ["ExecStart=", f"ExecStart={_quoted(prefix / 'bin/dialplan-sms')} serve"]

@@ -1,0 +1,138 @@
+"""``dialplan-sms setup`` where Asterisk's user can write to the folders that root writes to."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dialplan_sms.setup import files, host, surroundings
+from dialplan_sms.setup.files import Owner
+from dialplan_sms.setup.host import SetupError
+from dialplan_sms.setup.manifest import Manifest, alone
+from dialplan_sms.setup.steps import PutLink, State, Work
+from tests.unit.pbxhost import PbxHost
+
+TOP = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def pbx(tmp_path: Path) -> PbxHost:
+    return PbxHost(tmp_path / "host")
+
+
+def test_a_closed_pipe_ends_it_in_silence(pbx: PbxHost, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "from dialplan_sms.cli import main; main()"
+    command = [sys.executable, "-c", code, "setup", "--dry-run", "--asterisk-conf", str(pbx.conf)]
+    command += ["--prefix", str(tmp_path / "prefix")]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_user_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    conf = tmp_path / "asterisk.conf"
+    with pytest.raises(SetupError, match=r"no user 'no-such' .*adduser --system --group no-such"):
+        surroundings._user(None, {"runuser": "no-such"}, tmp_path, conf)
+    with pytest.raises(SetupError, match="no group 'no-such'"):
+        surroundings._user(None, {"runuser": "root", "rungroup": "no-such"}, tmp_path, conf)
+    with pytest.raises(SetupError) as hostile:
+        surroundings._user(None, {"runuser": "a; reboot\n"}, tmp_path, conf)
+    assert "--group <name>" in str(hostile.value)
+    assert "\n" not in str(hostile.value)
+
+
+def test_a_relative_link_to_the_program_is_ours(pbx: PbxHost) -> None:
+    work = Work(pbx.host(), Manifest(pbx.root / "state"))
+    (pbx.prefix / "bin").mkdir(parents=True)
+    ours = pbx.prefix / "bin/sms.agi"
+    ours.touch()
+    link = pbx.agi_bin / "sms.agi"
+    link.symlink_to("../opt/dialplan-sms/bin/sms.agi")
+    step = PutLink(link, ours, needed=True)
+    assert step.state(work)[0] is State.THERE
+    link.unlink()
+    link.symlink_to("../elsewhere")
+    link.with_name("elsewhere").touch()
+    (pbx.root / "elsewhere").touch()
+    assert step.state(work)[0] is State.KEEP
+    link.unlink()
+    link.symlink_to(link)
+    assert step.state(work)[0] is State.CHANGE
+
+
+def test_a_file_that_becomes_a_link_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "shadow").write_text("secret")
+    (tmp_path / "extensions.conf").symlink_to("shadow")
+    with pytest.raises(SetupError, match="has become a link"):
+        files.look(tmp_path / "extensions.conf")
+
+
+def test_remove_gives_no_file_the_rights_of_another(pbx: PbxHost) -> None:
+    pbx.install()
+    pbx.extensions.chmod(0o4755)
+    found = files.look(pbx.extensions)
+    assert found is not None
+    assert found.mode == 0o755
+    assert files.kept(pbx.extensions)[0] == 0o755
+    pbx.extensions.unlink()
+    pbx.extensions.symlink_to("/usr/bin/su")
+    result = pbx.setup("--remove")
+    assert (result.exit_code, "has become a link" in result.output) == (1, True)
+
+
+def test_a_pipe_does_not_keep_root_waiting(pbx: PbxHost) -> None:
+    os.mkfifo(pbx.etc / "extensions-sms.conf")
+    result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101")
+    assert (result.exit_code, "is no file" in result.output) == (1, True)
+
+
+def test_a_link_in_place_of_a_folder_that_is_made_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir(mode=0o700)
+    real = Path.mkdir
+
+    def swapped(path: Path, mode: int = 0o777) -> None:
+        real(path, mode)
+        path.rmdir()
+        path.symlink_to(precious)
+
+    monkeypatch.setattr(Path, "mkdir", swapped)
+    with pytest.raises(OSError, match="directory"):
+        files.make_folder(tmp_path / "sms", 0o750, Owner(65534, 65534))
+    assert (precious.stat().st_mode & 0o777, precious.stat().st_uid) == (0o700, os.getuid())
+
+
+def test_an_odd_umask_lets_nobody_in(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with alone(tmp_path / "state"):
+            (tmp_path / "made").mkdir()
+        assert os.umask(0) == 0
+    finally:
+        os.umask(before)
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o755
+
+
+def test_commands_are_not_told_of_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in host.SECRETS:
+        monkeypatch.setenv(name, "abc-very-secret")
+    assert "abc-very" not in host.run(["env"], 10).output
+
+
+def test_root_makes_no_folder_for_the_service_by_name(pbx: PbxHost) -> None:
+    pbx.install()
+    drop_in = (pbx.root / "units/dialplan-sms.service.d/setup.conf").read_text()
+    assert "install -d" not in drop_in
+    assert f"setpriv --reuid={os.getuid()} " in drop_in
+
+
+def test_purge_reads_the_outbox_as_its_owner_and_tells_of_the_line() -> None:
+    text = (TOP / "debian/postrm").read_text()
+    assert text.index("setpriv --reuid=asterisk") < text.index("python3 -IS")
+    assert "keeps its line #tryinclude" in text
