@@ -41,8 +41,10 @@ class _Commands(click.Group):
 
 def _missing(command: str, package: str) -> click.Command:
     """Stands in for a command whose optional packages are not installed."""
-    need = f"needs the Python package {package}: in the source folder, run make venv and then"
-    need += f" .venv/bin/dialplan-sms {command}"
+    from dialplan_sms.installed import cure
+
+    extras = ["sandbox"] if command == "sandbox" else []
+    need = f"needs the Python package {package}: {cure(Path(sys.prefix), extras)}"
 
     def explain(_: tuple[str, ...]) -> None:
         raise click.ClickException(f"{command} {need}")

@@ -6,11 +6,15 @@ from shlex import quote
 
 import click
 
-from dialplan_sms import api
+from dialplan_sms import api, values
 from dialplan_sms import config as smsconf
 from dialplan_sms.cli import config_option
-from dialplan_sms.conffile import ConfigError
+from dialplan_sms.conffile import ConfigError, parse, read_private
+from dialplan_sms.httpconf import Http
 from dialplan_sms.password import make_hash
+
+_LONGEST = 64
+"""Characters of a user name."""
 
 
 @click.command()
@@ -22,8 +26,7 @@ def user(name: str, config: Path | None) -> None:
     Asks for the password, or reads it from standard input; only its hash is kept. After the line
     it shows, on standard error, what to paste into a PBX or a dialplan that sends through us.
     """
-    if not name.strip() or ":" in name or not name.isprintable() or name != name.strip():
-        raise click.ClickException("a user name holds no colon and no control character")
+    _refuse(name)
     password = _password(name)
     click.echo(f"user = {name}:{make_hash(password)}")
     url = _url(config) + api.PATH
@@ -38,6 +41,25 @@ def user(name: str, config: Path | None) -> None:
         f"Set(CURLOPT(userpwd)={name}:PASSWORD)\n"
         f"Set(message=${{CURL({url},number=%2B39333123456&message=${{URIENCODE(${{TEXT}})}})}})",
         err=True,
+    )
+
+
+def _refuse(name: str) -> None:
+    """Refuse what HTTP's basic authorization, or a line of sms.conf, does not carry plainly."""
+    if not name:
+        why = "is empty"
+    elif len(name) > _LONGEST:
+        why = f"has {len(name)} characters"
+    elif any(char in name for char in ":;"):
+        why = "holds a colon or a semicolon"
+    elif any(char.isspace() for char in name):
+        why = "holds white space"
+    elif not name.isprintable():
+        why = "holds a control character"
+    else:
+        return
+    raise click.ClickException(
+        f"this user name {why}: take 1 to {_LONGEST} characters without white space, : and ;"
     )
 
 
@@ -56,15 +78,18 @@ def _password(name: str) -> str:
 
 
 def _url(config: Path | None) -> str:
-    """Where the server listens, as sms.conf says; a name to be replaced where it does not."""
+    """Where the server listens: as [http] says, which need not have a user yet."""
+    found, (host, port) = {}, Http({}).listen[0]
     try:
-        http = smsconf.load(smsconf.find(str(config) if config else None), http=True).http
-    except ConfigError:
-        http = None
-    if http is None:
-        return "http://127.0.0.1:4575"
-    host, port = http.listen[0]
+        path = smsconf.find(str(config) if config else None)
+        sections = parse(read_private(path, "sms.conf"), path)
+        found = next((each.values for each in sections if each.name == smsconf.HTTP), {})
+        said = found.get("listen")
+        if said:
+            host, port = values.listen(said.text, said.place)[0]
+    except (ConfigError, values.Bad):
+        pass  # serve and check say what is wrong with it
     shown = f"[{host}]" if ":" in host else host
     if host in ("0.0.0.0", "::"):  # noqa: S104 - not bound to here
         shown = "THIS-HOST"
-    return f"{'https' if http.certificate else 'http'}://{shown}:{port}"
+    return f"{'https' if 'certificate' in found else 'http'}://{shown}:{port}"

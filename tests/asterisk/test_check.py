@@ -169,4 +169,4 @@ def test_an_asterisk_that_is_down_is_the_one_cause(
     finally:
         shutil.rmtree(other.etc.parent)
     assert (status, list(bad(lines))) == (2, ["Asterisk"]), output
-    assert lines["dialplan"]["says"] == "first Asterisk"
+    assert lines["dialplan"]["says"] == "not looked at: mend Asterisk first"

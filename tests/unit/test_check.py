@@ -41,7 +41,7 @@ from dialplan_sms.check.inspect import Surroundings, _all
 from dialplan_sms.check.look import Look
 from dialplan_sms.check.process import Ran, run
 from dialplan_sms.check.service import Unit
-from dialplan_sms.check.user import READ, RUN, WRITE, User, blocked, current
+from dialplan_sms.check.user import READ, RUN, WRITE, User, blocked, by_id, current
 from dialplan_sms.config import Config, Sender
 from dialplan_sms.deadline import Resolver
 from dialplan_sms.exchange import Stage
@@ -77,7 +77,7 @@ def test_what_follows_from_an_earlier_line_is_not_wrong() -> None:
     states = [each.state for each in found]
     skip = State.SKIPPED
     assert states == [State.WRONG, skip, skip, skip, State.OK, State.WRONG]
-    assert {each.says for each in found[1:4]} == {"first a"}
+    assert {each.says for each in found[1:4]} == {"not looked at: mend a first"}
     assert not any(each.do for each in found[1:4])
 
 
@@ -254,6 +254,22 @@ def test_a_link_to_itself_is_no_file(folder: Path) -> None:
     bar = blocked(folder / "a", READ, ASTERISK)
     assert bar is not None
     assert bar.missing
+
+
+def test_the_cure_names_the_group_of_who_is_judged(folder: Path) -> None:
+    # given files that everybody may read, and an Asterisk that runs as a user without a name
+    nameless = by_id(64321, (64399, os.getegid()))
+    path = folder / "sms.conf"
+    path.write_text("[101]\nurl = https://192.0.2.1\npassword_file = secret\n")
+    (folder / "secret").write_text("x\n")
+    (folder / "secret").chmod(0o644)
+    for mode, about in ((0o644, path), (0o640, folder / "secret")):
+        path.chmod(mode)
+        # when they are looked at, then the cure is for that user's group, whatever usual ones are
+        found = conf.check(path, *conf.load(path), nameless)
+        assert f"chgrp 64399 {about} and chmod 0640 {about}" in found.do
+    log = conf.check_log(config(log=str(folder / "none/sms.log")), nameless)
+    assert "user 64321" not in log.do
 
 
 def test_a_log_is_made_in_its_folder(folder: Path) -> None:

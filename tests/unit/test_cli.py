@@ -164,7 +164,12 @@ def test_a_command_without_its_packages_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(cli._COMMANDS, "sandbox", "no_such_package.command:sandbox")
+    monkeypatch.setattr(sys, "prefix", str(Path(__file__).parents[2] / ".venv"))
     result = CliRunner().invoke(cli.main, ["sandbox", "--listen", "x"])
     assert result.exit_code == 1
-    assert ".venv/bin/dialplan-sms sandbox" in result.output
+    assert "no_such_package: in the source folder, run make venv\n" in result.output
     assert CliRunner().invoke(cli.main, ["--help"]).exit_code == 0
+    monkeypatch.setattr(sys, "prefix", "/usr/lib/dialplan-sms")
+    result = CliRunner().invoke(cli.main, ["sandbox"])
+    assert "no_such_package: install the Debian package again" in result.output
+    assert "make" not in result.output

@@ -98,13 +98,6 @@ def test_no_text_is_taken_for_a_hash_that_is_none(text: str) -> None:
     assert not is_hash(HASH + "x" * 60)
 
 
-@pytest.mark.parametrize("arguments", [["a:b"], [" "], ["a\nb"]])
-def test_the_command_refuses_a_name_that_cannot_be(arguments: list[str]) -> None:
-    result = CliRunner().invoke(user, arguments, input="x\n")
-    assert result.exit_code == 1
-    assert result.output == "Error: a user name holds no colon and no control character\n"
-
-
 def test_the_command_refuses_an_empty_password() -> None:
     result = CliRunner().invoke(user, ["wms"], input="\n")
     assert result.output == "Error: the password is empty\n"

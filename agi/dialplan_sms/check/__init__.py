@@ -13,6 +13,7 @@
     pbx       one PBX and its senders, asked with an empty number
     storage   the outbox and its disk
     service   the service: monitor, socket, FastAGI
+    httpserver  the HTTP SMS server of [http]
     dialplan  modules, [sub-sms], the CURL() lines that are left
     inspect   all of it at the same time, in one order
     show      for people and for programs

@@ -36,7 +36,8 @@ def check(path: Path, config: Config | None, error: ConfigError | None, user: Us
         if mode is not None and mode & (stat.S_IROTH | stat.S_IWOTH):
             says = f"{path} is for everybody on this host ({mode:04o}), and it holds secrets"
             return wrong(CONF, says, f"chgrp {user.group} {path} and chmod 0640 {path}")
-        return wrong(CONF, *_split(str(error)))
+        # The error names the usual group: here it is known who is to read it.
+        return wrong(CONF, *_split(str(error).replace("chgrp asterisk ", f"chgrp {user.group} ")))
     for key, file in _named(path):
         bar = blocked(file, READ, user)
         if bar:
@@ -97,10 +98,10 @@ def check_log(config: Config, user: User, devlog: Path = _DEVLOG) -> Finding:
     path = Path(config.log)
     if os.path.exists(path):
         bar = blocked(path, WRITE, user)
-        do = f"chown {user.name}:{user.group} {path}"
+        do = f"chown {user.owner}:{user.group} {path}"
     else:
         bar = blocked(path.parent, WRITE | RUN, user)
-        do = f"touch {path} and chown {user.name}:{user.group} {path}"
+        do = f"touch {path} and chown {user.owner}:{user.group} {path}"
     if bar is None:
         return ok(LOG, str(path))
     if bar.path not in (path, path.parent) or not os.path.isdir(path.parent):

@@ -56,7 +56,9 @@ def settle(findings: Sequence[Finding]) -> list[Finding]:
     for each in findings:
         root = next((cause[need] for need in each.needs if need in cause), None)
         if root is not None and each.state is not State.OK:
-            each = replace(each, state=State.SKIPPED, says=f"first {root}", do="")
+            each = replace(
+                each, state=State.SKIPPED, says=f"not looked at: mend {root} first", do=""
+            )
             cause[each.label] = root
         elif each.state is State.WRONG:
             cause[each.label] = each.label

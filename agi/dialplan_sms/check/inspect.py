@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dialplan_sms import config as smsconf
-from dialplan_sms.check import conf, dialplan, pbx, program, service, storage, verdict
+from dialplan_sms.check import (
+    conf,
+    dialplan,
+    httpserver,
+    pbx,
+    program,
+    service,
+    storage,
+    verdict,
+)
 from dialplan_sms.check.asterisk import Asterisk
 from dialplan_sms.check.certificate import CERTIFICATE, CLOCK
 from dialplan_sms.check.finding import Finding, ok, settle, skipped, warning, wrong
@@ -73,6 +82,7 @@ def inspect(around: Surroundings) -> tuple[list[Finding], Config | None]:
         pbx.NAME: lambda: _pbxes(around, config),
         storage.OUTBOX: lambda: _storage(around, config, user),
         service.SERVICE: lambda: _service(around, config, unit, user),
+        httpserver.HTTP: lambda: _http(config),
         dialplan.ASTERISK: lambda: dialplan.check(asterisk, _ports(config)),
     }
     found = [ok("user", f"{user.name}, {why}"), *_all(parts, around.longest)]
@@ -151,6 +161,11 @@ def _service(
             yield skipped(name, "", needs=[conf.CONF])
         return
     yield from service.check(config, unit, user, around.socket, needs)
+
+
+def _http(config: Config | None) -> Iterator[Finding]:
+    if config is not None and config.http is not None:
+        yield from httpserver.check(config.http)
 
 
 def _all(parts: Mapping[str, Part], longest: float) -> list[Finding]:

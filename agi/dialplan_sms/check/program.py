@@ -13,6 +13,7 @@ from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
 from dialplan_sms.check.process import PATH, Run
 from dialplan_sms.check.user import READ, RUN, User, blocked
 from dialplan_sms.config import Config
+from dialplan_sms.installed import cure
 
 SCRIPT, PYTHON, PACKAGES = "sms.agi", "Python", "packages"
 OLDEST = (3, 11)
@@ -127,10 +128,11 @@ def _python(python: Path, user: User, run: Run, config: Config | None) -> Iterat
         yield skipped(PACKAGES, "those of sms.agi's Python", needs=[PYTHON])
         return
     yield ok(PYTHON, f"{number}, {python}")
-    yield _packages(missing, ours, len(wanted), config)
+    prefix = Path(os.path.abspath(python)).parent.parent
+    yield _packages(missing, ours, prefix, config)
 
 
-def _packages(missing: dict[str, str], ours: str, count: int, config: Config | None) -> Finding:
+def _packages(missing: dict[str, str], ours: str, prefix: Path, config: Config | None) -> Finding:
     if missing:
         parts = [
             f"{name} is missing" if kind == "ModuleNotFoundError" else f"{name} fails ({kind})"
@@ -138,11 +140,10 @@ def _packages(missing: dict[str, str], ours: str, count: int, config: Config | N
         ]
         more = f" and {len(parts) - 2} more" if len(parts) > 3 else ""
         says = ", ".join(parts[:2] if more else parts) + more
-        extra = " WITH=" + ",".join(_wanted_extras(config)) if _wanted_extras(config) else ""
-        return wrong(PACKAGES, says, f"make install{extra}", needs=[PYTHON])
+        return wrong(PACKAGES, says, cure(prefix, _wanted_extras(config)), needs=[PYTHON])
     if ours and ours != __version__:
         says = f"sms.agi is of dialplan-sms {ours}, this command of {__version__}"
-        return warning(PACKAGES, says, _AGAIN, needs=[PYTHON])
+        return warning(PACKAGES, says, cure(prefix), needs=[PYTHON])
     return ok(PACKAGES, f"all there, dialplan-sms {ours or __version__}")
 
 

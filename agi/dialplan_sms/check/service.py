@@ -123,6 +123,9 @@ def _down(config: Config, unit: Unit, needs: tuple[str, ...]) -> Finding:
     if unit.enabled == "enabled":
         return wrong(SERVICE, "it was stopped", f"systemctl start {UNIT}", needs=needs)
     needs = (*needs, OUTBOX)
+    if config.http is not None:
+        says = "none runs, and it is what answers those who send through [http]"
+        return wrong(SERVICE, says, start, needs=needs)
     if config.outbox and stored:
         says = f"none runs, and it is what sends the stored SMS of {', '.join(stored)}"
         return wrong(SERVICE, says, start, needs=needs)

@@ -103,11 +103,11 @@ def _sqlite(file: Path, url: URL, user: User) -> Finding:
     needs = [DISK]
     folder = file.parent
     if not os.path.isdir(folder):
-        do = f"install -d -o {user.name} -g {user.group} -m 0750 {folder}"
+        do = f"install -d -o {user.owner} -g {user.group} -m 0750 {folder}"
         return wrong(OUTBOX, f"there is no folder {folder}", do)
     bar = blocked(folder, WRITE | RUN, user)
     if bar:
-        own = f"chown {user.name}:{user.group} {folder} and chmod 0750 {folder}"
+        own = f"chown {user.owner}:{user.group} {folder} and chmod 0750 {folder}"
         return wrong(OUTBOX, bar.says, own if bar.path == folder else bar.do)
     if not os.path.exists(file):
         return ok(OUTBOX, f"{file} is made with the first SMS")
@@ -117,7 +117,7 @@ def _sqlite(file: Path, url: URL, user: User) -> Finding:
         bar = blocked(part, READ | WRITE, user) if os.path.exists(part) else None
         if bar:
             return wrong(
-                OUTBOX, bar.says, f"chown {user.name}:{user.group} {part} and chmod 0640 {part}"
+                OUTBOX, bar.says, f"chown {user.owner}:{user.group} {part} and chmod 0640 {part}"
             )
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         return wrong(OUTBOX, f"the file system of {folder} is read-only", "mount it writable")

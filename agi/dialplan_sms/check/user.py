@@ -34,6 +34,11 @@ class User:
         return mode & want == want
 
     @property
+    def owner(self) -> str:
+        """As chown takes it, where the host knows no name, too."""
+        return str(self.uid) if " " in self.name else self.name
+
+    @property
     def group(self) -> str:
         try:
             return grp.getgrgid(self.gids[0]).gr_name

@@ -1,0 +1,55 @@
+"""What to do for missing packages depends on how the program was installed."""
+
+from pathlib import Path
+
+import pytest
+
+from dialplan_sms import installed
+from dialplan_sms.installed import cure
+
+PIPX = "pipx install --force 'dialplan_sms-"
+
+
+def place(folder: Path, *files: str) -> Path:
+    for name in files:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_the_debian_package_has_all() -> None:
+    assert "Debian package" in cure(installed.DEBIAN, ["http"])
+    assert "make" not in cure(installed.DEBIAN, ["http"])
+
+
+def test_with_pipx_it_is_the_wheel_with_its_extras(tmp_path: Path) -> None:
+    said = cure(place(tmp_path, "pipx_metadata.json", "pyvenv.cfg"), ["http"])
+    assert said.startswith(f"run {PIPX}")
+    assert "http,postgresql,sandbox]" in said
+    assert "make" not in said
+
+
+def test_what_setup_copied_is_mended_where_it_came_from(tmp_path: Path) -> None:
+    said = cure(place(tmp_path, ".setup", "pyvenv.cfg", "bin/sms.agi"), ["http"])
+    assert "setup again" in said
+
+
+def test_with_make_install_it_names_the_extras(tmp_path: Path) -> None:
+    made = place(tmp_path, "pyvenv.cfg", "bin/sms.agi")
+    assert cure(made, ["postgresql", "http"]).endswith("run make install WITH=postgresql,http")
+    assert cure(made).endswith("run make install")
+
+
+def test_in_the_source_folder_there_is_one_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "_source", lambda: tmp_path)
+    place(tmp_path, "Makefile")
+    assert cure(tmp_path / ".venv", ["http"]) == "in the source folder, run make venv"
+
+
+def test_where_it_is_not_known_both_ways_are_named(tmp_path: Path) -> None:
+    said = cure(tmp_path, ["http"])
+    assert "make install WITH=http" in said
+    assert PIPX in said
+    assert "\n" not in said
