@@ -37,8 +37,8 @@ def answered(
     unauthorized = status in (401, 403) or reason.lower() == api.UNAUTHORIZED.lower()
     if unauthorized and kind in (api.ERROR, None):
         said = reason or f"HTTP {status}"
-        advice = f"the PBX refuses user {user}: check the section's name and its password or token"
-        return error(Cause.UNAUTHORIZED, f"{advice} in sms.conf - {said}", from_pbx=True)
+        advice = f"the PBX refuses user {user}: check the name of the section, and its password or"
+        return error(Cause.UNAUTHORIZED, f"{advice} token, in sms.conf - {said}", from_pbx=True)
     if kind == api.ERROR and status in _LATER:
         said = reason or f"HTTP {status}"
         return error(Cause.UNREACHABLE, f"the PBX takes nothing now - {said}", from_pbx=True)

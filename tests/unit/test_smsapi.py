@@ -80,6 +80,8 @@ def test_a_token_authorizes(pbx: Sandbox) -> None:
     assert send(pbx, token="wsk-v1-x", password="").status is Status.SUCCESS
     outcome = send(pbx, token="wsk-v1-y", password="")
     assert outcome.cause is Cause.UNAUTHORIZED
+    # As SMS_REASON has it, which takes no apostrophe.
+    assert "check the name of the section, and its password or token, in sms.conf" in outcome.reason
 
 
 def test_a_password_of_any_script_is_sent() -> None:
