@@ -78,13 +78,14 @@ class PbxHost:
             f"astspooldir => {self.spool}\n[options]\n{options}\n"
         )
 
-    def run_asterisk(self) -> None:
+    def run_asterisk(self, *command: str, user: tuple[int, int] | None = None) -> None:
         process = self.root / "proc/4711"
-        process.mkdir(parents=True)
-        command = ["/usr/sbin/asterisk", "-f", "-C", str(self.conf)]
+        process.mkdir(parents=True, exist_ok=True)
+        command = command or ("/usr/sbin/asterisk", "-f", "-C", str(self.conf))
         (process / "cmdline").write_bytes("\0".join(command).encode() + b"\0")
-        uid, gid = os.getuid(), os.getgid()
-        (process / "status").write_text(f"Name:\tasterisk\nUid:\t0\t{uid}\nGid:\t0\t{gid}\n")
+        uid, gid = user or (os.getuid(), os.getgid())
+        (process / "status").write_text(f"Name:\tasterisk\nUid:\t{uid}\t0\nGid:\t{gid}\t0\n")
+        (process / "root").unlink(missing_ok=True)
         (process / "root").symlink_to("/")
 
     def host(self, is_root: bool = True) -> Host:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.setup import files, host, surroundings
+from dialplan_sms.setup import account, files, host
 from dialplan_sms.setup.files import Owner
 from dialplan_sms.setup.host import SetupError
 from dialplan_sms.setup.manifest import Manifest, alone
@@ -36,11 +36,11 @@ def test_a_closed_pipe_ends_it_in_silence(pbx: PbxHost, tmp_path: Path) -> None:
 def test_a_user_that_does_not_exist_is_named(tmp_path: Path) -> None:
     conf = tmp_path / "asterisk.conf"
     with pytest.raises(SetupError, match=r"no user 'no-such' .*adduser --system --group no-such"):
-        surroundings._user(None, {"runuser": "no-such"}, tmp_path, conf)
+        account.of_asterisk(None, {"runuser": "no-such"}, tmp_path, conf)
     with pytest.raises(SetupError, match="no group 'no-such'"):
-        surroundings._user(None, {"runuser": "root", "rungroup": "no-such"}, tmp_path, conf)
+        account.of_asterisk(None, {"runuser": "root", "rungroup": "no-such"}, tmp_path, conf)
     with pytest.raises(SetupError) as hostile:
-        surroundings._user(None, {"runuser": "a; reboot\n"}, tmp_path, conf)
+        account.of_asterisk(None, {"runuser": "a; reboot\n"}, tmp_path, conf)
     assert "--group <name>" in str(hostile.value)
     assert "\n" not in str(hostile.value)
 

@@ -13,7 +13,7 @@ def process(proc: Path, *command: str, root: str = "/", pid: int = 7) -> None:
     folder = proc / str(pid)
     folder.mkdir(parents=True)
     (folder / "cmdline").write_bytes(b"".join(word.encode() + b"\0" for word in command))
-    (folder / "status").write_text("Name:\tasterisk\nUid:\t0\t112\t0\t0\nGid:\t0\t119\t0\t0\n")
+    (folder / "status").write_text("Name:\tasterisk\nUid:\t112\t0\t0\t0\nGid:\t119\t0\t0\t0\n")
     (folder / "root").symlink_to(root)
     (folder / "cwd").symlink_to("/srv")
 

@@ -1,5 +1,6 @@
 """Asterisk's configuration files as Asterisk reads them, leniently: its lines, its folders."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -107,4 +108,4 @@ def folder(text: str | None) -> Path | None:
     """An absolute path that a file can have; None for anything else."""
     if not text or not text.startswith("/") or not text.isprintable():
         return None
-    return Path(text)
+    return Path(os.path.realpath(text) if ".." in text.split("/") else text)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dialplan_sms.setup import trust
 from dialplan_sms.setup.host import SetupError
 
 
@@ -82,18 +83,22 @@ def settled(path: Path) -> Path:
     """The file behind *path*, where that is a link that can be trusted. Raises SetupError.
 
     Asterisk's user can make links in its own folder; root must not follow those to files of
-    others.
+    others, nor into folders that can become others meanwhile.
     """
     if not path.is_symlink():
         return path
     try:
         target = path.resolve(strict=True)
         maker = path.lstat().st_uid
-        if maker in (0, target.stat().st_uid) and stat.S_ISREG(target.stat().st_mode):
-            return target
+        mine = maker in (0, target.stat().st_uid) and stat.S_ISREG(target.stat().st_mode)
     except (OSError, RuntimeError):
         raise SetupError(f"{path} is a link to nothing: remove it, or make the file") from None
-    raise SetupError(f"{path} is a link to what belongs to another user: put a file in its place")
+    if not mine:
+        raise SetupError(
+            f"{path} is a link to what belongs to another user: put a file in its place"
+        )
+    trust.refuse_turned(target.parent, f"{target.parent}, where the link {path} leads,")
+    return target
 
 
 def kept(path: Path) -> tuple[int, Owner]:

@@ -46,7 +46,8 @@ def _look(entry: Path) -> Process | None:
     for line in (entry / "status").read_text(errors="replace").splitlines():
         name, _, values = line.partition(":")
         if name in ("Uid", "Gid"):
-            ids[name] = int(values.split()[1])  # the effective one
+            # The real one: anybody can start a set-user-id program under the name asterisk.
+            ids[name] = int(values.split()[0])
     if conf:
         path = Path(conf)
         conf = str(path if path.is_absolute() else Path(os.readlink(entry / "cwd")) / path)

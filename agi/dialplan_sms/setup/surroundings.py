@@ -1,13 +1,13 @@
 """What is there: Asterisk's folders and user, FreePBX, systemd."""
 
-import grp
 import pwd
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialplan_sms.setup import asteriskconf, include
+from dialplan_sms.setup import account, asteriskconf, include, trust
 from dialplan_sms.setup.host import Host, SetupError
 from dialplan_sms.setup.process import Process, running
 
@@ -57,7 +57,8 @@ def look(host: Host, named: Path | None = None) -> Surroundings:
     processes = running(host.places.proc)
     conf = _find_conf(host, named, processes)
     settings = asteriskconf.settings(asteriskconf.read(conf))
-    process = _matching(processes, conf, host.places.asterisk_confs)
+    options = settings.get("options", {})
+    process = _matching(processes, conf, options, host)
     console = _console(host, conf)
     told = host.run([*console, "core show settings"], 15) if process and console else None
     folders = {
@@ -68,12 +69,17 @@ def look(host: Host, named: Path | None = None) -> Surroundings:
     etc = asteriskconf.folder(folders.get("astetcdir")) or conf.parent
     if not etc.is_dir():
         raise SetupError(f"{etc}, astetcdir in {conf}, is no folder: name the right asterisk.conf")
+    trust.refuse_turned(etc, f"{etc}, the folder of Asterisk's configuration,")
     spool = asteriskconf.folder(folders.get("astspooldir")) or host.places.spool
-    uid, gid, user, group = _user(process, settings.get("options", {}), spool, conf)
+    agi_bin = _agi_bin(asteriskconf.folder(folders.get("astagidir")), host, conf)
+    trust.refuse_system(etc, f"{etc}, astetcdir in {conf},", etc)
+    trust.refuse_system(spool, f"{spool}, astspooldir in {conf},", conf.parent)
+    trust.refuse_system(agi_bin, f"{agi_bin}, astagidir in {conf},", conf.parent)
+    uid, gid, user, group = account.of_asterisk(process, options, spool, conf)
     return Surroundings(
         conf=conf,
         etc=etc,
-        agi_bin=_agi_bin(asteriskconf.folder(folders.get("astagidir")), host, conf),
+        agi_bin=agi_bin,
         spool=spool,
         log=asteriskconf.folder(folders.get("astlogdir")) or host.places.log,
         user=user,
@@ -98,6 +104,9 @@ def _find_conf(host: Host, named: Path | None, processes: list[Process]) -> Path
             "more than one Asterisk runs here: name the one that is meant with --asterisk-conf FILE"
         )
     candidates = [*(conf for conf in confs if conf)]
+    for path in candidates:
+        if path not in host.places.asterisk_confs:
+            _refuse_stranger(path)
     if folder := host.environ.get("AST_CONFIG_DIR"):
         candidates.append(Path(folder) / "asterisk.conf")
     candidates += host.places.asterisk_confs
@@ -110,10 +119,33 @@ def _find_conf(host: Host, named: Path | None, processes: list[Process]) -> Path
     )
 
 
-def _matching(processes: list[Process], conf: Path, usual: tuple[Path, ...]) -> Process | None:
+def _refuse_stranger(conf: Path) -> None:
+    """Raise SetupError for a file that an ordinary user may have written: any can run a process
+    called asterisk, and would be given the password."""
+    with suppress(OSError):
+        for uid in sorted(trust.owners(conf) - trust.usual()):
+            raise SetupError(
+                f"an Asterisk runs here with {conf}, which the user {trust.name_of(uid)} can"
+                f" change: if that is the one that is meant, name it with --asterisk-conf {conf}"
+            )
+
+
+def _matching(
+    processes: list[Process], conf: Path, options: dict[str, str], host: Host
+) -> Process | None:
+    """The process of the Asterisk of *conf*, and of nobody who only says so."""
     for process in processes:
-        if process.conf.resolve() == conf.resolve() if process.conf else conf in usual:
-            return process
+        same = process.conf and process.conf.resolve() == conf.resolve()
+        if same or (process.conf is None and conf in host.places.asterisk_confs):
+            known = trust.usual() | set(account.owners(conf))
+            if process.uid in known or process.uid == _uid_of(options.get("runuser", "")):
+                return process
+    return None
+
+
+def _uid_of(name: str) -> int | None:
+    with suppress(KeyError, ValueError):
+        return pwd.getpwnam(name).pw_uid
     return None
 
 
@@ -135,59 +167,6 @@ def _agi_bin(told: Path | None, host: Host, conf: Path) -> Path:
     raise SetupError(
         f"no agi-bin folder is found: name it in {conf}, astagidir => <folder> below [directories]"
     )
-
-
-def _user(
-    process: Process | None, options: dict[str, str], spool: Path, conf: Path
-) -> tuple[int, int, str, str]:
-    """Who runs Asterisk: the process, runuser, the owner of its spool folder, else asterisk."""
-    if process is not None:
-        return _named(process.uid, process.gid, "Asterisk runs as")
-    if options.get("runuser"):
-        uid, gid = _user_called(options["runuser"], f"runuser in {conf}")
-        if options.get("rungroup"):
-            gid = _group_called(options["rungroup"], f"rungroup in {conf}")
-        return _named(uid, gid, f"runuser in {conf} has")
-    if spool.is_dir():
-        status = spool.stat()
-        return _named(status.st_uid, status.st_gid, f"{spool} belongs to")
-    return _named(*_user_called("asterisk", f"there is no runuser in {conf}"), "asterisk has")
-
-
-def _user_called(name: str, whence: str) -> tuple[int, int]:
-    try:
-        entry = pwd.getpwnam(name)
-    except (KeyError, ValueError):
-        raise SetupError(
-            f"there is no user {name!r} here ({whence}): install Asterisk first, or make the user"
-            f" it runs as (adduser --system --group {_shown(name)}), or name another one,"
-            f" runuser = <user> below [options] in asterisk.conf"
-        ) from None
-    return entry.pw_uid, entry.pw_gid
-
-
-def _group_called(name: str, whence: str) -> int:
-    try:
-        return grp.getgrnam(name).gr_gid
-    except (KeyError, ValueError):
-        raise SetupError(
-            f"there is no group {name!r} here ({whence}): make it (addgroup --system"
-            f" {_shown(name)}), or name another one there"
-        ) from None
-
-
-def _shown(name: str) -> str:
-    return name if re.fullmatch(r"[\w.-]+", name) else "<name>"
-
-
-def _named(uid: int, gid: int, whose: str) -> tuple[int, int, str, str]:
-    try:
-        return uid, gid, pwd.getpwuid(uid).pw_name, grp.getgrgid(gid).gr_name
-    except KeyError:
-        raise SetupError(
-            f"{whose} user id {uid}, group id {gid}, and one of them has no name here: make that"
-            " user and group (adduser, addgroup), or give the files to ones that there are"
-        ) from None
 
 
 def _is_generated(host: Host, etc: Path) -> bool:

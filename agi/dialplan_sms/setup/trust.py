@@ -1,0 +1,108 @@
+"""Whose word root takes, and which paths nobody can turn elsewhere while root writes there."""
+
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from dialplan_sms.setup.host import SetupError
+
+_MOST_LINKS = 40
+_SYSTEM = (
+    "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys"
+    " /tmp /usr /usr/bin /usr/lib /usr/local /usr/local/bin /usr/local/lib /usr/local/sbin"
+    " /usr/local/share /usr/sbin /usr/share /var /var/cache /var/lib /var/log /var/opt /var/spool"
+    " /var/tmp"
+).split()
+"""Folders that belong to all programs, and to no single one."""
+_BELOW = ("/boot", "/dev", "/etc", "/proc", "/sys")
+"""Where files mean something to the whole host, whatever their names."""
+
+
+def ours() -> frozenset[int]:
+    """The ids of those who decide on this host: root, and who runs setup."""
+    return frozenset((0, os.geteuid()))
+
+
+def usual() -> frozenset[int]:
+    """Those, and the user ``asterisk``, as packages make it."""
+    with suppress(KeyError):
+        return ours() | {pwd.getpwnam("asterisk").pw_uid}
+    return ours()
+
+
+def name_of(uid: int) -> str:
+    """The name of a user, for people."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"of id {uid}"
+
+
+def owners(path: Path) -> set[int]:
+    """Whom the file or folder *path* belongs to, and the folders that lead there. Raises OSError.
+
+    Who owns one of these can put something else in its place.
+    """
+    return {path.stat().st_uid} | {owner for _, owner in _leading(path)}
+
+
+def refuse_turned(path: Path, why: str) -> None:
+    """Raise SetupError where others than root can turn *path*, a folder, into another one.
+
+    Root writes there by name, and each file as its own: in a folder that has become a link to
+    /etc, it would write the host's own files. *path* itself may be anybody's.
+    """
+    with suppress(OSError):  # what is not there is said elsewhere
+        for folder, owner in _leading(path):
+            if owner not in ours():
+                raise SetupError(
+                    f"{why} is in {folder}, whose owner, the user {name_of(owner)}, could put"
+                    f" another folder in its place while root writes there: run chown root"
+                    f" {folder}, or move {path.name}"
+                )
+
+
+def refuse_system(path: Path, why: str, etc: Path) -> None:
+    """Raise SetupError where *path* is a folder of the whole host, and none of Asterisk's.
+
+    *etc* is the folder of asterisk.conf, below which an Asterisk may have all of its own.
+    """
+    real, own = os.path.realpath(path), os.path.realpath(etc)
+    below = any(real.startswith(f"{top}/") for top in _BELOW)
+    if real in _SYSTEM or (below and real != own and not real.startswith(f"{own}/")):
+        raise SetupError(f"{why} is a folder of the whole host: name one that is Asterisk's own")
+
+
+def _leading(path: Path) -> Iterator[tuple[Path, int]]:
+    """The folders in which a part of *path* is looked up, links followed, and who can change them.
+
+    Raises OSError.
+    """
+    rest, here, links = list(reversed(path.absolute().parts[1:])), Path("/"), 0
+    while rest:
+        status = here.stat()
+        yield here, _changed_by(status)
+        part = rest.pop()
+        if part == "..":
+            here = here.parent
+            continue
+        there = here / part
+        if not stat.S_ISLNK(there.lstat().st_mode):
+            here = there
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError("too many links")
+        target = there.readlink()
+        rest += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+        here = Path("/") if target.is_absolute() else here
+
+
+def _changed_by(folder: os.stat_result) -> int:
+    """Who can put something else in the place of what is in it: its owner, or nobody (65534)."""
+    if folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX:
+        return 65534  # everybody
+    return folder.st_uid

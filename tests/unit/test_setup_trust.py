@@ -1,0 +1,178 @@
+"""Whom ``dialplan-sms setup`` believes: users of this host who would like root to work for them."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from dialplan_sms.setup import account, asteriskconf, files, trust
+from dialplan_sms.setup.host import SetupError
+from tests.unit.pbxhost import USER, PbxHost
+
+STRANGER = 47110
+NOBODY = 65534
+ANSWERS = ("--url", "http://192.0.2.1", "--sender", "101")
+
+
+@pytest.fixture
+def pbx(tmp_path: Path) -> PbxHost:
+    return PbxHost(tmp_path / "host")
+
+
+def give(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
+    """Those *folders* are a stranger's, all others root's."""
+    theirs = {folder.stat().st_ino for folder in folders}
+    monkeypatch.setattr(
+        trust, "_changed_by", lambda status: STRANGER if status.st_ino in theirs else 0
+    )
+
+
+class TestTheProcess:
+    def test_one_of_a_stranger_is_not_asked_who_runs_asterisk(self, pbx: PbxHost) -> None:
+        pbx.run_asterisk("asterisk", "-f", user=(STRANGER, STRANGER))
+        pbx.install()
+        unit = (pbx.root / "units/dialplan-sms.service.d/setup.conf").read_text()
+        assert f"--reuid={os.getuid()} " in unit
+        assert str(STRANGER) not in unit
+
+    def test_a_file_of_a_stranger_has_to_be_named(
+        self, pbx: PbxHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        home = tmp_path / "home"
+        home.mkdir()
+        theirs = home / "asterisk.conf"
+        theirs.write_text(pbx.conf.read_text())
+        pbx.run_asterisk("asterisk", "-C", str(theirs), user=(STRANGER, STRANGER))
+        give(monkeypatch, home)
+        result = pbx.setup(*ANSWERS)
+        assert result.exit_code == 1
+        assert f"name it with --asterisk-conf {theirs}" in result.output.replace("\n", " ")
+        assert not pbx.sms_conf.exists()
+        assert pbx.setup(*ANSWERS, "--asterisk-conf", str(pbx.conf)).exit_code == 0
+
+    @pytest.mark.slow
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+    def test_a_program_that_only_calls_itself_asterisk(self) -> None:
+        """On this host, by another user, with all that a real one shows."""
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+            home = Path(folder)
+            for name in ("etc", "agi-bin", "spool"):
+                (home / name).mkdir()
+            conf = home / "etc/asterisk.conf"
+            conf.write_text(
+                f"[directories]\nastetcdir => {home}/etc\nastagidir => {home}/agi-bin\n"
+                f"astspooldir => {home}/spool\n"
+            )
+            for path in (home, *home.rglob("*")):
+                os.chown(path, NOBODY, NOBODY)
+            command = ["asterisk", "-c", "read end", "-C", str(conf)]
+            fake = subprocess.Popen(
+                command, executable="/bin/sh", stdin=subprocess.PIPE, user=NOBODY, group=NOBODY,
+                extra_groups=[],
+            )  # fmt: skip
+            try:
+                setup = [f"{sys.prefix}/bin/dialplan-sms", "setup", *ANSWERS, "--yes"]
+                done = subprocess.run(
+                    [*setup, "--prefix", f"{home}/opt"], capture_output=True, text=True, check=False,
+                    env={"PATH": os.environ["PATH"], "DIALPLAN_SMS_PASSWORD": "sms101api"},
+                )  # fmt: skip
+            finally:
+                fake.communicate()  # the end of its input
+            assert (done.returncode, done.stdout) == (1, ""), done.stdout + done.stderr
+            assert "which the user nobody can change: if that is the one that is meant" in " ".join(
+                done.stderr.split()
+            )
+            assert not (home / "etc/sms.conf").exists()
+
+
+class TestTheUser:
+    def test_one_who_can_change_the_file_names_nobody_else(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        conf, spool = tmp_path / "asterisk.conf", tmp_path / "spool"
+        conf.touch()
+        spool.mkdir()
+        found = account.of_asterisk(None, {"runuser": "nobody"}, spool, conf)
+        assert found[0] == NOBODY
+        monkeypatch.setattr(trust, "ours", lambda: frozenset({STRANGER}))
+        with pytest.raises(SetupError, match=r"would run as nobody: start Asterisk"):
+            account.of_asterisk(None, {"runuser": "nobody"}, spool, conf)
+        assert account.of_asterisk(None, {}, spool, conf)[0] == os.getuid()
+        with pytest.raises(SetupError, match="would run as"):
+            account.of_asterisk(None, {"runuser": USER, "rungroup": "nogroup"}, spool, conf)
+
+
+class TestTheFolders:
+    def test_one_that_can_be_turned_is_refused(
+        self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        give(monkeypatch, pbx.etc)
+        assert pbx.setup(*ANSWERS).exit_code == 0  # Asterisk's own may be its user's
+        give(monkeypatch, pbx.etc.parent)
+        result = pbx.setup(*ANSWERS)
+        assert result.exit_code == 1
+        assert f"run chown root {pbx.etc.parent}, or move asterisk" in " ".join(
+            result.output.split()
+        )
+
+    def test_a_link_in_between_is_followed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "real/x").mkdir(parents=True)
+        (tmp_path / "theirs").mkdir()
+        (tmp_path / "theirs/hop").symlink_to("../real")
+        (tmp_path / "etc").symlink_to("theirs/hop")
+        give(monkeypatch, tmp_path / "theirs")
+        with pytest.raises(SetupError, match="theirs"):
+            trust.refuse_turned(tmp_path / "etc/x", "it")
+        trust.refuse_turned(tmp_path / "real/x", "it")
+        (tmp_path / "loop").symlink_to("loop")
+        trust.refuse_turned(tmp_path / "loop/x", "it")  # for others to say
+        with pytest.raises(OSError, match="links"):
+            trust.owners(tmp_path / "loop")
+
+    def test_a_folder_for_everybody_is_nobodys(self, tmp_path: Path) -> None:
+        (tmp_path / "open/etc").mkdir(parents=True)
+        (tmp_path / "open").chmod(0o777)
+        with pytest.raises(SetupError, match="the user nobody"):
+            trust.refuse_turned(tmp_path / "open/etc", "it")
+        (tmp_path / "open").chmod(0o1777)  # as /tmp
+        trust.refuse_turned(tmp_path / "open/etc", "it")
+
+    def test_a_link_to_a_file_in_a_folder_that_can_be_turned(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "home/x").mkdir(parents=True)
+        (tmp_path / "home/x/passwd").touch()
+        (tmp_path / "extensions.conf").symlink_to("home/x/passwd")
+        assert files.settled(tmp_path / "extensions.conf").name == "passwd"
+        give(monkeypatch, tmp_path / "home")
+        with pytest.raises(SetupError, match="where the link .* leads, is in .*home"):
+            files.settled(tmp_path / "extensions.conf")
+
+    @pytest.mark.parametrize(
+        "path", ["/", "/etc", "/usr/lib", "/etc/cron.d", "/proc/1", "/dev/shm"]
+    )
+    def test_one_of_the_whole_host_is_none_of_asterisk(self, path: str) -> None:
+        with pytest.raises(SetupError, match="whole host"):
+            trust.refuse_system(Path(path), path, Path("/etc/asterisk"))
+        trust.refuse_system(Path("/etc/asterisk/agi-bin"), path, Path("/etc/asterisk"))
+        trust.refuse_system(Path("/var/lib/asterisk/agi-bin"), path, Path("/etc/asterisk"))
+
+    @pytest.mark.parametrize("key", ["astspooldir", "astagidir"])
+    def test_setup_says_which(self, pbx: PbxHost, key: str) -> None:
+        text = pbx.conf.read_text()
+        before = next(line for line in text.splitlines() if line.startswith(key))
+        pbx.conf.write_text(text.replace(before, f"{key} => /var/lib/../../etc"))
+        (pbx.root / "bin/asterisk").unlink()  # which would say what is compiled in
+        result = pbx.setup(*ANSWERS)
+        assert result.exit_code == 1
+        assert f"/etc, {key} in {pbx.conf}, is a folder of the whole host" in " ".join(
+            result.output.split()
+        )
+
+    def test_dots_are_followed(self) -> None:
+        assert asteriskconf.folder("/usr/../etc") == Path("/etc")
