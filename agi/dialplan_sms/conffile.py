@@ -51,6 +51,15 @@ _REPEATED = ("user",)
 """Keys that may stand more than once; their values are lines of one."""
 
 
+def version(path: Path) -> str:
+    """What tells one version of a file from another, and nothing of what it says; or empty."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
+
+
 def read_private(path: Path, what: str) -> str:
     """The UTF-8 text of a file that others must not read, at most 1 MiB.
 

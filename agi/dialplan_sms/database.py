@@ -4,13 +4,16 @@ import os
 import re
 import secrets
 import sqlite3
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
+from dialplan_sms.installed import cure
 from dialplan_sms.outcome import safe_line
 from dialplan_sms.schema import VERSION, message, meta, metadata
 
@@ -74,7 +77,8 @@ def open_engine(url: str) -> sa.Engine:
         )
     except ModuleNotFoundError as error:
         raise OutboxError(
-            f"outbox needs the Python package {error.name}: run make install WITH=postgresql"
+            f"outbox needs the Python package {error.name}:"
+            f" {cure(Path(sys.prefix), ['postgresql'])}"
         ) from None
     except (SQLAlchemyError, ValueError):
         raise OutboxError(

@@ -32,6 +32,7 @@ class Monitor:
     """Counts the calls of a service; thread-safe, and cheap where a call reports to it.
 
     *stored* gives how the outbox is, as it was seen last: it costs nothing. *ask* looks at it.
+    *conf* tells which sms.conf is in force (Live.told).
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class Monitor:
         stored: "See | None" = None,
         clock: Callable[[], float] = time.time,
         ask: "See | None" = None,
+        conf: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._capacity = capacity
         self._ask = ask or stored
+        self._conf = conf
         self._clock = clock
         self._started = clock()
         self._lock = threading.Lock()
@@ -118,6 +121,7 @@ class Monitor:
             "last_minute": minute,
             "in_flight": self._capacity.in_flight,
             "max_calls": self._capacity.most,
+            "sms_conf": self._conf(),
             "p50": latencies[len(latencies) // 2] if latencies else None,
             "p99": latencies[len(latencies) * 99 // 100] if latencies else None,
             "last_errors": errors,

@@ -6,6 +6,7 @@ import gc
 import os
 import resource
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config
 from dialplan_sms.fastagi import FastAgi, HandOver
+from dialplan_sms.installed import cure
 from dialplan_sms.listening import SOCKET, SOCKET_VARIABLE, explained, listen_tcp, listen_unix
 from dialplan_sms.live import Live, block_signals, until_ended
 from dialplan_sms.monitor import Monitor
@@ -47,6 +49,7 @@ def serve(config: Path | None) -> None:
     only passes its call on, through $DIALPLAN_SMS_SOCKET or /run/dialplan-sms/agi.sock.
     """
     _share_memory()
+    _wake_gently()
     _allow_files()
     block_signals()
     path = smsconf.find(str(config) if config else None)
@@ -74,6 +77,7 @@ class Server:
             lambda: self._routes.idle_connections,
             self._storage.seen if self._storage else None,
             ask=self._storage.ask if self._storage else None,
+            conf=self._live.told,
         )
         self.service = Service(
             self._live, self._routes, watch=self._monitor, store=self._store, records=True
@@ -179,7 +183,8 @@ def _open_http(service: Service, live: Live, storage: "Storage") -> "SmsServer":
         from dialplan_sms.web.opening import open_server
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"[http] of sms.conf needs the Python package {error.name}: run make install WITH=http"
+            f"[http] of sms.conf needs the Python package {error.name}:"
+            f" {cure(Path(sys.prefix), ['http'])}"
         ) from None
     return open_server(service, live, storage.outbox)
 
@@ -188,6 +193,18 @@ def _share_memory() -> None:
     """Let the threads share two heaps: glibc would give each its own, and few of them shrink."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
+
+
+def _wake_gently() -> None:
+    """Have a thread that wakes up not take the processor from another (sched(7): SCHED_BATCH).
+
+    Only one of the service's can run Python at a time: it would mostly take it from the one that
+    holds Python's lock, and wait for that. A fifth of the service's CPU time goes without it. What
+    an admin has chosen (chrt, CPUSchedulingPolicy) stays.
+    """
+    with contextlib.suppress(OSError):
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _allow_files() -> None:

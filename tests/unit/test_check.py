@@ -476,6 +476,9 @@ def test_a_service_that_never_answers_is_told(monkeypatch: pytest.MonkeyPatch) -
         ({}, 200, State.OK, ""),
         ({}, 503, State.WRONG, "restart"),
         ({"in_flight": 9}, 200, State.WARNING, "max_calls"),
+        ({"sms_conf": {"path": "/etc/sms.conf", "version": "1-2-3"}}, 200, State.WARNING, "reload"),
+        ({"sms_conf": {"path": "/x", "version": "1", "waiting": ["listen"]}}, 200, State.WARNING, "restart"),
+        ({"sms_conf": {"path": "/x", "version": "1", "waiting": []}}, 200, State.OK, ""),
         ({"outbox": {"works": True, "held": {"101": "UNAUTHORIZED"}}}, 200, State.WARNING, "mend"),
         ({"outbox": {"works": True, "held": {}, "oldest_due_seconds": 999}}, 200, State.WARNING, "workers"),
     ],
@@ -483,7 +486,7 @@ def test_a_service_that_never_answers_is_told(monkeypatch: pytest.MonkeyPatch) -
 def test_what_a_service_tells_of_itself(
     figures: dict[str, object], health: int, state: State, do: str
 ) -> None:
-    found = service._up({"in_flight": 0, "max_calls": 9} | figures, health)
+    found = service._up({"in_flight": 0, "max_calls": 9} | figures, health, Path("/etc/sms.conf"))
     assert found.state is state
     assert do in found.do
 

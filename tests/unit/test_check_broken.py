@@ -69,7 +69,7 @@ def another_script(bed: Bed, _: ExitStack) -> None:
     bed.program(bed.script, "#!/bin/sh\necho hello\n")
 
 
-@names("sms.agi", "make install again")
+@names("sms.agi", "make install AGI_BIN=")
 def carriage_returns(bed: Bed, _: ExitStack) -> None:
     bed.script.write_bytes(bed.script.read_bytes().replace(b"\n", b"\r\n"))
 
@@ -100,7 +100,7 @@ def old_python(bed: Bed, _: ExitStack) -> None:
     bed.program(bed.python, "#!/bin/sh\necho '[[3, 9, 2], {}, \"\"]'\n")
 
 
-@names("Python", "make install again")
+@names("Python", "make install PYTHON=")
 def broken_python(bed: Bed, _: ExitStack) -> None:
     bed.program(bed.python, "#!/bin/sh\necho 'cannot execute binary file' >&2; exit 126\n")
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from dialplan_sms import installed
-from dialplan_sms.installed import cure
+from dialplan_sms.installed import another_python, cure, put_in_place
 
 PIPX = "pipx install --force 'dialplan_sms-"
 
 
 def place(folder: Path, *files: str) -> Path:
     for name in files:
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
     return folder
 
@@ -53,3 +53,24 @@ def test_where_it_is_not_known_both_ways_are_named(tmp_path: Path) -> None:
     assert "make install WITH=http" in said
     assert PIPX in said
     assert "\n" not in said
+
+
+def test_the_files_in_asterisks_folders_are_put_there_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = place(tmp_path / "made", "pyvenv.cfg", "bin/sms.agi")
+    assert put_in_place(made, "AGI_BIN=/x").endswith("run make install AGI_BIN=/x")
+    for other in (
+        installed.DEBIAN,
+        place(tmp_path / "a", "pipx_metadata.json", "pyvenv.cfg", "bin/sms.agi"),
+        place(tmp_path / "b", ".setup", "pyvenv.cfg", "bin/sms.agi"),
+    ):
+        assert put_in_place(other, "AGI_BIN=/x") == "run dialplan-sms setup"
+
+
+def test_another_python_is_given_as_the_first_was(tmp_path: Path) -> None:
+    assert "--reinstall" in another_python(installed.DEBIAN, "/p")
+    pipx = place(tmp_path / "a", "pipx_metadata.json", "pyvenv.cfg")
+    assert another_python(pipx, "/p").endswith("sandbox]' --python /p")
+    assert "setup again" in another_python(place(tmp_path / "b", ".setup"), "/p")
+    assert another_python(tmp_path / "c", "/p").endswith("make install PYTHON=/p")

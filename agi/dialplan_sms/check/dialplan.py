@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from dialplan_sms.check.asterisk import Asterisk
 from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
 from dialplan_sms.check.process import Ran
 from dialplan_sms.check.user import current
+from dialplan_sms.installed import put_in_place
 from dialplan_sms.migrate import dialplan, recipe
 from dialplan_sms.migrate.files import Tree
 
@@ -136,9 +138,8 @@ def _dialplan(asterisk: Asterisk, files: Files, shown: str) -> Finding:
     )
     if included:
         says = f"[{CONTEXT}] is not loaded: {FILE} is included, and not in {asterisk.etc}"
-        return wrong(
-            DIALPLAN, says, f"make install ASTERISK_ETC={asterisk.etc}, then {reload}", needs=needs
-        )
+        install = put_in_place(Path(sys.prefix), f"ASTERISK_ETC={asterisk.etc}")
+        return wrong(DIALPLAN, says, f"{install}, then {reload}", needs=needs)
     include = f"#tryinclude {FILE} in {files.path}, above a [context], then {reload}"
     if _DIRECT.search(shown):
         says = f"[{CONTEXT}] is not loaded: AGI(sms.agi) does without, and a hang-up may stop it"

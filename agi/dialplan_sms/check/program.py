@@ -13,11 +13,10 @@ from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
 from dialplan_sms.check.process import PATH, Run
 from dialplan_sms.check.user import READ, RUN, User, blocked
 from dialplan_sms.config import Config
-from dialplan_sms.installed import cure
+from dialplan_sms.installed import another_python, cure, put_in_place
 
 SCRIPT, PYTHON, PACKAGES = "sms.agi", "Python", "packages"
 OLDEST = (3, 11)
-_AGAIN = "run make install again"
 _PATIENCE = 10.0
 _NEEDED = (
     "asterisk.agi", "requests", "urllib3", "phonenumbers", "regex", "click", "rich",
@@ -59,17 +58,17 @@ def _script(asterisk: Asterisk, user: User) -> tuple[Finding, Path | None]:
         says = "Asterisk's agi-bin is not known: asterisk.conf names none, and Asterisk is down"
         return warning(SCRIPT, says, "start Asterisk and check again"), Path(sys.executable)
     path = folder / "sms.agi"
-    install = f"make install AGI_BIN={folder}"
+    install = put_in_place(Path(sys.prefix), f"AGI_BIN={folder}")
     if not os.path.isdir(folder):
         return wrong(
             SCRIPT, f"there is no folder {folder}", f"correct astagidir in {asterisk.conf}"
         ), None
     if os.path.islink(path) and not os.path.exists(path):
         says = f"{path} is a link to {path.readlink()}, which is not there"
-        return wrong(SCRIPT, says, f"run {install} in the source folder"), None
+        return wrong(SCRIPT, says, install), None
     if not os.path.exists(path):
         says = f"there is no sms.agi in {folder}"
-        return wrong(SCRIPT, says, f"run {install} in the source folder"), None
+        return wrong(SCRIPT, says, install), None
     bar = blocked(path, READ | RUN, user)
     if bar:
         do = f"chmod 0755 {path.resolve()}" if bar.path == path else bar.do
@@ -82,13 +81,13 @@ def _script(asterisk: Asterisk, user: User) -> tuple[Finding, Path | None]:
     first = head.partition(b"\n")[0]
     if b"dialplan" not in head:
         says = f"{path} is another program of that name"
-        return wrong(SCRIPT, says, f"move it away, then run {install}"), None
+        return wrong(SCRIPT, says, f"move it away, then {install}"), None
     words = first.removeprefix(b"#!").decode("utf-8", "replace").split()
     if not first.startswith(b"#!") or not words or first.endswith(b"\r"):
         says = f"the first line of {path} names no interpreter" + (
             ", it ends in a carriage return" if first.endswith(b"\r") else ""
         )
-        return wrong(SCRIPT, says, _AGAIN), None
+        return wrong(SCRIPT, says, install), None
     target = f" -> {path.resolve()}" if os.path.islink(path) else ""
     return ok(SCRIPT, f"{path}{target}"), _interpreter(words)
 
@@ -102,7 +101,7 @@ def _interpreter(words: Sequence[str]) -> Path:
 def _python(python: Path, user: User, run: Run, config: Config | None) -> Iterator[Finding]:
     bar = blocked(python, RUN, user)
     if bar:
-        do = f"umask 022; make install PYTHON={_host_python()}"
+        do = another_python(_prefix(python), _host_python())
         if not os.path.exists(python):
             says = f"{python}, which runs sms.agi, is not there"
             says += f" (a link to {python.readlink()})" if os.path.islink(python) else ""
@@ -118,18 +117,22 @@ def _python(python: Path, user: User, run: Run, config: Config | None) -> Iterat
     except ValueError:
         why = (ran.error.strip().splitlines() or [f"exit status {ran.status}"])[-1][:200]
         says = f"{python} does not run as {user.name}: {why}"
-        yield wrong(PYTHON, says, f"{_AGAIN}, PYTHON={_host_python()}", needs=[SCRIPT])
+        yield wrong(PYTHON, says, another_python(_prefix(python), _host_python()), needs=[SCRIPT])
         yield skipped(PACKAGES, "those of sms.agi's Python", needs=[PYTHON])
         return
     number = ".".join(map(str, version))
     if tuple(version) < OLDEST:
-        says, do = f"{python} is {number}, older than 3.11", "make install PYTHON=<a newer one>"
+        says = f"{python} is {number}, older than 3.11"
+        do = another_python(_prefix(python), "<a newer one>")
         yield wrong(PYTHON, says, do, needs=[SCRIPT])
         yield skipped(PACKAGES, "those of sms.agi's Python", needs=[PYTHON])
         return
     yield ok(PYTHON, f"{number}, {python}")
-    prefix = Path(os.path.abspath(python)).parent.parent
-    yield _packages(missing, ours, prefix, config)
+    yield _packages(missing, ours, _prefix(python), config)
+
+
+def _prefix(python: Path) -> Path:
+    return Path(os.path.abspath(python)).parent.parent
 
 
 def _packages(missing: dict[str, str], ours: str, prefix: Path, config: Config | None) -> Finding:

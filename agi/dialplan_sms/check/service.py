@@ -14,6 +14,7 @@ from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
 from dialplan_sms.check.process import Run
 from dialplan_sms.check.storage import OUTBOX
 from dialplan_sms.check.user import WRITE, User, blocked, by_id
+from dialplan_sms.conffile import version
 from dialplan_sms.config import Config
 from dialplan_sms.delivery import STALE
 
@@ -81,7 +82,7 @@ def check(
         yield skipped(SOCKET, "", needs=[SERVICE])
         yield skipped(FASTAGI, "", needs=[SERVICE])
         return
-    yield _up(figures, _get(host, port, "/healthz")[0] or 0)
+    yield _up(figures, _get(host, port, "/healthz")[0] or 0, config.path)
     yield _socket(path, user)
     yield _fastagi(config)
 
@@ -136,11 +137,17 @@ def _down(config: Config, unit: Unit, needs: tuple[str, ...]) -> Finding:
     return skipped(SERVICE, "none runs here: sms.agi does the whole job itself")
 
 
-def _up(figures: Mapping[str, Any], health: int) -> Finding:
+def _up(figures: Mapping[str, Any], health: int, conf: Path) -> Finding:
+    told = figures.get("sms_conf") or {}
     outbox = figures.get("outbox") or {}
     held = outbox.get("held") or {}
     if health != 200:
         return wrong(SERVICE, "a call is stuck", f"systemctl restart {UNIT}; then {_LOG}")
+    if told.get("path") == os.path.abspath(conf) and told.get("version") != version(conf):
+        return warning(SERVICE, f"{conf} has changed since it was read", f"systemctl reload {UNIT}")
+    if waiting := told.get("waiting"):
+        says = f"of {told.get('path')} it has not taken over {' and '.join(waiting)}"
+        return warning(SERVICE, says, f"systemctl restart {UNIT}")
     if figures["in_flight"] >= figures["max_calls"]:
         says = f"it carries {figures['in_flight']} calls, as many as max_calls allows"
         return warning(SERVICE, says, "see why the PBX answers slowly, or raise max_calls")

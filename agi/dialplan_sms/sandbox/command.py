@@ -1,5 +1,6 @@
 """The command ``dialplan-sms sandbox``."""
 
+import sys
 from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
@@ -9,6 +10,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from dialplan_sms.installed import cure
 from dialplan_sms.sandbox import options
 from dialplan_sms.sandbox.ending import told_by_signal
 from dialplan_sms.sandbox.faults import MEANING, Fault, Faults, Trouble, magic_number
@@ -122,8 +124,7 @@ def sandbox(
         if (error.name or "").startswith("dialplan_sms"):
             raise
         raise click.ClickException(
-            f"the sandbox needs the package {error.name}:"
-            " in the source folder, run make venv and then .venv/bin/dialplan-sms sandbox"
+            f"the sandbox needs the package {error.name}: {cure(Path(sys.prefix), ['sandbox'])}"
         ) from error
 
     news: SimpleQueue[Handled | str | None] = SimpleQueue()
