@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PREFIX ?= /opt/dialplan-sms
+DIST ?= dist
 TO = $(abspath $(PREFIX))
 AGI_BIN ?= $(firstword $(wildcard /var/lib/asterisk/agi-bin /usr/share/asterisk/agi-bin))
 ASTERISK_ETC ?= /etc/asterisk
@@ -73,11 +74,11 @@ install: ## install into PREFIX and link sms.agi into Asterisk's agi-bin, as roo
 	ln -sf "$(TO)/bin/sms.agi" "$(AGI_BIN)/sms.agi"
 	install -m 0644 dialplan/extensions-sms.conf "$(ASTERISK_ETC)/extensions-sms.conf"
 
-deb: $(BIN)/sms.agi ## a Debian package with all that it needs, in dist/ (no root needed)
-	@$(BIN)/python -m debian.build dist
+deb: $(BIN)/sms.agi ## a Debian package with all that it needs, in DIST, dist/ (no root needed)
+	@$(BIN)/python -m debian.build "$(DIST)"
 
-dist: $(BIN)/sms.agi ## wheel and sdist, in dist/
-	@$(BIN)/python -m build --outdir dist .
+dist: $(BIN)/sms.agi ## wheel and sdist, in DIST, dist/
+	@$(BIN)/python -m build --outdir "$(DIST)" .
 
 clean: ## remove what make has made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis agi/*.egg-info

@@ -3,7 +3,7 @@
 import subprocess
 import time
 
-from tests.packaging.root import BOOTING, Root
+from tests.packaging.root import Root
 
 _GROUP = "dialplan-sms-test"
 _IN_GROUP = (
@@ -38,8 +38,8 @@ class Booted(Root):
     BEFORE = ("unshare", "--mount", *_IN_GROUP)
     BEGIN = _BOOT
 
-    def __init__(self) -> None:
-        super().__init__(BOOTING)
+    def __init__(self, system: str) -> None:
+        super().__init__(system)
         deadline = time.monotonic() + 60
         while self.state() not in ("running", "degraded"):
             if time.monotonic() > deadline:

@@ -22,9 +22,12 @@ from tests.asterisk.fetch import cache_folder
 
 SYSTEMS = {"bookworm": (), "forky": ("asterisk",)}
 """Debian 12 and the next one, and which packages they have besides Python."""
-BOOTING = "bookworm+systemd"
-"""Debian 12 that can boot."""
-_MORE = {**SYSTEMS, BOOTING: ("systemd", "systemd-sysv", "ca-certificates")}
+BOOTING = tuple(f"{suite}+systemd" for suite in SYSTEMS)
+"""The same, that can boot."""
+_MORE = SYSTEMS | {
+    f"{suite}+systemd": (*more, "systemd", "systemd-sysv", "ca-certificates")
+    for suite, more in SYSTEMS.items()
+}
 
 _RECIPE = 1  # raised when what is in a system changes
 _CHANGES = (  # of dpkg's and the system's own
@@ -100,8 +103,8 @@ class Root:
 
     def install(self, deb: Path) -> str:
         """What dpkg said of it."""
-        shutil.copy(deb, self.path / "tmp/package.deb")
-        return self.run("dpkg", "--install", "/tmp/package.deb")
+        shutil.copy(deb, self.path / "root/package.deb")
+        return self.run("dpkg", "--install", "/root/package.deb")
 
     def write(self, path: str, text: str, mode: int, group: str = "root") -> None:
         """Write a file as its root would."""

@@ -1,6 +1,7 @@
 """The package under a real systemd: what README says about the service, line by line."""
 
 import json
+import os
 import re
 import shutil
 import time
@@ -11,27 +12,30 @@ from pathlib import Path
 import pytest
 
 from tests.packaging.booted import Booted
-from tests.packaging.root import need
+from tests.packaging.root import BOOTING, need
 from tests.packaging.test_first_sms import README, asterisk, put_asterisk, shown, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 UNIT = "dialplan-sms.service"
+TOP = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def system(deb: Path) -> Iterator[Booted]:
+@pytest.fixture(scope="module", params=BOOTING)
+def system(deb: Path, request: pytest.FixtureRequest) -> Iterator[Booted]:
     """It has booted, and setup has done its work beside a running Asterisk and a stand-in PBX."""
     need()
-    system = Booted()
+    system = Booted(request.param)
     with ExitStack() as stack:
         stack.callback(system.close)
-        put_asterisk(system)
+        if system.try_run("sh", "-c", "command -v asterisk").returncode:
+            put_asterisk(system)
         shutil.copy(deb, system.path / "root" / deb.name)
         line = shown("apt install ./dialplan-sms_").replace("apt install", "apt install --yes")
         system.run("sh", "-c", f"cd /root; {line}")
         printed = stack.enter_context(system.start("dialplan-sms", "sandbox", user="asterisk"))
         (url,) = re.findall(r"url = (\S+)", "".join(until(printed, "verify = ")))
-        stack.enter_context(asterisk(system))
+        if system.try_run("systemctl", "start", "asterisk").returncode:  # there is no unit of it
+            stack.enter_context(asterisk(system))
         line = shown("DIALPLAN_SMS_PASSWORD=").replace("https://pbx.example.com", url)
         system.run("sh", "-c", line)
         yield system
@@ -93,14 +97,47 @@ def test_every_systemctl_line_of_readme_works(system: Booted) -> None:
         wait(system, "active")
 
 
+def test_the_unit_of_the_source_runs_as_readme_says(system: Booted) -> None:
+    """What make install has put in /opt is what the package has in /usr/lib."""
+    (block,) = re.findall(r"```sh\n(cp systemd/.*?)```", README, re.DOTALL)
+    source = system.path / "root/source/systemd"
+    source.mkdir(parents=True)
+    shutil.copy(TOP / "systemd" / UNIT, source)
+    system.run("ln", "-s", "/usr/lib/dialplan-sms", "/opt/dialplan-sms")
+    system.run("systemctl", "stop", UNIT)
+    wait(system, "inactive")
+    try:
+        told = system.run("sh", "-exc", f"cd /root/source\n{block}")
+        wait(system, "active")
+        path = system.run("systemctl", "show", "--property=FragmentPath", "--value", UNIT)
+        assert path == f"/etc/systemd/system/{UNIT}\n"
+        assert "/opt/dialplan-sms/" in system.run("systemctl", "cat", "--no-pager", UNIT)
+        assert "up" in told
+        policy = system.run("sh", "-c", f"cat /proc/{main_pid(system)}/stat").rpartition(")")[2]
+        assert int(policy.split()[38]) == os.SCHED_BATCH  # proc(5): policy is the 41st
+    finally:
+        system.run("rm", "-f", f"/etc/systemd/system/{UNIT}", "/opt/dialplan-sms")
+        system.run("systemctl", "daemon-reload")
+        system.run("systemctl", "restart", UNIT)
+    wait(system, "active")
+
+
 def test_it_comes_back_when_it_is_killed(system: Booted) -> None:
     wait(system, "active")
-    before = main_pid(system)
-    system.run("sh", "-c", f"kill -KILL {before}")  # there is no program of that name
-    deadline = time.monotonic() + 60
-    while (now := main_pid(system)) in ("0", before):
-        assert time.monotonic() < deadline, now
-        time.sleep(0.1)
+    for _ in range(3):
+        before = main_pid(system)
+        system.run("sh", "-c", f"kill -KILL {before}")  # there is no program of that name
+        deadline = time.monotonic() + 60
+        while (now := main_pid(system)) in ("0", before):
+            assert time.monotonic() < deadline, now
+            time.sleep(0.1)
+        wait(system, "active")
+
+
+def test_it_is_started_as_often_as_somebody_asks(system: Booted) -> None:
+    """systemd would else give up after 5 times in 10 s, and leave it dead."""
+    for _ in range(7):
+        system.run("systemctl", "restart", UNIT)
     wait(system, "active")
 
 

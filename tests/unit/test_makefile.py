@@ -33,3 +33,10 @@ def test_a_word_that_is_no_extra_is_refused(tmp_path: Path, wrong: str) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     says = f"AGI_BIN={tmp_path}/none is no folder: give Asterisk's agi-bin\n"
     assert install(tmp_path, WITH="postgresql", AGI_BIN=f"{tmp_path}/none") == (2, says)
+
+
+def test_dist_builds_what_the_tests_of_the_wheel_look_at() -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "dist", "DIST=/x"], cwd=TOP, capture_output=True, text=True, check=True
+    )
+    assert '-m build --outdir "/x" .' in done.stdout
