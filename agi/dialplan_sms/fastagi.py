@@ -43,7 +43,6 @@ class FastAgi:
         if not self._allows(peer):
             self._service.note(f"connection from {peer} refused: it is not in allow of sms.conf")
             return None
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         began = time.monotonic()
         stream = SocketStream(connection, began + self._service.longest + _GRACE)
         try:

@@ -13,15 +13,21 @@ _BACKLOG = 1024
 
 
 def listen_tcp(address: tuple[str, int], optional: bool = False) -> socket.socket | None:
-    """A listening TCP socket; None where an *optional* address does not exist on this host."""
+    """A listening TCP socket; None where an *optional* address does not exist on this host.
+
+    Its connections begin with TCP_NODELAY, and without TCP_QUICKACK (tcp(7)), for SocketStream.
+    """
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     try:
         with explained(address):
-            return socket.create_server(address, family=family, backlog=_BACKLOG)
+            listener = socket.create_server(address, family=family, backlog=_BACKLOG)
     except OSError:
         if optional:
             return None
         raise
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+    return listener
 
 
 def listen_unix(path: Path) -> socket.socket | None:

@@ -1,4 +1,4 @@
-"""The stream of a socket; apart from that of pipes, since scripts need not import this."""
+"""The stream of a TCP connection; apart from that of pipes, since scripts need not import this."""
 
 import os
 import socket
@@ -10,10 +10,15 @@ from dialplan_sms.stream import Stream
 
 
 class SocketStream(Stream):
-    """A Stream over a blocking socket, whose waits the kernel bounds.
+    """A Stream over a blocking TCP socket, whose waits the kernel bounds.
 
     That takes one system call a wait in place of two, and with them half of the turns that the
     service's threads take at Python's lock, which is most of what a call costs.
+
+    Asterisk writes its environment in some 25 lines, each by itself, and Nagle's algorithm sends
+    the next packet once the last is acknowledged. On a connection that listen_tcp() took, the
+    first is acknowledged only when it has been read: the other lines then come in one packet in
+    place of 24, and a call takes 20 packets on the loopback device in place of 51.
     """
 
     def __init__(
@@ -29,9 +34,13 @@ class SocketStream(Stream):
 
     def _prepare(self) -> None:
         self._bounds: dict[int, float] = {}  # by option, as the kernel has it
+        self._reads = 0
 
     def _read(self) -> bytes:
         self._bound(socket.SO_RCVTIMEO)
+        self._reads += 1
+        if self._reads == 2:
+            self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         try:
             return os.read(self._reader, 65536)
         except BlockingIOError:

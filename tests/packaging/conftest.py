@@ -20,7 +20,7 @@ GONE = "usr/lib/dialplan-sms/lib/python3/site-packages/dialplan_sms/gone.py"
 def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package of this tree, as an admin makes it."""
     folder = tmp_path_factory.mktemp("deb")
-    command = ["make", "--silent", "-C", TOP, "deb", f"DIST={folder}"]
+    command = ["make", "--silent", "-C", str(TOP), "deb", f"DIST={folder}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (made,) = folder.glob("*.deb")

@@ -37,6 +37,10 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_dist_builds_what_the_tests_of_the_wheel_look_at() -> None:
     done = subprocess.run(
-        ["make", "--dry-run", "dist", "DIST=/x"], cwd=TOP, capture_output=True, text=True, check=True
+        ["make", "--dry-run", "dist", "DIST=/x"],
+        cwd=TOP,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert '-m build --outdir "/x" .' in done.stdout
