@@ -1,9 +1,12 @@
 """The command line: ``dialplan-sms COMMAND``; each command is a module that loads when it runs."""
 
+import errno
 import importlib
 import io
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,6 +27,20 @@ _COMMANDS = {
 
 
 class _Commands(click.Group):
+    def main(self, *args: Any, **more: Any) -> Any:
+        """Run the program; what is wrong with the disk or the terminal is one line, too."""
+        try:
+            try:
+                return super().main(*args, **more)
+            finally:
+                sys.stdout.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # no second try at exit
+            if error.errno != errno.EPIPE:  # else nobody reads any more
+                where = f"{error.filename}: " if error.filename else ""
+                click.echo(f"Error: {where}{error.strerror or error}", err=True)
+            sys.exit(1)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 

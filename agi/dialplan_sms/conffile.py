@@ -5,6 +5,7 @@
 never silent.
 """
 
+import contextlib
 import os
 import re
 import stat
@@ -73,20 +74,21 @@ def read_private(path: Path, what: str) -> str:
                 raise ConfigError(f"{path} is not a regular file: {what} must be one")
             content = file.read(_LARGEST + 1)
     except FileNotFoundError:
-        other = ", or name yours with --config or DIALPLAN_SMS_CONF" if what == "sms.conf" else ""
-        raise ConfigError(f"there is no {path}: create {what}{other}") from None
+        other = (
+            "run dialplan-sms setup, or create it, or name yours with --config or DIALPLAN_SMS_CONF"
+            if what == "sms.conf"
+            else f"create {what}"
+        )
+        raise ConfigError(f"there is no {path}: {other}") from None
     except PermissionError:
-        raise ConfigError(
-            f"{path} cannot be read by user id {os.geteuid()}: run chgrp asterisk {path} and"
-            f" chmod 0640 {path}"
-        ) from None
+        raise ConfigError(_not_for_us(path)) from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "no path"
         raise ConfigError(f"{path} cannot be read, {why}: {what} must be a file") from None
     if mode & (stat.S_IROTH | stat.S_IWOTH):
         raise ConfigError(
             f"{path} can be read or changed by everybody on this host, and it holds secrets:"
-            f" run chgrp asterisk {path} and chmod 0640 {path}"
+            f" run {_rights(path)}"
         )
     if len(content) > _LARGEST:
         raise ConfigError(f"{path} is larger than 1 MiB: {what} must be smaller")
@@ -95,6 +97,24 @@ def read_private(path: Path, what: str) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: not UTF-8: save the file as UTF-8") from None
+
+
+def _not_for_us(path: Path) -> str:
+    """What to say of a file that this user may not read."""
+    says = f"{path} cannot be read by user id {os.geteuid()}"
+    with contextlib.suppress(OSError, KeyError):
+        found = path.stat()
+        if found.st_mode & stat.S_IRGRP and found.st_gid:
+            import grp
+
+            group = grp.getgrgid(found.st_gid).gr_name
+            return f"{says}, only by root and the group {group}: run this as root or as {group}"
+    return f"{says}: run {_rights(path)}"
+
+
+def _rights(path: Path) -> str:
+    # No && between the two: SMS_REASON, which repeats this, loses it.
+    return f"chgrp asterisk {path}, then chmod 0640 {path}"
 
 
 def parse(text: str, path: Path) -> list[Section]:

@@ -8,7 +8,7 @@ import dialplan_sms
 DEBIAN = Path("/usr/lib/dialplan-sms")
 """Where the Debian package has it (debian/build.py: PREFIX)."""
 _WHEEL = f"dialplan_sms-{dialplan_sms.__version__}-py3-none-any.whl[http,postgresql,sandbox]"
-_PIPX = f"pipx install --force '{_WHEEL}'"
+_PIPX = f"pipx install --force './{_WHEEL}'"
 _APT = "apt install --reinstall ./dialplan-sms_*.deb"
 
 
@@ -53,7 +53,7 @@ def _is_of_the_source(prefix: Path) -> bool:
 def _is_of_make_install(prefix: Path) -> bool:
     mine = (prefix / "pyvenv.cfg").is_file() and (prefix / "bin/sms.agi").is_file()
     kinds = ("pipx_metadata.json", ".setup")
-    return mine and not any((prefix / kind).is_file() for kind in kinds)
+    return mine and prefix != DEBIAN and not any((prefix / kind).is_file() for kind in kinds)
 
 
 def _source() -> Path:

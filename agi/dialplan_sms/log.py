@@ -83,9 +83,10 @@ def write(target: str, line: str, failed: bool = False) -> None:
 
 
 def _open_file(path: str) -> int:
-    # Not to wait for the reader of a FIFO, nor to take a terminal.
+    # Not to wait for the reader of a FIFO, nor to take a terminal; and no link, which Asterisk's
+    # user could put into its own folder for root to follow.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-    file = os.open(path, flags, 0o640)
+    file = os.open(path, flags | os.O_NOFOLLOW, 0o640)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise OSError(0, "not a regular file")

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dialplan_sms import log
+from dialplan_sms import __version__, log
 from dialplan_sms.acceptors import Capacity
 from dialplan_sms.log import Handled
 
@@ -116,6 +116,7 @@ class Monitor:
         latencies = sorted(seconds for _, seconds in recent)
         minute = sum(1 for when, _ in recent if when > now - 60)
         return {
+            "version": __version__,
             "uptime": now - self._started,
             "calls": outcomes,
             "last_minute": minute,

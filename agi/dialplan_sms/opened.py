@@ -16,6 +16,7 @@ from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config
 from dialplan_sms.database import OutboxError, explain, open_engine, prepare
 from dialplan_sms.history import Filters, Stored
+from dialplan_sms.rights import lay_down
 
 T = TypeVar("T")
 
@@ -61,6 +62,7 @@ def opened(path: Path | None) -> Iterator[Opened]:
         loaded = smsconf.load(smsconf.find(str(path) if path else None))
         if not loaded.outbox:
             raise OutboxError("there is no outbox: set outbox in [general] of sms.conf")
+        lay_down(loaded.outbox)
         engine = open_engine(loaded.outbox)
     except (ConfigError, OutboxError) as error:
         raise click.ClickException(str(error)) from None

@@ -4,10 +4,12 @@ from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config
 from dialplan_sms.database import OutboxError
 from dialplan_sms.outbox import Outbox
+from dialplan_sms.rights import lay_down
 
 
 def open_outbox(config: Config) -> Outbox:
     """The outbox of *config*, to be closed at the end. Raises ConfigError where its URL is none."""
+    lay_down(config.outbox)
     try:
         return Outbox(config.outbox)
     except OutboxError as error:

@@ -49,7 +49,7 @@ def _open(
         raise
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, short_help="List what was sent and what waits.")
 @config_option
 @options.state(*State)
 @options.number

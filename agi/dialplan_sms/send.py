@@ -25,7 +25,7 @@ from dialplan_sms.smsapi import SmsApi
 _COLOUR = {Status.SUCCESS: "green", Status.QUEUED: "green", Status.WARNING: "yellow"}
 
 
-@click.command()
+@click.command(short_help="Send one SMS or one to each row of a list.")
 @click.argument("number", required=False)
 @click.argument("misplaced", nargs=-1, metavar="")
 @config_option
@@ -40,7 +40,12 @@ _COLOUR = {Status.SUCCESS: "green", Status.QUEUED: "green", Status.WARNING: "yel
 @click.option("--key", default="", help="A second SMS with the same key is not sent.")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON; of a list a line for each row.")
-@click.option("--to-file", metavar="FILE", help="A list: CSV with a column number; - is a pipe.")
+@click.option(
+    "--to-file",
+    type=click.Path(),
+    metavar="FILE",
+    help="A list: CSV with a column number; - is a pipe.",
+)
 @click.option(
     "--journal",
     type=click.Path(path_type=Path),
@@ -180,7 +185,10 @@ def _show(draft: Draft, path: Path | None, as_json: bool) -> None:
     table = Table(show_header=False, box=None)
     for name, value in [("sms.conf", str(loaded.path)), *_rows(sms, sender, draft)]:
         table.add_row(Text(name, style="bold"), Text(value, overflow="fold"))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 1000)  # a fingerprint is to be copied whole
+    console.print(table)
 
 
 def _rows(sms: Sms, sender: Sender, draft: Draft) -> list[tuple[str, str]]:

@@ -40,7 +40,7 @@ _ARENA_MAX = -8
 _FILES = 16384
 
 
-@click.command()
+@click.command(short_help="Take calls over FastAGI and from sms.agi.")
 @config_option
 def serve(config: Path | None) -> None:
     """Answer AGI(agi://127.0.0.1/sms) and sms.agi, with warm connections to the PBX.

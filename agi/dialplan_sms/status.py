@@ -24,7 +24,7 @@ _PATIENCE = 8
 """Seconds: the service itself gives its database three."""
 
 
-@click.command()
+@click.command(short_help="Show how the running service is doing.")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
 def status(config: Path | None, as_json: bool) -> None:

@@ -17,7 +17,7 @@ _LONGEST = 64
 """Characters of a user name."""
 
 
-@click.command()
+@click.command(short_help="Make a user of the HTTP SMS server.")
 @click.argument("name")
 @config_option
 def user(name: str, config: Path | None) -> None:

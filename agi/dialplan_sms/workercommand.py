@@ -10,6 +10,7 @@ from dialplan_sms.conffile import ConfigError
 from dialplan_sms.database import OutboxError
 from dialplan_sms.live import Live, block_signals, until_ended
 from dialplan_sms.outbox import Outbox
+from dialplan_sms.rights import lay_down
 from dialplan_sms.routes import Routes
 from dialplan_sms.service import Service
 from dialplan_sms.worker import Worker
@@ -17,7 +18,7 @@ from dialplan_sms.worker import Worker
 _DRAIN = 20.0
 
 
-@click.command()
+@click.command(short_help="Send what is stored without taking calls.")
 @config_option
 def worker(config: Path | None) -> None:
     """Send stored SMS from a host that takes no calls, or in place of the service's own workers.
@@ -30,6 +31,7 @@ def worker(config: Path | None) -> None:
         live = Live(smsconf.find(str(config) if config else None))
         if not live.config.outbox:
             raise click.ClickException("there is no outbox: set outbox in [general] of sms.conf")
+        lay_down(live.config.outbox)
         outbox = Outbox(live.config.outbox)
     except (ConfigError, OutboxError) as error:
         raise click.ClickException(str(error)) from None

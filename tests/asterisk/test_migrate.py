@@ -321,6 +321,22 @@ def test_without_sub_sms_the_script_is_called(site: Site, tmp_path: Path) -> Non
     assert [message.original for message in site.messages] == ["a, b"]
 
 
+def test_the_vendor_s_address_is_the_pbx_of_sms_conf(site: Site, tmp_path: Path) -> None:
+    file, conf = tmp_path / "extensions.conf", tmp_path / "sms.conf"
+    section = f"[101]\nurl = {site.sandbox.url}\npassword = sms101api\nverify = {site.sandbox.fingerprint}\n"
+    conf.touch(0o600)
+    conf.write_text(section)
+    vendors = curl("message=to ours&number=%2B39333123456", "http://127.0.0.1/api/v1/originate/sms")
+    file.write_text("[test]\n" + Old(f"{USER}\n{vendors}", "").dialplan("1"))
+    assert "add --same-pbx" in run(file, "--config", conf).stderr
+    done = run(file, "--config", conf, "--same-pbx", "--write")
+    assert (done.returncode, conf.read_text()) == (0, section), done.stderr
+    site.configure(section)
+    site.asterisk.set_dialplan(file.read_text())
+    assert site.asterisk.call("1").variables["SMS_STATUS"] == "SUCCESS"
+    assert [message.original for message in site.messages] == ["to ours"]
+
+
 def test_pasted_fields_send_what_was_meant(site: Site, tmp_path: Path) -> None:
     conf = tmp_path / "sms.conf"
     old = OLD["quotes and backslashes"]

@@ -86,6 +86,8 @@ class PbxHost:
         uid, gid = user or (os.getuid(), os.getgid())
         (process / "status").write_text(f"Name:\tasterisk\nUid:\t{uid}\t0\nGid:\t{gid}\t0\n")
         (process / "root").unlink(missing_ok=True)
+        (process / "exe").unlink(missing_ok=True)
+        (process / "exe").symlink_to("/usr/sbin/asterisk")
         (process / "root").symlink_to("/")
 
     def host(self, is_root: bool = True) -> Host:

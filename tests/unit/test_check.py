@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from dialplan_sms import cli
+from dialplan_sms import __version__, cli
 from dialplan_sms.check import (
     certificate,
     conf,
@@ -267,7 +267,7 @@ def test_the_cure_names_the_group_of_who_is_judged(folder: Path) -> None:
         path.chmod(mode)
         # when they are looked at, then the cure is for that user's group, whatever usual ones are
         found = conf.check(path, *conf.load(path), nameless)
-        assert f"chgrp 64399 {about} and chmod 0640 {about}" in found.do
+        assert f"chgrp 64399 {about} && chmod 0640 {about}" in found.do
     log = conf.check_log(config(log=str(folder / "none/sms.log")), nameless)
     assert "user 64321" not in log.do
 
@@ -475,6 +475,7 @@ def test_a_service_that_never_answers_is_told(monkeypatch: pytest.MonkeyPatch) -
     [
         ({}, 200, State.OK, ""),
         ({}, 503, State.WRONG, "restart"),
+        ({"version": "0.0.1"}, 200, State.WARNING, "restart"),
         ({"in_flight": 9}, 200, State.WARNING, "max_calls"),
         ({"sms_conf": {"path": "/etc/sms.conf", "version": "1-2-3"}}, 200, State.WARNING, "reload"),
         ({"sms_conf": {"path": "/x", "version": "1", "waiting": ["listen"]}}, 200, State.WARNING, "restart"),
@@ -486,7 +487,11 @@ def test_a_service_that_never_answers_is_told(monkeypatch: pytest.MonkeyPatch) -
 def test_what_a_service_tells_of_itself(
     figures: dict[str, object], health: int, state: State, do: str
 ) -> None:
-    found = service._up({"in_flight": 0, "max_calls": 9} | figures, health, Path("/etc/sms.conf"))
+    found = service._up(
+        {"version": __version__, "in_flight": 0, "max_calls": 9} | figures,
+        health,
+        Path("/etc/sms.conf"),
+    )
     assert found.state is state
     assert do in found.do
 

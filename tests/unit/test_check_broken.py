@@ -113,7 +113,7 @@ def packages_gone(bed: Bed, _: ExitStack) -> None:
 # --- sms.conf and what it names
 
 
-@names("sms.conf", "create sms.conf")
+@names("sms.conf", "dialplan-sms setup")
 def no_conf(bed: Bed, _: ExitStack) -> None:
     bed.conf = bed.folder / "etc/other.conf"
     bed.write = lambda: None  # type: ignore[method-assign]

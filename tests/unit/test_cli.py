@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -173,3 +174,48 @@ def test_a_command_without_its_packages_says_what_to_install(
     result = CliRunner().invoke(cli.main, ["sandbox"])
     assert "no_such_package: install the Debian package again" in result.output
     assert "make" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("dialplan-sms se", {"plain,send", "plain,serve", "plain,setup"}),
+        ("dialplan-sms send --to-file gues", {"file,"}),
+        ("dialplan-sms outbox --state fa", {"plain,failed"}),
+    ],
+)
+def test_the_shell_completes(words: str, expected: set[str]) -> None:
+    environment = os.environ | {
+        "COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")),
+        "_DIALPLAN_SMS_COMPLETE": "bash_complete",
+    }  # fmt: skip
+    done = subprocess.run(
+        [Path(sys.prefix) / "bin/dialplan-sms"], env=environment, capture_output=True, text=True,
+        check=True, timeout=60,
+    )  # fmt: skip
+    assert set(done.stdout.split()) == {
+        each if each != "file," else "file,gues" for each in expected
+    }
+
+
+def test_the_list_of_commands_is_whole_and_without_commas() -> None:
+    """fish cuts what it shows at a comma."""
+    listed = CliRunner().invoke(cli.main, ["--help"]).output.partition("Commands:\n")[2]
+    assert len(listed.splitlines()) == 10
+    for line in listed.splitlines():
+        assert line.endswith("."), line
+        assert "..." not in line
+        assert "," not in line
+
+
+@pytest.mark.parametrize("command", [["check"], ["--help"], ["send", "--help"]])
+def test_a_full_disk_is_one_line(command: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [f"{sys.prefix}/bin/dialplan-sms", *command], stdout=full, stderr=subprocess.PIPE,
+            text=True, check=False, timeout=60,
+        )  # fmt: skip
+    assert done.returncode != 0
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr

@@ -1,3 +1,4 @@
+import grp
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from dialplan_sms import conffile
 from dialplan_sms.conffile import ConfigError, parse
 from dialplan_sms.config import find, load
 from dialplan_sms.outcome import safe_line
@@ -417,3 +419,17 @@ def test_an_at_sign_in_a_databases_password_does_not_make_it_a_host(
     with pytest.raises(ConfigError, match="an @ in the password is written %40") as refused:
         load(path)
     assert "Secret" not in str(refused.value)
+
+
+def test_a_file_of_another_group_is_for_that_group(tmp_path: Path) -> None:
+    path = tmp_path / "sms.conf"
+    path.touch()
+    path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(path, 0, 65534)
+    group = grp.getgrgid(path.stat().st_gid).gr_name
+    said = conffile._not_for_us(path)
+    assert said.endswith(f"only by root and the group {group}: run this as root or as {group}")
+    path.chmod(0o600)
+    assert conffile._not_for_us(path).endswith(f"run chgrp asterisk {path}, then chmod 0640 {path}")
+    assert safe_line(conffile._not_for_us(path)) == conffile._not_for_us(path)

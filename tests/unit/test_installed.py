@@ -7,7 +7,7 @@ import pytest
 from dialplan_sms import installed
 from dialplan_sms.installed import another_python, cure, put_in_place
 
-PIPX = "pipx install --force 'dialplan_sms-"
+PIPX = "pipx install --force './dialplan_sms-"
 
 
 def place(folder: Path, *files: str) -> Path:
@@ -60,6 +60,7 @@ def test_the_files_in_asterisks_folders_are_put_there_as_before(
 ) -> None:
     made = place(tmp_path / "made", "pyvenv.cfg", "bin/sms.agi")
     assert put_in_place(made, "AGI_BIN=/x").endswith("run make install AGI_BIN=/x")
+    monkeypatch.setattr(installed, "DEBIAN", place(tmp_path / "d", "pyvenv.cfg", "bin/sms.agi"))
     for other in (
         installed.DEBIAN,
         place(tmp_path / "a", "pipx_metadata.json", "pyvenv.cfg", "bin/sms.agi"),

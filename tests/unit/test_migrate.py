@@ -47,10 +47,10 @@ class Site:
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
         return path
 
-    def convert(self, text: str) -> str:
+    def convert(self, text: str, *options: str) -> str:
         """The text that --write makes of extensions.conf with [sub-sms]."""
         path = self.write(INCLUDED + text)
-        self.run(path, "--write")
+        self.run(path, "--write", *options)
         return path.read_bytes().decode("utf-8", "surrogateescape").removeprefix(INCLUDED)
 
     @property
@@ -312,6 +312,107 @@ class TestSenders:
         assert "Gosub(sub-sms" in site.convert(f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n")
         assert site.conf.read_bytes() == before
 
+    def test_an_empty_general_at_the_end_is_used(self, site: Site) -> None:
+        site.configure("[200]\nurl = https://pbx\npassword = x\n[general]")
+        site.convert(f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n")
+        assert config.load(site.conf).default_sender == "200"
+        assert config.load(site.conf).senders.keys() == {"200", "101"}
+
+    def test_another_address_is_named_with_the_option(self, site: Site) -> None:
+        site.configure("[101]\nurl = https://pbx.example.com\npassword = sms101api\n")
+        site.convert(f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n")
+        assert (
+            f":5: [101] in {site.conf} has another url than this line (http://127.0.0.1):"
+            " where both are the same PBX, add --same-pbx\n" in site.stderr
+        )
+
+    @pytest.mark.parametrize("url", ["https://pbx.example.com", "http://127.0.0.1:8080"])
+    def test_the_same_pbx_may_have_another_address(self, site: Site, url: str) -> None:
+        site.configure(f"[101]\nurl = {url}\npassword = sms101api\n")
+        before = site.conf.read_bytes()
+        text = site.convert(f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n", "--same-pbx")
+        assert NEW[2] in text
+        assert "CURL" not in text
+        assert (site.status, site.conf.read_bytes()) == (0, before)
+
+    def test_the_same_pbx_has_the_same_password(self, site: Site) -> None:
+        site.configure("[101]\nurl = https://pbx.example.com\npassword = other\n")
+        text = f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n"
+        assert site.convert(text, "--same-pbx") == text
+        assert "has another password than this line: see which holds" in site.stderr
+        assert site.status == 1
+
+    @pytest.mark.parametrize(
+        "login",
+        [
+            "Set(CURLOPT(userpwd)=102:pa;ss)",
+            "Set(CURLOPT(userpwd)=102:pa\\;ss)",
+            "MSet(A=1,CURLOPT(userpwd)=102:pass)",
+        ],
+    )
+    def test_a_login_that_no_request_uses_is_named_and_left(self, site: Site, login: str) -> None:
+        text = site.convert(
+            f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n"
+            f"exten => 2,1,{login}\n same => n,Hangup()\n"
+        )
+        assert text.endswith(f"exten => 2,1,{login}\n same => n,Hangup()\n")
+        assert (
+            ": a login of CURLOPT that no CURL() of the SMS API uses: it is left, with its password"
+            "\n1 converted, 1 to see to by hand.\n" in site.stderr
+        )
+        assert "pa" not in site.stderr.replace("password", "").replace(str(site.folder), "")
+        assert site.status == 1
+
+    @pytest.mark.parametrize("login", [USER, f"ExecIf($[1]?{USER})"])
+    def test_a_login_above_a_request_with_its_own_is_left(self, site: Site, login: str) -> None:
+        own = curl("message=a&number=+391", URL.replace("//", "//102:pass@"))
+        text = site.convert(f"[a]\nexten => 1,1,{login}\n same => n,{own}\n")
+        assert text.startswith(f"[a]\nexten => 1,1,{login}\n same => n,Set(SMS_")
+        assert ":4: a login of CURLOPT that no CURL() of the SMS API uses" in site.stderr
+
+    def test_a_login_that_moved_is_not_left(self, site: Site) -> None:
+        text = site.convert(
+            f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\nexten => 2,1,{USER}\n same => n,Hangup()\n"
+        )
+        assert "CURL" not in text
+        assert site.status == 0
+
+    def test_a_login_of_another_curl_is_not_the_sms_api_s(self, site: Site) -> None:
+        site.convert(
+            f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\nexten => 2,1,Set(CURLOPT(userpwd)=crm:pass)\n"
+            " same => n,Set(X=${CURL(http://crm.example.com/)})\n"
+        )
+        assert "a login of CURLOPT" not in site.stderr
+        assert site.status == 0
+
+    def test_a_login_that_may_be_a_request_s_is_not_called_unused(self, site: Site) -> None:
+        site.convert(
+            f"[a]\nexten => 1,1,Gosub(login,s,1)\n same => n,{curl('message=a')}\n"
+            f"[login]\nexten => s,1,{USER}\n"
+        )
+        assert "has no number" in site.stderr
+        assert "a login of CURLOPT" not in site.stderr
+
+    def test_a_request_that_stays_has_its_own_login_alone(self, site: Site) -> None:
+        bad = curl("message=a")
+        text = f"[a]\nexten => 1,1,{USER}\n same => n,{bad}\nexten => 2,1,{USER.replace('101:', '102:')}\n"
+        assert site.convert(text) == text
+        assert ":6: a login of CURLOPT" in site.stderr
+        assert ":4: a login of CURLOPT" not in site.stderr
+        assert "0 converted, 2 to see to by hand." in site.stderr
+
+    @pytest.mark.parametrize(
+        "login", ["Set(CURLOPT(userpwd)=102:pa;ss)", f"ExecIf($[1]?{USER.replace('101:', '102:')})"]
+    )
+    def test_a_login_that_cannot_be_read_is_not_another_s(self, site: Site, login: str) -> None:
+        text = (
+            f"[a]\nexten => 1,1,{USER}\n same => n,{login}\n same => n,{ONE}\n"
+            f"exten => 2,1,{USER}\n same => n,{ONE}\n"
+        )
+        assert f" same => n,{login}\n same => n,{ONE}\n" in site.convert(text)
+        assert ":6: the CURLOPT(userpwd) that says who sends cannot be read: write" in site.stderr
+        assert site.status == 1
+
     def test_who_sends_is_what_stands_above(self, site: Site) -> None:
         text = site.convert(
             f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\nexten => 2,1,{USER.replace('101:', '102:')}\n same => n,{ONE}\n"
@@ -465,6 +566,18 @@ class TestPasted:
         site.run("-", given=f"\n\n{curl('message=a')}\n")
         assert "pasted:3: the request has no number" in site.stderr
         assert site.status == 1
+
+    def test_the_line_that_reads_the_answer_is_named(self, site: Site) -> None:
+        site.run("-", given=f"{USER}\n{ONE}\nSet(X=${{CUT(res,:,2)}})\n")
+        assert "pasted:2: line 3 of pasted reads the answer in ${res}: change" in site.stderr
+
+    def test_what_to_do_after_writing_sms_conf(self, site: Site) -> None:
+        site.configure("[200]\nurl = http://127.0.0.1\npassword = x\n")
+        site.run("--text", USER, "--text", ONE, "--write")
+        assert f"{site.conf}: written, the old one is {site.conf}.before-" in site.stderr
+        steps = re.findall(r"  (\d)\. (.*)", site.stderr)
+        assert "systemctl reload dialplan-sms" in steps[0][1]
+        assert steps[-1][1].endswith(f"passwords: {site.conf}.before-dialplan-sms")
 
     def test_nothing(self, site: Site) -> None:
         site.run("-", given="")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dialplan_sms.migrate import dialplan, plan, senders
+from dialplan_sms.migrate import dialplan, plan, senders, write
 from dialplan_sms.migrate.expression import parts, split
 from dialplan_sms.migrate.files import Tree, content_of, lines
 from dialplan_sms.migrate.find import Finder
@@ -126,13 +126,15 @@ class TestWriting:
         assert re.search(
             r"1 converted\.\nNothing is written yet\.\nNext:\n  1\. .*#tryinclude.*\n"
             rf"  2\. the same command with --write: it writes \[101\] to {site.conf}, then {path}\n"
-            r"  3\. asterisk -rx 'dialplan reload'\n$",
+            r"  3\. where the service runs: systemctl reload dialplan-sms, .*\n"
+            r"  4\. asterisk -rx 'dialplan reload'\n$",
             site.stderr,
         ), site.stderr
         site.run(path, "--write")
         assert re.search(
-            r"Next:\n  1\. .*#tryinclude.*\n  2\. asterisk -rx 'dialplan reload'\n  3\. .*check.*\n"
-            rf"  4\. .*passwords: {path}\.before-dialplan-sms\n$",
+            r"Next:\n  1\. where the service runs: systemctl reload dialplan-sms, .*\n"
+            r"  2\. .*#tryinclude.*\n  3\. asterisk -rx 'dialplan reload'\n  4\. .*check.*\n"
+            rf"  5\. .*passwords: {path}\.before-dialplan-sms\n$",
             site.stderr,
         ), site.stderr
         site.run(path)
@@ -145,6 +147,73 @@ class TestWriting:
             f"--write: it writes {site.folder}/extensions.conf; {site.conf} is ready" in site.stderr
         )
         assert "#tryinclude" not in site.stderr
+        site.run(site.folder / "extensions.conf", "--write")
+        assert "Next:\n  1. asterisk -rx 'dialplan reload'\n" in site.stderr
+
+    def test_the_backup_of_sms_conf_is_named(self, site: Site) -> None:
+        there = "[200]\nurl = https://pbx\npassword = x\n"
+        site.configure(there)
+        path = site.write(RECIPE)
+        site.run(path, "--write")
+        backups = [Path(f"{each}.before-dialplan-sms") for each in (site.conf, path)]
+        assert [each.read_text() for each in backups] == [there, RECIPE]
+        assert f"{site.conf}: written, the old one is {backups[0]}\n" in site.stderr
+        assert f"{path}: written, the old one is {backups[1]}\n" in site.stderr
+        assert site.stderr.endswith(f"passwords: {backups[0]}, {backups[1]}\n")
+
+    NOTED = (
+        f"{RECIPE}[b]\nexten => 2,1,{USER}\n same => n,{curl('message=a&number=${EXTEN}')}\n"
+        f"exten => 3,1,{USER}\n same => n,{curl('message=a&number=+391', name='x')}\n"
+        " same => n,Set(y=${CUT(x,:,2)})\n"
+    )
+
+    @pytest.mark.parametrize("first", [ONE, f"NoOp()\nexten => 1,3,{ONE}\nexten => 1,4,Hangup()"])
+    def test_numbers_are_those_of_the_file_that_is_there(self, site: Site, first: str) -> None:
+        path = site.write(self.NOTED.replace(ONE, first, 1))
+        for options in ((), ("--write",)):
+            site.run(path, *options)
+            new = path.read_text().splitlines()
+            noted = re.search(r":(\d+): converted, but \$\{EXTEN\}", site.stderr)
+            left = re.search(
+                r":(\d+): line (\d+) of extensions.conf reads the answer in \$\{x\}", site.stderr
+            )
+            assert noted
+            assert left
+            assert "${EXTEN}" in new[int(noted[1]) - 1]
+            assert "Set(x=${CURL(" in new[int(left[1]) - 1]
+            assert "CUT(x" in new[int(left[2]) - 1]
+
+    def test_what_is_noted_is_told_where_a_file_cannot_be_written(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path, old = site.write(self.NOTED), self.NOTED.splitlines()
+
+        def refused(*_: object) -> None:
+            raise write.CannotWrite("the disk is full")
+
+        monkeypatch.setattr(write, "replace", refused)
+        site.run(path, "--write")
+        noted = re.search(r":(\d+): converted, but \$\{EXTEN\}", site.stderr)
+        assert noted
+        assert "${EXTEN}" in old[int(noted[1]) - 1]
+        assert site.stderr.endswith("Error: the disk is full\n")
+
+    @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+    @pytest.mark.parametrize(
+        "conf",
+        [
+            "[200]\nurl = https://pbx\npassword = secret\n[general]\noutbox = sqlite:////x",
+            "[general]\noutbox = sqlite:////x\n[200]\nurl = https://pbx\npassword = secret",
+            "[general]\n\n[200]\nurl = https://pbx\n\npassword = secret\n",
+        ],
+    )
+    def test_the_diff_of_sms_conf_removes_nothing(self, site: Site, conf: str, end: str) -> None:
+        site.configure(conf + end)
+        site.run(site.write(RECIPE))
+        shown = site.stdout[site.stdout.index(f"--- {site.conf}") :].splitlines()
+        assert [line for line in shown[1:] if line.startswith("-")] == []
+        assert "+default_sender = 200" in shown
+        assert "+[101]" in shown
 
     def test_the_help_says_first_that_it_only_shows(self, site: Site) -> None:
         site.run("--help")
@@ -267,6 +336,7 @@ def test_a_diff_is_one() -> None:
         "@@ -1,6 +1,6 @@", " 1", "-2", "-3", "+x", "+y", " 4", " 5", " 6",
         "@@ -12,7 +12,8 @@", " 12", " 13", " 14", " 15", "+new", " 16", " 17", " 18",
     ]  # fmt: skip
+    assert list(diff("f", ["1", "2"], {2: ["x", "2", "y"]}))[3:] == [" 1", "+x", " 2", "+y"]
     assert changed_lines(["a", "b"], ["a", "x", "b", "c"]) == {2: ["x", "b", "c"]}
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from dialplan_sms import config
-from dialplan_sms.setup import bundled, distributions, include, program
+from dialplan_sms.setup import bundled, distributions, include, program, unit
 from dialplan_sms.setup.distributions import Item
-from dialplan_sms.setup.manifest import alone
+from dialplan_sms.setup.manifest import Manifest, alone
 from tests.unit.pbxhost import EXTENSIONS, GROUP, PASSWORD, USER, PbxHost
 
 LINE = include.LINE
@@ -100,11 +100,19 @@ class TestFirst:
     def test_answers_are_asked_for(self, pbx: PbxHost) -> None:
         pbx.interactive = True
         pbx.environ = {}
-        said = f"ftp://x\nhttp://192.0.2.1\ngeneral\n102\n{PASSWORD}\ny\n"
+        said = f"ftp://x\nhttp://192.0.2.1\ngeneral\n102\n{PASSWORD}\nUK\nit\ny\n"
         result = pbx.setup(yes=False, said=said)
         assert result.exit_code == 0, result.output
         assert result.output.count("--url: allowed") == 1
-        assert config.load(pbx.sms_conf).senders["102"].password == PASSWORD
+        assert "--country: GB is the United Kingdom" in result.output
+        sender = config.load(pbx.sms_conf).senders["102"]
+        assert (sender.password, sender.country) == (PASSWORD, "IT")
+
+    def test_no_country_is_an_answer(self, pbx: PbxHost) -> None:
+        pbx.interactive = True
+        result = pbx.setup(said="http://192.0.2.1\n102\n\n")
+        assert result.exit_code == 0, result.output
+        assert not config.load(pbx.sms_conf).senders["102"].country
 
     def test_the_password_comes_from_a_file(self, pbx: PbxHost, tmp_path: Path) -> None:
         pbx.environ = {}
@@ -118,6 +126,16 @@ class TestFirst:
         pbx.environ = {"DIALPLAN_SMS_TOKEN": "abc"}
         pbx.install()
         assert config.load(pbx.sms_conf).senders["101"].token == "abc"
+
+    def test_no_drop_in_is_named_where_none_is_needed(
+        self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(unit, "drop_in", lambda *_: "")
+        assert "setup.conf" not in pbx.install().output
+
+    def test_where_the_commands_find_another_folder_is_told(self, pbx: PbxHost) -> None:
+        said = pbx.install().output
+        assert f"run export AST_CONFIG_DIR={pbx.etc} first (and put it into /root/" in said
 
     def test_an_asterisk_that_does_not_run_is_no_error(self, tmp_path: Path) -> None:
         pbx = PbxHost(tmp_path / "host", running=False)
@@ -234,6 +252,7 @@ class TestSurroundings:
         for name in ("status", "cmdline"):
             (second / name).write_bytes((pbx.root / "proc/4711" / name).read_bytes())
         (second / "root").symlink_to("/")
+        (second / "exe").symlink_to("/usr/sbin/asterisk")
         (second / "cmdline").write_bytes(b"asterisk\0-fC\0/srv/other/asterisk.conf\0")
         result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101")
         assert (result.exit_code, "--asterisk-conf" in result.output) == (1, True)
@@ -360,14 +379,28 @@ class TestSmsConf:
         assert pbx.tree() == before
         assert b"\n" not in pbx.sms_conf.read_bytes().replace(b"\r\n", b"")
 
-    def test_another_answer_for_the_same_sender_goes_beside(self, pbx: PbxHost) -> None:
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_another_answer_for_the_same_sender_goes_beside(self, pbx: PbxHost, times: int) -> None:
         self.write(pbx, self.OWN)
-        said = pbx.setup("--url", "http://192.0.2.1", "--sender", "101").output
+        for _ in range(times):
+            result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101")
         beside = pbx.sms_conf.with_name("sms.conf.new")
-        assert f"compare it with {beside}" in said
+        said = result.output
+        assert (
+            "the old url and password of [101] stay in force: correct url and password in [101] of"
+            f" {pbx.sms_conf}, or put {beside} in its place; then systemctl reload dialplan-sms\n"
+        ) in said
+        assert (result.exit_code, "Send a first SMS" in said) == (1, False)
         assert pbx.sms_conf.read_bytes() == self.OWN.encode()
         assert config.load(beside).senders["101"].url.startswith("http://192.0.2.1/")
         assert beside.stat().st_mode & 0o777 == 0o640
+
+    def test_beside_other_senders_only_the_key_is_to_be_corrected(self, pbx: PbxHost) -> None:
+        self.write(pbx, f"{self.OWN}\n[102]\nurl = http://192.0.2.7\npassword = x\n")
+        result = pbx.setup("--sender", "101")
+        assert "the old password of [101] stays in force: correct password in" in result.output
+        assert (result.exit_code, "in its place" in result.output) == (1, False)
+        assert pbx.setup("--sender", "101", "--dry-run").exit_code == 0
 
     def test_one_that_cannot_be_read_is_told(self, pbx: PbxHost) -> None:
         self.write(pbx, "[101]\nurl = http://192.0.2.7\nsecret = abc-very-secret\n")
@@ -490,11 +523,41 @@ class TestRemove:
         assert f"kept: {pbx.sms_conf}" in result.output
         assert f"kept: {pbx.spool}/sms" in result.output
         assert f"still use sub-sms or sms.agi: see {pbx.extensions}" in result.output
+        assert f"{pbx.spool}/sms: kept" not in result.output
         left = {name for name in pbx.tree() if name not in before}
         assert left == {"etc/asterisk/sms.conf", "spool/sms", "spool/sms/outbox.sqlite", "opt"}
         assert pbx.extensions.read_bytes() == EXTENSIONS + b" same => n,Gosub(sub-sms,s,1)\n"
         assert not (pbx.fakes / "active").exists()
         assert not (pbx.fakes / "loaded").exists()
+
+    def test_what_holds_passwords_is_named(self, pbx: PbxHost) -> None:
+        pbx.install()
+        beside = [
+            pbx.sms_conf.with_name(f"sms.conf.{end}")
+            for end in ("before-dialplan-sms", "before-dialplan-sms-2", "new")
+        ]
+        for path in beside:
+            path.touch()
+        said = pbx.setup("--remove").output
+        for path in beside:
+            assert f"kept: {path}, which may hold a password: rm {path} deletes it\n" in said
+        assert f"kept: {pbx.prefix}" not in said
+
+    @pytest.mark.parametrize("place", ["opt/dialplan-sms", "opt/other"])
+    def test_a_program_of_make_install_is_named(self, pbx: PbxHost, place: str) -> None:
+        pbx.here = pbx.root / place
+        (pbx.here / "bin").mkdir(parents=True)
+        (pbx.here / "bin/sms.agi").touch()
+        pbx.install("--prefix", str(pbx.here))
+        said = pbx.setup("--remove").output
+        assert f"kept: {pbx.here}, the program: rm -r {pbx.here} deletes it\n" in said
+
+    def test_a_file_that_is_gone_is_not_shown(self, pbx: PbxHost) -> None:
+        pbx.install()
+        (pbx.etc / include.NAME).unlink()
+        result = pbx.setup("--remove")
+        assert str(pbx.etc / include.NAME) not in result.output
+        assert not (pbx.root / "state").exists()
 
     def test_twice_says_that_nothing_is_there(self, pbx: PbxHost) -> None:
         pbx.install()
@@ -538,6 +601,37 @@ class TestRemove:
         pbx.extensions.write_bytes(b"[other]\n")
         assert pbx.setup("--remove").exit_code == 0
         assert pbx.extensions.read_bytes() == b"[other]\n"
+
+
+class TestInterrupted:
+    @staticmethod
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def test_during_the_questions_nothing_was_changed(
+        self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pbx.interactive = True
+        before = pbx.tree()
+        monkeypatch.setattr("click.termui.visible_prompt_func", self.interrupt)
+        result = pbx.setup()
+        assert (result.exit_code, "nothing was changed\n" in result.output) == (130, True)
+        assert "Aborted" not in result.output
+        assert pbx.tree() == before
+
+    @pytest.mark.parametrize("arguments", [[], ["--remove"]])
+    def test_during_the_work_it_goes_on_from_here(
+        self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+    ) -> None:
+        if arguments:
+            pbx.install()
+        monkeypatch.setattr(Manifest, "_save", self.interrupt)
+        result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101", *arguments)
+        assert result.exit_code == 130
+        assert "interrupted: run it again, it goes on from here\n" in result.output
+        assert "nothing was changed" not in result.output
+        monkeypatch.undo()
+        assert pbx.setup("--remove").exit_code == 0
 
 
 EVENTS = {"os.rename", "os.mkdir", "os.symlink", "os.remove", "os.rmdir", "os.chmod", "open"}

@@ -15,6 +15,8 @@ def process(proc: Path, *command: str, root: str = "/", pid: int = 7) -> None:
     (folder / "cmdline").write_bytes(b"".join(word.encode() + b"\0" for word in command))
     (folder / "status").write_text("Name:\tasterisk\nUid:\t112\t0\t0\t0\nGid:\t119\t0\t0\t0\n")
     (folder / "root").symlink_to(root)
+    program = command[0] if command else ""
+    (folder / "exe").symlink_to("/usr/bin/dash" if program == "/bin/sh" else program or "/none")
     (folder / "cwd").symlink_to("/srv")
 
 
@@ -28,7 +30,6 @@ def process(proc: Path, *command: str, root: str = "/", pid: int = 7) -> None:
         (["asterisk", "-UC", "-f"], None),
         (["asterisk", "-C"], None),
         (["/r/ld.so", "--library-path", "/r", "/r/usr/sbin/asterisk", "-C", "/e"], "/e"),
-        (["/bin/sh", "/usr/sbin/asterisk", "-f"], None),
     ],
 )
 def test_the_asterisk_that_runs_is_found(
@@ -43,7 +44,8 @@ def test_the_asterisk_that_runs_is_found(
 @pytest.mark.parametrize(
     "command",
     [["asterisk", "-rvvv"], ["/usr/sbin/asterisk", "-C", "/x", "-rx", "core show uptime"],
-     ["vi", "/etc/asterisk/asterisk.conf"], ["/bin/sh", "/usr/sbin/safe_asterisk"], [], [""]],
+     ["vi", "/etc/asterisk/asterisk.conf"], ["tail", "/var/log/asterisk"],
+     ["/bin/sh", "/usr/sbin/asterisk", "-f"], ["/x/python", "setup", "--to", "/etc/asterisk"], ["/bin/sh", "/usr/sbin/safe_asterisk"], [], [""]],
 )  # fmt: skip
 def test_what_only_looks_like_one_is_not(tmp_path: Path, command: list[str]) -> None:
     process(tmp_path, *command)

@@ -1,9 +1,11 @@
 """Whom ``dialplan-sms setup`` believes: users of this host who would like root to work for them."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ ANSWERS = ("--url", "http://192.0.2.1", "--sender", "101")
 
 @pytest.fixture
 def pbx(tmp_path: Path) -> PbxHost:
-    return PbxHost(tmp_path / "host")
+    return PbxHost(tmp_path / "asterisk")
 
 
 def give(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
@@ -68,9 +70,10 @@ class TestTheProcess:
             )
             for path in (home, *home.rglob("*")):
                 os.chown(path, NOBODY, NOBODY)
+            shutil.copy("/bin/sh", home / "asterisk")
             command = ["asterisk", "-c", "read end", "-C", str(conf)]
             fake = subprocess.Popen(
-                command, executable="/bin/sh", stdin=subprocess.PIPE, user=NOBODY, group=NOBODY,
+                command, executable=home / "asterisk", stdin=subprocess.PIPE, user=NOBODY, group=NOBODY,
                 extra_groups=[],
             )  # fmt: skip
             try:
@@ -130,7 +133,9 @@ class TestTheFolders:
             trust.refuse_turned(tmp_path / "etc/x", "it")
         trust.refuse_turned(tmp_path / "real/x", "it")
         (tmp_path / "loop").symlink_to("loop")
-        trust.refuse_turned(tmp_path / "loop/x", "it")  # for others to say
+        with pytest.raises(SetupError, match="too many links"):
+            trust.refuse_turned(tmp_path / "loop/x", "it")
+        trust.refuse_turned(tmp_path / "none/x", "it")  # for others to say
         with pytest.raises(OSError, match="links"):
             trust.owners(tmp_path / "loop")
 
@@ -150,7 +155,7 @@ class TestTheFolders:
         (tmp_path / "extensions.conf").symlink_to("home/x/passwd")
         assert files.settled(tmp_path / "extensions.conf").name == "passwd"
         give(monkeypatch, tmp_path / "home")
-        with pytest.raises(SetupError, match="where the link .* leads, is in .*home"):
+        with pytest.raises(SetupError, match="where the link .* leads, is reached through .*home"):
             files.settled(tmp_path / "extensions.conf")
 
     @pytest.mark.parametrize(
@@ -176,3 +181,71 @@ class TestTheFolders:
 
     def test_dots_are_followed(self) -> None:
         assert asteriskconf.folder("/usr/../etc") == Path("/etc")
+
+    def test_a_link_is_its_makers(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Wherever it leads: it can lead elsewhere the next moment."""
+        (tmp_path / "link").symlink_to("/etc")
+        monkeypatch.setattr(trust, "_changed_by", lambda _: 0)
+        assert trust.owners(tmp_path / "link/passwd") == {0, os.getuid()}
+
+    def test_what_is_in_a_folder_for_all_is_its_owners(self, tmp_path: Path) -> None:
+        (tmp_path / "etc").mkdir()
+        assert (tmp_path / "etc", os.getuid()) not in trust._leading(tmp_path / "etc")
+        tmp_path.chmod(0o1777)
+        assert (tmp_path / "etc", os.getuid()) in trust._leading(tmp_path / "etc")
+
+    def test_proc_is_no_way(self) -> None:
+        with pytest.raises(OSError, match="through /proc"):
+            trust.owners(Path(f"/proc/{os.getpid()}/cwd/pyproject.toml"))
+        with pytest.raises(OSError, match="through /proc"):
+            trust.owners(Path("/dev/fd/0"))
+
+    def test_a_path_too_long_to_be_followed_is_not_believed(
+        self, pbx: PbxHost, tmp_path: Path
+    ) -> None:
+        """By links the kernel gets there; by names it is longer than it allows."""
+        deep = os.open(tmp_path, os.O_RDONLY)
+        for _ in range(20):
+            os.mkdir("d" * 240, dir_fd=deep)
+            below = os.open("d" * 240, os.O_RDONLY, dir_fd=deep)
+            os.close(deep)
+            deep = below
+        os.close(deep)
+        middle = tmp_path.joinpath(*["d" * 240] * 10)
+        (tmp_path / "first").symlink_to(middle)
+        (tmp_path / "first/second").symlink_to("/".join(["d" * 240] * 10))
+        theirs = tmp_path / "first/second/asterisk.conf"
+        theirs.write_text(pbx.conf.read_text())
+        pbx.run_asterisk("asterisk", "-C", str(theirs), user=(STRANGER, STRANGER))
+        result = pbx.setup(*ANSWERS)
+        assert (result.exit_code, "name it with --asterisk-conf" in result.output) == (1, True)
+        assert not pbx.sms_conf.exists()
+
+    def test_one_that_is_nobodys_is_refused_where_others_name_it(self, tmp_path: Path) -> None:
+        trust.refuse_foreign(tmp_path, "it", {0, os.geteuid()})
+        trust.refuse_foreign(Path("/var/lib/asterisk/agi-bin"), "it", {STRANGER})
+        if os.geteuid() == 0:
+            with pytest.raises(SetupError, match="does not look like Asterisk's"):
+                trust.refuse_foreign(Path("/root/.ssh"), "it", {STRANGER})
+        os.makedirs(tmp_path / "mine")
+        with pytest.raises(SetupError, match=f"the user of id {STRANGER} can change"):
+            trust.refuse_foreign(tmp_path / "mine", "it", {STRANGER})
+
+
+@pytest.mark.parametrize("place", ["pipe", "kernel", "star", "huge"])
+def test_no_file_keeps_root_waiting(pbx: PbxHost, place: str) -> None:
+    lines = {
+        "kernel": "#tryinclude /proc/kmsg\n", "star": "#tryinclude /*/*/*/*/*/*/*/*\n",
+    }  # fmt: skip
+    pbx.extensions.unlink()
+    if place == "pipe":
+        os.mkfifo(pbx.extensions)
+    elif place == "huge":
+        with pbx.extensions.open("wb") as file:
+            file.truncate(1 << 40)
+    else:
+        pbx.extensions.write_text(lines[place])
+    began = time.monotonic()
+    result = pbx.setup(*ANSWERS, "--dry-run")
+    assert result.exit_code in (0, 1)
+    assert time.monotonic() - began < 60

@@ -33,7 +33,7 @@ class _Plugin(click.Command):
             raise _Wrong(error.format_message(), error.ctx) from None
 
 
-@click.command(cls=_Plugin)
+@click.command(cls=_Plugin, short_help="Find what is wrong and say what to do.")
 @config_option
 @click.option("--user", "name", help="Whose rights to judge, in place of Asterisk's user.")
 @click.option("--json", "as_json", is_flag=True, help="The lines as JSON.")

@@ -35,9 +35,10 @@ def check(path: Path, config: Config | None, error: ConfigError | None, user: Us
         mode = _mode(path)
         if mode is not None and mode & (stat.S_IROTH | stat.S_IWOTH):
             says = f"{path} is for everybody on this host ({mode:04o}), and it holds secrets"
-            return wrong(CONF, says, f"chgrp {user.group} {path} and chmod 0640 {path}")
-        # The error names the usual group: here it is known who is to read it.
-        return wrong(CONF, *_split(str(error).replace("chgrp asterisk ", f"chgrp {user.group} ")))
+            return wrong(CONF, says, f"chgrp {user.group} {path} && chmod 0640 {path}")
+        # The error names the usual group, and no && for SMS_REASON's sake: here they can be said.
+        says = str(error).replace("chgrp asterisk ", f"chgrp {user.group} ")
+        return wrong(CONF, *_split(says.replace(", then chmod", " && chmod")))
     for key, file in _named(path):
         bar = blocked(file, READ, user)
         if bar:
@@ -51,7 +52,7 @@ def check(path: Path, config: Config | None, error: ConfigError | None, user: Us
 
 
 def _private(bar: Blocked, path: Path, user: User) -> str:
-    return f"chgrp {user.group} {path} and chmod 0640 {path}" if bar.path == path else bar.do
+    return f"chgrp {user.group} {path} && chmod 0640 {path}" if bar.path == path else bar.do
 
 
 def _mode(path: Path) -> int | None:
@@ -101,7 +102,7 @@ def check_log(config: Config, user: User, devlog: Path = _DEVLOG) -> Finding:
         do = f"chown {user.owner}:{user.group} {path}"
     else:
         bar = blocked(path.parent, WRITE | RUN, user)
-        do = f"touch {path} and chown {user.owner}:{user.group} {path}"
+        do = f"touch {path} && chown {user.owner}:{user.group} {path}"
     if bar is None:
         return ok(LOG, str(path))
     if bar.path not in (path, path.parent) or not os.path.isdir(path.parent):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dialplan_sms import __version__
 from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
 from dialplan_sms.check.process import Run
 from dialplan_sms.check.storage import OUTBOX
@@ -143,6 +144,9 @@ def _up(figures: Mapping[str, Any], health: int, conf: Path) -> Finding:
     held = outbox.get("held") or {}
     if health != 200:
         return wrong(SERVICE, "a call is stuck", f"systemctl restart {UNIT}; then {_LOG}")
+    if figures.get("version") != __version__:
+        says = f"dialplan-sms {figures.get('version', 'of an older version')} runs, and"
+        return warning(SERVICE, f"{says} {__version__} is installed", f"systemctl restart {UNIT}")
     if told.get("path") == os.path.abspath(conf) and told.get("version") != version(conf):
         return warning(SERVICE, f"{conf} has changed since it was read", f"systemctl reload {UNIT}")
     if waiting := told.get("waiting"):

@@ -1,8 +1,10 @@
 """The outbox: its disk, its rights, and whether it opens."""
 
+import json
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
-from dialplan_sms.check.user import READ, RUN, WRITE, User, blocked, current
+from dialplan_sms.check.process import run
+from dialplan_sms.check.user import READ, RUN, WRITE, User, blocked, by_id, current
 from dialplan_sms.database import OutboxError, explain, open_engine
+from dialplan_sms.rights import groups_of, owner_of
 from dialplan_sms.schema import VERSION, meta
 
 OUTBOX, DISK = "outbox", "disk"
@@ -33,6 +37,24 @@ _NETWORKED = (
 )
 _LOCKED = 2.0
 """Seconds to wait for a locked SQLite file."""
+_PATIENCE = 5.0
+_LOOK = """
+import json, sqlite3, sys, urllib.parse
+file, patience, meta = sys.argv[1:]
+told = {"version": None, "error": None}
+try:
+    # With the right to write, since what a crash left behind is rolled back by who reads.
+    place = f"file:{urllib.parse.quote(file)}?mode=rw"
+    database = sqlite3.connect(place, uri=True, timeout=float(patience))
+    database.execute("BEGIN IMMEDIATE")
+    if database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (meta,)).fetchone():
+        told["version"] = dict(database.execute(f"SELECT name, value FROM {meta}")).get("version")
+    database.execute("ROLLBACK")
+except sqlite3.Error as error:
+    told["error"] = str(error)
+print(json.dumps(told))
+"""
+"""Asks the file, as its owner: what SQLite would do as root for another user, rights.py tells."""
 
 
 def check(
@@ -107,7 +129,7 @@ def _sqlite(file: Path, url: URL, user: User) -> Finding:
         return wrong(OUTBOX, f"there is no folder {folder}", do)
     bar = blocked(folder, WRITE | RUN, user)
     if bar:
-        own = f"chown {user.owner}:{user.group} {folder} and chmod 0750 {folder}"
+        own = f"chown {user.owner}:{user.group} {folder} && chmod 0750 {folder}"
         return wrong(OUTBOX, bar.says, own if bar.path == folder else bar.do)
     if not os.path.exists(file):
         return ok(OUTBOX, f"{file} is made with the first SMS")
@@ -117,7 +139,7 @@ def _sqlite(file: Path, url: URL, user: User) -> Finding:
         bar = blocked(part, READ | WRITE, user) if os.path.exists(part) else None
         if bar:
             return wrong(
-                OUTBOX, bar.says, f"chown {user.owner}:{user.group} {part} and chmod 0640 {part}"
+                OUTBOX, bar.says, f"chown {user.owner}:{user.group} {part} && chmod 0640 {part}"
             )
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         return wrong(OUTBOX, f"the file system of {folder} is read-only", "mount it writable")
@@ -127,36 +149,26 @@ def _sqlite(file: Path, url: URL, user: User) -> Finding:
 
 
 def _open(file: Path, url: URL, needs: list[str]) -> Finding:
+    owner = owner_of(str(url))
+    become = None
+    if owner is not None and owner[0] != 0:
+        uid, gid = owner
+        become = by_id(uid, (gid, *(group for group in groups_of(uid, gid) if group != gid)))
+    command = [sys.executable, "-I", "-c", _LOOK, str(file), str(_LOCKED), meta.name]
+    ran = run(command, _LOCKED + _PATIENCE, become)
     try:
-        # With the right to write, since what a crash left behind is rolled back by who reads.
-        database = sqlite3.connect(f"file:{_quoted(file)}?mode=rw", uri=True, timeout=_LOCKED)
-        try:
-            database.execute("BEGIN IMMEDIATE")
-            found = (
-                dict(database.execute("SELECT name, value FROM sms_meta"))
-                if _has_meta(database)
-                else {}
-            )
-            database.execute("ROLLBACK")
-        finally:
-            database.close()
-    except sqlite3.Error as error:
-        if "locked" in str(error):
+        told = json.loads(ran.out)
+    except ValueError:
+        who = f" as {become.name}" if become and os.geteuid() == 0 else ""
+        return skipped(OUTBOX, f"{file} cannot be looked into{who}: {ran.error.strip()[-200:]}")
+    if said := told["error"]:
+        if "locked" in said:
             says = f"{file} is locked by another program for more than {_LOCKED:.0f} s"
             return wrong(OUTBOX, says, f"see which: fuser -v {file}", needs=needs)
-        return wrong(OUTBOX, *_split(str(explain(error, url))), needs=needs)
-    return _versioned(found.get("version"), str(file))
-
-
-def _has_meta(database: sqlite3.Connection) -> bool:
-    found = database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (meta.name,))
-    return found.fetchone() is not None
-
-
-def _quoted(file: Path) -> str:
-    from urllib.parse import quote
-
-    return quote(str(file))
+        return wrong(
+            OUTBOX, *_split(str(explain(sqlite3.OperationalError(said), url))), needs=needs
+        )
+    return _versioned(told["version"], str(file))
 
 
 def _versioned(version: Any, where: str) -> Finding:

@@ -96,7 +96,7 @@ def blocked(path: Path, want: int, user: User) -> Blocked | None:
                 return Blocked(
                     folder,
                     f"{user.name} may not pass the folder {folder}",
-                    f"chmod o+x {folder}, or chgrp {user.group} {folder} and chmod g+x {folder}",
+                    f"chmod o+x {folder}, or chgrp {user.group} {folder} && chmod g+x {folder}",
                 )
     found = _stat(path)
     if found is None:
@@ -113,7 +113,7 @@ def blocked(path: Path, want: int, user: User) -> Blocked | None:
     return Blocked(
         path,
         f"{user.name} may not {verbs} {path}, which is {describe(found)}",
-        f"chgrp {user.group} {path} and chmod g+{letters} {path}",
+        f"chgrp {user.group} {path} && chmod g+{letters} {path}",
     )
 
 

@@ -54,8 +54,8 @@ def no_api(outcome: Outcome, url: str) -> tuple[str, str]:
     """What is wrong, and what to do, where the answer is not the API's."""
     reason = _without_doubt(outcome.reason).partition(" - perhaps")[0]
     if outcome.cause is Cause.NO_ANSWER:
-        hint = "; or url needs https" if url.startswith("http:") else ""
-        return reason, f"is the PBX overloaded, or another server on this port?{hint}"
+        https = "does url need https? or " if url.startswith("http:") else ""
+        return reason, f"{https}is the PBX overloaded, or another server on this port?"
     if outcome.cause is not Cause.BAD_ANSWER:
         said = outcome.status if outcome.status is not Status.ERROR else outcome.cause
         says = f"{said} for a request without a number: this is not the PBX's API"

@@ -2,6 +2,7 @@
 
 ::
 
+    chosen    which files are looked at
     files     reads files and what they include, byte for byte
     dialplan  lines to steps: context, extension, priority, application
     recipe    a step to what it asks of the SMS API (curlcommand: the same for System(curl …))

@@ -71,7 +71,7 @@ class Answers:
         for found in self._recipes:
             request = found.request
             if request and request.tail and reply.converted(request.tail, REPLY) is None:
-                found.reason = found.reason or (
+                found.refuse(
                     "the answer of the API is used in a way that has no certain replacement:"
                     " put it into a variable first"
                 )
@@ -80,24 +80,22 @@ class Answers:
             self._see_to_twins()
             changed = False
             for use in self.uses:
-                reason = next((found.reason for found in use.sources if found.reason), "")
+                refused = next((found for found in use.sources if found.reason), None)
+                reason, reader = (refused.reason, refused.reader) if refused else ("", None)
                 if use.app is None:
+                    reader = use.step.line.place
                     reason = (
-                        f"line {use.step.line.number} of {use.step.line.path.name} reads the answer"
-                        f" in ${{{use.name}}}: change it to ${{SMS_STATUS}}, which is SUCCESS,"
-                        " WARNING, QUEUED or ERROR, and convert again"
+                        f"reads the answer in ${{{use.name}}}: change it to ${{SMS_STATUS}}, which"
+                        " is SUCCESS, WARNING, QUEUED or ERROR, and convert again"
                     )
                 for found in use.sources if reason else ():
                     changed = changed or not found.reason
-                    found.reason = found.reason or reason
+                    found.refuse(reason, reader)
 
     def _see_to_twins(self) -> None:
         """A line that stands in two contexts is converted for both or for none."""
-        reasons = {
-            (found.step.line.path, found.step.line.number): found.reason
-            for found in self._recipes
-            if found.reason
-        }
+        refused = {found.step.line.place: found for found in self._recipes if found.reason}
         for found in self._recipes:
-            place = found.step.line.path, found.step.line.number
-            found.reason = found.reason or reasons.get(place, "")
+            twin = refused.get(found.step.line.place)
+            if twin:
+                found.refuse(twin.reason, twin.reader)

@@ -1,9 +1,9 @@
 """``dialplan-sms migrate``: the command."""
 
 import fnmatch
-import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,31 +13,38 @@ from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.migrate import (
     advice,
+    chosen,
     dialplan,
     find,
     pasted,
     plan,
-    recipe,
     senders,
     show,
     write,
 )  # fmt: skip
 from dialplan_sms.migrate.expression import resolve
 from dialplan_sms.migrate.files import Problem, Tree, lines
-from dialplan_sms.outboxoptions import Misused
 
 _LONGEST = 9000
 """Characters of a line that are shown; Asterisk reads no longer ones."""
-_OTHER_LANGUAGES = {".ael": "AEL", ".lua": "Lua"}
 
 
 @click.command()
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
 @config_option
 @click.option("--text", "texts", multiple=True, help="A line pasted from a Custom application.")
+@click.option(
+    "--same-pbx",
+    is_flag=True,
+    help="The addresses in the old lines are the PBX of url in sms.conf.",
+)
 @click.option("--write", "writing", is_flag=True, help="Write the files; each keeps a backup.")
 def migrate(
-    files: tuple[Path, ...], config: Path | None, texts: tuple[str, ...], writing: bool
+    files: tuple[Path, ...],
+    config: Path | None,
+    texts: tuple[str, ...],
+    same_pbx: bool,
+    writing: bool,
 ) -> None:
     """Convert the CURL() recipe in FILE and what it includes.
 
@@ -49,7 +56,7 @@ def migrate(
     """
     path = smsconf.find(str(config) if config else None)
     try:
-        known = senders.read(path)
+        known = senders.read(path, same_pbx)
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
     if Path("-") in files or texts:
@@ -69,26 +76,18 @@ def _standard_input() -> str:
     return sys.stdin.buffer.read(1 << 20).decode("utf-8", "surrogateescape")
 
 
-def _etc(files: tuple[Path, ...]) -> Path:
-    """The folder that #include starts from."""
-    named = Path(os.environ.get("AST_CONFIG_DIR") or "/etc/asterisk")
-    first = files[0].absolute() if files else named / "extensions.conf"
-    return named if first.is_relative_to(named) else first.parent
-
-
 def _files(files: tuple[Path, ...], known: senders.Senders, writing: bool) -> list[Problem]:
-    etc = _etc(files)
+    etc = chosen.etc(files)
     tree, problems = Tree(etc), []
-    chosen = files or (etc / "extensions.conf",)
-    for file in chosen:
-        if file.suffix.lower() not in _OTHER_LANGUAGES:
+    for file in files or (etc / "extensions.conf",):
+        if file.suffix.lower() not in chosen.OTHER_LANGUAGES:
             tree.read(file)
-    _refuse_unreadable(tree, files)
+    chosen.refuse_unreadable(tree, files)
     changeable = set(tree.contents)
-    for file in files or tuple(etc / f"extensions{suffix}" for suffix in _OTHER_LANGUAGES):
-        if file.suffix.lower() in _OTHER_LANGUAGES and (files or file.exists()):
-            problems += _other_language(file)
-    tree = _around(tree, etc / "extensions.conf")
+    for file in files or tuple(etc / f"extensions{suffix}" for suffix in chosen.OTHER_LANGUAGES):
+        if file.suffix.lower() in chosen.OTHER_LANGUAGES and (files or file.exists()):
+            problems += chosen.other_language(file)
+    tree = chosen.around(tree, etc / "extensions.conf")
     found = dialplan.read(tree)
     finder = find.Finder(tree, found, known, changeable)
     planner = plan.Planner(found, finder, changeable)
@@ -109,27 +108,22 @@ def _files(files: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
                     Problem(path, 0, f"its backup would be included by {pattern}: make that *.conf")
                 )
                 writing, blocked = False, True
-    _tell(problems)
-    click.echo(advice.counts(made.converted, problems), err=True)
+    backups: dict[Path, Path] = {}
+    try:
+        if writing:
+            _write(known, changes, tree, backups)
+    finally:
+        # Who reads this has the new files open; one that could not be written is as it was.
+        number = partial(_number, made, backups.keys())
+        _tell([problem.moved(number) for problem in problems])
+        click.echo(advice.counts(made.converted, problems), err=True)
     gosub = planner.call == plan.GOSUB
-    if writing:
-        backups = _write(known, changes, tree)
-        _say_next(advice.after_writing(backups, gosub) if backups else ())
+    if backups:
+        _say_next(advice.after_writing(known, backups.values(), gosub))
     elif changes and not blocked:
         click.echo("Nothing is written yet.", err=True)
         _say_next(advice.before_writing(known, changes, gosub))
     return problems
-
-
-def _refuse_unreadable(tree: Tree, files: tuple[Path, ...]) -> None:
-    """A FILE that cannot be read is wrong usage; so is extensions.conf where it is all there is."""
-    others = (tree.etc / f"extensions{suffix}" for suffix in _OTHER_LANGUAGES)
-    if not files and any(other.exists() for other in others):
-        return
-    for problem in tree.problems:
-        if not problem.line:
-            hint = "" if files else ": name the dialplan's file"
-            raise Misused(show.Mask()(f"{problem}{hint}"))
 
 
 def _say_next(steps: Iterable[str]) -> None:
@@ -138,32 +132,28 @@ def _say_next(steps: Iterable[str]) -> None:
         click.echo(line, err=True)
 
 
-def _around(tree: Tree, whole: Path) -> Tree:
-    """The tree of *whole* where it includes all of *tree*, for its [globals] and contexts."""
-    if tree.problems or not tree.contents or not whole.is_file():
-        return tree
-    around = Tree(tree.etc)
-    around.read(whole)
-    if not tree.contents.keys() <= around.contents.keys():
-        return tree
-    around.problems = tree.problems
-    return around
+def _number(made: plan.Plan, written: Collection[Path], path: Path, number: int) -> int:
+    return made.number(path, number) if path in written else number
 
 
-def _write(known: senders.Senders, changes: dict[Path, bytes], tree: Tree) -> list[Path]:
-    """Write sms.conf and *changes*; the backups of these."""
-    backups = []
+def _write(
+    known: senders.Senders, changes: dict[Path, bytes], tree: Tree, backups: dict[Path, Path]
+) -> None:
+    """Write sms.conf and *changes*; *backups* gets the backup of each that there was."""
     try:
         if known.after is not None:
-            write.add(known.path, known.after, known.text, next(iter(changes), None))
-            click.echo(f"{known.path}: written", err=True)
+            backup = write.add(known.path, known.after, known.text, next(iter(changes), None))
+            _say_written(known.path, backup, backups)
         for path, content in changes.items():
-            backup = write.replace(path, tree.contents[path], content)
-            backups.append(backup)
-            click.echo(f"{path}: written, backup {backup}", err=True)
+            _say_written(path, write.replace(path, tree.contents[path], content), backups)
     except write.CannotWrite as error:
         raise click.ClickException(str(error)) from None
-    return backups
+
+
+def _say_written(path: Path, backup: Path | None, backups: dict[Path, Path]) -> None:
+    if backup:
+        backups[path] = backup
+    click.echo(f"{path}: written{f', the old one is {backup}' if backup else ''}", err=True)
 
 
 def _pasted(text: str, known: senders.Senders, writing: bool) -> list[Problem]:
@@ -181,13 +171,14 @@ def _pasted(text: str, known: senders.Senders, writing: bool) -> list[Problem]:
         click.echo(mask(field) if "CURL" in field.upper() else field)
     _show_conf(known, mask)
     _tell(problems)
+    backups: dict[Path, Path] = {}
     if writing:
-        _write(known, {}, tree)
+        _write(known, {}, tree, backups)
     anonymous = any(
         found.request and not found.reason and not found.user for found in finder.recipes
     )
     if fields:
-        _say_next(advice.for_fields(len(fields), known, writing, anonymous))
+        _say_next(advice.for_fields(len(fields), known, writing, anonymous, backups.values()))
     if not made.converted and not problems:
         click.echo("No use of the SMS API.", err=True)
     return problems
@@ -219,20 +210,6 @@ def _mask(known: senders.Senders, finder: find.Finder) -> show.Mask:
             value = resolve(option.value, finder.lookup(option.step)) or option.value
             secrets.append(value.partition(":")[2])
     return show.Mask(secrets)
-
-
-def _other_language(file: Path) -> list[Problem]:
-    language = _OTHER_LANGUAGES[file.suffix.lower()]
-    tree = Tree(file.parent)
-    tree.read(file)
-    problems = [each for each in tree.problems if not each.note]
-    for line in tree.stream:
-        if recipe.API.search(line.raw):
-            reason = (
-                f"{language} is not converted: set SMS_NUMBER and SMS_MESSAGE, call AGI(sms.agi)"
-            )
-            problems.append(Problem(line.path, line.number, reason))
-    return problems
 
 
 def _tell(problems: list[Problem]) -> None:

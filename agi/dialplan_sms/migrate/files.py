@@ -2,8 +2,8 @@
 
 import glob
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _LARGEST = 16 << 20
@@ -11,19 +11,33 @@ _DEEPEST = 10
 """Asterisk: main/config.c, MAX_INCLUDE_LEVEL."""
 _INCLUDE = re.compile(r"\ufeff?[ \t]*#[ \t]*(include|tryinclude|exec)[ \t]+(.*)", re.IGNORECASE)
 
+Place = tuple[Path, int]
+"""A line by its file and number: the same for one that is included twice."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What was not converted, or needs a look: ``path:line: reason``; line 0 is the whole file."""
+    """What was not converted, or needs a look: ``path:line: reason``; line 0 is the whole file.
+
+    *other* is the line that the reason is about, where it is not the line itself.
+    """
 
     path: Path | None
     line: int
     reason: str
     note: bool = False
+    other: Place | None = None
 
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}: " if self.line else f"{self.path}: "
-        return f"{place if self.path else ''}{self.reason}"
+        other = f"line {self.other[1]} of {self.other[0].name} " if self.other else ""
+        return f"{place if self.path else ''}{other}{self.reason}"
+
+    def moved(self, number: Callable[[Path, int], int]) -> "Problem":
+        """The same with the numbers that its lines have now."""
+        line = number(self.path, self.line) if self.path and self.line else self.line
+        other = (self.other[0], number(*self.other)) if self.other else None
+        return replace(self, line=line, other=other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +48,10 @@ class Line:
     number: int
     raw: str = field(repr=False)
     ending: str = field(repr=False)
+
+    @property
+    def place(self) -> Place:
+        return self.path, self.number
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from dialplan_sms.migrate.senders import Senders
 from dialplan_sms.migrate.value import Incomplete, Unclear
 
 _OPTION = re.compile(r"Set\([ \t]*CURLOPT\((\w+)\)[ \t]*=(.*)\)", re.IGNORECASE)
+_LOGIN = re.compile(r"CURLOPT\(userpwd\)[ \t]*=(.*)", re.IGNORECASE)
 _INSECURE = ("ssl_verifypeer", "ssl_verifyhost")
 
 
@@ -53,6 +54,9 @@ class Finder:
                     self._sets[step.key, step.assigned[0]].append(number)
         for step in dialplan.steps:
             self._look_at(step)
+        self._own_login = {
+            id(found.step.line) for found in self.recipes if found.request and found.request.user
+        }
         self._options_by_step = {id(option.step): option for option in self.options}
         self._insecure = {
             option.step.key if self._governs(option) else None
@@ -103,6 +107,10 @@ class Finder:
         if option:
             self.options.append(Option(step, option[1].lower(), option[2]))
             return
+        login = _LOGIN.search(step.plain)
+        if login and not recipe.calls_curl(step.plain):
+            self.options.append(Option(step, "userpwd", login[1], unread=True))
+            return
         lookup = self.lookup(step)
         reason, calls = "", False
         for reading in readings(step):
@@ -131,9 +139,10 @@ class Finder:
 
     def _see_who_sends(self, found: Recipe) -> None:
         if found.step.line.path not in self.files:
-            found.reason = "not in the files to convert"
-        found.reason = found.reason or self.room.refusal(found.step)
+            found.refuse("not in the files to convert")
+        found.refuse(self.room.refusal(found.step))
         if found.request is None or found.reason:
+            found.option = self._login_above(found.step)
             return
         user, password = found.request.user, found.request.password
         insecure = found.request.insecure
@@ -142,6 +151,11 @@ class Finder:
                 if self.anonymous and not self._userpwds:
                     return
                 found.option = self._userpwd(found.step)
+                if found.option.unread:
+                    raise Unclear(
+                        "the CURLOPT(userpwd) that says who sends cannot be read: write it as"
+                        " Set(CURLOPT(userpwd)=USER:PASSWORD), with \\; for a semicolon"
+                    )
                 known = resolve(found.option.value, self.lookup(found.option.step))
                 if known is None:
                     raise Unclear("the value of CURLOPT(userpwd) cannot be resolved: write it out")
@@ -152,11 +166,14 @@ class Finder:
         except (Unclear, ConfigError) as error:
             found.reason = str(error)
 
+    def _login_above(self, step: Step) -> Option | None:
+        options = (self._options_by_step.get(id(above)) for above in self.before(step))
+        return next((option for option in options if option and option.name == "userpwd"), None)
+
     def _userpwd(self, step: Step) -> Option:
-        for above in self.before(step):
-            option = self._options_by_step.get(id(above))
-            if option is not None and option.name == "userpwd":
-                return option
+        above = self._login_above(step)
+        if above is not None:
+            return above
         if not self._userpwds:
             raise Unclear("no CURLOPT(userpwd) says who sends")
         if len(self._logins) > 1:
@@ -173,6 +190,8 @@ class Finder:
             other = self._options_by_step.get(id(step))
             if other is not None and other.name == option.name:
                 break
+            if option.name == "userpwd" and id(step.line) in self._own_login:
+                continue
             if recipe.calls_curl(step.plain) and not curlcommand.is_command(step.plain):
                 found.append(step)
         return found
@@ -186,4 +205,16 @@ class Finder:
             if governed:
                 option.kept = any(id(step.line) not in gone for step in governed)
             else:
-                option.kept = bool(stay) or not gone
+                option.idle = self._is_idle(option)
+                option.kept = bool(stay) or not gone or option.idle
+
+    def _is_idle(self, option: Option) -> bool:
+        """Whether it is a login that no CURL() of the SMS API uses, from wherever."""
+        used: set[str | None] = {
+            found.option.value if found.option else None
+            for found in self.recipes
+            if not curlcommand.is_command(found.step.plain)
+            and id(found.step.line) not in self._own_login
+        }
+        # None is a recipe of which nobody knows who sends: it may be this one.
+        return option.name == "userpwd" and not used & {option.value, None}

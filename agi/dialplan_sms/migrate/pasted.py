@@ -34,4 +34,4 @@ def fields(content: bytes) -> list[str]:
 
 def place(problem: Problem) -> Problem:
     """The problem with the number that the line has in what was pasted."""
-    return Problem(problem.path, max(0, problem.line - 2), problem.reason, problem.note)
+    return problem.moved(lambda _, number: max(0, number - 2))

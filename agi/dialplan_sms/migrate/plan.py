@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dialplan_sms.migrate import recipe, reply
 from dialplan_sms.migrate.dialplan import Dialplan, Step
-from dialplan_sms.migrate.files import Line, Problem, content_of, lines
+from dialplan_sms.migrate.files import Line, Place, Problem, content_of, lines
 from dialplan_sms.migrate.find import Finder
 from dialplan_sms.migrate.found import Recipe
 from dialplan_sms.migrate.recipe import REPLY, Request
@@ -15,6 +15,7 @@ from dialplan_sms.migrate.recipe import REPLY, Request
 GOSUB = "Gosub(sub-sms,s,1)"
 AGI = "AGI(sms.agi)"
 _NEXT = "n"
+_IDLE = "a login of CURLOPT that no CURL() of the SMS API uses: it is left, with its password"
 
 _ORDER = {
     "number": "SMS_NUMBER",
@@ -42,6 +43,12 @@ class Plan:
             for number in numbers
         }
 
+    def number(self, path: Path, number: int) -> int:
+        """The number that the line of *path* has once the plan is carried out."""
+        replaced = (len(new) - 1 for at, new in self.replaced[path].items() if at < number)
+        added = (len(new) for at, new in self.after[path].items() if at < number)
+        return number + sum(replaced) + sum(added)
+
     def content(self, path: Path, content: bytes) -> bytes:
         """*content* of the file *path* as the plan has it; new lines end as their neighbours."""
         old = list(lines(path, content))
@@ -61,7 +68,7 @@ class Planner:
 
     def __init__(self, dialplan: Dialplan, finder: Finder, files: set[Path]) -> None:
         self.plan = Plan()
-        self._done: set[tuple[Path, int]] = set()
+        self._done: set[Place] = set()
         self._varying: set[tuple[Path, str]] = set()  # who was told of country
         self._dialplan, self._finder, self._files = dialplan, finder, files
         self._room = finder.room
@@ -82,15 +89,17 @@ class Planner:
             if found.step.line.path not in self._files:
                 continue
             if found.reason or found.request is None:
-                self._name(found.step.line, found.reason)
+                self._name(found.step.line, found.reason, other=found.reader)
             else:
                 self._convert(found, found.request)
         for use in self._finder.uses:
             if use.app is not None and not any(found.reason for found in use.sources):
                 self._replace(use.step, use.app)
-        kept = {_place(option.step.line) for option in self._finder.options if option.kept}
+        kept = {option.step.line.place for option in self._finder.options if option.kept}
         for option in self._finder.options:
-            if _place(option.step.line) in kept:
+            if option.idle:
+                self._name(option.step.line, _IDLE)
+            elif option.step.line.place in kept:
                 sent = [f for f in self._finder.recipes if f.option is option and not f.reason]
                 if sent:
                     reason = "left with its password, since another CURL() may need it"
@@ -134,7 +143,7 @@ class Planner:
             self._set(step.line, new + [step.as_line(app, first=False) for app in rest])
         else:
             self._detour(step, apps)
-        self._done.add(_place(step.line))
+        self._done.add(step.line.place)
         self._see_to_country(found, request)
 
     def _see_to_country(self, found: Recipe, request: Request) -> None:
@@ -179,10 +188,12 @@ class Planner:
         if line.path in self._files:
             self.plan.replaced[line.path][line.number] = new
 
-    def _name(self, line: Line, reason: str, note: bool = False) -> None:
+    def _name(
+        self, line: Line, reason: str, note: bool = False, other: Place | None = None
+    ) -> None:
         if line.path not in self._files:
             return
-        problem = Problem(line.path, line.number, reason, note)
+        problem = Problem(line.path, line.number, reason, note, other)
         if problem not in self.plan.problems:
             self.plan.problems.append(problem)
 
@@ -206,8 +217,3 @@ def mentions(dialplan: Dialplan, files: set[Path]) -> list[Problem]:
 def line_is_variable(content: str) -> bool:
     """Whether it is a variable of [globals], which is resolved where it is used."""
     return re.match(r"[ \t]*\w+[ \t]*=>?[ \t]*\S+[ \t]*$", content) is not None
-
-
-def _place(line: Line) -> tuple[Path, int]:
-    """The same for a line that is included twice."""
-    return line.path, line.number

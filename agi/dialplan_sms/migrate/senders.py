@@ -17,7 +17,11 @@ _RESERVED = (smsconf.GENERAL, smsconf.HTTP)
 
 @dataclass(slots=True)
 class Senders:
-    """The senders that there are, and those to add."""
+    """The senders that there are, and those to add.
+
+    *same_pbx* is whether an address in the dialplan is that of the section that is there, however
+    either is written.
+    """
 
     path: Path
     text: str | None = field(default=None, repr=False)
@@ -26,16 +30,17 @@ class Senders:
     sections: tuple[str, ...] = ()
     default_set: bool = False
     new: dict[str, Sender] = field(default_factory=dict)
+    same_pbx: bool = False
 
     def take(self, user: str, password: str, url: str, insecure: bool) -> None:
         """See to a section for this user. Raises Unclear where another stands in its way."""
         _check(user, password, url, self.path)
         there = self.there.get(user)
         if there is not None:
-            if _bare(there.url) != url:
+            if _bare(there.url) != url and not self.same_pbx:
                 raise Unclear(
-                    f"[{user}] in {self.path} has another url than this line ({url}): make them"
-                    " the same, or convert by hand"
+                    f"[{user}] in {self.path} has another url than this line ({url}): where both"
+                    " are the same PBX, add --same-pbx"
                 )
             if there.password and there.password != password:
                 raise Unclear(
@@ -68,6 +73,8 @@ class Senders:
         if not self.new:
             return None
         before, first = self.text or "", next(iter(self.new))
+        if before and not before.endswith("\n"):
+            before += "\n"  # or what comes next would continue its last line
         default = self.default or first
         if not self.default_set and self.several and (self.default or not self.there):
             line = f"default_sender = {default}\n"
@@ -76,18 +83,16 @@ class Senders:
                 before = before[: general.end()] + line + before[general.end() :]
             else:
                 before = f"[general]\n{line}{'' if not before else chr(10)}" + before
-        if before and not before.endswith("\n"):
-            before += "\n"
         return before + "".join(
             ("\n" if before or number else "") + _section(sender)
             for number, sender in enumerate(self.new.values())
         )
 
 
-def read(path: Path) -> Senders:
+def read(path: Path, same_pbx: bool = False) -> Senders:
     """The senders of the sms.conf that there is. Raises ConfigError where it cannot be used."""
     if not path.exists():
-        return Senders(path)
+        return Senders(path, same_pbx=same_pbx)
     sections = parse(read_private(path, "sms.conf"), path)
     with path.open(encoding="utf-8", newline="") as file:
         text = file.read()  # with its BOM and line endings
@@ -103,6 +108,7 @@ def read(path: Path) -> Senders:
         loaded.default_sender if loaded else None,
         names,
         "default_sender" in general,
+        same_pbx=same_pbx,
     )
 
 

@@ -51,13 +51,14 @@ def diff(name: str, old: list[str], new: dict[int, list[str]]) -> Iterator[str]:
         for number in range(first, last + 1):
             line = old[number - 1]
             if number in new:
-                kept = new[number][:1] == [line]
-                if kept:
-                    body += [*removed, *added, f" {line}"]
-                    removed, added = [], []
+                fresh = [f"+{each}" for each in new[number]]
+                if line in new[number]:
+                    kept = new[number].index(line)
+                    body += [*removed, *added, *fresh[:kept], f" {line}"]
+                    removed, added = [], fresh[kept + 1 :]
                 else:
                     removed.append(f"-{line}")
-                added += [f"+{each}" for each in new[number][1 if kept else 0 :]]
+                    added += fresh
             else:
                 body += [*removed, *added, f" {line}"]
                 removed, added = [], []

@@ -27,16 +27,16 @@ def replace(path: Path, old: bytes, new: bytes) -> Path:
     return backup
 
 
-def add(path: Path, content: str, old: str | None, beside: Path | None) -> None:
+def add(path: Path, content: str, old: str | None, beside: Path | None) -> Path | None:
     """Write sms.conf: as it was, where there is one, else for its owner and Asterisk's group.
 
-    *beside* is a file of Asterisk's, whose owner and group a new one gets. Raises CannotWrite.
+    *beside* is a file of Asterisk's, whose owner and group a new one gets. Returns the backup of
+    one that there was. Raises CannotWrite.
     """
     try:
         path = path.resolve()
         if old is not None:
-            replace(path, old.encode(), content.encode())
-            return
+            return replace(path, old.encode(), content.encode())
         if path.exists():
             raise CannotWrite(f"{path} was made meanwhile: run migrate again")
         uid, gid = os.geteuid(), os.getegid()
@@ -49,6 +49,7 @@ def add(path: Path, content: str, old: str | None, beside: Path | None) -> None:
         _put(path, content.encode(), (uid, gid, 0o640))
     except OSError as error:
         raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from None
+    return None
 
 
 def backup_names(path: Path) -> str:

@@ -34,6 +34,7 @@ def _epilog() -> str:
 
 
 @click.command(
+    short_help="Run a stand-in PBX that sends nothing.",
     epilog=_epilog(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

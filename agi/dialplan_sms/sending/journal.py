@@ -4,6 +4,7 @@ Lines of JSON. An SMS is known by a digest of what it is (number, text, gateway,
 that no text is in here, and one row is the same wherever it stands in the list.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -20,6 +21,8 @@ from typing import Any
 from dialplan_sms.sending.listfile import ListError
 
 _KIND = "dialplan-sms send"
+_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+"""No waiting for a FIFO; no link, which others could put beside their list for root to follow."""
 _HEAD = f'{{"journal":"{_KIND}"'.encode()
 
 
@@ -70,7 +73,7 @@ class Journal:
             return
         flags = os.O_RDONLY if self.reading else os.O_RDWR | os.O_CREAT | os.O_APPEND
         try:
-            self._file = os.open(self.path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+            self._file = os.open(self.path, flags | _FLAGS, 0o600)
             if not stat.S_ISREG(os.fstat(self._file).st_mode):
                 raise JournalError(f"{self.path} is no regular file: name another with --journal")
             if not self.reading:
@@ -84,7 +87,8 @@ class Journal:
             raise JournalError(f"another dialplan-sms sends this list now: {self.path}") from None
         except OSError as error:
             self.close()
-            raise self._unusable(error.strerror or "cannot be opened") from None
+            why = "it is a link" if error.errno == errno.ELOOP else error.strerror
+            raise self._unusable(why or "cannot be opened") from None
         except BaseException:
             self.close()
             raise
@@ -128,7 +132,7 @@ class Journal:
 
     def _load(self, file: int) -> None:
         with open(os.dup(file), "rb") as whole:
-            content = whole.read()
+            content = whole.read() or b""  # None where there is nothing to read yet
         lines = content.split(b"\n")
         # A last line without its end was cut off when it was written: the request that it tells of
         # had not gone out, or has no answer yet.

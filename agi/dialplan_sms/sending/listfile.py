@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -118,7 +119,7 @@ def _header(
             f"{name}:{start + 1}: no column is named number: the first line names the columns,"
             f" here: {shown}"
         )
-    twice = sorted({each for each in names if each and names.count(each) > 1})
+    twice = sorted(each for each, count in Counter(names).items() if each and count > 1)
     if twice:
         raise ListError(f"{name}:{start + 1}: two columns are named {twice[0][:40]}")
     return names, delimiter, end

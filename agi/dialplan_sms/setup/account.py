@@ -3,7 +3,6 @@
 import grp
 import pwd
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,11 +11,11 @@ from dialplan_sms.setup.host import SetupError
 from dialplan_sms.setup.process import Process
 
 
-def owners(conf: Path) -> Iterator[int]:
-    """Whom the file and its folder belong to."""
-    for path in (conf, conf.parent):
-        with suppress(OSError):
-            yield path.stat().st_uid
+def owners(conf: Path) -> set[int]:
+    """Who can change the file, or put another in its place."""
+    with suppress(OSError):
+        return trust.owners(conf)
+    return set()
 
 
 def of_asterisk(
@@ -38,7 +37,9 @@ def of_asterisk(
         status = spool.stat()
         _refuse_claim(status.st_uid, status.st_gid, conf)
         return _named(status.st_uid, status.st_gid, f"{spool} belongs to")
-    return _named(*_user_called("asterisk", f"there is no runuser in {conf}"), "asterisk has")
+    uid, gid = _user_called("asterisk", f"there is no runuser in {conf}")
+    _refuse_claim(uid, gid, conf)
+    return _named(uid, gid, "asterisk has")
 
 
 def _refuse_claim(uid: int, gid: int, conf: Path) -> None:
@@ -46,13 +47,13 @@ def _refuse_claim(uid: int, gid: int, conf: Path) -> None:
 
     The service does what the files in that folder say, and would do so with another's rights.
     """
-    for owner in sorted(set(owners(conf)) - trust.ours()):
+    for owner in sorted(owners(conf) - trust.ours()):
         _, group, name, _ = _named(owner, _group_of(owner), f"{conf} belongs to")
         if uid != owner or gid not in (group, conf.stat().st_gid):
             raise SetupError(
                 f"the user {name} can change {conf}, by which the service would run as"
-                f" {trust.name_of(uid)}: start Asterisk, so that setup sees who runs it, or run"
-                f" chown root {conf.parent} {conf}"
+                f" {trust.name_of(uid)}: start Asterisk, so that setup sees who runs it, or move"
+                f" the file to a folder of root's"
             )
 
 

@@ -16,6 +16,7 @@ from dialplan_sms.setup import certificate
 from dialplan_sms.setup.host import PASSWORD, TOKEN, Host, SetupError
 
 _NOWHERE = Place(Path("/"), 0)
+_WHICH_COUNTRY = "Country of national numbers, as IT; empty for none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def checked(options: Options) -> Options:
     if url:
         url = _url(url)
     if country:
-        country = _valid(values.country, country, "--country", "two letters, as IT")
+        country = _country(country)
     if fingerprint:
         bare = fingerprint.lower().removeprefix("sha256:").replace(":", "")
         if not re.fullmatch(r"[0-9a-f]{64}", bare):
@@ -106,7 +107,8 @@ def ask(options: Options, host: Host, say: Callable[[str], None]) -> Answers:
     sender = options.sender or _prompt(
         host, "PBX user who sends (the extension, as 101)", "--sender", _check_sender
     )
-    kind, secret = given_secret(options, host)
+    kind, known = given_secret(options, host)
+    secret = known
     if not secret:
         if not host.interactive:
             raise SetupError(
@@ -114,7 +116,11 @@ def ask(options: Options, host: Host, say: Callable[[str], None]) -> Answers:
             )
         secret = click.prompt(f"Password of {sender}", hide_input=True, err=True)
         _check_secret(secret)
-    return Answers(sender, url, kind, secret, _verify(url, options, host, say), options.country)
+    country = options.country
+    # Who gives all the rest on the command line or in the environment is no person to be asked.
+    if not country and host.interactive and not (options.url and options.sender and known):
+        country = _prompt(host, _WHICH_COUNTRY, "--country", _country, default="")
+    return Answers(sender, url, kind, secret, _verify(url, options, host, say), country)
 
 
 def given_secret(options: Options, host: Host) -> tuple[str, str]:
@@ -166,11 +172,13 @@ def _verify(url: str, options: Options, host: Host, say: Callable[[str], None]) 
     return seen.fingerprint
 
 
-def _prompt(host: Host, text: str, option: str, check: Callable[[str], str]) -> str:
+def _prompt(
+    host: Host, text: str, option: str, check: Callable[[str], str], default: str | None = None
+) -> str:
     if not host.interactive:
         raise SetupError(f"{option} is missing: give it, or run setup in a terminal to be asked")
     while True:
-        answer: str = click.prompt(text)
+        answer: str = click.prompt(text, default=default, show_default=False)
         try:
             return check(answer)
         except SetupError as error:
@@ -182,6 +190,12 @@ def _url(text: str) -> str:
     url = text if "://" in text else f"https://{text}"
     _valid(values.url, url, "--url", "https://<host>, http://<host>")
     return url
+
+
+def _country(text: str) -> str:
+    """*text* as sms.conf takes it, or none."""
+    allowed = "two letters, as IT"
+    return _valid(values.country, text, "--country", allowed) if text else ""
 
 
 def _check_sender(text: str) -> str:

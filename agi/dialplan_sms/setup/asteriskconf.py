@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dialplan_sms.setup.files import content_of
 from dialplan_sms.setup.host import SetupError
 
-_LARGEST = 32 << 20
 _HEADER = re.compile(rb"\[([^\]]*)\]\s*(\([^)]*\))?")
 _INCLUDE = re.compile(rb"#(try)?include\s+(.+)", re.IGNORECASE)
 
@@ -40,14 +40,11 @@ class Line:
 def read(path: Path) -> bytes:
     """What *path* holds. Raises SetupError where that is no file or larger than 32 MiB."""
     try:
-        if not path.is_file():
-            raise SetupError(f"{path} is no file: it must be one")
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
+        content = content_of(path)
     except OSError as error:
         raise SetupError(f"{path} cannot be read, {error.strerror}") from None
-    if len(content) > _LARGEST:
-        raise SetupError(f"{path} is larger than 32 MiB: no configuration is")
+    if content is None:
+        raise SetupError(f"there is no {path}: name the right one with --asterisk-conf")
     return content
 
 

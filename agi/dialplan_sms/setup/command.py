@@ -6,19 +6,21 @@ import click
 
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.setup import answers as answering
-from dialplan_sms.setup import bundled, files, plan, program, surroundings, undo
+from dialplan_sms.setup import bundled, closing, files, plan, program, surroundings
 from dialplan_sms.setup.answers import Options
+from dialplan_sms.setup.consent import HALFWAY, UNTOUCHED, confirm, interruptible
 from dialplan_sms.setup.files import Owner
 from dialplan_sms.setup.host import Host, SetupError
 from dialplan_sms.setup.include import NAME
 from dialplan_sms.setup.manifest import Manifest, alone
+from dialplan_sms.setup.remove import remove as take_back
 from dialplan_sms.setup.steps import State, Step, Work
 from dialplan_sms.setup.surroundings import UNIT, Surroundings
 
 _FILE = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(short_help="Install all of it on this PBX and prove it.")
 @click.option("--url", default="", help="Address of the PBX, as https://pbx.example.com.")
 @click.option("--sender", default="", help="PBX user who sends, as 101.")
 @click.option(
@@ -59,19 +61,21 @@ def setup(
     Shows what it will do and asks; needs root, but for --dry-run. What is there already stays, a
     file that was edited, too: the new one goes beside it as FILE.new.
 
-    Exit status: 0 all is there, 1 something is not, 2 wrong usage.
+    Exit status: 0 all is there, 1 something is not, or the PBX refuses the password, 2 wrong
+    usage, 130 interrupted.
     """
     host = context.obj if isinstance(context.obj, Host) else Host()
     try:
         if not host.is_root and not dry_run:
             raise SetupError("setup changes the host: run it as root, or with --dry-run")
-        if remove:
-            _remove(host, asterisk_conf, yes, dry_run)
-            return
-        options = answering.checked(
-            Options(url, sender, password_file, token_file, country, fingerprint, pin)
-        )
-        _set_up(host, options, asterisk_conf, _place(host, prefix), yes, dry_run)
+        with interruptible(UNTOUCHED):
+            if remove:
+                take_back(host, asterisk_conf, yes, dry_run)
+                return
+            options = answering.checked(
+                Options(url, sender, password_file, token_file, country, fingerprint, pin)
+            )
+            _set_up(host, options, asterisk_conf, _place(host, prefix), yes, dry_run)
     except (SetupError, ConfigError) as error:
         raise click.ClickException(str(error)) from None
     except BrokenPipeError:
@@ -106,12 +110,12 @@ def _set_up(
         click.echo("dry run: nothing was changed")
         return
     if changes:
-        _confirm(host, yes)
-    with alone(host.places.state):
-        work = Work(host, Manifest(host.places.state))
-        _do(steps, work, packaged=prefix == host.places.package)
-    _try_as_asterisk(found, prefix, work)
-    _last_words(found, prefix)
+        confirm(host, yes)
+    with interruptible(HALFWAY):
+        with alone(host.places.state):
+            work = Work(host, Manifest(host.places.state))
+            _do(steps, work, packaged=prefix == host.places.package)
+        closing.close(found, prefix, answers.sender if answers else "", work)
     if work.failed:
         raise SystemExit(1)
 
@@ -137,7 +141,8 @@ def _show(steps: list[Step], work: Work) -> bool:
     changes = False
     for step in steps:
         state, about = step.state(work)
-        click.echo(f"  {state:7} {step.target}: {about}")
+        if about:
+            click.echo(f"  {state:7} {step.target}: {about}")
         if state not in (State.THERE, State.NOTE):
             changes = True
             work.coming.add(step.pending)
@@ -156,26 +161,6 @@ def _do(steps: list[Step], work: Work, packaged: bool) -> None:
             adopt(work)  # of an earlier installation by hand
 
 
-_READ = """\
-import sys
-from pathlib import Path
-from dialplan_sms import conffile, config
-try:
-    config.load(Path(sys.argv[1]))
-except conffile.ConfigError as error:
-    sys.exit(str(error))
-"""
-
-
-def _try_as_asterisk(found: Surroundings, prefix: Path, work: Work) -> None:
-    """Whether Asterisk's user can read sms.conf with the program that is there now."""
-    command = [str(prefix / "bin/python3"), "-I", "-c", _READ, str(found.etc / "sms.conf")]
-    done = work.host.run_as(found.uid, found.gid, command, 60)
-    if done.status:
-        work.failed = True
-        click.echo(f"{found.user} cannot use sms.conf: {done.last_line}")
-
-
 def _rights(found: Surroundings) -> tuple[int, Owner]:
     """Those of a new file of the dialplan: as the file beside it."""
     for name in ("extensions.conf", found.conf.name):
@@ -184,58 +169,3 @@ def _rights(found: Surroundings) -> tuple[int, Owner]:
             mode, owner = files.kept(path)
             return mode & 0o664, owner
     return 0o640, Owner(0, found.gid)
-
-
-def _confirm(host: Host, yes: bool) -> None:
-    if yes:
-        return
-    if not host.interactive:
-        raise SetupError("nothing was changed: give --yes to do this without being asked")
-    if not click.confirm("Do this?", default=True):
-        raise SetupError("nothing was changed")
-
-
-def _remove(host: Host, conf: Path | None, yes: bool, dry_run: bool) -> None:
-    try:
-        found = surroundings.look(host, conf)
-    except SetupError as error:
-        if conf is not None:
-            raise
-        click.echo(f"note: {error}")
-        found = None
-    if not (host.places.state / "setup.json").exists():
-        if not dry_run:
-            undo.forget(host.places.state)
-        click.echo("nothing of setup is here")
-        return
-    _show_undo(undo.make(found, Work(host, Manifest(host.places.state))))
-    if dry_run:
-        click.echo("dry run: nothing was changed")
-        return
-    _confirm(host, yes)
-    with alone(host.places.state):
-        work = Work(host, Manifest(host.places.state))
-        for each in undo.make(found, work):
-            if each.act and (said := each.act(work)):
-                click.echo(said)
-        undo.end(work)
-    for line in undo.kept(found):
-        click.echo(line)
-
-
-def _show_undo(undoes: list[undo.Undo]) -> None:
-    for each in undoes:
-        click.echo(f"  {each.state:7} {each.target}" + (f": {each.about}" if each.about else ""))
-
-
-def _last_words(found: Surroundings, prefix: Path) -> None:
-    command = "dialplan-sms send"
-    if found.etc != Path("/etc/asterisk"):
-        command = f"{prefix}/bin/dialplan-sms send --config {found.etc}/sms.conf"
-    user = f"runuser -u {found.user} -- " if found.uid else ""
-    click.echo(
-        "\nSend a first SMS, to a number of your own:\n"
-        f'  echo "Hello from the PBX" | {user}{command} +39333123456\n'
-        "In the dialplan: Gosub(sub-sms,s,1(+39333123456,TEXT)), TEXT being the name of the"
-        f" variable\nthat holds the text; examples: {prefix}/share/dialplan-sms/README.md"
-    )

@@ -11,6 +11,9 @@ from pathlib import Path
 from dialplan_sms.setup import trust
 from dialplan_sms.setup.host import SetupError
 
+LARGEST = 32 << 20
+"""Bytes of a file that is read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -154,4 +157,7 @@ def _read(path: Path, flags: int = 0) -> tuple[bytes, os.stat_result]:
         os.close(descriptor)
         raise SetupError(f"{path} is no file: move it away")
     with os.fdopen(descriptor, "rb") as file:
-        return file.read(), status
+        content = file.read(LARGEST + 1) or b""  # None: nothing to read yet, as in /proc/kmsg
+    if len(content) > LARGEST:
+        raise SetupError(f"{path} is larger than 32 MiB: no configuration is")
+    return content, status

@@ -5,6 +5,7 @@ import glob
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from dialplan_sms.setup.asteriskconf import lines, read
@@ -44,7 +45,7 @@ def find(etc: Path, name: str = NAME) -> Iterator[Inclusion]:
             if os.path.basename(pattern) == name or fnmatch.fnmatchcase(wanted, pattern):
                 yield Inclusion(path, named[1])
             if "\0" not in pattern:
-                pending += map(Path, glob.glob(pattern)[:_MOST])
+                pending += map(Path, islice(glob.iglob(pattern), _MOST))
 
 
 def insert(content: bytes) -> tuple[bytes, bytes]:

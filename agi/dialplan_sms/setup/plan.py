@@ -54,7 +54,7 @@ def make(
     ]  # fmt: skip
     if found.systemd:
         steps += _unit(found, places, prefix, packaged, bundled[UNIT])
-    steps.append(StartService(found.systemd, prefix, found.user))
+    steps.append(StartService(found.systemd, prefix, found.user, found.etc / "sms.conf"))
     return steps
 
 

@@ -1,6 +1,7 @@
 """The Asterisk that runs on this host, from /proc."""
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,6 +9,10 @@ from pathlib import Path
 
 _WITH_VALUE = "eGLMsUxC"
 """Options of Asterisk that take a value (Asterisk: main/asterisk.c, getopt)."""
+
+
+_PROGRAM = re.compile(r"asterisk\b")
+_LOADER = re.compile(r"ld[-.]|ld\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +38,14 @@ def running(proc: Path) -> list[Process]:
 
 def _look(entry: Path) -> Process | None:
     arguments = (entry / "cmdline").read_bytes().decode("utf-8", "surrogateescape").split("\0")
-    # Second to fifth: where it is run through another loader or a wrapper.
-    place = next((n for n, word in enumerate(arguments[:5]) if word.endswith("/asterisk")), None)
-    if place is None and arguments[0] != "asterisk":
+    # Second to fifth: where it is run through another loader.
+    names = enumerate(f"/{word}" if not n else word for n, word in enumerate(arguments[:5]))
+    place = next((n for n, word in names if word.endswith("/asterisk")), None)
+    if place is None or not _runs_asterisk(entry, place):
         return None
     if os.readlink(entry / "root") != "/":
         return None
-    remote, conf = _options(arguments[(place or 0) + 1 :])
+    remote, conf = _options(arguments[place + 1 :])
     if remote:
         return None
     ids = {}
@@ -52,6 +58,18 @@ def _look(entry: Path) -> Process | None:
         path = Path(conf)
         conf = str(path if path.is_absolute() else Path(os.readlink(entry / "cwd")) / path)
     return Process(ids.get("Uid", 0), ids.get("Gid", 0), Path(conf) if conf else None)
+
+
+def _runs_asterisk(entry: Path, place: int) -> bool:
+    """Whether the program is Asterisk, or a loader whose argument at *place* it is.
+
+    The arguments alone say nothing: an editor has the name of a file among them, too.
+    """
+    try:
+        program = os.path.basename(os.readlink(entry / "exe"))
+    except PermissionError:  # another user's, where we are not root, and change nothing
+        return place == 0
+    return bool(_PROGRAM.match(program)) or (place > 0 and bool(_LOADER.match(program)))
 
 
 def _options(arguments: Sequence[str]) -> tuple[bool, str]:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from dialplan_sms import config as smsconf
 from dialplan_sms.conffile import ConfigError
-from dialplan_sms.config import Config
 from dialplan_sms.setup import files
 from dialplan_sms.setup.answers import Answers
 from dialplan_sms.setup.files import Owner
 from dialplan_sms.setup.host import SetupError
-from dialplan_sms.setup.smsconf import extended, fresh, same
+from dialplan_sms.setup.smsconf import differing, extended, fresh
 from dialplan_sms.setup.steps import State, Work, new_of
 
 _MODE = 0o640
@@ -43,13 +42,15 @@ class PutSender:
             config = smsconf.load(self.path)
         except ConfigError as error:
             return State.NOTE, f"it stays as it is, and cannot be used: {error}"
-        if self.answers is None or self._has(config):
+        if self.answers is None:
             return State.THERE, "it stays as it is"
         if self.answers.sender not in config.senders:
             return State.CHANGE, f"{who} at its end"
-        if files.content_of(new_of(self.path)) == self._fresh():
-            return State.THERE, f"it has {who} otherwise; see {new_of(self.path).name}"
-        return State.KEEP, f"it has {who} otherwise; these answers go to {new_of(self.path).name}"
+        if keys := differing(config, self.answers):
+            return State.KEEP, (
+                f"{_stays(keys, self.answers.sender)}; the new goes to {new_of(self.path).name}"
+            )
+        return State.THERE, "it stays as it is"
 
     def do(self, work: Work) -> str:
         state, about = self.state(work)
@@ -64,12 +65,20 @@ class PutSender:
         elif state is State.KEEP:
             # Not in the manifest: it stays as sms.conf does, and a digest would tell of a password.
             files.put(new_of(self.path), self._fresh(), _MODE, self.owner)
-            return f"{self.path} stays: compare it with {new_of(self.path)}"
+            work.failed = True
+            return self._not_in_force()
         return ""
 
-    def _has(self, config: Config) -> bool:
-        answers = self.answers
-        return answers is not None and answers.sender in config.senders and same(config, answers)
+    def _not_in_force(self) -> str:
+        """What was answered and is not valid, and how it becomes so."""
+        config = smsconf.load(self.path)
+        if self.answers is None:
+            return ""
+        keys, of = differing(config, self.answers), self.answers.sender
+        cure = f"correct {' and '.join(keys)} in [{of}] of {self.path}"
+        if len(config.senders) == 1:  # else those of others would be lost
+            cure += f", or put {new_of(self.path)} in its place"
+        return f"{_stays(keys, of)}: {cure}; then systemctl reload dialplan-sms"
 
     def _fresh(self) -> bytes:
         if self.answers is None:
@@ -94,3 +103,7 @@ class PutSender:
             raise SetupError(f"the sender cannot be added: {said}") from None
         work.manifest.expect(self.pending)
         files.commit(staged, path)
+
+
+def _stays(keys: list[str], sender: str) -> str:
+    return f"the old {' and '.join(keys)} of [{sender}] stay{'s' * (len(keys) == 1)} in force"

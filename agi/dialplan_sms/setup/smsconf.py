@@ -46,17 +46,17 @@ def _below(text: str, section: Section, line: str) -> str:
     return before + ("" if before[-1:] in "\r\n" else "\n") + line + text[position:]
 
 
-def same(config: Config, answers: Answers) -> bool:
-    """Whether sms.conf has the sender of *answers* already, with the same values."""
+def differing(config: Config, answers: Answers) -> list[str]:
+    """The keys that *answers* give otherwise than sms.conf, which has their sender already."""
+    keys = ["url", "password", "token"]
     try:
         wanted = _loaded(fresh(answers, Path("/outbox"))).senders[answers.sender]
     except ConfigError:
-        return False
+        return keys
     found = config.senders[answers.sender]
-    keys = ["url", "password", "token"]
     keys += ["verify"] if wanted.url.startswith("https:") else []
     keys += ["country"] if answers.country else []
-    return all(getattr(found, key) == getattr(wanted, key) for key in keys)
+    return [key for key in keys if getattr(found, key) != getattr(wanted, key)]
 
 
 def _loaded(text: str) -> Config:

@@ -44,7 +44,7 @@ class Step(Protocol):
     @property
     def pending(self) -> str: ...
     def state(self, work: Work) -> tuple[State, str]:
-        """What it would do, and a word on that."""
+        """What it would do, and a word on that; none where nothing is to be shown."""
 
     def do(self, work: Work) -> str:
         """Do it, where state() is not THERE; returns what is to be said, if anything."""
@@ -236,8 +236,10 @@ class TakeFile:
 
     def state(self, work: Work) -> tuple[State, str]:
         there = files.content_of(self.path)
-        ours = there is not None and work.manifest.knows(self.path, files.digest(there))
-        return State.REMOVE if ours else State.THERE, self.about
+        if there is None:
+            return State.THERE, ""
+        ours = work.manifest.knows(self.path, files.digest(there))
+        return (State.REMOVE, self.about) if ours else (State.THERE, "not of setup, so it stays")
 
     def do(self, work: Work) -> str:
         work.manifest.expect(self.pending)

@@ -75,6 +75,9 @@ def look(host: Host, named: Path | None = None) -> Surroundings:
     trust.refuse_system(etc, f"{etc}, astetcdir in {conf},", etc)
     trust.refuse_system(spool, f"{spool}, astspooldir in {conf},", conf.parent)
     trust.refuse_system(agi_bin, f"{agi_bin}, astagidir in {conf},", conf.parent)
+    owners = account.owners(conf)
+    trust.refuse_foreign(spool, f"{spool}, astspooldir in {conf},", owners)
+    trust.refuse_foreign(agi_bin, f"{agi_bin}, astagidir in {conf},", owners)
     uid, gid, user, group = account.of_asterisk(process, options, spool, conf)
     return Surroundings(
         conf=conf,
@@ -103,10 +106,8 @@ def _find_conf(host: Host, named: Path | None, processes: list[Process]) -> Path
         raise SetupError(
             "more than one Asterisk runs here: name the one that is meant with --asterisk-conf FILE"
         )
-    candidates = [*(conf for conf in confs if conf)]
-    for path in candidates:
-        if path not in host.places.asterisk_confs:
-            _refuse_stranger(path)
+    usual = host.places.asterisk_confs
+    candidates = [conf for conf in confs if conf and (conf in usual or _is_believed(conf))]
     if folder := host.environ.get("AST_CONFIG_DIR"):
         candidates.append(Path(folder) / "asterisk.conf")
     candidates += host.places.asterisk_confs
@@ -119,28 +120,43 @@ def _find_conf(host: Host, named: Path | None, processes: list[Process]) -> Path
     )
 
 
-def _refuse_stranger(conf: Path) -> None:
-    """Raise SetupError for a file that an ordinary user may have written: any can run a process
-    called asterisk, and would be given the password."""
-    with suppress(OSError):
-        for uid in sorted(trust.owners(conf) - trust.usual()):
-            raise SetupError(
-                f"an Asterisk runs here with {conf}, which the user {trust.name_of(uid)} can"
-                f" change: if that is the one that is meant, name it with --asterisk-conf {conf}"
-            )
+def _is_believed(conf: Path) -> bool:
+    """Whether the file of a process is there, and root's or Asterisk's. Raises SetupError.
+
+    Any user can run a process called asterisk, and would be given the password.
+    """
+    who = "others"
+    try:
+        strangers = trust.owners(conf) - trust.usual()
+        if not strangers:
+            return True
+        who = f"the user {trust.name_of(min(strangers))}"
+    except FileNotFoundError:
+        return False
+    except OSError:  # a path that nobody can follow with certainty
+        pass
+    raise SetupError(
+        f"an Asterisk runs here with {conf}, which {who} can change: if that is the one that is"
+        f" meant, name it with --asterisk-conf {conf}, else name yours so"
+    )
 
 
 def _matching(
     processes: list[Process], conf: Path, options: dict[str, str], host: Host
 ) -> Process | None:
     """The process of the Asterisk of *conf*, and of nobody who only says so."""
-    for process in processes:
-        same = process.conf and process.conf.resolve() == conf.resolve()
-        if same or (process.conf is None and conf in host.places.asterisk_confs):
-            known = trust.usual() | set(account.owners(conf))
-            if process.uid in known or process.uid == _uid_of(options.get("runuser", "")):
-                return process
-    return None
+    known = trust.usual() | account.owners(conf) | {_uid_of(options.get("runuser", ""))}
+    found = [
+        process
+        for process in processes
+        if process.uid in known
+        and (process.conf.resolve() == conf.resolve() if process.conf
+             else conf in host.places.asterisk_confs)
+    ]  # fmt: skip
+    if len({process.uid for process in found}) > 1:
+        users = " and ".join(sorted(trust.name_of(process.uid) for process in found))
+        raise SetupError(f"Asterisk runs here as {users}: end the one that is not meant")
+    return found[0] if found else None
 
 
 def _uid_of(name: str) -> int | None:
@@ -173,8 +189,7 @@ def _is_generated(host: Host, etc: Path) -> bool:
     if host.places.freepbx.exists():
         return True
     try:
-        with (etc / "extensions.conf").open("rb") as file:
-            head = file.read(4096)
-    except OSError:
+        head = asteriskconf.read(etc / "extensions.conf")[:4096]
+    except SetupError:
         return False
     return bool(_GENERATED.search(head)) or (etc / "extensions_additional.conf").exists()

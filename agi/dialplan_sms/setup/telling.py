@@ -1,13 +1,23 @@
 """The steps that tell systemd and Asterisk of what has changed, and look whether it is so."""
 
+import http.client
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from dialplan_sms import __version__
+from dialplan_sms import config as smsconf
+from dialplan_sms.conffile import ConfigError
+from dialplan_sms.outcome import safe_line
 from dialplan_sms.setup.steps import State, Work
 from dialplan_sms.setup.surroundings import UNIT
 
 _START = 100.0
 """Seconds that the service may take to stop and start (the unit's TimeoutStopSec is 40)."""
+
+_PATIENCE = 2.0
+"""Seconds that the running service is given to tell its version."""
+_LARGEST = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +64,13 @@ _NOT_RUNNING = "warning: Asterisk does not run, so [sub-sms] could not be looked
 
 @dataclass(frozen=True, slots=True)
 class StartService:
-    """The unit enabled, started, and active; or how to do without systemd."""
+    """The unit enabled, started, active, and of this version; or how to do without systemd."""
 
     systemd: bool
     prefix: Path
     user: str
+    conf: Path
+    """sms.conf, which says where the service answers."""
     pending: str = ""
 
     @property
@@ -70,6 +82,9 @@ class StartService:
             return State.NOTE, "no systemd here: sms.agi does the whole job by itself"
         if {"service"} & (work.coming | work.manifest.pending) or not self._is_active(work):
             return State.RUN, f"systemctl enable and restart {UNIT}"
+        if (runs := running_version(self.conf)) not in (None, __version__):
+            what = f"version {runs}" if runs else "an older version"
+            return State.RUN, f"systemctl restart {UNIT}: {what} runs, {__version__} is installed"
         return State.THERE, "enabled and active"
 
     def do(self, work: Work) -> str:
@@ -99,3 +114,25 @@ class StartService:
         active = run(["systemctl", "is-active", UNIT], 20)
         enabled = run(["systemctl", "is-enabled", UNIT], 20)
         return active.status == 0 and enabled.status == 0
+
+
+def running_version(conf: Path) -> str | None:
+    """The version of the service that answers for *conf*; None where none does.
+
+    Empty for one that is too old to tell it.
+    """
+    try:
+        host, port = smsconf.load(conf).monitor[0]
+    except (ConfigError, IndexError):
+        return None  # the step of sms.conf says so
+    connection = http.client.HTTPConnection(host, port, timeout=_PATIENCE)
+    try:
+        connection.request("GET", "/status")
+        figures = json.loads(connection.getresponse().read(_LARGEST))
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    if not isinstance(figures, dict) or "in_flight" not in figures:
+        return None  # another program
+    return safe_line(str(figures.get("version", "")))[:40]

@@ -55,14 +55,18 @@ def refuse_turned(path: Path, why: str) -> None:
     Root writes there by name, and each file as its own: in a folder that has become a link to
     /etc, it would write the host's own files. *path* itself may be anybody's.
     """
-    with suppress(OSError):  # what is not there is said elsewhere
+    try:
         for folder, owner in _leading(path):
             if owner not in ours():
                 raise SetupError(
-                    f"{why} is in {folder}, whose owner, the user {name_of(owner)}, could put"
-                    f" another folder in its place while root writes there: run chown root"
+                    f"{why} is reached through {folder}, whose owner, user {name_of(owner)}, could"
+                    f" put another folder in its place while root writes there: run chown root"
                     f" {folder}, or move {path.name}"
                 )
+    except FileNotFoundError:
+        return  # which is said elsewhere
+    except OSError as error:
+        raise SetupError(f"{why} cannot be followed, {error.strerror or error}") from None
 
 
 def refuse_system(path: Path, why: str, etc: Path) -> None:
@@ -76,10 +80,29 @@ def refuse_system(path: Path, why: str, etc: Path) -> None:
         raise SetupError(f"{why} is a folder of the whole host: name one that is Asterisk's own")
 
 
+def refuse_foreign(path: Path, why: str, owners_of_conf: set[int]) -> None:
+    """Raise SetupError for a folder that is not Asterisk's, where not root alone names folders.
+
+    *owners_of_conf* is who can change asterisk.conf.
+    """
+    others = owners_of_conf - ours()
+    if not others or "asterisk" in os.path.realpath(path).lower():
+        return
+    with suppress(OSError):
+        if path.stat().st_uid in others:
+            return
+    names = " and ".join(sorted(map(name_of, others)))
+    raise SetupError(
+        f"{why} does not look like Asterisk's, and the user {names} can change asterisk.conf: make"
+        f" it that user's, or asterisk.conf and its folder root's"
+    )
+
+
 def _leading(path: Path) -> Iterator[tuple[Path, int]]:
     """The folders in which a part of *path* is looked up, links followed, and who can change them.
 
-    Raises OSError.
+    A link counts as one, and in a folder where everybody has files, as /tmp, what is in it is its
+    owner's. Raises OSError; also for /proc, whose links lead elsewhere than they say.
     """
     rest, here, links = list(reversed(path.absolute().parts[1:])), Path("/"), 0
     while rest:
@@ -90,7 +113,12 @@ def _leading(path: Path) -> Iterator[tuple[Path, int]]:
             here = here.parent
             continue
         there = here / part
-        if not stat.S_ISLNK(there.lstat().st_mode):
+        if there == Path("/proc"):
+            raise OSError("it is a path through /proc")
+        found = there.lstat()
+        if stat.S_ISLNK(found.st_mode) or status.st_mode & stat.S_IWOTH:
+            yield there, found.st_uid
+        if not stat.S_ISLNK(found.st_mode):
             here = there
             continue
         links += 1

@@ -1,12 +1,11 @@
 """``--remove``: all that the manifest tells of is taken back; what an admin edited stays."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dialplan_sms.setup import files, include, program
-from dialplan_sms.setup.host import SetupError
 from dialplan_sms.setup.manifest import Entry
 from dialplan_sms.setup.steps import State, Work
 from dialplan_sms.setup.surroundings import UNIT, Surroundings
@@ -14,10 +13,13 @@ from dialplan_sms.setup.surroundings import UNIT, Surroundings
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """One thing to take back; ``act`` is None where it stays."""
+    """One thing to take back; ``act`` is None where it stays.
+
+    ``state`` is None where there is nothing to show: it is gone, or told of at the end.
+    """
 
     target: str
-    state: State
+    state: State | None
     about: str
     act: Callable[[Work], str] | None
 
@@ -51,23 +53,6 @@ def forget(state: Path) -> None:
     (state / "lock").unlink(missing_ok=True)
     with suppress(OSError):
         state.rmdir()
-
-
-def kept(found: Surroundings | None) -> Iterator[str]:
-    """What stays, and who still uses what is gone."""
-    if found is None:
-        return
-    for path in (found.etc / "sms.conf", found.spool / "sms"):
-        if path.exists():
-            yield f"kept: {path}"
-    users = []
-    for path in sorted(found.etc.glob("extensions*.conf")):
-        with suppress(OSError, SetupError):
-            content = files.content_of(path) or b""
-            if path.name != include.NAME and (b"(sub-sms" in content or b"(sms.agi" in content):
-                users.append(str(path))
-    if users:
-        yield f"calls that still use sub-sms or sms.agi: see {', '.join(users)}"
 
 
 def _service(path: Path) -> Undo:
@@ -123,7 +108,7 @@ def _file(path: Path, entry: Entry, found: Surroundings | None) -> Undo:
         work.manifest.drop(path)
         return ""
 
-    return Undo(str(path), State.REMOVE, "it is gone already" if content is None else "", act)
+    return Undo(str(path), None if content is None else State.REMOVE, "", act)
 
 
 def _link(path: Path, entry: Entry) -> Undo:
@@ -147,7 +132,7 @@ def _folder(path: Path) -> Undo:
         work.manifest.drop(path)
         return ""
 
-    return Undo(str(path), State.REMOVE if empty else State.KEEP, "" if empty else "kept", act)
+    return Undo(str(path), State.REMOVE if empty else None, "", act)
 
 
 def _program(path: Path) -> Undo:

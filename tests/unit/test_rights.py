@@ -1,0 +1,147 @@
+"""Root's commands and the files of Asterisk's user, who can put there what it likes."""
+
+import os
+import sqlite3
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dialplan_sms import log, rights
+from dialplan_sms.check import storage
+from dialplan_sms.check.finding import State
+from dialplan_sms.check.user import current
+from dialplan_sms.sending.journal import Journal, JournalError
+from tests.unit import checked
+
+NOBODY = 65534
+PROGRAM = f"{sys.prefix}/bin/dialplan-sms"
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to lay down")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with checked.folder() as found:
+        yield found
+
+
+def outbox(folder: Path, owner: int) -> str:
+    """The URL of an empty outbox in a folder of *owner*."""
+    place = folder / "sms"
+    place.mkdir()
+    database = sqlite3.connect(place / "outbox.sqlite")
+    database.execute("CREATE TABLE t (x)")
+    database.execute("INSERT INTO t VALUES (zeroblob(900000))")
+    database.commit()
+    database.close()
+    if os.geteuid() == 0:
+        for path in (place, place / "outbox.sqlite"):
+            os.chown(path, owner, owner)
+    return f"sqlite:///{place}/outbox.sqlite"
+
+
+_DIE = """
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size = 2")
+database.execute("BEGIN IMMEDIATE")
+database.execute("UPDATE t SET x = zeroblob(900001)")
+database.execute("INSERT INTO t VALUES (zeroblob(500000))")
+os.kill(os.getpid(), 9)
+"""
+
+
+def leave_hot_journal(folder: Path, named: Path) -> None:
+    """What a crash leaves behind, made to name another file: SQLite deletes that as it rolls back.
+
+    https://sqlite.org/fileformat2.html, 3: the journal of one of several files has at its end the
+    name of a file that all of them share.
+    """
+    file = folder / "sms/outbox.sqlite"
+    subprocess.run([sys.executable, "-c", _DIE, file], check=False)
+    name = os.fsencode(named)
+    with (folder / "sms/outbox.sqlite-journal").open("ab") as journal:
+        journal.write(struct.pack(">I", 0x40000000 // 4096 + 1) + name)
+        journal.write(struct.pack(">II", len(name), sum(name)) + bytes.fromhex("d9d505f920a163d7"))
+    for path in file.parent.iterdir():
+        os.chown(path, NOBODY, NOBODY)
+
+
+def test_the_owner_is_who_can_change_what_lies_there(folder: Path) -> None:
+    url = outbox(folder, NOBODY)
+    mine = (NOBODY, NOBODY) if os.geteuid() == 0 else (os.getuid(), os.getgid())
+    assert rights.owner_of(url) == mine
+    assert rights.owner_of("postgresql+psycopg://db.example.com/sms") is None
+    assert rights.owner_of("no url") is None
+    assert NOBODY in rights.groups_of(NOBODY, NOBODY)
+    assert rights.groups_of(47110, 47111) == [47111]
+
+
+@only_root
+def test_what_sqlite_deletes_is_not_deleted_with_roots_rights(folder: Path) -> None:
+    """The attack is real where nothing stops it, so that the two tests below prove something."""
+    outbox(folder, NOBODY)
+    precious = folder / "precious"
+    precious.write_text("precious")
+    leave_hot_journal(folder, precious)
+    with sqlite3.connect(folder / "sms/outbox.sqlite") as database:
+        database.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    assert not precious.exists(), "this SQLite does not delete it: the tests below prove nothing"
+
+
+@only_root
+def test_check_looks_at_the_outbox_as_its_owner(folder: Path) -> None:
+    url = outbox(folder, NOBODY)
+    precious = folder / "precious"
+    precious.write_text("precious")
+    leave_hot_journal(folder, precious)
+    list(storage.check(url, current()))
+    assert precious.exists()
+
+
+@only_root
+@pytest.mark.parametrize("command", [["outbox"], ["send", "+39333123456"], ["worker"]])
+def test_commands_use_the_outbox_as_its_owner(folder: Path, command: list[str]) -> None:
+    url = outbox(folder, NOBODY)
+    precious = folder / "precious"
+    precious.write_text("precious")
+    leave_hot_journal(folder, precious)
+    conf = folder / "sms.conf"
+    conf.touch(0o600)
+    conf.write_text(
+        f"[general]\noutbox = {url}\nmode = queue\n[101]\nurl = http://127.0.0.1:9\npassword = x\n"
+    )
+    started = subprocess.Popen(
+        [PROGRAM, *command, "--config", conf], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        told, _ = started.communicate(b"Hello", timeout=5)
+    except subprocess.TimeoutExpired:  # the worker
+        started.kill()
+        told, _ = started.communicate()
+    assert b"Traceback" not in told
+    assert precious.exists(), told
+
+
+def test_check_sees_the_version_and_what_is_broken(folder: Path) -> None:
+    url = outbox(folder, os.getuid())
+    found = {each.name: each for each in storage.check(url, current())}[storage.OUTBOX]
+    assert found.state is State.OK
+    (folder / "sms/outbox.sqlite").write_bytes(b"no database" * 500)
+    found = {each.name: each for each in storage.check(url, current())}[storage.OUTBOX]
+    assert (found.state, "move the file away" in found.do) == (State.WRONG, True)
+
+
+def test_no_link_is_followed_for_log_and_journal(folder: Path) -> None:
+    precious = folder / "precious"
+    (folder / "sms.log").symlink_to(precious)
+    (folder / "list.csv.journal").symlink_to(precious)
+    with pytest.raises(OSError, match="link"):
+        log._open_file(str(folder / "sms.log"))
+    with pytest.raises(JournalError, match="it is a link"):
+        Journal(folder / "list.csv.journal")
+    assert not precious.exists()
