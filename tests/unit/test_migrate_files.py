@@ -244,8 +244,25 @@ class TestWriting:
         path = site.write(RECIPE)
         os.chown(path, 1234, 1235)
         site.run(path, "--write")
-        for each in (path, site.folder / "extensions.conf.before-dialplan-sms", site.conf):
+        for each in (path, site.folder / "extensions.conf.before-dialplan-sms"):
             assert (each.stat().st_uid, each.stat().st_gid) == (1234, 1235)
+        assert (site.conf.stat().st_uid, site.conf.stat().st_gid) == (0, 1235)
+
+    def test_no_file_is_made_through_a_link(self, site: Site, tmp_path: Path) -> None:
+        """That Asterisk's user has left in its folder: root would make a file of its choice."""
+        path = site.write(RECIPE)
+        site.conf.symlink_to(tmp_path / "ld.so.preload")
+        site.run(path, "--write")
+        assert not (tmp_path / "ld.so.preload").exists()
+        assert path.read_text() == RECIPE
+        assert site.status != 0
+
+    def test_no_program_with_anothers_rights_is_made(self, site: Site) -> None:
+        path = site.write(RECIPE)
+        path.chmod(0o4755)
+        site.run(path, "--write")
+        assert path.read_text() != RECIPE
+        assert path.stat().st_mode & 0o7777 == 0o755
 
     def test_includes_are_followed(self, site: Site) -> None:
         site.write(RECIPE, "sub/one.conf")

@@ -1,11 +1,15 @@
 """Dialplan files as lines, and what they include, byte for byte."""
 
 import glob
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
+_MOST = 2000
+"""Files that one pattern may name."""
 _LARGEST = 16 << 20
 _DEEPEST = 10
 """Asterisk: main/config.c, MAX_INCLUDE_LEVEL."""
@@ -98,8 +102,8 @@ class Tree:
                 raise ValueError("there is no such file")
             if not real.is_file():
                 raise ValueError("it is not a file")
-            with real.open("rb") as file:
-                content = file.read(_LARGEST + 1)
+            with open(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                content = file.read(_LARGEST + 1) or b""  # None: as /proc/kmsg, where nothing waits
             if len(content) > _LARGEST:
                 raise ValueError("it is larger than 16 MiB")
             self.contents[real] = content
@@ -115,7 +119,7 @@ class Tree:
         pattern = str(self.etc / name)
         if glob.has_magic(pattern):
             self.globs.append(pattern)
-        found = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+        found = sorted(islice(glob.iglob(pattern), _MOST)) if glob.has_magic(pattern) else [pattern]
         for each in found:
             if Path(each).exists() or (kind == "include" and not glob.has_magic(pattern)):
                 self._read(Path(each), within, (line.path, line.number))

@@ -6,6 +6,10 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from dialplan_sms.setup.files import look, settled
+from dialplan_sms.setup.host import SetupError
+from dialplan_sms.setup.trust import refuse_turned
+
 BACKUP = ".before-dialplan-sms"
 
 
@@ -16,37 +20,43 @@ class CannotWrite(Exception):
 def replace(path: Path, old: bytes, new: bytes) -> Path:
     """Replace *old* by *new* in the file *path*; returns the backup. Raises CannotWrite."""
     try:
-        if path.read_bytes() != old:
+        # As root in a folder of Asterisk's user: what setup minds there, see setup/trust.py.
+        path = settled(path)
+        refuse_turned(path.parent, str(path))
+        found = look(path)
+        if found is None or found.content != old:
             raise CannotWrite(f"{path} was changed meanwhile: run migrate again")
-        info = path.stat()
-        place = (info.st_uid, info.st_gid, info.st_mode & 0o7777)
+        place = (found.owner.uid, found.owner.gid, found.mode)
         backup = _backup(path, old, place)
         _put(path, new, place)
+    except SetupError as error:
+        raise CannotWrite(str(error)) from None
     except OSError as error:
         raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from None
     return backup
 
 
 def add(path: Path, content: str, old: str | None, beside: Path | None) -> Path | None:
-    """Write sms.conf: as it was, where there is one, else for its owner and Asterisk's group.
+    """Write sms.conf: as it was, where there is one, else ours, for Asterisk's group.
 
-    *beside* is a file of Asterisk's, whose owner and group a new one gets. Returns the backup of
+    *beside* is a file of Asterisk's, whose group a new one gets. Returns the backup of
     one that there was. Raises CannotWrite.
     """
     try:
-        path = path.resolve()
         if old is not None:
             return replace(path, old.encode(), content.encode())
-        if path.exists():
-            raise CannotWrite(f"{path} was made meanwhile: run migrate again")
+        if os.path.lexists(path):
+            raise CannotWrite(f"{path} was made meanwhile, or is a link to nothing: look at it")
+        refuse_turned(path.parent, str(path))
         uid, gid = os.geteuid(), os.getegid()
         if uid == 0:
-            like = (beside or path.parent).stat()
-            uid, gid = like.st_uid, like.st_gid
+            gid = (beside or path.parent).stat().st_gid
             if not gid:
                 with suppress(KeyError):
                     gid = grp.getgrnam("asterisk").gr_gid
         _put(path, content.encode(), (uid, gid, 0o640))
+    except SetupError as error:
+        raise CannotWrite(str(error)) from None
     except OSError as error:
         raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from None
     return None
