@@ -70,6 +70,9 @@ def test_a_pbx_out_of_reach_is_a_warning(pbx: Asking) -> None:
     assert result.exit_code == 0
     assert "\nwarning: the PBX could not be asked whether it accepts 101, " in result.output
     assert "Send a first SMS" in result.output
+    answer = probe.ask(pbx.sms_conf, "101")
+    assert answer is not None
+    assert answer.about == "connection"
 
 
 def test_a_dry_run_asks_nobody(pbx: Asking, sandbox: Sandbox) -> None:
