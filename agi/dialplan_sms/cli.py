@@ -33,7 +33,8 @@ class _Commands(click.Group):
             try:
                 return super().main(*args, **more)
             finally:
-                sys.stdout.flush()
+                if sys.stdout is not None:  # closed by who started this
+                    sys.stdout.flush()
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # no second try at exit
             if error.errno != errno.EPIPE:  # else nobody reads any more

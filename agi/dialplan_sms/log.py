@@ -3,6 +3,7 @@
 Never a text or a secret; what a peer or a caller supplied is made harmless first.
 """
 
+import errno
 import os
 import re
 import socket
@@ -86,7 +87,12 @@ def _open_file(path: str) -> int:
     # Not to wait for the reader of a FIFO, nor to take a terminal; and no link, which Asterisk's
     # user could put into its own folder for root to follow.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-    file = os.open(path, flags | os.O_NOFOLLOW, 0o640)
+    try:
+        file = os.open(path, flags | os.O_NOFOLLOW, 0o640)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(error.errno, "it is a link") from None
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise OSError(0, "not a regular file")

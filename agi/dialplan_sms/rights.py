@@ -17,8 +17,7 @@ from sqlalchemy.exc import ArgumentError
 def lay_down(outbox: str) -> None:
     """As root, become for good the user of the SQLite file behind the URL *outbox*.
 
-    That is who owns its folder, or the file where the folder is root's. Where both are root's, or
-    this process is not root's, all stays as it is.
+    Where all that leads there is root's, or this process is not root's, all stays as it is.
     """
     owner = owner_of(outbox)
     if os.geteuid() != 0 or owner is None or owner[0] == 0:
@@ -30,7 +29,10 @@ def lay_down(outbox: str) -> None:
 
 
 def owner_of(outbox: str) -> tuple[int, int] | None:
-    """User and group id of who can change what lies at the URL *outbox*; None for a server."""
+    """User and group id of who can change what lies at the URL *outbox*; None for a server.
+
+    That is who owns its folder, else the file, else a folder or a link on the way there.
+    """
     try:
         url = make_url(outbox)
     except ArgumentError:
@@ -39,12 +41,13 @@ def owner_of(outbox: str) -> tuple[int, int] | None:
         return None
     file = Path(url.database).absolute()
     found = None
-    for path in (file.parent, file):
-        with contextlib.suppress(OSError):
-            status = path.lstat()
-            found = (status.st_uid, status.st_gid)
-            if status.st_uid != 0:
-                break
+    for path in (file.parent, file, *file.parent.parents, *file.resolve().parents):
+        for look in (path.stat, path.lstat):
+            with contextlib.suppress(OSError):
+                status = look()
+                if status.st_uid != 0:
+                    return status.st_uid, status.st_gid
+                found = found or (status.st_uid, status.st_gid)
     return found
 
 

@@ -433,6 +433,12 @@ def fastagi_of_a_stranger(bed: Bed, stack: ExitStack) -> None:
     bed.general = bed.general.replace(f":{bed.service.port}", f":{port}")
 
 
+@names("log", "log = ")
+def log_that_is_a_link(bed: Bed, _: ExitStack) -> None:
+    (bed.folder / "sms.log").rename(bed.folder / "real.log")
+    (bed.folder / "sms.log").symlink_to(bed.folder / "real.log")
+
+
 # --- Asterisk
 
 

@@ -208,6 +208,16 @@ def test_the_list_of_commands_is_whole_and_without_commas() -> None:
         assert "," not in line
 
 
+@pytest.mark.parametrize("closed", ["1", "2", "1,2"])
+def test_a_closed_stream_is_no_failure(closed: str) -> None:
+    redirections = " ".join(f"{number}>&-" for number in closed.split(","))
+    command = f'exec "{sys.prefix}/bin/dialplan-sms" --version {redirections}'
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("command", [["check"], ["--help"], ["send", "--help"]])
 def test_a_full_disk_is_one_line(command: list[str]) -> None:
     with open("/dev/full", "wb") as full:

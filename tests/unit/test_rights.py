@@ -80,6 +80,18 @@ def test_the_owner_is_who_can_change_what_lies_there(folder: Path) -> None:
     assert rights.groups_of(47110, 47111) == [47111]
 
 
+def test_a_link_of_roots_leads_to_the_owner_of_what_is_there(folder: Path) -> None:
+    """As /var/spool/asterisk/sms -> /data/sms; and who owns a folder above can turn all below it."""
+    outbox(folder, NOBODY)
+    (folder / "link").symlink_to("sms")
+    (folder / "sms/below").mkdir()
+    owner = NOBODY if os.geteuid() == 0 else os.getuid()
+    for place in ("link/outbox.sqlite", "sms/below/outbox.sqlite", "link/none.sqlite"):
+        found = rights.owner_of(f"sqlite:///{folder}/{place}")
+        assert found is not None
+        assert found[0] == owner, place
+
+
 @only_root
 def test_what_sqlite_deletes_is_not_deleted_with_roots_rights(folder: Path) -> None:
     """The attack is real where nothing stops it, so that the two tests below prove something."""

@@ -97,6 +97,9 @@ def check_log(config: Config, user: User, devlog: Path = _DEVLOG) -> Finding:
         do = f"start one, or set log = /var/log/asterisk/sms.log in {CONF}"
         return warning(LOG, f"no syslog: there is no {devlog}", do, needs=[CONF])
     path = Path(config.log)
+    if os.path.islink(path):
+        says = f"{path} is a link, and none is followed"
+        return wrong(LOG, says, f"log = {os.path.realpath(path)} in {CONF}", needs=[CONF])
     if os.path.exists(path):
         bar = blocked(path, WRITE, user)
         do = f"chown {user.owner}:{user.group} {path}"
