@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,3 +27,10 @@ def store(database: str) -> Iterator[Store]:
     writer = Writer(database)
     yield Store(writer)
     writer.close()
+
+
+@pytest.fixture
+def as_root() -> None:
+    """For tests that are slow, since only make test-all may need root."""
+    if os.geteuid() != 0:
+        pytest.fail("this test needs root", pytrace=False)

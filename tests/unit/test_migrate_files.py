@@ -239,7 +239,8 @@ class TestWriting:
         assert path.is_symlink()
         assert "CURL" not in real.read_text()
 
-    @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+    @pytest.mark.slow
+    @pytest.mark.usefixtures("as_root")
     def test_the_owner_stays(self, site: Site) -> None:
         path = site.write(RECIPE)
         os.chown(path, 1234, 1235)

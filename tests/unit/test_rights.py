@@ -19,7 +19,6 @@ from tests.unit import checked
 
 NOBODY = 65534
 PROGRAM = f"{sys.prefix}/bin/dialplan-sms"
-only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to lay down")
 
 
 @pytest.fixture
@@ -92,7 +91,8 @@ def test_a_link_of_roots_leads_to_the_owner_of_what_is_there(folder: Path) -> No
         assert found[0] == owner, place
 
 
-@only_root
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
 def test_what_sqlite_deletes_is_not_deleted_with_roots_rights(folder: Path) -> None:
     """The attack is real where nothing stops it, so that the two tests below prove something."""
     outbox(folder, NOBODY)
@@ -104,7 +104,8 @@ def test_what_sqlite_deletes_is_not_deleted_with_roots_rights(folder: Path) -> N
     assert not precious.exists(), "this SQLite does not delete it: the tests below prove nothing"
 
 
-@only_root
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
 def test_check_looks_at_the_outbox_as_its_owner(folder: Path) -> None:
     url = outbox(folder, NOBODY)
     precious = folder / "precious"
@@ -114,7 +115,8 @@ def test_check_looks_at_the_outbox_as_its_owner(folder: Path) -> None:
     assert precious.exists()
 
 
-@only_root
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
 @pytest.mark.parametrize("command", [["outbox"], ["send", "+39333123456"], ["worker"]])
 def test_commands_use_the_outbox_as_its_owner(folder: Path, command: list[str]) -> None:
     url = outbox(folder, NOBODY)
