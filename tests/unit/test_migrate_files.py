@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from dialplan_sms.migrate.expression import parts, split
 from dialplan_sms.migrate.files import Tree, content_of, lines
 from dialplan_sms.migrate.find import Finder
 from dialplan_sms.migrate.show import MASK, Mask, changed_lines, diff
+from dialplan_sms.setup import trust
 from tests.unit.test_migrate import NEW, ONE, URL, USER, Site, curl, site
 
 __all__ = ["site"]
@@ -257,6 +259,24 @@ class TestWriting:
         assert not (tmp_path / "ld.so.preload").exists()
         assert path.read_text() == RECIPE
         assert site.status != 0
+
+    def test_no_folder_is_written_to_that_can_be_turned(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        theirs = site.folder.stat().st_ino
+        monkeypatch.setattr(
+            trust, "_changed_by", lambda found: 47110 if found.st_ino == theirs else 0
+        )
+        included = site.write(RECIPE, "sub/one.conf")
+        site.run(site.write("#include sub/one.conf\n"), "--write")
+        assert included.read_text() == RECIPE
+        assert "could put another folder in its place" in " ".join(site.stderr.split())
+        assert site.status == 1
+
+    def test_a_pattern_for_the_whole_host_comes_to_an_end(self, site: Site) -> None:
+        began = time.monotonic()
+        site.run(site.write("#tryinclude /*/*/*/*/*/*/*/*\n" + RECIPE))
+        assert time.monotonic() - began < 60
 
     def test_no_program_with_anothers_rights_is_made(self, site: Site) -> None:
         path = site.write(RECIPE)
