@@ -1,4 +1,9 @@
-PYTHON ?= python3
+# Debian's own Python where it will do: Asterisk's user can run it (one below a home it cannot), and it
+# is a fourth quicker than one built without optimizations.
+ifndef PYTHON
+PYTHON := $(shell /usr/bin/python3 -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
+  2>/dev/null && echo /usr/bin/python3 || echo python3)
+endif
 VENV := .venv
 BIN := $(VENV)/bin
 PREFIX ?= /opt/dialplan-sms

@@ -86,20 +86,18 @@ def _announce(channel: Channel) -> None:
 
 
 def _report(channel: Channel, outcome: Outcome) -> None:
-    details = [
-        ("SMS_REASON", safe_line(outcome.reason)),
-        ("SMS_FAILED", _join(outcome.failed)),
-        ("SMS_ID", outcome.id),
-    ]
+    details = [("SMS_REASON", safe_line(outcome.reason)), ("SMS_FAILED", _join(outcome.failed))]
     # What is empty is so on the channel already: call() saw to that, and a SET costs 0.1 ms.
     for name, value in details:
         if value:
             with contextlib.suppress(AGIException):  # one that fails takes no other along
                 channel.set_variable(name, value)
-    verdict = {"SMS_CAUSE": outcome.cause, "SMS_STATUS": outcome.status}
+    verdict: dict[str, str] = {"SMS_CAUSE": outcome.cause, "SMS_STATUS": outcome.status}
     if not outcome.cause:
         # Never ERROR without a cause, not even for a moment.
         verdict = dict(reversed(verdict.items()))
+    if outcome.id:
+        verdict = {"SMS_ID": outcome.id} | verdict
     with contextlib.suppress(AGIException):
         channel.set_tokens(verdict)
 

@@ -25,6 +25,9 @@ from dialplan_sms.writer import NotKnown
 T = TypeVar("T")
 
 _POLL = 0.5
+_REST = 0.02
+"""Seconds between two looks at an outbox of which nothing can go: calls that store are heard of
+with every commit, and each look costs the writer a turn."""
 _RECOVER = 5.0
 _TIDY = 60.0
 _PATIENCE = 40.0
@@ -159,6 +162,8 @@ class Worker:
             with self._lock:
                 self._busy += 1
             self._pool.submit(self._carrier, each, owner.name).add_done_callback(self._free)
+        if not claimed:
+            self._stopping.wait(_REST)
         return len(claimed) == room
 
     def _let_go(self) -> bool:

@@ -125,13 +125,15 @@ class Writer:
             connection = self._connect()
             with connection.begin():
                 lock(connection)
-                # Only now is work taken: until then, who waits can withdraw it.
-                batch = self._take()
-                results = [work(connection) for work, _ in batch]
+                # Only now is work taken: until then, who waits can withdraw it. What comes while it
+                # is done goes along, or it would wait for two commits.
+                while len(batch) < _MOST and (more := self._take()):
+                    batch += more
+                    results += [work(connection) for work, _ in more]
         except Exception as error:  # noqa: BLE001 - the writer lives on, those who wait are told
             self._disconnect()
             if batch:
-                self._each_alone(batch, doubtful=bool(results) and is_doubtful(error))
+                self._each_alone(batch, doubtful=len(results) == len(batch) and is_doubtful(error))
             elif fresh:  # else the connection had gone stale, which the next turn's has not
                 self._fail(self._take(), explain(error, self.engine.url))
             return

@@ -105,10 +105,13 @@ def _crowd(rows: Mapping[Key, Row], major: int) -> list[Verdict]:
         return [Verdict(name, "none lost", "not measured", None)]
     return [
         Verdict(f"{name}, lost", "none", f"{ours.lost} of {ours.calls}", ours.lost == 0),
+        # From the placing of the call on: where 200 want two cores at once, a way that takes much of
+        # them makes calls wait before they come to it, which a clock around the way does not see.
         Verdict(
-            f"{name}, p50",
-            f"≤ {theirs.p50:.0f} ms ({CURL_UNVERIFIED.title})",
-            f"{ours.p50:.0f} ms",
-            ours.p50 <= theirs.p50,
+            f"{name}, p50 of the whole call",
+            f"≤ {theirs.whole_p50:.0f} ms ({CURL_UNVERIFIED.title}; around the way"
+            f" {theirs.p50:.0f})",
+            f"{ours.whole_p50:.0f} ms (around the way {ours.p50:.0f})",
+            ours.whole_p50 <= theirs.whole_p50,
         ),
     ]

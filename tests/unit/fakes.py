@@ -92,7 +92,7 @@ class FakeAsterisk:
         elif found := re.fullmatch(rb'SET VARIABLE "(\w+)" "((?:[^"\\]|\\.)*)"', line):
             self.variables[found[1].decode()] = re.sub(rb"\\(.)", rb"\1", found[2])
             self._to_script += b"200 result=1\n"
-        elif found := re.fullmatch(rb'EXEC MSet "((?:[A-Z_]+=[A-Z_]*,?)*)"', line):
+        elif found := re.fullmatch(rb'EXEC MSet "((?:[A-Z_]+=[A-Z0-9_]*,?)*)"', line):
             for pair in found[1].split(b","):
                 name, _, token = pair.partition(b"=")
                 self.variables[name.decode()] = token

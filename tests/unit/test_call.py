@@ -199,6 +199,28 @@ def test_several_tokens_are_set_at_once_where_asterisk_can() -> None:
     }
 
 
+def test_the_id_of_a_stored_one_goes_along() -> None:
+    asterisk = FakeAsterisk(dict(BOTH))
+    channel = asterisk.channel
+    channel.learn_to_set_together()
+    call(channel, service(FakeRoute(Outcome(Status.QUEUED, id="4573"))))
+    assert asterisk.commands[-1] == b'EXEC MSet "SMS_ID=4573,SMS_STATUS=QUEUED,SMS_CAUSE="'
+    assert asterisk.value("SMS_ID") == "4573"
+
+
+@pytest.mark.parametrize("refused", ["SMS_ID", "SMS_STATUS", "SMS_CAUSE"])
+def test_one_that_asterisk_refuses_takes_no_other_along(refused: str) -> None:
+    class Refusing(FakeAsterisk):
+        def _execute(self, line: bytes) -> None:
+            command = b'SET VARIABLE "' + refused.encode()
+            super()._execute(b"NOTHING" if line.startswith(command) else line)
+
+    asterisk = Refusing(dict(BOTH))
+    call(asterisk.channel, service(FakeRoute(Outcome(Status.QUEUED, id="4573"))))
+    told = {"SMS_ID": "4573", "SMS_STATUS": "QUEUED", "SMS_CAUSE": ""} | {refused: ""}
+    assert {name: asterisk.value(name) for name in told} == told
+
+
 class OldStyle(FakeAsterisk):
     """``[compat] res_agi = 1.4``: commas in what EXEC is given are escaped."""
 

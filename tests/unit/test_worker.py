@@ -4,12 +4,15 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from dialplan_sms import database as database_module
+from dialplan_sms import leases
 from dialplan_sms.config import Config, Sender
 from dialplan_sms.log import Handled
 from dialplan_sms.outbox import Outbox
@@ -199,6 +202,29 @@ def test_what_expires_with_another_is_counted(database: str) -> None:
             site.wait(id_, "expired")
     assert sum(count for state, count in site.worked if state == "expired") == 3
     site.outbox.close()
+
+
+def test_it_does_not_look_at_each_commit_where_nothing_can_go(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    claim = leases.claim
+
+    def counted(*arguments: Any) -> Any:
+        looks.append(time.monotonic())
+        return claim(*arguments)
+
+    monkeypatch.setattr(leases, "claim", counted)
+    site.sender = replace(site.sender, pace=60.0)
+    site.config = replace(site.config, senders={"101": site.sender})
+    with site.working(Pbx()) as worker:
+        site.wait(site.queue(), "sent")
+        site.outbox._stored = worker.wake
+        began = len(looks), time.monotonic()
+        for _ in range(100):
+            site.queue()
+        took = time.monotonic() - began[1]
+    assert len(looks) - began[0] <= took / 0.02 + 3
 
 
 def test_two_workers_share_the_work_and_send_each_once(site: Site) -> None:

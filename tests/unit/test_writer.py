@@ -57,6 +57,40 @@ def test_those_who_wait_share_a_transaction(writer: Writer, database: str) -> No
     assert len(commits) < 320
 
 
+def test_what_comes_while_others_are_stored_goes_along(writer: Writer, database: str) -> None:
+    _store(writer, entry())
+    commits: list[Any] = []
+    sa.event.listen(writer.engine, "commit", commits.append)
+    late: list[Any] = []
+
+    def work(connection: sa.Connection) -> int:
+        late.append(writer.submit(lambda c: put(c, second)))
+        return put(connection, first)
+
+    first, second = entry(), entry()
+    ids = {writer.do(work, 20.0), late[0].result(20.0)}
+    assert (len(ids), len(commits), _count(database)) == (2, 1, 3)
+
+
+def test_what_goes_along_and_is_bad_fails_alone(writer: Writer, database: str) -> None:
+    _store(writer, entry())
+    late: list[Any] = []
+
+    def bad(_: sa.Connection) -> int:
+        raise OutboxError("bad")
+
+    def work(connection: sa.Connection) -> int:
+        if not late:
+            late.append(writer.submit(bad))
+        return put(connection, first)
+
+    first = entry()
+    assert writer.do(work, 20.0) > 0
+    with pytest.raises(OutboxError):
+        late[0].result(20.0)
+    assert _count(database) == 2
+
+
 def test_bad_work_fails_alone(writer: Writer, database: str) -> None:
     _store(writer, entry())
 
@@ -195,6 +229,32 @@ def test_a_server_that_dies_before_the_commit_has_stored_nothing(
     try:
         with pytest.raises(OutboxError):
             writer.do(work, 20.0)
+    finally:
+        postgres.start()
+    assert _count(postgresql) == 1
+    writer.close()
+
+
+def test_nor_one_that_dies_while_others_come(postgres: Postgres, postgresql: str) -> None:
+    """Not even doubtful: what went along was not done, so nothing was committed."""
+    writer = Writer(postgresql)
+    _store(writer, entry())
+    late: list[Any] = []
+
+    def dies(connection: sa.Connection) -> int:
+        postgres.stop()
+        return put(connection, entry())
+
+    def work(connection: sa.Connection) -> int:
+        if not late:
+            late.append(writer.submit(dies))
+        return put(connection, entry())
+
+    try:
+        with pytest.raises(OutboxError):
+            writer.do(work, 20.0)
+        with pytest.raises(OutboxError):
+            late[0].result(20.0)
     finally:
         postgres.start()
     assert _count(postgresql) == 1
