@@ -1,6 +1,5 @@
 """``dialplan-sms status``: how the service is doing, in the terminal."""
 
-import http.client
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -13,13 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from dialplan_sms import config as smsconf
+from dialplan_sms import running
 from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.delivery import STALE
 from dialplan_sms.outcome import Status
 
 _DONE = {"again": "tried again"}
-_LARGEST = 1 << 20
 _PATIENCE = 8
 """Seconds: the service itself gives its database three."""
 
@@ -44,10 +43,8 @@ def status(config: Path | None, as_json: bool) -> None:
 
 
 def _ask(host: str, port: int) -> Mapping[str, Any]:
-    connection = http.client.HTTPConnection(host, port, timeout=_PATIENCE)
     try:
-        connection.request("GET", "/status")
-        figures = json.loads(connection.getresponse().read(_LARGEST))
+        return running.figures((host, port), _PATIENCE)
     except ConnectionRefusedError:
         raise click.ClickException(
             f"the service does not run, nothing listens on {host} port {port}: systemctl status"
@@ -63,13 +60,10 @@ def _ask(host: str, port: int) -> Mapping[str, Any]:
             f"no service answers on {host} port {port}, {error.strerror or 'no reason given'}:"
             " systemctl status dialplan-sms, and monitor in sms.conf"
         ) from None
-    except (http.client.HTTPException, ValueError):
-        figures = None
-    finally:
-        connection.close()
-    if not isinstance(figures, dict):
-        raise click.ClickException(f"what answers on {host} port {port} is not dialplan-sms")
-    return figures
+    except running.NotOurs:
+        raise click.ClickException(
+            f"what answers on {host} port {port} is not dialplan-sms"
+        ) from None
 
 
 def _show(figures: Mapping[str, Any]) -> None:

@@ -471,25 +471,25 @@ def test_a_service_that_never_answers_is_told(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    ("figures", "health", "state", "do"),
+    ("figures", "healthy", "state", "do"),
     [
-        ({}, 200, State.OK, ""),
-        ({}, 503, State.WRONG, "restart"),
-        ({"version": "0.0.1"}, 200, State.WARNING, "restart"),
-        ({"in_flight": 9}, 200, State.WARNING, "max_calls"),
-        ({"sms_conf": {"path": "/etc/sms.conf", "version": "1-2-3"}}, 200, State.WARNING, "reload"),
-        ({"sms_conf": {"path": "/x", "version": "1", "waiting": ["listen"]}}, 200, State.WARNING, "restart"),
-        ({"sms_conf": {"path": "/x", "version": "1", "waiting": []}}, 200, State.OK, ""),
-        ({"outbox": {"works": True, "held": {"101": "UNAUTHORIZED"}}}, 200, State.WARNING, "mend"),
-        ({"outbox": {"works": True, "held": {}, "oldest_due_seconds": 999}}, 200, State.WARNING, "workers"),
+        ({}, True, State.OK, ""),
+        ({}, False, State.WRONG, "restart"),
+        ({"version": "0.0.1"}, True, State.WARNING, "restart"),
+        ({"in_flight": 9}, True, State.WARNING, "max_calls"),
+        ({"sms_conf": {"path": "/etc/sms.conf", "version": "1-2-3"}}, True, State.WARNING, "reload"),
+        ({"sms_conf": {"path": "/x", "version": "1", "waiting": ["listen"]}}, True, State.WARNING, "restart"),
+        ({"sms_conf": {"path": "/x", "version": "1", "waiting": []}}, True, State.OK, ""),
+        ({"outbox": {"works": True, "held": {"101": "UNAUTHORIZED"}}}, True, State.WARNING, "mend"),
+        ({"outbox": {"works": True, "held": {}, "oldest_due_seconds": 999}}, True, State.WARNING, "workers"),
     ],
 )  # fmt: skip
 def test_what_a_service_tells_of_itself(
-    figures: dict[str, object], health: int, state: State, do: str
+    figures: dict[str, object], healthy: bool, state: State, do: str
 ) -> None:
     found = service._up(
         {"version": __version__, "in_flight": 0, "max_calls": 9} | figures,
-        health,
+        healthy,
         Path("/etc/sms.conf"),
     )
     assert found.state is state

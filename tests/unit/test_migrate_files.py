@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dialplan_sms import trust
 from dialplan_sms.migrate import dialplan, plan, senders, write
 from dialplan_sms.migrate.expression import parts, split
 from dialplan_sms.migrate.files import Tree, content_of, lines
 from dialplan_sms.migrate.find import Finder
 from dialplan_sms.migrate.show import MASK, Mask, changed_lines, diff
-from dialplan_sms.setup import trust
 from tests.unit.test_migrate import NEW, ONE, URL, USER, Site, curl, site
 
 __all__ = ["site"]

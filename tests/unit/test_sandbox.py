@@ -1,6 +1,5 @@
 """The stand-in PBX over real sockets: its protocol, its faults, its life."""
 
-import shutil
 import socket
 import ssl
 import subprocess
@@ -101,7 +100,7 @@ def test_post_and_get_and_the_old_path(sandbox: Sandbox) -> None:
     assert [r.user for r in sandbox.requests] == ["101", "101"]
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+@pytest.mark.slow  # needs curl
 def test_the_vendors_curl_line() -> None:
     with Sandbox() as sandbox:
         line = ["curl", "-sk", "-X", "POST", "-u", "101:sms101api", "--url", sandbox.url + api.PATH]

@@ -68,7 +68,7 @@ def test_it_tells_which_version_of_its_file_is_in_force(tmp_path: Path) -> None:
 
 
 def _found(running: Service) -> tuple[State, str]:
-    found = service._up(_status(running), 200, running.conf)
+    found = service._up(_status(running), True, running.conf)
     assert "sms101" not in found.says
     return found.state, found.do
 

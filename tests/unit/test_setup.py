@@ -94,7 +94,8 @@ class TestFirst:
         pbx.install()
         before = pbx.tree()
         pbx.setup("--dry-run", is_root=False)
-        pbx.setup("--dry-run", "--remove", is_root=False)
+        result = pbx.setup("--dry-run", "--remove", is_root=False)
+        assert f"kept: {pbx.sms_conf}\n" in result.output
         assert pbx.tree() == before
 
     def test_answers_are_asked_for(self, pbx: PbxHost) -> None:
@@ -359,8 +360,24 @@ class TestSmsConf:
 
     def test_one_that_is_there_stays_and_nothing_is_asked(self, pbx: PbxHost) -> None:
         self.write(pbx, self.OWN)
+        pbx.environ = {}
         assert pbx.setup().exit_code == 0
         assert pbx.sms_conf.read_bytes() == self.OWN.encode()
+
+    def test_a_password_in_the_environment_that_is_not_in_force_is_told(self, pbx: PbxHost) -> None:
+        self.write(pbx, self.OWN)
+        result = pbx.setup()
+        assert result.exit_code == 1
+        assert (
+            "the old password of [101] stays in force: correct password in [101]" in result.output
+        )
+        assert pbx.sms_conf.read_bytes() == self.OWN.encode()
+        assert config.load(pbx.etc / "sms.conf.new").senders["101"].password == PASSWORD
+
+    def test_but_not_one_of_which_nobody_knows_whose_it_is(self, pbx: PbxHost) -> None:
+        self.write(pbx, f"{self.OWN}\r\n" + self.OWN.replace("[101]", "[102]"))
+        result = pbx.setup()
+        assert (result.exit_code, (pbx.etc / "sms.conf.new").exists()) == (0, False)
 
     @pytest.mark.parametrize(
         "general", ["", "[general]\r\nlog = syslog\r\n", "\ufeff[general]\r\n"]

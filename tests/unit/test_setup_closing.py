@@ -137,10 +137,11 @@ def service(figures: object) -> Iterator[int]:
 @pytest.mark.parametrize(
     ("figures", "says"),
     [
-        ({"in_flight": 0, "version": "0.0.1"}, "version 0.0.1 runs"),
-        ({"in_flight": 0}, "an older version runs"),
-        ({"in_flight": 0, "version": __version__}, ""),
+        ({"in_flight": 0, "max_calls": 9, "version": "0.0.1"}, "version 0.0.1 runs"),
+        ({"in_flight": 0, "max_calls": 9}, "an older version runs"),
+        ({"in_flight": 0, "max_calls": 9, "version": __version__}, ""),
         ({"version": "9"}, ""),
+        ({"in_flight": "0", "max_calls": None}, ""),
         (["another program"], ""),
     ],
 )

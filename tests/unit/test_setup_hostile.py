@@ -4,14 +4,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dialplan_sms.setup import account, files, host
-from dialplan_sms.setup.files import Owner
-from dialplan_sms.setup.host import SetupError
+from dialplan_sms import files, trust
+from dialplan_sms.files import Owner
+from dialplan_sms.setup import account, host
 from dialplan_sms.setup.manifest import Manifest, alone
 from dialplan_sms.setup.steps import PutLink, State, Work
+from dialplan_sms.trust import HostError
 from tests.unit.pbxhost import PbxHost
 
 TOP = Path(__file__).parents[2]
@@ -35,11 +37,11 @@ def test_a_closed_pipe_ends_it_in_silence(pbx: PbxHost, tmp_path: Path) -> None:
 
 def test_a_user_that_does_not_exist_is_named(tmp_path: Path) -> None:
     conf = tmp_path / "asterisk.conf"
-    with pytest.raises(SetupError, match=r"no user 'no-such' .*adduser --system --group no-such"):
+    with pytest.raises(HostError, match=r"no user 'no-such' .*adduser --system --group no-such"):
         account.of_asterisk(None, {"runuser": "no-such"}, tmp_path, conf)
-    with pytest.raises(SetupError, match="no group 'no-such'"):
+    with pytest.raises(HostError, match="no group 'no-such'"):
         account.of_asterisk(None, {"runuser": "root", "rungroup": "no-such"}, tmp_path, conf)
-    with pytest.raises(SetupError) as hostile:
+    with pytest.raises(HostError) as hostile:
         account.of_asterisk(None, {"runuser": "a; reboot\n"}, tmp_path, conf)
     assert "--group <name>" in str(hostile.value)
     assert "\n" not in str(hostile.value)
@@ -67,7 +69,7 @@ def test_a_relative_link_to_the_program_is_ours(pbx: PbxHost) -> None:
 def test_a_file_that_becomes_a_link_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "shadow").write_text("secret")
     (tmp_path / "extensions.conf").symlink_to("shadow")
-    with pytest.raises(SetupError, match="has become a link"):
+    with pytest.raises(HostError, match="has become a link"):
         files.look(tmp_path / "extensions.conf")
 
 
@@ -136,3 +138,58 @@ def test_purge_reads_the_outbox_as_its_owner_and_tells_of_the_line() -> None:
     text = (TOP / "debian/postrm").read_text()
     assert text.index("setpriv --reuid=asterisk") < text.index("python3 -IS")
     assert "keeps its line #tryinclude" in text
+
+
+class TestTheLinkInAFolderOfAnotherUsers:
+    """agi-bin lies below /var/lib/asterisk, which is often Asterisk's user's."""
+
+    def test_a_link_of_that_user_is_not_followed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "cron.d").mkdir()
+        (tmp_path / "agi-bin").symlink_to("cron.d")
+        files.link(tmp_path / "agi-bin/sms.agi", Path("/opt/sms.agi"))
+        assert (tmp_path / "cron.d/sms.agi").is_symlink()  # of whom we trust, it is
+
+        monkeypatch.setattr(trust, "ours", lambda: frozenset((0,)) - {os.geteuid()})
+        with pytest.raises(HostError, match=r"through the link .*put a folder in its place"):
+            files.link(tmp_path / "agi-bin/other.agi", Path("/opt/sms.agi"))
+        with pytest.raises(HostError):
+            files.unlink(tmp_path / "agi-bin/sms.agi", ["/opt/sms.agi"])
+        assert [path.name for path in (tmp_path / "cron.d").iterdir()] == ["sms.agi"]
+
+    def test_the_folder_that_was_looked_at_is_the_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Turned elsewhere just before the link is made."""
+        (tmp_path / "agi-bin").mkdir()
+        (tmp_path / "cron.d").mkdir()
+        symlink = os.symlink
+
+        def turned(*arguments: Any, **more: Any) -> None:
+            os.rename(tmp_path / "agi-bin", tmp_path / "away")
+            symlink(tmp_path / "cron.d", tmp_path / "agi-bin")
+            symlink(*arguments, **more)
+
+        monkeypatch.setattr(os, "symlink", turned)
+        files.link(tmp_path / "agi-bin/sms.agi", Path("/opt/sms.agi"))
+        assert list((tmp_path / "cron.d").iterdir()) == []
+        assert (tmp_path / "away/sms.agi").readlink() == Path("/opt/sms.agi")
+
+    def test_only_ours_is_removed(self, tmp_path: Path) -> None:
+        (tmp_path / "sms.agi").symlink_to("elsewhere")
+        files.unlink(tmp_path / "sms.agi", ["/opt/sms.agi"])
+        assert (tmp_path / "sms.agi").is_symlink()
+        files.unlink(tmp_path / "sms.agi", ["/opt/sms.agi", "elsewhere"])
+        assert not (tmp_path / "sms.agi").is_symlink()
+
+    def test_a_circle_and_what_is_no_folder_are_told(self, tmp_path: Path) -> None:
+        (tmp_path / "circle").symlink_to("circle")
+        (tmp_path / "file").touch()
+        for name in ("circle", "file", "none"):
+            with pytest.raises(OSError, match=r"Too many|No such|Not a dir"):
+                files.link(tmp_path / name / "sms.agi", Path("/opt/sms.agi"))
+        before = set(os.listdir("/proc/self/fd"))
+        with pytest.raises(OSError, match=r"Too many|No such|Not a dir"):
+            trust.open_folder(tmp_path / "circle")
+        assert len(set(os.listdir("/proc/self/fd"))) == len(before)

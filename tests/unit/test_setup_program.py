@@ -15,8 +15,9 @@ import pytest
 from dialplan_sms import __version__
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.setup import bundled, distributions, program
-from dialplan_sms.setup.host import Host, SetupError
+from dialplan_sms.setup.host import Host
 from dialplan_sms.setup.program import Program
+from dialplan_sms.trust import HostError
 from tests.unit.process import Asterisk
 
 NOBODY = 65534
@@ -110,7 +111,7 @@ def test_whatever_changes_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_packages_that_would_be_lost_stop_it(put: Program) -> None:
     fewer = dataclasses.replace(put, mark="other", names=put.names - {"psycopg"})
-    with pytest.raises(SetupError, match="psycopg"):
+    with pytest.raises(HostError, match="psycopg"):
         program.is_there(fewer)
 
 
@@ -123,20 +124,20 @@ def test_the_packages_are_those_of_a_pbx() -> None:
 def test_an_interpreter_in_a_home_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert program.interpreter().name == f"python{sys.version_info[0]}.{sys.version_info[1]}"
     monkeypatch.setattr(program, "_everybody_runs", lambda _: False)
-    with pytest.raises(SetupError, match="--python /usr/bin/python3"):
+    with pytest.raises(HostError, match="--python /usr/bin/python3"):
         program.interpreter()
 
 
 def test_a_path_that_no_script_can_name_is_refused(tmp_path: Path) -> None:
     place = tmp_path / ("x" * 120)
-    with pytest.raises(SetupError, match="--prefix"):
+    with pytest.raises(HostError, match="--prefix"):
         program.build(program.gather(place), Host(), os.getuid(), os.getgid())
 
 
 def test_every_file_that_is_needed_comes_along() -> None:
     assert {"extensions-sms.conf", "dialplan-sms.service", "README.md"} <= set(bundled.shared())
     assert bundled.find("sms.agi").read_text().startswith("#!")
-    with pytest.raises(SetupError, match="install dialplan-sms again"):
+    with pytest.raises(HostError, match="install dialplan-sms again"):
         bundled.find("absent.conf")
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.setup import account, asteriskconf, files, trust
-from dialplan_sms.setup.host import SetupError
+from dialplan_sms import files, trust
+from dialplan_sms.setup import account, asteriskconf
+from dialplan_sms.trust import HostError
 from tests.unit.pbxhost import USER, PbxHost
 
 STRANGER = 47110
@@ -106,14 +107,14 @@ class TestTheUser:
         found = account.of_asterisk(None, {"runuser": "nobody"}, spool, conf)
         assert found[0] == NOBODY
         monkeypatch.setattr(trust, "ours", lambda: frozenset({STRANGER}))
-        with pytest.raises(SetupError, match=r"would run as nobody: start Asterisk"):
+        with pytest.raises(HostError, match=r"would run as nobody: start Asterisk"):
             account.of_asterisk(None, {"runuser": "nobody"}, spool, conf)
         assert account.of_asterisk(None, {}, spool, conf)[0] == os.getuid()
         monkeypatch.setattr(account, "_user_called", lambda *_: (NOBODY, NOBODY))
-        with pytest.raises(SetupError, match="would run as nobody"):
+        with pytest.raises(HostError, match="would run as nobody"):
             account.of_asterisk(None, {}, tmp_path / "none", conf)
         monkeypatch.setattr(account, "_user_called", lambda *_: (os.getuid(), os.getgid()))
-        with pytest.raises(SetupError, match=f"would run as {USER}"):
+        with pytest.raises(HostError, match=f"would run as {USER}"):
             account.of_asterisk(None, {"runuser": USER, "rungroup": "nogroup"}, spool, conf)
 
 
@@ -138,11 +139,11 @@ class TestTheFolders:
         (tmp_path / "theirs/hop").symlink_to("../real")
         (tmp_path / "etc").symlink_to("theirs/hop")
         give(monkeypatch, tmp_path / "theirs")
-        with pytest.raises(SetupError, match="theirs"):
+        with pytest.raises(HostError, match="theirs"):
             trust.refuse_turned(tmp_path / "etc/x", "it")
         trust.refuse_turned(tmp_path / "real/x", "it")
         (tmp_path / "loop").symlink_to("loop")
-        with pytest.raises(SetupError, match="too many links"):
+        with pytest.raises(HostError, match="too many links"):
             trust.refuse_turned(tmp_path / "loop/x", "it")
         trust.refuse_turned(tmp_path / "none/x", "it")  # for others to say
         with pytest.raises(OSError, match="links"):
@@ -151,7 +152,7 @@ class TestTheFolders:
     def test_a_folder_for_everybody_is_nobodys(self, tmp_path: Path) -> None:
         (tmp_path / "open/etc").mkdir(parents=True)
         (tmp_path / "open").chmod(0o777)
-        with pytest.raises(SetupError, match="user nobody"):
+        with pytest.raises(HostError, match="user nobody"):
             trust.refuse_turned(tmp_path / "open/etc", "it")
         (tmp_path / "open").chmod(0o1777)  # as /tmp
         trust.refuse_turned(tmp_path / "open/etc", "it")
@@ -164,14 +165,14 @@ class TestTheFolders:
         (tmp_path / "extensions.conf").symlink_to("home/x/passwd")
         assert files.settled(tmp_path / "extensions.conf").name == "passwd"
         give(monkeypatch, tmp_path / "home")
-        with pytest.raises(SetupError, match="where the link .* leads, is reached through .*home"):
+        with pytest.raises(HostError, match="where the link .* leads, is reached through .*home"):
             files.settled(tmp_path / "extensions.conf")
 
     @pytest.mark.parametrize(
         "path", ["/", "/etc", "/usr/lib", "/etc/cron.d", "/proc/1", "/dev/shm"]
     )
     def test_one_of_the_whole_host_is_none_of_asterisk(self, path: str) -> None:
-        with pytest.raises(SetupError, match="whole host"):
+        with pytest.raises(HostError, match="whole host"):
             trust.refuse_system(Path(path), path, Path("/etc/asterisk"))
         trust.refuse_system(Path("/etc/asterisk/agi-bin"), path, Path("/etc/asterisk"))
         trust.refuse_system(Path("/var/lib/asterisk/agi-bin"), path, Path("/etc/asterisk"))
@@ -246,10 +247,10 @@ class TestTheFolders:
         trust.refuse_foreign(tmp_path, "it", {0, os.geteuid()})
         trust.refuse_foreign(Path("/var/lib/asterisk/agi-bin"), "it", {STRANGER})
         if os.geteuid() == 0:
-            with pytest.raises(SetupError, match="does not look like Asterisk's"):
+            with pytest.raises(HostError, match="does not look like Asterisk's"):
                 trust.refuse_foreign(Path("/root/.ssh"), "it", {STRANGER})
         os.makedirs(tmp_path / "mine")
-        with pytest.raises(SetupError, match=f"the user of id {STRANGER} can change"):
+        with pytest.raises(HostError, match=f"the user of id {STRANGER} can change"):
             trust.refuse_foreign(tmp_path / "mine", "it", {STRANGER})
 
 

@@ -1,7 +1,5 @@
 """The service: whether it answers its monitor, sms.agi and FastAGI."""
 
-import http.client
-import json
 import os
 import socket
 import stat
@@ -10,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dialplan_sms import __version__
+from dialplan_sms import __version__, running
 from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
 from dialplan_sms.check.process import Run
 from dialplan_sms.check.storage import OUTBOX
@@ -22,11 +20,9 @@ from dialplan_sms.delivery import STALE
 SERVICE, SOCKET, FASTAGI = "service", "socket", "FastAGI"
 UNIT = "dialplan-sms"
 _PATIENCE = 4.0
-_LATE = -1
 _ASKS = (b"GET FULL VARIABLE", b"EXEC MSet", b"NOOP")
 """How the service begins, once it knows who calls."""
 _LOG = f"journalctl -u {UNIT} -n 20"
-_LARGEST = 1 << 20
 _ENVIRONMENT = (
     "network: yes", "network_script: check", "request: agi://127.0.0.1/check",
     "channel: dialplan-sms-check", "language: en", "type: none", "uniqueid: check",
@@ -61,50 +57,36 @@ def check(
 ) -> Iterator[Finding]:
     """The lines of the service; *path* is its socket, *needs* what it cannot do without."""
     host, port = config.monitor[0]
-    status, figures = _get(host, port, "/status")
-    if status == _LATE:
+    try:
+        figures = running.figures((host, port), _PATIENCE)
+    except running.NotOurs:
+        says = f"what answers on {host} port {port} is not dialplan-sms"
+        cure = "set monitor in sms.conf to another port, and restart the service"
+        yield wrong(SERVICE, says, cure)
+    except TimeoutError:
         says = f"no answer on {host} port {port} within {_PATIENCE:.0f} s"
         yield wrong(SERVICE, says, f"systemctl restart {UNIT}; then {_LOG}")
-        yield skipped(SOCKET, "", needs=[SERVICE])
-        yield skipped(FASTAGI, "", needs=[SERVICE])
-        return
-    if status is None:
+    except OSError:
         finding = _down(config, unit, needs)
         yield finding
         reason = "the service does not run" if finding.needs else "no service"
         yield skipped(SOCKET, reason, needs=[SERVICE])
         yield skipped(FASTAGI, reason, needs=[SERVICE])
         return
-    if status != 200 or not isinstance(figures, dict) or "in_flight" not in figures:
-        says = f"what answers on {host} port {port} is not dialplan-sms"
-        yield wrong(
-            SERVICE, says, "set monitor in sms.conf to another port, and restart the service"
-        )
-        yield skipped(SOCKET, "", needs=[SERVICE])
-        yield skipped(FASTAGI, "", needs=[SERVICE])
+    else:
+        yield _up(figures, _is_healthy(host, port), config.path)
+        yield _socket(path, user)
+        yield _fastagi(config)
         return
-    yield _up(figures, _get(host, port, "/healthz")[0] or 0, config.path)
-    yield _socket(path, user)
-    yield _fastagi(config)
+    yield skipped(SOCKET, "", needs=[SERVICE])
+    yield skipped(FASTAGI, "", needs=[SERVICE])
 
 
-def _get(host: str, port: int, path: str) -> tuple[int | None, Any]:
-    connection = http.client.HTTPConnection(host, port, timeout=_PATIENCE)
+def _is_healthy(host: str, port: int) -> bool:
     try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        body = answer.read(_LARGEST)
-        return answer.status, json.loads(body) if path == "/status" else None
-    except (http.client.HTTPException, ValueError):
-        return 0, None
-    except TimeoutError:
-        return _LATE, None
-    except ConnectionError as error:
-        return None if isinstance(error, ConnectionRefusedError) else 0, None
-    except OSError:
-        return None, None
-    finally:
-        connection.close()
+        return running.is_healthy((host, port), _PATIENCE)
+    except (OSError, running.NotOurs):
+        return False
 
 
 def _down(config: Config, unit: Unit, needs: tuple[str, ...]) -> Finding:
@@ -138,11 +120,11 @@ def _down(config: Config, unit: Unit, needs: tuple[str, ...]) -> Finding:
     return skipped(SERVICE, "none runs here: sms.agi does the whole job itself")
 
 
-def _up(figures: Mapping[str, Any], health: int, conf: Path) -> Finding:
+def _up(figures: Mapping[str, Any], healthy: bool, conf: Path) -> Finding:
     told = figures.get("sms_conf") or {}
     outbox = figures.get("outbox") or {}
     held = outbox.get("held") or {}
-    if health != 200:
+    if not healthy:
         return wrong(SERVICE, "a call is stuck", f"systemctl restart {UNIT}; then {_LOG}")
     if figures.get("version") != __version__:
         says = f"dialplan-sms {figures.get('version', 'of an older version')} runs, and"

@@ -6,9 +6,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from dialplan_sms.setup.files import look, settled
-from dialplan_sms.setup.host import SetupError
-from dialplan_sms.setup.trust import refuse_turned
+from dialplan_sms.files import look, settled
+from dialplan_sms.trust import HostError, refuse_turned
 
 BACKUP = ".before-dialplan-sms"
 
@@ -20,7 +19,7 @@ class CannotWrite(Exception):
 def replace(path: Path, old: bytes, new: bytes) -> Path:
     """Replace *old* by *new* in the file *path*; returns the backup. Raises CannotWrite."""
     try:
-        # As root in a folder of Asterisk's user: what setup minds there, see setup/trust.py.
+        # As root in a folder of Asterisk's user: what setup minds there, see trust.py.
         path = settled(path)
         refuse_turned(path.parent, str(path))
         found = look(path)
@@ -29,7 +28,7 @@ def replace(path: Path, old: bytes, new: bytes) -> Path:
         place = (found.owner.uid, found.owner.gid, found.mode)
         backup = _backup(path, old, place)
         _put(path, new, place)
-    except SetupError as error:
+    except HostError as error:
         raise CannotWrite(str(error)) from None
     except OSError as error:
         raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from None
@@ -55,7 +54,7 @@ def add(path: Path, content: str, old: str | None, beside: Path | None) -> Path 
                 with suppress(KeyError):
                     gid = grp.getgrnam("asterisk").gr_gid
         _put(path, content.encode(), (uid, gid, 0o640))
-    except SetupError as error:
+    except HostError as error:
         raise CannotWrite(str(error)) from None
     except OSError as error:
         raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from None

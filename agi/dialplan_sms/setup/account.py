@@ -6,9 +6,9 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from dialplan_sms.setup import trust
-from dialplan_sms.setup.host import SetupError
+from dialplan_sms import trust
 from dialplan_sms.setup.process import Process
+from dialplan_sms.trust import HostError
 
 
 def owners(conf: Path) -> set[int]:
@@ -23,7 +23,7 @@ def of_asterisk(
 ) -> tuple[int, int, str, str]:
     """Who runs Asterisk: the process, runuser, the owner of its spool folder, else asterisk.
 
-    User and group id, and their names. Raises SetupError.
+    User and group id, and their names. Raises HostError.
     """
     if process is not None:
         return _named(process.uid, process.gid, "Asterisk runs as")
@@ -43,14 +43,14 @@ def of_asterisk(
 
 
 def _refuse_claim(uid: int, gid: int, conf: Path) -> None:
-    """Raise SetupError where a user who can change *conf* has named another to run the service as.
+    """Raise HostError where a user who can change *conf* has named another to run the service as.
 
     The service does what the files in that folder say, and would do so with another's rights.
     """
     for owner in sorted(owners(conf) - trust.ours()):
         _, group, name, _ = _named(owner, _group_of(owner), f"{conf} belongs to")
         if uid != owner or gid not in (group, conf.stat().st_gid):
-            raise SetupError(
+            raise HostError(
                 f"the user {name} can change {conf}, by which the service would run as"
                 f" {trust.name_of(uid)}: start Asterisk, so that setup sees who runs it, or move"
                 f" the file to a folder of root's"
@@ -67,7 +67,7 @@ def _user_called(name: str, whence: str) -> tuple[int, int]:
     try:
         entry = pwd.getpwnam(name)
     except (KeyError, ValueError):
-        raise SetupError(
+        raise HostError(
             f"there is no user {name!r} here ({whence}): install Asterisk first, or make the user"
             f" it runs as (adduser --system --group {_shown(name)}), or name another one,"
             f" runuser = <user> below [options] in asterisk.conf"
@@ -79,7 +79,7 @@ def _group_called(name: str, whence: str) -> int:
     try:
         return grp.getgrnam(name).gr_gid
     except (KeyError, ValueError):
-        raise SetupError(
+        raise HostError(
             f"there is no group {name!r} here ({whence}): make it (addgroup --system"
             f" {_shown(name)}), or name another one there"
         ) from None
@@ -93,7 +93,7 @@ def _named(uid: int, gid: int, whose: str) -> tuple[int, int, str, str]:
     try:
         return uid, gid, pwd.getpwuid(uid).pw_name, grp.getgrgid(gid).gr_name
     except KeyError:
-        raise SetupError(
+        raise HostError(
             f"{whose} user id {uid}, group id {gid}, and one of them has no name here: make that"
             " user and group (adduser, addgroup), or give the files to ones that there are"
         ) from None

@@ -13,7 +13,8 @@ from dialplan_sms import values
 from dialplan_sms.conffile import ConfigError, Place
 from dialplan_sms.config import Sender
 from dialplan_sms.setup import certificate
-from dialplan_sms.setup.host import PASSWORD, TOKEN, Host, SetupError
+from dialplan_sms.setup.host import PASSWORD, TOKEN, Host
+from dialplan_sms.trust import HostError
 
 _NOWHERE = Place(Path("/"), 0)
 _WHICH_COUNTRY = "Country of national numbers, as IT; empty for none"
@@ -48,7 +49,7 @@ class Answers:
 
 
 def checked(options: Options) -> Options:
-    """*options* with values that sms.conf takes. Raises SetupError."""
+    """*options* with values that sms.conf takes. Raises HostError."""
     url, country, fingerprint = options.url, options.country, options.fingerprint
     if url:
         url = _url(url)
@@ -57,12 +58,12 @@ def checked(options: Options) -> Options:
     if fingerprint:
         bare = fingerprint.lower().removeprefix("sha256:").replace(":", "")
         if not re.fullmatch(r"[0-9a-f]{64}", bare):
-            raise SetupError("--fingerprint: allowed: sha256: and 64 hex digits")
+            raise HostError("--fingerprint: allowed: sha256: and 64 hex digits")
         fingerprint = f"sha256:{bare}"
     if options.sender:
         _check_sender(options.sender)
     if options.password_file and options.token_file:
-        raise SetupError("--password-file and --token-file do not go together: give one")
+        raise HostError("--password-file and --token-file do not go together: give one")
     return Options(
         url, options.sender, options.password_file, options.token_file, country, fingerprint,
         options.pin,
@@ -74,11 +75,11 @@ def decide(
 ) -> Answers | None:
     """The sender to be in sms.conf at *path*; None where that stays as it is.
 
-    None also in a dry run that does not know what it would be told. Raises SetupError.
+    None also in a dry run that does not know what it would be told. Raises HostError.
     """
     given = options.url or options.sender or options.password_file or options.token_file
     if path.exists():
-        if not given:
+        if not given and not given_secret(options, host)[1]:
             return None
         try:
             config = smsconf.load(path)
@@ -86,6 +87,8 @@ def decide(
             return None  # the step says so
         if known := config.sender(options.sender):
             return _changed(known, options, host)
+        if not given:
+            return None  # a secret in the environment, and nobody knows whose
     if dry_run and not (options.url and options.sender and given_secret(options, host)[1]):
         return None
     return ask(options, host, say)
@@ -102,7 +105,7 @@ def _changed(known: Sender, options: Options, host: Host) -> Answers:
 
 
 def ask(options: Options, host: Host, say: Callable[[str], None]) -> Answers:
-    """All answers: from options, else the environment, else the person. Raises SetupError."""
+    """All answers: from options, else the environment, else the person. Raises HostError."""
     url = options.url or _prompt(host, "Address of the PBX", "--url", _url)
     sender = options.sender or _prompt(
         host, "PBX user who sends (the extension, as 101)", "--sender", _check_sender
@@ -111,7 +114,7 @@ def ask(options: Options, host: Host, say: Callable[[str], None]) -> Answers:
     secret = known
     if not secret:
         if not host.interactive:
-            raise SetupError(
+            raise HostError(
                 f"the password of {sender} is missing: give --password-file FILE or set {PASSWORD}"
             )
         secret = click.prompt(f"Password of {sender}", hide_input=True, err=True)
@@ -148,7 +151,7 @@ def _verify(url: str, options: Options, host: Host, say: Callable[[str], None]) 
         return options.fingerprint or "yes"
     if options.fingerprint:
         if seen.fingerprint.replace(":", "").lower() != options.fingerprint.replace(":", ""):
-            raise SetupError(
+            raise HostError(
                 f"the PBX shows another certificate, {seen.fingerprint}: check --url and"
                 " --fingerprint"
             )
@@ -160,7 +163,7 @@ def _verify(url: str, options: Options, host: Host, say: Callable[[str], None]) 
         say("the certificate of the PBX is trusted by this host")
         return "yes"
     if not host.interactive:
-        raise SetupError(
+        raise HostError(
             f"the certificate of the PBX is not trusted, {seen.distrust}: compare its fingerprint"
             f" and give --fingerprint {seen.fingerprint}"
         )
@@ -168,7 +171,7 @@ def _verify(url: str, options: Options, host: Host, say: Callable[[str], None]) 
     for name, value in (*seen.details, ("fingerprint", seen.fingerprint)):
         say(f"  {name:11} {value}")
     if not click.confirm("Is this your PBX, and shall exactly this certificate be trusted?"):
-        raise SetupError("nothing was changed: give the PBX a certificate that this host trusts")
+        raise HostError("nothing was changed: give the PBX a certificate that this host trusts")
     return seen.fingerprint
 
 
@@ -176,12 +179,12 @@ def _prompt(
     host: Host, text: str, option: str, check: Callable[[str], str], default: str | None = None
 ) -> str:
     if not host.interactive:
-        raise SetupError(f"{option} is missing: give it, or run setup in a terminal to be asked")
+        raise HostError(f"{option} is missing: give it, or run setup in a terminal to be asked")
     while True:
         answer: str = click.prompt(text, default=default, show_default=False)
         try:
             return check(answer)
-        except SetupError as error:
+        except HostError as error:
             click.echo(str(error), err=True)
 
 
@@ -200,15 +203,15 @@ def _country(text: str) -> str:
 
 def _check_sender(text: str) -> str:
     if re.search(r"[\[\]:;]", text) or not text.isprintable() or text != text.strip():
-        raise SetupError("--sender: no brackets, colon, semicolon or space around it")
+        raise HostError("--sender: no brackets, colon, semicolon or space around it")
     if text.lower() in ("", "general", "http"):
-        raise SetupError("--sender: the name of a PBX user, not general and not http")
+        raise HostError("--sender: the name of a PBX user, not general and not http")
     return text
 
 
 def _check_secret(secret: str) -> None:
     if not secret or not secret.isprintable() or secret != secret.strip():
-        raise SetupError(
+        raise HostError(
             "the password is empty, or has a control character or a space at its ends, which"
             " sms.conf cannot hold: write password_file into sms.conf by hand"
         )
@@ -219,7 +222,7 @@ def _valid(check: Callable[[str, Place], str], text: str, option: str, allowed: 
         return check(text, _NOWHERE)
     except values.Bad as bad:
         why = f"{bad} - " if str(bad) else ""
-        raise SetupError(f"{option}: {why}allowed: {allowed}") from None
+        raise HostError(f"{option}: {why}allowed: {allowed}") from None
 
 
 def _first_line(path: Path, option: str) -> str:
@@ -231,10 +234,10 @@ def _first_line(path: Path, option: str) -> str:
                 data = file.readline(65536)
         secret = data.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
-        raise SetupError(f"{option}: {path} is not UTF-8") from None
+        raise HostError(f"{option}: {path} is not UTF-8") from None
     except OSError as error:
-        raise SetupError(f"{option}: {path} cannot be read, {error.strerror}") from None
+        raise HostError(f"{option}: {path} cannot be read, {error.strerror}") from None
     if not secret:
-        raise SetupError(f"{option}: the first line of {path} is empty")
+        raise HostError(f"{option}: the first line of {path} is empty")
     _check_secret(secret)
     return secret

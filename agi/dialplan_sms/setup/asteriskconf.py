@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialplan_sms.setup.files import content_of
-from dialplan_sms.setup.host import SetupError
+from dialplan_sms.files import content_of
+from dialplan_sms.trust import HostError
 
 _HEADER = re.compile(rb"\[([^\]]*)\]\s*(\([^)]*\))?")
 _INCLUDE = re.compile(rb"#(try)?include\s+(.+)", re.IGNORECASE)
@@ -38,13 +38,13 @@ class Line:
 
 
 def read(path: Path) -> bytes:
-    """What *path* holds. Raises SetupError where that is no file or larger than 32 MiB."""
+    """What *path* holds. Raises HostError where that is no file or larger than 32 MiB."""
     try:
         content = content_of(path)
     except OSError as error:
-        raise SetupError(f"{path} cannot be read, {error.strerror}") from None
+        raise HostError(f"{path} cannot be read, {error.strerror}") from None
     if content is None:
-        raise SetupError(f"there is no {path}: name the right one with --asterisk-conf")
+        raise HostError(f"there is no {path}: name the right one with --asterisk-conf")
     return content
 
 

@@ -5,7 +5,7 @@ from importlib import metadata
 from pathlib import Path
 
 import dialplan_sms
-from dialplan_sms.setup.host import SetupError
+from dialplan_sms.trust import HostError
 
 DISTRIBUTION = "dialplan-sms"
 SHARE = "share/dialplan-sms"
@@ -25,7 +25,7 @@ def shared() -> dict[str, Path]:
 
 
 def find(name: str) -> Path:
-    """Where this program's own *name* lies. Raises SetupError."""
+    """Where this program's own *name* lies. Raises HostError."""
     if name != "sms.agi":
         found = shared().get(name)
     else:
@@ -33,7 +33,7 @@ def find(name: str) -> Path:
         places = [source, Path(sys.prefix) / "bin" / name, *_installed()]
         found = next((path for path in places if path.name == name and path.is_file()), None)
     if found is None:
-        raise SetupError(f"{name} did not come with this installation: install dialplan-sms again")
+        raise HostError(f"{name} did not come with this installation: install dialplan-sms again")
     return found
 
 

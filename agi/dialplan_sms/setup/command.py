@@ -4,18 +4,20 @@ from pathlib import Path
 
 import click
 
+from dialplan_sms import files
 from dialplan_sms.conffile import ConfigError
+from dialplan_sms.files import Owner
 from dialplan_sms.setup import answers as answering
-from dialplan_sms.setup import bundled, closing, files, plan, program, surroundings
+from dialplan_sms.setup import bundled, closing, plan, program, surroundings
 from dialplan_sms.setup.answers import Options
 from dialplan_sms.setup.consent import HALFWAY, UNTOUCHED, confirm, interruptible
-from dialplan_sms.setup.files import Owner
-from dialplan_sms.setup.host import Host, SetupError
+from dialplan_sms.setup.host import Host
 from dialplan_sms.setup.include import NAME
 from dialplan_sms.setup.manifest import Manifest, alone
 from dialplan_sms.setup.remove import remove as take_back
 from dialplan_sms.setup.steps import State, Step, Work
 from dialplan_sms.setup.surroundings import UNIT, Surroundings
+from dialplan_sms.trust import HostError
 
 _FILE = click.Path(path_type=Path)
 
@@ -67,7 +69,7 @@ def setup(
     host = context.obj if isinstance(context.obj, Host) else Host()
     try:
         if not host.is_root and not dry_run:
-            raise SetupError("setup changes the host: run it as root, or with --dry-run")
+            raise HostError("setup changes the host: run it as root, or with --dry-run")
         with interruptible(UNTOUCHED):
             if remove:
                 take_back(host, asterisk_conf, yes, dry_run)
@@ -76,7 +78,7 @@ def setup(
                 Options(url, sender, password_file, token_file, country, fingerprint, pin)
             )
             _set_up(host, options, asterisk_conf, _place(host, prefix), yes, dry_run)
-    except (SetupError, ConfigError) as error:
+    except (HostError, ConfigError) as error:
         raise click.ClickException(str(error)) from None
     except BrokenPipeError:
         raise  # of who reads what is said: click ends in silence
@@ -125,14 +127,14 @@ def _place(host: Host, prefix: Path | None) -> Path:
     package = host.places.package
     if (package / "bin/sms.agi").exists():
         if host.here.resolve() != package.resolve() or prefix not in (None, package):
-            raise SetupError(
+            raise HostError(
                 f"the package has the program in {package}: run /usr/bin/dialplan-sms setup"
                 " without --prefix"
             )
         return package
     place = (prefix or host.places.prefix).absolute()
     if not str(place).isprintable() or " " in str(place):
-        raise SetupError("--prefix: no space and no control character in it: give another folder")
+        raise HostError("--prefix: no space and no control character in it: give another folder")
     return place
 
 

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 import click
 
-from dialplan_sms.setup.host import Host, SetupError
+from dialplan_sms.setup.host import Host
+from dialplan_sms.trust import HostError
 
 UNTOUCHED = "nothing was changed"
 HALFWAY = "interrupted: run it again, it goes on from here"
@@ -14,13 +15,13 @@ _INTERRUPTED = 130
 
 
 def confirm(host: Host, yes: bool) -> None:
-    """Ask before the changes. Raises SetupError where the answer is no."""
+    """Ask before the changes. Raises HostError where the answer is no."""
     if yes:
         return
     if not host.interactive:
-        raise SetupError(f"{UNTOUCHED}: give --yes to do this without being asked")
+        raise HostError(f"{UNTOUCHED}: give --yes to do this without being asked")
     if not click.confirm("Do this?", default=True):
-        raise SetupError(UNTOUCHED)
+        raise HostError(UNTOUCHED)
 
 
 @contextmanager

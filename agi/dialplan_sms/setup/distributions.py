@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import dialplan_sms
 from dialplan_sms.setup import bundled
-from dialplan_sms.setup.host import SetupError
+from dialplan_sms.trust import HostError
 
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9._-]+)\s*(?:\[([^\]]*)\])?[^;]*(?:;(.*))?", re.DOTALL)
 _EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
@@ -56,16 +56,16 @@ def needed() -> dict[str, metadata.Distribution]:
 
 
 def items(found: dict[str, metadata.Distribution]) -> list[Item]:
-    """Every file of these. Raises SetupError where one cannot be copied."""
+    """Every file of these. Raises HostError where one cannot be copied."""
     collected: list[Item] = []
     for name, distribution in sorted(found.items()):
         if _is_editable(distribution):
             if name != bundled.DISTRIBUTION:
-                raise SetupError(f"{name} is an editable installation: install it as it is meant")
+                raise HostError(f"{name} is an editable installation: install it as it is meant")
             collected += _from_source(distribution)
             continue
         if distribution.read_text("RECORD") is None:
-            raise SetupError(
+            raise HostError(
                 f"the files of the Python package {name} are unknown here: install dialplan-sms"
                 " with pipx, or with make install"
             )

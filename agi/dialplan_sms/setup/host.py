@@ -13,10 +13,6 @@ SECRETS = (PASSWORD, TOKEN)
 """Variables that no other program is told of."""
 
 
-class SetupError(Exception):
-    """Why setup cannot go on, in one line that says what to do."""
-
-
 @dataclass(frozen=True, slots=True)
 class Places:
     """Where things are that no configuration names."""

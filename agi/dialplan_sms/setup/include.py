@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from dialplan_sms.setup.asteriskconf import lines, read
-from dialplan_sms.setup.host import SetupError
+from dialplan_sms.trust import HostError
 
 NAME = "extensions-sms.conf"
 LINE = f"#tryinclude {NAME}".encode()
@@ -36,7 +36,7 @@ def find(etc: Path, name: str = NAME) -> Iterator[Inclusion]:
         seen.add(path)
         try:
             content = read(path)
-        except SetupError:
+        except HostError:
             continue
         for line in lines(content):
             if (named := line.include) is None:

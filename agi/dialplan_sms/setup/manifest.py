@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dialplan_sms.setup import files
-from dialplan_sms.setup.host import SetupError
+from dialplan_sms import files
+from dialplan_sms.trust import HostError
 
 KINDS = ("file", "link", "include", "program", "folder", "service")
 
@@ -33,7 +33,7 @@ class Manifest:
     """The entries by path, in the order in which they came, in one file."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises SetupError where the file is damaged."""
+        """Raises HostError where the file is damaged."""
         self.path = folder / "setup.json"
         self.entries: dict[str, Entry] = {}
         self.pending: set[str] = set()
@@ -49,7 +49,7 @@ class Manifest:
                 self.entries[path] = Entry(entry["kind"], [str(mark) for mark in entry["marks"]])
             self.pending = {str(name) for name in said["pending"]}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise SetupError(
+            raise HostError(
                 f"{self.path} is damaged: delete it; setup then takes what it wrote for an"
                 " admin's own where it differs"
             ) from None
@@ -101,7 +101,7 @@ class Manifest:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Only one setup at a time. Raises SetupError."""
+    """Only one setup at a time. Raises HostError."""
     if not folder.is_dir():
         files.make_folder(folder, 0o755)
     before = os.umask(0o022)  # nobody else writes to what is being made
@@ -110,7 +110,7 @@ def alone(folder: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise SetupError("another dialplan-sms setup runs: wait for its end") from None
+        raise HostError("another dialplan-sms setup runs: wait for its end") from None
     finally:
         os.umask(before)
         os.close(descriptor)

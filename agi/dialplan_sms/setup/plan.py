@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from dialplan_sms.files import Owner
 from dialplan_sms.setup import unit
 from dialplan_sms.setup.answers import Answers
-from dialplan_sms.setup.files import Owner
 from dialplan_sms.setup.host import Places
 from dialplan_sms.setup.include import NAME
 from dialplan_sms.setup.program import Program

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialplan_sms import __version__
+from dialplan_sms import __version__, files
 from dialplan_sms.install import write_script
-from dialplan_sms.setup import bundled, distributions, files
+from dialplan_sms.setup import bundled, distributions
 from dialplan_sms.setup.distributions import Item, normal
-from dialplan_sms.setup.host import Host, SetupError
+from dialplan_sms.setup.host import Host
+from dialplan_sms.trust import HostError
 
 _MARK = ".setup"
 _COMMAND = """\
@@ -41,7 +42,7 @@ class Program:
 
 
 def gather(prefix: Path) -> Program:
-    """The program that runs now, as one for *prefix*. Raises SetupError."""
+    """The program that runs now, as one for *prefix*. Raises HostError."""
     python = interpreter()
     found = distributions.needed()
     items = distributions.items(found)
@@ -60,13 +61,13 @@ def _beside() -> list[Item]:
 
 
 def interpreter() -> Path:
-    """A Python of this version that every user can run. Raises SetupError."""
+    """A Python of this version that every user can run. Raises HostError."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     own = Path(getattr(sys, "_base_executable", "") or sys.executable).resolve()
     for path in (Path("/usr/bin") / version, own, Path("/usr/local/bin") / version):
         if _everybody_runs(path):
             return path
-    raise SetupError(
+    raise HostError(
         f"Asterisk's user cannot run {own}: run setup with a Python that everybody can run, as"
         " pipx install --python /usr/bin/python3 dialplan-sms makes it"
     )
@@ -83,7 +84,7 @@ def _everybody_runs(path: Path) -> bool:
 
 
 def is_there(program: Program) -> bool:
-    """Whether *prefix* holds it already. Raises SetupError where it must not be replaced."""
+    """Whether *prefix* holds it already. Raises HostError where it must not be replaced."""
     prefix = program.prefix
     if mark(prefix):
         if mark(prefix) == program.mark:
@@ -91,7 +92,7 @@ def is_there(program: Program) -> bool:
     elif not prefix.exists() or (prefix.is_dir() and not any(prefix.iterdir())):
         return False
     elif not ((prefix / "pyvenv.cfg").is_file() and (prefix / "bin/sms.agi").is_file()):
-        raise SetupError(
+        raise HostError(
             f"{prefix} holds something else than an installed dialplan-sms: move it away, or give"
             " another folder with --prefix"
         )
@@ -100,7 +101,7 @@ def is_there(program: Program) -> bool:
     infos = prefix.glob("lib/python3*/site-packages/*.dist-info")
     there = {normal(info.name.split("-")[0]) for info in infos}
     if lost := there - program.names - _NOT_OURS:
-        raise SetupError(
+        raise HostError(
             f"{prefix} has Python packages that are not here, {', '.join(sorted(lost))}: install"
             " them here, too, or update it in the way it was installed"
         )
@@ -113,7 +114,7 @@ def mark(prefix: Path) -> str:
 
 
 def build(program: Program, host: Host, uid: int, gid: int) -> Path:
-    """Make the program beside its place, and try it as Asterisk's user. Raises SetupError."""
+    """Make the program beside its place, and try it as Asterisk's user. Raises HostError."""
     tidy(program.prefix)
     new = _new(program.prefix)
     if not new.parent.is_dir():
@@ -130,7 +131,7 @@ def build(program: Program, host: Host, uid: int, gid: int) -> Path:
     try:
         write_script(bundled.find("sms.agi"), new / "bin/sms.agi", python)
     except ValueError as error:
-        raise SetupError(f"--prefix: {error}") from None
+        raise HostError(f"--prefix: {error}") from None
     _write(new / "bin/dialplan-sms", _COMMAND.format(python=python).encode(), 0o755)
     version = ".".join(map(str, sys.version_info[:3]))
     config = f"home = {program.python.parent}\ninclude-system-site-packages = false\n"
@@ -146,7 +147,7 @@ def build(program: Program, host: Host, uid: int, gid: int) -> Path:
     check = [str(new / "bin/python3"), "-I", "-c", "import dialplan_sms.cli, dialplan_sms.agi"]
     done = host.run_as(uid, gid, check, 60)
     if done.status:
-        raise SetupError(
+        raise HostError(
             f"user id {uid} cannot run {program.python} with the program: {done.last_line}"
         )
     _write(new / _MARK, program.mark.encode() + b"\n", 0o644)

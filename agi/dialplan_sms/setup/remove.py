@@ -1,21 +1,23 @@
 """``dialplan-sms setup --remove``: shows the way back, asks, and goes it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from dialplan_sms.setup import stays, surroundings, undo
 from dialplan_sms.setup.consent import HALFWAY, confirm, interruptible
-from dialplan_sms.setup.host import Host, SetupError
+from dialplan_sms.setup.host import Host
 from dialplan_sms.setup.manifest import Manifest, alone
 from dialplan_sms.setup.steps import Work
+from dialplan_sms.trust import HostError
 
 
 def remove(host: Host, conf: Path | None, yes: bool, dry_run: bool) -> None:
-    """Take back all that the manifest tells of. Raises SetupError."""
+    """Take back all that the manifest tells of. Raises HostError."""
     try:
         found = surroundings.look(host, conf)
-    except SetupError as error:
+    except HostError as error:
         if conf is not None:
             raise
         click.echo(f"note: {error}")
@@ -25,8 +27,10 @@ def remove(host: Host, conf: Path | None, yes: bool, dry_run: bool) -> None:
             undo.forget(host.places.state)
         click.echo("nothing of setup is here")
         return
-    _show(undo.make(found, Work(host, Manifest(host.places.state))))
+    manifest = Manifest(host.places.state)
+    _show(undo.make(found, Work(host, manifest)))
     if dry_run:
+        _tell(stays.kept(found, stays.programs(manifest, host.places)))
         click.echo("dry run: nothing was changed")
         return
     confirm(host, yes)
@@ -37,7 +41,11 @@ def remove(host: Host, conf: Path | None, yes: bool, dry_run: bool) -> None:
             if each.act and (said := each.act(work)):
                 click.echo(said)
         undo.end(work)
-    for line in stays.kept(found, programs):
+    _tell(stays.kept(found, programs))
+
+
+def _tell(lines: Iterable[str]) -> None:
+    for line in lines:
         click.echo(line)
 
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialplan_sms import config as smsconf
+from dialplan_sms import files
 from dialplan_sms.conffile import ConfigError
-from dialplan_sms.setup import files
+from dialplan_sms.files import Owner
 from dialplan_sms.setup.answers import Answers
-from dialplan_sms.setup.files import Owner
-from dialplan_sms.setup.host import SetupError
 from dialplan_sms.setup.smsconf import differing, extended, fresh
 from dialplan_sms.setup.steps import State, Work, new_of
+from dialplan_sms.trust import HostError
 
 _MODE = 0o640
 
@@ -82,7 +82,7 @@ class PutSender:
 
     def _fresh(self) -> bytes:
         if self.answers is None:
-            raise SetupError("there is no sms.conf: give --url, --sender and --password-file")
+            raise HostError("there is no sms.conf: give --url, --sender and --password-file")
         return fresh(self.answers, self.outbox).encode()
 
     def _extend(self, work: Work) -> None:
@@ -100,7 +100,7 @@ class PutSender:
         except ConfigError as error:
             staged.unlink()
             said = str(error).replace(str(staged), str(path))
-            raise SetupError(f"the sender cannot be added: {said}") from None
+            raise HostError(f"the sender cannot be added: {said}") from None
         work.manifest.expect(self.pending)
         files.commit(staged, path)
 

@@ -5,9 +5,9 @@ import tempfile
 from pathlib import Path
 
 from dialplan_sms import config as smsconf
+from dialplan_sms import files
 from dialplan_sms.conffile import ConfigError, Section, parse
 from dialplan_sms.config import GENERAL, Config
-from dialplan_sms.setup import files
 from dialplan_sms.setup.answers import Answers
 
 

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from dialplan_sms.setup import files, include
-from dialplan_sms.setup.host import Places, SetupError
+from dialplan_sms import files
+from dialplan_sms.setup import include
+from dialplan_sms.setup.host import Places
 from dialplan_sms.setup.manifest import Manifest
 from dialplan_sms.setup.surroundings import Surroundings
+from dialplan_sms.trust import HostError
 
 
 def programs(manifest: Manifest, places: Places) -> list[Path]:
@@ -48,7 +50,7 @@ def _callers(etc: Path) -> list[str]:
     """The files of the dialplan that use what is gone."""
     users = []
     for path in sorted(etc.glob("extensions*.conf")):
-        with suppress(OSError, SetupError):
+        with suppress(OSError, HostError):
             content = files.content_of(path) or b""
             if path.name != include.NAME and (b"(sub-sms" in content or b"(sms.agi" in content):
                 users.append(str(path))

@@ -7,9 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialplan_sms.setup import account, asteriskconf, include, trust
-from dialplan_sms.setup.host import Host, SetupError
+from dialplan_sms import trust
+from dialplan_sms.setup import account, asteriskconf, include
+from dialplan_sms.setup.host import Host
 from dialplan_sms.setup.process import Process, running
+from dialplan_sms.trust import HostError
 
 UNIT = "dialplan-sms.service"
 _SETTING = re.compile(
@@ -53,7 +55,7 @@ class Surroundings:
 
 
 def look(host: Host, named: Path | None = None) -> Surroundings:
-    """Find Asterisk; *named* is its asterisk.conf, else it is looked for. Raises SetupError."""
+    """Find Asterisk; *named* is its asterisk.conf, else it is looked for. Raises HostError."""
     processes = running(host.places.proc)
     conf = _find_conf(host, named, processes)
     settings = asteriskconf.settings(asteriskconf.read(conf))
@@ -68,7 +70,7 @@ def look(host: Host, named: Path | None = None) -> Surroundings:
     }
     etc = asteriskconf.folder(folders.get("astetcdir")) or conf.parent
     if not etc.is_dir():
-        raise SetupError(f"{etc}, astetcdir in {conf}, is no folder: name the right asterisk.conf")
+        raise HostError(f"{etc}, astetcdir in {conf}, is no folder: name the right asterisk.conf")
     trust.refuse_turned(etc, f"{etc}, the folder of Asterisk's configuration,")
     spool = asteriskconf.folder(folders.get("astspooldir")) or host.places.spool
     agi_bin = _agi_bin(asteriskconf.folder(folders.get("astagidir")), host, conf)
@@ -103,7 +105,7 @@ def _find_conf(host: Host, named: Path | None, processes: list[Process]) -> Path
         return path.absolute()
     confs = {process.conf for process in processes}
     if len(confs) > 1:
-        raise SetupError(
+        raise HostError(
             "more than one Asterisk runs here: name the one that is meant with --asterisk-conf FILE"
         )
     usual = host.places.asterisk_confs
@@ -114,14 +116,14 @@ def _find_conf(host: Host, named: Path | None, processes: list[Process]) -> Path
     for path in candidates:
         if path.is_file():
             return path
-    raise SetupError(
+    raise HostError(
         "no asterisk.conf is found: run setup on the host of Asterisk, or name the file with"
         " --asterisk-conf FILE"
     )
 
 
 def _is_believed(conf: Path) -> bool:
-    """Whether the file of a process is there, and root's or Asterisk's. Raises SetupError.
+    """Whether the file of a process is there, and root's or Asterisk's. Raises HostError.
 
     Any user can run a process called asterisk, and would be given the password.
     """
@@ -135,7 +137,7 @@ def _is_believed(conf: Path) -> bool:
         return False
     except OSError:  # a path that nobody can follow with certainty
         pass
-    raise SetupError(
+    raise HostError(
         f"an Asterisk runs here with {conf}, which {who} can change: if that is the one that is"
         f" meant, name it with --asterisk-conf {conf}, else name yours so"
     )
@@ -155,7 +157,7 @@ def _matching(
     ]  # fmt: skip
     if len({process.uid for process in found}) > 1:
         users = " and ".join(sorted(trust.name_of(process.uid) for process in found))
-        raise SetupError(f"Asterisk runs here as {users}: end the one that is not meant")
+        raise HostError(f"Asterisk runs here as {users}: end the one that is not meant")
     return found[0] if found else None
 
 
@@ -180,7 +182,7 @@ def _agi_bin(told: Path | None, host: Host, conf: Path) -> Path:
     for path in host.places.agi_bins:
         if path.is_dir():
             return path
-    raise SetupError(
+    raise HostError(
         f"no agi-bin folder is found: name it in {conf}, astagidir => <folder> below [directories]"
     )
 
@@ -190,6 +192,6 @@ def _is_generated(host: Host, etc: Path) -> bool:
         return True
     try:
         head = asteriskconf.read(etc / "extensions.conf")[:4096]
-    except SetupError:
+    except HostError:
         return False
     return bool(_GENERATED.search(head)) or (etc / "extensions_additional.conf").exists()

@@ -1,11 +1,9 @@
 """The steps that tell systemd and Asterisk of what has changed, and look whether it is so."""
 
-import http.client
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialplan_sms import __version__
+from dialplan_sms import __version__, running
 from dialplan_sms import config as smsconf
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.outcome import safe_line
@@ -17,7 +15,6 @@ _START = 100.0
 
 _PATIENCE = 2.0
 """Seconds that the running service is given to tell its version."""
-_LARGEST = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +119,9 @@ def running_version(conf: Path) -> str | None:
     Empty for one that is too old to tell it.
     """
     try:
-        host, port = smsconf.load(conf).monitor[0]
+        figures = running.figures(smsconf.load(conf).monitor[0], _PATIENCE)
     except (ConfigError, IndexError):
         return None  # the step of sms.conf says so
-    connection = http.client.HTTPConnection(host, port, timeout=_PATIENCE)
-    try:
-        connection.request("GET", "/status")
-        figures = json.loads(connection.getresponse().read(_LARGEST))
-    except (OSError, http.client.HTTPException, ValueError):
+    except (OSError, running.NotOurs):
         return None
-    finally:
-        connection.close()
-    if not isinstance(figures, dict) or "in_flight" not in figures:
-        return None  # another program
     return safe_line(str(figures.get("version", "")))[:40]

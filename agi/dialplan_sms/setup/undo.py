@@ -5,7 +5,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialplan_sms.setup import files, include, program
+from dialplan_sms import files
+from dialplan_sms.setup import include, program
 from dialplan_sms.setup.manifest import Entry
 from dialplan_sms.setup.steps import State, Work
 from dialplan_sms.setup.surroundings import UNIT, Surroundings
@@ -116,7 +117,7 @@ def _link(path: Path, entry: Entry) -> Undo:
         return _drop(path, "it is no link of setup any more")
 
     def act(work: Work) -> str:
-        path.unlink()
+        files.unlink(path, entry.marks)
         work.manifest.drop(path)
         return ""
 

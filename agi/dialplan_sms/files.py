@@ -4,12 +4,13 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dialplan_sms.setup import trust
-from dialplan_sms.setup.host import SetupError
+from dialplan_sms import trust
+from dialplan_sms.trust import HostError
 
 LARGEST = 32 << 20
 """Bytes of a file that is read."""
@@ -54,12 +55,29 @@ def commit(staged: Path, path: Path) -> None:
 
 
 def link(path: Path, target: Path) -> None:
-    """Make *path* a link to *target*, in place of what is there, in one instant."""
-    fresh = path.with_name(f".{path.name}.dialplan-sms")
-    with suppress(FileNotFoundError):
-        fresh.unlink()
-    fresh.symlink_to(target)
-    os.replace(fresh, path)
+    """Make *path* a link to *target*, in place of what is there, in one instant.
+
+    Its folder may be in one of another user's, who can turn its path elsewhere meanwhile.
+    """
+    fresh = f".{path.name}.dialplan-sms"
+    folder = trust.open_folder(path.parent)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(fresh, dir_fd=folder)
+        os.symlink(target, fresh, dir_fd=folder)
+        os.rename(fresh, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def unlink(path: Path, targets: Container[str]) -> None:
+    """Remove the link *path*, if it leads to one of *targets*; its folder as for link()."""
+    folder = trust.open_folder(path.parent)
+    try:
+        if os.readlink(path.name, dir_fd=folder) in targets:
+            os.unlink(path.name, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def make_folder(path: Path, mode: int, owner: Owner | None = None) -> None:
@@ -83,7 +101,7 @@ def make_folder(path: Path, mode: int, owner: Owner | None = None) -> None:
 
 
 def settled(path: Path) -> Path:
-    """The file behind *path*, where that is a link that can be trusted. Raises SetupError.
+    """The file behind *path*, where that is a link that can be trusted. Raises HostError.
 
     Asterisk's user can make links in its own folder; root must not follow those to files of
     others, nor into folders that can become others meanwhile.
@@ -95,9 +113,9 @@ def settled(path: Path) -> Path:
         maker = path.lstat().st_uid
         mine = maker in (0, target.stat().st_uid) and stat.S_ISREG(target.stat().st_mode)
     except (OSError, RuntimeError):
-        raise SetupError(f"{path} is a link to nothing: remove it, or make the file") from None
+        raise HostError(f"{path} is a link to nothing: remove it, or make the file") from None
     if not mine:
-        raise SetupError(
+        raise HostError(
             f"{path} is a link to what belongs to another user: put a file in its place"
         )
     trust.refuse_turned(target.parent, f"{target.parent}, where the link {path} leads,")
@@ -123,7 +141,7 @@ class Found:
 
 
 def look(path: Path) -> Found | None:
-    """The file at *path*, itself and no link; None where nothing is there. Raises SetupError.
+    """The file at *path*, itself and no link; None where nothing is there. Raises HostError.
 
     Content, mode and owner come from one open file: were they asked for by name one by one, who
     can write to the folder could have root give the content of one file the rights of another.
@@ -135,13 +153,13 @@ def look(path: Path) -> Found | None:
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        raise SetupError(f"{path} has become a link: put a file in its place") from None
+        raise HostError(f"{path} has become a link: put a file in its place") from None
     mode, owner = _kept(status)
     return Found(content, mode, owner)
 
 
 def content_of(path: Path) -> bytes | None:
-    """What a file holds; None where nothing is there. Raises SetupError for what is no file."""
+    """What a file holds; None where nothing is there. Raises HostError for what is no file."""
     try:
         return _read(path)[0]
     except FileNotFoundError:
@@ -155,9 +173,9 @@ def _read(path: Path, flags: int = 0) -> tuple[bytes, os.stat_result]:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
-        raise SetupError(f"{path} is no file: move it away")
+        raise HostError(f"{path} is no file: move it away")
     with os.fdopen(descriptor, "rb") as file:
         content = file.read(LARGEST + 1) or b""  # None: nothing to read yet, as in /proc/kmsg
     if len(content) > LARGEST:
-        raise SetupError(f"{path} is larger than 32 MiB: no configuration is")
+        raise HostError(f"{path} is larger than 32 MiB: no configuration is")
     return content, status

@@ -1,5 +1,6 @@
 """Whose word root takes, and which paths nobody can turn elsewhere while root writes there."""
 
+import errno
 import os
 import pwd
 import stat
@@ -7,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from dialplan_sms.setup.host import SetupError
+
+class HostError(Exception):
+    """Why this host's files cannot be changed, in one line that says what to do."""
+
 
 _MOST_LINKS = 40
 _SYSTEM = (
@@ -50,7 +54,7 @@ def owners(path: Path) -> set[int]:
 
 
 def refuse_turned(path: Path, why: str) -> None:
-    """Raise SetupError where others than root can turn *path*, a folder, into another one.
+    """Raise HostError where others than root can turn *path*, a folder, into another one.
 
     Root writes there by name, and each file as its own: in a folder that has become a link to
     /etc, it would write the host's own files. *path* itself may be anybody's.
@@ -58,7 +62,7 @@ def refuse_turned(path: Path, why: str) -> None:
     try:
         for folder, owner in _leading(path):
             if owner not in ours():
-                raise SetupError(
+                raise HostError(
                     f"{why} is reached through {folder}, whose owner, user {name_of(owner)}, could"
                     f" put another folder in its place while root writes there: run chown root"
                     f" {folder}, or move {path.name}"
@@ -66,22 +70,62 @@ def refuse_turned(path: Path, why: str) -> None:
     except FileNotFoundError:
         return  # which is said elsewhere
     except OSError as error:
-        raise SetupError(f"{why} cannot be followed, {error.strerror or error}") from None
+        raise HostError(f"{why} cannot be followed, {error.strerror or error}") from None
+
+
+def open_folder(path: Path) -> int:
+    """A descriptor of the folder *path*, which holds whatever is put in its place meanwhile.
+
+    It was reached by no link that another user made, so that it is where it is said to be. Raises
+    HostError for one that was, OSError.
+    """
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    rest, links = list(reversed(path.absolute().parts[1:])), 0
+    here = os.open("/", flags | os.O_DIRECTORY)
+    try:
+        while rest:
+            part = rest.pop()
+            there = os.open(part, flags, dir_fd=here)
+            found = os.fstat(there)
+            if not stat.S_ISLNK(found.st_mode):
+                os.close(here)
+                here = there
+                continue
+            try:
+                target = Path(os.readlink("", dir_fd=there))
+            finally:
+                os.close(there)
+            if found.st_uid not in ours():
+                raise HostError(
+                    f"{path} is reached through the link {part} of user {name_of(found.st_uid)},"
+                    " who could turn it elsewhere: put a folder in its place"
+                )
+            links += 1
+            if links > _MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+            rest += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+            if target.is_absolute():
+                os.close(here)
+                here = os.open("/", flags | os.O_DIRECTORY)
+    except BaseException:
+        os.close(here)
+        raise
+    return here
 
 
 def refuse_system(path: Path, why: str, etc: Path) -> None:
-    """Raise SetupError where *path* is a folder of the whole host, and none of Asterisk's.
+    """Raise HostError where *path* is a folder of the whole host, and none of Asterisk's.
 
     *etc* is the folder of asterisk.conf, below which an Asterisk may have all of its own.
     """
     real, own = os.path.realpath(path), os.path.realpath(etc)
     below = any(real.startswith(f"{top}/") for top in _BELOW)
     if real in _SYSTEM or (below and real != own and not real.startswith(f"{own}/")):
-        raise SetupError(f"{why} is a folder of the whole host: name one that is Asterisk's own")
+        raise HostError(f"{why} is a folder of the whole host: name one that is Asterisk's own")
 
 
 def refuse_foreign(path: Path, why: str, owners_of_conf: set[int]) -> None:
-    """Raise SetupError for a folder that is not Asterisk's, where not root alone names folders.
+    """Raise HostError for a folder that is not Asterisk's, where not root alone names folders.
 
     *owners_of_conf* is who can change asterisk.conf.
     """
@@ -92,7 +136,7 @@ def refuse_foreign(path: Path, why: str, owners_of_conf: set[int]) -> None:
         if path.stat().st_uid in others:
             return
     names = " and ".join(sorted(map(name_of, others)))
-    raise SetupError(
+    raise HostError(
         f"{why} does not look like Asterisk's, and the user {names} can change asterisk.conf: make"
         f" it that user's, or asterisk.conf and its folder root's"
     )
