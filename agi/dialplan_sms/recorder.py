@@ -19,6 +19,8 @@ from dialplan_sms.writer import Work, Writer
 
 _EVERY = 0.5
 """Seconds for which records gather: alone, each would cost its call a third of all it costs."""
+_AT_ONCE = 50
+"""Records in a commit: a call that stores an SMS meanwhile waits for no more than these."""
 _MOST = 10_000
 """Records that wait for a database which is away; later ones are not kept."""
 
@@ -91,7 +93,7 @@ class Recorder:
                 self._failed(str(failure))
                 return
         while self._waiting:
-            records = [self._waiting.popleft() for _ in range(min(len(self._waiting), 500))]
+            records = [self._waiting.popleft() for _ in range(min(len(self._waiting), _AT_ONCE))]
             future: Future[None] = self._writer.submit(partial(_write, records))
             try:
                 future.result(60.0)

@@ -111,6 +111,17 @@ def test_a_call_that_sends_itself_leaves_its_history(outbox: Outbox, database: s
     assert [row.attempts for row in rows] == [1, 0, 0]
 
 
+def test_the_history_does_not_keep_a_call_waiting(outbox: Outbox, database: str) -> None:
+    """What 200 calls leave at once is committed in parts, between which others get their turn."""
+    _accept(outbox)
+    commits: list[Any] = []
+    sa.event.listen(outbox.writer.engine, "commit", commits.append)
+    for _ in range(200):
+        outbox.record(Draft(), Sms((A,), "hello"), SENDER, "wait", SUCCESS)
+    outbox.close()
+    assert (len(_rows(database)), len(commits) >= 4) == (201, True)
+
+
 def test_what_was_sent_without_asking_is_history_too(outbox: Outbox, database: str) -> None:
     outbox.record(Draft(), Sms((A,), "hello"), SENDER, "wait", error(Cause.REJECTED, "no"))
     outbox.close()
