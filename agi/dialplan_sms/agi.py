@@ -46,6 +46,10 @@ def _serve() -> None:
 
     def load() -> Config:
         loaded = config.load(config.find())
+        if os.geteuid() == 0:
+            from dialplan_sms.rights import lay_down
+
+            lay_down(loaded.path, loaded.outbox)
         longest = max(sender.call_timeout for sender in loaded.senders.values())
         signal.alarm(int(longest) + 10)
         return loaded

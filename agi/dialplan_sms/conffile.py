@@ -61,15 +61,17 @@ def version(path: Path) -> str:
     return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
 
 
-def read_private(path: Path, what: str) -> str:
+def read_private(path: Path, what: str, named_by: Path | None = None) -> str:
     """The UTF-8 text of a file that others must not read, at most 1 MiB.
 
-    Raises ConfigError where it is missing, unreadable, world-readable or no UTF-8.
+    Raises ConfigError where it is missing, unreadable, world-readable or no UTF-8; as root, also
+    where who can change the file that it is *named_by* could not read it.
     """
     try:
         # Not to wait for the writer of a FIFO.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            status = os.fstat(file.fileno())
+            mode = status.st_mode
             if not stat.S_ISREG(mode):
                 raise ConfigError(f"{path} is not a regular file: {what} must be one")
             content = file.read(_LARGEST + 1)
@@ -90,6 +92,11 @@ def read_private(path: Path, what: str) -> str:
             f"{path} can be read or changed by everybody on this host, and it holds secrets:"
             f" run {_rights(path)}"
         )
+    if named_by is not None and os.geteuid() == 0:
+        from dialplan_sms.rights import not_theirs
+
+        if why := not_theirs(status, path, named_by):
+            raise ConfigError(why)
     if len(content) > _LARGEST:
         raise ConfigError(f"{path} is larger than 1 MiB: {what} must be smaller")
     try:

@@ -130,7 +130,13 @@ def prepare(connection: sa.Connection) -> str:
         metadata.create_all(connection)
         rows = [{"name": name, "value": value} for name, value in found.items()]
         connection.execute(meta.insert(), rows)
-    version = int(found["version"])
+    told = str(found["version"])
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", told) or "secret" not in found:
+        raise OutboxError(
+            "the outbox is damaged, its table sms_meta does not hold what it should: move the file"
+            " away, or restore it"
+        )
+    version = int(told)
     if version > VERSION:
         raise OutboxError(
             f"the outbox was made by a newer dialplan-sms, version {version} of its tables, this"

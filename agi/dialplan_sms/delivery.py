@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dialplan_sms.outcome import Cause, Outcome, Status
 
@@ -57,6 +57,12 @@ def decide(outcome: Outcome, numbers: Sequence[str], delivery: str, over: bool) 
     if outcome.cause is Cause.INTERNAL and not over:  # certainly not sent
         return Verdict(again=every)
     return Verdict(failed=every)
+
+
+def ended(outcome: Outcome, numbers: Sequence[str]) -> Verdict:
+    """The Verdict on the one try of a call in mode wait: nothing follows, and no time was over."""
+    verdict = decide(outcome, numbers, AT_MOST_ONCE, over=True)
+    return replace(verdict, failed=(*verdict.failed, *verdict.expired), expired=())
 
 
 def _unknown(numbers: tuple[str, ...], delivery: str, over: bool) -> Verdict:

@@ -81,23 +81,27 @@ def unlink(path: Path, targets: Container[str]) -> None:
 
 
 def make_folder(path: Path, mode: int, owner: Owner | None = None) -> None:
-    """Make *path*, and what is above it as far as it is missing."""
+    """Make *path*, and what is above it as far as it is missing; its folder as for link()."""
     if not path.parent.is_dir():
         make_folder(path.parent, 0o755)
-    fresh = path.with_name(f".{path.name}.dialplan-sms")
-    with suppress(FileNotFoundError):
-        fresh.rmdir()  # of a run that was ended
-    fresh.mkdir(mode=0o700)
-    # Whose folder this is in can put a link in its place: no chown by name.
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(fresh, flags)
+    fresh = f".{path.name}.dialplan-sms"
+    parent = trust.open_folder(path.parent)
     try:
-        if owner is not None and os.geteuid() == 0:
-            os.fchown(descriptor, owner.uid, owner.gid)
-        os.fchmod(descriptor, mode)
+        with suppress(FileNotFoundError):
+            os.rmdir(fresh, dir_fd=parent)  # of a run that was ended
+        os.mkdir(fresh, 0o700, dir_fd=parent)
+        # Whose folder this is in can put a link in its place: no chown by name.
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(fresh, flags, dir_fd=parent)
+        try:
+            if owner is not None and os.geteuid() == 0:
+                os.fchown(descriptor, owner.uid, owner.gid)
+            os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
+        os.rename(fresh, path.name, src_dir_fd=parent, dst_dir_fd=parent)
     finally:
-        os.close(descriptor)
-    os.rename(fresh, path)
+        os.close(parent)
 
 
 def settled(path: Path) -> Path:

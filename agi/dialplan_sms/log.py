@@ -87,12 +87,21 @@ def _open_file(path: str) -> int:
     # Not to wait for the reader of a FIFO, nor to take a terminal; and no link, which Asterisk's
     # user could put into its own folder for root to follow.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    made = True
     try:
-        file = os.open(path, flags | os.O_NOFOLLOW, 0o640)
+        try:
+            file = os.open(path, flags | os.O_NOFOLLOW | os.O_EXCL, 0o640)
+        except FileExistsError:
+            made = False
+            file = os.open(path, flags | os.O_NOFOLLOW, 0o640)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
         raise OSError(error.errno, "it is a link") from None
+    if made and os.geteuid() == 0:
+        # Else the service, which is Asterisk's user's, could not go on with what root has begun.
+        folder = os.stat(os.path.dirname(path) or ".")
+        os.fchown(file, folder.st_uid, folder.st_gid)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise OSError(0, "not a regular file")

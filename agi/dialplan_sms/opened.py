@@ -62,7 +62,7 @@ def opened(path: Path | None) -> Iterator[Opened]:
         loaded = smsconf.load(smsconf.find(str(path) if path else None))
         if not loaded.outbox:
             raise OutboxError("there is no outbox: set outbox in [general] of sms.conf")
-        lay_down(loaded.outbox)
+        lay_down(loaded.path, loaded.outbox)
         engine = open_engine(loaded.outbox)
     except (ConfigError, OutboxError) as error:
         raise click.ClickException(str(error)) from None

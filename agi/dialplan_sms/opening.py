@@ -9,7 +9,7 @@ from dialplan_sms.rights import lay_down
 
 def open_outbox(config: Config) -> Outbox:
     """The outbox of *config*, to be closed at the end. Raises ConfigError where its URL is none."""
-    lay_down(config.outbox)
+    lay_down(config.path, config.outbox)
     try:
         return Outbox(config.outbox)
     except OutboxError as error:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from dialplan_sms import api, keys, log, statements
 from dialplan_sms.config import Sender
 from dialplan_sms.database import OutboxError
-from dialplan_sms.delivery import decide
+from dialplan_sms.delivery import ended
 from dialplan_sms.limits import Rules, judge
 from dialplan_sms.outcome import Cause, Outcome, Status, error, safe_line
 from dialplan_sms.recorder import Record, Recorder
@@ -89,14 +89,14 @@ class Outbox:
 
     def settle(self, reserved: str, sms: Sms, outcome: Outcome) -> None:
         """Note how a reserved SMS ended. Does not wait."""
-        verdict = decide(outcome, sms.numbers, "", over=True)
+        verdict = ended(outcome, sms.numbers)
         told = replace(outcome, reason=log.harmless(outcome, sms))
         self._recorder.at_once(lambda c: statements.settle(c, reserved, told, verdict))
 
     def record(self, draft: Draft, sms: Sms, sender: Sender, mode: str, outcome: Outcome) -> None:
         """Note an SMS that was sent without reserve(), for the history. Does not wait."""
         entry = replace(_entry(draft, sms, sender, mode), text=None)
-        verdict = decide(outcome, sms.numbers, "", over=True)
+        verdict = ended(outcome, sms.numbers)
         told = replace(outcome, reason=log.harmless(outcome, sms))
         self._recorder.add(Record(entry, told, verdict, time.monotonic()))
 

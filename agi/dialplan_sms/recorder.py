@@ -146,7 +146,7 @@ def _write(records: list[Record], connection: sa.Connection) -> None:
 
 def _states(verdict: Verdict) -> list[tuple[State, tuple[str, ...]]]:
     return [
-        (State.UNKNOWN, verdict.unknown), (State.FAILED, (*verdict.failed, *verdict.expired)),
+        (State.UNKNOWN, verdict.unknown), (State.FAILED, verdict.failed),
         (State.SENT, verdict.sent),
     ]  # fmt: skip
 

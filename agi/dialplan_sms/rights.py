@@ -1,26 +1,30 @@
 """Root's rights, which a command lays down before it uses files of another user.
 
-SQLite believes what lies beside its file: a journal that somebody has left there names another file
-to delete, and a link in place of the file leads elsewhere. With the rights of who can put such
-things there, they do no more than that user could anyway.
+Who can change sms.conf names the log, the outbox and the PBX; and SQLite believes what lies beside
+its file: a journal that somebody has left there names another file to delete, and a link in place
+of the file leads elsewhere. With the rights of who can put such things there, they do no more than
+that user could anyway.
 """
 
 import contextlib
+import grp
 import os
 import pwd
+import stat
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
+def lay_down(conf: Path, outbox: str) -> None:
+    """As root, become for good who can change sms.conf, else who can change what is at *outbox*.
 
-def lay_down(outbox: str) -> None:
-    """As root, become for good the user of the SQLite file behind the URL *outbox*.
-
-    Where all that leads there is root's, or this process is not root's, all stays as it is.
+    Where all of that is root's, or this process is not root's, all stays as it is.
     """
-    owner = owner_of(outbox)
-    if os.geteuid() != 0 or owner is None or owner[0] == 0:
+    if os.geteuid() != 0:
+        return
+    owner = changer(conf)
+    if owner is None and outbox:
+        owner = owner_of(outbox)
+    if owner is None or owner[0] == 0:
         return
     uid, gid = owner
     os.setgroups(groups_of(uid, gid))
@@ -29,10 +33,10 @@ def lay_down(outbox: str) -> None:
 
 
 def owner_of(outbox: str) -> tuple[int, int] | None:
-    """User and group id of who can change what lies at the URL *outbox*; None for a server.
+    """User and group id of who can change what lies at the URL *outbox*; None for a server."""
+    from sqlalchemy.engine import make_url  # 0.4 s that only who has an outbox pays
+    from sqlalchemy.exc import ArgumentError
 
-    That is who owns its folder, else the file, else a folder or a link on the way there.
-    """
     try:
         url = make_url(outbox)
     except ArgumentError:
@@ -40,15 +44,73 @@ def owner_of(outbox: str) -> tuple[int, int] | None:
     if url.get_backend_name() != "sqlite" or not url.database:
         return None
     file = Path(url.database).absolute()
-    found = None
+    found = changer(file)
+    if found is None:
+        with contextlib.suppress(OSError):
+            status = file.parent.stat()
+            found = status.st_uid, status.st_gid
+    return found
+
+
+def changer(file: Path) -> tuple[int, int] | None:
+    """User and group id of who can change *file* without being root; None where nobody can.
+
+    That is who owns its folder, else the file, else a folder or a link on the way there; or, where
+    these are root's, one of the group that may write there.
+    """
+    file = file.absolute()
     for path in (file.parent, file, *file.parent.parents, *file.resolve().parents):
         for look in (path.stat, path.lstat):
             with contextlib.suppress(OSError):
-                status = look()
-                if status.st_uid != 0:
-                    return status.st_uid, status.st_gid
-                found = found or (status.st_uid, status.st_gid)
-    return found
+                if (found := _changer(look())) is not None:
+                    return found
+    return None
+
+
+def _changer(status: os.stat_result) -> tuple[int, int] | None:
+    if status.st_uid != 0:
+        return status.st_uid, status.st_gid
+    if stat.S_ISLNK(status.st_mode) or not status.st_mode & stat.S_IWGRP or status.st_gid == 0:
+        return None
+    member = member_of(status.st_gid)
+    return None if member is None else (member, status.st_gid)
+
+
+def member_of(gid: int) -> int | None:
+    """A user, not root, of the group *gid*; None where it has none, as Debian's staff."""
+    with contextlib.suppress(KeyError):
+        for name in grp.getgrgid(gid).gr_mem:
+            with contextlib.suppress(KeyError):
+                if uid := pwd.getpwnam(name).pw_uid:
+                    return uid
+    return next(
+        (each.pw_uid for each in pwd.getpwall() if each.pw_gid == gid and each.pw_uid), None
+    )
+
+
+def not_theirs(status: os.stat_result, path: Path, conf: Path) -> str:
+    """Why root does not use *path*, which *conf* names: who can change that may not; else empty.
+
+    Root would send a secret of its own to whom *conf* says.
+    """
+    owner = changer(conf) if os.geteuid() == 0 else None
+    if owner is None:
+        return ""
+    uid, gid = owner
+    groups = groups_of(uid, gid)
+    bits = 0o400 if status.st_uid == uid else 0o040 if status.st_gid in groups else 0o004
+    if status.st_mode & bits:
+        return ""
+    name = pwd.getpwuid(uid).pw_name if _is_known(uid) else str(uid)
+    return f"the user {name}, who can change {conf.name}, may not read {path}: chown {name} {path}"
+
+
+def _is_known(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def groups_of(uid: int, gid: int) -> list[int]:

@@ -18,6 +18,7 @@ from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config, Sender
 from dialplan_sms.outcome import Outcome, Refused, Status, safe_line
 from dialplan_sms.parts import parts
+from dialplan_sms.rights import lay_down
 from dialplan_sms.service import Service, Store, check, choose
 from dialplan_sms.sms import Draft, Sms
 from dialplan_sms.smsapi import SmsApi
@@ -85,7 +86,8 @@ def send(
     """
     if misplaced or (number and to_file is not None):
         raise click.UsageError(
-            'the text comes from standard input: echo "Hello" | dialplan-sms send NUMBER'
+            "one argument only: several numbers are comma-separated, and the text comes from"
+            ' standard input: echo "Hello" | dialplan-sms send NUMBER,NUMBER'
             if misplaced
             else "NUMBER or --to-file, not both"
         )
@@ -115,7 +117,12 @@ def send(
         opened.append(outbox.close)
         return outbox
 
-    service = Service(lambda: _load(config), SmsApi, store=store)
+    def load() -> Config:
+        loaded = _load(config)
+        lay_down(loaded.path, loaded.outbox)
+        return loaded
+
+    service = Service(load, SmsApi, store=store)
     handled = service.handle(draft)
     service.log(handled)
     for close in opened:

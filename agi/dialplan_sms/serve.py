@@ -24,6 +24,7 @@ from dialplan_sms.installed import cure
 from dialplan_sms.listening import SOCKET, SOCKET_VARIABLE, explained, listen_tcp, listen_unix
 from dialplan_sms.live import Live, block_signals, until_ended
 from dialplan_sms.monitor import Monitor
+from dialplan_sms.rights import lay_down
 from dialplan_sms.routes import Routes
 from dialplan_sms.service import Service, Store
 
@@ -90,16 +91,21 @@ class Server:
         config = self._live.config
         try:
             fastagi = FastAgi(self.service, config.allow)
-            for address in config.listen:
-                self._open(listen_tcp(address, optional=address == ("::1", 4573)), fastagi)
+            doors: list[tuple[socket.socket | None, FastAgi | HandOver]] = [
+                (listen_tcp(address, optional=address == ("::1", 4573)), fastagi)
+                for address in config.listen
+            ]
             socket_file = Path(os.environ.get(SOCKET_VARIABLE) or SOCKET)
-            self._open(listen_unix(socket_file), HandOver(self.service))
+            doors.append((listen_unix(socket_file), HandOver(self.service)))
             self._socket_file = socket_file  # ours only now: stop() removes it
             if config.http is not None and self._storage is not None:
                 self._http = _open_http(self.service, self._live, self._storage)
             for address in config.monitor:  # the last: who can be asked takes calls
                 with explained(address):
                     monitor.serve(self._monitor, self.healthy, address)
+            lay_down(config.path, config.outbox)  # all that may need root's rights is open
+            for door in doors:
+                self._open(*door)
         except BaseException:
             self.stop()
             raise

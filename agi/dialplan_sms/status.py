@@ -86,7 +86,7 @@ def _show(figures: Mapping[str, Any]) -> None:
         if lines:
             console.print(f"\n[bold]{title}[/]")
             for line in lines:
-                console.print(Text(line))
+                console.print(Text(line), soft_wrap=True)
 
 
 def _outbox(outbox: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str]]:

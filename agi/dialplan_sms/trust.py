@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from dialplan_sms.rights import member_of
+
 
 class HostError(Exception):
     """Why this host's files cannot be changed, in one line that says what to do."""
@@ -50,7 +52,7 @@ def owners(path: Path) -> set[int]:
 
     Who owns one of these can put something else in its place.
     """
-    return {path.stat().st_uid} | {owner for _, owner in _leading(path)}
+    return {_written_by(path.stat())} | {owner for _, owner in _leading(path)}
 
 
 def refuse_turned(path: Path, why: str) -> None:
@@ -175,6 +177,13 @@ def _leading(path: Path) -> Iterator[tuple[Path, int]]:
 
 def _changed_by(folder: os.stat_result) -> int:
     """Who can put something else in the place of what is in it: its owner, or nobody (65534)."""
-    if folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX:
-        return 65534  # everybody
-    return folder.st_uid
+    if folder.st_mode & stat.S_ISVTX:
+        return folder.st_uid
+    return 65534 if folder.st_mode & stat.S_IWOTH else _written_by(folder)
+
+
+def _written_by(status: os.stat_result) -> int:
+    """Who can write there: its owner, or where that is root and a group can, one of that."""
+    if status.st_uid or not status.st_mode & stat.S_IWGRP or not status.st_gid:
+        return status.st_uid
+    return member_of(status.st_gid) or 0

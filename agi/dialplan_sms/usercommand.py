@@ -64,6 +64,8 @@ def _refuse(name: str) -> None:
 
 
 def _password(name: str) -> str:
+    if sys.stdin is None:
+        raise click.ClickException("the password comes from standard input, which is closed")
     if sys.stdin.isatty():
         password: str = click.prompt(
             f"Password of {name}", hide_input=True, confirmation_prompt=True, err=True

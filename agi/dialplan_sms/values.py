@@ -65,7 +65,7 @@ def url(text: str, _: Place) -> str:
 def secret_file(text: str, place: Place) -> str:
     """The first line of a private file."""
     path = _beside(text, place)
-    lines = read_private(path, "password_file").splitlines()
+    lines = read_private(path, "password_file", place.path).splitlines()
     if not lines or not lines[0]:
         raise Bad("the file's first line is empty")
     return lines[0]

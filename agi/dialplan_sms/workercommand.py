@@ -31,7 +31,7 @@ def worker(config: Path | None) -> None:
         live = Live(smsconf.find(str(config) if config else None))
         if not live.config.outbox:
             raise click.ClickException("there is no outbox: set outbox in [general] of sms.conf")
-        lay_down(live.config.outbox)
+        lay_down(live.config.path, live.config.outbox)
         outbox = Outbox(live.config.outbox)
     except (ConfigError, OutboxError) as error:
         raise click.ClickException(str(error)) from None

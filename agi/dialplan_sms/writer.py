@@ -34,6 +34,8 @@ _Waiting = tuple[Work[Any], Future[Any]]
 
 _MOST = 500
 """Pieces of work in one transaction."""
+_GATHER = 0.01
+"""Seconds from the first piece of a transaction on in which further ones go along."""
 _CONFLICTS = 5
 """Tries where another host stores the same at the same time: it has done so at the next."""
 _RECONNECT = 15.0
@@ -126,8 +128,10 @@ class Writer:
             with connection.begin():
                 lock(connection)
                 # Only now is work taken: until then, who waits can withdraw it. What comes while it
-                # is done goes along, or it would wait for two commits.
-                while len(batch) < _MOST and (more := self._take()):
+                # is done goes along, or it would wait for two commits; not for long, since who was
+                # first waits, too.
+                until = time.monotonic() + _GATHER
+                while (not batch or time.monotonic() < until) and (more := self._take()):
                     batch += more
                     results += [work(connection) for work, _ in more]
         except Exception as error:  # noqa: BLE001 - the writer lives on, those who wait are told

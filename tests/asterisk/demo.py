@@ -49,7 +49,9 @@ def main() -> None:
         else:
             seen = called(installation, Path(folder), sandbox)
         show(seen, sandbox.messages)
-    console.print(f"\n{NEXT.format(bin=_relative(Path(sys.prefix) / 'bin'), number=CALLER)}")
+    console.print(
+        f"\n{NEXT.format(bin=_relative(Path(sys.prefix) / 'bin'), number=CALLER)}", soft_wrap=True
+    )
     console.print(f"[dim]{time.monotonic() - began:.0f} s[/]")
     if seen["SMS_STATUS"] != "SUCCESS":
         raise SystemExit("the demo did not send its SMS: see above")

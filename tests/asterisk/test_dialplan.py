@@ -113,6 +113,25 @@ class TestSubSms:
             ((NUMBER,), "Hi"), (("+39333123457",), "Hi"), ((NUMBER,), "Ho"),
         ]  # fmt: skip
 
+    def test_arguments_of_a_macro_are_not_its_own(self, site: Site) -> None:
+        """Migrated lines call it bare, and may stand in a Macro, whose ARG1 is a channel variable."""
+        macro = "Macro(m,Hello there,42)\n same => n,Wait(9)\n[macro-m]\nexten => s,1,NoOp()"
+        if site.asterisk.installation.major < 21:
+            site.asterisk.ami.action("ModuleLoad", Module="app_macro.so", LoadType="load")
+        else:  # which have none
+            macro = "Set(ARG1=Hello there)\n same => n,Set(ARG2=42)"
+        site.asterisk.set_dialplan(f"""\
+[test]
+exten => 1,1,{macro}
+ same => n,Gosub(sub-sms,s,1)
+ same => n,Gosub(sub-sms,s,1(+39333123457))
+ same => n,Wait(9)
+""")
+        site.call({"SMS_NUMBER": NUMBER, "SMS_MESSAGE": "Hi"})
+        assert [(m.numbers, m.text) for m in site.messages] == [
+            ((NUMBER,), "Hi"), (("+39333123457",), "Hi"),
+        ]  # fmt: skip
+
     def test_it_leaves_the_calls_own_variables_alone(self, site: Site) -> None:
         site.dialplan("Gosub(sub-sms,s,1(+39333123457,OTHER))\nAGI(${PROBE},after)")
         own = {"SMS_NUMBER": NUMBER, "SMS_MESSAGE": "Hi", "OTHER": "Ho", "AGISIGHUP": "maybe"}

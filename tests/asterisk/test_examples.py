@@ -466,7 +466,7 @@ class TestAlarm:
 
 class TestBulk:
     TEXT = "Our spring menu begins on Monday."
-    LIST = f"; guests\n# of 2026\n{NUMBER}   ; Jo, 4 people\r\n\n+39 333 123 457 # Al\n12\n{THIRD}"
+    LIST = f"; guests\n# of 2026\n{NUMBER}   ; Jo, 4 people\r\n\n+39 333 123 457 # Al\n12\nfoo\n{THIRD}"
 
     def load(self, site: Site, folder: Path, numbers: str = LIST) -> None:
         (folder / "list").write_text(numbers)
@@ -481,10 +481,10 @@ class TestBulk:
         self.load(site, tmp_path)
         ask = ["BULK_STORED", "BULK_FAILED"]
         left = site.call(self.mailing(tmp_path), ask=ask).variables
-        assert (left["BULK_STORED"], left["BULK_FAILED"]) == ("3", "1")
+        assert (left["BULK_STORED"], left["BULK_FAILED"]) == ("3", "2")
         assert texts(site) == []  # the call only stores
         again = site.call(self.mailing(tmp_path), ask=ask).variables
-        assert (again["BULK_STORED"], again["BULK_FAILED"]) == ("3", "1")
+        assert (again["BULK_STORED"], again["BULK_FAILED"]) == ("3", "2")
         (tmp_path / "service").mkdir()
         with Service(
             tmp_path / "service", site.sandbox, f"outbox = sqlite:///{outbox}", "pace = 0"
@@ -497,7 +497,8 @@ class TestBulk:
         assert all(len(message.numbers) == 1 for message in site.messages)
         assert re.search(r"bulk spring line 3 QUEUED: id \d+", site.asterisk.log)
         assert "bulk spring line 6 not sent: INVALID_NUMBER" in site.asterisk.log
-        assert "bulk spring: 3 stored and 1 not" in site.asterisk.log
+        assert "bulk spring line 7 not sent: there is no number in it" in site.asterisk.log
+        assert "bulk spring: 3 stored and 2 not" in site.asterisk.log
 
     def test_a_hang_up_stops_nothing(self, site: Site, outbox: Path, tmp_path: Path) -> None:
         self.load(site, tmp_path)

@@ -133,6 +133,17 @@ OLD = {
     "an encoded number in a variable": Old(
         f"Set(CODED=%2B39333123456)\n{USER}\n{curl('message=coded&number=${CODED}')}", "coded"
     ),
+    "URIENCODE in variables": Old(
+        f"Set(ENC=${{URIENCODE(Tom & Jo: 50% off, 1+1)}})\nSet(GLOBAL(ENC_TO)=${{URIENCODE(${{TO}})}})\n{USER}"
+        f"\n{curl('message=${ENC}&number=${GLOBAL(ENC_TO)}')}",
+        "Tom & Jo: 50% off, 1+1",
+    ),
+    "encoded in globals": Old(
+        f"{USER}\n{curl('message=${GLOBAL(WORDS):0:12}&number=${GLOBAL(ALERT)}')}", "Hi from, all"
+    ),
+    "encoded by MSet": Old(
+        f"MSet(A=1,MANY=Hi%20you%2C there)\n{USER}\n{curl('message=${MANY:0:200}&number=+39333123456')}", "Hi you, there"
+    ),
     "the body in a variable": Old(
         f"Set(BODY=message=in a variable&number=%2B39333123456)\n{USER}\nSet(res=${{CURL({API},${{BODY}})}})", "in a variable"
     ),
@@ -204,8 +215,8 @@ OLD = {
     ),
     "only if": Old(
         f"""{USER}
-        ExecIf($["${{EXTEN}}" = "@"]?Set(res=${{CURL({API},message=if&number=%2B39333123456)}}))
         ExecIf($["${{EXTEN}}" = "5"]?Set(res=${{CURL({API},message=if not&number=%2B39333123456)}}))
+        ExecIf($["${{EXTEN}}" = "@"]?Set(res=${{CURL({API},message=if&number=%2B39333123456)}}))
         Set(RESULT=good)""",
         "if", shows="good",
     ),
@@ -257,7 +268,7 @@ def test_old_lines_send_what_was_meant(site: Site, second: Sandbox, tmp_path: Pa
     assert len(OLD) >= 25
     cases = {str(100 + number): old for number, old in enumerate(OLD.values())}
     head = (
-        "[globals]\nPBX = {https}\n#include extensions-sms.conf\n[test]\n"
+        "[globals]\nPBX = {https}\nALERT=%2B39333123456\nWORDS=Hi%20from%2C%20all%20globals\n#include extensions-sms.conf\n[test]\n"
         "exten => insecure,1,Set(CURLOPT(ssl_verifypeer)=0)\n"
     )
     written = head + "".join(old.dialplan(extension) for extension, old in cases.items())
@@ -319,6 +330,28 @@ def test_without_sub_sms_the_script_is_called(site: Site, tmp_path: Path) -> Non
     call = site.asterisk.call("1")
     assert call.variables["SMS_STATUS"] == "SUCCESS", call.variables
     assert [message.original for message in site.messages] == ["a, b"]
+
+
+def test_a_false_condition_leaves_no_status(site: Site, tmp_path: Path) -> None:
+    file, conf = tmp_path / "extensions.conf", tmp_path / "sms.conf"
+    first, second = (f"Set({name}=${{CURL({API},message={name}&number={ONE})}})" for name in "ab")
+    lines = f"""Set(CURLOPT(ssl_verifypeer)=0)
+        {USER}
+        {first}
+        GotoIf($["${{a}}" = ""]?7)
+        ExecIf($[1 > 2]?{second})
+        Set(RESULT=${{IF($["${{b}}" = ""]?good:bad)}}${{SMS_STATUS}})
+        NoOp(end)"""
+    text = "#include extensions-sms.conf\n[test]\n" + Old(lines, "").dialplan("1")
+    shutil.copy(ROOT / "dialplan/extensions-sms.conf", tmp_path)
+    file.write_text(filled(text, site.sandbox, site.sandbox))
+    done = run(file, "--config", conf, "--write")
+    assert done.returncode == 0, done.stderr
+    site.configure(conf.read_text())
+    site.asterisk.set_dialplan(file.read_text().replace("#include extensions-sms.conf\n", ""))
+    call = site.asterisk.call("1", ask=["RESULT"])
+    assert call.variables["RESULT"] == "good", call.variables
+    assert [message.original for message in site.messages] == ["a"]
 
 
 def test_the_vendor_s_address_is_the_pbx_of_sms_conf(site: Site, tmp_path: Path) -> None:

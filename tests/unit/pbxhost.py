@@ -37,6 +37,8 @@ class PbxHost:
         self.interactive = False
         self.environ = {"DIALPLAN_SMS_PASSWORD": PASSWORD}
         self.here = root / "elsewhere"
+        self.told_etc = self.etc
+        self.consoles: list[str] = []
         for folder in (
             self.etc,
             self.agi_bin,
@@ -78,7 +80,12 @@ class PbxHost:
             f"astspooldir => {self.spool}\n[options]\n{options}\n"
         )
 
-    def run_asterisk(self, *command: str, user: tuple[int, int] | None = None) -> None:
+    def run_asterisk(
+        self,
+        *command: str,
+        user: tuple[int, int] | None = None,
+        program: str | Path = "/usr/sbin/asterisk",
+    ) -> None:
         process = self.root / "proc/4711"
         process.mkdir(parents=True, exist_ok=True)
         command = command or ("/usr/sbin/asterisk", "-f", "-C", str(self.conf))
@@ -87,7 +94,7 @@ class PbxHost:
         (process / "status").write_text(f"Name:\tasterisk\nUid:\t{uid}\t0\nGid:\t{gid}\t0\n")
         (process / "root").unlink(missing_ok=True)
         (process / "exe").unlink(missing_ok=True)
-        (process / "exe").symlink_to("/usr/sbin/asterisk")
+        (process / "exe").symlink_to(program)
         (process / "root").symlink_to("/")
 
     def host(self, is_root: bool = True) -> Host:
@@ -101,6 +108,9 @@ class PbxHost:
             return self._systemctl(command[1], command[-1])
         if command[0].endswith("/asterisk"):
             assert command[1:4] == ["-C", str(self.conf), "-rx"]
+            self.consoles.append(command[0])
+            if (self.fakes / "mute").exists():
+                return Done(1, "Unable to connect to remote asterisk\n")
             return Done(0, self._console(command[4]))
         if "config.load" in " ".join(command) and (self.fakes / "unreadable").exists():
             return Done(1, "sms.conf cannot be read: run chgrp asterisk\n")
@@ -125,7 +135,11 @@ class PbxHost:
     def _console(self, line: str) -> str:
         loaded = self.fakes / "loaded"
         if line == "core show settings":
-            return f"  Spool directory:      {self.spool}\n  AGI Scripts directory:  {self.agi_bin}\n\n"
+            return (
+                f"  Configuration directory:     {self.told_etc}\n"
+                f"  Spool directory:             {self.spool}\n"
+                f"  AGI Scripts directory:       {self.agi_bin}\n\n"
+            )
         if line == "dialplan reload":
             found = [*include.find(self.etc)]
             loaded.unlink(missing_ok=True)

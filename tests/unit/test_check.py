@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -299,26 +299,53 @@ def test_a_program_is_given_a_time() -> None:
     assert run(["/nowhere/at/all"], 1).status is None
 
 
-def process(proc: Path, number: int, *command: str, uid: int = 110) -> None:
+def process(
+    proc: Path, number: int, *command: str, uid: int = 110, effective: int | None = None
+) -> None:
+    run_as = uid if effective is None else effective
     (proc / str(number)).mkdir(parents=True)
     (proc / str(number) / "cmdline").write_bytes("\0".join([*command, ""]).encode())
-    status = f"Name:\tx\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\nGid:\t9\t9\t9\t9\nGroups:\t9 20 \n"
+    status = f"Name:\tx\nUid:\t{uid}\t{run_as}\t{uid}\t{run_as}\nGid:\t9\t9\t9\t9\nGroups:\t9 20 \n"
     (proc / str(number) / "status").write_text(status)
 
 
 def test_the_running_asterisk_is_found_by_its_configuration(tmp_path: Path) -> None:
-    proc, etc = tmp_path / "proc", tmp_path / "etc"
+    proc, etc, me = tmp_path / "proc", tmp_path / "etc", os.getuid()
     process(proc, 10, "ls", "/etc/asterisk")
     process(proc, 11, "/usr/sbin/asterisk", "-C", f"{etc}/asterisk.conf", "-rx", "core show uptime")
-    process(proc, 12, "/usr/sbin/asterisk", "-f", "-U", "asterisk")
-    process(proc, 13, "/x/ld-linux-x86-64.so.2", "--library-path", "/x", "/x/asterisk", "-fC", "y", "-C", f"{etc}/asterisk.conf", uid=111)  # fmt: skip
+    process(proc, 12, "/usr/sbin/asterisk", "-f", "-U", "asterisk", uid=me)
+    process(proc, 13, "/x/ld-linux-x86-64.so.2", "--library-path", "/x", "/x/asterisk", "-fC", "y", "-C", f"{etc}/asterisk.conf", uid=me)  # fmt: skip
     found = Asterisk(etc, quiet, proc).process
     assert found is not None
-    assert (found.user.uid, found.user.gids) == (111, (9, 20))
+    assert (found.user.uid, found.user.gids) == (me, (9, 20))
     assert found.command[-1] == "/x/asterisk"
     system = Asterisk(Path("/etc/asterisk"), quiet, proc).process
     assert system is not None
-    assert system.user.uid == 110
+    assert system.command == ("/usr/sbin/asterisk",)
+
+
+def test_nobodys_program_is_run_for_its_name(tmp_path: Path) -> None:
+    """exec -a /tmp/asterisk sleep 60, by anybody; also where that is a set-user-id program."""
+    proc, etc = tmp_path / "proc", tmp_path / "etc"
+    etc.mkdir()
+    process(proc, 12, "/tmp/asterisk", "-C", f"{etc}/asterisk.conf", uid=64321)
+    process(
+        proc, 13, "/tmp/asterisk", "-C", f"{etc}/asterisk.conf", uid=64321, effective=os.getuid()
+    )
+    assert Asterisk(etc, quiet, proc, "/nowhere").command is None
+
+
+def test_the_console_has_the_rights_of_who_runs_asterisk(tmp_path: Path) -> None:
+    proc = tmp_path / "proc"
+    asked: list[tuple[str, int | None]] = []
+    process(proc, 12, "/x/asterisk", "-C", f"{tmp_path}/asterisk.conf", uid=os.getuid())
+
+    def remember(command: Sequence[str], _: float, user: User | None) -> Ran:
+        asked.append((command[0], user.uid if user else None))
+        return Ran(1)
+
+    Asterisk(tmp_path, remember, proc).ask("core show settings")
+    assert asked == [("/x/asterisk", os.getuid())]
 
 
 def test_a_template_of_directories_is_none(tmp_path: Path) -> None:
@@ -556,7 +583,7 @@ def test_a_database_server_is_looked_into(postgresql: str) -> None:
 def test_a_host_without_asterisk_is_not_asked(tmp_path: Path) -> None:
     around = Surroundings(tmp_path, {"AST_CONFIG_DIR": str(tmp_path), "PATH": "/nowhere"})
     found = [
-        *dialplan.check(around.asterisk),
+        *dialplan.check(around.asterisk, current()),
         *program.check(around.asterisk, current(), run, None),
     ]
     states = {each.name: each.state for each in found}
@@ -572,5 +599,5 @@ def test_curl_to_our_own_server_is_none_of_the_old_lines(tmp_path: Path) -> None
         "[a]\nexten => 1,1,Set(m=${CURL(http://127.0.0.1:4575/api/v1/originate/sms,number=%2B39)})\n"
     )
     asterisk = Asterisk(tmp_path, quiet, tmp_path, "/nowhere")
-    assert [each.state for each in dialplan.check(asterisk)][-1] is State.WARNING
-    assert [each.state for each in dialplan.check(asterisk, [4575])][-1] is State.OK
+    assert [each.state for each in dialplan.check(asterisk, current())][-1] is State.WARNING
+    assert [each.state for each in dialplan.check(asterisk, current(), [4575])][-1] is State.OK

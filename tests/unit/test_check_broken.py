@@ -473,6 +473,34 @@ def not_included_and_not_needed(bed: Bed, _: ExitStack) -> None:
     bed.extensions.write_text("[test]\nexten => 1,1,AGI(sms.agi)\n")
 
 
+@names("dialplan", "#tryinclude extensions-sms.conf")
+def not_included_and_called(bed: Bed, _: ExitStack) -> None:
+    lines = "  '1' => 1. AGI(sms.agi)  [pbx_config]\n  '2' => 1. Gosub(sub-sms,s,1)  [pbx_config]\n"
+    unloaded(bed, f"[ Context 'test' ]\n{lines}")
+    bed.extensions.write_text(
+        "[test]\nexten => 1,1,AGI(sms.agi)\nexten => 2,1,Gosub(sub-sms,s,1)\n"
+    )
+
+
+@names("dialplan", "chgrp")
+def a_file_of_the_dialplan_not_for_asterisk(bed: Bed, _: ExitStack) -> None:
+    bed.as_asterisk()
+    unloaded(bed)
+    (bed.folder / "etc/extensions-sms.conf").chmod(0o600)
+
+
+@names("dialplan", "chgrp", State.WARNING)
+def an_included_file_not_for_asterisk(bed: Bed, _: ExitStack) -> None:
+    bed.as_asterisk()
+    (bed.folder / "etc/old.conf").touch(0o600)
+    bed.extensions.write_text(f"{bed.extensions.read_text()}#include old.conf\n")
+
+
+@names("dialplan", "mend that #include", State.WARNING)
+def the_next_reload_fails(bed: Bed, _: ExitStack) -> None:
+    bed.extensions.write_text(f"#include nowhere.conf\n{bed.extensions.read_text()}")
+
+
 @names("dialplan", "make install ASTERISK_ETC=")
 def included_and_missing(bed: Bed, _: ExitStack) -> None:
     unloaded(bed)

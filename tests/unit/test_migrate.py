@@ -172,9 +172,11 @@ class TestReply:
             ('$["${res}" =~ "error"]', '$["${SMS_STATUS}" = "ERROR"]'),
             ('$["${res}" =~ "warning" | ${X}]', '$["${SMS_STATUS}" = "WARNING" | ${X}]'),
             ('${REGEX("Success" ${res})}', '$["${SMS_STATUS}" = "SUCCESS"]'),
-            ('$["${res}" = ""]', '$["${SMS_STATUS}" != "SUCCESS"]'),
-            ("$[${LEN(${res})} = 0]", '$["${SMS_STATUS}" != "SUCCESS"]'),
-            ("$[${LEN(${res})} != 0]", '$["${SMS_STATUS}" = "SUCCESS"]'),
+            ('$["${res}" =~ ".*type.*Success.*"]', '$["${SMS_STATUS}" = "SUCCESS"]'),
+            ('$["${res}" = ""]', '$[("${SMS_STATUS}" = "" | "${SMS_CAUSE}" = "UNREACHABLE")]'),
+            ('$["${res}" = "" & ${X}]', '$[("${SMS_STATUS}" = "" | "${SMS_CAUSE}" = "UNREACHABLE") & ${X}]'),
+            ("$[${LEN(${res})} = 0]", '$[("${SMS_STATUS}" = "" | "${SMS_CAUSE}" = "UNREACHABLE")]'),
+            ("$[${LEN(${res})} != 0]", '$[("${SMS_STATUS}" != "" & "${SMS_CAUSE}" != "UNREACHABLE")]'),
         ],
     )  # fmt: skip
     def test_the_tests_that_are_known(self, site: Site, old: str, new: str) -> None:
@@ -182,6 +184,87 @@ class TestReply:
             f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n same => n,GotoIf({old}?ok)\n"
         )
         assert text.endswith(f" same => n,GotoIf({new}?ok)\n"), site.stderr
+        assert (":8: converted: an empty answer" in site.stderr) == ("UNREACHABLE" in new)
+
+    @pytest.mark.parametrize(
+        "test",
+        ['$["${res}" =~ "unsuccess"]', '$["${res}" =~ "no success"]', '${REGEX("Unsuccess" ${res})}',
+         '$["${res}" =~ ""]', '$["${res}" = "Successful"]'],
+    )  # fmt: skip
+    def test_a_test_that_means_something_else_is_left(self, site: Site, test: str) -> None:
+        text = f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n same => n,GotoIf({test}?ok)\n"
+        assert site.convert(text) == text
+        assert ":5: line 6 of extensions.conf reads the answer in ${res}" in site.stderr
+
+    def test_an_empty_answer_at_once_is_noted(self, site: Site) -> None:
+        at_once = ONE.removeprefix("Set(res=").removesuffix(")")
+        new = site.convert(f'[a]\nexten => 1,1,{USER}\n same => n,GotoIf($["{at_once}" = ""]?1)\n')
+        assert 'GotoIf($[("${SMS_STATUS}" = "" | "${SMS_CAUSE}" = "UNREACHABLE")]?1)' in new
+        assert ": converted: an empty answer is now SMS_STATUS empty or UNREACHABLE" in site.stderr
+
+    @pytest.mark.parametrize(
+        "between",
+        [curl("message=b&number=+391", name="b"), f"NoOp(${{CURL({URL},message=b&number=+391)}})",
+         "Gosub(sub-sms,s,1(+391,T))", "AGI(sms.agi)", "Gosub(tell,s,1)"],
+    )  # fmt: skip
+    def test_an_answer_that_is_read_after_another_sms_stays(self, site: Site, between: str) -> None:
+        read = 'GotoIf($["${a}" =~ "Success"]?x)'
+        first = curl("message=a&number=+391", name="a")
+        tell = f"[tell]\nexten => s,1,{curl('message=c&number=+391', name='c')}\n"
+        new = site.convert(
+            f"[a]\nexten => 1,1,{USER}\n same => n,{first}\n same => n,{between}\n same => n,{read}\n{tell}"
+        )
+        assert f" same => n,{first}\n" in new
+        assert f" same => n,{read}\n" in new
+        assert new.count("Set(SMS_NUMBER=") == 1 + ("CURL" in between)
+        assert re.search(
+            r":5: line \d+ of extensions.conf reads the answer in \$\{a\}, after another",
+            site.stderr,
+        )
+
+    def test_nor_is_one_of_another_context(self, site: Site) -> None:
+        lines = [f" same => n,{curl('message=a&number=+391', name=name)}\n" for name in "ab"]
+        read = '[b]\nexten => 1,1,GotoIf($["${a}" =~ "Success"]?x)\n'
+        for sends in (lines, lines[::-1]):
+            new = site.convert(
+                f"[a]\nexten => 1,1,{USER}\n{''.join(sends)} same => n,Goto(b,1,1)\n{read}"
+            )
+            assert (read in new) == (sends is lines)
+            assert ("in ${a}, after another SMS" in site.stderr) == (sends is lines)
+
+    def test_the_sms_of_a_subroutine_is_that_of_its_own_answer(self, site: Site) -> None:
+        new = site.convert(
+            f'[a]\nexten => 1,1,Gosub(tell,s,1)\n same => n,GotoIf($["${{res}}" =~ "Success"]?x)\n'
+            f"[tell]\nexten => s,1,{USER}\n same => n,{ONE}\n same => n,Return()\n"
+        )
+        assert 'GotoIf($["${SMS_STATUS}" = "SUCCESS"]?x)' in new
+
+    def test_an_answer_of_one_of_two_lines_stays(self, site: Site) -> None:
+        second = f"ExecIf($[1 > 2]?{ONE})"
+        text = f'[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n same => n,{second}\n same => n,GotoIf($["${{res}}" =~ "Success"]?x)\n'
+        assert site.convert(text) == text
+        assert site.stderr.count("after another SMS may have been sent") == 2
+
+    def test_a_variable_that_is_set_again_is_no_answer(self, site: Site) -> None:
+        for again in ("Set(res=done)", "MSet(x=1,res=done)"):
+            rest = f' same => n,{again}\n same => n,GotoIf($["${{res}}" =~ "Success"]?x)\n'
+            new = site.convert(f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n{rest}")
+            assert new.endswith(f"{NEW[2]}\n{rest}"), site.stderr
+
+    def test_an_answer_in_the_condition_of_the_next_stays(self, site: Site) -> None:
+        second = f'ExecIf($["${{res}}" = ""]?{curl("message=b&number=+391", name="b")})'
+        text = f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n same => n,{second}\n"
+        new = site.convert(text)
+        assert f" same => n,{ONE}\n" in new
+        assert 'GosubIf($["${res}" = ""]?sub-sms,s,1)' in new
+        assert "reads the answer in ${res} in its condition: step over it with a Go" in site.stderr
+        site.convert(text.replace("{res}", "{SMS_STATUS}"))
+        assert ": its condition reads SMS_STATUS, which the new lines clear first" in site.stderr
+
+    def test_a_condition_may_ask_for_the_text(self, site: Site) -> None:
+        send = curl("message=${message}&number=+391", name="message")
+        text = f'[a]\nexten => 1,1,{USER}\n same => n,ExecIf($["${{message}}" != ""]?{send})\n'
+        assert 'GosubIf($["${message}" != ""]?sub-sms,s,1)' in site.convert(text)
 
     def test_what_shows_it_shows_the_outcome(self, site: Site) -> None:
         text = site.convert(
@@ -210,12 +293,42 @@ class TestReply:
         assert "NoOp(${message})" in text
         assert "Set(SMS_MESSAGE=${message})" in text
 
+    @pytest.mark.parametrize("call", ["GosubIf({}?sub-sms,s,1)", "ExecIf({}?AGI(sms.agi))"])
+    def test_a_condition_clears_the_status_and_is_noted(self, site: Site, call: str) -> None:
+        condition = '$["${X}" = "1"]'
+        text = f"[a]\nexten => 1,1,{USER}\n same => n,ExecIf({condition}?{ONE})\n"
+        if "sub-sms" in call:
+            new = site.convert(text)
+        else:
+            path = site.write(text)
+            site.run(path, "--write")
+            new = path.read_text()
+        assert new.endswith(f" same => n,Set(SMS_STATUS=)\n same => n,{call.format(condition)}\n")
+        assert ": converted, and now sends only where the condition is true" in site.stderr
+        assert site.status == 0
+
     def test_another_context_may_read_it(self, site: Site) -> None:
         text = site.convert(
             f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n same => n,Goto(b,s,1)\n"
             '[b]\nexten => s,1,GotoIf($["${res}" =~ "Success"]?x)\n'
         )
         assert '$["${SMS_STATUS}" = "SUCCESS"]' in text
+
+
+GIVEN = {
+    "CODED": ["plain", "%2B39"],
+    "ENC": ["${URIENCODE(${TEXT})}"],
+    "VIA": ["${ENC}", "${VIA}"],
+    "PLUS": ["Hi+you"],
+    "STRAY": ["100% de%20x"],
+    "OTHER": ["%2B39", "100%41"],
+    "PERCENT": ["100% de", "100%41"],
+    "BY_HAND": ["${REPLACE(TEXT, ,+)}"],
+    "SPACED": ["1+1 is 2"],
+    "SUM": ["$[${SUM}+1]", "${MATH(1+2)}"],
+    "TO": ["+39333123456"],
+}
+"""The values that variables are given."""
 
 
 class TestValues:
@@ -243,6 +356,23 @@ class TestValues:
             ("message", "${URIENCODE(${CALLERID(name)})}!", "${CALLERID(name)}!"),
             ("message", "${REPLACE(TEXT, ,+)}", "${TEXT}"),
             ("message", "${CODED}", "${URIDECODE(${CODED})}"),
+            ("message", "${GLOBAL(CODED)}", "${URIDECODE(${GLOBAL(CODED)})}"),
+            ("message", "${CODED:0:100}", "${URIDECODE(${CODED}):0:100}"),
+            ("message", "${ENC}", "${URIDECODE(${ENC})}"),
+            ("message", "${VIA}", "${URIDECODE(${VIA})}"),
+            ("message", "${REPLACE(CODED, ,+)}", "${URIDECODE(${CODED})}"),
+            ("message", "${URIENCODE(${CODED})}", "${CODED}"),
+            ("message", "${TEXT:0:100}", "${TEXT:0:100}"),
+            ("message", "${SUM}", "${SUM}"),
+            ("message", "${TO}", "${TO}"),
+            ("message", "now at ${PLUS}", "now at ${PLUS}"),
+            ("message", "${SPACED}", "${SPACED}"),
+            ("message", "${PERCENT}", "${PERCENT}"),
+            ("message", "$[${A}+1]", "$[${A}+1]"),
+            ("message", "${IF($[${A}+1 > 2]?x:${URIDECODE(%0A)})}", "${IF($[${A}+1 > 2]?x:${URIDECODE(%0A)})}"),
+            ("message", "${CALLERID(CODED)}", "${CALLERID(CODED)}"),
+            ("message", "${URIDECODE(${CODED})}", "${URIDECODE(${CODED})}"),
+            ("number", "${PLUS}", "${PLUS}"),
             ("message", " both ends ", " both ends "),
             ("message", "perch\udce8", "perchè"),
             ("number", " +39 ", "+39"),
@@ -251,14 +381,37 @@ class TestValues:
         ],
     )  # fmt: skip
     def test_values(self, name: str, coded: str, dialplan: str) -> None:
-        literals = {"CODED": ["%2B39"]}
-        assert written(name, coded, lambda v: literals.get(v, []), True) == dialplan
+        assert written(name, coded, lambda v: GIVEN.get(v, []), True) == dialplan
+
+    @pytest.mark.parametrize(
+        ("name", "coded"),
+        [
+            ("message", "${IF($[1]?Back%20soon:No)}"), ("message", "${IF($[1]?Back:No+way)}"),
+            ("message", "${IF($[1]?${CODED}:x)}"), ("message", "${IF($[1]?${URIENCODE(${TEXT})}:x)}"),
+            ("message", "${CUT(CODED,-,2)}"), ("message", "${URIDECODE(Hi+you%20x)}"),
+            ("message", "${CODED:3}"), ("message", "${CODED:-4:2}"), ("number", "${CODED:0:13}"),
+            ("message", "${PLUS}"), ("message", "${PLUS:0:9}"), ("message", "${STRAY}"), ("message", "${OTHER}"), ("message", "${BY_HAND}"),
+            ("postpone", "${PLUS}"),
+        ],
+    )  # fmt: skip
+    def test_what_may_be_encoded_is_unclear(self, name: str, coded: str) -> None:
+        with pytest.raises(Unclear, match="give (?:it )?the text itself"):
+            written(name, coded, lambda v: GIVEN.get(v, []), True)
+        assert written(name, coded, lambda v: GIVEN.get(v, []), False) == coded
 
     def test_an_ampersand_of_the_text_is_the_text_s(self) -> None:
         assert fields(" message=a & b&c=d&number=1") == {"message": "a & b&c=d", "number": "1"}
 
     @pytest.mark.parametrize(
-        "body", ["message=a", "number=1", "message=a&number=1&user=5", "", "message=&number=1"]
+        "body",
+        [
+            "message=a",
+            "number=1",
+            "message=a&number=1&number=2",
+            "message=a&number=1&user=5",
+            "",
+            "message=&number=1",
+        ],
     )
     def test_what_is_no_request(self, body: str) -> None:
         with pytest.raises(Unclear):
@@ -453,17 +606,18 @@ class TestSenders:
         [
             ("${CALLERID(num)}", "${CALLERID(num)}"), ("${ARG1}", "${ARG1}"), ("${HOME}", "${HOME}"),
             ("+391,${EXTEN}", "${EXTEN}"), ("${CELL}", ""), ("${CODED}", ""), ("+39${EXTEN:1}", ""),
+            ("${ENC}", ""), ("${GLOBAL(CELL)}", ""), ("${GLOBAL(CODED)}", ""), ("${GLOBAL(HOME)}", "${GLOBAL(HOME)}"),
         ],
     )  # fmt: skip
     def test_a_number_from_a_variable_is_named_once(
         self, site: Site, number: str, noted: str
     ) -> None:
         send = f" same => n,{curl(f'message=a&number={number}')}\n"
-        text = f"[globals]\nCELL=+39333123456\nCODED=%2B39333123456\nHOME=0456\n[a]\nexten => 1,1,{USER}\n"
+        text = f"[globals]\nCELL=+39333123456\nCODED=%2B39333123456\nENC=${{URIENCODE(+391)}}\nHOME=0456\n[a]\nexten => 1,1,{USER}\n"
         site.convert(text + send + send)
         assert site.stderr.count("may come without + and country code") == bool(noted)
         assert not noted or (
-            f":9: converted, but {noted} may come without + and country code: set country in [101]"
+            f":10: converted, but {noted} may come without + and country code: set country in [101]"
             " of sms.conf" in site.stderr
         )
         assert site.status == 0
@@ -485,6 +639,8 @@ NAMED = {
     "another parameter": (curl("message=a&number=1&user=5"), "user is no parameter"),
     "two in a line": (f"NoOp(${{CURL({URL},message=a&number=1)}}${{CURL({URL},message=a&number=1)}})", "several CURL()"),
     "MSet": (curl("message=a&number=1").replace("Set", "MSet(a=b,", 1).replace(",(", ","), "no certain replacement"),
+    "SHARED": (curl("message=a&number=1", name="SHARED(e)"), "write Set(name=${CURL(…)}) on a line of its own"),
+    "a number twice": (curl("message=a&number=+391&number=+392"), "has number twice"),
     "a command with a pipe": (f'System(curl -u 101:sms101api {URL} -d "message=a&number=1" | logger)', "other commands"),
     "a command with a file": (f'System(curl -u 101:sms101api {URL} -d @/tmp/x)', "with -d"),
     "SHELL": (f"Set(x=${{SHELL(curl -u 101:sms101api {URL} -d message=a)}})", "neither"),
@@ -520,6 +676,62 @@ def test_a_login_that_sms_conf_cannot_hold_is_named(site: Site, login: str) -> N
     assert site.convert(text) == text
     assert "extensions.conf:5: " in site.stderr
     assert site.status == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["ExecIf($[${X}]?Set(CODED=%2B391))", "ExecIf($[${X}]?Set(CODED=%2B391):NoOp(a+b))", "ExecIf($[${X}]?NoOp(a):Set(CODED=%2B391))",
+     "ExecIf($[${X}]?Set(A=a+b):Set(CODED=%2B391))", "TryExec(Set(CODED=%2B391))"],
+)  # fmt: skip
+def test_a_value_that_is_perhaps_set(site: Site, line: str) -> None:
+    send = curl("message=${CODED}&number=+391")
+    new = site.convert(f"[a]\nexten => 1,1,{USER}\n same => n,{line}\n same => n,{send}\n")
+    assert "Set(SMS_MESSAGE=${URIDECODE(${CODED})})" in new, site.stderr
+
+
+def test_an_address_that_is_perhaps_another_cannot_be_resolved(site: Site) -> None:
+    pbx = "ExecIf($[${X}]?Set(PBX=http://127.0.0.2))"
+    send = curl("message=a&number=+391", "${PBX}/api/v1/originate/sms")
+    text = f"[globals]\nPBX=http://127.0.0.1\n[a]\nexten => 1,1,{USER}\n same => n,{pbx}\n same => n,{send}\n"
+    assert site.convert(text) == text
+    assert "cannot be resolved" in site.stderr
+
+
+class TestMset:
+    @pytest.mark.parametrize("value", ["%2B39333123456", '"%2B39333123456"'])
+    def test_a_value(self, site: Site, value: str) -> None:
+        send = curl("message=a&number=${CODED}")
+        new = site.convert(
+            f"[a]\nexten => 1,1,{USER}\n same => n,MSet(A=1,CODED={value})\n same => n,{send}\n"
+        )
+        assert "Set(SMS_NUMBER=${URIDECODE(${CODED})})" in new
+
+    @pytest.mark.parametrize(
+        ("pairs", "password"),
+        [
+            ("PW=sms101api,B=2", "sms101api"),
+            ('PW=z,A="x,PW=y"', "z"),
+            ('A="x",PW=a\\\\b', "a\\b"),
+            ("PW=z,A=(1,PW=2)", "z"),
+        ],
+    )
+    def test_a_password(self, site: Site, pairs: str, password: str) -> None:
+        login = "Set(CURLOPT(userpwd)=101:${PW})"
+        new = site.convert(
+            f"[a]\nexten => 1,1,MSet({pairs})\n same => n,{login}\n same => n,{ONE}\n"
+        )
+        assert NEW[2] in new, site.stderr
+        assert config.load(site.conf).senders["101"].password == password
+
+
+@pytest.mark.parametrize("header", ["[y](!)", "[y](x)", "[y]"])
+def test_no_detour_in_a_template(site: Site, header: str) -> None:
+    numbers = f"{header}\nexten => 1,1,{USER}\nexten => 1,2,{ONE}\nexten => 1,3,Hangup()\n"
+    heir = "" if "(" in header else "[z](y)\nexten => 1,n,NoOp()\n"
+    assert site.convert(numbers + heir) == numbers + heir
+    assert ":5: its context is a template or made from one, and numbers of" in site.stderr
+    assert site.status == 1
+    assert NEW[2] in site.convert(numbers.replace(",2,", ",n,").replace(",3,", ",n,") + heir)
 
 
 def test_without_a_user_it_is_named(site: Site) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dialplan_sms import trust
+from dialplan_sms import config, trust
 from dialplan_sms.migrate import dialplan, plan, senders, write
 from dialplan_sms.migrate.expression import parts, split
 from dialplan_sms.migrate.files import Tree, content_of, lines
@@ -410,3 +410,46 @@ def test_an_include_starts_from_asterisk_s_folder(
     path = site.write("#include one.conf\n", "sub/more.conf")
     site.run(path)
     assert f"+++ {site.folder}/one.conf" in site.stdout
+
+
+def test_pasted_lines_are_read_whole_or_not_at_all(site: Site) -> None:
+    site.run("-", given="NoOp(x)\n" * (1 << 17) + ONE)
+    assert site.stderr == (
+        "Error: standard input is larger than 1 MiB: give it in parts, or name the file\n"
+    )
+    assert (site.stdout, site.status) == ("", 2)
+    site.run("-", given=("NoOp(x)\n" * (1 << 17))[: -len(ONE) - 1] + "\n" + ONE)
+    assert "Set(SMS_MESSAGE=Hello)" in site.stdout
+
+
+def test_no_field_is_empty(site: Site) -> None:
+    site.configure(
+        "[general]\ndefault_sender = 200\n"
+        "[200]\nurl = https://pbx\npassword = x\n[201]\nurl = https://pbx\npassword = y\n"
+    )
+    site.run("--text", ONE)
+    assert site.stdout.splitlines() == [NEW[0], NEW[1], "AGI(sms.agi)"]
+    assert "in place of the old Custom application put 3," in site.stderr
+    assert "these SMS go as [200]" in site.stderr
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+@pytest.mark.parametrize("general", ["", "[general]\noutbox = sqlite:////x\n"])
+@pytest.mark.parametrize("last", ["\n", ""])
+def test_sms_conf_keeps_its_line_ends(
+    site: Site, ending: str, bom: str, general: str, last: str
+) -> None:
+    text = f"{bom}; ours\n{general}[200]\nurl = https://pbx\npassword = secret{last}"
+    old = text.replace("\n", ending).encode()
+    site.configure("")
+    site.conf.write_bytes(old)
+    site.run(site.write(RECIPE), "--write")
+    assert site.status == 0, site.stderr
+    new = site.conf.read_bytes().decode()
+    assert new.count("\n") == new.count(ending)
+    assert new.startswith(bom)
+    assert "\ufeff" not in new[1:]
+    assert new.endswith(f"{ending}{ending}[101]{ending}url = http://127.0.0.1{ending}"
+                        f"password = sms101api{ending}")  # fmt: skip
+    assert config.load(site.conf).default_sender == "200"

@@ -1,6 +1,7 @@
 """Root's commands and the files of Asterisk's user, who can put there what it likes."""
 
 import os
+import pwd
 import sqlite3
 import struct
 import subprocess
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms import log, rights
+from dialplan_sms import log, rights, trust
 from dialplan_sms.check import storage
 from dialplan_sms.check.finding import State
 from dialplan_sms.check.user import current
+from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sending.journal import Journal, JournalError
 from tests.unit import checked
 
@@ -150,6 +152,15 @@ def test_check_sees_the_version_and_what_is_broken(folder: Path) -> None:
     assert (found.state, "move the file away" in found.do) == (State.WRONG, True)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+def test_a_log_that_root_begins_is_its_folders_owners(folder: Path) -> None:
+    os.chown(folder, NOBODY, NOBODY)
+    os.close(log._open_file(str(folder / "sms.log")))
+    status = (folder / "sms.log").stat()
+    assert (status.st_uid, status.st_mode & 0o777) == (NOBODY, 0o640)
+
+
 def test_no_link_is_followed_for_log_and_journal(folder: Path) -> None:
     precious = folder / "precious"
     (folder / "sms.log").symlink_to(precious)
@@ -159,3 +170,96 @@ def test_no_link_is_followed_for_log_and_journal(folder: Path) -> None:
     with pytest.raises(JournalError, match="it is a link"):
         Journal(folder / "list.csv.journal")
     assert not precious.exists()
+
+
+@pytest.fixture
+def theirs(folder: Path) -> Path:
+    """sms.conf of root's, in a folder of another user, who can put another in its place."""
+    conf = folder / "etc/sms.conf"
+    conf.parent.mkdir()
+    conf.touch(0o644)
+    os.chown(conf.parent, NOBODY, NOBODY)
+    return conf
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+class TestSmsConfOfAnotherUser:
+    """Who can change sms.conf has root use no rights but that user's."""
+
+    def run(self, conf: Path, text: str, *command: str) -> bytes:
+        conf.write_text(text)
+        conf.chmod(0o640)
+        os.chown(conf, 0, NOBODY)
+        done = subprocess.run(
+            [PROGRAM, *command, "--config", conf], input=b"Hello", stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, timeout=20, check=False,
+        )  # fmt: skip
+        assert b"Traceback" not in done.stdout
+        return done.stdout
+
+    def test_no_log_of_roots_is_written(self, theirs: Path, folder: Path) -> None:
+        precious = folder / "precious"
+        precious.touch(0o600)
+        text = f"[general]\nlog = {precious}\n[$(id)]\nurl = http://127.0.0.1:9\npassword = x\n"
+        self.run(theirs, text, "send", "+39333123456")
+        assert precious.read_bytes() == b""
+        (folder / "list.csv").write_text("number,message\n+39333123456,hi\n")
+        self.run(theirs, text, "send", "--to-file", str(folder / "list.csv"))
+        assert precious.read_bytes() == b""
+
+    def test_no_outbox_of_roots_is_used(self, theirs: Path, folder: Path) -> None:
+        precious = folder / "precious"
+        precious.touch(0o644)
+        precious.write_text("root:x:0:0::/root:/bin/bash\n")
+        (folder / "roots").mkdir(0o700)
+        for path in (precious, folder / "roots/outbox.sqlite"):
+            text = f"[general]\noutbox = sqlite:///{path}\nmode = queue\n[101]\nurl = http://127.0.0.1:9\npassword = x\n"
+            self.run(theirs, text, "send", "+39333123456")
+            self.run(theirs, text, "outbox")
+        assert precious.stat().st_mode & 0o777 == 0o644
+        assert list((folder / "roots").iterdir()) == []
+
+    @pytest.mark.parametrize("command", ["send", "check"])
+    def test_no_secret_of_roots_is_sent(self, theirs: Path, folder: Path, command: str) -> None:
+        secret = folder / "shadow"
+        secret.touch(0o640)
+        secret.write_text("root:secret\n")
+        with Sandbox() as pbx:
+            text = f"[101]\nurl = {pbx.url}\nverify = no\npassword_file = {secret}\n"
+            told = self.run(theirs, text, command, *(["+39333123456"] if command == "send" else []))
+            assert b"may not read" in told
+            assert pbx.requests == []
+            os.chown(secret, NOBODY, NOBODY)
+            assert b"may not read" not in self.run(theirs, text, "check")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+def test_a_folder_that_a_group_may_write_to_is_of_its_members(folder: Path) -> None:
+    """As root:asterisk 2770, in which root's first SMS makes the file."""
+    place = folder / "sms"
+    place.mkdir()
+    user = next(each for each in pwd.getpwall() if each.pw_uid and each.pw_gid not in (0, NOBODY))
+    os.chown(place, 0, user.pw_gid)
+    place.chmod(0o2770)
+    found = rights.owner_of(f"sqlite:///{place}/outbox.sqlite")
+    assert found is not None
+    assert found[0] != 0
+    place.chmod(0o2750)
+    assert rights.owner_of(f"sqlite:///{place}/outbox.sqlite") == (0, user.pw_gid)
+
+
+@pytest.mark.parametrize(
+    ("mode", "uid", "gid", "can"),
+    [
+        (0o40755, 0, 0, 0), (0o40755, 110, 20, 110), (0o40775, 0, 20, 4711), (0o40775, 0, 0, 0),
+        (0o41777, 0, 0, 0), (0o40777, 0, 0, 65534), (0o41775, 0, 20, 0), (0o40755, 0, 20, 0),
+    ],
+)  # fmt: skip
+def test_who_can_put_something_else_into_a_folder(
+    monkeypatch: pytest.MonkeyPatch, mode: int, uid: int, gid: int, can: int
+) -> None:
+    monkeypatch.setattr(trust, "member_of", lambda gid: 4711 if gid == 20 else None)
+    status = os.stat_result((mode, 0, 0, 0, uid, gid, 0, 0, 0, 0))
+    assert trust._changed_by(status) == can

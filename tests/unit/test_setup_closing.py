@@ -1,6 +1,7 @@
 """How ``dialplan-sms setup`` ends: the PBX accepts who sends, and the service is the new one."""
 
 import json
+import shlex
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -73,6 +74,32 @@ def test_a_pbx_out_of_reach_is_a_warning(pbx: Asking) -> None:
     answer = probe.ask(pbx.sms_conf, "101")
     assert answer is not None
     assert answer.about == "connection"
+
+
+def test_with_several_senders_and_no_default_it_says_that_none_was_asked(
+    pbx: Asking, sandbox: Sandbox
+) -> None:
+    pbx.setup(*given(sandbox))
+    pbx.setup("--url", sandbox.url, "--sender", "102", "--pin")
+    text = pbx.sms_conf.read_text().replace("default_sender = 101\n", "")
+    pbx.sms_conf.write_text(text)
+    pbx.environ = {}
+    result = pbx.setup()
+    assert result.exit_code == 0
+    assert (
+        "\nnote: the PBX was not asked, since sms.conf has several senders and no default_sender:"
+        " run dialplan-sms check\n"
+    ) in result.output
+    asked = pbx.setup("--sender", "102").output
+    assert "\nthe PBX refuses user or password of [102]" in asked  # it knows 101 only
+
+
+def test_paths_are_written_as_the_shell_takes_them(tmp_path: Path) -> None:
+    pbx = PbxHost(tmp_path / "it's $HOME/host")
+    said = pbx.install("--prefix", str(tmp_path / "A&B")).output
+    conf, command = shlex.quote(str(pbx.sms_conf)), shlex.quote(f"{tmp_path}/A&B/bin/dialplan-sms")
+    assert f"{command} send --config {conf} +39" in said
+    assert f"export AST_CONFIG_DIR={shlex.quote(str(pbx.etc))} first" in said
 
 
 def test_a_dry_run_asks_nobody(pbx: Asking, sandbox: Sandbox) -> None:

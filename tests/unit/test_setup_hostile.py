@@ -97,14 +97,14 @@ def test_a_link_in_place_of_a_folder_that_is_made_is_not_followed(
 ) -> None:
     precious = tmp_path / "precious"
     precious.mkdir(mode=0o700)
-    real = Path.mkdir
+    real = os.mkdir
 
-    def swapped(path: Path, mode: int = 0o777) -> None:
-        real(path, mode)
-        path.rmdir()
-        path.symlink_to(precious)
+    def swapped(name: str, mode: int, *, dir_fd: int) -> None:
+        real(name, mode, dir_fd=dir_fd)
+        os.rmdir(name, dir_fd=dir_fd)
+        os.symlink(precious, name, dir_fd=dir_fd)
 
-    monkeypatch.setattr(Path, "mkdir", swapped)
+    monkeypatch.setattr(os, "mkdir", swapped)
     with pytest.raises(OSError, match="directory"):
         files.make_folder(tmp_path / "sms", 0o750, Owner(65534, 65534))
     assert (precious.stat().st_mode & 0o777, precious.stat().st_uid) == (0o700, os.getuid())
@@ -175,6 +175,35 @@ class TestTheLinkInAFolderOfAnotherUsers:
         files.link(tmp_path / "agi-bin/sms.agi", Path("/opt/sms.agi"))
         assert list((tmp_path / "cron.d").iterdir()) == []
         assert (tmp_path / "away/sms.agi").readlink() == Path("/opt/sms.agi")
+
+    def test_no_folder_is_made_where_such_a_link_leads(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As /var/lib/asterisk/spool, turned to /etc just before the outbox's folder is made."""
+        (tmp_path / "etc").mkdir()
+        (tmp_path / "spool").symlink_to("etc")
+        monkeypatch.setattr(trust, "ours", lambda: frozenset((0,)) - {os.geteuid()})
+        with pytest.raises(HostError, match="through the link"):
+            files.make_folder(tmp_path / "spool/sms", 0o750)
+        assert list((tmp_path / "etc").iterdir()) == []
+
+    def test_nor_does_it_stop_what_is_taken_back(
+        self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pbx.install()
+        os.rename(pbx.agi_bin, pbx.root / "away")
+        pbx.agi_bin.symlink_to("away")
+        opened = trust.open_folder
+
+        def refusing(path: Path) -> int:
+            if path == pbx.agi_bin:
+                raise HostError("through a link")
+            return opened(path)
+
+        monkeypatch.setattr(trust, "open_folder", refusing)
+        result = pbx.setup("--remove", "--yes")
+        assert f"kept: {pbx.agi_bin}/sms.agi: through a link" in result.output
+        assert (result.exit_code, (pbx.root / "state/setup.json").exists()) == (0, False)
 
     def test_only_ours_is_removed(self, tmp_path: Path) -> None:
         (tmp_path / "sms.agi").symlink_to("elsewhere")

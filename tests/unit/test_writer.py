@@ -72,6 +72,20 @@ def test_what_comes_while_others_are_stored_goes_along(writer: Writer, database:
     assert (len(ids), len(commits), _count(database)) == (2, 1, 3)
 
 
+def test_but_who_was_first_does_not_wait_for_all_who_come(writer: Writer) -> None:
+    """Where each takes long and the next is always there, as with limits on a long history."""
+    done: list[int] = []
+
+    def work(_: sa.Connection) -> None:
+        time.sleep(0.01)
+        done.append(1)
+        if len(done) < 100:
+            writer.submit(work)
+
+    writer.do(work, 20.0)
+    assert len(done) < 20
+
+
 def test_what_goes_along_and_is_bad_fails_alone(writer: Writer, database: str) -> None:
     _store(writer, entry())
     late: list[Any] = []

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pwd
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from dialplan_sms.check.process import PATH, Ran, Run
 from dialplan_sms.check.user import User, by_id
+from dialplan_sms.trust import usual
 
 _PATIENCE = 4.0
 """Seconds for one command of the console."""
@@ -50,13 +52,24 @@ class Asterisk:
 
     @cached_property
     def process(self) -> Process | None:
-        """The running one that uses our asterisk.conf."""
+        """The running one that uses our asterisk.conf, of a user who may be believed."""
         ours = os.path.realpath(self.conf)
         for found in _processes(self._proc):
             conf = found.conf or Path("/etc/asterisk/asterisk.conf")
-            if os.path.realpath(conf) == ours:
+            if os.path.realpath(conf) == ours and found.user.uid in self._believed:
                 return found
         return None
+
+    @cached_property
+    def _believed(self) -> frozenset[int]:
+        """Who decides on this host, and who runs Asterisk as its files say."""
+        believed = set(usual())
+        for path in (self.conf, self.etc):
+            with contextlib.suppress(OSError):
+                believed.add(path.stat().st_uid)
+        with contextlib.suppress(KeyError):
+            believed.add(pwd.getpwnam(_options(self.conf).get("runuser", "")).pw_uid)
+        return frozenset(believed)
 
     @cached_property
     def command(self) -> tuple[str, ...] | None:
@@ -76,7 +89,9 @@ class Asterisk:
         if self.command is None:
             return Ran(None, error="there is no program asterisk")
         options = ("-C", str(self.conf)) if self.conf.exists() else ()
-        return self._run([*self.command, *options, "-rx", command], _PATIENCE, None)
+        # With the rights of whose program it is: anybody can start one under this name.
+        user = self.process.user if self.process else None
+        return self._run([*self.command, *options, "-rx", command], _PATIENCE, user)
 
     @cached_property
     def settings(self) -> str | None:
@@ -108,6 +123,14 @@ class Asterisk:
 
 def read_directories(conf: Path) -> dict[str, str]:
     """``[directories]`` of asterisk.conf; empty where it is a template, as Debian's is: ``(!)``."""
+    return _section(conf, "[directories]")
+
+
+def _options(conf: Path) -> dict[str, str]:
+    return _section(conf, "[options]")
+
+
+def _section(conf: Path, wanted: str) -> dict[str, str]:
     found: dict[str, str] = {}
     section = ""
     try:
@@ -118,7 +141,7 @@ def read_directories(conf: Path) -> dict[str, str]:
         line = raw.partition(";")[0].strip()
         if line.startswith("["):
             section = line.lower()
-        elif section == "[directories]" and "=" in line:
+        elif section == wanted and "=" in line:
             key, _, value = line.partition("=")
             found[key.strip().lower()] = value.lstrip("> \t")
     return found
@@ -160,9 +183,10 @@ def _cwd(entry: Path) -> str:
 
 def _owner(status: Path) -> User:
     text = status.read_text()
+    # The real ones: anybody can start a set-user-id program under the name asterisk.
     ids = {key: re.findall(r"[0-9]+", line) for key, _, line in _pairs(text)}
-    groups = [int(ids["Gid"][1]), *map(int, ids.get("Groups", []))]
-    return by_id(int(ids["Uid"][1]), tuple(dict.fromkeys(groups)))
+    groups = [int(ids["Gid"][0]), *map(int, ids.get("Groups", []))]
+    return by_id(int(ids["Uid"][0]), tuple(dict.fromkeys(groups)))
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from dialplan_sms.check.asterisk import Asterisk
 from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
 from dialplan_sms.check.process import Ran
-from dialplan_sms.check.user import current
+from dialplan_sms.check.user import READ, Blocked, User, blocked, current
 from dialplan_sms.installed import put_in_place
 from dialplan_sms.migrate import dialplan, recipe
 from dialplan_sms.migrate.files import Tree
@@ -29,10 +29,11 @@ _MOST = 3
 _DIRECT = re.compile(r"(?<!Dead)AGI\((?:[^)]*/)?sms\.agi|AGI\(h?agi://[^)]*/sms\b")
 
 
-def check(asterisk: Asterisk, ports: Collection[int] = ()) -> Iterator[Finding]:
+def check(asterisk: Asterisk, user: User, ports: Collection[int] = ()) -> Iterator[Finding]:
     """The lines of Asterisk; what is not here is no failure.
 
-    *ports* are those of our own HTTP SMS server, through which an old dialplan may send.
+    *user* is who runs it, *ports* those of our own HTTP SMS server, through which an old dialplan
+    may send.
     """
     if not asterisk.is_here:
         for name in (ASTERISK, MODULES, DIALPLAN, CURL):
@@ -42,7 +43,7 @@ def check(asterisk: Asterisk, ports: Collection[int] = ()) -> Iterator[Finding]:
     yield _modules(asterisk)
     files = Files(asterisk.etc)
     shown = asterisk.ask("dialplan show") if asterisk.settings is not None else Ran(None)
-    yield _dialplan(asterisk, files, shown.out)
+    yield _dialplan(asterisk, files, user, shown.out)
     yield _curl(files, shown.out, ports)
 
 
@@ -102,6 +103,11 @@ class Files:
         """What of it cannot be read: ``path: why``; empty where all can."""
         return next((str(problem) for problem in self.tree.problems if not problem.note), "")
 
+    def unreadable(self, user: User) -> Blocked | None:
+        """What keeps *user* from one of the files."""
+        bars = (blocked(path, READ, user) for path in self.tree.contents)
+        return next(filter(None, bars), None)
+
     def old_lines(self, ports: Collection[int]) -> list[str]:
         """``file:line`` of the steps that use the PBX's SMS API by CURL() or curl."""
         found = [
@@ -120,16 +126,21 @@ class Files:
         return values.pop() if len(values) == 1 else None
 
 
-def _dialplan(asterisk: Asterisk, files: Files, shown: str) -> Finding:
+def _dialplan(asterisk: Asterisk, files: Files, user: User, shown: str) -> Finding:
     needs = [ASTERISK, MODULES]
     reload = "asterisk -rx 'dialplan reload'"
     if not shown.strip():
         return skipped(DIALPLAN, "only a running Asterisk tells", needs=needs)
+    bar = files.unreadable(user)
+    cause, cure = (bar.says, bar.do) if bar else (files.unread, "mend that #include")
     if f"Context '{CONTEXT}'" in shown:
+        if cause:
+            says = f"[{CONTEXT}] is loaded, but Asterisk cannot load all files again: {cause}"
+            return warning(DIALPLAN, says, f"{cure}, then {reload}", needs=needs)
         return ok(DIALPLAN, f"[{CONTEXT}] is loaded")
-    if files.unread:
-        says = f"[{CONTEXT}] is not loaded, and Asterisk keeps the old dialplan: {files.unread}"
-        return wrong(DIALPLAN, says, f"mend that #include, then {reload}", needs=needs)
+    if cause:
+        says = f"[{CONTEXT}] is not loaded, and Asterisk keeps the old dialplan: {cause}"
+        return wrong(DIALPLAN, says, f"{cure}, then {reload}", needs=needs)
     if CONTEXT in files.plan.contexts:
         says = f"[{CONTEXT}] is in the files, but not loaded"
         return wrong(DIALPLAN, says, f"{reload}; see its log if that is not enough", needs=needs)
@@ -141,7 +152,7 @@ def _dialplan(asterisk: Asterisk, files: Files, shown: str) -> Finding:
         install = put_in_place(Path(sys.prefix), f"ASTERISK_ETC={asterisk.etc}")
         return wrong(DIALPLAN, says, f"{install}, then {reload}", needs=needs)
     include = f"#tryinclude {FILE} in {files.path}, above a [context], then {reload}"
-    if _DIRECT.search(shown):
+    if _DIRECT.search(shown) and f"{CONTEXT}," not in shown:
         says = f"[{CONTEXT}] is not loaded: AGI(sms.agi) does without, and a hang-up may stop it"
         return warning(DIALPLAN, says, include, needs=needs)
     return wrong(DIALPLAN, f"[{CONTEXT}] is not loaded", include, needs=needs)

@@ -83,7 +83,7 @@ def inspect(around: Surroundings) -> tuple[list[Finding], Config | None]:
         storage.OUTBOX: lambda: _storage(around, config, user),
         service.SERVICE: lambda: _service(around, config, unit, user),
         httpserver.HTTP: lambda: _http(config),
-        dialplan.ASTERISK: lambda: dialplan.check(asterisk, _ports(config)),
+        dialplan.ASTERISK: lambda: dialplan.check(asterisk, user, _ports(config)),
     }
     found = [ok("user", f"{user.name}, {why}"), *_all(parts, around.longest)]
     return settle(found), config

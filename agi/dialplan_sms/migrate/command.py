@@ -1,6 +1,7 @@
 """``dialplan-sms migrate``: the command."""
 
 import fnmatch
+import re
 import sys
 from collections.abc import Collection, Iterable
 from functools import partial
@@ -24,9 +25,11 @@ from dialplan_sms.migrate import (
 )  # fmt: skip
 from dialplan_sms.migrate.expression import resolve
 from dialplan_sms.migrate.files import Problem, Tree, lines
+from dialplan_sms.outboxoptions import Misused
 
 _LONGEST = 9000
 """Characters of a line that are shown; Asterisk reads no longer ones."""
+_MOST_PASTED = 1 << 20
 
 
 @click.command()
@@ -73,7 +76,10 @@ def migrate(
 def _standard_input() -> str:
     if sys.stdin is None:
         raise click.ClickException("standard input is closed")
-    return sys.stdin.buffer.read(1 << 20).decode("utf-8", "surrogateescape")
+    content = sys.stdin.buffer.read(_MOST_PASTED + 1)
+    if len(content) > _MOST_PASTED:
+        raise Misused("standard input is larger than 1 MiB: give it in parts, or name the file")
+    return content.decode("utf-8", "surrogateescape")
 
 
 def _files(files: tuple[Path, ...], known: senders.Senders, writing: bool) -> list[Problem]:
@@ -115,7 +121,7 @@ def _files(files: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
     finally:
         # Who reads this has the new files open; one that could not be written is as it was.
         number = partial(_number, made, backups.keys())
-        _tell([problem.moved(number) for problem in problems])
+        _tell([problem.moved(number) for problem in problems], mask)
         click.echo(advice.counts(made.converted, problems), err=True)
     gosub = planner.call == plan.GOSUB
     if backups:
@@ -170,7 +176,7 @@ def _pasted(text: str, known: senders.Senders, writing: bool) -> list[Problem]:
     for field in fields:
         click.echo(mask(field) if "CURL" in field.upper() else field)
     _show_conf(known, mask)
-    _tell(problems)
+    _tell(problems, mask)
     backups: dict[Path, Path] = {}
     if writing:
         _write(known, {}, tree, backups)
@@ -203,16 +209,29 @@ def _show(diff: Iterable[str], mask: show.Mask) -> None:
 
 
 def _mask(known: senders.Senders, finder: find.Finder) -> show.Mask:
-    secrets = [sender.password for sender in (*known.new.values(), *known.there.values())]
-    secrets += [found.request.password for found in finder.recipes if found.request]
+    senders_here = (*known.new.values(), *known.there.values())
+    logins = [(sender.name, sender.password) for sender in senders_here]
+    logins += [
+        (each.request.user, each.request.password) for each in finder.recipes if each.request
+    ]
+    secrets = []
     for option in finder.options:
         if option.name == "userpwd":
             value = resolve(option.value, finder.lookup(option.step)) or option.value
-            secrets.append(value.partition(":")[2])
-    return show.Mask(secrets)
+            user, _, password = value.partition(":")
+            logins.append((user, password))
+            secrets += _held(option.value, finder)
+    secrets += [password for _, password in logins]
+    return show.Mask([*secrets, *(show.basic(*login) for login in logins if login[1])])
 
 
-def _tell(problems: list[Problem]) -> None:
-    mask = show.Mask()
+def _held(login: str, finder: find.Finder) -> list[str]:
+    """What the variables of a login are set to anywhere: its password, or user and password."""
+    names = re.findall(r"\$\{(\w+)\}", login.partition(":")[2] or login)
+    values = [value for name in names for _, value in finder.dialplan.assigned.get(name, ())]
+    return [value.partition(":")[2] or value for value in values if "$" not in value]
+
+
+def _tell(problems: list[Problem], mask: show.Mask) -> None:
     for problem in sorted(problems, key=lambda each: (str(each.path), each.line)):
         click.echo(mask(str(problem)), err=True)

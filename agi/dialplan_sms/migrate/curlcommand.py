@@ -12,7 +12,7 @@ _APP = re.compile(r"(?:Try)?System\((.*)\)", re.IGNORECASE | re.DOTALL)
 _SILENT = {"-s", "-S", "-sS", "--silent", "--show-error", "-f", "--fail", "-v", "-L", "--location"}
 _IGNORED = {"-m", "--max-time", "--connect-timeout", "-o", "--output", "--retry", "-H", "--header"}
 _DATA = {"-d", "--data", "--data-raw", "--data-ascii", "--data-urlencode"}
-_TOO_MUCH = "System(curl …) with {} is not converted: use Set(SMS_…) and Gosub(sub-sms,s,1)"
+_TOO_MUCH = "System(curl …) is not converted with {}: use Set(SMS_…) and Gosub(sub-sms,s,1)"
 
 
 def is_command(app: str) -> bool:
@@ -45,6 +45,12 @@ def read(app: str, lookup: Lookup, literals: Literals) -> Request:
     return _request([back(word) for word in words[1:]], lookup, literals)
 
 
+def _option(word: str) -> str:
+    """The option's name alone: a value that is written onto it may be a password."""
+    found = re.match(r"--[a-z0-9.-]*|-[sSfvLGk]*.?", word)
+    return found[0] if found else "an option"
+
+
 def _request(words: list[str], lookup: Lookup, literals: Literals) -> Request:
     address = login = ""
     insecure = False
@@ -70,7 +76,7 @@ def _request(words: list[str], lookup: Lookup, literals: Literals) -> Request:
             elif name in _DATA or given.lower().startswith("authorization"):
                 raise Unclear(_TOO_MUCH.format(name))
         elif word.startswith("-") or address:
-            raise Unclear(_TOO_MUCH.format(word[:20] if word.startswith("-") else "another word"))
+            raise Unclear(_TOO_MUCH.format(_option(word) if word[0] == "-" else "another word"))
         else:
             address = word
     address, _, query = address.partition("?")

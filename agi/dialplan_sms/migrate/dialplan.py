@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from dialplan_sms.migrate.expression import split
 from dialplan_sms.migrate.files import Line, Tree
 
 _MOST = 20
@@ -19,7 +20,12 @@ _PRIORITY = re.compile(
     re.IGNORECASE,
 )
 _PAIR = re.compile(r"[ \t]*(\w+)[ \t]*=>?[ \t]*(.*)")
-_SET = re.compile(r"Set\([ \t]*(?:GLOBAL\(|LOCAL\()?_{0,2}(\w+)\)?[ \t]*=(.*)\)", re.IGNORECASE)
+_SET = re.compile(r"(M?)Set\((.*)\)", re.IGNORECASE)
+_ASSIGNED = re.compile(
+    r"[ \t]*(?:GLOBAL\(|LOCAL\()?_{0,2}(\w+)\)?[ \t]*=(.*)", re.IGNORECASE | re.DOTALL
+)
+_WITHIN = re.compile(r"(?:ExecIf\(.*?[?:]|TryExec\()[ \t]*(Set\(.*)\)", re.IGNORECASE)
+_BASES = re.compile(r"[ \t]*\(([^)]*)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +59,22 @@ class Step:
         return self.app.replace("\\;", ";")
 
     @property
-    def assigned(self) -> tuple[str, str] | None:
-        """Name and value, where it is a Set() of a plain variable."""
+    def assigned(self) -> dict[str, str]:
+        """The plain variables that a Set() or MSet() sets, and their values."""
         found = _SET.fullmatch(self.plain)
-        return (found[1], found[2]) if found else None
+        if found is None:
+            return {}
+        pairs = map(_ASSIGNED.fullmatch, _of_mset(found[2]) if found[1] else [found[2]])
+        return {pair[1]: pair[2] for pair in pairs if pair}
+
+    @property
+    def perhaps_assigned(self) -> dict[str, str]:
+        """The same of a Set() that another application may run."""
+        found = _WITHIN.fullmatch(self.plain)
+        apps = re.split(r"\)[ \t]*:[ \t]*", found[1]) if found else []
+        sets = (_SET.fullmatch(f"{app.removesuffix(')')})") for app in apps)
+        pairs = (_ASSIGNED.fullmatch(each[2]) for each in sets if each and not each[1])
+        return {pair[1]: pair[2] for pair in pairs if pair}
 
     def as_line(self, app: str, *, first: bool) -> str:
         """The line with *app* in place of its own; the first of several keeps the priority."""
@@ -79,6 +97,8 @@ class Dialplan:
 
     steps: list[Step] = field(default_factory=list)
     contexts: set[str] = field(default_factory=set)
+    templates: set[str] = field(default_factory=set)
+    """Contexts that give their lines to others, or have some of others."""
     assigned: dict[str, list[tuple[Step | None, str]]] = field(
         default_factory=lambda: defaultdict(list)
     )
@@ -100,6 +120,9 @@ def read(tree: Tree) -> Dialplan:
         if header:
             section, context, exten, last = section + 1, header[1], "", None
             plan.contexts.add(context)
+            bases = _BASES.match(content, header.end())
+            if bases:
+                plan.templates |= {context, *(base.strip() for base in bases[1].split(","))}
         elif not content.strip("\ufeff \t"):
             plan.comments.append(line)
             continue
@@ -111,8 +134,8 @@ def read(tree: Tree) -> Dialplan:
             last = last if step.token.lower() == "hint" else step.priority
             plan.steps.append(step)
             plan.extensions[step.key].append(step)
-            if step.assigned:
-                plan.assigned[step.assigned[0]].append((step, step.assigned[1]))
+            for name, value in (step.assigned or step.perhaps_assigned).items():
+                plan.assigned[name].append((step, value))
         elif not header:
             plan.others.append((line, content))
             pair = _PAIR.match(content)
@@ -121,6 +144,17 @@ def read(tree: Tree) -> Dialplan:
                 plan.assigned[pair[1]].append((None, value))
                 plan.global_lines[pair[1]] = line
     return plan
+
+
+def _of_mset(text: str) -> Iterator[str]:
+    """The arguments of MSet(), which drops quotes and backslashes; no comma within them parts."""
+    held: list[str] = []
+    for item in split(text, ","):
+        held.append(item)
+        whole = ",".join(held)
+        if whole.count("(") <= whole.count(")") and whole.count('"') % 2 == 0:
+            yield re.sub(r'\\(.)|"', r"\1", whole)
+            held = []
 
 
 def _content(raw: str, depth: int) -> tuple[str, int]:

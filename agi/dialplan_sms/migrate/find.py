@@ -20,6 +20,10 @@ from dialplan_sms.migrate.value import Incomplete, Unclear
 
 _OPTION = re.compile(r"Set\([ \t]*CURLOPT\((\w+)\)[ \t]*=(.*)\)", re.IGNORECASE)
 _LOGIN = re.compile(r"CURLOPT\(userpwd\)[ \t]*=(.*)", re.IGNORECASE)
+_TEMPLATE = (
+    "its context is a template or made from one, and numbers of priorities matter in it:"
+    " write n for them, or convert by hand"
+)
 _INSECURE = ("ssl_verifypeer", "ssl_verifyhost")
 
 
@@ -46,12 +50,13 @@ class Finder:
         self.options: list[Option] = []
         self.others: list[Step] = []  # CURL() for something else
         self._index: dict[int, int] = {}
+        self._given: dict[str, list[str]] = {}
         self._sets: dict[tuple[tuple[str, str], str], list[int]] = defaultdict(list)
         for steps in dialplan.extensions.values():
             for number, step in enumerate(steps):
                 self._index[id(step)] = number
-                if step.assigned:
-                    self._sets[step.key, step.assigned[0]].append(number)
+                for name in step.assigned:
+                    self._sets[step.key, name].append(number)
         for step in dialplan.steps:
             self._look_at(step)
         self._own_login = {
@@ -84,14 +89,14 @@ class Finder:
         """How a variable is resolved at *step*; ``=NAME`` asks for an assignment just above."""
 
         def look(name: str) -> str | None:
-            numbers = self._sets.get((step.key, name.lstrip("=")), [])
+            variable = name.lstrip("=")
+            numbers = self._sets.get((step.key, variable), [])
             nearest = bisect_left(numbers, self._index[id(step)]) - 1
-            assigned = (
-                self.dialplan.extensions[step.key][numbers[nearest]].assigned
+            above = (
+                self.dialplan.extensions[step.key][numbers[nearest]].assigned[variable]
                 if nearest >= 0
                 else None
             )
-            above = assigned[1] if assigned else None
             if name.startswith("=") or (above is not None and "$" not in above):
                 return above
             values = {value for _, value in self.dialplan.assigned.get(name, ())}
@@ -100,7 +105,11 @@ class Finder:
         return look
 
     def _literals(self, name: str) -> list[str]:
-        return [value for _, value in self.dialplan.assigned.get(name, ())]
+        if name not in self._given:
+            given = dict.fromkeys(value for _, value in self.dialplan.assigned.get(name, ()))
+            # An answer of CURL() is no text.
+            self._given[name] = [value for value in given if not recipe.calls_curl(value)]
+        return self._given[name]
 
     def _look_at(self, step: Step) -> None:
         option = _OPTION.fullmatch(step.plain)
@@ -141,6 +150,9 @@ class Finder:
         if found.step.line.path not in self.files:
             found.refuse("not in the files to convert")
         found.refuse(self.room.refusal(found.step))
+        if found.step.context in self.dialplan.templates and not self.room.is_simple(found.step):
+            # New priorities far behind would move the next "n" of whoever has these lines, too.
+            found.refuse(_TEMPLATE)
         if found.request is None or found.reason:
             found.option = self._login_above(found.step)
             return

@@ -44,9 +44,13 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A step that reads the reply of *sources*; *app* is what it becomes, None if nobody knows."""
+    """A step that reads the reply of *sources*; *app* is what it becomes, None if nobody knows.
+
+    *late* is whether another SMS may have been sent since, whose SMS_STATUS it would read.
+    """
 
     step: Step
     name: str
     sources: list[Recipe]
     app: str | None
+    late: bool = False

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from dialplan_sms.migrate.files import Problem, Tree, lines
 
-_CLEAR = "Set(SMS_STATUS=)"
-"""Not worth a field of its own."""
+_NO_FIELDS = {"", "Set(SMS_STATUS=)", "Set(SMS_SENDER=)"}
+"""Not worth a field of their own; without a sender it is default_sender."""
 PASTED = Path("pasted")
 _OPTION = re.compile(r"(?i)CURLOPT\(\w+\)\s*=")
 _STEP = re.compile(r"(?i)\s*(?:exten\s*=>?\s*[^,]*,|same\s*=>?\s*)\s*[^,]*,\s*")
@@ -29,7 +29,7 @@ def fields(content: bytes) -> list[str]:
     """The applications of the converted steps."""
     text = content.decode("utf-8", "surrogateescape")
     apps = [line.split(",", 2)[2] for line in text.split("\n") if line.startswith("exten")]
-    return [app for app in apps[1:] if app and app != _CLEAR]
+    return [app for app in apps[1:] if app not in _NO_FIELDS]
 
 
 def place(problem: Problem) -> Problem:

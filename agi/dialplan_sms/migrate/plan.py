@@ -16,6 +16,14 @@ GOSUB = "Gosub(sub-sms,s,1)"
 AGI = "AGI(sms.agi)"
 _NEXT = "n"
 _IDLE = "a login of CURLOPT that no CURL() of the SMS API uses: it is left, with its password"
+_CONDITION = (
+    "converted, and now sends only where the condition is true: Asterisk ran CURL() before ExecIf"
+    " looked at it, so the old line sent every time"
+)
+_EMPTY = (
+    "converted: an empty answer is now SMS_STATUS empty or UNREACHABLE, where nothing was sent; for"
+    " NO_ANSWER, which may have been sent, and other failures test SMS_STATUS and SMS_CAUSE, too"
+)
 
 _ORDER = {
     "number": "SMS_NUMBER",
@@ -95,6 +103,7 @@ class Planner:
         for use in self._finder.uses:
             if use.app is not None and not any(found.reason for found in use.sources):
                 self._replace(use.step, use.app)
+                self._see_to_empty(use.step, use.app)
         kept = {option.step.line.place for option in self._finder.options if option.kept}
         for option in self._finder.options:
             if option.idle:
@@ -127,7 +136,8 @@ class Planner:
             sets.append(f"Set(SMS_SENDER={found.user})")
         call = [self.call]
         if request.condition and self.call == GOSUB:
-            call = [f"GosubIf({request.condition}?sub-sms,s,1)"]
+            # Where it is false, an earlier SMS's status is not this one's.
+            call = ["Set(SMS_STATUS=)", f"GosubIf({request.condition}?sub-sms,s,1)"]
         elif request.condition:
             call = ["Set(SMS_STATUS=)", f"ExecIf({request.condition}?{AGI})"]
         elif self.call == AGI:
@@ -144,7 +154,15 @@ class Planner:
         else:
             self._detour(step, apps)
         self._done.add(step.line.place)
+        if request.condition:
+            self._name(step.line, _CONDITION, note=True)
+        if request.tail:
+            self._see_to_empty(step, apps[-1])
         self._see_to_country(found, request)
+
+    def _see_to_empty(self, step: Step, app: str) -> None:
+        if reply.UNREACHABLE in app and reply.UNREACHABLE not in step.app:
+            self._name(step.line, _EMPTY, note=True)
 
     def _see_to_country(self, found: Recipe, request: Request) -> None:
         senders = self._finder.senders

@@ -23,12 +23,12 @@ _SET = re.compile(
 _EXEC_IF = re.compile(rf"ExecIf\((.*)\?[ \t]*({_SET.pattern})\)", re.IGNORECASE)
 _CURL = re.compile(r"\$\{CURL\(", re.IGNORECASE)
 
-_VARIABLE = re.compile(r"\$\{(?:URIDECODE\(\$\{)?(\w+)\}")
+_VARIABLE = re.compile(r"\$\{(?:URIDECODE\(\$\{)?(?:GLOBAL\()?(\w+)\)?\}")
 
 _LONGEST = 8000
 
 Lookup = Callable[[str], str | None]
-Literals = Callable[[str], list[str]]
+Literals = value.Literals
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def _may_lack_code(item: str, literals: Literals) -> bool:
     name = _VARIABLE.match(item.strip())
     given = literals(name[1]) if name else []
     return not given or not all(
-        value.decoded(each).strip(' \t"').startswith(("+", "00")) for each in given
+        value.given_literally(each).startswith(("+", "00")) for each in given
     )
 
 

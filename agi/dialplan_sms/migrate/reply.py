@@ -8,7 +8,11 @@ _SHOWN = "${SMS_STATUS} ${SMS_CAUSE} ${SMS_REASON}"
 _WORDS = {"success": "SUCCESS", "warning": "WARNING", "error": "ERROR"}
 _BY_NAME = "CUT|FIELDQTY|FIELDNUM|REPLACE|STRREPLACE|PASSTHRU|JSON_DECODE|SHIFT|POP|LISTFILTER"
 """Functions that take the name of a variable."""
-_WORD = r"(?P<word>success|warning|error)"
+_NO_WORD = r"[^\"\]$&|a-z]"
+_WORD = rf"(?:{_NO_WORD}|\btype\b)*(?P<word>success|warning|error){_NO_WORD}*"
+"""The word with nothing around it that gives it another meaning, as in unsuccessful."""
+UNREACHABLE = '"UNREACHABLE"'
+"""What is in each test that was one for an empty answer."""
 
 
 def uses(app: str, name: str) -> bool:
@@ -24,25 +28,28 @@ def converted(app: str, name: str) -> str | None:
     variable = rf"\$\{{{name}\}}"
     operator = r"\s*(?P<operator>=~|==|!=|=|:)\s*"
     test = re.compile(
-        rf'(?P<quote>"?){variable}(?P=quote){operator}(?P<other>"?)[^"\]$&|]*?{_WORD}[^"\]$&|]*(?P=other)(?=\s*[\]&|)])',
+        rf'(?P<quote>"?){variable}(?P=quote){operator}(?P<other>"?){_WORD}(?P=other)(?=\s*[\]&|)])',
         re.IGNORECASE,
     )
-    regex = re.compile(rf'\$\{{REGEX\("[^"$]*?{_WORD}[^"$]*"\s+{variable}\)\}}', re.IGNORECASE)
+    regex = re.compile(rf'\$\{{REGEX\("{_WORD}"\s+{variable}\)\}}', re.IGNORECASE)
 
     def compared(found: re.Match[str]) -> str:
         sign = "!=" if found["operator"] == "!=" else "="
         return f'"${{SMS_STATUS}}" {sign} "{_WORDS[found["word"].lower()]}"'
 
     def empty(found: re.Match[str]) -> str:
-        # No answer was the only failure that CURL() let be seen: no success is what was meant.
-        return f'"${{SMS_STATUS}}" {"=" if found["operator"] == "!=" else "!="} "SUCCESS"'
+        # Empty meant no answer at all. After NO_ANSWER a loop would send twice, so it is not one.
+        if found["operator"] == "!=":
+            return f'("${{SMS_STATUS}}" != "" & "${{SMS_CAUSE}}" != {UNREACHABLE})'
+        return f'("${{SMS_STATUS}}" = "" | "${{SMS_CAUSE}}" = {UNREACHABLE})'
 
     new = test.sub(compared, app)
-    new = re.sub(rf'"{variable}"{operator}""', empty, new)
-    new = re.sub(rf'"?\$\{{LEN\({variable}\)\}}"?{operator}"?0"?(?=\s*[\]&|)])', empty, new)
+    equals = r"\s*(?P<operator>==|!=|=)\s*"
+    new = re.sub(rf'"{variable}"{equals}""', empty, new)
+    new = re.sub(rf'"?\$\{{LEN\({variable}\)\}}"?{equals}"?0"?(?=\s*[\]&|)])', empty, new)
     new = regex.sub(lambda m: f'$["${{SMS_STATUS}}" = "{_WORDS[m["word"].lower()]}"]', new)
     # A command that searches the reply for a word would not find it.
-    searched = _SHELL.match(new) and re.search(_WORD, new, re.IGNORECASE)
+    searched = _SHELL.match(new) and re.search("success|warning|error", new, re.IGNORECASE)
     if uses(new, name) and _SHOWING.match(new) and not searched:
         new = re.sub(variable, lambda _: _SHOWN, new)
     return None if uses(new, name) else new

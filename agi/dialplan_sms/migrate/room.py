@@ -2,12 +2,31 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 from dialplan_sms.migrate.dialplan import Dialplan, Step
+from dialplan_sms.migrate.expression import parts
 from dialplan_sms.migrate.files import Tree
 
-_JUMP = re.compile(r"goto|gosub", re.IGNORECASE)
+_JUMP = re.compile(r".*(?:goto|gosub)(if\w*)?\(", re.IGNORECASE | re.DOTALL)
+_VALUE = re.compile(
+    r"(?:hangup_handler_\w+[ \t]*\)|GOTO_ON_BLINDXFR)[ \t]*=[ \t]*(.*)", re.IGNORECASE
+)
+_CARETS = re.compile(
+    r"(?:^|(?<=[\s,?:&|=])|(?<=\()(?<![UM]\())[^\s,()?:&|=^]*(?:\^[^\s,()?:&|=^]*)+"
+)
+"""Targets in options, as G(context^exten^priority); those of U() and M() are arguments."""
+_CALL = re.compile(r"\s*(\w+)\((.*)", re.DOTALL)
+_OPTION = re.compile(r"[GF]\(([\d$]+)\)")
+_WITH_OPTIONS = {"bridge", "dial", "followme", "page", "queue", "retrydial"}
+_NO_JUMPS = {
+    *_WITH_OPTIONS, "agi", "answer", "background", "confbridge", "controlplayback", "log",
+    "meetme", "mixmonitor", "noop", "playback", "playtones", "read", "readexten", "record",
+    "saydigits", "saynumber", "senddtmf", "system", "trysystem", "verbose", "voicemail", "wait",
+    "waitexten",
+}  # fmt: skip
+"""Whose arguments are no targets, but for options."""
 
 
 class Room:
@@ -60,8 +79,8 @@ class Room:
         if not self._followed_by_own(step):
             return False
         return not (
-            step.key in self._jumped
-            or step.exten in self._jumped_from_afar
+            (step.context, _name(step.exten)) in self._jumped
+            or _name(step.exten) in self._jumped_from_afar
             or (self._jumped_from_afar and step.exten.startswith("_"))
             or self._jumped_anywhere
         )
@@ -93,16 +112,57 @@ def _jumps(dialplan: Dialplan) -> list[tuple[bool, str, str]]:
     """Jumps to a priority's number but 1: within the extension alone, or to another's name."""
     found = []
     for step in dialplan.steps:
-        if not _JUMP.search(step.app):
-            continue
-        data = step.app.partition("(")[2].rpartition(")")[0].rpartition("?")[2]
-        for target in data.split(":"):
-            named = re.sub(r"^\s*go(?:to|sub)\w*\(", "", target, flags=re.IGNORECASE)
-            parts = [part.strip(" \t)") for part in named.partition("(")[0].split(",")]
-            last = parts[-1]
-            if last == "1" or not (re.fullmatch(r"[+-]?\d+", last) or "$" in last):
+        for target in _targets(step.plain):
+            last, exten = target[-1], "" if len(target) == 1 else target[-2]
+            if len(target) == 1 and _is_open(last):
+                exten = last  # which may hold all three
+            elif last == "1" or not (_is_open(last) or re.fullmatch(r"[+-]?\d+", last)):
                 continue
-            found.append(
-                (len(parts) == 1, step.context, parts[-2] if len(parts) > 1 else step.exten)
-            )
+            if not exten:
+                found.append((True, step.context, _name(step.exten)))
+            if exten or len(target) > 2:
+                found.append((False, step.context, exten or _name(step.exten)))
     return found
+
+
+def _name(exten: str) -> str:
+    """An extension without the caller it is for."""
+    return exten.partition("/")[0]
+
+
+def _is_open(part: str) -> bool:
+    """Whether *part* may turn out a number: one that begins with a letter is a label."""
+    return "$" in part and not part[0].isalpha()
+
+
+def _targets(app: str) -> Iterator[list[str]]:
+    """All of *app* that may be [[context,]extension,]priority: rather too many than too few."""
+    # An expression as one character, so that no comma, bracket or question mark in it counts.
+    flat = "".join("$" if is_expression else piece for is_expression, piece in parts(app))
+    yield from (_parted(run, r"\^") for run in _CARETS.findall(flat))
+    yield from (_parted(run, r"\^") for run in _CARETS.findall(app) if run[-1].isdigit())
+    yield from (_parted(value, "[,^]") for value in _VALUE.findall(flat))
+    within = False
+    for piece in re.split(r"[?:]", flat):
+        jump = _JUMP.match(piece)
+        within = within or jump is not None
+        # What stands before the question mark is no target; where there is none, all may be.
+        if within and not (jump and jump[1] and "?" in flat):
+            yield _parted(piece[jump.end() if jump else 0 :], ",")
+    call = _CALL.match(flat)
+    if call is None:
+        return
+    name, words = call[1].lower(), re.split("[,=]", call[2])
+    if name in _WITH_OPTIONS:
+        yield from ([option] for option in _OPTION.findall(call[2]))
+    if name == "channelredirect" or (name == "originate" and len(words) > 4):
+        yield _parted(",".join(words[1:4] if name[0] == "c" else words[2:5]), ",")
+    for number in range(2, len(words) if name not in _NO_JUMPS else 0):
+        target = _parted(",".join(words[number - 2 : number + 1]), ",")
+        if len(target) == 3 and target[2].isdecimal() and target[1] and "$" not in target[1]:
+            yield target
+
+
+def _parted(target: str, separator: str) -> list[str]:
+    """*target* at its separators, without the arguments of a Gosub."""
+    return [part.strip(" \t)\"'\\") for part in re.split(separator, target.partition("(")[0])]

@@ -73,18 +73,21 @@ class Senders:
         if not self.new:
             return None
         before, first = self.text or "", next(iter(self.new))
+        newline = "\r\n" if "\r\n" in before else "\n"
         if before and not before.endswith("\n"):
-            before += "\n"  # or what comes next would continue its last line
+            before += newline  # or what comes next would continue its last line
         default = self.default or first
         if not self.default_set and self.several and (self.default or not self.there):
-            line = f"default_sender = {default}\n"
+            line = f"default_sender = {default}{newline}"
             general = re.search(r"(?m)^\ufeff?[ \t]*\[general\][^\n]*\n", before)
             if general:
                 before = before[: general.end()] + line + before[general.end() :]
             else:
-                before = f"[general]\n{line}{'' if not before else chr(10)}" + before
+                rest = before.removeprefix("\ufeff")
+                mark = before[: len(before) - len(rest)]  # which stays the first of the file
+                before = f"{mark}[general]{newline}{line}{newline if rest else ''}{rest}"
         return before + "".join(
-            ("\n" if before or number else "") + _section(sender)
+            (newline if before or number else "") + _section(sender).replace("\n", newline)
             for number, sender in enumerate(self.new.values())
         )
 

@@ -3,14 +3,21 @@
 import re
 from collections.abc import Callable
 
-from dialplan_sms.migrate.expression import parts, split
+from dialplan_sms.migrate.expression import closing, parts, split
 
 KNOWN = ("message", "number", "gsm", "postpone")
 
 _ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _URIENCODE = re.compile(r"(?s)\$\{URIENCODE\((.*)\)\}", re.IGNORECASE)
 _BY_HAND = re.compile(r"\$\{(?:STR)?REPLACE\((\w+),\s+,(?:\+|%20)\)\}", re.IGNORECASE)
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_VARIABLE = re.compile(r"\$\{(?P<whole>GLOBAL\((?P<name>\w+)\)|(?P<plain>\w+))(?P<cut>:[^}]*)?\}")
+_DECODED = re.compile(r"\$\{URIDECODE\(([^$+]*)\)\}", re.IGNORECASE)
+_NAMES = re.compile(r"(?:\{|(?<!CALLERID)(?<!CHANNEL)(?<!CDR)\()(\w+)")
+"""Names of variables, which some functions take, too."""
+_FROM_START = re.compile(r":0:\d+")
+
+Literals = Callable[[str], list[str]]
+"""The values that a variable is given anywhere in the dialplan."""
 
 
 class Unclear(Exception):
@@ -32,6 +39,8 @@ def fields(body: str) -> dict[str, str]:
         name, equals, value = item.partition("=")
         if equals and name.strip() in KNOWN:
             current = name.strip()
+            if current in found:
+                raise Unclear(f"the request has {current} twice: leave one")
             found[current] = value
         elif current == "message":
             found[current] += f"&{item}"
@@ -43,11 +52,10 @@ def fields(body: str) -> dict[str, str]:
     return found
 
 
-def written(name: str, value: str, literals: Callable[[str], list[str]], encoded: bool) -> str:
+def written(name: str, value: str, literals: Literals, encoded: bool) -> str:
     """*value* of the parameter *name* as Set() takes it.
 
-    *encoded* is whether it was form-encoded on its way, as CURL()'s body is. *literals* has the
-    values that a variable is given in the dialplan.
+    *encoded* is whether it was form-encoded on its way, as CURL()'s body is. Raises Unclear.
     """
     value = _utf8(value)
     if name != "message":
@@ -56,7 +64,7 @@ def written(name: str, value: str, literals: Callable[[str], list[str]], encoded
     pieces = []
     for is_expression, piece in parts(value):
         if is_expression:
-            pieces.append(_expression(piece, literals) if encoded else _escaped(piece))
+            pieces.append(_expression(name, piece, literals, plus) if encoded else _escaped(piece))
         elif not encoded:
             pieces.append(_literal(piece))
         else:
@@ -96,19 +104,86 @@ def _unescaped(found: re.Match[str]) -> str:
         return found[0]
 
 
-def _expression(piece: str, literals: Callable[[str], list[str]]) -> str:
+def _left(found: re.Match[str]) -> str:
+    """What decoding leaves."""
+    return found[0] if _unescaped(found) == found[0] else ""
+
+
+def _expression(name: str, piece: str, literals: Literals, plus: str) -> str:
     wrapped = _URIENCODE.fullmatch(piece)
     if wrapped:
         return _escaped(wrapped[1])
     by_hand = _BY_HAND.fullmatch(piece)
     if by_hand:
-        return f"${{{by_hand[1]}}}"
-    if "REPLACE(" in piece.upper() and re.search(r"%[0-9A-Fa-f]{2}", piece):
+        piece = f"${{{by_hand[1]}}}"
+    elif "REPLACE(" in piece.upper() and re.search(r"%[0-9A-Fa-f]{2}", piece):
         raise Unclear(f"{piece[:60]} encodes the text: give the text itself")
+    signs = _signs(piece, literals, frozenset())
+    if "+" in signs and plus != "+":
+        raise Unclear(
+            f"{piece[:60]} holds a +, which the PBX read as a space: give it the text itself, with"
+            " spaces, or %2B for a plus"
+        )
+    if "%" not in signs:
+        return _escaped(piece)
     variable = _VARIABLE.fullmatch(piece)
-    if variable and any(decoded(value) != value for value in literals(variable[1])):
-        return f"${{URIDECODE({piece})}}"
-    return _escaped(piece)
+    cut = (variable and variable["cut"]) or ""
+    # Cut after decoding, as was meant. What a number's or another cut was to drop is not known.
+    known = not cut or (name == "message" and _FROM_START.fullmatch(cut))
+    if variable and known and "stray" not in signs:
+        return f"${{URIDECODE(${{{variable['whole']}}}){cut}}}"
+    raise Unclear(f"{piece[:60]} holds an encoded text: give the text itself")
+
+
+def _signs(piece: str, literals: Literals, seen: frozenset[str]) -> set[str]:
+    """What the expression *piece* may bring of an encoding: ``%`` for %XX, and ``+``.
+
+    "stray" is a percent sign that URIDECODE(), which reads "% de" and "100%41", too, would garble.
+    It errs to the side of too much: a variable that is named counts, whatever becomes of it.
+    """
+    if _URIENCODE.fullmatch(piece):
+        return {"%"}
+    whole = re.fullmatch(r"(?is)\$\{URIDECODE\((.*)\)\}", piece)
+    if whole:
+        return _value_signs(whole[1], literals, seen) - {"%"}
+    kept = _DECODED.sub("", piece)
+    found = {"%"} if re.search(r"URIENCODE\(|%[0-9A-F]{2}", kept, re.IGNORECASE) else set()
+    if "+" in _without_sums(kept):
+        found.add("+")
+    for variable in set(_NAMES.findall(kept)) - seen:
+        for given in literals(variable):
+            found |= _value_signs(given, literals, seen | {variable})
+    return found
+
+
+def _value_signs(value: str, literals: Literals, seen: frozenset[str]) -> set[str]:
+    """The same of a variable's value; a ``+`` in a text with spaces is one, as in _is_text()."""
+    found: set[str] = set()
+    literal = ""
+    for is_expression, piece in parts(value):
+        if is_expression:
+            found |= _signs(piece, literals, seen)
+        else:
+            literal += piece
+            found |= {"%"} if decoded(piece) != piece else set()
+            found |= {"stray"} if "%" in _ESCAPES.sub(_left, piece) else set()
+    if "+" in re.sub(r'^[\s"]*\+(?=\d)', "", literal) and not _is_text("message", literal):
+        found.add("+")
+    return found
+
+
+def _without_sums(piece: str) -> str:
+    """*piece* without its ``$[…]``, in which a ``+`` adds."""
+    while (start := piece.find("$[")) >= 0:
+        end = closing(piece, start)
+        piece = piece[:start] + (piece[end:] if end > 0 else "")
+    return re.sub(r"(?i)\$\{MATH\([^()]*\)\}", "", piece)
+
+
+def given_literally(value: str) -> str:
+    """The text of *value*, however it is encoded."""
+    wrapped = _URIENCODE.fullmatch(value.strip(' \t"'))
+    return decoded(wrapped[1] if wrapped else value).strip(' \t"')
 
 
 def _utf8(text: str) -> str:

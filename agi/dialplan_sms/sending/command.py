@@ -17,6 +17,7 @@ from dialplan_sms.log import Handled
 from dialplan_sms.outboxoptions import Misused
 from dialplan_sms.outboxview import plain
 from dialplan_sms.outcome import Refused, Status, safe_line
+from dialplan_sms.rights import lay_down
 from dialplan_sms.routes import Routes
 from dialplan_sms.sending import view
 from dialplan_sms.sending.ending import AtOnce, ending
@@ -177,6 +178,7 @@ def _again(source: Source) -> str:
 @contextmanager
 def _service(config: Config) -> Iterator[Handle]:
     """What sends one SMS and logs it; connections and outbox stay open for all of them."""
+    lay_down(config.path, config.outbox)  # only now: list and journal are who runs this's
     opened: list[Store] = []
     closing: list[Callable[[], None]] = []
 

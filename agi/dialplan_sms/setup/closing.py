@@ -53,6 +53,10 @@ def _ask_pbx(found: Surroundings, prefix: Path, sender: str, work: Work) -> None
         click.echo(f"warning: the PBX was not asked{why}: run dialplan-sms check")
         return
     if answer is None:
+        click.echo(
+            "note: the PBX was not asked, since sms.conf has several senders and no"
+            " default_sender: run dialplan-sms check"
+        )
         return
     reload = ", then systemctl reload dialplan-sms" if found.systemd else ""
     said, good = probe.sentence(answer, conf, reload)
@@ -65,7 +69,8 @@ def last_words(found: Surroundings, prefix: Path, failed: bool) -> list[str]:
     lines = []
     command = "dialplan-sms send"
     if found.etc != _USUAL:
-        command = f"{prefix}/bin/dialplan-sms send --config {found.etc}/sms.conf"
+        words = [f"{prefix}/bin/dialplan-sms", "send", "--config", f"{found.etc}/sms.conf"]
+        command = shlex.join(words)
         lines.append(
             f"Every command looks in {_USUAL}: run export"
             f" AST_CONFIG_DIR={shlex.quote(str(found.etc))} first (and put it into /root/.profile)"

@@ -3,23 +3,32 @@
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from dialplan_sms import files
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.files import Owner
 from dialplan_sms.setup import answers as answering
 from dialplan_sms.setup import bundled, closing, plan, program, surroundings
-from dialplan_sms.setup.answers import Options
 from dialplan_sms.setup.consent import HALFWAY, UNTOUCHED, confirm, interruptible
 from dialplan_sms.setup.host import Host
 from dialplan_sms.setup.include import NAME
 from dialplan_sms.setup.manifest import Manifest, alone
+from dialplan_sms.setup.options import Options, checked
 from dialplan_sms.setup.remove import remove as take_back
 from dialplan_sms.setup.steps import State, Step, Work
 from dialplan_sms.setup.surroundings import UNIT, Surroundings
 from dialplan_sms.trust import HostError
 
 _FILE = click.Path(path_type=Path)
+_WITH_REMOVE = {"asterisk_conf", "yes", "dry_run", "remove"}
+"""The parameters that go with --remove."""
+
+
+class WrongUsage(click.ClickException):
+    """Options that do not go together, said in one line."""
+
+    exit_code = 2
 
 
 @click.command(short_help="Install all of it on this PBX and prove it.")
@@ -38,7 +47,11 @@ _FILE = click.Path(path_type=Path)
 @click.option("--fingerprint", default="", help="Pin this certificate of the PBX: sha256:...")
 @click.option("--pin", is_flag=True, help="Pin the certificate that the PBX shows now.")
 @click.option("--asterisk-conf", type=_FILE, help="asterisk.conf, where setup does not find it.")
-@click.option("--prefix", type=_FILE, help="Where the program goes; default: /opt/dialplan-sms.")
+@click.option(
+    "--prefix",
+    type=_FILE,
+    help="Where the program goes; default: where setup put it, else /opt/dialplan-sms.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask before the changes.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
 @click.option("--remove", is_flag=True, help="Take it all back; sms.conf and the outbox are kept.")
@@ -67,6 +80,8 @@ def setup(
     usage, 130 interrupted.
     """
     host = context.obj if isinstance(context.obj, Host) else Host()
+    if remove:
+        _refuse_with_remove(context)
     try:
         if not host.is_root and not dry_run:
             raise HostError("setup changes the host: run it as root, or with --dry-run")
@@ -74,7 +89,7 @@ def setup(
             if remove:
                 take_back(host, asterisk_conf, yes, dry_run)
                 return
-            options = answering.checked(
+            options = checked(
                 Options(url, sender, password_file, token_file, country, fingerprint, pin)
             )
             _set_up(host, options, asterisk_conf, _place(host, prefix), yes, dry_run)
@@ -87,6 +102,18 @@ def setup(
         raise click.ClickException(
             f"{where}{error.strerror or error}: mend it and run setup again, it goes on from there"
         ) from None
+
+
+def _refuse_with_remove(context: click.Context) -> None:
+    """Raise WrongUsage for options that mean nothing where all is taken back."""
+    wrong = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name and parameter.name not in _WITH_REMOVE
+        and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    ]  # fmt: skip
+    if wrong:
+        raise WrongUsage(f"--remove takes all back, so leave out {', '.join(wrong)}")
 
 
 def _set_up(
@@ -132,7 +159,8 @@ def _place(host: Host, prefix: Path | None) -> Path:
                 " without --prefix"
             )
         return package
-    place = (prefix or host.places.prefix).absolute()
+    earlier = Manifest(host.places.state).program(besides=package)
+    place = (prefix or earlier or host.places.prefix).absolute()
     if not str(place).isprintable() or " " in str(place):
         raise HostError("--prefix: no space and no control character in it: give another folder")
     return place

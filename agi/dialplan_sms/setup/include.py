@@ -27,7 +27,7 @@ class Inclusion:
 
 def find(etc: Path, name: str = NAME) -> Iterator[Inclusion]:
     """Every line of the dialplan that includes *name* of this folder."""
-    wanted, seen = str(etc / name), set[Path]()
+    wanted, seen = etc / name, set[Path]()
     pending = [etc / "extensions.conf"]
     while pending and len(seen) < _MOST:
         path = pending.pop()
@@ -42,10 +42,21 @@ def find(etc: Path, name: str = NAME) -> Iterator[Inclusion]:
             if (named := line.include) is None:
                 continue
             pattern = str(etc / os.fsdecode(named[0]))
-            if os.path.basename(pattern) == name or fnmatch.fnmatchcase(wanted, pattern):
+            if "\0" in pattern:
+                continue
+            if _names(pattern, wanted):
                 yield Inclusion(path, named[1])
-            if "\0" not in pattern:
-                pending += map(Path, islice(glob.iglob(pattern), _MOST))
+            pending += map(Path, islice(glob.iglob(pattern), _MOST))
+
+
+def _names(pattern: str, wanted: Path) -> bool:
+    """Whether Asterisk takes *wanted* for *pattern*, be it there or not; it may be a link to it."""
+    if os.path.realpath(pattern) == os.path.realpath(wanted):
+        return True
+    parts = os.path.normpath(pattern).split("/")
+    there = os.path.normpath(wanted).split("/")
+    # Part by part: unlike fnmatch's, the star of an #include stays within its folder.
+    return len(parts) == len(there) and all(map(fnmatch.fnmatchcase, there, parts))
 
 
 def insert(content: bytes) -> tuple[bytes, bytes]:

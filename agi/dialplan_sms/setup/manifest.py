@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,6 +88,21 @@ class Manifest:
         for path, entry in list(self.entries.items()):
             if entry.kind == kind:
                 yield Path(path), entry
+
+    def program(self, besides: Path) -> Path | None:
+        """The folder of the program that an earlier run has put in its place, but for *besides*.
+
+        It is where the link sms.agi leads, if that is ours; else the last that there was.
+        """
+        programs = [path for path, _ in self.of("program")]
+        for path, entry in self.of("link"):
+            if path.name.startswith("sms.agi"):
+                with suppress(OSError):
+                    target = path.readlink()
+                    if str(target) in entry.marks and target.parts[-2:] == ("bin", "sms.agi"):
+                        programs.append(target.parents[1])
+        programs = [path for path in programs if path != besides]
+        return programs[-1] if programs else None
 
     def _save(self) -> None:
         if not self.path.parent.is_dir():

@@ -6,13 +6,13 @@ from pathlib import Path
 from dialplan_sms.files import Owner
 from dialplan_sms.setup import unit
 from dialplan_sms.setup.answers import Answers
+from dialplan_sms.setup.folder_step import MakeFolder
 from dialplan_sms.setup.host import Places
 from dialplan_sms.setup.include import NAME
 from dialplan_sms.setup.program import Program
 from dialplan_sms.setup.program_step import PutProgram
 from dialplan_sms.setup.sender import PutSender
 from dialplan_sms.setup.steps import (
-    MakeFolder,
     PutFile,
     PutInclude,
     PutLink,
@@ -50,7 +50,7 @@ def make(
         ),
         PutFile(found.etc / NAME, bundled[NAME], "[sub-sms]", pending="dialplan"),
         PutInclude(found.dialplan, found.included, *rights),
-        LoadDialplan(found.console, found.answers),
+        LoadDialplan(found.console, found.runs, found.answers),
     ]  # fmt: skip
     if found.systemd:
         steps += _unit(found, places, prefix, packaged, bundled[UNIT])

@@ -68,11 +68,12 @@ class PutFile:
 
     def state(self, work: Work) -> tuple[State, str]:
         there = files.content_of(self.path)
-        if there is None and not self.path.is_symlink():
+        if there is None:
+            files.settled(self.path)  # which refuses a link to nothing: that is no file of ours
             return State.MAKE, self.about
         if there == self.content:
             return State.THERE, self.about
-        if there is not None and work.manifest.knows(self.path, files.digest(there)):
+        if work.manifest.knows(self.path, files.digest(there)):
             return State.CHANGE, f"{self.about}, not edited since setup wrote it"
         if files.content_of(new_of(self.path)) == self.content:
             return State.THERE, f"edited; the new one is beside it, {new_of(self.path).name}"
@@ -162,29 +163,6 @@ class PutLink:
             return False
         there = os.path.realpath(self.path)  # unlike resolve() of a circle, no error
         return self.path.readlink() == self.to or there == os.path.realpath(self.to)
-
-
-@dataclass(frozen=True, slots=True)
-class MakeFolder:
-    """A folder for Asterisk's user."""
-
-    path: Path
-    mode: int
-    owner: Owner
-    about: str
-    pending: str = ""
-
-    @property
-    def target(self) -> str:
-        return str(self.path)
-
-    def state(self, work: Work) -> tuple[State, str]:
-        return State.THERE if self.path.is_dir() else State.MAKE, self.about
-
-    def do(self, work: Work) -> str:
-        work.manifest.note(self.path, "folder", "made")
-        files.make_folder(self.path, self.mode, self.owner)
-        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ class LoadDialplan:
     """``dialplan reload``, and the proof that [sub-sms] is there."""
 
     console: tuple[str, ...]
+    runs: bool
     answers: bool
     pending: str = ""
 
@@ -31,7 +32,7 @@ class LoadDialplan:
 
     def state(self, work: Work) -> tuple[State, str]:
         if not self.answers:
-            return State.NOTE, "Asterisk does not run: it is loaded when Asterisk starts"
+            return State.NOTE, ": ".join(self._why_not())
         if {"dialplan"} & (work.coming | work.manifest.pending) or not self.is_there(work):
             return State.RUN, "dialplan reload, then dialplan show sub-sms"
         return State.THERE, "it has [sub-sms]"
@@ -42,7 +43,8 @@ class LoadDialplan:
 
     def do(self, work: Work) -> str:
         if not self.answers:
-            return "" if self.state(work)[0] is State.THERE else _NOT_RUNNING
+            why, cure = self._why_not()
+            return f"warning: {why}, so [sub-sms] could not be looked for: {cure}"
         done = work.host.run([*self.console, "dialplan reload"], 60)
         if not self.is_there(work):
             work.failed = True
@@ -55,8 +57,14 @@ class LoadDialplan:
         work.manifest.told("dialplan")
         return "the dialplan has [sub-sms]"
 
-
-_NOT_RUNNING = "warning: Asterisk does not run, so [sub-sms] could not be looked for: start it"
+    def _why_not(self) -> tuple[str, str]:
+        """Why Asterisk cannot be asked, and what to do."""
+        if self.runs:  # without root, the console of a running one is closed
+            return (
+                "Asterisk's console does not answer",
+                "run asterisk -rx 'dialplan reload' as root",
+            )
+        return "Asterisk does not run", "start it, which loads the dialplan"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dialplan_sms.setup import include, program
 from dialplan_sms.setup.manifest import Entry
 from dialplan_sms.setup.steps import State, Work
 from dialplan_sms.setup.surroundings import UNIT, Surroundings
+from dialplan_sms.trust import HostError
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +118,13 @@ def _link(path: Path, entry: Entry) -> Undo:
         return _drop(path, "it is no link of setup any more")
 
     def act(work: Work) -> str:
-        files.unlink(path, entry.marks)
+        kept = ""
+        try:
+            files.unlink(path, entry.marks)
+        except HostError as why:  # of the folder's owner's making, and no reason to stop half-way
+            kept = f"kept: {path}: {why}"
         work.manifest.drop(path)
-        return ""
+        return kept
 
     return Undo(str(path), State.REMOVE, "", act)
 
