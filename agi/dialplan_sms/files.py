@@ -1,12 +1,14 @@
 """Files that appear whole or not at all, whatever ends the program."""
 
 import errno
+import glob
 import hashlib
 import os
 import stat
 from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from dialplan_sms import trust
@@ -14,6 +16,8 @@ from dialplan_sms.trust import HostError
 
 LARGEST = 32 << 20
 """Bytes of a file that is read."""
+_MOST_FOLDERS = 2
+"""Parts of an #include's path, but for the last, that may be patterns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,16 @@ class Owner:
 
     uid: int
     gid: int
+
+
+def matching(pattern: str, most: int) -> list[str] | None:
+    """What a pattern of an #include names, at most so many; None where it is in too many folders.
+
+    To look through those would take minutes, and Asterisk as long at each reload.
+    """
+    if sum(map(glob.has_magic, pattern.split("/")[:-1])) > _MOST_FOLDERS:
+        return None
+    return sorted(islice(glob.iglob(pattern), most))
 
 
 def digest(content: bytes) -> str:

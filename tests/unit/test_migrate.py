@@ -798,3 +798,33 @@ class TestPasted:
     def test_not_with_files(self, site: Site) -> None:
         site.run("-", "extensions.conf", given="")
         assert site.status == 2
+
+
+class TestWhatWasConvertedBefore:
+    """A variable stays for the rest of a call: a line that sets none keeps another line's."""
+
+    OLD = "[old]\nexten => 1,1,Set(SMS_NUMBER=+39333123456)\n same => n,Gosub(sub-sms,s,1)\n"
+    NEW = f"[new]\nexten => 2,1,{USER.replace('101:', '102:')}\n same => n,{curl('gsm=9c7514330001&message=Hi&number=%2B39')}\n"
+    CONF = "[101]\nurl = http://127.0.0.1\npassword = sms101api\n"
+
+    def test_it_is_named_where_the_new_lines_set_more(self, site: Site) -> None:
+        site.configure(self.CONF)
+        site.convert(self.OLD + self.NEW)
+        assert site.status == 0
+        assert (
+            "extensions.conf:5: sends, too, and would keep the SMS_SENDER and SMS_GSM of a converted"
+            " line that the same call came through: put Set(SMS_SENDER=101) and Set(SMS_GSM=) before"
+            in site.stderr
+        )
+
+    def test_but_not_where_it_sets_them_itself(self, site: Site) -> None:
+        site.configure(self.CONF)
+        own = self.OLD.replace(
+            " same", " same => n,Set(SMS_SENDER=101)\n same => n,Set(SMS_GSM=)\n same", 1
+        )
+        site.convert(own + self.NEW)
+        assert "sends, too" not in site.stderr
+        site.conf.unlink()
+        site.configure(self.CONF)
+        site.convert(self.OLD + f"[new]\nexten => 2,1,{USER}\n same => n,{ONE}\n")
+        assert "sends, too" not in site.stderr

@@ -151,11 +151,16 @@ def _dialplan(asterisk: Asterisk, files: Files, user: User, shown: str) -> Findi
         says = f"[{CONTEXT}] is not loaded: {FILE} is included, and not in {asterisk.etc}"
         install = put_in_place(Path(sys.prefix), f"ASTERISK_ETC={asterisk.etc}")
         return wrong(DIALPLAN, says, f"{install}, then {reload}", needs=needs)
-    include = f"#tryinclude {FILE} in {files.path}, above a [context], then {reload}"
+    freepbx = " (on FreePBX in extensions_custom.conf)" if "_custom.conf" in _text(files) else ""
+    include = f"#tryinclude {FILE} in {files.path}{freepbx}, above a [context], then {reload}"
     if _DIRECT.search(shown) and f"{CONTEXT}," not in shown:
         says = f"[{CONTEXT}] is not loaded: AGI(sms.agi) does without, and a hang-up may stop it"
         return warning(DIALPLAN, says, include, needs=needs)
     return wrong(DIALPLAN, f"[{CONTEXT}] is not loaded", include, needs=needs)
+
+
+def _text(files: Files) -> str:
+    return "\n".join(line.raw for line in files.tree.stream if line.raw.lstrip().startswith("#"))
 
 
 def _is_old(text: str, ports: Collection[int]) -> bool:

@@ -86,7 +86,8 @@ def numbered(steps: Iterable[str]) -> Iterator[str]:
 def _to_gosub(then: str) -> str:
     return (
         "if an SMS is to go out even where the caller hangs up (as it does with Gosub(sub-sms,s,1),"
-        " not with AGI(sms.agi)): write #tryinclude extensions-sms.conf into extensions.conf,"
+        " not with AGI(sms.agi)): write #tryinclude extensions-sms.conf into extensions.conf (on"
+        " FreePBX into extensions_custom.conf),"
         f" {then}"
     )
 

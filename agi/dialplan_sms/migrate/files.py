@@ -5,8 +5,9 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
+
+from dialplan_sms.files import matching
 
 _MOST = 2000
 """Files that one pattern may name."""
@@ -119,7 +120,10 @@ class Tree:
         pattern = str(self.etc / name)
         if glob.has_magic(pattern):
             self.globs.append(pattern)
-        found = sorted(islice(glob.iglob(pattern), _MOST)) if glob.has_magic(pattern) else [pattern]
+        found = matching(pattern, _MOST) if glob.has_magic(pattern) else [pattern]
+        if found is None:
+            self._name(line.path, line.number, "it is in too many folders: not looked at")
+            return
         for each in found:
             if Path(each).exists() or (kind == "include" and not glob.has_magic(pattern)):
                 self._read(Path(each), within, (line.path, line.number))

@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dialplan_sms.migrate import recipe, reply
+from dialplan_sms.migrate import earlier, recipe, reply
 from dialplan_sms.migrate.dialplan import Dialplan, Step
 from dialplan_sms.migrate.files import Line, Place, Problem, content_of, lines
 from dialplan_sms.migrate.find import Finder
@@ -122,6 +122,12 @@ class Planner:
             else:
                 self._replace(option.step, "NoOp()")
         self.plan.converted = len(self._done)
+        if self._done:
+            senders = self._finder.senders
+            elsewhere = {"SMS_SENDER": senders.default or next(iter(senders.new), "")}
+            elsewhere = elsewhere if senders.several else {}
+            elsewhere |= {_ORDER[name]: "" for name in ("gsm", "postpone") if name in self._also}
+            self.plan.problems += earlier.misled(self._dialplan, self._done, elsewhere)
         self._look_for_passwords()
         return self.plan
 

@@ -1,13 +1,12 @@
 """The line that includes extensions-sms.conf: finding it, putting it in, taking it out."""
 
 import fnmatch
-import glob
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
+from dialplan_sms import files
 from dialplan_sms.setup.asteriskconf import lines, read
 from dialplan_sms.trust import HostError
 
@@ -46,7 +45,7 @@ def find(etc: Path, name: str = NAME) -> Iterator[Inclusion]:
                 continue
             if _names(pattern, wanted):
                 yield Inclusion(path, named[1])
-            pending += map(Path, islice(glob.iglob(pattern), _MOST))
+            pending += map(Path, files.matching(pattern, _MOST) or [])
 
 
 def _names(pattern: str, wanted: Path) -> bool:
