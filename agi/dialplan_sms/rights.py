@@ -11,13 +11,16 @@ import grp
 import os
 import pwd
 import stat
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 
 def lay_down(conf: Path, outbox: str) -> None:
     """As root, become for good who can change sms.conf, else who can change what is at *outbox*.
 
-    Where all of that is root's, or this process is not root's, all stays as it is.
+    Where all of that is root's, or this process is not root's, all stays as it is. Raises
+    ConfigError where that user cannot read this program, of which parts are yet to be loaded.
     """
     if os.geteuid() != 0:
         return
@@ -27,7 +30,16 @@ def lay_down(conf: Path, outbox: str) -> None:
     if owner is None or owner[0] == 0:
         return
     uid, gid = owner
-    os.setgroups(groups_of(uid, gid))
+    groups = groups_of(uid, gid)
+    if closed := _closed(uid, groups, (Path(sys.prefix), Path(sys.base_prefix), Path(__file__))):
+        from dialplan_sms.conffile import ConfigError
+
+        raise ConfigError(
+            f"root uses no rights but those of the user {_name(uid)} here, who can change {conf} or"
+            f" the outbox, and that user may not enter {closed}, where this program is: run"
+            " /opt/dialplan-sms/bin/dialplan-sms, see README, or chmod o+x it"
+        )
+    os.setgroups(groups)
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
 
@@ -101,16 +113,26 @@ def not_theirs(status: os.stat_result, path: Path, conf: Path) -> str:
     bits = 0o400 if status.st_uid == uid else 0o040 if status.st_gid in groups else 0o004
     if status.st_mode & bits:
         return ""
-    name = pwd.getpwuid(uid).pw_name if _is_known(uid) else str(uid)
+    name = _name(uid)
     return f"the user {name}, who can change {conf.name}, may not read {path}: chown {name} {path}"
 
 
-def _is_known(uid: int) -> bool:
+def _closed(uid: int, groups: list[int], places: Iterable[Path]) -> Path | None:
+    """A folder on the way to one of *places* that this user may not enter."""
+    for place in places:
+        for folder in reversed(place.resolve().parents):
+            status = folder.stat()
+            bit = 0o100 if status.st_uid == uid else 0o010 if status.st_gid in groups else 0o001
+            if not status.st_mode & bit:
+                return folder
+    return None
+
+
+def _name(uid: int) -> str:
     try:
-        pwd.getpwuid(uid)
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return False
-    return True
+        return str(uid)
 
 
 def groups_of(uid: int, gid: int) -> list[int]:

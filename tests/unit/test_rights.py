@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shutil
 import sqlite3
 import struct
 import subprocess
@@ -219,6 +220,27 @@ class TestSmsConfOfAnotherUser:
             self.run(theirs, text, "outbox")
         assert precious.stat().st_mode & 0o777 == 0o644
         assert list((folder / "roots").iterdir()) == []
+
+    def test_it_sends_all_the_same(self, theirs: Path) -> None:
+        with Sandbox() as pbx:
+            text = f"[101]\nurl = {pbx.url}\nverify = no\npassword = sms101api\ncountry = IT\n"
+            self.run(theirs, text, "send", "333 123456")
+            assert [message.numbers for message in pbx.messages] == [("+39333123456",)]
+
+    def test_a_program_that_they_may_not_read_says_so(self, theirs: Path, folder: Path) -> None:
+        """As pipx of root's makes it, below /root."""
+        closed = folder / "root"
+        shutil.copytree(Path(rights.__file__).parent, closed / "dialplan_sms")
+        closed.chmod(0o700)
+        theirs.write_text("[101]\nurl = http://127.0.0.1:9\npassword = x\n")
+        theirs.chmod(0o640)
+        code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from dialplan_sms.cli import main; main()"
+        told = subprocess.run(
+            [sys.executable, "-c", code, closed, "send", "+39333123456", "--config", theirs],
+            input=b"Hi", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=20,
+        ).stdout.decode()  # fmt: skip
+        assert "CONFIG" in told
+        assert f"may not enter {closed}" in told.replace("\n", " ")
 
     @pytest.mark.parametrize("command", ["send", "check"])
     def test_no_secret_of_roots_is_sent(self, theirs: Path, folder: Path, command: str) -> None:
