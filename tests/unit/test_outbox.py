@@ -13,7 +13,7 @@ from dialplan_sms import outbox as outbox_module
 from dialplan_sms.config import Sender
 from dialplan_sms.outbox import Outbox
 from dialplan_sms.outcome import Cause, Outcome, Status, error
-from dialplan_sms.schema import State, message, number
+from dialplan_sms.schema import State, message, meta, number
 from dialplan_sms.sms import Draft, Sms
 from tests.unit.stored import NUMBERS, SENDER, another, locked
 
@@ -120,6 +120,36 @@ def test_the_history_does_not_keep_a_call_waiting(outbox: Outbox, database: str)
         outbox.record(Draft(), Sms((A,), "hello"), SENDER, "wait", SUCCESS)
     outbox.close()
     assert (len(_rows(database)), len(commits) >= 4) == (201, True)
+
+
+def test_what_a_call_could_not_send_has_failed_and_is_not_too_old(
+    outbox: Outbox, database: str
+) -> None:
+    """In mode wait: nothing was stored, so no time can have run out."""
+    sms = Sms((A,), "hello")
+    id_ = outbox.reserve(Draft(), sms, SENDER, "wait")
+    assert isinstance(id_, str)
+    outbox.settle(id_, sms, error(Cause.UNREACHABLE, "no connection"))
+    outbox.record(Draft(), sms, SENDER, "wait", error(Cause.UNREACHABLE, "no connection"))
+    outbox.close()
+    assert [row.state for row in _rows(database)] == ["failed", "failed"]
+
+
+@pytest.mark.parametrize("damage", ["version = 'abc'", "version = '-5'", "secret = gone"])
+def test_a_damaged_outbox_is_told_in_a_line(outbox: Outbox, database: str, damage: str) -> None:
+    _accept(outbox)
+    name, _, value = damage.partition(" = ")
+    with another(database) as connection, connection.begin():
+        if name == "secret":
+            connection.execute(meta.delete().where(meta.c.name == name))
+        else:
+            connection.execute(
+                meta.update().where(meta.c.name == name).values(value=value.strip("'"))
+            )
+    again = Outbox(database)
+    outcome = _accept(again)
+    again.close()
+    assert (outcome.cause, "the outbox is damaged" in outcome.reason) == (Cause.OUTBOX, True)
 
 
 def test_what_was_sent_without_asking_is_history_too(outbox: Outbox, database: str) -> None:

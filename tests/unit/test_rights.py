@@ -7,6 +7,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dialplan_sms.check.finding import State
 from dialplan_sms.check.user import current
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sending.journal import Journal, JournalError
+from tests.asterisk.serving import free_port
 from tests.unit import checked
 
 NOBODY = 65534
@@ -205,8 +207,40 @@ class TestSmsConfOfAnotherUser:
         text = f"[general]\nlog = {precious}\n[$(id)]\nurl = http://127.0.0.1:9\npassword = x\n"
         self.run(theirs, text, "send", "+39333123456")
         assert precious.read_bytes() == b""
-        (folder / "list.csv").write_text("number,message\n+39333123456,hi\n")
-        self.run(theirs, text, "send", "--to-file", str(folder / "list.csv"))
+        (folder / "list.csv").write_text("number\n+39333123456\n")
+        told = self.run(theirs, text, "send", "--to-file", str(folder / "list.csv"))
+        assert b"UNREACHABLE" in told
+        assert precious.read_bytes() == b""
+
+    @pytest.mark.parametrize("door", ["serve", "sms.agi"])
+    def test_nor_by_the_service_or_the_script(self, theirs: Path, folder: Path, door: str) -> None:
+        precious = folder / "precious"
+        precious.touch(0o600)
+        theirs.write_text(
+            f"[general]\nlog = {precious}\nlisten = 127.0.0.1:{free_port()}\n"
+            f"monitor = 127.0.0.1:{free_port()}\n[101]\nurl = http://127.0.0.1:9\npassword = x\n"
+        )
+        theirs.chmod(0o640)
+        os.chown(theirs, 0, NOBODY)
+        environment = {**os.environ, "DIALPLAN_SMS_CONF": str(theirs)}
+        environment["DIALPLAN_SMS_SOCKET"] = str(folder / "agi.sock")
+        call = b"agi_request: sms.agi\nagi_uniqueid: 1.1\n\n" + b"200 result=1 ()\n" * 40
+        command = [PROGRAM, "serve"] if door == "serve" else [f"{sys.prefix}/bin/sms.agi"]
+        started = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            if door == "serve":  # which says in its log that it has started
+                deadline = time.monotonic() + 10
+                while started.poll() is None and os.stat(f"/proc/{started.pid}").st_uid == 0:
+                    assert time.monotonic() < deadline, "it has kept root's rights"
+                    time.sleep(0.05)
+                started.terminate()
+            told, _ = started.communicate(None if door == "serve" else call, timeout=20)
+        finally:
+            started.kill()
+        assert b"Traceback" not in told
         assert precious.read_bytes() == b""
 
     def test_no_outbox_of_roots_is_used(self, theirs: Path, folder: Path) -> None:
