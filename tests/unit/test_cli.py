@@ -229,3 +229,14 @@ def test_a_full_disk_is_one_line(command: list[str]) -> None:
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["user", "wms"], ["check", "--config", "none.conf"]])
+def test_closed_streams_are_no_bug_of_ours(tmp_path: Path, arguments: list[str]) -> None:
+    command = [f"{sys.prefix}/bin/dialplan-sms", *arguments]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&-', "sh", *command], cwd=tmp_path, stderr=subprocess.PIPE,
+        timeout=60, check=False, text=True,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr

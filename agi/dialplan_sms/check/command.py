@@ -56,6 +56,6 @@ def check(config: Path | None, name: str | None, as_json: bool) -> None:
     secrets = show.secrets_in(loaded)
     if as_json:
         click.echo(show.as_json(found, secrets))
-    else:
+    elif sys.stdout is not None:  # closed: who runs this wants the exit status alone
         show.show(found, secrets, sys.stdout)
     raise SystemExit(exit_status(found))
