@@ -15,6 +15,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+_NOBODY = 65534
+
 
 def lay_down(conf: Path, outbox: str) -> None:
     """As root, become for good who can change sms.conf, else who can change what is at *outbox*.
@@ -82,6 +84,11 @@ def changer(file: Path) -> tuple[int, int] | None:
 def _changer(status: os.stat_result) -> tuple[int, int] | None:
     if status.st_uid != 0:
         return status.st_uid, status.st_gid
+    if (
+        stat.S_ISDIR(status.st_mode)
+        and status.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH
+    ):
+        return _NOBODY, _NOBODY  # everybody
     if stat.S_ISLNK(status.st_mode) or not status.st_mode & stat.S_IWGRP or status.st_gid == 0:
         return None
     member = member_of(status.st_gid)

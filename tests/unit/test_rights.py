@@ -328,6 +328,13 @@ def test_a_folder_that_a_group_may_write_to_is_of_its_members(folder: Path) -> N
     assert rights.owner_of(f"sqlite:///{place}/outbox.sqlite") == (0, user.pw_gid)
 
 
+@pytest.mark.parametrize(("mode", "can"), [(0o777, NOBODY), (0o1777, None), (0o755, None)])
+def test_a_folder_of_everybodys_is_nobodys(mode: int, can: int | None) -> None:
+    status = os.stat_result((0o40000 | mode, 0, 0, 0, 0, 0, 0, 0, 0, 0))
+    found = rights._changer(status)
+    assert (found and found[0]) == can
+
+
 @pytest.mark.parametrize(
     ("mode", "uid", "gid", "can"),
     [
