@@ -74,7 +74,8 @@ def changelog() -> tuple[str, int]:
     head = re.match(r"dialplan-sms \((\S+)\)", text)
     date = re.search(r"^ -- .*>  (.+)$", text, re.MULTILINE)
     ours = re.search(r'__version__ = "(.+)"', (TOP / "agi/dialplan_sms/__init__.py").read_text())
-    if not (head and date and ours) or head[1] != ours[1]:
+    # Debian sorts 0.2.0~dev0 before 0.2.0, as Python does 0.2.0.dev0.
+    if not (head and date and ours) or head[1] != ours[1].replace(".dev", "~dev"):
         raise SystemExit("the first entry of debian/changelog is not of this version")
     return head[1], int(parsedate_to_datetime(date[1]).timestamp())
 

@@ -1,3 +1,3 @@
 """Send SMS from the Asterisk dialplan through the PBX's SMS API."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
