@@ -350,6 +350,20 @@ class TestAgain:
         assert (result.exit_code, "--prefix" in result.output) == (1, True)
         assert (pbx.prefix / ".git").exists()
 
+    def test_another_sub_sms_is_named(self, pbx: PbxHost) -> None:
+        own = pbx.etc / "own.conf"
+        own.write_text("; by hand\n[sub-sms]\nexten => s,1,NoOp()\n")
+        pbx.extensions.write_bytes(b"#include own.conf\n" + EXTENSIONS)
+        arguments = ("--url", "http://192.0.2.1", "--sender", "101")
+        dry = pbx.setup("--dry-run", *arguments).output
+        assert f"note    [sub-sms]: [sub-sms] is also in {own}:2: Asterisk merges" in dry
+        for _ in range(2):
+            result = pbx.setup(*arguments)
+            assert f"[sub-sms] is also in {own}:2: Asterisk merges" in result.output
+            assert (result.exit_code, "Send a first SMS" in result.output) == (1, False)
+        own.unlink()
+        assert pbx.setup(*arguments).exit_code == 0
+
 
 class TestSmsConf:
     OWN = "[101]\r\nurl = http://192.0.2.7\r\npassword = other"
