@@ -517,7 +517,7 @@ def test_what_a_service_tells_of_itself(
     found = service._up(
         {"version": __version__, "in_flight": 0, "max_calls": 9} | figures,
         healthy,
-        Path("/etc/sms.conf"),
+        config(version="1-2-4"),
     )
     assert found.state is state
     assert do in found.do
