@@ -83,7 +83,7 @@ class Config:
     workers: int = 4
     retention: float = 90 * 86400.0
     http: "Http | None" = None
-    version: str = ""
+    version: str = field(default="", compare=False)
 
     def sender(self, name: str) -> Sender | None:
         """The sender of that name; the default one where *name* is empty."""
