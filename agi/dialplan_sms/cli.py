@@ -2,7 +2,6 @@
 
 import errno
 import importlib
-import io
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import click
 
 from dialplan_sms import __version__
+from dialplan_sms.terminal import clean_output, plain
 
 _COMMANDS = {
     "check": "dialplan_sms.check.command:check",
@@ -29,6 +29,7 @@ _COMMANDS = {
 class _Commands(click.Group):
     def main(self, *args: Any, **more: Any) -> Any:
         """Run the program; what is wrong with the disk or the terminal is one line, too."""
+        clean_output()
         try:
             try:
                 return super().main(*args, **more)
@@ -39,8 +40,16 @@ class _Commands(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # no second try at exit
             if error.errno != errno.EPIPE:  # else nobody reads any more
                 where = f"{error.filename}: " if error.filename else ""
-                click.echo(f"Error: {where}{error.strerror or error}", err=True)
+                click.echo(plain(f"Error: {where}{error.strerror or error}"), err=True)
             sys.exit(1)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            # What it quotes begins no line of its own.
+            error.message = plain(error.message)  # type: ignore[misc]
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -80,9 +89,6 @@ def _missing(command: str, package: str) -> click.Command:
 @click.version_option(__version__, package_name="dialplan-sms")
 def main() -> None:
     """Send SMS from the Asterisk dialplan through the PBX's SMS API."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show all of Unicode
 
 
 config_option = click.option(

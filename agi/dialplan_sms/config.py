@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dialplan_sms import settings
-from dialplan_sms.conffile import ConfigError, Section, Value, parse, read_private
+from dialplan_sms.conffile import ConfigError, Section, Value, parse, read_private, version
 
 if TYPE_CHECKING:
     from dialplan_sms.httpconf import Http
@@ -22,6 +22,7 @@ class Sender:
     """A PBX user who sends SMS; the section's name is the user's.
 
     ``verify`` is ``yes``, ``no``, the absolute path of a CA file or ``sha256:`` and 64 hex digits.
+    ``files`` are the versions of the files that it names: a new content makes another sender.
     Times are in seconds. A rate is how many SMS in how many seconds; ``allow`` and ``deny`` are
     countries (two letters) and prefixes (``+`` and digits).
     """
@@ -50,6 +51,7 @@ class Sender:
     per_sender: tuple[int, float] | None = None
     per_caller: tuple[int, float] | None = None
     repeat_window: float = 0.0
+    files: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def counted(self) -> bool:
@@ -60,6 +62,8 @@ class Sender:
 @dataclass(frozen=True, slots=True)
 class Config:
     """All of one sms.conf. ``log`` is ``syslog`` or the path of a file.
+
+    ``version`` tells it from another, the content of the files that it names included.
 
     ``outbox`` is a database's URL, empty for none; its history is kept for ``retention`` seconds.
     The rest is the service's: where it listens (numeric host, port), the ipaddress networks that
@@ -79,6 +83,7 @@ class Config:
     workers: int = 4
     retention: float = 90 * 86400.0
     http: "Http | None" = None
+    version: str = field(default="", compare=False)
 
     def sender(self, name: str) -> Sender | None:
         """The sender of that name; the default one where *name* is empty."""
@@ -98,7 +103,9 @@ def load(path: Path, http: bool = False) -> Config:
 
     Raises ConfigError with file, line, key and what is allowed.
     """
+    before = version(path)  # it is read after: a change meanwhile must not pass for this
     sections = parse(read_private(path, "sms.conf"), path)
+    files = [each for section in sections for each in settings.versions(section.values)]
     general = next((section for section in sections if section.name == GENERAL), None)
     common = general.values if general else {}
     _refuse_unknown(common, GENERAL, settings.GENERAL | settings.SENDER)
@@ -127,6 +134,7 @@ def load(path: Path, http: bool = False) -> Config:
         senders=senders,
         default_sender=_default(fields.pop("default_sender", None), own, senders),
         http=_read_http(sections, senders, "outbox" in own) if http else None,
+        version=" ".join([before, *files]),
         **fields,
     )
     for section in sections:
@@ -218,7 +226,8 @@ def _read_sender(section: Section, shared: Mapping[str, Value]) -> Sender:
         )
     if "password" in secrets or "password_file" in secrets:
         _check_user(section)
-    return Sender(name=section.name, **settings.read(values, settings.SENDER))
+    files = settings.versions(values)
+    return Sender(name=section.name, files=files, **settings.read(values, settings.SENDER))
 
 
 def _check_user(section: Section) -> None:

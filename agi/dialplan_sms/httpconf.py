@@ -7,7 +7,7 @@ from typing import Any
 from dialplan_sms import values
 from dialplan_sms.conffile import ConfigError, Place, Section
 from dialplan_sms.password import is_hash
-from dialplan_sms.settings import LISTEN, NETWORKS, Setting, read
+from dialplan_sms.settings import LISTEN, NETWORKS, Setting, read, versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class Http:
 
     ``users`` are names and hashes of passwords. ``allow`` are ipaddress networks, loopback apart,
     ``proxy`` those whose X-Forwarded-For is believed. Files are absolute paths, empty for plain
-    HTTP. ``sender`` sends for the users who are none; empty for the default sender.
+    HTTP, and ``files`` their versions. ``sender`` sends for the users who are none; empty for the
+    default sender.
     """
 
     users: Mapping[str, str] = field(repr=False)
@@ -27,11 +28,12 @@ class Http:
     proxy: tuple[Any, ...] = ()
     sender: str = ""
     page: bool = False
+    files: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def fixed(self) -> tuple[Any, ...]:
         """What a running server cannot change."""
-        return (self.listen, self.certificate, self.key, self.page)
+        return (self.listen, self.certificate, self.key, self.files, self.page)
 
 
 def _users(text: str, _: Place) -> dict[str, str]:
@@ -74,7 +76,7 @@ def read_http(section: Section, senders: Mapping[str, Any], outbox: bool) -> Htt
             f"{section.place}: [http] needs the outbox, as Success means that an SMS is stored:"
             " set outbox in [general]"
         )
-    http = Http(**read(given, _SETTINGS))
+    http = Http(files=versions(given), **read(given, _SETTINGS))
     if ("certificate" in given) != ("key" in given):
         raise ConfigError(f"{section.place}: [http] needs certificate and key, or neither of them")
     if http.sender and http.sender not in senders:

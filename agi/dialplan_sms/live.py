@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dialplan_sms import config as smsconf
-from dialplan_sms.conffile import ConfigError, version
+from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config
 from dialplan_sms.routes import Routes
 
@@ -21,7 +21,6 @@ class Live:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._version = version(path)
         self._waiting: list[str] = []
         self.config = self._first = smsconf.load(path, http=True)
 
@@ -32,14 +31,13 @@ class Live:
     def told(self) -> Mapping[str, Any]:
         """Which file is in force, in which version, and what of it waits for a restart."""
         path = os.path.abspath(self._path)
-        return {"path": path, "version": self._version, "waiting": self._waiting}
+        return {"path": path, "version": self.config.version, "waiting": self._waiting}
 
     def reload(self, routes: Routes) -> tuple[str, bool]:
         """Read sms.conf again; a line that says what came of it, and whether that is a failure.
 
         Where it is wrong, the old one stays in force.
         """
-        now = version(self._path)  # before it is read: a change meanwhile must not pass for this
         try:
             fresh = smsconf.load(self._path, http=True)
             for sender in fresh.senders.values():
@@ -49,7 +47,7 @@ class Live:
         changed = [key for key in _FIXED if getattr(fresh, key) != getattr(self._first, key)]
         if _fixed(fresh) != _fixed(self._first):
             changed.append("what [http] listens on and shows")
-        self.config, self._version, self._waiting = fresh, now, changed
+        self.config, self._waiting = fresh, changed
         routes.keep(list(fresh.senders.values()))
         later = (
             f", but {' and '.join(changed)}: only a restart of the service changes that"

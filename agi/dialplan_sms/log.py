@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from dialplan_sms.outcome import Outcome, Status, safe_line
 from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.terminal import plain
 
 _SYSLOG = "/dev/log"
 _PATIENCE = 0.2
@@ -71,6 +72,7 @@ def _outlet(target: str, open_: Callable[[str], int]) -> _Outlet:
 
 def write(target: str, line: str, failed: bool = False) -> None:
     """Write *line* to *target*: ``syslog`` or the path of a file. Never raises for the disk."""
+    line = plain(line)  # it is read on a terminal
     if target == "syslog":
         _to_syslog(line, failed)
         return

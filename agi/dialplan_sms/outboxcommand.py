@@ -19,6 +19,7 @@ from dialplan_sms.limits import Rules
 from dialplan_sms.opened import NothingStored, Opened, opened
 from dialplan_sms.overview import overview
 from dialplan_sms.schema import State
+from dialplan_sms.terminal import plain
 from dialplan_sms.usage import used
 
 _PORTION = 200
@@ -39,7 +40,7 @@ def _open(
         with opened(config or ctx.meta.get(__name__)) as box:
             if sender and sender not in box.config.senders:
                 known = ", ".join(box.config.senders)
-                name = outboxview.plain(sender[:80])
+                name = plain(sender[:80])
                 line = f"sms.conf has no section {name} (any more), its senders are {known}"
                 click.echo(line, err=True)
             yield box
@@ -197,7 +198,7 @@ def _change(
         for id_, why in box.do(lambda c: change(c, portion)).items():  # noqa: B023
             count, refused = count + (not why), refused + bool(why)
             if why:
-                click.echo(f"{id_}: {outboxview.plain(why)}", err=True)
+                click.echo(f"{id_}: {plain(why)}", err=True)
     click.echo(f"{count} {done}")
     if refused:
         raise SystemExit(1)

@@ -14,15 +14,16 @@ from datetime import datetime
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dialplan_sms.console import Console
 from dialplan_sms.delivery import STALE
 from dialplan_sms.history import Stored
 from dialplan_sms.limits import Rate, Use
 from dialplan_sms.overview import Overview
 from dialplan_sms.schema import State
+from dialplan_sms.terminal import plain
 
 _COLOUR = {
     State.SENT: "green",
@@ -36,13 +37,6 @@ _FIELDS = (
     "id", "created", "state", "sender", "to", "mode", "due", "ended", "attempts", "cause",
     "reason", "chars", "gsm", "postpone", "call", "caller",
 )  # fmt: skip
-
-
-def plain(text: str) -> str:
-    """*text* with what a terminal would act on, or not show, as Python writes it."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def cell(value: object) -> str:
@@ -121,7 +115,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _console() -> Console:
-    return Console(highlight=False)
+    return Console()
 
 
 def _fold(text: str, style: str = "") -> Text:

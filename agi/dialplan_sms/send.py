@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +15,7 @@ from dialplan_sms import config as smsconf
 from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config, Sender
+from dialplan_sms.console import Console
 from dialplan_sms.outcome import Outcome, Refused, Status, safe_line
 from dialplan_sms.parts import parts
 from dialplan_sms.rights import lay_down

@@ -1,11 +1,12 @@
 """The keys of sms.conf: how each is read, and what is allowed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dialplan_sms import values
-from dialplan_sms.conffile import ConfigError, Place, Value
+from dialplan_sms.conffile import ConfigError, Place, Value, version
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,24 @@ def read(given: Mapping[str, Value], known: Mapping[str, Setting]) -> dict[str, 
                 f"{value.place}: {key}{shown}{detail} - allowed: {setting.allowed}"
             ) from None
     return fields
+
+
+_FILES = ("password_file", "verify", "certificate", "key")
+"""The keys of a section that may name a file, whose content counts as the section's own."""
+
+
+def named(given: Mapping[str, Value]) -> Iterator[tuple[str, Path]]:
+    """The files that a section names, by their keys."""
+    for key in _FILES:
+        if (value := given.get(key)) is not None:
+            path = value.place.path.parent.absolute() / value.text
+            if path.is_file():
+                yield key, path
+
+
+def versions(given: Mapping[str, Value]) -> tuple[str, ...]:
+    """What tells these files from others of the same names; nothing of what they say."""
+    return tuple(version(path) for _, path in named(given))
 
 
 _URL = "https:// or http:// and the address of the PBX, with a port and a path if need be"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,8 +14,10 @@ from dialplan_sms import config as smsconf
 from dialplan_sms import running
 from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
+from dialplan_sms.console import Console
 from dialplan_sms.delivery import STALE
 from dialplan_sms.outcome import Status
+from dialplan_sms.terminal import plain
 
 _DONE = {"again": "tried again"}
 _PATIENCE = 8
@@ -38,8 +39,14 @@ def status(config: Path | None, as_json: bool) -> None:
     figures = _ask(*addresses[0])
     if as_json:
         click.echo(json.dumps(figures, indent=2))
-    else:
+        return
+    try:
         _show(figures)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        raise click.ClickException(
+            "the service tells of itself what this version does not understand: update the older"
+            " of the two, then systemctl restart dialplan-sms"
+        ) from None
 
 
 def _ask(host: str, port: int) -> Mapping[str, Any]:
@@ -73,20 +80,20 @@ def _show(figures: Mapping[str, Any]) -> None:
     table.add_row("last minute", f"{figures['last_minute']} calls")
     table.add_row("latency", f"half below {_ms(figures['p50'])}, 99% below {_ms(figures['p99'])}")
     for name, value, style in _outbox(figures.get("outbox")):
-        table.add_row(name, Text(value, style=style))
+        table.add_row(name, Text(plain(value), style=style))
     for name, count in sorted(figures["calls"].items(), key=lambda item: -item[1]):
         style = "green" if name.startswith((Status.SUCCESS, Status.QUEUED)) else "yellow"
-        table.add_row(Text(name, style=style), str(count))
-    console = Console(highlight=False)
+        table.add_row(Text(plain(name), style=style), plain(str(count)))
+    console = Console()
     console.print(table)
     for title, lines in (
         ("last errors", figures["last_errors"]),
         ("last failures of queued SMS", (figures.get("outbox") or {}).get("last_failures")),
     ):
         if lines:
-            console.print(f"\n[bold]{title}[/]")
+            console.print(Text(f"\n{title}", style="bold"))
             for line in lines:
-                console.print(Text(line), soft_wrap=True)
+                console.print(Text(plain(line)), soft_wrap=True)
 
 
 def _outbox(outbox: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str]]:

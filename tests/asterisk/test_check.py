@@ -130,6 +130,22 @@ def test_a_dialplan_without_sub_sms_is_the_one_cause(
         pbx.cli("dialplan reload")
 
 
+def test_another_sub_sms_that_loses_sms_is_named(
+    installation: Installation, healthy: tuple[Pbx, Service, Sandbox], tmp_path: Path
+) -> None:
+    pbx, service, sandbox = healthy
+    own = tmp_path / "own.conf"
+    own.write_text("[sub-sms]\nexten => s,1,NoOp(of another time)\n same => n,Return()\n")
+    dialplan = "[test]\nexten => 1,1,Gosub(sub-sms,s,1)\n"
+    with Pbx(installation, dialplan, includes=[own, _SUB_SMS], agi_bin=pbx.etc) as other:
+        sent = len(sandbox.messages)
+        told = other.call("1", variables={"SMS_NUMBER": "+39333123456", "SMS_MESSAGE": "Hello"})
+        assert (told.variables["SMS_STATUS"], len(sandbox.messages)) == ("", sent)
+        status, lines, output = check(other, service)
+        assert (status, lines["dialplan"]["state"]) == (2, "wrong"), output
+        assert f"[sub-sms] is also in {own}:1: Asterisk" in lines["dialplan"]["says"]
+
+
 def test_a_reload_that_keeps_the_old_dialplan_is_explained(
     installation: Installation, healthy: tuple[Pbx, Service, Sandbox]
 ) -> None:

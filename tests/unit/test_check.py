@@ -517,7 +517,7 @@ def test_what_a_service_tells_of_itself(
     found = service._up(
         {"version": __version__, "in_flight": 0, "max_calls": 9} | figures,
         healthy,
-        Path("/etc/sms.conf"),
+        config(version="1-2-4"),
     )
     assert found.state is state
     assert do in found.do
@@ -601,3 +601,54 @@ def test_curl_to_our_own_server_is_none_of_the_old_lines(tmp_path: Path) -> None
     asterisk = Asterisk(tmp_path, quiet, tmp_path, "/nowhere")
     assert [each.state for each in dialplan.check(asterisk, current())][-1] is State.WARNING
     assert [each.state for each in dialplan.check(asterisk, current(), [4575])][-1] is State.OK
+
+
+_SUB = "[sub-sms]\nexten => s,1,Set(SMS_STATUS=)\n"
+
+
+@pytest.mark.parametrize(
+    ("main", "state", "says"),
+    [
+        ("#include extensions-sms.conf\n[a]\n", State.OK, "is loaded"),
+        (
+            "#include old.conf\n#include extensions-sms.conf\n[a]\n",
+            State.WRONG,
+            "[sub-sms] is also in {etc}/old.conf:2: Asterisk merges that with"
+            " {etc}/extensions-sms.conf",
+        ),
+        (
+            "#include extensions-sms.conf\n\n[sub-sms](+)\nexten => 1,1,NoOp()\n",
+            State.WRONG,
+            "also in {etc}/extensions.conf:3:",
+        ),
+        (
+            "[a]\n#include extensions-sms.conf\nexten => 1,1,NoOp()\nexten => 2,1,NoOp()\n",
+            State.WRONG,
+            "also in {etc}/extensions.conf:3:",
+        ),
+        (
+            "#tryinclude extensions-sms.conf\n#include more.conf\n",
+            State.WARNING,
+            "{etc}/extensions-sms.conf is included 2 times:"
+            " {etc}/extensions.conf:1 and {etc}/more.conf:1",
+        ),
+    ],
+)
+def test_another_sub_sms_is_named_with_its_place(
+    tmp_path: Path, main: str, state: State, says: str
+) -> None:
+    def console(command: Sequence[str], _: float, __: User | None = None) -> Ran:
+        return Ran(0, "[ Context 'sub-sms' created by 'pbx_config' ]\n")
+
+    (tmp_path / "asterisk.conf").touch()
+    (tmp_path / "extensions.conf").write_text(main)
+    (tmp_path / "extensions-sms.conf").write_text(_SUB)
+    (tmp_path / "old.conf").write_text("; of long ago\n" + _SUB)
+    (tmp_path / "more.conf").write_text("#include extensions-sms.conf\n")
+    program = tmp_path / "asterisk"
+    program.touch(mode=0o755)
+    asterisk = Asterisk(tmp_path, console, tmp_path, str(tmp_path))
+    found = {each.name: each for each in dialplan.check(asterisk, current())}["dialplan"]
+    assert found.state is state, found
+    assert says.format(etc=tmp_path) in found.says
+    assert "dialplan reload" in found.do or state is State.OK

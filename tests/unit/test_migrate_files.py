@@ -32,7 +32,7 @@ PIECES = [
 def convert(content: bytes) -> tuple[plan.Plan, bytes]:
     path, tree = Path("x.conf"), Tree(Path("/nowhere"))
     tree.contents[path] = content
-    tree.times[path] = 1
+    tree.named[path] = [(path, 0)]
     tree.stream = list(lines(path, content))
     read = dialplan.read(tree)
     finder = Finder(tree, read, senders.Senders(Path("sms.conf")), {path})

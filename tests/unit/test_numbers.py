@@ -1,3 +1,4 @@
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +42,67 @@ def test_what_is_no_number_is_refused(written: str) -> None:
     with pytest.raises(Refused) as refused:
         read_numbers(written, None, short=False)
     assert refused.value.cause is Cause.INVALID_NUMBER
+
+
+@pytest.mark.parametrize(
+    ("written", "country"),
+    [
+        ("079474381", "CH"),
+        ("061234567", "FR"),
+        ("0 61 234 567", "FR"),
+        ("+41 (0)79 474 381", None),
+        ("1 201 555 012", "US"),
+        ("8 912 345 678", "RU"),
+    ],
+)
+def test_a_trunk_prefix_is_not_sent_where_a_digit_is_missing(
+    written: str, country: str | None
+) -> None:
+    with pytest.raises(Refused) as refused:
+        read_numbers(written, country, short=False)
+    assert refused.value.cause is Cause.INVALID_NUMBER
+    assert "is no phone number" in refused.value.reason
+
+
+@pytest.mark.parametrize(
+    ("written", "country", "read"),
+    [
+        ("079 474 38 19", "CH", "+41794743819"),
+        ("79 474 38 19", "CH", "+41794743819"),
+        ("06 698 12345", "IT", "+390669812345"),
+        ("+39 (0)6 698 12345", None, "+390669812345"),
+        ("0549 886377", "SM", "+3780549886377"),
+        ("06 698 12345", "VA", "+390669812345"),
+        ("07 12 34 56 78", "CI", "+2250712345678"),
+        ("8 800 200 06 00", "RU", "+78002000600"),
+        ("800 200 06 00", "RU", "+78002000600"),
+    ],
+)
+def test_a_first_digit_that_is_no_trunk_prefix_stays(
+    written: str, country: str | None, read: str
+) -> None:
+    assert read_numbers(written, country, short=False) == (read,)
+
+
+@pytest.mark.parametrize("country", sorted(phonenumbers.SUPPORTED_REGIONS))
+def test_no_country_s_mobile_numbers_keep_their_trunk_prefix(country: str) -> None:
+    """The trunk prefix is never sent: not with the number whole, not with a digit missing."""
+    example = phonenumbers.example_number_for_type(country, phonenumbers.PhoneNumberType.MOBILE)
+    trunk = phonenumbers.ndd_prefix_for_region(country, strip_non_digits=True)
+    if example is None or not trunk:
+        return
+    code = f"+{example.country_code}"
+    national = phonenumbers.national_significant_number(example)
+    shorter = [national[:at] + national[at + 1 :] for at in range(len(national))]
+    for written in (trunk + digits for digits in (national, *shorter)):
+        try:
+            (number,) = read_numbers(written, country, short=False)
+        except Refused:
+            continue
+        if written.startswith("00"):
+            continue  # the prefix of an international number, and the country's code is gone
+        parsed = phonenumbers.parse(number)
+        assert not number.startswith(code + trunk) or phonenumbers.is_valid_number(parsed), written
 
 
 def test_every_wrong_number_of_a_list_names_itself() -> None:

@@ -17,10 +17,10 @@ import requests
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 import dialplan_sms
 from dialplan_sms import api
+from dialplan_sms.console import Console
 from dialplan_sms.sandbox.command import sandbox
 from dialplan_sms.sandbox.faults import Fault, magic_number
 from dialplan_sms.sandbox.pbx import Pbx
@@ -180,7 +180,7 @@ def shown_of(text: str, number: str = NUMBER) -> str:
         Request("POST", api.PATH, (("number", number), ("message", text)), "101")
     )
     output = StringIO()
-    show(Console(file=output, highlight=False, markup=False, emoji=False, width=60), handled)
+    show(Console(file=output, width=60), handled)
     return output.getvalue()
 
 

@@ -11,9 +11,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from dialplan_sms import config as smsconf
 from dialplan_sms.check import service
 from dialplan_sms.check.finding import State
+from dialplan_sms.live import Live
+from dialplan_sms.outcome import Cause, Outcome, Status
+from dialplan_sms.password import make_hash
+from dialplan_sms.routes import Routes
 from dialplan_sms.sandbox import Sandbox
+from dialplan_sms.sandbox.certificate import self_signed
+from dialplan_sms.sms import Sms
 from tests.asterisk.serving import Service, free_port
 
 
@@ -67,8 +76,74 @@ def test_it_tells_which_version_of_its_file_is_in_force(tmp_path: Path) -> None:
         assert _found(running) == (State.OK, "")
 
 
+@pytest.mark.parametrize("key", ["verify", "password_file"])
+def test_a_new_content_of_a_file_that_it_names_is_told_and_read(tmp_path: Path, key: str) -> None:
+    with Sandbox() as sandbox:
+        running = Service(tmp_path, sandbox)
+        ca, secret = tmp_path / "ca.pem", tmp_path / "secret"
+        ca.write_bytes(self_signed(["127.0.0.1"]).pem)
+        secret.touch(0o600)
+        secret.write_text("sms101api\n")
+        text = running.conf.read_text().replace("password = sms101api", "password_file = secret")
+        running.conf.write_text(text.replace(f"verify = {sandbox.fingerprint}", "verify = ca.pem"))
+        with running:
+            assert _found(running) == (State.OK, "")
+            if key == "verify":
+                ca.write_bytes(sandbox.certificate.read_bytes())
+            else:
+                secret.write_text("sms101new\n")
+            assert _found(running) == (State.WARNING, "systemctl reload dialplan-sms")
+            _reload(running)
+            assert _found(running) == (State.OK, "")
+
+
+def test_after_a_reload_the_ca_file_counts_as_it_is_now(tmp_path: Path) -> None:
+    with Sandbox(users={"101": "sms101api"}) as sandbox:
+        conf, ca = tmp_path / "sms.conf", tmp_path / "ca.pem"
+        ca.write_bytes(self_signed(["127.0.0.1"]).pem)
+        conf.touch(0o600)
+        conf.write_text(
+            f"[general]\nverify = {ca}\n[101]\nurl = {sandbox.url}\npassword = sms101api\n"
+        )
+        live, routes = Live(conf), Routes(connections=1)
+
+        def send() -> Outcome:
+            return routes(live().senders["101"]).send(Sms(("+39333123456",), "Hello"))
+
+        assert send().cause is Cause.UNREACHABLE
+        ca.write_bytes(sandbox.certificate.read_bytes())
+        assert send().cause is Cause.UNREACHABLE  # until it is told to
+        assert live.reload(routes) == ("sms.conf was read again", False)
+        assert send().status is Status.SUCCESS
+        # What is no certificate is not taken over.
+        ca.write_text("none\n")
+        said, failed = live.reload(routes)
+        assert (failed, "no certificate in PEM format" in said) == (True, True)
+        assert send().status is Status.SUCCESS
+        assert "ca.pem" not in repr(live().senders["101"].files)
+        assert "files" not in repr(live().senders["101"])
+
+
+def test_a_new_certificate_of_the_http_server_waits_for_a_restart(tmp_path: Path) -> None:
+    conf, certificate = tmp_path / "sms.conf", tmp_path / "cert.pem"
+    (tmp_path / "key.pem").touch()
+    certificate.write_text("the old one")
+    conf.touch(0o600)
+    conf.write_text(
+        f"[general]\noutbox = sqlite:///{tmp_path}/outbox.sqlite\n"
+        "[101]\nurl = http://192.0.2.1\npassword = x\n"
+        f"[http]\nuser = wms:{make_hash('secret')}\ncertificate = cert.pem\nkey = key.pem\n"
+    )
+    live, routes = Live(conf), Routes(connections=1)
+    assert live.reload(routes) == ("sms.conf was read again", False)
+    certificate.write_text("the new one of this year")
+    said, failed = live.reload(routes)
+    assert (failed, said.endswith("only a restart of the service changes that")) == (False, True)
+    assert live.told()["waiting"]
+
+
 def _found(running: Service) -> tuple[State, str]:
-    found = service._up(_status(running), True, running.conf)
+    found = service._up(_status(running), True, smsconf.load(running.conf, http=True))
     assert "sms101" not in found.says
     return found.state, found.do
 

@@ -350,6 +350,20 @@ class TestAgain:
         assert (result.exit_code, "--prefix" in result.output) == (1, True)
         assert (pbx.prefix / ".git").exists()
 
+    def test_another_sub_sms_is_named(self, pbx: PbxHost) -> None:
+        own = pbx.etc / "own.conf"
+        own.write_text("; by hand\n[sub-sms]\nexten => s,1,NoOp()\n")
+        pbx.extensions.write_bytes(b"#include own.conf\n" + EXTENSIONS)
+        arguments = ("--url", "http://192.0.2.1", "--sender", "101")
+        dry = pbx.setup("--dry-run", *arguments).output
+        assert f"note    [sub-sms]: [sub-sms] is also in {own}:2: Asterisk merges" in dry
+        for _ in range(2):
+            result = pbx.setup(*arguments)
+            assert f"[sub-sms] is also in {own}:2: Asterisk merges" in result.output
+            assert (result.exit_code, "Send a first SMS" in result.output) == (1, False)
+        own.unlink()
+        assert pbx.setup(*arguments).exit_code == 0
+
 
 class TestSmsConf:
     OWN = "[101]\r\nurl = http://192.0.2.7\r\npassword = other"
@@ -368,9 +382,7 @@ class TestSmsConf:
         self.write(pbx, self.OWN)
         result = pbx.setup()
         assert result.exit_code == 1
-        assert (
-            "the old password of [101] stays in force: correct password in [101]" in result.output
-        )
+        assert "the old password of [101] stays in force: " in result.output
         assert pbx.sms_conf.read_bytes() == self.OWN.encode()
         assert config.load(pbx.etc / "sms.conf.new").senders["101"].password == PASSWORD
 
@@ -396,28 +408,80 @@ class TestSmsConf:
         assert pbx.tree() == before
         assert b"\n" not in pbx.sms_conf.read_bytes().replace(b"\r\n", b"")
 
+    WHOLE = """\
+; ours, by hand
+[general]
+default_sender = 101\t; who rings
+outbox = sqlite:////srv/o.sqlite
+country = IT
+
+[101]
+  url => http://192.0.2.7   ; the old PBX
+password = o\\;ther\\\\;x ; ask Ann
+;--
+password = of a comment
+--;
+per_number = 5/1h
+
+[102]
+url = http://192.0.2.9
+token = x
+"""
+
     @pytest.mark.parametrize("times", [1, 2])
-    def test_another_answer_for_the_same_sender_goes_beside(self, pbx: PbxHost, times: int) -> None:
-        self.write(pbx, self.OWN)
+    @pytest.mark.parametrize("newline", ["\n", "\r\n"])
+    def test_another_answer_for_the_same_sender_goes_beside_in_a_whole_file(
+        self, pbx: PbxHost, times: int, newline: str
+    ) -> None:
+        whole = "\ufeff" + self.WHOLE.replace("\n", newline)
+        self.write(pbx, whole)
+        pbx.sms_conf.chmod(0o600)
         for _ in range(times):
-            result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101")
+            result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101", "--country", "fr")
         beside = pbx.sms_conf.with_name("sms.conf.new")
         said = result.output
         assert (
-            "the old url and password of [101] stay in force: correct url and password in [101] of"
-            f" {pbx.sms_conf}, or put {beside} in its place; then systemctl reload dialplan-sms\n"
+            "the old url and password and country of [101] stay in force:"
+            f" {beside} is the whole file with the new, in lines 8, 9, 10: look at it, then"
+            f" mv {beside} {pbx.sms_conf} and systemctl reload dialplan-sms\n"
         ) in said
         assert (result.exit_code, "Send a first SMS" in said) == (1, False)
-        assert pbx.sms_conf.read_bytes() == self.OWN.encode()
-        assert config.load(beside).senders["101"].url.startswith("http://192.0.2.1/")
-        assert beside.stat().st_mode & 0o777 == 0o640
+        assert pbx.sms_conf.read_bytes() == whole.encode()
+        assert beside.stat().st_mode & 0o777 == 0o600
+        # Nothing but the answers is another in it.
+        old = (
+            "[101]\n  url => http://192.0.2.7   ; the old PBX\n"
+            "password = o\\;ther\\\\;x ; ask Ann\n"
+        )
+        new = (
+            "[101]\ncountry = FR\n  url = http://192.0.2.1   ; the old PBX\n"
+            f"password = {PASSWORD} ; ask Ann\n"
+        )
+        expected = "\ufeff" + self.WHOLE.replace(old, new).replace("\n", newline)
+        assert beside.read_bytes() == expected.encode()
+        beside.replace(pbx.sms_conf)
+        said = pbx.setup("--url", "http://192.0.2.1", "--sender", "101", "--country", "fr").output
+        assert f"there   {pbx.sms_conf}: it stays as it is" in said
 
-    def test_beside_other_senders_only_the_key_is_to_be_corrected(self, pbx: PbxHost) -> None:
-        self.write(pbx, f"{self.OWN}\n[102]\nurl = http://192.0.2.7\npassword = x\n")
-        result = pbx.setup("--sender", "101")
-        assert "the old password of [101] stays in force: correct password in" in result.output
-        assert (result.exit_code, "in its place" in result.output) == (1, False)
+    def test_a_secret_of_another_kind_takes_the_old_one_s_line(self, pbx: PbxHost) -> None:
+        (pbx.etc / "secret").touch(mode=0o600)
+        (pbx.etc / "secret").write_text("old\n")
+        whole = "[general]\npassword = all\n[101]\nurl = http://192.0.2.7\npassword_file = secret"
+        self.write(pbx, whole)
+        pbx.environ = {"DIALPLAN_SMS_TOKEN": "a;b"}
+        assert "the whole file with the new, in line 5: look" in pbx.setup("--sender", "101").output
+        beside = pbx.etc / "sms.conf.new"
+        assert beside.read_text() == whole.replace("password_file = secret", "token = a\\;b")
         assert pbx.setup("--sender", "101", "--dry-run").exit_code == 0
+
+    def test_no_file_is_left_beside_where_it_would_not_be_right(self, pbx: PbxHost) -> None:
+        # What is put below this header stands in its comment.
+        whole = "[101] ;-- of Ann\n--;\nurl = http://192.0.2.7\npassword = other\n"
+        self.write(pbx, whole)
+        result = pbx.setup("--sender", "101", "--country", "it")
+        assert (result.exit_code, pbx.sms_conf.read_text()) == (1, whole)
+        assert f"{pbx.sms_conf}: correct country of [101] there" in result.output
+        assert not [path for path in pbx.etc.iterdir() if "sms.conf." in path.name]
 
     def test_one_that_cannot_be_read_is_told(self, pbx: PbxHost) -> None:
         self.write(pbx, "[101]\nurl = http://192.0.2.7\nsecret = abc-very-secret\n")

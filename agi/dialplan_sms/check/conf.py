@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dialplan_sms import config as smsconf
+from dialplan_sms import settings
 from dialplan_sms.check.finding import Finding, ok, warning, wrong
 from dialplan_sms.check.user import READ, RUN, WRITE, Blocked, User, blocked
 from dialplan_sms.conffile import ConfigError, parse, read_private
@@ -14,7 +15,6 @@ from dialplan_sms.config import Config
 CONF, LOG = "sms.conf", "log"
 _CURES = (" - allowed: ", ": run ", ": create ", ": set ", ": add ", ": raise ", ": save ")
 """Where the cure begins in what a ConfigError says."""
-_FILES = ("password_file", "verify", "certificate", "key")
 _DEVLOG = Path("/dev/log")
 
 
@@ -77,12 +77,8 @@ def _split(text: str) -> tuple[str, str]:
 
 def _named(path: Path) -> Iterator[tuple[str, Path]]:
     for section in parse(read_private(path, CONF), path):
-        for key in _FILES:
-            value = section.values.get(key)
-            if value is not None and not value.text.lower().startswith("sha256:"):
-                file = path.parent.absolute() / value.text
-                if os.path.isfile(file):
-                    yield f"{key} of [{section.name}]", file
+        for key, file in settings.named(section.values):
+            yield f"{key} of [{section.name}]", file
 
 
 def check_log(config: Config, user: User, devlog: Path = _DEVLOG) -> Finding:

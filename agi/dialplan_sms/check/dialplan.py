@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from dialplan_sms.check.asterisk import Asterisk
@@ -12,7 +12,7 @@ from dialplan_sms.check.process import Ran
 from dialplan_sms.check.user import READ, Blocked, User, blocked, current
 from dialplan_sms.installed import put_in_place
 from dialplan_sms.migrate import dialplan, recipe
-from dialplan_sms.migrate.files import Tree
+from dialplan_sms.migrate.files import Place, Tree
 
 ASTERISK, MODULES, DIALPLAN, CURL = "Asterisk", "modules", "dialplan", "old CURL()"
 CONTEXT = "sub-sms"
@@ -26,6 +26,8 @@ NEEDED = {
 }
 """The modules that [sub-sms] uses, and for what."""
 _MOST = 3
+_NEEDS = (ASTERISK, MODULES)
+_RELOAD = "asterisk -rx 'dialplan reload'"
 _DIRECT = re.compile(r"(?<!Dead)AGI\((?:[^)]*/)?sms\.agi|AGI\(h?agi://[^)]*/sms\b")
 
 
@@ -108,6 +110,30 @@ class Files:
         bars = (blocked(path, READ, user) for path in self.tree.contents)
         return next(filter(None, bars), None)
 
+    def merged(self, coming: bool = False) -> Finding | None:
+        """What is wrong where Asterisk makes one [sub-sms] of the lines of several places.
+
+        *coming*: our file may still be put in its place.
+        """
+        places = [line.place for line in self.plan.contexts.get(CONTEXT, ())]
+        for step in self.plan.steps:
+            # Lines below an #include are of the context that the included file has ended with.
+            if step.context == CONTEXT and step.line.path not in dict(places):
+                places.append(step.line.place)
+        if coming and all(path.name != FILE for path, _ in places):
+            places.append((self.etc / FILE, 0))
+        if len(places) < 2:
+            return None
+        ours = next((place for place in places if place[0].name == FILE), places[0])
+        others = _shown(place for place in places if place != ours)
+        if others:
+            says = f"[{CONTEXT}] is also in {others}: Asterisk merges that with {ours[0]}"
+            do = f"give those lines a [context] with another name, then {_RELOAD}"
+            return wrong(DIALPLAN, f"{says}, and SMS are lost", do, needs=_NEEDS)
+        by = self.tree.named[ours[0]]
+        says = f"{ours[0]} is included {len(by)} times: {_shown(by)}"
+        return warning(DIALPLAN, says, f"keep one #include, then {_RELOAD}", needs=_NEEDS)
+
     def old_lines(self, ports: Collection[int]) -> list[str]:
         """``file:line`` of the steps that use the PBX's SMS API by CURL() or curl."""
         found = [
@@ -127,13 +153,15 @@ class Files:
 
 
 def _dialplan(asterisk: Asterisk, files: Files, user: User, shown: str) -> Finding:
-    needs = [ASTERISK, MODULES]
-    reload = "asterisk -rx 'dialplan reload'"
+    needs, reload = _NEEDS, _RELOAD
+    merged = files.merged()
     if not shown.strip():
-        return skipped(DIALPLAN, "only a running Asterisk tells", needs=needs)
+        return merged or skipped(DIALPLAN, "only a running Asterisk tells", needs=needs)
     bar = files.unreadable(user)
     cause, cure = (bar.says, bar.do) if bar else (files.unread, "mend that #include")
     if f"Context '{CONTEXT}'" in shown:
+        if merged:
+            return merged
         if cause:
             says = f"[{CONTEXT}] is loaded, but Asterisk cannot load all files again: {cause}"
             return warning(DIALPLAN, says, f"{cure}, then {reload}", needs=needs)
@@ -157,6 +185,10 @@ def _dialplan(asterisk: Asterisk, files: Files, user: User, shown: str) -> Findi
         says = f"[{CONTEXT}] is not loaded: AGI(sms.agi) does without, and a hang-up may stop it"
         return warning(DIALPLAN, says, include, needs=needs)
     return wrong(DIALPLAN, f"[{CONTEXT}] is not loaded", include, needs=needs)
+
+
+def _shown(places: Iterable[Place]) -> str:
+    return " and ".join(dict.fromkeys(f"{path}:{line}" for path, line in places))
 
 
 def _text(files: Files) -> str:

@@ -13,7 +13,6 @@ from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
 from dialplan_sms.check.process import Run
 from dialplan_sms.check.storage import OUTBOX
 from dialplan_sms.check.user import WRITE, User, blocked, by_id
-from dialplan_sms.conffile import version
 from dialplan_sms.config import Config
 from dialplan_sms.delivery import STALE
 
@@ -74,7 +73,7 @@ def check(
         yield skipped(FASTAGI, reason, needs=[SERVICE])
         return
     else:
-        yield _up(figures, _is_healthy(host, port), config.path)
+        yield _up(figures, _is_healthy(host, port), config)
         yield _socket(path, user)
         yield _fastagi(config)
         return
@@ -120,7 +119,7 @@ def _down(config: Config, unit: Unit, needs: tuple[str, ...]) -> Finding:
     return skipped(SERVICE, "none runs here: sms.agi does the whole job itself")
 
 
-def _up(figures: Mapping[str, Any], healthy: bool, conf: Path) -> Finding:
+def _up(figures: Mapping[str, Any], healthy: bool, config: Config) -> Finding:
     told = figures.get("sms_conf") or {}
     outbox = figures.get("outbox") or {}
     held = outbox.get("held") or {}
@@ -129,8 +128,10 @@ def _up(figures: Mapping[str, Any], healthy: bool, conf: Path) -> Finding:
     if figures.get("version") != __version__:
         says = f"dialplan-sms {figures.get('version', 'of an older version')} runs, and"
         return warning(SERVICE, f"{says} {__version__} is installed", f"systemctl restart {UNIT}")
-    if told.get("path") == os.path.abspath(conf) and told.get("version") != version(conf):
-        return warning(SERVICE, f"{conf} has changed since it was read", f"systemctl reload {UNIT}")
+    ours = told.get("path") == os.path.abspath(config.path)
+    if ours and told.get("version") != config.version:
+        says = f"{config.path}, or a file that it names, has changed since it was read"
+        return warning(SERVICE, says, f"systemctl reload {UNIT}")
     if waiting := told.get("waiting"):
         says = f"of {told.get('path')} it has not taken over {' and '.join(waiting)}"
         return warning(SERVICE, says, f"systemctl restart {UNIT}")

@@ -4,12 +4,12 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TextIO
 
-from rich.console import Console
 from rich.text import Text
 
 from dialplan_sms.answer import secrets_of
 from dialplan_sms.check.finding import Finding, State, exit_status
 from dialplan_sms.config import Config
+from dialplan_sms.console import Console
 
 _SIGNS = {
     State.OK: ("✓", "ok", "green"),
@@ -51,7 +51,7 @@ def show(findings: Iterable[Finding], secrets: Collection[str], out: TextIO) -> 
     What all of it means comes last on a terminal, and first where a program reads it.
     """
     findings = list(findings)
-    console = Console(file=out, highlight=False, soft_wrap=True, markup=False)
+    console = Console(file=out, soft_wrap=True)
     can = _can(out.encoding or "ascii")
     several = len({each.of for each in findings if each.of}) > 1
     labels = [each.label if several else each.name for each in findings]

@@ -26,6 +26,7 @@ from dialplan_sms.migrate import (
 from dialplan_sms.migrate.expression import resolve
 from dialplan_sms.migrate.files import Problem, Tree, lines
 from dialplan_sms.outboxoptions import Misused
+from dialplan_sms.terminal import plain
 
 _LONGEST = 9000
 """Characters of a line that are shown; Asterisk reads no longer ones."""
@@ -135,7 +136,7 @@ def _files(files: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
 def _say_next(steps: Iterable[str]) -> None:
     steps = list(steps)
     for line in advice.numbered(steps) if steps else ():
-        click.echo(line, err=True)
+        click.echo(plain(line), err=True)
 
 
 def _number(made: plan.Plan, written: Collection[Path], path: Path, number: int) -> int:
@@ -159,7 +160,8 @@ def _write(
 def _say_written(path: Path, backup: Path | None, backups: dict[Path, Path]) -> None:
     if backup:
         backups[path] = backup
-    click.echo(f"{path}: written{f', the old one is {backup}' if backup else ''}", err=True)
+    old = f", the old one is {backup}" if backup else ""
+    click.echo(plain(f"{path}: written{old}"), err=True)
 
 
 def _pasted(text: str, known: senders.Senders, writing: bool) -> list[Problem]:

@@ -96,7 +96,8 @@ class Dialplan:
     """All steps in Asterisk's order, and what else of the files matters here."""
 
     steps: list[Step] = field(default_factory=list)
-    contexts: set[str] = field(default_factory=set)
+    contexts: dict[str, list[Line]] = field(default_factory=dict)
+    """Their headers."""
     templates: set[str] = field(default_factory=set)
     """Contexts that give their lines to others, or have some of others."""
     assigned: dict[str, list[tuple[Step | None, str]]] = field(
@@ -119,7 +120,7 @@ def read(tree: Tree) -> Dialplan:
         header = _HEADER.match(content)
         if header:
             section, context, exten, last = section + 1, header[1], "", None
-            plan.contexts.add(context)
+            plan.contexts.setdefault(context, []).append(line)
             bases = _BASES.match(content, header.end())
             if bases:
                 plan.templates |= {context, *(base.strip() for base in bases[1].split(","))}

@@ -61,12 +61,12 @@ class Line:
 
 @dataclass(slots=True)
 class Tree:
-    """The files in Asterisk's order, each once by its real path, and where they were read."""
+    """The files in Asterisk's order, each once by its real path, and which lines name them."""
 
     etc: Path
     contents: dict[Path, bytes] = field(default_factory=dict)
     stream: list[Line] = field(default_factory=list)
-    times: dict[Path, int] = field(default_factory=dict)
+    named: dict[Path, list[Place]] = field(default_factory=dict)
     globs: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
@@ -74,7 +74,7 @@ class Tree:
         """Add *path* and what it includes to the stream; what cannot be read is a problem."""
         self._read(path, (), (path, 0))
 
-    def _read(self, path: Path, within: tuple[Path, ...], named: tuple[Path, int]) -> None:
+    def _read(self, path: Path, within: tuple[Path, ...], named: Place) -> None:
         try:
             real = path.resolve()
             if real in within:
@@ -88,8 +88,8 @@ class Tree:
             why = getattr(error, "strerror", None) or str(error) or "no path"
             self._name(*named, f"{f'{path} ' if named[1] else ''}cannot be read: {why}")
             return
-        self.times[real] = self.times.get(real, 0) + 1
-        if self.times[real] > 100:
+        self.named.setdefault(real, []).append(named)
+        if len(self.named[real]) > 100:
             return
         for line in lines(real, content):
             self.stream.append(line)

@@ -20,7 +20,7 @@ def as_tree(text: str, etc: Path) -> Tree:
     steps = "".join(f"exten => s,n,{app}\n" for app in apps)
     content = f"[pasted]\nexten => s,1,NoOp()\n{steps}".encode("utf-8", "surrogateescape")
     tree.contents[PASTED] = content
-    tree.times[PASTED] = 1
+    tree.named[PASTED] = [(PASTED, 0)]
     tree.stream = list(lines(PASTED, content))
     return tree
 

@@ -54,7 +54,7 @@ class Room:
         end = self._dialplan.section_ends[step.section]
         if step.priority is None or step.token.lower() == "hint":
             return "its priority cannot be known: give it a number or n"
-        if self._tree.times[step.line.path] > 1 or self._tree.times[end.path] > 1:
+        if any(len(self._tree.named[path]) > 1 for path in (step.line.path, end.path)):
             return "the file is included more than once: convert by hand"
         if end.path not in self._files:
             return f"its context ends in {end.path}: convert that file, too"

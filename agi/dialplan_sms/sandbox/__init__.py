@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 __all__ = ["Fault", "Handled", "Message", "Reply", "Request", "Sandbox", "Trouble"]
 
 _HOMES = {
-    "Fault": "faults",
-    "Handled": "pbx",
-    "Message": "pbx",
-    "Reply": "faults",
-    "Request": "request",
-    "Sandbox": "server",
-    "Trouble": "faults",
+    "Fault": "sandbox.faults",
+    "Handled": "sandbox.pbx",
+    "Message": "sandbox.pbx",
+    "Reply": "sandbox.faults",
+    "Request": "web.request",
+    "Sandbox": "sandbox.server",
+    "Trouble": "sandbox.faults",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"dialplan_sms.{_HOMES[name]}"), name)

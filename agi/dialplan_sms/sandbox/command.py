@@ -7,15 +7,16 @@ from queue import SimpleQueue
 from typing import IO
 
 import click
-from rich.console import Console
 from rich.text import Text
 
+from dialplan_sms.console import Console
 from dialplan_sms.installed import cure
 from dialplan_sms.sandbox import options
 from dialplan_sms.sandbox.ending import told_by_signal
 from dialplan_sms.sandbox.faults import MEANING, Fault, Faults, Trouble, magic_number
 from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Handled
 from dialplan_sms.sandbox.screen import record, show
+from dialplan_sms.terminal import plain
 from dialplan_sms.web.listener import Address, ListenError
 
 LISTEN = "127.0.0.1:8443"
@@ -168,7 +169,7 @@ def sandbox(
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{where}{error.strerror or error}") from error
-        console = Console(highlight=False, markup=False, emoji=False)
+        console = Console()
         console.print(
             _welcome(server.url, server.fingerprint, users, gateways, tls), soft_wrap=True
         )
@@ -176,7 +177,7 @@ def sandbox(
             if isinstance(item, Handled):
                 show(console, item)
             else:
-                click.echo(f"Warning: {item}", err=True)
+                click.echo(f"Warning: {plain(item)}", err=True)
 
 
 def _welcome(

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task
 from rich.text import Text
 
+from dialplan_sms.console import Console
 from dialplan_sms.sending.ending import Ending
 from dialplan_sms.sending.view import duration
 

@@ -12,11 +12,10 @@ from dataclasses import asdict
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dialplan_sms.outboxview import plain
+from dialplan_sms.console import Console
 from dialplan_sms.outcome import safe_line
 from dialplan_sms.parts import parts
 from dialplan_sms.sending.journal import End
@@ -24,6 +23,7 @@ from dialplan_sms.sending.listfile import Bad
 from dialplan_sms.sending.plan import Duplicate, Item, Plan
 from dialplan_sms.sending.run import Told
 from dialplan_sms.sending.summary import Summary
+from dialplan_sms.terminal import plain
 
 _FIRST = 10
 """Rows of the table in the dry run."""
@@ -33,7 +33,7 @@ def say(line: str | Text) -> None:
     """*line* on standard output, however long; where nobody reads, the run goes on."""
     try:
         if isinstance(line, Text):
-            Console(soft_wrap=True, highlight=False).print(line)
+            Console(soft_wrap=True).print(line)
         else:
             click.echo(line)
         sys.stdout.flush()
@@ -147,7 +147,7 @@ def show_plan(
     rows += f", {count(len(plan.bad), 'bad row')}, {count(len(plan.duplicates), 'duplicate')}"
     for name, value in [*facts, ("list", rows), *_text_facts(plan)]:
         table.add_row(Text(name, style="bold"), Text(plain(value), overflow="fold"))
-    console = Console(highlight=False)
+    console = Console()
     console.print(table)
     if plan.items:
         console.print()

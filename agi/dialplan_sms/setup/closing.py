@@ -8,6 +8,7 @@ import click
 from dialplan_sms.setup import probe
 from dialplan_sms.setup.steps import Work
 from dialplan_sms.setup.surroundings import Surroundings
+from dialplan_sms.terminal import plain
 
 _READ = """\
 import sys
@@ -60,7 +61,7 @@ def _ask_pbx(found: Surroundings, prefix: Path, sender: str, work: Work) -> None
         return
     reload = ", then systemctl reload dialplan-sms" if found.systemd else ""
     said, good = probe.sentence(answer, conf, reload)
-    click.echo(said)
+    click.echo(plain(said))
     work.failed |= not good
 
 

@@ -18,6 +18,7 @@ from dialplan_sms.setup.options import Options, checked
 from dialplan_sms.setup.remove import remove as take_back
 from dialplan_sms.setup.steps import State, Step, Work
 from dialplan_sms.setup.surroundings import UNIT, Surroundings
+from dialplan_sms.terminal import plain
 from dialplan_sms.trust import HostError
 
 _FILE = click.Path(path_type=Path)
@@ -172,7 +173,7 @@ def _show(steps: list[Step], work: Work) -> bool:
     for step in steps:
         state, about = step.state(work)
         if about:
-            click.echo(f"  {state:7} {step.target}: {about}")
+            click.echo(plain(f"  {state:7} {step.target}: {about}"))
         if state not in (State.THERE, State.NOTE):
             changes = True
             work.coming.add(step.pending)
@@ -186,7 +187,7 @@ def _do(steps: list[Step], work: Work, packaged: bool) -> None:
         state, _ = step.state(work)
         if state is not State.THERE:
             if said := step.do(work):
-                click.echo(said)
+                click.echo(plain(said))
         elif adopt := None if packaged else getattr(step, "adopt", None):
             adopt(work)  # of an earlier installation by hand
 

@@ -20,7 +20,7 @@ from dialplan_sms.setup.steps import (
     TakeFile,
 )
 from dialplan_sms.setup.surroundings import UNIT, Surroundings
-from dialplan_sms.setup.telling import LoadDialplan, StartService
+from dialplan_sms.setup.telling import LoadDialplan, SeeOthers, StartService
 
 
 def make(
@@ -50,6 +50,7 @@ def make(
         ),
         PutFile(found.etc / NAME, bundled[NAME], "[sub-sms]", pending="dialplan"),
         PutInclude(found.dialplan, found.included, *rights),
+        SeeOthers(found.etc),
         LoadDialplan(found.console, found.runs, found.answers),
     ]  # fmt: skip
     if found.systemd:

@@ -10,6 +10,7 @@ from dialplan_sms.setup.consent import HALFWAY, confirm, interruptible
 from dialplan_sms.setup.host import Host
 from dialplan_sms.setup.manifest import Manifest, alone
 from dialplan_sms.setup.steps import Work
+from dialplan_sms.terminal import plain
 from dialplan_sms.trust import HostError
 
 
@@ -39,18 +40,18 @@ def remove(host: Host, conf: Path | None, yes: bool, dry_run: bool) -> None:
         programs = stays.programs(work.manifest, host.places)  # the manifest forgets them
         for each in undo.make(found, work):
             if each.act and (said := each.act(work)):
-                click.echo(said)
+                click.echo(plain(said))
         undo.end(work)
     _tell(stays.kept(found, programs))
 
 
 def _tell(lines: Iterable[str]) -> None:
     for line in lines:
-        click.echo(line)
+        click.echo(plain(line))
 
 
 def _show(undoes: list[undo.Undo]) -> None:
     for each in undoes:
         if each.state is not None:
             about = f": {each.about}" if each.about else ""
-            click.echo(f"  {each.state:7} {each.target}{about}")
+            click.echo(plain(f"  {each.state:7} {each.target}{about}"))

@@ -1,15 +1,18 @@
-"""The step that writes sms.conf: a new file, or a section in the admin's."""
+"""The step that writes sms.conf: a new file, a section in the admin's, or a whole one beside it."""
 
 import os
+import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dialplan_sms import config as smsconf
 from dialplan_sms import files
 from dialplan_sms.conffile import ConfigError
+from dialplan_sms.config import Config
 from dialplan_sms.files import Owner
 from dialplan_sms.setup.answers import Answers
-from dialplan_sms.setup.smsconf import differing, extended, fresh
+from dialplan_sms.setup.smsconf import changed_lines, corrected, differing, extended, fresh
 from dialplan_sms.setup.steps import State, Work, new_of
 from dialplan_sms.trust import HostError
 
@@ -48,7 +51,8 @@ class PutSender:
             return State.CHANGE, f"{who} at its end"
         if keys := differing(config, self.answers):
             return State.KEEP, (
-                f"{_stays(keys, self.answers.sender)}; the new goes to {new_of(self.path).name}"
+                f"{_stays(keys, self.answers.sender)}; a whole file with the new goes"
+                f" beside it, {new_of(self.path).name}"
             )
         return State.THERE, "it stays as it is"
 
@@ -61,48 +65,66 @@ class PutSender:
             work.manifest.expect(self.pending)
             files.put(self.path, self._fresh(), _MODE, self.owner)
         elif state is State.CHANGE:
-            self._extend(work)
+            self._rewrite(extended, files.settled(self.path), work, self.pending)
         elif state is State.KEEP:
             # Not in the manifest: it stays as sms.conf does, and a digest would tell of a password.
-            files.put(new_of(self.path), self._fresh(), _MODE, self.owner)
+            lines = self._rewrite(corrected, new_of(self.path), work)
             work.failed = True
-            return self._not_in_force()
+            return self._not_in_force(lines)
         return ""
 
-    def _not_in_force(self) -> str:
+    def _not_in_force(self, lines: list[int]) -> str:
         """What was answered and is not valid, and how it becomes so."""
-        config = smsconf.load(self.path)
         if self.answers is None:
             return ""
-        keys, of = differing(config, self.answers), self.answers.sender
-        cure = f"correct {' and '.join(keys)} in [{of}] of {self.path}"
-        if len(config.senders) == 1:  # else those of others would be lost
-            cure += f", or put {new_of(self.path)} in its place"
-        return f"{_stays(keys, of)}: {cure}; then systemctl reload dialplan-sms"
+        path, new = files.settled(self.path), new_of(self.path)
+        keys = differing(smsconf.load(path), self.answers)
+        return (
+            f"{_stays(keys, self.answers.sender)}: {new} is the whole file with the new, in"
+            f" line{'s' * (len(lines) > 1)} {', '.join(map(str, lines))}: look at it, then"
+            f" {shlex.join(['mv', str(new), str(path)])} and systemctl reload dialplan-sms"
+        )
 
     def _fresh(self) -> bytes:
         if self.answers is None:
             raise HostError("there is no sms.conf: give --url, --sender and --password-file")
         return fresh(self.answers, self.outbox).encode()
 
-    def _extend(self, work: Work) -> None:
+    def _rewrite(
+        self,
+        change: Callable[[str, Answers, Config], str],
+        to: Path,
+        work: Work,
+        pending: str = "",
+    ) -> list[int]:
+        """Write what *change* makes of sms.conf *to* a file of the same rights, if it is usable.
+
+        The numbers of the lines that are new.
+        """
         path = files.settled(self.path)
         config = smsconf.load(path)
         there = files.look(path)
-        content = there.content if there else b""
-        mark = b"\xef\xbb\xbf" if content.startswith(b"\xef\xbb\xbf") else b""
         if self.answers is None or there is None:
-            return
-        text = extended(content[len(mark) :].decode(), self.answers, config)
-        staged = files.stage(path, mark + text.encode(), there.mode, there.owner)
+            return []
+        content = there.content
+        mark = b"\xef\xbb\xbf" if content.startswith(b"\xef\xbb\xbf") else b""
+        old = content[len(mark) :].decode()
+        new = change(old, self.answers, config)
+        staged = files.stage(to, mark + new.encode(), there.mode, there.owner)
         try:
-            smsconf.load(staged)
+            left = differing(smsconf.load(staged), self.answers)
         except ConfigError as error:
             staged.unlink()
             said = str(error).replace(str(staged), str(path))
-            raise HostError(f"the sender cannot be added: {said}") from None
-        work.manifest.expect(self.pending)
-        files.commit(staged, path)
+            raise HostError(f"the sender cannot be put into sms.conf: {said}") from None
+        if left:
+            staged.unlink()
+            raise HostError(
+                f"{path}: correct {' and '.join(left)} of [{self.answers.sender}] there by hand"
+            )
+        work.manifest.expect(pending)
+        files.commit(staged, to)
+        return changed_lines(old, new)
 
 
 def _stays(keys: list[str], sender: str) -> str:

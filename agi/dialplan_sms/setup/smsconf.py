@@ -1,5 +1,6 @@
-"""The text of sms.conf: a new one, or one with another sender."""
+"""The text of sms.conf: a new one, one with another sender, or one with other answers."""
 
+import difflib
 import re
 import tempfile
 from pathlib import Path
@@ -8,7 +9,11 @@ from dialplan_sms import config as smsconf
 from dialplan_sms import files
 from dialplan_sms.conffile import ConfigError, Section, parse
 from dialplan_sms.config import GENERAL, Config
+from dialplan_sms.settings import SECRETS
 from dialplan_sms.setup.answers import Answers
+
+_OLD = re.compile(r"(\s*)\w+\s*=(?:[^;]|(?<=\\);)*?(\s*(?:(?<!\\);.*)?)")
+"""A line with a key: what stands before it, and the comment behind it."""
 
 
 def fresh(answers: Answers, outbox: Path) -> str:
@@ -36,6 +41,38 @@ def extended(text: str, answers: Answers, config: Config) -> str:
         else:
             text = _below(text, general, line)
     return text + added
+
+
+def corrected(text: str, answers: Answers, config: Config) -> str:
+    """*text* with what *answers* give otherwise in place of the old; all the rest stays."""
+    section = next(s for s in parse(text, config.path) if s.name == answers.sender)
+    changed = differing(config, answers)
+    lines = re.split(r"(\r\n|\r|\n)", text)
+    missing = []
+    for key, value in _keys(answers):
+        names = SECRETS if key == answers.kind else (key,)
+        if not set(names) & set(changed):
+            continue
+        line = f"{key} = {_escaped(value)}"
+        there = next((section.values[name] for name in names if name in section.values), None)
+        if there is None:
+            missing.append(line)
+        else:
+            at = 2 * there.place.line - 2
+            old = _OLD.fullmatch(lines[at])
+            lines[at] = f"{old[1]}{line}{old[2]}" if old else line
+    header = 2 * section.place.line - 2
+    newline = "\r\n" if "\r\n" in text else "\n"
+    lines[header] += "".join(newline + line for line in missing)
+    return "".join(lines)
+
+
+def changed_lines(old: str, new: str) -> list[int]:
+    """The lines of *new* that are not *old*'s."""
+    matcher = difflib.SequenceMatcher(None, old.splitlines(), new.splitlines(), autojunk=False)
+    return [
+        n + 1 for kind, *_, a, b in matcher.get_opcodes() if kind != "equal" for n in range(a, b)
+    ]
 
 
 def _below(text: str, section: Section, line: str) -> str:
@@ -67,14 +104,18 @@ def _loaded(text: str) -> Config:
         return smsconf.load(path)
 
 
-def _section(answers: Answers) -> str:
+def _keys(answers: Answers) -> list[tuple[str, str]]:
     keys = [
         ("url", answers.url),
         (answers.kind, answers.secret),
         ("verify", answers.verify),
         ("country", answers.country),
     ]
-    lines = "".join(f"{key} = {_escaped(value)}\n" for key, value in keys if value)
+    return [(key, value) for key, value in keys if value]
+
+
+def _section(answers: Answers) -> str:
+    lines = "".join(f"{key} = {_escaped(value)}\n" for key, value in _keys(answers))
     return f"[{answers.sender}]\n{lines}"
 
 

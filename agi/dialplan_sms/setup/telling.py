@@ -5,6 +5,8 @@ from pathlib import Path
 
 from dialplan_sms import __version__, running
 from dialplan_sms import config as smsconf
+from dialplan_sms.check.dialplan import Files
+from dialplan_sms.check.finding import State as Found
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.outcome import safe_line
 from dialplan_sms.setup.steps import State, Work
@@ -65,6 +67,29 @@ class LoadDialplan:
                 "run asterisk -rx 'dialplan reload' as root",
             )
         return "Asterisk does not run", "start it, which loads the dialplan"
+
+
+@dataclass(frozen=True, slots=True)
+class SeeOthers:
+    """Whether the dialplan in *etc* has another [sub-sms], which only its admin can move."""
+
+    etc: Path
+    pending: str = ""
+
+    @property
+    def target(self) -> str:
+        return "[sub-sms]"
+
+    def state(self, work: Work) -> tuple[State, str]:
+        merged = Files(self.etc).merged(coming=True)
+        return (State.NOTE, f"{merged.says}: {merged.do}") if merged else (State.THERE, "")
+
+    def do(self, work: Work) -> str:
+        merged = Files(self.etc).merged(coming=True)
+        if merged is None:
+            return ""
+        work.failed |= merged.state is Found.WRONG
+        return f"{merged.says}: {merged.do}"
 
 
 @dataclass(frozen=True, slots=True)
