@@ -262,7 +262,7 @@ class TestSecrecy:
         ):
             assert PASSWORD not in shown
             assert "private" not in shown
-        deadline = time.monotonic() + 10  # Asterisk writes its log a moment late
+        deadline = time.monotonic() + 20  # Asterisk writes its log a moment late
         while (written := asterisk.log[begin:]).count("AGI Script sms.agi completed") < 3:
             assert time.monotonic() < deadline, written
             time.sleep(0.05)
