@@ -3,11 +3,12 @@
 import ctypes
 import os
 import re
+import select
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
+
+from tests.asterisk.serving import free_port
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
@@ -49,9 +52,9 @@ class Postgres:
         self._told = folder / "log"
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self._turn = threading.RLock()
+        """Held while it starts or ends: tests stop it in one thread and start it in another."""
+        self.port = free_port()  # which the kernel gives to nobody between a stop and a start
 
     @property
     def url(self) -> str:
@@ -98,24 +101,27 @@ class Postgres:
             connection.execute(statement.encode())
 
     def start(self) -> None:
-        """Start it, also after stop(), and wait until it answers."""
+        """Start it, also after stop(), and wait until it answers. Does nothing while it runs."""
         options = [part for option in (*_OPTIONS, f"port={self.port}") for part in ("-c", option)]
-        with self._told.open("ab") as told:
+        with self._turn, self._told.open("ab") as told:
+            if self._process is not None:
+                return
             self._process = subprocess.Popen(
                 [self._programs / "postgres", "-D", self._data, *options],
-                stdin=subprocess.DEVNULL, stdout=told, stderr=told, process_group=0,
+                stdin=subprocess.PIPE, stdout=told, stderr=told, process_group=0,
                 preexec_fn=_end_with_parent, **self._user(),
             )  # fmt: skip
-        try:
-            self._wait()
-        except BaseException:
-            self.stop()
-            raise
+            try:
+                self._wait()
+            except BaseException:
+                self.stop()
+                raise
 
     def restart_immediately(self) -> None:
         """Have it drop everything as after a crash, and recover on the same port."""
-        self._end(signal.SIGQUIT)
-        self.start()
+        with self._turn:
+            self._end(signal.SIGQUIT)
+            self.start()
 
     def stop(self) -> None:
         """End it; who is connected is cut off."""
@@ -143,16 +149,15 @@ class Postgres:
         raise RuntimeError(f"PostgreSQL does not answer: {said}")
 
     def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        for each, patience in ((number, 10), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
-            process.send_signal(each)  # does nothing where it has ended
-            try:
-                process.wait(patience)
+        with self._turn:
+            process, self._process = self._process, None
+            if process is None:
                 return
-            except subprocess.TimeoutExpired:
-                continue
+            for each, patience in ((number, 10), (signal.SIGQUIT, 10), (signal.SIGKILL, 30)):
+                process.send_signal(each)  # does nothing where it has ended
+                if _all_ended(process, patience):
+                    return
+            raise RuntimeError("PostgreSQL does not end")
 
     def _user(self) -> dict[str, Any]:
         if os.geteuid() != 0:
@@ -170,6 +175,20 @@ def _programs() -> Path:
     if not found:
         raise PostgresUnavailable("apt install postgresql")
     return max(found, key=lambda path: int(path.parent.name))
+
+
+def _all_ended(process: "subprocess.Popen[bytes]", patience: float) -> bool:
+    """Wait for the server and all its processes: until then, no other can start in its place.
+
+    Each has the reading end of the pipe that is its standard input, and nobody else has.
+    """
+    assert process.stdin is not None
+    ended = select.poll()
+    ended.register(process.stdin, 0)  # POLLERR comes unasked
+    if not ended.poll(patience * 1000):
+        return False
+    process.communicate()
+    return True
 
 
 def _end_with_parent() -> None:

@@ -28,6 +28,8 @@ class Service:
         self.log_file = folder / "service.log"
         self.configure(general, sender)
         self.process: subprocess.Popen[str] | None = None
+        self.through: tuple[str, ...] = ()
+        """A program that becomes the service, whose command it gets as arguments."""
 
     def configure(self, general: str = "", sender: str = "") -> None:
         """Write sms.conf."""
@@ -55,7 +57,7 @@ class Service:
     def start(self) -> Self:
         """Start it and wait until it listens."""
         self.process = subprocess.Popen(
-            [Path(sys.prefix) / "bin/dialplan-sms", "serve", "--config", self.conf],
+            [*self.through, Path(sys.prefix) / "bin/dialplan-sms", "serve", "--config", self.conf],
             env={"PATH": os.environ["PATH"], "DIALPLAN_SMS_SOCKET": str(self.socket)},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip

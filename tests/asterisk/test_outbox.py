@@ -147,7 +147,7 @@ def test_mode_wait_leaves_a_history_without_texts(bed: Bed) -> None:
     bed.asterisk.call("agi", variables=SMS)
     bed.sandbox.fault = Fault.REJECT
     bed.asterisk.call("agi", variables=SMS)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     query = "SELECT mode, state, text, chars, cause FROM sms_message ORDER BY id"
     while len(bed.rows(query)) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -206,7 +206,7 @@ def test_over_the_limit_nothing_is_sent(bed: Bed, service: bool) -> None:
     abroad = bed.asterisk.call("sub", variables=SMS | {"SMS_NUMBER": "+447911123456"}).variables
     assert abroad["SMS_CAUSE"] == "DENIED"
     assert len(bed.sandbox.messages) == 2
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     query = "SELECT state FROM sms_message"
     while (states := bed.rows(query)) != [("sent",), ("sent",)]:
         assert time.monotonic() < deadline, states  # also where a script ends with its call
@@ -225,7 +225,7 @@ class TestTrouble:
         assert bed.asterisk.call("agi", variables=SMS).variables["SMS_STATUS"] == "SUCCESS"
 
     def recovers(self, bed: Bed) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 20
         while True:
             call = bed.asterisk.call("agi", variables=QUEUE)
             if call.variables["SMS_STATUS"] == "QUEUED":
@@ -282,13 +282,12 @@ class TestTrouble:
         assert bed.service.process is not None
         resource.prlimit(bed.service.process.pid, resource.RLIMIT_FSIZE, limits)
         bed.sandbox.stop()  # so that the texts stay
-        texts = [f"{n:02}" + "\u6f22" * 660 for n in range(60)]
-        seen = [
-            bed.asterisk.call("agi", variables=QUEUE | {"SMS_MESSAGE": text}).variables
-            for text in texts
-        ]
-        refused = [each for each in seen if each["SMS_CAUSE"] == "OUTBOX"]
-        assert refused, [seen[-1]["SMS_CAUSE"], seen[-1]["SMS_REASON"]]
+        texts = (f"{n:02}" + "\u6f22" * 660 for n in range(60))
+        seen, refused = [], 0
+        while refused < 5:  # each of 60 would take minutes on a busy machine
+            text = next(texts)
+            seen.append(bed.asterisk.call("agi", variables=QUEUE | {"SMS_MESSAGE": text}).variables)
+            refused += seen[-1]["SMS_CAUSE"] == "OUTBOX"
         assert {each["SMS_STATUS"] for each in seen} <= {"QUEUED", "ERROR"}
         bed.sandbox.start()
         assert bed.asterisk.call("agi", variables=SMS).variables["SMS_STATUS"] == "SUCCESS"

@@ -5,13 +5,12 @@ import contextlib
 import json
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from dialplan_sms.sandbox import Fault, Sandbox
 from dialplan_sms.sandbox.certificate import self_signed
 from dialplan_sms.sms import Sms
 from dialplan_sms.smsapi import SmsApi
+from tests.asterisk import curl as curls
 from tests.asterisk.installation import Installation
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.serving import Service, free_port
@@ -36,6 +36,7 @@ USER = ("wms", "s3 cret:ü")
 ALONE = ("101", "sms101api")
 _USERS = f"user = wms:{make_hash(USER[1])}\nuser = 101:{make_hash(ALONE[1])}"
 SENT = {"type": "result", "result": "Success"}
+Curl = Callable[..., dict[str, object]]
 
 
 class Relay:
@@ -107,17 +108,14 @@ def relay(_relay: Relay) -> Relay:
 # What the vendor's page shows, but for address and user.
 
 
-def curl(*arguments: str) -> dict[str, object]:
-    program = shutil.which("curl")
-    assert program, "there is no curl: run apt install curl"
-    done = subprocess.run(
-        [program, "-s", *arguments], capture_output=True, text=True, check=True, timeout=30
-    )
-    answer: dict[str, object] = json.loads(done.stdout)
-    return answer
+@pytest.fixture(params=["stand_in", pytest.param("real", marks=pytest.mark.slow)])
+def curl(request: pytest.FixtureRequest) -> Curl:
+    """The answer to a curl line, of which it gets the arguments."""
+    run = getattr(curls, request.param)
+    return lambda *arguments: json.loads(run("-s", *arguments))
 
 
-def test_the_vendor_s_curl_line(relay: Relay) -> None:
+def test_the_vendor_s_curl_line(relay: Relay, curl: Curl) -> None:
     answer = curl(
         "-k", "-X", "POST", "-u", "101:sms101api", "--url", relay.url,
         "--data-urlencode", "number=+39123456789", "--data-urlencode", "message=This API is awesome",
@@ -128,7 +126,7 @@ def test_the_vendor_s_curl_line(relay: Relay) -> None:
     assert relay.sandbox.messages[0].gsm == "9c7514330002"
 
 
-def test_the_template_of_a_wms(relay: Relay) -> None:
+def test_the_template_of_a_wms(relay: Relay, curl: Curl) -> None:
     printed = subprocess.run(
         ["bin/dialplan-sms", "user", "101", "--config", relay.service.conf],
         cwd=sys.prefix,
@@ -143,7 +141,7 @@ def test_the_template_of_a_wms(relay: Relay) -> None:
     assert relay.arrived() == [(("+39333123456",), text)]
 
 
-def test_over_tls_and_as_a_query(relay: Relay, tmp_path: Path) -> None:
+def test_over_tls_and_as_a_query(relay: Relay, curl: Curl, tmp_path: Path) -> None:
     certificate = self_signed()
     (tmp_path / "c.pem").write_bytes(certificate.pem)
     (tmp_path / "k.pem").write_bytes(certificate.key)

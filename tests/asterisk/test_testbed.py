@@ -136,11 +136,13 @@ def test_a_hangup_in_mid_call(asterisk: Pbx) -> None:
 
 
 def test_a_script_that_outlives_the_hangup_is_waited_for(asterisk: Pbx, tmp_path: Path) -> None:
-    path = script(tmp_path, "trap '' HUP\nsleep 1\necho 'SET VARIABLE SMS_STATUS \"late\"'\nread r")
+    path = script(
+        tmp_path,
+        "trap '' HUP\necho 'SET VARIABLE BEGUN 1'\nread r\nsleep 1\necho 'SET VARIABLE SMS_STATUS \"late\"'\nread r",
+    )
     asterisk.set_dialplan(f"[test]\nexten => 1,1,AGI({path})\n")
     call = asterisk.start_call("1")
-    call.wait_for("Newexten", Application="AGI")
-    time.sleep(0.3)
+    call.wait_for("VarSet", Variable="BEGUN")
 
     call.hangup()
     result = call.wait()

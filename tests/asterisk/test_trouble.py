@@ -246,7 +246,7 @@ class TestSecrecy:
         site.sandbox.fault = Fault.SLOW
         call = site.start(SMS)
         site.sandbox.wait(requests=1)
-        processes = b"".join(_command_lines())
+        processes = b"".join(_command_lines(site.asterisk.etc.parent))
         assert call.wait().variables["SMS_STATUS"] == "SUCCESS"
         site.sandbox.fault = Reply(200, b'{"type":"error","reason":"A private text: sms101api"}')
         site.call(SMS)
@@ -262,9 +262,10 @@ class TestSecrecy:
         ):
             assert PASSWORD not in shown
             assert "private" not in shown
-        time.sleep(0.3)  # Asterisk writes its log a moment late
-        written = asterisk.log[begin:]
-        assert "AGI Script sms.agi completed" in written
+        deadline = time.monotonic() + 20  # Asterisk writes its log a moment late
+        while (written := asterisk.log[begin:]).count("AGI Script sms.agi completed") < 3:
+            assert time.monotonic() < deadline, written
+            time.sleep(0.05)
         assert PASSWORD not in written
         assert len(site.log.splitlines()) == 3
         assert NUMBER not in site.log
@@ -274,11 +275,14 @@ class TestSecrecy:
         assert all("@bed:" in line or "FILE(" in line or "[bed" in line for line in lines), lines
 
 
-def _command_lines() -> list[bytes]:
+def _command_lines(home: Path) -> list[bytes]:
+    """Of Asterisk and what it started: other tests give the same password in their own ways."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            found.append(path.read_bytes() + path.with_name("environ").read_bytes())
+            environment = path.with_name("environ").read_bytes()
+            if f"HOME={home}".encode() in environment.split(b"\0"):
+                found.append(path.read_bytes() + environment)
         except OSError:
             continue
     return found

@@ -1,4 +1,4 @@
-"""Fresh Debian systems in a folder, with namespaces of their own: no network but their loopback.
+"""Fresh Debian systems in a folder, with namespaces of their own, which end with them.
 
 A system is made once with debootstrap and kept as a tar file in the cache of tests.asterisk.fetch.
 """
@@ -22,12 +22,18 @@ from tests.asterisk.fetch import cache_folder
 
 SYSTEMS = {"bookworm": (), "forky": ("asterisk",)}
 """Debian 12 and the next one, and which packages they have besides Python."""
+BARE = "bookworm+bare"
+"""Debian 12 as debootstrap makes it, without Python."""
 BOOTING = tuple(f"{suite}+systemd" for suite in SYSTEMS)
 """The same, that can boot."""
-_MORE = SYSTEMS | {
-    f"{suite}+systemd": (*more, "systemd", "systemd-sysv", "ca-certificates")
-    for suite, more in SYSTEMS.items()
-}
+_MORE = (
+    SYSTEMS
+    | {BARE: ()}
+    | {
+        f"{suite}+systemd": (*more, "systemd", "systemd-sysv", "ca-certificates")
+        for suite, more in SYSTEMS.items()
+    }
+)
 
 _RECIPE = 1  # raised when what is in a system changes
 _CHANGES = (  # of dpkg's and the system's own
@@ -44,6 +50,8 @@ class Root:
     """What its first process does, a shell with the folder as ``$0``."""
     BEFORE: tuple[str, ...] = ()
     """A command that gets that of its namespaces as arguments."""
+    NETWORK: tuple[str, ...] = ("--net",)
+    """Its own, that has loopback alone; empty for the host's."""
 
     def __init__(self, suite: str) -> None:
         self.suite = suite
@@ -51,15 +59,15 @@ class Root:
         self.path.chmod(0o755)
         subprocess.run(["tar", "-xf", _system(suite), "-C", self.path], check=True)
         self._init = subprocess.Popen(
-            [*self.BEFORE, "unshare", "--mount", "--net", "--pid", "--cgroup", "--uts", "--ipc",
+            [*self.BEFORE, "unshare", *self.NETWORK, "--mount", "--pid", "--cgroup", "--uts", "--ipc",
              "--fork", "--kill-child", "sh", "-ec", self.BEGIN, self.path],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self._init.stdout is not None
         assert self._init.stdout.readline() == "ready\n"
         children = Path(f"/proc/{self._init.pid}/task/{self._init.pid}/children")
-        namespaces = ["--target", children.read_text().strip(), "--mount", "--net", "--pid"]
-        self._enter = ["nsenter", *namespaces, "chroot", str(self.path)]
+        namespaces = ["--target", children.read_text().strip(), "--mount", "--pid"]
+        self._enter = ["nsenter", *namespaces, *self.NETWORK, "chroot", str(self.path)]
 
     def close(self) -> None:
         """End what runs in it, and remove it."""
@@ -170,7 +178,10 @@ def _bootstrap(system: str, root: Path) -> None:
     suite = system.partition("+")[0]
     scripts = Path("/usr/share/debootstrap/scripts")
     script = suite if (scripts / suite).exists() else "sid"  # newer than the debootstrap here
-    _say("debootstrap", "--variant=minbase", "--include=python3,adduser", f"--keyring={KEYRING}",
+    include = () if system == BARE else ("--include=python3,adduser",)
+    # In namespaces of its own, so that what it has mounted goes with it if it is interrupted.
+    _say("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+         "debootstrap", "--variant=minbase", *include, f"--keyring={KEYRING}",
          suite, str(root), mirror(), str(scripts / script))  # fmt: skip
     denied = root / "usr/sbin/policy-rc.d"  # else Asterisk would start here
     denied.write_text("#!/bin/sh\nexit 101\n")

@@ -52,7 +52,7 @@ def sent_at(sandbox: Sandbox) -> dict[str, list[float]]:
     return times
 
 
-def until(true: Callable[[], bool], seconds: float = 4.0) -> None:
+def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not come about"

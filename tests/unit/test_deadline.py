@@ -20,8 +20,8 @@ def test_actions_run_in_the_order_of_their_times() -> None:
 def test_a_cancelled_alarm_never_rings() -> None:
     watchdog, ran, done = Watchdog(), list[int](), threading.Event()
     now = time.monotonic()
-    alarm = watchdog.at(now + 0.05, lambda: ran.append(1))
-    watchdog.at(now + 0.15, done.set)
+    alarm = watchdog.at(now + 1.0, lambda: ran.append(1))
+    watchdog.at(now + 1.1, done.set)
     alarm.cancel()
     assert done.wait(5)
     assert ran == []
@@ -86,10 +86,10 @@ def test_a_host_without_threads_for_a_moment_recovers(monkeypatch: pytest.Monkey
 
 
 def test_a_numeric_address_needs_no_thread() -> None:
-    before = threading.active_count()
+    before = {*threading.enumerate()}
     assert Resolver().resolve("127.0.0.1", 80, 0.001)[0][4] == ("127.0.0.1", 80)
     assert Resolver().resolve("::1", 80, 0.001)[0][4][:2] == ("::1", 80)
-    assert threading.active_count() == before
+    assert {*threading.enumerate()} <= before
 
 
 @pytest.mark.parametrize("name", ["pbx.invalid", "a..b", "x" * 300, "\u20ac.invalid"])

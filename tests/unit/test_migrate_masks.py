@@ -109,9 +109,9 @@ def test_a_known_one_is_hidden_in_each_of_its_forms() -> None:
               "authorization: ", " ", ")", "x-key", "Basic ", "CURLOPT(userpwd)=", "@"],
 )  # fmt: skip
 def test_a_long_line_takes_no_time(piece: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     Mask()((piece * 9000)[:9000])
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_what_stands_beside_a_change_hides_its_passwords(site: Site) -> None:

@@ -79,9 +79,9 @@ def test_a_postponed_one_waits_here_or_at_the_pbx(outbox: Outbox, database: str)
 def test_a_locked_outbox_is_an_error_within_patience(
     outbox: Outbox, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox_module, "PATIENCE", 0.3)
     _accept(outbox)
-    with locked(database):
+    with locked(database), monkeypatch.context() as impatient:
+        impatient.setattr(outbox_module, "PATIENCE", 0.3)
         outcome = _accept(outbox)
     assert (outcome.status, outcome.cause) == (Status.ERROR, Cause.OUTBOX)
     assert outbox.failure
@@ -93,7 +93,7 @@ def test_a_commit_that_does_not_end_may_be_sent(outbox: Outbox) -> None:
     _accept(outbox)
     go_on = threading.Event()
     sa.event.listen(outbox.writer.engine, "commit", lambda _: go_on.wait(20) and None)
-    outcome = outbox.accept(Draft(), Sms((A,), "hello"), SENDER, "queue", left=0.5)
+    outcome = outbox.accept(Draft(), Sms((A,), "hello"), SENDER, "queue", left=2.0)
     go_on.set()
     assert (outcome.status, outcome.cause) == (Status.ERROR, Cause.NO_ANSWER)
 

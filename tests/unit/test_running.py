@@ -83,7 +83,7 @@ def test_a_trickle_holds_nobody(
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         ask(peer(start, *[b" "] * 200, pause=0.05), 0.5)
-    assert 0.4 < time.monotonic() - began < 2
+    assert 0.4 < time.monotonic() - began < 5  # of the ten that it trickles
 
 
 def test_silence_is_a_timeout(peer: Peer) -> None:

@@ -50,8 +50,9 @@ def test_hang_never_answers(sandbox: Sandbox) -> None:
     sandbox.fault = Trouble(Fault.HANG, taken=True)
 
     with pytest.raises(requests.exceptions.ReadTimeout):
-        post(sandbox, timeout=0.3)
+        post(sandbox, timeout=(20, 0.3))
 
+    sandbox.wait(requests=1, messages=1)
     assert (len(sandbox.requests), len(sandbox.messages)) == (1, 1)
     sandbox.fault = None
     assert post(sandbox).json() == api.result()

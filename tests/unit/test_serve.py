@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +43,12 @@ def test_its_threads_wake_up_gently(tmp_path: Path) -> None:
 
 
 def test_what_an_admin_has_chosen_for_it_stays(tmp_path: Path) -> None:
-    with ExitStack() as stack:
-        running = Service(tmp_path, stack.enter_context(Sandbox(tls=False)))
-        before = os.sched_getscheduler(0)
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # what it starts is, too
-        try:
-            stack.enter_context(running)
-        finally:
-            os.sched_setscheduler(0, before, os.sched_param(0))
-        assert running.process is not None
-        assert os.sched_getscheduler(running.process.pid) == os.SCHED_IDLE
+    with Sandbox(tls=False) as sandbox:
+        running = Service(tmp_path, sandbox)
+        running.through = ("chrt", "--idle", "0")
+        with running:
+            assert running.process is not None
+            assert os.sched_getscheduler(running.process.pid) == os.SCHED_IDLE
 
 
 def test_it_tells_which_version_of_its_file_is_in_force(tmp_path: Path) -> None:

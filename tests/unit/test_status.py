@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -143,7 +142,10 @@ def test_another_program_on_the_port_is_not_taken_for_the_service(
     )
 
 
-def test_who_asks_sees_what_was_stored_just_now(database: str) -> None:
+def test_who_asks_sees_what_was_stored_just_now(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dialplan_sms.lookout._FRESH", 60.0)
     # given a lookout that has looked, and something stored since
     outbox = Outbox(database)
     lookout = Lookout(outbox, lambda _: None)
@@ -158,7 +160,7 @@ def test_who_asks_sees_what_was_stored_just_now(database: str) -> None:
     # and many who ask at once cost one look
     outbox.accept(Draft(), Sms((NUMBER,), "Hello"), SENDER, "queue")
     assert lookout.ask() is found
-    time.sleep(1.1)
+    monkeypatch.setattr("dialplan_sms.lookout._FRESH", 0.0)  # a second later
     again = lookout.ask()
     assert again is not None
     assert again.due == 2

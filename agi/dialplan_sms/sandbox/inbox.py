@@ -49,7 +49,7 @@ class Inbox(Generic[R, M]):
             self._requests.clear()
             self._messages.clear()
 
-    def wait(self, *, requests: int = 0, messages: int = 0, timeout: float = 5.0) -> None:
+    def wait(self, *, requests: int = 0, messages: int = 0, timeout: float = 20.0) -> None:
         """Wait until so many have come; raises TimeoutError after *timeout* seconds."""
         with self._changed:
             if not self._changed.wait_for(

@@ -184,7 +184,7 @@ class Sandbox:
         """Every message that was taken, oldest first."""
         return self.pbx.inbox.messages
 
-    def wait(self, *, requests: int = 0, messages: int = 0, timeout: float = 5.0) -> None:
+    def wait(self, *, requests: int = 0, messages: int = 0, timeout: float = 20.0) -> None:
         """Wait until so many have come; raises TimeoutError after *timeout* seconds."""
         self.pbx.inbox.wait(requests=requests, messages=messages, timeout=timeout)
 

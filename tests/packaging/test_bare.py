@@ -1,0 +1,105 @@
+"""What the README's "Try it" promises, on a bare Debian 12: its packages, its two commands."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.packaging.conftest import TOP
+from tests.packaging.root import BARE, ENVIRONMENT, Root, need
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+TRY_IT = re.findall(r"(?ms)^## Try it$.*?(?=^## )", (TOP / "README.md").read_text())[0]
+PACKAGES = re.findall(r"`([^`]+)`", re.findall(r"(?m)^Needs .* a network", TRY_IT)[0])
+COMMANDS = re.findall(r"(?m)^\| `make (\w+)` \|", TRY_IT)
+
+USER = "tryer"
+REACH = ("/etc/hosts", "/etc/resolv.conf", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
+"""How this host reaches a network, and whom it trusts there."""
+VARIABLES = ("PIP_CERT", "PIP_INDEX_URL", "DIALPLAN_SMS_DEBIAN_MIRROR")
+
+
+class Bare(Root):
+    """A system that shares the host's network, for one who has just cloned the project."""
+
+    NETWORK = ()
+    BEGIN = """
+        mount -t proc proc "$0/proc"
+        mount -t tmpfs -o mode=1777 tmpfs "$0/dev/shm"
+        mount -t devpts -o newinstance,ptmxmode=666 devpts "$0/dev/pts"
+        echo ready; read -r line
+    """
+
+    def need(self, *command: str, user: str = "root", seconds: float = 300) -> str:
+        """Run a command that takes its time; what it said, with what a test run says last."""
+        environment = ENVIRONMENT | {
+            name: value
+            for name, value in os.environ.items()
+            if name in VARIABLES or name.lower().endswith("_proxy")
+        }
+        done = subprocess.run(
+            self.command(*command, user=user), env=environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+            timeout=seconds,
+        )  # fmt: skip
+        failed = re.findall(r"(?m)^(?:FAILED|ERROR) .*", done.stdout)
+        assert done.returncode == 0, "\n".join([done.stdout[-10_000:], *failed])
+        return done.stdout
+
+
+@pytest.fixture
+def bare() -> Iterator[Bare]:
+    """With README's packages, and a clone of this project in the home of an ordinary user."""
+    need()
+    root = Bare(BARE)
+    try:
+        _share(root.path)
+        root.need("apt-get", "update", "--quiet")
+        root.need("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *PACKAGES)
+        _share(root.path)
+        root.need("useradd", "--create-home", USER)
+        _clone(root.path / "home" / USER / "dialplan-sms")
+        root.need("chown", "--recursive", f"{USER}:{USER}", f"/home/{USER}")
+        yield root
+    finally:
+        root.close()
+
+
+def test_what_the_readme_names_is_enough(bare: Bare) -> None:
+    assert COMMANDS == ["demo", "test"]
+    for command in COMMANDS:
+        folder = f"/home/{USER}/dialplan-sms"
+        bare.need(
+            "env", f"HOME=/home/{USER}", "make", "-C", folder, command, user=USER, seconds=1200
+        )
+
+
+def _share(root: Path) -> None:
+    """Hand over how this host reaches a network, as far as there is a folder for it yet."""
+    for path in map(Path, REACH):
+        there = root / path.relative_to("/")
+        if path.exists() and there.parent.exists():
+            shutil.copy(path, there)
+    shutil.copytree("/etc/apt/apt.conf.d", root / "etc/apt/apt.conf.d", dirs_exist_ok=True)
+
+
+def _clone(there: Path) -> None:
+    """The project as it is in the working tree: a change has to pass before it is committed.
+
+    Without new files that git does not know yet: who clones would not get these either.
+    """
+    changed = _git(TOP, "stash", "create")
+    _git(TOP, "clone", "--quiet", "--no-checkout", str(TOP), str(there))
+    _git(there, "checkout", "--quiet", "--detach", changed or _git(TOP, "rev-parse", "HEAD"))
+
+
+def _git(folder: Path, *command: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", folder, *command], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
