@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -42,9 +43,11 @@ def test_who_says_nothing_is_dropped_in_time_and_counted(monkeypatch: pytest.Mon
         silent = [stack.enter_context(house.connect(b"x")) for _ in range(30)]
         for client in silent:
             assert _ended(client.recv)
+        counted = house.lobby._counted
+        _until(lambda: [each.times for each in counted._conditions.values()] == [29])
         assert len(house.notes) == 1
         assert house.notes[0].startswith("connection from 127.0.0.1 dropped: it did not say what")
-        house.lobby._counted.tell(0)
+        counted.tell(0)
         assert house.notes[1].startswith(house.notes[0])
         assert " - the same 29 times more within " in house.notes[1]
 
@@ -94,8 +97,12 @@ def test_those_that_are_gone_are_let_go() -> None:
 
 
 def _wait_for(house: House, waiting: int) -> None:
+    _until(lambda: len(house.lobby._waiting) == waiting)
+
+
+def _until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
-    while len(house.lobby._waiting) != waiting:
+    while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
