@@ -21,6 +21,7 @@ from dialplan_sms.log import Handled
 from dialplan_sms.outcome import Cause, Outcome, error
 from dialplan_sms.schema import State
 from dialplan_sms.service import Route
+from dialplan_sms.shortage import shortage
 from dialplan_sms.sms import Draft, Sms
 from dialplan_sms.writer import NotKnown
 
@@ -114,8 +115,8 @@ class Carrier:
         except _Lost:
             return None, None
         except Exception as failure:  # noqa: BLE001 - a stored SMS must get its record
-            name = type(failure).__name__
-            return sender, error(Cause.INTERNAL, f"dialplan-sms broke, {name}: please report this")
+            broke = f"dialplan-sms broke, {type(failure).__name__}: please report this"
+            return sender, error(Cause.INTERNAL, shortage(failure) or broke)
 
     def _begin(self, claimed: Claimed, owner: str) -> None:
         if not self._office.do(lambda c: leases.begin_sending(c, claimed, owner)):

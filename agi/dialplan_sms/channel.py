@@ -17,6 +17,7 @@ from asterisk.agi import AGI, AGIHangup, AGIInvalidCommand, AGIUsageError
 LONGEST_COMMAND = 2046
 """Bytes of a command without its newline; Asterisk 16 executes the rest as another command."""
 LONGEST_LINE = 64 * 1024
+LONGEST_ENVIRONMENT = 64 * 1024
 LONGEST_DIALOGUE = 1024 * 1024
 """Bounds of what is read, in bytes: an Asterisk stays far below."""
 
@@ -196,7 +197,7 @@ class Channel(AGI):  # type: ignore[misc]
         return taken
 
     def _get_agi_env(self) -> None:
-        text = self._take(self.stdin.paragraph, LONGEST_DIALOGUE)
+        text = self._take(self.stdin.paragraph, LONGEST_ENVIRONMENT)
         if not text.endswith((b"\n\n", b"\n\r\n")):
             raise AGIHangup("Asterisk has ended the environment early, or does not end it")
         expected = 0

@@ -10,10 +10,15 @@ from urllib3.exceptions import HTTPError
 from dialplan_sms.config import Sender
 from dialplan_sms.exchange import Exchange, Stage
 from dialplan_sms.outcome import Cause, Outcome, error, safe_line
+from dialplan_sms.shortage import shortage
 
 
 def failed(exchange: Exchange, failure: Exception, sender: Sender) -> Outcome:
     if exchange.stage is not Stage.GONE_OUT:
+        short = next(filter(None, map(shortage, _chain(exchange.failure or failure))), "")
+        if short:
+            cause = Cause.INTERNAL if exchange.failure is None else Cause.UNREACHABLE
+            return error(cause, f"nothing was sent: {short}")
         if exchange.failure is None:
             # Neither network nor time: the request could not even be made.
             name = type(failure).__name__

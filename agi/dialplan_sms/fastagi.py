@@ -1,22 +1,25 @@
 """The doors of a running service: FastAGI over TCP, and the thin sms.agi over a Unix socket."""
 
+import errno
 import os
 import socket
 import struct
 import time
 from collections.abc import Sequence
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from asterisk.agi import AGIException
 
-from dialplan_sms.acceptors import Finish
+from dialplan_sms.acceptors import Capacity
 from dialplan_sms.call import call
-from dialplan_sms.channel import Channel
+from dialplan_sms.channel import LONGEST_ENVIRONMENT, Channel
 from dialplan_sms.outcome import Cause, Refused
 from dialplan_sms.service import Service
-from dialplan_sms.socketstream import SocketStream
+from dialplan_sms.shortage import shortage
 from dialplan_sms.stream import Stream
+from dialplan_sms.visit import Finish, Paragraph, Visit
 
 READY = b"READY\n"
 """What the service says before a script hands its streams over."""
@@ -30,35 +33,43 @@ Networks = Sequence[IPv4Network | IPv6Network]
 
 
 class FastAgi:
-    """Serves connections of AGI(agi://host/sms)."""
+    """Lets in connections of AGI(agi://host/sms)."""
 
-    def __init__(self, service: Service, allowed: Networks = ()) -> None:
+    def __init__(self, service: Service, capacity: Capacity, allowed: Networks = ()) -> None:
         self._service = service
+        self._capacity = capacity
         self._allowed = allowed
         self._sets_together: dict[str, bool] = {}
 
-    def __call__(self, connection: socket.socket, address: Any, fits: bool) -> Finish | None:
-        """One call; *fits* is False where the service is full."""
+    def __call__(self, connection: socket.socket, address: Any) -> Visit | None:
+        """A call, once the environment is there: what has not said that is none."""
         peer: str = address[0]
         if not self._allows(peer):
-            self._service.note(f"connection from {peer} refused: it is not in allow of sms.conf")
+            self._service.counted(
+                "connection from {} refused: it is not in allow of sms.conf", peer
+            )
             return None
-        began = time.monotonic()
-        stream = SocketStream(connection, began + self._service.longest + _GRACE)
+        return Paragraph(connection, peer, self._serve, self._capacity.call, LONGEST_ENVIRONMENT)
+
+    def _serve(self, visit: Paragraph, objection: str) -> Finish | None:
+        peer = visit.peer
+        stream = visit.go(_until(visit.began, self._service, objection))
         try:
             channel = Channel(stream, stream)
             if channel.env.get("agi_network") != "yes":
-                self._service.note(f"connection from {peer} dropped: it does not speak FastAGI")
+                self._service.counted("connection from {} dropped: it does not speak FastAGI", peer)
                 return None
             if channel.env.get("agi_network_script") == "check":  # dialplan-sms check: no call
                 channel.send_command("NOOP")
                 return None
             channel.sets_together = self._learned(peer, channel)
-            refused = _busy(fits) or _wrong_path(channel)
-            handled = call(channel, self._service, None, began, refused)
+            refused = _busy(objection) or _wrong_path(channel)
+            handled = call(channel, self._service, None, visit.began, refused)
             self._sets_together[peer] = channel.sets_together
         except AGIException as gone:
-            self._service.note(f"connection from {peer} ended before it said what to send: {gone}")
+            self._service.counted(
+                "connection from {} ended before it said what to send: {}", peer, gone
+            )
             return None
         return lambda: self._service.log(handled)
 
@@ -80,39 +91,53 @@ class FastAgi:
 
 
 class HandOver:
-    """Serves scripts that pass their stdin and stdout: see sms.agi for the other side.
+    """Lets in scripts that pass their stdin and stdout: see sms.agi for the other side.
 
     In two phases, so that never both do the job: the script gives its streams away only once the
-    service has said that it is ready.
+    service has said that it is ready. They find room where FastAGI's calls take up all of theirs.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, capacity: Capacity) -> None:
         self._service = service
+        self._enter = partial(capacity.call, reserve=True)
 
-    def __call__(self, connection: socket.socket, _: Any, fits: bool) -> Finish | None:
-        """One call; *fits* is False where the service is full."""
+    def __call__(self, connection: socket.socket, _: Any) -> Visit | None:
+        """A call, of this service's own user."""
         if peer_uid(connection) not in (0, os.geteuid()):
-            self._service.note("a script of another user was refused")
+            self._service.counted("a script of another user was refused")
             return None
+        return Visit(connection, partial(self._serve, connection), self._enter)
+
+    def _serve(self, connection: socket.socket, objection: str) -> Finish | None:
         began = time.monotonic()
         connection.settimeout(5)
         files: list[int] = []
         try:
+            _make_sure_of_two_files()
             connection.sendall(READY)
-            data, files, _, _ = socket.recv_fds(connection, 65536, 2)
+            data, files, flags, _ = socket.recv_fds(connection, 65536, 2)
             if len(files) != 2:
+                if flags & socket.MSG_CTRUNC:
+                    raise OSError(errno.EMFILE, "its streams were lost")
                 return None  # it gave up waiting, and does the job itself
             arguments = _arguments(connection, data)
-            stream = Stream(files[0], files[1], began + self._service.longest + _GRACE)
+            stream = Stream(files[0], files[1], _until(began, self._service, objection))
             channel = Channel(stream, stream)
-            handled = call(channel, self._service, arguments, began, _busy(fits))
+            handled = call(channel, self._service, arguments, began, _busy(objection))
         except (OSError, AGIException) as gone:
-            self._service.note(f"a script ended before it said what to send: {gone}")
+            why = shortage(gone) or gone
+            self._service.counted("a script ended before it said what to send: {}", why)
             return None
         finally:
             for file in files:
                 os.close(file)
         return lambda: self._service.log(handled)
+
+
+def _make_sure_of_two_files() -> None:
+    """Raise OSError where no descriptors are left for a script's streams: it can still go on."""
+    for file in os.pipe():
+        os.close(file)
 
 
 def peer_uid(connection: socket.socket) -> int:
@@ -137,10 +162,13 @@ def _arguments(connection: socket.socket, data: bytes) -> list[str]:
     return [text.decode("utf-8", "replace") for text in texts]
 
 
-def _busy(fits: bool) -> Refused | None:
-    if fits:
-        return None
-    return Refused(Cause.BUSY, "the service carries as many calls as max_calls in sms.conf allows")
+def _until(began: float, service: Service, objection: str) -> float:
+    """When a dialogue must be over; one that is told BUSY takes no more than a moment."""
+    return began + (0 if objection else service.longest) + _GRACE
+
+
+def _busy(objection: str) -> Refused | None:
+    return Refused(Cause.BUSY, objection) if objection else None
 
 
 def _wrong_path(channel: Channel) -> Refused | None:

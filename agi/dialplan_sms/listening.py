@@ -9,7 +9,8 @@ from pathlib import Path
 
 SOCKET_VARIABLE = "DIALPLAN_SMS_SOCKET"
 SOCKET = "/run/dialplan-sms/agi.sock"
-_BACKLOG = 1024
+_BACKLOG = 4096
+"""Connections that may wait for accept(), which net.core.somaxconn bounds further."""
 
 
 def listen_tcp(address: tuple[str, int], optional: bool = False) -> socket.socket | None:

@@ -66,13 +66,12 @@ def block_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
-def until_ended(reload: Callable[[], None], tick: Callable[[], None], interval: float) -> None:
-    """Wait for SIGTERM or SIGINT; *reload* at SIGHUP, *tick* after *interval* quiet seconds."""
-    while True:
-        received = signal.sigtimedwait(SIGNALS, interval)
-        if received is None:
-            tick()
-        elif received.si_signo == signal.SIGHUP:
-            reload()
-        else:
-            return
+def until_ended(reload: Callable[[], None]) -> str:
+    """Wait for SIGTERM or SIGINT, and say which came; *reload* at SIGHUP.
+
+    Not with sigtimedwait(): Python's returns any number once the process was stopped for longer
+    than it was to wait, as a suspended host stops it.
+    """
+    while (received := signal.sigwait(SIGNALS)) == signal.SIGHUP:
+        reload()
+    return signal.Signals(received).name

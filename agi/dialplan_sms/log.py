@@ -66,7 +66,12 @@ _outlets: dict[str, _Outlet] = {}
 def _outlet(target: str, open_: Callable[[str], int]) -> _Outlet:
     outlet = _outlets.get(target)
     if outlet is None or outlet.stale_at < time.monotonic():
-        outlet = _outlets[target] = _Outlet(open_(target))
+        try:
+            outlet = _outlets[target] = _Outlet(open_(target))
+        except OSError as error:
+            # Just then there is something to log, and the one that is open is as good.
+            if outlet is None or error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
     return outlet
 
 

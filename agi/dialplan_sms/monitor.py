@@ -1,15 +1,12 @@
-"""What a service tells about itself: Prometheus metrics, health, and figures for ``status``."""
+"""What a service counts: Prometheus metrics, and figures for ``status``."""
 
-import json
-import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -67,7 +64,7 @@ class Monitor:
         )
         for name, what, read in (
             ("in_flight", "Calls under way", lambda: capacity.in_flight),
-            ("max_calls", "Calls that are carried at once", lambda: capacity.most),
+            ("max_calls", "Calls that are carried at once over FastAGI", lambda: capacity.most),
             ("oldest_call_seconds", "Age of the oldest call under way", lambda: capacity.oldest),
             ("idle_connections", "Connections to PBXs that wait for an SMS", idle_connections),
         ):
@@ -183,45 +180,3 @@ class _Stored(Collector):
         for sender, cause in seen.held.items():
             held.add_metric([sender, cause], 1)
         yield held
-
-
-def serve(monitor: Monitor, healthy: Callable[[], bool], address: tuple[str, int]) -> int:
-    """Answer /metrics, /healthz and /status on a thread; the port that it got.
-
-    Raises OSError where the address cannot be had.
-    """
-
-    class Handler(BaseHTTPRequestHandler):
-        timeout = 5
-
-        def do_GET(self) -> None:
-            if self.path == "/metrics":
-                self._answer(200, "text/plain; version=0.0.4", generate_latest(monitor.registry))
-            elif self.path == "/healthz":
-                well = healthy()
-                self._answer(200 if well else 503, "text/plain", b"ok\n" if well else b"stuck\n")
-            elif self.path == "/status":
-                self._answer(200, "application/json", json.dumps(monitor.figures()).encode())
-            else:
-                self._answer(404, "text/plain", b"/metrics, /healthz, /status\n")
-
-        def _answer(self, status: int, kind: str, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing: what a peer asks is not for our log."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-
-        def handle_error(self, *_: Any) -> None:
-            """Nothing: a peer that goes away is no error, and no traceback."""
-
-    server = Server(address, Handler)
-    threading.Thread(target=server.serve_forever, name="monitor", daemon=True).start()
-    return int(server.server_address[1])

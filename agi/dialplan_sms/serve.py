@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,19 +15,21 @@ from typing import TYPE_CHECKING
 import click
 
 from dialplan_sms import config as smsconf
-from dialplan_sms import monitor
-from dialplan_sms.acceptors import Acceptors, Capacity
+from dialplan_sms.acceptors import Acceptors, Capacity, Door
+from dialplan_sms.asked import Asked
 from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config
 from dialplan_sms.fastagi import FastAgi, HandOver
 from dialplan_sms.installed import cure
-from dialplan_sms.listening import SOCKET, SOCKET_VARIABLE, explained, listen_tcp, listen_unix
+from dialplan_sms.listening import SOCKET, SOCKET_VARIABLE, listen_tcp, listen_unix
 from dialplan_sms.live import Live, block_signals, until_ended
+from dialplan_sms.lobby import Lobby
 from dialplan_sms.monitor import Monitor
 from dialplan_sms.rights import lay_down
 from dialplan_sms.routes import Routes
 from dialplan_sms.service import Service, Store
+from dialplan_sms.shortage import shortage
 
 if TYPE_CHECKING:
     from dialplan_sms.storage import Storage
@@ -38,7 +41,6 @@ _STUCK = 60.0
 """Seconds that a call may exceed the longest call_timeout before the service calls itself stuck."""
 _ARENA_MAX = -8
 """mallopt(3): M_ARENA_MAX."""
-_FILES = 16384
 
 
 @click.command(short_help="Take calls over FastAGI and from sms.agi.")
@@ -57,8 +59,11 @@ def serve(config: Path | None) -> None:
     try:
         with Server(path) as server:
             server.run()
-    except (ConfigError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+    except (ConfigError, OSError, RuntimeError) as error:
+        short = shortage(error)
+        if isinstance(error, RuntimeError) and not short:
+            raise
+        raise click.ClickException(short or str(error)) from None
 
 
 class Server:
@@ -84,28 +89,36 @@ class Server:
             self._live, self._routes, watch=self._monitor, store=self._store, records=True
         )
         self._acceptors: list[Acceptors] = []
+        self._ended = threading.Event()
         self._socket_file: Path | None = None
         self._http: SmsServer | None = None
 
     def __enter__(self) -> "Server":
         config = self._live.config
         try:
-            fastagi = FastAgi(self.service, config.allow)
-            doors: list[tuple[socket.socket | None, FastAgi | HandOver]] = [
-                (listen_tcp(address, optional=address == ("::1", 4573)), fastagi)
+            capacity = self._capacity
+            fastagi = FastAgi(self.service, capacity, config.allow)
+            asked = Asked(self._monitor, self.healthy)
+            doors: list[tuple[socket.socket | None, Door, int]] = [
+                (listen_tcp(address, optional=address == ("::1", 4573)), fastagi, capacity.most)
                 for address in config.listen
             ]
             socket_file = Path(os.environ.get(SOCKET_VARIABLE) or SOCKET)
-            doors.append((listen_unix(socket_file), HandOver(self.service)))
+            scripts = HandOver(self.service, capacity)
+            doors.append((listen_unix(socket_file), scripts, capacity.most + capacity.reserve))
             self._socket_file = socket_file  # ours only now: stop() removes it
             if config.http is not None and self._storage is not None:
                 self._http = _open_http(self.service, self._live, self._storage)
-            for address in config.monitor:  # the last: who can be asked takes calls
-                with explained(address):
-                    monitor.serve(self._monitor, self.healthy, address)
+            # The last: who can be asked takes calls.
+            doors += [(listen_tcp(address), asked, asked.most) for address in config.monitor]
             lay_down(config.path, config.outbox)  # all that may need root's rights is open
-            for door in doors:
-                self._open(*door)
+            lobby = Lobby(capacity.most, self.service.counted)
+            for listener, door, most in doors:
+                if listener is not None:
+                    self._acceptors.append(
+                        Acceptors(listener, door, most, self.service.counted, lobby)
+                    )
+            threading.Thread(target=self._tick, name="ticker", daemon=True).start()
         except BaseException:
             self.stop()
             raise
@@ -130,10 +143,6 @@ class Server:
         assert self._storage is not None, "the configuration has no outbox"  # noqa: S101
         return self._storage.outbox
 
-    def _open(self, listener: socket.socket | None, serve: FastAgi | HandOver) -> None:
-        if listener is not None:
-            self._acceptors.append(Acceptors(listener, serve, self._capacity))
-
     def healthy(self) -> bool:
         """Whether every call keeps its deadline."""
         return self._capacity.oldest < self.service.longest + _STUCK
@@ -143,12 +152,15 @@ class Server:
         addresses = ", ".join(f"{host} port {port}" for host, port in self._live.config.listen)
         self.service.note(f"service started on {addresses}", failed=False)
         _notify("READY=1")
-        until_ended(self.reload, self._tick, _watchdog_interval())
+        received = until_ended(self.reload)
         _notify("STOPPING=1")
+        self.service.note(f"service ends: {received}", failed=False)
 
     def _tick(self) -> None:
-        if self.healthy():
-            _notify("WATCHDOG=1")
+        while not self._ended.wait(_watchdog_interval()):
+            self.service.counted.tell()
+            if self.healthy():
+                _notify("WATCHDOG=1")
 
     def reload(self) -> None:
         """Read sms.conf again; where it is wrong, say so and keep what there is."""
@@ -172,6 +184,8 @@ class Server:
             self.service.note(f"service ends with {self._capacity.in_flight} calls under way")
         if self._storage is not None:
             self._storage.stop(until)
+        self._ended.set()
+        self.service.counted.tell(0)
 
 
 def _open_storage(url: str) -> "Storage":
@@ -215,9 +229,9 @@ def _wake_gently() -> None:
 
 def _allow_files() -> None:
     """As many open files as the host lets us have: each caller and each HTTP client is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _FILES)), hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _notify(state: str) -> None:

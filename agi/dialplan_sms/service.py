@@ -10,9 +10,11 @@ from typing import Protocol
 from dialplan_sms import log
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config, Sender
+from dialplan_sms.counted import Counted
 from dialplan_sms.log import Handled
 from dialplan_sms.outcome import Cause, Outcome, Refused, Status, error
 from dialplan_sms.places import refuse_place
+from dialplan_sms.shortage import shortage
 from dialplan_sms.sms import Draft, Sms, compose
 
 _LONGEST_KEY = 200
@@ -75,6 +77,8 @@ class Service:
         self._store = store
         self._records = records
         self._log = "syslog"
+        self.counted = Counted(self.note)
+        """For what is about no call, and may happen thousands of times."""
 
     def handle(
         self,
@@ -220,6 +224,9 @@ def _where(failure: BaseException) -> str:
         return (
             f"the Python package {failure.name} is missing: install dialplan-sms again, see README"
         )
+    short = shortage(failure)
+    if short:
+        return short
     trace = failure.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

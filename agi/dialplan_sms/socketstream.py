@@ -6,7 +6,7 @@ import struct
 import time
 from collections.abc import Callable
 
-from dialplan_sms.stream import Stream
+from dialplan_sms.stream import PARAGRAPH, Stream
 
 
 class SocketStream(Stream):
@@ -31,6 +31,20 @@ class SocketStream(Stream):
         self._connection = connection
         file = connection.fileno()
         super().__init__(file, file, until, patience, clock)
+
+    def allow(self, until: float, patience: float) -> None:
+        """Have the next waits end by *until* and after *patience*, whatever held before."""
+        self._until, self._patience = until, patience
+
+    def has_paragraph(self, limit: int) -> bool:
+        """Whether paragraph() would not wait any longer; what came is kept for it."""
+        try:
+            self._gather(PARAGRAPH, limit)
+        except TimeoutError:
+            return False
+        except OSError:
+            return True  # it is gone: the next read says so
+        return True
 
     def _prepare(self) -> None:
         self._bounds: dict[int, float] = {}  # by option, as the kernel has it

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 _LINE = re.compile(rb"\n")
-_PARAGRAPH = re.compile(rb"\n\r?\n")
+PARAGRAPH = re.compile(rb"\n\r?\n")
 
 
 class Stream:
@@ -39,9 +39,15 @@ class Stream:
 
     def paragraph(self, limit: int) -> bytes:
         """All up to and with the next blank line, or what there is at *limit* or the end."""
-        return self._up_to(_PARAGRAPH, limit)
+        return self._up_to(PARAGRAPH, limit)
 
     def _up_to(self, end: re.Pattern[bytes], limit: int) -> bytes:
+        size = self._gather(end, limit)
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        return taken
+
+    def _gather(self, end: re.Pattern[bytes], limit: int) -> int:
+        """Read on until *end* is there; how many bytes there are up to it, *limit* or the end."""
         searched = 0
         while not (found := end.search(self._buffer, searched)) and len(self._buffer) < limit:
             searched = max(0, len(self._buffer) - 2)
@@ -49,9 +55,7 @@ class Stream:
             if not chunk:
                 break
             self._buffer += chunk
-        size = min(found.end() if found else len(self._buffer), limit)
-        taken, self._buffer = self._buffer[:size], self._buffer[size:]
-        return taken
+        return min(found.end() if found else len(self._buffer), limit)
 
     def write(self, data: bytes) -> int:
         """Write all of *data*."""

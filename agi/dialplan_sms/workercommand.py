@@ -41,6 +41,6 @@ def worker(config: Path | None) -> None:
     working = Worker(outbox, live, routes, service.note, service.log_stored, threads)
     working.start()
     service.note(f"worker started with {threads} threads", failed=False)
-    until_ended(lambda: service.note(*live.reload(routes)), lambda: None, 60.0)
+    until_ended(lambda: service.note(*live.reload(routes)))
     working.stop(_DRAIN)
     outbox.close()

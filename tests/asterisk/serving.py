@@ -8,8 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from dialplan_sms.sandbox import Sandbox
@@ -18,7 +19,14 @@ from dialplan_sms.sandbox import Sandbox
 class Service:
     """The service of one sms.conf, on free ports, with its socket beside the file."""
 
-    def __init__(self, folder: Path, sandbox: Sandbox, general: str = "", sender: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sandbox: Sandbox,
+        general: str = "",
+        sender: str = "",
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.folder = folder
         self.sandbox = sandbox
         self.port = free_port()
@@ -27,6 +35,7 @@ class Service:
         self.socket = folder / "agi.sock"
         self.log_file = folder / "service.log"
         self.configure(general, sender)
+        self._environment = environment
         self.process: subprocess.Popen[str] | None = None
         self.through: tuple[str, ...] = ()
         """A program that becomes the service, whose command it gets as arguments."""
@@ -58,7 +67,10 @@ class Service:
         """Start it and wait until it listens."""
         self.process = subprocess.Popen(
             [*self.through, Path(sys.prefix) / "bin/dialplan-sms", "serve", "--config", self.conf],
-            env={"PATH": os.environ["PATH"], "DIALPLAN_SMS_SOCKET": str(self.socket)},
+            env={
+                "PATH": os.environ["PATH"], "DIALPLAN_SMS_SOCKET": str(self.socket),
+                **self._environment,
+            },
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         deadline = time.monotonic() + 20

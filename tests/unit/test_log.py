@@ -1,3 +1,4 @@
+import errno
 import os
 import socket
 import time
@@ -92,6 +93,33 @@ def test_our_own_reasons_are_logged_whole() -> None:
 
 def test_a_caller_cannot_write_a_line_of_its_own() -> None:
     assert "\n" not in line(replace(DRAFT, call="1\nNov 1 sshd: yes"))
+
+
+@pytest.mark.parametrize("target", ["syslog", "file"])
+def test_without_a_descriptor_it_goes_on_with_the_one_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    """Just then there is something to say."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(str(tmp_path / "dev-log"))
+        syslog.setblocking(False)
+        monkeypatch.setattr(log, "_SYSLOG", str(tmp_path / "dev-log"))
+        path = tmp_path / "sms.log"
+        target = target if target == "syslog" else str(path)
+        log.write(target, "one")
+        monkeypatch.setattr(log, "_KEPT", -1.0)
+        log._outlets[log._SYSLOG if target == "syslog" else target].stale_at = 0.0
+
+        def none_left(*_: object) -> int:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(log.os, "open", none_left)  # type: ignore[attr-defined]
+        monkeypatch.setattr(log, "_open_syslog", none_left)
+        log.write(target, "two")
+        monkeypatch.undo()
+        said = [syslog.recv(999), syslog.recv(999)] if target == "syslog" else [path.read_bytes()]
+    assert b"one" in said[0]
+    assert b"two" in said[-1]
 
 
 def test_a_file_is_written_for_owner_and_group(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from contextlib import closing, suppress
 
 import pytest
 
-from dialplan_sms import monitor, running
+from dialplan_sms import running
 from dialplan_sms.acceptors import Capacity
 from dialplan_sms.monitor import Monitor
+from tests.unit import asking
 
 Address = tuple[str, int]
 Peer = Callable[..., Address]
@@ -45,7 +46,7 @@ def peer() -> Iterator[Peer]:
 
 @pytest.mark.parametrize("healthy", [True, False])
 def test_the_service_is_known_by_its_figures(healthy: bool) -> None:
-    port = monitor.serve(Monitor(Capacity(7)), lambda: healthy, ("127.0.0.1", 0))
+    port = asking.serve(Monitor(Capacity(7)), lambda: healthy)
     found = running.figures(("127.0.0.1", port), 5)
     assert (found["in_flight"], found["max_calls"]) == (0, 7)
     assert running.is_healthy(("127.0.0.1", port), 5) is healthy

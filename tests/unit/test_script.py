@@ -181,6 +181,43 @@ def test_it_gives_up_where_asterisk_never_answers() -> None:
     process.stdin.close()
 
 
+@pytest.mark.parametrize("mode", ["wait", "queue", "fallback"])
+def test_a_host_without_processes_is_named(server: Sandbox, folder: Path, mode: str) -> None:
+    """As at a limit of the processes and threads of a user (ulimit -u), which root has not."""
+    with (folder / "sms.conf").open("a") as conf:
+        conf.write(f"mode = {mode}\n")
+    text = (folder / "sms.conf").read_text()
+    outbox = f"[general]\noutbox = sqlite:///{folder}/outbox.sqlite\n"
+    (folder / "sms.conf").write_text(text.replace("[general]\n", outbox))
+    script = folder / "short.agi"
+    script.write_text(
+        f"#!{sys.executable}\nimport threading\ndef start(*_):\n"
+        '    raise RuntimeError("can\'t start new thread")\n'
+        "threading._start_new_thread = start\nfrom dialplan_sms.agi import main\nmain()\n"
+    )
+    script.chmod(0o755)
+    variables, _ = run(script, folder)
+    assert (variables["SMS_STATUS"], variables["SMS_CAUSE"]) == ("ERROR", "INTERNAL")
+    assert "no process or thread can be started: raise TasksMax=" in variables["SMS_REASON"]
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("failure", ["MemoryError()", "RuntimeError()", "OSError(11, 'again')"])
+def test_a_host_on_which_it_cannot_even_start_is_named(folder: Path, failure: str) -> None:
+    venv = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    package = next(venv.glob("lib/python*/site-packages")) / "dialplan_sms"
+    package.mkdir()
+    (package / "__init__.py").write_text(f"raise {failure}\n")
+    write_script(SOURCE, folder / "sms.agi", venv / "bin/python3")
+    variables, errors = run(folder / "sms.agi", folder)
+    assert (variables["SMS_STATUS"], variables["SMS_CAUSE"]) == ("ERROR", "INTERNAL")
+    assert variables["SMS_REASON"].endswith(
+        "this host is short of memory, of processes - see ulimit -u - or of files - ulimit -n"
+    )
+    assert errors == ""
+
+
 @pytest.mark.parametrize("what", ["sms.conf", "log"])
 def test_a_fifo_blocks_nothing(server: Sandbox, folder: Path, what: str) -> None:
     (folder / what).unlink(missing_ok=True)

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -49,6 +50,36 @@ def test_what_an_admin_has_chosen_for_it_stays(tmp_path: Path) -> None:
         with running:
             assert running.process is not None
             assert os.sched_getscheduler(running.process.pid) == os.SCHED_IDLE
+
+
+def test_a_pause_of_the_process_does_not_end_it(tmp_path: Path) -> None:
+    """As of a host that is suspended; the watchdog's interval is shorter than that."""
+    with (
+        Sandbox(tls=False) as sandbox,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
+    ):
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        environment = {"WATCHDOG_USEC": "300000", "NOTIFY_SOCKET": str(tmp_path / "notify")}
+        with Service(tmp_path, sandbox, environment=environment) as running:
+            assert running.process is not None
+            for _ in range(3):
+                _hear(systemd, b"WATCHDOG=1")
+                time.sleep(0.03)  # by then it mostly waits for a signal
+                running.signal(signal.SIGSTOP)
+                time.sleep(0.3)  # longer than that
+                running.signal(signal.SIGCONT)
+            for _ in range(10):
+                _hear(systemd, b"WATCHDOG=1")
+            assert _status(running)["in_flight"] == 0
+            running.signal(signal.SIGTERM)
+            assert running.wait() == 0
+            assert running.log.splitlines()[-1].endswith("service ends: SIGTERM")
+
+
+def _hear(systemd: socket.socket, word: bytes) -> None:
+    while systemd.recv(99) != word:
+        pass
 
 
 def test_it_tells_which_version_of_its_file_is_in_force(tmp_path: Path) -> None:

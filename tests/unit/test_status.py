@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from prometheus_client import generate_latest
 
-from dialplan_sms import cli, monitor
+from dialplan_sms import cli
 from dialplan_sms.acceptors import Capacity
 from dialplan_sms.config import Sender
 from dialplan_sms.log import Handled
@@ -19,6 +19,7 @@ from dialplan_sms.outbox import Outbox
 from dialplan_sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.overview import Overview
 from dialplan_sms.sms import Draft, Sms
+from tests.unit import asking
 
 NUMBER = "+39069999001"
 SENDER = Sender(name="101", url="https://192.0.2.1", password="x")
@@ -42,8 +43,7 @@ def handled(outcome: Outcome) -> Handled:
 
 
 def shown(conf: Callable[[int], Path], watch: Monitor) -> list[str]:
-    port = monitor.serve(watch, lambda: True, ("127.0.0.1", 0))
-    result = status(conf(port))
+    result = status(conf(asking.serve(watch)))
     assert result.exit_code == 0, result.output
     return [" ".join(line.split()) for line in result.output.splitlines()]
 

@@ -18,6 +18,7 @@ def test_the_unit_fits_the_program() -> None:
     assert Path(listening.SOCKET).parent == Path("/run", service["RuntimeDirectory"])
     assert int(service["TimeoutStopSec"]) > serve.DRAIN
     assert int(service["WatchdogSec"]) >= 30
+    assert int(service["LimitNOFILE"]) > 3 * 4096  # max_calls at most, each with one to the PBX
     assert unit["Unit"]["StartLimitIntervalSec"] == "0"  # it is never left dead
     assert service["NoNewPrivileges"] == "yes"
     assert service["ProtectSystem"] == "strict"

@@ -1,10 +1,5 @@
-"""Who may call the page by which name: it has no login, and what reaches it can send.
+"""Who may call the page by which name: it has no login, and what reaches it can send."""
 
-A site whose name suddenly leads to this machine (DNS rebinding) has the visitor's browser ask here
-under that name, which is not one of ours.
-"""
-
-import re
 from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Any
@@ -13,9 +8,9 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Match
 
+from dialplan_sms.hostname import bare, is_loopback
 from dialplan_sms.web.listener import Address
 
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - not bound to here
 
 
@@ -25,11 +20,10 @@ def is_ours(host: str, address: Address) -> bool:
     As ``localhost``, by a loopback address, or by the name that it was told to listen on; by any
     numeric address where that is all of them, since only a name can be made to lead elsewhere.
     """
-    name = re.sub(":[0-9]*$", "", host.strip().lower())
-    bare = name.removeprefix("[").removesuffix("]")
-    if name in _LOOPBACK or bare == address.host.lower():
+    name = bare(host)
+    if is_loopback(host) or name == address.host.lower():
         return True
-    return address.host in _ANYWHERE and _is_numeric(bare)
+    return address.host in _ANYWHERE and _is_numeric(name)
 
 
 def _is_numeric(host: str) -> bool:

@@ -1,0 +1,19 @@
+"""A door at which a Monitor is asked, as a service has it."""
+
+import socket
+from collections.abc import Callable
+
+from dialplan_sms.acceptors import Acceptors
+from dialplan_sms.asked import Asked
+from dialplan_sms.counted import Counted
+from dialplan_sms.lobby import Lobby
+from dialplan_sms.monitor import Monitor
+
+
+def serve(monitor: Monitor, healthy: Callable[[], bool] = lambda: True) -> int:
+    """The port at which *monitor* is asked from now on."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    counted = Counted(lambda _: None)
+    Acceptors(listener, Asked(monitor, healthy), Asked.most, counted, Lobby(1, counted))
+    port: int = listener.getsockname()[1]
+    return port

@@ -1,0 +1,78 @@
+"""A listening socket with its threads and its lobby, and a door that a test describes."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from dialplan_sms.acceptors import Acceptors, Capacity, Door
+from dialplan_sms.counted import Counted
+from dialplan_sms.lobby import Lobby
+from dialplan_sms.visit import Paragraph, Visit
+
+Address = tuple[str, int]
+
+
+@dataclass
+class House:
+    """Its address, and what was noted."""
+
+    address: Address
+    acceptors: Acceptors
+    lobby: Lobby
+    notes: list[str] = field(default_factory=list)
+
+    def connect(self, says: bytes = b"") -> socket.socket:
+        """A client that has said this, and waits for 10 s at most."""
+        client = socket.create_connection(self.address, 10)
+        with suppress(ConnectionError):
+            client.sendall(says)
+        return client
+
+    def ask(self, says: bytes = b"") -> bytes:
+        """What it answers, all of it."""
+        with self.connect(says) as client:
+            answer = b""
+            with suppress(ConnectionResetError):
+                while chunk := client.recv(999):
+                    answer += chunk
+            return answer
+
+
+@contextmanager
+def opened(door: Door, capacity: Capacity) -> Iterator[House]:
+    """Let in who comes by *door*."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    address: Address = listener.getsockname()
+    notes: list[str] = []
+    counted = Counted(notes.append)
+    lobby = Lobby(capacity.most, counted)
+    acceptors = Acceptors(listener, door, capacity.most, counted, lobby)
+    try:
+        yield House(address, acceptors, lobby, notes)
+    finally:
+        acceptors.stop()
+        assert capacity.drain(10)
+
+
+def saying(answer: Callable[[str], bytes], capacity: Capacity) -> Door:
+    """A door that says at once what *answer* makes of the objection."""
+
+    def door(connection: socket.socket, _: Any) -> Visit:
+        return Visit(connection, lambda no: connection.sendall(answer(no)), capacity.call)
+
+    return door
+
+
+def hearing(answer: Callable[[bytes, str], bytes], capacity: Capacity) -> Door:
+    """A door that says what *answer* makes of a first paragraph and the objection."""
+
+    def serve(visit: Paragraph, objection: str) -> None:
+        stream = visit.go(visit.began + 10)
+        stream.write(answer(stream.paragraph(999), objection))
+
+    def door(connection: socket.socket, address: Address) -> Visit:
+        return Paragraph(connection, address[0], serve, capacity.call, 999)
+
+    return door
