@@ -40,7 +40,10 @@ class Office(Protocol):
         """Have *work* committed. Raises OutboxError or NotKnown."""
 
     def broke(self, failure: str) -> None:
-        """The outbox cannot be used now."""
+        """The outbox cannot be used now by this thread."""
+
+    def works(self) -> None:
+        """This thread has used the outbox with success."""
 
     def rest(self, seconds: float) -> bool:
         """Wait; whether the worker has ended, and nothing may be waited for any more."""
@@ -114,6 +117,8 @@ class Carrier:
             return sender, error(Cause.CONFIG, str(failure))
         except _Lost:
             return None, None
+        except (OutboxError, NotKnown) as failure:  # before it went out
+            return sender, error(Cause.INTERNAL, str(failure) or "a commit does not end")
         except Exception as failure:  # noqa: BLE001 - a stored SMS must get its record
             broke = f"dialplan-sms broke, {type(failure).__name__}: please report this"
             return sender, error(Cause.INTERNAL, shortage(failure) or broke)
@@ -148,6 +153,7 @@ class Carrier:
                 if self._office.rest(1.0):
                     return None
             else:
+                self._office.works()
                 if expired:
                     self._watch(State.EXPIRED, expired)
                 return state or ("recorded" if unsure else None)

@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import socket
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -15,10 +16,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from dialplan_sms.installed import cure
 from dialplan_sms.outcome import safe_line
-from dialplan_sms.schema import VERSION, message, meta, metadata
+from dialplan_sms.schema import VERSION, meta, metadata
 
 LOCK_TIME = 30.0
-"""Seconds to wait for a database that another process has locked."""
+"""Seconds for which a command waits for an SQLite file that another process has locked."""
 _SAFE_WAL = (3, 51, 3)
 """From this SQLite on its WAL is used, which is quicker; before, the rollback journal."""
 _LOCK = 4573
@@ -40,11 +41,18 @@ _CHECKS = (
     ("No route to host", "check address, network and firewall"),
     ("No such file or directory", "is the server running here, or is its address missing?"),
     ("permission denied", "grant the user the right to make and change tables"),
+    ("lock timeout", "another host or program has it locked"),
 )
 """What to look at, by what PostgreSQL or psycopg says."""
 _OPTIONS = {
-    "lock_timeout": f"{LOCK_TIME * 1000:.0f}",
+    "lock_timeout": "1s",  # another host holds one for milliseconds, unless it hangs
     "synchronous_commit": "on",
+    # What a host has locked that hangs, or has lost its power or its network, others need.
+    "idle_in_transaction_session_timeout": "25s",
+    "tcp_user_timeout": "15s",
+    "tcp_keepalives_idle": "10s",
+    "tcp_keepalives_interval": "5s",
+    "tcp_keepalives_count": "3",
     # A plan that is kept from when the tables were small reads all of them once they are large.
     "plan_cache_mode": "force_custom_plan",
 }
@@ -71,8 +79,11 @@ def open_engine(url: str) -> sa.Engine:
             connect_args={
                 "connect_timeout": 5,
                 "options": " ".join(f"-c {key}={value}" for key, value in _OPTIONS.items()),
-                "keepalives_idle": 30,
-                "tcp_user_timeout": 30_000,
+                "fallback_application_name": f"dialplan-sms on {socket.gethostname()[:40]}",
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 15_000,
             },
         )
     except ModuleNotFoundError as error:
@@ -103,12 +114,48 @@ def _sqlite(url: URL) -> sa.Engine:
             connection.execute("PRAGMA journal_mode = DELETE")
             connection.execute("PRAGMA synchronous = EXTRA")
         connection.execute("PRAGMA foreign_keys = ON")
+        # Else a long transaction waits for readers at each page that it has no room for.
+        connection.execute("PRAGMA cache_spill = OFF")
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+    if url.database:
+        notice_another_file(engine, url.database)
     return engine
+
+
+def notice_another_file(engine: sa.Engine, path: str) -> None:
+    """Have *engine* connect anew where *path* is another file than the one that is open."""
+
+    @sa.event.listens_for(engine, "connect")
+    def remember(_: Any, record: Any) -> None:
+        record.info["file"] = (path, _identity(path))
+
+    @sa.event.listens_for(engine, "checkout")
+    def compare(_: Any, record: Any, __: Any) -> None:
+        if _is_another(record.info):
+            raise sa.exc.DisconnectionError
+
+
+def is_another_file(connection: sa.Connection) -> bool:
+    """Whether an SQLite file was moved away since, or a copy of it restored."""
+    return _is_another(connection.info)
+
+
+def _is_another(info: Any) -> bool:
+    path, identity = info.get("file", ("", None))
+    return bool(path) and _identity(path) != identity
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What tells the file from any other; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 Migration = Callable[[sa.Connection], None]
@@ -124,29 +171,48 @@ def prepare(connection: sa.Connection) -> str:
     if connection.dialect.name == "postgresql":  # several hosts may start at once
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
     meta.create(connection, checkfirst=True)
-    found: dict[str, str] = {row.name: row.value for row in connection.execute(sa.select(meta))}
+    found = _meta(connection)
     if "version" not in found:
         found = {"version": str(VERSION), "secret": secrets.token_hex(16)}
         metadata.create_all(connection)
         rows = [{"name": name, "value": value} for name, value in found.items()]
         connection.execute(meta.insert(), rows)
+    version = _version(found)
+    for step in range(version, VERSION):
+        MIGRATIONS[step](connection)
+    if version < VERSION:
+        connection.execute(meta.update().where(meta.c.name == "version").values(value=str(VERSION)))
+    return found["secret"]
+
+
+def is_prepared(connection: sa.Connection) -> bool:
+    """Whether the tables are there, as this program makes them.
+
+    Raises OutboxError where a newer program has been here.
+    """
+    if not sa.inspect(connection).has_table(meta.name):
+        return False
+    found = _meta(connection)
+    return "version" in found and _version(found) == VERSION
+
+
+def _meta(connection: sa.Connection) -> dict[str, str]:
+    return {row.name: row.value for row in connection.execute(sa.select(meta))}
+
+
+def _version(found: dict[str, str]) -> int:
     told = str(found["version"])
     if not re.fullmatch(r"[1-9][0-9]{0,5}", told) or "secret" not in found:
         raise OutboxError(
             "the outbox is damaged, its table sms_meta does not hold what it should: move the file"
             " away, or restore it"
         )
-    version = int(told)
-    if version > VERSION:
+    if int(told) > VERSION:
         raise OutboxError(
-            f"the outbox was made by a newer dialplan-sms, version {version} of its tables, this"
+            f"the outbox was made by a newer dialplan-sms, version {told} of its tables, this"
             f" one knows {VERSION}: update this host"
         )
-    for step in range(version, VERSION):
-        MIGRATIONS[step](connection)
-    if version < VERSION:
-        connection.execute(meta.update().where(meta.c.name == "version").values(value=str(VERSION)))
-    return found["secret"]
+    return int(told)
 
 
 def make_private(url: URL) -> None:
@@ -163,12 +229,6 @@ def make_private(url: URL) -> None:
             os.fchmod(file, mode & 0o770)
     finally:
         os.close(file)
-
-
-def lock(connection: sa.Connection) -> None:
-    """Wait for the right to write, at the beginning of a transaction."""
-    if connection.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE has it already
-        connection.exec_driver_sql(f"LOCK TABLE {message.name} IN ROW EXCLUSIVE MODE")
 
 
 def is_doubtful(error: Exception) -> bool:
@@ -205,6 +265,8 @@ def explain(error: Exception, url: URL) -> OutboxError:
             what += ": file and folder must be writable for the user of the service"
         elif "full" in what:
             what += ": free some space"
+        elif "locked" in what:
+            what += ": another program holds it, try again once that has ended"
         elif "malformed" in what or "not a database" in what:
             what += ": move the file away, the service makes a new one"
     elif url.get_backend_name() == "postgresql":

@@ -1,11 +1,11 @@
 """When the gateways of each sender are free: the pace, and what holds all of a sender's SMS."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from dialplan_sms.delivery import HELD, Verdict, wait
+from dialplan_sms.delivery import HELD, LONGEST_WAIT, Verdict, wait
 from dialplan_sms.outcome import Cause
 from dialplan_sms.schema import gateway, now
 
@@ -70,9 +70,14 @@ def follow(
         connection.execute(every.where(troubled).values(free_at=now(), failures=0, held=""))
 
 
-def release(connection: sa.Connection, after: "sa.ColumnElement[float]") -> None:
-    """Free those that would be free only *after* that time."""
-    connection.execute(gateway.update().where(gateway.c.free_at > after).values(free_at=0.0))
+def mend_clock(connection: sa.Connection, longest: Mapping[str, float]) -> None:
+    """Free those that are busy or held for longer than they can be; *longest* busy is by sender."""
+    free = gateway.update().values(free_at=0.0)
+    held = sa.case((gateway.c.held == Cause.UNREACHABLE, LONGEST_WAIT), else_=HELD)
+    connection.execute(free.where(gateway.c.held != "", gateway.c.free_at > now() + held))
+    for sender, seconds in longest.items():
+        busy = (gateway.c.sender == sender) & (gateway.c.held == "")
+        connection.execute(free.where(busy, gateway.c.free_at > now() + seconds))
 
 
 def resume(connection: sa.Connection) -> None:

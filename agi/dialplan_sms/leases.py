@@ -4,7 +4,7 @@ Functions on the connection of a transaction, as in statements.py; so is what is
 leases of a worker that is gone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -169,18 +169,26 @@ def owners(connection: sa.Connection) -> list[str]:
     return list(connection.scalars(sa.select(message.c.lease_by).where(held).distinct()))
 
 
-def lost(connection: sa.Connection, dead: Iterable[str] | None, most: int = 200) -> list[Any]:
-    """The leases of *dead* owners, or, where that is None, those whose time is over."""
-    held = message.c.state.in_((State.LEASED, State.SENDING))
-    gone = (
-        message.c.lease_until < now()
-        if dead is None
-        else message.c.lease_by.in_(list(dead)) & message.c.lease_until.is_not(None)
-    )
+def lost(
+    connection: sa.Connection, owner: str, busy: Collection[tuple[int, float]],
+    dead: Collection[str] | None, most: int = 200,
+) -> list[Any]:  # fmt: skip
+    """The leases of *dead* owners, or, where that is None, those whose time is over.
+
+    Of *owner*'s own those, and those only, that it is not *busy* with (id and ``lease_until``): it
+    never learnt of them, or somebody has restored an older copy of the database.
+    """
+    mine = message.c.lease_by == owner
+    gone = message.c.lease_until < now() if dead is None else message.c.lease_by.in_(list(dead))
+    known = sa.tuple_(message.c.id, message.c.lease_until).in_(list(busy))
     return list(
         connection.execute(
             sa.select(message.c.id, message.c.sender, message.c.state)
-            .where(held, gone)
+            .where(
+                message.c.state.in_((State.LEASED, State.SENDING)),
+                message.c.lease_until.is_not(None),
+                sa.or_(mine & ~known, ~mine & gone),
+            )
             .limit(most)
             .with_for_update(skip_locked=True)
         )

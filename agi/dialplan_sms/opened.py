@@ -14,8 +14,9 @@ from dialplan_sms import config as smsconf
 from dialplan_sms import history
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config
-from dialplan_sms.database import OutboxError, explain, open_engine, prepare
+from dialplan_sms.database import OutboxError, explain, is_prepared, open_engine, prepare
 from dialplan_sms.history import Filters, Stored
+from dialplan_sms.reading import Reading
 from dialplan_sms.rights import lay_down
 
 T = TypeVar("T")
@@ -27,6 +28,11 @@ class Opened:
 
     config: Config
     engine: sa.Engine
+    reading: Reading
+
+    def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """What *work* finds; it waits for nobody who writes."""
+        return self.reading.do(work)
 
     def do(self, work: Callable[[sa.Connection], T]) -> T:
         """*work* in a transaction of its own."""
@@ -38,7 +44,7 @@ class Opened:
         below: int | None = None
         while most > 0:
             size = min(most, 500)
-            page = self.do(lambda c: history.listing(c, filters, size, below))  # noqa: B023
+            page = self.read(lambda c: history.listing(c, filters, size, below))  # noqa: B023
             yield from page.found
             most -= len(page.found)
             below = page.below
@@ -68,9 +74,14 @@ def opened(path: Path | None) -> Iterator[Opened]:
         raise click.ClickException(str(error)) from None
     try:
         _check_file(engine.url)
-        with engine.begin() as connection:
-            prepare(connection)
-        yield Opened(loaded, engine)
+        reading = Reading(engine.url)
+        try:
+            if not reading.do(is_prepared):
+                with engine.begin() as connection:
+                    prepare(connection)
+            yield Opened(loaded, engine, reading)
+        finally:
+            reading.close()
     except (SQLAlchemyError, OutboxError) as error:
         raise click.ClickException(str(explain(error, engine.url))) from None
     finally:

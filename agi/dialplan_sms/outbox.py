@@ -22,7 +22,9 @@ from dialplan_sms.statements import Entry
 from dialplan_sms.writer import NotKnown, Writer
 
 PATIENCE = 4.0
-"""Seconds that a call waits for the database: it has its answer within 5 s."""
+"""Seconds after which a call withdraws what is not about to be committed."""
+WAIT = 5.0
+"""Seconds that a call waits for the database in all, whatever holds it."""
 _BULK = 20
 """A message with more numbers lets others go first."""
 
@@ -36,6 +38,7 @@ class Outbox:
     def __init__(self, url: str, stored: Callable[[], None] = lambda: None) -> None:
         self.writer = Writer(url)
         self.failure = ""
+        self._waited = 0.0  # by the last call
         self._stored = stored
         self._recorder = Recorder(self.writer, self._fail)
 
@@ -101,9 +104,10 @@ class Outbox:
         self._recorder.add(Record(entry, told, verdict, time.monotonic()))
 
     def close(self) -> None:
-        """Finish what is under way."""
-        self._recorder.close()
-        self.writer.close()
+        """Finish what is under way, in what is left of the time of a process's only call."""
+        left = max(0.5, WAIT - self._waited)
+        self._recorder.close(left)
+        self.writer.close(left)
 
     def _inserting(
         self, entry: Entry, sms: Sms, sender: Sender, state: State
@@ -136,14 +140,17 @@ class Outbox:
     ) -> int | Outcome:
         """What *work* gives, or why not; *unsure* where nobody can know within *left* seconds."""
         patience = max(0.1, min(PATIENCE, left))
+        began = time.monotonic()
         try:
-            result = self.writer.do(work, patience, max(0.0, left - patience))
+            result = self.writer.do(work, patience, max(0.0, min(WAIT, left) - patience))
         except OutboxError as failure:
             self.failure = str(failure)
             return error(Cause.OUTBOX, str(failure))
         except NotKnown:
             self.failure = "a commit does not end"
             return unsure
+        finally:
+            self._waited = time.monotonic() - began
         self.failure = ""
         return result
 

@@ -90,7 +90,7 @@ def outbox(
                 outboxview.print_csv(found)
             else:
                 outboxview.print_table(list(found), most)
-                outboxview.print_overview(box.do(overview))
+                outboxview.print_overview(box.read(overview))
     except NothingStored:
         if not (as_json or as_csv):
             raise
@@ -114,7 +114,7 @@ def show(ctx: click.Context, id_: int, config: Path | None, text: bool, as_json:
     """Show one SMS: its numbers, and each try to send it."""
     with _open(ctx, config, ids=(id_,)) as box:
         try:
-            sms = box.do(lambda c: history.show(c, id_))
+            sms = box.read(lambda c: history.show(c, id_))
         except history.Damaged as damaged:
             raise click.ClickException(str(damaged)) from None
     if sms is None:
@@ -237,7 +237,7 @@ def limits(ctx: click.Context, config: Path | None, as_json: bool) -> None:
         uses = [
             (sender.name, use, rate)
             for sender in box.config.senders.values()
-            for use, rate in box.do(lambda c: used(c, sender.name, Rules.of(sender)))  # noqa: B023
+            for use, rate in box.read(lambda c: used(c, sender.name, Rules.of(sender)))  # noqa: B023
         ]
     if as_json:
         click.echo(json.dumps([outboxview.limit_dict(*each) for each in uses], indent=2))

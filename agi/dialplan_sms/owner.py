@@ -2,7 +2,8 @@
 
 The clock of SQLite is its host's and may jump, so there a lease lasts as long as its process: it
 keeps a file locked, and the kernel lets go of that whatever ends it. Where hosts share a server,
-leases have a time by the server's clock.
+leases have a time by the server's clock. That may be over since the server was out of reach for all
+of them: who is back first waits for the others, which may know that their SMS were sent.
 """
 
 import contextlib
@@ -10,8 +11,14 @@ import fcntl
 import os
 import secrets
 import socket
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+COME_BACK = 30.0
+"""Seconds that other hosts have to come back once the server is in reach again."""
+_PAUSE = 10.0
+"""Seconds without a look at it after which the server may have been out of reach, or this host."""
 
 
 class Owner:
@@ -20,22 +27,38 @@ class Owner:
     Raises OSError where the file cannot be made beside the database.
     """
 
-    def __init__(self, database: str | None) -> None:
+    def __init__(self, database: str | None, clock: Callable[[], float] = time.monotonic) -> None:
         host = "".join(c for c in socket.gethostname()[:30] if c.isalnum() or c in ".-")
         self.name = f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
         self._folder = Path(database).absolute().parent if database else None
         self._prefix = f".{Path(database).name}-" if database else ""
         self._file: int | None = None
+        self._clock = clock
+        self._since = clock()  # so long the server is in reach
+        self._reached = float("-inf")
         if self._folder is not None:
             self._file = os.open(
                 self._path(self.name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640
             )
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+    def reached(self) -> None:
+        """The database was in reach just now."""
+        now = self._clock()
+        if now - self._reached > _PAUSE:
+            self._since = now
+        self._reached = now
+
+    def failed(self) -> None:
+        """The database was out of reach just now."""
+        self._reached = float("-inf")
+
     def dead(self, names: Iterable[str]) -> list[str] | None:
         """Those of *names* whose processes are gone; None where only a lease's time tells."""
         if self._folder is None:
-            return None
+            now = self._clock()
+            steady = now - self._reached <= _PAUSE and now - self._since >= COME_BACK
+            return None if steady else []
         return [name for name in names if name != self.name and not self._lives(name)]
 
     def close(self) -> None:

@@ -15,7 +15,8 @@ from dialplan_sms.delivery import Verdict
 from dialplan_sms.outcome import Outcome
 from dialplan_sms.schema import State, attempt, message, now, number
 from dialplan_sms.statements import Entry
-from dialplan_sms.writer import Work, Writer
+from dialplan_sms.waiting import Work
+from dialplan_sms.writer import Writer
 
 _EVERY = 0.5
 """Seconds for which records gather: alone, each would cost its call a third of all it costs."""

@@ -18,6 +18,8 @@ from dialplan_sms.shortage import shortage
 from dialplan_sms.sms import Draft, Sms, compose
 
 _LONGEST_KEY = 200
+_OUTBOX_TIME = 5.0
+"""Seconds that one call waits for the outbox in all, however often it needs it."""
 _WORD = re.compile(r"[0-9A-Za-z_.-]{1,20}")
 
 
@@ -130,15 +132,19 @@ class Service:
             going_out()
             return store.accept(draft, sms, sender, mode, until - self._clock(), None)
         reserved: str | None = None
+        waited = 0.0
         if store is not None and limited:
             going_out()
-            found = store.reserve(draft, sms, sender, mode, until - self._clock())
+            began = self._clock()
+            found = store.reserve(draft, sms, sender, mode, until - began)
+            waited = self._clock() - began
             if isinstance(found, Outcome):
                 return found
             reserved = found
         outcome = self._route(sender).send(sms, going_out, until)
         if store is not None and mode == "fallback" and outcome.cause is Cause.UNREACHABLE:
-            stored = store.accept(draft, sms, sender, mode, until - self._clock(), reserved)
+            left = min(until - self._clock(), _OUTBOX_TIME - waited)
+            stored = store.accept(draft, sms, sender, mode, left, reserved)
             if stored.status is Status.QUEUED or stored.cause is Cause.NO_ANSWER:
                 return stored
             outcome = error(Cause.OUTBOX, f"{outcome.reason} - and {stored.reason}")

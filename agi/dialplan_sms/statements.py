@@ -3,14 +3,14 @@
 The same on SQLite and PostgreSQL. None of them commits; each may be run again after a rollback.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import sqlalchemy as sa
 
 from dialplan_sms import gateways
-from dialplan_sms.delivery import LONGEST_WAIT, Verdict
+from dialplan_sms.delivery import LONGEST_WAIT, Verdict, wait
 from dialplan_sms.outcome import Outcome
 from dialplan_sms.schema import State, attempt, message, now, number
 
@@ -211,12 +211,19 @@ def _end_as(connection: sa.Connection, ids: Sequence[int], before: State, state:
     )
 
 
-def mend_clock(connection: sa.Connection) -> None:
-    """After the clock was set back: nothing waits for longer than it would have."""
-    ahead = now() + 2 * LONGEST_WAIT
+def mend_clock(connection: sa.Connection, longest: Mapping[str, float]) -> None:
+    """After the clock was set back: nothing waits for longer than it would have.
+
+    *longest* is by sender for how many seconds a gateway that is not held can be busy.
+    """
+    tries = [(message.c.attempts == n, wait(n, 1.0) if n else 0.0) for n in range(9)]
     connection.execute(
         message.update()
-        .where(message.c.state == State.PENDING, message.c.due > ahead, message.c.planned.is_(None))
+        .where(
+            message.c.state == State.PENDING,
+            message.c.due > now() + sa.case(*tries, else_=LONGEST_WAIT),
+            message.c.planned.is_(None),
+        )
         .values(due=now())
     )
-    gateways.release(connection, ahead)
+    gateways.mend_clock(connection, longest)

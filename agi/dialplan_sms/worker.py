@@ -15,6 +15,8 @@ from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config, Sender
 from dialplan_sms.database import OutboxError, explain
 from dialplan_sms.delivery import AT_LEAST_ONCE
+from dialplan_sms.leases import Claimed
+from dialplan_sms.locks import silent_hosts
 from dialplan_sms.log import Handled
 from dialplan_sms.outbox import Outbox
 from dialplan_sms.outcome import Cause, error
@@ -66,10 +68,11 @@ class Worker:
         self._stopping = threading.Event()
         self._ended = threading.Event()  # nothing may be waited for any more
         self._lock = threading.Lock()
-        self._busy = 0
-        self._broken = ""
+        self._busy: set[tuple[int, float]] = set()  # ids, and until when they are leased
+        self._failing: set[int] = set()  # threads whose last use of the outbox failed
+        self._told: set[str] = set()
+        self._silent: set[str] = set()
         self._config: Config | None = None
-        self._doubt = False
         self._recovered = self._tidied = float("-inf")
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
@@ -100,17 +103,26 @@ class Worker:
 
     def do(self, work: Callable[[sa.Connection], T]) -> T:
         """Have *work* committed, with patience. Raises OutboxError or NotKnown."""
-        try:
-            return self._outbox.writer.do(work, _PATIENCE, _PATIENCE)
-        except NotKnown:
-            self._doubt = True
-            raise
+        return self._outbox.writer.do(work, _PATIENCE, _PATIENCE)
 
     def broke(self, failure: str) -> None:
-        """Say that the outbox cannot be used, once for each reason."""
-        if failure != self._broken:
-            self._broken = failure
+        """Say that this thread cannot use the outbox, once for each reason."""
+        with self._lock:
+            self._failing.add(threading.get_ident())
+            new = failure not in self._told
+            self._told.add(failure)
+        if new:
             self._note(f"stored SMS wait: {failure}")
+
+    def works(self) -> None:
+        """Say that the outbox works again, once all have used it with success who could not."""
+        with self._lock:
+            self._failing.discard(threading.get_ident())
+            over = self._told and not self._failing
+            if over:
+                self._told = set()
+        if over:
+            self._note("the outbox works again")
 
     def rest(self, seconds: float) -> bool:
         """Wait; whether the worker has ended, and nothing may be waited for any more."""
@@ -121,23 +133,26 @@ class Worker:
             self._news.clear()
             try:
                 more = self._turn()
-                self._mended()
             except (OutboxError, ConfigError, OSError) as failure:
-                self.broke(str(failure))
+                self._failed(str(failure))
                 more = False
             except NotKnown:
-                self.broke("a commit of the outbox does not end")
+                self._failed("a commit of the outbox does not end")
                 more = False
             except Exception as failure:  # noqa: BLE001 - what is stored needs this thread
-                self.broke(f"the worker broke, {type(failure).__name__}: please report this line")
+                line = f"the worker broke, {type(failure).__name__}: please report this line"
+                self._failed(line)
                 more = False
             if not more:
-                self._news.wait(_POLL if not self._broken else 2.0)
+                self._news.wait(_POLL if not self._failing else 2.0)
+
+    def _failed(self, failure: str) -> None:
+        if self._owner is not None:
+            self._owner.failed()
+        self.broke(failure)
 
     def _turn(self) -> bool:
         """Take what is due and can be carried; whether there may be more."""
-        if self._doubt and not self._let_go():
-            return False
         owner = self._own()
         now = time.monotonic()
         if now - self._recovered >= _RECOVER:
@@ -146,7 +161,7 @@ class Worker:
         if now - self._tidied >= _TIDY:
             self._tidied = now
             self._tidy()
-        room = self._threads - self._busy
+        room = self._threads - len(self._busy)
         if room <= 0:
             return False
         config = self._load()
@@ -158,27 +173,29 @@ class Worker:
         paces = {sender.name: sender.pace for sender in senders}
         batches = {sender.name: sender.batch for sender in senders}
         claimed = self.do(lambda c: leases.claim(c, owner.name, lease, room, paces, batches))
+        owner.reached()
+        self.works()
         for each in claimed:
-            with self._lock:
-                self._busy += 1
-            self._pool.submit(self._carrier, each, owner.name).add_done_callback(self._free)
+            self._carry(each, owner)
         if not claimed:
             self._stopping.wait(_REST)
         return len(claimed) == room
 
-    def _let_go(self) -> bool:
-        """After a commit that nobody knows of: give up all leases once nothing is under way.
+    def _carry(self, claimed: Claimed, owner: Owner) -> None:
+        lease = (claimed.id, claimed.lease_until)
 
-        One might be ours without our knowing, and would wait for as long as we live.
-        """
-        if self._busy:
-            return False
-        if self._owner is not None:
-            self._owner.close()
-            self._owner = None
-        self._doubt = False
-        self._recovered = float("-inf")
-        return True
+        def free(_: "Future[None]") -> None:
+            with self._lock:
+                self._busy.discard(lease)
+            self.wake()
+
+        with self._lock:
+            self._busy.add(lease)
+        try:
+            self._pool.submit(self._carrier, claimed, owner.name).add_done_callback(free)
+        except RuntimeError:  # no thread left
+            self._busy.discard(lease)
+            raise
 
     def _own(self) -> Owner:
         if self._owner is None:
@@ -188,34 +205,41 @@ class Worker:
                 raise explain(error, self._outbox.writer.engine.url) from None
         return self._owner
 
-    def _free(self, _: "Future[None]") -> None:
-        with self._lock:
-            self._busy -= 1
-        self.wake()
-
     def _recover(self, owner: Owner) -> None:
         """Decide on what workers had under way that are gone."""
 
-        def work(connection: sa.Connection) -> list[tuple[int, str, str]]:
-            held = leases.owners(connection)
-            dead = owner.dead(held)
+        def work(connection: sa.Connection) -> tuple[list[tuple[int, str, str]], set[str]]:
+            with self._lock:
+                busy = set(self._busy)
+            dead = owner.dead(leases.owners(connection))
             decided = []
-            for row in leases.lost(connection, dead) if dead != [] else []:
+            for row in leases.lost(connection, owner.name, busy, dead):
                 found = senders.get(row.sender)
                 again = found is None or found.delivery == AT_LEAST_ONCE
                 state = leases.take_back(connection, row.id, _GONE, again)
                 decided.append((row.id, row.state, state))
-            return decided
+            return decided, silent_hosts(connection)
 
         senders = self._load().senders
-        for id_, before, after in self.do(work):
+        decided, silent = self.do(work)
+        owner.reached()
+        for id_, before, after in decided:
             self._note(f"SMS {id_} was {before} by a worker that is gone, and is {after} now")
             self._watch(after)
+        for name in silent - self._silent:
+            self._note(
+                f"{name} keeps the outbox locked and does nothing: SMS may wait until the database"
+                " ends its connection, or somebody ends it"
+            )
+        for name in self._silent - silent:
+            self._note(f"{name} does not keep the outbox locked any more, this host goes on")
+        self._silent = silent
 
     def _tidy(self) -> None:
         """What is done once a minute."""
         config = self._load()
-        self.do(statements.mend_clock)
+        longest = {each.name: each.pace * each.batch for each in config.senders.values()}
+        self.do(lambda c: statements.mend_clock(c, longest))
         self.do(lambda c: statements.forget_wait(c, 600.0))
         for sender in config.senders.values():
             self.do(partial(_forget, sender=sender))
@@ -223,11 +247,6 @@ class Worker:
             self.do(lambda c: forgetting.purge(c, config.retention)) and not self._stopping.is_set()
         ):
             pass
-
-    def _mended(self) -> None:
-        if self._broken:
-            self._broken = ""
-            self._note("the outbox works again")
 
 
 def _forget(connection: sa.Connection, sender: Sender) -> None:

@@ -1,15 +1,16 @@
 """The one writer of an outbox: what has gathered is committed together (group commit).
 
 A disk takes some milliseconds for a commit, whatever is in it: one that carries all who wait is
-many times as quick as one for each. Who waits is answered after the commit, never before.
+many times as quick as one for each. Who waits is answered after the commit, never before; until
+the commit begins they can withdraw, and know then that it certainly was not done.
 """
 
 import contextlib
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from math import inf
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -17,23 +18,24 @@ import sqlalchemy as sa
 from dialplan_sms.database import (
     OutboxError,
     explain,
+    is_another_file,
     is_conflict,
     is_doubtful,
-    lock,
     make_private,
     open_engine,
     prepare,
 )
+from dialplan_sms.locks import is_locked, lock, wait_at_most
+from dialplan_sms.waiting import Piece, Waiting, Withdrawn, Work
 
 T = TypeVar("T")
-Work = Callable[[sa.Connection], T]
-"""Statements of one transaction; may be run again where that failed, so it does nothing else, and
-finds out by itself whether it was committed before (the connection may break in the commit)."""
 
-_Waiting = tuple[Work[Any], Future[Any]]
-
-_MOST = 500
-"""Pieces of work in one transaction."""
+_MOST = 100
+"""Pieces of work that begin a transaction."""
+_LOOK = 0.5
+"""Seconds to wait for a locked SQLite file until it is seen who still waits."""
+_COMMIT = (0.5, 30.0)
+"""Seconds that a commit may wait for those who read an SQLite file: at least, at most."""
 _GATHER = 0.01
 """Seconds from the first piece of a transaction on in which further ones go along."""
 _CONFLICTS = 5
@@ -56,24 +58,25 @@ class Writer:
     def __init__(self, url: str) -> None:
         self.engine = open_engine(url)
         self.secret = ""
-        self.opened = 0  # how often: another database may be there each time
-        self._changed = threading.Condition()
-        self._waiting: list[_Waiting] = []
+        self._waiting = Waiting()
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._connection: sa.Connection | None = None
-        self._stopping = False
 
-    def submit(self, work: Work[T]) -> "Future[T]":
+    def submit(self, work: Work[T], patience: float = inf) -> "Future[T]":
         """Have *work* done with the next commit. The Future fails with OutboxError or NotKnown."""
-        future: Future[T] = Future()
-        with self._changed:
-            if self._thread is None or not self._thread.is_alive():
+        with self._starting:
+            if self._thread is None:
                 thread = threading.Thread(target=self._run, name="writer", daemon=True)
-                thread.start()  # raises RuntimeError where the host has no thread left
+                future = self._waiting.add(work, patience)
+                try:
+                    thread.start()
+                except RuntimeError:  # the host has no thread left
+                    self._waiting.withdraw(future)
+                    raise
                 self._thread = thread
-            self._waiting.append((work, future))
-            self._changed.notify()
-        return future
+                return future
+            return self._waiting.add(work, patience)
 
     def do(self, work: Work[T], patience: float, grace: float = 0.0) -> T:
         """Have *work* done and committed within *patience* seconds.
@@ -81,11 +84,11 @@ class Writer:
         Raises OutboxError where it certainly is not, since it was withdrawn in time or has failed;
         NotKnown where its commit has not ended *grace* seconds later, or was cut off.
         """
-        future = self.submit(work)
+        future = self.submit(work, patience)
         try:
             return future.result(patience)
         except FutureTimeout:
-            if future.cancel():
+            if self._waiting.withdraw(future):
                 raise OutboxError(
                     f"the outbox did not take it within {patience:.0f} s: is the database locked or"
                     " out of reach?"
@@ -99,89 +102,112 @@ class Writer:
 
     def close(self, timeout: float = 5.0) -> None:
         """Finish what waits, and end."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-            thread = self._thread
+        self._waiting.close()
+        thread = self._thread
         if thread is not None:
             thread.join(timeout)
-        self._fail(self._take(), OutboxError("the outbox is being closed"))
+        while left := self._waiting.take(_MOST):
+            self._fail(left, OutboxError("the outbox is being closed"))
         self.engine.dispose()
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                while not self._waiting and not self._stopping:
-                    self._changed.wait()
-                if not self._waiting:
-                    break
-            self._turn()
-        self._disconnect()
+            while self._waiting.any():
+                self._turn()
+            with self._starting:  # what comes from now on starts another one
+                if not self._waiting.any():
+                    self._disconnect()
+                    self._thread = None
+                    return
 
     def _turn(self) -> None:
         """One transaction with all that waits."""
+        if self._connection is not None and is_another_file(self._connection):
+            self._disconnect()
         fresh = self._connection is None
-        batch: list[_Waiting] = []
+        batch: list[Piece] = []
         results: list[Any] = []
+        committing = False
         try:
             connection = self._connect()
+            wait_at_most(connection, _LOOK)
             with connection.begin():
                 lock(connection)
-                # Only now is work taken: until then, who waits can withdraw it. What comes while it
-                # is done goes along, or it would wait for two commits; not for long, since who was
-                # first waits, too.
+                # Only now is work taken. What comes while it is done goes along, or it would wait
+                # for two commits; not for long, since who was first waits, too.
                 until = time.monotonic() + _GATHER
-                while (not batch or time.monotonic() < until) and (more := self._take()):
+                while (not batch or time.monotonic() < until) and (
+                    more := self._waiting.take(_MOST)
+                ):
                     batch += more
-                    results += [work(connection) for work, _ in more]
+                    results += [piece.work(connection) for piece in more]
+                self._seal(batch, connection)
+                committing = True
+        except Withdrawn:
+            self._waiting.put_back(batch)
+            return
         except Exception as error:  # noqa: BLE001 - the writer lives on, those who wait are told
             self._disconnect()
-            if batch:
-                self._each_alone(batch, doubtful=len(results) == len(batch) and is_doubtful(error))
-            elif fresh:  # else the connection had gone stale, which the next turn's has not
-                self._fail(self._take(), explain(error, self.engine.url))
+            if committing and not is_doubtful(error):
+                self._fail(batch, explain(error, self.engine.url))
+            elif batch:
+                self._each_alone(batch, doubtful=committing)
+            elif fresh and not is_locked(error):  # else the next turn may have more luck
+                self._fail(self._waiting.take(_MOST), explain(error, self.engine.url))
             return
-        for (_, future), result in zip(batch, results, strict=True):
-            future.set_result(result)
+        for piece, result in zip(batch, results, strict=True):
+            piece.future.set_result(result)
 
-    def _each_alone(self, batch: list[_Waiting], doubtful: bool) -> None:
+    def _seal(self, batch: list[Piece], connection: sa.Connection) -> None:
+        """Begin the commit, which nobody can withdraw, so that it must not wait for long."""
+        least, most = _COMMIT
+        wait_at_most(connection, min(max(self._waiting.seal(batch), least), most))
+
+    def _each_alone(self, batch: list[Piece], doubtful: bool) -> None:
         """After a failure: one that is bad takes no other along.
 
         *doubtful* is whether all may have been committed: they are only not known to be, then,
         where the database is out of reach.
         """
         deadline = time.monotonic() + (_RECONNECT if doubtful else 0.0)
-        for done, (work, future) in enumerate(batch):
+        for done, piece in enumerate(batch):
             try:
                 self._reconnect(deadline)
             except Exception as error:  # noqa: BLE001
                 failure = explain(error, self.engine.url)
                 self._fail(batch[done:], NotKnown(str(failure)) if doubtful else failure)
                 return
-            self._alone(work, future, doubtful)
+            self._alone(piece, doubtful)
 
-    def _alone(self, work: Work[Any], future: Future[Any], doubtful: bool) -> None:
+    def _alone(self, piece: Piece, doubtful: bool) -> None:
         for left in reversed(range(_CONFLICTS)):
             committing = False
             try:
                 connection = self._connect()
+                wait_at_most(connection, _LOOK)
                 with connection.begin():
-                    result = work(connection)
+                    result = piece.work(connection)
+                    self._seal([piece], connection)
                     committing = True
+            except Withdrawn:
+                return
             except Exception as error:  # noqa: BLE001
                 self._disconnect()
                 if left and is_conflict(error):
                     continue
+                if is_locked(error) and not piece.future.running():
+                    self._waiting.put_back([piece])
+                    return
                 failure = explain(error, self.engine.url)
                 unknown = doubtful or (committing and is_doubtful(error))
-                future.set_exception(NotKnown(str(failure)) if unknown else failure)
+                self._fail([piece], NotKnown(str(failure)) if unknown else failure)
             else:
-                future.set_result(result)
+                piece.future.set_result(result)
             return
 
-    def _fail(self, batch: list[_Waiting], failure: Exception) -> None:
-        for _, future in batch:
-            future.set_exception(failure)
+    def _fail(self, batch: list[Piece], failure: Exception) -> None:
+        for piece in batch:
+            piece.fail(failure)
 
     def _reconnect(self, deadline: float) -> sa.Connection:
         while True:
@@ -192,16 +218,12 @@ class Writer:
                     raise
             time.sleep(0.2)
 
-    def _take(self) -> list[_Waiting]:
-        with self._changed:
-            taken, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
-        return [each for each in taken if each[1].set_running_or_notify_cancel()]
-
     def _connect(self) -> sa.Connection:
         if self._connection is None:
             with contextlib.suppress(OSError):  # SQLite says better what is wrong
                 make_private(self.engine.url)
             connection = self.engine.connect()
+            wait_at_most(connection, _LOOK)
             try:
                 with connection.begin():
                     self.secret = prepare(connection)
@@ -210,7 +232,6 @@ class Writer:
                 connection.close()
                 raise
             self._connection = connection
-            self.opened += 1
         return self._connection
 
     def _disconnect(self) -> None:

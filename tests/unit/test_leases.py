@@ -136,7 +136,7 @@ def test_two_owners_never_claim_the_same(store: Store) -> None:
 def test_a_lease_that_is_anothers_by_now_counts_no_more(store: Store) -> None:
     id_ = store.add()
     (old,) = store.claim(lease=-1.0)
-    for row in store.do(lambda c: leases.lost(c, None)):
+    for row in store.do(lambda c: leases.lost(c, "b", (), None)):
         store.do(lambda c, row=row: leases.take_back(c, row.id, GONE, True))  # type: ignore[misc]
     (new,) = store.claim()  # even by the same owner
     assert not store.begin(old)
@@ -165,7 +165,7 @@ def test_what_a_dead_owner_held_comes_back(
     store.claim("alive")
     assert store.do(lambda c: sorted(leases.owners(c))) == ["alive", "dead"]
 
-    (row,) = store.do(lambda c: leases.lost(c, None if by_time else ["dead"]))
+    (row,) = store.do(lambda c: leases.lost(c, "b", (), None if by_time else ["dead"]))
     after = store.do(lambda c: leases.take_back(c, row.id, GONE, at_least_once))
 
     assert (row.id, after, store.row(id_).state, store.row(id_).cause) == (id_, state, state, cause)
@@ -176,6 +176,23 @@ def test_what_a_dead_owner_held_comes_back(
         [id_] if state == "pending" and not at_once else []
     )
     assert store.row(alive).state == "leased"
+
+
+@pytest.mark.parametrize("dead", [None, ["dead"]])
+def test_of_ones_own_leases_only_those_that_one_does_not_know_are_lost(
+    store: Store, dead: list[str] | None
+) -> None:
+    busy, unknown, other = (store.add(gsm=f"9c751433000{n}") for n in range(3))
+    taken = {each.id: each for each in store.claim("me", most=2, lease=-1.0)}
+    store.claim("other", lease=60.0)
+    known = [(busy, taken[busy].lease_until)]
+    lost = store.do(lambda c: leases.lost(c, "me", known, dead))
+    assert [row.id for row in lost] == [unknown]
+    # A copy of the database may have another SMS under the same id.
+    old = [(busy, taken[busy].lease_until - 1), (unknown, taken[unknown].lease_until)]
+    assert [row.id for row in store.do(lambda c: leases.lost(c, "me", old, dead))] == [busy]
+    assert [row.id for row in store.do(lambda c: leases.lost(c, "me", [], dead))] == [busy, unknown]
+    assert store.row(other).state == "leased"
 
 
 def test_a_gateway_is_busy_for_its_pace(store: Store) -> None:
@@ -265,13 +282,43 @@ def test_what_is_too_old_expires(store: Store) -> None:
     ]
 
 
-def test_a_clock_that_was_set_back_holds_nothing_up(store: Store) -> None:
-    lost, planned = store.add(), store.add(planned=4e9)
-    store.change(message, message.c.id == lost, due=4e9)
-    store.change(gateway, free_at=4e9)
-    store.do(statements.mend_clock)
-    assert [each.id for each in store.claim()] == [lost]
-    assert store.row(planned).due == 4e9
+@pytest.mark.parametrize("back", [1200.0, 172_800.0])
+class TestAClockThatWasSetBack:
+    """Nothing waits for longer than it would have: all times are as they were noted before."""
+
+    @staticmethod
+    def mend(store: Store) -> None:
+        store.do(lambda c: statements.mend_clock(c, {"101": 100.0, "102": 0.0}))
+
+    def test_holds_no_sms_up(self, store: Store, back: float) -> None:
+        new, tried, planned = store.add(), store.add(), store.add(planned=4e9)
+        store.change(message, message.c.id != planned, due=now() + back)
+        store.change(message, message.c.id == tried, attempts=2)
+        self.mend(store)
+        assert {each.id for each in store.claim()} == {new, tried}
+        assert store.row(planned).due == 4e9
+
+    def test_keeps_no_gateway_busy(self, store: Store, back: float) -> None:
+        id_ = store.add()
+        store.change(gateway, free_at=now() + back)
+        self.mend(store)
+        assert [each.id for each in store.claim()] == [id_]
+
+    @pytest.mark.parametrize("cause", ["UNREACHABLE", "UNAUTHORIZED"])
+    def test_holds_no_sender(self, store: Store, back: float, cause: str) -> None:
+        id_ = store.add()
+        store.change(gateway, free_at=now() + back, held=cause)
+        self.mend(store)
+        assert [each.id for each in store.claim()] == [id_]
+
+
+def test_what_waits_as_it_should_is_not_hurried(store: Store) -> None:
+    ids = [store.add(gsm=gsm) for gsm in ("", "9c7514330001", "9c7514330002")]
+    store.change(message, message.c.id == ids[0], attempts=2, due=now() + 12.0)
+    store.change(gateway, gateway.c.gsm == "9c7514330001", free_at=now() + 99.0)
+    store.change(gateway, gateway.c.gsm == "9c7514330002", free_at=now() + 299.0, held="CONFIG")
+    store.do(lambda c: statements.mend_clock(c, {"101": 100.0}))
+    assert store.claim() == []
 
 
 def test_calls_that_never_came_back_are_unknown(store: Store) -> None:
@@ -293,6 +340,35 @@ def test_an_owner_is_dead_once_it_has_let_go(tmp_path: Path) -> None:
     assert one.dead([one.name, two.name, "host-1-abc"]) == ["host-1-abc"]
     two.close()
     assert one.dead([one.name, two.name]) == [two.name]
-    assert Owner(None).dead(["host-1-abc"]) is None
     one.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_is_in_reach_for_a_while_before_another_host_counts_as_dead() -> None:
+    """A lease's time tells only once a host that lives has had time to come back."""
+    clock = [1000.0]
+    owner = Owner(None, lambda: clock[0])
+
+    def look(seconds: float, every: float = 5.0) -> None:
+        for _ in range(int(seconds / every)):
+            clock[0] += every
+            owner.reached()
+
+    look(5)
+    assert owner.dead(["host-1-abc"]) == []
+    look(25)
+    assert owner.dead(["host-1-abc"]) == []
+    look(5)
+    assert owner.dead(["host-1-abc"]) is None
+    owner.failed()
+    assert owner.dead(["host-1-abc"]) == []
+    look(30)
+    assert owner.dead(["host-1-abc"]) == []  # since it worked again, which is 25 s ago
+    look(5)
+    assert owner.dead(["host-1-abc"]) is None
+    clock[0] += 20.0  # it hung, or this host did
+    assert owner.dead(["host-1-abc"]) == []
+    owner.reached()
+    assert owner.dead(["host-1-abc"]) == []
+    look(30)
+    assert owner.dead(["host-1-abc"]) is None

@@ -24,7 +24,7 @@ def test_300_silent_ones_take_no_room_and_no_time(beginning: bytes) -> None:
         began = time.monotonic()
         assert house.ask(b"hello\n\n") == b"HELLO\n\n"
         assert time.monotonic() - began < 2
-        assert capacity.in_flight == 0
+        _until(lambda: capacity.in_flight == 0)  # the call's own place goes just after its answer
 
 
 def test_what_comes_late_and_in_pieces_is_served() -> None:

@@ -1,5 +1,6 @@
 """The worker against a route that answers to order, in one process, on both databases."""
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,9 @@ import sqlalchemy as sa
 
 from dialplan_sms import database as database_module
 from dialplan_sms import leases
+from dialplan_sms import worker as worker_module
 from dialplan_sms.config import Config, Sender
+from dialplan_sms.database import OutboxError
 from dialplan_sms.log import Handled
 from dialplan_sms.outbox import Outbox
 from dialplan_sms.outcome import Cause, Outcome, Status, error
@@ -307,6 +310,38 @@ def test_a_section_that_is_gone_holds_its_messages_however_old(site: Site) -> No
     assert site.state(id_) == "pending"
 
 
+@pytest.mark.parametrize(("delivery", "state"), [("at-least-once", "sent"), ("at-most-once", "unknown")])  # fmt: skip
+@pytest.mark.parametrize("how", ["moved", "overwritten"])
+def test_a_restored_file_is_noticed_and_leaves_nothing_sending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, delivery: str, state: str, how: str
+) -> None:
+    """An older copy, in which this very process has an SMS under way."""
+    monkeypatch.setattr(worker_module, "_RECOVER", 0.2)
+    file, copy = tmp_path / "o.sqlite", tmp_path / "copy"
+    site, pbx = Site(f"sqlite:///{file}", delivery=delivery), Pbx(seconds=1.0)
+    with site.working(pbx):
+        id_ = site.queue()
+        site.wait(id_, "sending")
+        shutil.copy(file, copy)
+        site.wait(id_, "sent")
+        site.outbox.writer.engine.dispose()
+        if how == "moved":
+            file.rename(tmp_path / "away")
+            copy.rename(file)
+        else:
+            with sqlite3.connect(file) as now, sqlite3.connect(copy) as before:
+                before.backup(now)
+        deadline = time.monotonic() + 20
+        while site.state(id_) != state:
+            assert time.monotonic() < deadline, (site.state(id_), site.notes)
+            if site.state(id_) == "pending":  # after a pause, as after a crash
+                site.hurry()
+            time.sleep(0.1)
+    assert f"SMS {id_} was sending by a worker that is gone" in site.notes[0]
+    assert len(pbx.sent) == (2 if state == "sent" else 1)
+    site.outbox.close()
+
+
 class TestALockedFile:
     """Another process, such as a backup, has locked the SQLite file."""
 
@@ -355,6 +390,28 @@ def test_a_new_configuration_lets_what_is_held_be_tried(site: Site) -> None:
         pbx.outcomes = [Outcome(Status.SUCCESS)]
         site.config = Config(Path("/x"), {"101": site.sender}, "101", outbox=site.url)
         site.wait(id_, "sent")
+
+
+def test_an_sms_whose_going_out_cannot_be_noted_does_not_go_out(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> bool:
+        raise OutboxError("the outbox is locked")
+
+    monkeypatch.setattr(leases, "begin_sending", fails)
+    pbx = Pbx()
+    with site.working(pbx):
+        id_ = site.queue()
+        deadline = time.monotonic() + 8
+        while not site.lines:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        monkeypatch.undo()
+        assert (site.lines[0].outcome.cause, pbx.sent) == (Cause.INTERNAL, [])
+        assert site.lines[0].outcome.reason == "the outbox is locked"
+        site.hurry()
+        site.wait(id_, "sent")
+    assert len(pbx.sent) == 1
 
 
 def test_a_missing_folder_is_told_once(tmp_path: Path) -> None:

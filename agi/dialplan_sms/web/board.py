@@ -14,8 +14,8 @@ from dialplan_sms.database import OutboxError
 from dialplan_sms.history import Damaged, Filters, Stored
 from dialplan_sms.outbox import PATIENCE, Outbox
 from dialplan_sms.overview import Overview
+from dialplan_sms.reading import Reading
 from dialplan_sms.search import Place, Portion, Received
-from dialplan_sms.web.reading import Reading
 from dialplan_sms.writer import NotKnown
 
 T = TypeVar("T")

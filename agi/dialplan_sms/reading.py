@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from dialplan_sms.database import OutboxError, explain, open_engine
+from dialplan_sms.database import OutboxError, explain, notice_another_file, open_engine
 
 T = TypeVar("T")
 PATIENCE = 2.0
@@ -81,6 +81,7 @@ def _engine(url: URL) -> sa.Engine:
     def begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN")  # takes no lock but while something is read
 
+    notice_another_file(engine, file)
     return engine
 
 
