@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import itertools
 import json
 import re
 import shlex
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -25,6 +27,7 @@ from dialplan_sms.sandbox import Fault, Sandbox
 from dialplan_sms.sandbox.certificate import self_signed
 from dialplan_sms.sms import Sms
 from dialplan_sms.smsapi import SmsApi
+from dialplan_sms.web.session import COOKIE
 from tests.asterisk import curl as curls
 from tests.asterisk.installation import Installation
 from tests.asterisk.pbx import Pbx
@@ -82,6 +85,19 @@ class Relay:
         """What the PBX took, once it is so many."""
         self.sandbox.wait(messages=count, timeout=15)
         return [(each.numbers, each.original) for each in self.sandbox.messages]
+
+
+def log_in(
+    relay: Relay, auth: tuple[str, str] = ALONE, verify: str = "", back: str = "/"
+) -> requests.Session:
+    """A browser's session on the page."""
+    session = requests.Session()
+    session.trust_env, session.verify = False, verify or True
+    url = f"http{'s' if verify else ''}://127.0.0.1:{relay.port}"
+    (token,) = re.findall('name="token" value="([0-9a-f]+)"', session.get(url, timeout=10).text)
+    given = {"name": auth[0], "password": auth[1], "token": token, "back": back}
+    session.post(f"{url}/login", given, timeout=10, allow_redirects=False)
+    return session
 
 
 @pytest.fixture(scope="module")
@@ -345,18 +361,55 @@ def test_a_proxy_must_say_who_asks(relay: Relay, forwarded: str, status: int) ->
     assert "evil" not in answer.text
 
 
+_FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+
+
 @pytest.mark.parametrize(
     "headers",
-    [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "none"}, {"Origin": "https://evil.example"},
-     {"Origin": "null"}, {"Origin": "http://["}],
+    [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "same-origin"},
+     {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://["},
+     {"Upgrade-Insecure-Requests": "1"}, {"User-Agent": _FIREFOX, "Accept-Language": "it"}],
 )  # fmt: skip
-def test_a_page_of_another_site_cannot_send(relay: Relay, headers: dict[str, str]) -> None:
+def test_a_browser_cannot_send(relay: Relay, headers: dict[str, str]) -> None:
     form = {"number": "+39333123456", "message": "x"}
-    for method in ("POST", "GET"):
+    for method, auth in itertools.product(("POST", "GET"), (ALONE, None)):
         answer = requests.request(
-            method, relay.url, params=form, auth=ALONE, headers=headers, timeout=10
+            method, relay.url, params=form, auth=auth, headers=headers, timeout=10
         )
         assert (answer.status_code, answer.json()["type"]) == (403, "error")
+        assert "browser" in answer.json()["reason"]
+        assert "WWW-Authenticate" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"User-Agent": "asterisk-libcurl-agent/1.0"},
+     {"User-Agent": "Mozilla/5.0 (Windows NT; Windows NT 10.0; en-US) WindowsPowerShell/5.1.1"},
+     {"User-Agent": "Java/17.0.2", "Accept": "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"},
+     {"User-Agent": "node", "Accept-Language": "*", "Sec-Fetch-Mode": "cors"},
+     {"User-Agent": "App/1 CFNetwork/1490", "Accept-Language": "it-IT"}],
+)  # fmt: skip
+def test_any_program_can_send(relay: Relay, headers: dict[str, str]) -> None:
+    form = {"number": "+39333123456", "message": "x"}
+    # Some log in only once they are asked to.
+    asked = requests.post(relay.url, form, headers=headers, timeout=10)
+    assert (asked.status_code, asked.headers["WWW-Authenticate"][:6]) == (401, "Basic ")
+    assert requests.post(relay.url, form, auth=ALONE, headers=headers, timeout=10).json() == SENT
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"json": {"number": "+39333123456", "message": "x"}},
+     {"files": {"number": (None, "+39333123456"), "message": (None, "x")}},
+     {"data": b"number=1&message=x", "headers": {"Content-Type": "text/plain"}},
+     {"data": b'{"number": "1"}', "headers": {"Content-Type": "application/x-www-form-urlencoded"}}],
+)  # fmt: skip
+def test_a_body_that_is_no_form_is_named(relay: Relay, body: Any) -> None:
+    answer = requests.post(relay.url, auth=ALONE, timeout=10, **body)
+    assert (answer.status_code, answer.json()["type"]) == (415, "error")
+    assert "application/x-www-form-urlencoded, not as JSON" in answer.json()["reason"]
+    query = {"number": "+39333123456", "message": "x"}
+    assert requests.post(relay.url, auth=ALONE, timeout=10, params=query, **body).json() == SENT
 
 
 def test_without_the_section_nobody_sends_any_more(relay: Relay) -> None:
@@ -435,6 +488,31 @@ def test_a_body_of_100_mb_is_refused_early(relay: Relay) -> None:
     assert sent < 20_000_000
     assert not answer or b" 413 " in answer
     assert relay.post(number="+39333123456", message="x").json() == SENT
+
+
+def test_who_closes_its_side_after_the_request_is_answered(relay: Relay) -> None:
+    form = b"number=%2B39333123456&message=x"
+    kind = b"Content-Type: application/x-www-form-urlencoded\r\n"
+    with socket.create_connection(("127.0.0.1", relay.port), timeout=30) as peer:
+        peer.sendall(_HEAD + kind + f"Content-Length: {len(form)}\r\n\r\n".encode() + form)
+        peer.shutdown(socket.SHUT_WR)  # as nc -N does
+        answer = b""
+        while chunk := peer.recv(65536):
+            answer += chunk
+    assert answer.endswith(json.dumps(SENT, separators=(",", ":")).encode())
+
+
+@pytest.mark.parametrize("path", [api.PATH, "/", "/login", "/message/1/cancel", "/none"])
+def test_half_a_body_is_no_fault_of_ours(relay: Relay, path: str) -> None:
+    relay.restart("page = yes")
+    for login, more in itertools.product((b"", _BASIC), (b"", b"5\r\nab", b"zz\r\n")):
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n".encode()
+        with socket.create_connection(("127.0.0.1", relay.port), timeout=30) as peer:
+            peer.sendall(head + login + b"\r\n" + more)
+    assert relay.post(ALONE, number="", message="x").status_code == 200
+    relay.service.signal(signal.SIGTERM)
+    assert relay.service.wait() == 0
+    assert "broke" not in relay.service.log
 
 
 def test_no_password_no_body(relay: Relay) -> None:
@@ -535,10 +613,11 @@ def test_sigterm_lets_requests_end(relay: Relay) -> None:
 def test_it_answers_as_its_description_says(relay: Relay, page: str) -> None:
     relay.restart(f"page = {page}")
     assert relay.post(ALONE, number="", message="x").status_code == 200  # known from here on
+    session = log_in(relay).cookies.get(COOKIE) if page == "yes" else ""
     command: list[str | Path] = [
         Path(sys.prefix) / "bin/schemathesis", "run",
         f"http://127.0.0.1:{relay.port}/openapi.json", "--auth", ":".join(ALONE),
-        "--max-examples", "100", "--no-color", "--workers", "2", "--seed", "1",
+        "--header", f"Cookie: {COOKIE}={session}", "--max-examples", "100", "--no-color", "--workers", "2", "--seed", "1",
         # The API says what is wrong with status 200 and a JSON of type "error".
         "--exclude-checks", "negative_data_rejection",
     ]  # fmt: skip

@@ -18,14 +18,17 @@ from dialplan_sms import search
 from dialplan_sms.database import OutboxError
 from dialplan_sms.outbox import Outbox
 from dialplan_sms.outcome import Outcome, Status
+from dialplan_sms.password import make_hash
 from dialplan_sms.schema import State, attempt
 from dialplan_sms.sms import Draft, Sms
-from dialplan_sms.web import board
+from dialplan_sms.web import board, session
 from dialplan_sms.web.answering import HEADERS
 from dialplan_sms.web.board import Board
 from dialplan_sms.web.forms import MOST
+from dialplan_sms.web.login import Login
 from dialplan_sms.web.page import ROWS, page
 from dialplan_sms.web.query import Query
+from dialplan_sms.web.session import Sessions
 from dialplan_sms.web.view import STATES, visible
 from tests.unit.paged import (
     GATEWAY,
@@ -507,6 +510,67 @@ def test_static_files_are_kept_by_their_hash(site: Site) -> None:
         assert "immutable" in got.headers["cache-control"]
     assert site.get("/static/page.css?0").headers["cache-control"] == "no-cache"
     assert site.get("/static/..%2fpage.py").status_code == 404
+
+
+# Who may see it, in production.
+
+
+@pytest.fixture
+def guarded(site: Site) -> Iterator[tuple[TestClient, list[float]]]:
+    """The page behind its login, and the time of its sessions."""
+    users, now = {"anna": make_hash("s3cret")}, [0.0]
+    login = Login(lambda: users, lambda _: None)
+    sessions = Sessions(login, lambda: users, lambda: now[0])
+    app = Starlette(routes=page(site.board, sessions=sessions))
+    yield TestClient(app, follow_redirects=False), now
+    login.close()
+
+
+def _log_in(client: TestClient, back: str = "/", **other: str) -> httpx2.Response:
+    given = {"name": "anna", "password": "s3cret", "token": token(client.get("/")), "back": back}
+    return client.post("/login", data=given | other)
+
+
+def test_a_session_has_an_end(guarded: tuple[TestClient, list[float]]) -> None:
+    client, now = guarded
+    assert (
+        _log_in(client)
+        .headers["set-cookie"]
+        .lower()
+        .endswith("httponly; max-age=43200; path=/; samesite=strict")
+    )
+    assert client.get("/").status_code == 200
+    now[0] = session.LASTS
+    assert client.get("/").status_code == 401
+    assert client.post("/message/1/cancel").status_code == 401
+    old = _log_in(client).cookies[session.COOKIE]
+    left = client.post("/logout", data={"token": token(client.get("/"))})
+    assert (left.status_code, left.headers["location"]) == (303, "/")
+    client.cookies.set(session.COOKIE, old)
+    assert client.get("/").status_code == 401
+
+
+def test_a_login_is_a_form_of_ours(guarded: tuple[TestClient, list[float]]) -> None:
+    client, _ = guarded
+    for wrong, status in (({"password": "x"}, 401), ({"name": "bert"}, 401), ({"token": ""}, 403)):
+        answer = _log_in(client, **wrong)
+        assert (answer.status_code, "set-cookie" in answer.headers) == (status, False)
+        assert "www-authenticate" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "back", ["//evil.example", "/\\evil.example", "https://evil.example", "", "/\r\nX: y"]
+)
+def test_a_login_leads_to_no_other_site(guarded: tuple[TestClient, list[float]], back: str) -> None:
+    assert _log_in(guarded[0], back).headers["location"] == "/"
+
+
+def test_a_login_leads_to_where_one_was(guarded: tuple[TestClient, list[float]]) -> None:
+    client, _ = guarded
+    asked = re.search(r'name="back" value="([^"]*)"', client.get("/?state=sent&number=%2B39").text)
+    assert asked
+    back = html.unescape(asked[1])
+    assert _log_in(client, back).headers["location"] == "/?state=sent&number=%2B39"
 
 
 # The sandbox.

@@ -166,14 +166,14 @@ def test_help_lists_the_magic_numbers() -> None:
 
 
 def test_without_its_packages_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    for module in ("sandbox.server", "web.server", "web.protocol"):
+    monkeypatch.setitem(sys.modules, "h11", None)
+    for module in ("sandbox.server", "web.server", "web.connection"):
         monkeypatch.delitem(sys.modules, f"dialplan_sms.{module}", raising=False)
 
     result = CliRunner().invoke(sandbox, [])
 
     assert result.exit_code == 1
-    assert "uvicorn: in the source folder, run make venv" in result.output
+    assert "h11: in the source folder, run make venv" in result.output
 
 
 def shown_of(text: str, number: str = NUMBER) -> str:

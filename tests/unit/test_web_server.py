@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import socket
 import ssl
 import threading
@@ -19,7 +20,7 @@ from starlette.routing import Route, Router
 
 from dialplan_sms.sandbox import Fault, Sandbox
 from dialplan_sms.sandbox.certificate import self_signed
-from dialplan_sms.web import listener, protocol, server
+from dialplan_sms.web import connection, listener, server
 from dialplan_sms.web.listener import Address, Door, _source, everybody, listen
 from dialplan_sms.web.server import WebServer
 
@@ -27,10 +28,6 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
 HALF = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
 MEGABYTE = 1 << 20
-
-
-async def _read(request: Request) -> Response:
-    return PlainTextResponse(f"{len(await request.body())} bytes")
 
 
 async def _large(_: Request) -> Response:
@@ -52,13 +49,25 @@ class Served:
             key.write_bytes(made.key)
             files = (certificate, key)
         routes = [
-            Route("/", _read, methods=["GET", "POST"]),
+            Route("/", self._read, methods=["GET", "POST"]),
             Route("/large", _large),
             Route("/busy", self._work),
+            Route("/broken", lambda _: 1 // 0),
         ]
         self.listener = listen(Address("127.0.0.1", 0))
-        self.web = WebServer(Router(routes), [self.listener], *files, 1, admits=admits)
+        self.notes: list[str] = []
+        self.read: list[int] = []
+        self.web = WebServer(
+            Router(routes), [self.listener], *files, 1, admits=admits, note=self._note
+        )
         self.web.start()
+
+    async def _read(self, request: Request) -> Response:
+        self.read.append(len(await request.body()))
+        return PlainTextResponse(f"{self.read[-1]} bytes")
+
+    def _note(self, condition: str, *of: object) -> None:
+        self.notes.append(condition.format(*of))
 
     async def _work(self, _: Request) -> Response:
         self.busy.set()
@@ -85,7 +94,7 @@ class Served:
 
     @property
     def open(self) -> int:
-        return len(self.listener.door._open)
+        return self.web.door.open
 
     def waits(self, count: int, seconds: float = 5.0) -> bool:
         """Whether so many connections are open, within some time."""
@@ -157,14 +166,11 @@ def test_connections_are_counted_before_a_handshake(
 def test_one_other_machine_does_not_take_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "MOST_EACH", 2)
     door = Door()
-    inside: list[listener._Connection] = []
+    inside: list[contextlib.ExitStack] = []
 
     def enter(host: str) -> bool:
-        if not door.admits(host):
-            return False
-        inside.append(listener._Connection())
-        door.enter(inside[-1], host)
-        return True
+        inside.append(contextlib.ExitStack())
+        return inside[-1].enter_context(door.room(host))
 
     assert [enter("192.0.2.1") for _ in range(3)] == [True, True, False]
     assert [enter("127.0.0.1") for _ in range(3)] == [True, True, True]
@@ -172,11 +178,9 @@ def test_one_other_machine_does_not_take_all_places(monkeypatch: pytest.MonkeyPa
     inside[0].close()
     inside[0].close()
     assert [enter("192.0.2.1") for _ in range(2)] == [True, False]
-    os.close(inside.pop(1).detach())  # gone without a close
-    assert enter("192.0.2.1")
     for each in inside:
         each.close()
-    assert (len(door._open), door._of) == (0, {})
+    assert (door.open, door._of) == (0, {})
 
 
 def test_what_counts_as_one_machine() -> None:
@@ -222,7 +226,7 @@ def test_a_handshake_has_seconds(serve: Serve, monkeypatch: pytest.MonkeyPatch) 
 def test_half_a_request_behind_a_whole_one_has_its_time(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, tls: bool, rest: bytes
 ) -> None:
-    monkeypatch.setattr(protocol, "ARRIVAL", 0.7)
+    monkeypatch.setattr(connection, "ARRIVAL", 0.7)
     served = serve(tls)
     client = served.connect()
     client.sendall(GET + rest)
@@ -235,8 +239,8 @@ def test_half_a_request_behind_a_whole_one_has_its_time(
 def test_a_request_that_is_carried_for_long_is_not_cut_short(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "ARRIVAL", 0.3)
-    monkeypatch.setattr(protocol, "TAKING", 0.3)
+    monkeypatch.setattr(connection, "ARRIVAL", 0.3)
+    monkeypatch.setattr(connection, "TAKING", 0.3)
     served = serve()
     with served.connect() as client:
         client.sendall(GET + GET.replace(b"/ ", b"/busy ", 1))
@@ -253,7 +257,7 @@ def test_a_request_that_is_carried_for_long_is_not_cut_short(
 def test_who_does_not_read_is_dropped(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, tls: bool
 ) -> None:
-    monkeypatch.setattr(protocol, "TAKING", 0.5)
+    monkeypatch.setattr(connection, "TAKING", 0.5)
     monkeypatch.setattr(server, "HANDSHAKE", 1.0)
     served = serve(tls)
     clients = [served.connect(buffer=4096) for _ in range(5)]
@@ -280,12 +284,12 @@ def test_a_few_requests_in_a_row_are_answered_but_no_heap_of_them(
             assert more
     with served.connect() as client, contextlib.suppress(OSError):
         client.sendall(GET * 200)
-        assert _got(client, MEGABYTE).count(b"0 bytes") == protocol.IN_A_ROW + 1
+        assert _got(client, MEGABYTE).count(b"0 bytes") == connection.IN_A_ROW + 1
     # So few that the kernel passes the heap on at once; in two parts, the first would count alone.
-    monkeypatch.setattr(protocol, "PIPELINED", 1 << 12)
+    monkeypatch.setattr(connection, "PIPELINED", 1 << 12)
     with served.connect() as client, contextlib.suppress(OSError):
         client.sendall(
-            GET.replace(b"/ ", b"/busy ", 1) + GET * (2 * protocol.PIPELINED // len(GET))
+            GET.replace(b"/ ", b"/busy ", 1) + GET * (2 * connection.PIPELINED // len(GET))
         )
         assert served.busy.wait(5)
         time.sleep(0.3)
@@ -295,8 +299,8 @@ def test_a_few_requests_in_a_row_are_answered_but_no_heap_of_them(
 
 
 def test_a_trickle_goes_on_for_who_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "TAKING", 0.3)
-    monkeypatch.setattr(protocol, "ARRIVAL", 0.3)
+    monkeypatch.setattr(connection, "TAKING", 0.3)
+    monkeypatch.setattr(connection, "ARRIVAL", 0.3)
     with Sandbox(tls=False, trickle=0.02, keep_alive=1) as sandbox:
         url = f"{sandbox.url}/api/v1/originate/sms"
         sandbox.fault = Fault.TRICKLE_BODY
@@ -307,6 +311,106 @@ def test_a_trickle_goes_on_for_who_reads(monkeypatch: pytest.MonkeyPatch) -> Non
         sandbox.fault = Fault.HANG
         with pytest.raises(requests.ReadTimeout):
             requests.get(url, timeout=1.5)
+
+
+# Clients that close early, and what the host is short of.
+
+
+def test_who_closes_its_side_after_the_request_is_answered(serve: Serve) -> None:
+    served = serve()
+    with served.connect() as client:
+        client.sendall(GET.replace(b"/ ", b"/busy ", 1))
+        client.shutdown(socket.SHUT_WR)
+        assert served.busy.wait(5)
+        served.go_on.set()
+        assert b"done" in _got(client, MEGABYTE)
+    assert served.waits(0)
+
+
+def test_over_tls_nothing_is_done_for_who_closes_its_side(serve: Serve) -> None:
+    served = serve(tls=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+    peer = context.wrap_bio(came, goes)
+    with served.silent() as client:
+
+        def step(do: Callable[[], object]) -> bool:
+            try:
+                do()
+            except ssl.SSLWantReadError:
+                return False
+            return True
+
+        while not step(peer.do_handshake):
+            client.sendall(goes.read())
+            came.write(client.recv(1 << 16))
+        step(lambda: peer.write(GET))
+        step(peer.unwrap)
+        client.sendall(goes.read())  # both at once
+        assert _ended(client)
+    assert served.waits(0)
+    assert served.read == []
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("more", [b"", b"5\r\nab", b"zz\r\n"])
+def test_half_a_body_is_no_fault_of_ours(serve: Serve, tls: bool, more: bytes) -> None:
+    served = serve(tls)
+    with served.connect() as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + more)
+    with served.connect() as client:  # accepted after the first one
+        client.sendall(GET)
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
+    assert served.waits(0)
+    served.web.stop()
+    assert served.notes == []
+
+
+def test_what_the_application_raises_is_noted_as_ours(serve: Serve) -> None:
+    served = serve()
+    with served.connect() as client:
+        client.sendall(GET.replace(b"/ ", b"/broken ", 1))
+        assert _ended(client)
+    served.web.stop()
+    assert served.notes == ["dialplan-sms broke, ZeroDivisionError: please report this line"]
+
+
+def test_without_descriptors_connections_wait_and_the_log_is_not_flooded(
+    serve: Serve, capfd: pytest.CaptureFixture[str]
+) -> None:
+    served = serve()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    clients = [socket.socket() for _ in range(300)]
+    kept = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                kept.append(os.dup(0))
+                if len(kept) == 1:  # few enough to be taken in no time
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (kept[0] + 20, hard))
+        for each in clients:
+            each.setblocking(False)
+            each.connect_ex(served.listener.getsockname())
+        clients[0].settimeout(10)
+        clients[0].send(GET)
+        deadline = time.monotonic() + 10
+        while len(served.notes) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert set(served.notes) == {"connections wait: Too many open files"}
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in kept:
+            os.close(descriptor)
+    assert clients[0].recv(100).startswith(b"HTTP/1.1 200")
+    noted = len(served.notes)
+    assert noted < 60  # ten a second, however many wait
+    for each in clients:
+        each.close()
+    with served.connect() as client:
+        client.sendall(GET)
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
+    assert capfd.readouterr().err == ""
 
 
 # Stopping.
@@ -353,6 +457,12 @@ def test_a_stop_ends_requests_in_a_row(serve: Serve) -> None:
     stopped.set()
     thread.join()
     assert time.monotonic() - began < 5
+
+
+def test_what_was_never_started_is_stopped() -> None:
+    listener = listen(Address("127.0.0.1", 0))
+    WebServer(Router([]), [listener]).stop()
+    assert listener.fileno() == -1
 
 
 # The stand-in's page.

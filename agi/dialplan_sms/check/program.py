@@ -156,7 +156,7 @@ def _wanted_extras(config: Config | None) -> list[str]:
 
 
 def _extras(config: Config | None) -> Iterator[str]:
-    names = {"postgresql": ("psycopg",), "http": ("starlette", "uvicorn", "jinja2")}
+    names = {"postgresql": ("psycopg",), "http": ("starlette", "h11", "jinja2")}
     for extra in _wanted_extras(config):
         yield from names[extra]
 

@@ -45,7 +45,7 @@ def make_app(pbx: Pbx, beside: Sequence[BaseRoute] = ()) -> Starlette:
 
 
 async def _read(http: HttpRequest, pbx: Pbx) -> Request | Response:
-    """The request once all of it is here, or the answer to one that is too long or broken off."""
+    """The request once all of it is here, or the answer to one that is too long."""
     pairs = await app.read_pairs(http)
     if isinstance(pairs, Response):
         return pairs

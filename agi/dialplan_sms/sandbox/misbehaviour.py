@@ -1,8 +1,6 @@
 """How each fault is carried out on a connection."""
 
 import asyncio
-import socket
-import struct
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
@@ -11,7 +9,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from dialplan_sms import api
 from dialplan_sms.sandbox.faults import Fault, Reply
 from dialplan_sms.sandbox.pbx import Handled, Pbx
-from dialplan_sms.web.protocol import TRANSPORT
+from dialplan_sms.web.connection import TRANSPORT, reset
 
 REDIRECTED = "/redirected"
 """Where Fault.REDIRECT points: this and the path that was asked for. No fault applies there."""
@@ -62,12 +60,7 @@ def _break(transport: Any, fault: Fault | Reply) -> None:
             transport.write(NOT_HTTP)
             transport.close()
         case Fault.RESET:
-            # Lingering for no time at all makes the kernel send RST in place of FIN.
-            linger = struct.pack("ii", 1, 0)
-            transport.get_extra_info("socket").setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, linger
-            )
-            transport.abort()
+            reset(transport)
         case Fault.CLOSE:
             # close() would say goodbye on TLS first; a PBX that dies does not.
             transport.abort()

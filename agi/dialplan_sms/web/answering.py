@@ -1,19 +1,22 @@
 """How the page answers: what is read and what is done, with headers, tags and problems."""
 
 import hashlib
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from dialplan_sms.database import OutboxError
 from dialplan_sms.web.board import Board
 from dialplan_sms.web.forms import Forged, Forms, TooLong, body
+from dialplan_sms.web.login import TooMany, Unknown
 from dialplan_sms.web.playground import Playground
 from dialplan_sms.web.query import fields
+from dialplan_sms.web.session import COOKIE, LASTS, Sessions
 from dialplan_sms.web.view import View
 
 HEADERS = {
@@ -33,6 +36,10 @@ _FORGED = (
     " go back, reload the page and try again."
 )
 
+_LOGIN = "login.html"
+_HERE = re.compile(r"/(?![/\\])[!-\[\]-~]*")
+"""A path of this site, with a query or without."""
+
 Look = Callable[[Request], Response]
 Act = Callable[[Request, Mapping[str, str]], Response]
 
@@ -40,10 +47,18 @@ Act = Callable[[Request, Mapping[str, str]], Response]
 class Answering:
     """What every endpoint of the page has."""
 
-    def __init__(self, board: Board, playground: Playground | None, home: str) -> None:
+    def __init__(
+        self,
+        board: Board,
+        playground: Playground | None,
+        home: str,
+        sessions: Sessions | None = None,
+    ) -> None:
         self.board = board
         self.playground = playground
+        self._sessions = sessions
         self._home = home
+        self._path = home or "/"
         self._view = View(home)
         self._forms = Forms()
         self._name = secrets.token_hex(4)  # of this process, for ETags
@@ -64,6 +79,9 @@ class Answering:
             return response
 
         async def endpoint(request: Request) -> Response:
+            if not self._enters(request):
+                query = request.url.query
+                return self._ask(request, f"{request.url.path}{f'?{query}' if query else ''}")
             return await run_in_threadpool(answer, request)
 
         return endpoint
@@ -71,22 +89,86 @@ class Answering:
     def acting(self, act: Act) -> Callable[[Request], Awaitable[Response]]:
         """The endpoint of a form: nothing is done unless a page of ours has sent it."""
 
-        async def answer(request: Request) -> Response:
+        async def do(request: Request, given: Mapping[str, str]) -> Response:
             try:
-                given = fields(await body(request))
-                self._forms.check(request, _user(request), given)
                 return await run_in_threadpool(act, request, given)
-            except ClientDisconnect:
-                return Response(status_code=400, headers=HEADERS)
-            except TooLong:
-                close = {"Connection": "close"}
-                return self.problem(request, 413, "That is too long.", headers=close)
-            except Forged:
-                return self.problem(request, 403, _FORGED)
             except OutboxError as error:
                 return self._unreadable(request, error)
 
+        async def answer(request: Request) -> Response:
+            if not self._enters(request):
+                return self._ask(request, "/", "You are signed out, so nothing was done.")
+            return await self._take(request, do)
+
         return answer
+
+    async def login(self, request: Request) -> Response:
+        """Take name and password, and begin a session."""
+
+        async def enter(request: Request, given: Mapping[str, str]) -> Response:
+            assert self._sessions is not None  # noqa: S101 - there is no such route then
+            assert request.client is not None  # noqa: S101 - the door has set it
+            back = given.get("back", "/")
+            name, password = given.get("name", ""), given.get("password", "")
+            try:
+                token = await self._sessions.begin(name, password, request.client.host)
+            except Unknown:
+                return self._ask(request, back, "Wrong name or password.")
+            except TooMany:
+                line = "Too many wrong passwords: wait a minute."
+                return self.problem(request, 429, line, headers={"Retry-After": "60"})
+            response = self.go(back if _HERE.fullmatch(back) else "/")
+            secure = request.url.scheme == "https"
+            response.set_cookie(
+                COOKIE,
+                token,
+                LASTS,
+                path=self._path,
+                secure=secure,
+                httponly=True,
+                samesite="strict",
+            )
+            return response
+
+        return await self._take(request, enter)
+
+    async def logout(self, request: Request) -> Response:
+        """End the session."""
+
+        async def leave(request: Request, _: Mapping[str, str]) -> Response:
+            assert self._sessions is not None  # noqa: S101 - there is no such route then
+            self._sessions.end(request.cookies.get(COOKIE))
+            response = self.go("/")
+            response.delete_cookie(COOKIE, path=self._path)
+            return response
+
+        self._enters(request)
+        return await self._take(request, leave)
+
+    async def _take(
+        self, request: Request, do: Callable[[Request, Mapping[str, str]], Awaitable[Response]]
+    ) -> Response:
+        """Do what a form asks for if it is one of ours."""
+        try:
+            given = fields(await body(request))
+            self._forms.check(request, _user(request), given)
+        except TooLong:
+            close = {"Connection": "close"}
+            return self.problem(request, 413, "That is too long.", headers=close)
+        except Forged:
+            return self.problem(request, 403, _FORGED)
+        return await do(request, given)
+
+    def _enters(self, request: Request) -> bool:
+        """Whether who asks may see the page; who it is stands in the scope then."""
+        if self._sessions is None:
+            return True
+        request.scope["user"] = self._sessions.user(request.cookies.get(COOKIE))
+        return bool(request.scope["user"])
+
+    def _ask(self, request: Request, back: str, line: str = "") -> Response:
+        """The form to log in; without the header that has browsers ask for a login of HTTP."""
+        return self.render(request, _LOGIN, 401, back=back, line=line)
 
     async def static(self, request: Request) -> Response:
         """Style sheet, script and icon; named with their hash they are kept for ever."""

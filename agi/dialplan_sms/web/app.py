@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -58,20 +57,21 @@ class _Originate:
 async def read_pairs(http: HttpRequest) -> Pairs | Response:
     """The parameters, once all of the request is here: those of the query string first.
 
-    Or the answer to a request that is too long or broken off.
+    Or the answer to a request that is too long.
     """
     body = bytearray()
-    try:
-        async for chunk in http.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                # Closed: who goes on sending is not listened to.
-                close = {"Connection": "close"}
-                return JSONResponse(api.error("Request is too large"), 413, close)
-    except ClientDisconnect:
-        return Response(status_code=400)
+    async for chunk in http.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            # Closed: who goes on sending is not listened to.
+            close = {"Connection": "close"}
+            return JSONResponse(api.error("Request is too large"), 413, close)
     pairs = form_pairs(http.scope["query_string"])
-    content_type = http.headers.get("content-type", FORM).partition(";")[0].strip().lower()
-    if http.method == "POST" and content_type == FORM:
+    if http.method == "POST" and content_type(http) == FORM:
         pairs += form_pairs(bytes(body))
     return pairs
+
+
+def content_type(http: HttpRequest) -> str:
+    """What the body is said to be, without parameters; a form if nothing is said."""
+    return http.headers.get("content-type", FORM).partition(";")[0].strip().lower()

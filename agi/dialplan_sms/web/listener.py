@@ -1,4 +1,4 @@
-"""The socket a web server listens on: it counts its connections, and can drop them all at once.
+"""The sockets a web server listens on, and whom it lets in.
 
 Whom it does not want it drops at once, before a TLS handshake takes its memory and its time.
 """
@@ -6,11 +6,11 @@ Whom it does not want it drops at once, before a TLS handshake takes its memory 
 import errno
 import ipaddress
 import re
+import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-from weakref import WeakSet
 
 BACKLOG = 1024
 MOST = 1000
@@ -74,79 +74,29 @@ class Door:
 
     def __init__(self, admits: Callable[[str], bool] = everybody) -> None:
         self._admits = admits
-        self._open: WeakSet[_Connection] = WeakSet()
-        self._of: dict[str, WeakSet[_Connection]] = {}
+        self._of: dict[str, int] = {}
+        self.open = 0
+        """Connections that are."""
+        # Calls and the outbox need descriptors, too.
+        self._most = min(MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 
-    def admits(self, host: str) -> bool:
-        """Whether one more connection from the IP address *host* may be opened."""
-        if len(self._open) >= MOST:
-            return False
+    @contextmanager
+    def room(self, host: str) -> Iterator[bool]:
+        """Whether one more connection from the IP address *host* may come in; counts it then."""
         source = _source(host)
-        return (not source or len(self._of.get(source, ())) < MOST_EACH) and self._admits(host)
-
-    def enter(self, connection: "_Connection", host: str) -> None:
-        """Count *connection* until it is closed or gone."""
-        self._open.add(connection)
-        source = _source(host)
-        if source:
-            self._of.setdefault(source, WeakSet()).add(connection)
-            if len(self._of) > 2 * MOST:
-                self._of = {each: those for each, those in self._of.items() if those}
-        connection.entered = (self, source)
-
-    def leave(self, connection: "_Connection", source: str) -> None:
-        """Count *connection* from *source* no more."""
-        self._open.discard(connection)
-        those = self._of.get(source)
-        if those is not None:
-            those.discard(connection)
-            if not those:
+        there = self._of.get(source, 0)
+        if self.open >= self._most or (source and there >= MOST_EACH) or not self._admits(host):
+            yield False
+            return
+        self.open += 1
+        self._of[source] = there + 1
+        try:
+            yield True
+        finally:
+            self.open -= 1
+            self._of[source] -= 1
+            if not self._of[source]:
                 del self._of[source]
-
-
-class _Connection(socket.socket):
-    """A connection that leaves by the door it came in when it is closed."""
-
-    entered: tuple[Door, str] | None = None
-
-    def close(self) -> None:
-        super().close()
-        if self.entered is not None:
-            door, source = self.entered
-            self.entered = None
-            door.leave(self, source)
-
-
-class Listener(socket.socket):
-    """A listening socket that remembers what it accepted: *opened* says how many so far."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.opened = 0
-        self.door = Door()
-        self._accepted: WeakSet[socket.socket] = WeakSet()
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        """As the base class; called by the event loop. Raises BlockingIOError for a refused one."""
-        accepted, address = super().accept()
-        host = str(address[0])
-        if not self.door.admits(host):
-            accepted.close()
-            raise BlockingIOError  # the loop comes back for the next one
-        self.opened += 1
-        family, kind, protocol = accepted.family, accepted.type, accepted.proto
-        connection = _Connection(family, kind, protocol, fileno=accepted.detach())
-        self.door.enter(connection, host)
-        self._accepted.add(connection)
-        return connection, address
-
-    def drop(self) -> None:
-        """End every connection, those amid a TLS handshake included: their clients read EOF."""
-        for connection in list(self._accepted):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # it is gone already
 
 
 def _source(host: str) -> str:
@@ -161,7 +111,7 @@ def _source(host: str) -> str:
     return str(address) if address.version == 4 else address.exploded[:19]
 
 
-def listen(address: Address, elsewhere: str = ANOTHER) -> Listener:
+def listen(address: Address, elsewhere: str = ANOTHER) -> socket.socket:
     """Listen on *address*; raises ListenError, which ends in how to listen *elsewhere*."""
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(
@@ -169,7 +119,7 @@ def listen(address: Address, elsewhere: str = ANOTHER) -> Listener:
         )[0]
     except (OSError, UnicodeError) as error:
         raise ListenError(f"{address.host!r} is not the name of a host: {elsewhere}") from error
-    listener = Listener(family, kind, protocol)
+    listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:

@@ -78,9 +78,14 @@ class Login:
         if not header:
             raise Unknown
         name, password = read_basic(header)
+        await self.check(name, password, address)
+        return name
+
+    async def check(self, name: str, password: str, address: str) -> None:
+        """That *name* is a user with this *password*. Raises Unknown and TooMany."""
         digest = self._digest(f"{name}\0{password}")
         if self._knows(digest):
-            return name
+            return
         trying = self._tries.get(digest)
         if trying is None:
             lane = self._lane(address, name)
@@ -92,7 +97,6 @@ class Login:
             trying.add_done_callback(lambda _: self._tries.pop(digest, None))
         if not await asyncio.shield(trying):
             raise Unknown
-        return name
 
     def close(self) -> None:
         """End the thread."""

@@ -4,6 +4,7 @@ from typing import Any
 
 from dialplan_sms import __version__, api
 from dialplan_sms.schema import State
+from dialplan_sms.web.session import COOKIE
 
 _TEXT = {"type": "string"}
 _ERROR = {
@@ -55,8 +56,9 @@ _ANSWERS = {
     ),
     "400": _json("Not UTF-8, or not URL-encoded", _ERROR),
     "401": _json("Wrong user or password", _ERROR),
-    "403": _json("The client's address is not allowed", _ERROR),
+    "403": _json("The client's address is not allowed, or it is a browser", _ERROR),
     "413": _json("More than 1 MiB", _ERROR),
+    "415": _json("The body is no form, but JSON for instance", _ERROR),
     "429": _json("Too many wrong passwords from this address", _ERROR),
     "503": _json("Nothing was stored: the service is busy, or its outbox out of order", _ERROR),
     "504": {
@@ -97,18 +99,12 @@ def _html(description: str) -> dict[str, Any]:
     return {"description": description, "content": {"text/html": {"schema": _TEXT}}}
 
 
+_SESSION: list[dict[str, list[str]]] = [{"session": []}]
 _REFUSED = {
-    "401": {
-        "description": "Wrong user or password",
-        "content": {"text/plain": {"schema": _TEXT}},
-    },
+    "401": _html("The form to log in"),
     "403": {
         "description": "The client's address is not allowed, or a form is not the page's own",
         "content": {"text/html": {"schema": _TEXT}, "application/json": {"schema": _ERROR}},
-    },
-    "429": {
-        "description": "Too many wrong passwords from this address",
-        "content": {"text/plain": {"schema": _TEXT}},
     },
     "503": _html("The outbox cannot be read now"),
 }
@@ -134,7 +130,7 @@ def _shown(name: str, summary: str, **answers: dict[str, Any]) -> dict[str, Any]
     return {
         "operationId": name,
         "summary": summary,
-        "security": [{"basic": []}],
+        "security": _SESSION,
         "responses": {"304": {"description": "As it was"}} | responses,
     }
 
@@ -152,7 +148,7 @@ def _form(name: str, summary: str) -> dict[str, Any]:
     return {
         "operationId": name,
         "summary": summary,
-        "security": [{"basic": []}],
+        "security": _SESSION,
         "parameters": [_ID],
         "requestBody": {
             "required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}},
@@ -213,5 +209,10 @@ _DESCRIPTION: dict[str, Any] = {
             }
         },
     },
-    "components": {"securitySchemes": {"basic": {"type": "http", "scheme": "basic"}}},
+    "components": {
+        "securitySchemes": {
+            "basic": {"type": "http", "scheme": "basic"},
+            "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+        }
+    },
 }

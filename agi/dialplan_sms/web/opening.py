@@ -1,14 +1,17 @@
 """The HTTP SMS server as a service opens it."""
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from starlette.routing import BaseRoute
 
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config
 from dialplan_sms.outbox import Outbox
 from dialplan_sms.service import Service
 from dialplan_sms.web.listener import ListenError
+from dialplan_sms.web.login import Login
 from dialplan_sms.web.loops import Loops
 from dialplan_sms.web.relay import Relay
 from dialplan_sms.web.smsserver import SmsServer
@@ -19,18 +22,27 @@ def open_server(service: Service, load: Callable[[], Config], outbox: Outbox) ->
     config = load()
     http = config.http
     assert http is not None  # noqa: S101 - the caller has seen it
-    page, close = None, None
+    page: list[BaseRoute] = []
+    close = None
+
+    def users() -> Mapping[str, str]:
+        """As they are now; nobody once the section is gone."""
+        now = load().http
+        return now.users if now else {}
+
+    login = Login(users, service.note)
     if http.page:
         from dialplan_sms.web.board import Board
         from dialplan_sms.web.page import page as make_page
+        from dialplan_sms.web.session import Sessions
 
         board = Board(outbox, lambda: _keeping(load()))
-        page, close = make_page(board), board.close
+        page, close = make_page(board, sessions=Sessions(login, users)), board.close
     if http.certificate:
         _check_key(config.path, http.certificate, http.key)
     relay = Relay(service, load, Loops())
     try:
-        server = SmsServer(http, lambda: load().http, relay, service.note, page, close)
+        server = SmsServer(http, lambda: load().http, relay, login, service.note, page, close)
     except ListenError as error:
         raise OSError(str(error)) from None
     beyond = any(host != "::1" and not host.startswith("127.") for host, _ in http.listen)

@@ -14,6 +14,7 @@ from dialplan_sms.web.answering import Answering
 from dialplan_sms.web.board import Board
 from dialplan_sms.web.playground import Playground
 from dialplan_sms.web.query import LONGEST_ID, Query, fields
+from dialplan_sms.web.session import Sessions
 
 ROWS = 50
 """SMS on one page of the list."""
@@ -25,12 +26,17 @@ _NUMBER = re.compile(r"[0-9+*#]{1,40}")
 _DONE = {"retry": "SMS {} will be tried again.", "cancel": "SMS {} is cancelled."}
 
 
-def page(board: Board, playground: Playground | None = None, home: str = "") -> list[BaseRoute]:
+def page(
+    board: Board,
+    playground: Playground | None = None,
+    home: str = "",
+    sessions: Sessions | None = None,
+) -> list[BaseRoute]:
     """The routes of the page over *board*; *home* is put before every path in its links.
 
-    ``scope["user"]`` is who is logged in, "" where nobody has to be.
+    With *sessions* it is shown to who has logged in.
     """
-    it = _Page(board, playground, home)
+    it = _Page(board, playground, home, sessions)
     routes: list[BaseRoute] = [
         Route("/", it.looking(it.messages)),
         Route("/message/{id}", it.looking(it.message)),
@@ -38,6 +44,11 @@ def page(board: Board, playground: Playground | None = None, home: str = "") -> 
         Route("/message/{id}/cancel", it.acting(it.cancel), methods=["POST"]),
         Route("/static/{name}", it.static),
     ]
+    if sessions is not None:
+        routes += [
+            Route("/login", it.login, methods=["POST"]),
+            Route("/logout", it.logout, methods=["POST"]),
+        ]
     if playground is not None:
         routes += [
             Route("/phone", it.looking(it.phones)),
@@ -50,8 +61,10 @@ def page(board: Board, playground: Playground | None = None, home: str = "") -> 
 
 
 class _Page(Answering):
-    def __init__(self, board: Board, playground: Playground | None, home: str) -> None:
-        super().__init__(board, playground, home)
+    def __init__(
+        self, board: Board, playground: Playground | None, home: str, sessions: Sessions | None
+    ) -> None:
+        super().__init__(board, playground, home, sessions)
         self._answers: OrderedDict[str, str] = OrderedDict()
 
     # What is read.

@@ -1,27 +1,26 @@
-"""An ASGI application as a running server: uvicorn in a thread, started and stopped at once."""
+"""An ASGI application as a running server: an event loop in a thread, started and stopped at once.
+
+The loop accepts by itself: asyncio's servers log a traceback a connection once there is no file
+descriptor left, thousands in a second.
+"""
 
 import asyncio
-import logging
 import socket
+import ssl
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import uvicorn
+from dialplan_sms.web.connection import LINGER, Connection
+from dialplan_sms.web.listener import Door, everybody
 
-from dialplan_sms.web.listener import BACKLOG, Door, Listener, everybody
-from dialplan_sms.web.protocol import Protocol
-
-MAX_HEADERS = 1 << 16
-"""Bytes of a request's first line and headers: a GET carries its message there."""
 HANDSHAKE = 5.0
 """Seconds for a TLS handshake, and for the goodbye of one."""
 _START = _STOP = 10.0
 """Seconds."""
-_LINGER = 1.0
-"""Seconds that a stop waits for clients who do not read."""
+_SHORT = 0.1
+"""Seconds until the next try where a connection could not be accepted."""
 
 
 class WebServer:
@@ -29,132 +28,126 @@ class WebServer:
 
     *certificate* and *key* are PEM files, None for plain HTTP; *keep_alive* is how many seconds an
     idle connection stays open. *admits* tells of a peer's address whether it may connect; who may
-    not is dropped without a word. It is asked in the event loop, so it must not block. Raises
+    not is dropped without a word. It is asked in the event loop, so it must not block. *note* tells
+    of a condition that may hold thousands of times, a constant with ``{}`` for what differs. Raises
     OSError and ssl.SSLError where the files are none.
     """
 
     def __init__(
         self,
         app: Any,
-        listeners: Sequence[Listener],
+        listeners: Sequence[socket.socket],
         certificate: Path | None = None,
         key: Path | None = None,
-        keep_alive: int = 5,
+        keep_alive: float = 5,
         name: str = "web",
         admits: Callable[[str], bool] = everybody,
+        note: Callable[[str, object], None] = lambda *_: None,
     ) -> None:
-        self.listeners = listeners
-        door = Door(admits)
-        for listener in listeners:
-            listener.door = door
-        config = uvicorn.Config(
-            app,
-            http=Protocol,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            # Its lines would name paths and, in tracebacks, perhaps texts.
-            log_config=None,
-            log_level=logging.CRITICAL,
-            access_log=False,
-            timeout_keep_alive=keep_alive,
-            h11_max_incomplete_event_size=MAX_HEADERS,
-            ssl_certfile=certificate,
-            ssl_keyfile=key,
-        )
-        config.load()
-        self._server = _Server(config, listeners)
+        self.opened = 0
+        """TCP connections so far, failed TLS handshakes included."""
+        self.door = Door(admits)
+        self._app = app
+        self._listeners = listeners
+        self._keep_alive = keep_alive
+        self._note = note
+        self._tls: ssl.SSLContext | None = None
+        if certificate is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(certificate, key)
+        self._tasks: dict[asyncio.Task[None], Connection | None] = {}
+        self._patience = 0.0
+        self._ready = threading.Event()
         self._stop: Callable[[], object] = lambda: None
         self._thread = threading.Thread(
-            target=asyncio.run, args=(self._serve(),), name=name, daemon=True
+            target=lambda: asyncio.run(self._serve()), name=name, daemon=True
         )
 
     def start(self) -> None:
         """Answer from now on."""
         self._thread.start()
-        if not self._server.ready.wait(_START):
+        if not self._ready.wait(_START):
             raise RuntimeError("the web server did not start")
 
     def stop(self, patience: float = 0.0) -> None:
         """Listen no more, let requests under way end within *patience* seconds, drop the rest."""
-        self._server.patience = patience
+        self._patience = patience
         if self._thread.is_alive():
             self._stop()
-        self._thread.join(patience + _STOP)
-
-    @property
-    def opened(self) -> int:
-        """How many TCP connections were opened so far, failed TLS handshakes included."""
-        return sum(listener.opened for listener in self.listeners)
-
-    async def _serve(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._stop = lambda: loop.call_soon_threadsafe(self._server.stopping.set)
-        await self._server.serve(sockets=list(self.listeners))
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server without its signals, and with a patience of ours when it stops."""
-
-    def __init__(self, config: uvicorn.Config, listeners: Sequence[Listener]) -> None:
-        super().__init__(config)
-        self.stopping = asyncio.Event()
-        self.ready = threading.Event()
-        self.patience = 0.0
-        self._listeners = listeners
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As the base class, which would wait a minute for a TLS handshake."""
-        loop, config = asyncio.get_running_loop(), self.config
-        limits: dict[str, Any] = {}
-        if config.ssl is not None:
-            limits = {"ssl_handshake_timeout": HANDSHAKE, "ssl_shutdown_timeout": HANDSHAKE}
-        self.servers = [
-            await loop.create_server(
-                lambda: Protocol(config=config, server_state=self.server_state, app_state={}),
-                sock=listener, ssl=config.ssl, backlog=BACKLOG, **limits,
-            )
-            for listener in self._listeners
-        ]  # fmt: skip
-        self.started = True
-
-    async def main_loop(self) -> None:
-        self.ready.set()
-        await self.stopping.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()
-        began = time.monotonic()
-        while self._under_way(time.monotonic() - began):
-            await asyncio.sleep(0.02)
-        for listener in self._listeners:
-            listener.drop()
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-        # Broken connections reach the transports and the waiting requests within a few turns of
-        # the loop; what still sleeps then is cancelled.
-        for turn in range(100):
-            await asyncio.sleep(0 if turn < 5 else 0.005)
-            if turn == 5:
-                for task in list(self.server_state.tasks):
-                    task.cancel()
-            if turn >= 5 and not self.server_state.connections and not self.server_state.tasks:
-                break
-        for listener in self._listeners:
+            self._thread.join(patience + _STOP)
+        for listener in self._listeners:  # of a server that was never started
             listener.close()
 
-    def _under_way(self, stopping: float) -> bool:
-        """Whether to wait for a request; *stopping* is for how long we do."""
-        if stopping >= self.patience:
-            return False
-        connections = [each for each in self.server_state.connections if isinstance(each, Protocol)]
-        for each in connections:
-            if each.cycle is not None:
-                each.cycle.keep_alive = False  # none after this one
-        if stopping < _LINGER:
-            return bool(self.server_state.tasks) or any(each.unread for each in connections)
-        return bool(self.server_state.tasks - {each.telling for each in connections})
+    async def _serve(self) -> None:
+        loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+        self._stop = lambda: loop.call_soon_threadsafe(stopping.set)
+        for listener in self._listeners:
+            listener.setblocking(False)
+            loop.add_reader(listener, self._accept, loop, listener)
+        self._ready.set()
+        await stopping.wait()
+        for listener in self._listeners:
+            loop.remove_reader(listener)
+            listener.close()
+        for task, connection in self._tasks.items():
+            if connection is not None and connection.under_way:
+                connection.finish()
+            else:
+                task.cancel()
+        for patience in (self._patience, LINGER):
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=patience)
+            for task in self._tasks:
+                task.cancel()
+
+    def _accept(self, loop: asyncio.AbstractEventLoop, listener: socket.socket) -> None:
+        try:
+            client, address = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):  # it is gone already
+            return
+        except OSError as error:
+            self._note("connections wait: {}", error.strerror)
+            loop.remove_reader(listener)
+            loop.call_later(_SHORT, self._accept_again, loop, listener)
+            return
+        task = loop.create_task(self._connect(client, address))
+        self._tasks[task] = None
+        task.add_done_callback(lambda _: self._ended(task, client))
+
+    def _accept_again(self, loop: asyncio.AbstractEventLoop, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:
+            loop.add_reader(listener, self._accept, loop, listener)
+
+    async def _connect(self, client: socket.socket, address: Any) -> None:
+        with self.door.room(str(address[0])) as fits:
+            if not fits:
+                return
+            self.opened += 1
+            me = asyncio.current_task()
+            assert me is not None  # noqa: S101 - for the type checker
+            loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
+            protocol = asyncio.StreamReaderProtocol(reader)
+            limits: dict[str, Any] = {}
+            if self._tls is not None:
+                limits = {"ssl_handshake_timeout": HANDSHAKE, "ssl_shutdown_timeout": HANDSHAKE}
+            try:
+                transport, _ = await loop.connect_accepted_socket(
+                    lambda: protocol, client, ssl=self._tls, **limits
+                )
+            except OSError:  # a handshake that fails
+                return
+            try:
+                writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+                peer = str(address[0]), int(address[1])
+                connection = Connection(self._app, reader, writer, peer, self._keep_alive)
+                self._tasks[me] = connection
+                await connection.serve()
+            finally:
+                transport.abort()
+
+    def _ended(self, task: asyncio.Task[None], client: socket.socket) -> None:
+        client.close()
+        del self._tasks[task]
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            name = type(failure).__name__
+            self._note("dialplan-sms broke, {}: please report this line", name)

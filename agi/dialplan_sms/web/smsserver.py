@@ -5,6 +5,7 @@ A WMS with "Curl SMS send enabled", an old dialplan's CURL() line, any client of
 
 import asyncio
 import re
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +14,16 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Mount, Route, Router
+from starlette.routing import BaseRoute, Route
 
 from dialplan_sms import api
 from dialplan_sms.httpconf import Http
 from dialplan_sms.outcome import Cause, error
-from dialplan_sms.web.app import make_app, read_pairs
+from dialplan_sms.web.app import FORM, content_type, make_app, read_pairs
 from dialplan_sms.web.listener import Address, listen
 from dialplan_sms.web.login import Login, TooMany, Unknown
 from dialplan_sms.web.openapi import describe
@@ -37,10 +39,17 @@ _NAMED = re.compile(
 )
 """An address, with a port or without."""
 _QUIET = 60.0
-"""Seconds between two lines about peers that may not connect."""
+"""Seconds between two lines about the same."""
 _BUSY = error(Cause.BUSY, "too many requests at once: try again")
-_PLAIN = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="SMS", charset="UTF-8"'}
+"""Programs may wait for it before they log in (wget, PowerShell); no browser gets as far."""
+_BROWSERS = ("sec-fetch-site", "origin", "upgrade-insecure-requests")
+"""Headers that browsers send, and nobody else."""
+_NO_BROWSER = "A browser cannot send: this address is for programs"
+_NO_FORM = (
+    "The body has neither number nor message: send it as application/x-www-form-urlencoded, not as"
+    " JSON or multipart/form-data"
+)
 
 
 class SmsServer:
@@ -56,8 +65,9 @@ class SmsServer:
         http: Http,
         conf: Callable[[], Http | None],
         relay: Relay,
+        login: Login,
         note: Callable[[str], None],
-        page: Sequence[BaseRoute] | None = None,
+        page: Sequence[BaseRoute] = (),
         close: Callable[[], None] | None = None,
     ) -> None:
         self._first = http
@@ -65,17 +75,15 @@ class SmsServer:
         self._relay = relay
         self._note = note
         self._close = close
-        self._login = Login(lambda: self._conf().users, note)
+        self._login = login
         self._carrying = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="relay")
         self._under_way = 0
-        self._refused = float("-inf")
-        self._description = describe(page is not None)
-        beside: list[BaseRoute] = [Route("/openapi.json", self._describe)]
-        if page is not None:
-            beside.append(Mount("/", self._guarded(Router(list(page), redirect_slashes=False))))
+        self._noted: dict[str, float] = {}
+        self._description = describe(bool(page))
+        beside = [Route("/openapi.json", self._describe), *page]
         app = make_app(self._originate, self._elsewhere, beside=beside)
         app.add_exception_handler(Exception, self._broken)
-        self._listeners = []
+        self._listeners: list[socket.socket] = []
         try:
             for host, port in http.listen:
                 self._listeners.append(
@@ -87,6 +95,7 @@ class SmsServer:
                 Path(http.key) if http.key else None,
                 name="http",
                 admits=self._admits,
+                note=self._seldom,
             )  # fmt: skip
         except BaseException:
             for listener in self._listeners:
@@ -119,10 +128,15 @@ class SmsServer:
         conf = self._conf()
         if _is_in(host, conf.allow, loopback=True) or _is_in(host, conf.proxy):
             return True
-        if time.monotonic() - self._refused > _QUIET:
-            self._refused = time.monotonic()
-            self._note(f"HTTP: {host} is not in allow of [http] in sms.conf")
+        self._seldom("{} is not in allow of [http] in sms.conf", host)
         return False
+
+    def _seldom(self, condition: str, *of: object) -> None:
+        """Note *condition*, a constant with ``{}`` for what differs, once in a while."""
+        now = time.monotonic()
+        if now - self._noted.get(condition, float("-inf")) > _QUIET:
+            self._noted[condition] = now
+            self._note(f"HTTP: {condition.format(*of)}")
 
     def _door(self, app: Any) -> Any:
         """*app* for those who may come in, with the address of the client behind a proxy."""
@@ -141,35 +155,12 @@ class SmsServer:
 
         return enter
 
-    def _guarded(self, app: Any) -> Any:
-        """*app* for users alone; who it is stands in the scope."""
-
-        async def ask(scope: Any, receive: Any, send: Any) -> None:
-            http = HttpRequest(scope)
-            try:
-                scope["user"] = await self._user(http)
-            except (Unknown, TooMany) as failure:
-                many = isinstance(failure, TooMany)
-                answer = PlainTextResponse(
-                    "Too many wrong passwords: wait a minute" if many else "Wrong user or password",
-                    429 if many else 401,
-                    _PLAIN | ({"Retry-After": "60"} if many else _CHALLENGE),
-                )
-                await answer(scope, receive, send)
-            else:
-                await app(scope, receive, send)
-
-        return ask
-
-    async def _user(self, http: HttpRequest) -> str:
-        assert http.client is not None  # noqa: S101 - the door has set it
-        return await self._login.user(http.headers.get("authorization"), http.client.host)
-
     async def _originate(self, http: HttpRequest) -> Response:
-        if _is_of_another_site(http):
-            return JSONResponse(api.error("A page of another site cannot send"), 403)
+        if _is_browser(http.headers):
+            return JSONResponse(api.error(_NO_BROWSER), 403)
+        assert http.client is not None  # noqa: S101 - the door has set it
         try:
-            user = await self._user(http)
+            user = await self._login.user(http.headers.get("authorization"), http.client.host)
         except Unknown:
             close = {"Connection": "close"}  # whatever it would send is not read
             return JSONResponse(api.error(api.UNAUTHORIZED), 401, _CHALLENGE | close)
@@ -180,9 +171,10 @@ class SmsServer:
         if isinstance(pairs, Response):
             return pairs
         form = {name.strip(): value for name, value in pairs}
+        if not form.keys() & {"number", "message"} and _has_other_body(http, form):
+            return JSONResponse(api.error(_NO_FORM), 415)
         if any("\ufffd" in value for value in form.values()):
             return JSONResponse(api.error("The request is not UTF-8, or not URL-encoded"), 400)
-        assert http.client is not None  # noqa: S101
         answer = await self._carry(form, user, http.client.host)
         if answer.status == 504:
             return PlainTextResponse(answer.json["reason"], 504)
@@ -206,19 +198,29 @@ class SmsServer:
         text = f"{failure.detail}: the SMS API is {api.PATH}"
         return JSONResponse(api.error(text), failure.status_code, failure.headers)
 
-    async def _broken(self, _: HttpRequest, failure: Exception) -> Response:
-        name = type(failure).__name__
-        self._note(f"HTTP: dialplan-sms broke, {name}: please report this line")
+    async def _broken(self, _: HttpRequest, __: Exception) -> Response:
+        # The server notes what it was.
         return JSONResponse(api.error("dialplan-sms broke: its log says more"), 500)
 
 
-def _is_of_another_site(http: HttpRequest) -> bool:
-    """Whether a browser asks for a page that is not ours: it would use its user's login."""
-    site, origin = http.headers.get("sec-fetch-site"), http.headers.get("origin")
-    if site is not None and site != "same-origin":
+def _is_browser(headers: Headers) -> bool:
+    """Whether it is a browser that asks: any page can have it ask, with its user's login.
+
+    Old ones, and all where the name is no trustworthy one (plain HTTP), tell it by their name and
+    language alone. PowerShell has such a name, and some programs a language, but none has both.
+    """
+    if any(name in headers for name in _BROWSERS):
         return True
-    host = http.headers.get("host", "").lower()
-    return origin is not None and origin.lower().partition("://")[2] != host
+    named = headers.get("user-agent", "").startswith("Mozilla/")
+    return named and "accept-language" in headers
+
+
+def _has_other_body(http: HttpRequest, form: Mapping[str, str]) -> bool:
+    """Whether there is a body that is no form, though it may be declared as one."""
+    if any(name.startswith(("{", "[")) for name in form):
+        return True
+    body = http.headers.get("content-length", "0") != "0" or "transfer-encoding" in http.headers
+    return http.method == "POST" and body and content_type(http) != FORM
 
 
 def _client(scope: Mapping[str, Any], conf: Http) -> str | None:

@@ -1,0 +1,215 @@
+"""One connection of the web server: h11 reads and writes HTTP, an ASGI application answers it.
+
+Requests are taken one after the other. Each has its time to arrive whole, and its answer to be
+read: a client that sends a byte a minute, or reads none, does not keep its connection.
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+import h11
+from starlette.requests import ClientDisconnect
+
+MAX_HEADERS = 1 << 16
+"""Bytes of a request's first line and headers: a GET carries its message there."""
+ARRIVAL = 10.0
+"""Seconds in which a request has to arrive whole, head and body, the TLS handshake apart."""
+TAKING = 10.0
+"""Seconds in which a client has to read what was written to it, as far as the kernel holds none."""
+LINGER = 1.0
+"""The same once the server stops."""
+PIPELINED = 1 << 15
+"""Bytes of requests that may wait for the answer to one; with more of them it is the last."""
+IN_A_ROW = 16
+"""Requests that a client may send without waiting for answers; the next one is the last."""
+TRANSPORT = "dialplan_sms.transport"
+"""Where an application finds the connection's transport: in the scope's ``extensions``."""
+_READ = 1 << 16
+
+
+class Connection:
+    """Has *app* answer what comes from *client*; an idle one is kept for *keep_alive* seconds."""
+
+    def __init__(
+        self,
+        app: Any,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        client: tuple[str, int],
+        keep_alive: float,
+    ) -> None:
+        self._app = app
+        self._reader = reader
+        self._writer = writer
+        self._client = client
+        self._keep_alive = keep_alive
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADERS)
+        self._unsent = b""
+        self._head = False
+        self._in_a_row = 0
+        self._until = 0.0
+        self._patience = TAKING
+        self._telling: asyncio.Timeout | None = None
+        self._last = False
+        self.under_way = False
+        """Whether a request is."""
+        # For drain() to wait until the kernel has taken every byte.
+        tls = writer.get_extra_info("sslcontext") is not None
+        writer.transport.set_write_buffer_limits(high=1 if tls else 0, low=0)
+        self._scheme = "https" if tls else "http"
+
+    async def serve(self) -> None:
+        """Answer until there is nothing more to come."""
+        patience = ARRIVAL
+        while not self._last and await self._begins(patience):
+            self._until = asyncio.get_running_loop().time() + ARRIVAL
+            request = await self._event()
+            if not isinstance(request, h11.Request):
+                break
+            self.under_way = True
+            self._head = request.method == b"HEAD"
+            # Who went away before its request was whole is no fault of the application's.
+            with contextlib.suppress(ClientDisconnect):
+                await self._app(self._scope(request), self._receive, self._send)
+            while self._http.our_state is h11.DONE and self._http.their_state is h11.SEND_BODY:
+                if not isinstance(await self._event(), h11.Data):  # of a body that nobody read
+                    break
+            if {self._http.our_state, self._http.their_state} != {h11.DONE}:
+                break
+            self._http.start_next_cycle()
+            self.under_way = False
+            await asyncio.sleep(0)  # others have their turn
+            patience = self._keep_alive
+            self._in_a_row = self._in_a_row + 1 if self._http.trailing_data[0] else 0
+        self._close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+    def finish(self) -> None:
+        """Take no request after the one that is under way, and have its answer read soon."""
+        self._last = True
+        self._patience = LINGER
+        if self._telling is not None:
+            self._telling.reschedule(asyncio.get_running_loop().time() + LINGER)
+
+    async def _begins(self, seconds: float) -> bool:
+        """Whether the first byte of a request comes in time."""
+        if self._http.trailing_data[0]:
+            return True
+        with contextlib.suppress(OSError):  # TimeoutError, too
+            async with asyncio.timeout(seconds):
+                self._http.receive_data(await self._reader.read(_READ))
+        return bool(self._http.trailing_data[0])
+
+    async def _event(self) -> Any:
+        """What the client says next; ConnectionClosed where it is no HTTP, or comes too late."""
+        try:
+            async with asyncio.timeout_at(self._until):
+                while (event := self._http.next_event()) is h11.NEED_DATA:
+                    self._http.receive_data(await self._reader.read(_READ))
+                return event
+        except h11.RemoteProtocolError as error:
+            await self._refuse(error.error_status_hint, "The request is no HTTP, or not whole")
+        except TimeoutError:
+            await self._refuse(408, "The request took too long to come")
+        except OSError:
+            self._writer.transport.abort()
+        return h11.ConnectionClosed()
+
+    async def _refuse(self, status: int, text: str) -> None:
+        """Say so if nothing was said yet; it is the last word."""
+        if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))]
+            self._put(h11.Response(status_code=status, headers=[*headers, ("Connection", "close")]))
+            self._put(h11.Data(data=text.encode()))
+            await self._flush()
+        self._close()
+
+    def _close(self) -> None:
+        # A second close() makes asyncio's TLS forget the connection, which nothing ends then.
+        if not self._writer.is_closing():
+            self._writer.close()
+
+    def _scope(self, request: h11.Request) -> dict[str, Any]:
+        path, _, query = request.target.partition(b"?")
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": request.http_version.decode(),
+            "server": self._writer.get_extra_info("sockname")[:2],
+            "client": self._client,
+            "scheme": self._scheme,
+            "method": request.method.decode(),
+            "root_path": "",
+            "path": unquote(path.decode()),
+            "raw_path": path,
+            "query_string": query,
+            "headers": list(request.headers),
+            "extensions": {TRANSPORT: self._writer.transport},
+        }
+
+    async def _receive(self) -> dict[str, Any]:
+        if self._http.they_are_waiting_for_100_continue:
+            self._put(h11.InformationalResponse(status_code=100, headers=[]))
+            await self._flush()
+        if self._http.their_state is h11.SEND_BODY:
+            event = await self._event()
+            # Closing: over TLS, who closes its side cannot be answered, so nothing is done.
+            if not isinstance(event, h11.ConnectionClosed) and not self._writer.is_closing():
+                more = isinstance(event, h11.Data)
+                body = bytes(event.data) if more else b""
+                return {"type": "http.request", "body": body, "more_body": more}
+        else:  # the application waits for the client to go
+            with contextlib.suppress(OSError):
+                while await self._reader.read(_READ):
+                    pass
+        self._close()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        if self._writer.is_closing():
+            return  # there is nobody to tell
+        if message["type"] == "http.response.start":
+            status, headers = message["status"], list(message["headers"])
+            heap = len(self._http.trailing_data[0]) > PIPELINED or self._in_a_row >= IN_A_ROW
+            if self._last or heap:
+                headers.append((b"Connection", b"close"))
+            reason = HTTPStatus(status).phrase.encode()
+            self._put(h11.Response(status_code=status, headers=headers, reason=reason))
+            return
+        if message.get("body") and not self._head:
+            self._put(h11.Data(data=message["body"]))
+        if not message.get("more_body"):
+            self._put(h11.EndOfMessage())
+        await self._flush()
+
+    def _put(self, event: h11.Event) -> None:
+        self._unsent += self._http.send(event) or b""
+
+    async def _flush(self) -> None:
+        """Write what was put; who does not read it is dropped, with what the kernel holds."""
+        unsent, self._unsent = self._unsent, b""
+        try:
+            async with asyncio.timeout(self._patience) as self._telling:
+                self._writer.write(unsent)
+                await self._writer.drain()
+        except TimeoutError:
+            reset(self._writer.transport)
+        except OSError:
+            self._writer.transport.abort()
+        finally:
+            self._telling = None
+
+
+def reset(transport: Any) -> None:
+    """End a connection at once: lingering for no time makes the kernel send RST, not FIN."""
+    with contextlib.suppress(OSError):
+        transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+    transport.abort()
