@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -142,6 +143,15 @@ def test_figures_of_another_version_are_no_traceback(
     assert isinstance(done.exception, SystemExit)
 
 
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """As they were: what a service blocks in this process, each program started later would, too."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@pytest.mark.usefixtures("signals")
 @pytest.mark.parametrize(
     "arguments",
     [["status"], ["check"], ["send", "--dry-run", "+39333123456"], ["worker"], ["serve"],

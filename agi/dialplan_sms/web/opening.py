@@ -42,7 +42,7 @@ def open_server(service: Service, load: Callable[[], Config], outbox: Outbox) ->
         _check_key(config.path, http.certificate, http.key)
     relay = Relay(service, load, Loops())
     try:
-        server = SmsServer(http, lambda: load().http, relay, login, service.note, page, close)
+        server = SmsServer(http, lambda: load().http, relay, login, service.counted, page, close)
     except ListenError as error:
         raise OSError(str(error)) from None
     beyond = any(host != "::1" and not host.startswith("127.") for host, _ in http.listen)

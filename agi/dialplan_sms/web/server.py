@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dialplan_sms.shortage import shortage
 from dialplan_sms.web.connection import LINGER, Connection
 from dialplan_sms.web.listener import Door, everybody
 
@@ -106,7 +107,7 @@ class WebServer:
         except (BlockingIOError, ConnectionAbortedError):  # it is gone already
             return
         except OSError as error:
-            self._note("connections wait: {}", error.strerror)
+            self._note("connections wait: {}", shortage(error) or error.strerror)
             loop.remove_reader(listener)
             loop.call_later(_SHORT, self._accept_again, loop, listener)
             return
@@ -150,4 +151,4 @@ class WebServer:
         del self._tasks[task]
         if not task.cancelled() and (failure := task.exception()) is not None:
             name = type(failure).__name__
-            self._note("dialplan-sms broke, {}: please report this line", name)
+            self._note("HTTP: dialplan-sms broke, {}: please report this line", name)

@@ -6,7 +6,6 @@ A WMS with "Curl SMS send enabled", an old dialplan's CURL() line, any client of
 import asyncio
 import re
 import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,6 +20,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from dialplan_sms import api
+from dialplan_sms.counted import Counted
 from dialplan_sms.httpconf import Http
 from dialplan_sms.outcome import Cause, error
 from dialplan_sms.web.app import FORM, content_type, make_app, read_pairs
@@ -38,8 +38,6 @@ _NAMED = re.compile(
     r"\[?([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)(?:\]:[0-9]+)?\]?|([0-9.]+)(?::[0-9]+)?"
 )
 """An address, with a port or without."""
-_QUIET = 60.0
-"""Seconds between two lines about the same."""
 _BUSY = error(Cause.BUSY, "too many requests at once: try again")
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="SMS", charset="UTF-8"'}
 """Programs may wait for it before they log in (wget, PowerShell); no browser gets as far."""
@@ -66,19 +64,18 @@ class SmsServer:
         conf: Callable[[], Http | None],
         relay: Relay,
         login: Login,
-        note: Callable[[str], None],
+        counted: Counted,
         page: Sequence[BaseRoute] = (),
         close: Callable[[], None] | None = None,
     ) -> None:
         self._first = http
         self._now = conf
         self._relay = relay
-        self._note = note
+        self._counted = counted
         self._close = close
         self._login = login
         self._carrying = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="relay")
         self._under_way = 0
-        self._noted: dict[str, float] = {}
         self._description = describe(bool(page))
         beside = [Route("/openapi.json", self._describe), *page]
         app = make_app(self._originate, self._elsewhere, beside=beside)
@@ -95,7 +92,7 @@ class SmsServer:
                 Path(http.key) if http.key else None,
                 name="http",
                 admits=self._admits,
-                note=self._seldom,
+                note=counted,
             )  # fmt: skip
         except BaseException:
             for listener in self._listeners:
@@ -124,19 +121,12 @@ class SmsServer:
         return self._now() or replace(self._first, users={}, allow=(), proxy=())
 
     def _admits(self, host: str) -> bool:
-        """Whether a peer may connect at all; who is refused is logged once in a while."""
+        """Whether a peer may connect at all; who is refused is logged and counted."""
         conf = self._conf()
         if _is_in(host, conf.allow, loopback=True) or _is_in(host, conf.proxy):
             return True
-        self._seldom("{} is not in allow of [http] in sms.conf", host)
+        self._counted("HTTP: {} is not in allow of [http] in sms.conf", host)
         return False
-
-    def _seldom(self, condition: str, *of: object) -> None:
-        """Note *condition*, a constant with ``{}`` for what differs, once in a while."""
-        now = time.monotonic()
-        if now - self._noted.get(condition, float("-inf")) > _QUIET:
-            self._noted[condition] = now
-            self._note(f"HTTP: {condition.format(*of)}")
 
     def _door(self, app: Any) -> Any:
         """*app* for those who may come in, with the address of the client behind a proxy."""
