@@ -92,9 +92,7 @@ def _ends(page: Page, name: str, goes: bool) -> set[int]:
 
 
 @pytest.mark.slow
-def test_no_page_can_have_a_browser_send(relay: Relay, axe: str) -> None:
-    from playwright.sync_api import sync_playwright
-
+def test_no_page_can_have_a_browser_send(relay: Relay, chromium: Browser, axe: str) -> None:
     program = shutil.which("chromium")
     assert program, "there is no Chromium: apt-get install chromium"
     origin = f"http://sms.lan:{relay.port}"
@@ -118,35 +116,34 @@ def test_no_page_can_have_a_browser_send(relay: Relay, axe: str) -> None:
     arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
     arguments.append("--disable-features=LocalNetworkAccessChecks")
     rules = "--host-resolver-rules=MAP sms.lan 127.0.0.1"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=[*arguments, rules])
-        # One that HTTP's own login was given to, as it was asked for once.
-        page = browser.new_context(
-            http_credentials={"username": ALONE[0], "password": ALONE[1]}
-        ).new_page()
-        page.goto(f"http://{':'.join(ALONE)}@sms.lan:{relay.port}/")
-        expect(page.get_by_role("heading")).to_have_text("Log in")
-        page.evaluate(axe)
-        assert page.evaluate("axe.run()")["violations"] == []
-        page.get_by_label("Name").fill(ALONE[0])
-        page.get_by_label("Password").fill(ALONE[1])
-        page.get_by_role("button", name="Log in").click()
-        expect(page.get_by_text("signed in as 101")).to_be_visible()
-        (cookie,) = page.context.cookies()
-        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
-        assert page.evaluate("document.cookie") == ""
-        page.context.route("http://evil.lan/**", lambda route: route.fulfill(
-            body=foreign[route.request.url.rpartition("/")[2]], content_type="text/html",
-        ))  # fmt: skip
-        for name, content in foreign.items():
-            assert _ends(page.context.new_page(), name, "id=go" in content) <= {0, 403}, name
-        page.goto(f"{send}?{query}")  # typed by the user
-        expect(page.get_by_text("A browser cannot send")).to_be_visible()
-        page.goto(origin)
-        expect(page.get_by_text("No SMS yet.")).to_be_visible()
-        page.get_by_role("button", name="Log out").click()
-        expect(page.get_by_role("heading")).to_have_text("Log in")
-        browser.close()
+    browser = chromium.browser_type.launch(executable_path=program, args=[*arguments, rules])
+    # One that HTTP's own login was given to, as it was asked for once.
+    page = browser.new_context(
+        http_credentials={"username": ALONE[0], "password": ALONE[1]}
+    ).new_page()
+    page.goto(f"http://{':'.join(ALONE)}@sms.lan:{relay.port}/")
+    expect(page.get_by_role("heading")).to_have_text("Log in")
+    page.evaluate(axe)
+    assert page.evaluate("axe.run()")["violations"] == []
+    page.get_by_label("Name").fill(ALONE[0])
+    page.get_by_label("Password").fill(ALONE[1])
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_text("signed in as 101")).to_be_visible()
+    (cookie,) = page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    assert page.evaluate("document.cookie") == ""
+    page.context.route("http://evil.lan/**", lambda route: route.fulfill(
+        body=foreign[route.request.url.rpartition("/")[2]], content_type="text/html",
+    ))  # fmt: skip
+    for name, content in foreign.items():
+        assert _ends(page.context.new_page(), name, "id=go" in content) <= {0, 403}, name
+    page.goto(f"{send}?{query}")  # typed by the user
+    expect(page.get_by_text("A browser cannot send")).to_be_visible()
+    page.goto(origin)
+    expect(page.get_by_text("No SMS yet.")).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("heading")).to_have_text("Log in")
+    browser.close()
     with sqlite3.connect(relay.service.folder / "outbox.sqlite") as connection:
         assert connection.execute("SELECT count(*) FROM sms_message").fetchone() == (0,)
 
