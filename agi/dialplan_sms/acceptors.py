@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from dialplan_sms.counted import Counted
-from dialplan_sms.shortage import shortage
+from dialplan_sms.host.shortage import shortage
 from dialplan_sms.visit import Visit
 
 SPARE = 4

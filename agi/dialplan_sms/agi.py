@@ -47,7 +47,7 @@ def _serve() -> None:
     def load() -> Config:
         loaded = config.load(config.find())
         if os.geteuid() == 0:
-            from dialplan_sms.rights import lay_down
+            from dialplan_sms.host.rights import lay_down
 
             lay_down(loaded.path, loaded.outbox)
         longest = max(sender.call_timeout for sender in loaded.senders.values())

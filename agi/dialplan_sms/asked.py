@@ -11,7 +11,7 @@ from typing import Any
 from prometheus_client import generate_latest
 
 from dialplan_sms.acceptors import Capacity
-from dialplan_sms.hostname import is_loopback
+from dialplan_sms.host.hostname import is_loopback
 from dialplan_sms.monitor import Monitor
 from dialplan_sms.visit import Paragraph, Visit
 

@@ -16,12 +16,12 @@ from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config, Sender
 from dialplan_sms.database import OutboxError
 from dialplan_sms.delivery import AT_LEAST_ONCE, Verdict, decide
+from dialplan_sms.host.shortage import shortage
 from dialplan_sms.leases import Claimed
 from dialplan_sms.log import Handled
 from dialplan_sms.outcome import Cause, Outcome, error
 from dialplan_sms.schema import State
 from dialplan_sms.service import Route
-from dialplan_sms.shortage import shortage
 from dialplan_sms.sms import Draft, Sms
 from dialplan_sms.writer import NotKnown
 

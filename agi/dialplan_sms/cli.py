@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from dialplan_sms import __version__
-from dialplan_sms.terminal import clean_output, plain
+from dialplan_sms.host.terminal import clean_output, plain
 
 _COMMANDS = {
     "check": "dialplan_sms.check.command:check",
@@ -68,7 +68,7 @@ class _Commands(click.Group):
 
 def _missing(command: str, package: str) -> click.Command:
     """Stands in for a command whose optional packages are not installed."""
-    from dialplan_sms.installed import cure
+    from dialplan_sms.host.installation import cure
 
     extras = ["sandbox"] if command == "sandbox" else []
     need = f"needs the Python package {package}: {cure(Path(sys.prefix), extras)}"

@@ -93,7 +93,7 @@ def read_private(path: Path, what: str, named_by: Path | None = None) -> str:
             f" run {_rights(path)}"
         )
     if named_by is not None and os.geteuid() == 0:
-        from dialplan_sms.rights import not_theirs
+        from dialplan_sms.host.rights import not_theirs
 
         if why := not_theirs(status, path, named_by):
             raise ConfigError(why)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
-from dialplan_sms.installed import cure
+from dialplan_sms.host.installation import cure
 from dialplan_sms.outcome import safe_line
 from dialplan_sms.schema import VERSION, meta, metadata
 

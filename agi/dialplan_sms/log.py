@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dialplan_sms.host.terminal import plain
 from dialplan_sms.outcome import Outcome, Status, safe_line
 from dialplan_sms.sms import Draft, Sms
-from dialplan_sms.terminal import plain
 
 _SYSLOG = "/dev/log"
 _PATIENCE = 0.2

@@ -16,8 +16,8 @@ from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config
 from dialplan_sms.database import OutboxError, explain, is_prepared, open_engine, prepare
 from dialplan_sms.history import Filters, Stored
+from dialplan_sms.host.rights import lay_down
 from dialplan_sms.reading import Reading
-from dialplan_sms.rights import lay_down
 
 T = TypeVar("T")
 

@@ -3,8 +3,8 @@
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config
 from dialplan_sms.database import OutboxError
+from dialplan_sms.host.rights import lay_down
 from dialplan_sms.outbox import Outbox
-from dialplan_sms.rights import lay_down
 
 
 def open_outbox(config: Config) -> Outbox:

@@ -15,11 +15,11 @@ from dialplan_sms import outboxoptions as options
 from dialplan_sms.amend import RETRIED, cancel, retry
 from dialplan_sms.cli import config_option
 from dialplan_sms.history import Filters
+from dialplan_sms.host.terminal import plain
 from dialplan_sms.limits import Rules
 from dialplan_sms.opened import NothingStored, Opened, opened
 from dialplan_sms.overview import overview
 from dialplan_sms.schema import State
-from dialplan_sms.terminal import plain
 from dialplan_sms.usage import used
 
 _PORTION = 200

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
+from dialplan_sms.host.terminal import plain
 from dialplan_sms.schema import State
-from dialplan_sms.terminal import plain
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -17,13 +17,13 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from dialplan_sms.console import Console
 from dialplan_sms.delivery import STALE
 from dialplan_sms.history import Stored
+from dialplan_sms.host.console import Console
+from dialplan_sms.host.terminal import plain
 from dialplan_sms.limits import Rate, Use
 from dialplan_sms.overview import Overview
 from dialplan_sms.schema import State
-from dialplan_sms.terminal import plain
 
 _COLOUR = {
     State.SENT: "green",

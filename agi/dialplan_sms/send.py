@@ -15,10 +15,10 @@ from dialplan_sms import config as smsconf
 from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config, Sender
-from dialplan_sms.console import Console
+from dialplan_sms.host.console import Console
+from dialplan_sms.host.rights import lay_down
 from dialplan_sms.outcome import Outcome, Refused, Status, safe_line
 from dialplan_sms.parts import parts
-from dialplan_sms.rights import lay_down
 from dialplan_sms.service import Service, Store, check, choose
 from dialplan_sms.sms import Draft, Sms
 from dialplan_sms.smsapi import SmsApi

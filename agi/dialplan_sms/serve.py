@@ -21,15 +21,15 @@ from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config
 from dialplan_sms.fastagi import FastAgi, HandOver
-from dialplan_sms.installed import cure
+from dialplan_sms.host.installation import cure
+from dialplan_sms.host.rights import lay_down
+from dialplan_sms.host.shortage import shortage
 from dialplan_sms.listening import SOCKET, SOCKET_VARIABLE, listen_tcp, listen_unix
 from dialplan_sms.live import Live, block_signals, until_ended
 from dialplan_sms.lobby import Lobby
 from dialplan_sms.monitor import Monitor
-from dialplan_sms.rights import lay_down
 from dialplan_sms.routes import Routes
 from dialplan_sms.service import Service, Store
-from dialplan_sms.shortage import shortage
 
 if TYPE_CHECKING:
     from dialplan_sms.storage import Storage

@@ -11,10 +11,10 @@ from dialplan_sms import log
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config, Sender
 from dialplan_sms.counted import Counted
+from dialplan_sms.host.shortage import shortage
 from dialplan_sms.log import Handled
 from dialplan_sms.outcome import Cause, Outcome, Refused, Status, error
 from dialplan_sms.places import refuse_place
-from dialplan_sms.shortage import shortage
 from dialplan_sms.sms import Draft, Sms, compose
 
 _LONGEST_KEY = 200

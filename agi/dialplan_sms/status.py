@@ -14,10 +14,10 @@ from dialplan_sms import config as smsconf
 from dialplan_sms import running
 from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
-from dialplan_sms.console import Console
 from dialplan_sms.delivery import STALE
+from dialplan_sms.host.console import Console
+from dialplan_sms.host.terminal import plain
 from dialplan_sms.outcome import Status
-from dialplan_sms.terminal import plain
 
 _DONE = {"again": "tried again"}
 _PATIENCE = 8

@@ -8,9 +8,9 @@ from dialplan_sms import config as smsconf
 from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.database import OutboxError
+from dialplan_sms.host.rights import lay_down
 from dialplan_sms.live import Live, block_signals, until_ended
 from dialplan_sms.outbox import Outbox
-from dialplan_sms.rights import lay_down
 from dialplan_sms.routes import Routes
 from dialplan_sms.service import Service
 from dialplan_sms.worker import Worker

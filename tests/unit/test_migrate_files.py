@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dialplan_sms import config, trust
+from dialplan_sms import config
+from dialplan_sms.host import trust
 from dialplan_sms.migrate import dialplan, plan, senders, write
 from dialplan_sms.migrate.expression import parts, split
 from dialplan_sms.migrate.files import Tree, content_of, lines

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import dialplan_sms
 from dialplan_sms import api
-from dialplan_sms.console import Console
+from dialplan_sms.host.console import Console
 from dialplan_sms.sandbox.command import sandbox
 from dialplan_sms.sandbox.faults import Fault, magic_number
 from dialplan_sms.sandbox.pbx import Pbx

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.install import write_script
+from dialplan_sms.host.entry import write_script
 from dialplan_sms.sandbox import Fault, Sandbox
 from tests.unit.process import Asterisk
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.setup import asteriskconf, include
-from dialplan_sms.setup.process import running
+from dialplan_sms.host import asterisk_conf
+from dialplan_sms.host.asterisk_process import running
+from dialplan_sms.setup import include
 
 
 def process(proc: Path, *command: str, root: str = "/", pid: int = 7) -> None:
@@ -77,14 +78,14 @@ def test_one_in_a_container_has_files_of_its_own(tmp_path: Path) -> None:
     ],
 )
 def test_comments_are_those_of_asterisk(text: bytes, left: list[bytes]) -> None:
-    assert [line.content for line in asteriskconf.lines(text)] == left
+    assert [line.content for line in asterisk_conf.lines(text)] == left
 
 
 def test_a_template_is_kept_apart() -> None:
     text = (
         b"[Directories](!)\nastETCdir => /a;x\n[directories]\nastetcdir = /b\n[options](+)\nx=1\n"
     )
-    assert asteriskconf.settings(text) == {
+    assert asterisk_conf.settings(text) == {
         "directories!": {"astetcdir": "/a"}, "directories": {"astetcdir": "/b"},
         "options": {"x": "1"},
     }  # fmt: skip

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from dialplan_sms.check.process import PATH, Ran, Run
-from dialplan_sms.check.user import User, by_id
-from dialplan_sms.trust import usual
+from dialplan_sms.host.process import PATH, Ran, Run
+from dialplan_sms.host.trust import usual
+from dialplan_sms.host.user import User, by_id
 
 _PATIENCE = 4.0
 """Seconds for one command of the console."""

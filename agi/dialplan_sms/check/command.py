@@ -10,8 +10,8 @@ from dialplan_sms import config as smsconf
 from dialplan_sms.check import show
 from dialplan_sms.check.finding import exit_status
 from dialplan_sms.check.inspect import CannotCheck, Surroundings, inspect
-from dialplan_sms.check.user import named
 from dialplan_sms.cli import config_option
+from dialplan_sms.host.user import named
 
 UNKNOWN = 3
 """What monitoring takes for "cannot be checked"."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from dialplan_sms import config as smsconf
 from dialplan_sms import settings
 from dialplan_sms.check.finding import Finding, ok, warning, wrong
-from dialplan_sms.check.user import READ, RUN, WRITE, Blocked, User, blocked
 from dialplan_sms.conffile import ConfigError, parse, read_private
 from dialplan_sms.config import Config
+from dialplan_sms.host.user import READ, RUN, WRITE, Blocked, User, blocked
 
 CONF, LOG = "sms.conf", "log"
 _CURES = (" - allowed: ", ": run ", ": create ", ": set ", ": add ", ": raise ", ": save ")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from dialplan_sms.check.asterisk import Asterisk
 from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
-from dialplan_sms.check.process import Ran
-from dialplan_sms.check.user import READ, Blocked, User, blocked, current
-from dialplan_sms.installed import put_in_place
+from dialplan_sms.host.installation import put_in_place
+from dialplan_sms.host.process import Ran
+from dialplan_sms.host.user import READ, Blocked, User, blocked, current
 from dialplan_sms.migrate import dialplan, recipe
 from dialplan_sms.migrate.files import Place, Tree
 

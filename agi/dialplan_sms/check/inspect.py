@@ -22,10 +22,10 @@ from dialplan_sms.check import (
 from dialplan_sms.check.asterisk import Asterisk
 from dialplan_sms.check.certificate import CERTIFICATE, CLOCK
 from dialplan_sms.check.finding import Finding, ok, settle, skipped, warning, wrong
-from dialplan_sms.check.process import PATH, Run, run
 from dialplan_sms.check.service import Unit
-from dialplan_sms.check.user import READ, User, blocked, current, named
 from dialplan_sms.config import Config
+from dialplan_sms.host.process import PATH, Run, run
+from dialplan_sms.host.user import READ, User, blocked, current, named
 from dialplan_sms.smsapi import CONNECT_TIME
 
 LONGEST = 15.0

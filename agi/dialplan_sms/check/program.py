@@ -10,10 +10,10 @@ from pathlib import Path
 from dialplan_sms import __version__
 from dialplan_sms.check.asterisk import Asterisk
 from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
-from dialplan_sms.check.process import PATH, Run
-from dialplan_sms.check.user import READ, RUN, User, blocked
 from dialplan_sms.config import Config
-from dialplan_sms.installed import another_python, cure, put_in_place
+from dialplan_sms.host.installation import another_python, cure, put_in_place
+from dialplan_sms.host.process import PATH, Run
+from dialplan_sms.host.user import READ, RUN, User, blocked
 
 SCRIPT, PYTHON, PACKAGES = "sms.agi", "Python", "packages"
 OLDEST = (3, 11)

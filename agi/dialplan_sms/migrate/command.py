@@ -12,6 +12,7 @@ import click
 from dialplan_sms import config as smsconf
 from dialplan_sms.cli import config_option
 from dialplan_sms.conffile import ConfigError
+from dialplan_sms.host.terminal import plain
 from dialplan_sms.migrate import (
     advice,
     chosen,
@@ -26,7 +27,6 @@ from dialplan_sms.migrate import (
 from dialplan_sms.migrate.expression import resolve
 from dialplan_sms.migrate.files import Problem, Tree, lines
 from dialplan_sms.outboxoptions import Misused
-from dialplan_sms.terminal import plain
 
 _LONGEST = 9000
 """Characters of a line that are shown; Asterisk reads no longer ones."""

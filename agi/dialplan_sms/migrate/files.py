@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dialplan_sms.files import matching
+from dialplan_sms.host.files import matching
 
 _MOST = 2000
 """Files that one pattern may name."""

@@ -6,8 +6,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from dialplan_sms.files import look, settled
-from dialplan_sms.trust import HostError, refuse_turned
+from dialplan_sms.host.files import look, settled
+from dialplan_sms.host.trust import HostError, refuse_turned
 
 BACKUP = ".before-dialplan-sms"
 

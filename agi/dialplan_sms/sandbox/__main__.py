@@ -1,7 +1,7 @@
 """``python -m dialplan_sms.sandbox``, the same as ``dialplan-sms sandbox``."""
 
+from dialplan_sms.host.terminal import clean_output
 from dialplan_sms.sandbox.command import sandbox
-from dialplan_sms.terminal import clean_output
 
 if __name__ == "__main__":
     clean_output()

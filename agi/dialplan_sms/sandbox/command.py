@@ -9,14 +9,14 @@ from typing import IO
 import click
 from rich.text import Text
 
-from dialplan_sms.console import Console
-from dialplan_sms.installed import cure
+from dialplan_sms.host.console import Console
+from dialplan_sms.host.installation import cure
+from dialplan_sms.host.terminal import plain
 from dialplan_sms.sandbox import options
 from dialplan_sms.sandbox.ending import told_by_signal
 from dialplan_sms.sandbox.faults import MEANING, Fault, Faults, Trouble, magic_number
 from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Handled
 from dialplan_sms.sandbox.screen import record, show
-from dialplan_sms.terminal import plain
 from dialplan_sms.web.listener import Address, ListenError
 
 LISTEN = "127.0.0.1:8443"

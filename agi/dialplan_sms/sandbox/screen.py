@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from dialplan_sms import api
-from dialplan_sms.console import Console
+from dialplan_sms.host.console import Console
 from dialplan_sms.sandbox.pbx import Handled, Message
 
 _JOINERS = "\u200c\u200d"

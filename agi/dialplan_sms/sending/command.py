@@ -13,10 +13,11 @@ import click
 
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config, Sender
+from dialplan_sms.host.rights import lay_down
+from dialplan_sms.host.terminal import plain
 from dialplan_sms.log import Handled
 from dialplan_sms.outboxoptions import Misused
 from dialplan_sms.outcome import Refused, Status, safe_line
-from dialplan_sms.rights import lay_down
 from dialplan_sms.routes import Routes
 from dialplan_sms.sending import view
 from dialplan_sms.sending.ending import AtOnce, ending
@@ -30,7 +31,6 @@ from dialplan_sms.sending.summary import advice, sum_up
 from dialplan_sms.service import Service, Store, choose
 from dialplan_sms.sms import Draft
 from dialplan_sms.smsapi import SmsApi
-from dialplan_sms.terminal import plain
 
 INTERRUPTED = 130
 

@@ -9,7 +9,7 @@ import click
 from rich.progress import BarColumn, Progress, ProgressColumn, Task
 from rich.text import Text
 
-from dialplan_sms.console import Console
+from dialplan_sms.host.console import Console
 from dialplan_sms.sending.ending import Ending
 from dialplan_sms.sending.view import duration
 

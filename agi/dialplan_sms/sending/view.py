@@ -15,7 +15,8 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from dialplan_sms.console import Console
+from dialplan_sms.host.console import Console
+from dialplan_sms.host.terminal import plain
 from dialplan_sms.outcome import safe_line
 from dialplan_sms.parts import parts
 from dialplan_sms.sending.journal import End
@@ -23,7 +24,6 @@ from dialplan_sms.sending.listfile import Bad
 from dialplan_sms.sending.plan import Duplicate, Item, Plan
 from dialplan_sms.sending.run import Told
 from dialplan_sms.sending.summary import Summary
-from dialplan_sms.terminal import plain
 
 _FIRST = 10
 """Rows of the table in the dry run."""

@@ -10,10 +10,10 @@ import click
 from dialplan_sms import config as smsconf
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config, Sender
+from dialplan_sms.host.trust import HostError
 from dialplan_sms.setup import certificate, options, secret
 from dialplan_sms.setup.host import PASSWORD, Host
 from dialplan_sms.setup.options import Options
-from dialplan_sms.trust import HostError
 
 _WHICH_COUNTRY = "Country, as IT, for national numbers; SMS go there alone; empty for none"
 

@@ -5,9 +5,11 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from dialplan_sms import files
 from dialplan_sms.conffile import ConfigError
-from dialplan_sms.files import Owner
+from dialplan_sms.host import files
+from dialplan_sms.host.files import Owner
+from dialplan_sms.host.terminal import plain
+from dialplan_sms.host.trust import HostError
 from dialplan_sms.setup import answers as answering
 from dialplan_sms.setup import bundled, closing, plan, program, surroundings
 from dialplan_sms.setup.consent import HALFWAY, UNTOUCHED, confirm, interruptible
@@ -18,8 +20,6 @@ from dialplan_sms.setup.options import Options, checked
 from dialplan_sms.setup.remove import remove as take_back
 from dialplan_sms.setup.steps import State, Step, Work
 from dialplan_sms.setup.surroundings import UNIT, Surroundings
-from dialplan_sms.terminal import plain
-from dialplan_sms.trust import HostError
 
 _FILE = click.Path(path_type=Path)
 _WITH_REMOVE = {"asterisk_conf", "yes", "dry_run", "remove"}

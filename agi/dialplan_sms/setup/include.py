@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialplan_sms import files
-from dialplan_sms.setup.asteriskconf import lines, read
-from dialplan_sms.trust import HostError
+from dialplan_sms.host import files
+from dialplan_sms.host.asterisk_conf import lines, read
+from dialplan_sms.host.trust import HostError
 
 NAME = "extensions-sms.conf"
 LINE = f"#tryinclude {NAME}".encode()

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dialplan_sms import files
-from dialplan_sms.trust import HostError
+from dialplan_sms.host import files
+from dialplan_sms.host.trust import HostError
 
 KINDS = ("file", "link", "include", "program", "folder", "service")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dialplan_sms import values
 from dialplan_sms.conffile import Place
-from dialplan_sms.trust import HostError
+from dialplan_sms.host.trust import HostError
 
 _NOWHERE = Place(Path("/"), 0)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from dialplan_sms.files import Owner
+from dialplan_sms.host.files import Owner
 from dialplan_sms.setup import unit
 from dialplan_sms.setup.answers import Answers
 from dialplan_sms.setup.folder_step import MakeFolder

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialplan_sms import config as smsconf
-from dialplan_sms import files
 from dialplan_sms.conffile import ConfigError
 from dialplan_sms.config import Config
-from dialplan_sms.files import Owner
+from dialplan_sms.host import files
+from dialplan_sms.host.files import Owner
+from dialplan_sms.host.trust import HostError
 from dialplan_sms.setup.answers import Answers
 from dialplan_sms.setup.smsconf import changed_lines, corrected, differing, extended, fresh
 from dialplan_sms.setup.steps import State, Work, new_of
-from dialplan_sms.trust import HostError
 
 _MODE = 0o640
 

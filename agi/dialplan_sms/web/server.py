@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dialplan_sms.shortage import shortage
+from dialplan_sms.host.shortage import shortage
 from dialplan_sms.web.connection import LINGER, Connection
 from dialplan_sms.web.listener import Door, everybody
 

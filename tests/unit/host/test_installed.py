@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms import installed
-from dialplan_sms.installed import another_python, cure, put_in_place
+from dialplan_sms.host import installation
+from dialplan_sms.host.installation import another_python, cure, put_in_place
 
 PIPX = "pipx install --force './dialplan_sms-"
 
@@ -18,8 +18,8 @@ def place(folder: Path, *files: str) -> Path:
 
 
 def test_the_debian_package_has_all() -> None:
-    assert "Debian package" in cure(installed.DEBIAN, ["http"])
-    assert "make" not in cure(installed.DEBIAN, ["http"])
+    assert "Debian package" in cure(installation.DEBIAN, ["http"])
+    assert "make" not in cure(installation.DEBIAN, ["http"])
 
 
 def test_with_pipx_it_is_the_wheel_with_its_extras(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_with_make_install_it_names_the_extras(tmp_path: Path) -> None:
 def test_in_the_source_folder_there_is_one_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(installed, "_source", lambda: tmp_path)
+    monkeypatch.setattr(installation, "_source", lambda: tmp_path)
     place(tmp_path, "Makefile")
     assert cure(tmp_path / ".venv", ["http"]) == "in the source folder, run make venv"
 
@@ -60,9 +60,9 @@ def test_the_files_in_asterisks_folders_are_put_there_as_before(
 ) -> None:
     made = place(tmp_path / "made", "pyvenv.cfg", "bin/sms.agi")
     assert put_in_place(made, "AGI_BIN=/x").endswith("run make install AGI_BIN=/x")
-    monkeypatch.setattr(installed, "DEBIAN", place(tmp_path / "d", "pyvenv.cfg", "bin/sms.agi"))
+    monkeypatch.setattr(installation, "DEBIAN", place(tmp_path / "d", "pyvenv.cfg", "bin/sms.agi"))
     for other in (
-        installed.DEBIAN,
+        installation.DEBIAN,
         place(tmp_path / "a", "pipx_metadata.json", "pyvenv.cfg", "bin/sms.agi"),
         place(tmp_path / "b", ".setup", "pyvenv.cfg", "bin/sms.agi"),
     ):
@@ -70,7 +70,7 @@ def test_the_files_in_asterisks_folders_are_put_there_as_before(
 
 
 def test_another_python_is_given_as_the_first_was(tmp_path: Path) -> None:
-    assert "--reinstall" in another_python(installed.DEBIAN, "/p")
+    assert "--reinstall" in another_python(installation.DEBIAN, "/p")
     pipx = place(tmp_path / "a", "pipx_metadata.json", "pyvenv.cfg")
     assert another_python(pipx, "/p").endswith("sandbox]' --python /p")
     assert "setup again" in another_python(place(tmp_path / "b", ".setup"), "/p")

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms import log, rights, trust
+from dialplan_sms import log
 from dialplan_sms.check import storage
 from dialplan_sms.check.finding import State
-from dialplan_sms.check.user import current
+from dialplan_sms.host import rights, trust
+from dialplan_sms.host.user import current
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sending.journal import Journal, JournalError
 from tests.asterisk.serving import free_port

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from dialplan_sms.rights import member_of
+from dialplan_sms.host.rights import member_of
 
 
 class HostError(Exception):

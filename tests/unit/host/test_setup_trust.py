@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms import files, trust
-from dialplan_sms.setup import account, asteriskconf
-from dialplan_sms.trust import HostError
+from dialplan_sms.host import account, asterisk_conf, files, trust
+from dialplan_sms.host.trust import HostError
 from tests.unit.pbxhost import USER, PbxHost
 
 STRANGER = 47110
@@ -203,7 +202,7 @@ class TestTheFolders:
         )
 
     def test_dots_are_followed(self) -> None:
-        assert asteriskconf.folder("/usr/../etc") == Path("/etc")
+        assert asterisk_conf.folder("/usr/../etc") == Path("/etc")
 
     def test_a_link_is_its_makers(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Wherever it leads: it can lead elsewhere the next moment."""

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from dialplan_sms import files, trust
-from dialplan_sms.files import Owner
-from dialplan_sms.setup import account, host
+from dialplan_sms.host import account, files, trust
+from dialplan_sms.host.files import Owner
+from dialplan_sms.host.trust import HostError
+from dialplan_sms.setup import host
 from dialplan_sms.setup.manifest import Manifest, alone
 from dialplan_sms.setup.steps import PutLink, State, Work
-from dialplan_sms.trust import HostError
 from tests.unit.pbxhost import PbxHost
 
-TOP = Path(__file__).parents[2]
+TOP = Path(__file__).parents[3]
 
 
 @pytest.fixture

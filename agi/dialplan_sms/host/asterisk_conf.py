@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialplan_sms.files import content_of
-from dialplan_sms.trust import HostError
+from dialplan_sms.host.files import content_of
+from dialplan_sms.host.trust import HostError
 
 _HEADER = re.compile(rb"\[([^\]]*)\]\s*(\([^)]*\))?")
 _INCLUDE = re.compile(rb"#(try)?include\s+(.+)", re.IGNORECASE)

@@ -6,9 +6,9 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from dialplan_sms import trust
-from dialplan_sms.setup.process import Process
-from dialplan_sms.trust import HostError
+from dialplan_sms.host import trust
+from dialplan_sms.host.asterisk_process import Process
+from dialplan_sms.host.trust import HostError
 
 
 def owners(conf: Path) -> set[int]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dialplan_sms import trust
-from dialplan_sms.setup.process import running
+from dialplan_sms.host import trust
+from dialplan_sms.host.asterisk_process import running
 from tests.unit.pbxhost import PbxHost
 from tests.unit.test_setup import small
 from tests.unit.test_setup_surroundings import process

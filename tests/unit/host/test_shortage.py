@@ -9,8 +9,8 @@ from dialplan_sms.config import Sender
 from dialplan_sms.deadline import Watchdog
 from dialplan_sms.exchange import Exchange
 from dialplan_sms.failure import failed
+from dialplan_sms.host.shortage import shortage
 from dialplan_sms.outcome import Cause
-from dialplan_sms.shortage import shortage
 from dialplan_sms.sms import Draft
 from tests.unit.fakes import FakeRoute, service
 

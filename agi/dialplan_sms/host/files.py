@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from dialplan_sms import trust
-from dialplan_sms.trust import HostError
+from dialplan_sms.host import trust
+from dialplan_sms.host.trust import HostError
 
 LARGEST = 32 << 20
 """Bytes of a file that is read."""

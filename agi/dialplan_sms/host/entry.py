@@ -1,4 +1,4 @@
-"""Write sms.agi where Asterisk can start it: ``python -m dialplan_sms.install FILE``.
+"""Write sms.agi where Asterisk can start it: ``python -m dialplan_sms.host.entry FILE``.
 
 A wheel's installer replaces a script's first line by a bare interpreter; ``-IS`` (isolated, no
 site) starts in a third less time, so whatever installs the script writes that line itself.
@@ -33,7 +33,7 @@ def main() -> None:
     try:
         write_script(installed, Path(sys.argv[1]), python)
     except IndexError:
-        sys.exit("usage: python -m dialplan_sms.install FILE")
+        sys.exit("usage: python -m dialplan_sms.host.entry FILE")
     except (OSError, ValueError) as error:
         sys.exit(f"sms.agi was not installed: {error}")
 

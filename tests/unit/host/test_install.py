@@ -11,7 +11,7 @@ import pytest
 from dialplan_sms.sandbox import Sandbox
 from tests.unit.process import Asterisk
 
-TOP = Path(__file__).parents[2]
+TOP = Path(__file__).parents[3]
 NOBODY = 65534
 pytestmark = pytest.mark.timeout(300)
 CONF = "extensions-sms.conf"

@@ -6,7 +6,7 @@ from typing import Any
 import rich.console
 from rich.segment import Segment
 
-from dialplan_sms.terminal import clean
+from dialplan_sms.host.terminal import clean
 
 
 class Console(rich.console.Console):
