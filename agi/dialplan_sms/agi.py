@@ -37,9 +37,9 @@ def _serve() -> None:
     except AGIException:
         return
     # What costs time comes after the channel is there, so that a hang-up loses little.
-    from dialplan_sms import config
     from dialplan_sms.call import call
-    from dialplan_sms.config import Config, Sender
+    from dialplan_sms.config import config
+    from dialplan_sms.config.config import Config, Sender
     from dialplan_sms.service import Route, Service, Store
 
     opened: list[Callable[[], None]] = []

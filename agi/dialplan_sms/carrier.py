@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from dialplan_sms import api, leases, log, statements
-from dialplan_sms.conffile import ConfigError
-from dialplan_sms.config import Config, Sender
+from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.database import OutboxError
 from dialplan_sms.delivery import AT_LEAST_ONCE, Verdict, decide
 from dialplan_sms.host.shortage import shortage

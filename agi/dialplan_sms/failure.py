@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from urllib3.exceptions import HTTPError
 
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
 from dialplan_sms.exchange import Exchange, Stage
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.outcome import Cause, Outcome, error, safe_line

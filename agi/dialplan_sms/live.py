@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dialplan_sms import config as smsconf
-from dialplan_sms.conffile import ConfigError
-from dialplan_sms.config import Config
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.config import Config
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.routes import Routes
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}

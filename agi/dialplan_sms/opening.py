@@ -1,7 +1,7 @@
 """The outbox for a process that makes one call."""
 
-from dialplan_sms.conffile import ConfigError
-from dialplan_sms.config import Config
+from dialplan_sms.config.config import Config
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.database import OutboxError
 from dialplan_sms.host.rights import lay_down
 from dialplan_sms.outbox import Outbox

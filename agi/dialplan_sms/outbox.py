@@ -10,7 +10,7 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from dialplan_sms import api, keys, log, statements
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
 from dialplan_sms.database import OutboxError
 from dialplan_sms.delivery import ended
 from dialplan_sms.limits import Rules, judge

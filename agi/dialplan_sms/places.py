@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 
-from dialplan_sms.config import Sender
-from dialplan_sms.countries import is_in
+from dialplan_sms.config.config import Sender
+from dialplan_sms.config.countries import is_in
 from dialplan_sms.outcome import Cause, Refused
 
 

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
 from dialplan_sms.deadline import Resolver, Watchdog
 from dialplan_sms.smsapi import SmsApi, open_adapter
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dialplan_sms import config as smsconf
 from dialplan_sms.acceptors import Acceptors, Capacity, Door
 from dialplan_sms.asked import Asked
 from dialplan_sms.cli import config_option
-from dialplan_sms.conffile import ConfigError
-from dialplan_sms.config import Config
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.config import Config
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.fastagi import FastAgi, HandOver
 from dialplan_sms.host.installation import cure
 from dialplan_sms.host.rights import lay_down

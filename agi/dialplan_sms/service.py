@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Protocol
 
 from dialplan_sms import log
-from dialplan_sms.conffile import ConfigError
-from dialplan_sms.config import Config, Sender
+from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.counted import Counted
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.log import Handled

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dialplan_sms import api
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
 from dialplan_sms.numbers import read_numbers
 from dialplan_sms.outcome import Cause, Refused
 from dialplan_sms.text import clean, fit

@@ -10,8 +10,8 @@ from requests.auth import AuthBase, HTTPBasicAuth
 
 from dialplan_sms import __version__, api
 from dialplan_sms.answer import LARGEST, answered, secrets_of
-from dialplan_sms.conffile import ConfigError
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.deadline import Resolver, Watchdog
 from dialplan_sms.exchange import Exchange, carrying
 from dialplan_sms.failure import failed

@@ -10,10 +10,10 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from dialplan_sms import config as smsconf
 from dialplan_sms import running
 from dialplan_sms.cli import config_option
-from dialplan_sms.conffile import ConfigError
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.delivery import STALE
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from dialplan_sms.carrier import Watch
-from dialplan_sms.config import Config, Sender
+from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.log import Handled
 from dialplan_sms.lookout import Lookout
 from dialplan_sms.outbox import Outbox

@@ -6,12 +6,13 @@ from shlex import quote
 
 import click
 
-from dialplan_sms import api, values
-from dialplan_sms import config as smsconf
+from dialplan_sms import api
 from dialplan_sms.cli import config_option
-from dialplan_sms.conffile import ConfigError, parse, read_private
-from dialplan_sms.httpconf import Http
-from dialplan_sms.password import make_hash
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config import values
+from dialplan_sms.config.http import Http
+from dialplan_sms.config.parser import ConfigError, parse, read_private
+from dialplan_sms.config.password import make_hash
 
 _LONGEST = 64
 """Characters of a user name."""

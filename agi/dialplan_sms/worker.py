@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from dialplan_sms import forgetting, gateways, leases, statements
 from dialplan_sms.carrier import Carrier, Watch
-from dialplan_sms.conffile import ConfigError
-from dialplan_sms.config import Config, Sender
+from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.database import OutboxError, explain
 from dialplan_sms.delivery import AT_LEAST_ONCE
 from dialplan_sms.leases import Claimed

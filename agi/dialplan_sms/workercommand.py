@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from dialplan_sms import config as smsconf
 from dialplan_sms.cli import config_option
-from dialplan_sms.conffile import ConfigError
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.database import OutboxError
 from dialplan_sms.host.rights import lay_down
 from dialplan_sms.live import Live, block_signals, until_ended

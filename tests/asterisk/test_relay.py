@@ -20,9 +20,9 @@ import pytest
 import requests
 
 from dialplan_sms import api
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
+from dialplan_sms.config.password import make_hash
 from dialplan_sms.outcome import Cause, Status
-from dialplan_sms.password import make_hash
 from dialplan_sms.sandbox import Fault, Sandbox
 from dialplan_sms.sandbox.certificate import self_signed
 from dialplan_sms.sms import Sms

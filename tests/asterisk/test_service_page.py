@@ -13,7 +13,7 @@ import requests
 from playwright.sync_api import Browser, Page, expect
 
 from dialplan_sms import api
-from dialplan_sms.password import make_hash
+from dialplan_sms.config.password import make_hash
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sandbox.certificate import self_signed
 from dialplan_sms.web.session import COOKIE

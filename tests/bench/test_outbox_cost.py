@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from dialplan_sms import leases
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import Outbox
 from dialplan_sms.outcome import Status
 from dialplan_sms.sandbox import Fault, Sandbox

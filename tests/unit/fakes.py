@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from dialplan_sms.channel import Channel
-from dialplan_sms.config import Config, Sender
+from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.outcome import Outcome, Status
 from dialplan_sms.service import Service
 from dialplan_sms.sms import Sms

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from dialplan_sms import leases, statements
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
 from dialplan_sms.database import open_engine
 from dialplan_sms.leases import Claimed
 from dialplan_sms.schema import State, message, number

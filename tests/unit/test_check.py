@@ -40,7 +40,7 @@ from dialplan_sms.check.finding import (
 from dialplan_sms.check.inspect import Surroundings, _all
 from dialplan_sms.check.look import Look
 from dialplan_sms.check.service import Unit
-from dialplan_sms.config import Config, Sender
+from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.deadline import Resolver
 from dialplan_sms.exchange import Stage
 from dialplan_sms.host.process import Ran, run

@@ -11,10 +11,10 @@ import pytest
 from dialplan_sms.check import httpserver, service
 from dialplan_sms.check.finding import Finding, State
 from dialplan_sms.check.service import Unit
-from dialplan_sms.config import Config, Sender
+from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.config.http import Http
+from dialplan_sms.config.password import DECOY
 from dialplan_sms.host.user import current
-from dialplan_sms.httpconf import Http
-from dialplan_sms.password import DECOY
 from dialplan_sms.sandbox import Sandbox
 from tests.asterisk.serving import Service, free_port
 from tests.unit import checked

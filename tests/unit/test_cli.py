@@ -144,7 +144,7 @@ def test_a_file_that_this_user_cannot_read_is_one_line(
         raise PermissionError
 
     # given a user for whom the file is closed, which it never is for root
-    monkeypatch.setattr("dialplan_sms.conffile.os.open", refuse)
+    monkeypatch.setattr("dialplan_sms.config.parser.os.open", refuse)
     monkeypatch.setattr("os.access", lambda *_, **__: False)
     for command in (["send", "+39333123456", "--dry-run"], ["status"], ["outbox"]):
         result = CliRunner().invoke(cli.main, [*command, "--config", str(conf)], input="Hi")

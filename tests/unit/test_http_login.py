@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialplan_sms.conffile import ConfigError
-from dialplan_sms.config import load
-from dialplan_sms.password import fits, is_hash, make_hash
+from dialplan_sms.config.config import load
+from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.config.password import fits, is_hash, make_hash
 from dialplan_sms.usercommand import user
 from dialplan_sms.web.login import FREE, Login, TooMany, Unknown, read_basic
 

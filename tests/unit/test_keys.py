@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from dialplan_sms import keys, statements
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import Outbox
 from dialplan_sms.outcome import Cause, Outcome, Status
 from dialplan_sms.schema import message, number

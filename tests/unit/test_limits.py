@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
 from dialplan_sms.database import open_engine, prepare
 from dialplan_sms.limits import Rate, Rules, judge
 from dialplan_sms.outbox import Outbox

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dialplan_sms.config import Config, Sender
+from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.database import OutboxError
 from dialplan_sms.outbox import Outbox
 from dialplan_sms.outcome import Cause, Outcome, Status, error

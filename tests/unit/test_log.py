@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dialplan_sms import log
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
 from dialplan_sms.log import Handled
 from dialplan_sms.outcome import Cause, Outcome, Refused, Status
 from dialplan_sms.sms import Draft, Sms, compose

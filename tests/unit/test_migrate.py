@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from dialplan_sms import config
 from dialplan_sms.cli import main
+from dialplan_sms.config import config
 from dialplan_sms.migrate.value import Unclear, decoded, fields, written
 
 URL = "http://127.0.0.1/api/v1/originate/sms"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dialplan_sms import config
+from dialplan_sms.config import config
 from dialplan_sms.host import trust
 from dialplan_sms.migrate import dialplan, plan, senders, write
 from dialplan_sms.migrate.expression import parts, split

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from dialplan_sms import leases
 from dialplan_sms import outbox as outbox_module
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import Outbox
 from dialplan_sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.schema import State, message, meta, number

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from dialplan_sms import cli, leases, statements
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
 from dialplan_sms.database import open_engine, prepare
 from dialplan_sms.delivery import Verdict
 from dialplan_sms.outbox import Outbox

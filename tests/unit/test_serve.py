@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from dialplan_sms import config as smsconf
 from dialplan_sms.check import service
 from dialplan_sms.check.finding import State
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.password import make_hash
 from dialplan_sms.live import Live
 from dialplan_sms.outcome import Cause, Outcome, Status
-from dialplan_sms.password import make_hash
 from dialplan_sms.routes import Routes
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sandbox.certificate import self_signed

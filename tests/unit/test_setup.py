@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms import config
+from dialplan_sms.config import config
 from dialplan_sms.setup import bundled, distributions, include, program, unit
 from dialplan_sms.setup.distributions import Item
 from dialplan_sms.setup.manifest import Manifest, alone

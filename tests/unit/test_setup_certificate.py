@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms import config
+from dialplan_sms.config import config
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.setup import certificate
 from tests.unit.pbxhost import PASSWORD, PbxHost

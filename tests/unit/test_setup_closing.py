@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms import __version__, config
+from dialplan_sms import __version__
+from dialplan_sms.config import config
 from dialplan_sms.sandbox import Fault, Sandbox
 from dialplan_sms.setup import host, probe
 from dialplan_sms.setup.host import Done

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms import config
+from dialplan_sms.config import config
 from dialplan_sms.sandbox import Sandbox
 from tests.unit.pbxhost import PASSWORD, PbxHost
 from tests.unit.test_setup import small

@@ -2,7 +2,7 @@ from datetime import datetime
 
 import pytest
 
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
 from dialplan_sms.outcome import Cause, Refused
 from dialplan_sms.sms import Draft, compose, read_gsm, read_postpone
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from dialplan_sms import api, smsapi
 from dialplan_sms.answer import answered, secrets_of
-from dialplan_sms.conffile import ConfigError
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.deadline import Alarm, Resolver, Watchdog
 from dialplan_sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sandbox import Fault, Reply, Sandbox

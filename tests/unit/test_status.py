@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 
 from dialplan_sms import cli
 from dialplan_sms.acceptors import Capacity
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
 from dialplan_sms.log import Handled
 from dialplan_sms.lookout import Lookout
 from dialplan_sms.monitor import Monitor

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from dialplan_sms import database as database_module
 from dialplan_sms import leases
 from dialplan_sms import worker as worker_module
-from dialplan_sms.config import Config, Sender
+from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.database import OutboxError
 from dialplan_sms.log import Handled
 from dialplan_sms.outbox import Outbox

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
 
 CERTIFICATE, CLOCK = "certificate", "clock"
 _DAY = 86400.0

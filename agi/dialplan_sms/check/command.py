@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from dialplan_sms import config as smsconf
 from dialplan_sms.check import show
 from dialplan_sms.check.finding import exit_status
 from dialplan_sms.check.inspect import CannotCheck, Surroundings, inspect
 from dialplan_sms.cli import config_option
+from dialplan_sms.config import config as smsconf
 from dialplan_sms.host.user import named
 
 UNKNOWN = 3

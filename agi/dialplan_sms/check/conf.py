@@ -5,11 +5,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from dialplan_sms import config as smsconf
-from dialplan_sms import settings
 from dialplan_sms.check.finding import Finding, ok, warning, wrong
-from dialplan_sms.conffile import ConfigError, parse, read_private
-from dialplan_sms.config import Config
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config import keys
+from dialplan_sms.config.config import Config
+from dialplan_sms.config.parser import ConfigError, parse, read_private
 from dialplan_sms.host.user import READ, RUN, WRITE, Blocked, User, blocked
 
 CONF, LOG = "sms.conf", "log"
@@ -77,7 +77,7 @@ def _split(text: str) -> tuple[str, str]:
 
 def _named(path: Path) -> Iterator[tuple[str, Path]]:
     for section in parse(read_private(path, CONF), path):
-        for key, file in settings.named(section.values):
+        for key, file in keys.named(section.values):
             yield f"{key} of [{section.name}]", file
 
 

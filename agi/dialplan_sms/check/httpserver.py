@@ -10,7 +10,7 @@ from enum import StrEnum
 from dialplan_sms.check.certificate import is_loopback
 from dialplan_sms.check.finding import Finding, ok, wrong
 from dialplan_sms.check.service import SERVICE, UNIT
-from dialplan_sms.httpconf import Http
+from dialplan_sms.config.http import Http
 
 HTTP = "HTTP"
 _PATIENCE = 3.0

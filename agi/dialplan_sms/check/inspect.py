@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dialplan_sms import config as smsconf
 from dialplan_sms.check import (
     conf,
     dialplan,
@@ -23,7 +22,8 @@ from dialplan_sms.check.asterisk import Asterisk
 from dialplan_sms.check.certificate import CERTIFICATE, CLOCK
 from dialplan_sms.check.finding import Finding, ok, settle, skipped, warning, wrong
 from dialplan_sms.check.service import Unit
-from dialplan_sms.config import Config
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.config import Config
 from dialplan_sms.host.process import PATH, Run, run
 from dialplan_sms.host.user import READ, User, blocked, current, named
 from dialplan_sms.smsapi import CONNECT_TIME

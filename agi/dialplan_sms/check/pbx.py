@@ -11,8 +11,8 @@ from dialplan_sms.check.certificate import CERTIFICATE, CLOCK, is_loopback
 from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
 from dialplan_sms.check.look import Eye, Look
 from dialplan_sms.check.verdict import CREDENTIALS, judge, length, no_api
-from dialplan_sms.conffile import ConfigError
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.deadline import Address, Resolver
 from dialplan_sms.exchange import Stage
 from dialplan_sms.outcome import Cause, Outcome, Status

@@ -10,7 +10,7 @@ from pathlib import Path
 from dialplan_sms import __version__
 from dialplan_sms.check.asterisk import Asterisk
 from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
-from dialplan_sms.config import Config
+from dialplan_sms.config.config import Config
 from dialplan_sms.host.installation import another_python, cure, put_in_place
 from dialplan_sms.host.process import PATH, Run
 from dialplan_sms.host.user import READ, RUN, User, blocked

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from dialplan_sms.answer import secrets_of
 from dialplan_sms.check.finding import Finding, State, exit_status
-from dialplan_sms.config import Config
+from dialplan_sms.config.config import Config
 from dialplan_sms.host.console import Console
 
 _SIGNS = {

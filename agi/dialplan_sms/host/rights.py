@@ -34,7 +34,7 @@ def lay_down(conf: Path, outbox: str) -> None:
     uid, gid = owner
     groups = groups_of(uid, gid)
     if closed := _closed(uid, groups, (Path(sys.prefix), Path(sys.base_prefix), Path(__file__))):
-        from dialplan_sms.conffile import ConfigError
+        from dialplan_sms.config.parser import ConfigError
 
         raise ConfigError(
             f"root uses no rights but those of the user {_name(uid)} here, who can change {conf} or"

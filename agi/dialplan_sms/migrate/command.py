@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from dialplan_sms import config as smsconf
 from dialplan_sms.cli import config_option
-from dialplan_sms.conffile import ConfigError
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.migrate import (
     advice,

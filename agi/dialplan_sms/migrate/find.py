@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from dialplan_sms.conffile import ConfigError
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.migrate import curlcommand, recipe
 from dialplan_sms.migrate.answers import Answers
 from dialplan_sms.migrate.dialplan import Dialplan, Step, readings

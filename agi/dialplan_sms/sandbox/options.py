@@ -7,8 +7,8 @@ from typing import IO
 
 import click
 
-from dialplan_sms import values
-from dialplan_sms.conffile import Place
+from dialplan_sms.config import values
+from dialplan_sms.config.parser import Place
 from dialplan_sms.sandbox.faults import Trouble, parse_fault
 from dialplan_sms.sandbox.pbx import GATEWAYS, USERS, wms_version
 from dialplan_sms.web.listener import Address, parse_address

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import sqlalchemy as sa
 
-from dialplan_sms.config import Config, Sender
+from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.log import Handled
 from dialplan_sms.outbox import Outbox
 from dialplan_sms.outcome import Cause, Outcome, Status, error

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
-from dialplan_sms.conffile import ConfigError
-from dialplan_sms.config import Config, Sender
+from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.rights import lay_down
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.log import Handled

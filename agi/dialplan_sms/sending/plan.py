@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from dialplan_sms.config import Config, Sender
+from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.outcome import Cause, Refused, safe_line
 from dialplan_sms.sending.listfile import BAD_ROW, NUMBER, Bad, ListFile, Row, shown_number
 from dialplan_sms.sending.template import Missing, Template

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from dialplan_sms.config import Config, Sender
+from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.delivery import AT_MOST_ONCE, decide
 from dialplan_sms.log import Handled
 from dialplan_sms.outcome import Cause, Outcome, Status

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from dialplan_sms import config as smsconf
-from dialplan_sms.conffile import ConfigError
-from dialplan_sms.config import Config, Sender
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.trust import HostError
 from dialplan_sms.setup import certificate, options, secret
 from dialplan_sms.setup.host import PASSWORD, Host

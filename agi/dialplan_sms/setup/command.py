@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from dialplan_sms.conffile import ConfigError
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Owner
 from dialplan_sms.host.terminal import plain

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dialplan_sms import values
-from dialplan_sms.conffile import Place
+from dialplan_sms.config import values
+from dialplan_sms.config.parser import Place
 from dialplan_sms.host.trust import HostError
 
 _NOWHERE = Place(Path("/"), 0)

@@ -8,8 +8,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dialplan_sms import config as smsconf
-from dialplan_sms.conffile import ConfigError
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.parser import ConfigError
 
 CREDENTIALS, REACH = "credentials", ("name", "connection")
 """What ``check`` calls its lines."""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialplan_sms import config as smsconf
-from dialplan_sms.conffile import ConfigError
-from dialplan_sms.config import Config
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.config import Config
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Owner
 from dialplan_sms.host.trust import HostError

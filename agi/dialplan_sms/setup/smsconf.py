@@ -5,11 +5,11 @@ import re
 import tempfile
 from pathlib import Path
 
-from dialplan_sms import config as smsconf
-from dialplan_sms.conffile import ConfigError, Section, parse
-from dialplan_sms.config import GENERAL, Config
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.config import GENERAL, Config
+from dialplan_sms.config.keys import SECRETS
+from dialplan_sms.config.parser import ConfigError, Section, parse
 from dialplan_sms.host import files
-from dialplan_sms.settings import SECRETS
 from dialplan_sms.setup.answers import Answers
 
 _OLD = re.compile(r"(\s*)\w+\s*=(?:[^;]|(?<=\\);)*?(\s*(?:(?<!\\);.*)?)")

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialplan_sms import __version__, running
-from dialplan_sms import config as smsconf
 from dialplan_sms.check.dialplan import Files
 from dialplan_sms.check.finding import State as Found
-from dialplan_sms.conffile import ConfigError
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.outcome import safe_line
 from dialplan_sms.setup.steps import State, Work
 from dialplan_sms.setup.surroundings import UNIT

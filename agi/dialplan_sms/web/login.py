@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from dialplan_sms.password import DECOY, fits
+from dialplan_sms.config.password import DECOY, fits
 
 FREE = 10
 """Wrong passwords without a pause."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from starlette.routing import BaseRoute
 
-from dialplan_sms.conffile import ConfigError
-from dialplan_sms.config import Config
+from dialplan_sms.config.config import Config
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.outbox import Outbox
 from dialplan_sms.service import Service
 from dialplan_sms.web.listener import ListenError

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dialplan_sms import api
-from dialplan_sms.config import Config, Sender
-from dialplan_sms.httpconf import Http
+from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.config.http import Http
 from dialplan_sms.log import Handled
 from dialplan_sms.numbers import read_numbers
 from dialplan_sms.outcome import Cause, Outcome, Refused, Status, safe_line

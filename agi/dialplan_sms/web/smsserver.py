@@ -20,8 +20,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from dialplan_sms import api
+from dialplan_sms.config.http import Http
 from dialplan_sms.counted import Counted
-from dialplan_sms.httpconf import Http
 from dialplan_sms.outcome import Cause, error
 from dialplan_sms.web.app import FORM, content_type, make_app, read_pairs
 from dialplan_sms.web.listener import Address, listen

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from dialplan_sms.config import Sender
+from dialplan_sms.config.config import Sender
 from dialplan_sms.deadline import Watchdog
 from dialplan_sms.exchange import Exchange
 from dialplan_sms.failure import failed

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dialplan_sms import values
-from dialplan_sms.conffile import ConfigError, Place, Section
-from dialplan_sms.password import is_hash
-from dialplan_sms.settings import LISTEN, NETWORKS, Setting, read, versions
+from dialplan_sms.config import values
+from dialplan_sms.config.keys import LISTEN, NETWORKS, Setting, read, versions
+from dialplan_sms.config.parser import ConfigError, Place, Section
+from dialplan_sms.config.password import is_hash
 
 
 @dataclass(frozen=True, slots=True)

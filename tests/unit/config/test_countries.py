@@ -5,7 +5,7 @@ import phonenumbers
 import pytest
 from phonenumbers import PhoneNumberType
 
-from dialplan_sms.countries import CALLING_CODE, is_in
+from dialplan_sms.config.countries import CALLING_CODE, is_in
 
 EXAMPLES = {
     phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.E164)
@@ -65,7 +65,7 @@ def test_phonenumbers_is_loaded_only_where_countries_share_a_code(
     number: str, countries: set[str], loaded: bool
 ) -> None:
     program = (
-        "import sys; from dialplan_sms.countries import is_in;"
+        "import sys; from dialplan_sms.config.countries import is_in;"
         f" is_in({number!r}, {countries!r}); print('phonenumbers' in sys.modules)"
     )
     said = subprocess.run(

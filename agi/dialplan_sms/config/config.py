@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dialplan_sms import settings
-from dialplan_sms.conffile import ConfigError, Section, Value, parse, read_private, version
+from dialplan_sms.config import keys
+from dialplan_sms.config.parser import ConfigError, Section, Value, parse, read_private, version
 
 if TYPE_CHECKING:
-    from dialplan_sms.httpconf import Http
+    from dialplan_sms.config.http import Http
 
 GENERAL = "general"
 HTTP = "http"
@@ -105,15 +105,15 @@ def load(path: Path, http: bool = False) -> Config:
     """
     before = version(path)  # it is read after: a change meanwhile must not pass for this
     sections = parse(read_private(path, "sms.conf"), path)
-    files = [each for section in sections for each in settings.versions(section.values)]
+    files = [each for section in sections for each in keys.versions(section.values)]
     general = next((section for section in sections if section.name == GENERAL), None)
     common = general.values if general else {}
-    _refuse_unknown(common, GENERAL, settings.GENERAL | settings.SENDER)
-    own = {key: value for key, value in common.items() if key in settings.GENERAL}
+    _refuse_unknown(common, GENERAL, keys.GENERAL | keys.SENDER)
+    own = {key: value for key, value in common.items() if key in keys.GENERAL}
     shared = {
         key: value
         for key, value in common.items()
-        if key in settings.SENDER and key not in settings.GENERAL  # allow is the service's there
+        if key in keys.SENDER and key not in keys.GENERAL  # allow is the service's there
     }
     for section in sections:
         if section.name not in (GENERAL, HTTP) and section.name.lower() in (GENERAL, HTTP):
@@ -125,7 +125,7 @@ def load(path: Path, http: bool = False) -> Config:
     }
     if not senders:
         raise ConfigError(f"{path}: no sender: add a section named after the PBX user, as [101]")
-    fields = settings.read(own, settings.GENERAL)
+    fields = keys.read(own, keys.GENERAL)
     for key in ("listen", "monitor"):
         if key in own and not ("allow" in own and key == "listen"):
             _check_loopback(key, own[key], fields[key])
@@ -150,7 +150,7 @@ def _read_http(
     section = next((each for each in sections if each.name == HTTP), None)
     if section is None:
         return None
-    from dialplan_sms import httpconf  # not for those who have no such section
+    from dialplan_sms.config import http as httpconf  # not for those who have no such section
 
     _refuse_unknown(section.values, HTTP, httpconf.KNOWN)
     return httpconf.read_http(section, senders, outbox)
@@ -207,13 +207,13 @@ def _default(
 
 
 def _read_sender(section: Section, shared: Mapping[str, Value]) -> Sender:
-    _refuse_unknown(section.values, section.name, settings.SENDER)
+    _refuse_unknown(section.values, section.name, keys.SENDER)
     values = dict(shared)
-    if any(key in section.values for key in settings.SECRETS):
+    if any(key in section.values for key in keys.SECRETS):
         # A sender with a secret of its own leaves the one of [general], whichever form it has.
-        values = {key: value for key, value in values.items() if key not in settings.SECRETS}
+        values = {key: value for key, value in values.items() if key not in keys.SECRETS}
     values |= section.values
-    secrets = [key for key in settings.SECRETS if key in values]
+    secrets = [key for key in keys.SECRETS if key in values]
     if len(secrets) != 1:
         found = " and ".join(secrets) if secrets else "none"
         raise ConfigError(
@@ -226,8 +226,8 @@ def _read_sender(section: Section, shared: Mapping[str, Value]) -> Sender:
         )
     if "password" in secrets or "password_file" in secrets:
         _check_user(section)
-    files = settings.versions(values)
-    return Sender(name=section.name, files=files, **settings.read(values, settings.SENDER))
+    files = keys.versions(values)
+    return Sender(name=section.name, files=files, **keys.read(values, keys.SENDER))
 
 
 def _check_user(section: Section) -> None:
@@ -241,7 +241,7 @@ def _refuse_unknown(values: Mapping[str, Value], section: str, known: Collection
     for key, value in values.items():
         if key in known:
             continue
-        if key in settings.GENERAL and section != GENERAL:
+        if key in keys.GENERAL and section != GENERAL:
             raise ConfigError(f"{value.place}: {key} belongs in [general], not in [{section}]")
         import difflib
 

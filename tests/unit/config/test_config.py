@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from dialplan_sms import conffile
-from dialplan_sms.conffile import ConfigError, parse
-from dialplan_sms.config import find, load
+from dialplan_sms.config import parser
+from dialplan_sms.config.config import find, load
+from dialplan_sms.config.parser import ConfigError, parse
 from dialplan_sms.outcome import safe_line
 
 Write = Callable[[str | bytes], Path]
@@ -428,8 +428,8 @@ def test_a_file_of_another_group_is_for_that_group(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         os.chown(path, 0, 65534)
     group = grp.getgrgid(path.stat().st_gid).gr_name
-    said = conffile._not_for_us(path)
+    said = parser._not_for_us(path)
     assert said.endswith(f"only by root and the group {group}: run this as root or as {group}")
     path.chmod(0o600)
-    assert conffile._not_for_us(path).endswith(f"run chgrp asterisk {path}, then chmod 0640 {path}")
-    assert safe_line(conffile._not_for_us(path)) == conffile._not_for_us(path)
+    assert parser._not_for_us(path).endswith(f"run chgrp asterisk {path}, then chmod 0640 {path}")
+    assert safe_line(parser._not_for_us(path)) == parser._not_for_us(path)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dialplan_sms import values
-from dialplan_sms.conffile import ConfigError, Place, Value, version
+from dialplan_sms.config import values
+from dialplan_sms.config.parser import ConfigError, Place, Value, version
 
 
 @dataclass(frozen=True, slots=True)
