@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from dialplan_sms.counted import Counted
 from dialplan_sms.host.shortage import shortage
+from dialplan_sms.sms.counted import Counted
 from dialplan_sms.visit import Visit
 
 SPARE = 4

@@ -40,7 +40,7 @@ def _serve() -> None:
     from dialplan_sms.call import call
     from dialplan_sms.config import config
     from dialplan_sms.config.config import Config, Sender
-    from dialplan_sms.service import Route, Service, Store
+    from dialplan_sms.sms.service import Route, Service, Store
 
     opened: list[Callable[[], None]] = []
 

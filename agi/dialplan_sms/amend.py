@@ -10,8 +10,9 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from dialplan_sms import api, gateways, keys
+from dialplan_sms import gateways, keys
 from dialplan_sms.schema import State, message, now, number
+from dialplan_sms.sms import api
 
 RETRIED = (State.FAILED, State.EXPIRED, State.UNKNOWN, State.CANCELLED)
 """The states from which an SMS can be tried again."""

@@ -5,9 +5,9 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from dialplan_sms import api
 from dialplan_sms.config.config import Sender
-from dialplan_sms.outcome import Cause, Outcome, Status, error, safe_line, safe_number
+from dialplan_sms.sms import api
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error, safe_line, safe_number
 
 LARGEST = 64 * 1024
 """Bytes of an answer's body."""

@@ -11,18 +11,19 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from dialplan_sms import api, leases, log, statements
+from dialplan_sms import leases, statements
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.database import OutboxError
 from dialplan_sms.delivery import AT_LEAST_ONCE, Verdict, decide
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.leases import Claimed
-from dialplan_sms.log import Handled
-from dialplan_sms.outcome import Cause, Outcome, error
 from dialplan_sms.schema import State
-from dialplan_sms.service import Route
-from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.sms import api, log
+from dialplan_sms.sms.log import Handled
+from dialplan_sms.sms.outcome import Cause, Outcome, error
+from dialplan_sms.sms.service import Route
+from dialplan_sms.sms.sms import Draft, Sms
 from dialplan_sms.writer import NotKnown
 
 

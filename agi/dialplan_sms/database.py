@@ -15,8 +15,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from dialplan_sms.host.installation import cure
-from dialplan_sms.outcome import safe_line
 from dialplan_sms.schema import VERSION, meta, metadata
+from dialplan_sms.sms.outcome import safe_line
 
 LOCK_TIME = 30.0
 """Seconds for which a command waits for an SQLite file that another process has locked."""

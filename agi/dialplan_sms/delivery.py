@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from dialplan_sms.outcome import Cause, Outcome, Status
+from dialplan_sms.sms.outcome import Cause, Outcome, Status
 
 FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0
 """Seconds until the second try, which then double, and at most."""

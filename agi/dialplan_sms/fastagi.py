@@ -16,8 +16,8 @@ from dialplan_sms.acceptors import Capacity
 from dialplan_sms.call import call
 from dialplan_sms.channel import LONGEST_ENVIRONMENT, Channel
 from dialplan_sms.host.shortage import shortage
-from dialplan_sms.outcome import Cause, Refused
-from dialplan_sms.service import Service
+from dialplan_sms.sms.outcome import Cause, Refused
+from dialplan_sms.sms.service import Service
 from dialplan_sms.stream import Stream
 from dialplan_sms.visit import Finish, Paragraph, Visit
 

@@ -2,8 +2,8 @@
 
 import sqlalchemy as sa
 
-from dialplan_sms.outcome import Status
 from dialplan_sms.schema import State, attempt, message
+from dialplan_sms.sms.outcome import Status
 
 _MOST = 10_000
 """SMS of one state whose causes are counted, the newest."""

@@ -6,8 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from dialplan_sms.delivery import HELD, LONGEST_WAIT, Verdict, wait
-from dialplan_sms.outcome import Cause
 from dialplan_sms.schema import gateway, now
+from dialplan_sms.sms.outcome import Cause
 
 _MINE = (gateway.c.sender == sa.bindparam("of")) & (gateway.c.gsm == sa.bindparam("to"))
 _HELD_UNTIL = sa.case((gateway.c.held != "", gateway.c.free_at), else_=0.0)

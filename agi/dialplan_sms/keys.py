@@ -4,8 +4,8 @@ import hashlib
 
 import sqlalchemy as sa
 
-from dialplan_sms.outcome import Cause, Outcome, Refused, Status
 from dialplan_sms.schema import State, message, number
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status
 from dialplan_sms.statements import Entry
 
 _ANOTHER = Refused(Cause.DENIED, "SMS_KEY was used before for another SMS: text, number or gsm")

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from dialplan_sms import gateways
 from dialplan_sms.delivery import FIRST_WAIT, Verdict, wait
-from dialplan_sms.outcome import Outcome
 from dialplan_sms.schema import State, message, now, number
+from dialplan_sms.sms.outcome import Outcome
 from dialplan_sms.statements import counts, end, note
 
 _PRIORITIES = (0, 1)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from dialplan_sms.config.config import Sender
-from dialplan_sms.outcome import Cause, Refused, safe_line
 from dialplan_sms.schema import State, message, now, number
+from dialplan_sms.sms.outcome import Cause, Refused, safe_line
 from dialplan_sms.statements import Entry
 
 _LOCK = 4574

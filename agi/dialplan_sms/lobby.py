@@ -10,7 +10,7 @@ import threading
 from queue import SimpleQueue
 
 from dialplan_sms.acceptors import SPARE, Crew
-from dialplan_sms.counted import Counted
+from dialplan_sms.sms.counted import Counted
 from dialplan_sms.visit import PATIENCE, Paragraph, Visit
 
 _MOST = 4096

@@ -4,8 +4,8 @@ import sqlite3
 
 import sqlalchemy as sa
 
-from dialplan_sms.outcome import safe_line
 from dialplan_sms.schema import message
+from dialplan_sms.sms.outcome import safe_line
 
 _LOCKED = "55P03"
 """PostgreSQL: lock_not_available."""

@@ -10,9 +10,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dialplan_sms import __version__, log
+from dialplan_sms import __version__
 from dialplan_sms.acceptors import Capacity
-from dialplan_sms.log import Handled
+from dialplan_sms.sms import log
+from dialplan_sms.sms.log import Handled
 
 if TYPE_CHECKING:
     from dialplan_sms.overview import Overview

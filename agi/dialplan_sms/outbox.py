@@ -9,15 +9,16 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from dialplan_sms import api, keys, log, statements
+from dialplan_sms import keys, statements
 from dialplan_sms.config.config import Sender
 from dialplan_sms.database import OutboxError
 from dialplan_sms.delivery import ended
 from dialplan_sms.limits import Rules, judge
-from dialplan_sms.outcome import Cause, Outcome, Status, error, safe_line
 from dialplan_sms.recorder import Record, Recorder
 from dialplan_sms.schema import State
-from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.sms import api, log
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error, safe_line
+from dialplan_sms.sms.sms import Draft, Sms
 from dialplan_sms.statements import Entry
 from dialplan_sms.writer import NotKnown, Writer
 

@@ -12,8 +12,8 @@ from functools import partial
 import sqlalchemy as sa
 
 from dialplan_sms.delivery import Verdict
-from dialplan_sms.outcome import Outcome
 from dialplan_sms.schema import State, attempt, message, now, number
+from dialplan_sms.sms.outcome import Outcome
 from dialplan_sms.statements import Entry
 from dialplan_sms.waiting import Work
 from dialplan_sms.writer import Writer

@@ -29,7 +29,7 @@ from dialplan_sms.live import Live, block_signals, until_ended
 from dialplan_sms.lobby import Lobby
 from dialplan_sms.monitor import Monitor
 from dialplan_sms.routes import Routes
-from dialplan_sms.service import Service, Store
+from dialplan_sms.sms.service import Service, Store
 
 if TYPE_CHECKING:
     from dialplan_sms.storage import Storage

@@ -8,15 +8,16 @@ from urllib.parse import urlencode, urlsplit
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from dialplan_sms import __version__, api
+from dialplan_sms import __version__
 from dialplan_sms.answer import LARGEST, answered, secrets_of
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.deadline import Resolver, Watchdog
 from dialplan_sms.exchange import Exchange, carrying
 from dialplan_sms.failure import failed
-from dialplan_sms.outcome import Cause, Outcome
-from dialplan_sms.sms import Sms
+from dialplan_sms.sms import api
+from dialplan_sms.sms.outcome import Cause, Outcome
+from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport import Adapter
 
 CONNECT_TIME = 3.0

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from dialplan_sms import gateways
 from dialplan_sms.delivery import LONGEST_WAIT, Verdict, wait
-from dialplan_sms.outcome import Outcome
 from dialplan_sms.schema import State, attempt, message, now, number
+from dialplan_sms.sms.outcome import Outcome
 
 _RESERVED = (message.c.state == State.SENDING, message.c.lease_until.is_(None))
 """What a call is sending itself."""

@@ -17,7 +17,7 @@ from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.delivery import STALE
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.outcome import Status
+from dialplan_sms.sms.outcome import Status
 
 _DONE = {"again": "tried again"}
 _PATIENCE = 8

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 from dialplan_sms.carrier import Watch
 from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.log import Handled
 from dialplan_sms.lookout import Lookout
 from dialplan_sms.outbox import Outbox
 from dialplan_sms.overview import Overview
-from dialplan_sms.service import Route
+from dialplan_sms.sms.log import Handled
+from dialplan_sms.sms.service import Route
 from dialplan_sms.worker import Worker
 
 

@@ -6,13 +6,13 @@ from shlex import quote
 
 import click
 
-from dialplan_sms import api
 from dialplan_sms.cli import config_option
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import values
 from dialplan_sms.config.http import Http
 from dialplan_sms.config.parser import ConfigError, parse, read_private
 from dialplan_sms.config.password import make_hash
+from dialplan_sms.sms import api
 
 _LONGEST = 64
 """Characters of a user name."""

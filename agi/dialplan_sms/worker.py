@@ -17,11 +17,11 @@ from dialplan_sms.database import OutboxError, explain
 from dialplan_sms.delivery import AT_LEAST_ONCE
 from dialplan_sms.leases import Claimed
 from dialplan_sms.locks import silent_hosts
-from dialplan_sms.log import Handled
 from dialplan_sms.outbox import Outbox
-from dialplan_sms.outcome import Cause, error
 from dialplan_sms.owner import Owner
-from dialplan_sms.service import Route
+from dialplan_sms.sms.log import Handled
+from dialplan_sms.sms.outcome import Cause, error
+from dialplan_sms.sms.service import Route
 from dialplan_sms.writer import NotKnown
 
 T = TypeVar("T")

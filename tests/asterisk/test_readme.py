@@ -17,8 +17,8 @@ import pytest
 
 from dialplan_sms.config import config, http
 from dialplan_sms.config import keys as settings
-from dialplan_sms.outcome import Cause, Status
 from dialplan_sms.sandbox import Sandbox
+from dialplan_sms.sms.outcome import Cause, Status
 from tests.asterisk.installation import Installation
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.site import NUMBER, PASSWORD, Site, agi_bin

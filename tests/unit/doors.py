@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dialplan_sms.acceptors import Acceptors, Capacity, Door
-from dialplan_sms.counted import Counted
 from dialplan_sms.lobby import Lobby
+from dialplan_sms.sms.counted import Counted
 from dialplan_sms.visit import Paragraph, Visit
 
 Address = tuple[str, int]

@@ -12,7 +12,7 @@ from dialplan_sms.delivery import (
     matching,
     wait,
 )
-from dialplan_sms.outcome import Cause, Outcome, Status, error
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 
 NUMBERS = ("+39333123456", "+39333123457")
 SENT, AGAIN, FAILED = Verdict(sent=NUMBERS), Verdict(again=NUMBERS), Verdict(failed=NUMBERS)

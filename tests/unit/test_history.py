@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from dialplan_sms import api, leases, statements
+from dialplan_sms import leases, statements
 from dialplan_sms.amend import cancel, retry
 from dialplan_sms.database import open_engine, prepare
 from dialplan_sms.delivery import Verdict
@@ -16,9 +16,10 @@ from dialplan_sms.forgetting import forget_texts, purge
 from dialplan_sms.history import Filters, Stored, listing, show
 from dialplan_sms.leases import Claimed
 from dialplan_sms.limits import Rate, Rules
-from dialplan_sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.overview import overview
 from dialplan_sms.schema import State, attempt, gateway, message, number
+from dialplan_sms.sms import api
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.statements import Entry
 from dialplan_sms.usage import used
 

@@ -13,8 +13,8 @@ import pytest
 from dialplan_sms import owner
 from dialplan_sms import worker as worker_module
 from dialplan_sms.outbox import Outbox
-from dialplan_sms.outcome import Cause, Status
-from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.sms.outcome import Cause, Status
+from dialplan_sms.sms.sms import Draft, Sms
 from tests.postgres import Postgres
 from tests.unit.stored import Store
 from tests.unit.test_worker import FIRST, Pbx, Site

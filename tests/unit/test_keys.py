@@ -6,9 +6,9 @@ import sqlalchemy as sa
 from dialplan_sms import keys, statements
 from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import Outbox
-from dialplan_sms.outcome import Cause, Outcome, Status
 from dialplan_sms.schema import message, number
-from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.sms.outcome import Cause, Outcome, Status
+from dialplan_sms.sms.sms import Draft, Sms
 
 SENDER = Sender(name="101", url="https://192.0.2.1", password="x")
 A, B = "+39333123456", "+39333123457"

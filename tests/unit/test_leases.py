@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from dialplan_sms import leases, statements
 from dialplan_sms.delivery import Verdict
 from dialplan_sms.leases import Claimed
-from dialplan_sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.owner import Owner
 from dialplan_sms.schema import State, attempt, gateway, message, now, number
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.writer import Writer
 from tests.unit.stored import NUMBERS, Store
 

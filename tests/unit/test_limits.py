@@ -15,11 +15,11 @@ from dialplan_sms.config.config import Sender
 from dialplan_sms.database import open_engine, prepare
 from dialplan_sms.limits import Rate, Rules, judge
 from dialplan_sms.outbox import Outbox
-from dialplan_sms.outcome import Cause, Outcome, Refused, Status, error, safe_line
-from dialplan_sms.places import refuse_place
 from dialplan_sms.schema import message
 from dialplan_sms.schema import number as number_
-from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.sms.destinations import refuse_place
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error, safe_line
+from dialplan_sms.sms.sms import Draft, Sms
 from dialplan_sms.statements import Entry
 
 PLAIN = Sender(name="101", url="https://192.0.2.1", password="x")
@@ -360,7 +360,7 @@ def test_a_rate_shows_as_it_is_written(rate: tuple[int, float], shown: str) -> N
 
 
 def test_where_to_is_decided_without_a_database() -> None:
-    program = "import sys, dialplan_sms.places; print('sqlalchemy' in sys.modules)"
+    program = "import sys, dialplan_sms.sms.destinations; print('sqlalchemy' in sys.modules)"
     said = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
     )

@@ -15,11 +15,11 @@ import sqlalchemy as sa
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.database import OutboxError
 from dialplan_sms.outbox import Outbox
-from dialplan_sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.reading import Reading
 from dialplan_sms.schema import message
-from dialplan_sms.service import Service
-from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
+from dialplan_sms.sms.service import Service
+from dialplan_sms.sms.sms import Draft, Sms
 from tests.unit.fakes import FakeRoute
 from tests.unit.process import Asterisk
 from tests.unit.stored import NUMBERS, SENDER, another, locked

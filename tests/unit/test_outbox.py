@@ -12,9 +12,9 @@ from dialplan_sms import leases
 from dialplan_sms import outbox as outbox_module
 from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import Outbox
-from dialplan_sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.schema import State, message, meta, number
-from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
+from dialplan_sms.sms.sms import Draft, Sms
 from tests.unit.stored import NUMBERS, SENDER, another, locked
 
 A, B, _ = NUMBERS

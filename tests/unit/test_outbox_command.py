@@ -16,9 +16,9 @@ from dialplan_sms.config.config import Sender
 from dialplan_sms.database import open_engine, prepare
 from dialplan_sms.delivery import Verdict
 from dialplan_sms.outbox import Outbox
-from dialplan_sms.outcome import Cause, error
 from dialplan_sms.schema import State, gateway, message, number
-from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.sms.outcome import Cause, error
+from dialplan_sms.sms.sms import Draft, Sms
 from dialplan_sms.statements import Entry
 
 ROME, MILAN = "+39069999001", "+39029999002"

@@ -18,9 +18,9 @@ from dialplan_sms import search
 from dialplan_sms.config.password import make_hash
 from dialplan_sms.database import OutboxError
 from dialplan_sms.outbox import Outbox
-from dialplan_sms.outcome import Outcome, Status
 from dialplan_sms.schema import State, attempt
-from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.sms.outcome import Outcome, Status
+from dialplan_sms.sms.sms import Draft, Sms
 from dialplan_sms.web import board, session
 from dialplan_sms.web.answering import HEADERS
 from dialplan_sms.web.board import Board

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from dialplan_sms import api
 from dialplan_sms.sandbox import Sandbox
+from dialplan_sms.sms import api
 
 NUMBER = "+391234567890"
 AUTH = ("101", "sms101api")

@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dialplan_sms
-from dialplan_sms import api
 from dialplan_sms.host.console import Console
 from dialplan_sms.sandbox.command import sandbox
 from dialplan_sms.sandbox.faults import Fault, magic_number
 from dialplan_sms.sandbox.pbx import Pbx
 from dialplan_sms.sandbox.screen import record, show, visible
+from dialplan_sms.sms import api
 from dialplan_sms.web.request import Request
 
 NUMBER = "+391234567890"

@@ -6,10 +6,10 @@ from contextlib import closing
 import pytest
 import requests
 
-from dialplan_sms import api
 from dialplan_sms.sandbox import Fault, Reply, Sandbox, Trouble
 from dialplan_sms.sandbox.faults import magic_number
 from dialplan_sms.sandbox.misbehaviour import NOT_HTTP
+from dialplan_sms.sms import api
 from tests.unit.test_sandbox import (
     AUTH,
     FORM,

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialplan_sms import api
 from dialplan_sms.sandbox.credentials import TOKEN_USER, authorize
 from dialplan_sms.sandbox.faults import (
     MEANING,
@@ -21,6 +20,7 @@ from dialplan_sms.sandbox.faults import (
     parse_fault,
 )
 from dialplan_sms.sandbox.pbx import Handled, Pbx, wms_version
+from dialplan_sms.sms import api
 from dialplan_sms.web.request import MAX_FIELDS, Request, form_pairs
 
 NUMBER, OTHER = "+391234567890", "+391234567891"

@@ -13,12 +13,12 @@ import pytest
 import requests
 import sqlalchemy as sa
 
-from dialplan_sms import api
-from dialplan_sms.outcome import Cause, Outcome, error
 from dialplan_sms.sandbox import Fault, Sandbox, Trouble
 from dialplan_sms.sandbox.inbox import Inbox
 from dialplan_sms.sandbox.spool import Gateway
 from dialplan_sms.schema import message, number
+from dialplan_sms.sms import api
+from dialplan_sms.sms.outcome import Cause, Outcome, error
 from tests.unit.spooling import (
     AUTH,
     NUMBER,

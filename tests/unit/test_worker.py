@@ -17,11 +17,11 @@ from dialplan_sms import leases
 from dialplan_sms import worker as worker_module
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.database import OutboxError
-from dialplan_sms.log import Handled
 from dialplan_sms.outbox import Outbox
-from dialplan_sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.schema import gateway, message, number
-from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.sms.log import Handled
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
+from dialplan_sms.sms.sms import Draft, Sms
 from dialplan_sms.worker import Worker
 
 FIRST, SECOND = "+39333123456", "+39333123457"

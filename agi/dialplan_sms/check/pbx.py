@@ -15,8 +15,8 @@ from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.deadline import Address, Resolver
 from dialplan_sms.exchange import Stage
-from dialplan_sms.outcome import Cause, Outcome, Status
-from dialplan_sms.sms import Sms
+from dialplan_sms.sms.outcome import Cause, Outcome, Status
+from dialplan_sms.sms.sms import Sms
 from dialplan_sms.smsapi import CONNECT_TIME, SmsApi, open_adapter
 
 NAME, CONNECTION, API = "name", "connection", "SMS API"

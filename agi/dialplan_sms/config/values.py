@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dialplan_sms import api
 from dialplan_sms.config.countries import CALLING_CODE
 from dialplan_sms.config.parser import Place, read_private
+from dialplan_sms.sms import api
 
 _HOST = re.compile(r"\w[\w.-]*|[0-9A-Fa-f:.]+(?:%\w+)?")
 

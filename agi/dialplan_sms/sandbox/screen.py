@@ -6,9 +6,9 @@ from typing import Any
 from rich.padding import Padding
 from rich.text import Text
 
-from dialplan_sms import api
 from dialplan_sms.host.console import Console
 from dialplan_sms.sandbox.pbx import Handled, Message
+from dialplan_sms.sms import api
 
 _JOINERS = "\u200c\u200d"
 """Not printable by themselves, but what scripts and emoji are put together with."""

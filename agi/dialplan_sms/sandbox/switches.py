@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from dialplan_sms import api
 from dialplan_sms.sandbox.credentials import TOKEN_USER
 from dialplan_sms.sandbox.faults import MEANING, Fault, Trouble
 from dialplan_sms.sandbox.pbx import Handled, Pbx
 from dialplan_sms.sandbox.spool import Spool
+from dialplan_sms.sms import api
 from dialplan_sms.web.playground import FaultSwitch, GatewaySwitch
 from dialplan_sms.web.request import Request
 

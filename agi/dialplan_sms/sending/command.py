@@ -15,9 +15,7 @@ from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.rights import lay_down
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.log import Handled
 from dialplan_sms.outboxoptions import Misused
-from dialplan_sms.outcome import Refused, Status, safe_line
 from dialplan_sms.routes import Routes
 from dialplan_sms.sending import view
 from dialplan_sms.sending.ending import AtOnce, ending
@@ -28,8 +26,10 @@ from dialplan_sms.sending.progress import Count, progress
 from dialplan_sms.sending.run import Handle, Keys, Run, Todo, Told, left
 from dialplan_sms.sending.source import Source, read_source
 from dialplan_sms.sending.summary import advice, sum_up
-from dialplan_sms.service import Service, Store, choose
-from dialplan_sms.sms import Draft
+from dialplan_sms.sms.log import Handled
+from dialplan_sms.sms.outcome import Refused, Status, safe_line
+from dialplan_sms.sms.service import Service, Store, choose
+from dialplan_sms.sms.sms import Draft
 from dialplan_sms.smsapi import SmsApi
 
 INTERRUPTED = 130

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.outcome import Cause, Refused, safe_line
 from dialplan_sms.sending.listfile import BAD_ROW, NUMBER, Bad, ListFile, Row, shown_number
 from dialplan_sms.sending.template import Missing, Template
-from dialplan_sms.service import check
-from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.sms.outcome import Cause, Refused, safe_line
+from dialplan_sms.sms.service import check
+from dialplan_sms.sms.sms import Draft, Sms
 
 _ROUNDED = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?[eE][+-]?[0-9]+")
 _DECIMAL = re.compile(r"\+?[0-9]{6,}[.,]0+")

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.delivery import AT_MOST_ONCE, decide
-from dialplan_sms.log import Handled
-from dialplan_sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sending.journal import End, Entry, Journal, JournalError
 from dialplan_sms.sending.plan import Item
-from dialplan_sms.sms import Draft
+from dialplan_sms.sms.log import Handled
+from dialplan_sms.sms.outcome import Cause, Outcome, Status
+from dialplan_sms.sms.sms import Draft
 
 _AT_ONCE = (
     Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER, Cause.OUTBOX, Cause.BUSY,

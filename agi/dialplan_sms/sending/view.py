@@ -17,13 +17,13 @@ from rich.text import Text
 
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.outcome import safe_line
-from dialplan_sms.parts import parts
 from dialplan_sms.sending.journal import End
 from dialplan_sms.sending.listfile import Bad
 from dialplan_sms.sending.plan import Duplicate, Item, Plan
 from dialplan_sms.sending.run import Told
 from dialplan_sms.sending.summary import Summary
+from dialplan_sms.sms.outcome import safe_line
+from dialplan_sms.sms.parts import parts
 
 _FIRST = 10
 """Rows of the table in the dry run."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from dialplan_sms.outcome import safe_line
+from dialplan_sms.sms.outcome import safe_line
 
 _TIME = 5.0
 """Seconds for one look."""

@@ -8,9 +8,9 @@ from dialplan_sms.check.dialplan import Files
 from dialplan_sms.check.finding import State as Found
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.outcome import safe_line
 from dialplan_sms.setup.steps import State, Work
 from dialplan_sms.setup.surroundings import UNIT
+from dialplan_sms.sms.outcome import safe_line
 
 _START = 100.0
 """Seconds that the service may take to stop and start (the unit's TimeoutStopSec is 40)."""

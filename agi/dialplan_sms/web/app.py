@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from dialplan_sms import api
+from dialplan_sms.sms import api
 from dialplan_sms.web.request import MAX_BODY, Pairs, form_pairs
 
 METHODS = ("GET", "POST")

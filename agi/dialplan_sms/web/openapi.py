@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from dialplan_sms import __version__, api
+from dialplan_sms import __version__
 from dialplan_sms.schema import State
+from dialplan_sms.sms import api
 from dialplan_sms.web.session import COOKIE
 
 _TEXT = {"type": "string"}

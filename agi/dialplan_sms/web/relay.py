@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dialplan_sms import api
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.http import Http
-from dialplan_sms.log import Handled
-from dialplan_sms.numbers import read_numbers
-from dialplan_sms.outcome import Cause, Outcome, Refused, Status, safe_line
-from dialplan_sms.places import refuse_place
-from dialplan_sms.service import Service, choose
-from dialplan_sms.sms import Draft
+from dialplan_sms.sms import api
+from dialplan_sms.sms.destinations import refuse_place
+from dialplan_sms.sms.log import Handled
+from dialplan_sms.sms.numbers import read_numbers
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, safe_line
+from dialplan_sms.sms.service import Service, choose
+from dialplan_sms.sms.sms import Draft
 from dialplan_sms.web.loops import Rounds
 
 EMPTY_MESSAGE = "Message should not be empty"

@@ -19,10 +19,10 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from dialplan_sms import api
 from dialplan_sms.config.http import Http
-from dialplan_sms.counted import Counted
-from dialplan_sms.outcome import Cause, error
+from dialplan_sms.sms import api
+from dialplan_sms.sms.counted import Counted
+from dialplan_sms.sms.outcome import Cause, error
 from dialplan_sms.web.app import FORM, content_type, make_app, read_pairs
 from dialplan_sms.web.listener import Address, listen
 from dialplan_sms.web.login import Login, TooMany, Unknown

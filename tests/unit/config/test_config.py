@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dialplan_sms.config import parser
 from dialplan_sms.config.config import find, load
 from dialplan_sms.config.parser import ConfigError, parse
-from dialplan_sms.outcome import safe_line
+from dialplan_sms.sms.outcome import safe_line
 
 Write = Callable[[str | bytes], Path]
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms import log
 from dialplan_sms.check import storage
 from dialplan_sms.check.finding import State
 from dialplan_sms.host import rights, trust
 from dialplan_sms.host.user import current
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sending.journal import Journal, JournalError
+from dialplan_sms.sms import log
 from tests.asterisk.serving import free_port
 from tests.unit import checked
 

@@ -10,8 +10,8 @@ from dialplan_sms.deadline import Watchdog
 from dialplan_sms.exchange import Exchange
 from dialplan_sms.failure import failed
 from dialplan_sms.host.shortage import shortage
-from dialplan_sms.outcome import Cause
-from dialplan_sms.sms import Draft
+from dialplan_sms.sms.outcome import Cause
+from dialplan_sms.sms.sms import Draft
 from tests.unit.fakes import FakeRoute, service
 
 THREAD = RuntimeError("can't start new thread")

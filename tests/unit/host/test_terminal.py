@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 import dialplan_sms
-from dialplan_sms import cli, log
+from dialplan_sms import cli
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import clean, plain
+from dialplan_sms.sms import log
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\x08\u202egnp\u2066\u200f\u2028end"
 """Clears the screen, sets the title, colours, overwrites, and turns round what follows."""

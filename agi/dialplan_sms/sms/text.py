@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from dialplan_sms.outcome import Cause, Refused
+from dialplan_sms.sms.outcome import Cause, Refused
 
 
 def clean(text: str) -> str:

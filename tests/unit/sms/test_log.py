@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms import log
 from dialplan_sms.config.config import Sender
-from dialplan_sms.log import Handled
-from dialplan_sms.outcome import Cause, Outcome, Refused, Status
-from dialplan_sms.sms import Draft, Sms, compose
+from dialplan_sms.sms import log
+from dialplan_sms.sms.log import Handled
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status
+from dialplan_sms.sms.sms import Draft, Sms, compose
 
 DRAFT = Draft("+39333123456", "A private text", call="1700000000.7")
 SMS = Sms(("+39333123456",), "A private text")

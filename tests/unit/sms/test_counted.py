@@ -1,4 +1,4 @@
-from dialplan_sms.counted import Counted
+from dialplan_sms.sms.counted import Counted
 
 
 def test_the_first_is_noted_at_once_and_the_others_counted_each_minute() -> None:

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
-from dialplan_sms import log
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.counted import Counted
 from dialplan_sms.host.shortage import shortage
-from dialplan_sms.log import Handled
-from dialplan_sms.outcome import Cause, Outcome, Refused, Status, error
-from dialplan_sms.places import refuse_place
-from dialplan_sms.sms import Draft, Sms, compose
+from dialplan_sms.sms import log
+from dialplan_sms.sms.counted import Counted
+from dialplan_sms.sms.destinations import refuse_place
+from dialplan_sms.sms.log import Handled
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error
+from dialplan_sms.sms.sms import Draft, Sms, compose
 
 _LONGEST_KEY = 200
 _OUTBOX_TIME = 5.0

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.countries import is_in
-from dialplan_sms.outcome import Cause, Refused
+from dialplan_sms.sms.outcome import Cause, Refused
 
 
 def refuse_place(numbers: Collection[str], sender: Sender) -> None:

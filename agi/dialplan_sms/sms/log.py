@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.outcome import Outcome, Status, safe_line
-from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.sms.outcome import Outcome, Status, safe_line
+from dialplan_sms.sms.sms import Draft, Sms
 
 _SYSLOG = "/dev/log"
 _PATIENCE = 0.2

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialplan_sms.outcome import Cause, Refused
-from dialplan_sms.text import clean, fit
+from dialplan_sms.sms.outcome import Cause, Refused
+from dialplan_sms.sms.text import clean, fit
 
 
 @pytest.mark.parametrize(

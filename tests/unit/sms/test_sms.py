@@ -3,8 +3,8 @@ from datetime import datetime
 import pytest
 
 from dialplan_sms.config.config import Sender
-from dialplan_sms.outcome import Cause, Refused
-from dialplan_sms.sms import Draft, compose, read_gsm, read_postpone
+from dialplan_sms.sms.outcome import Cause, Refused
+from dialplan_sms.sms.sms import Draft, compose, read_gsm, read_postpone
 
 NOW = datetime(2026, 3, 1, 12, 30, 45)
 SENDER = Sender(name="101", url="https://192.0.2.1", password="x", gsm="9c7514330001")

@@ -5,11 +5,11 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from dialplan_sms import api
 from dialplan_sms.config.config import Sender
-from dialplan_sms.numbers import read_numbers
-from dialplan_sms.outcome import Cause, Refused
-from dialplan_sms.text import clean, fit
+from dialplan_sms.sms import api
+from dialplan_sms.sms.numbers import read_numbers
+from dialplan_sms.sms.outcome import Cause, Refused
+from dialplan_sms.sms.text import clean, fit
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialplan_sms.numbers import read_numbers
-from dialplan_sms.outcome import Cause, Refused
+from dialplan_sms.sms.numbers import read_numbers
+from dialplan_sms.sms.outcome import Cause, Refused
 
 
 @pytest.mark.parametrize(

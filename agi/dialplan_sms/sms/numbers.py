@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from dialplan_sms.outcome import Cause, Refused
+from dialplan_sms.sms.outcome import Cause, Refused
 
 _SCHEME = re.compile(r"(?i)^\s*(?:sms|tel):(?://)?")
 _DECORATION = re.compile(r"[\s.\-()\[\]\"'‐-―−⁠\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]+")
