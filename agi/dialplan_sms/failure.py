@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 from urllib3.exceptions import HTTPError
 
 from dialplan_sms.config.config import Sender
-from dialplan_sms.exchange import Exchange, Stage
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.sms.outcome import Cause, Outcome, error, safe_line
+from dialplan_sms.transport.exchange import Exchange, Stage
 
 
 def failed(exchange: Exchange, failure: Exception, sender: Sender) -> Outcome:

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Collection
 
 from dialplan_sms.config.config import Sender
-from dialplan_sms.deadline import Resolver, Watchdog
 from dialplan_sms.smsapi import SmsApi, open_adapter
+from dialplan_sms.transport.deadline import Resolver, Watchdog
 
 
 class Routes:

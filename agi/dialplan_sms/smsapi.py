@@ -12,13 +12,13 @@ from dialplan_sms import __version__
 from dialplan_sms.answer import LARGEST, answered, secrets_of
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.deadline import Resolver, Watchdog
-from dialplan_sms.exchange import Exchange, carrying
 from dialplan_sms.failure import failed
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.transport import Adapter
+from dialplan_sms.transport.deadline import Resolver, Watchdog
+from dialplan_sms.transport.exchange import Exchange, carrying
+from dialplan_sms.transport.pool import Adapter
 
 CONNECT_TIME = 3.0
 """Seconds for name, connection and TLS handshake together."""

@@ -41,12 +41,12 @@ from dialplan_sms.check.inspect import Surroundings, _all
 from dialplan_sms.check.look import Look
 from dialplan_sms.check.service import Unit
 from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.deadline import Resolver
-from dialplan_sms.exchange import Stage
 from dialplan_sms.host.process import Ran, run
 from dialplan_sms.host.user import READ, RUN, WRITE, User, blocked, by_id, current
 from dialplan_sms.sandbox import Reply, Sandbox
 from dialplan_sms.sms.outcome import Cause, error
+from dialplan_sms.transport.deadline import Resolver
+from dialplan_sms.transport.exchange import Stage
 from tests.asterisk.serving import free_port
 from tests.unit import checked
 

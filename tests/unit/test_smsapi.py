@@ -17,13 +17,13 @@ from dialplan_sms import smsapi
 from dialplan_sms.answer import answered, secrets_of
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.deadline import Alarm, Resolver, Watchdog
 from dialplan_sms.sandbox import Fault, Reply, Sandbox
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.smsapi import SmsApi, open_adapter
-from dialplan_sms.transport import Adapter
+from dialplan_sms.transport.deadline import Alarm, Resolver, Watchdog
+from dialplan_sms.transport.pool import Adapter
 
 SMS = Sms(("+39333123456",), "This API is awesome")
 LIST = Sms(("+39333123456", "+39333123457"), "Hi", "9c7514330001", datetime(2999, 7, 14, 15, 35))

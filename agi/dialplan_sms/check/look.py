@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from dialplan_sms.check.certificate import NO_CHECK_TIME, Certificate, decode
-from dialplan_sms.connection import Connection, make
-from dialplan_sms.deadline import Resolver, Watchdog
-from dialplan_sms.exchange import Exchange, Stage, carrying
+from dialplan_sms.transport.connection import Connection, make
+from dialplan_sms.transport.deadline import Resolver, Watchdog
+from dialplan_sms.transport.exchange import Exchange, Stage, carrying
 
 _DATE_TIME = 2.0
 """Seconds that an answer with a Date may take."""

@@ -9,7 +9,7 @@ from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dialplan_sms.deadline import Resolver
+from dialplan_sms.transport.deadline import Resolver
 
 _FRESH = 60.0
 """Seconds for which the addresses of a PBX hold."""

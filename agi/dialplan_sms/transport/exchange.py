@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 
-from dialplan_sms.deadline import Alarm, Watchdog
+from dialplan_sms.transport.deadline import Alarm, Watchdog
 
 
 class Stage(Enum):

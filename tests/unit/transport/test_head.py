@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialplan_sms.head import Answer, request_head
+from dialplan_sms.transport.http_head import Answer, request_head
 
 
 class Wire:
