@@ -17,11 +17,11 @@ from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.rights import lay_down
+from dialplan_sms.routes.pbx import SmsApi
 from dialplan_sms.sms.outcome import Outcome, Refused, Status, safe_line
 from dialplan_sms.sms.parts import parts
 from dialplan_sms.sms.service import Service, Store, check, choose
 from dialplan_sms.sms.sms import Draft, Sms
-from dialplan_sms.smsapi import SmsApi
 
 _COLOUR = {Status.SUCCESS: "green", Status.QUEUED: "green", Status.WARNING: "yellow"}
 

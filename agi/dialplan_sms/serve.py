@@ -28,7 +28,7 @@ from dialplan_sms.listening import SOCKET, SOCKET_VARIABLE, listen_tcp, listen_u
 from dialplan_sms.live import Live, block_signals, until_ended
 from dialplan_sms.lobby import Lobby
 from dialplan_sms.monitor import Monitor
-from dialplan_sms.routes import Routes
+from dialplan_sms.routes.warm import Routes
 from dialplan_sms.sms.service import Service, Store
 
 if TYPE_CHECKING:

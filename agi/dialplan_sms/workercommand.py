@@ -11,7 +11,7 @@ from dialplan_sms.database import OutboxError
 from dialplan_sms.host.rights import lay_down
 from dialplan_sms.live import Live, block_signals, until_ended
 from dialplan_sms.outbox import Outbox
-from dialplan_sms.routes import Routes
+from dialplan_sms.routes.warm import Routes
 from dialplan_sms.sms.service import Service
 from dialplan_sms.worker import Worker
 

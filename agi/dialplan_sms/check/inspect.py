@@ -26,7 +26,7 @@ from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.host.process import PATH, Run, run
 from dialplan_sms.host.user import READ, User, blocked, current, named
-from dialplan_sms.smsapi import CONNECT_TIME
+from dialplan_sms.routes.pbx import CONNECT_TIME
 
 LONGEST = 15.0
 """Seconds after which what has not ended is given up."""

@@ -13,9 +13,9 @@ from dialplan_sms.check.look import Eye, Look
 from dialplan_sms.check.verdict import CREDENTIALS, judge, length, no_api
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.routes.pbx import CONNECT_TIME, SmsApi, open_adapter
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.smsapi import CONNECT_TIME, SmsApi, open_adapter
 from dialplan_sms.transport.deadline import Address, Resolver
 from dialplan_sms.transport.exchange import Stage
 

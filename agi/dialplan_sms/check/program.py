@@ -21,7 +21,7 @@ _PATIENCE = 10.0
 _NEEDED = (
     "asterisk.agi", "requests", "urllib3", "phonenumbers", "regex", "click", "rich",
     "prometheus_client", "sqlalchemy", "dialplan_sms.agi", "dialplan_sms.call",
-    "dialplan_sms.smsapi",
+    "dialplan_sms.routes.pbx",
 )  # fmt: skip
 _ASK = """
 import importlib, json, sys

@@ -16,7 +16,8 @@ from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.rights import lay_down
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.outboxoptions import Misused
-from dialplan_sms.routes import Routes
+from dialplan_sms.routes.pbx import SmsApi
+from dialplan_sms.routes.warm import Routes
 from dialplan_sms.sending import view
 from dialplan_sms.sending.ending import AtOnce, ending
 from dialplan_sms.sending.journal import End, Journal, JournalError
@@ -30,7 +31,6 @@ from dialplan_sms.sms.log import Handled
 from dialplan_sms.sms.outcome import Refused, Status, safe_line
 from dialplan_sms.sms.service import Service, Store, choose
 from dialplan_sms.sms.sms import Draft
-from dialplan_sms.smsapi import SmsApi
 
 INTERRUPTED = 130
 

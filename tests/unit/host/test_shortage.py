@@ -6,8 +6,8 @@ import os
 import pytest
 
 from dialplan_sms.config.config import Sender
-from dialplan_sms.failure import failed
 from dialplan_sms.host.shortage import shortage
+from dialplan_sms.routes.failure import failed
 from dialplan_sms.sms.outcome import Cause
 from dialplan_sms.sms.sms import Draft
 from dialplan_sms.transport.deadline import Watchdog

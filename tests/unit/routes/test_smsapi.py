@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialplan_sms import smsapi
-from dialplan_sms.answer import answered, secrets_of
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.routes import pbx as smsapi
+from dialplan_sms.routes.pbx import SmsApi, open_adapter
+from dialplan_sms.routes.reply import answered, secrets_of
 from dialplan_sms.sandbox import Fault, Reply, Sandbox
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.smsapi import SmsApi, open_adapter
 from dialplan_sms.transport.deadline import Alarm, Resolver, Watchdog
 from dialplan_sms.transport.pool import Adapter
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Collection
 
 from dialplan_sms.config.config import Sender
-from dialplan_sms.smsapi import SmsApi, open_adapter
+from dialplan_sms.routes.pbx import SmsApi, open_adapter
 from dialplan_sms.transport.deadline import Resolver, Watchdog
 
 

@@ -9,10 +9,10 @@ import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from dialplan_sms import __version__
-from dialplan_sms.answer import LARGEST, answered, secrets_of
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.failure import failed
+from dialplan_sms.routes.failure import failed
+from dialplan_sms.routes.reply import LARGEST, answered, secrets_of
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome
 from dialplan_sms.sms.sms import Sms
