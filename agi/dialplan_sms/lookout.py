@@ -4,11 +4,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from dialplan_sms.database import OutboxError
-from dialplan_sms.delivery import STALE
-from dialplan_sms.outbox import Outbox
-from dialplan_sms.overview import Overview, overview
-from dialplan_sms.writer import NotKnown
+from dialplan_sms.outbox.database import OutboxError
+from dialplan_sms.outbox.overview import Overview, overview
+from dialplan_sms.outbox.retry import STALE
+from dialplan_sms.outbox.store import Outbox
+from dialplan_sms.outbox.writer import NotKnown
 
 _EVERY = 10.0
 _FRESH = 1.0

@@ -16,7 +16,7 @@ from dialplan_sms.sms import log
 from dialplan_sms.sms.log import Handled
 
 if TYPE_CHECKING:
-    from dialplan_sms.overview import Overview
+    from dialplan_sms.outbox.overview import Overview
 
     See = Callable[[], Overview | None]
 

@@ -10,14 +10,14 @@ import click
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from dialplan_sms import history
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.database import OutboxError, explain, is_prepared, open_engine, prepare
-from dialplan_sms.history import Filters, Stored
 from dialplan_sms.host.rights import lay_down
-from dialplan_sms.reading import Reading
+from dialplan_sms.outbox import history
+from dialplan_sms.outbox.database import OutboxError, explain, is_prepared, open_engine, prepare
+from dialplan_sms.outbox.history import Filters, Stored
+from dialplan_sms.outbox.reading import Reading
 
 T = TypeVar("T")
 

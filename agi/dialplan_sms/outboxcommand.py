@@ -10,17 +10,18 @@ import click
 import sqlalchemy as sa
 from click.core import ParameterSource
 
-from dialplan_sms import forgetting, history, outboxview
 from dialplan_sms import outboxoptions as options
-from dialplan_sms.amend import RETRIED, cancel, retry
+from dialplan_sms import outboxview
 from dialplan_sms.cli import config_option
-from dialplan_sms.history import Filters
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.limits import Rules
 from dialplan_sms.opened import NothingStored, Opened, opened
-from dialplan_sms.overview import overview
-from dialplan_sms.schema import State
-from dialplan_sms.usage import used
+from dialplan_sms.outbox import history, retention
+from dialplan_sms.outbox.amend import RETRIED, cancel, retry
+from dialplan_sms.outbox.history import Filters
+from dialplan_sms.outbox.limits import Rules
+from dialplan_sms.outbox.overview import overview
+from dialplan_sms.outbox.schema import State
+from dialplan_sms.outbox.usage import used
 
 _PORTION = 200
 """SMS that are changed in one transaction."""
@@ -221,7 +222,7 @@ def purge(ctx: click.Context, config: Path | None, older: float | None) -> None:
     total = 0
     with _open(ctx, config) as box:
         age = box.config.retention if older is None else older
-        while portion := box.do(lambda c: forgetting.purge(c, age)):
+        while portion := box.do(lambda c: retention.purge(c, age)):
             total += portion
             time.sleep(_PAUSE)
     click.echo(f"{total} deleted")

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.schema import State
+from dialplan_sms.outbox.schema import State
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -17,13 +17,13 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from dialplan_sms.delivery import STALE
-from dialplan_sms.history import Stored
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.limits import Rate, Use
-from dialplan_sms.overview import Overview
-from dialplan_sms.schema import State
+from dialplan_sms.outbox.history import Stored
+from dialplan_sms.outbox.limits import Rate, Use
+from dialplan_sms.outbox.overview import Overview
+from dialplan_sms.outbox.retry import STALE
+from dialplan_sms.outbox.schema import State
 
 _COLOUR = {
     State.SENT: "green",

@@ -189,7 +189,7 @@ class Server:
 
 
 def _open_storage(url: str) -> "Storage":
-    from dialplan_sms.database import OutboxError
+    from dialplan_sms.outbox.database import OutboxError
     from dialplan_sms.storage import Storage
 
     try:

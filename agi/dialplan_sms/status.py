@@ -14,9 +14,9 @@ from dialplan_sms import running
 from dialplan_sms.cli import config_option
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.delivery import STALE
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
+from dialplan_sms.outbox.retry import STALE
 from dialplan_sms.sms.outcome import Status
 
 _DONE = {"again": "tried again"}

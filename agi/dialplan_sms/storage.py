@@ -6,14 +6,14 @@ A module of its own, since SQLAlchemy costs 20 MiB and 0.4 s that a service with
 import time
 from collections.abc import Callable
 
-from dialplan_sms.carrier import Watch
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.lookout import Lookout
-from dialplan_sms.outbox import Outbox
-from dialplan_sms.overview import Overview
+from dialplan_sms.outbox.attempt import Watch
+from dialplan_sms.outbox.overview import Overview
+from dialplan_sms.outbox.store import Outbox
+from dialplan_sms.outbox.worker import Worker
 from dialplan_sms.sms.log import Handled
 from dialplan_sms.sms.service import Route
-from dialplan_sms.worker import Worker
 
 
 class Storage:

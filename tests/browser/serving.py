@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from starlette.applications import Starlette
 
-from dialplan_sms.outbox import Outbox
+from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.web.board import Board
 from dialplan_sms.web.listener import Address, listen
 from dialplan_sms.web.page import page

@@ -11,15 +11,16 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
-from dialplan_sms import cli, leases, statements
+from dialplan_sms import cli
 from dialplan_sms.config.config import Sender
-from dialplan_sms.database import open_engine, prepare
-from dialplan_sms.delivery import Verdict
-from dialplan_sms.outbox import Outbox
-from dialplan_sms.schema import State, gateway, message, number
+from dialplan_sms.outbox import leases, statements
+from dialplan_sms.outbox.database import open_engine, prepare
+from dialplan_sms.outbox.retry import Verdict
+from dialplan_sms.outbox.schema import State, gateway, message, number
+from dialplan_sms.outbox.statements import Entry
+from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Cause, error
 from dialplan_sms.sms.sms import Draft, Sms
-from dialplan_sms.statements import Entry
 
 ROME, MILAN = "+39069999001", "+39029999002"
 SENDERS = """

@@ -14,11 +14,11 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from dialplan_sms import search
 from dialplan_sms.config.password import make_hash
-from dialplan_sms.database import OutboxError
-from dialplan_sms.outbox import Outbox
-from dialplan_sms.schema import State, attempt
+from dialplan_sms.outbox import search
+from dialplan_sms.outbox.database import OutboxError
+from dialplan_sms.outbox.schema import State, attempt
+from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Outcome, Status
 from dialplan_sms.sms.sms import Draft, Sms
 from dialplan_sms.web import board, session

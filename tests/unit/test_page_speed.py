@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from dialplan_sms.outbox import Outbox
+from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.web.board import HOURS, Board
 from dialplan_sms.web.page import page
 from tests.unit.paged import FakePlayground, fill

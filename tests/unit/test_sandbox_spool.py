@@ -13,10 +13,10 @@ import pytest
 import requests
 import sqlalchemy as sa
 
+from dialplan_sms.outbox.schema import message, number
 from dialplan_sms.sandbox import Fault, Sandbox, Trouble
 from dialplan_sms.sandbox.inbox import Inbox
 from dialplan_sms.sandbox.spool import Gateway
-from dialplan_sms.schema import message, number
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, error
 from tests.unit.spooling import (
@@ -239,7 +239,7 @@ def test_without_a_spool_nothing_of_it_is_loaded() -> None:
         "import sys\n"
         "from dialplan_sms.sandbox import Sandbox\n"
         "with Sandbox() as sandbox: sandbox.url\n"
-        "print({'sqlalchemy', 'jinja2', 'dialplan_sms.worker'} & {*sys.modules})"
+        "print({'sqlalchemy', 'jinja2', 'dialplan_sms.outbox.worker'} & {*sys.modules})"
     )
     folder = Path(__file__).parents[2] / "agi"
     shown = subprocess.run(

@@ -14,8 +14,8 @@ from dialplan_sms.acceptors import Capacity
 from dialplan_sms.config.config import Sender
 from dialplan_sms.lookout import Lookout
 from dialplan_sms.monitor import Monitor
-from dialplan_sms.outbox import Outbox
-from dialplan_sms.overview import Overview
+from dialplan_sms.outbox.overview import Overview
+from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.log import Handled
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.sms import Draft, Sms

@@ -12,9 +12,9 @@ from dialplan_sms import __version__, running
 from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
 from dialplan_sms.check.storage import OUTBOX
 from dialplan_sms.config.config import Config
-from dialplan_sms.delivery import STALE
 from dialplan_sms.host.process import Run
 from dialplan_sms.host.user import WRITE, User, blocked, by_id
+from dialplan_sms.outbox.retry import STALE
 
 SERVICE, SOCKET, FASTAGI = "service", "socket", "FastAGI"
 UNIT = "dialplan-sms"

@@ -14,11 +14,11 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
-from dialplan_sms.database import OutboxError, explain, open_engine
 from dialplan_sms.host.process import run
 from dialplan_sms.host.rights import groups_of, owner_of
 from dialplan_sms.host.user import READ, RUN, WRITE, User, blocked, by_id, current
-from dialplan_sms.schema import VERSION, meta
+from dialplan_sms.outbox.database import OutboxError, explain, open_engine
+from dialplan_sms.outbox.schema import VERSION, meta
 
 OUTBOX, DISK = "outbox", "disk"
 _MIB = 1 << 20

@@ -119,7 +119,7 @@ def sandbox(
 ) -> None:
     """Run a stand-in PBX: it answers as the SMS API does, shows each message, and sends nothing."""
     try:
-        from dialplan_sms.database import OutboxError
+        from dialplan_sms.outbox.database import OutboxError
         from dialplan_sms.sandbox import site  # noqa: F401 - for its packages
         from dialplan_sms.sandbox.server import Sandbox
     except ModuleNotFoundError as error:

@@ -184,7 +184,9 @@ def _service(config: Config) -> Iterator[Handle]:
 
     def store(loaded: Config) -> Store:
         if not opened:
-            from dialplan_sms.opening import open_outbox  # 0.4 s that only what needs it pays
+            from dialplan_sms.outbox.opening import (
+                open_outbox,  # 0.4 s that only what needs it pays
+            )
 
             outbox = open_outbox(loaded)
             opened.append(outbox)

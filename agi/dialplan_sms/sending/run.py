@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.delivery import AT_MOST_ONCE, decide
+from dialplan_sms.outbox.retry import AT_MOST_ONCE, decide
 from dialplan_sms.sending.journal import End, Entry, Journal, JournalError
 from dialplan_sms.sending.plan import Item
 from dialplan_sms.sms.log import Handled

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from dialplan_sms.database import OutboxError
+from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.web.board import Board
 from dialplan_sms.web.forms import Forged, Forms, TooLong, body
 from dialplan_sms.web.login import TooMany, Unknown

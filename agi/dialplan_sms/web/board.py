@@ -9,14 +9,14 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from dialplan_sms import amend, figures, history, overview, search
-from dialplan_sms.database import OutboxError
-from dialplan_sms.history import Damaged, Filters, Stored
-from dialplan_sms.outbox import PATIENCE, Outbox
-from dialplan_sms.overview import Overview
-from dialplan_sms.reading import Reading
-from dialplan_sms.search import Place, Portion, Received
-from dialplan_sms.writer import NotKnown
+from dialplan_sms.outbox import amend, history, overview, search, statistics
+from dialplan_sms.outbox.database import OutboxError
+from dialplan_sms.outbox.history import Damaged, Filters, Stored
+from dialplan_sms.outbox.overview import Overview
+from dialplan_sms.outbox.reading import Reading
+from dialplan_sms.outbox.search import Place, Portion, Received
+from dialplan_sms.outbox.store import PATIENCE, Outbox
+from dialplan_sms.outbox.writer import NotKnown
 
 T = TypeVar("T")
 HOURS = 24
@@ -127,7 +127,7 @@ class Board:
                 self._figures = Figures(
                     self._do(overview.overview),
                     self._hours(),
-                    self._do(lambda c: figures.causes(c, self._clock() - HOURS * _AN_HOUR)),
+                    self._do(lambda c: statistics.causes(c, self._clock() - HOURS * _AN_HOUR)),
                     tuple(self._do(search.senders)),
                 )
                 took = time.monotonic() - began
@@ -153,7 +153,7 @@ class Board:
         first = now - (HOURS - 1) * _AN_HOUR
         starts = [_begin(first) + each * _AN_HOUR for each in range(HOURS)]
         self._over = {at: kept for at, kept in self._over.items() if at >= starts[0]}
-        hours, below = [], self._do(lambda c: figures.first_try(c, now + _AN_HOUR))
+        hours, below = [], self._do(lambda c: statistics.first_try(c, now + _AN_HOUR))
         for start in reversed(starts):
             kept = self._over.get(start)
             if kept is None and time.monotonic() < end:
@@ -192,8 +192,8 @@ class Board:
 
 def _count(connection: sa.Connection, since: float, below: int) -> tuple[int, int]:
     """The first try since *since*, and how many of those from it to *below* were taken."""
-    first = figures.first_try(connection, since, below)
-    return first, figures.sent(connection, first, below)
+    first = statistics.first_try(connection, since, below)
+    return first, statistics.sent(connection, first, below)
 
 
 def _begin(at: float) -> float:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from dialplan_sms import __version__
-from dialplan_sms.schema import State
+from dialplan_sms.outbox.schema import State
 from dialplan_sms.sms import api
 from dialplan_sms.web.session import COOKIE
 

@@ -8,7 +8,7 @@ from starlette.routing import BaseRoute
 
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.outbox import Outbox
+from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.service import Service
 from dialplan_sms.web.listener import ListenError
 from dialplan_sms.web.login import Login
