@@ -10,10 +10,10 @@ from typing import Any
 
 from prometheus_client import generate_latest
 
-from dialplan_sms.acceptors import Capacity
+from dialplan_sms.agi.acceptors import Capacity
+from dialplan_sms.agi.visit import Paragraph, Visit
 from dialplan_sms.host.hostname import is_loopback
 from dialplan_sms.monitor import Monitor
-from dialplan_sms.visit import Paragraph, Visit
 
 _LONGEST_HEAD = 16 * 1024
 _PATIENCE = 5.0

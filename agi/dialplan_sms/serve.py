@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dialplan_sms.acceptors import Acceptors, Capacity, Door
+from dialplan_sms.agi.acceptors import Acceptors, Capacity, Door
+from dialplan_sms.agi.fastagi import FastAgi, HandOver
+from dialplan_sms.agi.listen import SOCKET, SOCKET_VARIABLE, listen_tcp, listen_unix
+from dialplan_sms.agi.lobby import Lobby
 from dialplan_sms.asked import Asked
 from dialplan_sms.cli import config_option
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.fastagi import FastAgi, HandOver
 from dialplan_sms.host.installation import cure
 from dialplan_sms.host.rights import lay_down
 from dialplan_sms.host.shortage import shortage
-from dialplan_sms.listening import SOCKET, SOCKET_VARIABLE, listen_tcp, listen_unix
 from dialplan_sms.live import Live, block_signals, until_ended
-from dialplan_sms.lobby import Lobby
 from dialplan_sms.monitor import Monitor
 from dialplan_sms.routes.warm import Routes
 from dialplan_sms.sms.service import Service, Store

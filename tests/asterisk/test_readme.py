@@ -307,7 +307,7 @@ class TestContract:
         assert set(re.findall(r"`([A-Z]+)`", status)) == set(Status)
 
     def test_the_variables_are_those_of_the_code(self) -> None:
-        from dialplan_sms import call
+        from dialplan_sms.agi import call
 
         named = {
             name

@@ -3,9 +3,9 @@
 import socket
 from collections.abc import Callable
 
-from dialplan_sms.acceptors import Acceptors
+from dialplan_sms.agi.acceptors import Acceptors
+from dialplan_sms.agi.lobby import Lobby
 from dialplan_sms.asked import Asked
-from dialplan_sms.lobby import Lobby
 from dialplan_sms.monitor import Monitor
 from dialplan_sms.sms.counted import Counted
 

@@ -4,7 +4,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from dialplan_sms.channel import Channel
+from dialplan_sms.agi.channel import Channel
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.sms.outcome import Outcome, Status
 from dialplan_sms.sms.service import Service

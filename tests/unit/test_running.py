@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 import pytest
 
 from dialplan_sms import running
-from dialplan_sms.acceptors import Capacity
+from dialplan_sms.agi.acceptors import Capacity
 from dialplan_sms.monitor import Monitor
 from tests.unit import asking
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from prometheus_client import generate_latest
 
 from dialplan_sms import cli
-from dialplan_sms.acceptors import Capacity
+from dialplan_sms.agi.acceptors import Capacity
 from dialplan_sms.config.config import Sender
 from dialplan_sms.lookout import Lookout
 from dialplan_sms.monitor import Monitor

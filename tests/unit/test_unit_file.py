@@ -3,7 +3,8 @@
 import configparser
 from pathlib import Path
 
-from dialplan_sms import cli, listening, serve
+from dialplan_sms import cli, serve
+from dialplan_sms.agi import listen
 
 UNIT = Path(__file__).parents[2] / "systemd/dialplan-sms.service"
 
@@ -15,7 +16,7 @@ def test_the_unit_fits_the_program() -> None:
     service = unit["Service"]
     assert service["Type"] == "notify"
     assert service["ExecStart"].split()[-1] in cli._COMMANDS
-    assert Path(listening.SOCKET).parent == Path("/run", service["RuntimeDirectory"])
+    assert Path(listen.SOCKET).parent == Path("/run", service["RuntimeDirectory"])
     assert int(service["TimeoutStopSec"]) > serve.DRAIN
     assert int(service["WatchdogSec"]) >= 30
     assert int(service["LimitNOFILE"]) > 3 * 4096  # max_calls at most, each with one to the PBX

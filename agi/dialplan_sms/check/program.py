@@ -20,7 +20,7 @@ OLDEST = (3, 11)
 _PATIENCE = 10.0
 _NEEDED = (
     "asterisk.agi", "requests", "urllib3", "phonenumbers", "regex", "click", "rich",
-    "prometheus_client", "sqlalchemy", "dialplan_sms.agi", "dialplan_sms.call",
+    "prometheus_client", "sqlalchemy", "dialplan_sms.agi.script", "dialplan_sms.agi.call",
     "dialplan_sms.routes.pbx",
 )  # fmt: skip
 _ASK = """

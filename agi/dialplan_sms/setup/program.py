@@ -145,7 +145,12 @@ def build(program: Program, host: Host, uid: int, gid: int) -> Path:
         for name in names:
             if name.endswith(".pyc"):
                 os.chmod(Path(folder, name), 0o644)
-    check = [str(new / "bin/python3"), "-I", "-c", "import dialplan_sms.cli, dialplan_sms.agi"]
+    check = [
+        str(new / "bin/python3"),
+        "-I",
+        "-c",
+        "import dialplan_sms.cli, dialplan_sms.agi.script",
+    ]
     done = host.run_as(uid, gid, check, 60)
     if done.status:
         raise HostError(

@@ -3,7 +3,7 @@ from asterisk.agi import AGIHangup
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialplan_sms.channel import LONGEST_COMMAND, Channel
+from dialplan_sms.agi.channel import LONGEST_COMMAND, Channel
 from tests.unit.fakes import ENVIRONMENT, FakeAsterisk, streams
 
 NASTY = [

@@ -9,9 +9,9 @@ import select
 import threading
 from queue import SimpleQueue
 
-from dialplan_sms.acceptors import SPARE, Crew
+from dialplan_sms.agi.acceptors import SPARE, Crew
+from dialplan_sms.agi.visit import PATIENCE, Paragraph, Visit
 from dialplan_sms.sms.counted import Counted
-from dialplan_sms.visit import PATIENCE, Paragraph, Visit
 
 _MOST = 4096
 _CROWD = 8

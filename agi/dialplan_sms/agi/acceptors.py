@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from dialplan_sms.agi.visit import Visit
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.sms.counted import Counted
-from dialplan_sms.visit import Visit
 
 SPARE = 4
 """Threads beyond the calls to carry, which tell the rest that all are busy."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from dialplan_sms import lobby, visit
-from dialplan_sms.acceptors import Capacity
+from dialplan_sms.agi import lobby, visit
+from dialplan_sms.agi.acceptors import Capacity
 from tests.unit.doors import House, hearing, opened
 
 

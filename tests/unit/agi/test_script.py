@@ -17,7 +17,7 @@ from dialplan_sms.sandbox import Fault, Sandbox
 from tests.unit.process import Asterisk
 
 SCRIPT = Path(sys.prefix) / "bin/sms.agi"
-SOURCE = Path(__file__).parents[2] / "agi/sms.agi"
+SOURCE = Path(__file__).parents[3] / "agi/sms.agi"
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def test_a_host_without_processes_is_named(server: Sandbox, folder: Path, mode: 
     script.write_text(
         f"#!{sys.executable}\nimport threading\ndef start(*_):\n"
         '    raise RuntimeError("can\'t start new thread")\n'
-        "threading._start_new_thread = start\nfrom dialplan_sms.agi import main\nmain()\n"
+        "threading._start_new_thread = start\nfrom dialplan_sms.agi.script import main\nmain()\n"
     )
     script.chmod(0o755)
     variables, _ = run(script, folder)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from dialplan_sms.acceptors import Acceptors, Capacity, Closed
+from dialplan_sms.agi.acceptors import Acceptors, Capacity, Closed
 from tests.unit.doors import House, opened, saying
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from dialplan_sms.listening import listen_tcp
-from dialplan_sms.socketstream import SocketStream
-from dialplan_sms.stream import Stream
+from dialplan_sms.agi.listen import listen_tcp
+from dialplan_sms.agi.socketstream import SocketStream
+from dialplan_sms.agi.stream import Stream
 
 
 def connected() -> tuple[socket.socket, socket.socket]:

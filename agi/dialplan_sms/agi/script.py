@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from dialplan_sms.channel import Channel
-from dialplan_sms.stream import Stream
+from dialplan_sms.agi.channel import Channel
+from dialplan_sms.agi.stream import Stream
 
 LONGEST_CALL = 40
 """Seconds after which the kernel ends the script, should Asterisk never answer it."""
@@ -37,7 +37,7 @@ def _serve() -> None:
     except AGIException:
         return
     # What costs time comes after the channel is there, so that a hang-up loses little.
-    from dialplan_sms.call import call
+    from dialplan_sms.agi.call import call
     from dialplan_sms.config import config
     from dialplan_sms.config.config import Config, Sender
     from dialplan_sms.sms.service import Route, Service, Store

@@ -6,7 +6,7 @@ import struct
 import time
 from collections.abc import Callable
 
-from dialplan_sms.stream import PARAGRAPH, Stream
+from dialplan_sms.agi.stream import PARAGRAPH, Stream
 
 
 class SocketStream(Stream):

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from dialplan_sms.socketstream import SocketStream
+from dialplan_sms.agi.socketstream import SocketStream
 
 PATIENCE = 3.0
 """Seconds in all that a peer has to say what it wants."""

@@ -12,14 +12,14 @@ from typing import Any
 
 from asterisk.agi import AGIException
 
-from dialplan_sms.acceptors import Capacity
-from dialplan_sms.call import call
-from dialplan_sms.channel import LONGEST_ENVIRONMENT, Channel
+from dialplan_sms.agi.acceptors import Capacity
+from dialplan_sms.agi.call import call
+from dialplan_sms.agi.channel import LONGEST_ENVIRONMENT, Channel
+from dialplan_sms.agi.stream import Stream
+from dialplan_sms.agi.visit import Finish, Paragraph, Visit
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.sms.outcome import Cause, Refused
 from dialplan_sms.sms.service import Service
-from dialplan_sms.stream import Stream
-from dialplan_sms.visit import Finish, Paragraph, Visit
 
 READY = b"READY\n"
 """What the service says before a script hands its streams over."""

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from dialplan_sms.call import call
+from dialplan_sms.agi.call import call
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from tests.unit.fakes import ENVIRONMENT, FakeAsterisk, FakeRoute, service
 
