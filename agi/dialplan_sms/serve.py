@@ -18,21 +18,21 @@ from dialplan_sms.agi.acceptors import Acceptors, Capacity, Door
 from dialplan_sms.agi.fastagi import FastAgi, HandOver
 from dialplan_sms.agi.listen import SOCKET, SOCKET_VARIABLE, listen_tcp, listen_unix
 from dialplan_sms.agi.lobby import Lobby
-from dialplan_sms.asked import Asked
 from dialplan_sms.cli import config_option
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.daemon.asked import Asked
+from dialplan_sms.daemon.metrics import Monitor
+from dialplan_sms.daemon.reload import Live, block_signals, until_ended
 from dialplan_sms.host.installation import cure
 from dialplan_sms.host.rights import lay_down
 from dialplan_sms.host.shortage import shortage
-from dialplan_sms.live import Live, block_signals, until_ended
-from dialplan_sms.monitor import Monitor
 from dialplan_sms.routes.warm import Routes
 from dialplan_sms.sms.service import Service, Store
 
 if TYPE_CHECKING:
-    from dialplan_sms.storage import Storage
+    from dialplan_sms.daemon.storage import Storage
     from dialplan_sms.web.smsserver import SmsServer
 
 DRAIN = 20.0
@@ -189,8 +189,8 @@ class Server:
 
 
 def _open_storage(url: str) -> "Storage":
+    from dialplan_sms.daemon.storage import Storage
     from dialplan_sms.outbox.database import OutboxError
-    from dialplan_sms.storage import Storage
 
     try:
         return Storage(url)

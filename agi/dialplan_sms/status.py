@@ -10,10 +10,10 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from dialplan_sms import running
 from dialplan_sms.cli import config_option
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.daemon import client
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.outbox.retry import STALE
@@ -51,7 +51,7 @@ def status(config: Path | None, as_json: bool) -> None:
 
 def _ask(host: str, port: int) -> Mapping[str, Any]:
     try:
-        return running.figures((host, port), _PATIENCE)
+        return client.figures((host, port), _PATIENCE)
     except ConnectionRefusedError:
         raise click.ClickException(
             f"the service does not run, nothing listens on {host} port {port}: systemctl status"
@@ -67,7 +67,7 @@ def _ask(host: str, port: int) -> Mapping[str, Any]:
             f"no service answers on {host} port {port}, {error.strerror or 'no reason given'}:"
             " systemctl status dialplan-sms, and monitor in sms.conf"
         ) from None
-    except running.NotOurs:
+    except client.NotOurs:
         raise click.ClickException(
             f"what answers on {host} port {port} is not dialplan-sms"
         ) from None

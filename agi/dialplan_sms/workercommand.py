@@ -7,8 +7,8 @@ import click
 from dialplan_sms.cli import config_option
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.daemon.reload import Live, block_signals, until_ended
 from dialplan_sms.host.rights import lay_down
-from dialplan_sms.live import Live, block_signals, until_ended
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.worker import Worker

@@ -12,8 +12,8 @@ from prometheus_client import generate_latest
 from dialplan_sms import cli
 from dialplan_sms.agi.acceptors import Capacity
 from dialplan_sms.config.config import Sender
-from dialplan_sms.lookout import Lookout
-from dialplan_sms.monitor import Monitor
+from dialplan_sms.daemon.metrics import Monitor
+from dialplan_sms.daemon.watcher import Lookout
 from dialplan_sms.outbox.overview import Overview
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.log import Handled
@@ -145,7 +145,7 @@ def test_another_program_on_the_port_is_not_taken_for_the_service(
 def test_who_asks_sees_what_was_stored_just_now(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dialplan_sms.lookout._FRESH", 60.0)
+    monkeypatch.setattr("dialplan_sms.daemon.watcher._FRESH", 60.0)
     # given a lookout that has looked, and something stored since
     outbox = Outbox(database)
     lookout = Lookout(outbox, lambda _: None)
@@ -160,7 +160,7 @@ def test_who_asks_sees_what_was_stored_just_now(
     # and many who ask at once cost one look
     outbox.accept(Draft(), Sms((NUMBER,), "Hello"), SENDER, "queue")
     assert lookout.ask() is found
-    monkeypatch.setattr("dialplan_sms.lookout._FRESH", 0.0)  # a second later
+    monkeypatch.setattr("dialplan_sms.daemon.watcher._FRESH", 0.0)  # a second later
     again = lookout.ask()
     assert again is not None
     assert again.due == 2

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dialplan_sms import __version__, running
+from dialplan_sms import __version__
 from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
 from dialplan_sms.check.storage import OUTBOX
 from dialplan_sms.config.config import Config
+from dialplan_sms.daemon import client
 from dialplan_sms.host.process import Run
 from dialplan_sms.host.user import WRITE, User, blocked, by_id
 from dialplan_sms.outbox.retry import STALE
@@ -57,8 +58,8 @@ def check(
     """The lines of the service; *path* is its socket, *needs* what it cannot do without."""
     host, port = config.monitor[0]
     try:
-        figures = running.figures((host, port), _PATIENCE)
-    except running.NotOurs:
+        figures = client.figures((host, port), _PATIENCE)
+    except client.NotOurs:
         says = f"what answers on {host} port {port} is not dialplan-sms"
         cure = "set monitor in sms.conf to another port, and restart the service"
         yield wrong(SERVICE, says, cure)
@@ -83,8 +84,8 @@ def check(
 
 def _is_healthy(host: str, port: int) -> bool:
     try:
-        return running.is_healthy((host, port), _PATIENCE)
-    except (OSError, running.NotOurs):
+        return client.is_healthy((host, port), _PATIENCE)
+    except (OSError, client.NotOurs):
         return False
 
 

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialplan_sms import __version__, running
+from dialplan_sms import __version__
 from dialplan_sms.check.dialplan import Files
 from dialplan_sms.check.finding import State as Found
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.daemon import client
 from dialplan_sms.setup.steps import State, Work
 from dialplan_sms.setup.surroundings import UNIT
 from dialplan_sms.sms.outcome import safe_line
@@ -152,9 +153,9 @@ def running_version(conf: Path) -> str | None:
     Empty for one that is too old to tell it.
     """
     try:
-        figures = running.figures(smsconf.load(conf).monitor[0], _PATIENCE)
+        figures = client.figures(smsconf.load(conf).monitor[0], _PATIENCE)
     except (ConfigError, IndexError):
         return None  # the step of sms.conf says so
-    except (OSError, running.NotOurs):
+    except (OSError, client.NotOurs):
         return None
     return safe_line(str(figures.get("version", "")))[:40]

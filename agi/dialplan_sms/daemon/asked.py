@@ -12,8 +12,8 @@ from prometheus_client import generate_latest
 
 from dialplan_sms.agi.acceptors import Capacity
 from dialplan_sms.agi.visit import Paragraph, Visit
+from dialplan_sms.daemon.metrics import Monitor
 from dialplan_sms.host.hostname import is_loopback
-from dialplan_sms.monitor import Monitor
 
 _LONGEST_HEAD = 16 * 1024
 _PATIENCE = 5.0

@@ -17,7 +17,7 @@ from dialplan_sms.check import service
 from dialplan_sms.check.finding import State
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.password import make_hash
-from dialplan_sms.live import Live
+from dialplan_sms.daemon.reload import Live
 from dialplan_sms.routes.warm import Routes
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sandbox.certificate import self_signed

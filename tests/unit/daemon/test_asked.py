@@ -6,8 +6,8 @@ import socket
 import pytest
 
 from dialplan_sms.agi.acceptors import Capacity
+from dialplan_sms.daemon.metrics import Monitor
 from dialplan_sms.host.hostname import is_loopback
-from dialplan_sms.monitor import Monitor
 from tests.unit import asking
 
 

@@ -8,9 +8,9 @@ from contextlib import closing, suppress
 
 import pytest
 
-from dialplan_sms import running
 from dialplan_sms.agi.acceptors import Capacity
-from dialplan_sms.monitor import Monitor
+from dialplan_sms.daemon import client
+from dialplan_sms.daemon.metrics import Monitor
 from tests.unit import asking
 
 Address = tuple[str, int]
@@ -47,9 +47,9 @@ def peer() -> Iterator[Peer]:
 @pytest.mark.parametrize("healthy", [True, False])
 def test_the_service_is_known_by_its_figures(healthy: bool) -> None:
     port = asking.serve(Monitor(Capacity(7)), lambda: healthy)
-    found = running.figures(("127.0.0.1", port), 5)
+    found = client.figures(("127.0.0.1", port), 5)
     assert (found["in_flight"], found["max_calls"]) == (0, 7)
-    assert running.is_healthy(("127.0.0.1", port), 5) is healthy
+    assert client.is_healthy(("127.0.0.1", port), 5) is healthy
 
 
 @pytest.mark.parametrize(
@@ -72,11 +72,11 @@ def test_the_service_is_known_by_its_figures(healthy: bool) -> None:
     ],
 )
 def test_another_program_is_not_ours(peer: Peer, answer: bytes) -> None:
-    with pytest.raises(running.NotOurs):
-        running.figures(peer(answer), 5)
+    with pytest.raises(client.NotOurs):
+        client.figures(peer(answer), 5)
 
 
-@pytest.mark.parametrize("ask", [running.figures, running.is_healthy])
+@pytest.mark.parametrize("ask", [client.figures, client.is_healthy])
 @pytest.mark.parametrize("start", [b"", b"HTTP", OK, OK + b"Content-Length: 1000\r\n\r\n"])
 def test_a_trickle_holds_nobody(
     peer: Peer, ask: Callable[[Address, float], object], start: bytes
@@ -89,11 +89,11 @@ def test_a_trickle_holds_nobody(
 
 def test_silence_is_a_timeout(peer: Peer) -> None:
     with pytest.raises(TimeoutError):
-        running.figures(peer(stays=True), 0.2)
+        client.figures(peer(stays=True), 0.2)
 
 
 def test_nobody_there_is_refused() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as gone:
         port = gone.getsockname()[1]
     with pytest.raises(ConnectionRefusedError):
-        running.figures(("127.0.0.1", port), 5)
+        client.figures(("127.0.0.1", port), 5)

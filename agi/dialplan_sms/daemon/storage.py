@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.lookout import Lookout
+from dialplan_sms.daemon.watcher import Lookout
 from dialplan_sms.outbox.attempt import Watch
 from dialplan_sms.outbox.overview import Overview
 from dialplan_sms.outbox.store import Outbox
