@@ -33,7 +33,7 @@ from dialplan_sms.sms.service import Service, Store
 
 if TYPE_CHECKING:
     from dialplan_sms.daemon.storage import Storage
-    from dialplan_sms.web.smsserver import SmsServer
+    from dialplan_sms.web.relay.smsserver import SmsServer
 
 DRAIN = 20.0
 """Seconds that calls under way have to end after SIGTERM."""

@@ -25,7 +25,7 @@ from dialplan_sms.sandbox.faults import Fault, magic_number
 from dialplan_sms.sandbox.pbx import Pbx
 from dialplan_sms.sandbox.screen import record, show, visible
 from dialplan_sms.sms import api
-from dialplan_sms.web.request import Request
+from dialplan_sms.web.http.request import Request
 
 NUMBER = "+391234567890"
 AUTH = ("101", "sms101api")

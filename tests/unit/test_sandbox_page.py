@@ -15,7 +15,7 @@ from dialplan_sms.sandbox.command import sandbox as command
 from dialplan_sms.sandbox.guard import is_ours
 from dialplan_sms.sandbox.switches import Switches
 from dialplan_sms.sms import api
-from dialplan_sms.web.listener import Address
+from dialplan_sms.web.http.listener import Address
 from tests.unit.spooling import AUTH, NUMBER, ONE, OTHER, TWO, post, running, spooled, until
 
 

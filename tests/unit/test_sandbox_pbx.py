@@ -21,7 +21,7 @@ from dialplan_sms.sandbox.faults import (
 )
 from dialplan_sms.sandbox.pbx import Handled, Pbx, wms_version
 from dialplan_sms.sms import api
-from dialplan_sms.web.request import MAX_FIELDS, Request, form_pairs
+from dialplan_sms.web.http.request import MAX_FIELDS, Request, form_pairs
 
 NUMBER, OTHER = "+391234567890", "+391234567891"
 OLD_WMS = "6.01.20221019.7"

@@ -17,7 +17,7 @@ from dialplan_sms.sandbox.ending import told_by_signal
 from dialplan_sms.sandbox.faults import MEANING, Fault, Faults, Trouble, magic_number
 from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Handled
 from dialplan_sms.sandbox.screen import record, show
-from dialplan_sms.web.listener import Address, ListenError
+from dialplan_sms.web.http.listener import Address, ListenError
 
 LISTEN = "127.0.0.1:8443"
 

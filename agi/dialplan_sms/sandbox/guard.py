@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Match
 
 from dialplan_sms.host.hostname import bare, is_loopback
-from dialplan_sms.web.listener import Address
+from dialplan_sms.web.http.listener import Address
 
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - not bound to here
 

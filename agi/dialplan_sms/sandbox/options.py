@@ -11,7 +11,7 @@ from dialplan_sms.config import values
 from dialplan_sms.config.parser import Place
 from dialplan_sms.sandbox.faults import Trouble, parse_fault
 from dialplan_sms.sandbox.pbx import GATEWAYS, USERS, wms_version
-from dialplan_sms.web.listener import Address, parse_address
+from dialplan_sms.web.http.listener import Address, parse_address
 
 USER = ":".join(*USERS.items())
 _PLACE = Place(Path("--pace"), 1)

@@ -5,7 +5,7 @@ from typing import Any
 from dialplan_sms import __version__
 from dialplan_sms.outbox.schema import State
 from dialplan_sms.sms import api
-from dialplan_sms.web.session import COOKIE
+from dialplan_sms.web.http.session import COOKIE
 
 _TEXT = {"type": "string"}
 _ERROR = {

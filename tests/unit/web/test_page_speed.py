@@ -12,8 +12,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from dialplan_sms.outbox.store import Outbox
-from dialplan_sms.web.board import HOURS, Board
-from dialplan_sms.web.page import page
+from dialplan_sms.web.page.board import HOURS, Board
+from dialplan_sms.web.page.page import page
 from tests.unit.paged import FakePlayground, fill
 
 COUNT = 100_000

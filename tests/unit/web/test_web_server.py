@@ -20,9 +20,9 @@ from starlette.routing import Route, Router
 
 from dialplan_sms.sandbox import Fault, Sandbox
 from dialplan_sms.sandbox.certificate import self_signed
-from dialplan_sms.web import connection, listener, server
-from dialplan_sms.web.listener import Address, Door, _source, everybody, listen
-from dialplan_sms.web.server import WebServer
+from dialplan_sms.web.http import connection, listener, server
+from dialplan_sms.web.http.listener import Address, Door, _source, everybody, listen
+from dialplan_sms.web.http.server import WebServer
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from dialplan_sms.outbox.amend import RETRIED
 from dialplan_sms.outbox.schema import State
-from dialplan_sms.web import chart
+from dialplan_sms.web.page import chart
 
 _HERE = Path(__file__).parent
 STATES = {

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from dialplan_sms.web.board import Hour
+from dialplan_sms.web.page.board import Hour
 
 _WIDTH, _HEIGHT, _FLOOR, _TOP = 288, 96, 80, 14
 """Units of the viewBox: bars stand on _FLOOR, the labels below."""

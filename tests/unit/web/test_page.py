@@ -21,15 +21,16 @@ from dialplan_sms.outbox.schema import State, attempt
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Outcome, Status
 from dialplan_sms.sms.sms import Draft, Sms
-from dialplan_sms.web import board, session
-from dialplan_sms.web.answering import HEADERS
-from dialplan_sms.web.board import Board
-from dialplan_sms.web.forms import MOST
-from dialplan_sms.web.login import Login
-from dialplan_sms.web.page import ROWS, page
-from dialplan_sms.web.query import Query
-from dialplan_sms.web.session import Sessions
-from dialplan_sms.web.view import STATES, visible
+from dialplan_sms.web.http import session
+from dialplan_sms.web.http.login import Login
+from dialplan_sms.web.http.session import Sessions
+from dialplan_sms.web.page import board
+from dialplan_sms.web.page.answering import HEADERS
+from dialplan_sms.web.page.board import Board
+from dialplan_sms.web.page.forms import MOST
+from dialplan_sms.web.page.page import ROWS, page
+from dialplan_sms.web.page.query import Query
+from dialplan_sms.web.page.view import STATES, visible
 from tests.unit.paged import (
     GATEWAY,
     MILAN,

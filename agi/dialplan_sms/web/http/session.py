@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 
-from dialplan_sms.web.login import Login
+from dialplan_sms.web.http.login import Login
 
 COOKIE = "sms_session"
 LASTS = 12 * 3600

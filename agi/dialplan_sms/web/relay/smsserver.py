@@ -23,12 +23,12 @@ from dialplan_sms.config.http import Http
 from dialplan_sms.sms import api
 from dialplan_sms.sms.counted import Counted
 from dialplan_sms.sms.outcome import Cause, error
-from dialplan_sms.web.app import FORM, content_type, make_app, read_pairs
-from dialplan_sms.web.listener import Address, listen
-from dialplan_sms.web.login import Login, TooMany, Unknown
-from dialplan_sms.web.openapi import describe
-from dialplan_sms.web.relay import Relay, Reply, reply
-from dialplan_sms.web.server import WebServer
+from dialplan_sms.web.http.app import FORM, content_type, make_app, read_pairs
+from dialplan_sms.web.http.listener import Address, listen
+from dialplan_sms.web.http.login import Login, TooMany, Unknown
+from dialplan_sms.web.http.server import WebServer
+from dialplan_sms.web.relay.openapi import describe
+from dialplan_sms.web.relay.relay import Relay, Reply, reply
 
 _AT_ONCE = 16
 """Requests that are carried at once; each waits for a commit that many share."""

@@ -11,13 +11,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from dialplan_sms.outbox.database import OutboxError
-from dialplan_sms.web.board import Board
-from dialplan_sms.web.forms import Forged, Forms, TooLong, body
-from dialplan_sms.web.login import TooMany, Unknown
-from dialplan_sms.web.playground import Playground
-from dialplan_sms.web.query import fields
-from dialplan_sms.web.session import COOKIE, LASTS, Sessions
-from dialplan_sms.web.view import View
+from dialplan_sms.web.http.login import TooMany, Unknown
+from dialplan_sms.web.http.session import COOKIE, LASTS, Sessions
+from dialplan_sms.web.page.board import Board
+from dialplan_sms.web.page.forms import Forged, Forms, TooLong, body
+from dialplan_sms.web.page.playground import Playground
+from dialplan_sms.web.page.query import fields
+from dialplan_sms.web.page.view import View
 
 HEADERS = {
     "Content-Security-Policy": (

@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from dialplan_sms.web.answering import Answering
-from dialplan_sms.web.board import Board
-from dialplan_sms.web.playground import Playground
-from dialplan_sms.web.query import LONGEST_ID, Query, fields
-from dialplan_sms.web.session import Sessions
+from dialplan_sms.web.http.session import Sessions
+from dialplan_sms.web.page.answering import Answering
+from dialplan_sms.web.page.board import Board
+from dialplan_sms.web.page.playground import Playground
+from dialplan_sms.web.page.query import LONGEST_ID, Query, fields
 
 ROWS = 50
 """SMS on one page of the list."""

@@ -14,7 +14,7 @@ from dialplan_sms.config.config import load
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.config.password import fits, is_hash, make_hash
 from dialplan_sms.usercommand import user
-from dialplan_sms.web.login import FREE, Login, TooMany, Unknown, read_basic
+from dialplan_sms.web.http.login import FREE, Login, TooMany, Unknown, read_basic
 
 HASH = (  # of s3cret
     "$scrypt$ln=14,r=8,p=1$3Pvr4j7mesOu8n7gpoECSQ$CauPGQIauSmxrR8dmgh+VAfKZKhQ+FE58kFt7Q7FJtc"
@@ -238,8 +238,8 @@ def test_an_ipv6_client_cannot_change_its_address() -> None:
 
 
 def test_strangers_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dialplan_sms.web.login._MOST_LANES", 50)
-    monkeypatch.setattr("dialplan_sms.web.login.fits", lambda *_: False)
+    monkeypatch.setattr("dialplan_sms.web.http.login._MOST_LANES", 50)
+    monkeypatch.setattr("dialplan_sms.web.http.login.fits", lambda *_: False)
 
     async def story() -> None:
         door = Door()

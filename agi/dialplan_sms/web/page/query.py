@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from dialplan_sms.outbox.history import Filters
 from dialplan_sms.outbox.schema import State
 from dialplan_sms.outbox.search import Place
-from dialplan_sms.web.request import form_pairs
+from dialplan_sms.web.http.request import form_pairs
 
 LONGEST_ID = 18
 """Digits: what both databases can hold."""

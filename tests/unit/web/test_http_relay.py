@@ -6,8 +6,8 @@ from dialplan_sms.config.config import Sender
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.transport.deadline import Resolver
-from dialplan_sms.web.loops import Loops, Rounds, is_here
-from dialplan_sms.web.relay import reply, sort
+from dialplan_sms.web.relay.loops import Loops, Rounds, is_here
+from dialplan_sms.web.relay.relay import reply, sort
 
 SENDER = Sender("101", "https://192.0.2.1", country="IT")
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from dialplan_sms.host.shortage import shortage
-from dialplan_sms.web.connection import LINGER, Connection
-from dialplan_sms.web.listener import Door, everybody
+from dialplan_sms.web.http.connection import LINGER, Connection
+from dialplan_sms.web.http.listener import Door, everybody
 
 HANDSHAKE = 5.0
 """Seconds for a TLS handshake, and for the goodbye of one."""

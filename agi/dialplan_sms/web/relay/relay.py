@@ -14,7 +14,7 @@ from dialplan_sms.sms.numbers import read_numbers
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, safe_line
 from dialplan_sms.sms.service import Service, choose
 from dialplan_sms.sms.sms import Draft
-from dialplan_sms.web.loops import Rounds
+from dialplan_sms.web.relay.loops import Rounds
 
 EMPTY_MESSAGE = "Message should not be empty"
 _LOOP = Refused(

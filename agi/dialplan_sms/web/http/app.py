@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from dialplan_sms.sms import api
-from dialplan_sms.web.request import MAX_BODY, Pairs, form_pairs
+from dialplan_sms.web.http.request import MAX_BODY, Pairs, form_pairs
 
 METHODS = ("GET", "POST")
 PATHS = (api.PATH, api.OLD_PATH)
