@@ -241,7 +241,7 @@ def test_without_a_spool_nothing_of_it_is_loaded() -> None:
         "with Sandbox() as sandbox: sandbox.url\n"
         "print({'sqlalchemy', 'jinja2', 'dialplan_sms.outbox.worker'} & {*sys.modules})"
     )
-    folder = Path(__file__).parents[2] / "agi"
+    folder = Path(__file__).parents[3] / "agi"
     shown = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder.parent,
