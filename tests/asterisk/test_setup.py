@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from dialplan_sms.cli import main
+from dialplan_sms.cli.main import main
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.setup import program
 from dialplan_sms.setup.host import Host, Places

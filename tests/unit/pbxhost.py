@@ -10,7 +10,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from dialplan_sms.cli import main
+from dialplan_sms.cli.main import main
 from dialplan_sms.setup import include
 from dialplan_sms.setup.host import Done, Host, Places
 

@@ -3,8 +3,8 @@
 import configparser
 from pathlib import Path
 
-from dialplan_sms import cli, serve
 from dialplan_sms.agi import listen
+from dialplan_sms.cli import main, serve
 
 UNIT = Path(__file__).parents[2] / "systemd/dialplan-sms.service"
 
@@ -15,7 +15,7 @@ def test_the_unit_fits_the_program() -> None:
     unit.read(UNIT)
     service = unit["Service"]
     assert service["Type"] == "notify"
-    assert service["ExecStart"].split()[-1] in cli._COMMANDS
+    assert service["ExecStart"].split()[-1] in main._COMMANDS
     assert Path(listen.SOCKET).parent == Path("/run", service["RuntimeDirectory"])
     assert int(service["TimeoutStopSec"]) > serve.DRAIN
     assert int(service["WatchdogSec"]) >= 30

@@ -9,7 +9,7 @@ import click
 from dialplan_sms.check import show
 from dialplan_sms.check.finding import exit_status
 from dialplan_sms.check.inspect import CannotCheck, Surroundings, inspect
-from dialplan_sms.cli import config_option
+from dialplan_sms.cli.main import config_option
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.host.user import named
 

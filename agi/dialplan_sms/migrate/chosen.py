@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
+from dialplan_sms.cli.outbox.options import Misused
 from dialplan_sms.migrate import recipe, show
 from dialplan_sms.migrate.files import Problem, Tree
-from dialplan_sms.outboxoptions import Misused
 
 OTHER_LANGUAGES = {".ael": "AEL", ".lua": "Lua"}
 

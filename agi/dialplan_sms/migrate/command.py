@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from dialplan_sms.cli import config_option
+from dialplan_sms.cli.main import config_option
+from dialplan_sms.cli.outbox.options import Misused
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.terminal import plain
@@ -26,7 +27,6 @@ from dialplan_sms.migrate import (
 )  # fmt: skip
 from dialplan_sms.migrate.expression import resolve
 from dialplan_sms.migrate.files import Problem, Tree, lines
-from dialplan_sms.outboxoptions import Misused
 
 _LONGEST = 9000
 """Characters of a line that are shown; Asterisk reads no longer ones."""

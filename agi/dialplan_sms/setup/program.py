@@ -23,7 +23,7 @@ _COMMAND = """\
 #!{python}
 import sys
 
-from dialplan_sms.cli import main
+from dialplan_sms.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())
@@ -149,7 +149,7 @@ def build(program: Program, host: Host, uid: int, gid: int) -> Path:
         str(new / "bin/python3"),
         "-I",
         "-c",
-        "import dialplan_sms.cli, dialplan_sms.agi.script",
+        "import dialplan_sms.cli.main, dialplan_sms.agi.script",
     ]
     done = host.run_as(uid, gid, check, 60)
     if done.status:

@@ -17,10 +17,10 @@ import pytest
 
 from dialplan_sms.check import storage
 from dialplan_sms.check.finding import State
+from dialplan_sms.cli.send.journal import Journal, JournalError
 from dialplan_sms.host import rights, trust
 from dialplan_sms.host.user import current
 from dialplan_sms.sandbox import Sandbox
-from dialplan_sms.sending.journal import Journal, JournalError
 from dialplan_sms.sms import log
 from tests.asterisk.serving import free_port
 from tests.unit import checked
@@ -291,7 +291,7 @@ class TestSmsConfOfAnotherUser:
         closed.chmod(0o700)
         theirs.write_text("[101]\nurl = http://127.0.0.1:9\npassword = x\n")
         theirs.chmod(0o640)
-        code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from dialplan_sms.cli import main; main()"
+        code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from dialplan_sms.cli.main import main; main()"
         told = subprocess.run(
             [sys.executable, "-c", code, closed, "send", "+39333123456", "--config", theirs],
             input=b"Hi", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=20,

@@ -27,7 +27,7 @@ def pbx(tmp_path: Path) -> PbxHost:
 def test_a_closed_pipe_ends_it_in_silence(pbx: PbxHost, tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    code = "from dialplan_sms.cli import main; main()"
+    code = "from dialplan_sms.cli.main import main; main()"
     command = [sys.executable, "-c", code, "setup", "--dry-run", "--asterisk-conf", str(pbx.conf)]
     command += ["--prefix", str(tmp_path / "prefix")]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)

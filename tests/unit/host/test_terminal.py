@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 import dialplan_sms
-from dialplan_sms import cli
+from dialplan_sms.cli import main
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import clean, plain
 from dialplan_sms.sms import log
@@ -124,7 +124,7 @@ def test_another_process_says_nothing_to_the_terminal(
         conf = sms_conf(
             f"[general]\nmonitor = 127.0.0.1:{port}\n[101]\nurl = http://127.0.0.1:9\npassword = x"
         )
-        done = CliRunner().invoke(cli.main, [command, "--config", str(conf), *options])
+        done = CliRunner().invoke(main.main, [command, "--config", str(conf), *options])
     assert harmless(done.output), ascii(done.output)
     assert not re.search(r"(?m)^ *up +99 d", done.output)
 
@@ -139,7 +139,7 @@ def test_figures_of_another_version_are_no_traceback(
         conf = sms_conf(
             f"[general]\nmonitor = 127.0.0.1:{port}\n[101]\nurl = http://192.0.2.1\npassword = x"
         )
-        done = CliRunner().invoke(cli.main, ["status", "--config", str(conf)])
+        done = CliRunner().invoke(main.main, ["status", "--config", str(conf)])
     assert (done.exit_code, done.output.count("Error: the service tells")) == (1, 1), done.output
     assert isinstance(done.exception, SystemExit)
 
@@ -164,14 +164,14 @@ def test_a_file_says_nothing_to_the_terminal(
 ) -> None:
     hostile = HOSTILE.replace("\r", "")  # which ends a line of sms.conf
     conf = sms_conf(f"[101]\nurl = http://192.0.2.1\npassword = x\n{line.format(hostile)}\n")
-    done = CliRunner().invoke(cli.main, [*arguments, "--config", str(conf)], input="x")
+    done = CliRunner().invoke(main.main, [*arguments, "--config", str(conf)], input="x")
     assert done.exit_code != 0
     assert not ACTS.search(done.output), ascii(done.output)
 
 
 def test_a_path_begins_no_line(sms_conf: Callable[[str], Path], tmp_path: Path) -> None:
     path = tmp_path / f"a\n{HOSTILE}\nError: all is lost"
-    done = CliRunner().invoke(cli.main, ["status", "--config", str(path)])
+    done = CliRunner().invoke(main.main, ["status", "--config", str(path)])
     assert harmless(done.output)
     assert done.output.count("\n") == 1
 
@@ -181,12 +181,12 @@ def test_a_dialplan_says_nothing_to_the_terminal(tmp_path: Path) -> None:
     curl = "Set(m=${CURL(http://127.0.0.1/api/v1/originate/sms,number=%2B39&message=Hi)})"
     dialplan.write_text(f"[a{HOSTILE}]\nexten => 1,1,NoOp({HOSTILE})\n same => n,{curl}\n")
     done = CliRunner().invoke(
-        cli.main, ["migrate", str(dialplan), "--config", str(tmp_path / "sms.conf")]
+        main.main, ["migrate", str(dialplan), "--config", str(tmp_path / "sms.conf")]
     )
     assert not ACTS.search(done.output), ascii(done.output)
     pasted = f"Set(CURLOPT(userpwd)=101:x)\n{curl}\nNoOp({HOSTILE})\n"
     done = CliRunner().invoke(
-        cli.main, ["migrate", "-", "--config", str(tmp_path / "sms.conf")], input=pasted
+        main.main, ["migrate", "-", "--config", str(tmp_path / "sms.conf")], input=pasted
     )
     assert "NoOp(" in done.output
     assert not ACTS.search(done.output), ascii(done.output)

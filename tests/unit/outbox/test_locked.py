@@ -20,10 +20,10 @@ from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.service import Service
 from dialplan_sms.sms.sms import Draft, Sms
+from tests.unit.cli.test_outbox_command import Host
 from tests.unit.fakes import FakeRoute
 from tests.unit.process import Asterisk
 from tests.unit.stored import NUMBERS, SENDER, another, locked
-from tests.unit.test_outbox_command import Host
 
 LONGEST = 7.0
 """Seconds: the 5 that are promised, and what a busy machine adds."""

@@ -10,7 +10,17 @@ from dialplan_sms.sandbox import Fault, Reply, Sandbox, Trouble
 from dialplan_sms.sandbox.faults import magic_number
 from dialplan_sms.sandbox.misbehaviour import NOT_HTTP
 from dialplan_sms.sms import api
-from tests.unit.sandbox.test_sandbox import AUTH, FORM, NUMBER, answer_to, connect, post, raw_request, sandbox, shared
+from tests.unit.sandbox.test_sandbox import (
+    AUTH,
+    FORM,
+    NUMBER,
+    answer_to,
+    connect,
+    post,
+    raw_request,
+    sandbox,
+    shared,
+)
 
 __all__ = ["sandbox", "shared"]
 

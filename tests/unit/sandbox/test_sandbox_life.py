@@ -15,7 +15,16 @@ from dialplan_sms.sandbox import Fault, Handled, Sandbox
 from dialplan_sms.sms import api
 from dialplan_sms.web.http.listener import ListenError
 from dialplan_sms.web.http.request import MAX_BODY
-from tests.unit.sandbox.test_sandbox import AUTHORIZATION, NUMBER, answer_to, connect, post, raw_request, sandbox, shared
+from tests.unit.sandbox.test_sandbox import (
+    AUTHORIZATION,
+    NUMBER,
+    answer_to,
+    connect,
+    post,
+    raw_request,
+    sandbox,
+    shared,
+)
 
 __all__ = ["sandbox", "shared"]
 

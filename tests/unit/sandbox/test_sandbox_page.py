@@ -10,8 +10,8 @@ import pytest
 import requests
 from click.testing import CliRunner
 
+from dialplan_sms.cli.sandbox.command import sandbox as command
 from dialplan_sms.sandbox import Fault, Sandbox, Trouble
-from dialplan_sms.sandbox.command import sandbox as command
 from dialplan_sms.sandbox.guard import is_ours
 from dialplan_sms.sandbox.switches import Switches
 from dialplan_sms.sms import api

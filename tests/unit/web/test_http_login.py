@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dialplan_sms.cli.user import user
 from dialplan_sms.config.config import load
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.config.password import fits, is_hash, make_hash
-from dialplan_sms.usercommand import user
 from dialplan_sms.web.http.login import FREE, Login, TooMany, Unknown, read_basic
 
 HASH = (  # of s3cret
