@@ -13,7 +13,7 @@ from dialplan_sms import __version__
 from dialplan_sms.host.terminal import clean_output, plain
 
 _COMMANDS = {
-    "check": "dialplan_sms.check.command:check",
+    "check": "dialplan_sms.cli.check.command:check",
     "migrate": "dialplan_sms.migrate.command:migrate",
     "outbox": "dialplan_sms.cli.outbox.command:outbox",
     "sandbox": "dialplan_sms.cli.sandbox.command:sandbox",

@@ -34,8 +34,8 @@ def ask(conf: Path, name: str) -> Answer | None:
     None where sms.conf has none. Raises ConfigError.
     """
     # Not above: setup itself reads answers only.
-    from dialplan_sms.check.finding import State
-    from dialplan_sms.check.pbx import Pbx
+    from dialplan_sms.cli.check.finding import State
+    from dialplan_sms.cli.check.pbx import Pbx
 
     sender = smsconf.load(conf).sender(name)
     if sender is None:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialplan_sms import __version__
-from dialplan_sms.check.dialplan import Files
-from dialplan_sms.check.finding import State as Found
+from dialplan_sms.cli.check.dialplan import Files
+from dialplan_sms.cli.check.finding import State as Found
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.daemon import client

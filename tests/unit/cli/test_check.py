@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dialplan_sms import __version__
-from dialplan_sms.check import (
+from dialplan_sms.cli import main as cli
+from dialplan_sms.cli.check import (
     certificate,
     conf,
     dialplan,
@@ -25,9 +26,9 @@ from dialplan_sms.check import (
     storage,
     verdict,
 )
-from dialplan_sms.check.asterisk import Asterisk
-from dialplan_sms.check.certificate import Certificate
-from dialplan_sms.check.finding import (
+from dialplan_sms.cli.check.asterisk import Asterisk
+from dialplan_sms.cli.check.certificate import Certificate
+from dialplan_sms.cli.check.finding import (
     Finding,
     State,
     exit_status,
@@ -37,10 +38,9 @@ from dialplan_sms.check.finding import (
     warning,
     wrong,
 )
-from dialplan_sms.check.inspect import Surroundings, _all
-from dialplan_sms.check.look import Look
-from dialplan_sms.check.service import Unit
-from dialplan_sms.cli import main as cli
+from dialplan_sms.cli.check.inspect import Surroundings, _all
+from dialplan_sms.cli.check.look import Look
+from dialplan_sms.cli.check.service import Unit
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.host.process import Ran, run
 from dialplan_sms.host.user import READ, RUN, WRITE, User, blocked, by_id, current
@@ -196,7 +196,7 @@ def test_who_may_not_read_sms_conf_cannot_check(
     path = sms_conf("[101]\n")
     path.chmod(0)
     me = User("guest", 64400, ())
-    monkeypatch.setattr("dialplan_sms.check.inspect.current", lambda: me)
+    monkeypatch.setattr("dialplan_sms.cli.check.inspect.current", lambda: me)
     result = check(path, "--user", "root")
     assert result.exit_code == 3
     assert "as root" in result.output

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.check.finding import State, exit_status
+from dialplan_sms.cli.check.finding import State, exit_status
 from dialplan_sms.sandbox import Fault, Reply, Sandbox
 from tests.asterisk.serving import Service, free_port
 from tests.unit import checked

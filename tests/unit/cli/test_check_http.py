@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.check import httpserver, service
-from dialplan_sms.check.finding import Finding, State
-from dialplan_sms.check.service import Unit
+from dialplan_sms.cli.check import httpserver, service
+from dialplan_sms.cli.check.finding import Finding, State
+from dialplan_sms.cli.check.service import Unit
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.http import Http
 from dialplan_sms.config.password import DECOY

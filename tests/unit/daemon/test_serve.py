@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from dialplan_sms.check import service
-from dialplan_sms.check.finding import State
+from dialplan_sms.cli.check import service
+from dialplan_sms.cli.check.finding import State
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.password import make_hash
 from dialplan_sms.daemon.reload import Live

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.check import storage
-from dialplan_sms.check.finding import State
+from dialplan_sms.cli.check import storage
+from dialplan_sms.cli.check.finding import State
 from dialplan_sms.cli.send.journal import Journal, JournalError
 from dialplan_sms.host import rights, trust
 from dialplan_sms.host.user import current

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from dialplan_sms.check import show
-from dialplan_sms.check.finding import exit_status
-from dialplan_sms.check.inspect import CannotCheck, Surroundings, inspect
+from dialplan_sms.cli.check import show
+from dialplan_sms.cli.check.finding import exit_status
+from dialplan_sms.cli.check.inspect import CannotCheck, Surroundings, inspect
 from dialplan_sms.cli.main import config_option
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.host.user import named

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dialplan_sms.check import (
+from dialplan_sms.cli.check import (
     conf,
     dialplan,
     httpserver,
@@ -18,10 +18,10 @@ from dialplan_sms.check import (
     storage,
     verdict,
 )
-from dialplan_sms.check.asterisk import Asterisk
-from dialplan_sms.check.certificate import CERTIFICATE, CLOCK
-from dialplan_sms.check.finding import Finding, ok, settle, skipped, warning, wrong
-from dialplan_sms.check.service import Unit
+from dialplan_sms.cli.check.asterisk import Asterisk
+from dialplan_sms.cli.check.certificate import CERTIFICATE, CLOCK
+from dialplan_sms.cli.check.finding import Finding, ok, settle, skipped, warning, wrong
+from dialplan_sms.cli.check.service import Unit
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.host.process import PATH, Run, run

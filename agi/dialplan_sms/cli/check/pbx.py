@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from urllib.parse import urlsplit
 
-from dialplan_sms.check import certificate as certificates
-from dialplan_sms.check.certificate import CERTIFICATE, CLOCK, is_loopback
-from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
-from dialplan_sms.check.look import Eye, Look
-from dialplan_sms.check.verdict import CREDENTIALS, judge, length, no_api
+from dialplan_sms.cli.check import certificate as certificates
+from dialplan_sms.cli.check.certificate import CERTIFICATE, CLOCK, is_loopback
+from dialplan_sms.cli.check.finding import Finding, ok, skipped, warning, wrong
+from dialplan_sms.cli.check.look import Eye, Look
+from dialplan_sms.cli.check.verdict import CREDENTIALS, judge, length, no_api
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.routes.pbx import CONNECT_TIME, SmsApi, open_adapter

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
-from dialplan_sms.check.certificate import NO_CHECK_TIME, Certificate, decode
+from dialplan_sms.cli.check.certificate import NO_CHECK_TIME, Certificate, decode
 from dialplan_sms.transport.connection import Connection, make
 from dialplan_sms.transport.deadline import Resolver, Watchdog
 from dialplan_sms.transport.exchange import Exchange, Stage, carrying

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
+from dialplan_sms.cli.check.finding import Finding, ok, skipped, warning, wrong
 from dialplan_sms.config.config import Sender
 
 CERTIFICATE, CLOCK = "certificate", "clock"

@@ -3,7 +3,7 @@
 import re
 from urllib.parse import urlsplit
 
-from dialplan_sms.check.finding import Finding, ok, warning, wrong
+from dialplan_sms.cli.check.finding import Finding, ok, warning, wrong
 from dialplan_sms.config.config import Sender
 from dialplan_sms.routes.reply import PERHAPS
 from dialplan_sms.sms import api

@@ -6,7 +6,7 @@ from typing import Any, TextIO
 
 from rich.text import Text
 
-from dialplan_sms.check.finding import Finding, State, exit_status
+from dialplan_sms.cli.check.finding import Finding, State, exit_status
 from dialplan_sms.config.config import Config
 from dialplan_sms.host.console import Console
 from dialplan_sms.routes.reply import secrets_of

@@ -7,9 +7,9 @@ import ssl
 from collections.abc import Iterator
 from enum import StrEnum
 
-from dialplan_sms.check.certificate import is_loopback
-from dialplan_sms.check.finding import Finding, ok, wrong
-from dialplan_sms.check.service import SERVICE, UNIT
+from dialplan_sms.cli.check.certificate import is_loopback
+from dialplan_sms.cli.check.finding import Finding, ok, wrong
+from dialplan_sms.cli.check.service import SERVICE, UNIT
 from dialplan_sms.config.http import Http
 
 HTTP = "HTTP"

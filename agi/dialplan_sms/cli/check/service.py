@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dialplan_sms import __version__
-from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
-from dialplan_sms.check.storage import OUTBOX
+from dialplan_sms.cli.check.finding import Finding, ok, skipped, warning, wrong
+from dialplan_sms.cli.check.storage import OUTBOX
 from dialplan_sms.config.config import Config
 from dialplan_sms.daemon import client
 from dialplan_sms.host.process import Run

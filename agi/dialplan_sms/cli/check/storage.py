@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
+from dialplan_sms.cli.check.finding import Finding, ok, skipped, warning, wrong
 from dialplan_sms.host.process import run
 from dialplan_sms.host.rights import groups_of, owner_of
 from dialplan_sms.host.user import READ, RUN, WRITE, User, blocked, by_id, current

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dialplan_sms import __version__
-from dialplan_sms.check.asterisk import Asterisk
-from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
+from dialplan_sms.cli.check.asterisk import Asterisk
+from dialplan_sms.cli.check.finding import Finding, ok, skipped, warning, wrong
 from dialplan_sms.config.config import Config
 from dialplan_sms.host.installation import another_python, cure, put_in_place
 from dialplan_sms.host.process import PATH, Run

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from dialplan_sms.check.asterisk import Asterisk
-from dialplan_sms.check.finding import Finding, ok, skipped, warning, wrong
+from dialplan_sms.cli.check.asterisk import Asterisk
+from dialplan_sms.cli.check.finding import Finding, ok, skipped, warning, wrong
 from dialplan_sms.host.installation import put_in_place
 from dialplan_sms.host.process import Ran
 from dialplan_sms.host.user import READ, Blocked, User, blocked, current

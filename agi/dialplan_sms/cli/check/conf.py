@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from dialplan_sms.check.finding import Finding, ok, warning, wrong
+from dialplan_sms.cli.check.finding import Finding, ok, warning, wrong
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import keys
 from dialplan_sms.config.config import Config
