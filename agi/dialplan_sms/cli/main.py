@@ -19,7 +19,7 @@ _COMMANDS = {
     "sandbox": "dialplan_sms.cli.sandbox.command:sandbox",
     "send": "dialplan_sms.cli.send.command:send",
     "serve": "dialplan_sms.cli.serve:serve",
-    "setup": "dialplan_sms.setup.command:setup",
+    "setup": "dialplan_sms.cli.setup.command:setup",
     "status": "dialplan_sms.cli.status:status",
     "user": "dialplan_sms.cli.user:user",
     "worker": "dialplan_sms.cli.worker:worker",

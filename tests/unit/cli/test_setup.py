@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from dialplan_sms.cli.setup import bundled, distributions, include, program, unit
+from dialplan_sms.cli.setup.distributions import Item
+from dialplan_sms.cli.setup.manifest import Manifest, alone
 from dialplan_sms.config import config
-from dialplan_sms.setup import bundled, distributions, include, program, unit
-from dialplan_sms.setup.distributions import Item
-from dialplan_sms.setup.manifest import Manifest, alone
 from tests.unit.pbxhost import EXTENSIONS, GROUP, PASSWORD, USER, PbxHost
 
 LINE = include.LINE

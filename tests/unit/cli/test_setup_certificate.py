@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dialplan_sms.cli.setup import certificate
 from dialplan_sms.config import config
 from dialplan_sms.sandbox import Sandbox
-from dialplan_sms.setup import certificate
 from tests.unit.cli.test_setup import small
 from tests.unit.pbxhost import PASSWORD, PbxHost
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from dialplan_sms import __version__
+from dialplan_sms.cli.setup import host, probe
+from dialplan_sms.cli.setup.host import Done
+from dialplan_sms.cli.setup.probe import Answer
 from dialplan_sms.config import config
 from dialplan_sms.sandbox import Fault, Sandbox
-from dialplan_sms.setup import host, probe
-from dialplan_sms.setup.host import Done
-from dialplan_sms.setup.probe import Answer
 from tests.unit.cli.test_setup import small
 from tests.unit.pbxhost import PASSWORD, PbxHost
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from dialplan_sms.cli.setup import include
+from dialplan_sms.cli.setup.folder_step import MakeFolder
+from dialplan_sms.cli.setup.manifest import Manifest
+from dialplan_sms.cli.setup.steps import State, Work
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Owner
 from dialplan_sms.host.trust import HostError
-from dialplan_sms.setup import include
-from dialplan_sms.setup.folder_step import MakeFolder
-from dialplan_sms.setup.manifest import Manifest
-from dialplan_sms.setup.steps import State, Work
 from tests.unit.cli.test_setup import LINE, small
 from tests.unit.pbxhost import EXTENSIONS, PbxHost
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from dialplan_sms import __version__
+from dialplan_sms.cli.setup import bundled, distributions, program
+from dialplan_sms.cli.setup.host import Host
+from dialplan_sms.cli.setup.program import Program
 from dialplan_sms.host.trust import HostError
 from dialplan_sms.sandbox import Sandbox
-from dialplan_sms.setup import bundled, distributions, program
-from dialplan_sms.setup.host import Host
-from dialplan_sms.setup.program import Program
 from tests.unit.process import Asterisk
 
 NOBODY = 65534

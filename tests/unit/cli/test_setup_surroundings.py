@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from dialplan_sms.cli.setup import include
 from dialplan_sms.host import asterisk_conf
 from dialplan_sms.host.asterisk_process import running
-from dialplan_sms.setup import include
 
 
 def process(proc: Path, *command: str, root: str = "/", pid: int = 7) -> None:

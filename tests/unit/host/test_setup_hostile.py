@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from dialplan_sms.cli.setup import host
+from dialplan_sms.cli.setup.manifest import Manifest, alone
+from dialplan_sms.cli.setup.steps import PutLink, State, Work
 from dialplan_sms.host import account, files, trust
 from dialplan_sms.host.files import Owner
 from dialplan_sms.host.trust import HostError
-from dialplan_sms.setup import host
-from dialplan_sms.setup.manifest import Manifest, alone
-from dialplan_sms.setup.steps import PutLink, State, Work
 from tests.unit.pbxhost import PbxHost
 
 TOP = Path(__file__).parents[3]

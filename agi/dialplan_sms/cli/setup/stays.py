@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from dialplan_sms.cli.setup import include
+from dialplan_sms.cli.setup.host import Places
+from dialplan_sms.cli.setup.manifest import Manifest
+from dialplan_sms.cli.setup.surroundings import Surroundings
 from dialplan_sms.host import files
 from dialplan_sms.host.trust import HostError
-from dialplan_sms.setup import include
-from dialplan_sms.setup.host import Places
-from dialplan_sms.setup.manifest import Manifest
-from dialplan_sms.setup.surroundings import Surroundings
 
 
 def programs(manifest: Manifest, places: Places) -> list[Path]:

@@ -6,11 +6,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from dialplan_sms.cli.setup import include
+from dialplan_sms.cli.setup.host import Host
+from dialplan_sms.cli.setup.manifest import Manifest
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Owner
-from dialplan_sms.setup import include
-from dialplan_sms.setup.host import Host
-from dialplan_sms.setup.manifest import Manifest
 
 MAIN = "extensions.conf"
 

@@ -5,21 +5,21 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from dialplan_sms.cli.setup import answers as answering
+from dialplan_sms.cli.setup import bundled, closing, plan, program, surroundings
+from dialplan_sms.cli.setup.consent import HALFWAY, UNTOUCHED, confirm, interruptible
+from dialplan_sms.cli.setup.host import Host
+from dialplan_sms.cli.setup.include import NAME
+from dialplan_sms.cli.setup.manifest import Manifest, alone
+from dialplan_sms.cli.setup.options import Options, checked
+from dialplan_sms.cli.setup.remove import remove as take_back
+from dialplan_sms.cli.setup.steps import State, Step, Work
+from dialplan_sms.cli.setup.surroundings import UNIT, Surroundings
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Owner
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.host.trust import HostError
-from dialplan_sms.setup import answers as answering
-from dialplan_sms.setup import bundled, closing, plan, program, surroundings
-from dialplan_sms.setup.consent import HALFWAY, UNTOUCHED, confirm, interruptible
-from dialplan_sms.setup.host import Host
-from dialplan_sms.setup.include import NAME
-from dialplan_sms.setup.manifest import Manifest, alone
-from dialplan_sms.setup.options import Options, checked
-from dialplan_sms.setup.remove import remove as take_back
-from dialplan_sms.setup.steps import State, Step, Work
-from dialplan_sms.setup.surroundings import UNIT, Surroundings
 
 _FILE = click.Path(path_type=Path)
 _WITH_REMOVE = {"asterisk_conf", "yes", "dry_run", "remove"}

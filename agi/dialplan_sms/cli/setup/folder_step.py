@@ -6,10 +6,10 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from dialplan_sms.cli.setup.steps import State, Work
 from dialplan_sms.host import files, trust
 from dialplan_sms.host.files import Owner
 from dialplan_sms.host.trust import HostError
-from dialplan_sms.setup.steps import State, Work
 
 
 @dataclass(frozen=True, slots=True)

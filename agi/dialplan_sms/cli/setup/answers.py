@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
+from dialplan_sms.cli.setup import certificate, options, secret
+from dialplan_sms.cli.setup.host import PASSWORD, Host
+from dialplan_sms.cli.setup.options import Options
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.trust import HostError
-from dialplan_sms.setup import certificate, options, secret
-from dialplan_sms.setup.host import PASSWORD, Host
-from dialplan_sms.setup.options import Options
 
 _WHICH_COUNTRY = "Country, as IT, for national numbers; SMS go there alone; empty for none"
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
+from dialplan_sms.cli.setup import probe
+from dialplan_sms.cli.setup.steps import Work
+from dialplan_sms.cli.setup.surroundings import Surroundings
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.setup import probe
-from dialplan_sms.setup.steps import Work
-from dialplan_sms.setup.surroundings import Surroundings
 
 _READ = """\
 import sys

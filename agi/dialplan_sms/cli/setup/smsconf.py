@@ -5,12 +5,12 @@ import re
 import tempfile
 from pathlib import Path
 
+from dialplan_sms.cli.setup.answers import Answers
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import GENERAL, Config
 from dialplan_sms.config.keys import SECRETS
 from dialplan_sms.config.parser import ConfigError, Section, parse
 from dialplan_sms.host import files
-from dialplan_sms.setup.answers import Answers
 
 _OLD = re.compile(r"(\s*)\w+\s*=(?:[^;]|(?<=\\);)*?(\s*(?:(?<!\\);.*)?)")
 """A line with a key: what stands before it, and the comment behind it."""

@@ -6,11 +6,11 @@ from pathlib import Path
 from dialplan_sms import __version__
 from dialplan_sms.cli.check.dialplan import Files
 from dialplan_sms.cli.check.finding import State as Found
+from dialplan_sms.cli.setup.steps import State, Work
+from dialplan_sms.cli.setup.surroundings import UNIT
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.daemon import client
-from dialplan_sms.setup.steps import State, Work
-from dialplan_sms.setup.surroundings import UNIT
 from dialplan_sms.sms.outcome import safe_line
 
 _START = 100.0

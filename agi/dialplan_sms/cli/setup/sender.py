@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dialplan_sms.cli.setup.answers import Answers
+from dialplan_sms.cli.setup.smsconf import changed_lines, corrected, differing, extended, fresh
+from dialplan_sms.cli.setup.steps import State, Work, new_of
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Owner
 from dialplan_sms.host.trust import HostError
-from dialplan_sms.setup.answers import Answers
-from dialplan_sms.setup.smsconf import changed_lines, corrected, differing, extended, fresh
-from dialplan_sms.setup.steps import State, Work, new_of
 
 _MODE = 0o640
 

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import click
 
+from dialplan_sms.cli.setup.host import Host
 from dialplan_sms.host.trust import HostError
-from dialplan_sms.setup.host import Host
 
 UNTOUCHED = "nothing was changed"
 HALFWAY = "interrupted: run it again, it goes on from here"

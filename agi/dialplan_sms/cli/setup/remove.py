@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
+from dialplan_sms.cli.setup import stays, surroundings, undo
+from dialplan_sms.cli.setup.consent import HALFWAY, confirm, interruptible
+from dialplan_sms.cli.setup.host import Host
+from dialplan_sms.cli.setup.manifest import Manifest, alone
+from dialplan_sms.cli.setup.steps import Work
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.host.trust import HostError
-from dialplan_sms.setup import stays, surroundings, undo
-from dialplan_sms.setup.consent import HALFWAY, confirm, interruptible
-from dialplan_sms.setup.host import Host
-from dialplan_sms.setup.manifest import Manifest, alone
-from dialplan_sms.setup.steps import Work
 
 
 def remove(host: Host, conf: Path | None, yes: bool, dry_run: bool) -> None:

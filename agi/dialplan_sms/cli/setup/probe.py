@@ -81,7 +81,7 @@ def sentence(answer: Answer, conf: Path, reload: str) -> tuple[str, bool]:
 
 
 def main() -> None:
-    """``python -m dialplan_sms.setup.probe CONF SENDER``: the Answer, as JSON."""
+    """``python -m dialplan_sms.cli.setup.probe CONF SENDER``: the Answer, as JSON."""
     try:
         answer = ask(Path(sys.argv[1]), sys.argv[2])
     except ConfigError as error:

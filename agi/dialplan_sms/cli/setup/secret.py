@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
+from dialplan_sms.cli.setup.host import PASSWORD, TOKEN, Host
+from dialplan_sms.cli.setup.options import Options
 from dialplan_sms.host.trust import HostError
-from dialplan_sms.setup.host import PASSWORD, TOKEN, Host
-from dialplan_sms.setup.options import Options
 
 
 def given(options: Options, host: Host) -> tuple[str, str]:

@@ -3,24 +3,18 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from dialplan_sms.cli.setup import unit
+from dialplan_sms.cli.setup.answers import Answers
+from dialplan_sms.cli.setup.folder_step import MakeFolder
+from dialplan_sms.cli.setup.host import Places
+from dialplan_sms.cli.setup.include import NAME
+from dialplan_sms.cli.setup.program import Program
+from dialplan_sms.cli.setup.program_step import PutProgram
+from dialplan_sms.cli.setup.sender import PutSender
+from dialplan_sms.cli.setup.steps import PutFile, PutInclude, PutLink, Step, TakeFile
+from dialplan_sms.cli.setup.surroundings import UNIT, Surroundings
+from dialplan_sms.cli.setup.telling import LoadDialplan, SeeOthers, StartService
 from dialplan_sms.host.files import Owner
-from dialplan_sms.setup import unit
-from dialplan_sms.setup.answers import Answers
-from dialplan_sms.setup.folder_step import MakeFolder
-from dialplan_sms.setup.host import Places
-from dialplan_sms.setup.include import NAME
-from dialplan_sms.setup.program import Program
-from dialplan_sms.setup.program_step import PutProgram
-from dialplan_sms.setup.sender import PutSender
-from dialplan_sms.setup.steps import (
-    PutFile,
-    PutInclude,
-    PutLink,
-    Step,
-    TakeFile,
-)
-from dialplan_sms.setup.surroundings import UNIT, Surroundings
-from dialplan_sms.setup.telling import LoadDialplan, SeeOthers, StartService
 
 
 def make(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dialplan_sms.setup.surroundings import Surroundings
+from dialplan_sms.cli.setup.surroundings import Surroundings
 
 _PREFIX = Path("/opt/dialplan-sms")
 _HOMES = ("/home", "/root", "/run/user")

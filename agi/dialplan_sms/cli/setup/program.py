@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialplan_sms import __version__
+from dialplan_sms.cli.setup import bundled, distributions
+from dialplan_sms.cli.setup.distributions import Item, normal
+from dialplan_sms.cli.setup.host import Host
 from dialplan_sms.host import files
 from dialplan_sms.host.entry import write_script
 from dialplan_sms.host.trust import HostError
-from dialplan_sms.setup import bundled, distributions
-from dialplan_sms.setup.distributions import Item, normal
-from dialplan_sms.setup.host import Host
 
 _MARK = ".setup"
 _COMMAND = """\

@@ -5,12 +5,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from dialplan_sms.cli.setup import include, program
+from dialplan_sms.cli.setup.manifest import Entry
+from dialplan_sms.cli.setup.steps import State, Work
+from dialplan_sms.cli.setup.surroundings import UNIT, Surroundings
 from dialplan_sms.host import files
 from dialplan_sms.host.trust import HostError
-from dialplan_sms.setup import include, program
-from dialplan_sms.setup.manifest import Entry
-from dialplan_sms.setup.steps import State, Work
-from dialplan_sms.setup.surroundings import UNIT, Surroundings
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from dialplan_sms.setup.program import Program, build, is_there, swap, tidy
-from dialplan_sms.setup.steps import State, Work
+from dialplan_sms.cli.setup.program import Program, build, is_there, swap, tidy
+from dialplan_sms.cli.setup.steps import State, Work
 
 
 @dataclass(frozen=True, slots=True)
