@@ -14,7 +14,7 @@ from dialplan_sms.host.terminal import clean_output, plain
 
 _COMMANDS = {
     "check": "dialplan_sms.cli.check.command:check",
-    "migrate": "dialplan_sms.migrate.command:migrate",
+    "migrate": "dialplan_sms.cli.migrate.command:migrate",
     "outbox": "dialplan_sms.cli.outbox.command:outbox",
     "sandbox": "dialplan_sms.cli.sandbox.command:sandbox",
     "send": "dialplan_sms.cli.send.command:send",

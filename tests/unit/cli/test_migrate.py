@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from dialplan_sms.cli.main import main
+from dialplan_sms.cli.migrate.value import Unclear, decoded, fields, written
 from dialplan_sms.config import config
-from dialplan_sms.migrate.value import Unclear, decoded, fields, written
 
 URL = "http://127.0.0.1/api/v1/originate/sms"
 USER = "Set(CURLOPT(userpwd)=101:sms101api)"

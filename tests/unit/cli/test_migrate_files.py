@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dialplan_sms.cli.migrate import dialplan, plan, senders, write
+from dialplan_sms.cli.migrate.expression import parts, split
+from dialplan_sms.cli.migrate.files import Tree, content_of, lines
+from dialplan_sms.cli.migrate.find import Finder
+from dialplan_sms.cli.migrate.show import MASK, Mask, changed_lines, diff
 from dialplan_sms.config import config
 from dialplan_sms.host import trust
-from dialplan_sms.migrate import dialplan, plan, senders, write
-from dialplan_sms.migrate.expression import parts, split
-from dialplan_sms.migrate.files import Tree, content_of, lines
-from dialplan_sms.migrate.find import Finder
-from dialplan_sms.migrate.show import MASK, Mask, changed_lines, diff
 from tests.unit.cli.test_migrate import NEW, ONE, URL, USER, Site, curl, site
 
 __all__ = ["site"]

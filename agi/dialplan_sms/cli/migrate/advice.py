@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from dialplan_sms.migrate.files import Problem
-from dialplan_sms.migrate.senders import Senders
+from dialplan_sms.cli.migrate.files import Problem
+from dialplan_sms.cli.migrate.senders import Senders
 
 RELOAD = "asterisk -rx 'dialplan reload'"
 RELOAD_SERVICE = (

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from dialplan_sms.migrate.expression import closing, parts, split
+from dialplan_sms.cli.migrate.expression import closing, parts, split
 
 KNOWN = ("message", "number", "gsm", "postpone")
 

@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from dialplan_sms.migrate.dialplan import Dialplan, Step
-from dialplan_sms.migrate.expression import parts
-from dialplan_sms.migrate.files import Tree
+from dialplan_sms.cli.migrate.dialplan import Dialplan, Step
+from dialplan_sms.cli.migrate.expression import parts
+from dialplan_sms.cli.migrate.files import Tree
 
 _JUMP = re.compile(r".*(?:goto|gosub)(if\w*)?\(", re.IGNORECASE | re.DOTALL)
 _VALUE = re.compile(

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from dialplan_sms.migrate.dialplan import Step
-from dialplan_sms.migrate.files import Place
-from dialplan_sms.migrate.recipe import Request
+from dialplan_sms.cli.migrate.dialplan import Step
+from dialplan_sms.cli.migrate.files import Place
+from dialplan_sms.cli.migrate.recipe import Request
 
 
 @dataclass(slots=True)

@@ -4,8 +4,8 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from dialplan_sms.migrate.dialplan import Dialplan
-from dialplan_sms.migrate.files import Place, Problem
+from dialplan_sms.cli.migrate.dialplan import Dialplan
+from dialplan_sms.cli.migrate.files import Place, Problem
 
 _SENDS = re.compile(r"\bsub-sms,|\bsms\.agi\b")
 _OWN = "sub-sms"

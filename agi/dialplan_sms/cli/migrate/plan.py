@@ -5,12 +5,12 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dialplan_sms.migrate import earlier, recipe, reply
-from dialplan_sms.migrate.dialplan import Dialplan, Step
-from dialplan_sms.migrate.files import Line, Place, Problem, content_of, lines
-from dialplan_sms.migrate.find import Finder
-from dialplan_sms.migrate.found import Recipe
-from dialplan_sms.migrate.recipe import REPLY, Request
+from dialplan_sms.cli.migrate import earlier, recipe, reply
+from dialplan_sms.cli.migrate.dialplan import Dialplan, Step
+from dialplan_sms.cli.migrate.files import Line, Place, Problem, content_of, lines
+from dialplan_sms.cli.migrate.find import Finder
+from dialplan_sms.cli.migrate.found import Recipe
+from dialplan_sms.cli.migrate.recipe import REPLY, Request
 
 GOSUB = "Gosub(sub-sms,s,1)"
 AGI = "AGI(sms.agi)"

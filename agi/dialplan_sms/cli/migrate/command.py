@@ -10,11 +10,7 @@ from pathlib import Path
 import click
 
 from dialplan_sms.cli.main import config_option
-from dialplan_sms.cli.outbox.options import Misused
-from dialplan_sms.config import config as smsconf
-from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.host.terminal import plain
-from dialplan_sms.migrate import (
+from dialplan_sms.cli.migrate import (  # fmt: skip
     advice,
     chosen,
     dialplan,
@@ -24,9 +20,13 @@ from dialplan_sms.migrate import (
     senders,
     show,
     write,
-)  # fmt: skip
-from dialplan_sms.migrate.expression import resolve
-from dialplan_sms.migrate.files import Problem, Tree, lines
+)
+from dialplan_sms.cli.migrate.expression import resolve
+from dialplan_sms.cli.migrate.files import Problem, Tree, lines
+from dialplan_sms.cli.outbox.options import Misused
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.host.terminal import plain
 
 _LONGEST = 9000
 """Characters of a line that are shown; Asterisk reads no longer ones."""

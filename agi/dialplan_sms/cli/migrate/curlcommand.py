@@ -3,10 +3,10 @@
 import re
 import shlex
 
-from dialplan_sms.migrate import value
-from dialplan_sms.migrate.expression import parts, resolve
-from dialplan_sms.migrate.recipe import Literals, Lookup, Request, build, read_url
-from dialplan_sms.migrate.value import Incomplete, Unclear
+from dialplan_sms.cli.migrate import value
+from dialplan_sms.cli.migrate.expression import parts, resolve
+from dialplan_sms.cli.migrate.recipe import Literals, Lookup, Request, build, read_url
+from dialplan_sms.cli.migrate.value import Incomplete, Unclear
 
 _APP = re.compile(r"(?:Try)?System\((.*)\)", re.IGNORECASE | re.DOTALL)
 _SILENT = {"-s", "-S", "-sS", "--silent", "--show-error", "-f", "--fail", "-v", "-L", "--location"}

@@ -6,17 +6,17 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from dialplan_sms.cli.migrate import curlcommand, recipe
+from dialplan_sms.cli.migrate.answers import Answers
+from dialplan_sms.cli.migrate.dialplan import Dialplan, Step, readings
+from dialplan_sms.cli.migrate.expression import resolve
+from dialplan_sms.cli.migrate.files import Tree
+from dialplan_sms.cli.migrate.found import Option, Recipe
+from dialplan_sms.cli.migrate.recipe import Lookup
+from dialplan_sms.cli.migrate.room import Room
+from dialplan_sms.cli.migrate.senders import Senders
+from dialplan_sms.cli.migrate.value import Incomplete, Unclear
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.migrate import curlcommand, recipe
-from dialplan_sms.migrate.answers import Answers
-from dialplan_sms.migrate.dialplan import Dialplan, Step, readings
-from dialplan_sms.migrate.expression import resolve
-from dialplan_sms.migrate.files import Tree
-from dialplan_sms.migrate.found import Option, Recipe
-from dialplan_sms.migrate.recipe import Lookup
-from dialplan_sms.migrate.room import Room
-from dialplan_sms.migrate.senders import Senders
-from dialplan_sms.migrate.value import Incomplete, Unclear
 
 _OPTION = re.compile(r"Set\([ \t]*CURLOPT\((\w+)\)[ \t]*=(.*)\)", re.IGNORECASE)
 _LOGIN = re.compile(r"CURLOPT\(userpwd\)[ \t]*=(.*)", re.IGNORECASE)

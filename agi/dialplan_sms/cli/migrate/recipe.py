@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from dialplan_sms.migrate import value
-from dialplan_sms.migrate.expression import closing, resolve, split
-from dialplan_sms.migrate.value import Incomplete, Unclear
+from dialplan_sms.cli.migrate import value
+from dialplan_sms.cli.migrate.expression import closing, resolve, split
+from dialplan_sms.cli.migrate.value import Incomplete, Unclear
 
 API = re.compile(r"/api/v1/ori?ginate/sms/?", re.IGNORECASE)
 """Where the API is; the oldest versions of the vendor's page misspell it."""

@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from dialplan_sms.migrate import reply
-from dialplan_sms.migrate.dialplan import Dialplan, Step
-from dialplan_sms.migrate.found import Recipe, Use
-from dialplan_sms.migrate.recipe import REPLY
+from dialplan_sms.cli.migrate import reply
+from dialplan_sms.cli.migrate.dialplan import Dialplan, Step
+from dialplan_sms.cli.migrate.found import Recipe, Use
+from dialplan_sms.cli.migrate.recipe import REPLY
 
 _LATE = (
     "reads the answer in ${{{0}}}, after another SMS may have been sent: SMS_STATUS is the latest"

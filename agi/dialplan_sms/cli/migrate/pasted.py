@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from dialplan_sms.migrate.files import Problem, Tree, lines
+from dialplan_sms.cli.migrate.files import Problem, Tree, lines
 
 _NO_FIELDS = {"", "Set(SMS_STATUS=)", "Set(SMS_SENDER=)"}
 """Not worth a field of their own; without a sender it is default_sender."""

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dialplan_sms.cli.migrate.recipe import API
+from dialplan_sms.cli.migrate.value import Unclear
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import values
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import Place, parse, read_private
-from dialplan_sms.migrate.recipe import API
-from dialplan_sms.migrate.value import Unclear
 
 _RESERVED = (smsconf.GENERAL, smsconf.HTTP)
 

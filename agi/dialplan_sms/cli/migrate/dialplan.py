@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from dialplan_sms.migrate.expression import split
-from dialplan_sms.migrate.files import Line, Tree
+from dialplan_sms.cli.migrate.expression import split
+from dialplan_sms.cli.migrate.files import Line, Tree
 
 _MOST = 20
 """Semicolons of a line that are tried as part of its text."""
