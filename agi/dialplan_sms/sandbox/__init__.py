@@ -29,7 +29,7 @@ _HOMES = {
     "Handled": "sandbox.pbx",
     "Message": "sandbox.pbx",
     "Reply": "sandbox.faults",
-    "Request": "web.request",
+    "Request": "web.http.request",
     "Sandbox": "sandbox.server",
     "Trouble": "sandbox.faults",
 }

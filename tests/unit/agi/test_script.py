@@ -170,7 +170,7 @@ def test_whatever_comes_in_it_ends_without_a_traceback(folder: Path, environment
 
 def test_it_gives_up_where_asterisk_never_answers() -> None:
     """The kernel's alarm, with its time shortened for this one process."""
-    code = "import sys; from dialplan_sms import agi; agi.LONGEST_CALL = 1; agi.main()"
+    code = "import sys; from dialplan_sms.agi import script; script.LONGEST_CALL = 1; script.main()"
     started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL

@@ -38,7 +38,13 @@ class Running:
         self._output = folder / "output"
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "dialplan_sms.sandbox", "--listen", "127.0.0.1:0", *options],
+                [
+                    Path(sys.prefix) / "bin/dialplan-sms",
+                    "sandbox",
+                    "--listen",
+                    "127.0.0.1:0",
+                    *options,
+                ],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONPATH": str(Path(dialplan_sms.__file__).parents[1])},
@@ -167,7 +173,7 @@ def test_help_lists_the_magic_numbers() -> None:
 
 def test_without_its_packages_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h11", None)
-    for module in ("sandbox.server", "web.server", "web.connection"):
+    for module in ("sandbox.server", "web.http.server", "web.http.connection"):
         monkeypatch.delitem(sys.modules, f"dialplan_sms.{module}", raising=False)
 
     result = CliRunner().invoke(sandbox, [])

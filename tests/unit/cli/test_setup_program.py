@@ -60,7 +60,7 @@ def test_another_user_runs_it_without_what_it_was_copied_from(prefix: Path) -> N
     )
     # It sets up other hosts, too: what it needs for that came along.
     assert "--dry-run" in run(prefix / "bin/dialplan-sms", "setup", "--help")
-    ask = "from dialplan_sms.setup import bundled as b; print(b.find('sms.agi'), *b.shared().values())"
+    ask = "from dialplan_sms.cli.setup import bundled as b; print(b.find('sms.agi'), *b.shared().values())"
     found = run(prefix / "bin/python", "-c", ask).split()
     assert str(prefix / "share/dialplan-sms/extensions-sms.conf") in found
     assert str(prefix / "bin/sms.agi") == found[0]
@@ -72,7 +72,7 @@ def test_everybody_reads_and_nobody_writes_it(prefix: Path) -> None:
         if not stat.S_ISLNK(mode):
             assert mode & 0o444 == 0o444, path
             assert not mode & 0o022, path
-    assert list(prefix.glob("lib/*/site-packages/dialplan_sms/__pycache__/agi.*.pyc"))
+    assert list(prefix.glob("lib/*/site-packages/dialplan_sms/agi/__pycache__/script.*.pyc"))
     assert not list(prefix.glob("lib/*/site-packages/pytest*"))
 
 

@@ -287,7 +287,7 @@ class TestSmsConfOfAnotherUser:
     def test_a_program_that_they_may_not_read_says_so(self, theirs: Path, folder: Path) -> None:
         """As pipx of root's makes it, below /root."""
         closed = folder / "root"
-        shutil.copytree(Path(rights.__file__).parent, closed / "dialplan_sms")
+        shutil.copytree(Path(rights.__file__).parents[1], closed / "dialplan_sms")
         closed.chmod(0o700)
         theirs.write_text("[101]\nurl = http://127.0.0.1:9\npassword = x\n")
         theirs.chmod(0o640)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 HANGS = """
 import os, signal, sys, time
-from dialplan_sms import leases, limits
+from dialplan_sms.outbox import leases, limits
 from dialplan_sms.outbox.limits import Rate, Rules
 from dialplan_sms.outbox.store import Outbox
 from tests.unit.stored import entry

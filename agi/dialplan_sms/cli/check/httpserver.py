@@ -16,7 +16,7 @@ HTTP = "HTTP"
 _PATIENCE = 3.0
 _LARGEST = 1 << 20
 _TITLE = "dialplan-sms"
-"""What web/openapi.py is titled."""
+"""What web/relay/openapi.py is titled."""
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound to
 _RESTART = f"the service runs with an older sms.conf? systemctl restart {UNIT}"
 _OTHER = f"{_RESTART}; else another program listens there: another listen in [http]"

@@ -19,7 +19,7 @@ class CannotWrite(Exception):
 def replace(path: Path, old: bytes, new: bytes) -> Path:
     """Replace *old* by *new* in the file *path*; returns the backup. Raises CannotWrite."""
     try:
-        # As root in a folder of Asterisk's user: what setup minds there, see trust.py.
+        # As root in a folder of Asterisk's user: what setup minds there, see host/trust.py.
         path = settled(path)
         refuse_turned(path.parent, str(path))
         found = look(path)

@@ -13,10 +13,10 @@ from dialplan_sms.host.terminal import plain
 _READ = """\
 import sys
 from pathlib import Path
-from dialplan_sms import conffile, config
+from dialplan_sms.config import config, parser
 try:
     config.load(Path(sys.argv[1]))
-except conffile.ConfigError as error:
+except parser.ConfigError as error:
     sys.exit(str(error))
 """
 _PROBE_TIME = 40.0

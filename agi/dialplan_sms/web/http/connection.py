@@ -27,7 +27,7 @@ PIPELINED = 1 << 15
 """Bytes of requests that may wait for the answer to one; with more of them it is the last."""
 IN_A_ROW = 16
 """Requests that a client may send without waiting for answers; the next one is the last."""
-TRANSPORT = "dialplan_sms.transport.pool"
+TRANSPORT = "dialplan_sms.transport"
 """Where an application finds the connection's transport: in the scope's ``extensions``."""
 _READ = 1 << 16
 
