@@ -98,10 +98,11 @@ test-all: test ## also the tests that need root or time
 bench: $(BIN)/sms.agi ## CPU and latency against CURL() and scripts, on Asterisk 22 and 16 (QUICK=1: a minute)
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(BENCH)
 
-lint: $(BIN)/sms.agi ## ruff and mypy
+lint: $(BIN)/sms.agi ## ruff, mypy, and which module may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(BIN)/sms.agi ## rewrite the sources as ruff formats them
 	$(BIN)/ruff check --fix .

@@ -46,10 +46,7 @@ def _serve() -> None:
 
     def load() -> Config:
         loaded = config.load(config.find())
-        if os.geteuid() == 0:
-            from dialplan_sms.host.rights import lay_down
-
-            lay_down(loaded.path, loaded.outbox)
+        loaded.drop_privileges()
         longest = max(sender.call_timeout for sender in loaded.senders.values())
         signal.alarm(int(longest) + 10)
         return loaded

@@ -26,7 +26,6 @@ from dialplan_sms.daemon.asked import Asked
 from dialplan_sms.daemon.metrics import Monitor
 from dialplan_sms.daemon.reload import Live, block_signals, until_ended
 from dialplan_sms.host.installation import cure
-from dialplan_sms.host.rights import lay_down
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.routes.warm import Routes
 from dialplan_sms.sms.service import Service, Store
@@ -111,7 +110,7 @@ class Server:
                 self._http = _open_http(self.service, self._live, self._storage)
             # The last: who can be asked takes calls.
             doors += [(listen_tcp(address), asked, asked.most) for address in config.monitor]
-            lay_down(config.path, config.outbox)  # all that may need root's rights is open
+            config.drop_privileges()  # all that may need root's rights is open
             lobby = Lobby(capacity.most, self.service.counted)
             for listener, door, most in doors:
                 if listener is not None:

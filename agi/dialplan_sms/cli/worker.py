@@ -8,7 +8,6 @@ from dialplan_sms.cli.main import config_option
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.daemon.reload import Live, block_signals, until_ended
-from dialplan_sms.host.rights import lay_down
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.worker import Worker
@@ -31,7 +30,7 @@ def worker(config: Path | None) -> None:
         live = Live(smsconf.find(str(config) if config else None))
         if not live.config.outbox:
             raise click.ClickException("there is no outbox: set outbox in [general] of sms.conf")
-        lay_down(live.config.path, live.config.outbox)
+        live.config.drop_privileges()
         outbox = Outbox(live.config.outbox)
     except (ConfigError, OutboxError) as error:
         raise click.ClickException(str(error)) from None

@@ -85,6 +85,20 @@ class Config:
     http: "Http | None" = None
     version: str = field(default="", compare=False)
 
+    def drop_privileges(self) -> None:
+        """As root, become for good who can change this sms.conf, or its outbox: see host/rights.py.
+
+        Raises ConfigError if that user cannot read this program.
+        """
+        if os.geteuid() != 0:
+            return
+        from dialplan_sms.host.rights import HostError, lay_down  # nothing for a call's script
+
+        try:
+            lay_down(self.path, self.outbox)
+        except HostError as error:
+            raise ConfigError(str(error)) from None
+
     def sender(self, name: str) -> Sender | None:
         """The sender of that name; the default one where *name* is empty."""
         return self.senders.get(name or self.default_sender or "")

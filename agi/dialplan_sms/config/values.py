@@ -7,7 +7,9 @@ from typing import Any
 
 from dialplan_sms.config.countries import CALLING_CODE
 from dialplan_sms.config.parser import Place, read_private
-from dialplan_sms.sms import api
+
+PATH = "/api/v1/originate/sms"
+"""Where a PBX has its SMS API."""
 
 _HOST = re.compile(r"\w[\w.-]*|[0-9A-Fa-f:.]+(?:%\w+)?")
 
@@ -58,7 +60,7 @@ def url(text: str, _: Place) -> str:
         raise Bad("name and password do not belong into a url: the section has them")
     if parts.query or parts.fragment or not text.isprintable() or " " in text:
         raise Bad
-    path = parts.path if parts.path.strip("/") else api.PATH
+    path = parts.path if parts.path.strip("/") else PATH
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 

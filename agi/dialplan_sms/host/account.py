@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dialplan_sms.host import trust
 from dialplan_sms.host.asterisk_process import Process
-from dialplan_sms.host.trust import HostError
+from dialplan_sms.host.rights import HostError
 
 
 def owners(conf: Path) -> set[int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialplan_sms.host.files import content_of
-from dialplan_sms.host.trust import HostError
+from dialplan_sms.host.rights import HostError
 
 _HEADER = re.compile(rb"\[([^\]]*)\]\s*(\([^)]*\))?")
 _INCLUDE = re.compile(rb"#(try)?include\s+(.+)", re.IGNORECASE)

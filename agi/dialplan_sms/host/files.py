@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from dialplan_sms.host import trust
-from dialplan_sms.host.trust import HostError
+from dialplan_sms.host.rights import HostError
 
 LARGEST = 32 << 20
 """Bytes of a file that is read."""

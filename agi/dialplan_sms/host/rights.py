@@ -18,14 +18,16 @@ from pathlib import Path
 _NOBODY = 65534
 
 
-def lay_down(conf: Path, outbox: str) -> None:
-    """As root, become for good who can change sms.conf, else who can change what is at *outbox*.
+class HostError(Exception):
+    """Why this host refuses what root or setup was to do, in one line that says what to do."""
 
-    Where all of that is root's, or this process is not root's, all stays as it is. Raises
-    ConfigError where that user cannot read this program, of which parts are yet to be loaded.
+
+def lay_down(conf: Path, outbox: str) -> None:
+    """Become for good who can change *conf*, else who can change what is at *outbox*; as root.
+
+    If all of that is root's, all stays as it is. Raises HostError if that user cannot read this
+    program, of which parts are yet to be loaded.
     """
-    if os.geteuid() != 0:
-        return
     owner = changer(conf)
     if owner is None and outbox:
         owner = owner_of(outbox)
@@ -34,9 +36,7 @@ def lay_down(conf: Path, outbox: str) -> None:
     uid, gid = owner
     groups = groups_of(uid, gid)
     if closed := _closed(uid, groups, (Path(sys.prefix), Path(sys.base_prefix), Path(__file__))):
-        from dialplan_sms.config.parser import ConfigError
-
-        raise ConfigError(
+        raise HostError(
             f"root uses no rights but those of the user {_name(uid)} here, who can change {conf} or"
             f" the outbox, and that user may not enter {closed}, where this program is: run"
             " /opt/dialplan-sms/bin/dialplan-sms, see README, or chmod o+x it"

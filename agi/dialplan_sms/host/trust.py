@@ -8,12 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from dialplan_sms.host.rights import member_of
-
-
-class HostError(Exception):
-    """Why this host's files cannot be changed, in one line that says what to do."""
-
+from dialplan_sms.host.rights import HostError, member_of
 
 _MOST_LINKS = 40
 _SYSTEM = (

@@ -2,14 +2,13 @@
 
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.host.rights import lay_down
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.store import Outbox
 
 
 def open_outbox(config: Config) -> Outbox:
     """The outbox of *config*, to be closed at the end. Raises ConfigError where its URL is none."""
-    lay_down(config.path, config.outbox)
+    config.drop_privileges()
     try:
         return Outbox(config.outbox)
     except OutboxError as error:

@@ -6,7 +6,8 @@ Source: the vendor's page "How to send SMS from Dialplan using SMS API".
 from collections.abc import Sequence
 from typing import Any
 
-PATH = "/api/v1/originate/sms"
+from dialplan_sms.config.values import PATH as PATH
+
 OLD_PATH = "/api/v1/orginate/sms"
 """The oldest versions of the vendor's page misspell the path; PBXs answer there, too."""
 

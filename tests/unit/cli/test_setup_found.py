@@ -12,7 +12,7 @@ from dialplan_sms.cli.setup.manifest import Manifest
 from dialplan_sms.cli.setup.steps import State, Work
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Owner
-from dialplan_sms.host.trust import HostError
+from dialplan_sms.host.rights import HostError
 from tests.unit.cli.test_setup import LINE, small
 from tests.unit.pbxhost import EXTENSIONS, PbxHost
 

@@ -13,7 +13,7 @@ from dialplan_sms.cli.setup.manifest import Manifest, alone
 from dialplan_sms.cli.setup.steps import PutLink, State, Work
 from dialplan_sms.host import account, files, trust
 from dialplan_sms.host.files import Owner
-from dialplan_sms.host.trust import HostError
+from dialplan_sms.host.rights import HostError
 from tests.unit.pbxhost import PbxHost
 
 TOP = Path(__file__).parents[3]

@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from dialplan_sms.host.files import look, settled
-from dialplan_sms.host.trust import HostError, refuse_turned
+from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.trust import refuse_turned
 
 BACKUP = ".before-dialplan-sms"
 

@@ -13,7 +13,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.host.rights import lay_down
 from dialplan_sms.outbox import history
 from dialplan_sms.outbox.database import OutboxError, explain, is_prepared, open_engine, prepare
 from dialplan_sms.outbox.history import Filters, Stored
@@ -68,7 +67,7 @@ def opened(path: Path | None) -> Iterator[Opened]:
         loaded = smsconf.load(smsconf.find(str(path) if path else None))
         if not loaded.outbox:
             raise OutboxError("there is no outbox: set outbox in [general] of sms.conf")
-        lay_down(loaded.path, loaded.outbox)
+        loaded.drop_privileges()
         engine = open_engine(loaded.outbox)
     except (ConfigError, OutboxError) as error:
         raise click.ClickException(str(error)) from None

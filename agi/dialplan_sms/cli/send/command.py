@@ -16,7 +16,6 @@ from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.console import Console
-from dialplan_sms.host.rights import lay_down
 from dialplan_sms.routes.pbx import SmsApi
 from dialplan_sms.sms.outcome import Outcome, Refused, Status, safe_line
 from dialplan_sms.sms.parts import parts
@@ -119,7 +118,7 @@ def send(
 
     def load() -> Config:
         loaded = _load(config)
-        lay_down(loaded.path, loaded.outbox)
+        loaded.drop_privileges()
         return loaded
 
     service = Service(load, SmsApi, store=store)

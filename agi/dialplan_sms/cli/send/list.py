@@ -23,7 +23,6 @@ from dialplan_sms.cli.send.source import Source, read_source
 from dialplan_sms.cli.send.summary import advice, sum_up
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.host.rights import lay_down
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.routes.pbx import SmsApi
 from dialplan_sms.routes.warm import Routes
@@ -178,7 +177,7 @@ def _again(source: Source) -> str:
 @contextmanager
 def _service(config: Config) -> Iterator[Handle]:
     """What sends one SMS and logs it; connections and outbox stay open for all of them."""
-    lay_down(config.path, config.outbox)  # only now: list and journal are who runs this's
+    config.drop_privileges()  # only now: list and journal are who runs this's
     opened: list[Store] = []
     closing: list[Callable[[], None]] = []
 

@@ -18,8 +18,8 @@ from dialplan_sms.cli.setup.surroundings import UNIT, Surroundings
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Owner
+from dialplan_sms.host.rights import HostError
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.host.trust import HostError
 
 _FILE = click.Path(path_type=Path)
 _WITH_REMOVE = {"asterisk_conf", "yes", "dry_run", "remove"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from dialplan_sms.cli.setup.host import Host
 from dialplan_sms.host import trust
 from dialplan_sms.host.asterisk_process import Process
-from dialplan_sms.host.trust import HostError
+from dialplan_sms.host.rights import HostError
 
 _SETTING = re.compile(
     r"^\s*(Configuration|Spool|Log|AGI Scripts) directory:[ \t]*(/.*?)\s*$", re.MULTILINE

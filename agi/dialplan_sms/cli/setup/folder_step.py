@@ -9,7 +9,7 @@ from pathlib import Path
 from dialplan_sms.cli.setup.steps import State, Work
 from dialplan_sms.host import files, trust
 from dialplan_sms.host.files import Owner
-from dialplan_sms.host.trust import HostError
+from dialplan_sms.host.rights import HostError
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from dialplan_sms.cli.setup.consent import HALFWAY, confirm, interruptible
 from dialplan_sms.cli.setup.host import Host
 from dialplan_sms.cli.setup.manifest import Manifest, alone
 from dialplan_sms.cli.setup.steps import Work
+from dialplan_sms.host.rights import HostError
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.host.trust import HostError
 
 
 def remove(host: Host, conf: Path | None, yes: bool, dry_run: bool) -> None:

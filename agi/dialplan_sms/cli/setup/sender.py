@@ -14,7 +14,7 @@ from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Owner
-from dialplan_sms.host.trust import HostError
+from dialplan_sms.host.rights import HostError
 
 _MODE = 0o640
 

@@ -10,7 +10,7 @@ from dialplan_sms.cli.setup.manifest import Entry
 from dialplan_sms.cli.setup.steps import State, Work
 from dialplan_sms.cli.setup.surroundings import UNIT, Surroundings
 from dialplan_sms.host import files
-from dialplan_sms.host.trust import HostError
+from dialplan_sms.host.rights import HostError
 
 
 @dataclass(frozen=True, slots=True)
