@@ -38,8 +38,10 @@ def test_its_threads_wake_up_gently(tmp_path: Path) -> None:
     """sched(7): one that wakes up does not take the processor from the one with Python's lock."""
     with Sandbox(tls=False) as sandbox, Service(tmp_path, sandbox) as running:
         assert running.process is not None
-        tasks = os.listdir(f"/proc/{running.process.pid}/task")
-        assert len(tasks) > 1
+        deadline = time.monotonic() + 20  # it listens before its threads are there
+        while len(tasks := os.listdir(f"/proc/{running.process.pid}/task")) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         assert {os.sched_getscheduler(int(task)) for task in tasks} == {os.SCHED_BATCH}
 
 

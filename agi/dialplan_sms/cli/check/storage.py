@@ -54,7 +54,7 @@ except sqlite3.Error as error:
     told["error"] = str(error)
 print(json.dumps(told))
 """
-"""Asks the file, as its owner: host/rights.py says what SQLite would do as root for another user."""
+"""Asks the file as its owner: for root, SQLite would do what another user wants (host/rights.py)."""
 
 
 def check(
