@@ -54,7 +54,7 @@ except sqlite3.Error as error:
     told["error"] = str(error)
 print(json.dumps(told))
 """
-"""Asks the file as its owner: for root, SQLite would do what another user wants (host/rights.py)."""
+"""Asks the file as its owner: see host/rights.py for what SQLite would do as root."""
 
 
 def check(
