@@ -98,10 +98,11 @@ test-all: test ## also the tests that need root or time
 bench: $(BIN)/sms.agi ## CPU and latency against CURL() and scripts, on Asterisk 22 and 16 (QUICK=1: a minute)
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(BENCH)
 
-lint: $(BIN)/sms.agi ## ruff and mypy
+lint: $(BIN)/sms.agi ## ruff, mypy, and which module may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(BIN)/sms.agi ## rewrite the sources as ruff formats them
 	$(BIN)/ruff check --fix .
@@ -109,12 +110,12 @@ format: $(BIN)/sms.agi ## rewrite the sources as ruff formats them
 
 venv: $(BIN)/sms.agi ## .venv with bin/dialplan-sms and bin/sms.agi
 
-$(BIN)/sms.agi: setup.cfg agi/sms.agi agi/dialplan_sms/install.py
+$(BIN)/sms.agi: setup.cfg agi/sms.agi agi/dialplan_sms/host/entry.py
 	$(check-python)
 	@echo "making $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install --editable '.[sandbox,dev]'
-	@$(BIN)/python -m dialplan_sms.install $(BIN)/sms.agi
+	@$(BIN)/python -m dialplan_sms.host.entry $(BIN)/sms.agi
 
 install: ## install into PREFIX and link sms.agi into Asterisk's agi-bin, as root (WITH=postgresql)
 	@test -z "$(WRONG)" || { echo "WITH=$(WRONG) is no extra, allowed: $(EXTRAS)"; exit 1; }
@@ -131,7 +132,7 @@ install: ## install into PREFIX and link sms.agi into Asterisk's agi-bin, as roo
 	  || { echo "other users cannot run $(TO)/bin/python, made of PYTHON=$(PYTHON): give another PYTHON"; exit 1; }
 	$(put-dialplan)
 	umask 022; "$(TO)/bin/python" -m pip --quiet --disable-pip-version-check install ".$(if $(WANTED),[$(subst $(SPACE),$(COMMA),$(strip $(WANTED)))])"
-	umask 022; "$(TO)/bin/python" -m dialplan_sms.install "$(TO)/bin/sms.agi"
+	umask 022; "$(TO)/bin/python" -m dialplan_sms.host.entry "$(TO)/bin/sms.agi"
 	rm -rf build
 	ln -sfn "$(TO)/bin/sms.agi" "$(AGI_BIN)/sms.agi"
 

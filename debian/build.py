@@ -21,7 +21,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from debian import wheels
-from dialplan_sms.install import write_script
+from dialplan_sms.host.entry import write_script
 
 HERE = Path(__file__).parent
 TOP = HERE.parent
@@ -40,7 +40,7 @@ _COMMAND = f"""\
 #!{PYTHON} -I
 import sys
 
-from dialplan_sms.cli import main
+from dialplan_sms.cli.main import main
 
 sys.exit(main())
 """
@@ -178,7 +178,7 @@ def _unit() -> str:
 def _completion(site: Path, shell: str) -> str:
     """click's own script, made by the program that is packed."""
     code = f"import sys; sys.path.insert(0, {str(site)!r})\n"
-    code += "from dialplan_sms.cli import main; main(prog_name='dialplan-sms')"
+    code += "from dialplan_sms.cli.main import main; main(prog_name='dialplan-sms')"
     done = subprocess.run(
         [sys.executable, "-ISB", "-c", code],
         env=os.environ | {"_DIALPLAN_SMS_COMPLETE": f"{shell}_source"},

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from dialplan_sms.database import open_engine
+from dialplan_sms.outbox.database import open_engine
+from dialplan_sms.outbox.schema import message
 from dialplan_sms.sandbox import Fault, Sandbox
-from dialplan_sms.schema import message
 from tests.asterisk.fetch import fetch
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.serving import Service

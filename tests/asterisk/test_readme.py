@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms import config, httpconf, settings
-from dialplan_sms.outcome import Cause, Status
+from dialplan_sms.config import config, http
+from dialplan_sms.config import keys as settings
 from dialplan_sms.sandbox import Sandbox
+from dialplan_sms.sms.outcome import Cause, Status
 from tests.asterisk.installation import Installation
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.site import NUMBER, PASSWORD, Site, agi_bin
@@ -267,7 +268,7 @@ class TestSmsConf:
         keys = [
             key for row in rows(README, "in `[http]`") for key in re.findall(r"`(\w+)`", row[0])
         ]
-        assert sorted(keys) == sorted(httpconf.KNOWN)
+        assert sorted(keys) == sorted(http.KNOWN)
 
     def test_the_defaults_are_those_of_the_table(self, tmp_path: Path) -> None:
         minimal = "url = http://192.0.2.1\npassword = x\n[101]\n"
@@ -306,7 +307,7 @@ class TestContract:
         assert set(re.findall(r"`([A-Z]+)`", status)) == set(Status)
 
     def test_the_variables_are_those_of_the_code(self) -> None:
-        from dialplan_sms import call
+        from dialplan_sms.agi import call
 
         named = {
             name

@@ -19,15 +19,15 @@ from typing import Any
 import pytest
 import requests
 
-from dialplan_sms import api
-from dialplan_sms.config import Sender
-from dialplan_sms.outcome import Cause, Status
-from dialplan_sms.password import make_hash
+from dialplan_sms.config.config import Sender
+from dialplan_sms.config.password import make_hash
+from dialplan_sms.routes.pbx import SmsApi
 from dialplan_sms.sandbox import Fault, Sandbox
 from dialplan_sms.sandbox.certificate import self_signed
-from dialplan_sms.sms import Sms
-from dialplan_sms.smsapi import SmsApi
-from dialplan_sms.web.session import COOKIE
+from dialplan_sms.sms import api
+from dialplan_sms.sms.outcome import Cause, Status
+from dialplan_sms.sms.sms import Sms
+from dialplan_sms.web.http.session import COOKIE
 from tests.asterisk import curl as curls
 from tests.asterisk.installation import Installation
 from tests.asterisk.pbx import Pbx

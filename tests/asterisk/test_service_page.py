@@ -12,11 +12,11 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
-from dialplan_sms import api
-from dialplan_sms.password import make_hash
+from dialplan_sms.config.password import make_hash
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sandbox.certificate import self_signed
-from dialplan_sms.web.session import COOKIE
+from dialplan_sms.sms import api
+from dialplan_sms.web.http.session import COOKIE
 from tests.asterisk.installation import Installation
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.site import agi_bin

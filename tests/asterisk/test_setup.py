@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from dialplan_sms.cli import main
+from dialplan_sms.cli.main import main
+from dialplan_sms.cli.setup import program
+from dialplan_sms.cli.setup.host import Host, Places
 from dialplan_sms.sandbox import Sandbox
-from dialplan_sms.setup import program
-from dialplan_sms.setup.host import Host, Places
 from tests.asterisk.installation import Installation
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.site import NUMBER, PASSWORD

@@ -8,8 +8,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialplan_sms import api
 from dialplan_sms.sandbox.certificate import Certificate
+from dialplan_sms.sms import api
 from tests.asterisk.fetch import cache_folder
 from tests.bench.children import Child
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from dialplan_sms import leases
-from dialplan_sms.config import Sender
-from dialplan_sms.outbox import Outbox
-from dialplan_sms.outcome import Status
+from dialplan_sms.config.config import Sender
+from dialplan_sms.outbox import leases
+from dialplan_sms.outbox.schema import gateway, message, number
+from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sandbox import Fault, Sandbox
-from dialplan_sms.schema import gateway, message, number
-from dialplan_sms.sms import Draft, Sms
+from dialplan_sms.sms.outcome import Status
+from dialplan_sms.sms.sms import Draft, Sms
 from tests.asterisk.fetch import fetch
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.serving import Service

@@ -14,8 +14,8 @@ from pathlib import Path
 import certifi
 import pytest
 
-from dialplan_sms import api
 from dialplan_sms.sandbox import Sandbox
+from dialplan_sms.sms import api
 from tests.unit.process import Asterisk
 
 SCRIPT = Path(sys.prefix) / "bin/sms.agi"

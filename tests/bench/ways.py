@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialplan_sms import api
+from dialplan_sms.sms import api
 
 NUMBER = "+39333123456"
 MESSAGE = "Missed call at 15:00"

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from dialplan_sms.outbox import Outbox
+from dialplan_sms.outbox.store import Outbox
 from tests.browser.serving import served
 from tests.unit.paged import ROME, FakePlayground, variety
 

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 
 from starlette.applications import Starlette
 
-from dialplan_sms.outbox import Outbox
-from dialplan_sms.web.board import Board
-from dialplan_sms.web.listener import Address, listen
-from dialplan_sms.web.page import page
-from dialplan_sms.web.playground import Playground
-from dialplan_sms.web.server import WebServer
+from dialplan_sms.outbox.store import Outbox
+from dialplan_sms.web.http.listener import Address, listen
+from dialplan_sms.web.http.server import WebServer
+from dialplan_sms.web.page.board import Board
+from dialplan_sms.web.page.page import page
+from dialplan_sms.web.page.playground import Playground
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
-from dialplan_sms.outbox import Outbox
-from dialplan_sms.outcome import Outcome, Status
+from dialplan_sms.outbox.store import Outbox
+from dialplan_sms.sms.outcome import Outcome, Status
 from tests.browser.serving import served
 from tests.unit.paged import (
     GATEWAY,

@@ -121,7 +121,7 @@ def test_bash_completes(installed: Root) -> None:
 
 
 def test_another_python_of_the_system_compiles_again(installed: Root) -> None:
-    site = installed.path / "usr/lib/dialplan-sms/lib/python3/site-packages/dialplan_sms"
+    site = installed.path / "usr/lib/dialplan-sms/lib/python3/site-packages/dialplan_sms/sms"
     (compiled,) = (site / "__pycache__").glob("sms.*.pyc")
     stale = compiled.with_name("sms.cpython-310.pyc")
     compiled.rename(stale)

@@ -3,11 +3,11 @@
 import socket
 from collections.abc import Callable
 
-from dialplan_sms.acceptors import Acceptors
-from dialplan_sms.asked import Asked
-from dialplan_sms.counted import Counted
-from dialplan_sms.lobby import Lobby
-from dialplan_sms.monitor import Monitor
+from dialplan_sms.agi.acceptors import Acceptors
+from dialplan_sms.agi.lobby import Lobby
+from dialplan_sms.daemon.asked import Asked
+from dialplan_sms.daemon.metrics import Monitor
+from dialplan_sms.sms.counted import Counted
 
 
 def serve(monitor: Monitor, healthy: Callable[[], bool] = lambda: True) -> int:

@@ -22,13 +22,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from dialplan_sms import api
-from dialplan_sms.check import process
-from dialplan_sms.check.finding import Finding, State
-from dialplan_sms.check.inspect import Surroundings, inspect
-from dialplan_sms.check.process import Ran
-from dialplan_sms.check.user import User, current
+from dialplan_sms.cli.check.finding import Finding, State
+from dialplan_sms.cli.check.inspect import Surroundings, inspect
+from dialplan_sms.host import process
+from dialplan_sms.host.process import Ran
+from dialplan_sms.host.user import User, current
 from dialplan_sms.sandbox import Sandbox
+from dialplan_sms.sms import api
 from tests.asterisk.serving import Service, free_port
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.writer import Writer
+from dialplan_sms.outbox.writer import Writer
 from tests.unit.stored import Store
 
 

@@ -6,10 +6,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from dialplan_sms.acceptors import Acceptors, Capacity, Door
-from dialplan_sms.counted import Counted
-from dialplan_sms.lobby import Lobby
-from dialplan_sms.visit import Paragraph, Visit
+from dialplan_sms.agi.acceptors import Acceptors, Capacity, Door
+from dialplan_sms.agi.lobby import Lobby
+from dialplan_sms.agi.visit import Paragraph, Visit
+from dialplan_sms.sms.counted import Counted
 
 Address = tuple[str, int]
 

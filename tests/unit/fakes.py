@@ -4,11 +4,11 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from dialplan_sms.channel import Channel
-from dialplan_sms.config import Config, Sender
-from dialplan_sms.outcome import Outcome, Status
-from dialplan_sms.service import Service
-from dialplan_sms.sms import Sms
+from dialplan_sms.agi.channel import Channel
+from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.sms.outcome import Outcome, Status
+from dialplan_sms.sms.service import Service
+from dialplan_sms.sms.sms import Sms
 
 ENVIRONMENT = b"""agi_request: sms.agi
 agi_channel: Local/100@test-00000001;2

@@ -5,13 +5,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dialplan_sms import leases, statements
-from dialplan_sms.delivery import decide
-from dialplan_sms.outbox import Outbox
-from dialplan_sms.outcome import Cause, Outcome, Status, error
-from dialplan_sms.schema import State, attempt, message, number
-from dialplan_sms.sms import Draft, Sms
-from dialplan_sms.web.playground import FaultSwitch, GatewaySwitch
+from dialplan_sms.outbox import leases, statements
+from dialplan_sms.outbox.retry import decide
+from dialplan_sms.outbox.schema import State, attempt, message, number
+from dialplan_sms.outbox.store import Outbox
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
+from dialplan_sms.sms.sms import Draft, Sms
+from dialplan_sms.web.page.playground import FaultSwitch, GatewaySwitch
 from tests.unit.stored import SENDER
 
 ROME, MILAN, TURIN = "+390612345601", "+390212345602", "+390112345603"

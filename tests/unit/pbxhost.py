@@ -10,9 +10,9 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from dialplan_sms.cli import main
-from dialplan_sms.setup import include
-from dialplan_sms.setup.host import Done, Host, Places
+from dialplan_sms.cli.main import main
+from dialplan_sms.cli.setup import include
+from dialplan_sms.cli.setup.host import Done, Host, Places
 
 PASSWORD = "sms101api"
 USER = pwd.getpwuid(os.getuid()).pw_name

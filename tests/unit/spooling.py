@@ -8,9 +8,9 @@ from typing import Any
 import requests
 import sqlalchemy as sa
 
-from dialplan_sms import api
+from dialplan_sms.outbox.schema import attempt, message
 from dialplan_sms.sandbox import Sandbox
-from dialplan_sms.schema import attempt, message
+from dialplan_sms.sms import api
 
 AUTH = ("101", "sms101api")
 NUMBER, OTHER = "+390612345601", "+390612345602"

@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from dialplan_sms import leases, statements
-from dialplan_sms.config import Sender
-from dialplan_sms.database import open_engine
-from dialplan_sms.leases import Claimed
-from dialplan_sms.schema import State, message, number
-from dialplan_sms.statements import Entry
-from dialplan_sms.writer import Writer
+from dialplan_sms.config.config import Sender
+from dialplan_sms.outbox import leases, statements
+from dialplan_sms.outbox.database import open_engine
+from dialplan_sms.outbox.leases import Claimed
+from dialplan_sms.outbox.schema import State, message, number
+from dialplan_sms.outbox.statements import Entry
+from dialplan_sms.outbox.writer import Writer
 
 T = TypeVar("T")
 SENDER = Sender(name="101", url="https://192.0.2.1", password="secret", country="IT")

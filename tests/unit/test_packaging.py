@@ -183,7 +183,7 @@ def test_maintainer_scripts_are_posix(name: str) -> None:
 
 
 def test_the_states_that_purge_takes_for_ended_are_the_programs() -> None:
-    from dialplan_sms.schema import ENDED, message
+    from dialplan_sms.outbox.schema import ENDED, message
 
     (listed,) = re.findall(
         r'^ended = "\((.+)\)"$', (TOP / "debian/postrm").read_text(), re.MULTILINE

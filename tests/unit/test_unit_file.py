@@ -3,7 +3,9 @@
 import configparser
 from pathlib import Path
 
-from dialplan_sms import cli, listening, serve
+from dialplan_sms.agi import listen
+from dialplan_sms.cli import main
+from dialplan_sms.daemon import server
 
 UNIT = Path(__file__).parents[2] / "systemd/dialplan-sms.service"
 
@@ -14,9 +16,9 @@ def test_the_unit_fits_the_program() -> None:
     unit.read(UNIT)
     service = unit["Service"]
     assert service["Type"] == "notify"
-    assert service["ExecStart"].split()[-1] in cli._COMMANDS
-    assert Path(listening.SOCKET).parent == Path("/run", service["RuntimeDirectory"])
-    assert int(service["TimeoutStopSec"]) > serve.DRAIN
+    assert service["ExecStart"].split()[-1] in main._COMMANDS
+    assert Path(listen.SOCKET).parent == Path("/run", service["RuntimeDirectory"])
+    assert int(service["TimeoutStopSec"]) > server.DRAIN
     assert int(service["WatchdogSec"]) >= 30
     assert int(service["LimitNOFILE"]) > 3 * 4096  # max_calls at most, each with one to the PBX
     assert unit["Unit"]["StartLimitIntervalSec"] == "0"  # it is never left dead

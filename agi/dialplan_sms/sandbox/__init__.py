@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dialplan_sms.sandbox.faults import Fault, Reply, Trouble
     from dialplan_sms.sandbox.pbx import Handled, Message
     from dialplan_sms.sandbox.server import Sandbox
-    from dialplan_sms.web.request import Request
+    from dialplan_sms.web.http.request import Request
 
 __all__ = ["Fault", "Handled", "Message", "Reply", "Request", "Sandbox", "Trouble"]
 
@@ -29,7 +29,7 @@ _HOMES = {
     "Handled": "sandbox.pbx",
     "Message": "sandbox.pbx",
     "Reply": "sandbox.faults",
-    "Request": "web.request",
+    "Request": "web.http.request",
     "Sandbox": "sandbox.server",
     "Trouble": "sandbox.faults",
 }

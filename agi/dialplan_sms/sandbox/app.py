@@ -11,8 +11,8 @@ from starlette.routing import BaseRoute
 
 from dialplan_sms.sandbox.misbehaviour import REDIRECTED, misbehave
 from dialplan_sms.sandbox.pbx import Pbx
-from dialplan_sms.web import app
-from dialplan_sms.web.request import Request
+from dialplan_sms.web.http import app
+from dialplan_sms.web.http.request import Request
 
 
 def make_app(pbx: Pbx, beside: Sequence[BaseRoute] = ()) -> Starlette:

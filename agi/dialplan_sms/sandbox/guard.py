@@ -8,8 +8,8 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Match
 
-from dialplan_sms.hostname import bare, is_loopback
-from dialplan_sms.web.listener import Address
+from dialplan_sms.host.hostname import bare, is_loopback
+from dialplan_sms.web.http.listener import Address
 
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - not bound to here
 

@@ -6,10 +6,10 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from dialplan_sms import api
 from dialplan_sms.sandbox.faults import Fault, Reply
 from dialplan_sms.sandbox.pbx import Handled, Pbx
-from dialplan_sms.web.connection import TRANSPORT, reset
+from dialplan_sms.sms import api
+from dialplan_sms.web.http.connection import TRANSPORT, reset
 
 REDIRECTED = "/redirected"
 """Where Fault.REDIRECT points: this and the path that was asked for. No fault applies there."""

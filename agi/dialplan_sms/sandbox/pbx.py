@@ -13,11 +13,11 @@ from random import choice
 from threading import Lock
 from typing import Any
 
-from dialplan_sms import api
 from dialplan_sms.sandbox.credentials import authorize
 from dialplan_sms.sandbox.faults import Fault, Faults, Trouble, magic_trouble
 from dialplan_sms.sandbox.inbox import Inbox
-from dialplan_sms.web.request import Request
+from dialplan_sms.sms import api
+from dialplan_sms.web.http.request import Request
 
 USERS = {"101": "sms101api"}
 GATEWAYS = ("9c7514330001",)

@@ -11,9 +11,9 @@ from dialplan_sms.sandbox.certificate import LOOPBACK, self_signed
 from dialplan_sms.sandbox.faults import Fault, Faults, Reply, Trouble
 from dialplan_sms.sandbox.inbox import Inbox
 from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Handled, Message, Pbx
-from dialplan_sms.web.listener import Address, listen, parse_address
-from dialplan_sms.web.request import Request
-from dialplan_sms.web.server import WebServer
+from dialplan_sms.web.http.listener import Address, listen, parse_address
+from dialplan_sms.web.http.request import Request
+from dialplan_sms.web.http.server import WebServer
 
 if TYPE_CHECKING:
     from dialplan_sms.sandbox.site import Site

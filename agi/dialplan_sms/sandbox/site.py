@@ -9,10 +9,10 @@ from dialplan_sms.sandbox.guard import guarded
 from dialplan_sms.sandbox.pbx import Pbx
 from dialplan_sms.sandbox.spool import Spool
 from dialplan_sms.sandbox.switches import Switches
-from dialplan_sms.web.board import Board
-from dialplan_sms.web.listener import Address
-from dialplan_sms.web.openapi import describe
-from dialplan_sms.web.page import page
+from dialplan_sms.web.http.listener import Address
+from dialplan_sms.web.page.board import Board
+from dialplan_sms.web.page.page import page
+from dialplan_sms.web.relay.openapi import describe
 
 
 class Site:

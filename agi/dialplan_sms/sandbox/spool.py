@@ -13,15 +13,15 @@ from tempfile import TemporaryDirectory
 
 import sqlalchemy as sa
 
-from dialplan_sms.config import Config, Sender
-from dialplan_sms.log import Handled
-from dialplan_sms.outbox import Outbox
-from dialplan_sms.outcome import Cause, Outcome, Status, error
-from dialplan_sms.reading import Reading
+from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.outbox.reading import Reading
+from dialplan_sms.outbox.schema import State, message, now, number
+from dialplan_sms.outbox.store import Outbox
+from dialplan_sms.outbox.worker import Worker
 from dialplan_sms.sandbox.pbx import PACE, Message
-from dialplan_sms.schema import State, message, now, number
-from dialplan_sms.sms import Draft, Sms
-from dialplan_sms.worker import Worker
+from dialplan_sms.sms.log import Handled
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
+from dialplan_sms.sms.sms import Draft, Sms
 
 _KEPT = 7 * 86400.0
 """Seconds that the history and its texts are kept."""

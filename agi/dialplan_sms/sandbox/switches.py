@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from dialplan_sms import api
 from dialplan_sms.sandbox.credentials import TOKEN_USER
 from dialplan_sms.sandbox.faults import MEANING, Fault, Trouble
 from dialplan_sms.sandbox.pbx import Handled, Pbx
 from dialplan_sms.sandbox.spool import Spool
-from dialplan_sms.web.playground import FaultSwitch, GatewaySwitch
-from dialplan_sms.web.request import Request
+from dialplan_sms.sms import api
+from dialplan_sms.web.http.request import Request
+from dialplan_sms.web.page.playground import FaultSwitch, GatewaySwitch
 
 _ANSWERED = (Fault.UNAUTHORIZED, Fault.PARTIAL, Fault.REJECT)
 """Faults whose answer says it all."""

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from starlette.routing import BaseRoute
 
-from dialplan_sms.conffile import ConfigError
-from dialplan_sms.config import Config
-from dialplan_sms.outbox import Outbox
-from dialplan_sms.service import Service
-from dialplan_sms.web.listener import ListenError
-from dialplan_sms.web.login import Login
-from dialplan_sms.web.loops import Loops
-from dialplan_sms.web.relay import Relay
-from dialplan_sms.web.smsserver import SmsServer
+from dialplan_sms.config.config import Config
+from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.outbox.store import Outbox
+from dialplan_sms.sms.service import Service
+from dialplan_sms.web.http.listener import ListenError
+from dialplan_sms.web.http.login import Login
+from dialplan_sms.web.relay.loops import Loops
+from dialplan_sms.web.relay.relay import Relay
+from dialplan_sms.web.relay.smsserver import SmsServer
 
 
 def open_server(service: Service, load: Callable[[], Config], outbox: Outbox) -> SmsServer:
@@ -32,9 +32,9 @@ def open_server(service: Service, load: Callable[[], Config], outbox: Outbox) ->
 
     login = Login(users, service.note)
     if http.page:
-        from dialplan_sms.web.board import Board
-        from dialplan_sms.web.page import page as make_page
-        from dialplan_sms.web.session import Sessions
+        from dialplan_sms.web.http.session import Sessions
+        from dialplan_sms.web.page.board import Board
+        from dialplan_sms.web.page.page import page as make_page
 
         board = Board(outbox, lambda: _keeping(load()))
         page, close = make_page(board, sessions=Sessions(login, users)), board.close

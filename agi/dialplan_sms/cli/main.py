@@ -1,0 +1,100 @@
+"""The command line: ``dialplan-sms COMMAND``; each command is a module that loads when it runs."""
+
+import errno
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dialplan_sms import __version__
+from dialplan_sms.host.terminal import clean_output, plain
+
+_COMMANDS = {
+    "check": "dialplan_sms.cli.check.command:check",
+    "migrate": "dialplan_sms.cli.migrate.command:migrate",
+    "outbox": "dialplan_sms.cli.outbox.command:outbox",
+    "sandbox": "dialplan_sms.cli.sandbox.command:sandbox",
+    "send": "dialplan_sms.cli.send.command:send",
+    "serve": "dialplan_sms.cli.serve:serve",
+    "setup": "dialplan_sms.cli.setup.command:setup",
+    "status": "dialplan_sms.cli.status:status",
+    "user": "dialplan_sms.cli.user:user",
+    "worker": "dialplan_sms.cli.worker:worker",
+}
+
+
+class _Commands(click.Group):
+    def main(self, *args: Any, **more: Any) -> Any:
+        """Run the program; what is wrong with the disk or the terminal is one line, too."""
+        clean_output()
+        try:
+            try:
+                return super().main(*args, **more)
+            finally:
+                if sys.stdout is not None:  # closed by who started this
+                    sys.stdout.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # no second try at exit
+            if error.errno != errno.EPIPE:  # else nobody reads any more
+                where = f"{error.filename}: " if error.filename else ""
+                click.echo(plain(f"Error: {where}{error.strerror or error}"), err=True)
+            sys.exit(1)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            # What it quotes begins no line of its own.
+            error.message = plain(error.message)  # type: ignore[misc]
+            raise
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        where = _COMMANDS.get(cmd_name)
+        if where is None:
+            return None
+        module, _, name = where.partition(":")
+        try:
+            command: click.Command = getattr(importlib.import_module(module), name)
+        except ModuleNotFoundError as error:
+            return _missing(cmd_name, error.name or "")
+        return command
+
+
+def _missing(command: str, package: str) -> click.Command:
+    """Stands in for a command whose optional packages are not installed."""
+    from dialplan_sms.host.installation import cure
+
+    extras = ["sandbox"] if command == "sandbox" else []
+    need = f"needs the Python package {package}: {cure(Path(sys.prefix), extras)}"
+
+    def explain(_: tuple[str, ...]) -> None:
+        raise click.ClickException(f"{command} {need}")
+
+    return click.Command(
+        command,
+        callback=explain,
+        params=[click.Argument(["_"], nargs=-1, type=click.UNPROCESSED)],
+        context_settings={"ignore_unknown_options": True},
+        short_help=f"({need})",
+    )
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="dialplan-sms")
+def main() -> None:
+    """Send SMS from the Asterisk dialplan through the PBX's SMS API."""
+
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, readable=False),  # who reads it says better why it cannot
+    help="sms.conf to use, in place of $DIALPLAN_SMS_CONF, $AST_CONFIG_DIR/sms.conf or"
+    " /etc/asterisk/sms.conf.",
+)
+"""What every command that reads sms.conf takes."""

@@ -1,0 +1,147 @@
+"""Dialplan files as lines, and what they include, byte for byte."""
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from dialplan_sms.host.files import matching
+
+_MOST = 2000
+"""Files that one pattern may name."""
+_LARGEST = 16 << 20
+_DEEPEST = 10
+"""Asterisk: main/config.c, MAX_INCLUDE_LEVEL."""
+_INCLUDE = re.compile(r"\ufeff?[ \t]*#[ \t]*(include|tryinclude|exec)[ \t]+(.*)", re.IGNORECASE)
+
+Place = tuple[Path, int]
+"""A line by its file and number: the same for one that is included twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What was not converted, or needs a look: ``path:line: reason``; line 0 is the whole file.
+
+    *other* is the line that the reason is about, where it is not the line itself.
+    """
+
+    path: Path | None
+    line: int
+    reason: str
+    note: bool = False
+    other: Place | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}: " if self.line else f"{self.path}: "
+        other = f"line {self.other[1]} of {self.other[0].name} " if self.other else ""
+        return f"{place if self.path else ''}{other}{self.reason}"
+
+    def moved(self, number: Callable[[Path, int], int]) -> "Problem":
+        """The same with the numbers that its lines have now."""
+        line = number(self.path, self.line) if self.path and self.line else self.line
+        other = (self.other[0], number(*self.other)) if self.other else None
+        return replace(self, line=line, other=other)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a file: *raw* and *ending* are its bytes, in UTF-8 with surrogates."""
+
+    path: Path
+    number: int
+    raw: str = field(repr=False)
+    ending: str = field(repr=False)
+
+    @property
+    def place(self) -> Place:
+        return self.path, self.number
+
+
+@dataclass(slots=True)
+class Tree:
+    """The files in Asterisk's order, each once by its real path, and which lines name them."""
+
+    etc: Path
+    contents: dict[Path, bytes] = field(default_factory=dict)
+    stream: list[Line] = field(default_factory=list)
+    named: dict[Path, list[Place]] = field(default_factory=dict)
+    globs: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def read(self, path: Path) -> None:
+        """Add *path* and what it includes to the stream; what cannot be read is a problem."""
+        self._read(path, (), (path, 0))
+
+    def _read(self, path: Path, within: tuple[Path, ...], named: Place) -> None:
+        try:
+            real = path.resolve()
+            if real in within:
+                self._name(*named, f"{path} is included within itself")
+                return
+            if len(within) >= _DEEPEST:
+                self._name(*named, f"{path} is included too deep for Asterisk: it is not read")
+                return
+            content = self._content(real)
+        except (OSError, ValueError, RuntimeError) as error:
+            why = getattr(error, "strerror", None) or str(error) or "no path"
+            self._name(*named, f"{f'{path} ' if named[1] else ''}cannot be read: {why}")
+            return
+        self.named.setdefault(real, []).append(named)
+        if len(self.named[real]) > 100:
+            return
+        for line in lines(real, content):
+            self.stream.append(line)
+            include = _INCLUDE.match(line.raw)
+            if include:
+                self._include(include[1].lower(), include[2], line, (*within, real))
+
+    def _content(self, real: Path) -> bytes:
+        if real not in self.contents:
+            if not real.exists():
+                raise ValueError("there is no such file")
+            if not real.is_file():
+                raise ValueError("it is not a file")
+            with open(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                content = file.read(_LARGEST + 1) or b""  # None: as /proc/kmsg, where nothing waits
+            if len(content) > _LARGEST:
+                raise ValueError("it is larger than 16 MiB")
+            self.contents[real] = content
+        return self.contents[real]
+
+    def _include(self, kind: str, rest: str, line: Line, within: tuple[Path, ...]) -> None:
+        name = rest.partition(";")[0].strip().strip('"<>').strip()
+        if kind == "exec":
+            self._name(line.path, line.number, "what #exec prints is not looked at", note=True)
+            return
+        if not name or "\0" in name:
+            return
+        pattern = str(self.etc / name)
+        if glob.has_magic(pattern):
+            self.globs.append(pattern)
+        found = matching(pattern, _MOST) if glob.has_magic(pattern) else [pattern]
+        if found is None:
+            self._name(line.path, line.number, "it is in too many folders: not looked at")
+            return
+        for each in found:
+            if Path(each).exists() or (kind == "include" and not glob.has_magic(pattern)):
+                self._read(Path(each), within, (line.path, line.number))
+
+    def _name(self, path: Path, line: int, reason: str, note: bool = False) -> None:
+        problem = Problem(path, line, reason, note)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+
+def lines(path: Path, content: bytes) -> Iterator[Line]:
+    """The lines of a file as Asterisk reads them: only a newline ends one."""
+    text = content.decode("utf-8", "surrogateescape")
+    for number, whole in enumerate(text.split("\n"), 1):
+        raw = whole.rstrip("\r")
+        yield Line(path, number, raw, whole[len(raw) :] + "\n")
+
+
+def content_of(changed: list[str]) -> bytes:
+    """The bytes of lines with their endings; the last one's newline was never in the file."""
+    return "".join(changed).removesuffix("\n").encode("utf-8", "surrogateescape")

@@ -1,0 +1,241 @@
+"""How the outbox is shown: tables for 80 columns, JSON, CSV.
+
+What it holds came from callers and a PBX, and may be meant to do harm on a terminal or in a
+spreadsheet.
+"""
+
+import csv
+import io
+import json
+import re
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from dialplan_sms.host.console import Console
+from dialplan_sms.host.terminal import plain
+from dialplan_sms.outbox.history import Stored
+from dialplan_sms.outbox.limits import Rate, Use
+from dialplan_sms.outbox.overview import Overview
+from dialplan_sms.outbox.retry import STALE
+from dialplan_sms.outbox.schema import State
+
+_COLOUR = {
+    State.SENT: "green",
+    State.FAILED: "red",
+    State.EXPIRED: "red",
+    State.UNKNOWN: "yellow",
+    State.CANCELLED: "bright_black",
+}
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+_FIELDS = (
+    "id", "created", "state", "sender", "to", "mode", "due", "ended", "attempts", "cause",
+    "reason", "chars", "gsm", "postpone", "call", "caller",
+)  # fmt: skip
+
+
+def cell(value: object) -> str:
+    """*value* for a CSV: a spreadsheet must not take it for a formula."""
+    text = "" if value is None else plain(str(value))
+    if text[:1] in tuple("=+-@") and not _NUMBER.fullmatch(text):
+        return f"'{text}"
+    return text
+
+
+def iso(at: float | None) -> str | None:
+    """A time as ISO 8601 has it, local, with its offset."""
+    when = _local(at)
+    return when.isoformat(timespec="seconds") if when else None
+
+
+def _local(at: float | None) -> datetime | None:
+    try:
+        return None if at is None else datetime.fromtimestamp(at).astimezone()
+    except (OverflowError, ValueError, OSError, TypeError):
+        return None
+
+
+def _minute(at: float | None) -> str:
+    when = _local(at)
+    return f"{when:%Y-%m-%d %H:%M}" if when else "-"
+
+
+def as_dict(sms: Stored) -> dict[str, Any]:
+    """One SMS without its text, for JSON and CSV."""
+    values = {name: getattr(sms, name) for name in _FIELDS if name != "to"}
+    times = {name: iso(values[name]) for name in ("created", "due", "ended")}
+    return {**values, **times, "to": [to for to, _ in sms.numbers]}
+
+
+def as_dict_whole(sms: Stored, with_text: bool) -> dict[str, Any]:
+    """One SMS with the state of each number and its tries, for JSON."""
+    tries = [
+        {"at": iso(each.at), "numbers": each.numbers, "status": each.status, "cause": each.cause,
+         "reason": each.reason}
+        for each in sms.tries
+    ]  # fmt: skip
+    whole = as_dict(sms) | {
+        "to": [{"number": to, "state": state} for to, state in sms.numbers],
+        "planned": iso(sms.planned),
+        "held": {"cause": sms.held, "until": iso(sms.free_at)} if sms.held else None,
+        "tries": tries,
+        "text_kept": sms.text is not None,
+    }
+    return whole | ({"text": sms.text} if with_text else {})
+
+
+def print_json(found: Iterable[Stored]) -> None:
+    """A JSON array, one SMS a line, as they come."""
+    click.echo("[", nl=False)
+    between = "\n"
+    for sms in found:
+        click.echo(between + json.dumps(as_dict(sms)), nl=False)
+        between = ",\n"
+    click.echo("\n]")
+
+
+def print_csv(found: Iterable[Stored]) -> None:
+    """A header and one line an SMS, as they come."""
+    click.echo(_line(_FIELDS))
+    for sms in found:
+        values = as_dict(sms)
+        values["to"] = " ".join(values["to"])
+        click.echo(_line([cell(values[name]) for name in _FIELDS]))
+
+
+def _line(cells: Sequence[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(cells)
+    return line.getvalue()
+
+
+def _console() -> Console:
+    return Console()
+
+
+def _fold(text: str, style: str = "") -> Text:
+    return Text(plain(text), style=style, overflow="fold")
+
+
+def print_table(found: Sequence[Stored], most: int) -> None:
+    """The newest of the outbox, a line each."""
+    if not found:
+        _console().print("no SMS")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("id", "stored", "sender", "to", "state", "cause, due"):
+        table.add_column(name, overflow="fold", justify="right" if name == "id" else "left")
+    for sms in found:
+        first = sms.numbers[0][0] if sms.numbers else "-"
+        more = f" +{len(sms.numbers) - 1}" if len(sms.numbers) > 1 else ""
+        why = f"due {_minute(sms.due)}" if sms.later else sms.cause
+        table.add_row(
+            str(sms.id), _minute(sms.created), _fold(sms.sender), _fold(first + more),
+            _fold(sms.state, _colour(sms.state)), _fold(why),
+        )  # fmt: skip
+    _console().print(table)
+    if len(found) == most:
+        _console().print(f"the newest {most}: --most N shows more", soft_wrap=True)
+    _print_zone()
+
+
+def _print_zone() -> None:
+    now = datetime.now().astimezone()
+    zone = f"{now:%Z} (UTC{now:%z})" if now.utcoffset() else "UTC"
+    _console().print(_fold(f"times are local, now {zone}", "bright_black"))
+
+
+def _colour(state: str) -> str:
+    return _COLOUR[State(state)] if state in _COLOUR else ""
+
+
+def print_overview(figures: Overview) -> None:
+    """What is not ended, who is held, and whether a worker is missing."""
+    console = _console()
+    counts = ", ".join(f"{count} {state}" for state, count in figures.counts.items())
+    console.print(_fold(counts))
+    for sender, cause in figures.held.items():
+        again = _minute(time.time() + figures.held_for[sender])
+        console.print(_fold(f"sender {sender} waits: {cause}, next try {again}", "yellow"))
+    if figures.waits > STALE:
+        line = f"no worker took an SMS for {figures.waits / 60:.0f} min: is the service running?"
+        console.print(_fold(line, "red"))
+
+
+def print_whole(sms: Stored, with_text: bool) -> None:
+    """One SMS with all that is known of it."""
+    console = _console()
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in _rows(sms):
+        if value and value != "-":
+            table.add_row(Text(name, style="bold"), _fold(value))
+    if with_text and sms.text is not None:
+        lines = Text("\n".join(plain(line) for line in sms.text.split("\n")), overflow="fold")
+        table.add_row(Text("text", style="bold"), lines)
+    for at, (to, state) in enumerate(sms.numbers):
+        recipient = _fold(f"{to} ").append(plain(state), _colour(state))
+        table.add_row(Text("" if at else "to", style="bold"), recipient)
+    for at, each in enumerate(sms.tries):
+        what = " ".join(part for part in (each.status, each.cause) if part)
+        line = f"{iso(each.at)} to {each.numbers}: {what}" + (
+            f", {each.reason}" * bool(each.reason)
+        )
+        table.add_row(Text("" if at else "tries", style="bold"), _fold(line))
+    console.print(table)
+
+
+def _rows(sms: Stored) -> list[tuple[str, str]]:
+    kept = "kept, --text shows it" if sms.text is not None else "not kept"
+    return [
+        ("id", str(sms.id)),
+        ("state", " ".join(part for part in (sms.state, sms.cause) if part)),
+        ("reason", sms.reason),
+        ("waits", _held(sms)),
+        ("sender", sms.sender),
+        ("mode", sms.mode),
+        ("stored", iso(sms.created) or "-"),
+        ("due", (iso(sms.due) or "-") if sms.ended is None else "-"),
+        ("ended", iso(sms.ended) or "-"),
+        ("gateway", sms.gsm),
+        ("postpone", sms.postpone or "-"),
+        ("call", sms.call),
+        ("caller", sms.caller),
+        ("text", f"{sms.chars} characters, {kept}"),
+    ]
+
+
+def _held(sms: Stored) -> str:
+    """Why its sender's SMS all wait, and until when."""
+    if not sms.held:
+        return ""
+    return f"all SMS of sender {sms.sender} wait, {sms.held}: the next try is {iso(sms.free_at)}"
+
+
+def limit_dict(sender: str, use: Use, rate: Rate) -> dict[str, Any]:
+    """The use of one limit, for JSON."""
+    return {
+        "sender": sender, "rule": use.rule, "whose": use.whose, "used": use.used, "of": rate.count,
+        "seconds": rate.seconds, "ends": iso(use.oldest + rate.seconds) if use.used else None,
+    }  # fmt: skip
+
+
+def print_limits(uses: Iterable[tuple[str, Use, Rate]]) -> None:
+    """The use of all limits, a line each."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("sender", "limit", "whose", "used", "frees up"):
+        table.add_column(name, overflow="fold")
+    for sender, use, rate in uses:
+        full = use.used >= rate.count
+        whose = "" if use.rule == "per_sender" else use.whose
+        table.add_row(
+            _fold(sender), f"{use.rule} = {rate}", _fold(whose or "-"),
+            Text(f"{use.used} of {rate.count}", style="red" if full else ""),
+            _minute(use.oldest + rate.seconds) if use.used else "-",
+        )  # fmt: skip
+    _console().print(table)
+    _print_zone()

@@ -1,0 +1,198 @@
+"""The command ``dialplan-sms sandbox``."""
+
+import sys
+from contextlib import closing
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO
+
+import click
+from rich.text import Text
+
+from dialplan_sms.cli.sandbox import options
+from dialplan_sms.cli.sandbox.ending import told_by_signal
+from dialplan_sms.cli.sandbox.screen import record, show
+from dialplan_sms.host.console import Console
+from dialplan_sms.host.installation import cure
+from dialplan_sms.host.terminal import plain
+from dialplan_sms.sandbox.faults import MEANING, Fault, Faults, Trouble, magic_number
+from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Handled
+from dialplan_sms.web.http.listener import Address, ListenError
+
+LISTEN = "127.0.0.1:8443"
+
+
+def _epilog() -> str:
+    rows = [f"{fault:<13} {magic_number(fault)}  {MEANING[fault]}" for fault in Fault]
+    listing = "\n".join(["\b", "Faults, and the numbers that bring them about:", *rows])
+    taken = magic_number(Fault.HANG, taken=True)
+    return (
+        f"{listing}\n\nBy option or by number a fault takes no message. taken-NAME, or a number in "
+        f"+999000001NN ({taken}: taken-hang), takes it and loses the answer. +999 is reserved: no "
+        "phone has such a number. --fault hang:2 --fault 500:1 makes two requests hang, fails the "
+        "third with status 500, and then all goes well."
+    )
+
+
+@click.command(
+    short_help="Run a stand-in PBX that sends nothing.",
+    epilog=_epilog(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    default=LISTEN,
+    show_default=True,
+    callback=options.address,
+    help="Port 0 is any that is free.",
+)
+@click.option("--tls/--no-tls", default=True, show_default=True, help="HTTPS or HTTP.")
+@click.option(
+    "--certificate-file",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the certificate here, for verify = FILE. [default: a temporary file]",
+)
+@click.option(
+    "--user",
+    "users",
+    metavar="NAME:PASSWORD",
+    multiple=True,
+    default=[options.USER],
+    show_default=True,
+    callback=options.users,
+    help="Who may send; repeatable. Others can read it in the process list: take no real one.",
+)
+@click.option("--token", "tokens", multiple=True, help="A bearer token that may send; repeatable.")
+@click.option(
+    "--gateway",
+    "gateways",
+    metavar="MAC",
+    multiple=True,
+    default=GATEWAYS,
+    show_default=True,
+    callback=options.gateways,
+    help="A GSM gateway; repeatable.",
+)
+@click.option(
+    "--pace",
+    metavar="TIME",
+    default=f"{PACE:.0f}s",
+    show_default=True,
+    callback=options.pace,
+    help="What a gateway takes for each SMS, 0 for nothing.",
+)
+@click.option(
+    "--wms",
+    metavar="VERSION",
+    default=WMS,
+    show_default=True,
+    callback=options.wms,
+    help="The PBX's version. Before the default: 300 characters, and quotes and slashes stay.",
+)
+@click.option(
+    "--fault",
+    "faults",
+    metavar="NAME[:N]",
+    multiple=True,
+    callback=options.faults,
+    help="Make every request, or the first N, go wrong; repeatable, one after the other.",
+)
+@click.option(
+    "--record",
+    "record_file",
+    metavar="FILE",
+    callback=options.append,
+    help="Append each message taken to this file, a line of JSON each.",
+)
+def sandbox(
+    listen: Address,
+    tls: bool,
+    certificate_file: Path | None,
+    users: dict[str, str],
+    tokens: tuple[str, ...],
+    gateways: tuple[str, ...],
+    pace: float,
+    wms: str,
+    faults: list[tuple[Trouble, int | None]],
+    record_file: IO[str] | None,
+) -> None:
+    """Run a stand-in PBX: it answers as the SMS API does, shows each message, and sends nothing."""
+    try:
+        from dialplan_sms.outbox.database import OutboxError
+        from dialplan_sms.sandbox import site  # noqa: F401 - for its packages
+        from dialplan_sms.sandbox.server import Sandbox
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("dialplan_sms"):
+            raise
+        raise click.ClickException(
+            f"the sandbox needs the package {error.name}: {cure(Path(sys.prefix), ['sandbox'])}"
+        ) from error
+
+    news: SimpleQueue[Handled | str | None] = SimpleQueue()
+
+    def watch(handled: Handled) -> None:
+        if record_file is not None and handled.message is not None:
+            try:
+                record_file.write(record(handled.message))
+                record_file.flush()
+            except OSError as error:
+                news.put(f"not recorded: {error.strerror}")
+        news.put(handled)
+
+    if not listen.loopback:
+        click.echo(
+            f"Warning: {listen} is not the loopback address: whoever reaches it can read every "
+            "text on the page, which asks for no password. Nothing is sent.",
+            err=True,
+        )
+    server = Sandbox(
+        tls=tls,
+        users=users,
+        gateways=gateways,
+        wms=wms,
+        tokens=tokens,
+        listen=str(listen),
+        certificate_file=certificate_file,
+        faults=Faults(faults),
+        watch=watch,
+        keep=0,  # each is shown, and that is it
+        spool=True,
+        pace=pace,
+        note=news.put,
+    )
+    with closing(server), told_by_signal(lambda: news.put(None)):
+        try:
+            server.start()
+        except (ListenError, OutboxError) as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{where}{error.strerror or error}") from error
+        console = Console()
+        console.print(
+            _welcome(server.url, server.fingerprint, users, gateways, tls), soft_wrap=True
+        )
+        while (item := news.get()) is not None:
+            if isinstance(item, Handled):
+                show(console, item)
+            else:
+                click.echo(f"Warning: {plain(item)}", err=True)
+
+
+def _welcome(
+    url: str, fingerprint: str, users: dict[str, str], gateways: tuple[str, ...], tls: bool
+) -> Text:
+    """Where it listens, and a sender for sms.conf; only the well-known password is shown."""
+    name = next(iter(users))
+    password = users[name] if users == USERS else "…"
+    verify = f"verify = {fingerprint}\n" if tls else ""
+    gsm = f"gsm = {gateways[0]}\n" if gateways else ""  # what a relay on this host needs
+    return Text.assemble(
+        ("Listening on ", "dim"),
+        (url, "bold"),
+        ("  (Ctrl-C ends it; nothing is sent)\n", "dim"),
+        ("Page: ", "dim"),
+        f"{url}/\n\n",
+        f"[{name}]\nurl = {url}\npassword = {password}\n{verify}{gsm}",
+    )

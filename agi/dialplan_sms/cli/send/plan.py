@@ -1,0 +1,188 @@
+"""Rows and a text to the SMS of a list: pure decisions, made before anything is sent."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from dialplan_sms.cli.send.listfile import BAD_ROW, NUMBER, Bad, ListFile, Row, shown_number
+from dialplan_sms.cli.send.template import Missing, Template
+from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.sms.outcome import Cause, Refused, safe_line
+from dialplan_sms.sms.service import check
+from dialplan_sms.sms.sms import Draft, Sms
+
+_ROUNDED = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?[eE][+-]?[0-9]+")
+_DECIMAL = re.compile(r"\+?[0-9]{6,}[.,]0+")
+_BARE = re.compile(r"[1-9][0-9]+")
+_FOR_ALL = (Cause.CONFIG, Cause.OUTBOX, Cause.UNKNOWN_SENDER)
+"""What is wrong with no row in particular."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One SMS of a list. *digest* is what the journal knows it by."""
+
+    line: int
+    draft: Draft
+    sms: Sms
+    digest: str
+
+    @property
+    def number(self) -> str:
+        """As it will go."""
+        return self.sms.numbers[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A row with the same SMS as an earlier one: it goes out once."""
+
+    line: int
+    number: str
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a list comes to. *digest* changes when any SMS of it does."""
+
+    sender: Sender
+    items: Sequence[Item]
+    bad: Sequence[Bad]
+    duplicates: Sequence[Duplicate]
+    digest: str = field(repr=False)
+
+    @property
+    def rows(self) -> int:
+        return len(self.items) + len(self.bad) + len(self.duplicates)
+
+
+def make_plan(
+    listed: ListFile,
+    text: Template | None,
+    common: Draft,
+    sender: Sender,
+    config: Config,
+    digest: Callable[..., str],
+) -> Plan:
+    """The SMS of *listed*; *text* is None where the column ``message`` has it.
+
+    *common* has what all of them share; the columns ``gsm`` and ``postpone`` go before. Whether a
+    date is in the past is not looked at here: it may have been sent when it was not. Raises Refused
+    for what is wrong with all of them.
+    """
+    items: dict[str, Item] = {}
+    bad = list(listed.bad)
+    duplicates = []
+    for row in listed.rows:
+        found = _item(row, text, common, sender, config, digest)
+        if isinstance(found, Bad):
+            bad.append(found)
+        elif (first := items.setdefault(found.digest, found)) is not found:
+            duplicates.append(Duplicate(found.line, found.number, first.line))
+    bad.sort(key=lambda each: each.line)
+    whole = digest("list", *sorted(items))
+    return Plan(sender, tuple(items.values()), bad, duplicates, whole)
+
+
+def without_past(plan: Plan, now: datetime, is_known: Callable[[Item], bool]) -> Plan:
+    """*plan* with the rows as bad ones that are postponed to the past and not known already."""
+    minute = now.replace(second=0, microsecond=0)
+    late = [
+        each for each in plan.items
+        if each.sms.postpone is not None and each.sms.postpone < minute and not is_known(each)
+    ]  # fmt: skip
+    if not late:
+        return plan
+    bad = [
+        Bad(
+            each.line, each.number, Cause.INVALID_POSTPONE,
+            f"postpone {each.sms.postpone:%d/%m/%Y %H:%M} is in the past",
+        )
+        for each in late
+    ]  # fmt: skip
+    lines = {each.line for each in late}
+    return replace(
+        plan,
+        items=tuple(each for each in plan.items if each.line not in lines),
+        bad=sorted([*plan.bad, *bad], key=lambda each: each.line),
+    )
+
+
+def _item(
+    row: Row,
+    text: Template | None,
+    common: Draft,
+    sender: Sender,
+    config: Config,
+    digest: Callable[..., str],
+) -> Item | Bad:
+    cell = row.cells.get(NUMBER, "").strip()
+    shown = shown_number(cell)
+    empty = ""
+    try:
+        message = text.fill(row.cells) if text else row.cells["message"]
+    except Missing as missing:
+        message, empty = "-", f"{{{missing}}} of the text is empty in this row"
+    try:
+        draft = replace(
+            common,
+            number=cell,
+            message=message,
+            gsm=row.cells.get("gsm", "").strip() or common.gsm,
+            postpone=row.cells.get("postpone", "").strip() or common.postpone,
+        )
+        _refuse_spreadsheet(cell)
+        sms = check(draft, sender, config, datetime.min)
+        _refuse_lost_plus(cell, sms.numbers[0])
+    except Refused as refused:
+        if refused.cause in _FOR_ALL:
+            raise
+        # The reason quotes a number; of what may be a text it gives the length.
+        quotes = refused.cause is Cause.INVALID_NUMBER and shown == cell
+        reason = refused.reason if quotes else refused.outcome.for_log or refused.reason
+        reason = reason.replace("set SMS_NUMBER", "fill the cell")
+        reason = safe_line(reason) + (f"; and {empty}" if empty else "")
+        return Bad(row.line, shown, refused.cause, reason)
+    if empty:
+        return Bad(row.line, shown, BAD_ROW, empty)
+    when = f"{sms.postpone:%Y%m%d%H%M}" if sms.postpone else ""
+    return Item(row.line, draft, sms, digest("sms", sms.numbers[0], sms.text, sms.gsm or "", when))
+
+
+def _refuse_spreadsheet(cell: str) -> None:
+    """Numbers as Excel and its like leave them, when they take them for quantities."""
+    if _ROUNDED.fullmatch(cell):
+        _refuse(f"{cell} is rounded by a spreadsheet: give its column the format Text, type again")
+    if _DECIMAL.fullmatch(cell):
+        _refuse(f"{cell} is written as a quantity, with decimals: give its column the format Text")
+    if "," in cell or ";" in cell:
+        _refuse(f"{cell} is more than one number: give each a row of its own")
+
+
+def _refuse_lost_plus(cell: str, number: str) -> None:
+    """``4915…`` for ``+4915…`` would reach a stranger, where it can be read as a national number.
+
+    It is taken for one that lost its + where it is a mobile phone's with it and no mobile's
+    without.
+    """
+    if not _BARE.fullmatch(cell) or not number.startswith("+") or number == f"+{cell}":
+        return
+    if _is_mobile(f"+{cell}") and not _is_mobile(number):
+        _refuse(f"{cell} is perhaps +{cell}: a spreadsheet drops the + and 00 but for Text")
+
+
+def _is_mobile(number: str) -> bool:
+    import phonenumbers
+
+    try:
+        kind = phonenumbers.number_type(phonenumbers.parse(number))
+    except phonenumbers.NumberParseException:
+        return False
+    kinds = phonenumbers.PhoneNumberType
+    return kind in (kinds.MOBILE, kinds.FIXED_LINE_OR_MOBILE)
+
+
+def _refuse(reason: str) -> None:
+    raise Refused(Cause.INVALID_NUMBER, reason)

@@ -1,0 +1,67 @@
+"""``dialplan-sms serve``: the process that answers FastAGI and the thin sms.agi."""
+
+import contextlib
+import ctypes
+import os
+import resource
+from pathlib import Path
+
+import click
+
+from dialplan_sms.cli.main import config_option
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.daemon.reload import block_signals
+from dialplan_sms.daemon.server import Server
+from dialplan_sms.host.shortage import shortage
+
+_ARENA_MAX = -8
+"""mallopt(3): M_ARENA_MAX."""
+
+
+@click.command(short_help="Take calls over FastAGI and from sms.agi.")
+@config_option
+def serve(config: Path | None) -> None:
+    """Answer AGI(agi://127.0.0.1/sms) and sms.agi, with warm connections to the PBX.
+
+    SIGHUP reads sms.conf again, SIGTERM ends after the calls under way. With this running, sms.agi
+    only passes its call on, through $DIALPLAN_SMS_SOCKET or /run/dialplan-sms/agi.sock.
+    """
+    _share_memory()
+    _wake_gently()
+    _allow_files()
+    block_signals()
+    path = smsconf.find(str(config) if config else None)
+    try:
+        with Server(path) as server:
+            server.run()
+    except (ConfigError, OSError, RuntimeError) as error:
+        short = shortage(error)
+        if isinstance(error, RuntimeError) and not short:
+            raise
+        raise click.ClickException(short or str(error)) from None
+
+
+def _share_memory() -> None:
+    """Let the threads share two heaps: glibc would give each its own, and few of them shrink."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
+
+
+def _wake_gently() -> None:
+    """Have a thread that wakes up not take the processor from another (sched(7): SCHED_BATCH).
+
+    Only one of the service's can run Python at a time: it would mostly take it from the one that
+    holds Python's lock, and wait for that. A fifth of the service's CPU time goes without it. What
+    an admin has chosen (chrt, CPUSchedulingPolicy) stays.
+    """
+    with contextlib.suppress(OSError):
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def _allow_files() -> None:
+    """As many open files as the host lets us have: each caller and each HTTP client is one."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,170 @@
+"""What only the admin knows: the PBX's address, the sender, the secret, the certificate."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from dialplan_sms.cli.setup import certificate, options, secret
+from dialplan_sms.cli.setup.host import PASSWORD, Host
+from dialplan_sms.cli.setup.options import Options
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.host.rights import HostError
+
+_WHICH_COUNTRY = "Country, as IT, for national numbers; SMS go there alone; empty for none"
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """A sender's section to be. ``kind`` is the key of the secret: ``password`` or ``token``.
+
+    ``verify`` is empty with http.
+    """
+
+    sender: str
+    url: str
+    kind: str
+    secret: str = field(repr=False)
+    verify: str
+    country: str = ""
+
+
+def decide(
+    path: Path, given: Options, host: Host, dry_run: bool, say: Callable[[str], None]
+) -> Answers | None:
+    """The sender to be in sms.conf at *path*; None where that stays as it is.
+
+    None also in a dry run that does not know what it would be told. Raises HostError.
+    """
+    kind, known = secret.given(given, host)
+    if path.exists():
+        named = bool(given.sender or given.of_sender)
+        if not named and not known:
+            return None
+        if named and not os.access(path, os.R_OK):
+            say(f"note: only root reads {path}: what the options would change is not shown")
+            return None
+        try:
+            config = smsconf.load(path)
+        except ConfigError:
+            return None  # the step says so
+        if sender := config.sender(given.sender):
+            return _changed(sender, given, (kind, known), host, say)
+        if not given.sender:
+            _refuse_unnamed(config, given)
+            return None  # a secret in the environment, and nobody knows whose
+    if dry_run and not (given.url and given.sender and known):
+        if path.exists():
+            say(
+                f"note: {given.sender} is not in sms.conf: give --url and --password-file, too, to"
+                " see it added; without --dry-run setup asks"
+            )
+        return None
+    return ask(given, (kind, known), host, say)
+
+
+def _refuse_unnamed(config: Config, given: Options) -> None:
+    """Raise HostError where options say something of a sender, and nobody knows of which."""
+    if named := given.of_sender:
+        raise HostError(
+            f"{', '.join(named)}: of which sender? sms.conf has {', '.join(config.senders)} and no"
+            " default_sender: give --sender, too"
+        )
+
+
+def _changed(
+    known: Sender, given: Options, other: tuple[str, str], host: Host, say: Callable[[str], None]
+) -> Answers:
+    """A sender that is there, with what the options, and perhaps an *other* secret, say."""
+    url = given.url or known.url
+    kind, text = other
+    if not text:
+        kind, text = ("token", known.token) if known.token else ("password", known.password)
+    verify = known.verify if url.startswith("https:") else ""
+    if given.fingerprint or given.pin:
+        verify = _verify(url, given, host, say)
+    return Answers(known.name, url, kind, text, verify, given.country or known.country or "")
+
+
+def ask(given: Options, known: tuple[str, str], host: Host, say: Callable[[str], None]) -> Answers:
+    """All answers: from options, else the environment, else the person. Raises HostError.
+
+    *known* is the secret that was given, and its kind.
+    """
+    url = given.url or _prompt(host, "Address of the PBX", "--url", options.url)
+    sender = given.sender or _prompt(
+        host, "PBX user who sends (the extension, as 101)", "--sender", options.sender
+    )
+    kind, text = known
+    if not text:
+        if not host.interactive:
+            raise HostError(
+                f"the password of {sender} is missing: give --password-file FILE or set {PASSWORD}"
+            )
+        text = click.prompt(f"Password of {sender}", hide_input=True, err=True)
+        secret.check(text)
+    country = given.country
+    # Who gives all the rest on the command line or in the environment is no person to be asked.
+    if not country and host.interactive and not (given.url and given.sender and known[1]):
+        country = _prompt(host, _WHICH_COUNTRY, "--country", options.country_of, default="")
+    return Answers(sender, url, kind, text, _verify(url, given, host, say), country)
+
+
+def _verify(url: str, given: Options, host: Host, say: Callable[[str], None]) -> str:
+    if not url.startswith("https:"):
+        if given.fingerprint or given.pin:
+            option = "--fingerprint" if given.fingerprint else "--pin"
+            raise HostError(f"{option}: {url} has no certificate: give an https --url, or neither")
+        say("note: with http the password goes to the PBX without encryption")
+        return ""
+    try:
+        seen = certificate.look(url)
+    except certificate.Unreachable as why:
+        if given.pin and not given.fingerprint:
+            raise HostError(
+                f"{url} cannot be reached now, {why}, so its certificate cannot be pinned: try"
+                " again, or give --fingerprint"
+            ) from None
+        say(f"warning: {url} cannot be reached now, {why}: its certificate was not looked at")
+        return given.fingerprint or "yes"
+    if given.fingerprint:
+        if seen.fingerprint.replace(":", "").lower() != given.fingerprint.replace(":", ""):
+            raise HostError(
+                f"the PBX shows another certificate, {seen.fingerprint}: check --url and"
+                " --fingerprint"
+            )
+        return given.fingerprint
+    if given.pin:
+        say(f"the certificate of the PBX is pinned: {seen.fingerprint}")
+        return seen.fingerprint
+    if not seen.distrust:
+        say("the certificate of the PBX is trusted by this host")
+        return "yes"
+    if not host.interactive:
+        raise HostError(
+            f"the certificate of the PBX is not trusted, {seen.distrust}: compare its fingerprint"
+            f" and give --fingerprint {seen.fingerprint}"
+        )
+    say(f"the certificate of the PBX is not trusted by this host: {seen.distrust}")
+    for name, value in (*seen.details, ("fingerprint", seen.fingerprint)):
+        say(f"  {name:11} {value}")
+    if not click.confirm("Is this your PBX, and shall exactly this certificate be trusted?"):
+        raise HostError("nothing was changed: give the PBX a certificate that this host trusts")
+    return seen.fingerprint
+
+
+def _prompt(
+    host: Host, text: str, option: str, check: Callable[[str], str], default: str | None = None
+) -> str:
+    if not host.interactive:
+        raise HostError(f"{option} is missing: give it, or run setup in a terminal to be asked")
+    while True:
+        answer: str = click.prompt(text, default=default, show_default=False)
+        try:
+            return check(answer)
+        except HostError as error:
+            click.echo(str(error), err=True)

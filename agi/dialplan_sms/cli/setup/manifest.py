@@ -1,0 +1,131 @@
+"""What setup has put where, so that it can tell its own from an admin's, and take it back.
+
+It is written before what it tells of: whatever ends setup, the next run knows.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dialplan_sms.host import files
+from dialplan_sms.host.rights import HostError
+
+KINDS = ("file", "link", "include", "program", "folder", "service")
+
+
+@dataclass(slots=True)
+class Entry:
+    """One thing at one path.
+
+    ``marks`` are what it was given: digests of a file's contents, targets of a link, the bytes
+    (as Latin-1) that were put into a file of the admin's.
+    """
+
+    kind: str
+    marks: list[str] = field(default_factory=list)
+
+
+class Manifest:
+    """The entries by path, in the order in which they came, in one file."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises HostError where the file is damaged."""
+        self.path = folder / "setup.json"
+        self.entries: dict[str, Entry] = {}
+        self.pending: set[str] = set()
+        """What must still be told of a change: ``service``, ``dialplan``."""
+        content = files.content_of(self.path)
+        if content is None:
+            return
+        try:
+            said = json.loads(content)
+            for path, entry in said["entries"].items():
+                if entry["kind"] not in KINDS or not path.startswith("/"):
+                    raise ValueError
+                self.entries[path] = Entry(entry["kind"], [str(mark) for mark in entry["marks"]])
+            self.pending = {str(name) for name in said["pending"]}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise HostError(
+                f"{self.path} is damaged: delete it; setup then takes what it wrote for an"
+                " admin's own where it differs"
+            ) from None
+
+    def note(self, path: Path, kind: str, mark: str = "", pending: str = "") -> None:
+        """Remember that *path* is, or is about to be, ours."""
+        entry = self.entries.get(str(path))
+        if entry is None or entry.kind != kind:
+            entry = self.entries[str(path)] = Entry(kind)
+        if mark and mark not in entry.marks:
+            entry.marks.append(mark)
+            self._save()
+        self.expect(pending)
+
+    def expect(self, pending: str) -> None:
+        """Something is about to change of which must be told."""
+        if pending and pending not in self.pending:
+            self.pending.add(pending)
+            self._save()
+
+    def knows(self, path: Path, mark: str) -> bool:
+        entry = self.entries.get(str(path))
+        return entry is not None and mark in entry.marks
+
+    def told(self, pending: str) -> None:
+        """What was pending is done."""
+        if pending in self.pending:
+            self.pending.discard(pending)
+            self._save()
+
+    def drop(self, path: Path) -> None:
+        if self.entries.pop(str(path), None):
+            self._save()
+
+    def of(self, kind: str) -> Iterator[tuple[Path, Entry]]:
+        for path, entry in list(self.entries.items()):
+            if entry.kind == kind:
+                yield Path(path), entry
+
+    def program(self, besides: Path) -> Path | None:
+        """The folder of the program that an earlier run has put in its place, but for *besides*.
+
+        It is where the link sms.agi leads, if that is ours; else the last that there was.
+        """
+        programs = [path for path, _ in self.of("program")]
+        for path, entry in self.of("link"):
+            if path.name.startswith("sms.agi"):
+                with suppress(OSError):
+                    target = path.readlink()
+                    if str(target) in entry.marks and target.parts[-2:] == ("bin", "sms.agi"):
+                        programs.append(target.parents[1])
+        programs = [path for path in programs if path != besides]
+        return programs[-1] if programs else None
+
+    def _save(self) -> None:
+        if not self.path.parent.is_dir():
+            files.make_folder(self.path.parent, 0o755)
+        entries = {
+            path: {"kind": entry.kind, "marks": entry.marks} for path, entry in self.entries.items()
+        }
+        text = json.dumps({"entries": entries, "pending": sorted(self.pending)}, indent=1)
+        files.put(self.path, text.encode() + b"\n", 0o644)  # a dry run needs no root
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Only one setup at a time. Raises HostError."""
+    if not folder.is_dir():
+        files.make_folder(folder, 0o755)
+    before = os.umask(0o022)  # nobody else writes to what is being made
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise HostError("another dialplan-sms setup runs: wait for its end") from None
+    finally:
+        os.umask(before)
+        os.close(descriptor)

@@ -1,0 +1,146 @@
+"""``dialplan-sms status``: how the service is doing, in the terminal."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from dialplan_sms.cli.main import config_option
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.daemon import client
+from dialplan_sms.host.console import Console
+from dialplan_sms.host.terminal import plain
+from dialplan_sms.outbox.retry import STALE
+from dialplan_sms.sms.outcome import Status
+
+_DONE = {"again": "tried again"}
+_PATIENCE = 8
+"""Seconds: the service itself gives its database three."""
+
+
+@click.command(short_help="Show how the running service is doing.")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
+def status(config: Path | None, as_json: bool) -> None:
+    """Show calls, rates, latencies and the last errors of the running service.
+
+    Exit status: 0 it runs, 1 it does not answer.
+    """
+    try:
+        addresses = smsconf.load(smsconf.find(str(config) if config else None)).monitor
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
+    figures = _ask(*addresses[0])
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+        return
+    try:
+        _show(figures)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        raise click.ClickException(
+            "the service tells of itself what this version does not understand: update the older"
+            " of the two, then systemctl restart dialplan-sms"
+        ) from None
+
+
+def _ask(host: str, port: int) -> Mapping[str, Any]:
+    try:
+        return client.figures((host, port), _PATIENCE)
+    except ConnectionRefusedError:
+        raise click.ClickException(
+            f"the service does not run, nothing listens on {host} port {port}: systemctl status"
+            " dialplan-sms, and monitor in sms.conf"
+        ) from None
+    except TimeoutError:
+        raise click.ClickException(
+            f"the service does not answer within {_PATIENCE} s on {host} port {port}: systemctl"
+            " status dialplan-sms"
+        ) from None
+    except OSError as error:
+        raise click.ClickException(
+            f"no service answers on {host} port {port}, {error.strerror or 'no reason given'}:"
+            " systemctl status dialplan-sms, and monitor in sms.conf"
+        ) from None
+    except client.NotOurs:
+        raise click.ClickException(
+            f"what answers on {host} port {port} is not dialplan-sms"
+        ) from None
+
+
+def _show(figures: Mapping[str, Any]) -> None:
+    table = Table(show_header=False, box=None)
+    table.add_row("up", _duration(figures["uptime"]))
+    table.add_row("under way", f"{figures['in_flight']} of {figures['max_calls']} calls")
+    table.add_row("last minute", f"{figures['last_minute']} calls")
+    table.add_row("latency", f"half below {_ms(figures['p50'])}, 99% below {_ms(figures['p99'])}")
+    for name, value, style in _outbox(figures.get("outbox")):
+        table.add_row(name, Text(plain(value), style=style))
+    for name, count in sorted(figures["calls"].items(), key=lambda item: -item[1]):
+        style = "green" if name.startswith((Status.SUCCESS, Status.QUEUED)) else "yellow"
+        table.add_row(Text(plain(name), style=style), plain(str(count)))
+    console = Console()
+    console.print(table)
+    for title, lines in (
+        ("last errors", figures["last_errors"]),
+        ("last failures of queued SMS", (figures.get("outbox") or {}).get("last_failures")),
+    ):
+        if lines:
+            console.print(Text(f"\n{title}", style="bold"))
+            for line in lines:
+                console.print(Text(plain(line)), soft_wrap=True)
+
+
+def _outbox(outbox: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str]]:
+    if outbox is None:
+        return
+    by_workers = outbox.get("by_workers", {})
+    done = [f"{count} {_DONE.get(state, state)}" for state, count in by_workers.items()]
+    yield "by workers", ", ".join(done) or "nothing yet", ""
+    if not outbox["works"]:
+        yield "outbox", "does not work, see the log", "red"
+        return
+    counts = [
+        f"{count} {state}" + (f" ({outbox.get('due', 0)} due)" if state == "pending" else "")
+        for state, count in outbox["stored"].items()
+        if count
+    ]
+    yield "outbox", ", ".join(counts) or "nothing waits", ""
+    oldest, next_try = outbox.get("oldest_seconds"), outbox.get("next_try_seconds")
+    if oldest is not None:
+        yield "oldest", f"was to be sent {_ago(oldest)} ago", ""
+    if next_try is not None:
+        yield "next try", _ahead(next_try), ""
+    if outbox["oldest_due_seconds"] > STALE:
+        idle = f"for {_ago(outbox['oldest_due_seconds'])}, is workers = 0 in sms.conf?"
+        yield "no worker", idle, "yellow"
+    for sender, cause in outbox["held"].items():
+        until = outbox.get("held_seconds", {}).get(sender)
+        again = "" if until is None else f", next try {_ahead(until)}"
+        yield "held", f"all SMS of sender {sender}: {cause}{again}", "red"
+
+
+def _ahead(seconds: float) -> str:
+    if seconds < 1:
+        return "now"
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + seconds))
+    return f"in {_ago(seconds)}, {when}"
+
+
+def _ago(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else _duration(seconds)
+
+
+def _duration(seconds: float) -> str:
+    days, rest = divmod(int(seconds), 86400)
+    hours, rest = divmod(rest, 3600)
+    return f"{days} d {hours} h {rest // 60} min" if days else f"{hours} h {rest // 60} min"
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.0f} ms"

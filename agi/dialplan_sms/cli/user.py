@@ -1,0 +1,98 @@
+"""The command ``dialplan-sms user``: a line for ``[http]``, and what to paste elsewhere."""
+
+import sys
+from pathlib import Path
+from shlex import quote
+
+import click
+
+from dialplan_sms.cli.main import config_option
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config import values
+from dialplan_sms.config.http import Http
+from dialplan_sms.config.parser import ConfigError, parse, read_private
+from dialplan_sms.config.password import make_hash
+from dialplan_sms.sms import api
+
+_LONGEST = 64
+"""Characters of a user name."""
+
+
+@click.command(short_help="Make a user of the HTTP SMS server.")
+@click.argument("name")
+@config_option
+def user(name: str, config: Path | None) -> None:
+    """Make a user of the HTTP SMS server: prints the line for [http] in sms.conf.
+
+    Asks for the password, or reads it from standard input; only its hash is kept. After the line
+    it shows, on standard error, what to paste into a PBX or a dialplan that sends through us.
+    """
+    _refuse(name)
+    password = _password(name)
+    click.echo(f"user = {name}:{make_hash(password)}")
+    url = _url(config) + api.PATH
+    click.echo(
+        "\nPut this line into [http] of sms.conf, then run systemctl restart dialplan-sms where"
+        " [http] is new, else systemctl reload dialplan-sms.\n\n"
+        'A WMS sends through it with this in "Curl SMS send enabled" (Settings, System, FAX/SMS'
+        " server), the password in place of PASSWORD:\n\n"
+        f'curl -k -X POST -u {quote(name)}:PASSWORD --url "{url}"'
+        ' --data-urlencode "number={TO_NUMBER}" --data-urlencode "message={MESSAGE}"\n\n'
+        "An old dialplan keeps its CURL() lines, with this address:\n\n"
+        f"Set(CURLOPT(userpwd)={name}:PASSWORD)\n"
+        f"Set(message=${{CURL({url},number=%2B39333123456&message=${{URIENCODE(${{TEXT}})}})}})",
+        err=True,
+    )
+
+
+def _refuse(name: str) -> None:
+    """Refuse what HTTP's basic authorization, or a line of sms.conf, does not carry plainly."""
+    if not name:
+        why = "is empty"
+    elif len(name) > _LONGEST:
+        why = f"has {len(name)} characters"
+    elif any(char in name for char in ":;"):
+        why = "holds a colon or a semicolon"
+    elif any(char.isspace() for char in name):
+        why = "holds white space"
+    elif not name.isprintable():
+        why = "holds a control character"
+    else:
+        return
+    raise click.ClickException(
+        f"this user name {why}: take 1 to {_LONGEST} characters without white space, : and ;"
+    )
+
+
+def _password(name: str) -> str:
+    if sys.stdin is None:
+        raise click.ClickException("the password comes from standard input, which is closed")
+    if sys.stdin.isatty():
+        password: str = click.prompt(
+            f"Password of {name}", hide_input=True, confirmation_prompt=True, err=True
+        )
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise click.ClickException("the password is empty")
+    if not password.isprintable():
+        raise click.ClickException("the password holds a control character")
+    return password
+
+
+def _url(config: Path | None) -> str:
+    """Where the server listens: as [http] says, which need not have a user yet."""
+    found, (host, port) = {}, Http({}).listen[0]
+    try:
+        path = smsconf.find(str(config) if config else None)
+        sections = parse(read_private(path, "sms.conf"), path)
+        found = next((each.values for each in sections if each.name == smsconf.HTTP), {})
+        said = found.get("listen")
+        if said:
+            host, port = values.listen(said.text, said.place)[0]
+    except (ConfigError, values.Bad):
+        pass  # serve and check say what is wrong with it
+    shown = f"[{host}]" if ":" in host else host
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - not bound to here
+        shown = "THIS-HOST"
+    return f"{'https' if 'certificate' in found else 'http'}://{shown}:{port}"

@@ -1,0 +1,191 @@
+"""Asterisk's own style of configuration file, read strictly.
+
+``[section]``, ``key = value`` or ``key => value``, ``;`` comments (``\\;`` is a semicolon) and
+``;-- … --;`` comment blocks. A line that is none of these is an error, so that a typing mistake is
+never silent.
+"""
+
+import contextlib
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; says file, line, key and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a section or a key stands; prints as ``file:line``."""
+
+    path: Path
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value; it may be a secret, so it does not show."""
+
+    text: str = field(repr=False)
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One ``[name]`` with its keys, in the file's order."""
+
+    name: str
+    place: Place
+    values: dict[str, Value]
+
+
+_SECTION = re.compile(r"\[([^\[\]]+)\]")
+_PAIR = re.compile(r"([A-Za-z0-9_]+)\s*=>?\s*(.*)", re.DOTALL)
+_LARGEST = 1 << 20
+_REPEATED = ("user",)
+"""Keys that may stand more than once; their values are lines of one."""
+
+
+def version(path: Path) -> str:
+    """What tells one version of a file from another, and nothing of what it says; or empty."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
+
+
+def read_private(path: Path, what: str, named_by: Path | None = None) -> str:
+    """The UTF-8 text of a file that others must not read, at most 1 MiB.
+
+    Raises ConfigError where it is missing, unreadable, world-readable or no UTF-8; as root, also
+    where who can change the file that it is *named_by* could not read it.
+    """
+    try:
+        # Not to wait for the writer of a FIFO.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            mode = status.st_mode
+            if not stat.S_ISREG(mode):
+                raise ConfigError(f"{path} is not a regular file: {what} must be one")
+            content = file.read(_LARGEST + 1)
+    except FileNotFoundError:
+        other = (
+            "run dialplan-sms setup, or create it, or name yours with --config or DIALPLAN_SMS_CONF"
+            if what == "sms.conf"
+            else f"create {what}"
+        )
+        raise ConfigError(f"there is no {path}: {other}") from None
+    except PermissionError:
+        raise ConfigError(_not_for_us(path)) from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "no path"
+        raise ConfigError(f"{path} cannot be read, {why}: {what} must be a file") from None
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        raise ConfigError(
+            f"{path} can be read or changed by everybody on this host, and it holds secrets:"
+            f" run {_rights(path)}"
+        )
+    if named_by is not None and os.geteuid() == 0:
+        from dialplan_sms.host.rights import not_theirs
+
+        if why := not_theirs(status, path, named_by):
+            raise ConfigError(why)
+    if len(content) > _LARGEST:
+        raise ConfigError(f"{path} is larger than 1 MiB: {what} must be smaller")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8: save the file as UTF-8") from None
+
+
+def _not_for_us(path: Path) -> str:
+    """What to say of a file that this user may not read."""
+    says = f"{path} cannot be read by user id {os.geteuid()}"
+    with contextlib.suppress(OSError, KeyError):
+        found = path.stat()
+        if found.st_mode & stat.S_IRGRP and found.st_gid:
+            import grp
+
+            group = grp.getgrgid(found.st_gid).gr_name
+            return f"{says}, only by root and the group {group}: run this as root or as {group}"
+    return f"{says}: run {_rights(path)}"
+
+
+def _rights(path: Path) -> str:
+    # No && between the two: SMS_REASON, which repeats this, loses it.
+    return f"chgrp asterisk {path}, then chmod 0640 {path}"
+
+
+def parse(text: str, path: Path) -> list[Section]:
+    """The sections of *text*; *path* is for the errors."""
+    sections: list[Section] = []
+    in_block = False
+    for number, raw in enumerate(re.split(r"\r\n|\r|\n", text), 1):
+        place = Place(path, number)
+        line, in_block = _without_comment(raw, in_block)
+        if line:
+            _take(line, place, sections)
+    return sections
+
+
+def _without_comment(line: str, in_block: bool) -> tuple[str, bool]:
+    """The line's content, and whether a comment block is open after it."""
+    kept: list[str] = []
+    position = 0
+    while position < len(line):
+        if in_block:
+            end = line.find("--;", position)
+            if end < 0:
+                break
+            position, in_block = end + 3, False
+        elif line.startswith("\\;", position):
+            kept.append(";")
+            position += 2
+        elif line[position] == ";":
+            # As in Asterisk: ";--" opens a block, ";---" is a comment line.
+            if line.startswith(";--", position) and not line.startswith(";---", position):
+                position, in_block = position + 3, True
+            else:
+                break
+        else:
+            kept.append(line[position])
+            position += 1
+    return "".join(kept).strip(), in_block
+
+
+def _take(line: str, place: Place, sections: list[Section]) -> None:
+    # What the line says is never quoted: it may hold a password.
+    if line.startswith("["):
+        header = _SECTION.fullmatch(line)
+        if header is None:
+            raise ConfigError(f"{place}: a section is a name in square brackets, no template")
+        name = header[1].strip()
+        for other in sections:
+            if other.name == name:
+                raise ConfigError(f"{place}: [{name}] stands already in line {other.place.line}")
+        sections.append(Section(name, place, {}))
+        return
+    if line.startswith("#"):
+        raise ConfigError(
+            f"{place}: no #include or #exec here, and a comment begins with a semicolon"
+        )
+    pair = _PAIR.fullmatch(line)
+    if pair is None:
+        raise ConfigError(f"{place}: neither [section] nor key = value")
+    if not sections:
+        raise ConfigError(f"{place}: {pair[1]} stands before the first [section]")
+    values, key = sections[-1].values, pair[1].lower()
+    if key in values and key in _REPEATED:
+        values[key] = Value(f"{values[key].text}\n{pair[2]}", values[key].place)
+        return
+    if key in values:
+        raise ConfigError(f"{place}: {key} is set already in line {values[key].place.line}")
+    values[key] = Value(pair[2], place)

@@ -1,0 +1,183 @@
+"""What a service counts: Prometheus metrics, and figures for ``status``."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from dialplan_sms import __version__
+from dialplan_sms.agi.acceptors import Capacity
+from dialplan_sms.sms import log
+from dialplan_sms.sms.log import Handled
+
+if TYPE_CHECKING:
+    from dialplan_sms.outbox.overview import Overview
+
+    See = Callable[[], Overview | None]
+
+_KEPT = 1000
+"""Calls that rates and latencies are computed from."""
+_ERRORS = 10
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Monitor:
+    """Counts the calls of a service; thread-safe, and cheap where a call reports to it.
+
+    *stored* gives how the outbox is, as it was seen last: it costs nothing. *ask* looks at it.
+    *conf* tells which sms.conf is in force (Live.told).
+    """
+
+    def __init__(
+        self,
+        capacity: Capacity,
+        idle_connections: Callable[[], int] = lambda: 0,
+        stored: "See | None" = None,
+        clock: Callable[[], float] = time.time,
+        ask: "See | None" = None,
+        conf: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
+        self._capacity = capacity
+        self._ask = ask or stored
+        self._conf = conf
+        self._clock = clock
+        self._started = clock()
+        self._lock = threading.Lock()
+        self._recent: deque[tuple[float, float]] = deque(maxlen=_KEPT)
+        self._errors: deque[str] = deque(maxlen=_ERRORS)
+        self._by_outcome: dict[str, int] = {}
+        self._failures: deque[str] = deque(maxlen=_ERRORS)
+        self._by_state: dict[str, int] = {}
+        self.registry = CollectorRegistry()
+        self._calls = Counter(
+            "dialplan_sms_calls", "Calls by outcome", ("status", "cause"), registry=self.registry
+        )
+        self._seconds = Histogram(
+            "dialplan_sms_call_seconds",
+            "Seconds of a call",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        for name, what, read in (
+            ("in_flight", "Calls under way", lambda: capacity.in_flight),
+            ("max_calls", "Calls that are carried at once over FastAGI", lambda: capacity.most),
+            ("oldest_call_seconds", "Age of the oldest call under way", lambda: capacity.oldest),
+            ("idle_connections", "Connections to PBXs that wait for an SMS", idle_connections),
+        ):
+            gauge = Gauge(f"dialplan_sms_{name}", what, registry=self.registry)
+            gauge.set_function(read)
+        if stored is not None:
+            self._worker_sms = Counter(
+                "dialplan_sms_worker_sms",
+                "Stored SMS by what workers brought them to; again: a try that is repeated",
+                ("state",),
+                registry=self.registry,
+            )
+            self.registry.register(_Stored(stored))
+
+    def __call__(self, handled: Handled) -> None:
+        """Count one call."""
+        outcome = handled.outcome
+        self._calls.labels(outcome.status, outcome.cause).inc()
+        self._seconds.observe(handled.seconds)
+        name = f"{outcome.status} {outcome.cause}".strip()
+        now = self._clock()
+        with self._lock:
+            self._by_outcome[name] = self._by_outcome.get(name, 0) + 1
+            self._recent.append((now, handled.seconds))
+            if log.is_failure(outcome):
+                self._errors.append(_line(now, handled))
+
+    def worked(self, state: str, count: int = 1, handled: Handled | None = None) -> None:
+        """Count stored SMS that a worker brought to *state*, with the request that did so."""
+        failed = handled is not None and log.is_failure(handled.outcome)
+        if state == "pending" and not failed:
+            return  # the rest of a list goes on
+        name = "again" if state == "pending" else str(state)
+        self._worker_sms.labels(name).inc(count)
+        with self._lock:
+            self._by_state[name] = self._by_state.get(name, 0) + count
+            if handled is not None and failed:
+                self._failures.append(_line(self._clock(), handled))
+
+    def figures(self) -> Mapping[str, Any]:
+        """What ``dialplan-sms status`` shows; latencies in seconds over the last 1000 calls."""
+        now = self._clock()
+        with self._lock:
+            recent, errors = list(self._recent), list(self._errors)
+            outcomes = dict(self._by_outcome)
+        latencies = sorted(seconds for _, seconds in recent)
+        minute = sum(1 for when, _ in recent if when > now - 60)
+        return {
+            "version": __version__,
+            "uptime": now - self._started,
+            "calls": outcomes,
+            "last_minute": minute,
+            "in_flight": self._capacity.in_flight,
+            "max_calls": self._capacity.most,
+            "sms_conf": self._conf(),
+            "p50": latencies[len(latencies) // 2] if latencies else None,
+            "p99": latencies[len(latencies) * 99 // 100] if latencies else None,
+            "last_errors": errors,
+            "outbox": self._outbox(),
+        }
+
+    def _outbox(self) -> Mapping[str, Any] | None:
+        if self._ask is None:
+            return None
+        with self._lock:
+            done = {"by_workers": dict(self._by_state), "last_failures": list(self._failures)}
+        seen = self._ask()
+        if seen is None:
+            return {"works": False, **done}
+        return {
+            "works": True,
+            "stored": dict(seen.counts),
+            "due": seen.due,
+            "oldest_seconds": seen.oldest,
+            "next_try_seconds": seen.next_try,
+            "oldest_due_seconds": seen.waits,
+            "held": dict(seen.held),
+            "held_seconds": dict(seen.held_for),
+            **done,
+        }
+
+
+def _line(now: float, handled: Handled) -> str:
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
+    return f"{stamp} {log.describe(handled)}"
+
+
+class _Stored(Collector):
+    """The outbox as gauges."""
+
+    def __init__(self, stored: "See") -> None:
+        self._stored = stored
+
+    def collect(self) -> Iterable[Metric]:
+        seen = self._stored()
+        works = GaugeMetricFamily("dialplan_sms_outbox_works", "1 where the outbox can be used")
+        works.add_metric([], float(seen is not None))
+        yield works
+        if seen is None:
+            return
+        stored = GaugeMetricFamily("dialplan_sms_stored", "SMS that wait", labels=["state"])
+        for state, count in seen.counts.items():
+            stored.add_metric([state], count)
+        yield stored
+        oldest = GaugeMetricFamily(
+            "dialplan_sms_oldest_due_seconds", "Age of the oldest SMS that a worker could take"
+        )
+        oldest.add_metric([], seen.waits)
+        yield oldest
+        held = GaugeMetricFamily(
+            "dialplan_sms_held", "Senders whose SMS all wait", labels=["sender", "cause"]
+        )
+        for sender, cause in seen.held.items():
+            held.add_metric([sender, cause], 1)
+        yield held

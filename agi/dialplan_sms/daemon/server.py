@@ -1,0 +1,189 @@
+"""The running service: its doors, its signals, its end."""
+
+import contextlib
+import gc
+import os
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dialplan_sms.agi.acceptors import Acceptors, Capacity, Door
+from dialplan_sms.agi.fastagi import FastAgi, HandOver
+from dialplan_sms.agi.listen import SOCKET, SOCKET_VARIABLE, listen_tcp, listen_unix
+from dialplan_sms.agi.lobby import Lobby
+from dialplan_sms.config.config import Config
+from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.daemon.asked import Asked
+from dialplan_sms.daemon.metrics import Monitor
+from dialplan_sms.daemon.reload import Live, until_ended
+from dialplan_sms.host.installation import cure
+from dialplan_sms.routes.warm import Routes
+from dialplan_sms.sms.service import Service, Store
+
+if TYPE_CHECKING:
+    from dialplan_sms.daemon.storage import Storage
+    from dialplan_sms.web.relay.smsserver import SmsServer
+
+DRAIN = 20.0
+"""Seconds that calls under way have to end after SIGTERM."""
+_STUCK = 60.0
+"""Seconds that a call may exceed the longest call_timeout before the service calls itself stuck."""
+
+
+class Server:
+    """The doors around one Service; to be used with ``with``.
+
+    Raises ConfigError for sms.conf, OSError (with a text for people) where it cannot listen.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._live = Live(path)
+        config = self._live.config
+        self._capacity = Capacity(config.max_calls)
+        self._routes = Routes(config.max_calls)
+        self._storage = _open_storage(config.outbox) if config.outbox else None
+        self._monitor = Monitor(
+            self._capacity,
+            lambda: self._routes.idle_connections,
+            self._storage.seen if self._storage else None,
+            ask=self._storage.ask if self._storage else None,
+            conf=self._live.told,
+        )
+        self.service = Service(
+            self._live, self._routes, watch=self._monitor, store=self._store, records=True
+        )
+        self._acceptors: list[Acceptors] = []
+        self._ended = threading.Event()
+        self._socket_file: Path | None = None
+        self._http: SmsServer | None = None
+
+    def __enter__(self) -> "Server":
+        config = self._live.config
+        try:
+            capacity = self._capacity
+            fastagi = FastAgi(self.service, capacity, config.allow)
+            asked = Asked(self._monitor, self.healthy)
+            doors: list[tuple[socket.socket | None, Door, int]] = [
+                (listen_tcp(address, optional=address == ("::1", 4573)), fastagi, capacity.most)
+                for address in config.listen
+            ]
+            socket_file = Path(os.environ.get(SOCKET_VARIABLE) or SOCKET)
+            scripts = HandOver(self.service, capacity)
+            doors.append((listen_unix(socket_file), scripts, capacity.most + capacity.reserve))
+            self._socket_file = socket_file  # ours only now: stop() removes it
+            if config.http is not None and self._storage is not None:
+                self._http = _open_http(self.service, self._live, self._storage)
+            # The last: who can be asked takes calls.
+            doors += [(listen_tcp(address), asked, asked.most) for address in config.monitor]
+            config.drop_privileges()  # all that may need root's rights is open
+            lobby = Lobby(capacity.most, self.service.counted)
+            for listener, door, most in doors:
+                if listener is not None:
+                    self._acceptors.append(
+                        Acceptors(listener, door, most, self.service.counted, lobby)
+                    )
+            threading.Thread(target=self._tick, name="ticker", daemon=True).start()
+        except BaseException:
+            self.stop()
+            raise
+        if self._storage is not None:
+            self._storage.start(
+                self._live,
+                self._routes,
+                self.service.note,
+                self.service.log_stored,
+                self._monitor.worked,
+            )
+        if self._http is not None:
+            self._http.start()
+        gc.collect()
+        gc.freeze()  # what is here now stays; the collector need not look at it again
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _store(self, _: Config) -> Store:
+        assert self._storage is not None, "the configuration has no outbox"  # noqa: S101
+        return self._storage.outbox
+
+    def healthy(self) -> bool:
+        """Whether every call keeps its deadline."""
+        return self._capacity.oldest < self.service.longest + _STUCK
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        addresses = ", ".join(f"{host} port {port}" for host, port in self._live.config.listen)
+        self.service.note(f"service started on {addresses}", failed=False)
+        _notify("READY=1")
+        received = until_ended(self.reload)
+        _notify("STOPPING=1")
+        self.service.note(f"service ends: {received}", failed=False)
+
+    def _tick(self) -> None:
+        while not self._ended.wait(_watchdog_interval()):
+            self.service.counted.tell()
+            if self.healthy():
+                _notify("WATCHDOG=1")
+
+    def reload(self) -> None:
+        """Read sms.conf again; where it is wrong, say so and keep what there is."""
+        self.service.note(*self._live.reload(self._routes))
+
+    def stop(self) -> None:
+        """Take no more calls, and let those under way end."""
+        for acceptors in self._acceptors:
+            acceptors.stop()
+        self._acceptors.clear()
+        if self._socket_file is not None:
+            with contextlib.suppress(OSError):
+                self._socket_file.unlink()
+            self._socket_file = None
+        until = time.monotonic() + DRAIN
+        if self._http is not None:
+            self._http.stop(DRAIN)
+        if self._storage is not None:
+            self._storage.halt()
+        if not self._capacity.drain(DRAIN):
+            self.service.note(f"service ends with {self._capacity.in_flight} calls under way")
+        if self._storage is not None:
+            self._storage.stop(until)
+        self._ended.set()
+        self.service.counted.tell(0)
+
+
+def _open_storage(url: str) -> "Storage":
+    from dialplan_sms.daemon.storage import Storage
+    from dialplan_sms.outbox.database import OutboxError
+
+    try:
+        return Storage(url)
+    except OutboxError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _open_http(service: Service, live: Live, storage: "Storage") -> "SmsServer":
+    try:
+        from dialplan_sms.web.opening import open_server
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"[http] of sms.conf needs the Python package {error.name}:"
+            f" {cure(Path(sys.prefix), ['http'])}"
+        ) from None
+    return open_server(service, live, storage.outbox)
+
+
+def _notify(state: str) -> None:
+    """Tell systemd (sd_notify(3)), where it asks to be told."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if path:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+            out.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
+
+
+def _watchdog_interval() -> float:
+    """Seconds between two signs of life: a third of what systemd allows (WATCHDOG_USEC)."""
+    return min(int(os.environ.get("WATCHDOG_USEC") or 30_000_000) / 3_000_000, 10.0)

@@ -1,0 +1,276 @@
+"""A database that can be trusted with SMS: how it is opened, and what is made in it."""
+
+import os
+import re
+import secrets
+import socket
+import sqlite3
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+
+from dialplan_sms.host.installation import cure
+from dialplan_sms.outbox.schema import VERSION, meta, metadata
+from dialplan_sms.sms.outcome import safe_line
+
+LOCK_TIME = 30.0
+"""Seconds for which a command waits for an SQLite file that another process has locked."""
+_SAFE_WAL = (3, 51, 3)
+"""From this SQLite on its WAL is used, which is quicker; before, the rollback journal."""
+_LOCK = 4573
+"""PostgreSQL's advisory lock while the tables are made."""
+_CONFLICTS = ("40001", "40P01")
+"""PostgreSQL: serialization_failure, deadlock_detected."""
+_SEVERAL = "Multiple connection attempts failed"
+_CHECKS = (
+    ("onnection refused", "is the server running, and does it listen there?"),
+    ("password authentication failed", "check user and password in outbox"),
+    ("no password supplied", "outbox needs user and password"),
+    ("no pg_hba.conf entry", "allow this host, user and database in pg_hba.conf of the server"),
+    ("authentication failed", "check the user in outbox, and pg_hba.conf of the server"),
+    ("FATAL:  database", "make it on the server, or check the name in outbox"),
+    ("FATAL:  role", "make the user on the server, or check the name in outbox"),
+    ("failed to resolve host", "check the address in outbox"),
+    ("could not translate host name", "check the address in outbox"),
+    ("timeout expired", "check address, network and firewall"),
+    ("No route to host", "check address, network and firewall"),
+    ("No such file or directory", "is the server running here, or is its address missing?"),
+    ("permission denied", "grant the user the right to make and change tables"),
+    ("lock timeout", "another host or program has it locked"),
+)
+"""What to look at, by what PostgreSQL or psycopg says."""
+_OPTIONS = {
+    "lock_timeout": "1s",  # another host holds one for milliseconds, unless it hangs
+    "synchronous_commit": "on",
+    # What a host has locked that hangs, or has lost its power or its network, others need.
+    "idle_in_transaction_session_timeout": "25s",
+    "tcp_user_timeout": "15s",
+    "tcp_keepalives_idle": "10s",
+    "tcp_keepalives_interval": "5s",
+    "tcp_keepalives_count": "3",
+    # A plan that is kept from when the tables were small reads all of them once they are large.
+    "plan_cache_mode": "force_custom_plan",
+}
+
+
+class OutboxError(Exception):
+    """The outbox cannot be used; its text is one line for people, without the URL's password."""
+
+
+def open_engine(url: str) -> sa.Engine:
+    """An engine for *url*, whose transactions begin by taking the lock to write.
+
+    Raises OutboxError where the URL or its driver is none. Connects to nothing yet.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite(parsed)
+        return sa.create_engine(
+            parsed,
+            pool_pre_ping=False,
+            pool_size=2,
+            isolation_level="READ COMMITTED",
+            connect_args={
+                "connect_timeout": 5,
+                "options": " ".join(f"-c {key}={value}" for key, value in _OPTIONS.items()),
+                "fallback_application_name": f"dialplan-sms on {socket.gethostname()[:40]}",
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 15_000,
+            },
+        )
+    except ModuleNotFoundError as error:
+        raise OutboxError(
+            f"outbox needs the Python package {error.name}:"
+            f" {cure(Path(sys.prefix), ['postgresql'])}"
+        ) from None
+    except (SQLAlchemyError, ValueError):
+        raise OutboxError(
+            "outbox is no URL of a database, as sqlite:////var/spool/asterisk/sms/outbox.sqlite"
+        ) from None
+
+
+def _sqlite(url: URL) -> sa.Engine:
+    engine = sa.create_engine(
+        url.set(query={}),
+        connect_args={"timeout": LOCK_TIME, "check_same_thread": False},
+        poolclass=sa.pool.NullPool if not url.database else None,
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _: Any) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself
+        if sqlite3.sqlite_version_info >= _SAFE_WAL:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        else:
+            connection.execute("PRAGMA journal_mode = DELETE")
+            connection.execute("PRAGMA synchronous = EXTRA")
+        connection.execute("PRAGMA foreign_keys = ON")
+        # Else a long transaction waits for readers at each page that it has no room for.
+        connection.execute("PRAGMA cache_spill = OFF")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    if url.database:
+        notice_another_file(engine, url.database)
+    return engine
+
+
+def notice_another_file(engine: sa.Engine, path: str) -> None:
+    """Have *engine* connect anew where *path* is another file than the one that is open."""
+
+    @sa.event.listens_for(engine, "connect")
+    def remember(_: Any, record: Any) -> None:
+        record.info["file"] = (path, _identity(path))
+
+    @sa.event.listens_for(engine, "checkout")
+    def compare(_: Any, record: Any, __: Any) -> None:
+        if _is_another(record.info):
+            raise sa.exc.DisconnectionError
+
+
+def is_another_file(connection: sa.Connection) -> bool:
+    """Whether an SQLite file was moved away since, or a copy of it restored."""
+    return _is_another(connection.info)
+
+
+def _is_another(info: Any) -> bool:
+    path, identity = info.get("file", ("", None))
+    return bool(path) and _identity(path) != identity
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What tells the file from any other; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+Migration = Callable[[sa.Connection], None]
+MIGRATIONS: dict[int, Migration] = {}
+"""What turns the tables of a version into those of the next."""
+
+
+def prepare(connection: sa.Connection) -> str:
+    """Make or migrate the tables, in the transaction of *connection*; the database's secret.
+
+    Raises OutboxError where a newer program has been here.
+    """
+    if connection.dialect.name == "postgresql":  # several hosts may start at once
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    meta.create(connection, checkfirst=True)
+    found = _meta(connection)
+    if "version" not in found:
+        found = {"version": str(VERSION), "secret": secrets.token_hex(16)}
+        metadata.create_all(connection)
+        rows = [{"name": name, "value": value} for name, value in found.items()]
+        connection.execute(meta.insert(), rows)
+    version = _version(found)
+    for step in range(version, VERSION):
+        MIGRATIONS[step](connection)
+    if version < VERSION:
+        connection.execute(meta.update().where(meta.c.name == "version").values(value=str(VERSION)))
+    return found["secret"]
+
+
+def is_prepared(connection: sa.Connection) -> bool:
+    """Whether the tables are there, as this program makes them.
+
+    Raises OutboxError where a newer program has been here.
+    """
+    if not sa.inspect(connection).has_table(meta.name):
+        return False
+    found = _meta(connection)
+    return "version" in found and _version(found) == VERSION
+
+
+def _meta(connection: sa.Connection) -> dict[str, str]:
+    return {row.name: row.value for row in connection.execute(sa.select(meta))}
+
+
+def _version(found: dict[str, str]) -> int:
+    told = str(found["version"])
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", told) or "secret" not in found:
+        raise OutboxError(
+            "the outbox is damaged, its table sms_meta does not hold what it should: move the file"
+            " away, or restore it"
+        )
+    if int(told) > VERSION:
+        raise OutboxError(
+            f"the outbox was made by a newer dialplan-sms, version {told} of its tables, this"
+            f" one knows {VERSION}: update this host"
+        )
+    return int(told)
+
+
+def make_private(url: URL) -> None:
+    """See to it that others on this host cannot read an SQLite file: it holds texts and numbers.
+
+    Raises OSError where the file cannot be made.
+    """
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return
+    file = os.open(url.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        mode = os.fstat(file).st_mode
+        if mode & 0o007 and os.fstat(file).st_uid == os.geteuid():
+            os.fchmod(file, mode & 0o770)
+    finally:
+        os.close(file)
+
+
+def is_doubtful(error: Exception) -> bool:
+    """Whether a COMMIT that fails with *error* may have been done all the same."""
+    if not isinstance(error, DBAPIError):
+        return True
+    return error.connection_invalidated  # a server may have; SQLite rolls back what it cannot write
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether *error* comes from what another host does at the same time, and a new try may not."""
+    if isinstance(error, IntegrityError):
+        return True
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in _CONFLICTS
+
+
+def explain(error: Exception, url: URL) -> OutboxError:
+    """What is wrong with the database, in one line for people."""
+    if isinstance(error, OutboxError):
+        return error
+    server = f"{url.database} on {url.host or 'this host'}"
+    where = url.database if url.get_backend_name() == "sqlite" else server
+    cause: BaseException = getattr(error, "orig", None) or error
+    lines = str(cause).splitlines() or [type(cause).__name__]
+    # psycopg begins with how many addresses failed, where there are several.
+    said = next((line for line in lines if _SEVERAL not in line), lines[0])
+    # An OSError's text has the name of a file that is another one at each try.
+    what = safe_line((isinstance(cause, OSError) and cause.strerror) or said)[:200]
+    if url.get_backend_name() == "sqlite" and url.database:
+        folder = os.path.dirname(url.database) or "."
+        if not os.path.isdir(folder):
+            what = "its folder is missing: create it for the user of the service"
+        elif "readonly" in what or not os.access(folder, os.W_OK):
+            what += ": file and folder must be writable for the user of the service"
+        elif "full" in what:
+            what += ": free some space"
+        elif "locked" in what:
+            what += ": another program holds it, try again once that has ended"
+        elif "malformed" in what or "not a database" in what:
+            what += ": move the file away, the service makes a new one"
+    elif url.get_backend_name() == "postgresql":
+        # Of "connection failed: connection to server at ..., port ... failed: FATAL: ..." the end.
+        what = re.sub(r"^connection .*? failed: (FATAL: )?", "", what)
+        what = next((f"{what}: {check}" for words, check in _CHECKS if words in said), what)
+    return OutboxError(f"the outbox {where} cannot be used, {what}")

@@ -1,0 +1,171 @@
+"""Limits against SMS pumping and runaway dialplans: how many SMS a sender of sms.conf may send.
+
+Counted on the outbox's history in one query, in the transaction that stores the SMS, so that no two
+calls pass together. Where to is decided in sms/destinations.py.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from dialplan_sms.config.config import Sender
+from dialplan_sms.outbox.schema import State, message, now, number
+from dialplan_sms.outbox.statements import Entry
+from dialplan_sms.sms.outcome import Cause, Refused, safe_line
+
+_LOCK = 4574
+"""PostgreSQL's advisory lock while one counts: the other hosts wait for its insert."""
+_NOT_SENT = (State.FAILED, State.EXPIRED, State.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most *count* SMS in *seconds*."""
+
+    count: int
+    seconds: float
+
+    def __str__(self) -> str:
+        for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+            if self.seconds % size == 0:
+                return f"{self.count}/{self.seconds / size:g}{unit}"
+        return f"{self.count}/{self.seconds:g}s"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What of a sender's limits is counted; None, or 0 for the window, where there is no such."""
+
+    per_number: Rate | None
+    per_sender: Rate | None
+    per_caller: Rate | None
+    repeat_window: float
+
+    @classmethod
+    def of(cls, sender: Sender) -> "Rules":
+        """The sender's."""
+        number, everything, caller = (
+            Rate(*rate) if rate else None
+            for rate in (sender.per_number, sender.per_sender, sender.per_caller)
+        )
+        return cls(number, everything, caller, sender.repeat_window)
+
+    @property
+    def counted(self) -> bool:
+        """Whether there is anything to count."""
+        return bool(self.per_number or self.per_sender or self.per_caller or self.repeat_window)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How much of one rule is used: *oldest* is when the first of what counts was taken."""
+
+    rule: str
+    whose: str
+    used: int
+    oldest: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """A rule as it meets one SMS: of *whose* SMS that match, *most* may be there before it.
+
+    ``numbers`` is whether each number counts for itself; whose it is may be empty.
+    """
+
+    rule: str
+    rate: Rate
+    most: int
+    matches: sa.ColumnElement[bool]
+    whose: str = ""
+    numbers: bool = False
+
+
+def judge(connection: sa.Connection, rules: Rules, entry: Entry) -> Refused | None:
+    """Whether *entry* would go over a limit: the rule that holds longest, and when it ends.
+
+    Counted are the numbers that were tried or wait, whatever became of them, but cancelled ones.
+    """
+    limits = _limits(rules, entry)
+    for limit in limits:
+        if limit.most < 0:  # by itself, whenever it is sent
+            more = f"{len(entry.numbers)} numbers are more than {limit.rule} = {limit.rate}"
+            return Refused(Cause.DENIED, f"{more} in sms.conf allows")
+    if not limits:
+        return None
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    at = float(connection.scalar(sa.select(now())) or 0.0)
+    over = [_over(position, limit, at) for position, limit in enumerate(limits)]
+    found = [
+        (row.created + limits[row.position].rate.seconds, limits[row.position], row.number)
+        for row in connection.execute(sa.union_all(*over))
+    ]
+    return _refused(*max(found, key=lambda each: each[0])) if found else None
+
+
+def _limits(rules: Rules, entry: Entry) -> list[_Limit]:
+    """What *entry* falls under. A call without a caller ID falls under no per_caller."""
+    one_sender = message.c.sender == entry.sender
+    to = sa.and_(one_sender, number.c.number.in_(entry.numbers))
+    adds = len(entry.numbers)
+    found = []
+    if rules.repeat_window:
+        same = sa.and_(
+            to, message.c.fingerprint == entry.fingerprint, number.c.state.not_in(_NOT_SENT)
+        )
+        once = Rate(1, rules.repeat_window)
+        found.append(_Limit("repeat_window", once, 0, same, numbers=True))
+    if rate := rules.per_number:
+        found.append(_Limit("per_number", rate, rate.count - 1, to, numbers=True))
+    if rate := rules.per_sender:
+        found.append(_Limit("per_sender", rate, rate.count - adds, one_sender, entry.sender))
+    if (rate := rules.per_caller) and entry.caller:
+        one_caller = sa.and_(one_sender, message.c.caller == entry.caller)
+        found.append(_Limit("per_caller", rate, rate.count - adds, one_caller, entry.caller))
+    return found
+
+
+def _over(position: int, limit: _Limit, at: float) -> sa.Select[tuple[object, ...]]:
+    """The SMS that have to leave the window before one more may go; none where it may.
+
+    It is the newest but ``limit.most``: so a range of an index is read, and its end is known.
+    """
+    created = number.c.created if limit.numbers else message.c.created
+    counted = [
+        limit.matches, number.c.state != State.CANCELLED, created > at - limit.rate.seconds
+    ]  # fmt: skip
+    both = number.join(message)
+    if not limit.numbers:
+        newest = (
+            sa.select(created, sa.literal("").label("number"))
+            .select_from(both)
+            .where(*counted)
+            .order_by(created.desc())
+            .limit(1)
+            .offset(limit.most)
+            .subquery()
+        )
+        return sa.select(sa.literal(position).label("position"), newest)
+    rank = sa.func.row_number().over(partition_by=number.c.number, order_by=created.desc())
+    ranked = (
+        sa.select(created, number.c.number, rank.label("rank"))
+        .select_from(both)
+        .where(*counted)
+        .subquery()
+    )
+    return sa.select(
+        sa.literal(position).label("position"), ranked.c.created, ranked.c.number
+    ).where(ranked.c.rank == limit.most + 1)
+
+
+def _refused(end: float, limit: _Limit, number_: str) -> Refused:
+    until = time.strftime("until %Y-%m-%d %H:%M:%S", time.localtime(math.ceil(end)))
+    whose = safe_line(number_ or limit.whose)
+    if limit.rule == "repeat_window":
+        reason = f"the same text went to {whose} already, repeat_window in sms.conf refuses it"
+        return Refused(Cause.DENIED, f"{reason} {until}", f"repeat_window refuses it {until}")
+    reached = f"{limit.rule} = {limit.rate} in sms.conf is reached"
+    return Refused(Cause.DENIED, f"{reached} for {whose}, {until}", f"{reached}, {until}")

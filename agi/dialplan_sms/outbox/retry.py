@@ -1,0 +1,91 @@
+"""What follows from the outcome of one try to send a stored SMS. Pure."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from dialplan_sms.sms.outcome import Cause, Outcome, Status
+
+FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0
+"""Seconds until the second try, which then double, and at most."""
+HELD = 300.0
+"""Seconds between tries where somebody has to mend something first."""
+STALE = 60.0
+"""Seconds after which an SMS that could be sent and is not is worth a warning."""
+AT_LEAST_ONCE, AT_MOST_ONCE = "at-least-once", "at-most-once"
+
+_HOLDS = (Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER)
+_NOBODY_KNOWS = (Cause.NO_ANSWER, Cause.BAD_ANSWER)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of each number of a request.
+
+    ``holds`` names the cause for which all of the sender's messages wait; ``pauses`` is whether
+    they wait since the PBX is out of reach; otherwise only this message waits for its next try.
+    """
+
+    sent: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    expired: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    holds: str = ""
+    pauses: bool = False
+
+
+def decide(outcome: Outcome, numbers: Sequence[str], delivery: str, over: bool) -> Verdict:
+    """The Verdict on a request to *numbers*; *over* is whether the message's max_age is."""
+    every = tuple(numbers)
+    if outcome.status is Status.SUCCESS:
+        return Verdict(sent=every)
+    if outcome.status is Status.WARNING:
+        refused = matching(outcome.failed, every)
+        if not refused:  # which ones it means cannot be told
+            return _unknown(every, delivery, over)
+        rest = tuple(number for number in every if number not in refused)
+        return Verdict(sent=rest, failed=refused) if over else Verdict(sent=rest, again=refused)
+    if outcome.cause in _NOBODY_KNOWS:
+        return _unknown(every, delivery, over)
+    if outcome.cause in _HOLDS:
+        kept = Verdict(expired=every) if over else Verdict(again=every)
+        return _with(kept, holds=str(outcome.cause))
+    if outcome.cause is Cause.UNREACHABLE:
+        kept = Verdict(expired=every) if over else Verdict(again=every)
+        return _with(kept, pauses=True)
+    if outcome.cause is Cause.INTERNAL and not over:  # certainly not sent
+        return Verdict(again=every)
+    return Verdict(failed=every)
+
+
+def ended(outcome: Outcome, numbers: Sequence[str]) -> Verdict:
+    """The Verdict on the one try of a call in mode wait: nothing follows, and no time was over."""
+    verdict = decide(outcome, numbers, AT_MOST_ONCE, over=True)
+    return replace(verdict, failed=(*verdict.failed, *verdict.expired), expired=())
+
+
+def _unknown(numbers: tuple[str, ...], delivery: str, over: bool) -> Verdict:
+    if delivery == AT_LEAST_ONCE and not over:
+        return Verdict(again=numbers)
+    return Verdict(unknown=numbers)
+
+
+def _with(verdict: Verdict, holds: str = "", pauses: bool = False) -> Verdict:
+    return Verdict(again=verdict.again, expired=verdict.expired, holds=holds, pauses=pauses)
+
+
+def wait(tries: int, random: float) -> float:
+    """Seconds until the next try after *tries*; *random* (0 to 1) spreads those of several."""
+    middle = min(FIRST_WAIT * 2.0 ** min(max(tries, 1) - 1, 16), LONGEST_WAIT / 1.25)
+    return middle * (0.75 + 0.5 * random)
+
+
+def matching(named: Collection[str], numbers: Sequence[str]) -> tuple[str, ...]:
+    """Those of our *numbers* that the PBX has *named*, in whatever form it writes them."""
+    bare = {_bare(number) for number in named}
+    return tuple(number for number in numbers if _bare(number) in bare)
+
+
+def _bare(number: str) -> str:
+    return re.sub(r"^\+?(00)?", "", number)

@@ -1,0 +1,226 @@
+"""How the page leafs through the history: newest first, along whichever index fits the filters.
+
+Functions on the connection of a transaction, the same on SQLite and PostgreSQL. Each call looks at
+a portion only, however many rows there are, and says where to go on.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from dialplan_sms.outbox.history import COLUMNS, Filters, Stored, sound
+from dialplan_sms.outbox.schema import State, message, now, number
+
+SPAN = 3000
+"""Rows that one call looks at."""
+
+Place = tuple[float, int]
+"""Where a search is: the value of its index, and an id. What is below comes next."""
+
+_FAR = 1e300
+"""Where a row stands whose value is damaged: above all that are not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Some SMS with their texts; ``place`` is where to go on, None at the end.
+
+    ``to`` is one number of each, the one that was searched for, and how many it has, by id; the
+    SMS themselves do not hold them, since they can be very many.
+    """
+
+    found: tuple[Stored, ...]
+    place: Place | None
+    to: Mapping[int, tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a number was sent: ``at`` is when."""
+
+    id: int
+    at: float
+    sender: str
+    text: str | None
+    chars: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """An index to walk down: its value in ``at``, which rows it holds, and where those are."""
+
+    at: sa.ColumnElement[Any]
+    id: sa.ColumnElement[Any]
+    where: tuple[sa.ColumnElement[bool], ...]
+    source: sa.FromClause
+
+
+def whole_number(connection: sa.Connection, typed: str) -> str | None:
+    """The number of the history that *typed* is all of; None where it is but some of its digits."""
+    digits = _digits(typed)
+    for each in dict.fromkeys((f"+{digits}", digits, f"+{digits.removeprefix('00')}")):
+        known = sa.select(number.c.number).where(number.c.number == each).limit(1)
+        if digits and connection.scalar(known) is not None:
+            return each
+    return None
+
+
+def _digits(typed: str) -> str:
+    return re.sub(r"[^0-9*#]", "", typed)
+
+
+def search(
+    connection: sa.Connection, filters: Filters, most: int, place: Place | None = None
+) -> Portion:
+    """At most *most* SMS that *filters* let through, newest first, below *place*.
+
+    A single state is walked by when its SMS were due, the rest by when they were stored.
+    """
+    whole = whole_number(connection, filters.number) if filters.number else None
+    axis, rest = _axis(filters, whole)
+    below = (*axis.where, *_below(axis, place))
+    bottom = _bottom(connection, axis, below) if rest else None
+    if bottom is not None:
+        rest = [*rest, axis.at >= bottom[0]]
+    rows = connection.execute(
+        sa.select(*COLUMNS, message.c.text, axis.at.label("place"))
+        .select_from(axis.source)
+        .where(*below, *rest)
+        .order_by(axis.at.desc(), axis.id.desc())
+        .limit(most)
+    ).all()
+    found = []
+    for row in rows:
+        values = sound(row)
+        del values["place"]
+        found.append(Stored(**values))
+    if len(rows) == most:
+        bottom = _place(rows[-1].place, rows[-1].id)
+    to = _numbers(connection, [row.id for row in rows], _digits(filters.number))
+    return Portion(tuple(found), bottom, to)
+
+
+def _axis(filters: Filters, whole: str | None) -> tuple[_Axis, list[sa.ColumnElement[bool]]]:
+    """The index that narrows most, and what is left to compare row by row."""
+    rest: list[sa.ColumnElement[bool]] = []
+    states, sender = filters.states, filters.sender
+    if whole is not None:
+        pairs = number.join(message, number.c.message_id == message.c.id)
+        mine = (number.c.number == whole,)
+        axis = _Axis(number.c.created, number.c.message_id, mine, pairs)
+    elif len(states) == 1:
+        axis = _Axis(message.c.due, message.c.id, (message.c.state == states[0],), message)
+        states = ()
+    elif sender:
+        axis = _Axis(message.c.created, message.c.id, (message.c.sender == sender,), message)
+        sender = ""
+    else:
+        axis = _Axis(message.c.id, message.c.id, (), message)
+    if states:
+        rest.append(message.c.state.in_(states))
+    if sender:
+        rest.append(message.c.sender == sender)
+    if filters.since is not None:
+        rest.append(message.c.created > now() - filters.since)
+    if filters.number and whole is None:
+        to = number.c.message_id == message.c.id
+        part = number.c.number.contains(_digits(filters.number), autoescape=True)
+        rest.append(sa.exists().where(to, part))
+    return axis, rest
+
+
+def _below(axis: _Axis, place: Place | None) -> tuple[sa.ColumnElement[bool], ...]:
+    if place is None:
+        return ()
+    at, id_ = place
+    if axis.at is axis.id:
+        return (axis.id < id_,)
+    # The first half is what an index is searched by.
+    return (axis.at <= at, sa.or_(axis.at < at, axis.id < id_))
+
+
+def _bottom(
+    connection: sa.Connection, axis: _Axis, below: Sequence[sa.ColumnElement[bool]]
+) -> Place | None:
+    """The last row of the portion; None where the rest of the index is shorter."""
+    row = connection.execute(
+        sa.select(axis.at, axis.id)
+        .where(*below)
+        .order_by(axis.at.desc(), axis.id.desc())
+        .limit(1)
+        .offset(SPAN - 1)
+    ).one_or_none()
+    return None if row is None else _place(*row)
+
+
+def _place(at: object, id_: int) -> Place:
+    return (float(at) if isinstance(at, int | float) else _FAR, id_)
+
+
+def _numbers(
+    connection: sa.Connection, ids: Sequence[int], digits: str
+) -> dict[int, tuple[str, int]]:
+    """One number of each SMS, one with *digits* where there is such, and how many it has."""
+    like = number.c.number.contains(digits, autoescape=True)
+    rows = connection.execute(
+        sa.select(
+            number.c.message_id,
+            sa.func.coalesce(
+                sa.func.min(sa.case((like, number.c.number))), sa.func.min(number.c.number)
+            ),
+            sa.func.count(),
+        )
+        .where(number.c.message_id.in_(ids))
+        .group_by(number.c.message_id)
+    )
+    return {id_: (str(to), int(count)) for id_, to, count in rows}
+
+
+def senders(connection: sa.Connection, most: int = 50) -> list[str]:
+    """The names of senders in the history, at most *most*; a look into the index for each."""
+    found: list[str] = []
+    while len(found) < most:
+        after = (message.c.sender > found[-1],) if found else ()
+        first = connection.scalar(sa.select(sa.func.min(message.c.sender)).where(*after))
+        if first is None:
+            break
+        found.append(first)
+    return found
+
+
+def received(connection: sa.Connection, to: str, most: int) -> list[Received]:
+    """The newest SMS that the PBX took for the number *to*, newest first."""
+    newest = (
+        sa.select(number.c.message_id, number.c.created, number.c.state)
+        .where(number.c.number == to)
+        .order_by(number.c.created.desc())
+        .limit(SPAN)
+        .subquery()
+    )
+    rows = connection.execute(
+        sa.select(
+            message.c.id, sa.func.coalesce(message.c.ended, message.c.created),
+            message.c.sender, message.c.text, message.c.chars,
+        )
+        .join(newest, newest.c.message_id == message.c.id)
+        .where(newest.c.state == State.SENT)
+        .order_by(newest.c.created.desc())
+        .limit(most)
+    )  # fmt: skip
+    return [Received(*row) for row in rows]
+
+
+def recent_numbers(connection: sa.Connection, most: int) -> list[tuple[str, float, int]]:
+    """Numbers of the newest SMS: number, when last, how many of these SMS. Newest first."""
+    newest = sa.select(message.c.id).order_by(message.c.id.desc()).limit(500).subquery()
+    rows = connection.execute(
+        sa.select(number.c.number, sa.func.max(number.c.created), sa.func.count())
+        .where(number.c.message_id.in_(sa.select(newest.c.id)), number.c.state == State.SENT)
+        .group_by(number.c.number)
+        .order_by(sa.func.max(number.c.created).desc())
+        .limit(most)
+    )
+    return [(to, float(last), int(count)) for to, last, count in rows]

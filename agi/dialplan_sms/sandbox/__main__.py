@@ -1,8 +1,0 @@
-"""``python -m dialplan_sms.sandbox``, the same as ``dialplan-sms sandbox``."""
-
-from dialplan_sms.sandbox.command import sandbox
-from dialplan_sms.terminal import clean_output
-
-if __name__ == "__main__":
-    clean_output()
-    sandbox(prog_name="dialplan-sms sandbox")

@@ -1,0 +1,199 @@
+"""One line a call, to syslog or a file: ids, masked numbers, status and timings.
+
+Never a text or a secret; what a peer or a caller supplied is made harmless first.
+"""
+
+import errno
+import os
+import re
+import socket
+import stat
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dialplan_sms.host.terminal import plain
+from dialplan_sms.sms.outcome import Outcome, Status, safe_line
+from dialplan_sms.sms.sms import Draft, Sms
+
+_SYSLOG = "/dev/log"
+_PATIENCE = 0.2
+"""Seconds that a call gives a syslog which does not read."""
+_KEPT = 1.0
+"""Seconds that a file stays open."""
+_USER, _WARNING, _INFO = 8, 4, 6
+"""Facility and severities (RFC 5424, section 6.2.1)."""
+_LONG_NUMBER = re.compile(r"[0-9][0-9 .-]{3,}[0-9]")
+_OVERLAP = 8
+"""Characters of the text in a PBX's reason from which on the reason is not logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """One call from Draft to Outcome.
+
+    ``sms`` is None where the draft was refused, ``sender`` empty where sms.conf has no such.
+    """
+
+    draft: Draft
+    sms: Sms | None
+    sender: str
+    outcome: Outcome
+    seconds: float
+
+
+class _Outlet:
+    """An open file or socket, closed when the last thread that writes to it lets go.
+
+    Who writes keeps the outlet, not only its number: another thread may replace it just then, and
+    the number would be closed, or already that of another connection.
+    Kept for a second: to open one for each line costs four turns at Python's lock, and to keep it
+    longer would need a signal whenever the log is rotated.
+    """
+
+    def __init__(self, file: int) -> None:
+        self.file = file
+        self.stale_at = time.monotonic() + _KEPT
+
+    def __del__(self) -> None:
+        os.close(self.file)
+
+
+_outlets: dict[str, _Outlet] = {}
+
+
+def _outlet(target: str, open_: Callable[[str], int]) -> _Outlet:
+    outlet = _outlets.get(target)
+    if outlet is None or outlet.stale_at < time.monotonic():
+        try:
+            outlet = _outlets[target] = _Outlet(open_(target))
+        except OSError as error:
+            # Just then there is something to log, and the one that is open is as good.
+            if outlet is None or error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+    return outlet
+
+
+def write(target: str, line: str, failed: bool = False) -> None:
+    """Write *line* to *target*: ``syslog`` or the path of a file. Never raises for the disk."""
+    line = plain(line)  # it is read on a terminal
+    if target == "syslog":
+        _to_syslog(line, failed)
+        return
+    entry = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n"
+    try:
+        outlet = _outlet(target, _open_file)
+        os.write(outlet.file, entry.encode("utf-8", "backslashreplace"))
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        _to_syslog(f"log {target} cannot be written ({why}): {line}", failed=True)
+
+
+def _open_file(path: str) -> int:
+    # Not to wait for the reader of a FIFO, nor to take a terminal; and no link, which Asterisk's
+    # user could put into its own folder for root to follow.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    made = True
+    try:
+        try:
+            file = os.open(path, flags | os.O_NOFOLLOW | os.O_EXCL, 0o640)
+        except FileExistsError:
+            made = False
+            file = os.open(path, flags | os.O_NOFOLLOW, 0o640)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(error.errno, "it is a link") from None
+    if made and os.geteuid() == 0:
+        # Else the service, which is Asterisk's user's, could not go on with what root has begun.
+        folder = os.stat(os.path.dirname(path) or ".")
+        os.fchown(file, folder.st_uid, folder.st_gid)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(0, "not a regular file")
+    return file
+
+
+def _to_syslog(line: str, failed: bool) -> None:
+    """As syslog(3) does, which would block where nobody reads, whatever signal comes."""
+    priority = _USER | (_WARNING if failed else _INFO)
+    stamp = time.strftime("%b %e %H:%M:%S")
+    entry = f"<{priority}>{stamp} dialplan-sms[{os.getpid()}]: {line}"
+    data = entry.encode("utf-8", "backslashreplace")
+    # No syslog here, or one that is stuck: the call goes on. A second try is for one that began
+    # anew since the socket was opened.
+    for _ in range(2):
+        try:
+            outlet = _outlet(_SYSLOG, _open_syslog)
+            os.write(outlet.file, data)
+        except BlockingIOError:
+            return
+        except OSError:
+            _outlets.pop(_SYSLOG, None)
+        else:
+            return
+
+
+def _open_syslog(path: str) -> int:
+    log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        limit = struct.pack("ll", 0, int(_PATIENCE * 1e6))
+        log.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        log.connect(path)
+    except OSError:
+        log.close()
+        raise
+    return log.detach()
+
+
+def safe(line: str) -> str:
+    """*line* for the log, whatever a peer put into it."""
+    return safe_line(line)[:500]
+
+
+def mask(number: str) -> str:
+    """A number for the log: its last three digits."""
+    return f"…{number[-3:]}"
+
+
+def describe(handled: Handled) -> str:
+    """The line of one call."""
+    draft, sms, outcome = handled.draft, handled.sms, handled.outcome
+    words = [f"call={safe_line(draft.call) or '-'}", f"sender={handled.sender or '-'}"]
+    if sms is not None:
+        shown = ",".join(map(mask, sms.numbers[:5]))
+        words.append(f"to={shown}" + (f"+{len(sms.numbers) - 5}" if len(sms.numbers) > 5 else ""))
+        words.append(f"chars={len(sms.text)}")
+        words += [f"gsm={sms.gsm}"] if sms.gsm else []
+        words += [f"postpone={sms.postpone:%Y-%m-%dT%H:%M}"] if sms.postpone else []
+    words += [f"id={outcome.id}"] if outcome.id else []
+    words.append(f"status={outcome.status}")
+    words += [f"cause={outcome.cause}"] if outcome.cause else []
+    words += [f"failed={len(outcome.failed)}"] if outcome.failed else []
+    words.append(f"ms={handled.seconds * 1000:.0f}")
+    words += [f"cut_from={sms.cut_from}"] if sms is not None and sms.cut_from else []
+    if sms is not None and sms.replaced:
+        words.append(f"note=the PBX may replace with spaces: {' '.join(sms.replaced)}")
+    if outcome.reason:
+        words.append(f"reason={harmless(outcome, handled.sms)}")
+    return " ".join(words)
+
+
+def harmless(outcome: Outcome, sms: Sms | None) -> str:
+    """The reason without text and numbers, whoever put them there."""
+    reason = safe_line(outcome.for_log or outcome.reason)[:1000]
+    if not outcome.from_pbx or sms is None:
+        return reason
+    text = safe_line(sms.text)
+    if text and len(text) < _OVERLAP and text in reason:
+        return "the PBX repeats the text"
+    pieces = (reason[at : at + _OVERLAP] for at in range(max(1, len(reason) - _OVERLAP + 1)))
+    if any(piece in text for piece in pieces if piece):
+        return "the PBX repeats the text"
+    return _LONG_NUMBER.sub(lambda found: mask(found[0]), reason)
+
+
+def is_failure(outcome: Outcome) -> bool:
+    """Whether somebody should look: the line gets the level of a warning."""
+    return outcome.status in (Status.ERROR, Status.WARNING)

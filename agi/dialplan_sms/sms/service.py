@@ -1,0 +1,243 @@
+"""The core: check a Draft, send the Sms, say what became of it. It knows no protocol."""
+
+import contextlib
+import re
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.host.shortage import shortage
+from dialplan_sms.sms import log
+from dialplan_sms.sms.counted import Counted
+from dialplan_sms.sms.destinations import refuse_place
+from dialplan_sms.sms.log import Handled
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error
+from dialplan_sms.sms.sms import Draft, Sms, compose
+
+_LONGEST_KEY = 200
+_OUTBOX_TIME = 5.0
+"""Seconds that one call waits for the outbox in all, however often it needs it."""
+_WORD = re.compile(r"[0-9A-Za-z_.-]{1,20}")
+
+
+class Route(Protocol):
+    """What carries an Sms away; ``smsapi.SmsApi`` is the one that exists."""
+
+    def send(self, sms: Sms, going_out: Callable[[], None], until: float) -> Outcome:
+        """Send now, once, and be back by *until* (seconds on the service's clock).
+
+        *going_out* is called just before it can have an effect.
+        """
+
+
+class Store(Protocol):
+    """What keeps an Sms; ``outbox.Outbox`` is the one that exists. Nothing here raises."""
+
+    def accept(
+        self, draft: Draft, sms: Sms, sender: Sender, mode: str, left: float, reserved: str | None
+    ) -> Outcome:
+        """Store it to be sent, within *left* seconds; QUEUED, or why not."""
+
+    def reserve(
+        self, draft: Draft, sms: Sms, sender: Sender, mode: str, left: float
+    ) -> str | Outcome:
+        """A token under which it may be sent now, or the Outcome that it has instead."""
+
+    def settle(self, reserved: str, sms: Sms, outcome: Outcome) -> None:
+        """Note how a reserved one ended; does not wait."""
+
+    def record(self, draft: Draft, sms: Sms, sender: Sender, mode: str, outcome: Outcome) -> None:
+        """Note how one ended that was not reserved; does not wait."""
+
+
+class Service:
+    """Takes Drafts from the doors.
+
+    *load* gives the configuration or raises ConfigError; *route* gives the way to a sender's PBX,
+    *store* the outbox of a configuration that has one. *records* is whether what needs no outbox
+    is noted in it, too. *now* is local time, *clock* counts seconds; *watch* is told of every call.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Config],
+        route: Callable[[Sender], Route],
+        now: Callable[[], datetime] = datetime.now,
+        clock: Callable[[], float] = time.monotonic,
+        watch: Callable[[Handled], None] = lambda _: None,
+        store: Callable[[Config], Store] | None = None,
+        records: bool = False,
+    ) -> None:
+        self._load = load
+        self._route = route
+        self._now = now
+        self._clock = clock
+        self._watch = watch
+        self._store = store
+        self._records = records
+        self._log = "syslog"
+        self.counted = Counted(self.note)
+        """For what is about no call, and may happen thousands of times."""
+
+    def handle(
+        self,
+        draft: Draft,
+        going_out: Callable[[], None] = lambda: None,
+        began: float | None = None,
+    ) -> Handled:
+        """Send what *draft* asks for. Never raises; log() the result once the door has told it.
+
+        *began* is when the call came in: its time runs from there.
+        """
+        started = self._clock() if began is None else began
+        sms, name = None, ""
+        try:
+            config = self._load()
+            self._log = config.log
+            if draft.refused is not None:
+                raise draft.refused
+            sender = choose(config, draft)
+            name = sender.name
+            sms = check(draft, sender, config, self._now())
+            until = started + sender.call_timeout
+            outcome = self._carry(draft, sms, sender, config, going_out, until)
+        except ConfigError as failure:
+            outcome = error(Cause.CONFIG, str(failure))
+        except Refused as refused:
+            outcome = refused.outcome
+        except Exception as failure:  # noqa: BLE001 - a call must get its status
+            outcome = error(Cause.INTERNAL, _where(failure))
+        return Handled(draft, sms, name, outcome, self._clock() - started)
+
+    def _carry(
+        self,
+        draft: Draft,
+        sms: Sms,
+        sender: Sender,
+        config: Config,
+        going_out: Callable[[], None],
+        until: float,
+    ) -> Outcome:
+        """Send or store, as the mode says."""
+        mode = draft.mode or sender.mode
+        later = sms.postpone is not None and sender.postpone == "here" and bool(config.outbox)
+        limited = sender.counted or bool(draft.key)
+        store = (
+            self._store(config) if self._store and (later or limited or mode != "wait") else None
+        )
+        if store is not None and (later or mode == "queue"):
+            going_out()
+            return store.accept(draft, sms, sender, mode, until - self._clock(), None)
+        reserved: str | None = None
+        waited = 0.0
+        if store is not None and limited:
+            going_out()
+            began = self._clock()
+            found = store.reserve(draft, sms, sender, mode, until - began)
+            waited = self._clock() - began
+            if isinstance(found, Outcome):
+                return found
+            reserved = found
+        outcome = self._route(sender).send(sms, going_out, until)
+        if store is not None and mode == "fallback" and outcome.cause is Cause.UNREACHABLE:
+            left = min(until - self._clock(), _OUTBOX_TIME - waited)
+            stored = store.accept(draft, sms, sender, mode, left, reserved)
+            if stored.status is Status.QUEUED or stored.cause is Cause.NO_ANSWER:
+                return stored
+            outcome = error(Cause.OUTBOX, f"{outcome.reason} - and {stored.reason}")
+        if reserved is not None and store is not None:
+            store.settle(reserved, sms, outcome)
+        elif self._records and config.outbox and self._store is not None:
+            self._store(config).record(draft, sms, sender, mode, outcome)
+        return outcome
+
+    def log(self, handled: Handled) -> None:
+        """Write the line of one call. Never raises, whatever the log is."""
+        self._watch(handled)
+        with contextlib.suppress(Exception):
+            log.write(self._log, log.describe(handled), log.is_failure(handled.outcome))
+
+    def log_stored(self, handled: Handled) -> None:
+        """Write the line of a request that a worker made: it is no call. Never raises."""
+        with contextlib.suppress(Exception):
+            self._log = self._load().log
+            log.write(self._log, log.describe(handled), log.is_failure(handled.outcome))
+
+    def note(self, line: str, failed: bool = True) -> None:
+        """Write a line that is about no call. Never raises."""
+        with contextlib.suppress(Exception):
+            log.write(self._load().log, log.safe(line), failed)
+
+    @property
+    def longest(self) -> float:
+        """Seconds of the longest call_timeout: when every call is over."""
+        try:
+            return max(sender.call_timeout for sender in self._load().senders.values())
+        except ConfigError:
+            return 30.0
+
+
+def choose(config: Config, draft: Draft) -> Sender:
+    """The sender that *draft* names, or the default. Raises Refused(UNKNOWN_SENDER)."""
+    sender = config.sender(draft.sender)
+    if sender is not None:
+        return sender
+    known = ", ".join(config.senders)
+    if draft.sender:
+        none = f"is no section of {config.path}, which has {known}"
+        raise Refused(
+            Cause.UNKNOWN_SENDER,
+            f"the sender {draft.sender[:40]} {none}",
+            # One word is the admin's own; more may be a text in the wrong place.
+            f"the sender {draft.sender} {none}"
+            if _WORD.fullmatch(draft.sender)
+            else f"a sender of {len(draft.sender)} characters {none}",
+        )
+    raise Refused(
+        Cause.UNKNOWN_SENDER,
+        f"{config.path} has no default_sender: set it to one of {known}, or set SMS_SENDER",
+    )
+
+
+def check(draft: Draft, sender: Sender, config: Config, now: datetime) -> Sms:
+    """The Sms that *draft* asks for, if it can be sent in its mode. Raises Refused."""
+    sms = compose(draft, sender, now)
+    mode = draft.mode or sender.mode
+    if mode not in ("wait", "queue", "fallback"):
+        raise Refused(
+            Cause.CONFIG,
+            f"SMS_MODE {mode[:40]} is not wait, queue or fallback",
+            f"SMS_MODE of {len(mode)} characters is not wait, queue or fallback",
+        )
+    if len(draft.key) > _LONGEST_KEY or not draft.key.isprintable():
+        raise Refused(Cause.CONFIG, f"SMS_KEY is no line of at most {_LONGEST_KEY} characters")
+    if not config.outbox and (mode != "wait" or draft.key):
+        what = f"mode {mode}" if mode != "wait" else "SMS_KEY"
+        raise Refused(
+            Cause.OUTBOX,
+            f"{what} needs the outbox: set outbox in the general section of {config.path}",
+        )
+    refuse_place(sms.numbers, sender)
+    return sms
+
+
+def _where(failure: BaseException) -> str:
+    """What broke and where, without the values that a message or a traceback would show."""
+    if isinstance(failure, ModuleNotFoundError):
+        return (
+            f"the Python package {failure.name} is missing: install dialplan-sms again, see README"
+        )
+    short = shortage(failure)
+    if short:
+        return short
+    trace = failure.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = ""
+    if trace is not None:
+        code = trace.tb_frame.f_code
+        place = f" in {code.co_filename.rpartition('/')[2]} line {trace.tb_lineno}"
+    return f"dialplan-sms broke, {type(failure).__name__}{place}: please report this line"

@@ -1,0 +1,131 @@
+"""One SMS: as a door got it (Draft), and as it is sent (Sms)."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from dialplan_sms.config.config import Sender
+from dialplan_sms.sms import api
+from dialplan_sms.sms.numbers import read_numbers
+from dialplan_sms.sms.outcome import Cause, Refused
+from dialplan_sms.sms.text import clean, fit
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a door was given, unread; an empty string is "not given".
+
+    ``call`` names the call in the log (Asterisk's uniqueid), ``caller`` is the channel's caller ID
+    number, ``key`` makes a second SMS of it the same as the first; ``bulk`` lets others go before
+    it where it is stored; ``refused`` is what the door itself objects to.
+    """
+
+    number: str = ""
+    message: str = field(default="", repr=False)
+    gsm: str = ""
+    postpone: str = ""
+    sender: str = ""
+    mode: str = ""
+    call: str = ""
+    caller: str = ""
+    key: str = ""
+    bulk: bool = False
+    refused: Refused | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sms:
+    """One SMS, ready to send.
+
+    ``numbers`` are distinct; ``gsm`` is 12 lower-case hex digits or None for the PBX's choice;
+    ``postpone`` is local time to the minute or None for now; ``cut_from`` is the length in
+    characters that the text had before ``long_message = truncate`` cut it.
+    """
+
+    numbers: tuple[str, ...]
+    text: str = field(repr=False)
+    gsm: str | None = None
+    postpone: datetime | None = None
+    cut_from: int | None = None
+
+    @property
+    def replaced(self) -> str:
+        """The characters of the text that the PBX replaces with a space (sms-api: Request)."""
+        return "".join(char for char in api.REPLACED if char in self.text)
+
+
+def compose(draft: Draft, sender: Sender, now: datetime) -> Sms:
+    """The SMS that *draft* asks for, by the rules of *sender*; *now* is local time.
+
+    Raises Refused with the cause and what to do.
+    """
+    numbers = read_numbers(draft.number, sender.country, sender.short_numbers)
+    _refuse_reply(draft.message)
+    whole = clean(draft.message)
+    text = fit(whole, sender.max_length, sender.truncate)
+    return Sms(
+        numbers=numbers,
+        text=text,
+        gsm=read_gsm(draft.gsm) if draft.gsm.strip() else sender.gsm,
+        postpone=read_postpone(draft.postpone, now) if draft.postpone.strip() else None,
+        cut_from=len(whole) if len(text) < len(whole) else None,
+    )
+
+
+def read_gsm(text: str) -> str:
+    """The MAC address of a gateway as the API wants it: ``9c7514330001``."""
+    mac = re.sub(r"[:\-\s]", "", text).lower()
+    if not re.fullmatch(r"[0-9a-f]{12}", mac):
+        raise Refused(
+            Cause.INVALID_GSM,
+            f"gsm {text[:40]} {_NO_MAC}",
+            f"gsm of {len(text)} characters {_NO_MAC}",
+        )
+    return mac
+
+
+_NO_MAC = (
+    "is no MAC address of a gateway, 12 hex digits as 9c7514330001, in AGI perhaps the rest of a"
+    " text with commas: use SMS_MESSAGE"
+)
+_POSTPONE_FORMATS = (api.POSTPONE_FORMAT, "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M")
+
+
+def read_postpone(text: str, now: datetime) -> datetime:
+    """The local time to send at; the minute that *now* is in still counts as now."""
+    for form in _POSTPONE_FORMATS:
+        try:
+            when = datetime.strptime(text.strip(), form)
+        except ValueError:
+            continue
+        if when < now.replace(second=0, microsecond=0):
+            raise Refused(Cause.INVALID_POSTPONE, f"postpone {when:%d/%m/%Y %H:%M} is in the past")
+        return when
+    raise Refused(
+        Cause.INVALID_POSTPONE,
+        f"postpone {text[:40]} {_NO_DATE}",
+        f"postpone of {len(text)} characters {_NO_DATE}",
+    )
+
+
+_NO_DATE = (
+    "is no date as 14/07/2014 15:35 or 2014-07-14 15:35, in AGI perhaps the rest of a text with"
+    " commas: use SMS_MESSAGE"
+)
+
+
+def _refuse_reply(message: str) -> None:
+    """The old CURL() recipe leaves the API's JSON reply in ``message``: never send that."""
+    if not message.lstrip().startswith("{"):
+        return
+    try:
+        reply = json.loads(message)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(reply, dict) and reply.get("type") in (api.RESULT, api.WARNING, api.ERROR):
+        raise Refused(
+            Cause.INVALID_MESSAGE,
+            "the message is a reply of the SMS API, as the CURL recipe leaves it in message:"
+            " set SMS_MESSAGE to the text",
+        )

@@ -1,0 +1,146 @@
+"""Connections to the PBX that report to the Exchange of the thread which uses them."""
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from dialplan_sms.transport.deadline import Address, Resolver
+from dialplan_sms.transport.exchange import Exchange, Stage, current
+from dialplan_sms.transport.http_head import Answer, request_head
+
+# An admin who wrote "verify = no" need not be told so at every SMS.
+urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
+
+class _Settled:
+    """A socket whose time limit is told to the kernel only where it changes.
+
+    Each telling is a turn at Python's lock, for which a service's threads contend.
+    """
+
+    def settimeout(self, value: float | None) -> None:
+        if value != self.gettimeout():  # type: ignore[attr-defined]
+            super().settimeout(value)  # type: ignore[misc]
+
+
+class _Socket(_Settled, socket.socket):
+    pass
+
+
+class SecureSocket(_Settled, ssl.SSLSocket):
+    """What a context's ``sslsocket_class`` is to be."""
+
+
+class _Recording:
+    """What both kinds of connection do in place of urllib3's own."""
+
+    host: str
+    port: int
+    sock: socket.socket | None
+    resolver: Resolver
+    idle_since = 0.0
+    reused = False
+
+    def _new_conn(self) -> socket.socket:
+        exchange = current()
+        try:
+            exchange.stage = Stage.RESOLVING
+            addresses = self.resolver.resolve(
+                self.host.strip("[]"), self.port, exchange.time_to_connect()
+            )
+            exchange.stage = Stage.CONNECTING
+            connection = _connect(addresses, exchange)
+        except OSError as error:
+            exchange.failure = error
+            raise
+        # The handshake's deadline: CPython begins a socket's timeout once for all of it.
+        connection.settimeout(exchange.time_to_connect())
+        exchange.stage = Stage.SECURING
+        return connection
+
+    def connect(self) -> None:
+        try:
+            super().connect()  # type: ignore[misc]
+        except Exception as error:
+            exchange = current()
+            exchange.failure = exchange.failure or error
+            raise
+
+    def post(self, path: str, headers: Mapping[str, str | bytes], body: bytes) -> Answer:
+        """Send a request, once, and return its answer, the body still to be read.
+
+        ``Host`` is among the *headers*.
+        """
+        connection: Any = self
+        if self.sock is None:
+            self.connect()
+        assert self.sock is not None  # noqa: S101
+        exchange = current()
+        exchange.go_out(self.sock)
+        if self.reused and not connection.is_connected:
+            # The PBX has closed it, and nothing is written yet: over another socket.
+            connection.close()
+            self.connect()
+            exchange.go_by(self.sock)
+        # A PBX that answers before it has read all is heard all the same.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            # Head and body together: one TLS record, one write.
+            self.sock.sendall(request_head(path, headers.items()) + body)
+        answer = Answer(self.sock, method="POST")
+        try:
+            answer.begin()
+        except BaseException:
+            answer.close()
+            raise
+        if answer.will_close:
+            connection.close()  # the answer keeps the socket until it is read
+        return answer
+
+
+class _Connection(_Recording, HTTPConnection):
+    pass
+
+
+class _SecureConnection(_Recording, HTTPSConnection):
+    @property
+    def is_connected(self) -> bool:
+        """False also where an answer that nobody asked for waits in the TLS layer."""
+        waiting = self.sock.pending() if isinstance(self.sock, ssl.SSLSocket) else 0
+        return super().is_connected and not waiting
+
+
+Connection = _Connection | _SecureConnection
+
+
+def make(scheme: str, host: str, port: int | None, resolver: Resolver, **tls: Any) -> Connection:
+    """A connection that is not open yet; *tls* are arguments of urllib3's HTTPSConnection."""
+    connection: Connection
+    if scheme == "https":
+        connection = _SecureConnection(host, port, timeout=None, **tls)
+    else:
+        connection = _Connection(host, port, timeout=None)
+    connection.resolver = resolver
+    return connection
+
+
+def _connect(addresses: list[Address], exchange: Exchange) -> socket.socket:
+    """A connection to the first address that takes it; each gets its share of the time."""
+    failure: OSError = OSError("the name has no address")
+    for index, (family, kind, protocol, _, address) in enumerate(addresses):
+        share = exchange.time_to_connect() / (len(addresses) - index)
+        connection = _Socket(family, kind, protocol)
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(share)
+            connection.connect(address)
+        except OSError as error:
+            connection.close()
+            failure = error
+            continue
+        return connection
+    raise failure

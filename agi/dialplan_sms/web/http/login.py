@@ -1,0 +1,186 @@
+"""Who may use the HTTP SMS server: users with hashed passwords.
+
+A password that fits is remembered in memory, by a keyed digest, since to try one takes 50 ms; many
+requests that bring the same one before it is known share one try. A wrong one takes as long for a
+user that there is as for one that there is not. After ten of them, the tries of an address for a
+name go one after the other, with a pause before each.
+"""
+
+import asyncio
+import hashlib
+import os
+import time
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address, ip_network
+
+from dialplan_sms.config.password import DECOY, fits
+
+FREE = 10
+"""Wrong passwords without a pause."""
+_FORGOTTEN = 900.0
+"""Seconds after the last wrong one until they are forgotten."""
+_LONGEST_PAUSE = 5.0
+_WAITING = 20
+"""Different passwords of a lane that may wait to be tried; more are turned away at once."""
+_ALL_WAITING = 200
+_LANES = 16
+"""Of an address: names share them by chance, so that none tells whether there is such a user."""
+_MOST_LANES = 10_000
+_REMEMBERED = 1000
+
+
+class Unknown(Exception):
+    """No user with this password."""
+
+
+class TooMany(Exception):
+    """Too many tries wait already."""
+
+
+@dataclass
+class _Lane:
+    failures: int = 0
+    last: float = 0.0
+    waiting: int = 0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Login:
+    """Tells users by what their client sends.
+
+    *users* gives names and hashes as they are now, *note* writes a line to the log. To be used on
+    one event loop.
+    """
+
+    def __init__(
+        self,
+        users: Callable[[], Mapping[str, str]],
+        note: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._users = users
+        self._note = note
+        self._clock = clock
+        self._pause = pause
+        self._key = os.urandom(32)
+        self._known: dict[bytes, tuple[str, str]] = {}
+        self._tries: dict[bytes, asyncio.Task[bool]] = {}
+        self._lanes: dict[tuple[str, int], _Lane] = {}
+        # One thread: tries that flood the server cost one core, and no call has to wait for them.
+        self._trying = ThreadPoolExecutor(1, thread_name_prefix="login")
+
+    async def user(self, header: str | None, address: str) -> str:
+        """The user that the ``Authorization`` *header* proves. Raises Unknown and TooMany."""
+        if not header:
+            raise Unknown
+        name, password = read_basic(header)
+        await self.check(name, password, address)
+        return name
+
+    async def check(self, name: str, password: str, address: str) -> None:
+        """That *name* is a user with this *password*. Raises Unknown and TooMany."""
+        digest = self._digest(f"{name}\0{password}")
+        if self._knows(digest):
+            return
+        trying = self._tries.get(digest)
+        if trying is None:
+            lane = self._lane(address, name)
+            if lane.waiting >= _WAITING or len(self._tries) >= _ALL_WAITING:
+                raise TooMany
+            lane.waiting += 1
+            trying = asyncio.create_task(self._try(name, password, digest, lane, address))
+            self._tries[digest] = trying
+            trying.add_done_callback(lambda _: self._tries.pop(digest, None))
+        if not await asyncio.shield(trying):
+            raise Unknown
+
+    def close(self) -> None:
+        """End the thread."""
+        self._trying.shutdown(wait=False, cancel_futures=True)
+
+    def _knows(self, digest: bytes) -> bool:
+        known = self._known.get(digest)
+        return known is not None and self._users().get(known[0]) == known[1]
+
+    async def _try(
+        self, name: str, password: str, digest: bytes, lane: _Lane, address: str
+    ) -> bool:
+        try:
+            async with lane.turn:
+                if lane.failures >= FREE:
+                    await self._pause(_pause(lane.failures - FREE))
+                hashed = self._users().get(name)
+                loop = asyncio.get_running_loop()
+                work = loop.run_in_executor(self._trying, fits, password, hashed or DECOY)
+                right = await work and hashed is not None
+                if right and hashed is not None:
+                    if len(self._known) >= _REMEMBERED:
+                        self._known.clear()
+                    self._known[digest] = (name, hashed)
+                else:
+                    self._count(lane, address)
+                return right
+        finally:
+            lane.waiting -= 1
+
+    def _count(self, lane: _Lane, address: str) -> None:
+        lane.failures += 1
+        lane.last = self._clock()
+        if lane.failures <= FREE or lane.failures & (lane.failures - 1) == 0:
+            self._note(f"HTTP: wrong user or password from {address}, {lane.failures} so far")
+
+    def _lane(self, address: str, name: str) -> _Lane:
+        key = (_network(address), self._digest(name)[0] % _LANES)
+        found = self._lanes.get(key)
+        idle = found is not None and not found.waiting
+        if found is None or (idle and self._clock() - found.last > _FORGOTTEN):
+            if len(self._lanes) >= _MOST_LANES:
+                self._forget()
+            found = self._lanes[key] = _Lane()
+        return found
+
+    def _forget(self) -> None:
+        """Drop those that are oldest: nobody's memory grows with what strangers try."""
+        idle = [(each.last, key) for key, each in self._lanes.items() if not each.waiting]
+        for _, key in sorted(idle)[: _MOST_LANES // 2]:
+            del self._lanes[key]
+
+    def _digest(self, text: str) -> bytes:
+        return hashlib.blake2b(text.encode("utf-8", "replace"), key=self._key).digest()
+
+
+def _pause(beyond: int) -> float:
+    return float(min(0.25 * 2.0 ** min(beyond, 8), _LONGEST_PAUSE))
+
+
+def read_basic(header: str) -> tuple[str, str]:
+    """Name and password of a Basic *header*; both empty where it is none."""
+    scheme, _, value = header.strip().partition(" ")
+    if scheme.lower() != "basic":
+        return "", ""
+    try:
+        pair = b64decode(value.strip(), validate=True)
+    except ValueError:
+        return "", ""
+    try:
+        text = pair.decode()
+    except UnicodeDecodeError:
+        text = pair.decode("latin-1")
+    name, _, password = text.partition(":")
+    return name, password
+
+
+def _network(address: str) -> str:
+    """What one client can call its own: an IPv4 address, or an IPv6 network of 64 bits."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, IPv6Address):
+        mapped = found.ipv4_mapped
+        return str(mapped or ip_network((found, 64), strict=False))
+    return str(found)

@@ -1,0 +1,262 @@
+from pathlib import Path
+
+import pytest
+from asterisk.agi import AGIHangup
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from dialplan_sms.agi.call import call
+from dialplan_sms.sms.outcome import Cause, Outcome, Status
+from tests.unit.fakes import ENVIRONMENT, FakeAsterisk, FakeRoute, service
+
+NUMBER = {"SMS_NUMBER": "+39333123456"}
+BOTH = NUMBER | {"SMS_MESSAGE": "Hello, world"}
+OUTPUTS = {"SMS_STATUS", "SMS_CAUSE", "SMS_REASON", "SMS_FAILED", "SMS_ID"}
+
+
+def test_a_call_sends_and_says_so() -> None:
+    asterisk, route = FakeAsterisk(dict(BOTH)), FakeRoute()
+    call(asterisk.channel, service(route))
+    assert [(sms.numbers, sms.text) for sms in route.sent] == [(("+39333123456",), "Hello, world")]
+    assert asterisk.value("SMS_STATUS") == "SUCCESS"
+    assert {asterisk.value(name) for name in OUTPUTS - {"SMS_STATUS"}} == {""}
+
+
+def test_just_before_the_request_the_truth_is_on_the_channel() -> None:
+    asterisk = FakeAsterisk(dict(BOTH))
+    seen: list[tuple[str, str]] = []
+    route = FakeRoute(
+        on_send=lambda: seen.append((asterisk.value("SMS_STATUS"), asterisk.value("SMS_CAUSE")))
+    )
+    call(asterisk.channel, service(route))
+    assert seen == [("ERROR", "NO_ANSWER")]
+    assert asterisk.set_names()[:2] == ["SMS_CAUSE", "SMS_STATUS"]
+
+
+def test_arguments_come_before_variables_and_long_names_before_short_ones() -> None:
+    route = FakeRoute()
+    asterisk = FakeAsterisk(
+        BOTH | {"number": "+39111111111", "message": "old", "gsm": "9c7514330002"}
+    )
+    call(asterisk.channel, service(route))
+    call(FakeAsterisk({"number": "+39111111111", "message": "old"}).channel, service(route))
+    call(FakeAsterisk(dict(BOTH)).channel, service(route), ["+39222222222", "new", "9c7514330003"])
+    arguments = [b"+39222222222", b"new", b"", b"2999-01-01 00:00"]
+    call(FakeAsterisk(dict(BOTH), arguments=arguments).channel, service(route))
+    assert [(sms.numbers[0], sms.text, sms.gsm) for sms in route.sent] == [
+        ("+39333123456", "Hello, world", "9c7514330002"),
+        ("+39111111111", "old", None),
+        ("+39222222222", "new", "9c7514330003"),
+        ("+39222222222", "new", None),
+    ]
+    assert route.sent[-1].postpone is not None
+
+
+def test_an_unquoted_comma_in_a_text_is_told() -> None:
+    asterisk, route = FakeAsterisk(), FakeRoute()
+    call(asterisk.channel, service(route), ["+39333123456", "Hello", " world"])
+    assert asterisk.value("SMS_CAUSE") == "INVALID_GSM"
+    assert "SMS_MESSAGE" in asterisk.value("SMS_REASON")
+    asterisk = FakeAsterisk()
+    call(asterisk.channel, service(route), ["+39333123456", "a", "b", "c", "d"])
+    assert asterisk.value("SMS_CAUSE") == "INVALID_MESSAGE"
+    assert not route.sent
+
+
+@pytest.mark.parametrize(
+    ("variables", "cause"),
+    [
+        (NUMBER, "INVALID_MESSAGE"),
+        ({"SMS_MESSAGE": "x"}, "INVALID_NUMBER"),
+        (BOTH | {"SMS_GSM": "x"}, "INVALID_GSM"),
+        (BOTH | {"SMS_POSTPONE": "14/07/2014 15:35"}, "INVALID_POSTPONE"),
+        (BOTH | {"SMS_SENDER": "999"}, "UNKNOWN_SENDER"),
+        (BOTH | {"SMS_MODE": "later"}, "CONFIG"),
+        (BOTH | {"SMS_MODE": "queue"}, "OUTBOX"),
+    ],
+)
+def test_what_is_refused_is_not_sent(variables: dict[str, str | bytes], cause: str) -> None:
+    asterisk, route = FakeAsterisk(variables), FakeRoute()
+    call(asterisk.channel, service(route))
+    assert not route.sent
+    assert (asterisk.value("SMS_STATUS"), asterisk.value("SMS_CAUSE")) == ("ERROR", cause)
+    assert asterisk.value("SMS_REASON")
+
+
+def test_what_an_earlier_sms_left_is_gone_when_this_one_goes_out() -> None:
+    old = {"SMS_REASON": "old", "SMS_FAILED": "1", "SMS_CAUSE": "REJECTED"}
+    asterisk = FakeAsterisk(BOTH | old)
+    seen: list[str] = []
+    route = FakeRoute(on_send=lambda: seen.extend(asterisk.value(n) for n in sorted(OUTPUTS)))
+    call(asterisk.channel, service(route))
+    assert seen == ["NO_ANSWER", "", "", "", "ERROR"]
+
+
+def test_a_log_that_breaks_takes_nothing_along() -> None:
+    asterisk = FakeAsterisk(dict(BOTH))
+    of_it = service(FakeRoute(), log="a\0b")
+    of_it.log(call(asterisk.channel, of_it))
+    assert asterisk.value("SMS_STATUS") == "SUCCESS"
+
+
+def test_a_blank_argument_is_none() -> None:
+    route = FakeRoute()
+    call(FakeAsterisk(dict(BOTH)).channel, service(route), [" ", "text", " "])
+    assert [(sms.numbers, sms.text) for sms in route.sent] == [(("+39333123456",), "text")]
+
+
+def test_an_earlier_status_never_passes_for_this_ones() -> None:
+    asterisk = FakeAsterisk(BOTH | {"SMS_STATUS": "SUCCESS", "SMS_ID": "7"}, hang_up_after=2)
+    route = FakeRoute()
+    call(asterisk.channel, service(route))
+    assert len(route.sent) == 1  # the variables were read: no hang-up stops it
+    assert asterisk.value("SMS_STATUS") == ""
+    asterisk = FakeAsterisk(BOTH | {"SMS_ID": "7", "SMS_FAILED": "1"})
+    call(asterisk.channel, service(FakeRoute()))
+    assert asterisk.value("SMS_ID") == asterisk.value("SMS_FAILED") == ""
+
+
+@pytest.mark.parametrize("after", range(1, 9))
+def test_a_hang_up_after_the_variables_are_read_does_not_stop_the_sms(after: int) -> None:
+    route = FakeRoute()
+    call(FakeAsterisk(dict(BOTH), hang_up_after=after).channel, service(route))
+    assert len(route.sent) == 1
+
+
+def test_a_hang_up_before_sends_nothing() -> None:
+    route = FakeRoute()
+    with pytest.raises(AGIHangup):
+        call(FakeAsterisk(dict(BOTH), hang_up_after=0).channel, service(route))
+    assert not route.sent
+
+
+def test_a_caller_cannot_forge_a_number() -> None:
+    name = b"agi_calleridname: x\nagi_arg_1: +39666666666\nagi_arg_2: forged"
+    forged = ENVIRONMENT.replace(b"agi_calleridname: unknown", name)
+    route = FakeRoute()
+    call(FakeAsterisk(dict(BOTH), forged).channel, service(route))
+    call(FakeAsterisk({}, forged).channel, service(route))
+    assert [sms.numbers for sms in route.sent] == [("+39333123456",)]
+
+
+def test_hostile_answers_set_the_outputs_and_nothing_else() -> None:
+    reason = 'a"b\\c\nSET VARIABLE PWNED "yes"\n${SHELL(id)}`id`;|&$[1]' + "\u20ac" * 9000
+    outcome = Outcome(
+        Status.WARNING, Cause.NOT_QUEUED, reason, tuple(f"+3933312{n:04}" for n in range(2000))
+    )
+    asterisk = FakeAsterisk(dict(BOTH))
+    call(asterisk.channel, service(FakeRoute(outcome)))
+    assert set(asterisk.variables) == (OUTPUTS | set(BOTH)) - {"SMS_ID"}
+    assert not set(asterisk.value("SMS_REASON")) & set('"\\${}[];|&`\n\r')
+    failed = asterisk.value("SMS_FAILED").split(",")
+    assert len(failed) > 100
+    assert {len(number) for number in failed} == {12}
+    assert max(map(len, asterisk.commands)) <= 2046
+
+
+def test_a_bug_in_the_route_is_a_status_and_a_line_that_shows_no_text(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise RuntimeError("Hello, world")
+
+    asterisk, log = FakeAsterisk(dict(BOTH)), tmp_path / "log"
+    broken = service(FakeRoute(on_send=fail), str(log))
+    broken.log(call(asterisk.channel, broken))
+    assert (asterisk.value("SMS_STATUS"), asterisk.value("SMS_CAUSE")) == ("ERROR", "INTERNAL")
+    assert "RuntimeError in test_call.py" in asterisk.value("SMS_REASON")
+    assert "Hello" not in asterisk.value("SMS_REASON") + log.read_text()
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.dictionaries(
+        st.sampled_from(["SMS_NUMBER", "SMS_MESSAGE", "SMS_GSM", "SMS_POSTPONE", "SMS_SENDER",
+                         "SMS_MODE", "SMS_STATUS", "number", "message", "gsm"]),
+        st.binary() | st.sampled_from([b"+39333123456", b"101", b"wait"]),
+    ),
+    st.binary(),
+)  # fmt: skip
+def test_any_bytes_in_one_of_four_statuses_out(variables: dict[str, bytes], name: bytes) -> None:
+    environment = ENVIRONMENT.replace(b"agi_calleridname: unknown", b"agi_calleridname: " + name)
+    asterisk = FakeAsterisk(dict(variables), environment)
+    call(asterisk.channel, service(FakeRoute()))
+    assert asterisk.value("SMS_STATUS") in {"SUCCESS", "WARNING", "QUEUED", "ERROR"}
+    assert (asterisk.value("SMS_CAUSE") == "") == (asterisk.value("SMS_STATUS") == "SUCCESS")
+    assert set(asterisk.variables) <= OUTPUTS | set(variables)
+
+
+def test_several_tokens_are_set_at_once_where_asterisk_can() -> None:
+    asterisk = FakeAsterisk(dict(BOTH))
+    channel = asterisk.channel
+    assert channel.learn_to_set_together()
+    call(channel, service(FakeRoute()))
+    assert asterisk.commands[-2:] == [
+        b'EXEC MSet "SMS_CAUSE=NO_ANSWER,SMS_STATUS=ERROR"',
+        b'EXEC MSet "SMS_STATUS=SUCCESS,SMS_CAUSE="',
+    ]
+    assert {name: asterisk.value(name) for name in OUTPUTS} == {
+        name: "SUCCESS" if name == "SMS_STATUS" else "" for name in OUTPUTS
+    }
+
+
+def test_the_id_of_a_stored_one_goes_along() -> None:
+    asterisk = FakeAsterisk(dict(BOTH))
+    channel = asterisk.channel
+    channel.learn_to_set_together()
+    call(channel, service(FakeRoute(Outcome(Status.QUEUED, id="4573"))))
+    assert asterisk.commands[-1] == b'EXEC MSet "SMS_ID=4573,SMS_STATUS=QUEUED,SMS_CAUSE="'
+    assert asterisk.value("SMS_ID") == "4573"
+
+
+@pytest.mark.parametrize("refused", ["SMS_ID", "SMS_STATUS", "SMS_CAUSE"])
+def test_one_that_asterisk_refuses_takes_no_other_along(refused: str) -> None:
+    class Refusing(FakeAsterisk):
+        def _execute(self, line: bytes) -> None:
+            command = b'SET VARIABLE "' + refused.encode()
+            super()._execute(b"NOTHING" if line.startswith(command) else line)
+
+    asterisk = Refusing(dict(BOTH))
+    call(asterisk.channel, service(FakeRoute(Outcome(Status.QUEUED, id="4573"))))
+    told = {"SMS_ID": "4573", "SMS_STATUS": "QUEUED", "SMS_CAUSE": ""} | {refused: ""}
+    assert {name: asterisk.value(name) for name in told} == told
+
+
+class OldStyle(FakeAsterisk):
+    """``[compat] res_agi = 1.4``: commas in what EXEC is given are escaped."""
+
+    def _execute(self, line: bytes) -> None:
+        if line.startswith(b"EXEC MSet"):
+            self.commands.append(line)
+            name, _, value = line[11:-1].partition(b"=")
+            self.variables[name.decode()] = value
+            self._to_script += b"200 result=0\n"
+        else:
+            super()._execute(line)
+
+
+class Strange(FakeAsterisk):
+    """No MSet at all."""
+
+    def _execute(self, line: bytes) -> None:
+        super()._execute(b"NOTHING" if line.startswith(b"EXEC") else line)
+
+
+@pytest.mark.parametrize("kind", [OldStyle, Strange])
+def test_and_one_by_one_where_it_cannot(kind: type[FakeAsterisk]) -> None:
+    asterisk = kind(dict(BOTH))
+    channel = asterisk.channel
+    assert not channel.learn_to_set_together()
+    call(channel, service(FakeRoute()))
+    assert asterisk.value("SMS_STATUS") == "SUCCESS"
+    assert {asterisk.value(name) for name in OUTPUTS - {"SMS_STATUS"}} == {""}
+    assert set(asterisk.variables) <= OUTPUTS | set(BOTH)
+
+
+def test_another_asterisk_at_the_same_address_gets_its_outputs_all_the_same() -> None:
+    asterisk = Strange(dict(BOTH))
+    channel = asterisk.channel
+    channel.sets_together = True  # learned from the one before
+    call(channel, service(FakeRoute()))
+    assert asterisk.value("SMS_STATUS") == "SUCCESS"
+    assert asterisk.set_names()[:2] == ["SMS_CAUSE", "SMS_STATUS"]
+    assert not channel.sets_together

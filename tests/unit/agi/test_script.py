@@ -1,0 +1,245 @@
+"""The installed sms.agi as a process, on pipes as Asterisk gives it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dialplan_sms.host.entry import write_script
+from dialplan_sms.sandbox import Fault, Sandbox
+from tests.unit.process import Asterisk
+
+SCRIPT = Path(sys.prefix) / "bin/sms.agi"
+SOURCE = Path(__file__).parents[3] / "agi/sms.agi"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def folder(server: Sandbox, tmp_path: Path) -> Path:
+    """A folder with an sms.conf for the stand-in."""
+    server.clear()
+    conf = tmp_path / "sms.conf"
+    conf.touch(0o600)
+    conf.write_text(
+        f"[general]\nlog = log\n[101]\nurl = {server.url}\npassword = sms101api\n"
+        f"verify = {server.fingerprint}\n"
+    )
+    return tmp_path
+
+
+def run(script: Path, folder: Path, *arguments: str) -> tuple[dict[str, str], str]:
+    asterisk = Asterisk(script, folder, *arguments)
+    try:
+        return asterisk.serve().variables, asterisk.errors
+    finally:
+        asterisk.close()
+
+
+def test_the_first_line_is_the_one_of_the_installation() -> None:
+    assert SCRIPT.read_text().splitlines()[0] == f"#!{sys.prefix}/bin/python3 -IS"
+    assert SCRIPT.read_text().partition("\n")[2] == SOURCE.read_text().partition("\n")[2]
+    assert os.access(SCRIPT, os.X_OK)
+
+
+def test_sighup_is_ignored_before_anything_else() -> None:
+    lines = [line for line in SOURCE.read_text().splitlines()[1:] if line.strip()]
+    assert lines[0] == "import _signal"
+    assert lines[1].startswith("_signal.signal(_signal.SIGHUP, _signal.SIG_IGN)")
+
+
+def test_a_call_sends(server: Sandbox, folder: Path) -> None:
+    variables, errors = run(SCRIPT, folder)
+    assert (variables["SMS_STATUS"], variables["SMS_CAUSE"]) == ("SUCCESS", "")
+    assert [message.text for message in server.messages] == ["A private text"]
+    assert errors == ""
+    log = (folder / "log").read_text()
+    assert re.search(r"call=1700000000.7 sender=101 to=…456 chars=14 status=SUCCESS ms=\d+$", log)
+
+
+def test_a_link_is_as_good(server: Sandbox, folder: Path) -> None:
+    link = folder / "linked.agi"
+    link.symlink_to(SCRIPT)
+    assert run(link, folder, "+39333123457", "other")[0]["SMS_STATUS"] == "SUCCESS"
+    assert server.messages[0].numbers == ("+39333123457",)
+
+
+def test_a_hang_up_signal_does_not_stop_it(server: Sandbox, folder: Path) -> None:
+    server.fault = Fault.SLOW
+    asterisk = Asterisk(SCRIPT, folder)
+    try:
+        os.kill(asterisk.process.pid, signal.SIGHUP) if asterisk.process.poll() is None else None
+    finally:
+        asterisk.close()
+    asterisk = Asterisk(SCRIPT, folder)
+    try:
+        import threading
+
+        answering = threading.Thread(target=asterisk.serve)
+        answering.start()
+        server.wait(requests=1)
+        os.kill(asterisk.process.pid, signal.SIGHUP)
+        answering.join(10)
+    finally:
+        asterisk.close()
+    assert asterisk.variables["SMS_STATUS"] == "SUCCESS"
+
+
+def test_killed_in_the_request_it_leaves_the_truth(server: Sandbox, folder: Path) -> None:
+    server.fault = Fault.HANG
+    asterisk = Asterisk(SCRIPT, folder)
+    try:
+        import threading
+
+        answering = threading.Thread(target=asterisk.serve)
+        answering.start()
+        server.wait(requests=1)
+        asterisk.process.kill()
+        answering.join(10)
+    finally:
+        asterisk.close()
+    assert (asterisk.variables["SMS_STATUS"], asterisk.variables["SMS_CAUSE"]) == (
+        "ERROR",
+        "NO_ANSWER",
+    )
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [("dialplan_sms", "dialplan_sms"), ("asterisk", "asterisk"), ("requests", "requests"),
+     ("urllib3", "urllib3")],
+)  # fmt: skip
+def test_a_missing_package_is_named(
+    server: Sandbox, folder: Path, missing: str, named: str
+) -> None:
+    venv = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    packages = next(venv.glob("lib/python*/site-packages"))
+    site = next((Path(sys.prefix) / "lib").glob("python*/site-packages"))
+    for package in (
+        "asterisk",
+        "six.py",
+        "requests",
+        "urllib3",
+        "certifi",
+        "idna",
+        "charset_normalizer",
+    ):
+        if package != missing:
+            (packages / package).symlink_to(site / package)
+    if missing != "dialplan_sms":
+        (packages / "dialplan_sms").symlink_to(SOURCE.with_name("dialplan_sms"))
+    write_script(SOURCE, folder / "sms.agi", venv / "bin/python3")
+    variables, errors = run(folder / "sms.agi", folder)
+    assert (variables["SMS_STATUS"], variables["SMS_CAUSE"]) == ("ERROR", "INTERNAL")
+    assert f"package {named} is missing" in variables["SMS_REASON"]
+    assert errors == ""
+    assert server.requests == []
+
+
+def test_it_works_after_a_wheels_first_line(server: Sandbox, folder: Path) -> None:
+    plain = folder / "plain.agi"
+    plain.write_text(f"#!{sys.executable}\n" + SOURCE.read_text().partition("\n")[2])
+    plain.chmod(0o755)
+    assert run(plain, folder)[0]["SMS_STATUS"] == "SUCCESS"
+
+
+@pytest.mark.parametrize(
+    "environment", [b"", b"agi_request: x\n", b"\n", b"\n\n\n", os.urandom(5000), b"x\n" * 100_000]
+)
+def test_whatever_comes_in_it_ends_without_a_traceback(folder: Path, environment: bytes) -> None:
+    ended = subprocess.run(
+        [SCRIPT], input=environment, capture_output=True, timeout=20,
+        env={"AST_CONFIG_DIR": str(folder), "PATH": os.environ["PATH"]}, check=False,
+    )  # fmt: skip
+    assert ended.stderr == b""
+    assert b"Traceback" not in ended.stdout
+    assert ended.returncode == 0
+
+
+def test_it_gives_up_where_asterisk_never_answers() -> None:
+    """The kernel's alarm, with its time shortened for this one process."""
+    code = "import sys; from dialplan_sms.agi import script; script.LONGEST_CALL = 1; script.main()"
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    assert process.wait(20) == -signal.SIGALRM
+    assert time.monotonic() - started < 10
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+@pytest.mark.parametrize("mode", ["wait", "queue", "fallback"])
+def test_a_host_without_processes_is_named(server: Sandbox, folder: Path, mode: str) -> None:
+    """As at a limit of the processes and threads of a user (ulimit -u), which root has not."""
+    with (folder / "sms.conf").open("a") as conf:
+        conf.write(f"mode = {mode}\n")
+    text = (folder / "sms.conf").read_text()
+    outbox = f"[general]\noutbox = sqlite:///{folder}/outbox.sqlite\n"
+    (folder / "sms.conf").write_text(text.replace("[general]\n", outbox))
+    script = folder / "short.agi"
+    script.write_text(
+        f"#!{sys.executable}\nimport threading\ndef start(*_):\n"
+        '    raise RuntimeError("can\'t start new thread")\n'
+        "threading._start_new_thread = start\nfrom dialplan_sms.agi.script import main\nmain()\n"
+    )
+    script.chmod(0o755)
+    variables, _ = run(script, folder)
+    assert (variables["SMS_STATUS"], variables["SMS_CAUSE"]) == ("ERROR", "INTERNAL")
+    assert "no process or thread can be started: raise TasksMax=" in variables["SMS_REASON"]
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("failure", ["MemoryError()", "RuntimeError()", "OSError(11, 'again')"])
+def test_a_host_on_which_it_cannot_even_start_is_named(folder: Path, failure: str) -> None:
+    venv = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    package = next(venv.glob("lib/python*/site-packages")) / "dialplan_sms"
+    package.mkdir()
+    (package / "__init__.py").write_text(f"raise {failure}\n")
+    write_script(SOURCE, folder / "sms.agi", venv / "bin/python3")
+    variables, errors = run(folder / "sms.agi", folder)
+    assert (variables["SMS_STATUS"], variables["SMS_CAUSE"]) == ("ERROR", "INTERNAL")
+    assert variables["SMS_REASON"].endswith(
+        "this host is short of memory, of processes - see ulimit -u - or of files - ulimit -n"
+    )
+    assert errors == ""
+
+
+@pytest.mark.parametrize("what", ["sms.conf", "log"])
+def test_a_fifo_blocks_nothing(server: Sandbox, folder: Path, what: str) -> None:
+    (folder / what).unlink(missing_ok=True)
+    os.mkfifo(folder / what, 0o600)
+    started = time.monotonic()
+    variables, _ = run(SCRIPT, folder)
+    assert time.monotonic() - started < 10
+    assert variables["SMS_CAUSE"] == ("CONFIG" if what == "sms.conf" else "")
+    assert variables["SMS_STATUS"] == ("ERROR" if what == "sms.conf" else "SUCCESS")
+
+
+def test_a_folder_whose_name_is_no_utf8(folder: Path) -> None:
+    asterisk = Asterisk(SCRIPT, folder / "\udcff")
+    try:
+        assert asterisk.serve().variables["SMS_CAUSE"] == "CONFIG"
+    finally:
+        asterisk.close()
+
+
+def test_an_interpreter_that_cannot_stand_in_a_first_line_is_refused(tmp_path: Path) -> None:
+    for python in (Path("/with a space/python3"), Path("/" + "x" * 127)):
+        with pytest.raises(ValueError, match="shorter path"):
+            write_script(SOURCE, tmp_path / "sms.agi", python)
+    assert not list(tmp_path.iterdir())
+    shutil.rmtree(tmp_path)

@@ -1,0 +1,655 @@
+"""``dialplan-sms check``: what its lines mean together, how they show, and what each part decides."""
+
+import io
+import json
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from dialplan_sms import __version__
+from dialplan_sms.cli import main as cli
+from dialplan_sms.cli.check import (
+    certificate,
+    conf,
+    dialplan,
+    pbx,
+    program,
+    service,
+    show,
+    storage,
+    verdict,
+)
+from dialplan_sms.cli.check.asterisk import Asterisk
+from dialplan_sms.cli.check.certificate import Certificate
+from dialplan_sms.cli.check.finding import (
+    Finding,
+    State,
+    exit_status,
+    ok,
+    settle,
+    skipped,
+    warning,
+    wrong,
+)
+from dialplan_sms.cli.check.inspect import Surroundings, _all
+from dialplan_sms.cli.check.look import Look
+from dialplan_sms.cli.check.service import Unit
+from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.host.process import Ran, run
+from dialplan_sms.host.user import READ, RUN, WRITE, User, blocked, by_id, current
+from dialplan_sms.sandbox import Reply, Sandbox
+from dialplan_sms.sms.outcome import Cause, error
+from dialplan_sms.transport.deadline import Resolver
+from dialplan_sms.transport.exchange import Stage
+from tests.asterisk.serving import free_port
+from tests.unit import checked
+
+SENDER = Sender("101", "https://pbx.example.com/api/v1/originate/sms", "sms101api")
+NOW = 1_800_000_000.0
+DAY = 86400.0
+ASTERISK = User("asterisk", 64321, (64321, 64322))
+
+
+def quiet(_: object, __: float, ___: User | None = None) -> Ran:
+    return Ran(None)
+
+
+# --- the lines together
+
+
+def test_what_follows_from_an_earlier_line_is_not_wrong() -> None:
+    found = settle(
+        [
+            wrong("a", "broken", "mend it"),
+            wrong("b", "broken, too", "mend it", needs=["a"]),
+            skipped("c", "", needs=["b"]),
+            warning("d", "hm", "look", needs=["c"]),
+            ok("e", "fine"),
+            wrong("f", "of itself", "mend it", needs=["e"]),
+        ]
+    )
+    states = [each.state for each in found]
+    skip = State.SKIPPED
+    assert states == [State.WRONG, skip, skip, skip, State.OK, State.WRONG]
+    assert {each.says for each in found[1:4]} == {"not looked at: mend a first"}
+    assert not any(each.do for each in found[1:4])
+
+
+def test_the_exit_status_is_that_of_a_plugin_for_monitoring() -> None:
+    fine, bad, hm, gone = ok("a", ""), wrong("b", "", ""), warning("c", "", ""), skipped("d", "")
+    assert exit_status([fine, gone]) == 0
+    assert exit_status([fine, hm]) == 1
+    assert exit_status([hm, bad, fine]) == 2
+
+
+def test_a_part_that_is_stuck_or_breaks_takes_no_other_along() -> None:
+    def stuck() -> Iterator[Finding]:
+        time.sleep(5)
+        yield ok("stuck", "")
+
+    def breaks() -> Iterator[Finding]:
+        raise KeyError("x")
+
+    began = time.monotonic()
+    found = _all({"stuck": stuck, "breaks": breaks, "fine": lambda: [ok("fine", "")]}, 0.3)
+    assert time.monotonic() - began < 2
+    assert [(each.name, each.state) for each in found] == [
+        ("stuck", State.WRONG),
+        ("breaks", State.WARNING),
+        ("fine", State.OK),
+    ]
+
+
+# --- how they show
+
+LINES = [ok("sms.conf", "read"), wrong("certificate", "expired", "renew it", "101"), skipped("x", "none")]  # fmt: skip
+
+
+def shown(encoding: str, findings: list[Finding] = LINES) -> str:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding=encoding)
+    show.show(findings, ("sms101api",), out)
+    out.flush()
+    return raw.getvalue().decode(encoding)
+
+
+def test_a_line_each_and_the_cure_below() -> None:
+    assert shown("utf-8").splitlines() == [
+        "Wrong: certificate 101 (expired)",
+        "✓ sms.conf     read",
+        "✗ certificate  expired",
+        "               → renew it",
+        "– x            none",
+    ]
+
+
+def test_where_the_encoding_has_no_signs_there_are_letters() -> None:
+    assert shown("ascii").splitlines()[1:] == [
+        "ok sms.conf     read",
+        "X  certificate  expired",
+        "                -> renew it",
+        "-  x            none",
+    ]
+
+
+def test_a_sender_is_named_where_there_are_several() -> None:
+    lines = shown("utf-8", [ok("credentials", "fine", "101"), ok("credentials", "fine", "102")])
+    assert "✓ credentials 101  fine\n✓ credentials 102  fine\n" in lines
+
+
+def test_no_secret_shows_whoever_says_it() -> None:
+    findings = [warning("credentials", "the PBX says: sms101api\x1b[31m", "use sms101api")]
+    assert "sms101api" not in shown("utf-8", findings) + show.as_json(findings, ["sms101api"])
+    assert "\x1b[31m" not in shown("utf-8", findings)
+    config = Config(
+        Path("x"), {"101": SENDER}, "101", outbox="postgresql+psycopg://sms:dbsecret@db/sms"
+    )
+    assert {"sms101api", "dbsecret"} <= set(show.secrets_in(config))
+
+
+# --- the command
+
+
+def check(path: Path, *options: str, **environ: str) -> Result:
+    env = {"AST_CONFIG_DIR": str(path.parent), "PATH": "/usr/bin:/bin"} | environ
+    command = ["check", "--config", str(path), "--user", str(os.geteuid()), *options]
+    return CliRunner().invoke(cli.main, command, env=env)
+
+
+def test_json_has_the_status_and_every_line(sms_conf: Callable[[str], Path]) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    monitor = f"monitor = 127.0.0.1:{free_port()}"
+    path = sms_conf(
+        f"[general]\nlog = sms.log\n{monitor}\n[101]\nurl = {url}\npassword = secret!\n"
+    )
+    result = check(path, "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["status"]) == (2, 2)
+    bad = [line for line in told["findings"] if line["state"] == "wrong"]
+    assert [(line["name"], line["sender"]) for line in bad] == [("connection", "101")]
+    assert "port in url" in bad[0]["do"]
+    assert "secret!" not in result.output
+
+
+def test_the_first_line_is_what_monitoring_shows(tmp_path: Path) -> None:
+    result = check(tmp_path / "sms.conf")
+    assert result.exit_code == 2
+    assert result.stdout.startswith("Wrong: sms.conf (there is no ")
+
+
+@pytest.mark.parametrize("options", [["--nothing"], ["--user", "nobody-of-that-name"], ["x"]])
+def test_wrong_usage_is_no_verdict(tmp_path: Path, options: list[str]) -> None:
+    assert check(tmp_path / "sms.conf", *options).exit_code == 3
+
+
+def test_who_may_not_read_sms_conf_cannot_check(
+    sms_conf: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a user who is neither root nor Asterisk's
+    path = sms_conf("[101]\n")
+    path.chmod(0)
+    me = User("guest", 64400, ())
+    monkeypatch.setattr("dialplan_sms.cli.check.inspect.current", lambda: me)
+    result = check(path, "--user", "root")
+    assert result.exit_code == 3
+    assert "as root" in result.output
+
+
+# --- rights
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with checked.folder() as path:
+        yield path
+
+
+def test_rights_are_those_of_owner_group_or_others(folder: Path) -> None:
+    file = folder / "file"
+    file.touch()
+    me = os.stat(file)
+    owner = User("owner", me.st_uid or 64000, (1,))
+    group = User("group", 64321, (64322, me.st_gid))
+    other = User("other", 64323, (64322,))
+    for mode, may in ((0o600, ""), (0o640, "g"), (0o604, "o"), (0o644, "go")):
+        file.chmod(mode)
+        assert (blocked(file, READ, group) is None) is ("g" in may)
+        assert (blocked(file, READ, other) is None) is ("o" in may)
+    # the owner's bits hold for the owner, whatever others may
+    file.chmod(0o066)
+    found = os.stat_result([0o100066, 0, 0, 1, owner.uid, 64322, 0, 0, 0, 0])
+    assert not owner.may(found, READ)
+    assert other.may(found, READ | WRITE)
+
+
+def test_root_may_all_but_run_what_nobody_may(folder: Path) -> None:
+    root = User("root", 0, (0,))
+    file = folder / "file"
+    file.touch()
+    file.chmod(0)
+    assert blocked(file, READ | WRITE, root) is None
+    assert blocked(file, RUN, root) is not None
+
+
+def test_each_folder_on_the_way_counts_that_of_a_link_too(folder: Path) -> None:
+    there = folder / "private/deep"
+    there.mkdir(parents=True)
+    (there / "file").touch()
+    (folder / "link").symlink_to("private/deep/file")
+    (folder / "private").chmod(0o700)
+    bar = blocked(folder / "link", READ, ASTERISK)
+    assert bar is not None
+    assert bar.path == folder / "private"
+    assert f"chmod o+x {folder}/private" in bar.do
+
+
+def test_a_link_to_itself_is_no_file(folder: Path) -> None:
+    (folder / "a").symlink_to("a")
+    bar = blocked(folder / "a", READ, ASTERISK)
+    assert bar is not None
+    assert bar.missing
+
+
+def test_the_cure_names_the_group_of_who_is_judged(folder: Path) -> None:
+    # given files that everybody may read, and an Asterisk that runs as a user without a name
+    nameless = by_id(64321, (64399, os.getegid()))
+    path = folder / "sms.conf"
+    path.write_text("[101]\nurl = https://192.0.2.1\npassword_file = secret\n")
+    (folder / "secret").write_text("x\n")
+    (folder / "secret").chmod(0o644)
+    for mode, about in ((0o644, path), (0o640, folder / "secret")):
+        path.chmod(mode)
+        # when they are looked at, then the cure is for that user's group, whatever usual ones are
+        found = conf.check(path, *conf.load(path), nameless)
+        assert f"chgrp 64399 {about} && chmod 0640 {about}" in found.do
+    log = conf.check_log(config(log=str(folder / "none/sms.log")), nameless)
+    assert "user 64321" not in log.do
+
+
+def test_a_log_is_made_in_its_folder(folder: Path) -> None:
+    config = Config(folder / "sms.conf", {"101": SENDER}, "101", str(folder / "sms.log"))
+    assert conf.check_log(config, ASTERISK).state is State.WRONG
+    folder.chmod(0o777)
+    assert conf.check_log(config, ASTERISK).state is State.OK
+
+
+def test_a_host_without_syslog_and_log_is_told(tmp_path: Path) -> None:
+    config = Config(tmp_path / "sms.conf", {"101": SENDER}, "101")
+    found = conf.check_log(config, ASTERISK, tmp_path / "log")
+    assert (found.state, "log = " in found.do) == (State.WARNING, True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(str(tmp_path / "log"))
+        assert conf.check_log(config, ASTERISK, tmp_path / "log").state is State.OK
+
+
+# --- other programs
+
+
+def test_a_program_is_given_a_time() -> None:
+    began = time.monotonic()
+    ran = run(["sh", "-c", "sleep 30 & sleep 30"], 0.2)
+    assert time.monotonic() - began < 3
+    assert (ran.status, ran.error) == (None, "no end within 0 s")
+    assert run(["/nowhere/at/all"], 1).status is None
+
+
+def process(
+    proc: Path, number: int, *command: str, uid: int = 110, effective: int | None = None
+) -> None:
+    run_as = uid if effective is None else effective
+    (proc / str(number)).mkdir(parents=True)
+    (proc / str(number) / "cmdline").write_bytes("\0".join([*command, ""]).encode())
+    status = f"Name:\tx\nUid:\t{uid}\t{run_as}\t{uid}\t{run_as}\nGid:\t9\t9\t9\t9\nGroups:\t9 20 \n"
+    (proc / str(number) / "status").write_text(status)
+
+
+def test_the_running_asterisk_is_found_by_its_configuration(tmp_path: Path) -> None:
+    proc, etc, me = tmp_path / "proc", tmp_path / "etc", os.getuid()
+    process(proc, 10, "ls", "/etc/asterisk")
+    process(proc, 11, "/usr/sbin/asterisk", "-C", f"{etc}/asterisk.conf", "-rx", "core show uptime")
+    process(proc, 12, "/usr/sbin/asterisk", "-f", "-U", "asterisk", uid=me)
+    process(proc, 13, "/x/ld-linux-x86-64.so.2", "--library-path", "/x", "/x/asterisk", "-fC", "y", "-C", f"{etc}/asterisk.conf", uid=me)  # fmt: skip
+    found = Asterisk(etc, quiet, proc).process
+    assert found is not None
+    assert (found.user.uid, found.user.gids) == (me, (9, 20))
+    assert found.command[-1] == "/x/asterisk"
+    system = Asterisk(Path("/etc/asterisk"), quiet, proc).process
+    assert system is not None
+    assert system.command == ("/usr/sbin/asterisk",)
+
+
+def test_nobodys_program_is_run_for_its_name(tmp_path: Path) -> None:
+    """exec -a /tmp/asterisk sleep 60, by anybody; also where that is a set-user-id program."""
+    proc, etc = tmp_path / "proc", tmp_path / "etc"
+    etc.mkdir()
+    process(proc, 12, "/tmp/asterisk", "-C", f"{etc}/asterisk.conf", uid=64321)
+    process(
+        proc, 13, "/tmp/asterisk", "-C", f"{etc}/asterisk.conf", uid=64321, effective=os.getuid()
+    )
+    assert Asterisk(etc, quiet, proc, "/nowhere").command is None
+
+
+def test_the_console_has_the_rights_of_who_runs_asterisk(tmp_path: Path) -> None:
+    proc = tmp_path / "proc"
+    asked: list[tuple[str, int | None]] = []
+    process(proc, 12, "/x/asterisk", "-C", f"{tmp_path}/asterisk.conf", uid=os.getuid())
+
+    def remember(command: Sequence[str], _: float, user: User | None) -> Ran:
+        asked.append((command[0], user.uid if user else None))
+        return Ran(1)
+
+    Asterisk(tmp_path, remember, proc).ask("core show settings")
+    assert asked == [("/x/asterisk", os.getuid())]
+
+
+def test_a_template_of_directories_is_none(tmp_path: Path) -> None:
+    # as Debian ships it: [directories](!) leaves what was compiled in
+    bins = (str(tmp_path / "none"), str(tmp_path))
+    file = tmp_path / "asterisk.conf"
+    file.write_text("[directories](!) ; remove the (!)\nastagidir => /nowhere\n")
+    assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere", bins).agi_bin == tmp_path
+    file.write_text("[directories]\nastagidir => /srv/agi ; ours\n")
+    assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere", bins).agi_bin == Path("/srv/agi")
+
+
+def test_a_module_that_does_not_run_is_missing(tmp_path: Path) -> None:
+    rows = "res_agi.so   AGI   0   Not Running   core\napp_stack.so  Gosub  0  Running  core\n"
+    asterisk = Asterisk(tmp_path, lambda *_: Ran(0, rows), tmp_path)
+    asterisk.__dict__["command"] = ("asterisk",)
+    assert asterisk.modules == frozenset({"app_stack.so"})
+
+
+# --- the PBX
+
+
+@pytest.mark.parametrize("verify", ["yes", "no"])
+def test_who_can_read_along_is_told(verify: str) -> None:
+    sender = Sender("101", "https://192.0.2.1/", "x", verify=verify)
+    found = certificate.judge(sender, "101", "192.0.2.1", Certificate("AB", end=NOW + 99 * DAY), NOW, "", ())  # fmt: skip
+    assert found.state is (State.WARNING if verify == "no" else State.OK)
+    assert ("verify = sha256:AB" in found.do) is (verify == "no")
+
+
+def test_plain_http_to_another_host_is_told() -> None:
+    # given a PBX by http, and a name for it that is not loopback's
+    with Sandbox(tls=False, users={"101": "x"}) as sandbox:
+        resolver = Resolver(lambda host, *rest: socket.getaddrinfo("127.0.0.1", *rest[:1]))
+        url = f"http://pbx.example.com:{sandbox.address.port}/api/v1/originate/sms"
+        found = list(pbx.Pbx([Sender("101", url, "x")], resolver=resolver).check())
+    (bad,) = checked.bad(found)
+    assert (bad.name, bad.state) == ("certificate", State.WARNING)
+    assert bad.do == "url = https://pbx.example.com"
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "end", "theirs", "state"),
+    [
+        ("as it should be", -1, 9, 0, State.OK),
+        ("the PBX does not tell", 1, 9, None, State.SKIPPED),
+        ("ours is slow", 1, 9, 2, State.WRONG),
+        ("ours is fast", -9, -1, -2, State.WRONG),
+        ("both differ, and it holds for neither", -9, -5, -2, State.WARNING),
+    ],
+)
+def test_a_clock_is_wrong_where_the_certificate_says_so(
+    name: str, start: float, end: float, theirs: float | None, state: State
+) -> None:
+    made = Certificate("AB", start=NOW + start * DAY, end=NOW + end * DAY)
+    clock = None if theirs is None else NOW + theirs * DAY
+    assert certificate.judge_clock("101", NOW, clock, made, failed=True).state is state, name
+
+
+def test_each_sender_of_a_pbx_is_asked() -> None:
+    with Sandbox(users={"101": "one", "102": "two", "103": "three"}) as sandbox:
+        url = f"{sandbox.url}/api/v1/originate/sms"
+        senders = [
+            Sender(name, url, password, verify=f"sha256:{sandbox.fingerprint[7:].replace(':', '').lower()}")
+            for name, password in (("101", "one"), ("102", "wrong"), ("103", "three"))
+        ]  # fmt: skip
+        found = list(pbx.Pbx(senders).check())
+        assert [each.of for each in found if each.name == "connection"] == ["101, 102, 103"]
+        states = {each.of: each.state for each in found if each.name == "credentials"}
+        assert states == {"101": State.OK, "102": State.WRONG, "103": State.OK}
+        assert sandbox.messages == []
+
+
+def test_a_pbx_that_echoes_the_password_does_not_show_it() -> None:
+    with Sandbox(users={"101": "s3cr3t!"}) as sandbox:
+        sandbox.fault = Reply(200, b'{"type":"error","reason":"what is s3cr3t! ?","result":null}')
+        sender = Sender("101", f"{sandbox.url}/api/v1/originate/sms", "s3cr3t!", verify="no")
+        found = list(pbx.Pbx([sender]).check())
+    assert "s3cr3t!" not in repr(found)
+
+
+def test_an_answer_that_nobody_sends_is_not_the_api() -> None:
+    with Sandbox(users={"101": "x"}) as sandbox:
+        sandbox.fault = Reply(200, b'{"type":"result","result":"Success"}')
+        sender = Sender("101", f"{sandbox.url}/api/v1/originate/sms", "x", verify="no")
+        (bad,) = checked.bad(pbx.Pbx([sender]).check())
+    assert (bad.name, bad.do) == ("SMS API", "correct url in sms.conf")
+
+
+def test_a_list_of_senders_is_cut() -> None:
+    senders = [Sender(str(101 + n), f"http://127.0.0.1:{free_port()}/", "x") for n in range(5)]
+    found = settle(list(pbx.Pbx(senders).check()))
+    assert [each.label for each in checked.bad(found)] == ["connection 101, 102 and 3 more"]
+    assert sum(1 for each in found if each.name == "credentials") == 5
+
+
+@pytest.mark.parametrize(
+    ("reason", "do"),
+    [("WRONG_VERSION_NUMBER", "url with http"), ("UNSUPPORTED_PROTOCOL", "TLS 1.2")],
+)
+def test_no_tls_and_old_tls_have_different_cures(reason: str, do: str) -> None:
+    failure = ssl.SSLError(1, "x")
+    failure.reason = reason
+    found = pbx.Pbx([SENDER])._connection(Look(Stage.SECURING, 0.1, failure))
+    assert (found.state, do in found.do) == (State.WRONG, True)
+
+
+def test_a_name_server_that_is_dead_costs_its_time_and_no_more() -> None:
+    ended = threading.Event()
+
+    def lookup(host: str, *rest: object) -> list[tuple[object, ...]]:
+        if len(rest) > 3:  # AI_NUMERICHOST
+            raise OSError
+        ended.wait(10)
+        return []
+
+    began = time.monotonic()
+    found = list(pbx.Pbx([SENDER], resolver=Resolver(lookup), connect_time=0.2).check())
+    ended.set()
+    assert time.monotonic() - began < 3
+    (bad,) = checked.bad(settle(found))
+    assert (bad.name, "resolv.conf" in bad.do) == ("name", True)
+
+
+def test_a_reason_of_nobody_has_no_doubt() -> None:
+    found = verdict.judge(SENDER, error(Cause.INTERNAL, "strange: it may have been sent"))
+    assert found.says == "strange"
+
+
+# --- the service
+
+
+def config(**fields: object) -> Config:
+    return Config(Path("/etc/sms.conf"), {"101": SENDER}, "101", **fields)  # type: ignore[arg-type]
+
+
+def test_a_host_without_service_needs_none() -> None:
+    nowhere = (("127.0.0.1", free_port()),)
+    found = list(service.check(config(monitor=nowhere), Unit(), current(), Path("/x"), ()))
+    assert {each.state for each in settle(found)} == {State.SKIPPED}
+
+
+def test_a_service_that_never_answers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = (("127.0.0.1", listener.getsockname()[1]),)
+        found = list(service.check(config(monitor=address), Unit(), current(), Path("/x"), ()))
+    (bad,) = checked.bad(settle(found))
+    assert "restart" in bad.do
+
+
+@pytest.mark.parametrize(
+    ("figures", "healthy", "state", "do"),
+    [
+        ({}, True, State.OK, ""),
+        ({}, False, State.WRONG, "restart"),
+        ({"version": "0.0.1"}, True, State.WARNING, "restart"),
+        ({"in_flight": 9}, True, State.WARNING, "max_calls"),
+        ({"sms_conf": {"path": "/etc/sms.conf", "version": "1-2-3"}}, True, State.WARNING, "reload"),
+        ({"sms_conf": {"path": "/x", "version": "1", "waiting": ["listen"]}}, True, State.WARNING, "restart"),
+        ({"sms_conf": {"path": "/x", "version": "1", "waiting": []}}, True, State.OK, ""),
+        ({"outbox": {"works": True, "held": {"101": "UNAUTHORIZED"}}}, True, State.WARNING, "mend"),
+        ({"outbox": {"works": True, "held": {}, "oldest_due_seconds": 999}}, True, State.WARNING, "workers"),
+    ],
+)  # fmt: skip
+def test_what_a_service_tells_of_itself(
+    figures: dict[str, object], healthy: bool, state: State, do: str
+) -> None:
+    found = service._up(
+        {"version": __version__, "in_flight": 0, "max_calls": 9} | figures,
+        healthy,
+        config(version="1-2-4"),
+    )
+    assert found.state is state
+    assert do in found.do
+
+
+def test_the_socket_is_for_the_user_of_the_service(folder: Path) -> None:
+    path = folder / "agi.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        path.chmod(0o666)
+        found = service._socket(path, ASTERISK)
+    assert (found.state, "User=asterisk" in found.do) == (State.WRONG, True)
+
+
+def test_no_call_goes_beyond_what_the_service_asks_for() -> None:
+    # given a service that notes what it is told
+    told = b""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            nonlocal told
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rb") as lines:
+                while (line := lines.readline()).strip():
+                    told += line
+                connection.sendall(b'GET FULL VARIABLE "abc${SMS_NUMBER}abc"\n')
+                told += lines.read()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert service._call("127.0.0.1", listener.getsockname()[1]) is None
+        thread.join(5)
+    # then it was told that this is a check, no number, and nothing after its question
+    assert b"agi_network_script: check\n" in told
+    assert told.endswith(b"agi_threadid: 1\n")
+
+
+# --- the outbox
+
+
+def test_the_file_system_is_that_of_the_nearest_mount(tmp_path: Path) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:1 / /mnt rw shared:1 - cifs //nas/x rw\n"
+        "3 1 0:2 / /mnt\\040x rw - xfs /dev/b rw\nnonsense\n"
+    )
+    assert storage.file_system(Path("/mnt/sms"), mounts) == "cifs"
+    assert storage.file_system(Path("/mntx"), mounts) == "ext4"
+    assert storage.file_system(Path("/mnt x/sms"), mounts) == "xfs"
+    assert storage.file_system(Path("/"), tmp_path / "none") == ""
+
+
+@pytest.mark.slow
+def test_a_database_server_is_looked_into(postgresql: str) -> None:
+    found = list(storage.check(postgresql, current()))
+    assert [each.state for each in found] == [State.SKIPPED, State.OK]
+
+
+# --- Asterisk
+
+
+def test_a_host_without_asterisk_is_not_asked(tmp_path: Path) -> None:
+    around = Surroundings(tmp_path, {"AST_CONFIG_DIR": str(tmp_path), "PATH": "/nowhere"})
+    found = [
+        *dialplan.check(around.asterisk, current()),
+        *program.check(around.asterisk, current(), run, None),
+    ]
+    states = {each.name: each.state for each in found}
+    skip = dict.fromkeys(
+        ("Asterisk", "modules", "dialplan", "old CURL()", "sms.agi"), State.SKIPPED
+    )
+    assert states == skip | {"Python": State.OK, "packages": State.OK}
+
+
+def test_curl_to_our_own_server_is_none_of_the_old_lines(tmp_path: Path) -> None:
+    (tmp_path / "asterisk.conf").touch()
+    (tmp_path / "extensions.conf").write_text(
+        "[a]\nexten => 1,1,Set(m=${CURL(http://127.0.0.1:4575/api/v1/originate/sms,number=%2B39)})\n"
+    )
+    asterisk = Asterisk(tmp_path, quiet, tmp_path, "/nowhere")
+    assert [each.state for each in dialplan.check(asterisk, current())][-1] is State.WARNING
+    assert [each.state for each in dialplan.check(asterisk, current(), [4575])][-1] is State.OK
+
+
+_SUB = "[sub-sms]\nexten => s,1,Set(SMS_STATUS=)\n"
+
+
+@pytest.mark.parametrize(
+    ("main", "state", "says"),
+    [
+        ("#include extensions-sms.conf\n[a]\n", State.OK, "is loaded"),
+        (
+            "#include old.conf\n#include extensions-sms.conf\n[a]\n",
+            State.WRONG,
+            "[sub-sms] is also in {etc}/old.conf:2: Asterisk merges that with"
+            " {etc}/extensions-sms.conf",
+        ),
+        (
+            "#include extensions-sms.conf\n\n[sub-sms](+)\nexten => 1,1,NoOp()\n",
+            State.WRONG,
+            "also in {etc}/extensions.conf:3:",
+        ),
+        (
+            "[a]\n#include extensions-sms.conf\nexten => 1,1,NoOp()\nexten => 2,1,NoOp()\n",
+            State.WRONG,
+            "also in {etc}/extensions.conf:3:",
+        ),
+        (
+            "#tryinclude extensions-sms.conf\n#include more.conf\n",
+            State.WARNING,
+            "{etc}/extensions-sms.conf is included 2 times:"
+            " {etc}/extensions.conf:1 and {etc}/more.conf:1",
+        ),
+    ],
+)
+def test_another_sub_sms_is_named_with_its_place(
+    tmp_path: Path, main: str, state: State, says: str
+) -> None:
+    def console(command: Sequence[str], _: float, __: User | None = None) -> Ran:
+        return Ran(0, "[ Context 'sub-sms' created by 'pbx_config' ]\n")
+
+    (tmp_path / "asterisk.conf").touch()
+    (tmp_path / "extensions.conf").write_text(main)
+    (tmp_path / "extensions-sms.conf").write_text(_SUB)
+    (tmp_path / "old.conf").write_text("; of long ago\n" + _SUB)
+    (tmp_path / "more.conf").write_text("#include extensions-sms.conf\n")
+    program = tmp_path / "asterisk"
+    program.touch(mode=0o755)
+    asterisk = Asterisk(tmp_path, console, tmp_path, str(tmp_path))
+    found = {each.name: each for each in dialplan.check(asterisk, current())}["dialplan"]
+    assert found.state is state, found
+    assert says.format(etc=tmp_path) in found.says
+    assert "dialplan reload" in found.do or state is State.OK

@@ -1,0 +1,604 @@
+"""``dialplan-sms check``: each broken set-up has one cause, and the check names it with its cure."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dialplan_sms.cli.check.finding import State, exit_status
+from dialplan_sms.sandbox import Fault, Reply, Sandbox
+from tests.asterisk.serving import Service, free_port
+from tests.unit import checked
+from tests.unit.checked import Bed, bad
+
+
+@dataclass
+class Broken:
+    """How it is broken, and the one line that says so."""
+
+    name: str
+    cure: str
+    state: State
+    breaks: Callable[[Bed, ExitStack], None]
+
+
+ALL: list[Broken] = []
+Breaks = Callable[[Bed, ExitStack], None]
+
+
+def names(name: str, cure: str, state: State = State.WRONG) -> Callable[[Breaks], Breaks]:
+    """A set-up that the check is to call by *name*, with *cure* among what to do."""
+
+    def add(breaks: Breaks) -> Breaks:
+        ALL.append(Broken(name, cure, state, breaks))
+        return breaks
+
+    return add
+
+
+# --- files and rights, Python and packages
+
+
+@names("sms.agi", "make install AGI_BIN=")
+def script_not_linked(bed: Bed, _: ExitStack) -> None:
+    bed.link.unlink()
+
+
+@names("sms.agi", "make install")
+def dangling_link(bed: Bed, _: ExitStack) -> None:
+    bed.script.unlink()
+
+
+@names("sms.agi", "chmod 0755")
+def script_not_executable(bed: Bed, _: ExitStack) -> None:
+    bed.script.chmod(0o644)
+
+
+@names("sms.agi", "chmod o+x")
+def script_in_a_private_folder(bed: Bed, _: ExitStack) -> None:
+    bed.as_asterisk()
+    bed.script.parent.chmod(0o700)
+
+
+@names("sms.agi", "move it away")
+def another_script(bed: Bed, _: ExitStack) -> None:
+    bed.program(bed.script, "#!/bin/sh\necho hello\n")
+
+
+@names("sms.agi", "make install AGI_BIN=")
+def carriage_returns(bed: Bed, _: ExitStack) -> None:
+    bed.script.write_bytes(bed.script.read_bytes().replace(b"\n", b"\r\n"))
+
+
+@names("sms.agi", "astagidir")
+def wrong_agi_bin(bed: Bed, _: ExitStack) -> None:
+    bed.down()
+    bed.environ["PATH"] = "/nowhere"  # the files of an Asterisk that is not here
+    (bed.folder / "etc/asterisk.conf").write_text("[directories]\nastagidir = /nowhere/agi-bin\n")
+
+
+@names("Python", "make install PYTHON=")
+def interpreter_gone(bed: Bed, _: ExitStack) -> None:
+    bed.python.unlink()
+
+
+@names("Python", "make install PYTHON=")
+def python_below_root(bed: Bed, _: ExitStack) -> None:
+    bed.as_asterisk()
+    private = bed.folder / "root"
+    private.mkdir(0o700)
+    bed.python.rename(private / "python3")
+    bed.python.symlink_to(private / "python3")
+
+
+@names("Python", "a newer one")
+def old_python(bed: Bed, _: ExitStack) -> None:
+    bed.program(bed.python, "#!/bin/sh\necho '[[3, 9, 2], {}, \"\"]'\n")
+
+
+@names("Python", "make install PYTHON=")
+def broken_python(bed: Bed, _: ExitStack) -> None:
+    bed.program(bed.python, "#!/bin/sh\necho 'cannot execute binary file' >&2; exit 126\n")
+
+
+@names("packages", "make install")
+def packages_gone(bed: Bed, _: ExitStack) -> None:
+    bed.program(bed.python, bed.python.read_text().replace('"$@"', '-S "$@"'))
+
+
+# --- sms.conf and what it names
+
+
+@names("sms.conf", "dialplan-sms setup")
+def no_conf(bed: Bed, _: ExitStack) -> None:
+    bed.conf = bed.folder / "etc/other.conf"
+    bed.write = lambda: None  # type: ignore[method-assign]
+
+
+@names("sms.conf", "chmod 0640")
+def conf_for_root_only(bed: Bed, _: ExitStack) -> None:
+    bed.as_asterisk()
+    bed.write()
+    bed.conf.chmod(0o600)
+
+
+@names("sms.conf", "chmod 0640")
+def conf_for_everybody(bed: Bed, _: ExitStack) -> None:
+    bed.write()
+    bed.conf.chmod(0o644)
+
+
+@names("sms.conf", "perhaps country?")
+def mistyped_key(bed: Bed, _: ExitStack) -> None:
+    bed.sender += "contry = IT\n"
+
+
+@names("sms.conf", "chmod 0640")
+def password_file_for_root_only(bed: Bed, _: ExitStack) -> None:
+    bed.as_asterisk()
+    secret = bed.folder / "etc/secret"
+    secret.write_text("sms101api\n")
+    secret.chmod(0o600)
+    bed.sender = bed.sender.replace("password = sms101api", "password_file = secret")
+
+
+@names("log", "chown asterisk")
+def log_of_another_user(bed: Bed, _: ExitStack) -> None:
+    bed.as_asterisk()
+    (bed.folder / "sms.log").chmod(0o600)
+
+
+# --- the PBX
+
+
+def to(bed: Bed, url: str, verify: str = "") -> None:
+    verify = verify and f"verify = {verify}\n"
+    bed.sender = f"url = {url}\npassword = sms101api\n{verify}"
+
+
+@names("name", "DNS")
+def unknown_name(bed: Bed, _: ExitStack) -> None:
+    to(bed, "https://pbx.invalid")
+
+
+@names("connection", "port in url")
+def closed_port(bed: Bed, _: ExitStack) -> None:
+    to(bed, f"https://127.0.0.1:{free_port()}")
+
+
+@names("connection", "firewall")
+def firewall(bed: Bed, stack: ExitStack) -> None:
+    to(bed, f"https://127.0.0.1:{stack.enter_context(checked.firewalled())}")
+
+
+@names("connection", "url with http")
+def https_where_http_is(bed: Bed, stack: ExitStack) -> None:
+    port = stack.enter_context(checked.pbx(bed, None))
+    to(bed, f"https://127.0.0.1:{port}")
+
+
+@names("SMS API", "https")
+def http_where_https_is(bed: Bed, _: ExitStack) -> None:
+    to(bed, bed.sandbox.url.replace("https:", "http:"))
+
+
+@names("certificate", "verify = sha256:")
+def unknown_issuer(bed: Bed, _: ExitStack) -> None:
+    to(bed, bed.sandbox.url)
+
+
+@names("certificate", "verify = sha256:")
+def ca_file_of_another(bed: Bed, _: ExitStack) -> None:
+    (bed.folder / "etc/ca.pem").write_bytes(checked.certificate()[0])
+    to(bed, bed.sandbox.url, "ca.pem")
+
+
+@names("certificate", "url = https://pbx.example.com")
+def certificate_of_another_name(bed: Bed, stack: ExitStack) -> None:
+    made = checked.certificate(["pbx.example.com"])
+    port = stack.enter_context(checked.pbx(bed, made))
+    to(bed, f"https://localhost:{port}", f"{bed.folder}/opt/ca.pem")
+
+
+@names("certificate", "renew it")
+def expired_certificate(bed: Bed, stack: ExitStack) -> None:
+    port = stack.enter_context(checked.pbx(bed, checked.certificate(start=-9, end=-2)))
+    to(bed, f"https://localhost:{port}", f"{bed.folder}/opt/ca.pem")
+
+
+@names("certificate", "renew it", State.WARNING)
+def certificate_that_ends_soon(bed: Bed, stack: ExitStack) -> None:
+    port = stack.enter_context(checked.pbx(bed, checked.certificate(end=3)))
+    to(bed, f"https://localhost:{port}", f"{bed.folder}/opt/ca.pem")
+
+
+@names("certificate", "clocks")
+def certificate_of_tomorrow(bed: Bed, stack: ExitStack) -> None:
+    port = stack.enter_context(checked.pbx(bed, checked.certificate(start=1)))
+    to(bed, f"https://localhost:{port}", f"{bed.folder}/opt/ca.pem")
+
+
+@names("clock", "timedatectl")
+def clock_that_is_slow(bed: Bed, stack: ExitStack) -> None:
+    # by the PBX's clock the certificate is valid
+    made = checked.certificate(start=1)
+    port = stack.enter_context(checked.pbx(bed, made, lambda: time.time() + 2 * 86400))
+    to(bed, f"https://localhost:{port}", f"{bed.folder}/opt/ca.pem")
+
+
+@names("clock", "timedatectl", State.WARNING)
+def clocks_that_differ(bed: Bed, stack: ExitStack) -> None:
+    made = checked.certificate()
+    port = stack.enter_context(checked.pbx(bed, made, lambda: time.time() + 900))
+    to(bed, f"https://localhost:{port}", f"{bed.folder}/opt/ca.pem")
+
+
+@names("certificate", "if you know why: verify = sha256:")
+def new_certificate(bed: Bed, _: ExitStack) -> None:
+    to(bed, bed.sandbox.url, f"sha256:{'ab' * 32}")
+
+
+@names("credentials", "correct its password")
+def wrong_password(bed: Bed, _: ExitStack) -> None:
+    bed.sender = bed.sender.replace("sms101api", "sms101apo")
+
+
+@names("credentials", "a valid token")
+def wrong_token(bed: Bed, _: ExitStack) -> None:
+    bed.sender = bed.sender.replace("password = sms101api", "token = wsk-v1-nobody")
+
+
+@names("SMS API", "url without a path")
+def wrong_path(bed: Bed, _: ExitStack) -> None:
+    bed.sender = bed.sender.replace(bed.sandbox.url, f"{bed.sandbox.url}/sms")
+
+
+@names("SMS API", "url = https://pbx.example.com")
+def redirected(bed: Bed, _: ExitStack) -> None:
+    bed.sandbox.fault = Reply(302, b"", (("Location", "https://pbx.example.com/login"),))
+
+
+@names("SMS API", "address, port")
+def web_page(bed: Bed, _: ExitStack) -> None:
+    bed.sandbox.fault = Fault.HTML
+
+
+@names("SMS API", "logs")
+def pbx_that_breaks(bed: Bed, _: ExitStack) -> None:
+    bed.sandbox.fault = Fault.SERVER_ERROR
+
+
+@names("SMS API", "overloaded")
+def pbx_that_hangs(bed: Bed, _: ExitStack) -> None:
+    bed.sandbox.fault = Fault.HANG
+
+
+@names("credentials", "Collaboration", State.WARNING)
+def unknown_answer(bed: Bed, _: ExitStack) -> None:
+    bed.sandbox.fault = Reply(200, b'{"type":"error","reason":"No licence","result":null}')
+
+
+@names("max_length", "max_length = 670", State.WARNING)
+def longer_than_the_pbx_takes(bed: Bed, _: ExitStack) -> None:
+    bed.sender += "max_length = 1000\n"
+
+
+# --- the outbox
+
+
+def outbox(bed: Bed, url: str) -> None:
+    """Another outbox, and a service that uses it."""
+    bed.general = "".join(
+        f"{line}\n" for line in bed.general.splitlines() if not line.startswith("outbox")
+    )
+    bed.general += f"outbox = {url}\n"
+
+
+def made(folder: Path) -> Path:
+    """An SQLite file of an outbox."""
+    file = folder / "outbox.sqlite"
+    with sqlite3.connect(file) as database:
+        database.execute("CREATE TABLE sms_meta (name TEXT PRIMARY KEY, value TEXT)")
+        database.execute("INSERT INTO sms_meta VALUES ('version', '1')")
+    database.close()
+    return file
+
+
+@names("outbox", "install -d")
+def outbox_without_a_folder(bed: Bed, _: ExitStack) -> None:
+    outbox(bed, f"sqlite:///{bed.folder}/spool/outbox.sqlite")
+
+
+@names("outbox", "chown asterisk")
+def outbox_in_a_folder_of_root(bed: Bed, _: ExitStack) -> None:
+    bed.as_asterisk()
+    spool = bed.folder / "spool"
+    spool.mkdir(0o755)
+    outbox(bed, f"sqlite:///{spool}/outbox.sqlite")
+
+
+@names("outbox", "chown asterisk")
+def outbox_of_root(bed: Bed, _: ExitStack) -> None:
+    bed.as_asterisk()
+    spool = bed.folder / "spool"
+    spool.mkdir()
+    spool.chmod(0o770)
+    made(spool).chmod(0o600)
+    outbox(bed, f"sqlite:///{spool}/outbox.sqlite")
+
+
+@names("outbox", "move the file away")
+def outbox_that_is_no_database(bed: Bed, _: ExitStack) -> None:
+    file = bed.folder / "outbox.sqlite"
+    file.write_bytes(b"no database at all" * 100)
+    outbox(bed, f"sqlite:///{file}")
+
+
+@names("outbox", "update this host")
+def outbox_of_a_newer_program(bed: Bed, _: ExitStack) -> None:
+    file = made(bed.folder)
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE sms_meta SET value = '99'")
+    database.close()
+    outbox(bed, f"sqlite:///{file}")
+
+
+@names("outbox", "fuser")
+def outbox_that_is_locked(bed: Bed, stack: ExitStack) -> None:
+    file = made(bed.folder)
+    database = sqlite3.connect(file, isolation_level=None)
+    stack.callback(database.close)
+    database.execute("BEGIN EXCLUSIVE")
+    outbox(bed, f"sqlite:///{file}")
+
+
+@names("disk", "free some space")
+def full_disk(bed: Bed, _: ExitStack) -> None:
+    bed.free = 1 << 20
+
+
+@names("disk", "local disk", State.WARNING)
+def outbox_on_nfs(bed: Bed, _: ExitStack) -> None:
+    (bed.folder / "mountinfo").write_text(
+        "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+        f"22 21 0:30 / {bed.service.folder} rw - nfs4 nas:/sms rw\n"
+    )
+
+
+@names("outbox", "is the server running")
+def database_server_that_is_down(bed: Bed, _: ExitStack) -> None:
+    outbox(bed, f"postgresql+psycopg://sms:dbsecret@127.0.0.1:{free_port()}/sms")
+
+
+# --- the service
+
+
+def unit(bed: Bed, **properties: str) -> None:
+    bed.unit = "LoadState=loaded\n" + "".join(f"{k}={v}\n" for k, v in properties.items())
+    bed.general = bed.general.replace(
+        f"monitor = 127.0.0.1:{bed.service.monitor}", f"monitor = 127.0.0.1:{free_port()}"
+    )
+
+
+@names("service", "systemctl start dialplan-sms")
+def service_stopped(bed: Bed, _: ExitStack) -> None:
+    unit(bed, ActiveState="inactive", UnitFileState="enabled", User="nobody")
+
+
+@names("service", "journalctl")
+def service_that_fails(bed: Bed, _: ExitStack) -> None:
+    unit(bed, ActiveState="failed", UnitFileState="enabled")
+
+
+@names("service", "systemctl restart")
+def monitor_of_another_port(bed: Bed, _: ExitStack) -> None:
+    unit(bed, ActiveState="active", UnitFileState="enabled")
+
+
+@names("service", "install its unit")
+def nobody_sends_what_is_stored(bed: Bed, _: ExitStack) -> None:
+    unit(bed)
+    bed.unit = ""
+    bed.sender += "mode = queue\n"
+
+
+@names("service", "another port")
+def monitor_of_a_stranger(bed: Bed, stack: ExitStack) -> None:
+    port = stack.enter_context(checked.stranger())
+    bed.general = bed.general.replace(f":{bed.service.monitor}", f":{port}")
+
+
+@names("socket", "systemctl restart")
+def socket_left_behind(bed: Bed, _: ExitStack) -> None:
+    import socket
+
+    path = bed.folder / "agi.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    bed.environ["DIALPLAN_SMS_SOCKET"] = str(path)
+
+
+@names("FastAGI", "systemctl restart")
+def fastagi_that_nobody_answers(bed: Bed, _: ExitStack) -> None:
+    bed.general = bed.general.replace(f":{bed.service.port}", f":{free_port()}")
+
+
+@names("FastAGI", "another port")
+def fastagi_of_a_stranger(bed: Bed, stack: ExitStack) -> None:
+    port = stack.enter_context(checked.stranger())
+    bed.general = bed.general.replace(f":{bed.service.port}", f":{port}")
+
+
+@names("log", "log = ")
+def log_that_is_a_link(bed: Bed, _: ExitStack) -> None:
+    (bed.folder / "sms.log").rename(bed.folder / "real.log")
+    (bed.folder / "sms.log").symlink_to(bed.folder / "real.log")
+
+
+# --- Asterisk
+
+
+@names("Asterisk", "systemctl start asterisk")
+def asterisk_down(bed: Bed, _: ExitStack) -> None:
+    bed.down()
+
+
+@names("modules", "module load res_agi.so")
+def no_agi(bed: Bed, _: ExitStack) -> None:
+    bed.modules([name for name in checked.MODULES if name != "res_agi"])
+
+
+@names("modules", "module load app_stack.so")
+def no_gosub(bed: Bed, _: ExitStack) -> None:
+    bed.modules([name for name in checked.MODULES if name != "app_stack"])
+
+
+def unloaded(bed: Bed, dialplan: str = "[ Context 'test' created by 'pbx_config' ]\n") -> None:
+    bed.console("dialplan show", dialplan)
+
+
+@names("dialplan", "#tryinclude extensions-sms.conf")
+def not_included(bed: Bed, _: ExitStack) -> None:
+    unloaded(bed)
+    bed.extensions.write_text("[test]\nexten => 1,1,NoOp()\n")
+
+
+@names("dialplan", "#tryinclude extensions-sms.conf", State.WARNING)
+def not_included_and_not_needed(bed: Bed, _: ExitStack) -> None:
+    unloaded(bed, "[ Context 'test' ]\n  '1' => 1. AGI(sms.agi)  [pbx_config]\n")
+    bed.extensions.write_text("[test]\nexten => 1,1,AGI(sms.agi)\n")
+
+
+@names("dialplan", "#tryinclude extensions-sms.conf")
+def not_included_and_called(bed: Bed, _: ExitStack) -> None:
+    lines = "  '1' => 1. AGI(sms.agi)  [pbx_config]\n  '2' => 1. Gosub(sub-sms,s,1)  [pbx_config]\n"
+    unloaded(bed, f"[ Context 'test' ]\n{lines}")
+    bed.extensions.write_text(
+        "[test]\nexten => 1,1,AGI(sms.agi)\nexten => 2,1,Gosub(sub-sms,s,1)\n"
+    )
+
+
+@names("dialplan", "chgrp")
+def a_file_of_the_dialplan_not_for_asterisk(bed: Bed, _: ExitStack) -> None:
+    bed.as_asterisk()
+    unloaded(bed)
+    (bed.folder / "etc/extensions-sms.conf").chmod(0o600)
+
+
+@names("dialplan", "chgrp", State.WARNING)
+def an_included_file_not_for_asterisk(bed: Bed, _: ExitStack) -> None:
+    bed.as_asterisk()
+    (bed.folder / "etc/old.conf").touch(0o600)
+    bed.extensions.write_text(f"{bed.extensions.read_text()}#include old.conf\n")
+
+
+@names("dialplan", "mend that #include", State.WARNING)
+def the_next_reload_fails(bed: Bed, _: ExitStack) -> None:
+    bed.extensions.write_text(f"#include nowhere.conf\n{bed.extensions.read_text()}")
+
+
+@names("dialplan", "make install ASTERISK_ETC=")
+def included_and_missing(bed: Bed, _: ExitStack) -> None:
+    unloaded(bed)
+    (bed.folder / "etc/extensions-sms.conf").unlink()
+
+
+@names("dialplan", "mend that #include")
+def another_include_missing(bed: Bed, _: ExitStack) -> None:
+    unloaded(bed)
+    bed.extensions.write_text(f"#include nowhere.conf\n{bed.extensions.read_text()}")
+
+
+@names("dialplan", "dialplan reload")
+def not_reloaded(bed: Bed, _: ExitStack) -> None:
+    unloaded(bed)
+
+
+CURL = "Set(message=${CURL(http://127.0.0.1/api/v1/originate/sms, message=Hello&number=%2B39333123456)})"
+
+
+@names("old CURL()", "dialplan-sms migrate", State.WARNING)
+def curl_left(bed: Bed, _: ExitStack) -> None:
+    bed.extensions.write_text(f"{bed.extensions.read_text()}exten => 2,1,{CURL}\n")
+
+
+@names("old CURL()", "dialplan-sms migrate", State.WARNING)
+def curl_loaded_from_elsewhere(bed: Bed, _: ExitStack) -> None:
+    unloaded(bed, f"[ Context 'sub-sms' created by 'pbx_config' ]\n'2' => 1. {CURL} [pbx_ael]\n")
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(users={"101": "sms101api"}, tokens=["wsk-v1-somebody"]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def serving(sandbox: Sandbox) -> Iterator[Service]:
+    with checked.folder() as folder:
+        general = f"outbox = sqlite:///{folder}/outbox.sqlite"
+        with Service(folder, sandbox, general) as running:
+            yield running
+
+
+@pytest.fixture
+def bed(sandbox: Sandbox, serving: Service) -> Iterator[Bed]:
+    sandbox.clear()
+    with checked.folder() as folder:
+        yield Bed(folder, sandbox, serving)
+
+
+def test_a_healthy_set_up_has_nothing_to_say(bed: Bed) -> None:
+    bed.write()
+    findings = bed.check()
+    assert [each.name for each in findings if each.state is not State.OK] == ["clock"]
+    assert exit_status(findings) == 0
+    assert len(findings) == 22
+
+
+def test_it_ends_in_time_where_nothing_answers(bed: Bed) -> None:
+    # given a firewall that drops what goes to PBX, database and service, and an Asterisk that hangs
+    with ExitStack() as stack:
+        port = stack.enter_context(checked.firewalled())
+        to(bed, f"https://127.0.0.1:{port}")
+        outbox(bed, f"postgresql+psycopg://sms:dbsecret@127.0.0.1:{port}/sms")
+        bed.general = bed.general.replace(f":{bed.service.monitor}", f":{port}")
+        bed.program(bed.folder / "bin/asterisk", "#!/bin/sh\nsleep 60\n")
+        bed.write()
+        # when it is checked
+        began = time.monotonic()
+        findings = bed.check()
+    # then it ends, and names each of them once
+    assert time.monotonic() - began < 15
+    causes = [each.name for each in findings if each.state is State.WRONG]
+    assert causes == ["connection", "outbox", "service", "Asterisk"]
+    assert "dbsecret" not in repr(findings)
+
+
+def test_there_are_enough_of_them() -> None:
+    assert sum(1 for each in ALL if each.state is State.WRONG) >= 25
+
+
+@pytest.mark.parametrize("broken", ALL, ids=[each.breaks.__name__ for each in ALL])
+def test_the_one_cause_is_named_with_its_cure(bed: Bed, broken: Broken) -> None:
+    # given a set-up that is broken in one way
+    with ExitStack() as stack:
+        broken.breaks(bed, stack)
+        bed.write()
+        # when it is checked
+        began = time.monotonic()
+        findings = bed.check()
+        took = time.monotonic() - began
+    # then one line says so, and what to do; nobody got an SMS, and nobody could have
+    lines = [(each.name, each.state, each.says, each.do) for each in bad(findings)]
+    assert [(line[0], line[1]) for line in lines] == [(broken.name, broken.state)], lines
+    assert broken.cure in lines[0][3], lines
+    assert exit_status(findings) == (2 if broken.state is State.WRONG else 1)
+    assert bed.sandbox.messages == []
+    assert checked.numbers_in(bed.bodies) == []
+    assert not any(request.form.get("number", "").strip() for request in bed.sandbox.requests)
+    assert took < 15

@@ -1,0 +1,243 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from dialplan_sms import __version__
+from dialplan_sms.cli import main
+from dialplan_sms.sandbox import Fault, Sandbox
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Sandbox]:
+    with Sandbox(tls=False) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def conf(server: Sandbox, tmp_path: Path) -> Path:
+    server.clear()
+    path = tmp_path / "sms.conf"
+    path.touch(0o600)
+    path.write_text(
+        f"[general]\nlog = log\n[101]\nurl = {server.url}\npassword = sms101api\ncountry = IT\n"
+    )
+    return path
+
+
+def run(conf: Path, *arguments: str, text: str = "Hi\n") -> Result:
+    return CliRunner().invoke(main.main, ["send", "--config", str(conf), *arguments], input=text)
+
+
+def test_help_and_version() -> None:
+    shown = CliRunner().invoke(main.main, ["--help"]).output
+    assert "sandbox" in shown
+    assert "send" in shown
+    assert __version__ in CliRunner().invoke(main.main, ["--version"]).output
+    assert CliRunner().invoke(main.main, ["sned"]).exit_code == 2
+
+
+def test_send_sends_what_comes_on_standard_input(server: Sandbox, conf: Path) -> None:
+    result = run(conf, "+39333123456", "--gsm", "9C:75:14:33:00:01", text="two\nlines\n")
+    assert (result.exit_code, result.output) == (0, "SUCCESS\n")
+    (message,) = server.messages
+    assert (message.original, message.gsm) == ("two\nlines", "9c7514330001")
+
+
+def test_a_dry_run_shows_and_sends_nothing(server: Sandbox, conf: Path) -> None:
+    result = run(conf, "333 1234567,+39333123457", "--dry-run", text="see https://example.com\n")
+    assert result.exit_code == 0
+    for shown in ("+393331234567, +39333123457", "23 characters of 670", "the PBX chooses",
+                  "may replace with spaces: /", "nothing was sent"):  # fmt: skip
+        assert shown in result.output
+    assert "see" not in result.output
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_what_is_refused_says_why_in_one_line(server: Sandbox, conf: Path, dry: list[str]) -> None:
+    result = run(conf, "12", *dry)
+    assert result.exit_code == 1
+    assert "INVALID_NUMBER: 12 is no phone number" in result.output
+    assert result.output.count("\n") == 1
+    result = run(conf.with_name("none"), "12", *dry)
+    assert result.exit_code == 1
+    assert "there is no" in result.output
+
+
+@pytest.mark.parametrize("output", ["/dev/full", "/dev/null"])
+def test_nobody_who_reads_is_no_reason_to_send_again(
+    server: Sandbox, conf: Path, output: str
+) -> None:
+    with open(output, "w") as stdout:
+        ended = subprocess.run(
+            [Path(sys.prefix) / "bin/dialplan-sms", "send", "--config", conf, "+39333123456"],
+            input=b"Hi", stdout=stdout, stderr=subprocess.PIPE, check=False,
+            env={"LC_ALL": "en_US.ISO-8859-1", "PATH": "/usr/bin:/bin"},
+        )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert len(server.messages) == 1
+
+
+def test_strange_bytes_and_a_closed_input_are_one_line(conf: Path) -> None:
+    command: list[str | bytes] = [sys.prefix + "/bin/dialplan-sms", "send", "--config", str(conf)]
+    strange: list[list[str | bytes]] = [[b"\xff\xfe"], ["+39333123456", "--sender", b"\xff"]]
+    for arguments in strange:
+        ended = subprocess.run(
+            [*command, *arguments], input=b"Hi", capture_output=True, check=False
+        )
+        assert ended.returncode == 1
+        assert b"Traceback" not in ended.stdout + ended.stderr
+    ended = subprocess.run(
+        ["sh", "-c", '"$@" <&-', "sh", *command, "+39333123456"], capture_output=True, check=False
+    )
+    assert ended.stderr.count(b"\n") == 1
+    assert b"standard input" in ended.stderr
+
+
+def test_a_text_as_argument_says_where_texts_come_from(conf: Path) -> None:
+    result = run(conf, "+39333123456", "Hello")
+    assert result.exit_code == 2
+    assert "the text comes from standard input" in result.output
+
+
+@pytest.mark.parametrize("line", ["mode = queue", "verify = /etc/passwd"])
+def test_a_dry_run_finds_what_a_call_would(conf: Path, line: str) -> None:
+    conf.write_text(conf.read_text().replace("http:", "https:") + line + "\n")
+    result = run(conf, "+39333123456", "--dry-run")
+    assert result.exit_code == 1
+    assert ("set outbox" if "mode" in line else "no certificate") in result.output
+
+
+def test_mode_and_key_are_those_of_the_dialplan(server: Sandbox, conf: Path) -> None:
+    # given an outbox, and a sender that sends at once
+    file = conf.with_name("outbox.sqlite")
+    conf.write_text(conf.read_text().replace("log = log", f"log = log\noutbox = sqlite:///{file}"))
+    # when the same SMS is stored twice under one key
+    first, second = (
+        run(conf, "+39333123456", "--mode", "queue", "--key", "order 7") for _ in range(2)
+    )
+    # then it is one, nothing went out, and both commands succeed
+    assert (first.exit_code, first.output) == (0, "QUEUED, id 1\n")
+    assert (second.exit_code, second.output) == (0, "QUEUED, id 1\n")
+    assert server.messages == []
+    other = run(conf, "+39333123456", "--key", "order 7", text="Another text")
+    assert (other.exit_code, "SMS_KEY was used before" in other.output) == (1, True)
+    dry = run(conf, "+39333123456", "--mode", "fallback", "--key", "8", "--dry-run").output
+    assert "fallback" in dry
+
+
+def test_a_mode_that_is_none_is_refused(conf: Path) -> None:
+    assert run(conf, "+39333123456", "--mode", "later").exit_code == 2
+    stored = run(conf, "+39333123456", "--mode", "queue")
+    assert stored.exit_code == 1
+    assert stored.output.startswith("ERROR OUTBOX: mode queue needs the outbox")
+
+
+def test_a_file_that_this_user_cannot_read_is_one_line(
+    conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise PermissionError
+
+    # given a user for whom the file is closed, which it never is for root
+    monkeypatch.setattr("dialplan_sms.config.parser.os.open", refuse)
+    monkeypatch.setattr("os.access", lambda *_, **__: False)
+    for command in (["send", "+39333123456", "--dry-run"], ["status"], ["outbox"]):
+        result = CliRunner().invoke(main.main, [*command, "--config", str(conf)], input="Hi")
+        assert (result.exit_code, result.output.count("\n")) == (1, 1), result.output
+        assert f"Error: {conf} cannot be read by user id" in result.output
+
+
+def test_what_the_pbx_did_not_take_is_named(server: Sandbox, conf: Path) -> None:
+    server.fault = Fault.PARTIAL
+    result = run(conf, "+39333123456,+39333123457")
+    assert result.exit_code == 1
+    assert result.output == (
+        "WARNING NOT_QUEUED: Unable to add a SMS to the queue (not accepted: +39333123457)\n"
+    )
+
+
+def test_a_command_without_its_packages_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(main._COMMANDS, "sandbox", "no_such_package.command:sandbox")
+    monkeypatch.setattr(sys, "prefix", str(Path(__file__).parents[3] / ".venv"))
+    result = CliRunner().invoke(main.main, ["sandbox", "--listen", "x"])
+    assert result.exit_code == 1
+    assert "no_such_package: in the source folder, run make venv\n" in result.output
+    assert CliRunner().invoke(main.main, ["--help"]).exit_code == 0
+    monkeypatch.setattr(sys, "prefix", "/usr/lib/dialplan-sms")
+    result = CliRunner().invoke(main.main, ["sandbox"])
+    assert "no_such_package: install the Debian package again" in result.output
+    assert "make" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("dialplan-sms se", {"plain,send", "plain,serve", "plain,setup"}),
+        ("dialplan-sms send --to-file gues", {"file,"}),
+        ("dialplan-sms outbox --state fa", {"plain,failed"}),
+    ],
+)
+def test_the_shell_completes(words: str, expected: set[str]) -> None:
+    environment = os.environ | {
+        "COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")),
+        "_DIALPLAN_SMS_COMPLETE": "bash_complete",
+    }  # fmt: skip
+    done = subprocess.run(
+        [Path(sys.prefix) / "bin/dialplan-sms"], env=environment, capture_output=True, text=True,
+        check=True, timeout=60,
+    )  # fmt: skip
+    assert set(done.stdout.split()) == {
+        each if each != "file," else "file,gues" for each in expected
+    }
+
+
+def test_the_list_of_commands_is_whole_and_without_commas() -> None:
+    """fish cuts what it shows at a comma."""
+    listed = CliRunner().invoke(main.main, ["--help"]).output.partition("Commands:\n")[2]
+    assert len(listed.splitlines()) == 10
+    for line in listed.splitlines():
+        assert line.endswith("."), line
+        assert "..." not in line
+        assert "," not in line
+
+
+@pytest.mark.parametrize("closed", ["1", "2", "1,2"])
+def test_a_closed_stream_is_no_failure(closed: str) -> None:
+    redirections = " ".join(f"{number}>&-" for number in closed.split(","))
+    command = f'exec "{sys.prefix}/bin/dialplan-sms" --version {redirections}'
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", [["check"], ["--help"], ["send", "--help"]])
+def test_a_full_disk_is_one_line(command: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [f"{sys.prefix}/bin/dialplan-sms", *command], stdout=full, stderr=subprocess.PIPE,
+            text=True, check=False, timeout=60,
+        )  # fmt: skip
+    assert done.returncode != 0
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["user", "wms"], ["check", "--config", "none.conf"]])
+def test_closed_streams_are_no_bug_of_ours(tmp_path: Path, arguments: list[str]) -> None:
+    command = [f"{sys.prefix}/bin/dialplan-sms", *arguments]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&-', "sh", *command], cwd=tmp_path, stderr=subprocess.PIPE,
+        timeout=60, check=False, text=True,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr

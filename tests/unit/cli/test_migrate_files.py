@@ -1,0 +1,458 @@
+"""``dialplan-sms migrate`` and the files: every byte that it need not change stays."""
+
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dialplan_sms.cli.migrate import dialplan, plan, senders, write
+from dialplan_sms.cli.migrate.expression import parts, split
+from dialplan_sms.cli.migrate.files import Tree, content_of, lines
+from dialplan_sms.cli.migrate.find import Finder
+from dialplan_sms.cli.migrate.show import MASK, Mask, changed_lines, diff
+from dialplan_sms.config import config
+from dialplan_sms.host import trust
+from tests.unit.cli.test_migrate import NEW, ONE, URL, USER, Site, curl, site
+
+__all__ = ["site"]
+
+RECIPE = f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n"
+PIECES = [
+    USER, ONE, "[a]", "[b](!)", "exten => 1,1,", "exten => 1,2,", "same => n,", " same => n(x),", "exten => _X.,n+5,",
+    "Goto(4)", "GotoIf($[\"${res}\" =~ \"Success\"]?5)", "#include x.conf", ";--", "--;", ";", "\\;", "\r", "\n", "\n",
+    "\ufeff", "${", "}", "$[", "]", "(", ")", "&", "=", ",", "message=", "&number=", "CURL(", URL, "%2B", "%", "+", "\"",
+    "System(curl -u 101:x ", "-d ", "'", "\\", "[globals]", "A=", "${A}", "Set(", "Set(A=", "\udcff", "\udce8", "é", "\0",
+    "hint,", "s,", "ExecIf(1?", "NoOp(",
+]  # fmt: skip
+
+
+def convert(content: bytes) -> tuple[plan.Plan, bytes]:
+    path, tree = Path("x.conf"), Tree(Path("/nowhere"))
+    tree.contents[path] = content
+    tree.named[path] = [(path, 0)]
+    tree.stream = list(lines(path, content))
+    read = dialplan.read(tree)
+    finder = Finder(tree, read, senders.Senders(Path("sms.conf")), {path})
+    made = plan.Planner(read, finder, {path}).make()
+    return made, made.content(path, content)
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.binary()
+    | st.lists(st.sampled_from(PIECES))
+    .map("".join)
+    .map(lambda text: text.encode("utf-8", "surrogateescape"))
+)
+def test_whatever_the_file_only_what_is_converted_changes(content: bytes) -> None:
+    made, new = convert(content)
+    path = Path("x.conf")
+    changed = made.replaced[path].keys() | made.after[path].keys()
+    old = content.split(b"\n")
+    if not changed:
+        assert new == content
+    # What is left of the old lines is there, in order, byte for byte.
+    kept = [line for number, line in enumerate(old, 1) if number not in made.replaced[path]]
+    rest = iter(new.split(b"\n"))
+    assert all(
+        any(line in (each, each + b"\r", each.rstrip(b"\r")) for each in rest) for line in kept
+    )
+    list(
+        diff(
+            "x",
+            [line.raw for line in lines(path, content)],
+            made.edits(path, [line.raw for line in lines(path, content)]),
+        )
+    )
+
+
+@settings(deadline=None)
+@given(st.binary())
+def test_lines_lose_nothing(content: bytes) -> None:
+    assert content_of([line.raw + line.ending for line in lines(Path("x"), content)]) == content
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(PIECES)).map("".join))
+def test_expressions_lose_nothing(text: str) -> None:
+    assert "".join(piece for _, piece in parts(text)) == text
+    assert "&".join(split(text, "&")) == text
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+@pytest.mark.parametrize("last", [True, False])
+def test_endings_bom_and_latin_1_stay(ending: str, bom: str, last: bool) -> None:
+    text = f"{bom}; caf\udce9\n[a]\n  exten => 1,1 , {USER} \n\tsame  =>  n , {ONE}  ; \udce9\n same => n,Hangup()"
+    old = (text + ("\n" if last else "")).replace("\n", ending).encode("utf-8", "surrogateescape")
+    made, new = convert(old)
+    assert made.converted == 1
+    wanted = (
+        f"{bom}; caf\udce9\n[a]\n  exten => 1,1 , NoOp() \n\tsame  =>  n,{NEW[0]} ; \udce9\n\tsame  =>  n,{NEW[1]}\n"
+        f"\tsame  =>  n,Set(SMS_STATUS=)\n\tsame  =>  n,AGI(sms.agi)\n same => n,Hangup()"
+    )
+    assert new.decode("utf-8", "surrogateescape").splitlines()[1:] == wanted.splitlines()[1:]
+    assert new == (wanted + ("\n" if last else "")).replace("\n", ending).encode(
+        "utf-8", "surrogateescape"
+    )
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_last_line_without_an_end_stays_one(ending: str) -> None:
+    old = f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}".replace("\n", ending)
+    new = convert(old.encode())[1].decode()
+    assert new.endswith(f"{ending} same => n,AGI(sms.agi)")
+    assert new.count("\r") == (0 if ending == "\n" else new.count("\n"))
+
+
+def test_a_latin_1_text_is_sent_as_utf_8() -> None:
+    new = convert(f"[a]\nexten => 1,1,{USER}\n same => n,{curl('message=perch?&number=+391234567')}".replace("?", "\udce8")
+                  .encode("utf-8", "surrogateescape"))[1]  # fmt: skip
+    assert "Set(SMS_MESSAGE=perchè)".encode() in new
+
+
+class TestWriting:
+    def test_nothing_is_written_without_write(self, site: Site) -> None:
+        path = site.write(RECIPE)
+        site.run(path)
+        assert path.read_text() == RECIPE
+        assert [each.name for each in site.folder.iterdir()] == ["extensions.conf"]
+        assert "--write" in site.stderr
+
+    def test_what_to_do_next_is_said_in_order(self, site: Site) -> None:
+        path = site.write(RECIPE)
+        site.run(path)
+        assert re.search(
+            r"1 converted\.\nNothing is written yet\.\nNext:\n  1\. .*#tryinclude.*\n"
+            rf"  2\. the same command with --write: it writes \[101\] to {site.conf}, then {path}\n"
+            r"  3\. where the service runs: systemctl reload dialplan-sms, .*\n"
+            r"  4\. asterisk -rx 'dialplan reload'\n$",
+            site.stderr,
+        ), site.stderr
+        site.run(path, "--write")
+        assert re.search(
+            r"Next:\n  1\. where the service runs: systemctl reload dialplan-sms, .*\n"
+            r"  2\. .*#tryinclude.*\n  3\. asterisk -rx 'dialplan reload'\n  4\. .*check.*\n"
+            rf"  5\. .*passwords: {path}\.before-dialplan-sms\n$",
+            site.stderr,
+        ), site.stderr
+        site.run(path)
+        assert site.stderr == "No use of the SMS API is left.\n"
+
+    def test_a_section_that_is_there_is_not_announced(self, site: Site) -> None:
+        site.configure("[101]\nurl = http://127.0.0.1\npassword = sms101api\n")
+        site.run(site.write(f"[sub-sms]\nexten => s,1,Return()\n{RECIPE}"))
+        assert (
+            f"--write: it writes {site.folder}/extensions.conf; {site.conf} is ready" in site.stderr
+        )
+        assert "#tryinclude" not in site.stderr
+        site.run(site.folder / "extensions.conf", "--write")
+        assert "Next:\n  1. asterisk -rx 'dialplan reload'\n" in site.stderr
+
+    def test_the_backup_of_sms_conf_is_named(self, site: Site) -> None:
+        there = "[200]\nurl = https://pbx\npassword = x\n"
+        site.configure(there)
+        path = site.write(RECIPE)
+        site.run(path, "--write")
+        backups = [Path(f"{each}.before-dialplan-sms") for each in (site.conf, path)]
+        assert [each.read_text() for each in backups] == [there, RECIPE]
+        assert f"{site.conf}: written, the old one is {backups[0]}\n" in site.stderr
+        assert f"{path}: written, the old one is {backups[1]}\n" in site.stderr
+        assert site.stderr.endswith(f"passwords: {backups[0]}, {backups[1]}\n")
+
+    NOTED = (
+        f"{RECIPE}[b]\nexten => 2,1,{USER}\n same => n,{curl('message=a&number=${EXTEN}')}\n"
+        f"exten => 3,1,{USER}\n same => n,{curl('message=a&number=+391', name='x')}\n"
+        " same => n,Set(y=${CUT(x,:,2)})\n"
+    )
+
+    @pytest.mark.parametrize("first", [ONE, f"NoOp()\nexten => 1,3,{ONE}\nexten => 1,4,Hangup()"])
+    def test_numbers_are_those_of_the_file_that_is_there(self, site: Site, first: str) -> None:
+        path = site.write(self.NOTED.replace(ONE, first, 1))
+        for options in ((), ("--write",)):
+            site.run(path, *options)
+            new = path.read_text().splitlines()
+            noted = re.search(r":(\d+): converted, but \$\{EXTEN\}", site.stderr)
+            left = re.search(
+                r":(\d+): line (\d+) of extensions.conf reads the answer in \$\{x\}", site.stderr
+            )
+            assert noted
+            assert left
+            assert "${EXTEN}" in new[int(noted[1]) - 1]
+            assert "Set(x=${CURL(" in new[int(left[1]) - 1]
+            assert "CUT(x" in new[int(left[2]) - 1]
+
+    def test_what_is_noted_is_told_where_a_file_cannot_be_written(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path, old = site.write(self.NOTED), self.NOTED.splitlines()
+
+        def refused(*_: object) -> None:
+            raise write.CannotWrite("the disk is full")
+
+        monkeypatch.setattr(write, "replace", refused)
+        site.run(path, "--write")
+        noted = re.search(r":(\d+): converted, but \$\{EXTEN\}", site.stderr)
+        assert noted
+        assert "${EXTEN}" in old[int(noted[1]) - 1]
+        assert site.stderr.endswith("Error: the disk is full\n")
+
+    @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+    @pytest.mark.parametrize(
+        "conf",
+        [
+            "[200]\nurl = https://pbx\npassword = secret\n[general]\noutbox = sqlite:////x",
+            "[general]\noutbox = sqlite:////x\n[200]\nurl = https://pbx\npassword = secret",
+            "[general]\n\n[200]\nurl = https://pbx\n\npassword = secret\n",
+        ],
+    )
+    def test_the_diff_of_sms_conf_removes_nothing(self, site: Site, conf: str, end: str) -> None:
+        site.configure(conf + end)
+        site.run(site.write(RECIPE))
+        shown = site.stdout[site.stdout.index(f"--- {site.conf}") :].splitlines()
+        assert [line for line in shown[1:] if line.startswith("-")] == []
+        assert "+default_sender = 200" in shown
+        assert "+[101]" in shown
+
+    def test_the_help_says_first_that_it_only_shows(self, site: Site) -> None:
+        site.run("--help")
+        assert "Only shows a diff, and changes nothing, unless --write is given" in site.stdout
+
+    def test_backup_and_mode(self, site: Site) -> None:
+        path = site.write(RECIPE)
+        path.chmod(0o640)
+        earlier = site.folder / "extensions.conf.before-dialplan-sms"
+        earlier.write_text("earlier")
+        site.run(path, "--write")
+        assert earlier.read_text() == "earlier"
+        backup = site.folder / "extensions.conf.before-dialplan-sms-2"
+        assert backup.read_text() == RECIPE
+        assert {each.stat().st_mode & 0o777 for each in (path, backup)} == {0o640}
+        assert "CURL" not in path.read_text()
+
+    def test_a_link_stays_a_link(self, site: Site) -> None:
+        real = site.write(RECIPE, "real.conf")
+        path = site.folder / "extensions.conf"
+        path.symlink_to(real)
+        site.run(path, "--write")
+        assert path.is_symlink()
+        assert "CURL" not in real.read_text()
+
+    @pytest.mark.slow
+    @pytest.mark.usefixtures("as_root")
+    def test_the_owner_stays(self, site: Site) -> None:
+        path = site.write(RECIPE)
+        os.chown(path, 1234, 1235)
+        site.run(path, "--write")
+        for each in (path, site.folder / "extensions.conf.before-dialplan-sms"):
+            assert (each.stat().st_uid, each.stat().st_gid) == (1234, 1235)
+        assert (site.conf.stat().st_uid, site.conf.stat().st_gid) == (0, 1235)
+
+    def test_no_file_is_made_through_a_link(self, site: Site, tmp_path: Path) -> None:
+        """That Asterisk's user has left in its folder: root would make a file of its choice."""
+        path = site.write(RECIPE)
+        site.conf.symlink_to(tmp_path / "ld.so.preload")
+        site.run(path, "--write")
+        assert not (tmp_path / "ld.so.preload").exists()
+        assert path.read_text() == RECIPE
+        assert site.status != 0
+
+    def test_no_folder_is_written_to_that_can_be_turned(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        theirs = site.folder.stat().st_ino
+        monkeypatch.setattr(
+            trust, "_changed_by", lambda found: 47110 if found.st_ino == theirs else 0
+        )
+        included = site.write(RECIPE, "sub/one.conf")
+        site.run(site.write("#include sub/one.conf\n"), "--write")
+        assert included.read_text() == RECIPE
+        assert "could put another folder in its place" in " ".join(site.stderr.split())
+        assert site.status == 1
+
+    @pytest.mark.parametrize("name", ["*", "zz"])
+    def test_a_pattern_for_the_whole_host_comes_to_an_end(self, site: Site, name: str) -> None:
+        began = time.monotonic()
+        site.run(site.write(f"#tryinclude /*/*/*/*/*/*/*/{name}\n{RECIPE}"))
+        assert time.monotonic() - began < 20
+        assert "extensions.conf:1: it is in too many folders: not looked at" in site.stderr
+
+    def test_no_program_with_anothers_rights_is_made(self, site: Site) -> None:
+        path = site.write(RECIPE)
+        path.chmod(0o4755)
+        site.run(path, "--write")
+        assert path.read_text() != RECIPE
+        assert path.stat().st_mode & 0o7777 == 0o755
+
+    def test_includes_are_followed(self, site: Site) -> None:
+        site.write(RECIPE, "sub/one.conf")
+        site.write(RECIPE.replace("1,1", "2,1"), "sub/two.conf")
+        path = site.write('#include "sub/*.conf"\n#tryinclude missing.conf\n')
+        site.run(path, "--write")
+        assert site.status == 0, site.stderr
+        assert (
+            "CURL"
+            not in (site.folder / "sub/one.conf").read_text()
+            + (site.folder / "sub/two.conf").read_text()
+        )
+
+    def test_a_backup_that_would_be_included_is_not_made(self, site: Site) -> None:
+        included = site.write(RECIPE, "sub/one.conf")
+        site.run(site.write("#include sub/*\n"), "--write")
+        assert included.read_text() == RECIPE
+        assert not site.conf.exists()
+        assert "its backup would be included" in site.stderr
+        assert site.status == 1
+
+    def test_globals_of_the_file_around(self, site: Site) -> None:
+        site.write(
+            "[globals]\nPBX=http://127.0.0.1\n#include custom.conf\n[sub-sms]\nexten => s,1,Return()\n"
+        )
+        path = site.write(RECIPE.replace("http://127.0.0.1", "${PBX}"), "custom.conf")
+        site.run(path, "--write")
+        assert "Gosub(sub-sms,s,1)" in path.read_text(), site.stderr
+        assert "PBX" in (site.folder / "extensions.conf").read_text()
+
+    def test_a_file_included_twice(self, site: Site) -> None:
+        lines = f"exten => 1,1,{USER}\nexten => 1,2,{ONE}\nexten => 1,3,Hangup()\n"
+        included = site.write(lines, "one.conf")
+        site.run(site.write("[a]\n#include one.conf\n[b]\n#include one.conf\n"), "--write")
+        assert "one.conf:2: the file is included more than once" in site.stderr
+        assert included.read_text() == lines
+        assert site.status == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("#include extensions.conf\n", "extensions.conf:1: .*is included within itself"),
+        ("#include missing.conf\n", "extensions.conf:1: .*missing.conf cannot be read: there is no such file"),
+        ("#include .\n", "extensions.conf:1: .* cannot be read: it is not a file"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_one_line(site: Site, text: str, reason: str) -> None:
+    site.run(site.write(text))
+    assert re.search(reason, site.stderr)
+    assert site.status == 1
+
+
+@pytest.mark.parametrize("name", ["missing.conf", ".", "x" * 300, "fifo"])
+def test_a_file_that_is_none(site: Site, name: str) -> None:
+    os.mkfifo(site.folder / "fifo")
+    site.run(site.write(RECIPE), site.folder / name, "--write")
+    assert site.stderr.startswith(f"Error: {site.folder / name}: cannot be read: ")
+    assert (site.stderr.count("\n"), site.stdout, site.status) == (1, "", 2)
+    assert not site.conf.exists()
+
+
+def test_no_extensions_conf(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AST_CONFIG_DIR", str(site.folder))
+    site.run()
+    assert site.stderr.endswith("there is no such file: name the dialplan's file\n")
+    assert site.status == 2
+
+
+def test_a_file_that_is_too_large(site: Site) -> None:
+    path = site.write("")
+    os.truncate(path, (16 << 20) + 1)
+    site.run(path)
+    assert "larger than 16 MiB" in site.stderr
+
+
+def test_an_sms_conf_that_cannot_be_used(site: Site) -> None:
+    site.configure("[101]\nnonsense\n")
+    site.run(site.write(RECIPE), "--write")
+    assert "sms.conf:2: neither" in site.stderr
+    assert site.status == 1
+
+
+def test_a_diff_is_one() -> None:
+    old = [str(number) for number in range(1, 21)]
+    assert list(diff("f", old, {2: [], 3: ["x", "y"], 15: ["15", "new"]})) == [
+        "--- f", "+++ f",
+        "@@ -1,6 +1,6 @@", " 1", "-2", "-3", "+x", "+y", " 4", " 5", " 6",
+        "@@ -12,7 +12,8 @@", " 12", " 13", " 14", " 15", "+new", " 16", " 17", " 18",
+    ]  # fmt: skip
+    assert list(diff("f", ["1", "2"], {2: ["x", "2", "y"]}))[3:] == [" 1", "+x", " 2", "+y"]
+    assert changed_lines(["a", "b"], ["a", "x", "b", "c"]) == {2: ["x", "b", "c"]}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["exten => 1,1,Set(CURLOPT(userpwd)=101:s3)", "; Set(CURLOPT(userpwd)=101:s3) ; old", "CURL(https://101:s3@h/x)",
+     "System(curl -u 101:s3 x)", 'System(curl --user "101:s3" x)', "password = s3", "PW=longsecret"],
+)  # fmt: skip
+def test_no_password_shows(line: str) -> None:
+    shown = Mask(["longsecret"])(line)
+    assert "s3" not in shown
+    assert "secret" not in shown
+    assert MASK in shown
+
+
+def test_without_a_file_it_is_asterisk_s_own(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AST_CONFIG_DIR", str(site.folder))
+    path = site.write(f"#include sub/one.conf\n{RECIPE}")
+    site.write(RECIPE.replace("[a]", "[b]"), "sub/one.conf")
+    ael = site.write(f"context a {{ 1 => {ONE}; }}\n", "extensions.ael")
+    site.run()
+    assert f"+++ {path}" in site.stdout
+    assert f"+++ {site.folder}/sub/one.conf" in site.stdout
+    assert f"{ael}:1: AEL is not converted" in site.stderr
+    assert site.status == 1
+
+
+def test_an_include_starts_from_asterisk_s_folder(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AST_CONFIG_DIR", str(site.folder))
+    site.write(RECIPE, "one.conf")
+    path = site.write("#include one.conf\n", "sub/more.conf")
+    site.run(path)
+    assert f"+++ {site.folder}/one.conf" in site.stdout
+
+
+def test_pasted_lines_are_read_whole_or_not_at_all(site: Site) -> None:
+    site.run("-", given="NoOp(x)\n" * (1 << 17) + ONE)
+    assert site.stderr == (
+        "Error: standard input is larger than 1 MiB: give it in parts, or name the file\n"
+    )
+    assert (site.stdout, site.status) == ("", 2)
+    site.run("-", given=("NoOp(x)\n" * (1 << 17))[: -len(ONE) - 1] + "\n" + ONE)
+    assert "Set(SMS_MESSAGE=Hello)" in site.stdout
+
+
+def test_no_field_is_empty(site: Site) -> None:
+    site.configure(
+        "[general]\ndefault_sender = 200\n"
+        "[200]\nurl = https://pbx\npassword = x\n[201]\nurl = https://pbx\npassword = y\n"
+    )
+    site.run("--text", ONE)
+    assert site.stdout.splitlines() == [NEW[0], NEW[1], "AGI(sms.agi)"]
+    assert "in place of the old Custom application put 3," in site.stderr
+    assert "these SMS go as [200]" in site.stderr
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+@pytest.mark.parametrize("general", ["", "[general]\noutbox = sqlite:////x\n"])
+@pytest.mark.parametrize("last", ["\n", ""])
+def test_sms_conf_keeps_its_line_ends(
+    site: Site, ending: str, bom: str, general: str, last: str
+) -> None:
+    text = f"{bom}; ours\n{general}[200]\nurl = https://pbx\npassword = secret{last}"
+    old = text.replace("\n", ending).encode()
+    site.configure("")
+    site.conf.write_bytes(old)
+    site.run(site.write(RECIPE), "--write")
+    assert site.status == 0, site.stderr
+    new = site.conf.read_bytes().decode()
+    assert new.count("\n") == new.count(ending)
+    assert new.startswith(bom)
+    assert "\ufeff" not in new[1:]
+    assert new.endswith(f"{ending}{ending}[101]{ending}url = http://127.0.0.1{ending}"
+                        f"password = sms101api{ending}")  # fmt: skip
+    assert config.load(site.conf).default_sender == "200"

@@ -1,0 +1,442 @@
+import csv
+import io
+import json
+import secrets
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner, Result
+
+from dialplan_sms.cli import main
+from dialplan_sms.config.config import Sender
+from dialplan_sms.outbox import leases, statements
+from dialplan_sms.outbox.database import open_engine, prepare
+from dialplan_sms.outbox.retry import Verdict
+from dialplan_sms.outbox.schema import State, gateway, message, number
+from dialplan_sms.outbox.statements import Entry
+from dialplan_sms.outbox.store import Outbox
+from dialplan_sms.sms.outcome import Cause, error
+from dialplan_sms.sms.sms import Draft, Sms
+
+ROME, MILAN = "+39069999001", "+39029999002"
+SENDERS = """
+[101]
+url = https://pbx.example.com
+password = sms101api
+{}
+[102]
+url = https://pbx.example.com
+password = sms102api
+"""
+
+
+class Host:
+    """A host with an sms.conf and an outbox, and its admin."""
+
+    def __init__(self, folder: Path) -> None:
+        self.conf = folder / "sms.conf"
+        self.file = folder / "o.sqlite"
+        self.engine = open_engine(f"sqlite:///{self.file}")
+        self.configure()
+        with self.engine.begin() as connection:
+            prepare(connection)
+
+    def configure(self, sender: str = "", general: str | None = None) -> None:
+        outbox = f"outbox = sqlite:///{self.file}" if general is None else general
+        self.conf.touch(0o600)
+        self.conf.write_text(f"[general]\n{outbox}\n{SENDERS.format(sender)}")
+
+    def store(
+        self, *numbers: str, state: State = State.PENDING, sender: str = "101", text: str = "Hello",
+        age: float = 0.0, call: str = "", caller: str = "", planned: float | None = None,
+    ) -> int:  # fmt: skip
+        entry = Entry(
+            token=secrets.token_hex(16), sender=sender, numbers=numbers or (ROME,), text=text,
+            chars=len(text), mode="queue", call=call, caller=caller, planned=planned,
+        )  # fmt: skip
+        with self.engine.begin() as connection:
+            id_ = statements.insert(connection, entry, state)
+        if age:
+            then = time.time() - age
+            self.set(id_, created=then, due=then, ended=then if state != "pending" else None)
+            with self.engine.begin() as connection:
+                mine = number.update().where(number.c.message_id == id_)
+                connection.execute(mine.values(created=then))
+        return id_
+
+    def set(self, id_: int, **values: object) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(message.update().where(message.c.id == id_).values(**values))
+
+    def state(self, id_: int) -> str | None:
+        with self.engine.begin() as connection:
+            return connection.scalar(sa.select(message.c.state).where(message.c.id == id_))
+
+    def run(self, *arguments: object) -> Result:
+        command = ["outbox", *map(str, arguments), "--config", str(self.conf)]
+        return CliRunner().invoke(main.main, command)
+
+    def json(self, *arguments: object) -> Any:
+        result = self.run(*arguments, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.output)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_the_list_fits_a_terminal_and_shows_numbers_whole(host: Host) -> None:
+    host.store(ROME, MILAN, planned=time.time() + 9000)
+    failed = host.store(MILAN, state=State.FAILED)
+    host.set(failed, cause="REJECTED")
+    result = host.run()
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert MILAN in lines[1]
+    assert "failed" in lines[1]
+    assert "REJECTED" in lines[1]
+    assert f"{MILAN} +1" in lines[2]
+    assert "pending" in lines[2]
+    assert "due 20" in lines[2]
+    assert "1 pending, 0 leased, 0 sending" in lines[-1]
+    assert "Hello" not in result.output
+
+
+def test_the_list_says_who_waits_and_that_a_worker_is_missing(host: Host) -> None:
+    host.store(age=900)
+    host.store(sender="102", age=900)
+    with host.engine.begin() as connection:
+        held = gateway.update().where(gateway.c.sender == "102")
+        connection.execute(held.values(free_at=time.time() + 100, held="UNAUTHORIZED"))
+    output = host.run().output
+    assert "sender 102 waits: UNAUTHORIZED, next try 20" in output
+    assert "no worker took an SMS for 15 min" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["--state", "sent", "--state", "failed"], [3, 2]),
+        (["--number", "+39 06 9999"], [2, 1]),
+        (["--number", "0039069999001"], [2, 1]),
+        (["--sender", "102"], [3]),
+        (["--since", "1h"], [3, 2]),
+        (["--most", "1"], [3]),
+        (["--state", "unknown"], []),
+    ],
+)
+def test_filters(host: Host, arguments: list[str], found: list[int]) -> None:
+    host.store(ROME, age=7200)
+    host.store(ROME, state=State.SENT)
+    host.store(MILAN, state=State.FAILED, sender="102")
+    assert [sms["id"] for sms in host.json(*arguments)] == found
+
+
+def test_json_has_local_times_and_no_text(host: Host) -> None:
+    host.store(ROME, MILAN, call="1700000000.1", caller="201")
+    (sms,) = host.json()
+    assert (sms["to"], sms["state"], sms["caller"]) == ([MILAN, ROME], "pending", "201")
+    created = datetime.fromisoformat(sms["created"])
+    assert created.utcoffset() == datetime.now().astimezone().utcoffset()
+    assert abs(created.timestamp() - time.time()) < 60
+    assert sms["ended"] is None
+    assert "text" not in sms
+
+
+def test_a_cell_of_the_csv_is_no_formula(host: Host) -> None:
+    strange = "=HYPERLINK(\"http://192.0.2.1\")"  # fmt: skip
+    host.store(ROME, call="@SUM(A1)", caller=strange)
+    host.store(ROME, MILAN, caller="-1")
+    second, first = csv.DictReader(io.StringIO(host.run("--csv").output))
+    assert (first["to"], first["caller"], first["call"]) == (ROME, f"'{strange}", "'@SUM(A1)")
+    assert (second["to"], second["caller"]) == (f"'{MILAN} {ROME}", "-1")
+    assert "=" not in {value[:1] for value in first.values()}
+
+
+def test_what_callers_supplied_does_nothing_on_a_terminal(host: Host) -> None:
+    evil = "\x1b]0;owned\x07[bold]x[/]\u202e\r\n2"
+    id_ = host.store("+39\x1b[2J", sender=evil, call=evil, caller=evil, text=f"{evil}\nline")
+    host.set(id_, reason=evil, cause="\x1b[2J", state="\x1b[31m")
+    for arguments in ([], ["--csv"], ["--json"], ["show", id_, "--text"], ["show", id_, "--json"],
+                      ["limits"]):  # fmt: skip
+        result = host.run(*arguments)
+        assert result.exit_code == 0, result.output
+        assert result.exception is None
+        assert not set(result.output) & set("\x1b\x07\u202e\r")
+    assert "[bold]x[/]" in host.run("show", id_).output
+
+
+def test_show_tells_each_try_and_the_text_only_where_asked(host: Host) -> None:
+    id_ = host.store(ROME, MILAN, text="code 1234\nbye")
+    with host.engine.begin() as connection:
+        (claimed,) = leases.claim(connection, "worker", 60.0, 10, {}, {})
+        outcome = error(Cause.UNREACHABLE, "no route to host")
+        verdict = Verdict(sent=(ROME,), again=(MILAN,))
+        leases.finish(connection, claimed, "worker", outcome, verdict, 0.5, True)
+    shown = host.run("show", id_)
+    assert shown.exit_code == 0
+    for part in (
+        f"{ROME} sent",
+        f"{MILAN} pending",
+        "UNREACHABLE",
+        "no route to host",
+        "13 charac",
+    ):
+        assert part in shown.output
+    assert "1234" not in shown.output
+    assert "code 1234" in host.run("show", id_, "--text").output
+    whole = host.json("show", id_)
+    assert (whole["text_kept"], "text" in whole) == (True, False)
+    assert whole["tries"][0]["reason"] == "no route to host"
+    assert host.json("show", id_, "--text")["text"] == "code 1234\nbye"
+    missing = host.run("show", 99)
+    assert (missing.exit_code, missing.output) == (1, "Error: there is no SMS 99\n")
+
+
+def test_retry_by_id_and_by_state(host: Host) -> None:
+    unknown = [host.store(state=State.UNKNOWN) for _ in range(3)]
+    sent, failed = host.store(state=State.SENT), host.store(state=State.FAILED)
+    result = host.run("retry", failed, sent)
+    assert result.exit_code == 1
+    assert f"{sent}: is sent" in result.output
+    assert "1 pending again" in result.output
+    assert host.state(failed) == "pending"
+    result = host.run("retry", "--state", "unknown", "--since", "1h")
+    assert (result.exit_code, result.output) == (0, "3 pending again\n")
+    assert {host.state(id_) for id_ in unknown} == {"pending"}
+
+
+def test_cancel_by_id_and_by_filter(host: Host) -> None:
+    one, other, theirs = host.store(), host.store(MILAN), host.store(sender="102")
+    sent = host.store(state=State.SENT)
+    assert host.run("cancel", one).output == "1 cancelled\n"
+    refused = host.run("cancel", one, sent)
+    assert refused.exit_code == 1
+    assert f"{one}: is cancelled already" in refused.output
+    assert host.run("cancel", "--sender", "102").output == "1 cancelled\n"
+    assert (host.state(other), host.state(theirs)) == ("pending", "cancelled")
+    assert host.run("cancel", "--all").output == "1 cancelled\n"
+    assert (host.state(other), host.state(sent)) == ("cancelled", "sent")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["cancel"],
+        ["cancel", "1", "--all"],
+        ["cancel", "--sender", "102", "--all"],
+        ["--sender", "102", "cancel", "--all"],
+        ["retry"],
+        ["retry", "--since", "1h"],
+        ["retry", "1", "--state", "failed"],
+        ["retry", "--state", "sent"],
+        ["show", "0"],
+        ["show", "99999999999999999999"],
+        ["--since", "soon"],
+        ["--number", "%"],
+        ["--state", "lost"],
+        ["--json", "--csv"],
+        ["purge", "--older", "90"],
+    ],
+)
+def test_what_is_not_clear_changes_nothing(host: Host, arguments: list[str]) -> None:
+    waits, failed = host.store(), host.store(state=State.FAILED)
+    assert host.run(*arguments).exit_code == 2
+    assert (host.state(waits), host.state(failed)) == ("pending", "failed")
+
+
+def test_purge_takes_the_age_from_the_command_or_from_retention(host: Host) -> None:
+    for days in (100, 50, 10):
+        host.store(state=State.SENT, age=days * 86400.0)
+    waits = host.store(age=100 * 86400.0)
+    assert host.run("purge").output == "1 deleted\n"
+    assert host.run("purge", "--older", "30d").output == "1 deleted\n"
+    host.configure(general=f"outbox = sqlite:///{host.file}\nretention = 5d")
+    assert host.run("purge").output == "1 deleted\n"
+    assert [sms["id"] for sms in host.json()] == [waits]
+
+
+def test_limits_show_what_is_used_and_when_it_frees_up(host: Host) -> None:
+    assert "no sender of sms.conf has" in host.run("limits").output
+    host.configure("per_sender = 200/1d\nper_number = 2/1h\nper_caller = 9/15m")
+    host.store(ROME, caller="201", age=600)
+    host.store(ROME, MILAN, caller="201")
+    output = host.run("limits").output
+    assert max(map(len, output.splitlines())) <= 80
+    for part in ("per_sender = 200/1d", "3 of 200", "2 of 2", "1 of 2", "3 of 9", ROME, "201"):
+        assert part in output
+    first = host.json("limits")[0]
+    assert (first["rule"], first["used"], first["of"]) == ("per_sender", 3, 200)
+    ends = datetime.fromisoformat(first["ends"]).timestamp()
+    assert abs(ends - (time.time() - 600 + 86400)) < 60
+
+
+def test_what_is_missing_is_said_in_one_line(host: Host, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.sqlite"
+    broken.write_bytes(b"no database at all, " * 100)
+    for general, says in (
+        ("", "set outbox in [general] of sms.conf"),
+        (f"outbox = sqlite:///{tmp_path}/none/o.sqlite", "folder is missing"),
+        (f"outbox = sqlite:///{broken}", "not a database"),
+        ("outbox = mysql://x", "allowed: sqlite"),
+    ):
+        host.configure(general=general)
+        for command in ([], ["show", "1"], ["cancel", "--all"], ["purge"], ["limits"]):
+            result = host.run(*command)
+            assert (result.exit_code, result.output.count("\n")) == (1, 1), result.output
+            assert says in result.output
+
+
+def test_nothing_stored_yet_is_no_error(host: Host, tmp_path: Path) -> None:
+    # given an sms.conf whose outbox nobody has used yet
+    host.configure(general=f"outbox = sqlite:///{tmp_path}/new.sqlite")
+    # then what asks for all is answered in a plain line, and what asks for one is told
+    for command in ([], ["cancel", "--all"], ["purge"], ["limits"]):
+        result = host.run(*command)
+        assert (result.exit_code, result.output.count("\n")) == (0, 1), result.output
+        assert result.output.startswith("nothing is stored yet: ")
+    for command in (["show", "1"], ["retry", "1"], ["cancel", "1"]):
+        result = host.run(*command)
+        assert (result.exit_code, result.output.count("\n")) == (1, 1), result.output
+        assert result.output.startswith("Error: there is no SMS 1: nothing is stored yet")
+    assert host.json() == []
+    assert host.run("--csv").output.startswith("id,created,state")
+    # Made by root it would not be the service's.
+    assert not (tmp_path / "new.sqlite").exists()
+
+
+@pytest.mark.parametrize("wrong", ["abc", "0", "1x", "99999999999999999999", "1\x1b[2J"])
+@pytest.mark.parametrize("command", ["show", "retry", "cancel"])
+def test_a_wrong_id_is_one_line(host: Host, command: str, wrong: str) -> None:
+    result = host.run(command, wrong)
+    shown = wrong.replace("\x1b", "\\x1b")
+    assert result.output == f"Error: {shown} is no ID: see dialplan-sms outbox\n"
+    assert result.exit_code == 2
+
+
+def test_the_list_says_once_which_zone_its_times_are_in(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "XYZ-5:30")
+    time.tzset()
+    try:
+        host.store(ROME)
+        assert host.run().output.count("times are local, now XYZ (UTC+0530)") == 1
+        assert host.json()[0]["created"].endswith("+05:30")
+        assert "+05:30" in host.run("--csv").output
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_sender_that_is_gone_is_named_and_listed(host: Host) -> None:
+    host.store(ROME, sender="999")
+    result = host.run("--sender", "999")
+    assert result.exit_code == 0
+    says = "sms.conf has no section 999 (any more), its senders are 101, 102"
+    assert (says in result.output, ROME in result.output) == (True, True)
+    assert says not in host.run("--sender", "102").output
+    assert host.run("cancel", "--sender", "999").stdout == "1 cancelled\n"
+
+
+def test_cancel_by_state_names_what_does_that(host: Host) -> None:
+    waits = host.store()
+    result = host.run("cancel", "--state", "pending")
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)
+    assert "--all cancels all of it" in result.output
+    assert host.state(waits) == "pending"
+
+
+def test_show_says_that_its_sender_is_held_and_until_when(host: Host) -> None:
+    # given a sender whose password is refused
+    id_, until = host.store(), time.time() + 240
+    with host.engine.begin() as connection:
+        connection.execute(gateway.update().values(free_at=until, held="UNAUTHORIZED"))
+    # then its SMS says why it waits
+    output = " ".join(host.run("show", id_).output.split())
+    assert "all SMS of sender 101 wait, UNAUTHORIZED: the next try is 20" in output
+    held = host.json("show", id_)["held"]
+    assert held["cause"] == "UNAUTHORIZED"
+    assert abs(datetime.fromisoformat(held["until"]).timestamp() - until) < 2
+    # and one that does not wait says nothing of it
+    host.set(id_, state=State.SENT)
+    assert "UNAUTHORIZED" not in host.run("show", id_).output
+
+
+@pytest.mark.parametrize("column", ["text", "reason", "caller", "created", "due", "chars", "state"])
+def test_a_damaged_row_is_one_line_and_hides_no_other(host: Host, column: str) -> None:
+    # given a row with bytes where there is text or a number
+    good, bad = host.store(MILAN), host.store(ROME)
+    with host.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE sms_message SET {column} = x'ff00' WHERE id = {bad}")
+    # then
+    for arguments in (["show", bad], ["show", bad, "--json"]):
+        result = host.run(*arguments)
+        assert (result.exit_code, result.output.count("\n")) == (1, 1), result.output
+        assert f"SMS {bad} is damaged in the database, {column}: " in result.output
+    for flags in ([], ["--csv"], ["--json"]):
+        result = host.run(*flags)
+        assert result.exit_code == 0, result.output
+        assert MILAN in result.output
+    assert host.run("show", good).exit_code == 0
+
+
+def test_a_damaged_number_or_try_is_no_traceback(host: Host) -> None:
+    id_ = host.store(ROME)
+    with host.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE sms_number SET number = x'ff', state = x'ff'")
+    assert host.run("show", id_).exit_code == 0
+    assert host.run().exit_code == 0
+    with host.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO sms_attempt (message_id, at, numbers, status, cause, reason)"
+            f" VALUES ({id_}, x'ff', 1, 'ERROR', '', '')"
+        )
+    assert f"SMS {id_} is damaged in the database, at:" in host.run("show", id_).output
+
+
+def test_retry_is_refused_where_the_key_was_used_again(host: Host) -> None:
+    # given an SMS that failed, after which the dialplan tried again with the same key
+    outbox = Outbox(f"sqlite:///{host.file}")
+    sender = Sender(name="101", url="https://192.0.2.1", password="x")
+
+    def accept(key: str = "order 7") -> int:
+        outcome = outbox.accept(Draft(key=key), Sms((ROME,), "Hello"), sender, "queue")
+        return int(outcome.id)
+
+    def fail(id_: int) -> None:
+        host.set(id_, state=State.FAILED)
+        with host.engine.begin() as connection:
+            mine = number.update().where(number.c.message_id == id_)
+            connection.execute(mine.values(state=State.FAILED))
+
+    first, other = accept(), accept("order 8")
+    fail(first)
+    second = accept()
+    # then the first is not sent beside it
+    result = host.run("retry", first)
+    assert result.exit_code == 1
+    assert f"{first}: its SMS_KEY was used again, SMS {second} is in its place" in result.output
+    assert host.state(first) == "failed"
+    # and the second, and one with another key, can be tried again
+    fail(second)
+    fail(other)
+    assert host.run("retry", second, other).output == "2 pending again\n"
+    fail(second)
+    third = accept()
+    for gone in (first, second):
+        assert f"SMS {third} is in its place" in host.run("retry", gone).output
+    outbox.close()
+
+
+def test_config_is_taken_before_the_command_too(host: Host) -> None:
+    id_ = host.store()
+    arguments = ["outbox", "--config", str(host.conf), "show", str(id_)]
+    assert CliRunner().invoke(main.main, arguments).exit_code == 0

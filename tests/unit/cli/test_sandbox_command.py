@@ -1,0 +1,227 @@
+"""The command line of the stand-in PBX: as a process, and what it shows of hostile texts."""
+
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import requests
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+import dialplan_sms
+from dialplan_sms.cli.sandbox.command import sandbox
+from dialplan_sms.cli.sandbox.screen import record, show, visible
+from dialplan_sms.host.console import Console
+from dialplan_sms.sandbox.faults import Fault, magic_number
+from dialplan_sms.sandbox.pbx import Pbx
+from dialplan_sms.sms import api
+from dialplan_sms.web.http.request import Request
+
+NUMBER = "+391234567890"
+AUTH = ("101", "sms101api")
+
+
+class Running:
+    """The command as a process, its output in a file; *url* is where it listens."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self._output = folder / "output"
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                [
+                    Path(sys.prefix) / "bin/dialplan-sms",
+                    "sandbox",
+                    "--listen",
+                    "127.0.0.1:0",
+                    *options,
+                ],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONPATH": str(Path(dialplan_sms.__file__).parents[1])},
+            )
+        while not (match := re.search(r"on (https?://\S+)", self.shown)):
+            assert self._process.poll() is None, self.shown
+            time.sleep(0.02)
+        self.url = match[1]
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def shown(self) -> str:
+        return self._output.read_text("utf-8")
+
+    def end(self, number: signal.Signals) -> int:
+        """The exit status after the signal, which has 20 s to end it."""
+        self._process.send_signal(number)
+        return self._process.wait(timeout=20)
+
+
+def test_a_message_is_shown_and_recorded(tmp_path: Path) -> None:
+    file = tmp_path / "messages.jsonl"
+    text = "evil \x1b[31m [red]x[ red]\u202e\x9b :smile: Привет"
+    options = ("--no-tls", "--record", str(file), "--fault", "500:1", "--token", "wsk-v1-example")
+    with Running(tmp_path, *options) as command:
+        form = {"number": NUMBER, "message": text, "postpone": "14/07/2014 15:35"}
+        statuses = [
+            requests.post(command.url + api.PATH, form, auth=AUTH, timeout=5).status_code
+            for _ in range(2)
+        ]
+        status = command.end(signal.SIGTERM)
+        shown = command.shown
+
+    assert statuses == [500, 200]
+    assert status == 0
+    assert "evil \\x1b[31m [red]x[ red]\\u202e\\x9b :smile: Привет" in shown
+    assert "on 14/07/2014 15:35" in shown
+    assert "wsk-v1" not in shown
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", shown)
+    [line] = file.read_text("ascii").splitlines()
+    taken = json.loads(line)
+    assert (taken["text"], taken["numbers"], taken["user"]) == (text, [NUMBER], "101")
+    assert taken["postpone"] == "2014-07-14T15:35"
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_at_once_though_a_request_hangs(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    with Running(tmp_path, "--fault", "hang", "--user", "102:secret-word") as command:
+        host, port = command.url.removeprefix("https://").split(":")
+        context = ssl._create_unverified_context()
+        with (
+            socket.create_connection((host, int(port))),  # amid its handshake
+            socket.create_connection((host, int(port)), timeout=20) as plain,
+            context.wrap_socket(plain) as hanging,
+        ):
+            hanging.sendall(f"GET {api.PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            hanging.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                hanging.recv(1)
+            status = command.end(number)
+        shown = command.shown
+
+    assert status == 0
+    assert "Traceback" not in shown
+    assert "secret-word" not in shown
+    assert re.search(r"verify = sha256:(?:[0-9A-F]{2}:){31}[0-9A-F]{2}\n", shown)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--listen", "x"], "such as 127.0.0.1:8443"),
+        (["--listen", "127.0.0.1:99999"], "such as 127.0.0.1:8443"),
+        (["--listen", "192.0.2.1:0"], "not an address of this machine"),
+        (["--listen", "pbx.invalid:0"], "not the name of a host"),
+        (["--user", "hunter2"], "give NAME:PASSWORD"),
+        (["--gateway", "9c75"], "not a MAC address"),
+        (["--fault", "nope"], "there are hang, reset"),
+        (["--fault", "hang:x"], "write hang:2"),
+        (["--wms", "new"], "WMS version such as"),
+        (["--certificate-file", "/nowhere/c.pem"], "/nowhere/c.pem: No such file"),
+        (["--record", "/nowhere/r.jsonl"], "/nowhere/r.jsonl: No such file"),
+    ],
+)
+def test_a_bad_option_is_one_clear_line(options: list[str], words: str) -> None:
+    result = CliRunner().invoke(sandbox, ["--listen", "127.0.0.1:0", *options])
+
+    assert result.exit_code in (1, 2)
+    assert isinstance(result.exception, SystemExit)
+    [line] = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert words in line
+    assert "hunter2" not in result.output
+
+
+def test_a_port_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        result = CliRunner().invoke(sandbox, ["--listen", f"127.0.0.1:{port}"])
+
+    assert result.exit_code == 1
+    assert f"127.0.0.1:{port} is in use" in result.output
+
+
+def test_an_address_others_reach_is_warned_about() -> None:
+    result = CliRunner().invoke(sandbox, ["--listen", "192.0.2.1:0"])
+
+    assert "Warning: 192.0.2.1:0 is not the loopback address" in result.output
+
+
+def test_help_lists_the_magic_numbers() -> None:
+    output = CliRunner().invoke(sandbox, ["--help"]).output
+
+    for fault in Fault:
+        assert re.search(rf"^ *{fault} +{re.escape(magic_number(fault))}  \w", output, re.MULTILINE)
+
+
+def test_without_its_packages_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "h11", None)
+    for module in ("sandbox.server", "web.http.server", "web.http.connection"):
+        monkeypatch.delitem(sys.modules, f"dialplan_sms.{module}", raising=False)
+
+    result = CliRunner().invoke(sandbox, [])
+
+    assert result.exit_code == 1
+    assert "h11: in the source folder, run make venv" in result.output
+
+
+def shown_of(text: str, number: str = NUMBER) -> str:
+    handled = Pbx().handle(
+        Request("POST", api.PATH, (("number", number), ("message", text)), "101")
+    )
+    output = StringIO()
+    show(Console(file=output, width=60), handled)
+    return output.getvalue()
+
+
+@given(st.text(max_size=300), st.text(max_size=40))
+def test_no_text_moves_the_cursor_or_forges_a_line(text: str, number: str) -> None:
+    shown = shown_of(text, number).rstrip("\n")
+
+    assert all(char.isprintable() or char in "\n\u200c\u200d" for char in shown)
+    first, *rest = shown.split("\n")
+    assert re.match(r"\d\d:\d\d:\d\d  101 → ", first)
+    assert all(line.startswith(" " * 10) or not line for line in rest)
+
+
+def test_a_long_text_cannot_wrap_into_a_line_of_its_own() -> None:
+    shown = shown_of("x" * 50 + " " + "13:00:00  101 → forged " * 3)
+
+    assert sum(bool(re.match(r"\d\d:", line)) for line in shown.splitlines()) == 1
+
+
+def test_scripts_and_emoji_stay_readable() -> None:
+    assert visible("👨‍👩‍👧 مرحبا नमस्ते\n日本") == "👨‍👩‍👧 مرحبا नमस्ते\n日本"
+
+
+def test_a_record_has_every_text_in_one_ascii_line() -> None:
+    message = (
+        Pbx()
+        .handle(
+            Request("POST", api.PATH, (("number", NUMBER), ("message", "a\n\u2028\u009b😀")), "101")
+        )
+        .message
+    )
+
+    assert message is not None
+    line = record(message)
+    assert line.isascii()
+    assert line.count("\n") == 1
+    assert json.loads(line)["text"] == "a\n\u2028\u009b😀"

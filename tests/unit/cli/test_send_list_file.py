@@ -1,0 +1,115 @@
+"""Lists as people save them, and texts with columns."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dialplan_sms.cli.send.listfile import ListError, read_list
+from dialplan_sms.cli.send.template import Missing, parse
+
+ROWS = "Number, First  Name ,City\n+39333123456,Zoë,Roma\n"
+
+
+def cells(content: bytes) -> list[tuple[int, dict[str, str]]]:
+    return [(row.line, dict(row.cells)) for row in read_list(content, "list.csv").rows]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ROWS.encode(),
+        ROWS.encode("utf-8-sig"),
+        ROWS.encode("utf-16"),
+        ROWS.replace("\n", "\r\n").encode(),
+        ROWS.replace("\n", "\r").encode(),
+        ROWS.replace(",", ";").encode(),
+        ROWS.replace(",", "\t").encode("utf-16"),
+        ROWS.removesuffix("\n").encode(),
+    ],
+)
+def test_what_spreadsheets_save_is_read(content: bytes) -> None:
+    expected = {"number": "+39333123456", "first name": "Zoë", "city": "Roma"}
+    assert cells(content) == [(2, expected)]
+
+
+def test_excels_own_hint_is_no_header() -> None:
+    assert cells(b"sep=;\r\nnumber;a\r\n1;2\r\n") == [(3, {"number": "1", "a": "2"})]
+
+
+def test_lines_are_those_of_the_file() -> None:
+    content = b'\nnumber,text\n1,"two\nlines, and ""more"""\n\n,,\n2, "x,y"\n3\n'
+    assert cells(content) == [
+        (3, {"number": "1", "text": 'two\nlines, and "more"'}),
+        (7, {"number": "2", "text": "x,y"}),
+        (8, {"number": "3", "text": ""}),
+    ]
+
+
+def test_a_bad_row_takes_no_other_along() -> None:
+    content = b'number,text\n1,"never closed\n2,a\n3,b,c\n4,"x"y\n5,"fine"\n'
+    found = read_list(content, "list.csv")
+    assert [row.line for row in found.rows] == [3, 6]
+    assert [(bad.line, bad.number) for bad in found.bad] == [(2, ""), (4, "3"), (5, "")]
+    assert "3 cells, the first line names 2" in found.bad[1].reason
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b"\n \n,,\n", "is empty"),
+        ("number,name\n1,Zo\u00eb\n".encode("cp1252"), "list.csv:2: is not UTF-8"),
+        (b"phone;name\n1;2\n", "list.csv:1: no column is named number: .* phone, name"),
+        (b"number,name,NAME\n", "two columns are named name"),
+        (b"\xff\xfen", "damaged UTF-16"),
+    ],
+)
+def test_a_list_that_cannot_be_used_says_why(content: bytes, says: str) -> None:
+    with pytest.raises(ListError, match=says):
+        read_list(content, "list.csv")
+
+
+@given(
+    st.binary(max_size=300)
+    | st.text(max_size=200).map(lambda text: f"number,{text}".encode("utf-8", "replace"))
+)
+@example(b'number\r\x00"')
+def test_any_bytes_are_a_list_or_an_error(content: bytes) -> None:
+    try:
+        found = read_list(content, "list.csv")
+    except ListError:
+        return
+    lines = content.count(b"\n") + content.count(b"\r") + 1
+    at = [row.line for row in found.rows] + [bad.line for bad in found.bad]
+    assert all(1 < line <= lines for line in at)
+
+
+@given(st.lists(st.tuples(st.from_regex(r"[0-9]{1,9}", fullmatch=True), st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)), max_size=20), st.sampled_from(",;\t"))  # fmt: skip
+def test_no_row_is_lost_and_none_doubled(rows: list[tuple[str, str]], delimiter: str) -> None:
+    body = "".join(
+        f'{number}{delimiter}"{text.replace(chr(34), chr(34) * 2)}"\n' for number, text in rows
+    )
+    found = read_list(f"number{delimiter}text\n{body}".encode(), "list.csv")
+    assert [tuple(row.cells.values()) for row in found.rows] == rows
+    assert found.bad == []
+
+
+def test_a_template_is_filled_from_columns() -> None:
+    template = parse("Dear {First Name}, {{{city}}} {city}", ("number", "first name", "city"))
+    assert template.columns == ("first name", "city")
+    filled = template.fill({"first name": " {Zoë}", "city": "Roma "})
+    assert filled == "Dear {Zoë}, {Roma} Roma"
+    with pytest.raises(Missing, match="city"):
+        template.fill({"first name": "Zoë", "city": " "})
+
+
+@pytest.mark.parametrize("text", ["{nome}", "{", "a } b", "{}", "{name!r}", "{name.x}", "{{name}"])
+def test_what_fits_no_column_is_refused_before_anything_is_sent(text: str) -> None:
+    with pytest.raises(ListError, match="brace"):
+        parse(text, ("number", "name"))
+
+
+@given(st.text(max_size=100))
+def test_a_text_comes_out_as_it_went_in(text: str) -> None:
+    doubled = text.replace("{", "{{").replace("}", "}}")
+    assert parse(doubled, ()).fill({}) == text

@@ -1,0 +1,105 @@
+"""How setup finds the Asterisk that runs, and reads its files."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dialplan_sms.cli.setup import include
+from dialplan_sms.host import asterisk_conf
+from dialplan_sms.host.asterisk_process import running
+
+
+def process(proc: Path, *command: str, root: str = "/", pid: int = 7) -> None:
+    folder = proc / str(pid)
+    folder.mkdir(parents=True)
+    (folder / "cmdline").write_bytes(b"".join(word.encode() + b"\0" for word in command))
+    (folder / "status").write_text("Name:\tasterisk\nUid:\t112\t0\t0\t0\nGid:\t119\t0\t0\t0\n")
+    (folder / "root").symlink_to(root)
+    program = command[0] if command else ""
+    (folder / "exe").symlink_to("/usr/bin/dash" if program == "/bin/sh" else program or "/none")
+    (folder / "cwd").symlink_to("/srv")
+
+
+@pytest.mark.parametrize(
+    ("command", "conf"),
+    [
+        (["/usr/sbin/asterisk", "-f", "-U", "asterisk"], None),
+        (["asterisk", "-C", "/x/asterisk.conf"], "/x/asterisk.conf"),
+        (["asterisk", "-fvvvC/x/a.conf"], "/x/a.conf"),
+        (["asterisk", "-fC", "etc/a.conf"], "/srv/etc/a.conf"),
+        (["asterisk", "-UC", "-f"], None),
+        (["asterisk", "-C"], None),
+        (["/r/ld.so", "--library-path", "/r", "/r/usr/sbin/asterisk", "-C", "/e"], "/e"),
+    ],
+)
+def test_the_asterisk_that_runs_is_found(
+    tmp_path: Path, command: list[str], conf: str | None
+) -> None:
+    process(tmp_path, *command)
+    (found,) = running(tmp_path)
+    assert (found.uid, found.gid) == (112, 119)
+    assert found.conf == (Path(conf) if conf else None)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["asterisk", "-rvvv"], ["/usr/sbin/asterisk", "-C", "/x", "-rx", "core show uptime"],
+     ["vi", "/etc/asterisk/asterisk.conf"], ["tail", "/var/log/asterisk"],
+     ["/bin/sh", "/usr/sbin/asterisk", "-f"], ["/x/python", "setup", "--to", "/etc/asterisk"], ["/bin/sh", "/usr/sbin/safe_asterisk"], [], [""]],
+)  # fmt: skip
+def test_what_only_looks_like_one_is_not(tmp_path: Path, command: list[str]) -> None:
+    process(tmp_path, *command)
+    assert running(tmp_path) == []
+
+
+def test_one_in_a_container_has_files_of_its_own(tmp_path: Path) -> None:
+    process(tmp_path, "asterisk", "-f", root="/var/lib/container")
+    (tmp_path / "8").mkdir()  # one that has just ended
+    assert running(tmp_path) == []
+    assert running(tmp_path / "absent") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (b"a ; b", [b"a"]),
+        (b"a \\; b", [b"a ; b"]),
+        (b"; a\n\n b \r\n", [b"b"]),
+        (b";-- a\nb\n--; c", [b"c"]),
+        (b";-- a ;-- b --;\nc --; d", [b"d"]),
+        (b";--- a\nb", [b"b"]),
+        (b"a ;-- b --; c ; d", [b"a  c"]),
+        (b"\xef\xbb\xbfa", [b"a"]),
+        (b";-- never ends\na\n", []),
+        (b"--; a", [b"--"]),
+        (b"\\;", [b";"]),
+        (b";", []),
+    ],
+)
+def test_comments_are_those_of_asterisk(text: bytes, left: list[bytes]) -> None:
+    assert [line.content for line in asterisk_conf.lines(text)] == left
+
+
+def test_a_template_is_kept_apart() -> None:
+    text = (
+        b"[Directories](!)\nastETCdir => /a;x\n[directories]\nastetcdir = /b\n[options](+)\nx=1\n"
+    )
+    assert asterisk_conf.settings(text) == {
+        "directories!": {"astetcdir": "/a"}, "directories": {"astetcdir": "/b"},
+        "options": {"x": "1"},
+    }  # fmt: skip
+
+
+def test_includes_that_go_in_circles_end(tmp_path: Path) -> None:
+    (tmp_path / "extensions.conf").write_text('#include "b.conf"\n#include /dev/zero\n#include \n')
+    (tmp_path / "b.conf").write_text("#tryinclude extensions.conf\n#include *.conf\n")
+    os.mkfifo(tmp_path / "c.conf")
+    (found,) = include.find(tmp_path)  # by *.conf
+    assert (found.path.name, found.may_miss) == ("b.conf", False)
+
+
+def test_what_is_commented_out_is_not_included(tmp_path: Path) -> None:
+    line = "#include extensions-sms.conf\n"
+    (tmp_path / "extensions.conf").write_text(f";{line};--\n{line}--;\n # {line}")
+    assert list(include.find(tmp_path)) == []

@@ -1,0 +1,167 @@
+"""``dialplan-sms status``, and the figures that it shows."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from prometheus_client import generate_latest
+
+from dialplan_sms.agi.acceptors import Capacity
+from dialplan_sms.cli import main
+from dialplan_sms.config.config import Sender
+from dialplan_sms.daemon.metrics import Monitor
+from dialplan_sms.daemon.watcher import Lookout
+from dialplan_sms.outbox.overview import Overview
+from dialplan_sms.outbox.store import Outbox
+from dialplan_sms.sms.log import Handled
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
+from dialplan_sms.sms.sms import Draft, Sms
+from tests.unit import asking
+
+NUMBER = "+39069999001"
+SENDER = Sender(name="101", url="https://192.0.2.1", password="x")
+SEEN = Overview({"pending": 3, "leased": 0, "sending": 1}, 0.0, {}, 2, 750.0, 40.0)
+Configure = Callable[[int], Path]
+
+
+@pytest.fixture
+def configure(sms_conf: Callable[[str], Path]) -> Configure:
+    """Writes an sms.conf with that port of the monitor."""
+    sender = "[101]\nurl = http://192.0.2.1\npassword = x\n"
+    return lambda port: sms_conf(f"[general]\nmonitor = 127.0.0.1:{port}\n{sender}")
+
+
+def status(conf: Path) -> Result:
+    return CliRunner().invoke(main.main, ["status", "--config", str(conf)])
+
+
+def handled(outcome: Outcome) -> Handled:
+    return Handled(Draft(call="1.1"), Sms((NUMBER,), "Hello"), "101", outcome, 0.04)
+
+
+def shown(conf: Callable[[int], Path], watch: Monitor) -> list[str]:
+    result = status(conf(asking.serve(watch)))
+    assert result.exit_code == 0, result.output
+    return [" ".join(line.split()) for line in result.output.splitlines()]
+
+
+def test_what_workers_did_is_shown_and_counted(configure: Configure) -> None:
+    # given a service whose workers sent, failed, and will try again
+    watch = Monitor(Capacity(1), stored=lambda: SEEN)
+    watch.worked("sent", 1, handled(Outcome(Status.SUCCESS)))
+    watch.worked("sent", 1, handled(Outcome(Status.SUCCESS)))
+    watch.worked("pending", 1, handled(Outcome(Status.SUCCESS)))  # the rest of a list
+    watch.worked("failed", 1, handled(error(Cause.REJECTED, "no such gateway")))
+    watch.worked("pending", 1, handled(error(Cause.UNREACHABLE, "no route to host")))
+    watch.worked("expired", 7)
+    # then
+    lines = shown(configure, watch)
+    assert "by workers 2 sent, 1 failed, 1 tried again, 7 expired" in lines
+    errors = "\n".join(lines).partition("last failures of queued SMS")[2]
+    assert "no such gateway" in errors
+    assert "no route to host" in errors
+    assert NUMBER not in errors
+    metrics = generate_latest(watch.registry).decode()
+    for line in (
+        'dialplan_sms_worker_sms_total{state="sent"} 2.0',
+        'dialplan_sms_worker_sms_total{state="failed"} 1.0',
+        'dialplan_sms_worker_sms_total{state="again"} 1.0',
+        'dialplan_sms_worker_sms_total{state="expired"} 7.0',
+    ):
+        assert line in metrics
+
+
+def test_what_waits_is_shown_as_it_is_now_and_scraping_looks_at_nothing(
+    configure: Configure,
+) -> None:
+    asked: list[Overview] = []
+
+    def ask() -> Overview:
+        asked.append(SEEN)
+        return SEEN
+
+    watch = Monitor(Capacity(1), stored=lambda: Overview({}, 0.0, {}), ask=ask)
+    generate_latest(watch.registry)
+    assert asked == []
+    lines = shown(configure, watch)
+    assert len(asked) == 1
+    assert "outbox 3 pending (2 due), 1 sending" in lines
+    assert "oldest was to be sent 0 h 12 min ago" in lines
+    assert any(line.startswith("next try in 40 s, 20") for line in lines)
+
+
+def test_a_held_sender_is_shown_with_its_next_try(configure: Configure) -> None:
+    held = Overview({"pending": 1}, 0.0, {"101": "UNAUTHORIZED"}, 1, 5.0, 90.0, {"101": 90.0})
+    lines = shown(configure, Monitor(Capacity(1), stored=lambda: held))
+    says = "held all SMS of sender 101: UNAUTHORIZED, next try in 90 s, 20"
+    assert any(line.startswith(says) for line in lines)
+
+
+def test_a_service_without_an_outbox_says_nothing_of_one(configure: Configure) -> None:
+    lines = shown(configure, Monitor(Capacity(1)))
+    assert not [line for line in lines if line.startswith(("outbox", "by workers"))]
+
+
+def test_a_service_that_does_not_run_is_said_in_plain_words(configure: Configure) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    result = status(configure(port))
+    assert result.exit_code == 1
+    assert result.output == (
+        f"Error: the service does not run, nothing listens on 127.0.0.1 port {port}: systemctl"
+        " status dialplan-sms, and monitor in sms.conf\n"
+    )
+
+
+@pytest.fixture
+def stranger() -> Iterator[int]:
+    """The port of a program that answers with no HTTP."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            peer, _ = server.accept()
+            with peer:
+                peer.recv(1000)
+                peer.sendall(b"220 mail.example.com ESMTP\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join(5)
+
+
+def test_another_program_on_the_port_is_not_taken_for_the_service(
+    configure: Configure, stranger: int
+) -> None:
+    result = status(configure(stranger))
+    assert result.output == (
+        f"Error: what answers on 127.0.0.1 port {stranger} is not dialplan-sms\n"
+    )
+
+
+def test_who_asks_sees_what_was_stored_just_now(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dialplan_sms.daemon.watcher._FRESH", 60.0)
+    # given a lookout that has looked, and something stored since
+    outbox = Outbox(database)
+    lookout = Lookout(outbox, lambda _: None)
+    lookout.look()
+    outbox.accept(Draft(), Sms((NUMBER,), "Hello"), SENDER, "queue")
+    # then what it saw is old, and what it is asked for is not
+    assert lookout.seen is not None
+    assert lookout.seen.counts["pending"] == 0
+    found = lookout.ask()
+    assert found is not None
+    assert (found.counts["pending"], found.due, found.next_try) == (1, 1, 0.0)
+    # and many who ask at once cost one look
+    outbox.accept(Draft(), Sms((NUMBER,), "Hello"), SENDER, "queue")
+    assert lookout.ask() is found
+    monkeypatch.setattr("dialplan_sms.daemon.watcher._FRESH", 0.0)  # a second later
+    again = lookout.ask()
+    assert again is not None
+    assert again.due == 2
+    outbox.close()

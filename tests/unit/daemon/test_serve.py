@@ -1,0 +1,195 @@
+"""What a service loads, and how it runs."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dialplan_sms.cli.check import service
+from dialplan_sms.cli.check.finding import State
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.password import make_hash
+from dialplan_sms.daemon.reload import Live
+from dialplan_sms.routes.warm import Routes
+from dialplan_sms.sandbox import Sandbox
+from dialplan_sms.sandbox.certificate import self_signed
+from dialplan_sms.sms.outcome import Cause, Outcome, Status
+from dialplan_sms.sms.sms import Sms
+from tests.asterisk.serving import Service, free_port
+
+
+def test_a_service_without_an_outbox_does_without_sqlalchemy() -> None:
+    check = "import sys, dialplan_sms.cli.serve as _; print('sqlalchemy' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout == "False\n"
+
+
+def test_its_threads_wake_up_gently(tmp_path: Path) -> None:
+    """sched(7): one that wakes up does not take the processor from the one with Python's lock."""
+    with Sandbox(tls=False) as sandbox, Service(tmp_path, sandbox) as running:
+        assert running.process is not None
+        deadline = time.monotonic() + 20  # it listens before its threads are there
+        while len(tasks := os.listdir(f"/proc/{running.process.pid}/task")) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert {os.sched_getscheduler(int(task)) for task in tasks} == {os.SCHED_BATCH}
+
+
+def test_what_an_admin_has_chosen_for_it_stays(tmp_path: Path) -> None:
+    with Sandbox(tls=False) as sandbox:
+        running = Service(tmp_path, sandbox)
+        running.through = ("chrt", "--idle", "0")
+        with running:
+            assert running.process is not None
+            assert os.sched_getscheduler(running.process.pid) == os.SCHED_IDLE
+
+
+def test_a_pause_of_the_process_does_not_end_it(tmp_path: Path) -> None:
+    """As of a host that is suspended; the watchdog's interval is shorter than that."""
+    with (
+        Sandbox(tls=False) as sandbox,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
+    ):
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        environment = {"WATCHDOG_USEC": "300000", "NOTIFY_SOCKET": str(tmp_path / "notify")}
+        with Service(tmp_path, sandbox, environment=environment) as running:
+            assert running.process is not None
+            for _ in range(3):
+                _hear(systemd, b"WATCHDOG=1")
+                time.sleep(0.03)  # by then it mostly waits for a signal
+                running.signal(signal.SIGSTOP)
+                time.sleep(0.3)  # longer than that
+                running.signal(signal.SIGCONT)
+            for _ in range(10):
+                _hear(systemd, b"WATCHDOG=1")
+            assert _status(running)["in_flight"] == 0
+            running.signal(signal.SIGTERM)
+            assert running.wait() == 0
+            assert running.log.splitlines()[-1].endswith("service ends: SIGTERM")
+
+
+def _hear(systemd: socket.socket, word: bytes) -> None:
+    while systemd.recv(99) != word:
+        pass
+
+
+def test_it_tells_which_version_of_its_file_is_in_force(tmp_path: Path) -> None:
+    with Sandbox(tls=False) as sandbox, Service(tmp_path, sandbox) as running:
+        conf = running.conf
+        assert _found(running) == (State.OK, "")
+        conf.write_text(conf.read_text().replace("sms101api", "sms101new"))
+        assert _found(running) == (State.WARNING, "systemctl reload dialplan-sms")
+        _reload(running)
+        assert _found(running) == (State.OK, "")
+        before = conf.read_text()
+        conf.write_text(before.replace(f":{running.port}", f":{free_port()}"))
+        _reload(running)
+        conf.touch()  # changed again, and read again: it still listens where it did
+        _reload(running)
+        assert _found(running) == (State.WARNING, "systemctl restart dialplan-sms")
+        assert _status(running)["sms_conf"]["waiting"] == ["listen"]
+        conf.write_text(before)
+        _reload(running)
+        assert _found(running) == (State.OK, "")
+
+
+@pytest.mark.parametrize("key", ["verify", "password_file"])
+def test_a_new_content_of_a_file_that_it_names_is_told_and_read(tmp_path: Path, key: str) -> None:
+    with Sandbox() as sandbox:
+        running = Service(tmp_path, sandbox)
+        ca, secret = tmp_path / "ca.pem", tmp_path / "secret"
+        ca.write_bytes(self_signed(["127.0.0.1"]).pem)
+        secret.touch(0o600)
+        secret.write_text("sms101api\n")
+        text = running.conf.read_text().replace("password = sms101api", "password_file = secret")
+        running.conf.write_text(text.replace(f"verify = {sandbox.fingerprint}", "verify = ca.pem"))
+        with running:
+            assert _found(running) == (State.OK, "")
+            if key == "verify":
+                ca.write_bytes(sandbox.certificate.read_bytes())
+            else:
+                secret.write_text("sms101new\n")
+            assert _found(running) == (State.WARNING, "systemctl reload dialplan-sms")
+            _reload(running)
+            assert _found(running) == (State.OK, "")
+
+
+def test_after_a_reload_the_ca_file_counts_as_it_is_now(tmp_path: Path) -> None:
+    with Sandbox(users={"101": "sms101api"}) as sandbox:
+        conf, ca = tmp_path / "sms.conf", tmp_path / "ca.pem"
+        ca.write_bytes(self_signed(["127.0.0.1"]).pem)
+        conf.touch(0o600)
+        conf.write_text(
+            f"[general]\nverify = {ca}\n[101]\nurl = {sandbox.url}\npassword = sms101api\n"
+        )
+        live, routes = Live(conf), Routes(connections=1)
+
+        def send() -> Outcome:
+            return routes(live().senders["101"]).send(Sms(("+39333123456",), "Hello"))
+
+        assert send().cause is Cause.UNREACHABLE
+        ca.write_bytes(sandbox.certificate.read_bytes())
+        assert send().cause is Cause.UNREACHABLE  # until it is told to
+        assert live.reload(routes) == ("sms.conf was read again", False)
+        assert send().status is Status.SUCCESS
+        # What is no certificate is not taken over.
+        ca.write_text("none\n")
+        said, failed = live.reload(routes)
+        assert (failed, "no certificate in PEM format" in said) == (True, True)
+        assert send().status is Status.SUCCESS
+        assert "ca.pem" not in repr(live().senders["101"].files)
+        assert "files" not in repr(live().senders["101"])
+
+
+def test_a_new_certificate_of_the_http_server_waits_for_a_restart(tmp_path: Path) -> None:
+    conf, certificate = tmp_path / "sms.conf", tmp_path / "cert.pem"
+    (tmp_path / "key.pem").touch()
+    certificate.write_text("the old one")
+    conf.touch(0o600)
+    conf.write_text(
+        f"[general]\noutbox = sqlite:///{tmp_path}/outbox.sqlite\n"
+        "[101]\nurl = http://192.0.2.1\npassword = x\n"
+        f"[http]\nuser = wms:{make_hash('secret')}\ncertificate = cert.pem\nkey = key.pem\n"
+    )
+    live, routes = Live(conf), Routes(connections=1)
+    assert live.reload(routes) == ("sms.conf was read again", False)
+    certificate.write_text("the new one of this year")
+    said, failed = live.reload(routes)
+    assert (failed, said.endswith("only a restart of the service changes that")) == (False, True)
+    assert live.told()["waiting"]
+
+
+def _found(running: Service) -> tuple[State, str]:
+    found = service._up(_status(running), True, smsconf.load(running.conf, http=True))
+    assert "sms101" not in found.says
+    return found.state, found.do
+
+
+def _status(running: Service) -> dict[str, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", running.monitor, timeout=10)
+    try:
+        connection.request("GET", "/status")
+        figures: dict[str, Any] = json.loads(connection.getresponse().read())
+        return figures
+    finally:
+        connection.close()
+
+
+def _reload(running: Service) -> None:
+    read = running.log.count("read again")
+    running.signal(signal.SIGHUP)
+    until = time.monotonic() + 20
+    while running.log.count("read again") == read:
+        assert time.monotonic() < until, running.log
+        time.sleep(0.02)

@@ -1,0 +1,54 @@
+"""A host that is short says of what, and what to do; never that the program is to be blamed."""
+
+import errno
+import os
+
+import pytest
+
+from dialplan_sms.config.config import Sender
+from dialplan_sms.host.shortage import shortage
+from dialplan_sms.routes.failure import failed
+from dialplan_sms.sms.outcome import Cause
+from dialplan_sms.sms.sms import Draft
+from dialplan_sms.transport.deadline import Watchdog
+from dialplan_sms.transport.exchange import Exchange
+from tests.unit.fakes import FakeRoute, service
+
+THREAD = RuntimeError("can't start new thread")
+SHORT = [
+    (THREAD, "no process or thread can be started: raise TasksMax="),
+    (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "no process or thread"),
+    (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "no file descriptor is left: raise Limit"),
+    (OSError(errno.ENFILE, os.strerror(errno.ENFILE)), "no file descriptor is left on this host"),
+    (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "no memory is left on this host"),
+    (MemoryError(), "no memory is left on this host"),
+]
+
+
+@pytest.mark.parametrize(("failure", "says"), SHORT)
+def test_what_is_short_is_named_in_the_call(failure: Exception, says: str) -> None:
+    def fail() -> None:
+        raise failure
+
+    outcome = service(FakeRoute(on_send=fail)).handle(Draft("+39333123456", "Hello")).outcome
+    assert outcome.cause is Cause.INTERNAL
+    assert outcome.reason.startswith(says)
+
+
+@pytest.mark.parametrize(("failure", "says"), SHORT)
+def test_and_where_the_request_could_not_go_out(failure: Exception, says: str) -> None:
+    for connecting in (None, failure):
+        exchange = Exchange(3.0, 5.0, 10.0, lambda: None, Watchdog())
+        exchange.failure = connecting
+        outcome = failed(exchange, failure, Sender("101", "https://192.0.2.1", "x"))
+        assert outcome.cause is (Cause.INTERNAL if connecting is None else Cause.UNREACHABLE)
+        assert outcome.reason.startswith(f"nothing was sent: {says}")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [None, RuntimeError("broken"), OSError("broken"), ConnectionRefusedError(111, "refused"),
+     TimeoutError(), ValueError()],
+)  # fmt: skip
+def test_nothing_else_is(failure: Exception | None) -> None:
+    assert shortage(failure) == ""

@@ -1,0 +1,222 @@
+"""What can be wrong with the database, and that it is said in one line and gets over."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from dialplan_sms.outbox import database as database_module
+from dialplan_sms.outbox import statements
+from dialplan_sms.outbox.database import OutboxError, open_engine
+from dialplan_sms.outbox.schema import VERSION, State, meta
+from dialplan_sms.outbox.writer import Writer
+from tests.unit.stored import another, entry
+
+
+@contextmanager
+def _writing(url: str) -> Iterator[Writer]:
+    writer = Writer(url)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+def _store(writer: Writer) -> int:
+    what = entry()
+    return writer.do(lambda c: statements.insert(c, what, State.PENDING), 3.0)
+
+
+def _fails(writer: Writer, saying: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(OutboxError, match=saying) as failure:
+        _store(writer)
+    assert time.monotonic() - began < 4
+    assert "\n" not in str(failure.value)
+
+
+def _version(url: str, value: int) -> None:
+    with another(url) as connection, connection.begin():
+        update = meta.update().where(meta.c.name == "version")
+        connection.execute(update.values(value=str(value)))
+
+
+def test_tables_of_a_newer_program_are_left_alone(database: str) -> None:
+    with _writing(database) as writer:
+        _store(writer)
+    _version(database, 99)
+    with _writing(database) as writer:
+        _fails(writer, "made by a newer dialplan-sms, version 99 .* update this host")
+        _version(database, VERSION)
+        assert _store(writer) == 2
+
+
+def test_tables_of_an_older_program_are_migrated(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _writing(database) as writer:
+        _store(writer)
+        secret = writer.secret
+    steps = {
+        1: lambda c: c.exec_driver_sql("ALTER TABLE sms_message ADD COLUMN colour TEXT") and None,
+        2: lambda c: c.exec_driver_sql("UPDATE sms_message SET colour = 'red'") and None,
+    }
+    monkeypatch.setattr(database_module, "VERSION", 3)
+    monkeypatch.setattr(database_module, "MIGRATIONS", steps)
+    for _ in range(2):
+        with _writing(database) as writer:
+            _store(writer)
+            assert writer.secret == secret
+    with another(database) as connection, connection.begin():
+        found = connection.exec_driver_sql("SELECT colour FROM sms_message ORDER BY id").all()
+        version = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "version"))
+    assert [row[0] for row in found] == ["red", None, None]
+    assert version == "3"
+
+
+def test_a_migration_that_fails_changes_nothing(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _writing(database) as writer:
+        _store(writer)
+
+    def half(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("ALTER TABLE sms_message ADD COLUMN colour TEXT")
+        connection.exec_driver_sql("UPDATE sms_nowhere SET colour = 'red'")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database_module, "VERSION", 2)
+        patch.setattr(database_module, "MIGRATIONS", {1: half})
+        with _writing(database) as writer:
+            _fails(writer, "sms_nowhere")
+    with _writing(database) as writer:
+        assert _store(writer) == 2
+    with another(database) as connection, connection.begin():
+        assert "colour" not in [
+            each["name"] for each in sa.inspect(connection).get_columns("sms_message")
+        ]
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with _writing(f"sqlite:///{tmp_path}/sms/outbox.sqlite") as writer:
+        _fails(writer, "its folder is missing")
+        (tmp_path / "sms").mkdir()
+        assert _store(writer) == 1
+
+
+def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "outbox.sqlite").mkdir()
+    with _writing(f"sqlite:///{tmp_path}/outbox.sqlite") as writer:
+        _fails(writer, "unable to open database file")
+        (tmp_path / "outbox.sqlite").rmdir()
+        assert _store(writer) == 1
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    file = tmp_path / "outbox.sqlite"
+    file.write_bytes(b"no database at all, " * 500)
+    with _writing(f"sqlite:///{file}") as writer:
+        _fails(writer, "not a database: move the file away")
+        file.rename(tmp_path / "away")
+        assert _store(writer) == 1
+
+
+def test_a_file_that_is_damaged_while_it_is_open(tmp_path: Path) -> None:
+    file = tmp_path / "outbox.sqlite"
+    with _writing(f"sqlite:///{file}") as writer:
+        _store(writer)
+        good = file.read_bytes()
+        file.write_bytes(b"\xff" * len(good))
+        _fails(writer, "move the file away")
+        file.write_bytes(good)
+        assert _store(writer) == 2
+
+
+def test_a_file_that_is_taken_away_is_made_anew(tmp_path: Path) -> None:
+    file = tmp_path / "outbox.sqlite"
+    with _writing(f"sqlite:///{file}") as writer:
+        _store(writer)
+        shutil.move(file, tmp_path / "away")
+        _store(writer)
+    with another(f"sqlite:///{file}") as connection, connection.begin():
+        count = "SELECT count(*) FROM sms_message"
+        assert connection.exec_driver_sql(count).scalar() == 1
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    with _writing(f"sqlite:///{tmp_path}/outbox.sqlite") as writer:
+        _store(writer)
+
+        def full(connection: sa.Connection) -> None:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+            connection.exec_driver_sql("CREATE TABLE big AS SELECT zeroblob(1000000)")
+
+        with pytest.raises(OutboxError, match="disk is full: free some space"):
+            writer.do(full, 3.0)
+        assert _store(writer) == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "saying"),
+    [
+        ("nonsense", "outbox is no URL of a database"),
+        ("mysql+nodriver://127.0.0.1/x", "outbox is no URL of a database"),
+        ("postgresql+psycopg2://sms:secret@127.0.0.1/x", "Python package psycopg2"),
+    ],
+)
+def test_a_url_that_is_none(url: str, saying: str) -> None:
+    with pytest.raises(OutboxError, match=saying) as failure:
+        open_engine(url)
+    assert "secret" not in str(failure.value)
+
+
+def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
+    with _writing("postgresql+psycopg://sms:hush@127.0.0.1:1/x") as writer:
+        says = "the outbox x on 127.0.0.1 cannot be used, Connection refused: is the server running"
+        _fails(writer, says)
+        with pytest.raises(OutboxError) as failure:
+            _store(writer)
+    assert not re.search("hush", str(failure.value))
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ('FATAL:  password authentication failed for user "sms"',
+         "password authentication failed for user sms: check user and password in outbox"),
+        ("fe_sendauth: no password supplied",
+         "fe_sendauth: no password supplied: outbox needs user and password"),
+        ('FATAL:  no pg_hba.conf entry for host "192.0.2.7", user "sms", database "x"',
+         "no pg_hba.conf entry for host 192.0.2.7 , user sms , database x: allow this host, user"
+         " and database in pg_hba.conf of the server"),
+        ('FATAL:  database "x" does not exist',
+         "database x does not exist: make it on the server, or check the name in outbox"),
+    ],
+)  # fmt: skip
+def test_what_a_server_refuses_says_what_to_check(said: str, told: str) -> None:
+    at = 'connection failed: connection to server at "192.0.2.3", port 5432 failed: '
+    url = sa.make_url("postgresql+psycopg://sms:hush@192.0.2.3/x")
+    explained = str(database_module.explain(OSError(at + said), url))
+    assert explained == f"the outbox x on 192.0.2.3 cannot be used, {told}"
+
+
+def test_others_on_the_host_cannot_read_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite"
+    before = os.umask(0)
+    try:
+        with _writing(f"sqlite:///{path}") as writer:
+            _store(writer)
+        assert path.stat().st_mode & 0o777 == 0o640
+        path.chmod(0o664)
+        with _writing(f"sqlite:///{path}") as writer:
+            _store(writer)
+        assert path.stat().st_mode & 0o777 == 0o660
+    finally:
+        os.umask(before)

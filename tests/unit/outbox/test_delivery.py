@@ -1,0 +1,127 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dialplan_sms.outbox.retry import (
+    AT_LEAST_ONCE,
+    AT_MOST_ONCE,
+    FIRST_WAIT,
+    LONGEST_WAIT,
+    Verdict,
+    decide,
+    matching,
+    wait,
+)
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
+
+NUMBERS = ("+39333123456", "+39333123457")
+SENT, AGAIN, FAILED = Verdict(sent=NUMBERS), Verdict(again=NUMBERS), Verdict(failed=NUMBERS)
+UNKNOWN = Verdict(unknown=NUMBERS)
+PAUSES, GIVES_UP = Verdict(again=NUMBERS, pauses=True), Verdict(expired=NUMBERS, pauses=True)
+
+TABLE = {
+    # cause: at-least-once, over its max_age; at-most-once, over its max_age
+    Cause.UNREACHABLE: (PAUSES, GIVES_UP, PAUSES, GIVES_UP),
+    Cause.NO_ANSWER: (AGAIN, UNKNOWN, UNKNOWN, UNKNOWN),
+    Cause.BAD_ANSWER: (AGAIN, UNKNOWN, UNKNOWN, UNKNOWN),
+    Cause.INTERNAL: (AGAIN, FAILED, AGAIN, FAILED),
+}
+HOLDS = {Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER}
+
+
+@pytest.mark.parametrize("cause", sorted(set(Cause) - {Cause.NONE, Cause.NOT_QUEUED}))
+def test_each_error_has_its_verdicts(cause: Cause) -> None:
+    expected = TABLE.get(cause, (FAILED,) * 4)
+    if cause in HOLDS:
+        kept = Verdict(again=NUMBERS, holds=str(cause))
+        ended = Verdict(expired=NUMBERS, holds=str(cause))
+        expected = (kept, ended, kept, ended)
+    assert expected == tuple(
+        decide(error(cause, "x"), NUMBERS, delivery, over)
+        for delivery in (AT_LEAST_ONCE, AT_MOST_ONCE)
+        for over in (False, True)
+    )
+
+
+@pytest.mark.parametrize("over", [False, True])
+@pytest.mark.parametrize("delivery", [AT_LEAST_ONCE, AT_MOST_ONCE])
+def test_success_is_sent(delivery: str, over: bool) -> None:
+    assert decide(Outcome(Status.SUCCESS), NUMBERS, delivery, over) == SENT
+
+
+def _warning(*failed: str) -> Outcome:
+    return Outcome(Status.WARNING, Cause.NOT_QUEUED, "x", failed)
+
+
+@pytest.mark.parametrize("delivery", [AT_LEAST_ONCE, AT_MOST_ONCE])
+def test_after_a_warning_only_those_that_it_names_are_tried_again(delivery: str) -> None:
+    first, second = NUMBERS
+    warning = _warning(second, "+39333999999")
+    assert decide(warning, NUMBERS, delivery, False) == Verdict(sent=(first,), again=(second,))
+    assert decide(warning, NUMBERS, delivery, True) == Verdict(sent=(first,), failed=(second,))
+
+
+@pytest.mark.parametrize("named", [(), ("+39333999999",), ("*#",)])
+def test_a_warning_that_names_none_of_ours_leaves_it_to_delivery(named: tuple[str, ...]) -> None:
+    assert decide(_warning(*named), NUMBERS, AT_LEAST_ONCE, False) == AGAIN
+    assert decide(_warning(*named), NUMBERS, AT_MOST_ONCE, False) == UNKNOWN
+    assert decide(_warning(*named), NUMBERS, AT_LEAST_ONCE, True) == UNKNOWN
+
+
+numbers = st.lists(
+    st.from_regex(r"\+[1-9][0-9]{6,14}|[1-9][0-9]{2,5}", fullmatch=True), unique=True
+)
+outcomes = st.builds(
+    Outcome,
+    st.sampled_from(Status),
+    st.sampled_from(Cause),
+    failed=st.lists(st.from_regex(r"[0-9+*#]{0,16}", fullmatch=True)).map(tuple),
+)
+
+
+@given(
+    outcomes, numbers, st.sets(st.integers(0, 20)), st.sampled_from(["", AT_LEAST_ONCE, AT_MOST_ONCE]),
+    st.booleans(),
+)  # fmt: skip
+def test_every_number_ends_in_one_place(
+    outcome: Outcome, sent_to: list[str], named: set[int], delivery: str, over: bool
+) -> None:
+    failed = (*outcome.failed, *(n for i, n in enumerate(sent_to) if i in named))
+    outcome = Outcome(outcome.status, outcome.cause, failed=failed)
+    verdict = decide(outcome, sent_to, delivery, over)
+    places = (verdict.sent, verdict.again, verdict.failed, verdict.expired, verdict.unknown)
+    assert sorted(number for place in places for number in place) == sorted(sent_to)
+    assert not (over and verdict.again)
+    assert not (verdict.holds and verdict.pauses)
+
+
+def test_the_wait_doubles_up_to_a_quarter_of_an_hour() -> None:
+    waits = [wait(tries, 0.5) for tries in range(1, 8)]
+    assert waits == [FIRST_WAIT * 2**n for n in range(7)]
+    assert wait(0, 0.5) == wait(1, 0.5)
+    assert wait(9, 0.5) == wait(10, 0.5) == wait(10**9, 0.5) < LONGEST_WAIT == 900
+
+
+@given(st.integers(0, 10**6), st.floats(0, 1))
+def test_the_wait_is_spread_and_never_longer(tries: int, random: float) -> None:
+    middle = wait(tries, 0.5)
+    assert 0.75 * middle <= wait(tries, random) <= 1.25 * middle
+    assert wait(tries, random) <= LONGEST_WAIT
+    assert wait(tries, 0.0) < wait(tries, 1.0)
+
+
+@pytest.mark.parametrize(
+    "named", ["+39333123456", "0039333123456", "39333123456", "+0039333123456"]
+)
+def test_a_number_matches_in_whatever_form_it_is_named(named: str) -> None:
+    assert matching([named], NUMBERS) == (NUMBERS[0],)
+
+
+@pytest.mark.parametrize("named", ["", "+", "00", "333123456", "+3933312345", "+393331234567"])
+def test_another_number_does_not_match(named: str) -> None:
+    assert matching([named], NUMBERS) == ()
+
+
+def test_what_matches_keeps_its_order_and_a_short_code_is_one() -> None:
+    assert matching(["+39333123457", "+39333123456"], NUMBERS) == NUMBERS
+    assert matching(["48000"], ("48000", *NUMBERS)) == ("48000",)

@@ -1,0 +1,167 @@
+"""Hosts that share an outbox, when one hangs or the database is away for long."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from dialplan_sms.outbox import owner
+from dialplan_sms.outbox import worker as worker_module
+from dialplan_sms.outbox.store import Outbox
+from dialplan_sms.sms.outcome import Cause, Status
+from dialplan_sms.sms.sms import Draft, Sms
+from tests.postgres import Postgres
+from tests.unit.outbox.test_worker import FIRST, Pbx, Site
+from tests.unit.stored import Store
+
+pytestmark = pytest.mark.slow
+
+HANGS = """
+import os, signal, sys, time
+from dialplan_sms.outbox import leases, limits
+from dialplan_sms.outbox.limits import Rate, Rules
+from dialplan_sms.outbox.store import Outbox
+from tests.unit.stored import entry
+
+def hang(connection):
+    if sys.argv[2] == "claim":
+        leases.claim(connection, "other", 20.0, 1, {}, {})
+    else:
+        limits.judge(connection, Rules(None, Rate(9, 60.0), None, 0.0), entry())
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(600)  # it may be another thread that stops first
+
+Outbox(sys.argv[1]).writer.do(hang, 600.0)
+"""
+"""Another host, which hangs (SIGSTOP) while it holds what is in its second argument."""
+
+
+@contextmanager
+def hanging(url: str, what: str) -> Iterator[None]:
+    process = subprocess.Popen([sys.executable, "-c", HANGS, url, what])
+    try:
+        stopped = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        assert stopped is not None
+        assert stopped.si_status == signal.SIGSTOP
+        yield
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+@pytest.fixture
+def site(postgresql: str) -> Iterator[Site]:
+    site = Site(postgresql)
+    yield site
+    site.outbox.close()
+
+
+def said(site: Site, words: str, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not any(words in note for note in site.notes):
+        assert time.monotonic() < deadline, site.notes
+        time.sleep(0.1)
+
+
+class TestAHostThatHangs:
+    """In the middle of a transaction."""
+
+    def test_in_a_claim_leaves_its_sms_to_another(self, site: Site) -> None:
+        id_ = site.queue()
+        with hanging(site.url, "claim"), site.working(Pbx()):
+            site.wait(id_, "sent", seconds=60)
+            said(site, " keeps the outbox locked and does nothing")
+            said(site, " does not keep the outbox locked any more, this host goes on")
+        assert f"dialplan-sms on {os.uname().nodename[:40]} keeps" in "\n".join(site.notes)
+
+    def test_in_a_limit_leaves_the_calls_to_another(self, postgresql: str) -> None:
+        site = Site(postgresql, per_sender=(9, 60.0))
+        site.queue()
+        with site.working(Pbx()), hanging(site.url, "limit"):
+            deadline = time.monotonic() + 60
+            while True:
+                began = time.monotonic()
+                outcome = site.outbox.accept(Draft(), Sms((FIRST,), "x"), site.sender, "queue")
+                assert time.monotonic() - began < 6
+                if outcome.status is Status.QUEUED:
+                    break
+                assert outcome.cause is Cause.OUTBOX  # certain: not NO_ANSWER
+                assert time.monotonic() < deadline
+            said(site, " does not keep the outbox locked any more, this host goes on")
+            site.wait(int(outcome.id), "sent")
+        site.outbox.close()
+
+
+class TestADatabaseThatIsAway:
+    """For longer than a lease lasts."""
+
+    @pytest.fixture(autouse=True)
+    def short(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(worker_module, "_MARGIN", 0.5)
+        monkeypatch.setattr(worker_module, "_RECOVER", 0.5)
+
+    def test_doubles_nothing_that_is_known_to_be_sent(
+        self, postgres: Postgres, postgresql: str
+    ) -> None:
+        """Not even where another host is back before the one that sends."""
+        site, other = Site(postgresql, call_timeout=0.5), Outbox(postgresql)
+        pbx = Pbx(seconds=5.0)
+        ids = [site.queue(text=f"n{n}") for n in range(4)]
+        with site.working(pbx, threads=2), site.working(pbx, other, threads=2):
+            for id_ in ids:
+                site.wait(id_, "sending")
+            postgres.stop()
+            try:
+                time.sleep(1.5)  # the leases are over
+            finally:
+                postgres.start()
+            for id_ in ids:
+                site.wait(id_, "sent", seconds=20)
+            time.sleep(2.0)
+        assert sorted(sms.text for sms in pbx.sent) == ["n0", "n1", "n2", "n3"]
+        other.close()
+        site.outbox.close()
+
+    def test_is_said_to_work_again_once_it_does(
+        self, postgres: Postgres, postgresql: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker_module, "_RECOVER", 600.0)
+        site = Site(postgresql)
+        pbx = Pbx(seconds=1.0)
+        ids = [site.queue(text=f"n{n}") for n in range(2)]
+        with site.working(pbx, threads=2):  # all are busy: no turn gets as far as the database
+            for id_ in ids:
+                site.wait(id_, "sending")
+            postgres.stop()
+            try:
+                said(site, "stored SMS wait")
+                time.sleep(4.0)
+                assert "the outbox works again" not in site.notes
+            finally:
+                postgres.start()
+            said(site, "the outbox works again")
+            for id_ in ids:
+                site.wait(id_, "sent", seconds=20)
+        assert site.notes.count("the outbox works again") == 1
+        assert len(pbx.sent) == 2
+        site.outbox.close()
+
+
+def test_a_host_that_died_loses_its_leases_once_the_others_had_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "_RECOVER", 0.5)
+    monkeypatch.setattr(owner, "COME_BACK", 2.0)
+    id_ = site.queue()
+    store = Store(site.outbox.writer)
+    (claimed,) = store.claim("dead", lease=-1.0)
+    assert store.begin(claimed, "dead")
+    began = time.monotonic()
+    with site.working(Pbx()):
+        said(site, f"SMS {id_} was sending by a worker that is gone, and is pending now")
+        assert time.monotonic() - began >= 2.0

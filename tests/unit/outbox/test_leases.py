@@ -1,0 +1,374 @@
+"""From a stored SMS to its end, on the statements alone."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dialplan_sms.outbox import leases, statements
+from dialplan_sms.outbox.leases import Claimed
+from dialplan_sms.outbox.owner import Owner
+from dialplan_sms.outbox.retry import Verdict
+from dialplan_sms.outbox.schema import State, attempt, gateway, message, now, number
+from dialplan_sms.outbox.writer import Writer
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
+from tests.unit.stored import NUMBERS, Store
+
+A, B, C = NUMBERS
+SUCCESS = Outcome(Status.SUCCESS)
+UNREACHABLE = error(Cause.UNREACHABLE, "no route")
+GONE = error(Cause.NO_ANSWER, "the worker is gone")
+
+
+def _finish(
+    store: Store, claimed: Claimed, verdict: Verdict, outcome: Outcome = SUCCESS,
+    owner: str = "a", keep_text: bool = False,
+) -> str | None:  # fmt: skip
+    return store.do(lambda c: leases.finish(c, claimed, owner, outcome, verdict, 0.5, keep_text))
+
+
+def _in(store: Store, column: "sa.ColumnElement[float]", *where: Any) -> float:
+    """Seconds from now until the time in *column*."""
+    return float(store.do(lambda c: c.scalar(sa.select(column - now()).where(*where))) or 0.0)
+
+
+def test_a_claimed_request_holds_what_it_needs(store: Store) -> None:
+    id_ = store.add(B, A, gsm="9c7514330001", postpone="14/07/2014 15:35", call="1.7")
+
+    (claimed,) = store.claim()
+
+    assert (claimed.id, claimed.sender, claimed.text) == (id_, "101", "hello")
+    assert (claimed.numbers, claimed.gsm, claimed.call) == ((A, B), "9c7514330001", "1.7")
+    assert (claimed.postpone, claimed.attempts) == ("14/07/2014 15:35", 0)
+    assert 0 <= claimed.age < 5
+    assert store.row(id_).state == "leased"
+    assert store.claim("b") == []
+
+
+@pytest.mark.parametrize(
+    ("verdict", "state", "states"),
+    [
+        (Verdict(sent=(A, B)), "sent", ("sent", "sent")),
+        (Verdict(failed=(A, B)), "failed", ("failed", "failed")),
+        (Verdict(sent=(A,), failed=(B,)), "failed", ("sent", "failed")),
+        (Verdict(expired=(A, B)), "expired", ("expired", "expired")),
+        (Verdict(unknown=(A, B)), "unknown", ("unknown", "unknown")),
+        (Verdict(again=(A, B)), "pending", ("pending", "pending")),
+        (Verdict(sent=(A,), again=(B,)), "pending", ("sent", "pending")),
+        (Verdict(again=(A, B), pauses=True), "pending", ("pending", "pending")),
+        (Verdict(again=(A, B), holds="UNAUTHORIZED"), "pending", ("pending", "pending")),
+        (Verdict(expired=(A, B), pauses=True), "expired", ("expired", "expired")),
+    ],
+)
+def test_a_request_ends(
+    store: Store, verdict: Verdict, state: str, states: tuple[str, str]
+) -> None:
+    id_ = store.add(A, B)
+    (claimed,) = store.claim()
+    assert store.begin(claimed)
+    assert store.row(id_).state == "sending"
+
+    assert _finish(store, claimed, verdict, error(Cause.REJECTED, "why")) == state
+
+    row = store.row(id_)
+    assert (row.state, row.attempts, row.cause, row.reason) == (state, 1, "REJECTED", "why")
+    assert (row.ended is None) == (state == "pending")
+    assert row.text == (None if state == "sent" else "hello")  # another try needs it
+    assert (row.lease_by, row.lease_until) == (None, None)
+    assert tuple(store.states(id_).values()) == states
+    notes = store.do(lambda c: c.execute(sa.select(attempt.c.numbers, attempt.c.cause)).all())
+    assert [tuple(each) for each in notes] == [(2, "REJECTED")]
+
+
+def test_a_second_finish_changes_nothing(store: Store) -> None:
+    id_ = store.add()
+    (claimed,) = store.claim()
+    assert store.begin(claimed)
+    assert store.begin(claimed)  # as after a commit whose answer was lost
+    assert _finish(store, claimed, Verdict(sent=(A,))) == "sent"
+    assert _finish(store, claimed, Verdict(failed=(A,))) is None
+    assert (store.row(id_).state, store.row(id_).attempts) == ("sent", 1)
+
+
+def test_the_text_is_kept_where_it_is_wanted(store: Store) -> None:
+    id_ = store.add()
+    (claimed,) = store.claim()
+    _finish(store, claimed, Verdict(sent=(A,)), keep_text=True)
+    assert store.row(id_).text == "hello"
+
+
+def test_a_list_goes_in_batches_of_which_only_what_failed_goes_again(store: Store) -> None:
+    id_ = store.add(A, B, C)
+    (first,) = store.claim(batch=2)
+    assert first.numbers == (A, B)
+    assert _finish(store, first, Verdict(sent=(A,), again=(B,))) == "pending"
+    assert 3 < _in(store, message.c.due, message.c.id == id_) < 6
+    assert store.claim(batch=2) == []
+
+    store.change(message, due=0.0)
+    (second,) = store.claim(batch=2)
+    assert (second.numbers, second.attempts) == ((B, C), 1)
+    assert _finish(store, second, Verdict(sent=(B, C))) == "sent"
+
+
+def test_two_owners_never_claim_the_same(store: Store) -> None:
+    for _ in range(30):
+        store.add(gsm="9c7514330001")
+        store.add()
+    writers = [Writer(store.writer.engine.url.render_as_string(False)) for _ in range(4)]
+
+    def claim_all(writer: Writer) -> list[int]:
+        mine: list[int] = []
+        for _ in range(20):
+            mine += [each.id for each in Store(writer).claim(f"{id(writer)}", most=3)]
+        return mine
+
+    with ThreadPoolExecutor(4) as threads:
+        taken = [id_ for mine in threads.map(claim_all, writers) for id_ in mine]
+    for writer in writers:
+        writer.close()
+    taken += [each.id for each in store.claim(most=200)]
+    assert sorted(taken) == list(range(1, 61))
+
+
+def test_a_lease_that_is_anothers_by_now_counts_no_more(store: Store) -> None:
+    id_ = store.add()
+    (old,) = store.claim(lease=-1.0)
+    for row in store.do(lambda c: leases.lost(c, "b", (), None)):
+        store.do(lambda c, row=row: leases.take_back(c, row.id, GONE, True))  # type: ignore[misc]
+    (new,) = store.claim()  # even by the same owner
+    assert not store.begin(old)
+    assert _finish(store, old, Verdict(sent=(A,))) is None
+    assert store.begin(new)
+    assert store.row(id_).state == "sending"
+
+
+@pytest.mark.parametrize(
+    ("sending", "at_least_once", "state", "cause"),
+    [
+        (False, True, "pending", ""),
+        (False, False, "pending", ""),
+        (True, True, "pending", "NO_ANSWER"),
+        (True, False, "unknown", "NO_ANSWER"),
+    ],
+)
+@pytest.mark.parametrize("by_time", [True, False])
+def test_what_a_dead_owner_held_comes_back(
+    store: Store, by_time: bool, sending: bool, at_least_once: bool, state: str, cause: str
+) -> None:
+    id_ = store.add()
+    (claimed,) = store.claim("dead", lease=-1.0 if by_time else 60.0)
+    assert not sending or store.begin(claimed, "dead")
+    alive = store.add()
+    store.claim("alive")
+    assert store.do(lambda c: sorted(leases.owners(c))) == ["alive", "dead"]
+
+    (row,) = store.do(lambda c: leases.lost(c, "b", (), None if by_time else ["dead"]))
+    after = store.do(lambda c: leases.take_back(c, row.id, GONE, at_least_once))
+
+    assert (row.id, after, store.row(id_).state, store.row(id_).cause) == (id_, state, state, cause)
+    at_once = state == "pending" and not sending  # one that ends its worker gets a pause
+    assert [each.id for each in store.claim("b")] == ([id_] if at_once else [])
+    store.change(message, due=0.0)
+    assert [each.id for each in store.claim("b")] == (
+        [id_] if state == "pending" and not at_once else []
+    )
+    assert store.row(alive).state == "leased"
+
+
+@pytest.mark.parametrize("dead", [None, ["dead"]])
+def test_of_ones_own_leases_only_those_that_one_does_not_know_are_lost(
+    store: Store, dead: list[str] | None
+) -> None:
+    busy, unknown, other = (store.add(gsm=f"9c751433000{n}") for n in range(3))
+    taken = {each.id: each for each in store.claim("me", most=2, lease=-1.0)}
+    store.claim("other", lease=60.0)
+    known = [(busy, taken[busy].lease_until)]
+    lost = store.do(lambda c: leases.lost(c, "me", known, dead))
+    assert [row.id for row in lost] == [unknown]
+    # A copy of the database may have another SMS under the same id.
+    old = [(busy, taken[busy].lease_until - 1), (unknown, taken[unknown].lease_until)]
+    assert [row.id for row in store.do(lambda c: leases.lost(c, "me", old, dead))] == [busy]
+    assert [row.id for row in store.do(lambda c: leases.lost(c, "me", [], dead))] == [busy, unknown]
+    assert store.row(other).state == "leased"
+
+
+def test_a_gateway_is_busy_for_its_pace(store: Store) -> None:
+    store.add(A, B)
+    store.add()
+    other = store.add(gsm="9c7514330001")
+    assert len(store.claim(pace=5.0)) == 2
+    assert 8 < _in(store, gateway.c.free_at, gateway.c.gsm == "") < 10
+    assert 3 < _in(store, gateway.c.free_at, gateway.c.gsm == "9c7514330001") < 5
+    assert store.claim(pace=5.0) == []
+    assert store.row(other).state == "leased"
+
+    store.change(gateway, free_at=0.0)
+    assert len(store.claim(pace=5.0)) == 1
+
+
+def test_a_gateway_without_pace_leaves_the_others_their_turn(store: Store) -> None:
+    for _ in range(5):
+        store.add()
+    store.add(sender="102")
+    taken = [each.sender for _ in range(2) for each in store.claim(most=2)]
+    assert "102" in taken
+
+
+def test_the_urgent_and_the_older_go_first(store: Store) -> None:
+    bulk = store.add(priority=1)
+    first, second = store.add(), store.add()
+    later = store.add(planned=4e9)
+    assert [each.id for each in store.claim(most=2)] == [first, second]
+    assert [each.id for each in store.claim()] == [bulk]
+    store.change(message, message.c.id == later, due=0.0)
+    assert [each.id for each in store.claim()] == [later]
+
+
+def test_a_hold_concerns_all_of_the_senders(store: Store) -> None:
+    store.add(gsm="9c7514330001")
+    (claimed,) = store.claim()
+    store.add()
+    other = store.add(sender="102")
+    _finish(store, claimed, Verdict(again=(A,), holds="UNAUTHORIZED"))
+    store.add(gsm="9c7514330002")  # a gateway that was not known before
+
+    assert [each.id for each in store.claim()] == [other]
+    assert 290 < _in(store, gateway.c.free_at, gateway.c.gsm == "9c7514330002") <= 300
+
+    store.change(gateway, gateway.c.gsm == "9c7514330001", free_at=0.0)
+    (again,) = store.claim()
+    _finish(store, again, Verdict(sent=(A,)))
+    assert len(store.claim()) == 2
+
+
+def test_a_pause_grows_with_each_outage_seen_and_ends_with_a_success(store: Store) -> None:
+    for _ in range(3):
+        store.add()
+    together = store.claim()
+    for each in together:  # of one moment: they count once
+        _finish(store, each, Verdict(again=(A,), pauses=True), UNREACHABLE)
+    assert 4 < _in(store, gateway.c.free_at) <= 5
+    assert store.claim() == []
+
+    store.change(gateway, free_at=0.0)
+    (again,) = store.claim(most=1)
+    _finish(store, again, Verdict(again=(A,), pauses=True), UNREACHABLE)
+    assert 9 < _in(store, gateway.c.free_at) <= 10
+
+    store.change(gateway, free_at=0.0)
+    (again,) = store.claim(most=1)
+    _finish(store, again, Verdict(sent=(A,)))
+    assert len(store.claim()) == 2
+
+
+def test_what_is_too_old_expires(store: Store) -> None:
+    old, young, later = store.add(A, B), store.add(), store.add(planned=4e9)
+    done = store.add(A, B)
+    store.change(message, message.c.id.in_((old, later, done)), created=1.0)
+    store.change(message, message.c.id == done, state=State.SENT)
+
+    assert store.do(lambda c: statements.expire(c, "101", 3600.0)) == 1
+
+    assert store.row(old).state == "expired"
+    assert (store.row(old).text, store.row(old).ended is None) == ("hello", False)
+    assert set(store.states(old).values()) == {"expired"}
+    assert [store.row(each).state for each in (young, later, done)] == [
+        "pending",
+        "pending",
+        "sent",
+    ]
+
+
+@pytest.mark.parametrize("back", [1200.0, 172_800.0])
+class TestAClockThatWasSetBack:
+    """Nothing waits for longer than it would have: all times are as they were noted before."""
+
+    @staticmethod
+    def mend(store: Store) -> None:
+        store.do(lambda c: statements.mend_clock(c, {"101": 100.0, "102": 0.0}))
+
+    def test_holds_no_sms_up(self, store: Store, back: float) -> None:
+        new, tried, planned = store.add(), store.add(), store.add(planned=4e9)
+        store.change(message, message.c.id != planned, due=now() + back)
+        store.change(message, message.c.id == tried, attempts=2)
+        self.mend(store)
+        assert {each.id for each in store.claim()} == {new, tried}
+        assert store.row(planned).due == 4e9
+
+    def test_keeps_no_gateway_busy(self, store: Store, back: float) -> None:
+        id_ = store.add()
+        store.change(gateway, free_at=now() + back)
+        self.mend(store)
+        assert [each.id for each in store.claim()] == [id_]
+
+    @pytest.mark.parametrize("cause", ["UNREACHABLE", "UNAUTHORIZED"])
+    def test_holds_no_sender(self, store: Store, back: float, cause: str) -> None:
+        id_ = store.add()
+        store.change(gateway, free_at=now() + back, held=cause)
+        self.mend(store)
+        assert [each.id for each in store.claim()] == [id_]
+
+
+def test_what_waits_as_it_should_is_not_hurried(store: Store) -> None:
+    ids = [store.add(gsm=gsm) for gsm in ("", "9c7514330001", "9c7514330002")]
+    store.change(message, message.c.id == ids[0], attempts=2, due=now() + 12.0)
+    store.change(gateway, gateway.c.gsm == "9c7514330001", free_at=now() + 99.0)
+    store.change(gateway, gateway.c.gsm == "9c7514330002", free_at=now() + 299.0, held="CONFIG")
+    store.do(lambda c: statements.mend_clock(c, {"101": 100.0}))
+    assert store.claim() == []
+
+
+def test_calls_that_never_came_back_are_unknown(store: Store) -> None:
+    ids = [store.add() for _ in range(3)]
+    store.change(message, state=State.SENDING, created=1.0)
+    store.change(number, state=State.SENDING)
+    store.change(message, message.c.id == ids[1], lease_until=4e9)  # a worker's
+    store.change(message, message.c.id == ids[2], created=now())
+
+    store.do(lambda c: statements.forget_wait(c, 600.0))
+
+    assert [store.row(each).state for each in ids] == ["unknown", "sending", "sending"]
+    assert store.states(ids[0]) == {A: "unknown"}
+
+
+def test_an_owner_is_dead_once_it_has_let_go(tmp_path: Path) -> None:
+    file = str(tmp_path / "outbox.sqlite")
+    one, two = Owner(file), Owner(file)
+    assert one.dead([one.name, two.name, "host-1-abc"]) == ["host-1-abc"]
+    two.close()
+    assert one.dead([one.name, two.name]) == [two.name]
+    one.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_is_in_reach_for_a_while_before_another_host_counts_as_dead() -> None:
+    """A lease's time tells only once a host that lives has had time to come back."""
+    clock = [1000.0]
+    owner = Owner(None, lambda: clock[0])
+
+    def look(seconds: float, every: float = 5.0) -> None:
+        for _ in range(int(seconds / every)):
+            clock[0] += every
+            owner.reached()
+
+    look(5)
+    assert owner.dead(["host-1-abc"]) == []
+    look(25)
+    assert owner.dead(["host-1-abc"]) == []
+    look(5)
+    assert owner.dead(["host-1-abc"]) is None
+    owner.failed()
+    assert owner.dead(["host-1-abc"]) == []
+    look(30)
+    assert owner.dead(["host-1-abc"]) == []  # since it worked again, which is 25 s ago
+    look(5)
+    assert owner.dead(["host-1-abc"]) is None
+    clock[0] += 20.0  # it hung, or this host did
+    assert owner.dead(["host-1-abc"]) == []
+    owner.reached()
+    assert owner.dead(["host-1-abc"]) == []
+    look(30)
+    assert owner.dead(["host-1-abc"]) is None

@@ -1,0 +1,562 @@
+import base64
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dialplan_sms.config.config import Sender
+from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.routes import pbx as smsapi
+from dialplan_sms.routes.pbx import SmsApi, open_adapter
+from dialplan_sms.routes.reply import answered, secrets_of
+from dialplan_sms.sandbox import Fault, Reply, Sandbox
+from dialplan_sms.sms import api
+from dialplan_sms.sms.outcome import Cause, Outcome, Status
+from dialplan_sms.sms.sms import Sms
+from dialplan_sms.transport.deadline import Alarm, Resolver, Watchdog
+from dialplan_sms.transport.pool import Adapter
+
+SMS = Sms(("+39333123456",), "This API is awesome")
+LIST = Sms(("+39333123456", "+39333123457"), "Hi", "9c7514330001", datetime(2999, 7, 14, 15, 35))
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["https", "http"])
+def server(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    with Sandbox(tls=request.param, users={"101": "sms101api"}, tokens=["wsk-v1-x"]) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def pbx(server: Sandbox) -> Sandbox:
+    server.clear()
+    return server
+
+
+def sender(pbx: Sandbox, **fields: object) -> Sender:
+    values: dict[str, object] = {
+        "name": "101", "password": "sms101api", "url": pbx.url + api.PATH,
+        "verify": str(pbx.certificate) if pbx.tls else "yes",
+    }  # fmt: skip
+    return Sender(**(values | fields))  # type: ignore[arg-type]
+
+
+def send(pbx: Sandbox, sms: Sms = SMS, **fields: object) -> Outcome:
+    user = sender(pbx, **fields)
+    with closing(open_adapter(user)) as adapter:
+        return SmsApi(user, adapter).send(sms)
+
+
+def test_an_sms_arrives(pbx: Sandbox) -> None:
+    assert send(pbx) == Outcome(Status.SUCCESS)
+    (message,) = pbx.messages
+    assert (message.numbers, message.text) == (("+39333123456",), "This API is awesome")
+    assert (message.user, message.path) == ("101", api.PATH)
+
+
+def test_all_of_it_arrives(pbx: Sandbox) -> None:
+    assert send(pbx, LIST).status is Status.SUCCESS
+    (message,) = pbx.messages
+    assert (message.numbers, message.gsm) == (LIST.numbers, LIST.gsm)
+    assert ("postpone", "14/07/2999 15:35") in pbx.requests[0].pairs
+
+
+@pytest.mark.parametrize(
+    "text", ["a+b&c=d%41;e", "\n two \n", "\U0001f600 \u0417\u0434\u0440\u0430", "'\"\\/ <>", "x" * 670, "\u77ed" * 670]
+)  # fmt: skip
+def test_texts_go_out_exactly(pbx: Sandbox, text: str) -> None:
+    assert send(pbx, Sms(SMS.numbers, text)).status is Status.SUCCESS
+    assert dict(pbx.requests[0].pairs)["message"] == text
+
+
+def test_a_token_authorizes(pbx: Sandbox) -> None:
+    assert send(pbx, token="wsk-v1-x", password="").status is Status.SUCCESS
+    outcome = send(pbx, token="wsk-v1-y", password="")
+    assert outcome.cause is Cause.UNAUTHORIZED
+    # As SMS_REASON has it, which takes no apostrophe.
+    assert "check the name of the section, and its password or token, in sms.conf" in outcome.reason
+
+
+def test_a_password_of_any_script_is_sent() -> None:
+    password = "\u043f\u0430\u0440\u043e\u043b\u044c:\u20ac"
+    with Sandbox(tls=False, users={"101": password}) as pbx:
+        assert send(pbx, password=password).status is Status.SUCCESS
+
+
+ANSWERS = [
+    (Fault.UNAUTHORIZED, Cause.UNAUTHORIZED),
+    (Fault.REJECT, Cause.REJECTED),
+    (Fault.SERVER_ERROR, Cause.BAD_ANSWER),
+    (Fault.HTML, Cause.BAD_ANSWER),
+    (Fault.GARBAGE, Cause.BAD_ANSWER),
+    (Fault.REDIRECT, Cause.BAD_ANSWER),
+    (Fault.HUGE, Cause.BAD_ANSWER),
+    (Fault.CLOSE, Cause.NO_ANSWER),
+    (Fault.RESET, Cause.NO_ANSWER),
+    (Reply(401, b"no json"), Cause.UNAUTHORIZED),
+    (Reply(403, b"<h1>"), Cause.UNAUTHORIZED),
+    (Reply(404, b"<h1>"), Cause.BAD_ANSWER),
+    (Reply(200, b""), Cause.BAD_ANSWER),
+    (Reply(200, b"[]"), Cause.BAD_ANSWER),
+    (Reply(200, b"[" * 60000), Cause.BAD_ANSWER),
+    (Reply(200, b"9" * 60000), Cause.BAD_ANSWER),
+    (Reply(200, b'{"type":"result","result":"Maybe"}'), Cause.BAD_ANSWER),
+    (Reply(200, b'{"type":"\xff"}'), Cause.BAD_ANSWER),
+    (Reply(200, b'{"type":"result","result":"Succ', (("Content-Length", "99"),)), Cause.BAD_ANSWER),
+    (Reply(500, b'{"type":"error","reason":"Full","result":null}'), Cause.REJECTED),
+    (Reply(200, b'{"type":"error","reason":"Unauthorized","result":null}'), Cause.UNAUTHORIZED),
+    (Reply(200, b'{"type":"error"}'), Cause.REJECTED),
+    (Reply(200, b'{"type":"warning","result":null}'), Cause.NOT_QUEUED),
+    (Reply(200, b'{"type":"result","result":"Success"}', (("X", "y" * 70000),)), Cause.BAD_ANSWER),
+    (Reply(200, b"x", (("Content-Encoding", "gzip"),)), Cause.BAD_ANSWER),
+    (Reply(99999, b""), Cause.BAD_ANSWER),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "cause"), ANSWERS, ids=lambda value: str(value)[:60])
+def test_every_answer_has_its_cause(pbx: Sandbox, fault: Fault | Reply, cause: Cause) -> None:
+    pbx.fault = fault
+    outcome = send(pbx)
+    assert outcome.cause is cause
+    assert outcome.status is (Status.WARNING if cause is Cause.NOT_QUEUED else Status.ERROR)
+    assert outcome.reason
+    assert len(pbx.requests) == 1  # sent once, a redirect not followed
+
+
+def test_success_is_judged_by_its_type_before_the_status(pbx: Sandbox) -> None:
+    pbx.fault = Reply(500, b'{"type":"result","result":"Success"}')
+    assert send(pbx).status is Status.SUCCESS
+
+
+def test_a_warning_names_the_numbers(pbx: Sandbox) -> None:
+    pbx.fault = Fault.PARTIAL
+    outcome = send(pbx, LIST)
+    assert (outcome.status, outcome.cause) == (Status.WARNING, Cause.NOT_QUEUED)
+    assert outcome.failed == ("+39333123457",)
+    assert outcome.reason == api.NOT_ADDED
+    pbx.fault = Reply(200, b'{"type":"warning","reason":7,"result":[111,"x",true,null,"+39 4"]}')
+    assert send(pbx, LIST).failed == ("111", "+394")
+
+
+def test_the_pbx_cannot_put_the_password_into_the_call(pbx: Sandbox) -> None:
+    basic = base64.b64encode(b"101:sms101api")
+    pbx.fault = Reply(200, b'{"type":"error","reason":"wrong: sms101api, Basic %s"}' % basic)
+    assert send(pbx).reason == "wrong: xxx , Basic xxx"
+    digits = Sender("101", "http://192.0.2.1", "84726153")
+    reply = b'{"type":"warning","reason":"no","result":["84726153","+39333123456"]}'
+    outcome = answered(200, "", reply, "101", secrets_of(digits))
+    assert outcome.failed == ("+39333123456",)
+
+
+@pytest.mark.parametrize("fault", [Fault.HANG, Fault.TRICKLE, Fault.TRICKLE_BODY])
+def test_a_server_that_stalls_is_cut_off(pbx: Sandbox, fault: Fault) -> None:
+    pbx.fault = fault
+    started = time.monotonic()
+    outcome = send(pbx, call_timeout=1.0)
+    assert outcome.cause is Cause.NO_ANSWER
+    assert "in time" in outcome.reason
+    assert 0.9 < time.monotonic() - started < 4
+
+
+def test_a_slow_answer_is_an_answer(pbx: Sandbox) -> None:
+    pbx.fault = Fault.SLOW
+    assert send(pbx).status is Status.SUCCESS
+
+
+class NotedWatchdog(Watchdog):
+    """Notes how many seconds it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[float] = []
+
+    def at(self, when: float, action: Callable[[], None]) -> Alarm:
+        self.given.append(round(when - time.monotonic()))
+        return super().at(when, action)
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(1, 5), (2, 10), (6, 30), (7, 30), (2000, 30)])
+def test_each_number_has_five_seconds_within_the_calls(
+    pbx: Sandbox, count: int, seconds: int
+) -> None:
+    watchdog = NotedWatchdog()
+    numbers = tuple(f"+39333{n:06}" for n in range(count))
+    with closing(open_adapter(sender(pbx))) as adapter:
+        SmsApi(sender(pbx), adapter, watchdog=watchdog).send(Sms(numbers, "x"))
+    assert watchdog.given == [seconds]
+    assert smsapi.CONNECT_TIME == 3.0
+
+
+def test_the_channel_is_told_before_anything_goes_out(pbx: Sandbox) -> None:
+    seen: list[int] = []
+    with closing(open_adapter(sender(pbx))) as adapter:
+        SmsApi(sender(pbx), adapter).send(SMS, lambda: seen.append(len(pbx.requests)))
+    assert seen == [0]
+
+
+class TestUnreachable:
+    """Certainly not sent, and told apart from "may have been sent"."""
+
+    def check(self, url: str, says: str, **fields: object) -> None:
+        announced: list[str] = []
+        values: dict[str, object] = {"name": "101", "url": url, "password": "x"}
+        user = Sender(**(values | fields))  # type: ignore[arg-type]
+        with closing(open_adapter(user)) as adapter:
+            outcome = SmsApi(user, adapter).send(SMS, lambda: announced.append("gone out"))
+        assert outcome.cause is Cause.UNREACHABLE
+        assert says in outcome.reason
+        assert announced == []
+
+    def test_refused(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.check(f"http://127.0.0.1:{port}/", f"127.0.0.1 port {port}, Connection refused")
+
+    def test_an_unknown_name(self) -> None:
+        self.check("http://pbx.invalid/", "the name pbx.invalid is unknown")
+
+    def test_a_name_server_that_hangs(self) -> None:
+        hang = threading.Event()
+
+        def lookup(host: str, *rest: object) -> list[tuple[object, ...]]:
+            if len(rest) > 3:
+                raise OSError("a name")
+            hang.wait(20)
+            return []
+
+        user = Sender("101", "http://pbx.example.com/", "x", call_timeout=1.0)
+        adapter = open_adapter(user, Resolver(lookup))
+        started = time.monotonic()
+        outcome = SmsApi(user, adapter).send(SMS)
+        hang.set()
+        assert outcome.cause is Cause.UNREACHABLE
+        assert "was not resolved in time" in outcome.reason
+        assert time.monotonic() - started < 4
+
+    def test_a_connection_that_is_never_accepted(self) -> None:
+        with socket.socket() as full, contextlib_sockets(3) as clients:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            for client in clients:
+                client.setblocking(False)
+                client.connect_ex(full.getsockname())
+            port = full.getsockname()[1]
+            self.check(f"http://127.0.0.1:{port}/", "in time", call_timeout=1.0)
+
+    def test_a_tls_handshake_that_hangs(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            port = silent.getsockname()[1]
+            self.check(f"https://127.0.0.1:{port}/", "in time", call_timeout=1.0)
+
+    def test_a_certificate_that_nobody_signed(self, pbx: Sandbox) -> None:
+        if pbx.tls:
+            self.check(pbx.url + "/x", "certificate is not trusted")
+        else:
+            self.check(pbx.url.replace("http:", "https:") + "/x", "no TLS with")
+
+    def test_a_pin_that_does_not_match(self, pbx: Sandbox) -> None:
+        if pbx.tls:
+            found = pbx.fingerprint.replace(":", "").removeprefix("sha256").lower()
+            self.check(pbx.url + "/x", found, verify="sha256:" + "0" * 64)
+
+    def test_a_file_without_a_certificate_is_the_configurations_fault(self, tmp_path: Path) -> None:
+        for name in ("empty.pem", "none.pem"):
+            path = tmp_path / name
+            path.touch() if name == "empty.pem" else None
+            user = Sender("101", "https://192.0.2.1", "x", verify=str(path))
+            with pytest.raises(ConfigError, match=r"\[101\] verify = .*pem: no certificate"):
+                SmsApi(user)
+
+    def test_no_request_was_sent_to_such_a_peer(self, pbx: Sandbox) -> None:
+        if pbx.tls:
+            self.check(pbx.url + api.PATH, "fingerprint", verify="sha256:" + "0" * 64)
+            assert pbx.requests == []
+
+
+class contextlib_sockets:
+    def __init__(self, count: int) -> None:
+        self._sockets = [socket.socket() for _ in range(count)]
+
+    def __enter__(self) -> list[socket.socket]:
+        return self._sockets
+
+    def __exit__(self, *_: object) -> None:
+        for each in self._sockets:
+            each.close()
+
+
+@pytest.mark.parametrize("verify", ["no", "pin", "file"])
+def test_every_way_to_verify(pbx: Sandbox, verify: str) -> None:
+    if not pbx.tls:
+        return
+    pin = "sha256:" + pbx.fingerprint.replace(":", "").removeprefix("sha256").lower()
+    ways = {"no": "no", "pin": pin, "file": str(pbx.certificate)}
+    assert send(pbx, verify=ways[verify]).status is Status.SUCCESS
+
+
+def test_the_environment_changes_nothing(pbx: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://192.0.2.1:1")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent")
+    monkeypatch.setenv("CURL_CA_BUNDLE", "/nonexistent")
+    assert send(pbx).status is Status.SUCCESS
+
+
+def test_a_thread_that_cannot_start_is_not_held_against_the_pbx(pbx: Sandbox) -> None:
+    class Exhausted(Watchdog):
+        def at(self, when: float, action: Callable[[], None]) -> Alarm:
+            raise RuntimeError("can't start new thread")
+
+    announced: list[int] = []
+    with closing(open_adapter(sender(pbx))) as adapter:
+        api_of_it = SmsApi(sender(pbx), adapter, watchdog=Exhausted())
+        outcome = api_of_it.send(SMS, lambda: announced.append(1))
+    assert outcome.cause is Cause.INTERNAL
+    assert "nothing was sent" in outcome.reason
+    assert announced == []
+    assert pbx.requests == []
+
+
+@pytest.mark.parametrize("tls", [True, False], ids=["https", "http"])
+def test_a_connection_is_used_again_and_never_shut_by_an_old_deadline(tls: bool) -> None:
+    with Sandbox(tls=tls) as pbx, closing(open_adapter(sender(pbx))) as adapter:
+        route = SmsApi(sender(pbx, call_timeout=1.0), adapter)
+        assert [route.send(SMS).status for _ in range(3)] == [Status.SUCCESS] * 3
+        time.sleep(1.2)
+        assert route.send(SMS).status is Status.SUCCESS
+    assert len(pbx.requests) == 4
+    assert pbx.connections == 1
+
+
+def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next() -> None:
+    """A peer that sends a second answer with the first one; TLS hides it from select()."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+    # 8192 bytes: what http.client's buffer takes at once, so that the rest stays in OpenSSL's.
+    rejected = b'{"type":"error","reason":"no"}'
+    first = head % (8192 - len(head % 8000)) + rejected
+    answers = [
+        first.ljust(8192) + head % 34 + b'{"type":"result","result":"Success"}',
+        first.ljust(8192),
+    ]
+
+    with Sandbox() as pbx:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pbx.certificate, pbx.certificate.with_name("key.pem"))
+
+        def serve() -> None:
+            for answer in answers:
+                with (
+                    contextlib.suppress(OSError),
+                    context.wrap_socket(listener.accept()[0], server_side=True) as peer,
+                ):
+                    while b"message=" not in peer.recv(65536):
+                        pass
+                    peer.sendall(answer)
+                    peer.settimeout(2)
+                    with contextlib.suppress(OSError):
+                        peer.recv(65536)
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(5)
+            thread = threading.Thread(target=serve)
+            thread.start()
+            user = sender(pbx, url=f"https://127.0.0.1:{listener.getsockname()[1]}/")
+            with closing(open_adapter(user)) as adapter:
+                route = SmsApi(user, adapter)
+                assert route.send(SMS).cause is Cause.REJECTED
+                assert route.send(SMS).cause is Cause.REJECTED
+            thread.join()
+
+
+class Keeper:
+    """A PBX that keeps its connections open, and answers with headers of the test's choice."""
+
+    def __init__(self, *headers: str) -> None:
+        lines = "".join(f"{header}\r\n" for header in headers)
+        body = '{"type":"result","result":"Success"}'
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n{lines}\r\n"
+        self._answer = (head + body).encode()
+        self.requests: list[bytes] = []
+        self.connections = 0
+
+    def __enter__(self) -> "Keeper":
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                peer, _ = self._listener.accept()
+                self.connections += 1
+                threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
+
+    def _serve(self, peer: socket.socket) -> None:
+        with peer:
+            while request := peer.recv(65536):
+                self.requests.append(request)
+                time.sleep(0.1)
+                peer.sendall(self._answer)
+                if b"Connection: close" in self._answer:
+                    break
+
+    def route(self, connections: int = 1) -> tuple[SmsApi, Adapter]:
+        port = self._listener.getsockname()[1]
+        user = Sender("101", f"http://127.0.0.1:{port}/", "x")
+        adapter = open_adapter(user, connections=connections)
+        return SmsApi(user, adapter), adapter
+
+
+def test_cookies_are_not_kept() -> None:
+    with Keeper("Set-Cookie: a=b") as pbx:
+        route, adapter = pbx.route()
+        with closing(adapter):
+            assert [route.send(SMS).status for _ in range(2)] == [Status.SUCCESS] * 2
+    assert len(pbx.requests) == 2
+    assert b"Cookie" not in pbx.requests[1]
+
+
+def test_head_and_body_go_out_together() -> None:
+    with Keeper() as pbx:
+        route, adapter = pbx.route()
+        with closing(adapter):
+            route.send(SMS)
+    assert pbx.requests[0].startswith(b"POST / HTTP/1.1\r\nHost: 127.0.0.1:")
+    assert b"\r\n\r\nnumber=" in pbx.requests[0]
+
+
+class TestIdleConnections:
+    """What keeps a request from going out just as the PBX closes the connection."""
+
+    @pytest.mark.parametrize(
+        ("header", "pause", "connections"),
+        [
+            ("Keep-Alive: timeout=1, max=100", 0, 2),
+            ("Keep-Alive: timeout=2", 1.2, 2),
+            ("Keep-Alive: timeout=5", 0.1, 1),
+            ("Keep-Alive: timeout=soon", 0, 1),
+            ("Connection: close", 0, 2),
+        ],
+    )
+    def test_one_that_the_pbx_is_about_to_close_is_not_used(
+        self, header: str, pause: float, connections: int
+    ) -> None:
+        with Keeper(header) as pbx:
+            route, adapter = pbx.route()
+            with closing(adapter):
+                for _ in range(2):
+                    assert route.send(SMS).status is Status.SUCCESS
+                    time.sleep(pause)
+            assert pbx.connections == connections
+
+    def test_one_that_is_closed_while_the_channel_is_told_is_replaced(self) -> None:
+        with Keeper() as other:
+            route, adapter = other.route()
+            with closing(adapter):
+                assert route.send(SMS).status is Status.SUCCESS
+                (idle,) = adapter._idle
+                told = []
+
+                def going_out() -> None:
+                    told.append(1)
+                    assert idle.sock is not None
+                    idle.sock.shutdown(socket.SHUT_RD)  # as a PBX's closing shows itself
+
+                assert route.send(SMS, going_out).status is Status.SUCCESS
+            assert told == [1]
+            assert other.connections == 2
+            assert len(other.requests) == 2
+
+    def test_after_an_answer_that_is_none_the_connection_is_not_used_again(self) -> None:
+        with Keeper() as pbx:
+            pbx._answer = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+            route, adapter = pbx.route()
+            with closing(adapter):
+                assert route.send(SMS).cause is Cause.BAD_ANSWER
+                assert adapter.idle == 0
+
+    def test_no_more_stay_open_than_are_allowed_and_none_after_the_end(self) -> None:
+        with Keeper() as pbx:
+            route, adapter = pbx.route(connections=2)
+            threads = [threading.Thread(target=route.send, args=(SMS,)) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert adapter.idle == 2
+            adapter.close()
+            assert adapter.idle == 0
+            route.send(SMS)
+            assert adapter.idle == 0
+
+
+class TestDroppedWhileItGoesOut:
+    """A peer that vanishes between connection and answer: nobody can know."""
+
+    @pytest.mark.parametrize(
+        "behave",
+        [
+            pytest.param(lambda peer: peer.close(), id="closes at once"),
+            pytest.param(lambda peer: (peer.recv(10), peer.close()), id="resets in the request"),
+            pytest.param(lambda peer: (peer.recv(65536), peer.sendall(b"HTTP/1.1 200"), peer.close()), id="half a line"),
+        ],
+    )  # fmt: skip
+    def test_it_is_never_called_unreachable(
+        self, behave: Callable[[socket.socket], object]
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=lambda: behave(listener.accept()[0]))
+            thread.start()
+            user = Sender("101", f"http://127.0.0.1:{listener.getsockname()[1]}/", "x")
+            outcome = SmsApi(user).send(Sms(SMS.numbers, "x" * 500_000))
+            thread.join()
+        assert outcome.cause in (Cause.NO_ANSWER, Cause.BAD_ANSWER)
+
+
+@given(st.integers(100, 599), st.binary())
+def test_any_answer_becomes_an_outcome(status: int, body: bytes) -> None:
+    check(answered(status, "", body))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(
+    st.integers(100, 599),
+    st.text(),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.sampled_from(["result", "warning", "error"]) | JSON,
+            "result": st.just("Success") | st.lists(st.text()) | JSON,
+            "reason": st.text() | JSON,
+        },
+    ),
+)
+def test_any_reply_becomes_an_outcome(status: int, location: str, reply: dict[str, object]) -> None:
+    import json
+
+    check(answered(status, location, json.dumps(reply).encode()))
+
+
+def check(outcome: Outcome) -> None:
+    assert outcome.status in (Status.SUCCESS, Status.WARNING, Status.ERROR)
+    assert bool(outcome.cause) == (outcome.status is not Status.SUCCESS)
+    assert "\n" not in outcome.reason
+    assert not set(outcome.reason) & set('"\\${}[];|&`')

@@ -1,0 +1,142 @@
+import phonenumbers
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dialplan_sms.sms.numbers import read_numbers
+from dialplan_sms.sms.outcome import Cause, Refused
+
+
+@pytest.mark.parametrize(
+    ("written", "country", "read"),
+    [
+        ("+391234567890", None, ["+391234567890"]),
+        ("+39333123456", None, ["+39333123456"]),
+        ("0039333123456", None, ["+39333123456"]),
+        (" +39 (333) 12-34.56 ", None, ["+39333123456"]),
+        ("sms:+39333123456", None, ["+39333123456"]),
+        ("tel:+39-333-123456", None, ["+39333123456"]),
+        ("TEL:+39333123456", None, ["+39333123456"]),
+        ("333 1234567", "IT", ["+393331234567"]),
+        ("020 7946 0958", "GB", ["+442079460958"]),
+        ("+44 (0)20 7946 0958", None, ["+442079460958"]),
+        ("+39333123456,+39333123457", None, ["+39333123456", "+39333123457"]),
+        ("+39333123456, 0039333123456,+39 333 123456,", None, ["+39333123456"]),
+        ('"+39333123456,+39333123457"', None, ["+39333123456", "+39333123457"]),
+        ("\uff0b\uff13\uff19\u202a333123456\u202c", None, ["+39333123456"]),
+        ("+\u0663\u0669333123456", None, ["+39333123456"]),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(
+    written: str, country: str | None, read: list[str]
+) -> None:
+    assert read_numbers(written, country, short=False) == tuple(read)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["12", "+39abc", "", " ", ",", "+", "+39", "++39333123456", "+0039333123456", "1-800-FLOWERS",
+     "+3933312345678901", "+39333123456;ext=1", "*100#", "333 1234567", "+39333123456 x2"],
+)  # fmt: skip
+def test_what_is_no_number_is_refused(written: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read_numbers(written, None, short=False)
+    assert refused.value.cause is Cause.INVALID_NUMBER
+
+
+@pytest.mark.parametrize(
+    ("written", "country"),
+    [
+        ("079474381", "CH"),
+        ("061234567", "FR"),
+        ("0 61 234 567", "FR"),
+        ("+41 (0)79 474 381", None),
+        ("1 201 555 012", "US"),
+        ("8 912 345 678", "RU"),
+    ],
+)
+def test_a_trunk_prefix_is_not_sent_where_a_digit_is_missing(
+    written: str, country: str | None
+) -> None:
+    with pytest.raises(Refused) as refused:
+        read_numbers(written, country, short=False)
+    assert refused.value.cause is Cause.INVALID_NUMBER
+    assert "is no phone number" in refused.value.reason
+
+
+@pytest.mark.parametrize(
+    ("written", "country", "read"),
+    [
+        ("079 474 38 19", "CH", "+41794743819"),
+        ("79 474 38 19", "CH", "+41794743819"),
+        ("06 698 12345", "IT", "+390669812345"),
+        ("+39 (0)6 698 12345", None, "+390669812345"),
+        ("0549 886377", "SM", "+3780549886377"),
+        ("06 698 12345", "VA", "+390669812345"),
+        ("07 12 34 56 78", "CI", "+2250712345678"),
+        ("8 800 200 06 00", "RU", "+78002000600"),
+        ("800 200 06 00", "RU", "+78002000600"),
+    ],
+)
+def test_a_first_digit_that_is_no_trunk_prefix_stays(
+    written: str, country: str | None, read: str
+) -> None:
+    assert read_numbers(written, country, short=False) == (read,)
+
+
+@pytest.mark.parametrize("country", sorted(phonenumbers.SUPPORTED_REGIONS))
+def test_no_country_s_mobile_numbers_keep_their_trunk_prefix(country: str) -> None:
+    """The trunk prefix is never sent: not with the number whole, not with a digit missing."""
+    example = phonenumbers.example_number_for_type(country, phonenumbers.PhoneNumberType.MOBILE)
+    trunk = phonenumbers.ndd_prefix_for_region(country, strip_non_digits=True)
+    if example is None or not trunk:
+        return
+    code = f"+{example.country_code}"
+    national = phonenumbers.national_significant_number(example)
+    shorter = [national[:at] + national[at + 1 :] for at in range(len(national))]
+    for written in (trunk + digits for digits in (national, *shorter)):
+        try:
+            (number,) = read_numbers(written, country, short=False)
+        except Refused:
+            continue
+        if written.startswith("00"):
+            continue  # the prefix of an international number, and the country's code is gone
+        parsed = phonenumbers.parse(number)
+        assert not number.startswith(code + trunk) or phonenumbers.is_valid_number(parsed), written
+
+
+def test_every_wrong_number_of_a_list_names_itself() -> None:
+    with pytest.raises(Refused) as refused:
+        read_numbers("+39333123456,12,+39abc", "IT", short=False)
+    assert "12, +39abc are no phone numbers" in refused.value.reason
+
+
+def test_a_national_number_without_a_country_says_what_to_set() -> None:
+    with pytest.raises(Refused, match="set country in sms.conf"):
+        read_numbers("3331234567", None, short=False)
+
+
+def test_short_codes_are_sent_where_they_are_allowed() -> None:
+    assert read_numbers("48000", "IT", short=True) == ("48000",)
+    assert read_numbers("48000", None, short=True) == ("48000",)
+    with pytest.raises(Refused, match="short_numbers = yes"):
+        read_numbers("48000", None, short=False)
+    for never in ("12", "0123"):
+        with pytest.raises(Refused):
+            read_numbers(never, None, short=True)
+
+
+@given(st.text(), st.sampled_from([None, "IT", "US"]), st.booleans())
+def test_whatever_is_written_gives_dialable_numbers_or_a_reason(
+    written: str, country: str | None, short: bool
+) -> None:
+    try:
+        numbers = read_numbers(written, country, short)
+    except Refused as refused:
+        assert refused.cause is Cause.INVALID_NUMBER
+        assert refused.reason
+    else:
+        assert len(set(numbers)) == len(numbers) > 0
+        for number in numbers:
+            assert number.removeprefix("+").isascii()
+            assert number.removeprefix("+").isdigit()

@@ -1,0 +1,250 @@
+"""Who may use the HTTP SMS server: [http] of sms.conf, hashes, and what wrong passwords bring."""
+
+import asyncio
+import base64
+import itertools
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dialplan_sms.cli.user import user
+from dialplan_sms.config.config import load
+from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.config.password import fits, is_hash, make_hash
+from dialplan_sms.web.http.login import FREE, Login, TooMany, Unknown, read_basic
+
+HASH = (  # of s3cret
+    "$scrypt$ln=14,r=8,p=1$3Pvr4j7mesOu8n7gpoECSQ$CauPGQIauSmxrR8dmgh+VAfKZKhQ+FE58kFt7Q7FJtc"
+)
+SENDER = "[101]\nurl = https://192.0.2.1\npassword = x\n"
+
+
+def conf(folder: Path, http: str, general: str = "outbox = sqlite:////tmp/o.sqlite") -> Path:
+    path = folder / "sms.conf"
+    path.touch(0o600)
+    path.write_text(f"[general]\n{general}\n[http]\n{http}\n{SENDER}")
+    return path
+
+
+def test_users_networks_and_files(tmp_path: Path) -> None:
+    for name in ("c.pem", "k.pem"):
+        (tmp_path / name).touch()
+    text = (
+        f"user = wms:{HASH}\nuser => portal:{make_hash('x')}\nlisten = 192.0.2.9:443\n"
+        "allow = 192.0.2.0/24\ncertificate = c.pem\nkey = k.pem\npage = yes\nsender = 101"
+    )
+    http = load(conf(tmp_path, text), http=True).http
+    assert http is not None
+    assert list(http.users) == ["wms", "portal"]
+    assert (http.listen, http.page, http.sender) == ((("192.0.2.9", 443),), True, "101")
+    assert (http.certificate, http.key) == (f"{tmp_path}/c.pem", f"{tmp_path}/k.pem")
+    assert HASH not in repr(http)
+
+
+def test_without_the_section_there_is_no_server(tmp_path: Path) -> None:
+    path = tmp_path / "sms.conf"
+    path.touch(0o600)
+    path.write_text(SENDER)
+    assert load(path, http=True).http is None
+
+
+@pytest.mark.parametrize(
+    ("http", "says"),
+    [
+        ("", "has no user: add what dialplan-sms user <name> prints"),
+        ("user = wms:secret", "that of wms is no hash"),
+        (f"user = {HASH}", "no name and hash"),
+        (f"user = a:{HASH[:-2]}", "that of a is no hash"),
+        (f"user = a:{HASH[:-20]}", "that of a is no hash"),
+        (f"user = a:{HASH}A", "that of a is no hash"),
+        (f"user = a:{HASH}\nlisten = 4575", "the address is missing"),
+        (f"user = a:{HASH}\nuser = a:{HASH}", "a stands there twice"),
+        (f"user = a:{HASH}\nlisten = 192.0.2.9:80", "add allow ="),
+        (f"user = a:{HASH}\ncertificate = sms.conf", "needs certificate and key, or neither"),
+        (f"user = a:{HASH}\ncertificate = none.pem", "there is no file"),
+        (f"user = a:{HASH}\nsender = 999", "there is no section [999]"),
+        (f"user = a:{HASH}\npasword = x", "unknown in [http]"),
+        (f"user = a:{HASH}\npage = yes\npage = no", "page is set already"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(tmp_path: Path, http: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(conf(tmp_path, http), http=True)
+    assert says in str(caught.value)
+    assert "sms.conf:" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_call_does_not_depend_on_it(tmp_path: Path) -> None:
+    assert load(conf(tmp_path, "certificate = gone.pem\nnonsense = x")).senders
+
+
+def test_it_needs_an_outbox(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs the outbox"):
+        load(conf(tmp_path, f"user = a:{HASH}", ""), http=True)
+
+
+@given(st.text(max_size=50))
+def test_a_hash_is_of_its_password_alone(other: str) -> None:
+    assert fits(other, HASH) == (other == "s3cret")
+
+
+@given(st.text(max_size=100))
+def test_no_text_is_taken_for_a_hash_that_is_none(text: str) -> None:
+    assert not is_hash(text)
+    assert not is_hash(HASH + "x" * 60)
+
+
+def test_the_command_refuses_an_empty_password() -> None:
+    result = CliRunner().invoke(user, ["wms"], input="\n")
+    assert result.output == "Error: the password is empty\n"
+
+
+def basic(name: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("header", "pair"),
+    [
+        (basic("a", "b:c"), ("a", "b:c")),
+        ("basic " + base64.b64encode(b"\xe8:\xe8").decode(), ("è", "è")),
+        ("Bearer abc", ("", "")),
+        ("Basic ~~~", ("", "")),
+        ("", ("", "")),
+    ],
+)
+def test_a_header_is_read(header: str, pair: tuple[str, str]) -> None:
+    assert read_basic(header) == pair
+
+
+class Door:
+    """A Login whose pauses are noted and not waited for."""
+
+    def __init__(self) -> None:
+        self.users = {"wms": HASH}
+        self.notes: list[str] = []
+        self.pauses: list[float] = []
+        self.time = 0.0
+        self.login = Login(lambda: self.users, self.notes.append, lambda: self.time, self._pause)
+
+    async def _pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+    async def enter(self, header: str | None, address: str = "192.0.2.1") -> str:
+        try:
+            return await self.login.user(header, address)
+        except Unknown:
+            return "unknown"
+        except TooMany:
+            return "too many"
+
+
+def test_a_user_is_known_and_a_stranger_is_not() -> None:
+    async def story() -> None:
+        door = Door()
+        assert await door.enter(basic("wms", "s3cret")) == "wms"
+        for header in (basic("wms", "S3cret"), basic("other", "s3cret"), basic("", ""), None, "x"):
+            assert await door.enter(header) == "unknown"
+        door.users = {"wms": make_hash("new"), "b": HASH}
+        assert await door.enter(basic("wms", "s3cret")) == "unknown"  # remembered no longer
+        assert await door.enter(basic("b", "s3cret")) == "b"
+
+    asyncio.run(story())
+
+
+def test_after_ten_each_try_is_paused_and_the_log_is_not_flooded() -> None:
+    async def story() -> None:
+        door = Door()
+        for _ in range(100):
+            assert await door.enter(basic("wms", "wrong")) == "unknown"
+        assert len(door.pauses) == 100 - FREE
+        assert door.pauses[:4] == [0.25, 0.5, 1.0, 2.0]
+        assert max(door.pauses) == 5.0
+        assert len(door.notes) == FREE + 3  # 16, 32, 64
+        assert "192.0.2.1" in door.notes[0]
+        before = len(door.pauses)
+        assert await door.enter(basic("wms", "wrong"), "192.0.2.2") == "unknown"
+        assert len(door.pauses) == before
+        door.time = 1000.0  # forgotten
+        assert await door.enter(basic("wms", "wrong")) == "unknown"
+        assert len(door.pauses) == before
+
+    asyncio.run(story())
+
+
+def test_right_passwords_at_once_share_one_try() -> None:
+    async def story() -> None:
+        door = Door()
+        found = await asyncio.gather(*(door.enter(basic("wms", "s3cret")) for _ in range(300)))
+        assert found == ["wms"] * 300
+        assert not door.pauses
+
+    asyncio.run(story())
+
+
+def test_logging_in_does_not_buy_further_guesses() -> None:
+    async def story() -> None:
+        door = Door()
+        door.users["own"] = HASH
+        for number in range(60):
+            await door.enter(basic("wms", f"guess {number}"))
+            assert (
+                await door.enter("basic" + " " * (number + 1) + basic("own", "s3cret")[6:]) == "own"
+            )
+        assert len(door.pauses) >= 60 - FREE
+
+    asyncio.run(story())
+
+
+def test_strangers_do_not_keep_a_user_out() -> None:
+    gate = asyncio.Event()
+
+    async def story() -> None:
+        door = Door()
+
+        async def wait(_: float) -> None:
+            await gate.wait()
+
+        door.login._pause = wait
+        lanes = {door.login._digest(f"x{n}")[0] % 16: f"x{n}" for n in range(100)}
+        lanes.pop(door.login._digest("wms")[0] % 16)
+        names = list(lanes.values())
+        for name in names:
+            for number in range(FREE):
+                await door.enter(basic(name, str(number)))
+        stuck = [asyncio.create_task(door.enter(basic(name, "more"))) for name in names]
+        await asyncio.sleep(0)
+        assert await door.enter(basic("wms", "s3cret")) == "wms"
+        gate.set()
+        assert set(await asyncio.gather(*stuck)) <= {"unknown", "too many"}
+
+    asyncio.run(story())
+
+
+def test_an_ipv6_client_cannot_change_its_address() -> None:
+    async def story() -> None:
+        door = Door()
+        for number in range(FREE + 1):
+            await door.enter(basic("wms", "wrong"), f"2001:db8::{number:x}")
+        assert len(door.pauses) == 1
+        await door.enter(basic("wms", "wrong"), "2001:db8:0:1::1")
+        assert len(door.pauses) == 1
+
+    asyncio.run(story())
+
+
+def test_strangers_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dialplan_sms.web.http.login._MOST_LANES", 50)
+    monkeypatch.setattr("dialplan_sms.web.http.login.fits", lambda *_: False)
+
+    async def story() -> None:
+        door = Door()
+        for number in itertools.islice(itertools.count(), 200):
+            await door.enter(basic("wms", f"wrong {number}"), f"192.0.2.{number}")
+        assert len(door.login._lanes) <= 50
+
+    asyncio.run(story())

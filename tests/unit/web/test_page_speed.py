@@ -1,0 +1,105 @@
+"""The page over 100,000 SMS: quick, and along indexes."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from dialplan_sms.outbox.store import Outbox
+from dialplan_sms.web.page.board import HOURS, Board
+from dialplan_sms.web.page.page import page
+from tests.unit.paged import FakePlayground, fill
+
+COUNT = 100_000
+BOUND = 0.2
+"""Seconds of the processor for an answer: other programs run on this machine."""
+PATHS = (
+    "/", "/?state=sent", "/?state=failed", "/?state=leased", "/?sender=101", "/?sender=nobody",
+    "/?state=failed&sender=alarms", "/?number={}", "/?number={}&state=failed", "/?number=0612",
+    "/?number=987654321", "/?number=777&state=failed&sender=102", "/?before=10000.0_10000",
+    "/message/50000", "/phone", "/phone/{}",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def outbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outbox]:
+    file: Path = tmp_path_factory.mktemp("speed") / "outbox.sqlite"
+    it = Outbox(f"sqlite:///{file}")
+    fill(it, COUNT)
+    yield it
+    it.close()
+
+
+@pytest.fixture
+def get(outbox: Outbox) -> Iterator[Callable[[str], str]]:
+    board = Board(outbox)
+    client = TestClient(Starlette(routes=page(board, FakePlayground())))
+    found = re.search(r"\+3906[0-9]{8}", client.get("/").text)
+    assert found
+    number = found[0].replace("+", "%2B")
+
+    def answer(path: str) -> str:
+        got = client.get(path.format(number))
+        assert got.status_code == 200
+        return got.text
+
+    yield answer
+    board.close()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_page_answers_within_200_ms(get: Callable[[str], str], path: str) -> None:
+    get(path)
+
+    def once() -> float:
+        began = time.process_time()
+        get(path)
+        return time.process_time() - began
+
+    assert min(once() for _ in range(5)) < BOUND
+
+
+def test_the_first_answer_does_not_wait_for_the_charts(outbox: Outbox) -> None:
+    board = Board(outbox)
+    began = time.process_time()
+    board.figures()
+    assert time.process_time() - began < 2 * BOUND
+    while not board.figures().complete:
+        assert time.process_time() - began < 5
+    hours = board.figures().hours
+    assert len(hours) == HOURS
+    expected = COUNT / 72 * 0.92  # an hour of three days, as fill() has them
+    assert all(abs((hour.sent or 0) - expected) < expected / 5 for hour in hours[1:-1])
+    board.close()
+
+
+def test_nothing_scans_a_table(outbox: Outbox, get: Callable[[str], str]) -> None:
+    ran: dict[str, Any] = {}
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        if statement.startswith("SELECT"):
+            ran.setdefault(statement, parameters)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    for path in PATHS:
+        get(path)
+    sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert len(ran) > 20
+    with outbox.writer.engine.begin() as connection:
+        for statement, parameters in ran.items():
+            plan = [
+                row[3]
+                for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            ]
+            for line in plan:
+                bounded = "LIMIT" in statement and "ORDER BY sms_message.id DESC" in statement
+                assert not re.match("SCAN sms_(message|number|attempt)", line) or bounded, (
+                    statement,
+                    plan,
+                )
