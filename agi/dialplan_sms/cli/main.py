@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 from dialplan_sms import __version__
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.terminal import clean_output, plain
 
 _COMMANDS = {
@@ -44,12 +46,17 @@ class _Commands(click.Group):
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what ends it is one line, and nothing that it quotes begins another."""
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
-            # What it quotes begins no line of its own.
             error.message = plain(error.message)  # type: ignore[misc]
             raise
+        except ConfigError as error:
+            raise click.ClickException(plain(str(error))) from None
+        except ModuleNotFoundError as error:
+            command = ctx.invoked_subcommand or ""
+            raise click.ClickException(f"{command} {_need(command, error)}") from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -62,26 +69,30 @@ class _Commands(click.Group):
         try:
             command: click.Command = getattr(importlib.import_module(module), name)
         except ModuleNotFoundError as error:
-            return _missing(cmd_name, error.name or "")
+            return _missing(cmd_name, error)
         return command
 
 
-def _missing(command: str, package: str) -> click.Command:
-    """Stands in for a command whose optional packages are not installed."""
+def _need(command: str, error: ModuleNotFoundError) -> str:
+    """Which package *command* needs, and how to install it."""
     from dialplan_sms.host.installation import cure
 
     extras = ["sandbox"] if command == "sandbox" else []
-    need = f"needs the Python package {package}: {cure(Path(sys.prefix), extras)}"
+    return f"needs the Python package {error.name}: {cure(Path(sys.prefix), extras)}"
+
+
+def _missing(command: str, error: ModuleNotFoundError) -> click.Command:
+    """Stands in for a command that cannot be imported, in the list of commands and when it runs."""
 
     def explain(_: tuple[str, ...]) -> None:
-        raise click.ClickException(f"{command} {need}")
+        raise error
 
     return click.Command(
         command,
         callback=explain,
         params=[click.Argument(["_"], nargs=-1, type=click.UNPROCESSED)],
         context_settings={"ignore_unknown_options": True},
-        short_help=f"({need})",
+        short_help=f"({_need(command, error)})",
     )
 
 
@@ -93,8 +104,15 @@ def main() -> None:
 
 config_option = click.option(
     "--config",
-    type=click.Path(path_type=Path, readable=False),  # who reads it says better why it cannot
+    type=click.Path(readable=False),  # the reader says better why it cannot read the file
+    callback=lambda _, __, path: smsconf.find(path),
     help="sms.conf to use, in place of $DIALPLAN_SMS_CONF, $AST_CONFIG_DIR/sms.conf or"
     " /etc/asterisk/sms.conf.",
 )
-"""What every command that reads sms.conf takes."""
+"""Every command that reads sms.conf takes it, and gets the Path of the file to read."""
+
+
+class Misused(click.ClickException):
+    """Wrong usage that one line explains better than the command's usage does."""
+
+    exit_code = 2

@@ -9,8 +9,6 @@ from pathlib import Path
 import click
 
 from dialplan_sms.cli.main import config_option
-from dialplan_sms.config import config as smsconf
-from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.daemon.reload import block_signals
 from dialplan_sms.daemon.server import Server
 from dialplan_sms.host.shortage import shortage
@@ -21,7 +19,7 @@ _ARENA_MAX = -8
 
 @click.command(short_help="Take calls over FastAGI and from sms.agi.")
 @config_option
-def serve(config: Path | None) -> None:
+def serve(config: Path) -> None:
     """Answer AGI(agi://127.0.0.1/sms) and sms.agi, with warm connections to the PBX.
 
     SIGHUP reads sms.conf again, SIGTERM ends after the calls under way. With this running, sms.agi
@@ -31,11 +29,10 @@ def serve(config: Path | None) -> None:
     _wake_gently()
     _allow_files()
     block_signals()
-    path = smsconf.find(str(config) if config else None)
     try:
-        with Server(path) as server:
+        with Server(config) as server:
             server.run()
-    except (ConfigError, OSError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:
         short = shortage(error)
         if isinstance(error, RuntimeError) and not short:
             raise

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from dialplan_sms.cli.main import config_option
 from dialplan_sms.config import config as smsconf
-from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.daemon import client
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
@@ -27,16 +26,12 @@ _PATIENCE = 8
 @click.command(short_help="Show how the running service is doing.")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
-def status(config: Path | None, as_json: bool) -> None:
+def status(config: Path, as_json: bool) -> None:
     """Show calls, rates, latencies and the last errors of the running service.
 
     Exit status: 0 it runs, 1 it does not answer.
     """
-    try:
-        addresses = smsconf.load(smsconf.find(str(config) if config else None)).monitor
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from None
-    figures = _ask(*addresses[0])
+    figures = _ask(smsconf.load(config).monitor[0])
     if as_json:
         click.echo(json.dumps(figures, indent=2))
         return
@@ -49,28 +44,21 @@ def status(config: Path | None, as_json: bool) -> None:
         ) from None
 
 
-def _ask(host: str, port: int) -> Mapping[str, Any]:
+def _ask(address: tuple[str, int]) -> Mapping[str, Any]:
+    where, look = "{} port {}".format(*address), "systemctl status dialplan-sms"
     try:
-        return client.figures((host, port), _PATIENCE)
-    except ConnectionRefusedError:
-        raise click.ClickException(
-            f"the service does not run, nothing listens on {host} port {port}: systemctl status"
-            " dialplan-sms, and monitor in sms.conf"
-        ) from None
-    except TimeoutError:
-        raise click.ClickException(
-            f"the service does not answer within {_PATIENCE} s on {host} port {port}: systemctl"
-            " status dialplan-sms"
-        ) from None
-    except OSError as error:
-        raise click.ClickException(
-            f"no service answers on {host} port {port}, {error.strerror or 'no reason given'}:"
-            " systemctl status dialplan-sms, and monitor in sms.conf"
-        ) from None
+        return client.figures(address, _PATIENCE)
     except client.NotOurs:
-        raise click.ClickException(
-            f"what answers on {host} port {port} is not dialplan-sms"
-        ) from None
+        why = f"what answers on {where} is not dialplan-sms"
+    except ConnectionRefusedError:
+        why = f"the service does not run, nothing listens on {where}: {look}"
+        why += ", and monitor in sms.conf"
+    except TimeoutError:
+        why = f"the service does not answer within {_PATIENCE} s on {where}: {look}"
+    except OSError as error:
+        reason = error.strerror or "no reason given"
+        why = f"no service answers on {where}, {reason}: {look}, and monitor in sms.conf"
+    raise click.ClickException(why)
 
 
 def _show(figures: Mapping[str, Any]) -> None:

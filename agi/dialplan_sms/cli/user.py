@@ -21,7 +21,7 @@ _LONGEST = 64
 @click.command(short_help="Make a user of the HTTP SMS server.")
 @click.argument("name")
 @config_option
-def user(name: str, config: Path | None) -> None:
+def user(name: str, config: Path) -> None:
     """Make a user of the HTTP SMS server: prints the line for [http] in sms.conf.
 
     Asks for the password, or reads it from standard input; only its hash is kept. After the line
@@ -47,21 +47,18 @@ def user(name: str, config: Path | None) -> None:
 
 def _refuse(name: str) -> None:
     """Refuse what HTTP's basic authorization, or a line of sms.conf, does not carry plainly."""
-    if not name:
-        why = "is empty"
-    elif len(name) > _LONGEST:
-        why = f"has {len(name)} characters"
-    elif any(char in name for char in ":;"):
-        why = "holds a colon or a semicolon"
-    elif any(char.isspace() for char in name):
-        why = "holds white space"
-    elif not name.isprintable():
-        why = "holds a control character"
-    else:
-        return
-    raise click.ClickException(
-        f"this user name {why}: take 1 to {_LONGEST} characters without white space, : and ;"
-    )
+    wrong = {
+        "is empty": not name,
+        f"has {len(name)} characters": len(name) > _LONGEST,
+        "holds a colon or a semicolon": set(name) & set(":;"),
+        "holds white space": any(map(str.isspace, name)),
+        "holds a control character": not name.isprintable(),
+    }
+    why = next((why for why, is_wrong in wrong.items() if is_wrong), "")
+    if why:
+        raise click.ClickException(
+            f"this user name {why}: take 1 to {_LONGEST} characters without white space, : and ;"
+        )
 
 
 def _password(name: str) -> str:
@@ -80,12 +77,11 @@ def _password(name: str) -> str:
     return password
 
 
-def _url(config: Path | None) -> str:
+def _url(config: Path) -> str:
     """Where the server listens: as [http] says, which need not have a user yet."""
     found, (host, port) = {}, Http({}).listen[0]
     try:
-        path = smsconf.find(str(config) if config else None)
-        sections = parse(read_private(path, "sms.conf"), path)
+        sections = parse(read_private(config, "sms.conf"), config)
         found = next((each.values for each in sections if each.name == smsconf.HTTP), {})
         said = found.get("listen")
         if said:

@@ -5,8 +5,6 @@ from pathlib import Path
 import click
 
 from dialplan_sms.cli.main import config_option
-from dialplan_sms.config import config as smsconf
-from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.daemon.reload import Live, block_signals, until_ended
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.store import Outbox
@@ -19,20 +17,20 @@ _DRAIN = 20.0
 
 @click.command(short_help="Send what is stored without taking calls.")
 @config_option
-def worker(config: Path | None) -> None:
+def worker(config: Path) -> None:
     """Send stored SMS from a host that takes no calls, or in place of the service's own workers.
 
     Any number of them can share one outbox. SIGHUP reads sms.conf again, SIGTERM ends after the
     requests under way.
     """
     block_signals()
+    live = Live(config)
+    if not live.config.outbox:
+        raise click.ClickException("there is no outbox: set outbox in [general] of sms.conf")
+    live.config.drop_privileges()
     try:
-        live = Live(smsconf.find(str(config) if config else None))
-        if not live.config.outbox:
-            raise click.ClickException("there is no outbox: set outbox in [general] of sms.conf")
-        live.config.drop_privileges()
         outbox = Outbox(live.config.outbox)
-    except (ConfigError, OutboxError) as error:
+    except OutboxError as error:
         raise click.ClickException(str(error)) from None
     threads = live.config.workers or 4
     routes = Routes(threads)

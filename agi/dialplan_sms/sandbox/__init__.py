@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dialplan_sms.sandbox.faults import Fault, Reply, Trouble
-    from dialplan_sms.sandbox.pbx import Handled, Message
+    from dialplan_sms.sandbox.inbox import Message, Served
     from dialplan_sms.sandbox.server import Sandbox
     from dialplan_sms.web.http.request import Request
 
-__all__ = ["Fault", "Handled", "Message", "Reply", "Request", "Sandbox", "Trouble"]
+__all__ = ["Fault", "Message", "Reply", "Request", "Sandbox", "Served", "Trouble"]
 
 _HOMES = {
     "Fault": "sandbox.faults",
-    "Handled": "sandbox.pbx",
-    "Message": "sandbox.pbx",
+    "Message": "sandbox.inbox",
     "Reply": "sandbox.faults",
     "Request": "web.http.request",
     "Sandbox": "sandbox.server",
+    "Served": "sandbox.inbox",
     "Trouble": "sandbox.faults",
 }
 

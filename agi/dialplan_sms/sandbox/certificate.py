@@ -15,7 +15,7 @@ _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
+class SelfSigned:
     """A certificate and its private key, both PEM; *fingerprint* is ``sha256:AA:BB:…`` (DER)."""
 
     pem: bytes
@@ -23,7 +23,7 @@ class Certificate:
     key: bytes = field(repr=False)
 
 
-def self_signed(hosts: Iterable[str] = LOOPBACK, *, rsa_bits: int = 0) -> Certificate:
+def self_signed(hosts: Iterable[str] = LOOPBACK, *, rsa_bits: int = 0) -> SelfSigned:
     """A fresh certificate for *hosts*, names and addresses, good for a year.
 
     Its key is ECDSA P-256, or RSA of *rsa_bits*. It can be trusted as a CA file even by clients
@@ -36,18 +36,11 @@ def self_signed(hosts: Iterable[str] = LOOPBACK, *, rsa_bits: int = 0) -> Certif
     )
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dialplan-sms sandbox")])
     now = datetime.now(UTC)
-    usage = dict.fromkeys(
-        (
-            "content_commitment",
-            "key_encipherment",
-            "data_encipherment",
-            "key_agreement",
-            "crl_sign",
-            "encipher_only",
-            "decipher_only",
-        ),
-        False,
+    other_uses = (
+        "content_commitment key_encipherment data_encipherment key_agreement crl_sign"
+        " encipher_only decipher_only"
     )
+    usage = dict.fromkeys(other_uses.split(), False)
     public = key.public_key()
     certificate = (
         x509.CertificateBuilder()
@@ -65,7 +58,7 @@ def self_signed(hosts: Iterable[str] = LOOPBACK, *, rsa_bits: int = 0) -> Certif
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), False)
         .sign(key, hashes.SHA256())
     )
-    return Certificate(
+    return SelfSigned(
         pem=certificate.public_bytes(serialization.Encoding.PEM),
         fingerprint="sha256:" + certificate.fingerprint(hashes.SHA256()).hex(":").upper(),
         key=key.private_bytes(

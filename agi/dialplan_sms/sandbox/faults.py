@@ -5,44 +5,36 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from threading import Lock
+from typing import Self
 
 
 class Fault(StrEnum):
-    """A way to fail. Each reads the whole request first."""
+    """A way to fail; *meaning* is for people. Each reads the whole request first."""
 
-    HANG = "hang"
-    RESET = "reset"
-    CLOSE = "close"
-    SERVER_ERROR = "500"
-    HTML = "html"
-    GARBAGE = "garbage"
-    TRICKLE = "trickle"
-    TRICKLE_BODY = "trickle-body"
-    SLOW = "slow"
-    UNAUTHORIZED = "unauthorized"
-    REDIRECT = "redirect"
-    PARTIAL = "partial"
-    REJECT = "reject"
-    HUGE = "huge"
+    meaning: str
 
+    def __new__(cls, name: str, meaning: str = "") -> Self:
+        fault = str.__new__(cls, name)
+        fault._value_ = name
+        fault.meaning = meaning
+        return fault
 
-MEANING = {
-    Fault.HANG: "never answers",
-    Fault.RESET: "resets the connection (TCP RST) without an answer",
-    Fault.CLOSE: "closes the connection (TCP FIN) without an answer",
-    Fault.SERVER_ERROR: "status 500 with a web page",
-    Fault.HTML: "status 200 with a web page",
-    Fault.GARBAGE: "bytes that are not HTTP",
-    Fault.TRICKLE: "a header without end, one byte every 0.2 s",
-    Fault.TRICKLE_BODY: "a body without end, one byte every 0.2 s",
-    Fault.SLOW: "the proper answer, 1.5 s late",
-    Fault.UNAUTHORIZED: "status 401, as for a wrong password",
-    Fault.REDIRECT: "status 302 to another path of this server",
-    Fault.PARTIAL: "a warning that names this number (by option: the last); the others are taken",
-    Fault.REJECT: "an error",
-    Fault.HUGE: "a success of more than 64 KiB",
-}
-"""What each fault does, in words for people."""
+    HANG = "hang", "never answers"
+    RESET = "reset", "resets the connection (TCP RST) without an answer"
+    CLOSE = "close", "closes the connection (TCP FIN) without an answer"
+    SERVER_ERROR = "500", "status 500 with a web page"
+    HTML = "html", "status 200 with a web page"
+    GARBAGE = "garbage", "bytes that are not HTTP"
+    TRICKLE = "trickle", "a header without end, one byte every 0.2 s"
+    TRICKLE_BODY = "trickle-body", "a body without end, one byte every 0.2 s"
+    SLOW = "slow", "the proper answer, 1.5 s late"
+    UNAUTHORIZED = "unauthorized", "status 401, as for a wrong password"
+    REDIRECT = "redirect", "status 302 to another path of this server"
+    PARTIAL = (
+        "partial", "a warning that names this number (by option: the last); the others are taken",
+    )  # fmt: skip
+    REJECT = "reject", "an error"
+    HUGE = "huge", "a success of more than 64 KiB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +86,12 @@ class Trouble:
         return f"taken-{name}" if self.taken else name
 
 
-_CODE = {fault: f"{code:02}" for code, fault in enumerate(Fault, start=1)}
-
-
 def magic_number(fault: Fault, *, taken: bool = False) -> str:
     """The number that brings *fault* about: ``+999000000NN``, or ``+999000001NN`` for *taken*.
 
     +999 is reserved (ITU-T E.164) and given to nobody, so no phone has such a number.
     """
-    return f"+9990000{'01' if taken else '00'}{_CODE[fault]}"
+    return f"+9990000{'01' if taken else '00'}{list(Fault).index(fault) + 1:02}"
 
 
 _MAGIC = {

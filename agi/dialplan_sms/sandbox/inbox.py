@@ -1,44 +1,77 @@
-"""What arrived and what was taken, apart: one is not the other where things go wrong."""
+"""What arrived and what was taken, apart: one is not the other if things go wrong."""
 
 from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from threading import Condition
-from typing import Generic, TypeVar
+from typing import Any
 
-R = TypeVar("R")
-M = TypeVar("M")
+from dialplan_sms.sandbox.faults import Trouble
+from dialplan_sms.web.http.request import Request
 
 
-class Inbox(Generic[R, M]):
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message that the PBX took: *text* as it goes out, *original* as it was received.
+
+    *gsm* is the gateway that sends it, asked for or chosen at random, 12 hex digits; *postpone* is
+    the PBX's local time, None for at once.
+    """
+
+    numbers: tuple[str, ...]
+    text: str
+    original: str
+    gsm: str
+    postpone: datetime | None
+    user: str
+    received_at: datetime
+    path: str
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What came of a request: its reply, what was taken, and the trouble it shall have."""
+
+    request: Request
+    reply: Mapping[str, Any]
+    status: int = 200
+    message: Message | None = None
+    trouble: Trouble | None = None
+
+
+class Inbox:
     """Every request that arrived and every message that was taken. Threads may share it.
 
-    Only the last *most* of each where it is given: a server that runs for weeks needs a bound.
+    Only the last *most* of each if that is given: a server that runs for weeks needs a bound.
     """
 
     def __init__(self, most: int | None = None) -> None:
         self._changed = Condition()
-        self._requests: deque[R] = deque(maxlen=most)
-        self._messages: deque[M] = deque(maxlen=most)
+        self._requests: deque[Request] = deque(maxlen=most)
+        self._messages: deque[Message] = deque(maxlen=most)
 
-    def receive(self, request: R) -> None:
+    def receive(self, request: Request) -> None:
         """Keep a request that arrived completely, whatever becomes of it."""
         with self._changed:
             self._requests.append(request)
             self._changed.notify_all()
 
-    def take(self, message: M) -> None:
+    def take(self, message: Message) -> None:
         """Keep a message that was taken."""
         with self._changed:
             self._messages.append(message)
             self._changed.notify_all()
 
     @property
-    def requests(self) -> list[R]:
+    def requests(self) -> list[Request]:
         """The requests so far, oldest first; a copy."""
         with self._changed:
             return list(self._requests)
 
     @property
-    def messages(self) -> list[M]:
+    def messages(self) -> list[Message]:
         """The messages so far, oldest first; a copy."""
         with self._changed:
             return list(self._messages)
@@ -51,10 +84,12 @@ class Inbox(Generic[R, M]):
 
     def wait(self, *, requests: int = 0, messages: int = 0, timeout: float = 20.0) -> None:
         """Wait until so many have come; raises TimeoutError after *timeout* seconds."""
+
+        def have_come() -> bool:
+            return len(self._requests) >= requests and len(self._messages) >= messages
+
         with self._changed:
-            if not self._changed.wait_for(
-                lambda: len(self._requests) >= requests and len(self._messages) >= messages, timeout
-            ):
+            if not self._changed.wait_for(have_come, timeout):
                 raise TimeoutError(
                     f"{len(self._requests)} of {requests} requests and {len(self._messages)} of "
                     f"{messages} messages came within {timeout} s"

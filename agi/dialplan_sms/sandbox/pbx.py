@@ -9,13 +9,12 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from hmac import compare_digest
 from random import choice
 from threading import Lock
-from typing import Any
 
-from dialplan_sms.sandbox.credentials import authorize
 from dialplan_sms.sandbox.faults import Fault, Faults, Trouble, magic_trouble
-from dialplan_sms.sandbox.inbox import Inbox
+from dialplan_sms.sandbox.inbox import Inbox, Message, Served
 from dialplan_sms.sms import api
 from dialplan_sms.web.http.request import Request
 
@@ -25,6 +24,8 @@ WMS = "6.02.20230306.1"
 """The user, the gateway and the version of the vendor's page."""
 PACE = 5.0
 """Seconds that a gateway needs for each SMS (sms-api: Request)."""
+TOKEN_USER = "token"  # noqa: S105 - a name that stands for whoever sent a token
+"""The user of a request that carried a valid token: a company's API key belongs to no user."""
 
 EMPTY_MESSAGE = "Message should not be empty"
 UNKNOWN_GATEWAY = "GSM gateway not found"
@@ -32,36 +33,6 @@ BAD_POSTPONE = "Postpone should be a date such as 14/07/2014 15:35"
 REJECTED = "SMS sending is not allowed"
 
 _DIALLABLE = re.compile(r"\+?[0-9*#]{1,32}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message that the PBX took: *text* as it goes out, *original* as it was received.
-
-    *gsm* is the gateway that sends it, asked for or chosen at random, 12 hex digits; *postpone* is
-    the PBX's local time, None for at once.
-    """
-
-    numbers: tuple[str, ...]
-    text: str
-    original: str
-    gsm: str
-    postpone: datetime | None
-    user: str
-    received_at: datetime
-    path: str
-    method: str
-
-
-@dataclass(frozen=True, slots=True)
-class Handled:
-    """What came of a request: its reply, what was taken, and the trouble it shall have."""
-
-    request: Request
-    reply: Mapping[str, Any]
-    status: int = 200
-    message: Message | None = None
-    trouble: Trouble | None = None
 
 
 def wms_version(text: str) -> tuple[int, ...]:
@@ -85,13 +56,13 @@ class Pbx:
     gateways: Sequence[str] = GATEWAYS
     wms: str = WMS
     faults: Faults = field(default_factory=Faults)
-    inbox: Inbox[Request, Message] = field(default_factory=lambda: Inbox[Request, Message]())
+    inbox: Inbox = field(default_factory=Inbox)
     slow: float = 1.5
     """Seconds that Fault.SLOW waits."""
     trickle: float = 0.2
     """Seconds between the bytes of Fault.TRICKLE and Fault.TRICKLE_BODY."""
     spool: Callable[[Message], bool] | None = None
-    watch: Callable[[Handled], None] | None = None
+    watch: Callable[[Served], None] | None = None
 
     def __post_init__(self) -> None:
         self._watching = Lock()
@@ -108,31 +79,39 @@ class Pbx:
 
     def authorize(self, header: str | None) -> str | None:
         """The user that an ``Authorization`` *header* proves, or None."""
-        return authorize(header, self.users, self.tokens)
+        from dialplan_sms.web.http.login import read_basic  # not for the command's --help
 
-    def handle(self, request: Request, *, faulty: bool = True) -> Handled:
+        scheme, _, token = (header or "").strip().partition(" ")
+        if scheme.lower() == "bearer":
+            matching = [each for each in self.tokens if _same(each, token.strip())]
+            return TOKEN_USER if matching else None
+        name, password = read_basic(header or "")
+        return name if name in self.users and _same(self.users[name], password) else None
+
+    def handle(self, request: Request, *, faulty: bool = True) -> Served:
         """Record *request*, give it its trouble if *faulty*, take its message, and say what came.
 
         A trouble that is switched on comes before the credentials are looked at; a magic number is
-        heeded only where they are right.
+        heeded only if they are right.
         """
         self.inbox.receive(request)
         trouble = self._trouble(request) if faulty else None
-        handled = self._spooled(self.judge(request, trouble))
-        if handled.message is not None:
-            self.inbox.take(handled.message)
+        served = self._spooled(self._serve(request, trouble))
+        if served.message is not None:
+            self.inbox.take(served.message)
         if self.watch is not None:
             with self._watching:
-                self.watch(handled)
-        return handled
+                self.watch(served)
+        return served
 
-    def _spooled(self, handled: Handled) -> Handled:
-        """*handled* once its message is in the spool; the warning if it cannot be."""
-        message = handled.message
+    def _spooled(self, served: Served) -> Served:
+        """*served* once its message is in the spool; the warning if it cannot be."""
+        message = served.message
         if message is None or self.spool is None or self.spool(message):
-            return handled
-        refused = (*(handled.reply["result"] if _warns(handled) else ()), *message.numbers)
-        return replace(handled, reply=api.warning(list(dict.fromkeys(refused))), message=None)
+            return served
+        named = served.reply["result"] if served.reply["type"] == api.WARNING else ()
+        refused = dict.fromkeys((*named, *message.numbers))
+        return replace(served, reply=api.warning(list(refused)), message=None)
 
     def _trouble(self, request: Request) -> Trouble | None:
         switched_on = self.faults.next()
@@ -141,11 +120,11 @@ class Pbx:
         magic = map(magic_trouble, _numbers(request.form))
         return next((trouble for trouble in magic if trouble), None)
 
-    def judge(self, request: Request, trouble: Trouble | None = None) -> Handled:
+    def _serve(self, request: Request, trouble: Trouble | None) -> Served:
         """The reply to *request*, and the message that *trouble* lets the PBX take."""
 
-        def refuse(reason: str, status: int = 200) -> Handled:
-            return Handled(request, api.error(reason), status, trouble=trouble)
+        def refuse(reason: str, status: int = 200) -> Served:
+            return Served(request, api.error(reason), status, trouble=trouble)
 
         fault = trouble.fault if trouble else None
         if request.user is None or fault is Fault.UNAUTHORIZED:
@@ -183,7 +162,7 @@ class Pbx:
                 method=request.method,
             )
         reply = api.warning(refused) if refused else api.result()
-        return Handled(request, reply, message=message, trouble=trouble)
+        return Served(request, reply, message=message, trouble=trouble)
 
     def _refused(self, numbers: Sequence[str], fault: object) -> list[str]:
         """Those of *numbers* that are not added to the queue, each named once."""
@@ -196,13 +175,13 @@ class Pbx:
         return list(dict.fromkeys(refused))
 
 
-def _warns(handled: Handled) -> bool:
-    return bool(handled.reply["type"] == api.WARNING)
-
-
 def _numbers(form: Mapping[str, str]) -> list[str]:
     return [number for part in form.get("number", "").split(",") if (number := part.strip())]
 
 
 def _date(text: str) -> datetime | None:
     return datetime.strptime(text.strip(), api.POSTPONE_FORMAT) if text.strip() else None
+
+
+def _same(ours: str, theirs: str) -> bool:
+    return compare_digest(ours.encode(errors="replace"), theirs.encode(errors="replace"))

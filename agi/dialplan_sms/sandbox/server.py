@@ -3,20 +3,19 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from dialplan_sms.sandbox.app import make_app
 from dialplan_sms.sandbox.certificate import LOOPBACK, self_signed
 from dialplan_sms.sandbox.faults import Fault, Faults, Reply, Trouble
-from dialplan_sms.sandbox.inbox import Inbox
-from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Handled, Message, Pbx
+from dialplan_sms.sandbox.inbox import Inbox, Message, Served
+from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Pbx
 from dialplan_sms.web.http.listener import Address, listen, parse_address
 from dialplan_sms.web.http.request import Request
 from dialplan_sms.web.http.server import WebServer
 
 if TYPE_CHECKING:
-    from dialplan_sms.sandbox.site import Site
+    from dialplan_sms.sandbox.page import SandboxPage
     from dialplan_sms.sandbox.spool import Spool
 
 
@@ -47,7 +46,7 @@ class Sandbox:
         trickle: float = 0.2,
         keep_alive: int = 5,
         faults: Faults | None = None,
-        watch: Callable[[Handled], None] | None = None,
+        watch: Callable[[Served], None] | None = None,
         keep: int | None = None,
         spool: bool = False,
         pace: float = PACE,
@@ -59,21 +58,23 @@ class Sandbox:
             gateways=gateways,
             wms=wms,
             faults=faults or Faults(),
-            inbox=Inbox[Request, Message](keep),
+            inbox=Inbox(keep),
             slow=slow,
             trickle=trickle,
             watch=watch,
         )
         self.tls = tls
         self.address = parse_address(listen)
+        self.certificate = certificate_file or Path()
+        """The file with the certificate, PEM, to be trusted as a CA file; once it was started."""
         self._keep_alive = keep_alive
-        self._certificate = self_signed(dict.fromkeys([*LOOPBACK, self.address.reachable.host]))
-        self._certificate_file = certificate_file
+        self._self_signed = self_signed(dict.fromkeys([*LOOPBACK, self.address.reachable.host]))
+        self._has_file = certificate_file is not None
         self._folder: TemporaryDirectory[str] | None = None
         self._opened = 0
         self._web: WebServer | None = None
         self._spools, self._pace, self._note = spool, pace, note
-        self._site: Site | None = None
+        self._page: SandboxPage | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -83,12 +84,7 @@ class Sandbox:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def start(self) -> None:
@@ -97,9 +93,14 @@ class Sandbox:
             return
         listener = listen(self.address)
         try:
-            certificate, key = self._write_certificate() if self.tls else (None, None)
-            site = self._open_site()
-            app = make_app(self.pbx, site.routes if site else ())
+            key = self._write_certificate() if self.tls else None
+            certificate = self.certificate if self.tls else None
+            if self._spools and self._page is None:
+                # SQLAlchemy and jinja2 are not for those who need no spool.
+                from dialplan_sms.sandbox.page import SandboxPage
+
+                self._page = SandboxPage(self.pbx, self._pace, self.address, self._note)
+            app = make_app(self.pbx, self._page.routes if self._page else ())
             web = WebServer(app, [listener], certificate, key, self._keep_alive, "sandbox")
         except BaseException:
             listener.close()
@@ -118,51 +119,37 @@ class Sandbox:
     def close(self) -> None:
         """Stop, and remove the temporary files."""
         self.stop()
-        site, self._site = self._site, None
-        if site is not None:
-            site.close()
+        page, self._page = self._page, None
+        if page is not None:
+            page.close()
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
 
-    def _open_site(self) -> "Site | None":
-        if self._spools and self._site is None:
-            # SQLAlchemy and jinja2 are not for those who need no spool.
-            from dialplan_sms.sandbox.site import Site
-
-            self._site = Site(self.pbx, self._pace, self.address, self._note)
-        return self._site
-
-    def _write_certificate(self) -> tuple[Path, Path]:
-        """Put certificate and key into files, since that is where TLS libraries read them."""
+    def _write_certificate(self) -> Path:
+        """Put certificate and key into files, where TLS libraries read them; that of the key."""
         if self._folder is None:
             self._folder = TemporaryDirectory(prefix="dialplan-sms-sandbox-")
-        self.certificate.write_bytes(self._certificate.pem)
-        key = Path(self._folder.name, "key.pem")
+        folder = Path(self._folder.name)
+        if not self._has_file:
+            self.certificate = folder / "certificate.pem"
+        self.certificate.write_bytes(self._self_signed.pem)
+        key = folder / "key.pem"
         key.touch(mode=0o600)
-        key.write_bytes(self._certificate.key)
-        return self.certificate, key
-
-    @property
-    def certificate(self) -> Path:
-        """The file with the certificate, PEM, to be trusted as a CA file. Needs *tls*."""
-        if self._certificate_file is not None:
-            return self._certificate_file
-        if self._folder is None:
-            raise RuntimeError("only a sandbox that was started, with TLS, has a certificate file")
-        return Path(self._folder.name, "certificate.pem")
+        key.write_bytes(self._self_signed.key)
+        return key
 
     @property
     def fingerprint(self) -> str:
         """The certificate's, ``sha256:AA:BB:…``."""
-        return self._certificate.fingerprint
+        return self._self_signed.fingerprint
 
     @property
     def spool(self) -> "Spool":
         """What was taken and is sent by the gateways; while it runs with *spool*."""
-        if self._site is None:
+        if self._page is None:
             raise RuntimeError("this sandbox has no spool, or does not run")
-        return self._site.spool
+        return self._page.spool
 
     @property
     def url(self) -> str:

@@ -6,7 +6,7 @@ keeps nothing waiting but its own SMS. The PBX user stands as the caller.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,8 @@ from dialplan_sms.outbox.reading import Reading
 from dialplan_sms.outbox.schema import State, message, now, number
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.worker import Worker
-from dialplan_sms.sandbox.pbx import PACE, Message
+from dialplan_sms.sandbox.inbox import Message
+from dialplan_sms.sandbox.pbx import PACE
 from dialplan_sms.sms.log import Handled
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.sms import Draft, Sms
@@ -36,12 +37,12 @@ _ENDING = 1.0
 """Seconds for what is being sent when the spool is closed."""
 
 
+@dataclass
 class Gateway:
-    """A simulated GSM gateway, as the way to the phones: it sends at once, or is *online* not."""
+    """A simulated GSM gateway, as the way to the phones: it sends at once, if it is online."""
 
-    def __init__(self, mac: str) -> None:
-        self.mac = mac
-        self.online = True
+    mac: str
+    online: bool = True
 
     def send(self, sms: Sms, going_out: Callable[[], None], until: float) -> Outcome:
         """Send to the air, which takes all."""

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dialplan_sms
-from dialplan_sms.cli.sandbox.command import sandbox
+from dialplan_sms.cli import main
 from dialplan_sms.cli.sandbox.screen import record, show, visible
 from dialplan_sms.host.console import Console
 from dialplan_sms.sandbox.faults import Fault, magic_number
@@ -29,6 +29,12 @@ from dialplan_sms.web.http.request import Request
 
 NUMBER = "+391234567890"
 AUTH = ("101", "sms101api")
+
+
+def heed_signals() -> None:
+    """Also if the tests run in the background, or with nohup."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Running:
@@ -48,6 +54,7 @@ class Running:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONPATH": str(Path(dialplan_sms.__file__).parents[1])},
+                preexec_fn=heed_signals,
             )
         while not (match := re.search(r"on (https?://\S+)", self.shown)):
             assert self._process.poll() is None, self.shown
@@ -139,7 +146,7 @@ def test_a_signal_ends_it_at_once_though_a_request_hangs(
     ],
 )
 def test_a_bad_option_is_one_clear_line(options: list[str], words: str) -> None:
-    result = CliRunner().invoke(sandbox, ["--listen", "127.0.0.1:0", *options])
+    result = CliRunner().invoke(main.main, ["sandbox", "--listen", "127.0.0.1:0", *options])
 
     assert result.exit_code in (1, 2)
     assert isinstance(result.exception, SystemExit)
@@ -152,20 +159,20 @@ def test_a_port_in_use() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
-        result = CliRunner().invoke(sandbox, ["--listen", f"127.0.0.1:{port}"])
+        result = CliRunner().invoke(main.main, ["sandbox", "--listen", f"127.0.0.1:{port}"])
 
     assert result.exit_code == 1
     assert f"127.0.0.1:{port} is in use" in result.output
 
 
 def test_an_address_others_reach_is_warned_about() -> None:
-    result = CliRunner().invoke(sandbox, ["--listen", "192.0.2.1:0"])
+    result = CliRunner().invoke(main.main, ["sandbox", "--listen", "192.0.2.1:0"])
 
     assert "Warning: 192.0.2.1:0 is not the loopback address" in result.output
 
 
 def test_help_lists_the_magic_numbers() -> None:
-    output = CliRunner().invoke(sandbox, ["--help"]).output
+    output = CliRunner().invoke(main.main, ["sandbox", "--help"]).output
 
     for fault in Fault:
         assert re.search(rf"^ *{fault} +{re.escape(magic_number(fault))}  \w", output, re.MULTILINE)
@@ -176,10 +183,12 @@ def test_without_its_packages_it_says_what_to_install(monkeypatch: pytest.Monkey
     for module in ("sandbox.server", "web.http.server", "web.http.connection"):
         monkeypatch.delitem(sys.modules, f"dialplan_sms.{module}", raising=False)
 
-    result = CliRunner().invoke(sandbox, [])
+    result = CliRunner().invoke(main.main, ["sandbox"])
 
     assert result.exit_code == 1
-    assert "h11: in the source folder, run make venv" in result.output
+    assert (
+        "sandbox needs the Python package h11: in the source folder, run make venv" in result.output
+    )
 
 
 def shown_of(text: str, number: str = NUMBER) -> str:

@@ -16,7 +16,8 @@ from click.testing import CliRunner, Result
 
 from dialplan_sms.cli import main
 from dialplan_sms.cli.send import progress, view
-from dialplan_sms.cli.send.journal import End, Journal, JournalError
+from dialplan_sms.cli.send.journal import Journal, JournalError
+from dialplan_sms.cli.send.journal import Result as Became
 from dialplan_sms.sandbox import Fault, Sandbox
 
 A, B, C = "+39333123456", "+39333123457", "+39333123458"
@@ -325,7 +326,7 @@ def test_a_row_that_is_past_is_bad_but_not_one_that_was_sent(
     journal = Journal(Path(f"{path}.journal"))
     digest = journal.digest("sms", A, "Dear Zoë", "", "202001011000")
     journal.going_out(digest, 2, "", 0)
-    journal.ended(digest, 2, End.ACCEPTED, "")
+    journal.ended(digest, 2, Became.ACCEPTED, "")
     journal.close()
     # then it is done: a list without it would be another list
     assert send().exit_code == 0
@@ -440,10 +441,10 @@ def test_a_full_disk_stops_before_anything_goes_out(
     write(conf, f"{A},Zoë", f"{B},Max")
     whole = Journal.going_out
 
-    def full(self: Journal, sms: str, line: int, key: str, again: int) -> None:
+    def full(self: Journal, sms: str, line: int, key: str, resends: int) -> None:
         if line == 3:
             raise JournalError("the journal cannot be written, No space left on device")
-        whole(self, sms, line, key, again)
+        whole(self, sms, line, key, resends)
 
     monkeypatch.setattr(Journal, "going_out", full)
     result = send()
@@ -474,17 +475,21 @@ def test_nobody_who_reads_does_not_stop_a_list(server: Sandbox, conf: Path) -> N
     assert [to for to, _ in texts(server)] == [A, B]
 
 
-def test_how_far_it_is_reads_well() -> None:
+def test_how_far_it_is_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
+    # given a run that is watched by nobody
     now = [0.0]
-    counted = progress.Count(1000, lambda: now[0])
-    assert str(counted) == "0 of 1,000"
-    for at in range(11):
-        now[0] = 5.0 * at
-        counted.add(failed=at == 3)
-    assert str(counted) == "11 of 1,000, 1 not accepted, 12/min, 1 h 22 min left"
-    now[0] += 4
-    assert "1 h 22 min left" in str(counted)
-    assert (counted.due(), counted.due()) == (True, False)
+    run = progress.RunProgress(1000, as_json=False, clock=lambda: now[0])
+    with run.shown():
+        for at in range(11):
+            now[0] = 5.0 * at
+            run.advance(failed=at == 3)
+        # then there is a line each half minute
+        assert capsys.readouterr().err.splitlines() == [
+            "7 of 1,000, 1 not accepted, 12/min, 1 h 22 min left"
+        ]
+        now[0] = 60.0
+        run.advance(failed=False)
+    assert capsys.readouterr().err == "12 of 1,000, 1 not accepted, 11/min, 1 h 29 min left\n"
     for seconds, shown in (
         (5, "5 s"),
         (65, "1 min 5 s"),

@@ -7,8 +7,8 @@ import pytest
 import requests
 
 from dialplan_sms.sandbox import Fault, Reply, Sandbox, Trouble
+from dialplan_sms.sandbox.app import NOT_HTTP
 from dialplan_sms.sandbox.faults import magic_number
-from dialplan_sms.sandbox.misbehaviour import NOT_HTTP
 from dialplan_sms.sms import api
 from tests.unit.sandbox.test_sandbox import (
     AUTH,

@@ -11,7 +11,7 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dialplan_sms.sandbox import Fault, Handled, Sandbox
+from dialplan_sms.sandbox import Fault, Sandbox, Served
 from dialplan_sms.sms import api
 from dialplan_sms.web.http.listener import ListenError
 from dialplan_sms.web.http.request import MAX_BODY
@@ -157,11 +157,11 @@ def test_ipv6() -> None:
 
 
 def test_the_watcher_hears_before_the_client() -> None:
-    heard: list[Handled] = []
+    heard: list[Served] = []
     with Sandbox(tls=False, watch=heard.append) as sandbox:
         post(sandbox)
 
-        assert [handled.message for handled in heard] == sandbox.messages
+        assert [served.message for served in heard] == sandbox.messages
 
 
 def test_many_clients_at_once() -> None:

@@ -10,10 +10,9 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from dialplan_sms.cli.sandbox.command import sandbox as command
+from dialplan_sms.cli import main
 from dialplan_sms.sandbox import Fault, Sandbox, Trouble
-from dialplan_sms.sandbox.guard import is_ours
-from dialplan_sms.sandbox.switches import Switches
+from dialplan_sms.sandbox.page import Switches, is_ours
 from dialplan_sms.sms import api
 from dialplan_sms.web.http.listener import Address
 from tests.unit.spooling import AUTH, NUMBER, ONE, OTHER, TWO, post, running, spooled, until
@@ -173,7 +172,7 @@ def test_the_command_says_where_its_page_is(tmp_path: Path) -> None:
 
 
 def test_a_pace_that_is_none() -> None:
-    result = CliRunner().invoke(command, ["--listen", "127.0.0.1:0", "--pace", "slow"])
+    result = CliRunner().invoke(main.main, ["sandbox", "--listen", "127.0.0.1:0", "--pace", "slow"])
 
     assert result.exit_code == 2
     assert "'slow' is no time such as 5s, or 0 for none" in result.output

@@ -16,9 +16,11 @@ import sqlalchemy as sa
 from dialplan_sms.outbox.schema import message, number
 from dialplan_sms.sandbox import Fault, Sandbox, Trouble
 from dialplan_sms.sandbox.inbox import Inbox
+from dialplan_sms.sandbox.pbx import Pbx
 from dialplan_sms.sandbox.spool import Gateway
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, error
+from dialplan_sms.web.http.request import Request
 from tests.unit.spooling import (
     AUTH,
     NUMBER,
@@ -257,9 +259,13 @@ def test_without_a_spool_nothing_of_it_is_loaded() -> None:
 
 
 def test_an_inbox_keeps_no_more_than_it_may() -> None:
-    inbox = Inbox[int, str](2)
-    for each in range(5):
-        inbox.receive(each)
-        inbox.take(str(each))
+    pbx = Pbx(inbox=Inbox(2))
+    arrived = [
+        Request("POST", api.PATH, (("number", NUMBER), ("message", str(each))), "101")
+        for each in range(5)
+    ]
+    for request in arrived:
+        pbx.handle(request)
 
-    assert (inbox.requests, inbox.messages) == ([3, 4], ["3", "4"])
+    assert pbx.inbox.requests == arrived[3:]
+    assert [message.text for message in pbx.inbox.messages] == ["3", "4"]

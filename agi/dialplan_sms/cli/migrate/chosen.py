@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
+from dialplan_sms.cli.main import Misused
 from dialplan_sms.cli.migrate import recipe, show
 from dialplan_sms.cli.migrate.files import Problem, Tree
-from dialplan_sms.cli.outbox.options import Misused
 
 OTHER_LANGUAGES = {".ael": "AEL", ".lua": "Lua"}
 

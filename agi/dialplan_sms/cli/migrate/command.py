@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from dialplan_sms.cli.main import config_option
+from dialplan_sms.cli.main import Misused, config_option
 from dialplan_sms.cli.migrate import (  # fmt: skip
     advice,
     chosen,
@@ -23,7 +23,6 @@ from dialplan_sms.cli.migrate import (  # fmt: skip
 )
 from dialplan_sms.cli.migrate.expression import resolve
 from dialplan_sms.cli.migrate.files import Problem, Tree, lines
-from dialplan_sms.cli.outbox.options import Misused
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.terminal import plain

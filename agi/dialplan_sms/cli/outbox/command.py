@@ -2,15 +2,15 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import sqlalchemy as sa
 from click.core import ParameterSource
 
-from dialplan_sms.cli.main import config_option
+from dialplan_sms.cli.main import Misused, config_option
 from dialplan_sms.cli.outbox import options, view
 from dialplan_sms.cli.outbox.opened import NothingStored, Opened, opened
 from dialplan_sms.host.terminal import plain
@@ -28,73 +28,40 @@ _PAUSE = 0.05
 """Seconds between portions, in which a call gets its turn at the database."""
 
 
-@contextmanager
-def _open(
-    ctx: click.Context, config: Path | None, sender: str = "", ids: tuple[int, ...] = ()
-) -> Iterator[Opened]:
-    """Opens the outbox; --config counts before and after the command's name.
-
-    Says where sms.conf has no *sender*: its SMS may be there all the same. *ids* are to be there.
-    """
-    try:
-        with opened(config or ctx.meta.get(__name__)) as box:
-            if sender and sender not in box.config.senders:
-                known = ", ".join(box.config.senders)
-                name = plain(sender[:80])
-                line = f"sms.conf has no section {name} (any more), its senders are {known}"
-                click.echo(line, err=True)
-            yield box
-    except NothingStored as nothing:
-        if ids:
-            raise click.ClickException(f"there is no SMS {ids[0]}: {nothing}") from None
-        raise
-
-
 @click.group(invoke_without_command=True, short_help="List what was sent and what waits.")
 @config_option
-@options.state(*State)
-@options.number
-@options.sender
-@options.since
+@options.filters(*State)
 @click.option("--most", type=click.IntRange(1), default=50, show_default=True, help="So many.")
 @options.as_json
 @click.option("--csv", "as_csv", is_flag=True, help="As CSV.")
 @click.pass_context
 def outbox(
-    ctx: click.Context,
-    config: Path | None,
-    states: tuple[str, ...],
-    number: str,
-    sender: str,
-    since: float | None,
-    most: int,
-    as_json: bool,
-    as_csv: bool,
+    ctx: click.Context, config: Path, filters: Filters, most: int, as_json: bool, as_csv: bool
 ) -> None:
     """List the SMS of the outbox and its history, newest first.
 
     Exit status: 0 done, 1 not done or not for all, 2 wrong usage.
     """
     if ctx.invoked_subcommand:
-        ctx.meta[__name__] = config
         _refuse_misplaced(ctx)
+        # --config counts before and after the command's name.
+        ctx.default_map = {ctx.invoked_subcommand: {"config": str(config)}}
         return
     if as_json and as_csv:
         raise click.UsageError("--json or --csv, not both")
+    print_all = view.print_json if as_json else view.print_csv
     try:
-        with _open(ctx, config, sender) as box:
-            found = box.walk(Filters(states, number, sender, since), most)
-            if as_json:
-                view.print_json(found)
-            elif as_csv:
-                view.print_csv(found)
+        with opened(config, filters.sender) as box:
+            found = box.walk(filters, most)
+            if as_json or as_csv:
+                print_all(found)
             else:
                 view.print_table(list(found), most)
                 view.print_overview(box.read(overview))
     except NothingStored:
         if not (as_json or as_csv):
             raise
-        (view.print_json if as_json else view.print_csv)([])
+        print_all([])
 
 
 def _refuse_misplaced(ctx: click.Context) -> None:
@@ -109,10 +76,9 @@ def _refuse_misplaced(ctx: click.Context) -> None:
 @config_option
 @click.option("--text", is_flag=True, help="With the text, where it is kept.")
 @options.as_json
-@click.pass_context
-def show(ctx: click.Context, id_: int, config: Path | None, text: bool, as_json: bool) -> None:
+def show(id_: int, config: Path, text: bool, as_json: bool) -> None:
     """Show one SMS: its numbers, and each try to send it."""
-    with _open(ctx, config, ids=(id_,)) as box:
+    with opened(config, ids=(id_,)) as box:
         try:
             sms = box.read(lambda c: history.show(c, id_))
         except history.Damaged as damaged:
@@ -128,73 +94,57 @@ def show(ctx: click.Context, id_: int, config: Path | None, text: bool, as_json:
 @outbox.command("retry")
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=options.Id())
 @config_option
-@options.state(*RETRIED)
-@options.number
-@options.sender
-@options.since
-@click.pass_context
-def retry_(
-    ctx: click.Context,
-    ids: tuple[int, ...],
-    config: Path | None,
-    states: tuple[str, ...],
-    number: str,
-    sender: str,
-    since: float | None,
-) -> None:
+@options.filters(*RETRIED)
+def retry_(ids: tuple[int, ...], config: Path, filters: Filters) -> None:
     """Try SMS again: those with ID, or those in a --state.
 
     Only to the numbers that did not get it. An SMS that is "unknown" may come twice.
     """
-    if bool(ids) == bool(states) or (ids and (number or sender or since is not None)):
+    if bool(ids) == bool(filters.states) or (ids and filters != Filters()):
         raise click.UsageError("which? ID..., or --state with or without other filters")
-    with _open(ctx, config, sender, ids) as box:
-        _change(box, ids, Filters(states, number, sender, since), retry, "pending again")
+    with opened(config, filters.sender, ids) as box:
+        _change(box, ids or _matching(box, filters), retry, "pending again")
+
+
+def _refuse_state(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> None:
+    if value:
+        raise Misused("cancel takes what is pending, and no --state: --all cancels all of it")
 
 
 @outbox.command("cancel")
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=options.Id())
 @config_option
-@options.number
-@options.sender
-@options.since
-@options.no_state
+@options.filters()
+@click.option("--state", multiple=True, hidden=True, expose_value=False, callback=_refuse_state)
 @click.option("--all", "every", is_flag=True, help="All that wait.")
-@click.pass_context
-def cancel_(
-    ctx: click.Context,
-    ids: tuple[int, ...],
-    config: Path | None,
-    number: str,
-    sender: str,
-    since: float | None,
-    every: bool,
-) -> None:
+def cancel_(ids: tuple[int, ...], config: Path, filters: Filters, every: bool) -> None:
     """Do not send SMS that wait, postponed ones too: those with ID, or all that fit."""
-    filtered = bool(number or sender or since is not None)
-    if bool(ids) + filtered + every != 1:
+    if bool(ids) + (filters != Filters()) + every != 1:
         raise click.UsageError("which? ID..., or --number, --sender and --since, or --all")
-    with _open(ctx, config, sender, ids) as box:
+    with opened(config, filters.sender, ids) as box:
         keeping = [each.name for each in box.config.senders.values() if each.keep_text]
-        pending = Filters((State.PENDING,), number, sender, since)
-        _change(box, ids, pending, lambda c, some: cancel(c, some, keeping), "cancelled")
+        pending = replace(filters, states=(State.PENDING,))
+        chosen = ids or _matching(box, pending)
+        _change(box, chosen, lambda c, some: cancel(c, some, keeping), "cancelled")
+
+
+def _matching(box: Opened, filters: Filters) -> list[int]:
+    """All are found before any is changed: from then on it matches no more."""
+    return [sms.id for sms in box.walk(filters, 10**9)]
 
 
 def _change(
     box: Opened,
-    ids: tuple[int, ...],
-    filters: Filters,
+    ids: Sequence[int],
     change: Callable[[sa.Connection, list[int]], dict[int, str]],
     done: str,
 ) -> None:
-    """Apply *change* in portions, and say what it did."""
-    # All are found first: what is changed meanwhile does not fit the filters any more.
-    chosen = list(ids) or [sms.id for sms in box.walk(filters, 10**9)]
+    """Apply *change* to *ids* in portions, and say what it did."""
     count, refused = 0, 0
-    for start in range(0, len(chosen), _PORTION):
+    for start in range(0, len(ids), _PORTION):
         if start:
             time.sleep(_PAUSE)
-        portion = list(dict.fromkeys(chosen[start : start + _PORTION]))
+        portion = list(dict.fromkeys(ids[start : start + _PORTION]))
         for id_, why in box.do(lambda c: change(c, portion)).items():  # noqa: B023
             count, refused = count + (not why), refused + bool(why)
             if why:
@@ -212,14 +162,13 @@ def _change(
     metavar="TIME",
     help="Ended longer ago, as 90d; default: retention of sms.conf.",
 )
-@click.pass_context
-def purge(ctx: click.Context, config: Path | None, older: float | None) -> None:
+def purge(config: Path, older: float | None) -> None:
     """Delete the history of SMS that have ended; what waits stays.
 
     Limits are counted on the history: what is deleted does not count any more.
     """
     total = 0
-    with _open(ctx, config) as box:
+    with opened(config) as box:
         age = box.config.retention if older is None else older
         while portion := box.do(lambda c: retention.purge(c, age)):
             total += portion
@@ -230,10 +179,9 @@ def purge(ctx: click.Context, config: Path | None, older: float | None) -> None:
 @outbox.command()
 @config_option
 @options.as_json
-@click.pass_context
-def limits(ctx: click.Context, config: Path | None, as_json: bool) -> None:
+def limits(config: Path, as_json: bool) -> None:
     """Show how much of each limit is used: the sender's, its busiest numbers and callers."""
-    with _open(ctx, config) as box:
+    with opened(config) as box:
         uses = [
             (sender.name, use, rate)
             for sender in box.config.senders.values()

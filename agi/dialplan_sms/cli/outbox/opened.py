@@ -1,7 +1,7 @@
 """The outbox as a command opens it: without the service, for as long as the command runs."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
-from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.host.terminal import plain
 from dialplan_sms.outbox import history
 from dialplan_sms.outbox.database import OutboxError, explain, is_prepared, open_engine, prepare
 from dialplan_sms.outbox.history import Filters, Stored
@@ -61,34 +61,41 @@ class NothingStored(click.ClickException):
 
 
 @contextmanager
-def opened(path: Path | None) -> Iterator[Opened]:
-    """The outbox of sms.conf; what is wrong with either ends the command in one line."""
+def opened(path: Path, sender: str = "", ids: Sequence[int] = ()) -> Iterator[Opened]:
+    """The outbox of the sms.conf at *path*; what is wrong with either is a ConfigError or one line.
+
+    Names a *sender* that sms.conf has no more: its SMS may be there all the same. Raises
+    NothingStored, unless *ids* are looked for.
+    """
+    config = smsconf.load(path)
+    if not config.outbox:
+        raise click.ClickException("there is no outbox: set outbox in [general] of sms.conf")
+    config.drop_privileges()
     try:
-        loaded = smsconf.load(smsconf.find(str(path) if path else None))
-        if not loaded.outbox:
-            raise OutboxError("there is no outbox: set outbox in [general] of sms.conf")
-        loaded.drop_privileges()
-        engine = open_engine(loaded.outbox)
-    except (ConfigError, OutboxError) as error:
-        raise click.ClickException(str(error)) from None
-    try:
-        _check_file(engine.url)
-        reading = Reading(engine.url)
-        try:
+        engine = open_engine(config.outbox)
+        with ExitStack() as closing:
+            closing.callback(engine.dispose)
+            _refuse_missing(engine.url, ids)
+            reading = Reading(engine.url)
+            closing.callback(reading.close)
             if not reading.do(is_prepared):
                 with engine.begin() as connection:
                     prepare(connection)
-            yield Opened(loaded, engine, reading)
-        finally:
-            reading.close()
-    except (SQLAlchemyError, OutboxError) as error:
+            if sender and sender not in config.senders:
+                gone = f"sms.conf has no section {plain(sender[:80])} (any more)"
+                click.echo(f"{gone}, its senders are {', '.join(config.senders)}", err=True)
+            yield Opened(config, engine, reading)
+    except OutboxError as error:
+        raise click.ClickException(str(error)) from None
+    except SQLAlchemyError as error:
         raise click.ClickException(str(explain(error, engine.url))) from None
-    finally:
-        engine.dispose()
 
 
-def _check_file(url: sa.URL) -> None:
-    # Made here, the file would be root's, and the service could not write to it.
+def _refuse_missing(url: sa.URL, ids: Sequence[int]) -> None:
+    # If it were made here, the file would be root's, and the service could not write to it.
     file = url.database if url.get_backend_name() == "sqlite" else None
     if file and Path(file).parent.is_dir() and not Path(file).exists():
-        raise NothingStored(f"nothing is stored yet: {file} is made with the first SMS")
+        nothing = f"nothing is stored yet: {file} is made with the first SMS"
+        if ids:
+            raise click.ClickException(f"there is no SMS {ids[0]}: {nothing}")
+        raise NothingStored(nothing)

@@ -1,21 +1,17 @@
 """The options and arguments of ``dialplan-sms outbox`` and its commands."""
 
+import functools
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from dialplan_sms.host.terminal import plain
+from dialplan_sms.cli.main import Misused
+from dialplan_sms.outbox.history import Filters
 from dialplan_sms.outbox.schema import State
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class Misused(click.ClickException):
-    """Wrong usage that one line explains better than the usage does."""
-
-    exit_code = 2
+Command = Callable[..., Any]
 
 
 class Id(click.ParamType[int]):
@@ -26,10 +22,11 @@ class Id(click.ParamType[int]):
     def convert(self, value: Any, *_: Any) -> int:
         if re.fullmatch(r"[0-9]{1,19}", str(value)) and 0 < int(value) < 2**63:
             return int(value)
-        raise Misused(f"{plain(str(value)[:80])} is no ID: see dialplan-sms outbox")
+        raise Misused(f"{str(value)[:80]} is no ID: see dialplan-sms outbox")
 
 
 def seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """``15m`` as 900.0."""
     if value is None:
         return None
     found = re.fullmatch(r"([0-9]{1,6})([smhd])", value.strip().lower())
@@ -45,24 +42,37 @@ def _digits(_: click.Context, __: click.Parameter, value: str) -> str:
     return digits
 
 
-def _no_state(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> None:
-    if value:
-        raise Misused("cancel takes what is pending, and no --state: --all cancels all of it")
-
-
-number = click.option(
+as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+_number = click.option(
     "--number", default="", callback=_digits, metavar="DIGITS", help="In one of its numbers."
 )
-sender = click.option("--sender", default="", help="Section of sms.conf.")
-since = click.option(
+_sender = click.option("--sender", default="", help="Section of sms.conf.")
+_since = click.option(
     "--since", callback=seconds, metavar="TIME", help="Stored within 30s, 15m, 24h or 7d."
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
-no_state = click.option(
-    "--state", multiple=True, hidden=True, expose_value=False, callback=_no_state
-)
 
 
-def state(*states: State) -> Callable[[Command], Command]:
-    choice = click.Choice([str(each) for each in states])
-    return click.option("--state", "states", multiple=True, type=choice, help="May be repeated.")
+def filters(*states: State) -> Callable[[Command], Command]:
+    """The options that choose SMS, --state among *states*; the command gets them as *filters*."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def filtered(
+            *,
+            number: str,
+            sender: str,
+            since: float | None,
+            states: tuple[str, ...] = (),
+            **rest: Any,
+        ) -> Any:
+            return command(filters=Filters(states, number, sender, since), **rest)
+
+        chosen = _number(_sender(_since(filtered)))
+        if not states:
+            return chosen
+        choice = click.Choice([str(each) for each in states])
+        return click.option(
+            "--state", "states", multiple=True, type=choice, help="May be repeated."
+        )(chosen)
+
+    return decorate

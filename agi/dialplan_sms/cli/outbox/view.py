@@ -9,7 +9,7 @@ import io
 import json
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +25,7 @@ from dialplan_sms.outbox.overview import Overview
 from dialplan_sms.outbox.retry import STALE
 from dialplan_sms.outbox.schema import State
 
-_COLOUR = {
+_COLOUR: Mapping[str, str] = {
     State.SENT: "green",
     State.FAILED: "red",
     State.EXPIRED: "red",
@@ -103,8 +103,7 @@ def print_csv(found: Iterable[Stored]) -> None:
     """A header and one line an SMS, as they come."""
     click.echo(_line(_FIELDS))
     for sms in found:
-        values = as_dict(sms)
-        values["to"] = " ".join(values["to"])
+        values = as_dict(sms) | {"to": " ".join(to for to, _ in sms.numbers)}
         click.echo(_line([cell(values[name]) for name in _FIELDS]))
 
 
@@ -114,10 +113,6 @@ def _line(cells: Sequence[str]) -> str:
     return line.getvalue()
 
 
-def _console() -> Console:
-    return Console()
-
-
 def _fold(text: str, style: str = "") -> Text:
     return Text(plain(text), style=style, overflow="fold")
 
@@ -125,7 +120,7 @@ def _fold(text: str, style: str = "") -> Text:
 def print_table(found: Sequence[Stored], most: int) -> None:
     """The newest of the outbox, a line each."""
     if not found:
-        _console().print("no SMS")
+        Console().print("no SMS")
         return
     table = Table(box=None, pad_edge=False)
     for name in ("id", "stored", "sender", "to", "state", "cause, due"):
@@ -136,27 +131,23 @@ def print_table(found: Sequence[Stored], most: int) -> None:
         why = f"due {_minute(sms.due)}" if sms.later else sms.cause
         table.add_row(
             str(sms.id), _minute(sms.created), _fold(sms.sender), _fold(first + more),
-            _fold(sms.state, _colour(sms.state)), _fold(why),
+            _fold(sms.state, _COLOUR.get(sms.state, "")), _fold(why),
         )  # fmt: skip
-    _console().print(table)
+    Console().print(table)
     if len(found) == most:
-        _console().print(f"the newest {most}: --most N shows more", soft_wrap=True)
+        Console().print(f"the newest {most}: --most N shows more", soft_wrap=True)
     _print_zone()
 
 
 def _print_zone() -> None:
     now = datetime.now().astimezone()
     zone = f"{now:%Z} (UTC{now:%z})" if now.utcoffset() else "UTC"
-    _console().print(_fold(f"times are local, now {zone}", "bright_black"))
-
-
-def _colour(state: str) -> str:
-    return _COLOUR[State(state)] if state in _COLOUR else ""
+    Console().print(_fold(f"times are local, now {zone}", "bright_black"))
 
 
 def print_overview(figures: Overview) -> None:
     """What is not ended, who is held, and whether a worker is missing."""
-    console = _console()
+    console = Console()
     counts = ", ".join(f"{count} {state}" for state, count in figures.counts.items())
     console.print(_fold(counts))
     for sender, cause in figures.held.items():
@@ -169,51 +160,43 @@ def print_overview(figures: Overview) -> None:
 
 def print_whole(sms: Stored, with_text: bool) -> None:
     """One SMS with all that is known of it."""
-    console = _console()
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _rows(sms):
-        if value and value != "-":
+        if value:
             table.add_row(Text(name, style="bold"), _fold(value))
     if with_text and sms.text is not None:
-        lines = Text("\n".join(plain(line) for line in sms.text.split("\n")), overflow="fold")
+        lines = Text("\n".join(map(plain, sms.text.split("\n"))), overflow="fold")
         table.add_row(Text("text", style="bold"), lines)
     for at, (to, state) in enumerate(sms.numbers):
-        recipient = _fold(f"{to} ").append(plain(state), _colour(state))
+        recipient = _fold(f"{to} ").append(plain(state), _COLOUR.get(state, ""))
         table.add_row(Text("" if at else "to", style="bold"), recipient)
     for at, each in enumerate(sms.tries):
-        what = " ".join(part for part in (each.status, each.cause) if part)
-        line = f"{iso(each.at)} to {each.numbers}: {what}" + (
-            f", {each.reason}" * bool(each.reason)
-        )
+        what = " ".join(filter(None, (each.status, each.cause)))
+        why = f", {each.reason}" if each.reason else ""
+        line = f"{iso(each.at)} to {each.numbers}: {what}{why}"
         table.add_row(Text("" if at else "tries", style="bold"), _fold(line))
-    console.print(table)
+    Console().print(table)
 
 
-def _rows(sms: Stored) -> list[tuple[str, str]]:
+def _rows(sms: Stored) -> list[tuple[str, str | None]]:
     kept = "kept, --text shows it" if sms.text is not None else "not kept"
+    waits = f"all SMS of sender {sms.sender} wait, {sms.held}: the next try is {iso(sms.free_at)}"
     return [
         ("id", str(sms.id)),
-        ("state", " ".join(part for part in (sms.state, sms.cause) if part)),
+        ("state", " ".join(filter(None, (sms.state, sms.cause)))),
         ("reason", sms.reason),
-        ("waits", _held(sms)),
+        ("waits", waits if sms.held else ""),
         ("sender", sms.sender),
         ("mode", sms.mode),
-        ("stored", iso(sms.created) or "-"),
-        ("due", (iso(sms.due) or "-") if sms.ended is None else "-"),
-        ("ended", iso(sms.ended) or "-"),
+        ("stored", iso(sms.created)),
+        ("due", iso(sms.due) if sms.ended is None else ""),
+        ("ended", iso(sms.ended)),
         ("gateway", sms.gsm),
-        ("postpone", sms.postpone or "-"),
+        ("postpone", sms.postpone),
         ("call", sms.call),
         ("caller", sms.caller),
         ("text", f"{sms.chars} characters, {kept}"),
     ]
-
-
-def _held(sms: Stored) -> str:
-    """Why its sender's SMS all wait, and until when."""
-    if not sms.held:
-        return ""
-    return f"all SMS of sender {sms.sender} wait, {sms.held}: the next try is {iso(sms.free_at)}"
 
 
 def limit_dict(sender: str, use: Use, rate: Rate) -> dict[str, Any]:
@@ -237,5 +220,5 @@ def print_limits(uses: Iterable[tuple[str, Use, Rate]]) -> None:
             Text(f"{use.used} of {rate.count}", style="red" if full else ""),
             _minute(use.oldest + rate.seconds) if use.used else "-",
         )  # fmt: skip
-    _console().print(table)
+    Console().print(table)
     _print_zone()

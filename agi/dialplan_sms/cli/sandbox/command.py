@@ -1,29 +1,31 @@
 """The command ``dialplan-sms sandbox``."""
 
-import sys
 from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import click
 from rich.text import Text
 
+from dialplan_sms.cli.interrupt import interruptible
 from dialplan_sms.cli.sandbox import options
-from dialplan_sms.cli.sandbox.ending import told_by_signal
 from dialplan_sms.cli.sandbox.screen import record, show
 from dialplan_sms.host.console import Console
-from dialplan_sms.host.installation import cure
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.sandbox.faults import MEANING, Fault, Faults, Trouble, magic_number
-from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Handled
-from dialplan_sms.web.http.listener import Address, ListenError
+from dialplan_sms.sandbox.faults import Fault, Faults, Trouble, magic_number, parse_fault
+from dialplan_sms.sandbox.inbox import Served
+from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS
+from dialplan_sms.web.http.listener import Address, ListenError, parse_address
+
+if TYPE_CHECKING:
+    from dialplan_sms.sandbox.server import Sandbox
 
 LISTEN = "127.0.0.1:8443"
 
 
 def _epilog() -> str:
-    rows = [f"{fault:<13} {magic_number(fault)}  {MEANING[fault]}" for fault in Fault]
+    rows = [f"{fault:<13} {magic_number(fault)}  {fault.meaning}" for fault in Fault]
     listing = "\n".join(["\b", "Faults, and the numbers that bring them about:", *rows])
     taken = magic_number(Fault.HANG, taken=True)
     return (
@@ -44,7 +46,7 @@ def _epilog() -> str:
     metavar="HOST:PORT",
     default=LISTEN,
     show_default=True,
-    callback=options.address,
+    callback=options.read_by(parse_address),
     help="Port 0 is any that is free.",
 )
 @click.option("--tls/--no-tls", default=True, show_default=True, help="HTTPS or HTTP.")
@@ -60,7 +62,7 @@ def _epilog() -> str:
     multiple=True,
     default=[options.USER],
     show_default=True,
-    callback=options.users,
+    callback=options.read_by(options.user),
     help="Who may send; repeatable. Others can read it in the process list: take no real one.",
 )
 @click.option("--token", "tokens", multiple=True, help="A bearer token that may send; repeatable.")
@@ -71,7 +73,7 @@ def _epilog() -> str:
     multiple=True,
     default=GATEWAYS,
     show_default=True,
-    callback=options.gateways,
+    callback=options.read_by(options.gateway),
     help="A GSM gateway; repeatable.",
 )
 @click.option(
@@ -79,7 +81,7 @@ def _epilog() -> str:
     metavar="TIME",
     default=f"{PACE:.0f}s",
     show_default=True,
-    callback=options.pace,
+    callback=options.read_by(options.duration),
     help="What a gateway takes for each SMS, 0 for nothing.",
 )
 @click.option(
@@ -87,7 +89,7 @@ def _epilog() -> str:
     metavar="VERSION",
     default=WMS,
     show_default=True,
-    callback=options.wms,
+    callback=options.read_by(options.version),
     help="The PBX's version. Before the default: 300 characters, and quotes and slashes stay.",
 )
 @click.option(
@@ -95,7 +97,7 @@ def _epilog() -> str:
     "faults",
     metavar="NAME[:N]",
     multiple=True,
-    callback=options.faults,
+    callback=options.read_by(parse_fault),
     help="Make every request, or the first N, go wrong; repeatable, one after the other.",
 )
 @click.option(
@@ -109,36 +111,29 @@ def sandbox(
     listen: Address,
     tls: bool,
     certificate_file: Path | None,
-    users: dict[str, str],
+    users: list[tuple[str, str]],
     tokens: tuple[str, ...],
-    gateways: tuple[str, ...],
+    gateways: list[str],
     pace: float,
     wms: str,
     faults: list[tuple[Trouble, int | None]],
     record_file: IO[str] | None,
 ) -> None:
     """Run a stand-in PBX: it answers as the SMS API does, shows each message, and sends nothing."""
-    try:
-        from dialplan_sms.outbox.database import OutboxError
-        from dialplan_sms.sandbox import site  # noqa: F401 - for its packages
-        from dialplan_sms.sandbox.server import Sandbox
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("dialplan_sms"):
-            raise
-        raise click.ClickException(
-            f"the sandbox needs the package {error.name}: {cure(Path(sys.prefix), ['sandbox'])}"
-        ) from error
+    from dialplan_sms.outbox.database import OutboxError  # its packages are not for --help
+    from dialplan_sms.sandbox import page  # noqa: F401 - says at once which packages it lacks
+    from dialplan_sms.sandbox.server import Sandbox
 
-    news: SimpleQueue[Handled | str | None] = SimpleQueue()
+    news: SimpleQueue[Served | str | None] = SimpleQueue()
 
-    def watch(handled: Handled) -> None:
-        if record_file is not None and handled.message is not None:
+    def watch(served: Served) -> None:
+        if record_file is not None and served.message is not None:
             try:
-                record_file.write(record(handled.message))
+                record_file.write(record(served.message))
                 record_file.flush()
             except OSError as error:
                 news.put(f"not recorded: {error.strerror}")
-        news.put(handled)
+        news.put(served)
 
     if not listen.loopback:
         click.echo(
@@ -148,7 +143,7 @@ def sandbox(
         )
     server = Sandbox(
         tls=tls,
-        users=users,
+        users=dict(users),
         gateways=gateways,
         wms=wms,
         tokens=tokens,
@@ -161,32 +156,26 @@ def sandbox(
         pace=pace,
         note=news.put,
     )
-    with closing(server), told_by_signal(lambda: news.put(None)):
+    with closing(server), interruptible(lambda: news.put(None)):
         try:
             server.start()
         except (ListenError, OutboxError) as error:
             raise click.ClickException(str(error)) from error
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{where}{error.strerror or error}") from error
         console = Console()
-        console.print(
-            _welcome(server.url, server.fingerprint, users, gateways, tls), soft_wrap=True
-        )
+        console.print(_welcome(server), soft_wrap=True)
         while (item := news.get()) is not None:
-            if isinstance(item, Handled):
+            if isinstance(item, Served):
                 show(console, item)
             else:
                 click.echo(f"Warning: {plain(item)}", err=True)
 
 
-def _welcome(
-    url: str, fingerprint: str, users: dict[str, str], gateways: tuple[str, ...], tls: bool
-) -> Text:
+def _welcome(server: "Sandbox") -> Text:
     """Where it listens, and a sender for sms.conf; only the well-known password is shown."""
+    users, gateways, url = server.pbx.users, server.pbx.gateways, server.url
     name = next(iter(users))
     password = users[name] if users == USERS else "…"
-    verify = f"verify = {fingerprint}\n" if tls else ""
+    verify = f"verify = {server.fingerprint}\n" if server.tls else ""
     gsm = f"gsm = {gateways[0]}\n" if gateways else ""  # what a relay on this host needs
     return Text.assemble(
         ("Listening on ", "dim"),

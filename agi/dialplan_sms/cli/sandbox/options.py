@@ -1,51 +1,65 @@
 """How the options of ``dialplan-sms sandbox`` are read."""
 
 import os
-import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
 import click
 
 from dialplan_sms.config import values
 from dialplan_sms.config.parser import Place
-from dialplan_sms.sandbox.faults import Trouble, parse_fault
 from dialplan_sms.sandbox.pbx import GATEWAYS, USERS, wms_version
-from dialplan_sms.web.http.listener import Address, parse_address
 
+T = TypeVar("T")
 USER = ":".join(*USERS.items())
-_PLACE = Place(Path("--pace"), 1)
 
 
-def users(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for value in given:
-        name, colon, password = value.partition(":")
-        if not (name and colon and password):
-            # The value is not repeated: it may be a password.
-            raise click.BadParameter(f"give NAME:PASSWORD, such as {USER}")
-        found[name] = password
-    return found
+def read_by(read: Callable[[str], Any]) -> Callable[..., Any]:
+    """A callback that has *read* read each value; its ValueError says what is wrong."""
+
+    def callback(_: click.Context, option: click.Parameter, given: Any) -> Any:
+        try:
+            return [read(value) for value in given] if option.multiple else read(given)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return callback
 
 
-def gateways(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
-    found = tuple(re.sub("[:.-]", "", value).lower() for value in given)
-    for value, gateway in zip(given, found, strict=True):
-        if not re.fullmatch("[0-9a-f]{12}", gateway):
-            raise click.BadParameter(f"{value!r} is not a MAC address such as {GATEWAYS[0]}")
-    return found
+def setting(read: Callable[[str, Place], T], needs: str) -> Callable[[str], T]:
+    """Reads a value as sms.conf has it; *needs* says what it must be."""
+
+    def read_setting(text: str) -> T:
+        try:
+            return read(text, Place(Path("the command line"), 1))
+        except values.Bad:
+            raise ValueError(f"{text!r} is {needs}") from None
+
+    return read_setting
 
 
-def faults(
-    _: click.Context, __: click.Parameter, given: tuple[str, ...]
-) -> list[tuple[Trouble, int | None]]:
-    try:
-        return [parse_fault(value) for value in given]
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+duration = setting(values.duration, "no time such as 5s, or 0 for none")
+gateway = setting(values.gsm, f"not a MAC address such as {GATEWAYS[0]}")
+
+
+def user(text: str) -> tuple[str, str]:
+    """The name and the password in ``NAME:PASSWORD``."""
+    name, _, password = text.partition(":")
+    if not (name and password):
+        # The value is not repeated: it may be a password.
+        raise ValueError(f"give NAME:PASSWORD, such as {USER}")
+    return name, password
+
+
+def version(text: str) -> str:
+    """*text* if it is a version of the PBX."""
+    wms_version(text)
+    return text
 
 
 def append(context: click.Context, _: click.Parameter, path: str | None) -> IO[str] | None:
+    """The file at *path*, open until the command ends."""
     if path is None:
         return None
     try:
@@ -54,25 +68,3 @@ def append(context: click.Context, _: click.Parameter, path: str | None) -> IO[s
     except OSError as error:
         raise click.BadParameter(f"{path}: {error.strerror}") from error
     return context.with_resource(open(descriptor, "a", encoding="ascii"))
-
-
-def wms(_: click.Context, __: click.Parameter, value: str) -> str:
-    try:
-        wms_version(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-    return value
-
-
-def address(_: click.Context, __: click.Parameter, value: str) -> Address:
-    try:
-        return parse_address(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-def pace(_: click.Context, __: click.Parameter, value: str) -> float:
-    try:
-        return values.duration(value, _PLACE)
-    except values.Bad as error:
-        raise click.BadParameter(f"{value!r} is no time such as 5s, or 0 for none") from error

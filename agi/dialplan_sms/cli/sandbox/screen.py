@@ -1,13 +1,14 @@
 """What the sandbox shows of each request, on a terminal or in a file."""
 
 import json
-from typing import Any
+from dataclasses import asdict
 
 from rich.padding import Padding
 from rich.text import Text
 
 from dialplan_sms.host.console import Console
-from dialplan_sms.sandbox.pbx import Handled, Message
+from dialplan_sms.host.terminal import plain
+from dialplan_sms.sandbox.inbox import Message, Served
 from dialplan_sms.sms import api
 
 _JOINERS = "\u200c\u200d"
@@ -22,18 +23,14 @@ def visible(text: str) -> str:
 
     Newlines stay; other control and format characters are written as ``\\x1b`` or ``\\u202e``.
     """
-    shown = "".join(
-        char
-        if char.isprintable() or char == "\n" or char in _JOINERS
-        else char.encode("unicode_escape").decode()
-        for char in text[:MAX_SHOWN]
-    )
+    kept = f"\n{_JOINERS}"
+    shown = "".join(char if char in kept else plain(char) for char in text[:MAX_SHOWN])
     return shown if len(text) <= MAX_SHOWN else f"{shown}…"
 
 
-def show(console: Console, handled: Handled) -> None:
+def show(console: Console, served: Served) -> None:
     """Print one request: when, who, to whom, what came of it; and the text that was taken."""
-    request, message, reply = handled.request, handled.message, handled.reply
+    request, message, reply = served.request, served.message, served.reply
     line = Text(f"{request.received_at.astimezone():%H:%M:%S}  ", style="dim")
     line.append(visible(request.user or "?"), style="bold not dim")
     line.append(" → ", style="not dim")
@@ -43,8 +40,8 @@ def show(console: Console, handled: Handled) -> None:
         line.append(f"  via {message.gsm}", style="not dim")
         if message.postpone:
             line.append(f"  on {message.postpone:{api.POSTPONE_FORMAT}}", style="not dim")
-    if handled.trouble:
-        line.append(f"  fault {handled.trouble}", style="magenta not dim")
+    if served.trouble:
+        line.append(f"  fault {served.trouble}", style="magenta not dim")
     if reply["type"] != api.RESULT:
         style = "yellow not dim" if reply["type"] == api.WARNING else "red not dim"
         names = ", ".join(reply["result"] or ())
@@ -63,15 +60,8 @@ def _one_line(text: str) -> str:
 
 def record(message: Message) -> str:
     """*message* as one line of JSON, in ASCII, so that no text moves a terminal's cursor."""
-    fields: dict[str, Any] = {
+    fields = asdict(message) | {
         "received_at": message.received_at.isoformat(timespec="milliseconds"),
-        "user": message.user,
-        "numbers": message.numbers,
-        "text": message.text,
-        "original": message.original,
-        "gsm": message.gsm,
         "postpone": message.postpone and message.postpone.isoformat(timespec="minutes"),
-        "path": message.path,
-        "method": message.method,
     }
     return json.dumps(fields) + "\n"

@@ -1,16 +1,17 @@
-"""``dialplan-sms send --to-file``: a list of SMS, once each, however often it is interrupted.
+"""``dialplan-sms send``: one SMS, or a list: once each, however often it is interrupted.
 
 ::
 
-    listfile   the bytes of a CSV: rows and bad rows, with the lines they stand in
-    source     where list and text come from: a file, a pipe, standard input
-    template   a text with {column}s
-    plan       rows and template: the SMS to send, the bad rows, the duplicates
+    command    the command: its options, and the text from standard input
+    single     one SMS
+    list       a list, from the options to the exit status
+    listfile   a CSV to rows and bad rows, with the lines that they begin in
+    template   the text of a list, with {column}s
+    plan       rows and text to the SMS to send, the bad rows, the duplicates
     journal    what became of each SMS of a list, on disk before and after its request
-    run        sends what is left, at the pace of the gateways; when it makes no sense to go on
-    ending     Ctrl-C, and Ctrl-C again
+    run        sends what is left, at the pace of the gateways; stops if to go on makes no sense
+    service    what sends one SMS, with connections and outbox that stay open
     summary    what the list has come to, and what to do next
-    view       what an admin sees: bad rows, dry run, failures, summary; JSON
-    progress   the bar, or lines where nobody looks at a terminal
-    command    all of it at the command's call
+    view       what an admin sees: dry runs, bad rows, failures, the summary; JSON
+    progress   the bar, or lines if standard error is no terminal
 """

@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from dialplan_sms.cli.send.listfile import ListError
+import click
 
 _KIND = "dialplan-sms send"
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
@@ -26,8 +26,8 @@ _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 _HEAD = f'{{"journal":"{_KIND}"'.encode()
 
 
-class End(StrEnum):
-    """How far one SMS of a list came."""
+class Result(StrEnum):
+    """What became of one SMS of a list."""
 
     ACCEPTED = "accepted"  # by the PBX, or by the outbox
     REFUSED = "refused"  # certainly not sent
@@ -35,21 +35,20 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """What the journal knows of one SMS.
+class JournalEntry:
+    """One SMS in the journal.
 
-    *answered* is whether its last request had an end, *key* its SMS_KEY in the outbox, *again* how
-    often it was sent once more although it may have been sent.
+    *answered* is whether its last request had an answer, *key* its SMS_KEY in the outbox, *resends*
+    how often it was sent once more although it may have been sent.
     """
 
-    end: End
+    result: Result
     answered: bool = True
     key: str = ""
-    again: int = 0
-    cause: str = ""
+    resends: int = 0
 
 
-class JournalError(ListError):
+class JournalError(click.ClickException):
     """A journal that cannot be used or written; says what to do."""
 
 
@@ -65,7 +64,7 @@ class Journal:
     salt: str = field(default_factory=lambda: secrets.token_hex(8))
     list: str = ""
     """The digest of the list that it belongs to; empty for none yet."""
-    entries: dict[str, Entry] = field(default_factory=dict, repr=False)
+    entries: dict[str, JournalEntry] = field(default_factory=dict, repr=False)
     _file: int | None = None
 
     def __post_init__(self) -> None:
@@ -98,32 +97,27 @@ class Journal:
         whole = json.dumps(parts).encode()
         return hashlib.blake2b(whole, digest_size=16, key=self.salt.encode()).hexdigest()
 
-    def counts(self, digests: Iterable[str]) -> Counter[End]:
-        """How many of them came how far."""
+    def results(self, digests: Iterable[str]) -> Counter[Result]:
+        """How many of the SMS with these digests have which result."""
         found = (self.entries.get(digest) for digest in digests)
-        return Counter(entry.end for entry in found if entry is not None)
+        return Counter(entry.result for entry in found if entry is not None)
 
     def begin(self, digest: str) -> None:
         """It is the journal of the list with *digest* from here on."""
         if digest != self.list:
-            known = {} if self.list else {"journal": _KIND, "version": 1, "salt": self.salt}
-            self._write(known | {"list": digest})
-            self.list = digest
+            head = {} if self.list else {"journal": _KIND, "version": 1, "salt": self.salt}
+            self._add(head | {"list": digest})
 
-    def going_out(self, sms: str, line: int, key: str, again: int) -> None:
+    def going_out(self, sms: str, line: int, key: str, resends: int) -> None:
         """The request for *sms* goes out next: from here on it may have been sent."""
-        self._write({"sms": sms, "line": line, "out": True, "key": key, "again": again})
-        self.entries[sms] = Entry(End.UNKNOWN, False, key, again)
+        self._add({"sms": sms, "line": line, "out": True, "key": key, "again": resends})
 
-    def ended(self, sms: str, line: int, end: End, cause: str) -> None:
-        """How it ended. What was never going out is not written down: it is as if not tried."""
+    def ended(self, sms: str, line: int, result: Result, cause: str) -> None:
+        """How it ended. A refusal without a request is not noted: as if it was not tried."""
         before = self.entries.get(sms)
-        if before is None or before.answered:
-            if end is End.REFUSED:
-                return
-            before = before or Entry(end)
-        self._write({"sms": sms, "line": line, "end": end, "cause": cause})
-        self.entries[sms] = replace(before, end=end, answered=True, cause=cause)
+        if result is Result.REFUSED and (before is None or before.answered):
+            return
+        self._add({"sms": sms, "line": line, "end": result, "cause": cause})
 
     def close(self) -> None:
         if self._file is not None:
@@ -134,16 +128,21 @@ class Journal:
         with open(os.dup(file), "rb") as whole:
             content = whole.read() or b""  # None where there is nothing to read yet
         lines = content.split(b"\n")
-        # A last line without its end was cut off when it was written: the request that it tells of
-        # had not gone out, or has no answer yet.
+        # A last line without its end was cut off when it was written: its request had not gone out,
+        # or has no answer yet.
         torn = len(lines.pop())
-        for number, line in enumerate(lines, 1):
-            try:
-                self._take(json.loads(line), number)
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                self._refuse(number)
         if torn and not lines and content[: len(_HEAD)] != _HEAD[: len(content)]:
             self._refuse(1)  # somebody else's file
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line)
+                if number == 1:
+                    if (record["journal"], record["version"]) != (_KIND, 1):
+                        self._refuse(1)
+                    self.salt = str(record["salt"])
+                self._apply(record)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                self._refuse(number)
         if torn and not self.reading:
             os.ftruncate(file, len(content) - torn)
 
@@ -152,33 +151,31 @@ class Journal:
             f"{self.path}:{line}: is no journal of dialplan-sms send: name another with --journal"
         )
 
-    def _take(self, record: dict[str, Any], number: int) -> None:
-        if number == 1:
-            if (record["journal"], record["version"]) != (_KIND, 1):
-                raise ValueError
-            self.salt = str(record["salt"])
+    def _apply(self, record: dict[str, Any]) -> None:
         if "list" in record:
             self.list = str(record["list"])
-            return
-        sms = record["sms"]
-        if "out" in record:
-            self.entries[sms] = Entry(End.UNKNOWN, False, str(record["key"]), int(record["again"]))
-            return
-        before = self.entries.get(sms, Entry(End.UNKNOWN))
-        end, cause = End(record["end"]), str(record["cause"])
-        self.entries[sms] = replace(before, end=end, answered=True, cause=cause)
+        elif "out" in record:
+            key, resends = str(record["key"]), int(record["again"])
+            self.entries[record["sms"]] = JournalEntry(Result.UNKNOWN, False, key, resends)
+        else:
+            before = self.entries.get(record["sms"], JournalEntry(Result.UNKNOWN))
+            result = Result(record["end"])
+            self.entries[record["sms"]] = replace(before, result=result, answered=True)
 
-    def _write(self, record: dict[str, Any]) -> None:
-        if self._file is None:
-            return
+    def _add(self, record: dict[str, Any]) -> None:
+        if self._file is not None:
+            self._write(self._file, record)
+        self._apply(record)
+
+    def _write(self, file: int, record: dict[str, Any]) -> None:
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         try:
-            size = os.fstat(self._file).st_size
-            if os.write(self._file, line) < len(line):
-                os.ftruncate(self._file, size)
-                raise OSError(28, "No space left on device")
+            size = os.fstat(file).st_size
+            if os.write(file, line) < len(line):
+                os.ftruncate(file, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if "end" not in record:
-                os.fdatasync(self._file)  # an end that is lost is unknown, which is the truth
+                os.fdatasync(file)  # an end that is lost is unknown, which is the truth
         except OSError as error:
             raise self._unusable(error.strerror or "cannot be written") from None
 

@@ -1,19 +1,31 @@
-"""A list as people save it: the bytes of a CSV to rows, each with the line that it begins in."""
+"""A list as people save it: a CSV to rows, each with the line that it begins in."""
 
 import csv
 import io
+import os
+import stat
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
 
+import click
+
+from dialplan_sms.cli.main import Misused
+
+NUMBER = "number"
+"""The column that every list has."""
+_LARGEST = 256 << 20
 _DELIMITERS = ",;\t"
 _MOST_LINES = 100
 """Lines of one row: a text has fewer, and a quote that is never closed would take all the rest."""
 _LONGEST_SHOWN, _MOST_LETTERS = 30, 6
-NUMBER = "number"
 
 
-class ListError(Exception):
+class ListError(Misused):
     """A list that cannot be used at all; says what to do."""
 
 
@@ -26,17 +38,16 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Bad:
-    """A row that is not sent, and why. *number* is its number as it stands there, if it is one."""
+class BadRow:
+    """A row that is not sent, and why. *number* is its number as it stands there, if it is one.
+
+    *cause* is BAD_ROW unless it is what the row holds.
+    """
 
     line: int
     number: str
-    cause: str
     reason: str
-
-
-BAD_ROW = "BAD_ROW"
-"""The cause where it is the row and not what it holds."""
+    cause: str = "BAD_ROW"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +56,7 @@ class ListFile:
 
     columns: tuple[str, ...]
     rows: Sequence[Row]
-    bad: Sequence[Bad]
+    bad: Sequence[BadRow]
 
 
 def name_of(column: str) -> str:
@@ -60,6 +71,24 @@ def shown_number(cell: str) -> str:
     return f"{len(cell)} characters" if is_text else cell
 
 
+def read_file(file: str) -> tuple[bytes, Path | None]:
+    """What *file* holds, ``-`` for standard input, and the path of its journal.
+
+    None for what cannot be read again, as a pipe. Raises ListError.
+    """
+    if file == "-" and sys.stdin is None:
+        raise ListError("standard input, which the list comes from, is closed")
+    try:
+        with click.open_file(file, "rb") as source:
+            content = source.read(_LARGEST + 1)
+            in_place = file != "-" and stat.S_ISREG(os.fstat(source.fileno()).st_mode)
+    except OSError as error:
+        raise ListError(f"{file} cannot be read: {error.strerror}") from None
+    if len(content) > _LARGEST:
+        raise ListError(f"{file} is larger than {_LARGEST >> 20} MiB")
+    return content, Path(f"{file}.journal") if in_place else None
+
+
 def read_list(content: bytes, name: str) -> ListFile:
     """The list in *content*; *name* is for the errors. Raises ListError."""
     lines = list(io.StringIO(_decode(content, name), newline=""))
@@ -71,16 +100,13 @@ def read_list(content: bytes, name: str) -> ListFile:
         start += 1
     if start == len(lines):
         raise ListError(f"{name} is empty: its first line names the columns, as number,name")
-    header, delimiter, end = _header(lines, start, delimiters, name)
-    rows: list[Row] = []
-    bad: list[Bad] = []
-    for line, cells in _records(lines, end, delimiter):
-        if isinstance(cells, str):
-            bad.append(Bad(line, "", BAD_ROW, cells))
-        elif any(cell.strip() for cell in cells):
-            found = _row(line, cells, header)
-            (rows if isinstance(found, Row) else bad).append(found)  # type: ignore[arg-type]
-    return ListFile(tuple(filter(None, header)), rows, bad)
+    header, delimiter, start = _header(lines, start, delimiters, name)
+    found = list(_rows(lines, start, delimiter, header))
+    return ListFile(
+        columns=tuple(filter(None, header)),
+        rows=[row for row in found if isinstance(row, Row)],
+        bad=[row for row in found if isinstance(row, BadRow)],
+    )
 
 
 def _decode(content: bytes, name: str) -> str:
@@ -106,8 +132,8 @@ def _header(
     """The columns' names, the delimiter, and the index of the line after them."""
     found: list[tuple[bool, int, list[str], str, int]] = []
     for delimiter in delimiters:
-        cells, end = _record(lines, start, delimiter)
-        if not isinstance(cells, str):
+        with suppress(csv.Error):
+            cells, end = _record(lines, start, delimiter)
             names = [name_of(cell) for cell in cells]
             found.append((NUMBER in names, len(names), names, delimiter, end))
     if not found:
@@ -125,37 +151,30 @@ def _header(
     return names, delimiter, end
 
 
-def _records(
-    lines: Sequence[str], start: int, delimiter: str
-) -> Iterator[tuple[int, list[str] | str]]:
-    """The rows from the line with index *start* on: their first line's number and their cells.
-
-    A string in place of the cells is why that one line is no row; the next line is a new one.
-    """
+def _rows(
+    lines: Sequence[str], start: int, delimiter: str, header: Sequence[str]
+) -> Iterator[Row | BadRow]:
+    """The rows from the line with index *start* on, but for empty ones."""
     while start < len(lines):
-        cells, end = _record(lines, start, delimiter)
-        yield start + 1, cells
-        start = end
+        line = start + 1
+        try:
+            cells, start = _record(lines, start, delimiter)
+        except csv.Error:
+            start += 1  # only this line is no row, the next is a new one
+            yield BadRow(line, "", "a quote is not closed, or something follows a closed one")
+            continue
+        named = zip_longest(header, cells, fillvalue="")
+        row = Row(line, {name: cell for name, cell in named if name})
+        if any(map(str.strip, cells[len(header) :])):
+            reason = f"has {len(cells)} cells, the first line names {len(header)} columns"
+            reason += ": a cell with a separator in it stands in quotes"
+            yield BadRow(line, shown_number(row.cells.get(NUMBER, "")), reason)
+        elif any(map(str.strip, cells)):
+            yield row
 
 
-def _record(lines: Sequence[str], start: int, delimiter: str) -> tuple[list[str] | str, int]:
+def _record(lines: Sequence[str], start: int, delimiter: str) -> tuple[list[str], int]:
+    """The cells of one row, and the index of the line after it. Raises csv.Error."""
     some = iter(lines[start : start + _MOST_LINES])
     reader = csv.reader(some, delimiter=delimiter, strict=True, skipinitialspace=True)
-    try:
-        cells = next(reader)
-    except StopIteration:
-        return [], start + 1
-    except csv.Error:
-        return "a quote is not closed, or something follows a closed one", start + 1
-    return cells, start + max(1, reader.line_num)
-
-
-def _row(line: int, cells: Sequence[str], header: Sequence[str]) -> Row | Bad:
-    named = {name: cell for name, cell in zip(header, cells, strict=False) if name}
-    extra = [cell for cell in cells[len(header) :] if cell.strip()]
-    if extra:
-        reason = f"has {len(cells)} cells, the first line names {len(header)} columns"
-        reason += ": a cell with a separator in it stands in quotes"
-        return Bad(line, shown_number(named.get(NUMBER, "")), BAD_ROW, reason)
-    missing = {name: "" for name in header[len(cells) :] if name}
-    return Row(line, {**named, **missing})
+    return next(reader), start + reader.line_num

@@ -1,12 +1,13 @@
 """Rows and a text to the SMS of a list: pure decisions, made before anything is sent."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from dialplan_sms.cli.send.listfile import BAD_ROW, NUMBER, Bad, ListFile, Row, shown_number
-from dialplan_sms.cli.send.template import Missing, Template
+from dialplan_sms.cli.send.journal import Journal
+from dialplan_sms.cli.send.listfile import NUMBER, BadRow, ListFile, Row, shown_number
+from dialplan_sms.cli.send.template import MESSAGE, Missing, Template
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.sms.outcome import Cause, Refused, safe_line
 from dialplan_sms.sms.service import check
@@ -44,12 +45,11 @@ class Duplicate:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ListPlan:
     """What a list comes to. *digest* changes when any SMS of it does."""
 
-    sender: Sender
     items: Sequence[Item]
-    bad: Sequence[Bad]
+    bad: Sequence[BadRow]
     duplicates: Sequence[Duplicate]
     digest: str = field(repr=False)
 
@@ -58,97 +58,76 @@ class Plan:
         return len(self.items) + len(self.bad) + len(self.duplicates)
 
 
-def make_plan(
-    listed: ListFile,
-    text: Template | None,
-    common: Draft,
-    sender: Sender,
-    config: Config,
-    digest: Callable[..., str],
-) -> Plan:
-    """The SMS of *listed*; *text* is None where the column ``message`` has it.
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Makes the plan of a list.
 
-    *common* has what all of them share; the columns ``gsm`` and ``postpone`` go before. Whether a
-    date is in the past is not looked at here: it may have been sent when it was not. Raises Refused
-    for what is wrong with all of them.
+    *text* is None if the column ``message`` has it; *common* has what all SMS share, the columns
+    ``gsm`` and ``postpone`` go before.
     """
-    items: dict[str, Item] = {}
-    bad = list(listed.bad)
-    duplicates = []
-    for row in listed.rows:
-        found = _item(row, text, common, sender, config, digest)
-        if isinstance(found, Bad):
-            bad.append(found)
-        elif (first := items.setdefault(found.digest, found)) is not found:
-            duplicates.append(Duplicate(found.line, found.number, first.line))
-    bad.sort(key=lambda each: each.line)
-    whole = digest("list", *sorted(items))
-    return Plan(sender, tuple(items.values()), bad, duplicates, whole)
 
+    text: Template | None
+    common: Draft
+    sender: Sender
+    config: Config
+    journal: Journal
 
-def without_past(plan: Plan, now: datetime, is_known: Callable[[Item], bool]) -> Plan:
-    """*plan* with the rows as bad ones that are postponed to the past and not known already."""
-    minute = now.replace(second=0, microsecond=0)
-    late = [
-        each for each in plan.items
-        if each.sms.postpone is not None and each.sms.postpone < minute and not is_known(each)
-    ]  # fmt: skip
-    if not late:
-        return plan
-    bad = [
-        Bad(
-            each.line, each.number, Cause.INVALID_POSTPONE,
-            f"postpone {each.sms.postpone:%d/%m/%Y %H:%M} is in the past",
-        )
-        for each in late
-    ]  # fmt: skip
-    lines = {each.line for each in late}
-    return replace(
-        plan,
-        items=tuple(each for each in plan.items if each.line not in lines),
-        bad=sorted([*plan.bad, *bad], key=lambda each: each.line),
-    )
+    def plan(self, listed: ListFile, now: datetime) -> ListPlan:
+        """The SMS of *listed*. Raises Refused for what is wrong with all of them."""
+        items: dict[str, Item] = {}
+        bad = list(listed.bad)
+        duplicates = []
+        for row in listed.rows:
+            found = self._item(row)
+            if isinstance(found, BadRow):
+                bad.append(found)
+            elif (first := items.setdefault(found.digest, found)) is not found:
+                duplicates.append(Duplicate(found.line, found.number, first.line))
+        digest = self.journal.digest("list", *sorted(items))
+        minute = now.replace(second=0, microsecond=0)
+        for item in list(items.values()):
+            when = item.sms.postpone
+            # What is in the journal may have been sent when it was not past.
+            if when and when < minute and item.digest not in self.journal.entries:
+                why = f"postpone {when:%d/%m/%Y %H:%M} is in the past"
+                bad.append(BadRow(item.line, item.number, why, Cause.INVALID_POSTPONE))
+                del items[item.digest]
+        bad.sort(key=lambda each: each.line)
+        return ListPlan(tuple(items.values()), bad, duplicates, digest)
 
-
-def _item(
-    row: Row,
-    text: Template | None,
-    common: Draft,
-    sender: Sender,
-    config: Config,
-    digest: Callable[..., str],
-) -> Item | Bad:
-    cell = row.cells.get(NUMBER, "").strip()
-    shown = shown_number(cell)
-    empty = ""
-    try:
-        message = text.fill(row.cells) if text else row.cells["message"]
-    except Missing as missing:
-        message, empty = "-", f"{{{missing}}} of the text is empty in this row"
-    try:
+    def _item(self, row: Row) -> Item | BadRow:
+        cell = row.cells.get(NUMBER, "").strip()
+        shown = shown_number(cell)
+        empty = ""
+        try:
+            message = self.text.fill(row.cells) if self.text else row.cells[MESSAGE]
+        except Missing as missing:
+            message, empty = "-", f"{{{missing}}} of the text is empty in this row"
         draft = replace(
-            common,
+            self.common,
             number=cell,
             message=message,
-            gsm=row.cells.get("gsm", "").strip() or common.gsm,
-            postpone=row.cells.get("postpone", "").strip() or common.postpone,
+            gsm=row.cells.get("gsm", "").strip() or self.common.gsm,
+            postpone=row.cells.get("postpone", "").strip() or self.common.postpone,
         )
-        _refuse_spreadsheet(cell)
-        sms = check(draft, sender, config, datetime.min)
-        _refuse_lost_plus(cell, sms.numbers[0])
-    except Refused as refused:
-        if refused.cause in _FOR_ALL:
-            raise
-        # The reason quotes a number; of what may be a text it gives the length.
-        quotes = refused.cause is Cause.INVALID_NUMBER and shown == cell
-        reason = refused.reason if quotes else refused.outcome.for_log or refused.reason
-        reason = reason.replace("set SMS_NUMBER", "fill the cell")
-        reason = safe_line(reason) + (f"; and {empty}" if empty else "")
-        return Bad(row.line, shown, refused.cause, reason)
-    if empty:
-        return Bad(row.line, shown, BAD_ROW, empty)
-    when = f"{sms.postpone:%Y%m%d%H%M}" if sms.postpone else ""
-    return Item(row.line, draft, sms, digest("sms", sms.numbers[0], sms.text, sms.gsm or "", when))
+        try:
+            _refuse_spreadsheet(cell)
+            sms = check(draft, self.sender, self.config, datetime.min)
+            _refuse_lost_plus(cell, sms.numbers[0])
+        except Refused as refused:
+            if refused.cause in _FOR_ALL:
+                raise
+            # The reason quotes a number; of what may be a text it gives the length.
+            quotes = refused.cause is Cause.INVALID_NUMBER and shown == cell
+            reason = refused.reason if quotes else refused.outcome.for_log or refused.reason
+            reason = safe_line(reason.replace("set SMS_NUMBER", "fill the cell"))
+            reason += f"; and {empty}" if empty else ""
+            return BadRow(row.line, shown, reason, refused.cause)
+        if empty:
+            return BadRow(row.line, shown, empty)
+        when = f"{sms.postpone:%Y%m%d%H%M}" if sms.postpone else ""
+        digest = self.journal.digest("sms", sms.numbers[0], sms.text, sms.gsm or "", when)
+        return Item(row.line, draft, sms, digest)
 
 
 def _refuse_spreadsheet(cell: str) -> None:
@@ -162,10 +141,9 @@ def _refuse_spreadsheet(cell: str) -> None:
 
 
 def _refuse_lost_plus(cell: str, number: str) -> None:
-    """``4915…`` for ``+4915…`` would reach a stranger, where it can be read as a national number.
+    """``4915…`` for ``+4915…`` would reach a stranger, if it can be read as a national number.
 
-    It is taken for one that lost its + where it is a mobile phone's with it and no mobile's
-    without.
+    It is taken for one that lost its + if it is a mobile phone's with it and no mobile's without.
     """
     if not _BARE.fullmatch(cell) or not number.startswith("+") or number == f"+{cell}":
         return

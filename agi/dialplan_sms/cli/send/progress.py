@@ -1,15 +1,16 @@
 """How far a long list is: a bar on a terminal, a line every so often elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import click
 from rich.progress import BarColumn, Progress, ProgressColumn, Task
 from rich.text import Text
 
-from dialplan_sms.cli.send.ending import Ending
+from dialplan_sms.cli.interrupt import interruptible
 from dialplan_sms.cli.send.view import duration
 from dialplan_sms.host.console import Console
 
@@ -17,88 +18,71 @@ _EVERY = 30.0
 """Seconds between two lines."""
 _SHORT = 5
 """A list of so few needs no lines."""
+_MEASURED = 3600.0
+"""Seconds over which the rate is measured: a pace may be a minute."""
+_ENDING = "finishing the SMS that is under way; Ctrl-C again ends at once"
 
 
-class Count:
-    """How many of *total* have ended, how many of them not well, and how fast they do."""
-
-    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.total = total
-        self.done = self.failed = 0
-        self._clock = clock
-        self._first = self._last = self._said = clock()
-
-    def add(self, failed: bool) -> None:
-        """Another has ended."""
-        self.done += 1
-        self.failed += failed
-        self._last = self._clock()
-        if self.done == 1:
-            self._first = self._last
-
-    def due(self) -> bool:
-        """Whether it is time for another line."""
-        if self._clock() - self._said < _EVERY:
-            return False
-        self._said = self._clock()
-        return True
-
-    def __str__(self) -> str:
-        words = [f"{self.done:,} of {self.total:,}"]
-        if self.failed:
-            words.append(f"{self.failed:,} not accepted")
-        # From the first one to the last: so the rest after each is in it, and it does not waver.
-        seconds = self._last - self._first
-        if self.done > 1 and seconds > 0:
-            rate = (self.done - 1) / seconds
-            left = (self.total - self.done) / rate - (self._clock() - self._last)
-            words.append(f"{rate:.0f}/s" if rate >= 2 else f"{rate * 60:.0f}/min")
-            words.append(f"{duration(max(0.0, left))} left")
-        return ", ".join(words)
+def standing(task: Task) -> str:
+    """How many SMS have ended, how many of them not well, and how fast they do."""
+    words = [f"{task.completed:,.0f} of {task.total:,.0f}"]
+    if task.fields["failed"]:
+        words.append(f"{task.fields['failed']:,} not accepted")
+    if task.speed:
+        rate = f"{task.speed:.0f}/s" if task.speed >= 2 else f"{task.speed * 60:.0f}/min"
+        words += [rate, f"{duration(task.time_remaining or 0)} left"]
+    return ", ".join(words)
 
 
 class _Standing(ProgressColumn):
-    def __init__(self, counted: Count, end: Ending) -> None:
-        super().__init__()
-        self._counted = counted
-        self._end = end
-
-    def render(self, _: Task) -> Text:
-        if self._end.asked:
-            return Text("finishing what is under way; Ctrl-C again ends at once", style="yellow")
-        return Text(str(self._counted))
+    def render(self, task: Task) -> Text:
+        if task.fields["interrupted"]:
+            return Text(_ENDING, style="yellow")
+        return Text(standing(task))
 
 
-@contextmanager
-def progress(counted: Count, end: Ending, quiet: bool) -> Iterator[Callable[[bool], None]]:
-    """Gives what is to be called as each SMS ends, with whether it failed.
+class RunProgress:
+    """How far a run over *total* SMS is; on standard error.
 
-    *quiet* has no lines: a program reads. All of it goes to standard error.
+    *as_json* has no lines: a program reads.
     """
-    console = Console(stderr=True)
-    # Lines of JSON on the same terminal would be torn by it.
-    if not sys.stderr.isatty() or (quiet and sys.stdout.isatty()):
 
-        def add(failed: bool) -> None:
-            counted.add(failed)
-            if counted.due() and not quiet and counted.total > _SHORT:
-                click.echo(str(counted), err=True)
+    def __init__(
+        self, total: int, as_json: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.interrupted = False
+        # Lines of JSON on the same terminal would be torn by the bar.
+        self._has_bar = sys.stderr.isatty() and not (as_json and sys.stdout.isatty())
+        self._has_lines = not (self._has_bar or as_json or total <= _SHORT)
+        self._clock = clock
+        self._line_at = clock() + _EVERY
+        self._bar = Progress(
+            BarColumn(20), _Standing(), console=Console(stderr=True), transient=True,
+            redirect_stdout=False, redirect_stderr=False, speed_estimate_period=_MEASURED,
+            get_time=clock,
+        )  # fmt: skip
+        self._bar.add_task("", total=total, failed=0, interrupted=False)
 
-        yield add
-        return
-    bar = Progress(
-        BarColumn(20), _Standing(counted, end), console=console, transient=True,
-        redirect_stdout=False, redirect_stderr=False,
-    )  # fmt: skip
-    task = bar.add_task("", total=counted.total)
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show it in the block, in which a signal asks for the run's end."""
+        with interruptible(self._interrupt), ExitStack() as stack:
+            if self._has_bar:
+                stack.enter_context(self._bar)
+            yield
 
-    def advance(failed: bool) -> None:
-        counted.add(failed)
-        bar.advance(task)
+    def advance(self, failed: bool) -> None:
+        """Another SMS has ended."""
+        (task,) = self._bar.tasks
+        self._bar.update(task.id, advance=1, failed=task.fields["failed"] + failed)
+        if self._has_lines and self._clock() >= self._line_at:
+            self._line_at = self._clock() + _EVERY
+            click.echo(standing(task), err=True)
 
-    with bar:
-        end.shows = True
-        try:
-            yield advance
-        finally:
-            end.shows = False
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        for task in self._bar.tasks:
+            task.fields["interrupted"] = True
+        if not self._has_bar:
+            with suppress(OSError):  # no stream: the signal may have come amid a write to it
+                os.write(2, f"\n{_ENDING}\n".encode())

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from dialplan_sms.cli.send.journal import End, Journal
-from dialplan_sms.cli.send.plan import Plan
-from dialplan_sms.cli.send.run import Told
+from dialplan_sms.cli.send.journal import Journal, Result
+from dialplan_sms.cli.send.plan import ListPlan
+from dialplan_sms.cli.send.run import Done
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Summary:
     ``before`` of the accepted ones were so in an earlier run, ``queued`` of the others are in the
     outbox, to be sent from there. ``refused`` are certainly not sent, ``refused_before`` of them
     were so in an earlier run and not tried again. ``unknown`` may have been sent, ``left`` were
-    never tried; ``stopped`` is why the run ended early.
+    never tried; ``stopped`` is why the run ended early. ``journal`` is its file or empty.
     """
 
     rows: int
@@ -30,6 +30,7 @@ class Summary:
     left: int
     stopped: str
     interrupted: bool
+    journal: str
 
     @property
     def whole(self) -> bool:
@@ -38,22 +39,22 @@ class Summary:
 
 
 def sum_up(
-    plan: Plan,
+    plan: ListPlan,
     journal: Journal,
     before: int,
     queued: int,
-    failed: Collection[Told],
+    failed: Collection[Done],
     stopped: str,
     interrupted: bool,
 ) -> Summary:
-    """*failed* are those that were not accepted in this run."""
-    ends = journal.counts(item.digest for item in plan.items)
-    accepted, unknown = ends[End.ACCEPTED], ends[End.UNKNOWN]
-    tried = {told.item.digest for told in failed}
-    earlier = journal.counts(item.digest for item in plan.items if item.digest not in tried)
-    refused_before = earlier[End.REFUSED]
+    """*before* were accepted before this run, *failed* were not accepted in it."""
+    results = journal.results(item.digest for item in plan.items)
+    accepted, unknown = results[Result.ACCEPTED], results[Result.UNKNOWN]
+    tried = {done.item.digest for done in failed}
+    untried = journal.results(item.digest for item in plan.items if item.digest not in tried)
+    refused_before = untried[Result.REFUSED]
     # What never went out is not in the journal, and was refused all the same.
-    refused = refused_before + sum(told.end is End.REFUSED for told in failed)
+    refused = refused_before + sum(done.result is Result.REFUSED for done in failed)
     return Summary(
         rows=plan.rows,
         accepted=accepted,
@@ -67,23 +68,25 @@ def sum_up(
         left=len(plan.items) - accepted - refused - unknown,
         stopped=stopped,
         interrupted=interrupted,
+        journal=str(journal.path or ""),
     )
 
 
-def advice(summary: Summary, journal: str, again: str) -> Iterator[str]:
-    """Lines on what to do. *again* is the command as it was given, *journal* its file or empty."""
+def advice(summary: Summary, again: str) -> Iterator[str]:
+    """Lines on what to do. *again* is the command as it was given."""
     if summary.stopped:
         yield f"stopped: {summary.stopped}"
     if summary.queued:
         yield f"{summary.queued:,} are stored and will be sent: dialplan-sms outbox shows their end"
-    if not journal:
+    if not summary.journal:
         if not summary.whole:
             yield "this run cannot be gone on with: a list from a pipe needs --journal FILE"
         return
-    open_ = summary.left or summary.refused or summary.unknown
-    if summary.before and summary.before == summary.accepted and not open_:
-        yield f"nothing is left to do; to send it to all of them once more, remove {journal}"
-    if summary.left or summary.refused:
+    rest = summary.left or summary.refused
+    if summary.before and summary.before == summary.accepted and not (rest or summary.unknown):
+        anew = f"to send it to all of them once more, remove {summary.journal}"
+        yield f"nothing is left to do; {anew}"
+    if rest:
         when = "when that is mended, " if summary.stopped else ""
         yield f"{when}the same command goes on, and sends none of them twice: {again}"
     if summary.unknown:

@@ -1,12 +1,20 @@
-"""A text with ``{column}``s, ``{{`` and ``}}`` for braces."""
+"""The text of a list, with ``{column}``s, and ``{{`` and ``}}`` for braces."""
 
 import re
-from collections.abc import Collection, Mapping
+import select
+import sys
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+
+import click
 
 from dialplan_sms.cli.send.listfile import ListError, name_of
 
+MESSAGE = "message"
+"""The column that holds whole texts."""
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_PATIENCE = 2.0
+"""Seconds after which a command that reads standard input says so."""
 
 
 class Missing(Exception):
@@ -59,3 +67,42 @@ def parse(text: str, columns: Collection[str]) -> Template:
         pieces += [literal, name]
         literal = ""
     return Template((*pieces, literal + text[end:]))
+
+
+def read_template(
+    columns: Collection[str], is_piped: bool, read_text: Callable[[], str]
+) -> Template | None:
+    """The text for a list with *columns*; None if it is the column ``message``.
+
+    *read_text* reads standard input, unless the list *is_piped* through it. Raises ListError.
+    """
+    whole = MESSAGE in columns
+    text = ""
+    if not is_piped and not (whole and (sys.stdin is None or sys.stdin.isatty())):
+        if whole:
+            _say_that_it_waits()
+        text = read_text()
+    if text.strip():
+        template = parse(text, columns)
+        if whole and MESSAGE not in template.columns:
+            # Whichever were taken, it could be the wrong one, for everybody on the list.
+            raise ListError(
+                "two texts: one on standard input, and the list has a column message. Use {message}"
+                " in the text, or rename the column, or add </dev/null"
+            )
+        return template
+    if not whole:
+        where = (
+            "a column message in the list" if is_piped else "standard input, or a column message"
+        )
+        raise ListError(f"no text to send: it comes from {where}")
+    return None
+
+
+def _say_that_it_waits() -> None:
+    try:
+        ready, _, _ = select.select([sys.stdin], [], [], _PATIENCE)
+    except (OSError, ValueError):
+        return
+    if not ready:
+        click.echo("reading standard input to its end; </dev/null if there is no text", err=True)

@@ -1,0 +1,76 @@
+"""``dialplan-sms send NUMBER``: one SMS."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from rich.text import Text
+
+from dialplan_sms.cli.send import view
+from dialplan_sms.cli.send.service import open_service
+from dialplan_sms.config.config import Config
+from dialplan_sms.host.console import Console
+from dialplan_sms.routes.pbx import SmsApi
+from dialplan_sms.sms.outcome import Outcome, Status, safe_line
+from dialplan_sms.sms.parts import parts
+from dialplan_sms.sms.service import check, choose
+from dialplan_sms.sms.sms import Draft
+
+_COLOUR = {Status.SUCCESS: "green", Status.QUEUED: "green", Status.WARNING: "yellow"}
+
+
+def send_one(draft: Draft, load: Callable[[], Config], as_json: bool) -> int:
+    """Send *draft* by the configuration that *load* gives; the exit status."""
+
+    def load_and_drop() -> Config:
+        config = load()
+        config.drop_privileges()
+        return config
+
+    with open_service(load_and_drop) as handle:
+        outcome = handle(draft, lambda: None).outcome
+    if as_json:
+        view.say_json(status=outcome.status, cause=outcome.cause, reason=outcome.reason,
+                      failed=outcome.failed, id=outcome.id)  # fmt: skip
+    else:
+        view.say(_line(outcome))
+    return int(outcome.status not in (Status.SUCCESS, Status.QUEUED))
+
+
+def _line(outcome: Outcome) -> Text:
+    words = [
+        f" {outcome.cause}" if outcome.cause else "",
+        f", id {outcome.id}" if outcome.id else "",
+        f": {safe_line(outcome.reason)}" if outcome.reason else "",
+        f" (not accepted: {', '.join(outcome.failed)})" if outcome.failed else "",
+    ]
+    colour = _COLOUR.get(outcome.status, "red")
+    return Text.assemble((outcome.status, colour), "".join(words))
+
+
+def show_one(draft: Draft, config: Config, as_json: bool) -> None:
+    """The dry run of *draft*. Raises Refused, and ConfigError if verify cannot be used."""
+    sender = choose(config, draft)
+    sms = check(draft, sender, config, datetime.now())
+    SmsApi(sender)
+    mode = draft.mode or sender.mode
+    if as_json:
+        view.say_json(sender=sender.name, numbers=sms.numbers, mode=mode, dry_run=True,
+                      **view.sms_values(sms))  # fmt: skip
+        return
+    facts = [
+        *view.sender_facts(config, sender),
+        ("to", ", ".join(sms.numbers)),
+        ("text", f"{len(sms.text)} characters of {sender.max_length}"),
+        ("parts", str(parts(sms.text))),
+        ("gateway", sms.gsm or "the PBX chooses"),
+        ("mode", mode),
+        ("when", f"{sms.postpone:%d/%m/%Y %H:%M}" if sms.postpone else "now"),
+    ]
+    if draft.key:
+        facts.append(("key", draft.key))
+    if sms.cut_from:
+        cut = sms.cut_from - len(sms.text)
+        facts.append(("cut", f"{cut} characters (long_message = truncate)"))
+    if sms.replaced:
+        facts.append(("note", f"the PBX may replace with spaces: {' '.join(sms.replaced)}"))
+    view.show_facts(Console(), [*facts, ("", "dry run: nothing was sent")])
