@@ -32,7 +32,7 @@ def user(name: str, config: Path) -> None:
     click.echo(f"user = {name}:{make_hash(password)}")
     url = _url(config) + api.PATH
     click.echo(
-        "\nPut this line into [http] of sms.conf, then run systemctl restart dialplan-sms where"
+        "\nPut this line into [http] of sms.conf, then run systemctl restart dialplan-sms if"
         " [http] is new, else systemctl reload dialplan-sms.\n\n"
         'A WMS sends through it with this in "Curl SMS send enabled" (Settings, System, FAX/SMS'
         " server), the password in place of PASSWORD:\n\n"

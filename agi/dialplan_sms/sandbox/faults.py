@@ -41,7 +41,7 @@ class Fault(StrEnum):
 class Reply:
     """An answer of your own, sent byte for byte; the connection is closed after it.
 
-    *status* need not exist and *headers* may lie. ``Content-Length`` is added where *headers* name
+    *status* need not exist and *headers* may lie. ``Content-Length`` is added if *headers* name
     neither it nor ``Transfer-Encoding``.
     """
 

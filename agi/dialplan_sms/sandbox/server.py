@@ -28,8 +28,8 @@ class Sandbox:
     connection stays open; *keep* is how many requests and messages are kept at most, None for all.
 
     With *spool* its simulated GSM gateways send what was taken, each one SMS in *pace* seconds, and
-    a page shows that; *note* is told where the spool cannot be used. Raises ValueError for a bad
-    option, ListenError where it cannot listen, OutboxError where the spool has no place.
+    a page shows that; *note* is told if the spool cannot be used. Raises ValueError for a bad
+    option, ListenError if it cannot listen, OutboxError if the spool has no place.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Sandbox:
             self._folder = None
 
     def _write_certificate(self) -> Path:
-        """Put certificate and key into files, where TLS libraries read them; that of the key."""
+        """Put certificate and key into files, from which TLS libraries read them; the key's."""
         if self._folder is None:
             self._folder = TemporaryDirectory(prefix="dialplan-sms-sandbox-")
         folder = Path(self._folder.name)

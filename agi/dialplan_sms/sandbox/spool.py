@@ -56,7 +56,7 @@ class Spool:
     """Sends through *gateways* (MACs), each one SMS in *pace* seconds; 0 for no pace at all.
 
     *note* is told when it cannot be used. Its database lies in a temporary folder, which `close`
-    removes. Raises OSError and OutboxError where there is no place for it.
+    removes. Raises OSError and OutboxError if there is no place for it.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Spool:
             raise ValueError(f"there is no gateway {mac[:40]}")
         self.gateways[mac].online = online
         if online:
-            self._mend()
+            self._retry_now()
 
     def waiting(self) -> Mapping[str, int]:
         """How many SMS could go out now, if their gateway would send them: by MAC."""
@@ -135,7 +135,7 @@ class Spool:
         if self._worker is not None:
             self._worker.wake()
 
-    def _mend(self) -> None:
+    def _retry_now(self) -> None:
         """Have what waits for an offline gateway tried now.
 
         As when an admin has mended sms.conf: the worker tries at once with another configuration.
@@ -147,11 +147,11 @@ class Spool:
         """A try that found its gateway offline may end when that is online again already."""
         paused = handled is not None and handled.outcome.cause is Cause.UNREACHABLE
         if paused and handled is not None and self.gateways[handled.sender].online:
-            self._mend()
+            self._retry_now()
 
 
 def _sender(mac: str, pace: float) -> Sender:
-    """A gateway as a sender: one number a try where each costs its pace, for all to be paced."""
+    """A gateway as a sender: one number a try if each costs its pace, for all to be paced."""
     return Sender(
         name=mac, url="", gsm=mac, mode="queue", pace=pace, batch=1 if pace else 500,
         max_age=_EVER, keep_text=_KEPT,

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from dialplan_sms.cli import main
 from dialplan_sms.cli.send import progress, view
 from dialplan_sms.cli.send.journal import Journal, JournalError
-from dialplan_sms.cli.send.journal import Result as Became
+from dialplan_sms.cli.send.listfile import Result as Became
 from dialplan_sms.sandbox import Fault, Sandbox
 
 A, B, C = "+39333123456", "+39333123457", "+39333123458"

@@ -74,7 +74,7 @@ def _refuse_misplaced(ctx: click.Context) -> None:
 @outbox.command()
 @click.argument("id_", metavar="ID", type=options.Id())
 @config_option
-@click.option("--text", is_flag=True, help="With the text, where it is kept.")
+@click.option("--text", is_flag=True, help="With the text, if it is kept.")
 @options.as_json
 def show(id_: int, config: Path, text: bool, as_json: bool) -> None:
     """Show one SMS: its numbers, and each try to send it."""

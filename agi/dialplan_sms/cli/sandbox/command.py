@@ -1,27 +1,32 @@
 """The command ``dialplan-sms sandbox``."""
 
+import os
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.text import Text
 
 from dialplan_sms.cli.interrupt import interruptible
-from dialplan_sms.cli.sandbox import options
 from dialplan_sms.cli.sandbox.screen import record, show
+from dialplan_sms.config import values
+from dialplan_sms.config.parser import Place
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.sandbox.faults import Fault, Faults, Trouble, magic_number, parse_fault
 from dialplan_sms.sandbox.inbox import Served
-from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS
+from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, wms_version
 from dialplan_sms.web.http.listener import Address, ListenError, parse_address
 
 if TYPE_CHECKING:
     from dialplan_sms.sandbox.server import Sandbox
 
 LISTEN = "127.0.0.1:8443"
+_USER = ":".join(*USERS.items())
+T = TypeVar("T")
 
 
 def _epilog() -> str:
@@ -36,6 +41,58 @@ def _epilog() -> str:
     )
 
 
+def _read_by(read: Callable[[str], Any]) -> Callable[..., Any]:
+    """A callback that has *read* read each value; its ValueError says what is wrong."""
+
+    def callback(_: click.Context, option: click.Parameter, given: Any) -> Any:
+        try:
+            return [read(value) for value in given] if option.multiple else read(given)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return callback
+
+
+def _setting(read: Callable[[str, Place], T], needs: str) -> Callable[[str], T]:
+    """Reads a value as sms.conf has it; *needs* says what it must be."""
+
+    def read_setting(text: str) -> T:
+        try:
+            return read(text, Place(Path("the command line"), 1))
+        except values.Bad:
+            raise ValueError(f"{text!r} is {needs}") from None
+
+    return read_setting
+
+
+_duration = _setting(values.duration, "no time such as 5s, or 0 for none")
+_gateway = _setting(values.gsm, f"not a MAC address such as {GATEWAYS[0]}")
+
+
+def _user(text: str) -> tuple[str, str]:
+    """The name and the password in ``NAME:PASSWORD``."""
+    name, _, password = text.partition(":")
+    if not (name and password):
+        # The value is not repeated: it may be a password.
+        raise ValueError(f"give NAME:PASSWORD, such as {_USER}")
+    return name, password
+
+
+def _version(text: str) -> str:
+    """*text* if it is a version of the PBX."""
+    wms_version(text)
+    return text
+
+
+def _append(context: click.Context, _: click.Parameter, path: str | None) -> IO[str] | None:
+    """The file at *path*, open until the command ends."""
+    if path is None:
+        return None
+    # Texts of people are for its owner alone.
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    return context.with_resource(open(descriptor, "a", encoding="ascii"))
+
+
 @click.command(
     short_help="Run a stand-in PBX that sends nothing.",
     epilog=_epilog(),
@@ -46,7 +103,7 @@ def _epilog() -> str:
     metavar="HOST:PORT",
     default=LISTEN,
     show_default=True,
-    callback=options.read_by(parse_address),
+    callback=_read_by(parse_address),
     help="Port 0 is any that is free.",
 )
 @click.option("--tls/--no-tls", default=True, show_default=True, help="HTTPS or HTTP.")
@@ -60,9 +117,9 @@ def _epilog() -> str:
     "users",
     metavar="NAME:PASSWORD",
     multiple=True,
-    default=[options.USER],
+    default=[_USER],
     show_default=True,
-    callback=options.read_by(options.user),
+    callback=_read_by(_user),
     help="Who may send; repeatable. Others can read it in the process list: take no real one.",
 )
 @click.option("--token", "tokens", multiple=True, help="A bearer token that may send; repeatable.")
@@ -73,7 +130,7 @@ def _epilog() -> str:
     multiple=True,
     default=GATEWAYS,
     show_default=True,
-    callback=options.read_by(options.gateway),
+    callback=_read_by(_gateway),
     help="A GSM gateway; repeatable.",
 )
 @click.option(
@@ -81,7 +138,7 @@ def _epilog() -> str:
     metavar="TIME",
     default=f"{PACE:.0f}s",
     show_default=True,
-    callback=options.read_by(options.duration),
+    callback=_read_by(_duration),
     help="What a gateway takes for each SMS, 0 for nothing.",
 )
 @click.option(
@@ -89,7 +146,7 @@ def _epilog() -> str:
     metavar="VERSION",
     default=WMS,
     show_default=True,
-    callback=options.read_by(options.version),
+    callback=_read_by(_version),
     help="The PBX's version. Before the default: 300 characters, and quotes and slashes stay.",
 )
 @click.option(
@@ -97,14 +154,14 @@ def _epilog() -> str:
     "faults",
     metavar="NAME[:N]",
     multiple=True,
-    callback=options.read_by(parse_fault),
+    callback=_read_by(parse_fault),
     help="Make every request, or the first N, go wrong; repeatable, one after the other.",
 )
 @click.option(
     "--record",
     "record_file",
     metavar="FILE",
-    callback=options.append,
+    callback=_append,
     help="Append each message taken to this file, a line of JSON each.",
 )
 def sandbox(
@@ -120,8 +177,7 @@ def sandbox(
     record_file: IO[str] | None,
 ) -> None:
     """Run a stand-in PBX: it answers as the SMS API does, shows each message, and sends nothing."""
-    from dialplan_sms.outbox.database import OutboxError  # its packages are not for --help
-    from dialplan_sms.sandbox import page  # noqa: F401 - says at once which packages it lacks
+    from dialplan_sms.outbox.database import OutboxError  # what needs packages is not for --help
     from dialplan_sms.sandbox.server import Sandbox
 
     news: SimpleQueue[Served | str | None] = SimpleQueue()

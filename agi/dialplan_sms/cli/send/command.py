@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from dialplan_sms.cli.main import config_option
-from dialplan_sms.cli.send.single import send_one, show_one
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.sms.outcome import Refused, safe_line
 from dialplan_sms.sms.sms import Draft
@@ -23,7 +22,7 @@ from dialplan_sms.sms.sms import Draft
 @click.option(
     "--mode",
     type=click.Choice(["wait", "queue", "fallback"]),
-    help="Send now, store, or store only where the PBX is out of reach; default: the sender's.",
+    help="Send now, store, or store only if the PBX is out of reach; default: the sender's.",
 )
 @click.option("--key", default="", help="A second SMS with the same key is not sent.")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; send nothing.")
@@ -93,6 +92,8 @@ def send(
             options = ListOptions(to_file, journal, changed, retry_unknown, as_json, dry_run)
             common = replace(draft, bulk=True)
             raise SystemExit(send_list(options, common, smsconf.load(config), _text))
+        from dialplan_sms.cli.send.single import send_one, show_one
+
         draft = replace(draft, message=_text())
         if not dry_run:
             raise SystemExit(send_one(draft, lambda: smsconf.load(config), as_json))

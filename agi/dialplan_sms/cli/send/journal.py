@@ -14,24 +14,17 @@ import stat
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import click
 
+from dialplan_sms.cli.send.listfile import Result
+
 _KIND = "dialplan-sms send"
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 """No waiting for a FIFO; no link, which others could put beside their list for root to follow."""
 _HEAD = f'{{"journal":"{_KIND}"'.encode()
-
-
-class Result(StrEnum):
-    """What became of one SMS of a list."""
-
-    ACCEPTED = "accepted"  # by the PBX, or by the outbox
-    REFUSED = "refused"  # certainly not sent
-    UNKNOWN = "unknown"  # it may have been sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +106,13 @@ class Journal:
         self._add({"sms": sms, "line": line, "out": True, "key": key, "again": resends})
 
     def ended(self, sms: str, line: int, result: Result, cause: str) -> None:
-        """How it ended. A refusal without a request is not noted: as if it was not tried."""
+        """How it ended. A refusal without a request stays in memory: as if it was not tried."""
         before = self.entries.get(sms)
+        record = {"sms": sms, "line": line, "end": result, "cause": cause}
         if result is Result.REFUSED and (before is None or before.answered):
-            return
-        self._add({"sms": sms, "line": line, "end": result, "cause": cause})
+            self._apply(record)
+        else:
+            self._add(record)
 
     def close(self) -> None:
         if self._file is not None:
@@ -126,7 +121,7 @@ class Journal:
 
     def _load(self, file: int) -> None:
         with open(os.dup(file), "rb") as whole:
-            content = whole.read() or b""  # None where there is nothing to read yet
+            content = whole.read() or b""  # None if there is nothing to read yet
         lines = content.split(b"\n")
         # A last line without its end was cut off when it was written: its request had not gone out,
         # or has no answer yet.

@@ -12,17 +12,16 @@ from pathlib import Path
 import click
 
 from dialplan_sms.cli.send import view
-from dialplan_sms.cli.send.journal import Journal, Result
-from dialplan_sms.cli.send.listfile import ListError, read_file, read_list
+from dialplan_sms.cli.send.journal import Journal
+from dialplan_sms.cli.send.listfile import ListError, Result, read_file, read_list
 from dialplan_sms.cli.send.plan import ListPlan, Planner
 from dialplan_sms.cli.send.progress import RunProgress
-from dialplan_sms.cli.send.run import Done, Run, Todo, keys, remaining
+from dialplan_sms.cli.send.run import Run, Todo, keys, remaining
 from dialplan_sms.cli.send.service import open_service
 from dialplan_sms.cli.send.summary import advice, sum_up
 from dialplan_sms.cli.send.template import read_template
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.routes.pbx import SmsApi
-from dialplan_sms.sms.outcome import Status
 from dialplan_sms.sms.service import choose
 from dialplan_sms.sms.sms import Draft
 
@@ -111,25 +110,22 @@ class _ListJob:
         self.config.drop_privileges()  # only now: list and journal are those of who runs this
         progress = RunProgress(len(todo), as_json)
         run = Run(self.journal, self.sender.pace, lambda: progress.interrupted)
-        failed: list[Done] = []
-        queued, at_once = 0, False
+        at_once = False
         try:
             with progress.shown(), open_service(lambda: self.config) as handle:
-                for done in run.over(todo, handle):
-                    if done.result is not Result.ACCEPTED:
-                        failed.append(done)
-                    queued += done.outcome.status is Status.QUEUED
+                for row in run.over(todo, handle):
                     if as_json:
-                        view.say_done(done)
-                    progress.advance(done.result is not Result.ACCEPTED)
+                        view.show(row, as_json)
+                    progress.advance(row.result is not Result.ACCEPTED)
         except KeyboardInterrupt:  # the second signal
             at_once = True
         interrupted = progress.interrupted or at_once
-        summary = sum_up(self.plan, self.journal, before, queued, failed, run.stopped, interrupted)
+        summary = sum_up(self.plan, self.journal, before, run, interrupted)
         if as_json:
             view.say_json(summary=asdict(summary))
         else:
-            view.show_failures(failed)
+            for row in sorted(run.failed, key=lambda row: row.line):
+                view.show(row, as_json)
             view.show_summary(summary, advice(summary, _command(has_text)))
         status = INTERRUPTED if interrupted else int(not summary.whole)
         if at_once:  # what is under way is not waited for
@@ -138,12 +134,14 @@ class _ListJob:
 
     def _announce(self, todo: list[Todo]) -> None:
         as_json = self.options.as_json
-        view.show_unsent(self.plan, as_json)
+        for row in self.plan.unsent:
+            view.show(row, as_json)
         mine = {each.item.digest for each in todo}
         for item in self.plan.items:
             entry = self.journal.entries.get(item.digest)
             if entry is not None and entry.result is Result.UNKNOWN and item.digest not in mine:
-                view.show_left_unknown(item, as_json)
+                why = "may have been sent in an earlier run, and is not sent again"
+                view.show(item.row(Result.UNKNOWN, "", why, before=True), as_json)
         if not as_json:
             line = f"{len(todo):,} of {view.count(self.plan.rows, 'row')} to send"
             click.echo(line + self._how_long(len(todo)), err=True)
@@ -163,7 +161,7 @@ class _ListJob:
         if self.options.as_json:
             view.say_plan(plan, ready, results)
         else:
-            known = "none: to be gone on with, a list from a pipe needs --journal FILE"
+            known = "none: to be continued, a list from a pipe needs --journal FILE"
             if journal.path is not None:
                 known = str(journal.path) if journal.list else f"{journal.path}, not begun"
                 known += ": the list has changed since, --changed is needed" if self.changed else ""
@@ -173,7 +171,7 @@ class _ListJob:
                 ("journal", known),
             ]
             view.show_plan(plan, facts, self.sender, len(ready), results)
-        return int(bool(plan.bad))
+        return int(plan.count(Result.BAD) > 0)
 
 
 def _command(has_text: bool) -> str:

@@ -1,4 +1,4 @@
-"""A list as people save it: a CSV to rows, each with the line that it begins in."""
+"""A list as people save it: a CSV to rows with their lines, and what becomes of them."""
 
 import csv
 import io
@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,17 +39,34 @@ class Row:
     cells: Mapping[str, str] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that is not sent, and why. *number* is its number as it stands there, if it is one.
+class Result(StrEnum):
+    """What became of one row; the journal knows the first three."""
 
-    *cause* is BAD_ROW unless it is what the row holds.
+    ACCEPTED = "accepted"  # by the PBX, or by the outbox
+    REFUSED = "refused"  # certainly not sent
+    UNKNOWN = "unknown"  # it may have been sent
+    BAD = "bad"  # it is no SMS
+    DUPLICATE = "duplicate"  # the same SMS as an earlier row, which goes out once
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """What became of the row that begins in *line*, and why.
+
+    *number* is its number as it goes, or stands there; *more* is for programs.
     """
 
     line: int
     number: str
-    reason: str
-    cause: str = "BAD_ROW"
+    result: Result
+    cause: str = ""
+    reason: str = ""
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+def bad_row(line: int, number: str, reason: str, cause: str = "BAD_ROW") -> RowResult:
+    """A row that is not sent; *cause* says what it is that the row holds."""
+    return RowResult(line, number, Result.BAD, cause, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +75,7 @@ class ListFile:
 
     columns: tuple[str, ...]
     rows: Sequence[Row]
-    bad: Sequence[BadRow]
+    bad: Sequence[RowResult]
 
 
 def name_of(column: str) -> str:
@@ -65,7 +84,7 @@ def name_of(column: str) -> str:
 
 
 def shown_number(cell: str) -> str:
-    """What stands where a number should, for people: a text in the wrong column is not shown."""
+    """The cell of the number, for people: a text in the wrong column is not shown."""
     cell = cell.strip()
     is_text = len(cell) > _LONGEST_SHOWN or sum(map(str.isalpha, cell)) > _MOST_LETTERS
     return f"{len(cell)} characters" if is_text else cell
@@ -105,7 +124,7 @@ def read_list(content: bytes, name: str) -> ListFile:
     return ListFile(
         columns=tuple(filter(None, header)),
         rows=[row for row in found if isinstance(row, Row)],
-        bad=[row for row in found if isinstance(row, BadRow)],
+        bad=[row for row in found if isinstance(row, RowResult)],
     )
 
 
@@ -121,7 +140,7 @@ def _decode(content: bytes, name: str) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         # Never guessed: the wrong guess would reach everybody on the list.
         raise ListError(
-            f"{name}:{line}: is not UTF-8. In Excel save it as CSV UTF-8; where it is Western"
+            f"{name}:{line}: is not UTF-8. In Excel save it as CSV UTF-8; if it is Western"
             f" European: iconv -f WINDOWS-1252 -t UTF-8 {name} > utf8.csv"
         ) from None
 
@@ -153,7 +172,7 @@ def _header(
 
 def _rows(
     lines: Sequence[str], start: int, delimiter: str, header: Sequence[str]
-) -> Iterator[Row | BadRow]:
+) -> Iterator[Row | RowResult]:
     """The rows from the line with index *start* on, but for empty ones."""
     while start < len(lines):
         line = start + 1
@@ -161,14 +180,14 @@ def _rows(
             cells, start = _record(lines, start, delimiter)
         except csv.Error:
             start += 1  # only this line is no row, the next is a new one
-            yield BadRow(line, "", "a quote is not closed, or something follows a closed one")
+            yield bad_row(line, "", "a quote is not closed, or something follows a closed one")
             continue
         named = zip_longest(header, cells, fillvalue="")
         row = Row(line, {name: cell for name, cell in named if name})
         if any(map(str.strip, cells[len(header) :])):
             reason = f"has {len(cells)} cells, the first line names {len(header)} columns"
             reason += ": a cell with a separator in it stands in quotes"
-            yield BadRow(line, shown_number(row.cells.get(NUMBER, "")), reason)
+            yield bad_row(line, shown_number(row.cells.get(NUMBER, "")), reason)
         elif any(map(str.strip, cells)):
             yield row
 

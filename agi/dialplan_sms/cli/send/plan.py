@@ -4,9 +4,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from dialplan_sms.cli.send.journal import Journal
-from dialplan_sms.cli.send.listfile import NUMBER, BadRow, ListFile, Row, shown_number
+from dialplan_sms.cli.send.listfile import (
+    NUMBER,
+    ListFile,
+    Result,
+    Row,
+    RowResult,
+    bad_row,
+    shown_number,
+)
 from dialplan_sms.cli.send.template import MESSAGE, Missing, Template
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.sms.outcome import Cause, Refused, safe_line
@@ -34,28 +43,29 @@ class Item:
         """As it will go."""
         return self.sms.numbers[0]
 
-
-@dataclass(frozen=True, slots=True)
-class Duplicate:
-    """A row with the same SMS as an earlier one: it goes out once."""
-
-    line: int
-    number: str
-    first: int
+    def row(self, result: Result, cause: str, reason: str, **more: Any) -> RowResult:
+        """What became of it."""
+        return RowResult(self.line, self.number, result, cause, reason, more)
 
 
 @dataclass(frozen=True, slots=True)
 class ListPlan:
-    """What a list comes to. *digest* changes when any SMS of it does."""
+    """What a list comes to: the SMS to send, and the rows that are not sent, by their lines.
+
+    *digest* changes when any SMS of it does.
+    """
 
     items: Sequence[Item]
-    bad: Sequence[BadRow]
-    duplicates: Sequence[Duplicate]
+    unsent: Sequence[RowResult]
     digest: str = field(repr=False)
 
     @property
     def rows(self) -> int:
-        return len(self.items) + len(self.bad) + len(self.duplicates)
+        return len(self.items) + len(self.unsent)
+
+    def count(self, result: Result) -> int:
+        """How many rows are not sent for being BAD, or a DUPLICATE."""
+        return sum(row.result is result for row in self.unsent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +85,14 @@ class Planner:
     def plan(self, listed: ListFile, now: datetime) -> ListPlan:
         """The SMS of *listed*. Raises Refused for what is wrong with all of them."""
         items: dict[str, Item] = {}
-        bad = list(listed.bad)
-        duplicates = []
+        unsent = list(listed.bad)
         for row in listed.rows:
             found = self._item(row)
-            if isinstance(found, BadRow):
-                bad.append(found)
+            if isinstance(found, RowResult):
+                unsent.append(found)
             elif (first := items.setdefault(found.digest, found)) is not found:
-                duplicates.append(Duplicate(found.line, found.number, first.line))
+                why = f"the same SMS as in line {first.line}, sent once"
+                unsent.append(found.row(Result.DUPLICATE, "", why, first=first.line))
         digest = self.journal.digest("list", *sorted(items))
         minute = now.replace(second=0, microsecond=0)
         for item in list(items.values()):
@@ -90,12 +100,12 @@ class Planner:
             # What is in the journal may have been sent when it was not past.
             if when and when < minute and item.digest not in self.journal.entries:
                 why = f"postpone {when:%d/%m/%Y %H:%M} is in the past"
-                bad.append(BadRow(item.line, item.number, why, Cause.INVALID_POSTPONE))
+                unsent.append(item.row(Result.BAD, Cause.INVALID_POSTPONE, why))
                 del items[item.digest]
-        bad.sort(key=lambda each: each.line)
-        return ListPlan(tuple(items.values()), bad, duplicates, digest)
+        unsent.sort(key=lambda row: row.line)
+        return ListPlan(tuple(items.values()), unsent, digest)
 
-    def _item(self, row: Row) -> Item | BadRow:
+    def _item(self, row: Row) -> Item | RowResult:
         cell = row.cells.get(NUMBER, "").strip()
         shown = shown_number(cell)
         empty = ""
@@ -122,9 +132,9 @@ class Planner:
             reason = refused.reason if quotes else refused.outcome.for_log or refused.reason
             reason = safe_line(reason.replace("set SMS_NUMBER", "fill the cell"))
             reason += f"; and {empty}" if empty else ""
-            return BadRow(row.line, shown, reason, refused.cause)
+            return bad_row(row.line, shown, reason, refused.cause)
         if empty:
-            return BadRow(row.line, shown, empty)
+            return bad_row(row.line, shown, empty)
         when = f"{sms.postpone:%Y%m%d%H%M}" if sms.postpone else ""
         digest = self.journal.digest("sms", sms.numbers[0], sms.text, sms.gsm or "", when)
         return Item(row.line, draft, sms, digest)

@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from dialplan_sms.cli.send.journal import Journal, JournalEntry, JournalError, Result
+from dialplan_sms.cli.send.journal import Journal, JournalEntry, JournalError
+from dialplan_sms.cli.send.listfile import Result, RowResult
 from dialplan_sms.cli.send.plan import Item
 from dialplan_sms.cli.send.service import Handle
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.outbox.retry import AT_MOST_ONCE, decide
-from dialplan_sms.sms.outcome import Cause, Outcome, Status
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, safe_line
 
 _AT_ONCE = (
     Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER, Cause.OUTBOX, Cause.BUSY,
@@ -36,15 +37,6 @@ class Todo:
     item: Item
     key: str
     resends: int
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """How one SMS of this run ended."""
-
-    item: Item
-    result: Result
-    outcome: Outcome
 
 
 def keys(salt: str, config: Config, sender: Sender, mode: str) -> KeyOf:
@@ -87,7 +79,11 @@ def _again(item: Item, entry: JournalEntry, key_of: KeyOf, retry_unknown: bool) 
 
 
 class Run:
-    """One run over a list. *stopped* is why it ended early, empty if it did not."""
+    """One run over a list.
+
+    *stopped* is why it ended early, empty if it did not; *failed* are those that were not accepted,
+    *queued* is how many are in the outbox.
+    """
 
     def __init__(self, journal: Journal, pace: float, interrupted: Callable[[], bool]) -> None:
         self._journal = journal
@@ -96,8 +92,10 @@ class Run:
         self._free_at: dict[str | None, float] = {}
         self._streak: tuple[Cause, int] = (Cause.NONE, 0)
         self.stopped = ""
+        self.failed: list[RowResult] = []
+        self.queued = 0
 
-    def over(self, todo: Sequence[Todo], handle: Handle) -> Iterator[Done]:
+    def over(self, todo: Sequence[Todo], handle: Handle) -> Iterator[RowResult]:
         """Send them with *handle*, and say how each ended.
 
         Ends early if a signal says so, or if to go on would make no sense.
@@ -106,13 +104,13 @@ class Run:
             self._rest(each.item.sms.gsm)
             if self._interrupted():
                 return
-            done = self._send(each, handle)
-            if done is not None:
-                yield done
+            row = self._send(each, handle)
+            if row is not None:
+                yield row
             if self.stopped:
                 return
 
-    def _send(self, todo: Todo, handle: Handle) -> Done | None:
+    def _send(self, todo: Todo, handle: Handle) -> RowResult | None:
         item, gone = todo.item, False
         before = self._journal.entries.get(item.digest)
 
@@ -141,7 +139,11 @@ class Run:
         if outcome.status is not Status.QUEUED and gone:
             self._free_at[item.sms.gsm] = time.monotonic() + self._pace
         self.stopped = self.stopped or self._pointless(outcome)
-        return Done(item, result, outcome)
+        reason = safe_line(outcome.reason)
+        row = item.row(result, outcome.cause, reason, status=outcome.status, id=outcome.id)
+        self.queued += outcome.status is Status.QUEUED
+        self.failed += [] if result is Result.ACCEPTED else [row]
+        return row
 
     def _pointless(self, outcome: Outcome) -> str:
         """Why no further row is to be tried; empty if one is."""

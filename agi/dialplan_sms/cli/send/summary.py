@@ -1,11 +1,12 @@
 """What a list has come to after a run, and what to do next. Pure."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dialplan_sms.cli.send.journal import Journal, Result
+from dialplan_sms.cli.send.journal import Journal
+from dialplan_sms.cli.send.listfile import Result
 from dialplan_sms.cli.send.plan import ListPlan
-from dialplan_sms.cli.send.run import Done
+from dialplan_sms.cli.send.run import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,35 +39,22 @@ class Summary:
         return self.accepted + self.duplicates == self.rows
 
 
-def sum_up(
-    plan: ListPlan,
-    journal: Journal,
-    before: int,
-    queued: int,
-    failed: Collection[Done],
-    stopped: str,
-    interrupted: bool,
-) -> Summary:
-    """*before* were accepted before this run, *failed* were not accepted in it."""
+def sum_up(plan: ListPlan, journal: Journal, before: int, run: Run, interrupted: bool) -> Summary:
+    """What *run* has made of *plan*; *before* were accepted before it."""
     results = journal.results(item.digest for item in plan.items)
-    accepted, unknown = results[Result.ACCEPTED], results[Result.UNKNOWN]
-    tried = {done.item.digest for done in failed}
-    untried = journal.results(item.digest for item in plan.items if item.digest not in tried)
-    refused_before = untried[Result.REFUSED]
-    # What never went out is not in the journal, and was refused all the same.
-    refused = refused_before + sum(done.result is Result.REFUSED for done in failed)
+    refused = results[Result.REFUSED]
     return Summary(
         rows=plan.rows,
-        accepted=accepted,
+        accepted=results[Result.ACCEPTED],
         before=before,
-        queued=queued,
+        queued=run.queued,
         refused=refused,
-        refused_before=refused_before,
-        unknown=unknown,
-        bad=len(plan.bad),
-        duplicates=len(plan.duplicates),
-        left=len(plan.items) - accepted - refused - unknown,
-        stopped=stopped,
+        refused_before=refused - sum(row.result is Result.REFUSED for row in run.failed),
+        unknown=results[Result.UNKNOWN],
+        bad=plan.count(Result.BAD),
+        duplicates=plan.count(Result.DUPLICATE),
+        left=len(plan.items) - results.total(),
+        stopped=run.stopped,
         interrupted=interrupted,
         journal=str(journal.path or ""),
     )
@@ -80,7 +68,7 @@ def advice(summary: Summary, again: str) -> Iterator[str]:
         yield f"{summary.queued:,} are stored and will be sent: dialplan-sms outbox shows their end"
     if not summary.journal:
         if not summary.whole:
-            yield "this run cannot be gone on with: a list from a pipe needs --journal FILE"
+            yield "this run cannot be continued: a list from a pipe needs --journal FILE"
         return
     rest = summary.left or summary.refused
     if summary.before and summary.before == summary.accepted and not (rest or summary.unknown):

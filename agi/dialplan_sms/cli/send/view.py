@@ -1,4 +1,4 @@
-"""What an admin sees of SMS that are sent: dry runs, bad rows, failures, the summary; JSON.
+"""What an admin sees of SMS that are sent: rows, the summary, dry runs; for people and programs.
 
 No text, but in the dry run of a list. What a list holds may be meant to do harm on a terminal.
 """
@@ -8,27 +8,28 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 from rich.text import Text
 
-from dialplan_sms.cli.send.journal import Result
-from dialplan_sms.cli.send.listfile import BadRow
-from dialplan_sms.cli.send.plan import Duplicate, Item, ListPlan
-from dialplan_sms.cli.send.run import Done
-from dialplan_sms.cli.send.summary import Summary
+from dialplan_sms.cli.send.listfile import Result, RowResult
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.sms.outcome import safe_line
 from dialplan_sms.sms.parts import parts
 from dialplan_sms.sms.sms import Sms
 
+if TYPE_CHECKING:  # a single SMS does without
+    from dialplan_sms.cli.send.plan import Item, ListPlan
+    from dialplan_sms.cli.send.summary import Summary
+
+Facts = list[tuple[str, str]]
+"""Names and values."""
 _FIRST = 10
 """Rows of the table in the dry run."""
-Facts = list[tuple[str, str]]
+_RED = (Result.BAD, Result.REFUSED)
 
 
 def say(line: str | Text) -> None:
@@ -44,7 +45,37 @@ def say(line: str | Text) -> None:
 
 
 def say_json(**values: Any) -> None:
+    """*values* as a line of JSON."""
     say(json.dumps(values))
+
+
+def sender_facts(config: Config, sender: Sender) -> Facts:
+    """Which sender sends, as a dry run shows it."""
+    return [
+        ("sms.conf", str(config.path)),
+        ("sender", f"{sender.name} at {sender.url}"),
+        ("verify", sender.verify if sender.url.startswith("https:") else "not with http"),
+    ]
+
+
+def show_facts(console: Console, facts: Facts) -> None:
+    """*facts*, one below the other."""
+    if not console.is_terminal:
+        console.width = max(console.width, 1000)  # a fingerprint is to be copied whole
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in facts:
+        table.add_row(Text(name, style="bold"), Text(plain(value), overflow="fold"))
+    console.print(table)
+
+
+def sms_values(sms: Sms) -> dict[str, Any]:
+    """An SMS without numbers and text, for programs."""
+    part = parts(sms.text)
+    return {
+        "characters": len(sms.text), "coding": part.coding, "units": part.units,
+        "parts": part.count, "replaced": sms.replaced, "cut_from": sms.cut_from, "gsm": sms.gsm,
+        "postpone": sms.postpone.isoformat() if sms.postpone else None,
+    }  # fmt: skip
 
 
 def count(number: int, what: str) -> str:
@@ -64,64 +95,20 @@ def duration(seconds: float) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
-# One row or SMS.
-
-
-def show_unsent(plan: ListPlan, as_json: bool) -> None:
-    """The rows that are not sent, whatever happens, in the list's order."""
-    unsent: list[BadRow | Duplicate] = [*plan.bad, *plan.duplicates]
-    for row in sorted(unsent, key=lambda each: each.line):
-        if isinstance(row, Duplicate):
-            if as_json:
-                say_json(line=row.line, number=row.number, result="duplicate", first=row.first)
-                continue
-            why = f"the same SMS as in line {row.first}, sent once"
-            _failure(row.line, row.number, "duplicate", "", why, "yellow")
-        elif as_json:
-            say_json(line=row.line, number=plain(row.number), result="bad", cause=row.cause,
-                     reason=plain(row.reason))  # fmt: skip
-        else:
-            _failure(row.line, row.number, "bad row", row.cause, row.reason)
-
-
-def say_done(done: Done) -> None:
-    """One SMS as it ended, for programs."""
-    outcome = done.outcome
-    say_json(line=done.item.line, number=done.item.number, result=done.result,
-             status=outcome.status, cause=outcome.cause, reason=safe_line(outcome.reason),
-             id=outcome.id)  # fmt: skip
-
-
-def show_failures(failed: Sequence[Done]) -> None:
-    """Those that were not accepted in this run, in the list's order."""
-    for done in sorted(failed, key=lambda each: each.item.line):
-        outcome = done.outcome
-        colour = "yellow" if done.result is Result.UNKNOWN else "red"
-        reason = safe_line(outcome.reason)
-        _failure(done.item.line, done.item.number, done.result, outcome.cause, reason, colour)
-
-
-def show_left_unknown(item: Item, as_json: bool) -> None:
-    """One that may have been sent in an earlier run."""
+def show(row: RowResult, as_json: bool) -> None:
+    """One row and what became of it."""
+    number, reason = plain(row.number), plain(row.reason)
     if as_json:
-        say_json(line=item.line, number=item.number, result=Result.UNKNOWN, before=True)
+        say_json(line=row.line, number=number, result=row.result, cause=row.cause, reason=reason,
+                 **row.more)  # fmt: skip
         return
-    why = "may have been sent in an earlier run, and is not sent again"
-    _failure(item.line, item.number, Result.UNKNOWN, "", why, "yellow")
+    text = Text(f"line {row.line:>5}  {number or '-':<16} ")
+    result = "bad row" if row.result is Result.BAD else row.result
+    text.append(f"{result:<9} ", style="red" if row.result in _RED else "yellow")
+    say(text.append(f"{row.cause}: {reason}" if row.cause else reason))
 
 
-def _failure(
-    line: int, number: str, what: str, cause: str, reason: str, colour: str = "red"
-) -> None:
-    text = Text(f"line {line:>5}  {plain(number) or '-':<16} ")
-    text.append(f"{what:<9} ", style=colour)
-    say(text.append(plain(f"{cause}: {reason}" if cause else reason)))
-
-
-# The summary.
-
-
-def show_summary(summary: Summary, advice: Iterable[str]) -> None:
+def show_summary(summary: "Summary", advice: Iterable[str]) -> None:
     """The counts in one line, and what to do."""
     counts = [f"{summary.accepted:,} accepted{_before(summary.before)}"]
     for number, what in (
@@ -141,47 +128,16 @@ def _before(number: int) -> str:
     return f" ({number:,} of them before)" if number else ""
 
 
-# Dry runs.
-
-
-def sender_facts(config: Config, sender: Sender) -> Facts:
-    """Which sender sends, as the dry run shows it."""
-    return [
-        ("sms.conf", str(config.path)),
-        ("sender", f"{sender.name} at {sender.url}"),
-        ("verify", sender.verify if sender.url.startswith("https:") else "not with http"),
-    ]
-
-
-def show_facts(console: Console, facts: Facts) -> None:
-    """Names and values, one below the other."""
-    if not console.is_terminal:
-        console.width = max(console.width, 1000)  # a fingerprint is to be copied whole
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in facts:
-        table.add_row(Text(name, style="bold"), Text(plain(value), overflow="fold"))
-    console.print(table)
-
-
-def sms_values(sms: Sms) -> dict[str, Any]:
-    """An SMS without numbers and text, for programs."""
-    part = parts(sms.text)
-    return {
-        "characters": len(sms.text), "coding": part.coding, "units": part.units,
-        "parts": part.count, "replaced": sms.replaced, "cut_from": sms.cut_from, "gsm": sms.gsm,
-        "postpone": sms.postpone.isoformat() if sms.postpone else None,
-    }  # fmt: skip
-
-
 def show_plan(
-    plan: ListPlan, facts: Facts, sender: Sender, ready: int, results: Mapping[Result, int]
+    plan: "ListPlan", facts: Facts, sender: Sender, ready: int, results: Mapping[Result, int]
 ) -> None:
     """The dry run of a list, for people; *results* of those that are not *ready* to be sent."""
     rows = f"{count(plan.rows, 'row')}: {ready:,} to send, {results[Result.ACCEPTED]:,} accepted"
     rows += " before"
     if results[Result.UNKNOWN]:
         rows += f", {results[Result.UNKNOWN]:,} unknown"
-    rows += f", {count(len(plan.bad), 'bad row')}, {count(len(plan.duplicates), 'duplicate')}"
+    rows += f", {count(plan.count(Result.BAD), 'bad row')}"
+    rows += f", {count(plan.count(Result.DUPLICATE), 'duplicate')}"
     console = Console()
     show_facts(console, [*facts, ("list", rows), *_text_facts(plan.items, sender.max_length)])
     if plan.items:
@@ -190,13 +146,14 @@ def show_plan(
         first = plan.items[0]
         console.print(Text(f"\nthe text of line {first.line}:", style="bold"))
         console.print(Text("\n".join(map(plain, first.sms.text.split("\n")))))
-    if plan.bad or plan.duplicates:
+    if plan.unsent:
         console.print()
-        show_unsent(plan, as_json=False)
+    for row in plan.unsent:
+        show(row, as_json=False)
     console.print("\ndry run: nothing was sent")
 
 
-def _text_facts(items: Sequence[Item], max_length: int) -> Facts:
+def _text_facts(items: "Sequence[Item]", max_length: int) -> Facts:
     if not items:
         return []
     lengths = [len(item.sms.text) for item in items]
@@ -218,7 +175,7 @@ def _text_facts(items: Sequence[Item], max_length: int) -> Facts:
     return facts
 
 
-def _first(items: Sequence[Item]) -> Table:
+def _first(items: "Sequence[Item]") -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("line", "to", "characters", "parts", "may be replaced"):
         right = name in ("line", "characters")
@@ -233,18 +190,19 @@ def _first(items: Sequence[Item]) -> Table:
     return table
 
 
-def say_plan(plan: ListPlan, ready: Collection[str], results: Mapping[Result, int]) -> None:
+def say_plan(plan: "ListPlan", ready: Collection[str], results: Mapping[Result, int]) -> None:
     """The dry run of a list, for programs; *ready* are the digests of what is to be sent."""
     for item in plan.items:
         result = "ready" if item.digest in ready else "before"
         say_json(line=item.line, number=item.number, result=result, text=item.sms.text,
                  **sms_values(item.sms))  # fmt: skip
-    show_unsent(plan, as_json=True)
+    for row in plan.unsent:
+        show(row, as_json=True)
     say_json(
         summary={
             "rows": plan.rows, "ready": len(ready), "before": results[Result.ACCEPTED],
-            "unknown": results[Result.UNKNOWN], "bad": len(plan.bad),
-            "duplicates": len(plan.duplicates),
+            "unknown": results[Result.UNKNOWN], "bad": plan.count(Result.BAD),
+            "duplicates": plan.count(Result.DUPLICATE),
             "parts": sum(parts(item.sms.text).count for item in plan.items), "dry_run": True,
         }
     )  # fmt: skip
