@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,23 +9,9 @@ from click.testing import CliRunner, Result
 from dialplan_sms import __version__
 from dialplan_sms.cli import main
 from dialplan_sms.sandbox import Fault, Sandbox
+from tests.unit.cli.sending import conf, outbox, server
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Sandbox]:
-    with Sandbox(tls=False) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def conf(server: Sandbox, tmp_path: Path) -> Path:
-    server.clear()
-    path = tmp_path / "sms.conf"
-    path.touch(0o600)
-    path.write_text(
-        f"[general]\nlog = log\n[101]\nurl = {server.url}\npassword = sms101api\ncountry = IT\n"
-    )
-    return path
+__all__ = ["conf", "outbox", "server"]
 
 
 def run(conf: Path, *arguments: str, text: str = "Hi\n") -> Result:
@@ -113,21 +98,18 @@ def test_a_dry_run_finds_what_a_call_would(conf: Path, line: str) -> None:
     assert ("set outbox" if "mode" in line else "no certificate") in result.output
 
 
-def test_mode_and_key_are_those_of_the_dialplan(server: Sandbox, conf: Path) -> None:
-    # given an outbox, and a sender that sends at once
-    file = conf.with_name("outbox.sqlite")
-    conf.write_text(conf.read_text().replace("log = log", f"log = log\noutbox = sqlite:///{file}"))
-    # when the same SMS is stored twice under one key
+def test_mode_and_key_are_those_of_the_dialplan(server: Sandbox, outbox: Path) -> None:
+    # given an outbox, and a sender that sends at once; when the same SMS is stored twice under one key
     first, second = (
-        run(conf, "+39333123456", "--mode", "queue", "--key", "order 7") for _ in range(2)
+        run(outbox, "+39333123456", "--mode", "queue", "--key", "order 7") for _ in range(2)
     )
     # then it is one, nothing went out, and both commands succeed
     assert (first.exit_code, first.output) == (0, "QUEUED, id 1\n")
     assert (second.exit_code, second.output) == (0, "QUEUED, id 1\n")
     assert server.messages == []
-    other = run(conf, "+39333123456", "--key", "order 7", text="Another text")
+    other = run(outbox, "+39333123456", "--key", "order 7", text="Another text")
     assert (other.exit_code, "SMS_KEY was used before" in other.output) == (1, True)
-    dry = run(conf, "+39333123456", "--mode", "fallback", "--key", "8", "--dry-run").output
+    dry = run(outbox, "+39333123456", "--mode", "fallback", "--key", "8", "--dry-run").output
     assert "fallback" in dry
 
 

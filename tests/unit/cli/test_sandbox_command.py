@@ -141,6 +141,7 @@ def test_a_signal_ends_it_at_once_though_a_request_hangs(
         (["--fault", "nope"], "there are hang, reset"),
         (["--fault", "hang:x"], "write hang:2"),
         (["--wms", "new"], "WMS version such as"),
+        (["--pace", "slow"], "'slow' is no time such as 5s, or 0 for none"),
         (["--certificate-file", "/nowhere/c.pem"], "/nowhere/c.pem: No such file"),
         (["--record", "/nowhere/r.jsonl"], "/nowhere/r.jsonl: No such file"),
     ],

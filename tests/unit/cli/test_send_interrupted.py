@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,27 +15,13 @@ from typing import Any
 import pytest
 
 from dialplan_sms.sandbox import Sandbox
+from tests.unit.cli.sending import conf, outbox, server
+
+__all__ = ["conf", "outbox", "server"]
 
 COMMAND = Path(sys.prefix) / "bin/dialplan-sms"
 TEXT = b"Dear {name}, it is {{ready}}"
 HANGS = "+99900000001"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Sandbox]:
-    with Sandbox(tls=False) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def conf(server: Sandbox, tmp_path: Path) -> Path:
-    server.clear()
-    path = tmp_path / "sms.conf"
-    path.touch(0o600)
-    path.write_text(
-        f"[general]\nlog = log\n[101]\nurl = {server.url}\npassword = sms101api\npace = 0s\n"
-    )
-    return path
 
 
 class Run:
@@ -186,25 +171,23 @@ def test_a_rest_between_two_ends_at_a_signal(server: Sandbox, conf: Path) -> Non
     assert rows[-1]["summary"]["left"] == 1
 
 
-def test_with_the_outbox_not_even_a_kill_leaves_one_unknown(server: Sandbox, conf: Path) -> None:
+def test_with_the_outbox_not_even_a_kill_leaves_one_unknown(server: Sandbox, outbox: Path) -> None:
     # given a list that is stored
-    box = conf.with_name("outbox.sqlite")
-    conf.write_text(conf.read_text().replace("log = log", f"log = log\noutbox = sqlite:///{box}"))
-    file = conf.with_name("list.csv")
+    file = outbox.with_name("list.csv")
     good, bad = make_list(file, 300)
     journal = Path(f"{file}.journal")
     # when it is killed three times
     for part in (1, 2, 3):
-        run = Run(conf, file, "--mode", "queue")
+        run = Run(outbox, file, "--mode", "queue")
         deadline = time.monotonic() + 60
         while not journal.exists() or journal.read_bytes().count(b"accepted") < part * 60:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         time.sleep(random.random() / 50)
         run.end(signal.SIGKILL)
-    summary = Run(conf, file, "--mode", "queue").end()[-1]["summary"]
+    summary = Run(outbox, file, "--mode", "queue").end()[-1]["summary"]
     # then each is stored once
-    with closing(sqlite3.connect(box)) as connection:
+    with closing(sqlite3.connect(outbox.with_name("outbox.sqlite"))) as connection:
         stored = [number for (number,) in connection.execute("select number from sms_number")]
     assert sorted(stored) == sorted(good.values())
     assert (summary["accepted"], summary["unknown"], summary["bad"]) == (len(good), 0, len(bad))

@@ -6,7 +6,7 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,35 +19,12 @@ from dialplan_sms.cli.send import progress, view
 from dialplan_sms.cli.send.journal import Journal, JournalError
 from dialplan_sms.cli.send.listfile import Result as Became
 from dialplan_sms.sandbox import Fault, Sandbox
+from tests.unit.cli.sending import conf, outbox, server
+
+__all__ = ["conf", "outbox", "server"]
 
 A, B, C = "+39333123456", "+39333123457", "+39333123458"
 REJECTED = "+99900000013"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Sandbox]:
-    with Sandbox(tls=False) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def conf(server: Sandbox, tmp_path: Path) -> Path:
-    server.clear()
-    path = tmp_path / "sms.conf"
-    path.touch(0o600)
-    path.write_text(
-        f"[general]\nlog = log\n[101]\nurl = {server.url}\npassword = sms101api\ncountry = IT\n"
-        "allow = all\npace = 0s\n"
-    )
-    return path
-
-
-@pytest.fixture
-def outbox(conf: Path) -> Path:
-    """An sms.conf with an outbox."""
-    file = conf.with_name("outbox.sqlite")
-    conf.write_text(conf.read_text().replace("log = log", f"log = log\noutbox = sqlite:///{file}"))
-    return conf
 
 
 @pytest.fixture

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from click.testing import CliRunner
 
-from dialplan_sms.cli import main
 from dialplan_sms.sandbox import Fault, Sandbox, Trouble
 from dialplan_sms.sandbox.page import Switches, is_ours
 from dialplan_sms.sms import api
@@ -169,13 +167,6 @@ def test_the_command_says_where_its_page_is(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
-
-
-def test_a_pace_that_is_none() -> None:
-    result = CliRunner().invoke(main.main, ["sandbox", "--listen", "127.0.0.1:0", "--pace", "slow"])
-
-    assert result.exit_code == 2
-    assert "'slow' is no time such as 5s, or 0 for none" in result.output
 
 
 def test_it_describes_its_api() -> None:

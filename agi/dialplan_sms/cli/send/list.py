@@ -17,7 +17,7 @@ from dialplan_sms.cli.send.listfile import ListError, Result, read_file, read_li
 from dialplan_sms.cli.send.plan import ListPlan, Planner
 from dialplan_sms.cli.send.progress import RunProgress
 from dialplan_sms.cli.send.run import Run, Todo, keys, remaining
-from dialplan_sms.cli.send.service import open_service
+from dialplan_sms.cli.send.single import open_service
 from dialplan_sms.cli.send.summary import advice, sum_up
 from dialplan_sms.cli.send.template import read_template
 from dialplan_sms.config.config import Config, Sender

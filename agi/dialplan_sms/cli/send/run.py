@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from dialplan_sms.cli.send.journal import Journal, JournalEntry, JournalError
 from dialplan_sms.cli.send.listfile import Result, RowResult
 from dialplan_sms.cli.send.plan import Item
-from dialplan_sms.cli.send.service import Handle
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.outbox.retry import AT_MOST_ONCE, decide
+from dialplan_sms.sms.log import Handled
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, safe_line
+from dialplan_sms.sms.sms import Draft
 
 _AT_ONCE = (
     Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER, Cause.OUTBOX, Cause.BUSY,
@@ -26,6 +27,8 @@ _IN_A_ROW = {
 _TICK = 0.1
 """Seconds in which a rest ends after a signal."""
 
+Handle = Callable[[Draft, Callable[[], None]], Handled]
+"""Sends one SMS; calls the second argument just before that can have an effect."""
 KeyOf = Callable[[Item, int], str]
 """The SMS_KEY of an SMS that was sent again so often; empty if the outbox does not keep it."""
 

@@ -110,16 +110,17 @@ def show(row: RowResult, as_json: bool) -> None:
 
 def show_summary(summary: "Summary", advice: Iterable[str]) -> None:
     """The counts in one line, and what to do."""
-    counts = [f"{summary.accepted:,} accepted{_before(summary.before)}"]
-    for number, what in (
-        (summary.refused, f"refused{_before(summary.refused_before)}"),
-        (summary.unknown, "unknown"), (summary.left, "not tried"),
-    ):  # fmt: skip
-        counts += [f"{number:,} {what}"] if number else []
-    counts += [count(summary.bad, "bad row")] if summary.bad else []
-    counts += [count(summary.duplicates, "duplicate")] if summary.duplicates else []
+    counts = (
+        f"{summary.accepted:,} accepted{_before(summary.before)}",
+        f"{summary.refused:,} refused{_before(summary.refused_before)}" if summary.refused else "",
+        f"{summary.unknown:,} unknown" if summary.unknown else "",
+        f"{summary.left:,} not tried" if summary.left else "",
+        count(summary.bad, "bad row") if summary.bad else "",
+        count(summary.duplicates, "duplicate") if summary.duplicates else "",
+    )
+    shown = ", ".join(filter(None, counts))
     colour = "green" if summary.whole else "yellow"
-    say(Text(f"{count(summary.rows, 'row')}: ", style="bold").append(", ".join(counts), colour))
+    say(Text(f"{count(summary.rows, 'row')}: ", style="bold").append(shown, colour))
     for line in advice:
         say(plain(line))
 
