@@ -35,19 +35,21 @@ _TROUBLES = {
 
 
 class SandboxPage:
-    """Has *pbx* spool what it takes; *routes* are those of the page, for callers of *address*.
+    """The Playground over *pbx*, which spools what it takes from here on.
 
-    Raises OSError and OutboxError if there is no place for the spool.
+    *routes* are those of its page, for callers of *address*. Raises OSError and OutboxError if
+    there is no place for the spool.
     """
 
     def __init__(
         self, pbx: Pbx, pace: float, address: Address, note: Callable[[str], None]
     ) -> None:
+        self._pbx = pbx
         self.spool = Spool(pbx.gateways, pace, note)
         self._board = Board(self.spool.outbox, lambda: self.spool.gateways)
         routes = [
             Route("/openapi.json", lambda _: JSONResponse(describe(page=False))),
-            *page(self._board, Switches(pbx, self.spool)),
+            *page(self._board, self),
         ]
         self.routes = [_Guarded(route, address) for route in routes]
         pbx.spool = self.spool.take
@@ -56,14 +58,6 @@ class SandboxPage:
         """Send no more, and remove what was spooled."""
         self._board.close()
         self.spool.close()
-
-
-class Switches:
-    """The Playground over *pbx* and its *spool*."""
-
-    def __init__(self, pbx: Pbx, spool: Spool) -> None:
-        self._pbx = pbx
-        self._spool = spool
 
     def faults(self) -> Sequence[FaultSwitch]:
         """All there are, always in the same order."""
@@ -81,15 +75,15 @@ class Switches:
 
     def gateways(self) -> Sequence[GatewaySwitch]:
         """All there are, always in the same order. Raises OutboxError."""
-        waiting = self._spool.waiting()
+        waiting = self.spool.waiting()
         return [
             GatewaySwitch(mac, gateway.online, waiting[mac])
-            for mac, gateway in self._spool.gateways.items()
+            for mac, gateway in self.spool.gateways.items()
         ]
 
     def set_online(self, mac: str, online: bool) -> None:
         """Plug a gateway in or out. Raises ValueError for one that is not there."""
-        self._spool.set_online(mac, online)
+        self.spool.set_online(mac, online)
 
     def send_test(self, number: str, text: str, gsm: str) -> str:
         """Send *text* as the first of the PBX's users would; what the API answered."""

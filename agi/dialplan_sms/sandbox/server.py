@@ -1,6 +1,7 @@
 """The stand-in as a running server."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Self
@@ -70,11 +71,12 @@ class Sandbox:
         self._keep_alive = keep_alive
         self._self_signed = self_signed(dict.fromkeys([*LOOPBACK, self.address.reachable.host]))
         self._has_file = certificate_file is not None
-        self._folder: TemporaryDirectory[str] | None = None
+        self._until_closed = ExitStack()
+        self._folder: Path | None = None
         self._opened = 0
         self._web: WebServer | None = None
         self._spools, self._pace, self._note = spool, pace, note
-        self._page: SandboxPage | None = None
+        self.page: SandboxPage | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -95,12 +97,13 @@ class Sandbox:
         try:
             key = self._write_certificate() if self.tls else None
             certificate = self.certificate if self.tls else None
-            if self._spools and self._page is None:
+            if self._spools and self.page is None:
                 # SQLAlchemy and jinja2 are not for those who need no spool.
                 from dialplan_sms.sandbox.page import SandboxPage
 
-                self._page = SandboxPage(self.pbx, self._pace, self.address, self._note)
-            app = make_app(self.pbx, self._page.routes if self._page else ())
+                self.page = SandboxPage(self.pbx, self._pace, self.address, self._note)
+                self._until_closed.callback(self.page.close)
+            app = make_app(self.pbx, self.page.routes if self.page else ())
             web = WebServer(app, [listener], certificate, key, self._keep_alive, "sandbox")
         except BaseException:
             listener.close()
@@ -119,22 +122,18 @@ class Sandbox:
     def close(self) -> None:
         """Stop, and remove the temporary files."""
         self.stop()
-        page, self._page = self._page, None
-        if page is not None:
-            page.close()
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+        self._until_closed.close()
+        self.page = self._folder = None
 
     def _write_certificate(self) -> Path:
         """Put certificate and key into files, from which TLS libraries read them; the key's."""
         if self._folder is None:
-            self._folder = TemporaryDirectory(prefix="dialplan-sms-sandbox-")
-        folder = Path(self._folder.name)
+            folder = TemporaryDirectory(prefix="dialplan-sms-sandbox-")
+            self._folder = Path(self._until_closed.enter_context(folder))
         if not self._has_file:
-            self.certificate = folder / "certificate.pem"
+            self.certificate = self._folder / "certificate.pem"
         self.certificate.write_bytes(self._self_signed.pem)
-        key = folder / "key.pem"
+        key = self._folder / "key.pem"
         key.touch(mode=0o600)
         key.write_bytes(self._self_signed.key)
         return key
@@ -147,9 +146,9 @@ class Sandbox:
     @property
     def spool(self) -> "Spool":
         """What was taken and is sent by the gateways; while it runs with *spool*."""
-        if self._page is None:
+        if self.page is None:
             raise RuntimeError("this sandbox has no spool, or does not run")
-        return self._page.spool
+        return self.page.spool
 
     @property
     def url(self) -> str:

@@ -10,14 +10,15 @@ import pytest
 import requests
 
 from dialplan_sms.sandbox import Fault, Sandbox, Trouble
-from dialplan_sms.sandbox.page import Switches, is_ours
+from dialplan_sms.sandbox.page import SandboxPage, is_ours
 from dialplan_sms.sms import api
 from dialplan_sms.web.http.listener import Address
 from tests.unit.spooling import AUTH, NUMBER, ONE, OTHER, TWO, post, running, spooled, until
 
 
-def switches(sandbox: Sandbox) -> Switches:
-    return Switches(sandbox.pbx, sandbox.spool)
+def switches(sandbox: Sandbox) -> SandboxPage:
+    assert sandbox.page is not None
+    return sandbox.page
 
 
 def test_the_faults_as_switches() -> None:

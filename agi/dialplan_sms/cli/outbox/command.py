@@ -57,7 +57,7 @@ def outbox(
                 print_all(found)
             else:
                 view.print_table(list(found), most)
-                view.print_overview(box.read(overview))
+                view.print_overview(box.reading.do(overview))
     except NothingStored:
         if not (as_json or as_csv):
             raise
@@ -80,7 +80,7 @@ def show(id_: int, config: Path, text: bool, as_json: bool) -> None:
     """Show one SMS: its numbers, and each try to send it."""
     with opened(config, ids=(id_,)) as box:
         try:
-            sms = box.read(lambda c: history.show(c, id_))
+            sms = box.reading.do(lambda c: history.show(c, id_))
         except history.Damaged as damaged:
             raise click.ClickException(str(damaged)) from None
     if sms is None:
@@ -145,7 +145,7 @@ def _change(
         if start:
             time.sleep(_PAUSE)
         portion = list(dict.fromkeys(ids[start : start + _PORTION]))
-        for id_, why in box.do(lambda c: change(c, portion)).items():  # noqa: B023
+        for id_, why in box.change(lambda c: change(c, portion)).items():  # noqa: B023
             count, refused = count + (not why), refused + bool(why)
             if why:
                 click.echo(f"{id_}: {plain(why)}", err=True)
@@ -170,7 +170,7 @@ def purge(config: Path, older: float | None) -> None:
     total = 0
     with opened(config) as box:
         age = box.config.retention if older is None else older
-        while portion := box.do(lambda c: retention.purge(c, age)):
+        while portion := box.change(lambda c: retention.purge(c, age)):
             total += portion
             time.sleep(_PAUSE)
     click.echo(f"{total} deleted")
@@ -185,7 +185,7 @@ def limits(config: Path, as_json: bool) -> None:
         uses = [
             (sender.name, use, rate)
             for sender in box.config.senders.values()
-            for use, rate in box.read(lambda c: used(c, sender.name, Rules.of(sender)))  # noqa: B023
+            for use, rate in box.reading.do(lambda c: used(c, sender.name, Rules.of(sender)))  # noqa: B023
         ]
     if as_json:
         click.echo(json.dumps([view.limit_dict(*each) for each in uses], indent=2))

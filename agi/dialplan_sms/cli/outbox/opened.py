@@ -23,17 +23,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An outbox, and the configuration that names it."""
+    """An outbox, and the configuration that names it; *reading* waits for nobody who writes."""
 
     config: Config
     engine: sa.Engine
     reading: Reading
 
-    def read(self, work: Callable[[sa.Connection], T]) -> T:
-        """What *work* finds; it waits for nobody who writes."""
-        return self.reading.do(work)
-
-    def do(self, work: Callable[[sa.Connection], T]) -> T:
+    def change(self, work: Callable[[sa.Connection], T]) -> T:
         """*work* in a transaction of its own."""
         with self.engine.begin() as connection:
             return work(connection)
@@ -43,7 +39,7 @@ class Opened:
         below: int | None = None
         while most > 0:
             size = min(most, 500)
-            page = self.read(lambda c: history.listing(c, filters, size, below))  # noqa: B023
+            page = self.reading.do(lambda c: history.listing(c, filters, size, below))  # noqa: B023
             yield from page.found
             most -= len(page.found)
             below = page.below

@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -74,16 +75,11 @@ def as_dict(sms: Stored) -> dict[str, Any]:
 
 def as_dict_whole(sms: Stored, with_text: bool) -> dict[str, Any]:
     """One SMS with the state of each number and its tries, for JSON."""
-    tries = [
-        {"at": iso(each.at), "numbers": each.numbers, "status": each.status, "cause": each.cause,
-         "reason": each.reason}
-        for each in sms.tries
-    ]  # fmt: skip
     whole = as_dict(sms) | {
         "to": [{"number": to, "state": state} for to, state in sms.numbers],
         "planned": iso(sms.planned),
         "held": {"cause": sms.held, "until": iso(sms.free_at)} if sms.held else None,
-        "tries": tries,
+        "tries": [asdict(each) | {"at": iso(each.at)} for each in sms.tries],
         "text_kept": sms.text is not None,
     }
     return whole | ({"text": sms.text} if with_text else {})
