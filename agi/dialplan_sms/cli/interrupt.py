@@ -8,10 +8,10 @@ from types import FrameType
 
 @contextmanager
 def interruptible(ask: Callable[[], None]) -> Iterator[None]:
-    """In the block the first SIGINT, SIGTERM or SIGHUP calls *ask*, the next KeyboardInterrupt.
+    """In the block the first SIGINT, SIGTERM or SIGHUP calls *ask*, the next ends the block.
 
-    What is ignored stays so, as SIGHUP with nohup. For the main thread; *ask* must be safe between
-    any two steps of the block, as ``SimpleQueue.put`` is.
+    That one raises KeyboardInterrupt. What is ignored stays so, as SIGHUP with nohup. For the main
+    thread; *ask* must be safe between any two steps of the block, as ``SimpleQueue.put`` is.
     """
     asked = False
 

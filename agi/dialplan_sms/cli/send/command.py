@@ -70,19 +70,19 @@ def send(
 
     Exit status: 0 sent or stored, 1 not sent or not to all, 2 wrong usage, 130 interrupted.
     """
-    if misplaced:
-        raise click.UsageError(
-            "one argument only: several numbers are comma-separated, and the text comes from"
-            ' standard input: echo "Hello" | dialplan-sms send NUMBER,NUMBER'
-        )
-    if not number and to_file is None:
-        raise click.UsageError("Missing argument 'NUMBER', or --to-file FILE.")
-    if number and to_file is not None:
-        raise click.UsageError("NUMBER or --to-file, not both")
-    if key and to_file is not None:
-        raise click.UsageError("each SMS of a list has a key of its own: no --key")
-    if to_file is None and (journal or retry_unknown or changed):
-        raise click.UsageError("--journal, --retry-unknown and --changed go with --to-file")
+    is_list = to_file is not None
+    misuse = {
+        "one argument only: several numbers are comma-separated, and the text comes from standard"
+        ' input: echo "Hello" | dialplan-sms send NUMBER,NUMBER': misplaced,
+        "Missing argument 'NUMBER', or --to-file FILE.": not number and not is_list,
+        "NUMBER or --to-file, not both": number and is_list,
+        "each SMS of a list has a key of its own: no --key": key and is_list,
+        "--journal, --retry-unknown and --changed go with --to-file": not is_list
+        and (journal or retry_unknown or changed),
+    }
+    for message, is_so in misuse.items():
+        if is_so:
+            raise click.UsageError(message)
     number, gsm, postpone, sender, key = map(_utf8, (number or "", gsm, postpone, sender, key))
     draft = Draft(number, "", gsm, postpone, sender, mode or "", call="send", key=key)
     try:

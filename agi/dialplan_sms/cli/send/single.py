@@ -91,6 +91,7 @@ def show_one(draft: Draft, config: Config, as_json: bool) -> None:
         view.say_json(sender=sender.name, numbers=sms.numbers, mode=mode, dry_run=True,
                       **view.sms_values(sms))  # fmt: skip
         return
+    cut = sms.cut_from - len(sms.text) if sms.cut_from else 0
     facts = [
         *view.sender_facts(config, sender),
         ("to", ", ".join(sms.numbers)),
@@ -99,12 +100,9 @@ def show_one(draft: Draft, config: Config, as_json: bool) -> None:
         ("gateway", sms.gsm or "the PBX chooses"),
         ("mode", mode),
         ("when", f"{sms.postpone:%d/%m/%Y %H:%M}" if sms.postpone else "now"),
+        ("key", draft.key),
+        ("cut", f"{cut} characters (long_message = truncate)" if cut else ""),
+        ("note", view.replaced(sms.replaced)),
+        ("", "dry run: nothing was sent"),
     ]
-    if draft.key:
-        facts.append(("key", draft.key))
-    if sms.cut_from:
-        cut = sms.cut_from - len(sms.text)
-        facts.append(("cut", f"{cut} characters (long_message = truncate)"))
-    if sms.replaced:
-        facts.append(("note", f"the PBX may replace with spaces: {' '.join(sms.replaced)}"))
-    view.show_facts(Console(), [*facts, ("", "dry run: nothing was sent")])
+    view.show_facts(Console(), facts)

@@ -23,50 +23,47 @@ class Missing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """*pieces* are literal text and columns' names in turn, beginning and ending with text."""
+    """*pieces* are a literal text and the name of the column after it, empty for none, each."""
 
-    pieces: tuple[str, ...] = field(repr=False)
+    pieces: tuple[tuple[str, str], ...] = field(repr=False)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns in it, each once."""
-        return tuple(dict.fromkeys(self.pieces[1::2]))
+        return tuple(dict.fromkeys(column for _, column in self.pieces if column))
 
     def fill(self, cells: Mapping[str, str]) -> str:
         """The text of one row. Raises Missing for an empty cell: nobody is to read "Dear ,"."""
-        filled = list(self.pieces)
-        for at in range(1, len(filled), 2):
-            value = cells.get(filled[at], "").strip()
-            if not value:
-                raise Missing(filled[at])
-            filled[at] = value
-        return "".join(filled)
+        filled = ""
+        for literal, column in self.pieces:
+            value = cells.get(column, "").strip()
+            if column and not value:
+                raise Missing(column)
+            filled += literal + value
+        return filled
 
 
 def parse(text: str, columns: Collection[str]) -> Template:
     """The template in *text* on a list with *columns*. Raises ListError for what fits no column."""
-    pieces, literal, end = [], "", 0
+    pieces, end = [], 0
     for token in _TOKEN.finditer(text):
-        literal += text[end : token.start()]
+        literal, brace = text[end : token.start()], token[0][0]
         end = token.end()
-        if token[1] is None:
-            if len(token[0]) == 1:
-                raise ListError(
-                    f"the text has a single {token[0]} at character {token.start() + 1}: a brace is"
-                    f" written {token[0] * 2}, a column {{name}}"
-                )
-            literal += token[0][0]
-            continue
-        name = name_of(token[1])
-        if name not in columns:
-            known = ", ".join(columns)
+        if token[0] == brace:
             raise ListError(
-                f"the text has {{{token[1][:40]}}}, which is no column of the list: it has {known};"
-                " a brace is written {{"
+                f"the text has a single {brace} at character {token.start() + 1}: a brace is"
+                f" written {brace * 2}, a column {{name}}"
             )
-        pieces += [literal, name]
-        literal = ""
-    return Template((*pieces, literal + text[end:]))
+        if token[1] is None:
+            pieces.append((literal + brace, ""))
+        elif (name := name_of(token[1])) in columns:
+            pieces.append((literal, name))
+        else:
+            raise ListError(
+                f"the text has {{{token[1][:40]}}}, which is no column of the list: it has"
+                f" {', '.join(columns)}; a brace is written {{{{"
+            )
+    return Template((*pieces, (text[end:], "")))
 
 
 def read_template(

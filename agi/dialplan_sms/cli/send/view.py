@@ -59,13 +59,19 @@ def sender_facts(config: Config, sender: Sender) -> Facts:
 
 
 def show_facts(console: Console, facts: Facts) -> None:
-    """*facts*, one below the other."""
+    """*facts* that have a value, one below the other."""
     if not console.is_terminal:
         console.width = max(console.width, 1000)  # a fingerprint is to be copied whole
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in facts:
-        table.add_row(Text(name, style="bold"), Text(plain(value), overflow="fold"))
+        if value:
+            table.add_row(Text(name, style="bold"), Text(plain(value), overflow="fold"))
     console.print(table)
+
+
+def replaced(characters: str) -> str:
+    """What the PBX makes of *characters*; empty for none."""
+    return f"the PBX may replace with spaces: {' '.join(characters)}" if characters else ""
 
 
 def sms_values(sms: Sms) -> dict[str, Any]:
@@ -133,14 +139,16 @@ def show_plan(
     plan: "ListPlan", facts: Facts, sender: Sender, ready: int, results: Mapping[Result, int]
 ) -> None:
     """The dry run of a list, for people; *results* of those that are not *ready* to be sent."""
-    rows = f"{count(plan.rows, 'row')}: {ready:,} to send, {results[Result.ACCEPTED]:,} accepted"
-    rows += " before"
-    if results[Result.UNKNOWN]:
-        rows += f", {results[Result.UNKNOWN]:,} unknown"
-    rows += f", {count(plan.count(Result.BAD), 'bad row')}"
-    rows += f", {count(plan.count(Result.DUPLICATE), 'duplicate')}"
+    rows = (
+        f"{ready:,} to send",
+        f"{results[Result.ACCEPTED]:,} accepted before",
+        f"{results[Result.UNKNOWN]:,} unknown" if results[Result.UNKNOWN] else "",
+        count(plan.count(Result.BAD), "bad row"),
+        count(plan.count(Result.DUPLICATE), "duplicate"),
+    )
+    whole = f"{count(plan.rows, 'row')}: {', '.join(filter(None, rows))}"
     console = Console()
-    show_facts(console, [*facts, ("list", rows), *_text_facts(plan.items, sender.max_length)])
+    show_facts(console, [*facts, ("list", whole), *_text_facts(plan.items, sender.max_length)])
     if plan.items:
         console.print()
         console.print(_first(plan.items))
@@ -161,19 +169,16 @@ def _text_facts(items: "Sequence[Item]", max_length: int) -> Facts:
     each = [parts(item.sms.text) for item in items]
     codings = Counter(one.coding for one in each)
     kinds = ", ".join(f"{number:,} in {coding}" for coding, number in sorted(codings.items()))
-    facts = [
+    cut = sum(bool(item.sms.cut_from) for item in items)
+    spoilt = [item.sms.replaced for item in items if item.sms.replaced]
+    characters = "".join(sorted(set("".join(spoilt))))
+    note = f"{replaced(characters)} in {count(len(spoilt), 'text')}"
+    return [
         ("text", f"{min(lengths)} to {max(lengths)} characters of {max_length}"),
         ("parts", f"{sum(one.count for one in each):,} for {len(each):,} SMS ({kinds})"),
+        ("cut", f"{count(cut, 'text')} (long_message = truncate)" if cut else ""),
+        ("note", note if spoilt else ""),
     ]
-    cut = sum(bool(item.sms.cut_from) for item in items)
-    if cut:
-        facts.append(("cut", f"{count(cut, 'text')} (long_message = truncate)"))
-    replaced = [item.sms.replaced for item in items if item.sms.replaced]
-    if replaced:
-        chars = " ".join(sorted(set("".join(replaced))))
-        note = f"the PBX may replace with spaces: {chars} in {count(len(replaced), 'text')}"
-        facts.append(("note", note))
-    return facts
 
 
 def _first(items: "Sequence[Item]") -> Table:
