@@ -47,7 +47,7 @@ def make_app(pbx: Pbx, beside: Sequence[BaseRoute] = ()) -> Starlette:
         request = await _read(http, pbx)
         if isinstance(request, Response):
             return request
-        pbx.inbox.receive(request)
+        pbx.inbox.add(request)
         page = f"<html><body><h1>{error.status_code} {error.detail}</h1></body></html>"
         return HTMLResponse(page, error.status_code, error.headers)
 

@@ -52,16 +52,12 @@ class Inbox:
         self._requests: deque[Request] = deque(maxlen=most)
         self._messages: deque[Message] = deque(maxlen=most)
 
-    def receive(self, request: Request) -> None:
-        """Keep a request that arrived completely, whatever becomes of it."""
+    def add(self, request: Request, message: Message | None = None) -> None:
+        """Keep a request that arrived completely, and the message that was taken from it."""
         with self._changed:
             self._requests.append(request)
-            self._changed.notify_all()
-
-    def take(self, message: Message) -> None:
-        """Keep a message that was taken."""
-        with self._changed:
-            self._messages.append(message)
+            if message is not None:
+                self._messages.append(message)
             self._changed.notify_all()
 
     @property

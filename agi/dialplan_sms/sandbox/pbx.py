@@ -89,16 +89,14 @@ class Pbx:
         return name if name in self.users and _same(self.users[name], password) else None
 
     def handle(self, request: Request, *, faulty: bool = True) -> Served:
-        """Record *request*, give it its trouble if *faulty*, take its message, and say what came.
+        """Give *request* its trouble if *faulty*, take its message, and say what came; record both.
 
         A trouble that is switched on comes before the credentials are looked at; a magic number is
         heeded only if they are right.
         """
-        self.inbox.receive(request)
         trouble = self._trouble(request) if faulty else None
         served = self._spooled(self._serve(request, trouble))
-        if served.message is not None:
-            self.inbox.take(served.message)
+        self.inbox.add(request, served.message)
         if self.watch is not None:
             with self._watching:
                 self.watch(served)
