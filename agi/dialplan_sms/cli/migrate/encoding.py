@@ -3,29 +3,33 @@
 import re
 from collections.abc import Callable
 
-from dialplan_sms.cli.migrate.expression import closing, parts, split
+from dialplan_sms.cli.migrate.expression import Unclear, literal, parts, split
 
-KNOWN = ("message", "number", "gsm", "postpone")
+PARAMETERS = ("message", "number", "gsm", "postpone")
 
 _ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
-_URIENCODE = re.compile(r"(?s)\$\{URIENCODE\((.*)\)\}", re.IGNORECASE)
 _BY_HAND = re.compile(r"\$\{(?:STR)?REPLACE\((\w+),\s+,(?:\+|%20)\)\}", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{(?P<whole>GLOBAL\((?P<name>\w+)\)|(?P<plain>\w+))(?P<cut>:[^}]*)?\}")
-_DECODED = re.compile(r"\$\{URIDECODE\(([^$+]*)\)\}", re.IGNORECASE)
-_NAMES = re.compile(r"(?:\{|(?<!CALLERID)(?<!CHANNEL)(?<!CDR)\()(\w+)")
-"""Names of variables, which some functions take, too."""
+_FUNCTION = re.compile(r"\$\{(\w+)\((.*)\)(?::[^()]*)?\}", re.DOTALL)
 _FROM_START = re.compile(r":0:\d+")
 
-Literals = Callable[[str], list[str]]
-"""The values that a variable is given anywhere in the dialplan."""
+_OF_ASTERISK = {
+    "ACCOUNTCODE", "CHANNEL", "CONTEXT", "DATETIME", "DIALEDPEERNAME", "DIALEDPEERNUMBER",
+    "DIALEDTIME", "DIALSTATUS", "ANSWEREDTIME", "EPOCH", "EXTEN", "HANGUPCAUSE", "INVALID_EXTEN",
+    "LINKEDID", "PRIORITY", "QUEUESTATUS", "SYSTEMNAME", "TIMESTAMP", "UNIQUEID", "VMSTATUS",
+}  # fmt: skip
+"""Variables that Asterisk itself sets, and functions that tell what it knows: plain text."""
+_KNOWN = {
+    "CALLERID", "CDR", "CHANNEL", "CONNECTEDLINE", "DEVICE_STATE", "EXTENSION_STATE", "FIELDQTY",
+    "LEN", "MATH", "QUEUE_MEMBER", "QUEUE_WAITING_COUNT", "RAND", "REDIRECTING", "STRFTIME",
+}  # fmt: skip
+_NAMING = {"CUT", "POP", "REPLACE", "SHIFT", "STRREPLACE"}
+"""Functions that take the name of a variable, and give of its text."""
+_PASSING = {"FILTER", "IF", "QUOTE", "TOLOWER", "TOUPPER", "TRIM", "URIDECODE", *_NAMING}
+"""Functions that give text of their arguments."""
 
-
-class Unclear(Exception):
-    """What cannot be converted, and why; for the admin."""
-
-
-class Incomplete(Unclear):
-    """What ends too early: perhaps a ``;`` of the text cut it."""
+Given = Callable[[str], list[str]]
+"""All values that a variable may have; raises Unclear if nobody can say."""
 
 
 def fields(body: str) -> dict[str, str]:
@@ -37,7 +41,7 @@ def fields(body: str) -> dict[str, str]:
     current = ""
     for item in split(body, "&"):
         name, equals, value = item.partition("=")
-        if equals and name.strip() in KNOWN:
+        if equals and name.strip() in PARAMETERS:
             current = name.strip()
             if current in found:
                 raise Unclear(f"the request has {current} twice: leave one")
@@ -46,13 +50,10 @@ def fields(body: str) -> dict[str, str]:
             found[current] += f"&{item}"
         elif item.strip():
             raise Unclear(f"{name.strip()[:40]} is no parameter of the SMS API")
-    for needed in ("number", "message"):
-        if not found.get(needed, "").strip():
-            raise Unclear(f"the request has no {needed}")
     return found
 
 
-def written(name: str, value: str, literals: Literals, encoded: bool) -> str:
+def written(name: str, value: str, given: Given, encoded: bool) -> str:
     """*value* of the parameter *name* as Set() takes it.
 
     *encoded* is whether it was form-encoded on its way, as CURL()'s body is. Raises Unclear.
@@ -64,7 +65,7 @@ def written(name: str, value: str, literals: Literals, encoded: bool) -> str:
     pieces = []
     for is_expression, piece in parts(value):
         if is_expression:
-            pieces.append(_expression(name, piece, literals, plus) if encoded else _escaped(piece))
+            pieces.append(_expression(name, piece, given, plus, encoded))
         elif not encoded:
             pieces.append(_literal(piece))
         else:
@@ -75,14 +76,21 @@ def written(name: str, value: str, literals: Literals, encoded: bool) -> str:
     return text if name == "message" else text.strip()
 
 
+def as_it_stands(value: str, encoded: bool) -> str:
+    """*value* for a person to look at: decoded, its expressions as they are."""
+    return "".join(
+        _escaped(piece) if is_expression or not encoded else _literal(decoded(piece))
+        for is_expression, piece in parts(_utf8(value))
+    ).strip()
+
+
 def _is_text(name: str, value: str) -> bool:
     """Whether a ``+`` is a plus.
 
     In a text with spaces nobody has encoded anything, so a plus was meant, though CURL() made a
     space of it. In one without any, the plus signs are its spaces.
     """
-    literal = "".join(piece for is_expression, piece in parts(value) if not is_expression)
-    return name == "message" and any(char in literal.strip() for char in " \t")
+    return name == "message" and any(char in literal(value).strip() for char in " \t")
 
 
 def decoded(text: str) -> str:
@@ -104,21 +112,16 @@ def _unescaped(found: re.Match[str]) -> str:
         return found[0]
 
 
-def _left(found: re.Match[str]) -> str:
-    """What decoding leaves."""
-    return found[0] if _unescaped(found) == found[0] else ""
-
-
-def _expression(name: str, piece: str, literals: Literals, plus: str) -> str:
-    wrapped = _URIENCODE.fullmatch(piece)
-    if wrapped:
-        return _escaped(wrapped[1])
+def _expression(name: str, piece: str, given: Given, plus: str, encoded: bool) -> str:
+    function = _FUNCTION.fullmatch(piece)
+    if encoded and function and function[1].upper() == "URIENCODE":
+        return _escaped(function[2])
     by_hand = _BY_HAND.fullmatch(piece)
-    if by_hand:
+    if by_hand and encoded:
         piece = f"${{{by_hand[1]}}}"
-    elif "REPLACE(" in piece.upper() and re.search(r"%[0-9A-Fa-f]{2}", piece):
-        raise Unclear(f"{piece[:60]} encodes the text: give the text itself")
-    signs = _signs(piece, literals, frozenset())
+    signs = _signs(piece, given, frozenset())
+    if not encoded:
+        return _escaped(piece)
     if "+" in signs and plus != "+":
         raise Unclear(
             f"{piece[:60]} holds a +, which the PBX read as a space: give it the text itself, with"
@@ -135,55 +138,68 @@ def _expression(name: str, piece: str, literals: Literals, plus: str) -> str:
     raise Unclear(f"{piece[:60]} holds an encoded text: give the text itself")
 
 
-def _signs(piece: str, literals: Literals, seen: frozenset[str]) -> set[str]:
+def _signs(piece: str, given: Given, seen: frozenset[str]) -> set[str]:
     """What the expression *piece* may bring of an encoding: ``%`` for %XX, and ``+``.
 
     "stray" is a percent sign that URIDECODE(), which reads "% de" and "100%41", too, would garble.
-    It errs to the side of too much: a variable that is named counts, whatever becomes of it.
+    Raises Unclear for what is not on the lists above.
     """
-    if _URIENCODE.fullmatch(piece):
+    if piece.startswith("$["):
+        return set().union(*(_signs(e, given, seen) for is_e, e in parts(piece[2:-1]) if is_e))
+    variable = _VARIABLE.fullmatch(piece)
+    if variable:
+        return _variable_signs(variable["name"] or variable["plain"], given, seen)
+    function = _FUNCTION.fullmatch(piece)
+    name = function[1].upper() if function else ""
+    if function is None or name not in _KNOWN | _PASSING | {"URIENCODE"}:
+        raise Unclear(f"whether {piece[:60]} comes encoded cannot be seen")
+    if name in _KNOWN:
+        return set()
+    if name == "URIENCODE":
         return {"%"}
-    whole = re.fullmatch(r"(?is)\$\{URIDECODE\((.*)\)\}", piece)
-    if whole:
-        return _value_signs(whole[1], literals, seen) - {"%"}
-    kept = _DECODED.sub("", piece)
-    found = {"%"} if re.search(r"URIENCODE\(|%[0-9A-F]{2}", kept, re.IGNORECASE) else set()
-    if "+" in _without_sums(kept):
-        found.add("+")
-    for variable in set(_NAMES.findall(kept)) - seen:
-        for given in literals(variable):
-            found |= _value_signs(given, literals, seen | {variable})
-    return found
+    found = {"+"} if "+" in literal(function[2]) else set()
+    if name in _NAMING:
+        found |= _variable_signs(function[2].partition(",")[0].strip(), given, seen)
+        found |= {"%"} if name[-7:] == "REPLACE" and "%" in function[2] else set()
+        return found
+    found |= _value_signs(function[2], given, seen)
+    return found - {"%", "stray"} if name == "URIDECODE" else found
 
 
-def _value_signs(value: str, literals: Literals, seen: frozenset[str]) -> set[str]:
+def _variable_signs(name: str, given: Given, seen: frozenset[str]) -> set[str]:
+    if name in seen or name in _OF_ASTERISK:
+        return set()
+    return set().union(*(_value_signs(value, given, seen | {name}) for value in given(name)))
+
+
+def _value_signs(value: str, given: Given, seen: frozenset[str]) -> set[str]:
     """The same of a variable's value; a ``+`` in a text with spaces is one, as in _is_text()."""
     found: set[str] = set()
-    literal = ""
     for is_expression, piece in parts(value):
         if is_expression:
-            found |= _signs(piece, literals, seen)
+            found |= _signs(piece, given, seen)
         else:
-            literal += piece
             found |= {"%"} if decoded(piece) != piece else set()
-            found |= {"stray"} if "%" in _ESCAPES.sub(_left, piece) else set()
-    if "+" in re.sub(r'^[\s"]*\+(?=\d)', "", literal) and not _is_text("message", literal):
+            left = _ESCAPES.sub(lambda match: "" if _unescaped(match) != match[0] else "%", piece)
+            found |= {"stray"} if "%" in left else set()
+    plain = literal(value)
+    if "+" in re.sub(r'^[\s"]*\+(?=\d)', "", plain) and not _is_text("message", plain):
         found.add("+")
     return found
 
 
-def _without_sums(piece: str) -> str:
-    """*piece* without its ``$[…]``, in which a ``+`` adds."""
-    while (start := piece.find("$[")) >= 0:
-        end = closing(piece, start)
-        piece = piece[:start] + (piece[end:] if end > 0 else "")
-    return re.sub(r"(?i)\$\{MATH\([^()]*\)\}", "", piece)
-
-
-def given_literally(value: str) -> str:
-    """The text of *value*, however it is encoded."""
-    wrapped = _URIENCODE.fullmatch(value.strip(' \t"'))
-    return decoded(wrapped[1] if wrapped else value).strip(' \t"')
+def may_lack_code(item: str, given: Given) -> bool:
+    """Whether a number may come without + or 00: as it stands, or out of its variable."""
+    item = item.strip()
+    variable = _VARIABLE.match(item.removeprefix("${URIDECODE("))
+    if not item.startswith("$"):
+        return not item.startswith(("+", "00"))
+    name = variable and (variable["name"] or variable["plain"])
+    values = given(name) if name and name not in _OF_ASTERISK and not variable["cut"] else []  # type: ignore[index]
+    return not values or not all(
+        decoded(value).strip(' \t"').removeprefix("${URIENCODE(").startswith(("+", "00"))
+        for value in values
+    )
 
 
 def _utf8(text: str) -> str:
