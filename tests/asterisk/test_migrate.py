@@ -252,7 +252,7 @@ OLD = {
         "Hi you", shows="good",
     ),
     "an apostrophe from the shell": Old(
-        f"""System(curl -G --user "101:sms101api" '{API}' --data-urlencode number=+39333123456 --data-urlencode "message=It's 100%25; a+b")""",
+        f"""System(curl -G --user "101:sms101api" '{API}' --data-urlencode number=+39333123456 --data-urlencode "message=It's 100%25\\; a+b")""",
         "It's 100%25; a+b",
     ),
     "shown at once": Old(

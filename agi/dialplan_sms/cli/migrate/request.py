@@ -67,7 +67,7 @@ def read(app: str, resolve: Resolve) -> Request:
     """The request of an application with a ``${CURL(…)}``. Raises Unclear."""
     found = _CURL.search(app)
     if found is None:
-        raise Unclear("SMS API, but neither ${CURL(…)} nor System(curl …)")
+        raise Unclear("a way to the SMS API that is not known: neither CURL() nor System(curl …)")
     end = closing(app, found.start())
     if end < 0 or app[end - 2] != ")":
         # A brace in the text: the last one is the function's.

@@ -58,7 +58,7 @@ def read(app: str, resolve: Resolve) -> Request:
     marked, unwaited = re.subn(r"(?<![>&])&\s*$", "", marked)
     if not _COMMAND.fullmatch(marked):
         raise Unclear(
-            _TOO_MUCH.format("what the shell reads first: other commands, $, backquotes, patterns")
+            "the shell reads other commands, $, backquotes or patterns in it before curl does"
         )
 
     def back(text: str) -> str:

@@ -79,7 +79,7 @@ class Variables:
         if not runs or "message=" not in words or "number=" not in words:
             return False
         address = _ADDRESS.search(app)
-        return address is None or self.resolve(step)(address[0].strip(" )}")) is None
+        return address is None or self.resolve(step)(address[0].partition(")}")[0]) is None
 
     def uses_curl(self, step: Step) -> bool:
         """Whether *step* calls the function CURL()."""
