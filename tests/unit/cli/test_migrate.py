@@ -391,7 +391,7 @@ class TestValues:
         ],
     )  # fmt: skip
     def test_values(self, name: str, coded: str, dialplan: str) -> None:
-        assert written(name, coded, lambda v: GIVEN.get(v, []), True) == dialplan
+        assert written(name, coded, lambda v, _: GIVEN.get(v, []), True) == dialplan
 
     @pytest.mark.parametrize(
         ("name", "coded"),
@@ -406,8 +406,8 @@ class TestValues:
     )  # fmt: skip
     def test_what_may_be_encoded_is_unclear(self, name: str, coded: str) -> None:
         with pytest.raises(Unclear, match="give (?:it )?the text itself"):
-            written(name, coded, lambda v: GIVEN.get(v, []), True)
-        assert written(name, coded, lambda v: GIVEN.get(v, []), False) == coded
+            written(name, coded, lambda v, _: GIVEN.get(v, []), True)
+        assert written(name, coded, lambda v, _: GIVEN.get(v, []), False) == coded
 
     def test_an_ampersand_of_the_text_is_the_text_s(self) -> None:
         assert fields(" message=a & b&c=d&number=1") == {"message": "a & b&c=d", "number": "1"}

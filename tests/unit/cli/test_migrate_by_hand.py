@@ -78,6 +78,21 @@ BY_HAND = {
         "nothing in these files sets ${T}, and it may come encoded",
         (NUMBER, "Set(SMS_MESSAGE=${T})", CALL),
     ),
+    "encoded on one way, a caller's on another": (
+        lines(USER, "Set(T=a%20b)", "ExecIf(${X}?Set(T=${CALLERID(name)}))", curl(f"{N}&message=${{T}}")),
+        "${T} holds an encoded text",
+        (NUMBER, "Set(SMS_MESSAGE=${T})", CALL),
+    ),
+    "encoded, with a bracket": (
+        lines(USER, "Set(T=a%20:)%20b)", curl(f"{N}&message=${{T}}")),
+        "${T} holds an encoded text",
+        (NUMBER, "Set(SMS_MESSAGE=${T})", CALL),
+    ),
+    "changed since another was made of it": (
+        lines(USER, "Set(T=a%20b)", "Set(V=${T})", "Set(T=100% c)", curl(f"{N}&message=${{V}}")),
+        "${V} holds an encoded text",
+        (NUMBER, "Set(SMS_MESSAGE=${V})", CALL),
+    ),
     "a name that is made": (
         lines(USER, "Set(T1=a%20b)", "Set(n=1)", curl(f"{N}&message=${{T${{n}}}}")),
         "whether ${T${n}} comes encoded cannot be seen",

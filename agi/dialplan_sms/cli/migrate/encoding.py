@@ -28,8 +28,8 @@ _NAMING = {"CUT", "POP", "REPLACE", "SHIFT", "STRREPLACE"}
 _PASSING = {"FILTER", "IF", "QUOTE", "TOLOWER", "TOUPPER", "TRIM", "URIDECODE", *_NAMING}
 """Functions that give text of their arguments."""
 
-Given = Callable[[str], list[str]]
-"""All values that a variable may have; raises Unclear if nobody can say."""
+Given = Callable[[str, bool], list[str]]
+"""All values that a variable may have: here, or anywhere; raises Unclear if nobody can say."""
 
 
 def fields(body: str) -> dict[str, str]:
@@ -141,8 +141,8 @@ def _expression(name: str, piece: str, given: Given, plus: str, encoded: bool) -
 def _signs(piece: str, given: Given, seen: frozenset[str]) -> set[str]:
     """What the expression *piece* may bring of an encoding: ``%`` for %XX, and ``+``.
 
-    "stray" is a percent sign that URIDECODE(), which reads "% de" and "100%41", too, would garble.
-    Raises Unclear for what is not on the lists above.
+    "stray" is what URIDECODE() would garble: "% de" and "100%41", which it reads, too, a bracket,
+    at which it ends, and any text of a caller's. Raises Unclear for what is not on the lists above.
     """
     if piece.startswith("$["):
         return set().union(*(_signs(e, given, seen) for is_e, e in parts(piece[2:-1]) if is_e))
@@ -154,7 +154,7 @@ def _signs(piece: str, given: Given, seen: frozenset[str]) -> set[str]:
     if function is None or name not in _KNOWN | _PASSING | {"URIENCODE"}:
         raise Unclear(f"whether {piece[:60]} comes encoded cannot be seen")
     if name in _KNOWN:
-        return set()
+        return {"stray"}
     if name == "URIENCODE":
         return {"%"}
     found = {"+"} if "+" in literal(function[2]) else set()
@@ -163,13 +163,14 @@ def _signs(piece: str, given: Given, seen: frozenset[str]) -> set[str]:
         found |= {"%"} if name[-7:] == "REPLACE" and "%" in function[2] else set()
         return found
     found |= _value_signs(function[2], given, seen)
-    return found - {"%", "stray"} if name == "URIDECODE" else found
+    return found - {"%"} | {"stray"} if name == "URIDECODE" else found
 
 
 def _variable_signs(name: str, given: Given, seen: frozenset[str]) -> set[str]:
     if name in seen or name in _OF_ASTERISK:
-        return set()
-    return set().union(*(_value_signs(value, given, seen | {name}) for value in given(name)))
+        return set() if name in seen else {"stray"}
+    values = given(name, bool(seen))
+    return set().union(*(_value_signs(value, given, seen | {name}) for value in values))
 
 
 def _value_signs(value: str, given: Given, seen: frozenset[str]) -> set[str]:
@@ -181,7 +182,7 @@ def _value_signs(value: str, given: Given, seen: frozenset[str]) -> set[str]:
         else:
             found |= {"%"} if decoded(piece) != piece else set()
             left = _ESCAPES.sub(lambda match: "" if _unescaped(match) != match[0] else "%", piece)
-            found |= {"stray"} if "%" in left else set()
+            found |= {"stray"} if "%" in left or ")" in left else set()
     plain = literal(value)
     if "+" in re.sub(r'^[\s"]*\+(?=\d)', "", plain) and not _is_text("message", plain):
         found.add("+")
@@ -195,7 +196,7 @@ def may_lack_code(item: str, given: Given) -> bool:
     if not item.startswith("$"):
         return not item.startswith(("+", "00"))
     name = variable and (variable["name"] or variable["plain"])
-    values = given(name) if name and name not in _OF_ASTERISK and not variable["cut"] else []  # type: ignore[index]
+    values = given(name, False) if name and name not in _OF_ASTERISK and not variable["cut"] else []  # type: ignore[index]
     return not values or not all(
         decoded(value).strip(' \t"').removeprefix("${URIENCODE(").startswith(("+", "00"))
         for value in values

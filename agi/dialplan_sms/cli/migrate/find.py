@@ -122,7 +122,7 @@ class Finder:
         found.refuse(self.room.refusal(found.step))
         if found.request is None:
             return
-        given = self.variables.values
+        given = self.variables.at(found.step)
         try:
             found.values = found.request.values(
                 shell.unreplaced(given) if found.request.by_shell else given

@@ -184,7 +184,7 @@ class Plan:
         user = found.user or senders.default or ""
         if user in senders.there and senders.there[user].country:
             return
-        given = self._finder.variables.values
+        given = self._finder.variables.at(found.step)
         items = split(found.values["number"], ",")
         lacking = [item for item in items if may_lack_code(item, given)]
         place = f"set country in {f'[{user}] of ' if user else ''}{senders.path.name}"

@@ -72,8 +72,8 @@ def read(app: str, resolve: Resolve) -> Request:
 def unreplaced(given: encoding.Given) -> encoding.Given:
     """*given*, which refuses values of which the shell would make others."""
 
-    def values(name: str) -> list[str]:
-        found = given(name)
+    def values(name: str, anywhere: bool) -> list[str]:
+        found = given(name, anywhere)
         if any(_REPLACED.search(literal(value)) for value in found):
             raise Unclear(
                 f"${{{name}}} holds what the shell reads first: $, backquotes, backslashes"

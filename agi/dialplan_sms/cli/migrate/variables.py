@@ -39,15 +39,22 @@ class Variables:
                 if any(self._has_address(value) and not _RUNS.search(value) for value in values)
             }
 
-    def values(self, name: str) -> list[str]:
-        """All values that *name* is given in the files. Raises Unclear if there may be others."""
+    def at(self, step: Step) -> Callable[[str, bool], list[str]]:
+        """All values that a variable may have at *step*; raises Unclear if there may be others.
+
+        One that another was made of may have any of its values, since it has changed perhaps.
+        """
+        return lambda name, anywhere: self._values(None if anywhere else step, name)
+
+    def _values(self, at: Step | None, name: str) -> list[str]:
         step = self.unread.get(name)
         if step is not None:
             line = f"line {step.line.number} of {step.line.path.name}"
             raise Unclear(f"what ${{{name}}} holds cannot be seen: {line} may set it, too")
-        values = dict.fromkeys(self._dialplan.variables.get(name, ()))
         known = [
-            value for value in values if not (_RUNS.search(value) and self._has_address(value))
+            value
+            for value in (self._reaching(at, name) if at else self._anywhere(name))
+            if not (_RUNS.search(value) and self._has_address(value))
         ]
         if not known and re.fullmatch(r"(?:MACRO_)?ARG\d+", name):
             raise Unclear(f"${{{name}}} comes with a Gosub() or Macro(), perhaps encoded")
@@ -57,15 +64,22 @@ class Variables:
 
     def exact(self, step: Step, name: str) -> str | None:
         """The one value that *name* has on every way to *step*; None if there are several."""
+        values = self._reaching(step, name)
+        return values[0] if len(values) == 1 and name not in self.unread else None
+
+    def _reaching(self, step: Step, name: str) -> list[str]:
+        """What *name* is set to on the ways to *step*; anywhere, if a way has no such line."""
         found, elsewhere = self._flow.reaching(step, lambda above: name in above.writes)
-        values = {each.writes[name] for each in found}
         if elsewhere or not all(each.surely for each in found):
-            values.update(self._dialplan.variables.get(name, ()))
-        return values.pop() if len(values) == 1 and name not in self.unread else None
+            return self._anywhere(name)
+        return list(dict.fromkeys(each.writes[name] for each in found))
 
     def resolve(self, step: Step) -> Callable[[str], str | None]:
         """*text* with its variables replaced, as a call has them at *step*; None if not known."""
         return lambda text: resolve(text, lambda name: self.exact(step, name))
+
+    def _anywhere(self, name: str) -> list[str]:
+        return list(dict.fromkeys(self._dialplan.variables.get(name, ())))
 
     def uses_api(self, step: Step) -> bool:
         """Whether *step* calls the SMS API, or may: nothing that does stays unnamed."""
