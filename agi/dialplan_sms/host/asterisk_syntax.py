@@ -17,7 +17,8 @@ _INCLUDE = re.compile(r"#\s*(include|tryinclude|exec)\s+(.+)", re.IGNORECASE)
 class Line:
     """One line; *content* is what is no comment in it, still with ``\\;``.
 
-    *start* is where it begins in the text, *commented* whether that is in a comment block.
+    *start* is where it begins in the text, after a byte order mark; *commented* is whether that is
+    in a comment block.
     """
 
     number: int
@@ -56,7 +57,7 @@ def lines(text: str) -> Iterator[Line]:
     for number, whole in enumerate(text.split("\n"), 1):
         raw = whole.rstrip("\r")
         content, after = _without_comment(raw, depth)
-        yield Line(number, start, raw, content, depth > 0)
+        yield Line(number, start + raw.startswith("\ufeff"), raw, content, depth > 0)
         start, depth = start + len(whole) + 1, after
 
 
