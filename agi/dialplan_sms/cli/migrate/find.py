@@ -10,9 +10,8 @@ from dialplan_sms.cli.migrate import request, shell
 from dialplan_sms.cli.migrate.dialplan import Dialplan, Step
 from dialplan_sms.cli.migrate.expression import Unclear
 from dialplan_sms.cli.migrate.files import Tree
-from dialplan_sms.cli.migrate.flow import SENDS, Flow
+from dialplan_sms.cli.migrate.flow import SENDS, Flow, Room
 from dialplan_sms.cli.migrate.replies import Found, Replies
-from dialplan_sms.cli.migrate.room import Room
 from dialplan_sms.cli.migrate.senders import Senders
 from dialplan_sms.cli.migrate.variables import Variables
 from dialplan_sms.config.parser import ConfigError

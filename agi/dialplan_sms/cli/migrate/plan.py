@@ -1,20 +1,19 @@
 """Which lines change, and into what; and what is to be done by hand."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from dialplan_sms.cli.migrate.dialplan import Dialplan, Step
 from dialplan_sms.cli.migrate.encoding import as_it_stands, may_lack_code
 from dialplan_sms.cli.migrate.expression import split
-from dialplan_sms.cli.migrate.files import Line, Place, Problem, content_of, lines
+from dialplan_sms.cli.migrate.files import Line, Place, Problem
 from dialplan_sms.cli.migrate.find import Finder
 from dialplan_sms.cli.migrate.flow import SENDS
 from dialplan_sms.cli.migrate.replies import UNREACHABLE, Found, converted
 from dialplan_sms.cli.migrate.request import REPLY, Request
 from dialplan_sms.cli.migrate.variables import API
+from dialplan_sms.cli.migrate.write import Edits
 
 _GOSUB = "Gosub(sub-sms,s,1)"
 _AGI = "AGI(sms.agi)"
@@ -36,33 +35,6 @@ _ORDER = {
     "gsm": "SMS_GSM",
     "postpone": "SMS_POSTPONE",
 }
-
-
-@dataclass(slots=True)
-class Edits:
-    """The new lines in place of a line and after it, by path and number; without endings."""
-
-    replaced: dict[Path, dict[int, list[str]]] = field(default_factory=lambda: defaultdict(dict))
-    after: dict[Path, dict[int, list[str]]] = field(default_factory=lambda: defaultdict(dict))
-
-    def number(self, path: Path, number: int) -> int:
-        """The number that the line of *path* has once the edits are made."""
-        replaced = (len(new) - 1 for at, new in self.replaced[path].items() if at < number)
-        added = (len(new) for at, new in self.after[path].items() if at < number)
-        return number + sum(replaced) + sum(added)
-
-    def content(self, path: Path, content: bytes) -> bytes:
-        """*content* of the file *path* with them; new lines end as their neighbours."""
-        out: list[str] = []
-        old = list(lines(path, content))
-        for line in old:
-            ending = old[0].ending if line is old[-1] else line.ending
-            new = self.replaced[path].get(line.number)
-            out += [line.raw + line.ending] if new is None else [each + ending for each in new]
-            out += [each + ending for each in self.after[path].get(line.number, ())]
-        if old[-1].number in self.replaced[path].keys() | self.after[path].keys():
-            out[-1] = out[-1].rstrip("\r\n") + "\n"  # as the file's last line has no ending
-        return content_of(out)
 
 
 class Plan:

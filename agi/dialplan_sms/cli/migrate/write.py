@@ -1,16 +1,46 @@
-"""Files are replaced whole or not at all, with a backup, owner and mode as they were."""
+"""The new content of files, which are replaced whole or not at all: backup, owner and mode stay."""
 
 import grp
 import os
 import tempfile
+from collections import defaultdict
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from dialplan_sms.cli.migrate.files import content_of, lines
 from dialplan_sms.host.files import look, settled
 from dialplan_sms.host.rights import HostError
 from dialplan_sms.host.trust import refuse_turned
 
 BACKUP = ".before-dialplan-sms"
+
+
+@dataclass(slots=True)
+class Edits:
+    """The new lines in place of a line and after it, by path and number; without endings."""
+
+    replaced: dict[Path, dict[int, list[str]]] = field(default_factory=lambda: defaultdict(dict))
+    after: dict[Path, dict[int, list[str]]] = field(default_factory=lambda: defaultdict(dict))
+
+    def number(self, path: Path, number: int) -> int:
+        """The number that the line of *path* has once the edits are made."""
+        replaced = (len(new) - 1 for at, new in self.replaced[path].items() if at < number)
+        added = (len(new) for at, new in self.after[path].items() if at < number)
+        return number + sum(replaced) + sum(added)
+
+    def content(self, path: Path, content: bytes) -> bytes:
+        """*content* of the file *path* with them; new lines end as their neighbours."""
+        out: list[str] = []
+        old = list(lines(path, content))
+        for line in old:
+            ending = old[0].ending if line is old[-1] else line.ending
+            new = self.replaced[path].get(line.number)
+            out += [line.raw + line.ending] if new is None else [each + ending for each in new]
+            out += [each + ending for each in self.after[path].get(line.number, ())]
+        if old[-1].number in self.replaced[path].keys() | self.after[path].keys():
+            out[-1] = out[-1].rstrip("\r\n") + "\n"  # as the file's last line has no ending
+        return content_of(out)
 
 
 class CannotWrite(Exception):

@@ -1,16 +1,77 @@
-"""What the admin does next, in order."""
+"""What people see: the diff, what is left to do by hand and what comes next; no password in it."""
 
+import difflib
+import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from dialplan_sms.cli.migrate.files import Problem
-from dialplan_sms.cli.migrate.senders import Senders
+import click
 
+from dialplan_sms.cli.migrate.files import Problem
+from dialplan_sms.cli.migrate.find import Finder
+from dialplan_sms.cli.migrate.mask import Mask, basic
+from dialplan_sms.cli.migrate.senders import Senders
+from dialplan_sms.host.terminal import plain
+
+_LONGEST = 9000
+"""Characters of a line that are shown; Asterisk reads no longer ones."""
 _RELOAD = "asterisk -rx 'dialplan reload'"
 _RELOAD_SERVICE = (
     "where the service runs: systemctl reload dialplan-sms, since it still has the old sms.conf"
 )
 _LOGIN = "give the line with CURLOPT(userpwd), too"
+
+
+def say_next(steps: Iterable[str]) -> None:
+    for number, step in enumerate(steps, 1):
+        if number == 1:
+            click.echo("Next:", err=True)
+        click.echo(plain(f"  {number}. {step}"), err=True)
+
+
+def show_conf(known: Senders, mask: Mask) -> None:
+    if known.after is not None:
+        show_diff(str(known.path), known.text or "", known.after, mask)
+
+
+def show_diff(name: str, old: str, new: str, mask: Mask) -> None:
+    before, after = (
+        [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+        for text in (old, new)
+    )
+    source = name if old else "/dev/null"
+    for line in difflib.unified_diff(before, after, source, name, lineterm=""):
+        click.echo(f"{line[:1]}{mask(line[1:_LONGEST])}")
+
+
+def mask_of(known: Senders, finder: Finder) -> Mask:
+    logins = [(each.name, each.password) for each in (*known.new.values(), *known.there.values())]
+    logins += [
+        (each.request.user, each.request.password) for each in finder.recipes if each.request
+    ]
+    secrets = []
+    for option in finder.options.values():
+        if option.name == "userpwd":
+            value = finder.variables.resolve(option.step)(option.value) or option.value
+            user, _, password = value.partition(":")
+            logins.append((user, password))
+            secrets += _held(option.value, finder)
+    secrets += [password for _, password in logins]
+    return Mask([*secrets, *(basic(*login) for login in logins if login[1])])
+
+
+def _held(login: str, finder: Finder) -> list[str]:
+    """What the variables of a login are set to anywhere: its password, or user and password."""
+    names = re.findall(r"\$\{(\w+)\}", login.partition(":")[2] or login)
+    values = [value for name in names for value in finder.dialplan.variables.get(name, ())]
+    return [value.partition(":")[2] or value for value in values if "$" not in value]
+
+
+def tell(problems: list[Problem], mask: Mask) -> None:
+    for problem in sorted(problems, key=lambda each: (str(each.path), each.line)):
+        click.echo(mask(str(problem)), err=True)
+        for line in problem.by_hand:
+            click.echo(f"    {mask(line)}", err=True)
 
 
 def counts(converted: int, problems: Iterable[Problem]) -> str:
