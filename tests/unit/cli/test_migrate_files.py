@@ -13,7 +13,7 @@ from dialplan_sms.cli.migrate import dialplan, plan, senders, write
 from dialplan_sms.cli.migrate.expression import parts, split
 from dialplan_sms.cli.migrate.files import Tree, content_of, lines
 from dialplan_sms.cli.migrate.find import Finder
-from dialplan_sms.cli.migrate.mask import MASK, Mask
+from dialplan_sms.cli.migrate.report import MASK, Mask
 from dialplan_sms.config import config
 from dialplan_sms.host import trust
 from tests.unit.cli.test_migrate import NEW, ONE, URL, USER, Site, curl, site

@@ -10,7 +10,7 @@ from dialplan_sms.cli.main import config_option
 from dialplan_sms.cli.migrate import dialplan, files, plan, report, senders, write
 from dialplan_sms.cli.migrate.files import Problem, Tree
 from dialplan_sms.cli.migrate.find import Finder
-from dialplan_sms.cli.migrate.mask import Mask
+from dialplan_sms.cli.migrate.report import Mask
 from dialplan_sms.cli.migrate.variables import API
 from dialplan_sms.cli.outbox.options import Misused
 from dialplan_sms.config import config as smsconf
