@@ -7,7 +7,6 @@ import struct
 import time
 from collections.abc import Sequence
 from functools import partial
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from asterisk.agi import AGIException
@@ -17,6 +16,7 @@ from dialplan_sms.agi.call import call
 from dialplan_sms.agi.channel import LONGEST_ENVIRONMENT, Channel
 from dialplan_sms.agi.stream import Stream
 from dialplan_sms.agi.visit import Finish, Paragraph, Visit
+from dialplan_sms.host.address import Network, is_in
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.sms.outcome import Cause, Refused
 from dialplan_sms.sms.service import Service
@@ -29,13 +29,13 @@ _MOST_PEERS = 1000
 _GRACE = 3.0
 """Seconds that a dialogue may last beyond the longest call_timeout: the outcome is told last."""
 
-Networks = Sequence[IPv4Network | IPv6Network]
-
 
 class FastAgi:
     """Lets in connections of AGI(agi://host/sms)."""
 
-    def __init__(self, service: Service, capacity: Capacity, allowed: Networks = ()) -> None:
+    def __init__(
+        self, service: Service, capacity: Capacity, allowed: Sequence[Network] = ()
+    ) -> None:
         self._service = service
         self._capacity = capacity
         self._allowed = allowed
@@ -83,11 +83,7 @@ class FastAgi:
         return known
 
     def _allows(self, peer: str) -> bool:
-        if peer in ("127.0.0.1", "::1"):
-            return True
-        address = ip_address(peer.partition("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
-        return any(address in network for network in self._allowed)
+        return peer in ("127.0.0.1", "::1") or is_in(peer, self._allowed)
 
 
 class HandOver:

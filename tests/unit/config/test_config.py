@@ -45,7 +45,11 @@ def test_a_good_file_is_read_whole(sms_conf: Write) -> None:
     assert first.url == "https://pbx.example.com/api/v1/originate/sms"
     assert first.password == "sms;101api"
     assert first.verify == "sha256:aa" + "0f" * 31
-    assert (first.gsm, first.max_length, first.truncate) == ("9c7514330001", 300, True)
+    assert (first.gsm, first.max_length, first.long_message) == (
+        "9c7514330001",
+        300,
+        "truncate",
+    )
     assert (first.country, first.mode, first.call_timeout) == ("IT", "wait", 30.0)
     assert second.url == "http://192.0.2.1:8080/sms/"
     assert (second.token, second.password, second.country) == ("wsk-v1-secret", "", "GB")

@@ -14,9 +14,9 @@ from base64 import b64decode
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address, ip_network
 
 from dialplan_sms.config.password import DECOY, fits
+from dialplan_sms.host.address import machine
 
 FREE = 10
 """Wrong passwords without a pause."""
@@ -134,7 +134,7 @@ class Login:
             self._note(f"HTTP: wrong user or password from {address}, {lane.failures} so far")
 
     def _lane(self, address: str, name: str) -> _Lane:
-        key = (_network(address), self._digest(name)[0] % _LANES)
+        key = (machine(address), self._digest(name)[0] % _LANES)
         found = self._lanes.get(key)
         idle = found is not None and not found.waiting
         if found is None or (idle and self._clock() - found.last > _FORGOTTEN):
@@ -172,15 +172,3 @@ def read_basic(header: str) -> tuple[str, str]:
         text = pair.decode("latin-1")
     name, _, password = text.partition(":")
     return name, password
-
-
-def _network(address: str) -> str:
-    """What one client can call its own: an IPv4 address, or an IPv6 network of 64 bits."""
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(found, IPv6Address):
-        mapped = found.ipv4_mapped
-        return str(mapped or ip_network((found, 64), strict=False))
-    return str(found)
