@@ -16,6 +16,8 @@ _IN = (
     "SMS_POSTPONE", "SMS_SENDER", "SMS_MODE", "SMS_KEY",
 )  # fmt: skip
 _OUT = ("SMS_STATUS", "SMS_CAUSE", "SMS_REASON", "SMS_FAILED", "SMS_ID")
+_GRACE = 3.0
+"""Seconds that a dialogue may last beyond the longest call_timeout: the outcome is told last."""
 _ROOM_FOR_FAILED = 2000
 """Bytes of SMS_FAILED: it must end after a whole number, so the channel may not cut it."""
 
@@ -48,6 +50,16 @@ def call(
     handled = service.handle(draft, lambda: _announce(channel), began)
     _report(channel, handled.outcome)
     return handled
+
+
+def busy(objection: str) -> Refused | None:
+    """What a door objects to that has no room; None if *objection* is empty."""
+    return Refused(Cause.BUSY, objection) if objection else None
+
+
+def latest(service: Service, began: float, objection: str) -> float:
+    """When a dialogue must be over; one that is told BUSY takes no more than a moment."""
+    return began + (0 if objection else service.longest) + _GRACE
 
 
 def _draft(
