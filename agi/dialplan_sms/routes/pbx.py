@@ -16,9 +16,10 @@ from dialplan_sms.routes.reply import LARGEST, answered, secrets_of
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.transport.deadline import Resolver, Watchdog
+from dialplan_sms.transport.deadline import Watchdog
 from dialplan_sms.transport.exchange import Exchange, carrying
 from dialplan_sms.transport.pool import Adapter
+from dialplan_sms.transport.resolver import Resolver
 
 CONNECT_TIME = 3.0
 """Seconds for name, connection and TLS handshake together."""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection
 
 from dialplan_sms.config.config import Sender
 from dialplan_sms.routes.pbx import SmsApi, open_adapter
-from dialplan_sms.transport.deadline import Resolver, Watchdog
+from dialplan_sms.transport.deadline import Watchdog
+from dialplan_sms.transport.resolver import Resolver
 
 
 class Routes:

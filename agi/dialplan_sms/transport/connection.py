@@ -9,9 +9,9 @@ from typing import Any
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from dialplan_sms.transport.deadline import Address, Resolver
 from dialplan_sms.transport.exchange import Exchange, Stage, current
 from dialplan_sms.transport.http_head import Answer, request_head
+from dialplan_sms.transport.resolver import Address, Resolver
 
 # An admin who wrote "verify = no" need not be told so at every SMS.
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)

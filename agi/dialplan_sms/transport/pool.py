@@ -14,9 +14,9 @@ from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter
 
 from dialplan_sms.transport.connection import Connection, SecureSocket, make
-from dialplan_sms.transport.deadline import Resolver
 from dialplan_sms.transport.exchange import current
 from dialplan_sms.transport.http_head import Answer
+from dialplan_sms.transport.resolver import Resolver
 
 _IDLE = 55.0
 """Seconds after which an idle connection is closed, where the PBX does not say when it does."""

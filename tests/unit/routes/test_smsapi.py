@@ -22,8 +22,9 @@ from dialplan_sms.sandbox import Fault, Reply, Sandbox
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.transport.deadline import Alarm, Resolver, Watchdog
+from dialplan_sms.transport.deadline import Alarm, Watchdog
 from dialplan_sms.transport.pool import Adapter
+from dialplan_sms.transport.resolver import Resolver
 
 SMS = Sms(("+39333123456",), "This API is awesome")
 LIST = Sms(("+39333123456", "+39333123457"), "Hi", "9c7514330001", datetime(2999, 7, 14, 15, 35))

@@ -16,8 +16,8 @@ from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.routes.pbx import CONNECT_TIME, SmsApi, open_adapter
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.transport.deadline import Address, Resolver
 from dialplan_sms.transport.exchange import Stage
+from dialplan_sms.transport.resolver import Address, Resolver
 
 NAME, CONNECTION, API = "name", "connection", "SMS API"
 _NOT_TLS = (

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dialplan_sms.host.address import is_loopback, parse
-from dialplan_sms.transport.deadline import Resolver
+from dialplan_sms.transport.resolver import Resolver
 
 _FRESH = 60.0
 """Seconds for which the addresses of a PBX hold."""
