@@ -104,7 +104,7 @@ def verify(text: str, place: Place) -> str:
 
 
 @kind("addresses with a port, as 127.0.0.1:4573, [::1]:4573")
-def listen(text: str, _: Place) -> tuple[tuple[str, int], ...]:
+def listen(text: str, _place: Place) -> tuple[tuple[str, int], ...]:
     """``host:port`` or ``[host]:port``, several separated by commas; numeric hosts only."""
     import ipaddress
 
@@ -168,7 +168,7 @@ def duration(text: str, _: Place) -> float:
 
 
 @kind("a number of SMS and a time, as 5/1h or 200/1d, or none")
-def rate(text: str, _: Place) -> tuple[int, float] | None:
+def rate(text: str, _place: Place) -> tuple[int, float] | None:
     """How many SMS in how many seconds: ``5/1h``, ``5/h``; None for ``none``."""
     if text.lower() == "none":
         return None

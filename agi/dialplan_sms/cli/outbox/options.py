@@ -34,6 +34,8 @@ def seconds(_: click.Context, __: click.Parameter, value: str | None) -> float |
     if value is None:
         return None
     try:
+        if value.strip().isdigit():
+            raise values.Bad  # 90 may be meant as days, and purge would delete all but 90 s
         return values.duration(value.strip())
     except values.Bad:
         raise click.BadParameter(f"{value} is no time as 30s, 15m, 24h or 7d") from None

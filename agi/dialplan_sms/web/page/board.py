@@ -34,6 +34,11 @@ class Hour:
     since: float
     sent: int | None
 
+    @property
+    def clock(self) -> str:
+        """When it began: ``14:00``."""
+        return time.strftime("%H:%M", time.localtime(self.since))
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -24,6 +23,7 @@ from dialplan_sms.sms import api
 from dialplan_sms.sms.counted import Counted
 from dialplan_sms.sms.outcome import Cause, error
 from dialplan_sms.web.http.app import FORM, content_type, make_app, read_pairs
+from dialplan_sms.web.http.browser import is_browser
 from dialplan_sms.web.http.listener import Address, listen
 from dialplan_sms.web.http.login import Login, TooMany, Unknown
 from dialplan_sms.web.http.server import WebServer
@@ -41,8 +41,6 @@ _NAMED = re.compile(
 _BUSY = error(Cause.BUSY, "too many requests at once: try again")
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="SMS", charset="UTF-8"'}
 """Programs may wait for it before they log in (wget, PowerShell); no browser gets as far."""
-_BROWSERS = ("sec-fetch-site", "origin", "upgrade-insecure-requests")
-"""Headers that browsers send, and nobody else."""
 _NO_BROWSER = "A browser cannot send: this address is for programs"
 _NO_FORM = (
     "The body has neither number nor message: send it as application/x-www-form-urlencoded, not as"
@@ -146,7 +144,7 @@ class SmsServer:
         return enter
 
     async def _originate(self, http: HttpRequest) -> Response:
-        if _is_browser(http.headers):
+        if is_browser(http.headers):
             return JSONResponse(api.error(_NO_BROWSER), 403)
         assert http.client is not None  # noqa: S101 - the door has set it
         try:
@@ -191,18 +189,6 @@ class SmsServer:
     async def _broken(self, _: HttpRequest, __: Exception) -> Response:
         # The server notes what it was.
         return JSONResponse(api.error("dialplan-sms broke: its log says more"), 500)
-
-
-def _is_browser(headers: Headers) -> bool:
-    """Whether it is a browser that asks: any page can have it ask, with its user's login.
-
-    Old ones, and all where the name is no trustworthy one (plain HTTP), tell it by their name and
-    language alone. PowerShell has such a name, and some programs a language, but none has both.
-    """
-    if any(name in headers for name in _BROWSERS):
-        return True
-    named = headers.get("user-agent", "").startswith("Mozilla/")
-    return named and "accept-language" in headers
 
 
 def _has_other_body(http: HttpRequest, form: Mapping[str, str]) -> bool:
