@@ -54,7 +54,7 @@ class Exchange:
         self._alarm: Alarm | None = None
 
     def time_to_connect(self) -> float:
-        """Seconds left to connect. Raises TimeoutError where there are none."""
+        """Seconds left to connect. Raises TimeoutError if there are none."""
         left = self._connect_by - self._clock()
         if left <= 0:
             self.failure = TimeoutError()
@@ -71,7 +71,7 @@ class Exchange:
         self._going_out()
         self.stage = Stage.GONE_OUT
 
-    def go_by(self, connection: socket.socket) -> None:
+    def use_instead(self, connection: socket.socket) -> None:
         """Take another *connection* for what goes out: the first had been closed."""
         self.close()
         connection.settimeout(None)
@@ -111,7 +111,7 @@ def carrying(exchange: Exchange) -> Iterator[None]:
 
 
 def current() -> Exchange:
-    """The exchange that this thread carries. Raises LookupError where there is none."""
+    """The exchange that this thread carries. Raises LookupError if there is none."""
     exchange: Exchange | None = getattr(_thread, "exchange", None)
     if exchange is None:
         raise LookupError("no exchange is under way in this thread")
