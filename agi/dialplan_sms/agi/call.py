@@ -29,9 +29,9 @@ def call(
     began: float | None = None,
     refused: Refused | None = None,
 ) -> Handled:
-    """Carry one call through: read the variables, send, set the variables.
+    """Serve one call: read the variables, send, set the variables.
 
-    What it returns is for service.log(), once the channel need not wait for that any more.
+    The caller passes the result to service.log(), once the channel need not wait for that.
 
     *arguments* are those of AGI(); without them the environment's are taken. *began* is when the
     call came in, on the service's clock; *refused* is what the door objects to. Once the variables
@@ -92,7 +92,7 @@ def _draft(
 
 
 def _announce(channel: Channel) -> None:
-    """Just before the request goes out: what holds if nobody comes back to say more."""
+    """Just before the request goes out: what is true if this process dies now."""
     with contextlib.suppress(AGIException):
         channel.set_tokens({"SMS_CAUSE": Cause.NO_ANSWER, "SMS_STATUS": Status.ERROR})
 

@@ -1,7 +1,7 @@
 """The AGI dialogue with Asterisk: pyst2's AGI made safe.
 
 What pyst2 0.5.1 gets wrong, and what Asterisk does with hostile values, is measured in the
-project's sheet of AGI facts; each override below mends one of those.
+project's sheet of AGI facts; each override below corrects one of those.
 """
 
 import contextlib

@@ -15,7 +15,7 @@ from dialplan_sms.sms.outcome import Cause, Refused
 from dialplan_sms.sms.service import Service
 
 _MOST_PEERS = 1000
-"""Asterisks whose abilities are remembered."""
+"""Asterisks of which it is remembered whether they take MSet."""
 
 
 class FastAgi:
@@ -30,7 +30,7 @@ class FastAgi:
         self._sets_together: dict[str, bool] = {}
 
     def __call__(self, connection: socket.socket, address: Any) -> Peer | None:
-        """A call, once the environment is there: what has not said that is none."""
+        """A call, once its environment is there."""
         host: str = address[0]
         if host not in ("127.0.0.1", "::1") and not is_in(host, self._allowed):
             self._service.counted(

@@ -27,7 +27,7 @@ class HandOver:
     """Lets in scripts that pass their stdin and stdout: see sms.agi for the other side.
 
     In two phases, so that never both do the job: the script gives its streams away only once the
-    service has said that it is ready. They find room where FastAGI's calls take up all of theirs.
+    service has said that it is ready. They have room even if FastAGI's calls take up all of theirs.
     """
 
     def __init__(self, service: Service, capacity: Capacity) -> None:

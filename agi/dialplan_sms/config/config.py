@@ -71,7 +71,7 @@ class Config:
             raise ConfigError(str(error)) from None
 
     def sender(self, name: str) -> Sender | None:
-        """The sender of that name; the default one where *name* is empty."""
+        """The sender of that name; the default one if *name* is empty."""
         return self.senders.get(name or self.default_sender or "")
 
 
@@ -88,7 +88,7 @@ GENERAL_KEYS = keys.keys_of(Config)
 
 
 def load(path: Path, http: bool = False) -> Config:
-    """The configuration in *path*, ``[http]`` only where *http* asks for it: no call needs it.
+    """The configuration in *path*, ``[http]`` only with *http*, since no call needs it.
 
     Raises ConfigError with file, line, key and what is allowed.
     """

@@ -84,7 +84,7 @@ def versions(given: Mapping[str, Value]) -> tuple[str, ...]:
 
 
 def no_section(value: Value, key: str, senders: Iterable[str]) -> ConfigError:
-    """The error of a *key* that names a sender who is none."""
+    """The error of a *key* that names an unknown sender."""
     return ConfigError(
         f"{value.place}: {key}: there is no section [{value.text}], allowed: {', '.join(senders)}"
     )

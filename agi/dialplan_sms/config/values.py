@@ -54,7 +54,7 @@ def yes_no(text: str, _: Place) -> bool:
 
 @kind("https:// or http:// and the address of the PBX, with a port and a path if need be")
 def url(text: str, _: Place) -> str:
-    """An http or https URL; with the API's path where it has none."""
+    """An http or https URL; with the API's path if it has none."""
     from urllib.parse import urlsplit
 
     try:

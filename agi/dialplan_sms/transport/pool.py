@@ -45,7 +45,7 @@ class Pool:
     def send(self, request: PreparedRequest, largest: int) -> tuple[int, str, bytes]:
         """The answer to *request*: its status, its Location, and at most *largest* bytes of it.
 
-        Raises OSError and http.client.HTTPException; how far the request came, the Exchange knows.
+        Raises OSError and http.client.HTTPException; the Exchange says how far the request came.
         """
         connection = self._take() or self._make(request)
         try:

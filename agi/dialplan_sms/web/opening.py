@@ -22,7 +22,7 @@ def open_server(service: Service, load: Callable[[], Config], outbox: Outbox) ->
     """The server that ``[http]`` describes, not yet started. Raises ConfigError and OSError."""
     config = load()
     http = config.http
-    assert http is not None  # noqa: S101 - the caller has seen it
+    assert http is not None  # noqa: S101 - the caller has checked that
     page: list[BaseRoute] = []
     close = None
 

@@ -1,6 +1,6 @@
 import grp
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from dialplan_sms.config import parser
-from dialplan_sms.config.config import find, load
+from dialplan_sms.config.config import GENERAL_KEYS, find, load
+from dialplan_sms.config.http import KEYS
+from dialplan_sms.config.keys import SENDER as SENDER_KEYS
+from dialplan_sms.config.keys import Key
 from dialplan_sms.config.parser import ConfigError, parse
 from dialplan_sms.sms.outcome import safe_line
 
@@ -56,6 +59,14 @@ def test_a_good_file_is_read_whole(sms_conf: Write) -> None:
     assert config.sender("") is first
     assert config.sender("102") is second
     assert config.sender("103") is None
+
+
+@pytest.mark.parametrize("known", [GENERAL_KEYS, SENDER_KEYS, KEYS])
+def test_every_key_is_described_in_a_line(known: Mapping[str, Key]) -> None:
+    for name, key in known.items():
+        assert 10 < len(key.about) < 70, name
+        assert key.about.isprintable(), name
+        assert key.kind.allowed, name
 
 
 def test_secrets_do_not_show(sms_conf: Write) -> None:

@@ -1,6 +1,6 @@
 """The sockets a web server listens on, and whom it lets in.
 
-Whom it does not want it drops at once, before a TLS handshake takes its memory and its time.
+Who is not let in is dropped at once, before a TLS handshake takes memory and time.
 """
 
 import errno
@@ -38,12 +38,12 @@ class Address:
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach it, as far as its name tells."""
+        """Whether only this machine can reach it, judged by its name."""
         return is_loopback(self.host)
 
     @property
     def reachable(self) -> "Address":
-        """The same where a client can connect: the loopback address for "any address"."""
+        """Where a client can connect: the loopback address in place of "any address"."""
         anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound to here
         return Address(anywhere.get(self.host, self.host), self.port)
 
@@ -69,7 +69,7 @@ def everybody(_: str) -> bool:
 
 
 class Door:
-    """Whom the listeners of one server let in: whom *admits* admits, and not too many."""
+    """Whom the listeners of one server let in: whom *admits* takes, and not too many."""
 
     def __init__(self, admits: Callable[[str], bool] = everybody) -> None:
         self._admits = admits
@@ -81,7 +81,7 @@ class Door:
 
     @contextmanager
     def room(self, host: str) -> Iterator[bool]:
-        """Whether one more connection from the IP address *host* may come in; counts it then."""
+        """Whether one more connection from *host* may come in; it is counted while it lasts."""
         source = machine(host)
         there = self._of.get(source, 0)
         full = self.open >= self._most or (there >= MOST_EACH and not is_loopback(host))

@@ -1,4 +1,4 @@
-"""How the page writes what it shows: templates, and the text of strangers made harmless."""
+"""The responses of the page: templates, headers, and the text of strangers made harmless."""
 
 import hashlib
 import hmac
