@@ -66,9 +66,6 @@ class Stream:
             rest = rest[self._write(rest) :]
         return len(data)
 
-    def flush(self) -> None:
-        """Nothing: what is written is on its way."""
-
     def _read(self) -> bytes:
         self._wait(self._reader, select.POLLIN)
         return os.read(self._reader, 65536)

@@ -59,17 +59,24 @@ async def read_pairs(http: HttpRequest) -> Pairs | Response:
 
     Or the answer to a request that is too long.
     """
+    body = await read_body(http, MAX_BODY)
+    if body is None:
+        close = {"Connection": "close"}  # the rest is not read
+        return JSONResponse(api.error("Request is too large"), 413, close)
+    pairs = form_pairs(http.scope["query_string"])
+    if http.method == "POST" and content_type(http) == FORM:
+        pairs += form_pairs(body)
+    return pairs
+
+
+async def read_body(http: HttpRequest, most: int) -> bytes | None:
+    """The body of a request; None if it has more than *most* bytes."""
     body = bytearray()
     async for chunk in http.stream():
         body += chunk
-        if len(body) > MAX_BODY:
-            # Closed, as the rest is not read.
-            close = {"Connection": "close"}
-            return JSONResponse(api.error("Request is too large"), 413, close)
-    pairs = form_pairs(http.scope["query_string"])
-    if http.method == "POST" and content_type(http) == FORM:
-        pairs += form_pairs(bytes(body))
-    return pairs
+        if len(body) > most:
+            return None
+    return bytes(body)
 
 
 def content_type(http: HttpRequest) -> str:

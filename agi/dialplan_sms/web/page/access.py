@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dialplan_sms.outbox.database import OutboxError
+from dialplan_sms.web.http.app import read_body
 from dialplan_sms.web.http.browser import is_same_site
 from dialplan_sms.web.http.login import TooMany, Unknown
 from dialplan_sms.web.http.session import COOKIE, LASTS, Sessions
@@ -134,12 +135,10 @@ class Access:
 
     async def _form(self, request: Request) -> Mapping[str, str]:
         """The fields of a form if it is one of ours; the last of a name counts."""
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MOST:
-                raise HTTPException(413, "That is too long.", {"Connection": "close"})
-        given = QueryParams(bytes(body))
+        body = await read_body(request, MOST)
+        if body is None:
+            raise HTTPException(413, "That is too long.", {"Connection": "close"})
+        given = QueryParams(body)
         mine, theirs = self._view.token(request), given.get("token", "")
         right = hmac.compare_digest(mine.encode(), theirs.encode("utf-8", "replace"))
         if not right or not is_same_site(request.headers):
