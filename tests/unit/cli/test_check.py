@@ -46,8 +46,8 @@ from dialplan_sms.host.process import Ran, run
 from dialplan_sms.host.user import READ, RUN, WRITE, User, blocked, by_id, current
 from dialplan_sms.sandbox import Reply, Sandbox
 from dialplan_sms.sms.outcome import Cause, error
-from dialplan_sms.transport.deadline import Resolver
 from dialplan_sms.transport.exchange import Stage
+from dialplan_sms.transport.resolver import Resolver
 from tests.asterisk.serving import free_port
 from tests.unit import checked
 

@@ -10,8 +10,9 @@ from email.utils import parsedate_to_datetime
 
 from dialplan_sms.cli.check.certificate import NO_CHECK_TIME, Certificate, decode
 from dialplan_sms.transport.connection import Connection, make
-from dialplan_sms.transport.deadline import Resolver, Watchdog
+from dialplan_sms.transport.deadline import Watchdog
 from dialplan_sms.transport.exchange import Exchange, Stage, carrying
+from dialplan_sms.transport.resolver import Resolver
 
 _DATE_TIME = 2.0
 """Seconds that an answer with a Date may take."""

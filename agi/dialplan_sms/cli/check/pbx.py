@@ -13,11 +13,11 @@ from dialplan_sms.cli.check.look import Eye, Look
 from dialplan_sms.cli.check.verdict import CREDENTIALS, judge, length, no_api
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.routes.pbx import CONNECT_TIME, SmsApi, open_adapter
+from dialplan_sms.routes.pbx import CONNECT_TIME, SmsApi, open_pool
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.transport.deadline import Address, Resolver
 from dialplan_sms.transport.exchange import Stage
+from dialplan_sms.transport.resolver import Address, Resolver
 
 NAME, CONNECTION, API = "name", "connection", "SMS API"
 _NOT_TLS = (
@@ -116,8 +116,8 @@ class Pbx:
 
     def _ask(self, sender: Sender) -> Outcome:
         try:
-            with closing(open_adapter(sender, self._resolver)) as adapter:
-                return SmsApi(sender, adapter).send(_NOBODY, until=time.monotonic() + _WHOLE)
+            with closing(open_pool(sender, self._resolver)) as pool:
+                return SmsApi(sender, pool).send(_NOBODY, until=time.monotonic() + _WHOLE)
         except ConfigError as error:
             return Outcome(Status.ERROR, Cause.CONFIG, str(error))
 
