@@ -1,21 +1,12 @@
-"""TLS with the PBX: what ``verify`` in sms.conf trusts, and a look at a peer's certificate."""
+"""TLS with the PBX: what ``verify`` in sms.conf trusts, a pinned fingerprint among it."""
 
-import contextlib
-import hashlib
 import os
-import socket
 import ssl
-import time
-from dataclasses import dataclass, field
 from typing import Any
 
-from dialplan_sms.transport.connection import SecureSocket, make
-from dialplan_sms.transport.deadline import Resolver, Watchdog
-from dialplan_sms.transport.exchange import Exchange, Stage, carrying
+from dialplan_sms.transport.connection import SecureSocket
 
 PIN = "sha256:"
-_NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
-"""OpenSSL: X509_V_FLAG_NO_CHECK_TIME."""
 
 
 def settings(verify: str | None) -> dict[str, Any]:
@@ -27,9 +18,9 @@ def settings(verify: str | None) -> dict[str, Any]:
     if verify is None:
         return {}
     if verify.startswith(PIN):
-        return {"ssl_context": _any_peer(), "assert_fingerprint": verify.removeprefix(PIN)}
+        return {"ssl_context": any_peer(), "assert_fingerprint": verify.removeprefix(PIN)}
     if verify == "no":
-        return {"ssl_context": _any_peer(), "assert_hostname": False}
+        return {"ssl_context": any_peer(), "assert_hostname": False}
     context = _context()
     if verify != "yes":
         # A certificate that an admin saved from the PBX is trusted, whoever signed it.
@@ -46,7 +37,8 @@ def _context() -> ssl.SSLContext:
     return context
 
 
-def _any_peer() -> ssl.SSLContext:
+def any_peer() -> ssl.SSLContext:
+    """Trusts every certificate: what goes over such a connection must not be secret."""
     context = _context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -72,91 +64,3 @@ def _is_hashed(folder: str) -> bool:
         return any(name.endswith(".0") for name in os.listdir(folder))
     except OSError:
         return False
-
-
-@dataclass(frozen=True, slots=True)
-class PeerCertificate:
-    """A server's certificate; all but the fingerprint is empty if OpenSSL cannot read it.
-
-    *subject* and *issuer* are the parts of a name, as ``commonName``; *start* and *end* are
-    seconds since 1970.
-    """
-
-    fingerprint: str
-    names: tuple[str, ...] = ()
-    subject: dict[str, str] = field(default_factory=dict)
-    issuer: dict[str, str] = field(default_factory=dict)
-    start: float = 0.0
-    end: float = 0.0
-
-    @property
-    def self_signed(self) -> bool:
-        return bool(self.subject) and self.subject == self.issuer
-
-
-def fingerprint(der: bytes) -> str:
-    """That of a certificate, ``sha256:AA:BB:…``, as OpenSSL shows it and ``verify`` takes it."""
-    return PIN + hashlib.sha256(der).digest().hex(":").upper()
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One connection to a peer: *failure* at *stage*, or the *certificate* and TLS *version*."""
-
-    stage: Stage
-    seconds: float
-    failure: Exception | None = None
-    version: str = ""
-    certificate: PeerCertificate | None = None
-
-
-def look(
-    scheme: str, host: str, port: int, resolver: Resolver, connect_time: float, verify: str = "no"
-) -> Look:
-    """Connect within *connect_time* seconds, and see the certificate; nothing is asked for."""
-    tls = settings(verify if scheme == "https" else None)
-    began = time.monotonic()
-    exchange = Exchange(connect_time, 0, began + connect_time, lambda: None, Watchdog())
-    connection = make(scheme, host, port, resolver, **tls)
-    with carrying(exchange), contextlib.closing(connection):
-        try:
-            connection.connect()
-        except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
-            return Look(exchange.stage, time.monotonic() - began, exchange.failure or error)
-        seconds = time.monotonic() - began
-        if not isinstance(connection.sock, ssl.SSLSocket):
-            return Look(exchange.stage, seconds)
-        version, address = connection.sock.version() or "", connection.sock.getpeername()
-        der = connection.sock.getpeercert(True) or b""
-    certificate = _decoded(der, host, address[:2], connect_time)
-    return Look(exchange.stage, seconds, None, version, certificate)
-
-
-def _decoded(der: bytes, host: str, address: tuple[str, int], timeout: float) -> PeerCertificate:
-    """Python decodes a certificate only once it is trusted: a second connection trusts this one."""
-    context = _any_peer()
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
-    try:
-        context.load_verify_locations(cadata=der)
-        with (
-            socket.create_connection(address, timeout) as plain,
-            context.wrap_socket(plain, server_hostname=host) as secure,
-        ):
-            told: Any = secure.getpeercert()
-        subject, issuer = _name(told["subject"]), _name(told["issuer"])
-        names = tuple(value for _, value in told.get("subjectAltName", ()))
-        return PeerCertificate(
-            fingerprint(der),
-            names or tuple(filter(None, [subject.get("commonName")])),
-            subject,
-            issuer,
-            ssl.cert_time_to_seconds(told["notBefore"]),
-            ssl.cert_time_to_seconds(told["notAfter"]),
-        )
-    except (OSError, ValueError):
-        return PeerCertificate(fingerprint(der))
-
-
-def _name(parts: Any) -> dict[str, str]:
-    return {key: value for part in parts for key, value in part}

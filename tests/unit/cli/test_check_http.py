@@ -15,6 +15,7 @@ from dialplan_sms.cli.check.service import Unit
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.http import Http
 from dialplan_sms.config.password import DECOY
+from dialplan_sms.host.user import current
 from dialplan_sms.sandbox import Sandbox
 from tests.asterisk.serving import Service, free_port
 from tests.unit import checked
@@ -80,7 +81,8 @@ def test_a_server_that_hangs_is_given_a_time(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_no_service_is_wrong_where_http_needs_one() -> None:
     nowhere = (("127.0.0.1", free_port()),)
-    first, _ = service.check(config(Http(USERS), outbox="sqlite:////x", monitor=nowhere), Unit())
+    site = config(Http(USERS), outbox="sqlite:////x", monitor=nowhere)
+    first = next(service.check(site, Unit(), Path("/x"), current()))
     assert first.state is State.WRONG
     assert "[http]" in first.says
 

@@ -3,10 +3,11 @@
 import time
 from urllib.parse import urlsplit
 
-from dialplan_sms.cli.check.finding import Finding
+from dialplan_sms.cli.check.finding import Finding, listed
 from dialplan_sms.config.config import Sender
 from dialplan_sms.sms.outcome import Cause, Outcome
-from dialplan_sms.transport.tls import PIN, PeerCertificate
+from dialplan_sms.transport.certificate import PeerCertificate
+from dialplan_sms.transport.tls import PIN
 
 CLOCK = Finding("clock", ("connection",))
 CERTIFICATE = Finding("certificate", ("connection", "clock"))
@@ -62,7 +63,7 @@ def certificate(
     if found.end and found.end - now < _SOON:
         return CERTIFICATE.warning(f"ends on {_date(found.end)}", "renew it on the PBX")
     return CERTIFICATE.ok(
-        f"for {_names(found)}, until {_date(found.end)}" if found.end else "trusted"
+        f"for {listed(found.names, 4)}, until {_date(found.end)}" if found.end else "trusted"
     )
 
 
@@ -77,7 +78,7 @@ def _not_trusted(
     if "mismatch" in why:
         usable = next((name for name in found.names if "*" not in name), "")
         do = f"url = https://{usable}, or " if usable else ""
-        return f"it is for {_names(found)}, not for {host}", do + compare
+        return f"it is for {listed(found.names, 4) or 'no name'}, not for {host}", do + compare
     if _for_dates(why) and found.end and now > found.end:
         return f"it expired on {_date(found.end)}", f"renew it on the PBX, or {compare}"
     if _for_dates(why) and found.end:
@@ -97,11 +98,6 @@ def _not_trusted(
 
 def _for_dates(why: str) -> bool:
     return "expired" in why or "not yet valid" in why
-
-
-def _names(found: PeerCertificate) -> str:
-    shown = ", ".join(found.names[:4]) or "no name"
-    return f"{shown} and {len(found.names) - 4} more" if len(found.names) > 4 else shown
 
 
 def _short(verify: str) -> str:

@@ -32,10 +32,6 @@ def check(path: Path, config: Config | ConfigError, user: User) -> Finding:
     if os.path.exists(path) and (found := _private(path, user)):
         return found
     if isinstance(config, ConfigError):
-        mode = stat.S_IMODE(path.stat().st_mode) if os.path.exists(path) else 0
-        if mode & (stat.S_IROTH | stat.S_IWOTH):
-            says = f"{path} is for everybody on this host ({mode:04o}), and it holds secrets"
-            return CONF.wrong(says, f"chgrp {user.group} {path} && chmod 0640 {path}")
         # The error names the usual group, and no && for SMS_REASON's sake: here they can be said.
         says = str(config).replace("chgrp asterisk ", f"chgrp {user.group} ")
         return CONF.wrong(*_split(says.replace(", then chmod", " && chmod")))

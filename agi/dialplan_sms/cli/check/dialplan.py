@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from dialplan_sms.cli.check.asterisk import Asterisk
-from dialplan_sms.cli.check.finding import Finding
+from dialplan_sms.cli.check.finding import Finding, listed
 from dialplan_sms.cli.migrate import dialplan, recipe
 from dialplan_sms.cli.migrate.files import Place, Tree
 from dialplan_sms.host.installation import put_in_place
@@ -27,7 +27,6 @@ NEEDED = {
     "func_strings.so": "LEN(), FILTER()",
 }
 """The modules that [sub-sms] uses, and for what."""
-_MOST = 3
 _RELOAD = "asterisk -rx 'dialplan reload'"
 _DIRECT = re.compile(r"(?<!Dead)AGI\((?:[^)]*/)?sms\.agi|AGI\(h?agi://[^)]*/sms\b")
 
@@ -185,14 +184,11 @@ def _is_old(text: str, ports: Collection[int]) -> bool:
 
 
 def _curl(files: Files, shown: str, ports: Collection[int]) -> Finding:
-    lines = files.old_lines(ports)
     do = "dialplan-sms migrate"
-    if lines:
-        more = f" and {len(lines) - _MOST} more" if len(lines) > _MOST else ""
-        says = f"the SMS API is still used past sms.agi in {', '.join(lines[:_MOST])}{more}"
+    if lines := files.old_lines(ports):
+        says = f"the SMS API is still used past sms.agi in {listed(lines)}"
         return CURL.warning(says, do)
-    loaded = sum(1 for line in shown.splitlines() if _is_old(line, ports))
-    if loaded:
+    if loaded := sum(1 for line in shown.splitlines() if _is_old(line, ports)):
         says = f"{loaded} of the loaded dialplan, none in {files.path}: AEL, Lua, a database?"
         return CURL.warning(says, f"asterisk -rx 'dialplan reload' if {do} was here, else {do}")
     if not files.tree.stream and not shown:

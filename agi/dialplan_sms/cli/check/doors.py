@@ -13,10 +13,13 @@ from pathlib import Path
 
 from dialplan_sms.cli.check.certificate import is_loopback
 from dialplan_sms.cli.check.finding import Finding
-from dialplan_sms.cli.check.service import LOG, RESTART, UNIT
 from dialplan_sms.config.config import Config
 from dialplan_sms.host.user import WRITE, User, blocked, by_id
+from dialplan_sms.transport.tls import any_peer
 
+UNIT = "dialplan-sms"
+RESTART = f"systemctl restart {UNIT}"
+LOG = f"journalctl -u {UNIT} -n 20"
 SOCKET = Finding("socket", ("service",))
 FASTAGI = Finding("FastAGI", ("service",))
 HTTP = Finding("HTTP", ("service",))
@@ -131,7 +134,11 @@ def sms_api(tls: bool, host: str, port: int) -> Problem:
         f"what answers on {peer} is not the HTTP SMS server by {'https' if tls else 'http'}",
         f"{restart}; else another program listens there: another listen in [http]",
     )
-    with contextlib.closing(_connection(target, port, tls)) as connection:
+    connection = http.client.HTTPConnection(target, port, timeout=_PATIENCE)
+    if tls:  # whose certificate it is, clients look at: its names need not be this address
+        context = any_peer()
+        connection = http.client.HTTPSConnection(target, port, timeout=_PATIENCE, context=context)
+    with contextlib.closing(connection):
         try:
             connection.connect()
             connection.request("GET", "/openapi.json")
@@ -149,13 +156,3 @@ def sms_api(tls: bool, host: str, port: int) -> Problem:
         except OSError:
             return f"nothing listens on {peer}", restart
     return None if ours else other
-
-
-def _connection(host: str, port: int, tls: bool) -> http.client.HTTPConnection:
-    if not tls:
-        return http.client.HTTPConnection(host, port, timeout=_PATIENCE)
-    # Whose certificate it is, clients judge: its names need not be this address.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return http.client.HTTPSConnection(host, port, timeout=_PATIENCE, context=context)

@@ -62,6 +62,13 @@ def causes_only(findings: Sequence[Finding]) -> list[Finding]:
     return found
 
 
+def listed(items: Sequence[str], most: int = 3) -> str:
+    """The first of *items*, and how many more there are."""
+    if len(items) <= most + 1:
+        return ", ".join(items)
+    return f"{', '.join(items[:most])} and {len(items) - most} more"
+
+
 def exit_status(findings: Iterable[Finding]) -> int:
     """As a plugin of Nagios: 0 all is well, 1 a warning, 2 something is wrong."""
     states = {each.state for each in findings}

@@ -3,9 +3,11 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+
+import click
 
 from dialplan_sms.cli.check import conf, dialplan, doors, outbox, pbx, program, service
 from dialplan_sms.cli.check.asterisk import Asterisk
@@ -25,89 +27,59 @@ _OF_CONF = (
 Part = Callable[[], Iterable[Finding]]
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What a check finds itself in."""
+class CannotCheck(click.UsageError):
+    """Who runs this sees too little, or has called it wrongly; the text says what to do."""
 
-    path: Path
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
-    user: User | None = None
-    run: Run = run
-    proc: Path = Path("/proc")
-    free: Callable[[Path], int] = outbox.free
-    mounts: Path = Path("/proc/self/mountinfo")
-    connect_time: float = CONNECT_TIME
-
-    @property
-    def asterisk(self) -> Asterisk:
-        etc = self.environ.get("AST_CONFIG_DIR") or "/etc/asterisk"
-        return Asterisk(Path(etc).absolute(), self.run, self.proc, self.environ.get("PATH") or PATH)
-
-    @property
-    def socket(self) -> Path:
-        return Path(self.environ.get("DIALPLAN_SMS_SOCKET") or _SOCKET)
+    exit_code = 3
+    """What monitoring takes for "cannot be checked"."""
 
 
-class CannotCheck(Exception):
-    """Who runs this sees too little; the text says who should."""
-
-
-def inspect(around: Surroundings) -> tuple[list[Finding], Config | None]:
+def inspect(
+    path: Path,
+    user: User | None = None,
+    environ: Mapping[str, str] = os.environ,
+    run: Run = run,
+    proc: Path = Path("/proc"),
+    connect_time: float = CONNECT_TIME,
+) -> tuple[list[Finding], Config | None]:
     """What was found, causes only, and the configuration if there is one.
 
+    *path* is that of sms.conf, *user* whose rights are looked at, in place of Asterisk's user.
     Raises CannotCheck.
     """
-    asterisk = around.asterisk
-    unit = service.ask_unit(around.run)
-    user, why = _who(around.user, asterisk, unit.user)
+    etc = Path(environ.get("AST_CONFIG_DIR") or "/etc/asterisk").absolute()
+    asterisk = Asterisk(etc, run, proc, environ.get("PATH") or PATH)
+    unit = service.ask_unit(run)
+    who, why = (user, "as --user says") if user else _user_of(asterisk, unit.user)
     me = current()
-    if me.uid not in (0, user.uid) and (bar := blocked(around.path, READ, me)) and not bar.missing:
-        raise CannotCheck(f"{bar.says}: run this as root or as {user.name}")
-    loaded = conf.load(around.path)
+    if me.uid not in (0, who.uid) and (bar := blocked(path, READ, me)) and not bar.missing:
+        raise CannotCheck(f"{bar.says}: run this as root or as {who.name}")
+    loaded = conf.load(path)
     config = loaded if isinstance(loaded, Config) else None
     parts: dict[str, Part] = {
-        program.SCRIPT.name: lambda: program.check(asterisk, user, around.run, config),
-        conf.CONF.name: lambda: [conf.check(around.path, loaded, user)],
+        program.SCRIPT.name: lambda: program.check(asterisk, who, run, config),
+        conf.CONF.name: lambda: [conf.check(path, loaded, who)],
     }
     ports: set[int] = set()
     if config is None:
         parts |= {"": lambda: [replace(line, needs=(conf.CONF.name,)) for line in _OF_CONF]}
     else:
-        parts |= _parts_of(config, around, unit, user)
+        socket = Path(environ.get("DIALPLAN_SMS_SOCKET") or _SOCKET)
+        parts |= {
+            conf.LOG.name: lambda: [conf.check_log(config, who)],
+            **{f"name {each.of}": each.check for each in pbx.of(config, connect_time)},
+            outbox.OUTBOX.name: lambda: outbox.check(config.outbox, who),
+            service.SERVICE.name: lambda: service.check(config, unit, socket, who),
+            doors.HTTP.name: lambda: doors.check_http(config),
+        }
         ports |= {port for _, port in config.http.listen} if config.http else set()
-    parts[dialplan.ASTERISK.name] = lambda: dialplan.check(asterisk, user, ports)
-    found = [Finding("user").ok(f"{user.name}, {why}"), *at_once(parts, _LONGEST)]
+    parts[dialplan.ASTERISK.name] = lambda: dialplan.check(asterisk, who, ports)
+    found = [Finding("user").ok(f"{who.name}, {why}"), *at_once(parts, _LONGEST)]
     return causes_only(found), config
 
 
-def _parts_of(
-    config: Config, around: Surroundings, unit: service.Unit, user: User
-) -> dict[str, Part]:
-    """What can be looked at with an sms.conf only."""
-    return {
-        conf.LOG.name: lambda: [conf.check_log(config, user)],
-        **{f"name {each.of}": each.check for each in pbx.of(config, around.connect_time)},
-        outbox.OUTBOX.name: lambda: outbox.check(config.outbox, user, around.free, around.mounts),
-        service.SERVICE.name: lambda: _service(config, around, unit, user),
-        doors.HTTP.name: lambda: doors.check_http(config),
-    }
-
-
-def _service(
-    config: Config, around: Surroundings, unit: service.Unit, user: User
-) -> Iterator[Finding]:
-    found, runs = service.check(config, unit)
-    yield found
-    if runs:
-        yield from doors.check(config, around.socket, user)
-    else:
-        yield from (doors.SOCKET.skipped("no service"), doors.FASTAGI.skipped("no service"))
-
-
-def _who(given: User | None, asterisk: Asterisk, of_unit: str) -> tuple[User, str]:
+def _user_of(asterisk: Asterisk, of_unit: str) -> tuple[User, str]:
     """Whose rights are looked at, and why those."""
-    if given is not None:
-        return given, "as --user says"
     if asterisk.process is not None:
         return asterisk.process.user, "as Asterisk runs"
     if of_unit and (found := named(of_unit)):
@@ -127,8 +99,10 @@ def at_once(parts: Mapping[str, Part], longest: float) -> list[Finding]:
         threads[name].start()
     for name, thread in threads.items():
         thread.join(max(0.01, until - time.monotonic()))
-        says = f"not done within {longest:.0f} s"
-        found.setdefault(name, [Finding(name).wrong(says, "run it again; what of it is stuck?")])
+        late = Finding(name).wrong(
+            f"not done within {longest:.0f} s", "run it again; what of it is stuck?"
+        )
+        found.setdefault(name, [late])
     return [each for name in parts for each in found[name]]
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -20,6 +20,7 @@ from dialplan_sms.host.user import READ, RUN, WRITE, User, blocked, by_id, curre
 from dialplan_sms.outbox.database import OutboxError, explain, open_engine
 from dialplan_sms.outbox.schema import VERSION, meta
 
+MOUNTS = Path("/proc/self/mountinfo")
 DISK = Finding("disk")
 OUTBOX = Finding("outbox", (DISK.name,))
 _MIB = 1 << 20
@@ -50,17 +51,7 @@ print(json.dumps(told))
 """Asks the file as its owner: see host/rights.py for what SQLite would do as root."""
 
 
-def free(folder: Path) -> int:
-    """The bytes that are left in *folder*."""
-    return shutil.disk_usage(folder).free
-
-
-def check(
-    outbox: str,
-    user: User,
-    free: Callable[[Path], int] = free,
-    mounts: Path = Path("/proc/self/mountinfo"),
-) -> Iterator[Finding]:
+def check(outbox: str, user: User) -> Iterator[Finding]:
     """The lines of the outbox."""
     if not outbox:
         yield DISK.skipped("no outbox in sms.conf")
@@ -74,19 +65,18 @@ def check(
         return
     if url.get_backend_name() == "sqlite":
         file = Path(url.database or "")
-        yield _disk(file.parent, free, mounts)
+        yield _disk(file.parent)
         yield _rights(file, user) or _sqlite(file, url)
     else:
         yield DISK.skipped("the server's")
         yield _server(engine, url)
 
 
-def _disk(folder: Path, free: Callable[[Path], int], mounts: Path) -> Finding:
+def _disk(folder: Path) -> Finding:
     try:
-        left, device = free(folder), folder.stat().st_dev
+        left, kind = free(folder), file_system(folder.stat().st_dev)
     except OSError:
         return DISK.skipped(f"there is no {folder}")
-    kind = file_system(device, mounts)
     if kind.startswith(_NETWORKED):
         says = f"{folder} is on a network file system ({kind}), where locks are not reliable"
         return DISK.warning(says, "put the outbox on a local disk, or on PostgreSQL")
@@ -99,11 +89,16 @@ def _disk(folder: Path, free: Callable[[Path], int], mounts: Path) -> Finding:
     return DISK.ok(f"{space} free for {folder}")
 
 
-def file_system(device: int, mounts: Path) -> str:
+def free(folder: Path) -> int:
+    """The bytes that are left in *folder*."""
+    return shutil.disk_usage(folder).free
+
+
+def file_system(device: int) -> str:
     """The type of the file system on *device*, as /proc/self/mountinfo names it."""
     number = f"{os.major(device)}:{os.minor(device)}"
     with contextlib.suppress(OSError):
-        for line in mounts.read_text().splitlines():
+        for line in MOUNTS.read_text().splitlines():
             left, _, right = line.partition(" - ")
             if right and left.split()[2] == number:
                 return right.split()[0]

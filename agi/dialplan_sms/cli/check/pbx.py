@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from dialplan_sms.cli.check.certificate import CERTIFICATE, CLOCK, certificate, clock, refusal
-from dialplan_sms.cli.check.finding import Finding
+from dialplan_sms.cli.check.finding import Finding, listed
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.routes.pbx import CONNECT_TIME, SmsApi, open_adapter
@@ -22,6 +22,7 @@ from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport import tls
+from dialplan_sms.transport.certificate import Look, look
 from dialplan_sms.transport.connection import make
 from dialplan_sms.transport.deadline import Resolver, Watchdog
 from dialplan_sms.transport.exchange import Exchange, Stage, carrying
@@ -62,9 +63,7 @@ class Pbx:
         connect_time: float = CONNECT_TIME,
     ) -> None:
         self._senders = senders
-        names = [sender.name for sender in senders]
-        more = f" and {len(names) - 2} more" if len(names) > 3 else ""
-        self.of = ", ".join(names[:2] if more else names) + more
+        self.of = listed([sender.name for sender in senders], 2)
         parts = urlsplit(senders[0].url)
         self._host, self._path = parts.hostname or "", parts.path
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -80,16 +79,16 @@ class Pbx:
 
     def _lines(self) -> Iterator[Finding]:
         yield self._name()
-        look = tls.look(*self._peer, self._connect_time)
-        yield self._connection(look)
+        seen = look(*self._peer, self._connect_time)
+        yield self._connection(seen)
         first = self._senders[0]
-        outcome = self._ask(first) if look.failure is None else None
+        outcome = self._ask(first) if seen.failure is None else None
         if outcome is None:
             yield from (CLOCK, CERTIFICATE, API)
         else:
             now = time.time()
-            yield clock(now, self._their_clock(), look.certificate, refusal(outcome))
-            yield certificate(first, outcome, look.certificate, now)
+            yield clock(now, self._their_clock(), seen.certificate, refusal(outcome))
+            yield certificate(first, outcome, seen.certificate, now)
             yield self._api(outcome)
         yield from self._credentials(outcome)
         yield from map(length, self._senders)
@@ -109,17 +108,17 @@ class Pbx:
             self._host if every == [self._host] else f"{self._host} = {', '.join(shown)}"
         )
 
-    def _connection(self, look: tls.Look) -> Finding:
-        peer, failure = f"{self._host} port {self._port}", look.failure
+    def _connection(self, seen: Look) -> Finding:
+        peer, failure = f"{self._host} port {self._port}", seen.failure
         if failure is None:
-            version = f", {look.version}" if look.version else ""
-            return CONNECTION.ok(f"{peer} in {look.seconds * 1000:.0f} ms{version}")
+            version = f", {seen.version}" if seen.version else ""
+            return CONNECTION.ok(f"{peer} in {seen.seconds * 1000:.0f} ms{version}")
         told = getattr(failure, "reason", "") or getattr(failure, "strerror", "")
         why, late = str(told or type(failure).__name__)[:120], isinstance(failure, TimeoutError)
-        if look.stage is Stage.SECURING and (late or why in _NOT_TLS):
+        if seen.stage is Stage.SECURING and (late or why in _NOT_TLS):
             says = f"{peer} is open, but does not speak TLS: {why}"
             return CONNECTION.wrong(says, "url with http, or the port of https")
-        if look.stage is Stage.SECURING:
+        if seen.stage is Stage.SECURING:
             do = "the PBX must know TLS 1.2 or newer, with a key that is safe"
             return CONNECTION.wrong(f"no TLS with {peer}: {why}", do)
         if late:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dialplan_sms import __version__
 from dialplan_sms.cli.check.asterisk import Asterisk
-from dialplan_sms.cli.check.finding import Finding
+from dialplan_sms.cli.check.finding import Finding, listed
 from dialplan_sms.config.config import Config
 from dialplan_sms.host.installation import another_python, cure, put_in_place
 from dialplan_sms.host.process import PATH, Run
@@ -64,11 +64,11 @@ def _script(asterisk: Asterisk, user: User) -> tuple[Finding, Path | None]:
     if not os.path.isdir(folder):
         do = f"correct astagidir in {asterisk.conf}"
         return SCRIPT.wrong(f"there is no folder {folder}", do), None
-    if os.path.islink(path) and not os.path.exists(path):
-        says = f"{path} is a link to {path.readlink()}, which is not there"
-        return SCRIPT.wrong(says, install), None
     if not os.path.exists(path):
-        return SCRIPT.wrong(f"there is no sms.agi in {folder}", install), None
+        says = f"there is no sms.agi in {folder}"
+        if os.path.islink(path):
+            says = f"{path} is a link to {path.readlink()}, which is not there"
+        return SCRIPT.wrong(says, install), None
     if bar := blocked(path, READ | RUN, user):
         do = f"chmod 0755 {path.resolve()}" if bar.path == path else bar.do
         return SCRIPT.wrong(bar.says, do), None
@@ -127,8 +127,7 @@ def _packages(missing: dict[str, str], ours: str, prefix: Path, extras: list[str
             f"{name} is missing" if kind == "ModuleNotFoundError" else f"{name} fails ({kind})"
             for name, kind in missing.items()
         ]
-        more = f" and {len(parts) - 2} more" if len(parts) > 3 else ""
-        return PACKAGES.wrong(", ".join(parts[:2] if more else parts) + more, cure(prefix, extras))
+        return PACKAGES.wrong(listed(parts, 2), cure(prefix, extras))
     if ours and ours != __version__:
         says = f"sms.agi is of dialplan-sms {ours}, this command of {__version__}"
         return PACKAGES.warning(says, cure(prefix))

@@ -1,23 +1,24 @@
 """The service: whether systemd runs it, and what it says of itself."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dialplan_sms import __version__
+from dialplan_sms.cli.check import doors
+from dialplan_sms.cli.check.doors import LOG, RESTART, UNIT
 from dialplan_sms.cli.check.finding import Finding
 from dialplan_sms.config.config import Config
 from dialplan_sms.daemon import client
 from dialplan_sms.host.process import Run
+from dialplan_sms.host.user import User
 from dialplan_sms.outbox.retry import STALE
 
 SERVICE = Finding("service")
 _DOWN = Finding("service", ("sms.conf", "Python", "packages"))
 _NONE = Finding("service", (*_DOWN.needs, "outbox"))
-UNIT = "dialplan-sms"
-RESTART = f"systemctl restart {UNIT}"
-LOG = f"journalctl -u {UNIT} -n 20"
 _PATIENCE = 4.0
 
 
@@ -40,17 +41,26 @@ def ask_unit(run: Run) -> Unit:
     return Unit(found.get("ActiveState", ""), found.get("UnitFileState", ""), found.get("User", ""))
 
 
-def check(config: Config, unit: Unit) -> tuple[Finding, bool]:
-    """The line of the service, and whether one runs, whose doors are worth a look."""
+def check(config: Config, unit: Unit, socket: Path, user: User) -> Iterator[Finding]:
+    """The service and its doors for Asterisk, which are open if it answers."""
+    found, runs = _service(config, unit)
+    yield found
+    if runs:
+        yield from doors.check(config, socket, user)
+    else:
+        yield from (line.skipped("no service") for line in (doors.SOCKET, doors.FASTAGI))
+
+
+def _service(config: Config, unit: Unit) -> tuple[Finding, bool]:
+    """Its line, and whether it runs."""
     address = config.monitor[0]
     peer = f"{address[0]} port {address[1]}"
     try:
         figures = client.figures(address, _PATIENCE)
         healthy = client.is_healthy(address, _PATIENCE)
     except client.NotOurs:
-        says = f"what answers on {peer} is not dialplan-sms"
         do = "set monitor in sms.conf to another port, and restart the service"
-        return SERVICE.wrong(says, do), False
+        return SERVICE.wrong(f"what answers on {peer} is not dialplan-sms", do), False
     except TimeoutError:
         says = f"no answer on {peer} within {_PATIENCE:.0f} s"
         return SERVICE.wrong(says, f"{RESTART}; then {LOG}"), False

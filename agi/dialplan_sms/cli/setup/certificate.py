@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from dialplan_sms.sms.outcome import safe_line
-from dialplan_sms.transport import tls
+from dialplan_sms.transport.certificate import PeerCertificate, look
 from dialplan_sms.transport.deadline import Resolver
 
 _TIME = 5.0
@@ -26,14 +26,14 @@ class Shown:
     details: tuple[tuple[str, str], ...] = ()
 
 
-def look(url: str) -> Shown:
+def shown_at(url: str) -> Shown:
     """The certificate at an https *url*. Raises Unreachable."""
     parts = urlsplit(url)
     peer = ("https", parts.hostname or "", parts.port or 443, Resolver(), _TIME)
-    seen = tls.look(*peer)
+    seen = look(*peer)
     if seen.certificate is None:
         raise Unreachable(_why(seen.failure))
-    distrust = tls.look(*peer, verify="yes").failure
+    distrust = look(*peer, verify="yes").failure
     why = _why(distrust) if distrust else ""
     return Shown(seen.certificate.fingerprint, why, _details(seen.certificate))
 
@@ -48,7 +48,7 @@ def _why(error: Exception | None) -> str:
     return safe_line(getattr(error, "strerror", None) or str(error))
 
 
-def _details(found: tls.PeerCertificate) -> tuple[tuple[str, str], ...]:
+def _details(found: PeerCertificate) -> tuple[tuple[str, str], ...]:
     """What a person compares; nothing if the certificate cannot be read."""
     rows = (
         ("issued to", _name(found.subject)),
