@@ -29,7 +29,6 @@ from dialplan_sms.cli.check import (
 from dialplan_sms.cli.check.asterisk import Asterisk
 from dialplan_sms.cli.check.finding import Finding, State, causes_only, exit_status
 from dialplan_sms.cli.check.inspect import at_once
-from dialplan_sms.cli.check.service import Unit
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.host.process import NOT_ENDED, NOT_STARTED, Ran, run
 from dialplan_sms.host.user import READ, RUN, WRITE, User, blocked, by_id, current
@@ -498,7 +497,7 @@ def config(**fields: object) -> Config:
 
 def test_a_host_without_service_needs_none() -> None:
     nowhere = (("127.0.0.1", free_port()),)
-    found = list(service.check(config(monitor=nowhere), Unit(), Path("/x"), current()))
+    found = list(service.check(config(monitor=nowhere), {}, Path("/x"), current()))
     assert {each.state for each in causes_only(found)} == {State.SKIPPED}
 
 
@@ -506,7 +505,7 @@ def test_a_service_that_never_answers_is_told(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(service, "_PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = (("127.0.0.1", listener.getsockname()[1]),)
-        found = list(service.check(config(monitor=address), Unit(), Path("/x"), current()))
+        found = list(service.check(config(monitor=address), {}, Path("/x"), current()))
     (bad,) = checked.bad(causes_only(found))
     assert "restart" in bad.do
 

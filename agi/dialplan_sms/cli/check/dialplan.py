@@ -91,7 +91,7 @@ class Files:
 
     @property
     def unread(self) -> str:
-        """What of it cannot be read: ``path: why``; empty where all can."""
+        """What of it cannot be read: ``path: why``; empty if all can."""
         return next((str(problem) for problem in self.tree.problems if not problem.note), "")
 
     def unreadable(self, user: User) -> Blocked | None:
@@ -100,7 +100,7 @@ class Files:
         return next(filter(None, bars), None)
 
     def merged(self, coming: bool = False) -> Finding | None:
-        """What is wrong where Asterisk makes one [sub-sms] of the lines of several places.
+        """What is wrong if Asterisk makes one [sub-sms] of the lines of several places.
 
         *coming*: our file may still be put in its place.
         """

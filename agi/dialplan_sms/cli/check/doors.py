@@ -68,7 +68,6 @@ def sms_agi(path: Path, user: User) -> Finding:
         return SOCKET.wrong(says, f"User={user.name} in the unit, then {RESTART}")
     if bar := blocked(path, WRITE, user):
         return SOCKET.wrong(bar.says, bar.do)
-    others = SOCKET.skipped(f"{path}: run check as root or as {user.name}")
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_PATIENCE)
@@ -77,14 +76,12 @@ def sms_agi(path: Path, user: User) -> Finding:
     except ConnectionRefusedError:
         says = f"nobody listens at {path}: left behind by a service that was killed"
         return SOCKET.wrong(says, RESTART)
-    except PermissionError:
-        return others
     except OSError:
         ready = False
     if ready:
         return SOCKET.ok(str(path))
     if os.geteuid() not in (0, found.st_uid):
-        return others
+        return SOCKET.skipped(f"{path}: run check as root or as {user.name}")
     return SOCKET.wrong(f"{path} does not answer", RESTART)
 
 

@@ -45,8 +45,8 @@ _WHOLE = 9.0
 _NOBODY = Sms(("",), "dialplan-sms check")
 
 
-def of(config: Config, connect_time: float) -> list["Pbx"]:
-    """Each PBX of sms.conf; senders of the same ``url`` and ``verify`` share one."""
+def each(config: Config, connect_time: float) -> list["Pbx"]:
+    """The PBXs of sms.conf; senders of the same ``url`` and ``verify`` share one."""
     groups: dict[tuple[str, str], list[Sender]] = {}
     for sender in config.senders.values():
         groups.setdefault((sender.url, sender.verify), []).append(sender)
@@ -154,12 +154,12 @@ class Pbx:
     def _api(self, outcome: Outcome) -> Finding:
         if refusal(outcome):
             return API
-        if _knows_user(outcome):
+        if _is_of_api(outcome):
             return API.ok(self._path)
         return API.wrong(*_no_api(outcome, self._senders[0].url))
 
     def _credentials(self, first: Outcome | None) -> Iterator[Finding]:
-        if first is None or not _knows_user(first):
+        if first is None or not _is_of_api(first):
             yield from (replace(CREDENTIALS, of=sender.name) for sender in self._senders)
             return
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -167,8 +167,8 @@ class Pbx:
             yield from map(credentials, self._senders, [first, *others])
 
 
-def _knows_user(outcome: Outcome) -> bool:
-    """Whether that is the API's answer to who asks."""
+def _is_of_api(outcome: Outcome) -> bool:
+    """Whether the SMS API has answered, and so knows who asks or does not."""
     return outcome.cause in (Cause.UNAUTHORIZED, Cause.REJECTED)
 
 
