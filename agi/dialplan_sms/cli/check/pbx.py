@@ -103,10 +103,9 @@ class Pbx:
             do = "correct url in sms.conf, or the DNS of this host"
             return NAME.wrong(f"{self._host} is unknown", do)
         every = list(dict.fromkeys(str(address[4][0]) for address in found))
-        shown = every if len(every) < 4 else [*every[:3], f"{len(every) - 3} more"]
-        return NAME.ok(
-            self._host if every == [self._host] else f"{self._host} = {', '.join(shown)}"
-        )
+        if every == [self._host]:
+            return NAME.ok(self._host)
+        return NAME.ok(f"{self._host} = {listed(every)}")
 
     def _connection(self, seen: Look) -> Finding:
         peer, failure = f"{self._host} port {self._port}", seen.failure
