@@ -147,12 +147,12 @@ class _Bytes(io.BytesIO):
 
 
 def _paragraph(readline: Callable[[], bytes]) -> bytes:
-    found = b""
+    found = bytearray()
     while line := readline():
         found += line
         if not line.strip():
             break
-    return found
+    return bytes(found)
 
 
 def streams(data: bytes) -> tuple[_Bytes, io.BytesIO]:

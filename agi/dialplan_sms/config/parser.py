@@ -64,8 +64,8 @@ def version(path: Path) -> str:
 def read_private(path: Path, what: str, named_by: Path | None = None) -> str:
     """The UTF-8 text of a file that others must not read, at most 1 MiB.
 
-    Raises ConfigError where it is missing, unreadable, world-readable or no UTF-8; as root, also
-    where who can change the file that it is *named_by* could not read it.
+    Raises ConfigError if it is missing, unreadable, world-readable or no UTF-8; as root, also
+    if who can change the file that it is *named_by* could not read it.
     """
     try:
         # Not to wait for the writer of a FIFO.

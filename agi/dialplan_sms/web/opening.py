@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute
 
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.host.address import is_loopback
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.service import Service
 from dialplan_sms.web.http.listener import ListenError
@@ -21,7 +22,7 @@ def open_server(service: Service, load: Callable[[], Config], outbox: Outbox) ->
     """The server that ``[http]`` describes, not yet started. Raises ConfigError and OSError."""
     config = load()
     http = config.http
-    assert http is not None  # noqa: S101 - the caller has seen it
+    assert http is not None  # noqa: S101 - the caller has checked that
     page: list[BaseRoute] = []
     close = None
 
@@ -45,7 +46,7 @@ def open_server(service: Service, load: Callable[[], Config], outbox: Outbox) ->
         server = SmsServer(http, lambda: load().http, relay, login, service.counted, page, close)
     except ListenError as error:
         raise OSError(str(error)) from None
-    beyond = any(host != "::1" and not host.startswith("127.") for host, _ in http.listen)
+    beyond = not all(is_loopback(host) for host, _ in http.listen)
     if beyond and not http.certificate:
         service.note("HTTP: without certificate, passwords and texts can be read on the network")
     return server

@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from dialplan_sms.transport.deadline import Resolver, Watchdog
+from dialplan_sms.transport.deadline import Watchdog
+from dialplan_sms.transport.resolver import Resolver
 
 
 def test_actions_run_in_the_order_of_their_times() -> None:
@@ -25,7 +26,6 @@ def test_a_cancelled_alarm_never_rings() -> None:
     alarm.cancel()
     assert done.wait(5)
     assert ran == []
-    assert not alarm.rang
 
 
 def test_an_action_that_fails_does_not_end_the_watch() -> None:

@@ -16,7 +16,7 @@ from dialplan_sms.cli.check.certificate import CERTIFICATE, CLOCK, certificate, 
 from dialplan_sms.cli.check.finding import Finding, listed
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.routes.pbx import CONNECT_TIME, SmsApi, open_adapter
+from dialplan_sms.routes.pbx import CONNECT_TIME, SmsApi, open_pool
 from dialplan_sms.routes.reply import PERHAPS
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
@@ -24,8 +24,9 @@ from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport import tls
 from dialplan_sms.transport.certificate import Look, look
 from dialplan_sms.transport.connection import make
-from dialplan_sms.transport.deadline import Resolver, Watchdog
+from dialplan_sms.transport.deadline import Watchdog
 from dialplan_sms.transport.exchange import Exchange, Stage, carrying
+from dialplan_sms.transport.resolver import Resolver
 
 NAME = Finding("name")
 CONNECTION = Finding("connection", ("name",))
@@ -134,7 +135,7 @@ class Pbx:
         """The Date of an answer to a request of nothing, at no SMS API and without a password."""
         until = time.monotonic() + self._connect_time + _DATE_TIME
         exchange = Exchange(self._connect_time, _DATE_TIME, until, lambda: None, Watchdog())
-        settings = tls.settings("no" if self._peer[0] == "https" else None)
+        settings = tls.settings("no") if self._peer[0] == "https" else {}
         connection = make(*self._peer, **settings)
         try:
             with carrying(exchange), closing(connection):
@@ -145,8 +146,8 @@ class Pbx:
 
     def _ask(self, sender: Sender) -> Outcome:
         try:
-            with closing(open_adapter(sender, self._resolver)) as adapter:
-                return SmsApi(sender, adapter).send(_NOBODY, until=time.monotonic() + _WHOLE)
+            with closing(open_pool(sender, self._resolver)) as pool:
+                return SmsApi(sender, pool).send(_NOBODY, until=time.monotonic() + _WHOLE)
         except ConfigError as error:
             return Outcome(Status.ERROR, Cause.CONFIG, str(error))
 

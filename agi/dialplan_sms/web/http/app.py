@@ -29,7 +29,7 @@ def make_app(
     paths: Sequence[str] = PATHS,
     beside: Sequence[BaseRoute] = (),
 ) -> Starlette:
-    """The application: *originate* answers on *paths*, *elsewhere* where there is nothing."""
+    """The application: *originate* answers on *paths*, *elsewhere* on all that are unknown."""
 
     endpoint = _Originate(originate)
     app = Starlette(
@@ -41,7 +41,7 @@ def make_app(
 
 
 class _Originate:
-    """An endpoint for every method: what is mounted beside it must not answer the others."""
+    """An endpoint for every method, so that no other route answers HEAD or PUT on its path."""
 
     def __init__(self, originate: Answer) -> None:
         self._originate = originate
@@ -55,7 +55,7 @@ class _Originate:
 
 
 async def read_pairs(http: HttpRequest) -> Pairs | Response:
-    """The parameters, once all of the request is here: those of the query string first.
+    """The parameters of a whole request, those of the query string first.
 
     Or the answer to a request that is too long.
     """
@@ -63,7 +63,7 @@ async def read_pairs(http: HttpRequest) -> Pairs | Response:
     async for chunk in http.stream():
         body += chunk
         if len(body) > MAX_BODY:
-            # Closed: who goes on sending is not listened to.
+            # Closed, as the rest is not read.
             close = {"Connection": "close"}
             return JSONResponse(api.error("Request is too large"), 413, close)
     pairs = form_pairs(http.scope["query_string"])
