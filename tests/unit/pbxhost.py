@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 
 from dialplan_sms.cli.main import main
 from dialplan_sms.cli.setup import include
-from dialplan_sms.cli.setup.host import Done, Host, Places
+from dialplan_sms.cli.setup.host import Host, Places
+from dialplan_sms.host.process import Ran
 
 PASSWORD = "sms101api"
 USER = pwd.getpwuid(os.getuid()).pw_name
@@ -100,7 +101,7 @@ class PbxHost:
     def host(self, is_root: bool = True) -> Host:
         return Host(self.places, self.run, self.environ, is_root, self.interactive, self.here)
 
-    def run(self, command: Sequence[str], timeout: float) -> Done:
+    def run(self, command: Sequence[str], timeout: float) -> Ran:
         """What the host's programs do."""
         with (self.fakes / "log").open("a") as log:
             log.write(" ".join(command).replace(str(self.root), "") + "\n")
@@ -110,27 +111,27 @@ class PbxHost:
             assert command[1:4] == ["-C", str(self.conf), "-rx"]
             self.consoles.append(command[0])
             if (self.fakes / "mute").exists():
-                return Done(1, "Unable to connect to remote asterisk\n")
-            return Done(0, self._console(command[4]))
+                return Ran(1, "Unable to connect to remote asterisk\n")
+            return Ran(0, self._console(command[4]))
         if "config.load" in " ".join(command) and (self.fakes / "unreadable").exists():
-            return Done(1, "sms.conf cannot be read: run chgrp asterisk\n")
-        return Done(0, "")
+            return Ran(1, "sms.conf cannot be read: run chgrp asterisk\n")
+        return Ran(0, "")
 
-    def _systemctl(self, verb: str, unit: str) -> Done:
+    def _systemctl(self, verb: str, unit: str) -> Ran:
         enabled, active = self.fakes / "enabled", self.fakes / "active"
         if (self.fakes / "broken").exists() and verb == "restart":
-            return Done(1, "Job for dialplan-sms.service failed.\n")
+            return Ran(1, "Job for dialplan-sms.service failed.\n")
         if verb == "is-active":
-            return Done(0 if active.exists() else 3, "")
+            return Ran(0 if active.exists() else 3, "")
         if verb == "is-enabled":
-            return Done(0 if enabled.exists() else 1, "")
+            return Ran(0 if enabled.exists() else 1, "")
         if verb in ("enable", "restart"):
             assert (self.root / "units" / unit).is_file()
             (enabled if verb == "enable" else active).touch()
         if verb == "disable":
             enabled.unlink(missing_ok=True)
             active.unlink(missing_ok=True)
-        return Done(0, "")
+        return Ran(0, "")
 
     def _console(self, line: str) -> str:
         loaded = self.fakes / "loaded"

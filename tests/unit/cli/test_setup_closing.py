@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from dialplan_sms import __version__
-from dialplan_sms.cli.setup import host, probe
-from dialplan_sms.cli.setup.host import Done
+from dialplan_sms.cli.setup import probe
 from dialplan_sms.cli.setup.probe import Answer
 from dialplan_sms.config import config
+from dialplan_sms.host import process
+from dialplan_sms.host.process import Ran
 from dialplan_sms.sandbox import Fault, Sandbox
 from tests.unit.cli.test_setup import small
 from tests.unit.pbxhost import PASSWORD, PbxHost
@@ -26,11 +27,11 @@ __all__ = ["small"]
 class Asking(PbxHost):
     """A host whose program asks the PBX, as a real one does."""
 
-    def run(self, command: Sequence[str], timeout: float) -> Done:
+    def run(self, command: Sequence[str], timeout: float) -> Ran:
         done = super().run(command, timeout)
         if probe.__name__ not in command:
             return done
-        return host.run([sys.executable, *command[list(command).index("-I") :]], timeout)
+        return process.run([sys.executable, *command[list(command).index("-I") :]], timeout)
 
 
 @pytest.fixture
