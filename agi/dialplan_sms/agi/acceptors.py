@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from dialplan_sms.agi.visit import Visit
 from dialplan_sms.host.shortage import shortage
-from dialplan_sms.sms.counted import Counted
+from dialplan_sms.sms.log import Repeated
 
 SPARE = 4
 """Threads beyond the calls to carry, which tell the rest that all are busy."""
@@ -97,7 +97,7 @@ class Crew:
     Raises OSError where not even the first can be started.
     """
 
-    def __init__(self, most: int, counted: Counted, later: Later) -> None:
+    def __init__(self, most: int, counted: Repeated, later: Later) -> None:
         self._most = most
         self._counted = counted
         self._later = later
@@ -179,7 +179,7 @@ class Acceptors(Crew):
     """The threads of one listening socket."""
 
     def __init__(
-        self, listener: socket.socket, door: Door, most: int, counted: Counted, later: Later
+        self, listener: socket.socket, door: Door, most: int, counted: Repeated, later: Later
     ) -> None:
         self._listener = listener
         self._door = door

@@ -45,7 +45,7 @@ class FastAgi:
         """A call, once the environment is there: what has not said that is none."""
         peer: str = address[0]
         if not self._allows(peer):
-            self._service.counted(
+            self._service.repeated(
                 "connection from {} refused: it is not in allow of sms.conf", peer
             )
             return None
@@ -57,7 +57,9 @@ class FastAgi:
         try:
             channel = Channel(stream, stream)
             if channel.env.get("agi_network") != "yes":
-                self._service.counted("connection from {} dropped: it does not speak FastAGI", peer)
+                self._service.repeated(
+                    "connection from {} dropped: it does not speak FastAGI", peer
+                )
                 return None
             if channel.env.get("agi_network_script") == "check":  # dialplan-sms check: no call
                 channel.send_command("NOOP")
@@ -67,7 +69,7 @@ class FastAgi:
             handled = call(channel, self._service, None, visit.began, refused)
             self._sets_together[peer] = channel.sets_together
         except AGIException as gone:
-            self._service.counted(
+            self._service.repeated(
                 "connection from {} ended before it said what to send: {}", peer, gone
             )
             return None
@@ -104,7 +106,7 @@ class HandOver:
     def __call__(self, connection: socket.socket, _: Any) -> Visit | None:
         """A call, of this service's own user."""
         if peer_uid(connection) not in (0, os.geteuid()):
-            self._service.counted("a script of another user was refused")
+            self._service.repeated("a script of another user was refused")
             return None
         return Visit(connection, partial(self._serve, connection), self._enter)
 
@@ -126,7 +128,7 @@ class HandOver:
             handled = call(channel, self._service, arguments, began, _busy(objection))
         except (OSError, AGIException) as gone:
             why = shortage(gone) or gone
-            self._service.counted("a script ended before it said what to send: {}", why)
+            self._service.repeated("a script ended before it said what to send: {}", why)
             return None
         finally:
             for file in files:

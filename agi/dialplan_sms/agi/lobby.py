@@ -11,7 +11,7 @@ from queue import SimpleQueue
 
 from dialplan_sms.agi.acceptors import SPARE, Crew
 from dialplan_sms.agi.visit import PATIENCE, Paragraph, Visit
-from dialplan_sms.sms.counted import Counted
+from dialplan_sms.sms.log import Repeated
 
 _MOST = 4096
 _CROWD = 8
@@ -25,7 +25,7 @@ class Lobby(Crew):
     Those that have said what they want are served by threads of its own, *calls* at once.
     """
 
-    def __init__(self, calls: int, counted: Counted) -> None:
+    def __init__(self, calls: int, counted: Repeated) -> None:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._most_waiting = min(_MOST, files // 4)  # the others have something to say
         self._poll = select.epoll()

@@ -13,10 +13,10 @@ from prometheus_client.registry import Collector
 from dialplan_sms import __version__
 from dialplan_sms.agi.acceptors import Capacity
 from dialplan_sms.sms import log
-from dialplan_sms.sms.log import Handled
+from dialplan_sms.sms.sms import Handled
 
 if TYPE_CHECKING:
-    from dialplan_sms.outbox.overview import Overview
+    from dialplan_sms.outbox.history.statistics import Overview
 
     See = Callable[[], Overview | None]
 
@@ -26,11 +26,11 @@ _ERRORS = 10
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Monitor:
+class Metrics:
     """Counts the calls of a service; thread-safe, and cheap where a call reports to it.
 
     *stored* gives how the outbox is, as it was seen last: it costs nothing. *ask* looks at it.
-    *conf* tells which sms.conf is in force (Live.told).
+    *conf* tells which sms.conf is in force (LiveConfig.state).
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Monitor:
             )
             self.registry.register(_Stored(stored))
 
-    def __call__(self, handled: Handled) -> None:
+    def called(self, handled: Handled) -> None:
         """Count one call."""
         outcome = handled.outcome
         self._calls.labels(outcome.status, outcome.cause).inc()

@@ -1,12 +1,10 @@
-"""A database that can be trusted with SMS: how it is opened, and what is made in it."""
+"""A database that can be trusted with SMS: how it is opened, and what can be wrong with it."""
 
 import os
 import re
-import secrets
 import socket
 import sqlite3
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +13,16 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from dialplan_sms.host.installation import cure
-from dialplan_sms.outbox.schema import VERSION, meta, metadata
 from dialplan_sms.sms.outcome import safe_line
 
 LOCK_TIME = 30.0
 """Seconds for which a command waits for an SQLite file that another process has locked."""
 _SAFE_WAL = (3, 51, 3)
 """From this SQLite on its WAL is used, which is quicker; before, the rollback journal."""
-_LOCK = 4573
-"""PostgreSQL's advisory lock while the tables are made."""
 _CONFLICTS = ("40001", "40P01")
 """PostgreSQL: serialization_failure, deadlock_detected."""
+_LOCKED = "55P03"
+"""PostgreSQL: lock_not_available."""
 _SEVERAL = "Multiple connection attempts failed"
 _CHECKS = (
     ("onnection refused", "is the server running, and does it listen there?"),
@@ -158,63 +155,6 @@ def _identity(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-Migration = Callable[[sa.Connection], None]
-MIGRATIONS: dict[int, Migration] = {}
-"""What turns the tables of a version into those of the next."""
-
-
-def prepare(connection: sa.Connection) -> str:
-    """Make or migrate the tables, in the transaction of *connection*; the database's secret.
-
-    Raises OutboxError where a newer program has been here.
-    """
-    if connection.dialect.name == "postgresql":  # several hosts may start at once
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-    meta.create(connection, checkfirst=True)
-    found = _meta(connection)
-    if "version" not in found:
-        found = {"version": str(VERSION), "secret": secrets.token_hex(16)}
-        metadata.create_all(connection)
-        rows = [{"name": name, "value": value} for name, value in found.items()]
-        connection.execute(meta.insert(), rows)
-    version = _version(found)
-    for step in range(version, VERSION):
-        MIGRATIONS[step](connection)
-    if version < VERSION:
-        connection.execute(meta.update().where(meta.c.name == "version").values(value=str(VERSION)))
-    return found["secret"]
-
-
-def is_prepared(connection: sa.Connection) -> bool:
-    """Whether the tables are there, as this program makes them.
-
-    Raises OutboxError where a newer program has been here.
-    """
-    if not sa.inspect(connection).has_table(meta.name):
-        return False
-    found = _meta(connection)
-    return "version" in found and _version(found) == VERSION
-
-
-def _meta(connection: sa.Connection) -> dict[str, str]:
-    return {row.name: row.value for row in connection.execute(sa.select(meta))}
-
-
-def _version(found: dict[str, str]) -> int:
-    told = str(found["version"])
-    if not re.fullmatch(r"[1-9][0-9]{0,5}", told) or "secret" not in found:
-        raise OutboxError(
-            "the outbox is damaged, its table sms_meta does not hold what it should: move the file"
-            " away, or restore it"
-        )
-    if int(told) > VERSION:
-        raise OutboxError(
-            f"the outbox was made by a newer dialplan-sms, version {told} of its tables, this"
-            f" one knows {VERSION}: update this host"
-        )
-    return int(told)
-
-
 def make_private(url: URL) -> None:
     """See to it that others on this host cannot read an SQLite file: it holds texts and numbers.
 
@@ -231,6 +171,13 @@ def make_private(url: URL) -> None:
         os.close(file)
 
 
+def wait_at_most(connection: sa.Connection, seconds: float) -> None:
+    """Have the statements to come wait for SQLite's locks no longer than that."""
+    raw = connection.connection.driver_connection
+    if isinstance(raw, sqlite3.Connection):
+        raw.execute(f"PRAGMA busy_timeout = {max(1.0, seconds * 1000):.0f}")
+
+
 def is_doubtful(error: Exception) -> bool:
     """Whether a COMMIT that fails with *error* may have been done all the same."""
     if not isinstance(error, DBAPIError):
@@ -243,6 +190,14 @@ def is_conflict(error: Exception) -> bool:
     if isinstance(error, IntegrityError):
         return True
     return getattr(getattr(error, "orig", None), "sqlstate", None) in _CONFLICTS
+
+
+def is_locked(error: Exception) -> bool:
+    """Whether *error* is that another process has kept the database locked for too long."""
+    cause = getattr(error, "orig", None)
+    if isinstance(cause, sqlite3.Error):
+        return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_BUSY
+    return getattr(cause, "sqlstate", None) == _LOCKED
 
 
 def explain(error: Exception, url: URL) -> OutboxError:

@@ -15,10 +15,24 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import sqlalchemy as sa
+
+from dialplan_sms.outbox.schema import message
+from dialplan_sms.sms.outcome import safe_line
+
 COME_BACK = 30.0
 """Seconds that other hosts have to come back once the server is in reach again."""
 _PAUSE = 10.0
 """Seconds without a look at it after which the server may have been out of reach, or this host."""
+_SILENT = 3.0
+"""Seconds for which a host that is well never leaves a transaction alone."""
+_SILENT_HOSTS = sa.text(
+    "SELECT application_name FROM pg_stat_activity AS host"
+    " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+    " AND extract(epoch FROM clock_timestamp() - state_change) > :seconds"
+    " AND EXISTS (SELECT FROM pg_locks AS held WHERE held.pid = host.pid AND held.granted"
+    " AND held.relation = to_regclass(:table) AND held.mode = :mode)"
+)
 
 
 class Owner:
@@ -89,3 +103,13 @@ class Owner:
 
     def _path(self, name: str) -> str:
         return str(self._folder) + f"/{self._prefix}{name.replace('/', '_')}.lock"
+
+
+def silent_hosts(connection: sa.Connection) -> set[str]:
+    """Who holds a PostgreSQL outbox in a transaction that it does not go on with."""
+    if connection.dialect.name != "postgresql":
+        return set()
+    found = connection.execute(
+        _SILENT_HOSTS, {"seconds": _SILENT, "table": message.name, "mode": "RowExclusiveLock"}
+    )
+    return {safe_line(name) or "another program" for name in found.scalars()}

@@ -21,12 +21,13 @@ from dialplan_sms.outbox.database import (
     is_another_file,
     is_conflict,
     is_doubtful,
+    is_locked,
     make_private,
     open_engine,
-    prepare,
+    wait_at_most,
 )
-from dialplan_sms.outbox.locks import is_locked, lock, wait_at_most
-from dialplan_sms.outbox.waiting import Piece, Waiting, Withdrawn, Work
+from dialplan_sms.outbox.queue import Piece, Queue, Withdrawn, Work
+from dialplan_sms.outbox.schema import message, prepare
 
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ _RECONNECT = 15.0
 
 
 class NotKnown(Exception):
-    """The commit does not end, or its answer was lost: nobody can know yet."""
+    """A commit does not end, or its answer was lost; its text is one line for people."""
 
 
 class Writer:
@@ -58,7 +59,7 @@ class Writer:
     def __init__(self, url: str) -> None:
         self.engine = open_engine(url)
         self.secret = ""
-        self._waiting = Waiting()
+        self._queue = Queue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._connection: sa.Connection | None = None
@@ -68,15 +69,15 @@ class Writer:
         with self._starting:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="writer", daemon=True)
-                future = self._waiting.add(work, patience)
+                future = self._queue.add(work, patience)
                 try:
                     thread.start()
                 except RuntimeError:  # the host has no thread left
-                    self._waiting.withdraw(future)
+                    self._queue.withdraw(future)
                     raise
                 self._thread = thread
                 return future
-            return self._waiting.add(work, patience)
+            return self._queue.add(work, patience)
 
     def do(self, work: Work[T], patience: float, grace: float = 0.0) -> T:
         """Have *work* done and committed within *patience* seconds.
@@ -88,7 +89,7 @@ class Writer:
         try:
             return future.result(patience)
         except FutureTimeout:
-            if self._waiting.withdraw(future):
+            if self._queue.withdraw(future):
                 raise OutboxError(
                     f"the outbox did not take it within {patience:.0f} s: is the database locked or"
                     " out of reach?"
@@ -98,24 +99,24 @@ class Writer:
         try:
             return future.result(grace)
         except FutureTimeout:
-            raise NotKnown from None
+            raise NotKnown("a commit of the outbox does not end") from None
 
     def close(self, timeout: float = 5.0) -> None:
         """Finish what waits, and end."""
-        self._waiting.close()
+        self._queue.close()
         thread = self._thread
         if thread is not None:
             thread.join(timeout)
-        while left := self._waiting.take(_MOST):
+        while left := self._queue.take(_MOST):
             self._fail(left, OutboxError("the outbox is being closed"))
         self.engine.dispose()
 
     def _run(self) -> None:
         while True:
-            while self._waiting.any():
+            while self._queue.any():
                 self._turn()
             with self._starting:  # what comes from now on starts another one
-                if not self._waiting.any():
+                if not self._queue.any():
                     self._disconnect()
                     self._thread = None
                     return
@@ -132,19 +133,17 @@ class Writer:
             connection = self._connect()
             wait_at_most(connection, _LOOK)
             with connection.begin():
-                lock(connection)
+                _lock(connection)
                 # Only now is work taken. What comes while it is done goes along, or it would wait
                 # for two commits; not for long, since who was first waits, too.
                 until = time.monotonic() + _GATHER
-                while (not batch or time.monotonic() < until) and (
-                    more := self._waiting.take(_MOST)
-                ):
+                while (not batch or time.monotonic() < until) and (more := self._queue.take(_MOST)):
                     batch += more
                     results += [piece.work(connection) for piece in more]
                 self._seal(batch, connection)
                 committing = True
         except Withdrawn:
-            self._waiting.put_back(batch)
+            self._queue.put_back(batch)
             return
         except Exception as error:  # noqa: BLE001 - the writer lives on, those who wait are told
             self._disconnect()
@@ -153,7 +152,7 @@ class Writer:
             elif batch:
                 self._each_alone(batch, doubtful=committing)
             elif fresh and not is_locked(error):  # else the next turn may have more luck
-                self._fail(self._waiting.take(_MOST), explain(error, self.engine.url))
+                self._fail(self._queue.take(_MOST), explain(error, self.engine.url))
             return
         for piece, result in zip(batch, results, strict=True):
             piece.future.set_result(result)
@@ -161,7 +160,7 @@ class Writer:
     def _seal(self, batch: list[Piece], connection: sa.Connection) -> None:
         """Begin the commit, which nobody can withdraw, so that it must not wait for long."""
         least, most = _COMMIT
-        wait_at_most(connection, min(max(self._waiting.seal(batch), least), most))
+        wait_at_most(connection, min(max(self._queue.seal(batch), least), most))
 
     def _each_alone(self, batch: list[Piece], doubtful: bool) -> None:
         """After a failure: one that is bad takes no other along.
@@ -196,7 +195,7 @@ class Writer:
                 if left and is_conflict(error):
                     continue
                 if is_locked(error) and not piece.future.running():
-                    self._waiting.put_back([piece])
+                    self._queue.put_back([piece])
                     return
                 failure = explain(error, self.engine.url)
                 unknown = doubtful or (committing and is_doubtful(error))
@@ -241,3 +240,9 @@ class Writer:
                 connection.invalidate()
             with contextlib.suppress(Exception):
                 connection.close()
+
+
+def _lock(connection: sa.Connection) -> None:
+    """Wait for the right to write, at the beginning of a transaction."""
+    if connection.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE has it already
+        connection.exec_driver_sql(f"LOCK TABLE {message.name} IN ROW EXCLUSIVE MODE")

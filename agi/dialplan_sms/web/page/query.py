@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from dialplan_sms.outbox.history import Filters
+from dialplan_sms.outbox.history.search import Place
+from dialplan_sms.outbox.history.stored import Filters
 from dialplan_sms.outbox.schema import State
-from dialplan_sms.outbox.search import Place
 from dialplan_sms.web.http.request import form_pairs
 
 LONGEST_ID = 18

@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from dialplan_sms.outbox.amend import RETRIED
 from dialplan_sms.outbox.schema import State
+from dialplan_sms.outbox.transitions import RETRIED
 from dialplan_sms.web.page import chart
 
 _HERE = Path(__file__).parent

@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Route
 
 from dialplan_sms.config.http import Http
 from dialplan_sms.sms import api
-from dialplan_sms.sms.counted import Counted
+from dialplan_sms.sms.log import Repeated
 from dialplan_sms.sms.outcome import Cause, error
 from dialplan_sms.web.http.app import FORM, content_type, make_app, read_pairs
 from dialplan_sms.web.http.listener import Address, listen
@@ -64,14 +64,14 @@ class SmsServer:
         conf: Callable[[], Http | None],
         relay: Relay,
         login: Login,
-        counted: Counted,
+        repeated: Repeated,
         page: Sequence[BaseRoute] = (),
         close: Callable[[], None] | None = None,
     ) -> None:
         self._first = http
         self._now = conf
         self._relay = relay
-        self._counted = counted
+        self._repeated = repeated
         self._close = close
         self._login = login
         self._carrying = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="relay")
@@ -92,7 +92,7 @@ class SmsServer:
                 Path(http.key) if http.key else None,
                 name="http",
                 admits=self._admits,
-                note=counted,
+                note=repeated,
             )  # fmt: skip
         except BaseException:
             for listener in self._listeners:
@@ -125,7 +125,7 @@ class SmsServer:
         conf = self._conf()
         if _is_in(host, conf.allow, loopback=True) or _is_in(host, conf.proxy):
             return True
-        self._counted("HTTP: {} is not in allow of [http] in sms.conf", host)
+        self._repeated("HTTP: {} is not in allow of [http] in sms.conf", host)
         return False
 
     def _door(self, app: Any) -> Any:

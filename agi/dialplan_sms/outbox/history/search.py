@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dialplan_sms.outbox.history import COLUMNS, Filters, Stored, sound
+from dialplan_sms.outbox.history.stored import COLUMNS, Filters, Stored, sound
 from dialplan_sms.outbox.schema import State, message, now, number
 
 SPAN = 3000

@@ -34,7 +34,7 @@ class Piece:
             self.future.set_exception(failure)
 
 
-class Waiting:
+class Queue:
     """Pieces in the order in which they came. Who waits for one can withdraw it until seal()."""
 
     def __init__(self) -> None:
