@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from dialplan_sms.outbox import leases, transitions
 from dialplan_sms.outbox.database import open_engine
 from dialplan_sms.outbox.history.retention import forget_texts, purge
+from dialplan_sms.outbox.history.search import Place, listing
 from dialplan_sms.outbox.history.statistics import overview
-from dialplan_sms.outbox.history.stored import Filters, Stored, listing, show
+from dialplan_sms.outbox.history.stored import Filters, Stored, show
 from dialplan_sms.outbox.leases import Lease
 from dialplan_sms.outbox.limits import used
 from dialplan_sms.outbox.retry import Verdict
@@ -165,15 +166,15 @@ def test_listing_is_newest_first_and_filters(box: Box) -> None:
 
 def test_listing_goes_on_where_it_stopped(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [box.store() for _ in range(7)]
-    monkeypatch.setattr("dialplan_sms.outbox.history.stored._SPAN", 3)
+    monkeypatch.setattr("dialplan_sms.outbox.history.search.SPAN", 3)
     found: list[int] = []
-    below: int | None = None
+    place: Place | None = None
     for _ in range(20):
         with box() as connection:
-            page = listing(connection, Filters(), 2, below)
+            page = listing(connection, Filters(), 2, place)
         found += [sms.id for sms in page.found]
-        below = page.below
-        if below is None:
+        place = page.place
+        if place is None:
             break
     assert found == ids[::-1]
 

@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 
 from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.outbox.schema import State
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.service import Service
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport.deadline import Resolver
+from dialplan_sms.web.http.session import COOKIE
 from dialplan_sms.web.relay.loops import Loops, Rounds, is_here
+from dialplan_sms.web.relay.openapi import describe
 from dialplan_sms.web.relay.relay import Relay, Reply, reply
 from tests.unit.fakes import FakeRoute
 
@@ -144,3 +147,21 @@ def test_what_is_no_address_is_not_here() -> None:
     assert not is_here("pbx.example.com")
     assert not is_here("192.0.2.77")
     assert is_here("127.0.0.9")
+
+
+def test_the_description_has_the_program_s_words() -> None:
+    described = describe(page=True)
+    (states,) = [
+        each["schema"]["enum"]
+        for each in described["paths"]["/"]["get"]["parameters"]
+        if each["name"] == "state"
+    ]
+    assert states == ["", *State]
+    components = described["components"]
+    assert components["securitySchemes"]["session"]["name"] == COOKIE
+    kinds = [
+        components["schemas"][name]["properties"]["type"]["const"]
+        for name in ("Result", "Warning", "Error")
+    ]
+    assert kinds == [api.RESULT, api.WARNING, api.ERROR]
+    assert set(describe(page=False)["paths"]) == {api.PATH, api.OLD_PATH, "/openapi.json"}

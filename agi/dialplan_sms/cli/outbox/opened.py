@@ -15,7 +15,8 @@ from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.outbox.database import OutboxError, explain, open_engine
 from dialplan_sms.outbox.history.reader import Reader
-from dialplan_sms.outbox.history.stored import Filters, Stored, listing
+from dialplan_sms.outbox.history.search import Place, listing
+from dialplan_sms.outbox.history.stored import Filters, Stored
 from dialplan_sms.outbox.schema import is_prepared, prepare
 
 T = TypeVar("T")
@@ -40,14 +41,14 @@ class Opened:
 
     def walk(self, filters: Filters, most: int) -> Iterator[Stored]:
         """At most *most* SMS, newest first."""
-        below: int | None = None
+        place: Place | None = None
         while most > 0:
             size = min(most, 500)
-            page = self.read(lambda c: listing(c, filters, size, below))  # noqa: B023
-            yield from page.found
-            most -= len(page.found)
-            below = page.below
-            if below is None:
+            portion = self.read(lambda c: listing(c, filters, size, place))  # noqa: B023
+            yield from portion.found
+            most -= len(portion.found)
+            place = portion.place
+            if place is None:
                 return
 
 
