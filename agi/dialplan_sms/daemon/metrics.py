@@ -27,10 +27,10 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """Counts the calls of a service; thread-safe, and cheap where a call reports to it.
+    """Counts the calls of a service; thread-safe, and cheap for a call that reports to it.
 
     *stored* gives how the outbox is, as it was seen last: it costs nothing. *ask* looks at it.
-    *conf* tells which sms.conf is in force (LiveConfig.state).
+    *conf* says which sms.conf is in force (LiveConfig.state).
     """
 
     def __init__(

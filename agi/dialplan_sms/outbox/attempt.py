@@ -147,10 +147,10 @@ class Carrier:
         """Record the end, however long the database is away; the message's state."""
         spread = random.random()
         keep = bool(sender and sender.keep_text)
-        told = replace(outcome, reason=log.harmless(outcome, lease.sms))
+        noted = replace(outcome, reason=log.harmless(outcome, lease.sms))
 
         def work(connection: sa.Connection) -> tuple[str | None, int]:
-            state = leases.finish(connection, lease, told, verdict, spread, keep)
+            state = leases.finish(connection, lease, noted, verdict, spread, keep)
             if sender is not None and (verdict.holds or verdict.pauses):
                 return state, transitions.expire(connection, lease.sender, sender.max_age)
             return state, 0

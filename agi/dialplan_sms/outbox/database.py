@@ -44,7 +44,7 @@ _CHECKS = (
 _OPTIONS = {
     "lock_timeout": "1s",  # another host holds one for milliseconds, unless it hangs
     "synchronous_commit": "on",
-    # What a host has locked that hangs, or has lost its power or its network, others need.
+    # A host that hangs, or has lost power or network, must not keep its locks: others need them.
     "idle_in_transaction_session_timeout": "25s",
     "tcp_user_timeout": "15s",
     "tcp_keepalives_idle": "10s",
@@ -62,7 +62,7 @@ class OutboxError(Exception):
 def open_engine(url: str) -> sa.Engine:
     """An engine for *url*, whose transactions begin by taking the lock to write.
 
-    Raises OutboxError where the URL or its driver is none. Connects to nothing yet.
+    Connects to nothing yet. Raises OutboxError if *url* is none, or its driver is missing.
     """
     try:
         parsed = make_url(url)
@@ -111,7 +111,7 @@ def _sqlite(url: URL) -> sa.Engine:
             connection.execute("PRAGMA journal_mode = DELETE")
             connection.execute("PRAGMA synchronous = EXTRA")
         connection.execute("PRAGMA foreign_keys = ON")
-        # Else a long transaction waits for readers at each page that it has no room for.
+        # Else a long transaction waits for readers whenever its cache is full.
         connection.execute("PRAGMA cache_spill = OFF")
 
     @sa.event.listens_for(engine, "begin")
@@ -124,7 +124,7 @@ def _sqlite(url: URL) -> sa.Engine:
 
 
 def notice_another_file(engine: sa.Engine, path: str) -> None:
-    """Have *engine* connect anew where *path* is another file than the one that is open."""
+    """Have *engine* connect anew if *path* is another file by now than the one that is open."""
 
     @sa.event.listens_for(engine, "connect")
     def remember(_: Any, record: Any) -> None:
@@ -147,7 +147,7 @@ def _is_another(info: Any) -> bool:
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    """What tells the file from any other; None where there is none."""
+    """What no other file has; None if there is no file."""
     try:
         found = os.stat(path)
     except OSError:
@@ -156,9 +156,9 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def make_private(url: URL) -> None:
-    """See to it that others on this host cannot read an SQLite file: it holds texts and numbers.
+    """Keep others on this host from reading an SQLite file: it holds texts and numbers.
 
-    Raises OSError where the file cannot be made.
+    Raises OSError if the file cannot be made.
     """
     if url.get_backend_name() != "sqlite" or not url.database:
         return
@@ -208,9 +208,9 @@ def explain(error: Exception, url: URL) -> OutboxError:
     where = url.database if url.get_backend_name() == "sqlite" else server
     cause: BaseException = getattr(error, "orig", None) or error
     lines = str(cause).splitlines() or [type(cause).__name__]
-    # psycopg begins with how many addresses failed, where there are several.
+    # If there are several addresses, psycopg begins with how many failed.
     said = next((line for line in lines if _SEVERAL not in line), lines[0])
-    # An OSError's text has the name of a file that is another one at each try.
+    # The text of an OSError has a file name, which differs from try to try.
     what = safe_line((isinstance(cause, OSError) and cause.strerror) or said)[:200]
     if url.get_backend_name() == "sqlite" and url.database:
         folder = os.path.dirname(url.database) or "."
@@ -225,7 +225,7 @@ def explain(error: Exception, url: URL) -> OutboxError:
         elif "malformed" in what or "not a database" in what:
             what += ": move the file away, the service makes a new one"
     elif url.get_backend_name() == "postgresql":
-        # Of "connection failed: connection to server at ..., port ... failed: FATAL: ..." the end.
+        # "connection failed: connection to server at ..., port ... failed: FATAL: ...": its end.
         what = re.sub(r"^connection .*? failed: (FATAL: )?", "", what)
         what = next((f"{what}: {check}" for words, check in _CHECKS if words in said), what)
     return OutboxError(f"the outbox {where} cannot be used, {what}")

@@ -26,8 +26,8 @@ _BATCH = 20
 class Lease:
     """One request to make: a message, and those of its numbers that it goes to.
 
-    ``until`` tells this lease from a later one of the same owner; ``age`` is the seconds since it
-    was to be sent; ``failures`` are the sender's tries before that found the PBX out of reach.
+    ``until`` distinguishes it from a later lease of the same owner; ``age`` is seconds since the
+    SMS was to be sent; ``failures`` are the sender's tries before that found the PBX out of reach.
     """
 
     id: int

@@ -112,7 +112,7 @@ def _limits(sender: Sender, new: Mapping[str, Any], numbers: Sequence[str]) -> l
 
 
 def _over(position: int, limit: _Limit, at: float) -> sa.Select[tuple[object, ...]]:
-    """The SMS that have to leave the window before one more may go; none where it may.
+    """The SMS that have to leave the window before one more may go; none if one may.
 
     It is the newest but ``limit.most``: so a range of an index is read, and its end is known.
     """

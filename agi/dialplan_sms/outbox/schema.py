@@ -102,7 +102,7 @@ message = Table(
     Column("call", String(200), nullable=False, default=""),
     Column("caller", String(80), nullable=False, default=""),
     Column("key", String(200)),
-    Column("token", String(32), nullable=False, unique=True),  # tells a second try to store it
+    Column("token", String(32), nullable=False, unique=True),  # shows a second try to store it
     Column("fingerprint", String(32), nullable=False, default=""),
     Column("attempts", Integer, nullable=False, default=0),
     Column("cause", String(20), nullable=False, default=""),
@@ -172,19 +172,19 @@ def _sqlite_now(*_: Any, **__: Any) -> str:
 
 @compiles(now, "postgresql")
 def _postgresql_now(*_: Any, **__: Any) -> str:
-    # Not clock_timestamp(), which an index cannot be searched by: it is another for each row.
+    # Not clock_timestamp(): it differs from row to row, so no index can be searched by it.
     return "extract(epoch from statement_timestamp())::double precision"
 
 
 Migration = Callable[[sa.Connection], None]
 MIGRATIONS: dict[int, Migration] = {}
-"""What turns the tables of a version into those of the next."""
+"""By version: what turns its tables into those of the next version."""
 
 
 def prepare(connection: sa.Connection) -> str:
     """Make or migrate the tables, in the transaction of *connection*; the database's secret.
 
-    Raises OutboxError where a newer program has been here.
+    Raises OutboxError if a newer program has been here.
     """
     if connection.dialect.name == "postgresql":  # several hosts may start at once
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
@@ -206,7 +206,7 @@ def prepare(connection: sa.Connection) -> str:
 def is_prepared(connection: sa.Connection) -> bool:
     """Whether the tables are there, as this program makes them.
 
-    Raises OutboxError where a newer program has been here.
+    Raises OutboxError if a newer program has been here.
     """
     if not sa.inspect(connection).has_table(meta.name):
         return False
@@ -219,15 +219,15 @@ def _meta(connection: sa.Connection) -> dict[str, str]:
 
 
 def _version(found: dict[str, str]) -> int:
-    told = str(found["version"])
-    if not re.fullmatch(r"[1-9][0-9]{0,5}", told) or "secret" not in found:
+    version = str(found["version"])
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", version) or "secret" not in found:
         raise OutboxError(
             "the outbox is damaged, its table sms_meta does not hold what it should: move the file"
             " away, or restore it"
         )
-    if int(told) > VERSION:
+    if int(version) > VERSION:
         raise OutboxError(
-            f"the outbox was made by a newer dialplan-sms, version {told} of its tables, this"
+            f"the outbox was made by a newer dialplan-sms, version {version} of its tables, this"
             f" one knows {VERSION}: update this host"
         )
-    return int(told)
+    return int(version)

@@ -96,14 +96,14 @@ class Outbox:
 
     def settle(self, reserved: str, sms: Sms, outcome: Outcome) -> None:
         """Note how a reserved SMS ended. Does not wait."""
-        told, verdict = _without_text(outcome, sms), ended(outcome, sms.numbers)
-        self._recorder.at_once(lambda c: transitions.settle(c, reserved, told, verdict))
+        noted, verdict = _without_text(outcome, sms), ended(outcome, sms.numbers)
+        self._recorder.at_once(lambda c: transitions.settle(c, reserved, noted, verdict))
 
     def record(self, sms: Sms, sender: Sender, outcome: Outcome) -> None:
         """Note an SMS that was sent without reserve(), for the history. Does not wait."""
-        told, verdict = _without_text(outcome, sms), ended(outcome, sms.numbers)
+        noted, verdict = _without_text(outcome, sms), ended(outcome, sms.numbers)
         new = row(sms, sender) | {"text": None}
-        self._recorder.add(Record(new, told, verdict, time.monotonic()))
+        self._recorder.add(Record(new, noted, verdict, time.monotonic()))
 
     def close(self) -> None:
         """Finish what is under way, in what is left of the time of a process's only call."""
@@ -132,14 +132,14 @@ class Outbox:
         return work
 
     def _fingerprint(self, text: str) -> str:
-        """What tells a text from others and does not give it away without the database."""
+        """A hash of a text, which says nothing of the text without the database."""
         key = self.writer.secret.encode()
         return hashlib.blake2b(text.encode(), key=key, digest_size=16).hexdigest()
 
     def _do(
         self, work: Callable[[sa.Connection], int | Outcome], unsure: Outcome, left: float
     ) -> int | Outcome:
-        """What *work* gives, or why not; *unsure* where nobody can know within *left* seconds."""
+        """What *work* gives, or why not; *unsure* if nobody can know within *left* seconds."""
         patience = max(0.1, min(PATIENCE, left))
         began = time.monotonic()
         try:

@@ -1,8 +1,8 @@
 """The one writer of an outbox: what has gathered is committed together (group commit).
 
 A disk takes some milliseconds for a commit, whatever is in it: one that carries all who wait is
-many times as quick as one for each. Who waits is answered after the commit, never before; until
-the commit begins they can withdraw, and know then that it certainly was not done.
+many times as quick as one for each. A caller is answered after the commit, never before; until the
+commit begins it can withdraw, and knows then that its work certainly was not done.
 """
 
 import contextlib
@@ -40,9 +40,9 @@ _COMMIT = (0.5, 30.0)
 _GATHER = 0.01
 """Seconds from the first piece of a transaction on in which further ones go along."""
 _CONFLICTS = 5
-"""Tries where another host stores the same at the same time: it has done so at the next."""
+"""Tries if another host stores the same at the same time: by the next try it has done so."""
 _RECONNECT = 15.0
-"""Seconds to try to reach the database again where only it knows whether it has committed."""
+"""Seconds to try to reach the database again if only it knows whether it has committed."""
 
 
 class NotKnown(Exception):
@@ -53,7 +53,7 @@ class Writer:
     """Runs work on the outbox at *url* in one thread and one connection.
 
     Raises OutboxError for a URL that is none. The database is opened by the first work, and again
-    after each failure, so that it may come and go.
+    after each failure: it may come and go.
     """
 
     def __init__(self, url: str) -> None:
@@ -82,8 +82,8 @@ class Writer:
     def do(self, work: Work[T], patience: float, grace: float = 0.0) -> T:
         """Have *work* done and committed within *patience* seconds.
 
-        Raises OutboxError where it certainly is not, since it was withdrawn in time or has failed;
-        NotKnown where its commit has not ended *grace* seconds later, or was cut off.
+        Raises OutboxError if it certainly is not, since it was withdrawn in time or has failed;
+        NotKnown if its commit has not ended *grace* seconds later, or was cut off.
         """
         future = self.submit(work, patience)
         try:
@@ -145,7 +145,7 @@ class Writer:
         except Withdrawn:
             self._queue.put_back(batch)
             return
-        except Exception as error:  # noqa: BLE001 - the writer lives on, those who wait are told
+        except Exception as error:  # noqa: BLE001 - the writer lives on, those who wait get it
             self._disconnect()
             if committing and not is_doubtful(error):
                 self._fail(batch, explain(error, self.engine.url))
@@ -158,15 +158,15 @@ class Writer:
             piece.future.set_result(result)
 
     def _seal(self, batch: list[Piece], connection: sa.Connection) -> None:
-        """Begin the commit, which nobody can withdraw, so that it must not wait for long."""
+        """Begin the commit: nobody can withdraw now, so it must not wait for long."""
         least, most = _COMMIT
         wait_at_most(connection, min(max(self._queue.seal(batch), least), most))
 
     def _each_alone(self, batch: list[Piece], doubtful: bool) -> None:
-        """After a failure: one that is bad takes no other along.
+        """After a failure: do each piece alone, so that a bad one takes no other along.
 
         *doubtful* is whether all may have been committed: they are only not known to be, then,
-        where the database is out of reach.
+        if the database is out of reach.
         """
         deadline = time.monotonic() + (_RECONNECT if doubtful else 0.0)
         for done, piece in enumerate(batch):

@@ -32,7 +32,7 @@ _OVERLAP = 8
 
 
 class _Outlet:
-    """An open file or socket, closed when the last thread that writes to it lets go.
+    """An open file or socket, closed when the last thread has written to it.
 
     Who writes keeps the outlet, not only its number: another thread may replace it just then, and
     the number would be closed, or already that of another connection.
@@ -104,7 +104,7 @@ def _open_file(path: str) -> int:
 
 
 def _to_syslog(line: str, failed: bool) -> None:
-    """As syslog(3) does, which would block where nobody reads, whatever signal comes."""
+    """Write as syslog(3) does, which would block if nobody reads, whatever signal comes."""
     priority = _USER | (_WARNING if failed else _INFO)
     stamp = time.strftime("%b %e %H:%M:%S")
     entry = f"<{priority}>{stamp} dialplan-sms[{os.getpid()}]: {line}"

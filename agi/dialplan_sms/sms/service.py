@@ -93,7 +93,7 @@ class Service:
         began: float | None = None,
         veto: Callable[[Sms, Sender], None] = lambda *_: None,
     ) -> Handled:
-        """Send what *draft* asks for. Never raises; log() the result once the door has told it.
+        """Send what *draft* asks for. Never raises. What it returns is for log(), after the answer.
 
         *began* is when the call came in: its time runs from there. *veto* raises Refused if the
         door objects to what is to be sent.

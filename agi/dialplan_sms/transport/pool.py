@@ -15,7 +15,7 @@ from requests.adapters import BaseAdapter
 
 from dialplan_sms.transport.connection import Connection, SecureSocket, make
 from dialplan_sms.transport.deadline import Resolver
-from dialplan_sms.transport.exchange import current
+from dialplan_sms.transport.exchange import Exchange
 from dialplan_sms.transport.http_head import Answer
 
 _IDLE = 55.0
@@ -47,13 +47,14 @@ class Adapter(BaseAdapter):
         weakref.finalize(self, _close_all, self._idle)
 
     def send(  # type: ignore[override]
-        self, request: PreparedRequest, largest: int, **_: Any
+        self, request: PreparedRequest, exchange: Exchange, largest: int, **_: Any
     ) -> Response:
         """The answer to *request*, with at most *largest* bytes of its body, not decoded.
 
-        Raises OSError and http.client.HTTPException; how far the request came, the Exchange knows.
+        Raises OSError and http.client.HTTPException; how far the request came, *exchange* knows.
         """
         connection = self._take() or self._make(request)
+        connection.exchange = exchange
         try:
             headers: Any = request.headers
             answer = connection.post(request.path_url, headers, request.body)  # type: ignore[arg-type]
@@ -62,7 +63,7 @@ class Adapter(BaseAdapter):
             connection.close()
             raise
         # Only once no deadline can shut it down any more is it another request's to use.
-        current().close()
+        exchange.close()
         # After a status below 200 another answer follows, which would be taken for the next one's.
         whole = answer.isclosed() and not answer.length and answer.status >= 200
         if whole and connection.sock is not None:
@@ -102,6 +103,7 @@ class Adapter(BaseAdapter):
         # A request that goes out just as the PBX closes the connection may be lost.
         self._idle_for = min(int(told[1]) - _MARGIN, _IDLE) if told else _IDLE
         connection.idle_since = time.monotonic()
+        del connection.exchange  # which would keep the call that it was of
         self._idle.append(connection)
         if len(self._idle) > self._most or self._closed:
             with contextlib.suppress(IndexError):

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from dialplan_sms.cli.check.certificate import NO_CHECK_TIME, Certificate, decode
 from dialplan_sms.transport.connection import Connection, make
 from dialplan_sms.transport.deadline import Resolver, Watchdog
-from dialplan_sms.transport.exchange import Exchange, Stage, carrying
+from dialplan_sms.transport.exchange import Exchange, Stage
 
 _DATE_TIME = 2.0
 """Seconds that an answer with a Date may take."""
@@ -45,8 +45,8 @@ class Eye:
         """Connect, see the certificate, ask for the time."""
         began = time.monotonic()
         connection = self._make(None)
-        exchange = self._exchange()
-        with carrying(exchange), contextlib.closing(connection):
+        exchange = connection.exchange = self._exchange()
+        with contextlib.closing(exchange), contextlib.closing(connection):
             try:
                 connection.connect()
             except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
@@ -64,10 +64,10 @@ class Eye:
     def _decoded(self, der: bytes) -> Certificate:
         """Python takes a certificate apart only once it is trusted: so a second connection does."""
         fingerprint = hashlib.sha256(der).hexdigest().upper()
-        exchange = self._exchange()
         try:
             connection = self._make(ssl.DER_cert_to_PEM_cert(der))
-            with carrying(exchange), contextlib.closing(connection):
+            connection.exchange = self._exchange()
+            with contextlib.closing(connection):
                 connection.connect()
                 assert isinstance(connection.sock, ssl.SSLSocket)  # noqa: S101
                 return decode(fingerprint, connection.sock.getpeercert() or {})

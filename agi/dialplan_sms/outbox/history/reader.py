@@ -32,7 +32,7 @@ class Reader:
             raise explain(error, self._url) from None
 
     def changes(self) -> str | None:
-        """Something that is another one after each change; None where only a look can tell.
+        """Something that differs after each change; None if only a look can say.
 
         On PostgreSQL the position of its log, which moves with other databases as well.
         """

@@ -14,7 +14,7 @@ _A_DAY = 86400.0
 def purge(connection: sa.Connection, older: float, most: int = 1000) -> int:
     """Delete at most *most* SMS that have ended more than *older* seconds ago; how many.
 
-    The portion was the last where it is less than *most*.
+    The portion was the last if it is less than *most*.
     """
     ids: list[int] = []
     for state in ENDED:  # each a range of the index, however many rows there are

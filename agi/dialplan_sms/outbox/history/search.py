@@ -63,7 +63,7 @@ _BY_ID = _Axis(message.c.id, message.c.id, (), message)
 
 
 def whole_number(connection: sa.Connection, typed: str) -> str | None:
-    """The number of the history that *typed* is all of; None where it is but some of its digits."""
+    """The number of the history that *typed* is; None if it is only some digits of one."""
     digits = _digits(typed)
     for each in dict.fromkeys((f"+{digits}", digits, f"+{digits.removeprefix('00')}")):
         known = sa.select(number.c.number).where(number.c.number == each).limit(1)
@@ -175,7 +175,7 @@ def _below(axis: _Axis, place: Place | None) -> tuple[sa.ColumnElement[bool], ..
 def _bottom(
     connection: sa.Connection, axis: _Axis, below: Sequence[sa.ColumnElement[bool]]
 ) -> Place | None:
-    """The last row of the portion; None where the rest of the index is shorter."""
+    """The last row of the portion; None if the rest of the index is shorter."""
     row = connection.execute(
         sa.select(axis.at, axis.id)
         .where(*below)
@@ -193,7 +193,7 @@ def _place(at: object, id_: int) -> Place:
 def _numbers(
     connection: sa.Connection, ids: Sequence[int], digits: str
 ) -> dict[int, tuple[str, int]]:
-    """One number of each SMS, one with *digits* where there is such, and how many it has."""
+    """One number of each SMS, if possible one with *digits*, and how many it has."""
     like = number.c.number.contains(digits, autoescape=True)
     rows = connection.execute(
         sa.select(

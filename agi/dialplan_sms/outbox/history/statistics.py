@@ -22,7 +22,7 @@ class Overview:
     ``counts`` is of the states that do not last; ``waits`` the seconds for which an SMS could have
     been taken by a worker and was not; ``held`` the cause for which a sender's SMS wait. ``due`` is
     how many of those that are pending are not for later; ``oldest`` the seconds since the one that
-    is due for longest was to be sent, ``next_try`` those until one of all can be, None where there
+    is due for longest was to be sent, ``next_try`` those until one of all can be, None if there
     is none; ``held_for`` those for which a sender is still held.
     """
 
@@ -97,7 +97,7 @@ def _first(priority: int) -> sa.ScalarSelect[float]:
 def first_try(connection: sa.Connection, at: float, below: int | None = None) -> int:
     """The id of the first try at *at* or later, among those with ids less than *below*.
 
-    *below*, or one beyond the last, where there is none. Tries are written in the order in which
+    *below*, or one beyond the last, if there is none. Tries are written in the order in which
     they ended, give or take a second, so their ids are searched as an index on the time would be.
     """
     ends = [sa.select(end(attempt.c.id)).scalar_subquery() for end in (sa.func.min, sa.func.max)]

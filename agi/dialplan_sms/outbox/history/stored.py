@@ -91,7 +91,7 @@ def all_numbers(connection: sa.Connection, ids: Sequence[int]) -> dict[int, tupl
 
 
 def show(connection: sa.Connection, id_: int) -> Stored | None:
-    """One SMS with its text, where that is kept, and its tries. Raises Damaged."""
+    """One SMS with its text, if that is kept, and its tries. Raises Damaged."""
     row = connection.execute(
         sa.select(*COLUMNS, message.c.text).where(message.c.id == id_)
     ).one_or_none()

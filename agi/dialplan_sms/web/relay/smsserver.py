@@ -55,7 +55,7 @@ class SmsServer:
     and *close* ends it.
 
     *conf* gives the section as it is now: users and networks may change. Raises ListenError, and
-    OSError and ssl.SSLError where certificate and key are none.
+    OSError and ssl.SSLError if certificate and key are none.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class SmsServer:
         return [listener.getsockname()[:2] for listener in self._listeners]
 
     def _conf(self) -> Http:
-        """The section as it is now; where it is gone, nobody may send any more."""
+        """The section as it is now; if it is gone, nobody may send any more."""
         return self._now() or replace(self._first, users={}, allow=(), proxy=())
 
     def _admits(self, host: str) -> bool:
@@ -196,8 +196,8 @@ class SmsServer:
 def _is_browser(headers: Headers) -> bool:
     """Whether it is a browser that asks: any page can have it ask, with its user's login.
 
-    Old ones, and all where the name is no trustworthy one (plain HTTP), tell it by their name and
-    language alone. PowerShell has such a name, and some programs a language, but none has both.
+    Old ones, and all over plain HTTP, are known by their name and language alone. PowerShell has
+    such a name, and some programs a language, but none has both.
     """
     if any(name in headers for name in _BROWSERS):
         return True
@@ -214,7 +214,7 @@ def _has_other_body(http: HttpRequest, form: Mapping[str, str]) -> bool:
 
 
 def _client(scope: Mapping[str, Any], conf: Http) -> str | None:
-    """Who sends: the peer, or whom a proxy names that we believe; None where it names nobody."""
+    """Who sends: the peer, or whom a proxy names that we believe; None if it names nobody."""
     address = str(scope["client"][0]) if scope.get("client") else ""
     named = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
     if not named or not _is_in(address, conf.proxy):
