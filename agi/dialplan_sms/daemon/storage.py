@@ -70,12 +70,11 @@ class Storage:
 class Watcher:
     """Looks at *outbox* every ten seconds; *note* writes a line to the log.
 
-    ``seen`` is what it saw last, None if it could see nothing; ``failure`` then says why.
+    ``seen`` is what it saw last, None if it could see nothing.
     """
 
     def __init__(self, outbox: Outbox, note: Callable[[str], None]) -> None:
         self.seen: Overview | None = None
-        self.failure = ""
         self._outbox = outbox
         self._note = note
         self._warned = float("-inf")
@@ -107,11 +106,10 @@ class Watcher:
     def look(self) -> None:
         """Look once."""
         try:
-            self.seen, self.failure = self._outbox.writer.do(overview, 5.0, 5.0), ""
+            self.seen = self._outbox.writer.do(overview, 5.0, 5.0)
         except (OutboxError, NotKnown, RuntimeError) as failure:
             self.seen = None
-            self.failure = str(failure)
-            self._warn(f"the outbox does not work: {self.failure}")
+            self._warn(f"the outbox does not work: {failure}")
             return
         if self.seen.waits > STALE:
             self._warn(

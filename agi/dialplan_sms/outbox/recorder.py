@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,11 +36,10 @@ class Record:
 
 
 class Recorder:
-    """Writes records through *writer*; *failed* is told what is wrong, "" when all is well."""
+    """Writes records through *writer*."""
 
-    def __init__(self, writer: Writer, failed: Callable[[str], None]) -> None:
+    def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._failed = failed
         self._records: deque[Record] = deque()
         self._again: deque[Work[None]] = deque(maxlen=_MOST)
         self._lock = threading.Lock()
@@ -87,11 +86,9 @@ class Recorder:
         while (work := self._next()) is not None:
             try:
                 self._writer.submit(work).result(60.0)
-            except Exception as failure:  # noqa: BLE001 - a history that breaks stops no SMS
+            except Exception:  # noqa: BLE001 - a history that breaks stops no SMS
                 self._again.appendleft(work)
-                self._failed(str(failure))
                 return
-            self._failed("")
 
     def _next(self) -> Work[None] | None:
         if self._again:

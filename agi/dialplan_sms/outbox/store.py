@@ -50,10 +50,9 @@ class Outbox:
 
     def __init__(self, url: str, stored: Callable[[], None] = lambda: None) -> None:
         self.writer = Writer(url)
-        self.failure = ""
         self._waited = 0.0  # by the last call
         self._stored = stored
-        self._recorder = Recorder(self.writer, self._fail)
+        self._recorder = Recorder(self.writer)
 
     @property
     def file(self) -> str | None:
@@ -143,20 +142,13 @@ class Outbox:
         patience = max(0.1, min(PATIENCE, left))
         began = time.monotonic()
         try:
-            result = self.writer.do(work, patience, max(0.0, min(WAIT, left) - patience))
+            return self.writer.do(work, patience, max(0.0, min(WAIT, left) - patience))
         except OutboxError as failure:
-            self.failure = str(failure)
             return error(Cause.OUTBOX, str(failure))
-        except NotKnown as failure:
-            self.failure = str(failure)
+        except NotKnown:
             return unsure
         finally:
             self._waited = time.monotonic() - began
-        self.failure = ""
-        return result
-
-    def _fail(self, failure: str) -> None:
-        self.failure = failure
 
 
 def row(sms: Sms, sender: Sender) -> Row:

@@ -8,6 +8,7 @@ commit begins it can withdraw, and knows then that its work certainly was not do
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from math import inf
@@ -127,6 +128,22 @@ class Writer:
             self._disconnect()
         fresh = self._connection is None
         batch: list[Piece] = []
+        error, committing = self._transact(batch, lambda: self._queue.take(_MOST))
+        if error is None:
+            return
+        if isinstance(error, Withdrawn):
+            self._queue.put_back(batch)
+        elif committing and not is_doubtful(error):
+            self._fail(batch, explain(error, self.engine.url))
+        elif batch:
+            self._each_alone(batch, doubtful=committing)
+        elif fresh and not is_locked(error):  # else the next turn may have more luck
+            self._fail(self._queue.take(_MOST), explain(error, self.engine.url))
+
+    def _transact(
+        self, batch: list[Piece], take: Callable[[], list[Piece]]
+    ) -> tuple[Exception | None, bool]:
+        """Do what *take* gives, and add it to *batch*; what failed, and if that was the commit."""
         results: list[Any] = []
         committing = False
         try:
@@ -137,25 +154,19 @@ class Writer:
                 # Only now is work taken. What comes while it is done goes along, or it would wait
                 # for two commits; not for long, since who was first waits, too.
                 until = time.monotonic() + _GATHER
-                while (not batch or time.monotonic() < until) and (more := self._queue.take(_MOST)):
+                while (not batch or time.monotonic() < until) and (more := take()):
                     batch += more
                     results += [piece.work(connection) for piece in more]
                 self._seal(batch, connection)
                 committing = True
-        except Withdrawn:
-            self._queue.put_back(batch)
-            return
+        except Withdrawn as withdrawn:
+            return withdrawn, False
         except Exception as error:  # noqa: BLE001 - the writer lives on, those who wait get it
             self._disconnect()
-            if committing and not is_doubtful(error):
-                self._fail(batch, explain(error, self.engine.url))
-            elif batch:
-                self._each_alone(batch, doubtful=committing)
-            elif fresh and not is_locked(error):  # else the next turn may have more luck
-                self._fail(self._queue.take(_MOST), explain(error, self.engine.url))
-            return
+            return error, committing
         for piece, result in zip(batch, results, strict=True):
             piece.future.set_result(result)
+        return None, committing
 
     def _seal(self, batch: list[Piece], connection: sa.Connection) -> None:
         """Begin the commit: nobody can withdraw now, so it must not wait for long."""
@@ -180,29 +191,19 @@ class Writer:
 
     def _alone(self, piece: Piece, doubtful: bool) -> None:
         for left in reversed(range(_CONFLICTS)):
-            committing = False
-            try:
-                connection = self._connect()
-                wait_at_most(connection, _LOOK)
-                with connection.begin():
-                    result = piece.work(connection)
-                    self._seal([piece], connection)
-                    committing = True
-            except Withdrawn:
+            once = iter([[piece]])
+            error, committing = self._transact([], lambda: next(once, []))  # noqa: B023
+            if error is None or isinstance(error, Withdrawn):
                 return
-            except Exception as error:  # noqa: BLE001
-                self._disconnect()
-                if left and is_conflict(error):
-                    continue
-                if is_locked(error) and not piece.future.running():
-                    self._queue.put_back([piece])
-                    return
-                failure = explain(error, self.engine.url)
-                unknown = doubtful or (committing and is_doubtful(error))
-                self._fail([piece], NotKnown(str(failure)) if unknown else failure)
-            else:
-                piece.future.set_result(result)
+            if not (left and is_conflict(error)):
+                break
+        assert error is not None  # noqa: S101 - for the type checker
+        if is_locked(error) and not piece.future.running():
+            self._queue.put_back([piece])
             return
+        failure = explain(error, self.engine.url)
+        unknown = doubtful or (committing and is_doubtful(error))
+        self._fail([piece], NotKnown(str(failure)) if unknown else failure)
 
     def _fail(self, batch: list[Piece], failure: Exception) -> None:
         for piece in batch:
