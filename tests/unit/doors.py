@@ -9,7 +9,7 @@ from typing import Any
 from dialplan_sms.agi.acceptors import Acceptors, Door, SilentPeers
 from dialplan_sms.agi.capacity import Capacity
 from dialplan_sms.agi.peer import Peer, PeerWithHead
-from dialplan_sms.sms.counted import Counted
+from dialplan_sms.sms.log import Repeated
 
 Address = tuple[str, int]
 
@@ -46,7 +46,7 @@ def opened(door: Door, capacity: Capacity) -> Iterator[House]:
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     address: Address = listener.getsockname()
     notes: list[str] = []
-    counted = Counted(notes.append)
+    counted = Repeated(notes.append)
     silent = SilentPeers(capacity.most, counted)
     acceptors = Acceptors(listener, door, capacity.most, counted, silent)
     try:

@@ -20,7 +20,7 @@ from typing import Any
 
 from dialplan_sms.agi.peer import PATIENCE, Peer, PeerWithHead
 from dialplan_sms.host.shortage import shortage
-from dialplan_sms.sms.counted import Counted
+from dialplan_sms.sms.log import Repeated
 
 SPARE = 4
 """Threads beyond the calls to carry, which tell the rest that all are busy."""
@@ -42,7 +42,7 @@ class _Threads:
     Raises OSError if not even the first can be started.
     """
 
-    def __init__(self, most: int, counted: Counted, silent: "SilentPeers") -> None:
+    def __init__(self, most: int, counted: Repeated, silent: "SilentPeers") -> None:
         self._most = most
         self._counted = counted
         self._silent = silent
@@ -121,7 +121,7 @@ class SilentPeers(_Threads):
     and the oldest if one more comes than there is room for.
     """
 
-    def __init__(self, calls: int, counted: Counted) -> None:
+    def __init__(self, calls: int, counted: Repeated) -> None:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._most_waiting = min(_MOST_SILENT, files // 4)  # the others have something to say
         self._poll = select.epoll()
@@ -192,7 +192,7 @@ class Acceptors(_Threads):
     """The threads of one listening socket."""
 
     def __init__(
-        self, listener: socket.socket, door: Door, most: int, counted: Counted, silent: SilentPeers
+        self, listener: socket.socket, door: Door, most: int, counted: Repeated, silent: SilentPeers
     ) -> None:
         self._listener = listener
         self._door = door

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from asterisk.agi import AGIException
 
 from dialplan_sms.agi.channel import Channel
-from dialplan_sms.sms.log import Handled
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, safe_line, safe_number
 from dialplan_sms.sms.service import Service
-from dialplan_sms.sms.sms import Draft
+from dialplan_sms.sms.sms import Draft, Handled
 
 _IN = (
     "SMS_NUMBER", "number", "SMS_MESSAGE", "message", "SMS_GSM", "gsm",

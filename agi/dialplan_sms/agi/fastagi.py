@@ -33,7 +33,7 @@ class FastAgi:
         """A call, once its environment is there."""
         host: str = address[0]
         if host not in ("127.0.0.1", "::1") and not is_in(host, self._allowed):
-            self._service.counted(
+            self._service.repeated(
                 "connection from {} refused: it is not in allow of sms.conf", host
             )
             return None
@@ -45,7 +45,9 @@ class FastAgi:
         try:
             channel = Channel(stream)
             if channel.env.get("agi_network") != "yes":
-                self._service.counted("connection from {} dropped: it does not speak FastAGI", host)
+                self._service.repeated(
+                    "connection from {} dropped: it does not speak FastAGI", host
+                )
                 return None
             if channel.env.get("agi_network_script") == "check":  # dialplan-sms check: no call
                 channel.send_command("NOOP")
@@ -55,7 +57,7 @@ class FastAgi:
             handled = call(channel, self._service, None, peer.began, refused)
             self._sets_together[host] = channel.sets_together
         except AGIException as gone:
-            self._service.counted(
+            self._service.repeated(
                 "connection from {} ended before it said what to send: {}", host, gone
             )
             return None

@@ -37,7 +37,7 @@ class HandOver:
     def __call__(self, connection: socket.socket, _: Any) -> Peer | None:
         """A call, of this service's own user."""
         if _peer_uid(connection) not in (0, os.geteuid()):
-            self._service.counted("a script of another user was refused")
+            self._service.repeated("a script of another user was refused")
             return None
         return Peer(connection, partial(self._serve, connection), self._enter)
 
@@ -59,7 +59,7 @@ class HandOver:
             handled = call(channel, self._service, arguments, began, busy(objection))
         except (OSError, AGIException) as gone:
             why = shortage(gone) or gone
-            self._service.counted("a script ended before it said what to send: {}", why)
+            self._service.repeated("a script ended before it said what to send: {}", why)
             return None
         finally:
             for file in files:

@@ -60,7 +60,7 @@ def _serve() -> None:
         return SmsApi(sender)
 
     def store(config: Config) -> Store:
-        from dialplan_sms.outbox.opening import open_outbox  # 0.4 s that only what needs it pays
+        from dialplan_sms.outbox.store import open_outbox  # 0.4 s that only what needs it pays
 
         outbox = open_outbox(config)
         opened.append(outbox.close)

@@ -7,7 +7,7 @@ import click
 from dialplan_sms.cli.main import config_option
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.daemon.reload import Live, block_signals, until_ended
+from dialplan_sms.daemon.reload import LiveConfig, block_signals, until_ended
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.worker import Worker
@@ -27,7 +27,7 @@ def worker(config: Path | None) -> None:
     """
     block_signals()
     try:
-        live = Live(smsconf.find(str(config) if config else None))
+        live = LiveConfig(smsconf.find(str(config) if config else None))
         if not live.config.outbox:
             raise click.ClickException("there is no outbox: set outbox in [general] of sms.conf")
         live.config.drop_privileges()
@@ -37,7 +37,7 @@ def worker(config: Path | None) -> None:
     threads = live.config.workers or 4
     routes = Routes(threads)
     service = Service(live, routes)
-    working = Worker(outbox, live, routes, service.note, service.log_stored, threads)
+    working = Worker(outbox, service, threads)
     working.start()
     service.note(f"worker started with {threads} threads", failed=False)
     until_ended(lambda: service.note(*live.reload(routes)))

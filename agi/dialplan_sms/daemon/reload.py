@@ -16,8 +16,8 @@ _FIXED = ("listen", "allow", "max_calls", "monitor", "outbox", "workers")
 """What a running process cannot change."""
 
 
-class Live:
-    """The sms.conf at *path* as it is in force. Raises ConfigError where it is wrong at first."""
+class LiveConfig:
+    """The sms.conf at *path* as it is in force. Raises ConfigError if it is wrong at first."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -28,7 +28,7 @@ class Live:
         """The configuration in force."""
         return self.config
 
-    def told(self) -> Mapping[str, Any]:
+    def state(self) -> Mapping[str, Any]:
         """Which file is in force, in which version, and what of it waits for a restart."""
         path = os.path.abspath(self._path)
         return {"path": path, "version": self.config.version, "waiting": self._waiting}
@@ -36,7 +36,7 @@ class Live:
     def reload(self, routes: Routes) -> tuple[str, bool]:
         """Read sms.conf again; a line that says what came of it, and whether that is a failure.
 
-        Where it is wrong, the old one stays in force.
+        If it is wrong, the old one stays in force.
         """
         try:
             fresh = smsconf.load(self._path, http=True)

@@ -17,7 +17,7 @@ from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport.deadline import Watchdog
-from dialplan_sms.transport.exchange import Exchange, carrying
+from dialplan_sms.transport.exchange import Exchange
 from dialplan_sms.transport.pool import Pool
 from dialplan_sms.transport.resolver import Resolver
 
@@ -75,7 +75,7 @@ class SmsApi:
         going_out: Callable[[], None] = lambda: None,
         until: float | None = None,
     ) -> Outcome:
-        """Send now, once, and be back by *until*, call_timeout from now where that is None.
+        """Send now, once, and be back by *until*, call_timeout from now if that is None.
 
         *going_out* is called just before the request leaves this host. Never raises for what the
         PBX or the network does.
@@ -90,15 +90,15 @@ class SmsApi:
             watchdog=self._watchdog,
             clock=self._clock,
         )
-        with carrying(exchange):
-            try:
-                status, location, body = self._post(sms)
-            except Exception as failure:  # noqa: BLE001 - any of them must become an Outcome
-                outcome = failed(exchange, failure, sender)
-            else:
-                outcome = answered(status, location, body, sender.name, self._secrets)
-                if exchange.timed_out and outcome.cause is Cause.BAD_ANSWER:
-                    outcome = failed(exchange, TimeoutError(), sender)  # cut at the deadline
+        try:
+            status, location, body = self._post(sms, exchange)
+        except Exception as failure:  # noqa: BLE001 - any of them must become an Outcome
+            return failed(exchange, failure, sender)
+        finally:
+            exchange.close()
+        outcome = answered(status, location, body, sender.name, self._secrets)
+        if exchange.timed_out and outcome.cause is Cause.BAD_ANSWER:
+            return failed(exchange, TimeoutError(), sender)  # cut at the deadline
         return outcome
 
     @property
@@ -106,13 +106,13 @@ class SmsApi:
         """Connections to the PBX that are open and not in use."""
         return self._pool.idle
 
-    def _post(self, sms: Sms) -> tuple[int, str, bytes]:
+    def _post(self, sms: Sms, exchange: Exchange) -> tuple[int, str, bytes]:
         body = urlencode(_form(sms)).encode()
         request = self._template.copy()
         request.body = body
         request.headers["Content-Length"] = str(len(body))
         # Not Session.send: it follows redirects and keeps cookies.
-        return self._pool.send(request, LARGEST + 1)
+        return self._pool.send(request, exchange, LARGEST + 1)
 
 
 def _form(sms: Sms) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dialplan_sms.transport.connection import make
 from dialplan_sms.transport.deadline import Watchdog
-from dialplan_sms.transport.exchange import Exchange, Stage, carrying
+from dialplan_sms.transport.exchange import Exchange, Stage
 from dialplan_sms.transport.resolver import Resolver
 from dialplan_sms.transport.tls import PIN, any_peer, settings
 
@@ -62,7 +62,8 @@ def look(
     began = time.monotonic()
     exchange = Exchange(connect_time, 0, began + connect_time, lambda: None, Watchdog())
     connection = make(scheme, host, port, resolver, **tls)
-    with carrying(exchange), contextlib.closing(connection):
+    connection.exchange = exchange
+    with contextlib.closing(exchange), contextlib.closing(connection):
         try:
             connection.connect()
         except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection

@@ -1,4 +1,4 @@
-"""Connections to the PBX that report to the Exchange of the thread which uses them."""
+"""Connections to the PBX that report to the Exchange of the request which uses them."""
 
 import contextlib
 import socket
@@ -9,7 +9,7 @@ from typing import Any
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from dialplan_sms.transport.exchange import Exchange, Stage, current
+from dialplan_sms.transport.exchange import Exchange, Stage
 from dialplan_sms.transport.http_head import Answer, request_head
 from dialplan_sms.transport.resolver import Address, Resolver
 
@@ -43,11 +43,12 @@ class _Recording:
     port: int
     sock: socket.socket | None
     resolver: Resolver
+    exchange: Exchange
     idle_since = 0.0
     reused = False
 
     def _new_conn(self) -> socket.socket:
-        exchange = current()
+        exchange = self.exchange
         try:
             exchange.stage = Stage.RESOLVING
             addresses = self.resolver.resolve(
@@ -67,8 +68,7 @@ class _Recording:
         try:
             super().connect()  # type: ignore[misc]
         except Exception as error:
-            exchange = current()
-            exchange.failure = exchange.failure or error
+            self.exchange.failure = self.exchange.failure or error
             raise
 
     def post(self, path: str, headers: Mapping[str, str | bytes], body: bytes) -> Answer:
@@ -77,10 +77,10 @@ class _Recording:
         ``Host`` is among the *headers*.
         """
         connection: Any = self
+        exchange = self.exchange
         if self.sock is None:
             self.connect()
         assert self.sock is not None  # noqa: S101
-        exchange = current()
         exchange.go_out(self.sock)
         if self.reused and not connection.is_connected:
             # The PBX has closed it, and nothing is written yet: over another socket.

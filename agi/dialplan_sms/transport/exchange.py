@@ -1,15 +1,14 @@
 """One request on its way: what it has done, and its deadlines.
 
 Whether a request went out decides between "certainly not sent" and "may have been sent". No
-exception of requests or urllib3 says so (both cases end in ``Connection aborted``): the connection
-notes it here, in the Exchange of the thread that sends.
+exception of requests or urllib3 tells it (both cases end in ``Connection aborted``), so the
+connection notes it here.
 """
 
 import contextlib
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import Enum, auto
 
 from dialplan_sms.transport.deadline import Alarm, Watchdog
@@ -94,25 +93,3 @@ class Exchange:
         # Not SSLSocket.shutdown: it would take the TLS object from under the reading thread.
         with contextlib.suppress(OSError):
             socket.socket.shutdown(connection, socket.SHUT_RDWR)
-
-
-_thread = threading.local()
-
-
-@contextlib.contextmanager
-def carrying(exchange: Exchange) -> Iterator[None]:
-    """Connections used by this thread report to *exchange*."""
-    _thread.exchange = exchange
-    try:
-        yield
-    finally:
-        _thread.exchange = None
-        exchange.close()
-
-
-def current() -> Exchange:
-    """The exchange that this thread carries. Raises LookupError if there is none."""
-    exchange: Exchange | None = getattr(_thread, "exchange", None)
-    if exchange is None:
-        raise LookupError("no exchange is under way in this thread")
-    return exchange

@@ -12,7 +12,7 @@ from requests import PreparedRequest
 
 from dialplan_sms.transport import tls
 from dialplan_sms.transport.connection import Connection, make
-from dialplan_sms.transport.exchange import current
+from dialplan_sms.transport.exchange import Exchange
 from dialplan_sms.transport.http_head import Answer
 from dialplan_sms.transport.resolver import Resolver
 
@@ -41,12 +41,15 @@ class Pool:
         self._closed = False
         weakref.finalize(self, _close_all, self._idle)
 
-    def send(self, request: PreparedRequest, largest: int) -> tuple[int, str, bytes]:
+    def send(
+        self, request: PreparedRequest, exchange: Exchange, largest: int
+    ) -> tuple[int, str, bytes]:
         """The answer to *request*: its status, its Location, and at most *largest* bytes of it.
 
-        Raises OSError and http.client.HTTPException; the Exchange says how far the request came.
+        Raises OSError and http.client.HTTPException; *exchange* says how far the request came.
         """
         connection = self._take() or self._make(request)
+        connection.exchange = exchange
         try:
             headers: Any = request.headers
             answer = connection.post(request.path_url, headers, request.body)  # type: ignore[arg-type]
@@ -55,7 +58,7 @@ class Pool:
             connection.close()
             raise
         # Only once no deadline can shut it down any more is it another request's to use.
-        current().close()
+        exchange.close()
         # After a status below 200 another answer follows, which would be taken for the next one's.
         whole = answer.isclosed() and not answer.length and answer.status >= 200
         if whole and connection.sock is not None:
@@ -95,6 +98,7 @@ class Pool:
         # A request that goes out just as the PBX closes the connection may be lost.
         self._idle_for = min(int(told[1]) - _MARGIN, _IDLE) if told else _IDLE
         connection.idle_since = time.monotonic()
+        del connection.exchange  # which would keep the call that it was of
         self._idle.append(connection)
         if len(self._idle) > self._most or self._closed:
             with contextlib.suppress(IndexError):

@@ -45,9 +45,9 @@ def open_server(service: Service, load: Callable[[], Config], outbox: Outbox) ->
         page, close = make_page(board, sessions=Sessions(login, users)), board.close
     if http.certificate:
         _check_key(config.path, http.certificate, http.key)
-    relay = Relay(service, load, Loops())
+    relay = Relay(service, Loops())
     try:
-        server = SmsServer(http, conf, relay, login, service.counted, page, close)
+        server = SmsServer(http, conf, relay, login, service.repeated, page, close)
     except ListenError as error:
         raise OSError(str(error)) from None
     beyond = not all(is_loopback(host) for host, _ in http.listen)

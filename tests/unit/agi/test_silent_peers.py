@@ -44,10 +44,10 @@ def test_who_says_nothing_is_dropped_in_time_and_counted(monkeypatch: pytest.Mon
         for client in silent:
             assert _ended(client.recv)
         counted = house.silent._counted
-        _until(lambda: [each.times for each in counted._conditions.values()] == [29])
+        _until(lambda: [times for *_, times in counted._lines.values()] == [29])
         assert len(house.notes) == 1
         assert house.notes[0].startswith("connection from 127.0.0.1 dropped: it did not say what")
-        counted.tell(0)
+        counted.sum_up(0)
         assert house.notes[1].startswith(house.notes[0])
         assert " - the same 29 times more within " in house.notes[1]
 

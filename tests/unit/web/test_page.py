@@ -16,12 +16,12 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from dialplan_sms.config.password import make_hash
-from dialplan_sms.outbox import search
 from dialplan_sms.outbox.database import OutboxError
+from dialplan_sms.outbox.history import search
 from dialplan_sms.outbox.schema import State, attempt
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Outcome, Status
-from dialplan_sms.sms.sms import Draft, Sms
+from dialplan_sms.sms.sms import Sms
 from dialplan_sms.web.http import session
 from dialplan_sms.web.http.login import Login
 from dialplan_sms.web.http.session import Sessions
@@ -215,8 +215,7 @@ def test_the_story_tells_all(site: Site) -> None:
 
 
 def test_what_was_sent_at_once_is_in_the_list(site: Site) -> None:
-    sms = Sms((ROME,), "Hello", GATEWAY)
-    site.outbox.record(Draft(call="17.1"), sms, SENDER, "wait", SENT)
+    site.outbox.record(Sms((ROME,), "Hello", GATEWAY, call="17.1"), SENDER, SENT)
     deadline = time.monotonic() + 20
     while not site.ids() and time.monotonic() < deadline:
         time.sleep(0.1)

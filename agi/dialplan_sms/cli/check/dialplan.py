@@ -183,7 +183,9 @@ def _curl(files: Files, shown: str, ports: Collection[int]) -> Finding:
     if lines := files.old_lines(ports):
         says = f"the SMS API is still used past sms.agi in {listed(lines)}"
         return CURL.warning(says, do)
-    if loaded := sum(1 for line in shown.splitlines() if API.search(line) and not _is_ours(line, ports)):
+    if loaded := sum(
+        1 for line in shown.splitlines() if API.search(line) and not _is_ours(line, ports)
+    ):
         says = f"{loaded} of the loaded dialplan, none in {files.path}: AEL, Lua, a database?"
         return CURL.warning(says, f"asterisk -rx 'dialplan reload' if {do} was here, else {do}")
     if not files.tree.stream and not shown:

@@ -25,7 +25,7 @@ from dialplan_sms.transport import tls
 from dialplan_sms.transport.certificate import Look, look
 from dialplan_sms.transport.connection import make
 from dialplan_sms.transport.deadline import Watchdog
-from dialplan_sms.transport.exchange import Exchange, Stage, carrying
+from dialplan_sms.transport.exchange import Exchange, Stage
 from dialplan_sms.transport.resolver import Resolver
 
 NAME = Finding("name")
@@ -137,8 +137,9 @@ class Pbx:
         exchange = Exchange(self._connect_time, _DATE_TIME, until, lambda: None, Watchdog())
         settings = tls.settings("no") if self._peer[0] == "https" else {}
         connection = make(*self._peer, **settings)
+        connection.exchange = exchange
         try:
-            with carrying(exchange), closing(connection):
+            with closing(exchange), closing(connection):
                 answer = connection.post("/", {"Content-Length": "0", "Connection": "close"}, b"")
                 return parsedate_to_datetime(answer.getheader("Date") or "").timestamp()
         except Exception:  # noqa: BLE001 - a PBX need not tell

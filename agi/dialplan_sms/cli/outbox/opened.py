@@ -13,10 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.outbox import history
-from dialplan_sms.outbox.database import OutboxError, explain, is_prepared, open_engine, prepare
-from dialplan_sms.outbox.history import Filters, Stored
-from dialplan_sms.outbox.reading import Reading
+from dialplan_sms.outbox.database import OutboxError, explain, open_engine
+from dialplan_sms.outbox.history.reader import Reader
+from dialplan_sms.outbox.history.search import Place, listing
+from dialplan_sms.outbox.history.stored import Filters, Stored
+from dialplan_sms.outbox.schema import is_prepared, prepare
 
 T = TypeVar("T")
 
@@ -27,11 +28,11 @@ class Opened:
 
     config: Config
     engine: sa.Engine
-    reading: Reading
+    reader: Reader
 
     def read(self, work: Callable[[sa.Connection], T]) -> T:
         """What *work* finds; it waits for nobody who writes."""
-        return self.reading.do(work)
+        return self.reader.do(work)
 
     def do(self, work: Callable[[sa.Connection], T]) -> T:
         """*work* in a transaction of its own."""
@@ -40,14 +41,14 @@ class Opened:
 
     def walk(self, filters: Filters, most: int) -> Iterator[Stored]:
         """At most *most* SMS, newest first."""
-        below: int | None = None
+        place: Place | None = None
         while most > 0:
             size = min(most, 500)
-            page = self.read(lambda c: history.listing(c, filters, size, below))  # noqa: B023
-            yield from page.found
-            most -= len(page.found)
-            below = page.below
-            if below is None:
+            portion = self.read(lambda c: listing(c, filters, size, place))  # noqa: B023
+            yield from portion.found
+            most -= len(portion.found)
+            place = portion.place
+            if place is None:
                 return
 
 
@@ -73,14 +74,14 @@ def opened(path: Path | None) -> Iterator[Opened]:
         raise click.ClickException(str(error)) from None
     try:
         _check_file(engine.url)
-        reading = Reading(engine.url)
+        reader = Reader(engine.url)
         try:
-            if not reading.do(is_prepared):
+            if not reader.do(is_prepared):
                 with engine.begin() as connection:
                     prepare(connection)
-            yield Opened(loaded, engine, reading)
+            yield Opened(loaded, engine, reader)
         finally:
-            reading.close()
+            reader.close()
     except (SQLAlchemyError, OutboxError) as error:
         raise click.ClickException(str(explain(error, engine.url))) from None
     finally:

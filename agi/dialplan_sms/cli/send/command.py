@@ -110,7 +110,7 @@ def send(
     opened: list[Callable[[], None]] = []
 
     def store(loaded: Config) -> Store:
-        from dialplan_sms.outbox.opening import open_outbox  # 0.4 s that only what needs it pays
+        from dialplan_sms.outbox.store import open_outbox  # 0.4 s that only what needs it pays
 
         outbox = open_outbox(loaded)
         opened.append(outbox.close)

@@ -26,10 +26,9 @@ from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.routes.pbx import SmsApi
 from dialplan_sms.routes.warm import Routes
-from dialplan_sms.sms.log import Handled
 from dialplan_sms.sms.outcome import Refused, Status, safe_line
 from dialplan_sms.sms.service import Service, Store, choose
-from dialplan_sms.sms.sms import Draft
+from dialplan_sms.sms.sms import Draft, Handled
 
 INTERRUPTED = 130
 
@@ -183,7 +182,7 @@ def _service(config: Config) -> Iterator[Handle]:
 
     def store(loaded: Config) -> Store:
         if not opened:
-            from dialplan_sms.outbox.opening import (
+            from dialplan_sms.outbox.store import (
                 open_outbox,  # 0.4 s that only what needs it pays
             )
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from dialplan_sms.outbox.history import Filters
+from dialplan_sms.outbox.history.search import Place
+from dialplan_sms.outbox.history.stored import Filters
 from dialplan_sms.outbox.schema import State
-from dialplan_sms.outbox.search import Place
 
 LONGEST_ID = 18
 """Digits: what both databases can hold."""

@@ -14,8 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from dialplan_sms.outbox.amend import RETRIED
 from dialplan_sms.outbox.schema import State
+from dialplan_sms.outbox.transitions import RETRIED
 from dialplan_sms.web.page.board import Board
 from dialplan_sms.web.page.playground import Playground
 

@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 from dialplan_sms.config.http import Http
 from dialplan_sms.host.address import is_in, is_loopback, parse
 from dialplan_sms.sms import api
-from dialplan_sms.sms.counted import Counted
+from dialplan_sms.sms.log import Repeated
 from dialplan_sms.sms.outcome import Cause, error
 from dialplan_sms.web.http.app import FORM, content_type, make_app, read_pairs
 from dialplan_sms.web.http.browser import is_browser
@@ -52,7 +52,7 @@ class SmsServer:
     and *close* ends it.
 
     *conf* gives the section as it is now: users and networks may change. Raises ListenError, and
-    OSError and ssl.SSLError where certificate and key are none.
+    OSError and ssl.SSLError if certificate and key are none.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class SmsServer:
         conf: Callable[[], Http],
         relay: Relay,
         login: Login,
-        counted: Counted,
+        repeated: Repeated,
         page: Sequence[BaseRoute] = (),
         close: Callable[[], None] | None = None,
     ) -> None:
         self._conf = conf
         self._relay = relay
-        self._counted = counted
+        self._repeated = repeated
         self._close = close
         self._login = login
         self._carrying = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="relay")
@@ -88,7 +88,7 @@ class SmsServer:
                 Path(http.key) if http.key else None,
                 name="http",
                 admits=self._admits,
-                note=counted,
+                note=repeated,
             )  # fmt: skip
         except BaseException:
             for listener in self._listeners:
@@ -117,7 +117,7 @@ class SmsServer:
         conf = self._conf()
         if _may_send(host, conf) or is_in(host, conf.proxy):
             return True
-        self._counted("HTTP: {} is not in allow of [http] in sms.conf", host)
+        self._repeated("HTTP: {} is not in allow of [http] in sms.conf", host)
         return False
 
     def _door(self, app: Any) -> Any:
@@ -198,7 +198,7 @@ def _may_send(address: str, conf: Http) -> bool:
 
 
 def _client(scope: Mapping[str, Any], conf: Http) -> str | None:
-    """Who sends: the peer, or whom a proxy names that we believe; None where it names nobody."""
+    """Who sends: the peer, or whom a proxy names that we believe; None if it names nobody."""
     address = str(scope["client"][0]) if scope.get("client") else ""
     named = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
     if not named or not is_in(address, conf.proxy):

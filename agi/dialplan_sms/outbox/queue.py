@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
-"""Statements of one transaction; may be run again where that failed, so it does nothing else, and
+"""Statements of one transaction; may be run again if that failed, so it does nothing else, and
 finds out by itself whether it was committed before (the connection may break in the commit)."""
 
 
@@ -22,7 +22,7 @@ class Withdrawn(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """Work, and who is told; they wait *until* then, in monotonic seconds."""
+    """Work, and the Future of who waits for it, *until* then in monotonic seconds."""
 
     work: Work[Any]
     future: Future[Any]
@@ -34,7 +34,7 @@ class Piece:
             self.future.set_exception(failure)
 
 
-class Waiting:
+class Queue:
     """Pieces in the order in which they came. Who waits for one can withdraw it until seal()."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Waiting:
             return future.cancel()
 
     def any(self) -> bool:
-        """Wait for work; False where there is none and close() was called."""
+        """Wait for work; False if there is none and close() was called."""
         with self._changed:
             while not self._left() and not self._closed:
                 self._changed.wait()
@@ -69,25 +69,25 @@ class Waiting:
         return taken
 
     def put_back(self, batch: list[Piece]) -> None:
-        """Have those come first."""
+        """Have *batch* come first."""
         with self._changed:
             self._pieces[:0] = batch
 
     def seal(self, batch: list[Piece]) -> float:
         """From here on none of *batch* can be withdrawn; how long all of them wait, in seconds.
 
-        Raises Withdrawn where one was.
+        Raises Withdrawn if one was.
         """
         with self._changed:
             if any(piece.future.cancelled() for piece in batch):
                 raise Withdrawn
             for piece in batch:
-                if not piece.future.running():  # it is where a commit was cut off before
+                if not piece.future.running():  # it is running if a commit was cut off before
                     piece.future.set_running_or_notify_cancel()
         return min((piece.until for piece in batch), default=0.0) - time.monotonic()
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Take nothing more."""
         with self._changed:
             self._closed = True
             self._changed.notify()

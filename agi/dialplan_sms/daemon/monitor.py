@@ -1,4 +1,4 @@
-"""The door at which a service is asked how it is: /metrics, /healthz and /status."""
+"""The address ``monitor``: answers how the service is, at /metrics, /healthz and /status."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 
 from dialplan_sms.agi.capacity import Capacity
 from dialplan_sms.agi.peer import Peer, PeerWithHead
-from dialplan_sms.daemon.metrics import Monitor
+from dialplan_sms.daemon.metrics import Metrics
 from dialplan_sms.host.hostname import is_loopback
 
 _LONGEST_HEAD = 16 * 1024
@@ -21,13 +21,13 @@ _PATIENCE = 5.0
 _TEXT = "text/plain"
 
 
-class Asked:
-    """Lets in everybody, and answers *most* at once; figures only to who asks this host by name."""
+class Monitor:
+    """Lets everybody in, and answers *most* at once; figures only to who asks this host by name."""
 
     most = 8
 
-    def __init__(self, monitor: Monitor, healthy: Callable[[], bool]) -> None:
-        self._monitor = monitor
+    def __init__(self, metrics: Metrics, healthy: Callable[[], bool]) -> None:
+        self._metrics = metrics
         self._healthy = healthy
         self._capacity = Capacity(self.most)
 
@@ -52,8 +52,8 @@ class Asked:
         if not is_loopback(request.headers.get("Host", "")):
             return 421, _TEXT, b"This is for this host alone: ask it by the name localhost\n"
         if request.path == "/metrics":
-            return 200, "text/plain; version=0.0.4", generate_latest(self._monitor.registry)
-        return 200, "application/json", json.dumps(self._monitor.figures()).encode()
+            return 200, "text/plain; version=0.0.4", generate_latest(self._metrics.registry)
+        return 200, "application/json", json.dumps(self._metrics.figures()).encode()
 
 
 class _Request(BaseHTTPRequestHandler):

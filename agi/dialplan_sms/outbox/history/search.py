@@ -1,17 +1,18 @@
-"""How the page leafs through the history: newest first, along whichever index fits the filters.
+"""The history in portions: newest first, along whichever index fits the filters.
 
 Functions on the connection of a transaction, the same on SQLite and PostgreSQL. Each call looks at
-a portion only, however many rows there are, and says where to go on.
+a portion only, however many rows there are, since on SQLite it keeps the writers waiting; and it
+says where to go on.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from dialplan_sms.outbox.history import COLUMNS, Filters, Stored, sound
+from dialplan_sms.outbox.history.stored import COLUMNS, Filters, Stored, all_numbers, sound
 from dialplan_sms.outbox.schema import State, message, now, number
 
 SPAN = 3000
@@ -58,8 +59,11 @@ class _Axis:
     source: sa.FromClause
 
 
+_BY_ID = _Axis(message.c.id, message.c.id, (), message)
+
+
 def whole_number(connection: sa.Connection, typed: str) -> str | None:
-    """The number of the history that *typed* is all of; None where it is but some of its digits."""
+    """The number of the history that *typed* is; None if it is only some digits of one."""
     digits = _digits(typed)
     for each in dict.fromkeys((f"+{digits}", digits, f"+{digits.removeprefix('00')}")):
         known = sa.select(number.c.number).where(number.c.number == each).limit(1)
@@ -80,7 +84,28 @@ def search(
     A single state is walked by when its SMS were due, the rest by when they were stored.
     """
     whole = whole_number(connection, filters.number) if filters.number else None
-    axis, rest = _axis(filters, whole)
+    rows, place = _walk(connection, *_axis(filters, whole), most, place)
+    to = _numbers(connection, [row.id for row in rows], _digits(filters.number))
+    return Portion(tuple(_stored(row) for row in rows), place, to)
+
+
+def listing(
+    connection: sa.Connection, filters: Filters, most: int, place: Place | None = None
+) -> Portion:
+    """As search(), but by id alone, and each SMS has all its numbers."""
+    rows, place = _walk(connection, _BY_ID, _rest(filters), most, place)
+    numbers = all_numbers(connection, [row.id for row in rows])
+    return Portion(tuple(_stored(row, numbers.get(row.id, ())) for row in rows), place, {})
+
+
+def _walk(
+    connection: sa.Connection,
+    axis: _Axis,
+    rest: list[sa.ColumnElement[bool]],
+    most: int,
+    place: Place | None,
+) -> tuple[Sequence[Any], Place | None]:
+    """The next rows down *axis* that *rest* lets through, and where to go on."""
     below = (*axis.where, *_below(axis, place))
     bottom = _bottom(connection, axis, below) if rest else None
     if bottom is not None:
@@ -92,44 +117,49 @@ def search(
         .order_by(axis.at.desc(), axis.id.desc())
         .limit(most)
     ).all()
-    found = []
-    for row in rows:
-        values = sound(row)
-        del values["place"]
-        found.append(Stored(**values))
     if len(rows) == most:
         bottom = _place(rows[-1].place, rows[-1].id)
-    to = _numbers(connection, [row.id for row in rows], _digits(filters.number))
-    return Portion(tuple(found), bottom, to)
+    return rows, bottom
+
+
+def _stored(row: Any, numbers: tuple[Any, ...] = ()) -> Stored:
+    values = sound(row)
+    del values["place"]
+    return Stored(**values, numbers=numbers)
 
 
 def _axis(filters: Filters, whole: str | None) -> tuple[_Axis, list[sa.ColumnElement[bool]]]:
     """The index that narrows most, and what is left to compare row by row."""
-    rest: list[sa.ColumnElement[bool]] = []
-    states, sender = filters.states, filters.sender
     if whole is not None:
         pairs = number.join(message, number.c.message_id == message.c.id)
         mine = (number.c.number == whole,)
         axis = _Axis(number.c.created, number.c.message_id, mine, pairs)
-    elif len(states) == 1:
-        axis = _Axis(message.c.due, message.c.id, (message.c.state == states[0],), message)
-        states = ()
-    elif sender:
-        axis = _Axis(message.c.created, message.c.id, (message.c.sender == sender,), message)
-        sender = ""
-    else:
-        axis = _Axis(message.c.id, message.c.id, (), message)
-    if states:
-        rest.append(message.c.state.in_(states))
-    if sender:
-        rest.append(message.c.sender == sender)
+        return axis, _rest(replace(filters, number=""))
+    if len(filters.states) == 1:
+        mine = (message.c.state == filters.states[0],)
+        return _Axis(message.c.due, message.c.id, mine, message), _rest(replace(filters, states=()))
+    if filters.sender:
+        mine = (message.c.sender == filters.sender,)
+        axis = _Axis(message.c.created, message.c.id, mine, message)
+        return axis, _rest(replace(filters, sender=""))
+    return _BY_ID, _rest(filters)
+
+
+def _rest(filters: Filters) -> list[sa.ColumnElement[bool]]:
+    """What *filters* compare row by row."""
+    rest: list[sa.ColumnElement[bool]] = []
+    if filters.states:
+        rest.append(message.c.state.in_(filters.states))
+    if filters.sender:
+        rest.append(message.c.sender == filters.sender)
     if filters.since is not None:
         rest.append(message.c.created > now() - filters.since)
-    if filters.number and whole is None:
+    if filters.number:
         to = number.c.message_id == message.c.id
-        part = number.c.number.contains(_digits(filters.number), autoescape=True)
+        digits = _digits(filters.number) or filters.number  # without one, none has it
+        part = number.c.number.contains(digits, autoescape=True)
         rest.append(sa.exists().where(to, part))
-    return axis, rest
+    return rest
 
 
 def _below(axis: _Axis, place: Place | None) -> tuple[sa.ColumnElement[bool], ...]:
@@ -145,7 +175,7 @@ def _below(axis: _Axis, place: Place | None) -> tuple[sa.ColumnElement[bool], ..
 def _bottom(
     connection: sa.Connection, axis: _Axis, below: Sequence[sa.ColumnElement[bool]]
 ) -> Place | None:
-    """The last row of the portion; None where the rest of the index is shorter."""
+    """The last row of the portion; None if the rest of the index is shorter."""
     row = connection.execute(
         sa.select(axis.at, axis.id)
         .where(*below)
@@ -163,7 +193,7 @@ def _place(at: object, id_: int) -> Place:
 def _numbers(
     connection: sa.Connection, ids: Sequence[int], digits: str
 ) -> dict[int, tuple[str, int]]:
-    """One number of each SMS, one with *digits* where there is such, and how many it has."""
+    """One number of each SMS, if possible one with *digits*, and how many it has."""
     like = number.c.number.contains(digits, autoescape=True)
     rows = connection.execute(
         sa.select(

@@ -6,14 +6,14 @@ import socket
 import pytest
 
 from dialplan_sms.agi.capacity import Capacity
-from dialplan_sms.daemon.metrics import Monitor
+from dialplan_sms.daemon.metrics import Metrics
 from dialplan_sms.host.hostname import is_loopback
 from tests.unit import asking
 
 
 @pytest.fixture(scope="module")
 def port() -> int:
-    return asking.serve(Monitor(Capacity(7)))
+    return asking.serve(Metrics(Capacity(7)))
 
 
 def ask(port: int, path: str, host: str | None, method: str = "GET") -> tuple[int, str]:

@@ -1,8 +1,6 @@
-"""The outbox's history: what people read of it.
+"""One SMS of the history, as people read it; search.py finds many.
 
-Functions on the connection of a transaction, the same on SQLite and PostgreSQL. Each is short,
-however many rows there are, since on SQLite it keeps the writers waiting; what takes longer goes
-in portions.
+Functions on the connection of a transaction, the same on SQLite and PostgreSQL.
 """
 
 from collections.abc import Sequence
@@ -12,9 +10,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from dialplan_sms.outbox.schema import State, attempt, gateway, message, now, number
-
-_SPAN = 20_000
-"""Ids that one call of listing() looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,67 +66,19 @@ class Stored:
     free_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some SMS, newest first; ``below`` is the id to go on from, None at the end."""
-
-    found: tuple[Stored, ...]
-    below: int | None
-
-
 _TIMES = ("created", "due", "planned", "ended", "at")
 _COUNTS = ("id", "chars", "attempts", "numbers")
 COLUMNS = (
     message.c.id, message.c.created, message.c.due, message.c.planned, message.c.ended,
-    message.c.state, message.c.mode, message.c.sender, message.c.gsm, message.c.postpone,
+    message.c.state, message.c.mode, message.c.sender, message.c.gsm,
+    sa.type_coerce(message.c.postpone, sa.String).label("postpone"),
     message.c.chars, message.c.call, message.c.caller, message.c.attempts, message.c.cause,
     message.c.reason, ((message.c.state == State.PENDING) & (message.c.due > now())).label("later"),
 )  # fmt: skip
 
 
-def listing(
-    connection: sa.Connection, filters: Filters, most: int, below: int | None = None
-) -> Page:
-    """At most *most* SMS that *filters* let through, newest first, with ids less than *below*.
-
-    Looks at a portion of the history only; there is more as long as the Page has a ``below``.
-    """
-    lowest, highest = (  # each alone is a look at one end of the index, together a scan
-        connection.scalar(sa.select(end(message.c.id))) for end in (sa.func.min, sa.func.max)
-    )
-    if lowest is None or highest is None:
-        return Page((), None)
-    top = highest + 1 if below is None else min(below, highest + 1)
-    bottom = top - _SPAN
-    rows = connection.execute(
-        sa.select(*COLUMNS)
-        .where(message.c.id < top, message.c.id >= bottom, *_where(filters))
-        .order_by(message.c.id.desc())
-        .limit(most)
-    ).all()
-    numbers = _numbers(connection, [row.id for row in rows])
-    found = tuple(Stored(**sound(row), numbers=numbers.get(row.id, ())) for row in rows)
-    rest = found[-1].id if len(found) == most and found else bottom
-    return Page(found, rest if rest > lowest else None)
-
-
-def _where(filters: Filters) -> list[sa.ColumnElement[bool]]:
-    where: list[sa.ColumnElement[bool]] = []
-    if filters.states:
-        where.append(message.c.state.in_(filters.states))
-    if filters.sender:
-        where.append(message.c.sender == filters.sender)
-    if filters.since is not None:
-        where.append(message.c.created > now() - filters.since)
-    if filters.number:
-        to = number.c.message_id == message.c.id
-        where.append(
-            sa.exists().where(to, number.c.number.contains(filters.number, autoescape=True))
-        )
-    return where
-
-
-def _numbers(connection: sa.Connection, ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:
+def all_numbers(connection: sa.Connection, ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:
+    """Number and state of each number of SMS, by their ids."""
     found: dict[int, tuple[Any, ...]] = {}
     for start in range(0, len(ids), 500):
         for id_, to, state in connection.execute(
@@ -144,7 +91,7 @@ def _numbers(connection: sa.Connection, ids: Sequence[int]) -> dict[int, tuple[A
 
 
 def show(connection: sa.Connection, id_: int) -> Stored | None:
-    """One SMS with its text, where that is kept, and its tries. Raises Damaged."""
+    """One SMS with its text, if that is kept, and its tries. Raises Damaged."""
     row = connection.execute(
         sa.select(*COLUMNS, message.c.text).where(message.c.id == id_)
     ).one_or_none()
@@ -160,7 +107,7 @@ def show(connection: sa.Connection, id_: int) -> Stored | None:
     ).all()
     for each in tries:
         _refuse_damaged(id_, each)
-    numbers = _numbers(connection, [id_]).get(id_, ())
+    numbers = all_numbers(connection, [id_]).get(id_, ())
     held, free_at = "", None
     if row.state == State.PENDING:
         mine = (gateway.c.sender == row.sender) & (gateway.c.gsm == row.gsm)

@@ -1,4 +1,4 @@
-"""How the outbox's history is forgotten.
+"""How long the history is kept, and the texts in it.
 
 Functions on the connection of a transaction, the same on SQLite and PostgreSQL; in portions, since
 on SQLite each keeps the writers waiting.
@@ -14,7 +14,7 @@ _A_DAY = 86400.0
 def purge(connection: sa.Connection, older: float, most: int = 1000) -> int:
     """Delete at most *most* SMS that have ended more than *older* seconds ago; how many.
 
-    The portion was the last where it is less than *most*.
+    The portion was the last if it is less than *most*.
     """
     ids: list[int] = []
     for state in ENDED:  # each a range of the index, however many rows there are
@@ -38,8 +38,8 @@ def purge(connection: sa.Connection, older: float, most: int = 1000) -> int:
     return len(ids)
 
 
-def forget_texts(connection: sa.Connection, sender: str, keep_text: float, most: int = 1000) -> int:
-    """Drop at most *most* texts of *sender*'s SMS that ended *keep_text* seconds ago; how many.
+def forget_texts(connection: sa.Connection, sender: str, keep: float, most: int = 1000) -> int:
+    """Drop at most *most* texts of *sender*'s SMS that ended *keep* seconds ago; how many.
 
     Those that were not sent stay for a day at least: an admin may want to try them again.
     """
@@ -48,7 +48,7 @@ def forget_texts(connection: sa.Connection, sender: str, keep_text: float, most:
         message.c.sender == sender,
         message.c.text.is_not(None),
         message.c.ended.is_not(None),
-        message.c.ended < sa.case((done, now() - keep_text), else_=now() - max(keep_text, _A_DAY)),
+        message.c.ended < sa.case((done, now() - keep), else_=now() - max(keep, _A_DAY)),
     )
     ids = connection.scalars(
         sa.select(message.c.id).where(old).limit(most).with_for_update(skip_locked=True)

@@ -16,7 +16,7 @@ PATIENCE = 2.0
 """Seconds that a reader waits for a database that is locked."""
 
 
-class Reading:
+class Reader:
     """Reads the database at *url*, several threads at once; it is never made nor changed."""
 
     def __init__(self, url: URL) -> None:
@@ -32,7 +32,7 @@ class Reading:
             raise explain(error, self._url) from None
 
     def changes(self) -> str | None:
-        """Something that is another one after each change; None where only a look can tell.
+        """Something that differs after each change; None if only a look can say.
 
         On PostgreSQL the position of its log, which moves with other databases as well.
         """
