@@ -109,6 +109,8 @@ class View:
             "home": home, "states": STATES, "retried": RETRIED, "share": chart.share,
             "tags": self.tags, "zone": _zone, "live": False,
         }  # fmt: skip
+        for name in self._environment.list_templates():  # an update may replace them
+            self._environment.get_template(name)
 
     def render(self, name: str, **values: Any) -> bytes:
         """A page."""
