@@ -138,29 +138,29 @@ class Pbx:
 
 
 class Calls:
-    """Calls without a pause, by script and over FastAGI, until it is left."""
+    """Calls without a pause, by script and over FastAGI, while it is entered."""
 
     def __init__(self, pbx: Pbx) -> None:
         self.scripts: list[dict[str, str]] = []
         self.fastagi: list[dict[str, str]] = []
         self._pbx = pbx
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._call)
-        self._process = subprocess.Popen(
-            pbx.system.outside(sys.executable, "-c", FASTAGI), env=ENVIRONMENT, cwd=release.TOP,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
 
     def __enter__(self) -> "Calls":
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._call)
         self._thread.start()
+        self._process = subprocess.Popen(
+            self._pbx.system.outside(sys.executable, "-c", FASTAGI), env=ENVIRONMENT,
+            cwd=release.TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join(30)
-        said, _err = self._process.communicate(timeout=30)
-        self.fastagi = [json.loads(line) for line in said.splitlines()]
+        self._thread.join(60)
+        said, _err = self._process.communicate(timeout=60)
         assert self._process.returncode == 0
+        self.fastagi = [json.loads(line) for line in said.splitlines()]
 
     def _call(self) -> None:
         while not self._over.is_set():

@@ -1,5 +1,6 @@
 """Hosts of 0.1.0 and of this tree that share an outbox on PostgreSQL, and each with the other's."""
 
+import json
 import socket
 import time
 from collections import Counter
@@ -112,9 +113,11 @@ def too_old(version: int) -> str:
     )
 
 
-def test_one_host_is_still_old(hosts: Hosts) -> None:
+def test_one_host_is_still_old(hosts: Hosts, released: Released) -> None:
     """It has the database open when the new one comes."""
     old = hosts.start("old", old=True)
+    status = released.run("status", "--json", "--config", str(old.conf)).stdout
+    assert json.loads(status)["version"] == "0.1.0"
     wanted = [f"before {n}" for n in range(5)]
     for text in wanted:
         assert queue(old, text)["SMS_STATUS"] == "QUEUED"

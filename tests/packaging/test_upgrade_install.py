@@ -118,8 +118,10 @@ def test_make_install_over_make_install(installed: Installed) -> None:
         finally:
             over.set()
             thread.join()
-        print(len(sent), failed)
         assert len(sent) > 20
+        # Without the script for a moment, a call has an empty SMS_STATUS: nothing was sent.
+        assert [why for why in failed if not why.startswith("[Errno 2]")] == []
+        assert len(failed) < len(sent) / 4
         # ... and with what it has not used yet.
         for text, number in ("national", "333 123 4567"), ("long" * 999, "+39333123456"):
             said = installed.call(text, SMS_NUMBER=number)
@@ -163,7 +165,7 @@ class Pipx:
             shutil.copy(wheel, system.path / "root/wheels")
 
     def install(self, wheel: Path, home: str, folder: str) -> str:
-        """Into an environment below *home*, with a link in *folder*; its command."""
+        """Into an environment below *home*, with a link in *folder*; its command there."""
         system = self._system
         shutil.copy(wheel, system.path / "root/wheels")
         venv = f"{home}/venvs/dialplan-sms"
@@ -175,8 +177,9 @@ class Pipx:
         )  # fmt: skip
         system.write(f"{venv}/pipx_metadata.json", "{}\n", 0o644)
         system.run("mkdir", "-p", folder)
-        system.run("ln", "-s", f"{venv}/bin/dialplan-sms", f"{folder}/dialplan-sms")
-        return f"{folder}/dialplan-sms"
+        link = f"{folder}/dialplan-sms"  # of another program it stays, and pipx says so
+        system.run("sh", "-c", f"test -e {link} || ln -s {venv}/bin/dialplan-sms {link}")
+        return f"{venv}/bin/dialplan-sms"
 
 
 def test_setups_copy_of_pipx_is_used_up_or_named(released: Released, tmp_path: Path) -> None:
