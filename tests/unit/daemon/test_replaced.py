@@ -5,8 +5,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from dialplan_sms.config.password import make_hash
 from dialplan_sms.sandbox import Sandbox
+from dialplan_sms.web.page.view import View
 from tests.asterisk.serving import Service
 from tests.unit.caller import Call
 
@@ -53,3 +56,12 @@ def test_what_is_used_late_is_imported_at_the_start(tmp_path: Path) -> None:
     late = told.read_text().removeprefix(before).split()
     # Of 250 regions, all in one package that changes its numbers only, those that are asked for.
     assert [name for name in late if not name.startswith("phonenumbers.data.region_")] == []
+
+
+def test_so_are_the_pages_templates(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = View("")._environment
+    names = environment.list_templates()
+    assert names
+    monkeypatch.setattr(environment.loader, "searchpath", [])  # no file is there any more
+    for name in names:
+        environment.get_template(name)
