@@ -194,14 +194,18 @@ def test_setups_copy_of_pipx_is_used_up_or_named(released: Released, tmp_path: P
         stack.enter_context(asterisk(system))
         pbx = stack.enter_context(StandIn(system, tmp_path, 8080, ("101",), "--no-tls"))
         pipx = Pipx(system, released)
-        old = pipx.install(released.wheel(tmp_path), "/root/.local/share/pipx", "/root/.local/bin")
+        for folder in ("old", "new"):
+            (tmp_path / folder).mkdir()
+        wheel = released.wheel(tmp_path / "old")
+        old = pipx.install(wheel, "/root/.local/share/pipx", "/root/.local/bin")
         words = ("--url", "http://127.0.0.1:8080", "--sender", "101", "--country", "IT")
         system.run(old, "setup", "--yes", *words, DIALPLAN_SMS_PASSWORD=PASSWORD)
         wait(system, "active")
         assert program(system) == "0.1.0"
         assert (system.path / "opt/dialplan-sms/.setup").exists()
 
-        new = pipx.install(build._own_wheel(tmp_path), "/opt/pipx", "/usr/local/bin")
+        wheel = build._own_wheel(tmp_path / "new")
+        new = pipx.install(wheel, "/opt/pipx", "/usr/local/bin")
         said = system.run(new, "setup", "--yes")
         wait(system, "active")
         assert program(system) == __version__
