@@ -132,6 +132,8 @@ class View:
             "home": home, "states": STATES, "retried": RETRIED, "tags": self._tags, "zone": _zone,
             "live": False, "sandbox": playground is not None,
         }  # fmt: skip
+        for name in self._environment.list_templates():  # an update may replace them
+            self._environment.get_template(name)
 
     def token(self, request: Request) -> str:
         """What a form has to carry that is sent by who asks."""
