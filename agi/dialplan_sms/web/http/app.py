@@ -19,12 +19,12 @@ METHODS = ("GET", "POST")
 PATHS = (api.PATH, api.OLD_PATH)
 FORM = "application/x-www-form-urlencoded"
 
-Answer = Callable[[HttpRequest], Awaitable[Response]]
+Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 Failure = Callable[[HttpRequest, Exception], Awaitable[Response]]
 
 
 def make_app(
-    originate: Answer,
+    originate: Endpoint,
     elsewhere: Failure,
     paths: Sequence[str] = PATHS,
     beside: Sequence[BaseRoute] = (),
@@ -43,7 +43,7 @@ def make_app(
 class _Originate:
     """An endpoint for every method, so that no other route answers HEAD or PUT on its path."""
 
-    def __init__(self, originate: Answer) -> None:
+    def __init__(self, originate: Endpoint) -> None:
         self._originate = originate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
