@@ -612,7 +612,7 @@ class TestSenders:
         [
             ("${CALLERID(num)}", "${CALLERID(num)}"), ("${HOME}", "${HOME}"),
             ("+391,${EXTEN}", "${EXTEN}"), ("${CELL}", ""), ("${CODED}", ""), ("+39${EXTEN:1}", ""),
-            ("${ENC}", ""), ("${GLOBAL(CELL)}", ""), ("${GLOBAL(CODED)}", ""), ("${GLOBAL(HOME)}", "${GLOBAL(HOME)}"),
+            ("${ENC}", ""), ("${URIENCODE(${ARG1})}", "${ARG1}"), ("${GLOBAL(CELL)}", ""), ("${GLOBAL(CODED)}", ""), ("${GLOBAL(HOME)}", "${GLOBAL(HOME)}"),
         ],
     )  # fmt: skip
     def test_a_number_from_a_variable_is_named_once(
