@@ -552,13 +552,15 @@ class TestSenders:
         assert "has no number" in site.stderr
         assert "a login of CURLOPT" not in site.stderr
 
-    def test_a_request_that_stays_has_its_own_login_alone(self, site: Site) -> None:
-        bad = curl("message=a")
-        text = f"[a]\nexten => 1,1,{USER}\n same => n,{bad}\nexten => 2,1,{USER.replace('101:', '102:')}\n"
+    def test_a_login_is_called_unused_once_no_request_is_left(self, site: Site) -> None:
+        bad, other = curl("message=a"), USER.replace("101:", "102:")
+        text = f"[a]\nexten => 1,1,{USER}\n same => n,{bad}\nexten => 2,1,{other}\n"
         assert site.convert(text) == text
-        assert ":6: a login of CURLOPT" in site.stderr
-        assert ":4: a login of CURLOPT" not in site.stderr
-        assert "0 converted, 2 to see to by hand." in site.stderr
+        assert "a login of CURLOPT" not in site.stderr
+        assert "0 converted, 1 to see to by hand." in site.stderr
+        text = text.replace(bad, NEW[2])
+        assert site.convert(text) == text
+        assert site.stderr.count("a login of CURLOPT that no CURL() of the SMS API uses") == 2
 
     @pytest.mark.parametrize(
         "login", ["Set(CURLOPT(userpwd)=102:pa;ss)", f"ExecIf($[1]?{USER.replace('101:', '102:')})"]
@@ -612,7 +614,7 @@ class TestSenders:
         [
             ("${CALLERID(num)}", "${CALLERID(num)}"), ("${HOME}", "${HOME}"),
             ("+391,${EXTEN}", "${EXTEN}"), ("${CELL}", ""), ("${CODED}", ""), ("+39${EXTEN:1}", ""),
-            ("${ENC}", ""), ("${GLOBAL(CELL)}", ""), ("${GLOBAL(CODED)}", ""), ("${GLOBAL(HOME)}", "${GLOBAL(HOME)}"),
+            ("${ENC}", ""), ("${URIENCODE(${ARG1})}", "${ARG1}"), ("${GLOBAL(CELL)}", ""), ("${GLOBAL(CODED)}", ""), ("${GLOBAL(HOME)}", "${GLOBAL(HOME)}"),
         ],
     )  # fmt: skip
     def test_a_number_from_a_variable_is_named_once(

@@ -1,9 +1,7 @@
 """Where the SMS API is used, who sends, and whether each use is understood wholly."""
 
 import re
-from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from dialplan_sms.cli.migrate import request, shell
@@ -37,17 +35,12 @@ _UNWAITED = (
 
 @dataclass(slots=True)
 class Option:
-    """``Set(CURLOPT(name)=value)``; *kept* if something else may need it.
-
-    *unread* is one that is written in another way; *idle* a login that nothing is known to use.
-    """
+    """``Set(CURLOPT(name)=value)``; *unread* is one that is written in another way."""
 
     step: Step
     name: str
     value: str = field(repr=False)
     unread: bool = False
-    kept: bool = True
-    idle: bool = False
 
 
 class Finder:
@@ -80,7 +73,6 @@ class Finder:
             self._judge(found)
         replies = Replies(dialplan, self.flow, self.variables, self.recipes, files)
         self.uses = replies.uses
-        self._choose_options()
         wanted = {found.user for found in self.recipes if not found.reason}
         for user in [user for user in senders.new if user not in wanted]:
             del senders.new[user]
@@ -146,9 +138,9 @@ class Finder:
     def _see_who_sends(self, found: Found, asked: request.Request) -> None:
         user, password, insecure = asked.user, asked.password, asked.insecure
         if not asked.by_shell:
-            for option in self._reaching(found.step):
-                if option.name not in _HARMLESS:
-                    raise Unclear(f"CURLOPT({option.name}) above it has no counterpart in sms.conf")
+            for name in sorted({option.name for option in self.options.values()} - _HARMLESS):
+                if self._reaching(found.step, name)[0]:
+                    raise Unclear(f"CURLOPT({name}) above it has no counterpart in sms.conf")
             insecure = any(
                 self.variables.exact(found.step, f"CURLOPT({name})") in ("0", "no", "false", "off")
                 for name in _INSECURE
@@ -162,22 +154,18 @@ class Finder:
             self.senders.take(user, password, asked.url, insecure)
         found.user = user
 
-    def _reaching(self, step: Step, name: str = "") -> list[Option]:
-        """The options that hold at *step* by a way within its extension."""
-        found: list[Option] = []
-        for each in [name] if name else {option.name for option in self.options.values()}:
-            steps, _ = self.flow.reaching(step, partial(self._sets, each))
-            found += [self.options[id(above)] for above in steps]
-        return found
+    def _reaching(self, step: Step, name: str) -> tuple[list[Option], bool]:
+        """The options of this name that hold at *step*, and whether there may be others."""
 
-    def _sets(self, name: str, step: Step) -> bool:
-        option = self.options.get(id(step))
-        return option is not None and option.name == name
+        def sets(above: Step) -> bool:
+            return id(above) in self.options and self.options[id(above)].name == name
+
+        steps, elsewhere = self.flow.reaching(step, sets)
+        return [self.options[id(above)] for above in steps], elsewhere
 
     def _login(self, step: Step) -> tuple[str, str]:
         """CURLOPT(userpwd) on every way to *step*, as written and as meant. Raises Unclear."""
-        steps, elsewhere = self.flow.reaching(step, partial(self._sets, _LOGIN))
-        options = [self.options[id(each)] for each in steps]
+        options, elsewhere = self._reaching(step, _LOGIN)
         if elsewhere:
             headers = [o for o in self.options.values() if o.name in ("httpheader", "cookie")]
             options += self._logins + (headers if not options else [])
@@ -197,27 +185,10 @@ class Finder:
             raise Unclear("the value of CURLOPT(userpwd) cannot be resolved: write it out")
         return options[0].value, known
 
-    def _choose_options(self) -> None:
-        """Options go if every CURL() that they hold for goes."""
-        gone = {id(found.step) for found in self.recipes if not found.reason}
-        stay = bool(self._others) or any(found.reason for found in self.recipes)
-        by_curl = [f for f in self.recipes if f.request is None or not f.request.by_shell]
-        own_login = {id(f.step) for f in by_curl if f.request and f.request.user}
-        used: set[str | None] = set()
-        for found in by_curl:
-            if id(found.step) not in own_login:
-                above = self._reaching(found.step, _LOGIN)
-                used |= {option.value for option in above} or {found.login}
-        holds: dict[int, set[int]] = defaultdict(set)
-        for step in [*self._others, *(found.step for found in by_curl)]:
-            for option in self._reaching(step):
-                if option.name != _LOGIN or id(step) not in own_login:
-                    holds[id(option.step)].add(id(step))
-        for key, option in self.options.items():
-            option.idle = (
-                option.name == _LOGIN and not holds[key] and not used & {option.value, None}
-            )
-            if holds[key]:
-                option.kept = not holds[key] <= gone
-            else:
-                option.kept = option.idle or stay or not gone
+    @property
+    def curl_stays(self) -> bool:
+        """Whether a CURL() is left, to which the options may belong."""
+        return bool(self._others) or any(
+            found.reason and not (found.request and found.request.by_shell)
+            for found in self.recipes
+        )

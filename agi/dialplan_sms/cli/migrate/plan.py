@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dialplan_sms.cli.migrate.dialplan import Dialplan, Step
 from dialplan_sms.cli.migrate.encoding import as_it_stands, may_lack_code
-from dialplan_sms.cli.migrate.expression import split
+from dialplan_sms.cli.migrate.expression import NAME, split
 from dialplan_sms.cli.migrate.files import Line, Place, Problem
 from dialplan_sms.cli.migrate.find import Finder
 from dialplan_sms.cli.migrate.flow import SENDS
@@ -72,29 +72,34 @@ class Plan:
             if use.app is not None and not any(found.reason for found in use.sources):
                 self._replace(use.step, use.app)
                 self._see_to_empty(use.step, use.app)
-        self._remove_options()
+        self._see_to_options()
         if self._done:
             self._name_misled()
 
-    def _remove_options(self) -> None:
-        sending = {found.login for found in self._finder.recipes if not found.reason}
+    def _see_to_options(self) -> None:
+        """The options of CURL() go with the last CURL(), if their logins are in sms.conf then."""
+        moved = {found.login for found in self._finder.recipes if not found.reason}
         for option in self._finder.options.values():
             step = option.step
-            if option.idle:
-                self._name(step.line, _IDLE)
-            elif option.kept:
-                if option.name == "userpwd" and option.value in sending:
+            is_login = option.name == "userpwd"
+            if self._finder.curl_stays:
+                if is_login and option.value in moved:
                     self._name(step.line, _KEPT, note=True)
-            else:
-                removable = step.token.lower() == "n" and not step.label
-                if removable and not self._finder.room.refusal(step) and self._is_simple(step):
-                    self._set(step.line, [])
-                else:
-                    self._replace(step, "NoOp()")
-                for name in re.findall(r"\$\{(\w+)\}", option.value):
+            elif is_login and option.value not in moved:
+                self._name(step.line, _IDLE)
+            elif self._done:
+                self._remove(step)
+                for name in NAME.findall(option.value):
                     if line := self._dialplan.global_lines.get(name):
                         reason = f"{name} may still hold a password: see to it"
                         self._name(line, reason, note=True)
+
+    def _remove(self, step: Step) -> None:
+        is_next = step.token.lower() == "n" and not step.label
+        if is_next and not self._finder.room.refusal(step) and self._is_simple(step):
+            self._set(step.line, [])
+        else:
+            self._replace(step, "NoOp()")
 
     def _is_simple(self, step: Step) -> bool:
         return self._finder.room.is_simple(step)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import click
 
+from dialplan_sms.cli.migrate.expression import NAME
 from dialplan_sms.cli.migrate.files import Problem
 from dialplan_sms.cli.migrate.find import Finder
 from dialplan_sms.cli.migrate.senders import Senders
@@ -131,26 +132,22 @@ def show_diff(name: str, old: str, new: str, mask: Mask) -> None:
 
 
 def mask_of(known: Senders, finder: Finder) -> Mask:
+    """Hides all passwords of sms.conf and of the dialplan, and what a login is made of."""
     logins = [(each.name, each.password) for each in (*known.new.values(), *known.there.values())]
     logins += [
-        (each.request.user, each.request.password) for each in finder.recipes if each.request
+        (asked.request.user, asked.request.password) for asked in finder.recipes if asked.request
     ]
-    secrets = []
+    parts = []
     for option in finder.options.values():
         if option.name == "userpwd":
             value = finder.variables.resolve(option.step)(option.value) or option.value
             user, _, password = value.partition(":")
             logins.append((user, password))
-            secrets += _held(option.value, finder)
-    secrets += [password for _, password in logins]
-    return Mask([*secrets, *(basic(*login) for login in logins if login[1])])
-
-
-def _held(login: str, finder: Finder) -> list[str]:
-    """What the variables of a login are set to anywhere: its password, or user and password."""
-    names = re.findall(r"\$\{(\w+)\}", login.partition(":")[2] or login)
-    values = [value for name in names for value in finder.dialplan.variables.get(name, ())]
-    return [value.partition(":")[2] or value for value in values if "$" not in value]
+            for name in NAME.findall(option.value.partition(":")[2] or option.value):
+                parts += finder.dialplan.variables.get(name, [])
+    held = [part.partition(":")[2] or part for part in parts if "$" not in part]
+    passwords = [password for _, password in logins]
+    return Mask([*held, *passwords, *(basic(*login) for login in logins if login[1])])
 
 
 def tell(problems: list[Problem], mask: Mask) -> None:

@@ -4,7 +4,8 @@ import grp
 import os
 import tempfile
 from collections import defaultdict
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class CannotWrite(Exception):
 
 def replace(path: Path, old: bytes, new: bytes) -> Path:
     """Replace *old* by *new* in the file *path*; returns the backup. Raises CannotWrite."""
-    try:
+    with _refused(path):
         # As root in a folder of Asterisk's user: what setup minds there, see host/trust.py.
         path = settled(path)
         refuse_turned(path.parent, str(path))
@@ -59,22 +60,18 @@ def replace(path: Path, old: bytes, new: bytes) -> Path:
         place = (found.owner.uid, found.owner.gid, found.mode)
         backup = _backup(path, old, place)
         _put(path, new, place)
-    except HostError as error:
-        raise CannotWrite(str(error)) from None
-    except OSError as error:
-        raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from None
     return backup
 
 
 def add(path: Path, content: str, old: str | None, beside: Path | None) -> Path | None:
-    """Write sms.conf: as it was, where there is one, else ours, for Asterisk's group.
+    """Write sms.conf: in place of *old*, or a new one of our own for Asterisk's group.
 
     *beside* is a file of Asterisk's, whose group a new one gets. Returns the backup of
     one that there was. Raises CannotWrite.
     """
-    try:
-        if old is not None:
-            return replace(path, old.encode(), content.encode())
+    if old is not None:
+        return replace(path, old.encode(), content.encode())
+    with _refused(path):
         if os.path.lexists(path):
             raise CannotWrite(f"{path} was made meanwhile, or is a link to nothing: look at it")
         refuse_turned(path.parent, str(path))
@@ -85,11 +82,17 @@ def add(path: Path, content: str, old: str | None, beside: Path | None) -> Path 
                 with suppress(KeyError):
                     gid = grp.getgrnam("asterisk").gr_gid
         _put(path, content.encode(), (uid, gid, 0o640))
+    return None
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    try:
+        yield
     except HostError as error:
         raise CannotWrite(str(error)) from None
     except OSError as error:
         raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from None
-    return None
 
 
 def backup_names(path: Path) -> str:
