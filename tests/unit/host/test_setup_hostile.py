@@ -12,8 +12,8 @@ from dialplan_sms.cli.setup import host
 from dialplan_sms.cli.setup.manifest import Manifest, alone
 from dialplan_sms.cli.setup.steps import PutLink, State, Work
 from dialplan_sms.host import account, files, trust
-from dialplan_sms.host.files import Owner
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.files import Ownership
+from dialplan_sms.host.identity import HostError
 from tests.unit.pbxhost import PbxHost
 
 TOP = Path(__file__).parents[3]
@@ -106,7 +106,7 @@ def test_a_link_in_place_of_a_folder_that_is_made_is_not_followed(
 
     monkeypatch.setattr(os, "mkdir", swapped)
     with pytest.raises(OSError, match="directory"):
-        files.make_folder(tmp_path / "sms", 0o750, Owner(65534, 65534))
+        files.make_folder(tmp_path / "sms", 0o750, Ownership(65534, 65534))
     assert (precious.stat().st_mode & 0o777, precious.stat().st_uid) == (0o700, os.getuid())
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dialplan_sms.host import account, asterisk_conf, files, trust
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 from tests.unit.pbxhost import USER, PbxHost
 
 STRANGER = 47110

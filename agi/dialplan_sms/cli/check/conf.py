@@ -10,7 +10,7 @@ from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import keys
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError, parse, read_private
-from dialplan_sms.host.user import READ, RUN, WRITE, Blocked, User, blocked
+from dialplan_sms.host.identity import READ, RUN, WRITE, Blocked, User, blocked
 
 CONF, LOG = "sms.conf", "log"
 _CURES = (" - allowed: ", ": run ", ": create ", ": set ", ": add ", ": raise ", ": save ")

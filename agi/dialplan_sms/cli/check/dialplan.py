@@ -10,9 +10,9 @@ from dialplan_sms.cli.check.asterisk import Asterisk
 from dialplan_sms.cli.check.finding import Finding, ok, skipped, warning, wrong
 from dialplan_sms.cli.migrate import dialplan, recipe
 from dialplan_sms.cli.migrate.files import Place, Tree
+from dialplan_sms.host.identity import READ, Blocked, User, blocked, current
 from dialplan_sms.host.installation import put_in_place
 from dialplan_sms.host.process import Ran
-from dialplan_sms.host.user import READ, Blocked, User, blocked, current
 
 ASTERISK, MODULES, DIALPLAN, CURL = "Asterisk", "modules", "dialplan", "old CURL()"
 CONTEXT = "sub-sms"

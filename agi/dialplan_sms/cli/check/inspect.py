@@ -24,8 +24,8 @@ from dialplan_sms.cli.check.finding import Finding, ok, settle, skipped, warning
 from dialplan_sms.cli.check.service import Unit
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
+from dialplan_sms.host.identity import READ, User, blocked, current, named
 from dialplan_sms.host.process import PATH, Run, run
-from dialplan_sms.host.user import READ, User, blocked, current, named
 from dialplan_sms.routes.pbx import CONNECT_TIME
 
 LONGEST = 15.0

@@ -13,8 +13,8 @@ from dialplan_sms.cli.check.finding import Finding, ok, skipped, warning, wrong
 from dialplan_sms.cli.check.storage import OUTBOX
 from dialplan_sms.config.config import Config
 from dialplan_sms.daemon import client
+from dialplan_sms.host.identity import WRITE, User, blocked, by_id
 from dialplan_sms.host.process import Run
-from dialplan_sms.host.user import WRITE, User, blocked, by_id
 from dialplan_sms.outbox.retry import STALE
 
 SERVICE, SOCKET, FASTAGI = "service", "socket", "FastAGI"
