@@ -25,8 +25,8 @@ from cryptography.x509.oid import NameOID
 from dialplan_sms.cli.check.finding import Finding, State
 from dialplan_sms.cli.check.inspect import Surroundings, inspect
 from dialplan_sms.host import process
-from dialplan_sms.host.process import Ran
 from dialplan_sms.host.identity import User, current
+from dialplan_sms.host.process import Ran
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sms import api
 from tests.asterisk.serving import Service, free_port

@@ -121,7 +121,7 @@ def _runs_asterisk(program: str | None, place: int) -> bool:
 def _own(program: str | None) -> Path | None:
     """The program of an Asterisk that can be run again, also after its update."""
     path = Path((program or "").removesuffix(" (deleted)"))
-    return path if _PROGRAM.match(path.name) else None
+    return path if _PROGRAM.match(path.name) and path.is_file() else None
 
 
 def _called_with(arguments: Sequence[str]) -> tuple[bool, str]:

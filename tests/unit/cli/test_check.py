@@ -42,8 +42,8 @@ from dialplan_sms.cli.check.inspect import Surroundings, _all
 from dialplan_sms.cli.check.look import Look
 from dialplan_sms.cli.check.service import Unit
 from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.host.process import Ran, run
 from dialplan_sms.host.identity import READ, RUN, WRITE, User, blocked, by_id, current
+from dialplan_sms.host.process import Ran, run
 from dialplan_sms.sandbox import Reply, Sandbox
 from dialplan_sms.sms.outcome import Cause, error
 from dialplan_sms.transport.deadline import Resolver

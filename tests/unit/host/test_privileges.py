@@ -289,3 +289,57 @@ class TestSmsConfOfAnotherUser:
             assert pbx.requests == []
             os.chown(secret, NOBODY, NOBODY)
             assert b"may not read" not in self.run(theirs, text, "check")
+
+
+def test_who_runs_this_does_its_own_work(tmp_path: Path) -> None:
+    """So does root, where all is root's: Asterisk that runs as root, a container."""
+    for done in (as_user(None, os.getpid), as_changer(tmp_path / "x", os.getpid)):
+        assert done == os.getpid()
+    drop_privileges(tmp_path / "x")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+class TestTheChild:
+    def test_it_has_become_that_user_for_good(self) -> None:
+        def look() -> tuple[object, ...]:
+            for change in (os.setuid, os.seteuid, os.setgid):
+                with contextlib.suppress(PermissionError):
+                    change(0)
+            return os.getresuid(), os.getresgid(), sorted(os.getgroups())
+
+        user = by_id(1)
+        assert as_user(user, look) == ((1, 1, 1), (user.gids[0],) * 3, sorted(user.gids))
+        assert os.geteuid() == 0
+
+    def test_what_it_raises_is_raised(self) -> None:
+        def fail(error: BaseException) -> None:
+            raise error
+
+        for error in (HostError("no"), PermissionError(13, "denied", "/x"), KeyboardInterrupt()):
+            with pytest.raises(type(error)) as raised:
+                as_user(by_id(1), lambda error=error: fail(error))  # type: ignore[misc]
+            assert str(raised.value) == str(error)
+
+    def test_that_user_can_end_it_and_not_look_into_it(self) -> None:
+        with pytest.raises(HostError, match="as the user nobody was ended by a signal"):
+            as_user(by_id(NOBODY), lambda: os.kill(os.getpid(), 9))
+
+        def look() -> str:
+            command = ["cat", f"/proc/{os.getpid()}/environ"]
+            return subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False).stderr
+
+        assert "denied" in as_user(by_id(NOBODY), look)
+
+    def test_root_that_cannot_become_that_user_does_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As in a container without CAP_SETUID."""
+
+        def refused(*_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "setresuid", refused)
+        with pytest.raises(HostError, match="root cannot become the user nobody here, Operation"):
+            as_user(by_id(NOBODY), (tmp_path / "made").touch)
+        assert not (tmp_path / "made").exists()
