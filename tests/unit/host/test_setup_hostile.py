@@ -217,12 +217,10 @@ class TestInAFolderOfAnotherUsers:
 
     def test_a_link_to_a_file_of_roots(self, theirs: Path, precious: Path) -> None:
         (theirs / "x.conf").symlink_to(precious)
-        for work in (
-            lambda: files.look(theirs / "x.conf"),
-            lambda: files.put(theirs / "x.conf", b"x", 0o644),
-        ):
-            with pytest.raises(PermissionError):
-                work()
+        with pytest.raises(PermissionError):
+            files.look(theirs / "x.conf")
+        with pytest.raises(PermissionError):
+            files.put(theirs / "x.conf", b"x", 0o644)
 
     def test_a_link_in_the_place_of_a_file_to_come(self, theirs: Path, precious: Path) -> None:
         (theirs / ".x.conf.dialplan-sms").symlink_to(precious)
