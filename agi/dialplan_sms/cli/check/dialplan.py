@@ -8,8 +8,10 @@ from pathlib import Path
 
 from dialplan_sms.cli.check.asterisk import Asterisk
 from dialplan_sms.cli.check.finding import Finding, ok, skipped, warning, wrong
-from dialplan_sms.cli.migrate import dialplan, recipe
+from dialplan_sms.cli.migrate import dialplan
 from dialplan_sms.cli.migrate.files import Place, Tree
+from dialplan_sms.cli.migrate.flow import Flow
+from dialplan_sms.cli.migrate.variables import API, Variables
 from dialplan_sms.host.identity import READ, Blocked, User, blocked, current
 from dialplan_sms.host.installation import put_in_place
 from dialplan_sms.host.process import Ran
@@ -136,20 +138,13 @@ class Files:
 
     def old_lines(self, ports: Collection[int]) -> list[str]:
         """``file:line`` of the steps that use the PBX's SMS API by CURL() or curl."""
+        variables = Variables(self.plan, Flow(self.plan))
         found = [
             f"{step.line.path}:{step.line.number}"
             for step in self.plan.steps
-            if _is_old(step.plain, ports)
-            or (
-                "${CURL(${" in step.plain.replace(" ", "")
-                and recipe.is_sms(step.plain, self._value)
-            )
+            if variables.uses_api(step) and not _is_ours(step.plain, ports)
         ]
         return list(dict.fromkeys(found))
-
-    def _value(self, name: str) -> str | None:
-        values = {value for _, value in self.plan.assigned.get(name.lstrip("="), ())}
-        return values.pop() if len(values) == 1 else None
 
 
 def _dialplan(asterisk: Asterisk, files: Files, user: User, shown: str) -> Finding:
@@ -195,8 +190,8 @@ def _text(files: Files) -> str:
     return "\n".join(line.raw for line in files.tree.stream if line.raw.lstrip().startswith("#"))
 
 
-def _is_old(text: str, ports: Collection[int]) -> bool:
-    return bool(recipe.API.search(text)) and not any(f":{port}/" in text for port in ports)
+def _is_ours(text: str, ports: Collection[int]) -> bool:
+    return any(f":{port}/" in text for port in ports)
 
 
 def _curl(files: Files, shown: str, ports: Collection[int]) -> Finding:
@@ -206,7 +201,7 @@ def _curl(files: Files, shown: str, ports: Collection[int]) -> Finding:
         more = f" and {len(lines) - _MOST} more" if len(lines) > _MOST else ""
         says = f"the SMS API is still used past sms.agi in {', '.join(lines[:_MOST])}{more}"
         return warning(CURL, says, do)
-    loaded = sum(1 for line in shown.splitlines() if _is_old(line, ports))
+    loaded = sum(1 for line in shown.splitlines() if API.search(line) and not _is_ours(line, ports))
     if loaded:
         says = f"{loaded} of the loaded dialplan, none in {files.path}: AEL, Lua, a database?"
         return warning(CURL, says, f"asterisk -rx 'dialplan reload' if {do} was here, else {do}")
