@@ -11,8 +11,8 @@ from dialplan_sms.cli.setup.folder_step import MakeFolder
 from dialplan_sms.cli.setup.manifest import Manifest
 from dialplan_sms.cli.setup.steps import State, Work
 from dialplan_sms.host import files
-from dialplan_sms.host.files import Owner
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.files import Ownership
+from dialplan_sms.host.identity import HostError
 from tests.unit.cli.test_setup import LINE, small
 from tests.unit.pbxhost import EXTENSIONS, PbxHost
 
@@ -28,7 +28,7 @@ def pbx(tmp_path: Path) -> PbxHost:
 
 class TestTheOutboxFolder:
     def step(self, pbx: PbxHost, uid: int | None = None) -> tuple[MakeFolder, Work]:
-        owner = Owner(os.getuid() if uid is None else uid, os.getgid())
+        owner = Ownership(os.getuid() if uid is None else uid, os.getgid())
         work = Work(pbx.host(), Manifest(pbx.root / "state"))
         return MakeFolder(pbx.spool / "sms", 0o750, owner, "for the outbox"), work
 

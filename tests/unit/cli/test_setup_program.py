@@ -16,7 +16,7 @@ from dialplan_sms import __version__
 from dialplan_sms.cli.setup import bundled, distributions, program
 from dialplan_sms.cli.setup.host import Host
 from dialplan_sms.cli.setup.program import Program
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 from dialplan_sms.sandbox import Sandbox
 from tests.unit.process import Asterisk
 

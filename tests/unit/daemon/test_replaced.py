@@ -4,6 +4,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,8 @@ def test_what_is_used_late_is_imported_at_the_start(tmp_path: Path) -> None:
 
 
 def test_so_are_the_pages_templates(monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = View("")._environment
+    board: Any = None  # none is asked
+    environment = View(board, None, "")._environment
     names = environment.list_templates()
     assert names
     monkeypatch.setattr(environment.loader, "searchpath", [])  # no file is there any more

@@ -12,8 +12,8 @@ from dialplan_sms.cli.migrate import dialplan
 from dialplan_sms.cli.migrate.files import Place, Tree
 from dialplan_sms.cli.migrate.flow import Flow
 from dialplan_sms.cli.migrate.variables import API, Variables
+from dialplan_sms.host.identity import READ, Blocked, User, blocked, current
 from dialplan_sms.host.installation import put_in_place
-from dialplan_sms.host.user import READ, Blocked, User, blocked, current
 
 ASTERISK = Finding("Asterisk")
 MODULES = Finding("modules", (ASTERISK.name,))
@@ -183,10 +183,9 @@ def _curl(files: Files, shown: str, ports: Collection[int]) -> Finding:
     if lines := files.old_lines(ports):
         says = f"the SMS API is still used past sms.agi in {listed(lines)}"
         return CURL.warning(says, do)
-    if loaded := sum(
-        1 for line in shown.splitlines() if API.search(line) and not _is_ours(line, ports)
-    ):
-        says = f"{loaded} of the loaded dialplan, none in {files.path}: AEL, Lua, a database?"
+    old = [line for line in shown.splitlines() if API.search(line) and not _is_ours(line, ports)]
+    if old:
+        says = f"{len(old)} of the loaded dialplan, none in {files.path}: AEL, Lua, a database?"
         return CURL.warning(says, f"asterisk -rx 'dialplan reload' if {do} was here, else {do}")
     if not files.tree.stream and not shown:
         return CURL.skipped(f"there is no {files.path}, and Asterisk does not answer")

@@ -14,9 +14,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from dialplan_sms.cli.check.finding import Finding
+from dialplan_sms.host.identity import READ, RUN, WRITE, HostError, User, blocked, changer, current
 from dialplan_sms.host.process import run
-from dialplan_sms.host.rights import groups_of, owner_of
-from dialplan_sms.host.user import READ, RUN, WRITE, User, blocked, by_id, current
 from dialplan_sms.outbox.database import OutboxError, explain, open_engine
 from dialplan_sms.outbox.schema import VERSION, meta
 
@@ -48,7 +47,8 @@ except sqlite3.Error as error:
     told["error"] = str(error)
 print(json.dumps(told))
 """
-"""Asks the file as its owner: see host/rights.py for what SQLite would do as root."""
+"""Asks the file as who can change it: SQLite believes a journal that lies beside it, whoever left
+it there, and deletes a file that this names."""
 
 
 def check(outbox: str, user: User) -> Iterator[Finding]:
@@ -130,24 +130,23 @@ def _rights(file: Path, user: User) -> Finding | None:
 
 
 def _sqlite(file: Path, url: URL) -> Finding:
-    owner = owner_of(str(url))
-    become = None
-    if owner is not None and owner[0] != 0:
-        uid, gid = owner
-        become = by_id(uid, (gid, *(group for group in groups_of(uid, gid) if group != gid)))
+    try:
+        become = changer(file) or changer(file.parent)
+    except HostError as error:
+        return OUTBOX.skipped(f"{file} is not looked into: {error}")
     command = [sys.executable, "-I", "-c", _OPEN, str(file), str(_LOCKED), meta.name]
     ran = run(command, _LOCKED + _PATIENCE, become)
     try:
         told = json.loads(ran.last_line)
-        error, version = told["error"], told["version"]
+        said, version = told["error"], told["version"]
     except ValueError:
         who = f" as {become.name}" if become and os.geteuid() == 0 else ""
         return OUTBOX.skipped(f"{file} cannot be looked into{who}: {ran.last_line[-200:]}")
-    if "locked" in error:
+    if "locked" in said:
         says = f"{file} is locked by another program for more than {_LOCKED:.0f} s"
         return OUTBOX.wrong(says, f"see which: fuser -v {file}")
-    if error:
-        return OUTBOX.wrong(*_split(str(explain(sqlite3.OperationalError(error), url))))
+    if said:
+        return OUTBOX.wrong(*_split(str(explain(sqlite3.OperationalError(said), url))))
     return _of_version(version, str(file))
 
 

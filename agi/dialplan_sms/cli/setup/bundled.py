@@ -5,7 +5,7 @@ from importlib import metadata
 from pathlib import Path
 
 import dialplan_sms
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 
 DISTRIBUTION = "dialplan-sms"
 SHARE = "share/dialplan-sms"

@@ -17,8 +17,8 @@ from dialplan_sms.cli.setup.steps import State, Step, Work
 from dialplan_sms.cli.setup.surroundings import UNIT, Surroundings
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host import files
-from dialplan_sms.host.files import Owner
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.files import Ownership
+from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.terminal import plain
 
 _FILE = click.Path(path_type=Path)
@@ -192,11 +192,10 @@ def _do(steps: list[Step], work: Work, packaged: bool) -> None:
             adopt(work)  # of an earlier installation by hand
 
 
-def _rights(found: Surroundings) -> tuple[int, Owner]:
+def _rights(found: Surroundings) -> tuple[int, Ownership]:
     """Those of a new file of the dialplan: as the file beside it."""
     for name in ("extensions.conf", found.conf.name):
         path = found.etc / name
-        if path.is_file():
-            mode, owner = files.kept(path)
-            return mode & 0o664, owner
-    return 0o640, Owner(0, found.gid)
+        if path.is_file() and (there := files.look(path)):
+            return there.mode & 0o664, there.owner
+    return 0o640, Ownership(0, found.gid)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import click
 
 from dialplan_sms.cli.setup.host import Host
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 
 UNTOUCHED = "nothing was changed"
 HALFWAY = "interrupted: run it again, it goes on from here"

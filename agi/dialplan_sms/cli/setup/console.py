@@ -7,9 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from dialplan_sms.cli.setup.host import Host
-from dialplan_sms.host import trust
-from dialplan_sms.host.asterisk_process import Process
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.asterisk import Process
+from dialplan_sms.host.identity import HostError, changers
 
 _SETTING = re.compile(
     r"^\s*(Configuration|Spool|Log|AGI Scripts) directory:[ \t]*(/.*?)\s*$", re.MULTILINE
@@ -30,8 +29,8 @@ def command(host: Host, conf: Path, process: Process | None) -> tuple[str, ...]:
     """
     program = shutil.which("asterisk", path=host.places.path)
     if process is not None and process.program is not None:
-        with suppress(OSError):
-            if trust.owners(process.program) <= trust.ours():
+        with suppress(HostError):
+            if not changers(process.program):
                 program = str(process.program)
     return (program, "-C", str(conf), "-rx") if program else ()
 

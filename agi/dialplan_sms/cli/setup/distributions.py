@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import dialplan_sms
 from dialplan_sms.cli.setup import bundled
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9._-]+)\s*(?:\[([^\]]*)\])?[^;]*(?:;(.*))?", re.DOTALL)
 _EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialplan_sms.cli.setup.steps import State, Work
-from dialplan_sms.host import files, trust
-from dialplan_sms.host.files import Owner
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host import files
+from dialplan_sms.host.files import Ownership
+from dialplan_sms.host.identity import HostError, by_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class MakeFolder:
 
     path: Path
     mode: int
-    owner: Owner
+    owner: Ownership
     about: str
     pending: str = ""
 
@@ -63,7 +63,7 @@ class MakeFolder:
             shift = 3
         if self.owner.uid == 0 or status.st_mode >> shift & 3 == 3:
             return
-        who, place = trust.name_of(self.owner.uid), shlex.quote(str(self.path))
+        who, place = by_id(self.owner.uid).owner, shlex.quote(str(self.path))
         run = "chmod u+rwx" if shift == 6 else f"chown -R {who}"
         raise HostError(
             f"{who} cannot write to {self.path}, the folder {self.about}: run {run} {place}, then"

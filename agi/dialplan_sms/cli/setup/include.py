@@ -9,7 +9,7 @@ from pathlib import Path
 from dialplan_sms.host import files
 from dialplan_sms.host.asterisk_conf import read
 from dialplan_sms.host.asterisk_syntax import lines
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 
 NAME = "extensions-sms.conf"
 LINE = f"#tryinclude {NAME}".encode()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dialplan_sms.config import values
 from dialplan_sms.config.parser import Place
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 
 _NOWHERE = Place(Path("/"), 0)
 

@@ -14,7 +14,7 @@ from dialplan_sms.cli.setup.sender import PutSender
 from dialplan_sms.cli.setup.steps import PutFile, PutInclude, PutLink, Step, TakeFile
 from dialplan_sms.cli.setup.surroundings import UNIT, Surroundings
 from dialplan_sms.cli.setup.telling import LoadDialplan, SeeOthers, StartService
-from dialplan_sms.host.files import Owner
+from dialplan_sms.host.files import Ownership
 
 
 def make(
@@ -24,11 +24,11 @@ def make(
     prefix: Path,
     program: Program | None,
     bundled: Mapping[str, bytes],
-    rights: tuple[int, Owner],
+    rights: tuple[int, Ownership],
 ) -> list[Step]:
     """All steps. *program* is None where it runs from *prefix*; *rights* are those of a new file
     of the dialplan; *bundled* holds extensions-sms.conf and the unit by name."""
-    root_and_asterisk = Owner(0, found.gid)
+    root_and_asterisk = Ownership(0, found.gid)
     outbox = found.spool / "sms"
     packaged = prefix == places.package
     steps: list[Step] = [PutProgram(program, found.uid, found.gid)] if program else []
@@ -37,7 +37,7 @@ def make(
         link = PutLink(places.commands / "dialplan-sms", prefix / "bin/dialplan-sms", needed=False)
         steps.append(link)
     steps += [
-        MakeFolder(outbox, 0o750, Owner(found.uid, found.gid), "for the outbox"),
+        MakeFolder(outbox, 0o750, Ownership(found.uid, found.gid), "for the outbox"),
         PutSender(
             found.etc / "sms.conf", answers, outbox / "outbox.sqlite", root_and_asterisk,
             found.group,

@@ -16,7 +16,7 @@ from dialplan_sms.cli.setup.distributions import Item, normal
 from dialplan_sms.cli.setup.host import Host
 from dialplan_sms.host import files
 from dialplan_sms.host.entry import write_script
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 
 _MARK = ".setup"
 _COMMAND = """\

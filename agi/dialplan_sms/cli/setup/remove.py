@@ -10,7 +10,7 @@ from dialplan_sms.cli.setup.consent import HALFWAY, confirm, interruptible
 from dialplan_sms.cli.setup.host import Host
 from dialplan_sms.cli.setup.manifest import Manifest, alone
 from dialplan_sms.cli.setup.steps import Work
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.terminal import plain
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dialplan_sms.cli.setup.host import PASSWORD, TOKEN, Host
 from dialplan_sms.cli.setup.options import Options
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 
 
 def given(options: Options, host: Host) -> tuple[str, str]:

@@ -13,8 +13,8 @@ from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host import files
-from dialplan_sms.host.files import Owner
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.files import Ownership
+from dialplan_sms.host.identity import HostError
 
 _MODE = 0o640
 
@@ -26,7 +26,7 @@ class PutSender:
     path: Path
     answers: Answers | None
     outbox: Path
-    owner: Owner
+    owner: Ownership
     group: str
     pending: str = "service"
 
@@ -65,7 +65,7 @@ class PutSender:
             work.manifest.expect(self.pending)
             files.put(self.path, self._fresh(), _MODE, self.owner)
         elif state is State.CHANGE:
-            self._rewrite(extended, files.settled(self.path), work, self.pending)
+            self._rewrite(extended, Path(os.path.realpath(self.path)), work, self.pending)
         elif state is State.KEEP:
             # Not in the manifest: it stays as sms.conf does, and a digest would tell of a password.
             lines = self._rewrite(corrected, new_of(self.path), work)
@@ -77,7 +77,7 @@ class PutSender:
         """What was answered and is not valid, and how it becomes so."""
         if self.answers is None:
             return ""
-        path, new = files.settled(self.path), new_of(self.path)
+        path, new = Path(os.path.realpath(self.path)), new_of(self.path)
         keys = differing(smsconf.load(path), self.answers)
         return (
             f"{_stays(keys, self.answers.sender)}: {new} is the whole file with the new, in"
@@ -101,7 +101,7 @@ class PutSender:
 
         The numbers of the lines that are new.
         """
-        path = files.settled(self.path)
+        path = Path(os.path.realpath(self.path))
         config = smsconf.load(path)
         there = files.look(path)
         if self.answers is None or there is None:
@@ -110,20 +110,21 @@ class PutSender:
         mark = b"\xef\xbb\xbf" if content.startswith(b"\xef\xbb\xbf") else b""
         old = content[len(mark) :].decode()
         new = change(old, self.answers, config)
-        staged = files.stage(to, mark + new.encode(), there.mode, there.owner)
-        try:
-            left = differing(smsconf.load(staged), self.answers)
-        except ConfigError as error:
-            staged.unlink()
-            said = str(error).replace(str(staged), str(path))
-            raise HostError(f"the sender cannot be put into sms.conf: {said}") from None
-        if left:
-            staged.unlink()
-            raise HostError(
-                f"{path}: correct {' and '.join(left)} of [{self.answers.sender}] there by hand"
-            )
+        sender = self.answers
+
+        def check(fresh: Path) -> None:
+            try:
+                left = differing(smsconf.load(fresh), sender)
+            except ConfigError as error:
+                said = str(error).replace(str(fresh), str(path))
+                raise HostError(f"the sender cannot be put into sms.conf: {said}") from None
+            if left:
+                raise HostError(
+                    f"{path}: correct {' and '.join(left)} of [{sender.sender}] there by hand"
+                )
+
         work.manifest.expect(pending)
-        files.commit(staged, to)
+        files.put(to, mark + new.encode(), there.mode, there.owner, check)
         return changed_lines(old, new)
 
 

@@ -10,7 +10,7 @@ from dialplan_sms.cli.setup.host import Places
 from dialplan_sms.cli.setup.manifest import Manifest
 from dialplan_sms.cli.setup.surroundings import Surroundings
 from dialplan_sms.host import files
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 
 
 def programs(manifest: Manifest, places: Places) -> list[Path]:

@@ -10,7 +10,7 @@ from dialplan_sms.cli.setup import include
 from dialplan_sms.cli.setup.host import Host
 from dialplan_sms.cli.setup.manifest import Manifest
 from dialplan_sms.host import files
-from dialplan_sms.host.files import Owner
+from dialplan_sms.host.files import Ownership
 
 MAIN = "extensions.conf"
 
@@ -59,7 +59,7 @@ class PutFile:
     content: bytes = field(repr=False)
     about: str
     mode: int = 0o644
-    owner: Owner | None = None
+    owner: Ownership | None = None
     pending: str = ""
 
     @property
@@ -69,7 +69,6 @@ class PutFile:
     def state(self, work: Work) -> tuple[State, str]:
         there = files.content_of(self.path)
         if there is None:
-            files.settled(self.path)  # which refuses a link to nothing: that is no file of ours
             return State.MAKE, self.about
         if there == self.content:
             return State.THERE, self.about
@@ -102,7 +101,7 @@ def new_of(path: Path) -> Path:
 
 
 def put_beside(
-    path: Path, content: bytes, mode: int, owner: Owner | None, manifest: Manifest
+    path: Path, content: bytes, mode: int, owner: Ownership | None, manifest: Manifest
 ) -> None:
     """Write *path*.new."""
     manifest.note(new_of(path), "file", files.digest(content))
@@ -172,7 +171,7 @@ class PutInclude:
     path: Path
     included: tuple[include.Inclusion, ...]
     mode: int
-    owner: Owner
+    owner: Ownership
     pending: str = "dialplan"
 
     @property
@@ -188,7 +187,7 @@ class PutInclude:
         return State.MAKE, f"with the line {line}"
 
     def do(self, work: Work) -> str:
-        path = files.settled(self.path)
+        path = Path(os.path.realpath(self.path))
         there = files.look(path)
         content, put = include.insert(there.content if there else b"")
         if there is None:
@@ -222,6 +221,6 @@ class TakeFile:
 
     def do(self, work: Work) -> str:
         work.manifest.expect(self.pending)
-        self.path.unlink(missing_ok=True)
+        files.remove(self.path)
         work.manifest.drop(self.path)
         return ""

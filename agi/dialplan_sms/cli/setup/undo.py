@@ -10,7 +10,7 @@ from dialplan_sms.cli.setup.manifest import Entry
 from dialplan_sms.cli.setup.steps import State, Work
 from dialplan_sms.cli.setup.surroundings import UNIT, Surroundings
 from dialplan_sms.host import files
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def _include(path: Path, entry: Entry, found: Surroundings | None) -> Undo:
 
     def act(work: Work) -> str:
         if gone:
-            path.unlink()
+            files.remove(path)
         else:
             files.put(path, left or b"", there.mode, there.owner)
         work.manifest.drop(path)
@@ -101,7 +101,7 @@ def _file(path: Path, entry: Entry, found: Surroundings | None) -> Undo:
         return Undo(str(path), State.KEEP, about, None)
 
     def act(work: Work) -> str:
-        path.unlink(missing_ok=True)
+        files.remove(path)
         if path.parent.name == f"{UNIT}.d":
             with suppress(OSError):
                 path.parent.rmdir()
@@ -133,8 +133,7 @@ def _folder(path: Path) -> Undo:
     empty = path.is_dir() and not any(path.iterdir())
 
     def act(work: Work) -> str:
-        with suppress(OSError):
-            path.rmdir()  # only an empty one
+        files.remove_folder(path)
         work.manifest.drop(path)
         return ""
 
