@@ -193,7 +193,7 @@ class TestTheOneUser:
         (tmp_path / "etc").mkdir()
         inodes = {tmp_path.stat().st_ino: STRANGER, (tmp_path / "etc").stat().st_ino: OTHER}
         monkeypatch.setattr(identity, "_writers", lambda _, found: {inodes.get(found.st_ino, 0)})
-        with pytest.raises(HostError, match="there is more than one") as refused:
+        with pytest.raises(HostError, match="more than one user can change") as refused:
             changer(tmp_path / "etc/sms.conf")
         for uid, place in ((STRANGER, tmp_path), (OTHER, tmp_path / "etc")):
             assert f"user {uid} ({place})" in str(refused.value)
