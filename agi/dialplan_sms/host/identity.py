@@ -38,6 +38,8 @@ class User:
     gids: tuple[int, ...]
 
     def __str__(self) -> str:
+        if self.uid == EVERYBODY:
+            return "everybody"
         return f"the {self.name}" if " " in self.name else f"the user {self.name}"
 
     def may(self, found: os.stat_result, want: int) -> bool:

@@ -204,6 +204,9 @@ class TestTheOneUser:
         with pytest.raises(HostError, match=f"everybody can change {tmp_path}/open: run chmod o-w"):
             changer(tmp_path / "open/sms.conf")
 
+    def test_everybody_has_no_name(self) -> None:
+        assert str(by_id(EVERYBODY)) == "everybody"
+
     def test_no_such_user(self) -> None:
         assert named("no-such-user") is None
         assert named("a\0b") is None
