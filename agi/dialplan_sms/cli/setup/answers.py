@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from dialplan_sms.cli.setup import certificate, options, secret
-from dialplan_sms.cli.setup.host import PASSWORD, Host
-from dialplan_sms.cli.setup.options import Options
+from dialplan_sms.cli.setup import certificate, options
+from dialplan_sms.cli.setup.options import PASSWORD, Options, Secret
+from dialplan_sms.cli.setup.places import Host
 from dialplan_sms.config import config as smsconf
-from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.rights import HostError
 
@@ -36,14 +36,14 @@ class Answers:
 def decide(
     path: Path, given: Options, host: Host, dry_run: bool, say: Callable[[str], None]
 ) -> Answers | None:
-    """The sender to be in sms.conf at *path*; None where that stays as it is.
+    """The sender to be in sms.conf at *path*; None if that stays as it is.
 
     None also in a dry run that does not know what it would be told. Raises HostError.
     """
-    kind, known = secret.given(given, host)
+    secret = options.secret(given, host.environ)
     if path.exists():
         named = bool(given.sender or given.of_sender)
-        if not named and not known:
+        if not named and not secret.text:
             return None
         if named and not os.access(path, os.R_OK):
             say(f"note: only root reads {path}: what the options would change is not shown")
@@ -53,65 +53,59 @@ def decide(
         except ConfigError:
             return None  # the step says so
         if sender := config.sender(given.sender):
-            return _changed(sender, given, (kind, known), host, say)
+            return _changed(sender, given, secret, host, say)
         if not given.sender:
-            _refuse_unnamed(config, given)
+            if named:
+                raise HostError(
+                    f"{', '.join(given.of_sender)}: of which sender? sms.conf has"
+                    f" {', '.join(config.senders)} and no default_sender: give --sender, too"
+                )
             return None  # a secret in the environment, and nobody knows whose
-    if dry_run and not (given.url and given.sender and known):
+    if dry_run and not (given.url and given.sender and secret.text):
         if path.exists():
             say(
                 f"note: {given.sender} is not in sms.conf: give --url and --password-file, too, to"
                 " see it added; without --dry-run setup asks"
             )
         return None
-    return ask(given, (kind, known), host, say)
-
-
-def _refuse_unnamed(config: Config, given: Options) -> None:
-    """Raise HostError where options say something of a sender, and nobody knows of which."""
-    if named := given.of_sender:
-        raise HostError(
-            f"{', '.join(named)}: of which sender? sms.conf has {', '.join(config.senders)} and no"
-            " default_sender: give --sender, too"
-        )
+    return _ask(given, secret, host, say)
 
 
 def _changed(
-    known: Sender, given: Options, other: tuple[str, str], host: Host, say: Callable[[str], None]
+    known: Sender, given: Options, secret: Secret, host: Host, say: Callable[[str], None]
 ) -> Answers:
-    """A sender that is there, with what the options, and perhaps an *other* secret, say."""
+    """A sender that is there, with what the options, and perhaps another *secret*, say."""
     url = given.url or known.url
-    kind, text = other
-    if not text:
-        kind, text = ("token", known.token) if known.token else ("password", known.password)
+    if not secret.text:
+        token = known.token
+        secret = Secret("token", token) if token else Secret("password", known.password)
     verify = known.verify if url.startswith("https:") else ""
     if given.fingerprint or given.pin:
         verify = _verify(url, given, host, say)
-    return Answers(known.name, url, kind, text, verify, given.country or known.country or "")
+    country = given.country or known.country or ""
+    return Answers(known.name, url, secret.kind, secret.text, verify, country)
 
 
-def ask(given: Options, known: tuple[str, str], host: Host, say: Callable[[str], None]) -> Answers:
-    """All answers: from options, else the environment, else the person. Raises HostError.
-
-    *known* is the secret that was given, and its kind.
-    """
+def _ask(given: Options, secret: Secret, host: Host, say: Callable[[str], None]) -> Answers:
+    """All answers: from options, else the environment, else the person. Raises HostError."""
+    # Who gives all on the command line or in the environment is no person to be asked.
+    unattended = bool(given.url and given.sender and secret.text) or not host.interactive
     url = given.url or _prompt(host, "Address of the PBX", "--url", options.url)
     sender = given.sender or _prompt(
         host, "PBX user who sends (the extension, as 101)", "--sender", options.sender
     )
-    kind, text = known
+    text = secret.text
     if not text:
         if not host.interactive:
             raise HostError(
                 f"the password of {sender} is missing: give --password-file FILE or set {PASSWORD}"
             )
-        text = click.prompt(f"Password of {sender}", hide_input=True, err=True)
-        secret.check(text)
+        prompt = f"Password of {sender}"
+        text = options.checked_secret(click.prompt(prompt, hide_input=True, err=True))
     country = given.country
-    # Who gives all the rest on the command line or in the environment is no person to be asked.
-    if not country and host.interactive and not (given.url and given.sender and known[1]):
-        country = _prompt(host, _WHICH_COUNTRY, "--country", options.country_of, default="")
-    return Answers(sender, url, kind, text, _verify(url, given, host, say), country)
+    if not country and not unattended:
+        country = _prompt(host, _WHICH_COUNTRY, "--country", options.country, default="")
+    return Answers(sender, url, secret.kind, text, _verify(url, given, host, say), country)
 
 
 def _verify(url: str, given: Options, host: Host, say: Callable[[str], None]) -> str:
