@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialplan_sms.sandbox.certificate import Certificate
+from dialplan_sms.sandbox.certificate import SelfSigned
 from dialplan_sms.sms import api
 from tests.asterisk.fetch import cache_folder
 from tests.bench.children import Child
@@ -72,7 +72,7 @@ class Ports:
     slow: int  # what is behind slow_http and slow_https
 
 
-def server(binary: Path, folder: Path, ports: Ports, certificate: Certificate) -> Child:
+def server(binary: Path, folder: Path, ports: Ports, certificate: SelfSigned) -> Child:
     """nginx, to be entered; its temporary files are in *folder*."""
     (folder / "certificate.pem").write_bytes(certificate.pem)
     (folder / "key.pem").touch(0o600)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
+from unittest import mock
 from urllib.parse import parse_qsl
 
 from cryptography import x509
@@ -22,8 +23,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from dialplan_sms.cli.check import outbox
 from dialplan_sms.cli.check.finding import Finding, State
-from dialplan_sms.cli.check.inspect import Surroundings, inspect
+from dialplan_sms.cli.check.inspect import inspect
 from dialplan_sms.host import process
 from dialplan_sms.host.process import Ran
 from dialplan_sms.host.user import User, current
@@ -131,11 +133,13 @@ class Bed:
         return process.run(command, timeout)
 
     def check(self) -> list[Finding]:
-        around = Surroundings(
-            self.conf, self.environ, self.user, self.run, proc=self.folder / "proc",
-            free=lambda _: self.free, mounts=self.folder / "mountinfo", connect_time=1.0,
-        )  # fmt: skip
-        return inspect(around)[0]
+        with (
+            mock.patch.object(outbox, "free", return_value=self.free),
+            mock.patch.object(outbox, "MOUNTS", self.folder / "mountinfo"),
+        ):
+            return inspect(self.conf, self.user, self.environ, self.run, self.folder / "proc", 1.0)[
+                0
+            ]
 
 
 def bad(findings: Iterable[Finding]) -> list[Finding]:

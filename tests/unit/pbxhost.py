@@ -132,7 +132,7 @@ class PbxHost:
         if "-m" in command and (self.fakes / "unreadable").exists():
             return Ran(0, '["asterisk cannot use sms.conf: run chgrp asterisk", false]\n')
         if "-c" in command and (self.fakes / "closed").exists():
-            return Ran(1, error="no module named dialplan_sms\n")
+            return Ran(1, "no module named dialplan_sms\n")
         return Ran(0, self.ANSWER)
 
     def _systemctl(self, verb: str, unit: str) -> Ran:

@@ -10,12 +10,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from dialplan_sms.transport.certificate import fingerprint
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
+class SelfSigned:
     """A certificate and its private key, both PEM; *fingerprint* is ``sha256:AA:BB:…`` (DER)."""
 
     pem: bytes
@@ -23,7 +25,7 @@ class Certificate:
     key: bytes = field(repr=False)
 
 
-def self_signed(hosts: Iterable[str] = LOOPBACK, *, rsa_bits: int = 0) -> Certificate:
+def self_signed(hosts: Iterable[str] = LOOPBACK, *, rsa_bits: int = 0) -> SelfSigned:
     """A fresh certificate for *hosts*, names and addresses, good for a year.
 
     Its key is ECDSA P-256, or RSA of *rsa_bits*. It can be trusted as a CA file even by clients
@@ -65,9 +67,9 @@ def self_signed(hosts: Iterable[str] = LOOPBACK, *, rsa_bits: int = 0) -> Certif
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), False)
         .sign(key, hashes.SHA256())
     )
-    return Certificate(
+    return SelfSigned(
         pem=certificate.public_bytes(serialization.Encoding.PEM),
-        fingerprint="sha256:" + certificate.fingerprint(hashes.SHA256()).hex(":").upper(),
+        fingerprint=fingerprint(certificate.public_bytes(serialization.Encoding.DER)),
         key=key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,

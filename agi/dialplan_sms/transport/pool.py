@@ -1,9 +1,7 @@
 """How a request travels: an adapter of requests that keeps its connections to one PBX open."""
 
 import contextlib
-import os
 import re
-import ssl
 import time
 import weakref
 from collections import deque
@@ -13,7 +11,8 @@ from urllib.parse import urlsplit
 from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter
 
-from dialplan_sms.transport.connection import Connection, SecureSocket, make
+from dialplan_sms.transport import tls
+from dialplan_sms.transport.connection import Connection, make
 from dialplan_sms.transport.deadline import Resolver
 from dialplan_sms.transport.exchange import current
 from dialplan_sms.transport.http_head import Answer
@@ -32,13 +31,13 @@ class Adapter(BaseAdapter):
 
     requests' own adapter would load the CA bundle for every new connection (33-41 ms), and spend
     half of a request's time on pools, proxies, redirects and cookies, of which an API needs
-    nothing. TLS is settled when the adapter is made: *verify* is ``yes``, ``no``, a CA file or
-    ``sha256:<hex>``, or None for plain HTTP. *connections* is how many stay open to the PBX.
+    nothing. TLS is settled when the adapter is made: *verify* is as `tls.settings` takes it.
+    *connections* is how many stay open to the PBX.
     """
 
     def __init__(self, verify: str | None, resolver: Resolver, connections: int = 1) -> None:
         super().__init__()
-        self._tls = _tls(verify)
+        self._tls = tls.settings(verify)
         self._resolver = resolver
         self._most = connections
         self._idle: deque[Connection] = deque()
@@ -123,51 +122,3 @@ def _read(answer: Answer, largest: int) -> Response:
             response.headers[name] = value
     response._content = body
     return response
-
-
-def _tls(verify: str | None) -> dict[str, Any]:
-    if verify is None:
-        return {}
-    if verify.startswith("sha256:"):
-        context = _context(trusting=True)
-        return {"ssl_context": context, "assert_fingerprint": verify.removeprefix("sha256:")}
-    if verify == "no":
-        return {"ssl_context": _context(trusting=True), "assert_hostname": False}
-    context = _context()
-    if verify != "yes":
-        # A certificate that an admin saved from the PBX is trusted, whoever signed it.
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.load_verify_locations(verify)
-    else:
-        _trust_the_host(context)
-    return {"ssl_context": context}
-
-
-def _context(trusting: bool = False) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.sslsocket_class = SecureSocket
-    if trusting:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _trust_the_host(context: ssl.SSLContext) -> None:
-    """The host's own CAs, where admins put theirs; certifi's where the host has none."""
-    places = ssl.get_default_verify_paths()
-    if places.capath and "SSL_CERT_FILE" not in os.environ and _is_hashed(places.capath):
-        # OpenSSL looks into the folder when it needs a CA; a bundle would cost 40 ms now.
-        context.load_verify_locations(capath=places.capath)
-    elif places.cafile or places.capath:
-        context.set_default_verify_paths()
-    else:
-        import certifi
-
-        context.load_verify_locations(certifi.where())
-
-
-def _is_hashed(folder: str) -> bool:
-    try:
-        return any(name.endswith(".0") for name in os.listdir(folder))
-    except OSError:
-        return False

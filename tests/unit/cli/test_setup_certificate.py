@@ -104,5 +104,5 @@ def test_a_port_that_speaks_no_tls_is_a_warning(pbx: PbxHost) -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         with pytest.raises(certificate.Unreachable, match="version"):
-            certificate.look(f"https://127.0.0.1:{plain.getsockname()[1]}")
+            certificate.shown_at(f"https://127.0.0.1:{plain.getsockname()[1]}")
         thread.join()

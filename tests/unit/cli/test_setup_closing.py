@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dialplan_sms import __version__
-from dialplan_sms.cli.check.finding import Finding, State
+from dialplan_sms.cli.check.finding import Finding
 from dialplan_sms.cli.setup import probe
 from dialplan_sms.config import config
 from dialplan_sms.host import process
@@ -108,15 +108,15 @@ def test_a_dry_run_asks_nobody(pbx: Asking, sandbox: Sandbox) -> None:
     ("found", "said"),
     [
         (
-            Finding("credentials", State.WRONG, "no", "do"),
+            Finding("credentials").wrong("no", "do"),
             ("the PBX refuses the token of [101]: correct token in /sms.conf", False),
         ),
         (
-            Finding("SMS API", State.WRONG, "HTTP 404", "correct url"),
+            Finding("SMS API").wrong("HTTP 404", "correct url"),
             ("no SMS of 101 can be sent, SMS API: HTTP 404: correct url", False),
         ),
         (
-            Finding("credentials", State.WARNING, "neither", "try an SMS"),
+            Finding("credentials").warning("neither", "try an SMS"),
             ("warning: neither: try an SMS", True),
         ),
     ],

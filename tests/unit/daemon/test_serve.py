@@ -171,7 +171,7 @@ def test_a_new_certificate_of_the_http_server_waits_for_a_restart(tmp_path: Path
 
 
 def _found(running: Service) -> tuple[State, str]:
-    found = service._up(_status(running), True, smsconf.load(running.conf, http=True))
+    found = service.up(_status(running), True, smsconf.load(running.conf, http=True))
     assert "sms101" not in found.says
     return found.state, found.do
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.cli.check import storage
 from dialplan_sms.cli.check.finding import State
+from dialplan_sms.cli.check.outbox import OUTBOX, check
 from dialplan_sms.cli.send.journal import Journal, JournalError
 from dialplan_sms.host import rights, trust
 from dialplan_sms.host.user import current
@@ -119,7 +119,7 @@ def test_check_looks_at_the_outbox_as_its_owner(folder: Path) -> None:
     precious = folder / "precious"
     precious.write_text("precious")
     leave_hot_journal(folder, precious)
-    list(storage.check(url, current()))
+    list(check(url, current()))
     assert precious.exists()
 
 
@@ -151,10 +151,10 @@ def test_commands_use_the_outbox_as_its_owner(folder: Path, command: list[str]) 
 
 def test_check_sees_the_version_and_what_is_broken(folder: Path) -> None:
     url = outbox(folder, os.getuid())
-    found = {each.name: each for each in storage.check(url, current())}[storage.OUTBOX]
+    found = {each.name: each for each in check(url, current())}[OUTBOX.name]
     assert found.state is State.OK
     (folder / "sms/outbox.sqlite").write_bytes(b"no database" * 500)
-    found = {each.name: each for each in storage.check(url, current())}[storage.OUTBOX]
+    found = {each.name: each for each in check(url, current())}[OUTBOX.name]
     assert (found.state, "move the file away" in found.do) == (State.WRONG, True)
 
 

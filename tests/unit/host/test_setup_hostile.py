@@ -121,7 +121,7 @@ def test_an_odd_umask_lets_nobody_in(tmp_path: Path) -> None:
 def test_commands_are_not_told_of_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (PASSWORD, TOKEN):
         monkeypatch.setenv(name, "abc-very-secret")
-    assert "abc-very" not in process.run(["env"], 10).out
+    assert "abc-very" not in process.run(["env"], 10).output
 
 
 def test_root_makes_no_folder_for_the_service_by_name(pbx: PbxHost) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from dialplan_sms.host.process import PATH, Ran, Run
+from dialplan_sms.host.process import PATH, Run
 from dialplan_sms.host.trust import usual
 from dialplan_sms.host.user import User, by_id
 
@@ -84,35 +84,32 @@ class Asterisk:
         """Whether this host has an Asterisk at all, running or not."""
         return self.command is not None or self.conf.exists()
 
-    def ask(self, command: str) -> Ran:
-        """What the console answers to *command*."""
+    def ask(self, command: str) -> str:
+        """What the console answers to *command*; empty if it does not."""
         if self.command is None:
-            return Ran(None, error="there is no program asterisk")
+            return ""
         options = ("-C", str(self.conf)) if self.conf.exists() else ()
         # With the rights of whose program it is: anybody can start one under this name.
         user = self.process.user if self.process else None
-        return self._run([*self.command, *options, "-rx", command], _PATIENCE, user)
+        ran = self._run([*self.command, *options, "-rx", command], _PATIENCE, user)
+        return "" if ran.status else ran.output.strip()
 
     @cached_property
-    def settings(self) -> str | None:
-        """``core show settings`` where Asterisk answers, else None."""
-        answer = self.ask("core show settings")
-        return answer.out if answer.status == 0 and answer.out.strip() else None
+    def settings(self) -> str:
+        """``core show settings``; empty if Asterisk does not answer."""
+        return self.ask("core show settings")
 
     @cached_property
-    def modules(self) -> frozenset[str] | None:
-        """The modules that run."""
-        answer = self.ask("module show")
-        if answer.status != 0:
-            return None
+    def modules(self) -> frozenset[str]:
+        """The modules that run; none if Asterisk does not answer."""
         # One that Asterisk holds but could not start is "Not Running".
-        rows = (line for line in answer.out.splitlines() if "Not Running" not in line)
+        rows = (row for row in self.ask("module show").splitlines() if "Not Running" not in row)
         return frozenset(row.split()[0] for row in rows if ".so" in row[:60])
 
     @cached_property
     def agi_bin(self) -> Path | None:
         """Where AGI() looks for scripts; None where that cannot be known."""
-        told = _SETTING.search(self.settings or "") if self.command else None
+        told = _SETTING.search(self.settings)
         if told:
             return Path(told[1].strip())
         configured = read_directories(self.conf).get("astagidir")

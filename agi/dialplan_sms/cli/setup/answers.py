@@ -116,7 +116,7 @@ def _verify(url: str, given: Options, host: Host, say: Callable[[str], None]) ->
         say("note: with http the password goes to the PBX without encryption")
         return ""
     try:
-        seen = certificate.look(url)
+        seen = certificate.shown_at(url)
     except certificate.Unreachable as why:
         if given.pin and not given.fingerprint:
             raise HostError(

@@ -7,7 +7,6 @@ from dialplan_sms.cli.check.finding import State as Found
 from dialplan_sms.cli.setup import include
 from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
 from dialplan_sms.cli.setup.manifest import Entry
-from dialplan_sms.cli.setup.places import last_line
 from dialplan_sms.cli.setup.steps import Action, State, Step, Work, forget
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Owner
@@ -92,7 +91,7 @@ def load_dialplan(found: AsteriskHost) -> Step:
     """``dialplan reload``, and the proof that [sub-sms] is there."""
 
     def is_there(work: Work) -> bool:
-        shown = work.host.run([*found.console, "dialplan show sub-sms"], 30, None).out
+        shown = work.host.run([*found.console, "dialplan show sub-sms"], 30, None).output
         return "Context 'sub-sms'" in shown
 
     def look(work: Work) -> Action:
@@ -102,7 +101,7 @@ def load_dialplan(found: AsteriskHost) -> Step:
                 work.manifest.reloaded("dialplan")
                 return "the dialplan has [sub-sms]"
             work.failed = True
-            why = f" ({last_line(done)})" if done.status != 0 else ""
+            why = f" ({done.last_line})" if done.status else ""
             return (
                 f"the dialplan has no [sub-sms] after its reload{why}: look for errors of"
                 " pbx_config in Asterisk's log; where #include names a file that is missing, the"
@@ -130,7 +129,7 @@ def reload_without(found: AsteriskHost) -> Step:
     def look(work: Work) -> Action:
         def reload() -> str:
             done = work.host.run([*found.console, "dialplan reload"], 60, None)
-            return f"warning: dialplan reload: {last_line(done)}" if done.status != 0 else ""
+            return f"warning: dialplan reload: {done.last_line}" if done.status else ""
 
         return Action("the dialplan", State.RUN, "dialplan reload", reload)
 

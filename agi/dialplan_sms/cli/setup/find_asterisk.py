@@ -71,7 +71,7 @@ def find(host: Host, named: Path | None = None) -> AsteriskHost:
     process = _process_of(processes, conf, options, host)
     console = _console(host, conf, process)
     asked = host.run([*console, "core show settings"], 15, None) if process and console else None
-    shown = {_NAMES[name]: path for name, path in _SETTING.findall(asked.out if asked else "")}
+    shown = {_NAMES[name]: path for name, path in _SETTING.findall(asked.output if asked else "")}
     configured = settings.get("directories", {})
     _refuse_another(
         shown.get("astetcdir"),

@@ -44,12 +44,6 @@ class Places:
     path: str = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/opt/asterisk/sbin"
 
 
-def last_line(ran: Ran) -> str:
-    """The last line that a command has written, else how it ended."""
-    lines = [line.strip() for line in f"{ran.out}\n{ran.error}".splitlines() if line.strip()]
-    return lines[-1] if lines else f"exit status {ran.status}"
-
-
 @dataclass(frozen=True, slots=True)
 class Host:
     """One host; ``prefix`` is the folder of the program that runs."""

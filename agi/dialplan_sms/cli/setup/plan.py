@@ -7,7 +7,7 @@ from dialplan_sms.cli.setup.answers import Answers
 from dialplan_sms.cli.setup.dialplan import load_dialplan, put_include, report_merged
 from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
 from dialplan_sms.cli.setup.manifest import Manifest
-from dialplan_sms.cli.setup.places import Host, last_line
+from dialplan_sms.cli.setup.places import Host
 from dialplan_sms.cli.setup.remove import drop_copy, take_back
 from dialplan_sms.cli.setup.service import drop_in, start_service
 from dialplan_sms.cli.setup.sms_conf import put_sender
@@ -54,9 +54,9 @@ def refuse_program(host: Host, found: AsteriskHost) -> None:
                 f" root would run it: {another_python(prefix, '/usr/bin/python3')}"
             )
     ran = host.ask_program(found.identity, ["-c", _IMPORTS], 60) if host.is_root else None
-    if ran is not None and ran.status != 0:
+    if ran is not None and ran.status:
         bar = blocked(python, RUN, found.identity)
-        why = bar.says if bar else last_line(ran)
+        why = bar.says if bar else ran.last_line
         raise HostError(
             f"{found.user} cannot run the program in {prefix}, {why}:"
             f" {another_python(prefix, '/usr/bin/python3')}"

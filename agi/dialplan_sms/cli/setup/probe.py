@@ -12,7 +12,6 @@ import click
 
 from dialplan_sms.cli.check.finding import Finding, State
 from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
-from dialplan_sms.cli.setup.places import last_line
 from dialplan_sms.cli.setup.steps import Work
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Sender
@@ -32,9 +31,9 @@ def prove(found: AsteriskHost, sender: str, work: Work) -> None:
     command += ["systemd"] if found.systemd else []
     done = work.host.ask_program(found.identity, command, _PATIENCE)
     try:
-        said, good = json.loads(done.out)
+        said, good = json.loads(done.last_line)
     except (ValueError, TypeError):
-        why = f" ({last_line(done)})" if done.status != 0 else ""
+        why = f" ({done.last_line})" if done.status else ""
         said, good = f"warning: the PBX was not asked{why}: run dialplan-sms check", True
     click.echo(plain(str(said)))
     work.failed |= not good

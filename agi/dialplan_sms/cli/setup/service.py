@@ -4,7 +4,6 @@ from pathlib import Path
 
 from dialplan_sms import __version__
 from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
-from dialplan_sms.cli.setup.places import last_line
 from dialplan_sms.cli.setup.steps import Action, State, Step, Work
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
@@ -63,10 +62,10 @@ def start_service(found: AsteriskHost, prefix: Path) -> Step:
             work.manifest.note(Path("/") / UNIT, "service", UNIT)
             for words in (["daemon-reload"], ["enable", UNIT], ["restart", UNIT]):
                 done = work.host.run(["systemctl", *words], _START, None)
-                if done.status != 0:
+                if done.status:
                     work.failed = True
                     return (
-                        f"systemctl {' '.join(words)} failed, {last_line(done)}: see journalctl -u"
+                        f"systemctl {' '.join(words)} failed, {done.last_line}: see journalctl -u"
                         " dialplan-sms -n 20; calls do without the service meanwhile"
                     )
             if not is_active(work):
@@ -103,7 +102,7 @@ def stop_service(work: Work) -> Action:
     def stop() -> str:
         command = ["systemctl", "disable", "--now", UNIT]
         done = work.host.run(command, _START, None)
-        return f"warning: {' '.join(command)}: {last_line(done)}" if done.status != 0 else ""
+        return f"warning: {' '.join(command)}: {done.last_line}" if done.status else ""
 
     return Action("the service", State.RUN, f"systemctl disable --now {UNIT}", stop)
 
