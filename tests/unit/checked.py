@@ -27,8 +27,8 @@ from dialplan_sms.cli.check import outbox
 from dialplan_sms.cli.check.finding import Finding, State
 from dialplan_sms.cli.check.inspect import inspect
 from dialplan_sms.host import process
+from dialplan_sms.host.identity import User, current
 from dialplan_sms.host.process import Ran
-from dialplan_sms.host.user import User, current
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sms import api
 from tests.asterisk.serving import Service, free_port

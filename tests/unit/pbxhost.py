@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 from dialplan_sms.cli.main import main
 from dialplan_sms.cli.setup import include
 from dialplan_sms.cli.setup.places import Host, Places
+from dialplan_sms.host.identity import User
 from dialplan_sms.host.installation import EXTENSIONS as CONF
 from dialplan_sms.host.installation import write_script
 from dialplan_sms.host.process import Ran
-from dialplan_sms.host.user import User
 
 PASSWORD = "sms101api"
 USER = pwd.getpwuid(os.getuid()).pw_name

@@ -86,17 +86,20 @@ class Config:
     version: str = field(default="", compare=False)
 
     def drop_privileges(self) -> None:
-        """As root, become for good who can change this sms.conf, or its outbox: see host/rights.py.
+        """As root, become for good who can change this sms.conf, else who can change its outbox.
 
-        Raises ConfigError if that user cannot read this program.
+        Raises ConfigError if that is several users, or one that cannot read this program.
         """
         if os.geteuid() != 0:
             return
-        from dialplan_sms.host.rights import HostError, lay_down  # nothing for a call's script
+        from dialplan_sms.host import identity, privileges  # nothing for a call's script
 
+        file = Path(self.outbox.removeprefix("sqlite:///").partition("?")[0])
+        # SQLite believes a journal that lies beside its file.
+        outbox = [file, file.parent] if self.outbox.startswith("sqlite:") else []
         try:
-            lay_down(self.path, self.outbox)
-        except HostError as error:
+            privileges.drop_privileges(self.path, *outbox)
+        except identity.HostError as error:
             raise ConfigError(str(error)) from None
 
     def sender(self, name: str) -> Sender | None:

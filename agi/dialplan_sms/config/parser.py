@@ -93,10 +93,7 @@ def read_private(path: Path, what: str, named_by: Path | None = None) -> str:
             f" run {_rights(path)}"
         )
     if named_by is not None and os.geteuid() == 0:
-        from dialplan_sms.host.rights import not_theirs
-
-        if why := not_theirs(status, path, named_by):
-            raise ConfigError(why)
+        _refuse_secret(status, path, named_by)
     if len(content) > _LARGEST:
         raise ConfigError(f"{path} is larger than 1 MiB: {what} must be smaller")
     try:
@@ -104,6 +101,23 @@ def read_private(path: Path, what: str, named_by: Path | None = None) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: not UTF-8: save the file as UTF-8") from None
+
+
+def _refuse_secret(status: os.stat_result, path: Path, conf: Path) -> None:
+    """Raise ConfigError if who can change *conf* may not read the file *path* that it names.
+
+    Root would send a secret of its own to whom *conf* says.
+    """
+    from dialplan_sms.host import identity  # only for root
+
+    try:
+        user = identity.changer(conf)
+    except identity.HostError as error:
+        raise ConfigError(str(error)) from None
+    if user and not user.may(status, identity.READ):
+        raise ConfigError(
+            f"{user}, who can change {conf.name}, may not read {path}: chown {user.owner} {path}"
+        )
 
 
 def _not_for_us(path: Path) -> str:

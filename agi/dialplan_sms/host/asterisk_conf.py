@@ -1,13 +1,12 @@
-"""Asterisk's configuration files as Asterisk reads them, leniently: its lines, its folders."""
+"""Asterisk's configuration files as Asterisk reads them, leniently: lines, settings, folders."""
 
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dialplan_sms.host.files import content_of
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 
 _HEADER = re.compile(rb"\[([^\]]*)\]\s*(\([^)]*\))?")
 _INCLUDE = re.compile(rb"#(try)?include\s+(.+)", re.IGNORECASE)
@@ -101,8 +100,14 @@ def settings(content: bytes) -> dict[str, dict[str, str]]:
     return found
 
 
-def folder(text: str | None) -> Path | None:
-    """An absolute path that a file can have; None for anything else."""
+def folder(folders: Mapping[str, str], key: str, conf: Path) -> Path | None:
+    """The absolute path that *folders*, of *conf*, have for *key*; None for none that can be used.
+
+    Raises HostError for ``/``, and for a path with ``..``, which says other than it leads to.
+    """
+    text = folders.get(key)
     if not text or not text.startswith("/") or not text.isprintable():
         return None
-    return Path(os.path.realpath(text) if ".." in text.split("/") else text)
+    if ".." in text.split("/") or not text.strip("/"):
+        raise HostError(f"{text}, {key} in {conf}, is no folder of Asterisk's: name it without ..")
+    return Path(text)

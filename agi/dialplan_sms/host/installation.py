@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import dialplan_sms
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 
 DEBIAN = Path("/usr/lib/dialplan-sms")
 """Where the Debian package has it (debian/build.py: PREFIX)."""

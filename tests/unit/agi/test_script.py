@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.installation import write_script
-from dialplan_sms.host.rights import HostError
 from dialplan_sms.sandbox import Fault, Sandbox
 from tests.unit.process import Asterisk
 

@@ -31,8 +31,8 @@ from dialplan_sms.cli.check.finding import Finding, State, causes_only, exit_sta
 from dialplan_sms.cli.check.inspect import at_once
 from dialplan_sms.cli.check.service import Unit
 from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.host.identity import READ, RUN, WRITE, User, blocked, by_id, current
 from dialplan_sms.host.process import NOT_ENDED, NOT_STARTED, Ran, run
-from dialplan_sms.host.user import READ, RUN, WRITE, User, blocked, by_id, current
 from dialplan_sms.sandbox import Reply, Sandbox
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.transport.certificate import Look, PeerCertificate
@@ -190,7 +190,7 @@ def test_who_may_not_read_sms_conf_cannot_check(
     # given a user who is neither root nor Asterisk's
     path = sms_conf("[101]\n")
     path.chmod(0)
-    me = User("guest", 64400, ())
+    me = User("guest", 64400, (64400,))
     monkeypatch.setattr("dialplan_sms.cli.check.inspect.current", lambda: me)
     result = check(path, "--user", "root")
     assert result.exit_code == 3
@@ -320,6 +320,8 @@ def process(
     (proc / str(number) / "cmdline").write_bytes("\0".join([*command, ""]).encode())
     status = f"Name:\tx\nUid:\t{uid}\t{run_as}\t{uid}\t{run_as}\nGid:\t9\t9\t9\t9\nGroups:\t9 20 \n"
     (proc / str(number) / "status").write_text(status)
+    for name, target in (("exe", command[0]), ("root", "/"), ("cwd", "/")):
+        (proc / str(number) / name).symlink_to(target)
 
 
 def test_the_running_asterisk_is_found_by_its_configuration(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from dialplan_sms.cli.check.service import Unit
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.http import Http
 from dialplan_sms.config.password import DECOY
-from dialplan_sms.host.user import current
+from dialplan_sms.host.identity import current
 from dialplan_sms.sandbox import Sandbox
 from tests.asterisk.serving import Service, free_port
 from tests.unit import checked

@@ -15,7 +15,7 @@ from dialplan_sms.cli.migrate.files import Tree, content_of, lines
 from dialplan_sms.cli.migrate.find import Finder
 from dialplan_sms.cli.migrate.show import MASK, Mask, changed_lines, diff
 from dialplan_sms.config import config
-from dialplan_sms.host import trust
+from dialplan_sms.host import identity
 from tests.unit.cli.test_migrate import NEW, ONE, URL, USER, Site, curl, site
 
 __all__ = ["site"]
@@ -261,17 +261,18 @@ class TestWriting:
         assert path.read_text() == RECIPE
         assert site.status != 0
 
-    def test_no_folder_is_written_to_that_can_be_turned(
+    def test_no_folder_is_written_to_that_several_users_can_change(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         theirs = site.folder.stat().st_ino
         monkeypatch.setattr(
-            trust, "_changed_by", lambda found: 47110 if found.st_ino == theirs else 0
+            identity, "_writers", lambda _, found: {47110, 47111} if found.st_ino == theirs else {0}
         )
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
         included = site.write(RECIPE, "sub/one.conf")
         site.run(site.write("#include sub/one.conf\n"), "--write")
         assert included.read_text() == RECIPE
-        assert "could put another folder in its place" in " ".join(site.stderr.split())
+        assert "there is more than one" in " ".join(site.stderr.split())
         assert site.status == 1
 
     @pytest.mark.parametrize("name", ["*", "zz"])

@@ -16,8 +16,8 @@ from dialplan_sms.cli.check.finding import Finding
 from dialplan_sms.cli.setup import probe
 from dialplan_sms.config import config
 from dialplan_sms.host import process
+from dialplan_sms.host.identity import User
 from dialplan_sms.host.process import Ran
-from dialplan_sms.host.user import User
 from dialplan_sms.sandbox import Fault, Sandbox
 from tests.unit.pbxhost import PASSWORD, PbxHost
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from dialplan_sms.cli.setup import plan
 from dialplan_sms.cli.setup.manifest import Manifest
 from dialplan_sms.cli.setup.steps import Action, State, Work, make_folder
-from dialplan_sms.host import files, trust
-from dialplan_sms.host.files import Owner
+from dialplan_sms.host import files
+from dialplan_sms.host.files import Ownership
+from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.installation import EXTENSIONS as CONF
-from dialplan_sms.host.rights import HostError
 from tests.unit.cli.test_setup import LINE
 from tests.unit.pbxhost import EXTENSIONS, PbxHost
 
@@ -24,7 +25,7 @@ def pbx(tmp_path: Path) -> PbxHost:
 
 class TestTheOutboxFolder:
     def found(self, pbx: PbxHost, uid: int | None = None) -> Action:
-        owner = Owner(os.getuid() if uid is None else uid, os.getgid())
+        owner = Ownership(os.getuid() if uid is None else uid, os.getgid())
         work = Work(pbx.host(), Manifest(None))
         return make_folder(pbx.spool / "sms", 0o750, owner, "for the outbox")(work)
 
@@ -142,11 +143,8 @@ class TestTheProgram:
     def test_one_that_another_user_can_change(
         self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        real = trust.owners
         script = pbx.prefix / "bin/sms.agi"
-        monkeypatch.setattr(
-            trust, "owners", lambda path: real(path) | ({65534} if path == script else set())
-        )
+        monkeypatch.setattr(plan, "changers", lambda path: {65534: path} if path == script else {})
         result = pbx.setup(*NEW)
         assert (result.exit_code, result.output.count("\n")) == (1, 1)
         assert f"the user nobody can change the program in {pbx.prefix}" in result.output

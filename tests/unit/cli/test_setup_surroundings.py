@@ -7,7 +7,7 @@ import pytest
 
 from dialplan_sms.cli.setup import include
 from dialplan_sms.host import asterisk_conf
-from dialplan_sms.host.asterisk_process import running
+from dialplan_sms.host.asterisk import running
 
 
 def process(proc: Path, *command: str, root: str = "/", pid: int = 7) -> None:
@@ -38,7 +38,7 @@ def test_the_asterisk_that_runs_is_found(
 ) -> None:
     process(tmp_path, *command)
     (found,) = running(tmp_path)
-    assert (found.uid, found.gid) == (112, 119)
+    assert (found.user.uid, found.user.gids) == (112, (119,))
     assert found.conf == (Path(conf) if conf else None)
 
 

@@ -11,7 +11,7 @@ from dialplan_sms.cli.check.finding import exit_status
 from dialplan_sms.cli.check.inspect import CannotCheck, inspect
 from dialplan_sms.cli.main import config_option
 from dialplan_sms.config import config as smsconf
-from dialplan_sms.host.user import named
+from dialplan_sms.host.identity import named
 
 
 class _Plugin(click.Command):

@@ -10,7 +10,7 @@ from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import keys
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError, parse, read_private
-from dialplan_sms.host.user import READ, RUN, WRITE, User, blocked
+from dialplan_sms.host.identity import READ, RUN, WRITE, User, blocked
 
 CONF = Finding("sms.conf")
 LOG = Finding("log", (CONF.name,))

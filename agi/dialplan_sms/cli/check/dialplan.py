@@ -10,8 +10,8 @@ from dialplan_sms.cli.check.asterisk import Asterisk
 from dialplan_sms.cli.check.finding import Finding, listed
 from dialplan_sms.cli.migrate import dialplan, recipe
 from dialplan_sms.cli.migrate.files import Place, Tree
+from dialplan_sms.host.identity import READ, Blocked, User, blocked, current
 from dialplan_sms.host.installation import put_in_place
-from dialplan_sms.host.user import READ, Blocked, User, blocked, current
 
 ASTERISK = Finding("Asterisk")
 MODULES = Finding("modules", (ASTERISK.name,))

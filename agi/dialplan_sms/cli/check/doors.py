@@ -14,7 +14,7 @@ from pathlib import Path
 from dialplan_sms.cli.check.certificate import is_loopback
 from dialplan_sms.cli.check.finding import Finding
 from dialplan_sms.config.config import Config
-from dialplan_sms.host.user import WRITE, User, blocked, by_id
+from dialplan_sms.host.identity import WRITE, User, blocked, by_id
 from dialplan_sms.transport.tls import any_peer
 
 UNIT = "dialplan-sms"

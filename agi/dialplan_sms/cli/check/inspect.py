@@ -13,8 +13,8 @@ from dialplan_sms.cli.check import conf, dialplan, doors, outbox, pbx, program, 
 from dialplan_sms.cli.check.asterisk import Asterisk
 from dialplan_sms.cli.check.finding import Finding, causes_only
 from dialplan_sms.config.config import Config
+from dialplan_sms.host.identity import READ, User, blocked, current, named
 from dialplan_sms.host.process import PATH, Run, run
-from dialplan_sms.host.user import READ, User, blocked, current, named
 from dialplan_sms.routes.pbx import CONNECT_TIME
 
 _LONGEST = 15.0

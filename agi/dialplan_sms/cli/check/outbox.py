@@ -14,9 +14,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from dialplan_sms.cli.check.finding import Finding
+from dialplan_sms.host.identity import READ, RUN, WRITE, HostError, User, blocked, changer, current
 from dialplan_sms.host.process import run
-from dialplan_sms.host.rights import groups_of, owner_of
-from dialplan_sms.host.user import READ, RUN, WRITE, User, blocked, by_id, current
 from dialplan_sms.outbox.database import OutboxError, explain, open_engine
 from dialplan_sms.outbox.schema import VERSION, meta
 
@@ -48,7 +47,8 @@ except sqlite3.Error as error:
     told["error"] = str(error)
 print(json.dumps(told))
 """
-"""Asks the file as its owner: see host/rights.py for what SQLite would do as root."""
+"""Asks the file as who can change it: SQLite believes a journal that lies beside it, whoever left
+it there, and deletes a file that this names."""
 
 
 def check(outbox: str, user: User) -> Iterator[Finding]:
@@ -130,11 +130,10 @@ def _rights(file: Path, user: User) -> Finding | None:
 
 
 def _sqlite(file: Path, url: URL) -> Finding:
-    owner = owner_of(str(url))
-    become = None
-    if owner is not None and owner[0] != 0:
-        uid, gid = owner
-        become = by_id(uid, (gid, *(group for group in groups_of(uid, gid) if group != gid)))
+    try:
+        become = changer(file) or changer(file.parent)
+    except HostError as why:
+        return OUTBOX.skipped(f"{file} is not looked into: {why}")
     command = [sys.executable, "-I", "-c", _OPEN, str(file), str(_LOCKED), meta.name]
     ran = run(command, _LOCKED + _PATIENCE, become)
     try:

@@ -11,9 +11,9 @@ from dialplan_sms import __version__
 from dialplan_sms.cli.check.asterisk import Asterisk
 from dialplan_sms.cli.check.finding import Finding, listed
 from dialplan_sms.config.config import Config
+from dialplan_sms.host.identity import READ, RUN, User, blocked
 from dialplan_sms.host.installation import another_python, cure, put_in_place
 from dialplan_sms.host.process import PATH, Run
-from dialplan_sms.host.user import READ, RUN, User, blocked
 
 SCRIPT = Finding("sms.agi")
 PYTHON = Finding("Python", (SCRIPT.name,))

@@ -12,8 +12,8 @@ from dialplan_sms.cli.check.doors import LOG, RESTART, UNIT
 from dialplan_sms.cli.check.finding import Finding
 from dialplan_sms.config.config import Config
 from dialplan_sms.daemon import client
+from dialplan_sms.host.identity import User
 from dialplan_sms.host.process import Run
-from dialplan_sms.host.user import User
 from dialplan_sms.outbox.retry import STALE
 
 SERVICE = Finding("service")

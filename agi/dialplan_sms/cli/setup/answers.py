@@ -13,7 +13,7 @@ from dialplan_sms.cli.setup.places import Host
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 
 _WHICH_COUNTRY = "Country, as IT, for national numbers; SMS go there alone; empty for none"
 

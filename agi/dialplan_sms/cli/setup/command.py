@@ -17,7 +17,7 @@ from dialplan_sms.cli.setup.options import Options, checked
 from dialplan_sms.cli.setup.places import Host
 from dialplan_sms.cli.setup.steps import Step, Work
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.terminal import plain
 
 _FILE = click.Path(path_type=Path)
@@ -118,7 +118,7 @@ def _set_up(host: Host, options: Options, conf: Path | None, yes: bool, dry_run:
     answers = answering.decide(found.etc / "sms.conf", options, host, dry_run, click.echo)
     manifest = Manifest(host.places.state)
     steps = plan.steps(found, answers, host, manifest)
-    click.echo(f"Asterisk: {found.conf}, runs as {found.user}")
+    click.echo(f"Asterisk: {found.conf}, runs as {found.user.name}")
     changes = _show(steps, Work(host, manifest))
     if not changes:
         click.echo("all is there: nothing to change")
@@ -219,7 +219,7 @@ def _last_words(found: AsteriskHost, prefix: Path, failed: bool) -> Iterator[str
         )
     if failed:
         return
-    user = f"runuser -u {found.user} -- " if found.uid else ""
+    user = f"runuser -u {found.user.name} -- " if found.user.uid else ""
     yield (
         "\nSend a first SMS, to a number of your own:\n"
         f'  echo "Hello from the PBX" | {user}{command} +39333123456\n'

@@ -1,5 +1,6 @@
 """The steps of the dialplan: the line that includes extensions-sms.conf, its reload, the proof."""
 
+import os
 from pathlib import Path
 
 from dialplan_sms.cli.check.dialplan import Files
@@ -9,11 +10,11 @@ from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
 from dialplan_sms.cli.setup.manifest import Entry
 from dialplan_sms.cli.setup.steps import Action, State, Step, Work, forget
 from dialplan_sms.host import files
-from dialplan_sms.host.files import Owner
+from dialplan_sms.host.files import Ownership
 
 
 def put_include(
-    path: Path, included: tuple[include.Inclusion, ...], mode: int, owner: Owner
+    path: Path, included: tuple[include.Inclusion, ...], mode: int, owner: Ownership
 ) -> Step:
     """The line that includes extensions-sms.conf; *included* says where it is already."""
 
@@ -29,16 +30,16 @@ def put_include(
     return look
 
 
-def _insert(path: Path, mode: int, owner: Owner, work: Work) -> str:
-    to = files.settled(path)
-    there = files.look(to)
+def _insert(path: Path, mode: int, owner: Ownership, work: Work) -> str:
+    to = Path(os.path.realpath(path))
+    there = files.look(path)
     content, put = include.insert(there.content if there else b"")
     if there is None:
         work.manifest.note(to, "include", "made")
     else:
         mode, owner = there.mode, there.owner
     work.manifest.note(to, "include", put.decode("latin-1"), "dialplan")
-    files.put(to, content, mode, owner)
+    files.put(path, content, mode, owner)
     if path.name != include.MAIN and not any(include.find(path.parent, path.name)):
         return f"warning: {include.MAIN} does not include {path}: include it there"
     return ""
@@ -59,7 +60,7 @@ def undo_include(path: Path, entry: Entry, work: Work, etc: Path | None) -> Acti
 
     def act() -> str:
         if gone:
-            path.unlink()
+            files.remove(path)
         else:
             files.put(path, left or b"", there.mode, there.owner)
         work.manifest.drop(path)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dialplan_sms.host import files
 from dialplan_sms.host.asterisk_conf import lines, read
+from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.installation import EXTENSIONS
-from dialplan_sms.host.rights import HostError
 
 LINE = f"#tryinclude {EXTENSIONS}".encode()
 MAIN = "extensions.conf"

@@ -16,6 +16,7 @@ from dialplan_sms.cli.setup.manifest import Manifest
 from dialplan_sms.cli.setup.places import Host, Places
 from dialplan_sms.cli.setup.steps import State, Work, put_file, put_link
 from dialplan_sms.host import files
+from dialplan_sms.host.identity import RUN, HostError, User, blocked
 from dialplan_sms.host.installation import (
     COPY_MARK,
     EXTENSIONS,
@@ -25,8 +26,6 @@ from dialplan_sms.host.installation import (
     write_script,
 )
 from dialplan_sms.host.process import run
-from dialplan_sms.host.rights import HostError
-from dialplan_sms.host.user import RUN, User, blocked
 
 _OTHERS = User("other users", 65534, (65534,))
 """Asterisk's user is another one than root, so what it has to run is tried as nobody."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dialplan_sms.host import files
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 
 KINDS = ("file", "link", "include", "program", "folder", "service")
 """``program`` is a copy of the program, which only setup of 0.1.0 made."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dialplan_sms.config import values
 from dialplan_sms.config.parser import Place
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.identity import HostError
 
 PASSWORD = "DIALPLAN_SMS_PASSWORD"  # noqa: S105 - a name
 TOKEN = "DIALPLAN_SMS_TOKEN"  # noqa: S105

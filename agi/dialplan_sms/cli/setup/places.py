@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dialplan_sms.host.identity import User
 from dialplan_sms.host.installation import DEBIAN
 from dialplan_sms.host.process import Ran, Run, run
-from dialplan_sms.host.user import User
 
 
 @dataclass(frozen=True, slots=True)

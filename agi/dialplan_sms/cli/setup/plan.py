@@ -1,6 +1,5 @@
 """From what is there and what was answered to the steps of setup, in their order."""
 
-from contextlib import suppress
 from pathlib import Path
 
 from dialplan_sms.cli.setup.answers import Answers
@@ -20,8 +19,9 @@ from dialplan_sms.cli.setup.steps import (
     put_file,
     put_link,
 )
-from dialplan_sms.host import files, trust
-from dialplan_sms.host.files import Owner
+from dialplan_sms.host import files
+from dialplan_sms.host.files import Ownership
+from dialplan_sms.host.identity import RUN, HostError, blocked, by_id, changers
 from dialplan_sms.host.installation import (
     EXTENSIONS,
     UNIT,
@@ -30,8 +30,6 @@ from dialplan_sms.host.installation import (
     shared_file,
     write_script,
 )
-from dialplan_sms.host.rights import HostError
-from dialplan_sms.host.user import RUN, blocked
 
 _IMPORTS = "import dialplan_sms.cli.main, dialplan_sms.agi.script"
 
@@ -47,18 +45,17 @@ def refuse_program(host: Host, found: AsteriskHost) -> None:
     first_line(python)
     if not script.is_file():
         raise HostError(f"there is no {script}: {another_python(prefix, '/usr/bin/python3')}")
-    with suppress(OSError):
-        if strangers := trust.owners(script) - trust.ours():
-            raise HostError(
-                f"the user {trust.name_of(min(strangers))} can change the program in {prefix}, and"
-                f" root would run it: {another_python(prefix, '/usr/bin/python3')}"
-            )
-    ran = host.ask_program(found.identity, ["-c", _IMPORTS], 60) if host.is_root else None
+    if strangers := changers(script):
+        raise HostError(
+            f"{by_id(min(strangers))} can change the program in {prefix}, and root would run it:"
+            f" {another_python(prefix, '/usr/bin/python3')}"
+        )
+    ran = host.ask_program(found.user, ["-c", _IMPORTS], 60) if host.is_root else None
     if ran is not None and ran.status:
-        bar = blocked(python, RUN, found.identity)
+        bar = blocked(python, RUN, found.user)
         why = bar.says if bar else ran.last_line
         raise HostError(
-            f"{found.user} cannot run the program in {prefix}, {why}:"
+            f"{found.user.name} cannot run the program in {prefix}, {why}:"
             f" {another_python(prefix, '/usr/bin/python3')}"
         )
 
@@ -72,15 +69,16 @@ def steps(
     command = places.commands / "dialplan-sms"
     extensions = shared_file(EXTENSIONS).read_bytes()
     sms_conf = found.etc / "sms.conf"
-    root_and_asterisk = Owner(0, found.gid)
+    user = found.user
+    root_and_asterisk = Ownership(0, user.gids[0])
     copies = {path for path, _ in manifest.of("program")} | {places.prefix}
     return [
         put_first_line(prefix),
         put_link(found.agi_bin / "sms.agi", prefix / "bin/sms.agi"),
         take_back(command, "the package has its own") if host.packaged
         else put_link(command, prefix / "bin/dialplan-sms", needed=False),
-        make_folder(outbox, 0o750, Owner(found.uid, found.gid), "for the outbox"),
-        put_sender(sms_conf, answers, outbox / "outbox.sqlite", root_and_asterisk, found.group),
+        make_folder(outbox, 0o750, Ownership(user.uid, user.gids[0]), "for the outbox"),
+        put_sender(sms_conf, answers, outbox / "outbox.sqlite", root_and_asterisk, user.group),
         put_file(found.etc / EXTENSIONS, extensions, "[sub-sms]", pending="dialplan"),
         put_include(found.dialplan, found.included, *_rights(found)),
         report_merged(found.etc),
@@ -120,10 +118,9 @@ def _unit(found: AsteriskHost, host: Host) -> list[Step]:
     ]  # fmt: skip
 
 
-def _rights(found: AsteriskHost) -> tuple[int, Owner]:
+def _rights(found: AsteriskHost) -> tuple[int, Ownership]:
     """Those of a new file of the dialplan: as the file beside it."""
     for path in (found.etc / "extensions.conf", found.etc / found.conf.name):
-        if path.is_file():
-            mode, owner = files.kept(path)
-            return mode & 0o664, owner
-    return 0o640, Owner(0, found.gid)
+        if path.is_file() and (there := files.look(path)):
+            return there.mode & 0o664, there.owner
+    return 0o640, Ownership(0, found.user.gids[0])

@@ -16,8 +16,8 @@ from dialplan_sms.cli.setup.steps import Work
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.host.identity import current
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.host.user import current
 
 CREDENTIALS, REACH = "credentials", ("name", "connection")
 """What ``check`` calls its lines."""
@@ -29,7 +29,7 @@ def prove(found: AsteriskHost, sender: str, work: Work) -> None:
     """Try sms.conf and the PBX with *sender*, the default one if that is empty."""
     command = ["-m", __name__, str(found.etc / "sms.conf"), sender]
     command += ["systemd"] if found.systemd else []
-    done = work.host.ask_program(found.identity, command, _PATIENCE)
+    done = work.host.ask_program(found.user, command, _PATIENCE)
     try:
         said, good = json.loads(done.last_line)
     except (ValueError, TypeError):

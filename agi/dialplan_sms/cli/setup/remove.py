@@ -15,8 +15,8 @@ from dialplan_sms.cli.setup.places import Host
 from dialplan_sms.cli.setup.service import stop_service
 from dialplan_sms.cli.setup.steps import Action, State, Step, Work, forget
 from dialplan_sms.host import files
+from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.installation import EXTENSIONS, PIPX, UNIT, is_copy, is_pipx
-from dialplan_sms.host.rights import HostError
 
 
 def steps(manifest: Manifest, found: AsteriskHost | None) -> list[Step]:
@@ -86,10 +86,10 @@ def undo_file(path: Path, entry: Entry, work: Work) -> Action:
     """Remove a file of ours, unless an admin has edited it."""
 
     def take() -> str:
-        path.unlink(missing_ok=True)
+        files.remove(path)
         if UNIT in (path.name, path.parent.name.removesuffix(".d")):
-            with suppress(OSError):
-                path.with_name(f"{UNIT}.d").rmdir() if path.name == UNIT else path.parent.rmdir()
+            if path.name != UNIT:
+                files.remove_folder(path.parent)
             work.host.run(["systemctl", "daemon-reload"], 100, None)
         work.manifest.drop(path)
         return ""
@@ -121,8 +121,7 @@ def undo_folder(path: Path, _: Entry, work: Work) -> Action:
     """Remove a folder of ours if nothing is in it."""
 
     def take() -> str:
-        with suppress(OSError):
-            path.rmdir()  # only an empty one
+        files.remove_folder(path)
         work.manifest.drop(path)
         return ""
 

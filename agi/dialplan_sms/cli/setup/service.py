@@ -23,14 +23,14 @@ _PATIENCE = 2.0
 def drop_in(found: AsteriskHost, prefix: Path, packaged: bool) -> str:
     """The lines for ``dialplan-sms.service.d``; empty if the unit is right as it is."""
     lines = []
-    if (found.user, found.group) != ("asterisk", "asterisk"):
-        lines += [f"User={_escaped(found.user)}", f"Group={_escaped(found.group)}"]
+    if (found.user.name, found.user.group) != ("asterisk", "asterisk"):
+        lines += [f"User={_escaped(found.user.owner)}", f"Group={_escaped(found.user.group)}"]
     outbox = found.spool / "sms"
     if lines or found.spool != Path("/var/spool/asterisk"):
         lines += [
             "ExecStartPre=",
             # As that user, who could have put a link there for root to follow.
-            f"ExecStartPre=-+/usr/bin/setpriv --reuid={found.uid} --regid={found.gid}"
+            f"ExecStartPre=-+/usr/bin/setpriv --reuid={found.user.uid} --regid={found.user.gids[0]}"
             f" --clear-groups /usr/bin/mkdir -p -m 0750 {_quoted(outbox)}",
         ]
     if prefix != _PREFIX and not packaged:
@@ -78,7 +78,7 @@ def start_service(found: AsteriskHost, prefix: Path) -> Step:
             work.manifest.reloaded("service")
             return (
                 f"no systemd here: to have the service, too, let your supervisor run"
-                f" {prefix}/bin/dialplan-sms serve as {found.user}"
+                f" {prefix}/bin/dialplan-sms serve as {found.user.name}"
             )
 
         target = "the service"

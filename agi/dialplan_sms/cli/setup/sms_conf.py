@@ -15,8 +15,8 @@ from dialplan_sms.config.config import GENERAL, Config
 from dialplan_sms.config.keys import SECRETS
 from dialplan_sms.config.parser import ConfigError, parse
 from dialplan_sms.host import files
-from dialplan_sms.host.files import Owner
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host.files import Ownership
+from dialplan_sms.host.identity import HostError
 
 _MODE = 0o640
 _OLD = re.compile(r"(\s*)\w+\s*=(?:[^;]|(?<=\\);)*?(\s*(?:(?<!\\);.*)?)")
@@ -24,7 +24,9 @@ _OLD = re.compile(r"(\s*)\w+\s*=(?:[^;]|(?<=\\);)*?(\s*(?:(?<!\\);.*)?)")
 _UNCHANGED = "it stays as it is"
 
 
-def put_sender(path: Path, answers: Answers | None, outbox: Path, owner: Owner, group: str) -> Step:
+def put_sender(
+    path: Path, answers: Answers | None, outbox: Path, owner: Ownership, group: str
+) -> Step:
     """The sender of *answers* in sms.conf.
 
     *answers* is None if sms.conf is there, or (to show the plan) if nobody was asked yet.
@@ -40,22 +42,20 @@ def put_sender(path: Path, answers: Answers | None, outbox: Path, owner: Owner, 
             return ""
 
         def add(answers: Answers) -> str:
-            to = files.settled(path)
-            staged, _ = _stage(to, to, answers, with_sender)
             work.manifest.expect("service")
-            files.commit(staged, to)
+            _rewrite(path, path, answers, with_sender)
             return ""
 
         def put_beside(answers: Answers, keys: list[str]) -> str:
             # Not in the manifest: it stays as sms.conf does, and a digest would tell of a password.
             work.failed = True
-            to, new = files.settled(path), new_of(path)
-            staged, lines = _stage(to, new, answers, with_answers)
-            files.commit(staged, new)
+            new = new_of(path)
+            move = shlex.join(["mv", str(new), os.path.realpath(path)])
+            lines = _rewrite(path, new, answers, with_answers)
             return (
                 f"{_in_force(keys, answers)}: {new} is the whole file with the new, in"
                 f" line{'s' * (len(lines) > 1)} {', '.join(map(str, lines))}: look at it, then"
-                f" {shlex.join(['mv', str(new), str(to)])} and systemctl reload dialplan-sms"
+                f" {move} and systemctl reload dialplan-sms"
             )
 
         def refuse(said: str) -> str:
@@ -91,35 +91,35 @@ def _in_force(keys: list[str], answers: Answers) -> str:
     return f"{said} stay{'s' * (len(keys) == 1)} in force"
 
 
-def _stage(
+def _rewrite(
     path: Path, to: Path, answers: Answers, change: Callable[[str, Answers, Config], str]
-) -> tuple[Path, list[int]]:
-    """What *change* makes of sms.conf at *path*, staged for *to* with the same rights.
+) -> list[int]:
+    """Write what *change* makes of sms.conf at *path* to a file of the same rights.
 
-    Also the numbers of the lines that are new. Raises HostError if it could not be used.
+    The numbers of the lines that are new. Raises HostError if it could not be used.
     """
-    config = smsconf.load(path)
     there = files.look(path)
     if there is None:
         raise HostError(f"{path} is gone: run setup again")
     text = there.content.decode()
     old = text.removeprefix("\ufeff")
     mark = text[: len(text) - len(old)]
-    new = change(old, answers, config)
-    staged = files.stage(to, f"{mark}{new}".encode(), there.mode, there.owner)
-    try:
-        if left := differing(smsconf.load(staged), answers):
+    new = change(old, answers, smsconf.load(path))
+
+    def check(fresh: Path) -> None:
+        try:
+            left = differing(smsconf.load(fresh), answers)
+        except ConfigError as error:
+            said = str(error).replace(str(fresh), str(path))
+            raise HostError(f"the sender cannot be put into sms.conf: {said}") from None
+        if left:
             by_hand = f"correct {' and '.join(left)} of [{answers.sender}] there by hand"
             raise HostError(f"{path}: {by_hand}")
-    except (ConfigError, HostError) as error:
-        staged.unlink()
-        if isinstance(error, HostError):
-            raise
-        said = str(error).replace(str(staged), str(path))
-        raise HostError(f"the sender cannot be put into sms.conf: {said}") from None
+
+    files.put(to, f"{mark}{new}".encode(), there.mode, there.owner, check)
     matcher = difflib.SequenceMatcher(None, old.splitlines(), new.splitlines(), autojunk=False)
     changed = [range(a, b) for kind, *_, a, b in matcher.get_opcodes() if kind != "equal"]
-    return staged, [number + 1 for lines in changed for number in lines]
+    return [number + 1 for lines in changed for number in lines]
 
 
 def _whole(answers: Answers, outbox: Path) -> str:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from dialplan_sms.cli.setup.manifest import Manifest
 from dialplan_sms.cli.setup.places import Host
-from dialplan_sms.host import files, trust
-from dialplan_sms.host.files import Owner
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.host import files
+from dialplan_sms.host.files import Ownership
+from dialplan_sms.host.identity import HostError, by_id
 
 _OURS = re.compile(rb"^ *from dialplan_sms", re.MULTILINE)
 
@@ -76,7 +76,7 @@ def put_file(
     path: Path,
     content: bytes,
     about: str,
-    owner: Owner | None = None,
+    owner: Ownership | None = None,
     mode: int = 0o644,
     pending: str = "",
 ) -> Step:
@@ -103,7 +103,6 @@ def put_file(
 
         there = files.content_of(path)
         if there is None:
-            files.settled(path)  # which refuses a link to nothing: that is no file of ours
             return Action(path, State.MAKE, about, put, pending)
         if there == content:
             return Action(path, State.THERE, about, None if work.host.packaged else adopt)
@@ -181,7 +180,7 @@ def _is_of_dialplan_sms(path: Path) -> bool:
     return False
 
 
-def make_folder(path: Path, mode: int, owner: Owner, about: str) -> Step:
+def make_folder(path: Path, mode: int, owner: Ownership, about: str) -> Step:
     """A folder for Asterisk's user. One that is there is not given to another: its path is that
     user's, who could turn it to any file meanwhile."""
 
@@ -212,7 +211,7 @@ def make_folder(path: Path, mode: int, owner: Owner, about: str) -> Step:
     return look
 
 
-def _refuse_closed(path: Path, status: os.stat_result, owner: Owner, about: str) -> None:
+def _refuse_closed(path: Path, status: os.stat_result, owner: Ownership, about: str) -> None:
     """Raise HostError if *owner* cannot make files in *path*."""
     shift = 0
     if status.st_uid == owner.uid:
@@ -221,7 +220,7 @@ def _refuse_closed(path: Path, status: os.stat_result, owner: Owner, about: str)
         shift = 3
     if owner.uid == 0 or status.st_mode >> shift & 3 == 3:
         return
-    who, place = trust.name_of(owner.uid), shlex.quote(str(path))
+    who, place = by_id(owner.uid).owner, shlex.quote(str(path))
     run = "chmod u+rwx" if shift == 6 else f"chown -R {who}"
     raise HostError(
         f"{who} cannot write to {path}, the folder {about}: run {run} {place}, then setup again"

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pwd
 import re
 import shutil
 import sqlite3
@@ -18,8 +17,9 @@ import pytest
 from dialplan_sms.cli.check.finding import State
 from dialplan_sms.cli.check.outbox import OUTBOX, check
 from dialplan_sms.cli.send.journal import Journal, JournalError
-from dialplan_sms.host import rights, trust
-from dialplan_sms.host.user import current
+from dialplan_sms.host import privileges
+from dialplan_sms.host.identity import HostError, by_id, current
+from dialplan_sms.host.privileges import as_changer, as_user, drop_privileges
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sms import log
 from tests.asterisk.serving import free_port
@@ -75,28 +75,6 @@ def leave_hot_journal(folder: Path, named: Path) -> None:
         journal.write(struct.pack(">II", len(name), sum(name)) + bytes.fromhex("d9d505f920a163d7"))
     for path in file.parent.iterdir():
         os.chown(path, NOBODY, NOBODY)
-
-
-def test_the_owner_is_who_can_change_what_lies_there(folder: Path) -> None:
-    url = outbox(folder, NOBODY)
-    mine = (NOBODY, NOBODY) if os.geteuid() == 0 else (os.getuid(), os.getgid())
-    assert rights.owner_of(url) == mine
-    assert rights.owner_of("postgresql+psycopg://db.example.com/sms") is None
-    assert rights.owner_of("no url") is None
-    assert NOBODY in rights.groups_of(NOBODY, NOBODY)
-    assert rights.groups_of(47110, 47111) == [47111]
-
-
-def test_a_link_of_roots_leads_to_the_owner_of_what_is_there(folder: Path) -> None:
-    """As /var/spool/asterisk/sms -> /data/sms; and who owns a folder above can turn all below it."""
-    outbox(folder, NOBODY)
-    (folder / "link").symlink_to("sms")
-    (folder / "sms/below").mkdir()
-    owner = NOBODY if os.geteuid() == 0 else os.getuid()
-    for place in ("link/outbox.sqlite", "sms/below/outbox.sqlite", "link/none.sqlite"):
-        found = rights.owner_of(f"sqlite:///{folder}/{place}")
-        assert found is not None
-        assert found[0] == owner, place
 
 
 @pytest.mark.slow
@@ -287,7 +265,7 @@ class TestSmsConfOfAnotherUser:
     def test_a_program_that_they_may_not_read_says_so(self, theirs: Path, folder: Path) -> None:
         """As pipx of root's makes it, below /root."""
         closed = folder / "root"
-        shutil.copytree(Path(rights.__file__).parents[1], closed / "dialplan_sms")
+        shutil.copytree(Path(privileges.__file__).parents[1], closed / "dialplan_sms")
         closed.chmod(0o700)
         theirs.write_text("[101]\nurl = http://127.0.0.1:9\npassword = x\n")
         theirs.chmod(0o640)
@@ -313,39 +291,55 @@ class TestSmsConfOfAnotherUser:
             assert b"may not read" not in self.run(theirs, text, "check")
 
 
+def test_who_runs_this_does_its_own_work(tmp_path: Path) -> None:
+    """So does root, where all is root's: Asterisk that runs as root, a container."""
+    for done in (as_user(None, os.getpid), as_changer(tmp_path / "x", os.getpid)):
+        assert done == os.getpid()
+    drop_privileges(tmp_path / "x")
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("as_root")
-def test_a_folder_that_a_group_may_write_to_is_of_its_members(folder: Path) -> None:
-    """As root:asterisk 2770, in which root's first SMS makes the file."""
-    place = folder / "sms"
-    place.mkdir()
-    user = next(each for each in pwd.getpwall() if each.pw_uid and each.pw_gid not in (0, NOBODY))
-    os.chown(place, 0, user.pw_gid)
-    place.chmod(0o2770)
-    found = rights.owner_of(f"sqlite:///{place}/outbox.sqlite")
-    assert found is not None
-    assert found[0] != 0
-    place.chmod(0o2750)
-    assert rights.owner_of(f"sqlite:///{place}/outbox.sqlite") == (0, user.pw_gid)
+class TestTheChild:
+    def test_it_has_become_that_user_for_good(self) -> None:
+        def look() -> tuple[object, ...]:
+            for change in (os.setuid, os.seteuid, os.setgid):
+                with contextlib.suppress(PermissionError):
+                    change(0)
+            return os.getresuid(), os.getresgid(), sorted(os.getgroups())
 
+        user = by_id(1)
+        assert as_user(user, look) == ((1, 1, 1), (user.gids[0],) * 3, sorted(user.gids))
+        assert os.geteuid() == 0
 
-@pytest.mark.parametrize(("mode", "can"), [(0o777, NOBODY), (0o1777, None), (0o755, None)])
-def test_a_folder_of_everybodys_is_nobodys(mode: int, can: int | None) -> None:
-    status = os.stat_result((0o40000 | mode, 0, 0, 0, 0, 0, 0, 0, 0, 0))
-    found = rights._changer(status)
-    assert (found and found[0]) == can
+    def test_what_it_raises_is_raised(self) -> None:
+        def fail(error: BaseException) -> None:
+            raise error
 
+        for error in (HostError("no"), PermissionError(13, "denied", "/x"), KeyboardInterrupt()):
+            with pytest.raises(type(error)) as raised:
+                as_user(by_id(1), lambda error=error: fail(error))  # type: ignore[misc]
+            assert str(raised.value) == str(error)
 
-@pytest.mark.parametrize(
-    ("mode", "uid", "gid", "can"),
-    [
-        (0o40755, 0, 0, 0), (0o40755, 110, 20, 110), (0o40775, 0, 20, 4711), (0o40775, 0, 0, 0),
-        (0o41777, 0, 0, 0), (0o40777, 0, 0, 65534), (0o41775, 0, 20, 0), (0o40755, 0, 20, 0),
-    ],
-)  # fmt: skip
-def test_who_can_put_something_else_into_a_folder(
-    monkeypatch: pytest.MonkeyPatch, mode: int, uid: int, gid: int, can: int
-) -> None:
-    monkeypatch.setattr(trust, "member_of", lambda gid: 4711 if gid == 20 else None)
-    status = os.stat_result((mode, 0, 0, 0, uid, gid, 0, 0, 0, 0))
-    assert trust._changed_by(status) == can
+    def test_that_user_can_end_it_and_not_look_into_it(self) -> None:
+        with pytest.raises(HostError, match="as the user nobody was ended by a signal"):
+            as_user(by_id(NOBODY), lambda: os.kill(os.getpid(), 9))
+
+        def look() -> str:
+            command = ["cat", f"/proc/{os.getpid()}/environ"]
+            return subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False).stderr
+
+        assert "denied" in as_user(by_id(NOBODY), look)
+
+    def test_root_that_cannot_become_that_user_does_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As in a container without CAP_SETUID."""
+
+        def refused(*_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "setresuid", refused)
+        with pytest.raises(HostError, match="root cannot become the user nobody here, Operation"):
+            as_user(by_id(NOBODY), (tmp_path / "made").touch)
+        assert not (tmp_path / "made").exists()
