@@ -9,8 +9,7 @@ from dialplan_sms.cli.setup import plan
 from dialplan_sms.cli.setup.manifest import Manifest
 from dialplan_sms.cli.setup.steps import Action, State, Work, make_folder
 from dialplan_sms.host import files
-from dialplan_sms.host.files import Ownership
-from dialplan_sms.host.identity import HostError
+from dialplan_sms.host.identity import HostError, by_id
 from dialplan_sms.host.installation import EXTENSIONS as CONF
 from tests.unit.cli.test_setup import LINE
 from tests.unit.pbxhost import EXTENSIONS, PbxHost
@@ -25,9 +24,9 @@ def pbx(tmp_path: Path) -> PbxHost:
 
 class TestTheOutboxFolder:
     def found(self, pbx: PbxHost, uid: int | None = None) -> Action:
-        owner = Ownership(os.getuid() if uid is None else uid, os.getgid())
+        user = by_id(os.getuid() if uid is None else uid, [os.getgid()])
         work = Work(pbx.host(), Manifest(None))
-        return make_folder(pbx.spool / "sms", 0o750, owner, "for the outbox")(work)
+        return make_folder(pbx.spool / "sms", 0o750, user, "for the outbox")(work)
 
     def test_one_of_another_user_is_no_place(self, pbx: PbxHost) -> None:
         (pbx.spool / "sms").mkdir(mode=0o700)

@@ -8,7 +8,7 @@ from dialplan_sms.cli.check.finding import State as Found
 from dialplan_sms.cli.setup import include
 from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
 from dialplan_sms.cli.setup.manifest import Entry
-from dialplan_sms.cli.setup.steps import Action, State, Step, Work, forget
+from dialplan_sms.cli.setup.steps import Action, State, Step, Work, drop
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Ownership
 
@@ -30,7 +30,7 @@ def put_include(
     return look
 
 
-def _insert(path: Path, mode: int, owner: Ownership, work: Work) -> str:
+def _insert(path: Path, mode: int, owner: Ownership, work: Work) -> str | None:
     to = Path(os.path.realpath(path))
     there = files.look(path)
     content, put = include.insert(there.content if there else b"")
@@ -42,7 +42,7 @@ def _insert(path: Path, mode: int, owner: Ownership, work: Work) -> str:
     files.put(path, content, mode, owner)
     if path.name != include.MAIN and not any(include.find(path.parent, path.name)):
         return f"warning: {include.MAIN} does not include {path}: include it there"
-    return ""
+    return None
 
 
 def undo_include(path: Path, entry: Entry, work: Work, etc: Path | None) -> Action:
@@ -54,20 +54,18 @@ def undo_include(path: Path, entry: Entry, work: Work, etc: Path | None) -> Acti
             taken = include.take_out(left, mark.encode("latin-1", "replace"))
             left = left if taken is None else taken
     if there is None or left == content:
-        return forget(path, work, "there is no line of setup in it any more")
+        return drop(path, work, State.KEEP, "there is no line of setup in it any more")
     needed = etc is not None and any(not each.may_miss for each in include.find(etc, path.name))
     gone = "made" in entry.marks and not left and not needed
 
-    def act() -> str:
+    def take() -> None:
         if gone:
             files.remove(path)
         else:
             files.put(path, left or b"", there.mode, there.owner)
-        work.manifest.drop(path)
-        return ""
 
     state = State.REMOVE if gone else State.CHANGE
-    return Action(path, state, f"without the line {include.LINE.decode()}", act)
+    return drop(path, work, state, f"without the line {include.LINE.decode()}", take)
 
 
 def report_merged(etc: Path) -> Step:

@@ -56,7 +56,7 @@ def install(given: Mapping[str, str]) -> None:
     os.umask(0o022)
     _make(prefix, python, extras)
     extensions = shared_file(EXTENSIONS).read_bytes()
-    for step in (put_file(etc / EXTENSIONS, extensions, "[sub-sms]"), link):
+    for step in (put_file(etc / EXTENSIONS, extensions, "[sub-sms]", "dialplan"), link):
         action = step(work)
         if action.act and (said := action.act()):
             print(said)

@@ -77,9 +77,9 @@ def steps(
         put_link(found.agi_bin / "sms.agi", prefix / "bin/sms.agi"),
         take_back(command, "the package has its own") if host.packaged
         else put_link(command, prefix / "bin/dialplan-sms", needed=False),
-        make_folder(outbox, 0o750, Ownership(user.uid, user.gids[0]), "for the outbox"),
+        make_folder(outbox, 0o750, user, "for the outbox"),
         put_sender(sms_conf, answers, outbox / "outbox.sqlite", root_and_asterisk, user.group),
-        put_file(found.etc / EXTENSIONS, extensions, "[sub-sms]", pending="dialplan"),
+        put_file(found.etc / EXTENSIONS, extensions, "[sub-sms]", "dialplan"),
         put_include(found.dialplan, found.included, *_rights(found)),
         report_merged(found.etc),
         load_dialplan(found),
@@ -94,9 +94,8 @@ def put_first_line(prefix: Path) -> Step:
     script, python = prefix / "bin/sms.agi", prefix / "bin/python3"
 
     def look(work: Work) -> Action:
-        def write() -> str:
+        def write() -> None:
             write_script(script, script, python)
-            return ""
 
         with script.open("rb") as file:
             if file.readline() == first_line(python).encode():
@@ -112,8 +111,8 @@ def _unit(found: AsteriskHost, host: Host) -> list[Step]:
     text = drop_in(found, host.prefix, host.packaged)
     return [
         take_back(unit, "the package has its own", "service") if host.packaged
-        else put_file(unit, shared_file(UNIT).read_bytes(), "the unit", pending="service"),
-        put_file(own, text.encode(), "this host's own", pending="service") if text
+        else put_file(unit, shared_file(UNIT).read_bytes(), "the unit", "service"),
+        put_file(own, text.encode(), "this host's own", "service") if text
         else take_back(own, "not needed", "service"),
     ]  # fmt: skip
 

@@ -13,10 +13,11 @@ from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
 from dialplan_sms.cli.setup.manifest import Entry, Manifest
 from dialplan_sms.cli.setup.places import Host
 from dialplan_sms.cli.setup.service import stop_service
-from dialplan_sms.cli.setup.steps import Action, State, Step, Work, forget
+from dialplan_sms.cli.setup.steps import Action, State, Step, Work, drop
 from dialplan_sms.host import files
 from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.installation import EXTENSIONS, PIPX, UNIT, is_copy, is_pipx
+from dialplan_sms.host.privileges import as_changer
 
 
 def steps(manifest: Manifest, found: AsteriskHost | None) -> list[Step]:
@@ -71,9 +72,9 @@ def take_back(path: Path, about: str, pending: str = "") -> Step:
         undo = undo_link if entry.kind == "link" else undo_file
         action = undo(path, entry, work)
 
-        def take() -> str:
+        def take() -> str | None:
             work.manifest.expect(pending)
-            return action.act() if action.act else ""
+            return action.act() if action.act else None
 
         if action.state is State.REMOVE:
             return Action(path, State.REMOVE, about, take, pending)
@@ -85,75 +86,64 @@ def take_back(path: Path, about: str, pending: str = "") -> Step:
 def undo_file(path: Path, entry: Entry, work: Work) -> Action:
     """Remove a file of ours, unless an admin has edited it."""
 
-    def take() -> str:
+    def take() -> None:
         files.remove(path)
         if UNIT in (path.name, path.parent.name.removesuffix(".d")):
             if path.name != UNIT:
                 files.remove_folder(path.parent)
             work.host.run(["systemctl", "daemon-reload"], 100, None)
-        work.manifest.drop(path)
-        return ""
 
     content = files.content_of(path)
     if content is not None and files.digest(content) not in entry.marks:
-        return forget(path, work, "edited, so it stays")
-    return Action(path, None if content is None else State.REMOVE, "", take)
+        return drop(path, work, State.KEEP, "edited, so it stays")
+    return drop(path, work, None if content is None else State.REMOVE, act=take)
 
 
 def undo_link(path: Path, entry: Entry, work: Work) -> Action:
     """Remove a link of ours."""
 
-    def take() -> str:
-        kept = ""
+    def take() -> str | None:
         try:
             files.unlink(path, entry.marks)
         except HostError as why:  # made by the folder's owner, and no reason to stop half-way
-            kept = f"kept: {path}: {why}"
-        work.manifest.drop(path)
-        return kept
+            return f"kept: {path}: {why}"
+        return None
 
     if not path.is_symlink() or str(path.readlink()) not in entry.marks:
-        return forget(path, work, "it is no link of setup any more")
-    return Action(path, State.REMOVE, "", take)
+        return drop(path, work, State.KEEP, "it is no link of setup any more")
+    return drop(path, work, State.REMOVE, act=take)
 
 
 def undo_folder(path: Path, _: Entry, work: Work) -> Action:
     """Remove a folder of ours if nothing is in it."""
-
-    def take() -> str:
-        files.remove_folder(path)
-        work.manifest.drop(path)
-        return ""
-
     empty = path.is_dir() and not any(path.iterdir())
-    return Action(path, State.REMOVE if empty else None, "", take)
+    return drop(path, work, State.REMOVE if empty else None, act=lambda: files.remove_folder(path))
 
 
 def undo_copy(path: Path, _: Entry, work: Work) -> Action:
     """Remove a copy of the program that setup of 0.1.0 made: all at once by its name."""
-    old = path.with_name(f".{path.name}.old")  # as 0.1.0 called it, if it was ended there
 
-    def take() -> str:
-        shutil.rmtree(old, ignore_errors=True)
+    def take() -> None:
+        old = path.with_name(f".{path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)  # of a run that was ended
         with suppress(FileNotFoundError):
             os.rename(path, old)
         shutil.rmtree(old, ignore_errors=True)
-        work.manifest.drop(path)
-        return ""
 
     if path.exists() and not is_copy(path):
-        return forget(path, work, "it is not the one that setup has put there, and stays")
-    return Action(path, State.REMOVE, "the program", take)
+        about = "it is not the one that setup has put there, and stays"
+        return drop(path, work, State.KEEP, about)
+    return drop(path, work, State.REMOVE, "the program", lambda: as_changer(path, take))
 
 
 def drop_copy(path: Path, found: AsteriskHost, prefix: Path) -> Step:
     """A copy of the program that setup of 0.1.0 made goes once nothing uses it any more."""
 
     def look(work: Work) -> Action:
-        def take() -> str:
+        def take() -> str | None:
             if work.failed:
                 return f"{path}, an earlier copy of the program, stays until all is well"
-            return action.act() if action.act else ""
+            return action.act() if action.act else None
 
         if not is_copy(path):
             return Action(path, None)

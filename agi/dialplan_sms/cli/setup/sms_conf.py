@@ -4,16 +4,16 @@ import difflib
 import os
 import re
 import shlex
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from dialplan_sms.cli.setup.answers import Answers
 from dialplan_sms.cli.setup.steps import Action, State, Step, Work, new_of
 from dialplan_sms.config import config as smsconf
+from dialplan_sms.config import values
 from dialplan_sms.config.config import GENERAL, Config
 from dialplan_sms.config.keys import SECRETS
-from dialplan_sms.config.parser import ConfigError, parse
+from dialplan_sms.config.parser import ConfigError, Place, parse
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Ownership
 from dialplan_sms.host.identity import HostError
@@ -34,17 +34,15 @@ def put_sender(
     who = f"sender {answers.sender}" if answers else "a sender, which setup asks for"
 
     def look(work: Work) -> Action:
-        def make() -> str:
+        def make() -> None:
             if answers is None:
                 raise HostError("there is no sms.conf: give --url, --sender and --password-file")
             work.manifest.expect("service")
             files.put(path, _whole(answers, outbox).encode(), _MODE, owner)
-            return ""
 
-        def add(answers: Answers) -> str:
+        def add(answers: Answers) -> None:
             work.manifest.expect("service")
             _rewrite(path, path, answers, with_sender)
-            return ""
 
         def put_beside(answers: Answers, keys: list[str]) -> str:
             # Not in the manifest: it stays as sms.conf does, and a digest would tell of a password.
@@ -187,19 +185,15 @@ def _below(lines: list[str], number: int, added: list[str], newline: str) -> str
 
 def differing(config: Config, answers: Answers) -> list[str]:
     """The keys in which *answers* differ from sms.conf, which has their sender already."""
-    keys = ["url", "password", "token"]
-    try:
-        # In a folder of our own: it holds the password.
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "sms.conf"
-            files.put(path, _whole(answers, Path("/outbox")).encode(), 0o600)
-            wanted = smsconf.load(path).senders[answers.sender]
-    except ConfigError:
-        return keys
+    place = Place(config.path, 0)
+    wanted = {"url": values.url(answers.url, place), "password": "", "token": ""}
+    wanted[answers.kind] = answers.secret
+    if answers.verify:
+        wanted["verify"] = values.verify(answers.verify, place)
+    if answers.country:
+        wanted["country"] = answers.country
     found = config.senders[answers.sender]
-    keys += ["verify"] if wanted.url.startswith("https:") else []
-    keys += ["country"] if answers.country else []
-    return [key for key in keys if getattr(found, key) != getattr(wanted, key)]
+    return [key for key, value in wanted.items() if getattr(found, key) != value]
 
 
 def _keys(answers: Answers) -> list[tuple[str, str]]:

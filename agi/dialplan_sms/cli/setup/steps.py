@@ -18,7 +18,7 @@ from dialplan_sms.cli.setup.manifest import Manifest
 from dialplan_sms.cli.setup.places import Host
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Ownership
-from dialplan_sms.host.identity import HostError, by_id
+from dialplan_sms.host.identity import RUN, WRITE, HostError, User
 
 _OURS = re.compile(rb"^ *from dialplan_sms", re.MULTILINE)
 
@@ -60,7 +60,7 @@ class Action:
     target: Path | str
     state: State | None
     about: str = ""
-    act: Callable[[], str] | None = None
+    act: Callable[[], str | None] | None = None
     pending: str = ""
 
     @property
@@ -72,44 +72,35 @@ class Action:
 Step = Callable[[Work], Action]
 
 
-def put_file(
-    path: Path,
-    content: bytes,
-    about: str,
-    owner: Ownership | None = None,
-    mode: int = 0o644,
-    pending: str = "",
-) -> Step:
+def put_file(path: Path, content: bytes, about: str, pending: str) -> Step:
     """A file of ours. One that an admin has edited stays; ours goes beside it as .new."""
     mark, new = files.digest(content), new_of(path)
     stays = f"{path} was edited and stays: compare it with {new}"
 
     def look(work: Work) -> Action:
-        def put() -> str:
+        def adopt() -> None:  # of an installation by hand
+            if not work.host.packaged:
+                work.manifest.note(path, "file", mark)
+
+        def put() -> None:
             work.manifest.note(path, "file", mark, pending)
             if not path.parent.is_dir():
                 files.make_folder(path.parent, 0o755)
-            files.put(path, content, mode, owner)
-            return ""
+            files.put(path, content, 0o644)
 
         def put_beside() -> str:
             work.manifest.note(new, "file", mark)
-            files.put(new, content, mode, owner)
+            files.put(new, content, 0o644)
             return stays
-
-        def adopt() -> str:  # of an installation by hand
-            work.manifest.note(path, "file", mark)
-            return ""
 
         there = files.content_of(path)
         if there is None:
             return Action(path, State.MAKE, about, put, pending)
         if there == content:
-            return Action(path, State.THERE, about, None if work.host.packaged else adopt)
+            return Action(path, State.THERE, about, adopt)
         if work.manifest.knows(path, files.digest(there)):
-            return Action(
-                path, State.CHANGE, f"{about}, not edited since setup wrote it", put, pending
-            )
+            unedited = f"{about}, not edited since setup wrote it"
+            return Action(path, State.CHANGE, unedited, put, pending)
         if files.content_of(new) == content:
             edited = f"edited; the new one is beside it, {new.name}"
             return Action(path, State.THERE, edited, lambda: stays)
@@ -132,12 +123,11 @@ def put_link(path: Path, to: Path, needed: bool = True) -> Step:
     new = new_of(path)
 
     def look(work: Work) -> Action:
-        def put(place: Path = path) -> str:
+        def put(place: Path = path) -> None:
             work.manifest.note(place, "link", str(to))
             if not place.parent.is_dir():
                 files.make_folder(place.parent, 0o755)
             files.link(place, to)
-            return ""
 
         def put_beside() -> str:
             put(new)
@@ -146,17 +136,16 @@ def put_link(path: Path, to: Path, needed: bool = True) -> Step:
                 f" SMS_AGI={to} in [globals] of the dialplan"
             )
 
-        def adopt() -> str:  # of an installation by hand
-            work.manifest.note(path, "link", str(path.readlink()))
-            return ""
+        def adopt() -> None:  # of an installation by hand
+            if needed and not work.host.packaged:
+                work.manifest.note(path, "link", str(path.readlink()))
 
         about, is_link = f"a link to {to}", path.is_symlink()
         if not is_link and not path.exists():
             return Action(path, State.MAKE, about, put)
         # realpath(): unlike resolve(), no error for a circle. It may be a relative link.
         if is_link and os.path.realpath(path) == os.path.realpath(to):
-            by_hand = needed and not work.host.packaged
-            return Action(path, State.THERE, about, adopt if by_hand else None)
+            return Action(path, State.THERE, about, adopt)
         if is_link and (
             not path.exists()
             or work.manifest.knows(path, str(path.readlink()))
@@ -180,17 +169,16 @@ def _is_of_dialplan_sms(path: Path) -> bool:
     return False
 
 
-def make_folder(path: Path, mode: int, owner: Ownership, about: str) -> Step:
-    """A folder for Asterisk's user. One that is there is not given to another: its path is that
-    user's, who could turn it to any file meanwhile."""
+def make_folder(path: Path, mode: int, user: User, about: str) -> Step:
+    """A folder for *user*. One that is there is not given to another: its path is that user's, who
+    could turn it to any file meanwhile."""
 
     def look(work: Work) -> Action:
-        """Raises HostError if something else is there."""
+        """Raises HostError if something else is there, or a folder that *user* cannot write to."""
 
-        def make() -> str:
+        def make() -> None:
             work.manifest.note(path, "folder", "made")
-            files.make_folder(path, mode, owner)
-            return ""
+            files.make_folder(path, mode, Ownership(user.uid, user.gids[0]))
 
         try:
             status = path.stat()
@@ -205,33 +193,29 @@ def make_folder(path: Path, mode: int, owner: Ownership, about: str) -> Step:
             if not first.is_dir():
                 raise HostError(f"{first} is no folder, and one is needed {about}: move it away")
             return Action(path, State.MAKE, about, make)
-        _refuse_closed(path, status, owner, about)
+        if not user.may(status, WRITE | RUN):
+            run = "chmod u+rwx" if status.st_uid == user.uid else f"chown -R {user.owner}"
+            raise HostError(
+                f"{user.owner} cannot write to {path}, the folder {about}: run {run}"
+                f" {shlex.quote(str(path))}, then setup again"
+            )
         return Action(path, State.THERE, about)
 
     return look
 
 
-def _refuse_closed(path: Path, status: os.stat_result, owner: Ownership, about: str) -> None:
-    """Raise HostError if *owner* cannot make files in *path*."""
-    shift = 0
-    if status.st_uid == owner.uid:
-        shift = 6
-    elif status.st_gid == owner.gid:
-        shift = 3
-    if owner.uid == 0 or status.st_mode >> shift & 3 == 3:
-        return
-    who, place = by_id(owner.uid).owner, shlex.quote(str(path))
-    run = "chmod u+rwx" if shift == 6 else f"chown -R {who}"
-    raise HostError(
-        f"{who} cannot write to {path}, the folder {about}: run {run} {place}, then setup again"
-    )
+def drop(
+    path: Path,
+    work: Work,
+    state: State | None,
+    about: str = "",
+    act: Callable[[], str | None] = lambda: None,
+) -> Action:
+    """What *act* takes back is not ours any more; if it does nothing, it stays as it is."""
 
-
-def forget(path: Path, work: Work, about: str) -> Action:
-    """Leave *path* as it is, and take it for ours no longer."""
-
-    def act() -> str:
+    def take() -> str | None:
+        said = act()
         work.manifest.drop(path)
-        return ""
+        return said
 
-    return Action(path, State.KEEP, about, act)
+    return Action(path, state, about, take)
