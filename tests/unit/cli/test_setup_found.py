@@ -1,6 +1,7 @@
 """What ``dialplan-sms setup`` finds on a host and must not take for its own, or for good."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,26 @@ def test_a_link_to_nothing_is_no_edited_file(pbx: PbxHost) -> None:
     assert result.exit_code == 1
     assert f"\nError: {pbx.etc / CONF} is a link to nothing: remove it" in result.output
     assert pbx.tree() == before
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+def test_a_file_that_gets_another_owner_is_named() -> None:
+    """Root writes it as the user whose folder it is in."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="asterisk-") as folder:
+        Path(folder).chmod(0o755)
+        pbx = PbxHost(Path(folder) / "host")
+        os.chown(pbx.etc, 65534, 65534)
+        said = pbx.install().output
+        assert f"{pbx.extensions}: #tryinclude extensions-sms.conf above the first" in said
+        assert "; it will belong to the user nobody, whose folder it is in\n" in said
+        assert pbx.extensions.stat().st_uid == 65534
+        assert pbx.extensions.read_bytes() == EXTENSIONS.replace(
+            b"[general]", LINE + b"\n[general]", 1
+        )
+        pbx.setup("--url", "http://192.0.2.1", "--sender", "102")
+        assert "it will belong" not in pbx.setup("--remove").output
+        assert pbx.extensions.read_bytes() == EXTENSIONS
 
 
 class TestTheInclude:

@@ -33,9 +33,7 @@ class Answers:
     country: str = ""
 
 
-def decide(
-    path: Path, given: Options, host: Host, dry_run: bool, say: Callable[[str], None]
-) -> Answers | None:
+def decide(path: Path, given: Options, host: Host, dry_run: bool) -> Answers | None:
     """The sender to be in sms.conf at *path*; None if that stays as it is.
 
     None also in a dry run that does not know what it would be told. Raises HostError.
@@ -46,14 +44,14 @@ def decide(
         if not named and not secret.text:
             return None
         if named and not os.access(path, os.R_OK):
-            say(f"note: only root reads {path}: what the options would change is not shown")
+            click.echo(f"note: only root reads {path}: what the options would change is not shown")
             return None
         try:
             config = smsconf.load(path)
         except ConfigError:
             return None  # the step says so
         if sender := config.sender(given.sender):
-            return _changed(sender, given, secret, host, say)
+            return _changed(sender, given, secret, host)
         if not given.sender:
             if named:
                 raise HostError(
@@ -63,17 +61,15 @@ def decide(
             return None  # a secret in the environment, and nobody knows whose
     if dry_run and not (given.url and given.sender and secret.text):
         if path.exists():
-            say(
+            click.echo(
                 f"note: {given.sender} is not in sms.conf: give --url and --password-file, too, to"
                 " see it added; without --dry-run setup asks"
             )
         return None
-    return _ask(given, secret, host, say)
+    return _ask(given, secret, host)
 
 
-def _changed(
-    known: Sender, given: Options, secret: Secret, host: Host, say: Callable[[str], None]
-) -> Answers:
+def _changed(known: Sender, given: Options, secret: Secret, host: Host) -> Answers:
     """A sender that is there, with what the options, and perhaps another *secret*, say."""
     url = given.url or known.url
     if not secret.text:
@@ -81,12 +77,12 @@ def _changed(
         secret = Secret("token", token) if token else Secret("password", known.password)
     verify = known.verify if url.startswith("https:") else ""
     if given.fingerprint or given.pin:
-        verify = _verify(url, given, host, say)
+        verify = _verify(url, given, host)
     country = given.country or known.country or ""
     return Answers(known.name, url, secret.kind, secret.text, verify, country)
 
 
-def _ask(given: Options, secret: Secret, host: Host, say: Callable[[str], None]) -> Answers:
+def _ask(given: Options, secret: Secret, host: Host) -> Answers:
     """All answers: from options, else the environment, else the person. Raises HostError."""
     # Who gives all on the command line or in the environment is no person to be asked.
     unattended = bool(given.url and given.sender and secret.text) or not host.interactive
@@ -105,15 +101,15 @@ def _ask(given: Options, secret: Secret, host: Host, say: Callable[[str], None])
     country = given.country
     if not country and not unattended:
         country = _prompt(host, _WHICH_COUNTRY, "--country", options.country, default="")
-    return Answers(sender, url, secret.kind, text, _verify(url, given, host, say), country)
+    return Answers(sender, url, secret.kind, text, _verify(url, given, host), country)
 
 
-def _verify(url: str, given: Options, host: Host, say: Callable[[str], None]) -> str:
+def _verify(url: str, given: Options, host: Host) -> str:
     if not url.startswith("https:"):
         if given.fingerprint or given.pin:
             option = "--fingerprint" if given.fingerprint else "--pin"
             raise HostError(f"{option}: {url} has no certificate: give an https --url, or neither")
-        say("note: with http the password goes to the PBX without encryption")
+        click.echo("note: with http the password goes to the PBX without encryption")
         return ""
     try:
         seen = certificate.shown_at(url)
@@ -123,7 +119,9 @@ def _verify(url: str, given: Options, host: Host, say: Callable[[str], None]) ->
                 f"{url} cannot be reached now, {why}, so its certificate cannot be pinned: try"
                 " again, or give --fingerprint"
             ) from None
-        say(f"warning: {url} cannot be reached now, {why}: its certificate was not looked at")
+        click.echo(
+            f"warning: {url} cannot be reached now, {why}: its certificate was not looked at"
+        )
         return given.fingerprint or "yes"
     if given.fingerprint:
         if seen.fingerprint.replace(":", "").lower() != given.fingerprint.replace(":", ""):
@@ -133,19 +131,19 @@ def _verify(url: str, given: Options, host: Host, say: Callable[[str], None]) ->
             )
         return given.fingerprint
     if given.pin:
-        say(f"the certificate of the PBX is pinned: {seen.fingerprint}")
+        click.echo(f"the certificate of the PBX is pinned: {seen.fingerprint}")
         return seen.fingerprint
     if not seen.distrust:
-        say("the certificate of the PBX is trusted by this host")
+        click.echo("the certificate of the PBX is trusted by this host")
         return "yes"
     if not host.interactive:
         raise HostError(
             f"the certificate of the PBX is not trusted, {seen.distrust}: compare its fingerprint"
             f" and give --fingerprint {seen.fingerprint}"
         )
-    say(f"the certificate of the PBX is not trusted by this host: {seen.distrust}")
+    click.echo(f"the certificate of the PBX is not trusted by this host: {seen.distrust}")
     for name, value in (*seen.details, ("fingerprint", seen.fingerprint)):
-        say(f"  {name:11} {value}")
+        click.echo(f"  {name:11} {value}")
     if not click.confirm("Is this your PBX, and shall exactly this certificate be trusted?"):
         raise HostError("nothing was changed: give the PBX a certificate that this host trusts")
     return seen.fingerprint

@@ -115,7 +115,7 @@ def _refuse_with_remove(context: click.Context) -> None:
 def _set_up(host: Host, options: Options, conf: Path | None, yes: bool, dry_run: bool) -> None:
     found = find_asterisk.find(host, conf)
     plan.refuse_program(host, found)
-    answers = answering.decide(found.etc / "sms.conf", options, host, dry_run, click.echo)
+    answers = answering.decide(found.etc / "sms.conf", options, host, dry_run)
     manifest = Manifest(host.places.state)
     steps = plan.steps(found, answers, host, manifest)
     click.echo(f"Asterisk: {found.conf}, runs as {found.user.name}")

@@ -8,7 +8,7 @@ from dialplan_sms.cli.check.finding import State as Found
 from dialplan_sms.cli.setup import include
 from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
 from dialplan_sms.cli.setup.manifest import Entry
-from dialplan_sms.cli.setup.steps import Action, State, Step, Work, drop
+from dialplan_sms.cli.setup.steps import Action, State, Step, Work, drop, new_owner
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Ownership
 
@@ -22,7 +22,8 @@ def put_include(
         if included:
             return Action(path, State.THERE, f"included by {included[0].path}")
         if path.exists():
-            state, about = State.CHANGE, f"{include.LINE.decode()} above the first [context]"
+            about = f"{include.LINE.decode()} above the first [context]{new_owner(path)}"
+            state = State.CHANGE
         else:
             state, about = State.MAKE, f"with the line {include.LINE.decode()}"
         return Action(path, state, about, lambda: _insert(path, mode, owner, work), "dialplan")

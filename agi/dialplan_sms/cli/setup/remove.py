@@ -140,13 +140,16 @@ def drop_copy(path: Path, found: AsteriskHost, prefix: Path) -> Step:
     """A copy of the program that setup of 0.1.0 made goes once nothing uses it any more."""
 
     def look(work: Work) -> Action:
+        action = undo_copy(path, Entry("program"), work)
+
         def take() -> str | None:
             if work.failed:
                 return f"{path}, an earlier copy of the program, stays until all is well"
             return action.act() if action.act else None
 
         if not is_copy(path):
-            return Action(path, None)
+            ended = str(path) in work.manifest.entries and not path.exists()
+            return Action(path, None, act=action.act if ended else None)
         units = work.host.places.units
         candidates = [*found.etc.rglob("*.conf"), units / UNIT, *units.glob(f"{UNIT}.d/*.conf")]
         users = [
@@ -154,7 +157,6 @@ def drop_copy(path: Path, found: AsteriskHost, prefix: Path) -> Step:
             for each in _naming(candidates, os.fsencode(path) + b"/")
             if not work.manifest.knows(each, files.digest(files.content_of(each) or b""))
         ]
-        action = undo_copy(path, Entry("program"), work)
         if not users and found.systemd:
             about = f"an earlier setup's copy of the program, which is in {prefix} now"
             return Action(path, State.REMOVE, about, take)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dialplan_sms.cli.setup.answers import Answers
-from dialplan_sms.cli.setup.steps import Action, State, Step, Work, new_of
+from dialplan_sms.cli.setup.steps import Action, State, Step, Work, new_of, new_owner
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import values
 from dialplan_sms.config.config import GENERAL, Config
@@ -73,7 +73,7 @@ def put_sender(
         if answers is None:
             return Action(path, State.THERE, _UNCHANGED)
         if answers.sender not in config.senders:
-            about = f"{who} at its end"
+            about = f"{who} at its end{new_owner(path)}"
             return Action(path, State.CHANGE, about, lambda: add(answers), "service")
         if keys := differing(config, answers):
             about = f"{_in_force(keys, answers)}; a whole file with the new goes beside it"

@@ -18,7 +18,7 @@ from dialplan_sms.cli.setup.manifest import Manifest
 from dialplan_sms.cli.setup.places import Host
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Ownership
-from dialplan_sms.host.identity import RUN, WRITE, HostError, User
+from dialplan_sms.host.identity import RUN, WRITE, HostError, User, changer
 
 _OURS = re.compile(rb"^ *from dialplan_sms", re.MULTILINE)
 
@@ -113,6 +113,18 @@ def put_file(path: Path, content: bytes, about: str, pending: str) -> Step:
 def new_of(path: Path) -> Path:
     """Where our version goes if an admin's stays."""
     return path.with_name(path.name + ".new")
+
+
+def new_owner(path: Path) -> str:
+    """What is to be said of a file that gets another owner when it is written anew.
+
+    Root writes it as who can change its folder, who could make the file his own anyway.
+    """
+    user = changer(path, itself=False) if os.geteuid() == 0 else None
+    there = files.look(path)
+    if user is None or there is None or there.owner.uid == user.uid:
+        return ""
+    return f"; it will belong to {user}, whose folder it is in"
 
 
 def put_link(path: Path, to: Path, needed: bool = True) -> Step:
