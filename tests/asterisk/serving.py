@@ -37,6 +37,7 @@ class Service:
         self.configure(general, sender)
         self._environment = environment
         self.process: subprocess.Popen[str] | None = None
+        self.program: tuple[str | Path, ...] = (Path(sys.prefix) / "bin/dialplan-sms",)
         self.through: tuple[str, ...] = ()
         """A program that becomes the service, whose command it gets as arguments."""
 
@@ -66,7 +67,7 @@ class Service:
     def start(self) -> Self:
         """Start it and wait until it listens."""
         self.process = subprocess.Popen(
-            [*self.through, Path(sys.prefix) / "bin/dialplan-sms", "serve", "--config", self.conf],
+            [*self.through, *self.program, "serve", "--config", self.conf],
             env={
                 "PATH": os.environ["PATH"], "DIALPLAN_SMS_SOCKET": str(self.socket),
                 **self._environment,

@@ -14,7 +14,7 @@ from dialplan_sms.outbox.schema import gateway, message, number
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sandbox import Fault, Sandbox
 from dialplan_sms.sms.outcome import Status
-from dialplan_sms.sms.sms import Draft, Sms
+from dialplan_sms.sms.sms import Sms
 from tests.asterisk.fetch import fetch
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.serving import Service
@@ -62,13 +62,11 @@ def test_a_heap_takes_one_commit(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
     def per_second(callers: int, messages: int, seconds: float) -> float:
         outbox = Outbox(f"sqlite:///{tmp_path}/{callers}-{seconds}.sqlite")
-        outbox.accept(Draft(), SMS, SENDER, "queue")
+        outbox.accept(SMS, SENDER)
         sa.event.listen(outbox.writer.engine, "commit", lambda _: time.sleep(seconds))
         began = time.monotonic()
         with ThreadPoolExecutor(callers) as pool:
-            outcomes = list(
-                pool.map(lambda _: outbox.accept(Draft(), SMS, SENDER, "queue"), range(messages))
-            )
+            outcomes = list(pool.map(lambda _: outbox.accept(SMS, SENDER), range(messages)))
         took = time.monotonic() - began
         outbox.close()
         assert {each.status for each in outcomes} == {Status.QUEUED}
@@ -100,7 +98,7 @@ def test_a_claim_does_not_cost_more_with_a_million_rows(
         for n in range(40):
             began = time.perf_counter()
             taken = outbox.writer.do(
-                lambda c, n=n: leases.claim(c, f"me{n}", 60.0, 4, {"101": 0.0}, {}), 60  # type: ignore[misc]
+                lambda c, n=n: leases.claim(c, f"me{n}", 60.0, 4, {}), 60  # type: ignore[misc]
             )  # fmt: skip
             took.append(time.perf_counter() - began)
             assert len(taken) == 4

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from debian import build
+from tests.packaging.released import Released
 from tests.packaging.root import SYSTEMS, Root, need
 
 TOP = Path(__file__).parents[2]
@@ -39,6 +40,18 @@ def older(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (root / build.CONFFILE).open("a") as conf:
         conf.write("; an older one\n")
     return build.pack(root, folder / "older.deb", "-Znone")
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
+    """The sources of 0.1.0."""
+    return Released(tmp_path_factory.mktemp("released"))
+
+
+@pytest.fixture(scope="session")
+def released_deb(released: Released, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package of 0.1.0, made by its own build."""
+    return released.deb(tmp_path_factory.mktemp("released-deb"))
 
 
 @pytest.fixture(params=SYSTEMS, scope="module")

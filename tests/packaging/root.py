@@ -66,8 +66,9 @@ class Root:
         assert self._init.stdout is not None
         assert self._init.stdout.readline() == "ready\n"
         children = Path(f"/proc/{self._init.pid}/task/{self._init.pid}/children")
-        namespaces = ["--target", children.read_text().strip(), "--mount", "--pid"]
-        self._enter = ["nsenter", *namespaces, *self.NETWORK, "chroot", str(self.path)]
+        target = ["nsenter", "--target", children.read_text().strip(), *self.NETWORK]
+        self._enter = [*target, "--mount", "--pid", "chroot", str(self.path)]
+        self._outside = target if self.NETWORK else []
 
     def close(self) -> None:
         """End what runs in it, and remove it."""
@@ -80,11 +81,15 @@ class Root:
         as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
         return [*self._enter, *(as_user if user != "root" else ()), *command]
 
+    def outside(self, *command: str | Path) -> list[str]:
+        """The same for a command of this host, which sees this host's files and its network."""
+        return [*self._outside, *map(str, command)]
+
     def try_run(self, *command: str, user: str = "root", stdin: str = "", **more: str) -> Output:
         """Run a command in it; *more* goes into the environment."""
         return subprocess.run(
             self.command(*command, user=user), input=stdin, env=ENVIRONMENT | more,
-            capture_output=True, text=True, check=False, timeout=60,
+            capture_output=True, text=True, check=False, timeout=180,
         )  # fmt: skip
 
     def run(self, *command: str, user: str = "root", stdin: str = "", **more: str) -> str:

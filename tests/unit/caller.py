@@ -14,8 +14,8 @@ SMS = {"SMS_NUMBER": "+39333123456", "SMS_MESSAGE": "A private text"}
 class Call:
     """One call over FastAGI; ``variables`` are the channel's."""
 
-    def __init__(self, port: int) -> None:
-        self._asterisk = FakeAsterisk(SMS, b"")
+    def __init__(self, port: int, **variables: str) -> None:
+        self._asterisk = FakeAsterisk(SMS | variables, b"")
         self._peer = socket.create_connection(("127.0.0.1", port))
         self._peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 30, 0))
         self._peer.sendall(FASTAGI)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
+from unittest import mock
 from urllib.parse import parse_qsl
 
 from cryptography import x509
@@ -22,11 +23,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from dialplan_sms.cli.check import outbox
 from dialplan_sms.cli.check.finding import Finding, State
-from dialplan_sms.cli.check.inspect import Surroundings, inspect
+from dialplan_sms.cli.check.inspect import inspect
 from dialplan_sms.host import process
+from dialplan_sms.host.identity import User, current
 from dialplan_sms.host.process import Ran
-from dialplan_sms.host.user import User, current
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sms import api
 from tests.asterisk.serving import Service, free_port
@@ -131,11 +133,12 @@ class Bed:
         return process.run(command, timeout)
 
     def check(self) -> list[Finding]:
-        around = Surroundings(
-            self.conf, self.environ, self.user, self.run, proc=self.folder / "proc",
-            free=lambda _: self.free, mounts=self.folder / "mountinfo", connect_time=1.0,
-        )  # fmt: skip
-        return inspect(around)[0]
+        with (
+            mock.patch.object(outbox, "free", return_value=self.free),
+            mock.patch.object(outbox, "MOUNTS", self.folder / "mountinfo"),
+        ):
+            proc = self.folder / "proc"
+            return inspect(self.conf, self.user, self.environ, self.run, proc, 1.0)[0]
 
 
 def bad(findings: Iterable[Finding]) -> list[Finding]:
@@ -157,23 +160,27 @@ def folder() -> Iterator[Path]:
 
 
 def certificate(
-    names: Sequence[str] = ("localhost",), start: float = -1, end: float = 365
+    names: Sequence[str] = ("localhost",), start: float = -1, end: float = 365, signer: str = ""
 ) -> tuple[bytes, bytes]:
-    """A self-signed certificate and its key, PEM, valid for these days from now."""
+    """A certificate and its key, PEM, valid for these days from now; without *signer* its own CA."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "PBX of a test")])
+    signs = ec.generate_private_key(ec.SECP256R1()) if signer else key
+    name, issuer = (
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)])
+        for each in ("PBX of a test", signer or "PBX of a test")
+    )
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
-        .issuer_name(name)
+        .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + timedelta(days=start))
         .not_valid_after(now + timedelta(days=end))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(each) for each in names]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        .sign(key, hashes.SHA256())
+        .add_extension(x509.BasicConstraints(not signer, None if signer else 0), True)
+        .sign(signs, hashes.SHA256())
     )
     return made.public_bytes(serialization.Encoding.PEM), key.private_bytes(
         serialization.Encoding.PEM,

@@ -5,12 +5,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dialplan_sms.outbox import leases, statements
+from dialplan_sms.outbox import leases, transitions
 from dialplan_sms.outbox.retry import decide
 from dialplan_sms.outbox.schema import State, attempt, message, number
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
-from dialplan_sms.sms.sms import Draft, Sms
+from dialplan_sms.sms.sms import Sms
 from dialplan_sms.web.page.playground import FaultSwitch, GatewaySwitch
 from tests.unit.stored import SENDER
 
@@ -24,9 +24,8 @@ def store(
     outbox: Outbox, text: str = "Hello", *numbers: str, sender: str = "101", gsm: str = GATEWAY
 ) -> int:
     """Store an SMS as a call does; its id."""
-    draft = Draft(call="1700000000.7", caller="200")
-    sms = Sms(numbers or (ROME,), text, gsm)
-    outcome = outbox.accept(draft, sms, replace(SENDER, name=sender), "queue")
+    sms = Sms(numbers or (ROME,), text, gsm, mode="queue", call="1700000000.7", caller="200")
+    outcome = outbox.accept(sms, replace(SENDER, name=sender))
     assert outcome.status is Status.QUEUED, outcome
     return int(outcome.id)
 
@@ -37,16 +36,16 @@ def end(outbox: Outbox, id_: int, outcome: Outcome, keep_text: bool = False) -> 
     def work(connection: object) -> None:
         (claimed,) = [
             each
-            for each in leases.claim(connection, "w", 60.0, 500, {}, {})  # type: ignore[arg-type]
+            for each in leases.claim(connection, "w", 60.0, 500, {})  # type: ignore[arg-type]
             if each.id == id_
         ]
         others = message.c.state == State.LEASED, message.c.id != id_
         connection.execute(  # type: ignore[attr-defined]
             message.update().where(*others).values(state=State.PENDING, lease_by=None)
         )
-        verdict = decide(outcome, claimed.numbers, "", over=True)
-        statements.note(connection, id_, outcome, verdict)  # type: ignore[arg-type]
-        statements.end(connection, id_, keep_text)  # type: ignore[arg-type]
+        verdict = decide(outcome, claimed.sms.numbers, "", over=True)
+        transitions.note(connection, id_, outcome, verdict)  # type: ignore[arg-type]
+        transitions.conclude(connection, id_, keep_text=keep_text)  # type: ignore[arg-type]
 
     outbox.writer.do(work, 10.0)
 

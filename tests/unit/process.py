@@ -12,15 +12,19 @@ VARIABLES = {"SMS_NUMBER": "+39333123456", "SMS_MESSAGE": "A private text"}
 
 
 class Asterisk:
-    """Starts a script, with sms.conf in *folder*, and answers it one command at a time."""
+    """Starts a script, with sms.conf in *folder*, and answers it one command at a time.
+
+    *more* goes into its environment.
+    """
 
     def __init__(
-        self, script: Path, folder: Path, *arguments: str, user: int | None = None
+        self, script: Path, folder: Path, *arguments: str, user: int | None = None, **more: str
     ) -> None:
         self.variables: dict[str, str] = dict(VARIABLES)
         self.process = subprocess.Popen(
             [script, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, env={"AST_CONFIG_DIR": str(folder), "PATH": os.environ["PATH"]},
+            stderr=subprocess.PIPE,
+            env={"AST_CONFIG_DIR": str(folder), "PATH": os.environ["PATH"]} | more,
             user=user, extra_groups=[] if user else None, group=user,
         )  # fmt: skip
         assert self.process.stdin is not None

@@ -1,32 +1,36 @@
 """Stored SMS for tests, and a look at them from outside."""
 
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from dialplan_sms.config.config import Sender
-from dialplan_sms.outbox import leases, statements
+from dialplan_sms.outbox import leases, store, transitions
 from dialplan_sms.outbox.database import open_engine
-from dialplan_sms.outbox.leases import Claimed
+from dialplan_sms.outbox.leases import Lease
 from dialplan_sms.outbox.schema import State, message, number
-from dialplan_sms.outbox.statements import Entry
+from dialplan_sms.outbox.transitions import Row
 from dialplan_sms.outbox.writer import Writer
+from dialplan_sms.sms.sms import Sms
 
 T = TypeVar("T")
 SENDER = Sender(name="101", url="https://192.0.2.1", password="secret", country="IT")
 NUMBERS = ("+390612345601", "+390612345602", "+390612345603")
 
 
-def entry(*numbers: str, **fields: Any) -> Entry:
-    """An Entry of sender 101 to the first of NUMBERS, where none are given."""
-    values: dict[str, Any] = {
-        "token": secrets.token_hex(16), "sender": "101", "text": "hello", "chars": 5,
-        "mode": "queue", "numbers": numbers or NUMBERS[:1],
-    }  # fmt: skip
-    return Entry(**(values | fields))
+def row(**columns: Any) -> Row:
+    """The row of an SMS of sender 101."""
+    return store.row(Sms(NUMBERS[:1], "hello", mode="queue"), SENDER) | columns
+
+
+def insert(
+    connection: sa.Connection, *numbers: str, state: State = State.PENDING, **columns: Any
+) -> int:
+    """Store an SMS of sender 101 to the first of NUMBERS, if none are given; its id."""
+    return transitions.insert(connection, row(**columns), numbers or NUMBERS[:1], state)
 
 
 class Store:
@@ -39,17 +43,18 @@ class Store:
         return self.writer.do(work, patience=20.0)
 
     def add(self, *numbers: str, **fields: Any) -> int:
-        return self.do(lambda c: statements.insert(c, entry(*numbers, **fields), State.PENDING))
+        return self.do(lambda c: insert(c, *numbers, **fields))
 
     def claim(
         self, owner: str = "a", most: int = 10, pace: float = 0.0, batch: int = 20,
         lease: float = 60.0,
-    ) -> list[Claimed]:  # fmt: skip
-        paces, batches = {"101": pace, "102": pace}, {"101": batch, "102": batch}
-        return self.do(lambda c: leases.claim(c, owner, lease, most, paces, batches))
+    ) -> list[Lease]:  # fmt: skip
+        sender = replace(SENDER, pace=pace, batch=batch)
+        senders = {"101": sender, "102": sender}
+        return self.do(lambda c: leases.claim(c, owner, lease, most, senders))
 
-    def begin(self, claimed: Claimed, owner: str = "a") -> bool:
-        return self.do(lambda c: leases.begin_sending(c, claimed, owner))
+    def begin(self, lease: Lease) -> bool:
+        return self.do(lambda c: leases.begin_sending(c, lease))
 
     def row(self, id_: int) -> Any:
         return self.do(lambda c: c.execute(message.select().where(message.c.id == id_)).one())

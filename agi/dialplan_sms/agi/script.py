@@ -33,7 +33,7 @@ def _serve() -> None:
 
     try:
         stream = Stream(0, 1, until=time.monotonic() + _LONGEST_DIALOGUE, patience=LONGEST_CALL)
-        channel = Channel(stream, stream)
+        channel = Channel(stream)
     except AGIException:
         return
     # What costs time comes after the channel is there, so that a hang-up loses little.
@@ -60,7 +60,7 @@ def _serve() -> None:
         return SmsApi(sender)
 
     def store(config: Config) -> Store:
-        from dialplan_sms.outbox.opening import open_outbox  # 0.4 s that only what needs it pays
+        from dialplan_sms.outbox.store import open_outbox  # 0.4 s that only what needs it pays
 
         outbox = open_outbox(config)
         opened.append(outbox.close)

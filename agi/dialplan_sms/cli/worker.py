@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from dialplan_sms.cli.main import config_option
-from dialplan_sms.daemon.reload import Live, block_signals, until_ended
+from dialplan_sms.daemon.reload import LiveConfig, block_signals, until_ended
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.worker import Worker
@@ -24,7 +24,7 @@ def worker(config: Path) -> None:
     requests under way.
     """
     block_signals()
-    live = Live(config)
+    live = LiveConfig(config)
     if not live.config.outbox:
         raise click.ClickException("there is no outbox: set outbox in [general] of sms.conf")
     live.config.drop_privileges()
@@ -35,7 +35,7 @@ def worker(config: Path) -> None:
     threads = live.config.workers or 4
     routes = Routes(threads)
     service = Service(live, routes)
-    working = Worker(outbox, live, routes, service.note, service.log_stored, threads)
+    working = Worker(outbox, service, threads)
     working.start()
     service.note(f"worker started with {threads} threads", failed=False)
     until_ended(lambda: service.note(*live.reload(routes)))

@@ -15,9 +15,9 @@ class NotOurs(Exception):
 
 
 def figures(address: tuple[str, int], patience: float) -> dict[str, Any]:
-    """The figures of the service whose monitor is at *address*, as ``monitor.figures`` gives them.
+    """The figures of the service whose monitor is at *address*, as ``Metrics.figures`` gives them.
 
-    Waits *patience* seconds in all. Raises NotOurs, and OSError where nobody answers:
+    Waits *patience* seconds in all. Raises NotOurs, and OSError if nobody answers:
     ConnectionRefusedError, TimeoutError or another.
     """
     status, body = _get(address, "/status", patience)

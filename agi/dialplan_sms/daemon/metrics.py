@@ -11,12 +11,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from dialplan_sms import __version__
-from dialplan_sms.agi.acceptors import Capacity
+from dialplan_sms.agi.capacity import Capacity
 from dialplan_sms.sms import log
-from dialplan_sms.sms.log import Handled
+from dialplan_sms.sms.sms import Handled
 
 if TYPE_CHECKING:
-    from dialplan_sms.outbox.overview import Overview
+    from dialplan_sms.outbox.history.statistics import Overview
 
     See = Callable[[], Overview | None]
 
@@ -26,11 +26,11 @@ _ERRORS = 10
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Monitor:
-    """Counts the calls of a service; thread-safe, and cheap where a call reports to it.
+class Metrics:
+    """Counts the calls of a service; thread-safe, and cheap for a call that reports to it.
 
     *stored* gives how the outbox is, as it was seen last: it costs nothing. *ask* looks at it.
-    *conf* tells which sms.conf is in force (Live.told).
+    *conf* says which sms.conf is in force (LiveConfig.state).
     """
 
     def __init__(
@@ -50,9 +50,7 @@ class Monitor:
         self._lock = threading.Lock()
         self._recent: deque[tuple[float, float]] = deque(maxlen=_KEPT)
         self._errors: deque[str] = deque(maxlen=_ERRORS)
-        self._by_outcome: dict[str, int] = {}
         self._failures: deque[str] = deque(maxlen=_ERRORS)
-        self._by_state: dict[str, int] = {}
         self.registry = CollectorRegistry()
         self._calls = Counter(
             "dialplan_sms_calls", "Calls by outcome", ("status", "cause"), registry=self.registry
@@ -80,15 +78,13 @@ class Monitor:
             )
             self.registry.register(_Stored(stored))
 
-    def __call__(self, handled: Handled) -> None:
+    def called(self, handled: Handled) -> None:
         """Count one call."""
         outcome = handled.outcome
         self._calls.labels(outcome.status, outcome.cause).inc()
         self._seconds.observe(handled.seconds)
-        name = f"{outcome.status} {outcome.cause}".strip()
         now = self._clock()
         with self._lock:
-            self._by_outcome[name] = self._by_outcome.get(name, 0) + 1
             self._recent.append((now, handled.seconds))
             if log.is_failure(outcome):
                 self._errors.append(_line(now, handled))
@@ -100,9 +96,8 @@ class Monitor:
             return  # the rest of a list goes on
         name = "again" if state == "pending" else str(state)
         self._worker_sms.labels(name).inc(count)
-        with self._lock:
-            self._by_state[name] = self._by_state.get(name, 0) + count
-            if handled is not None and failed:
+        if handled is not None and failed:
+            with self._lock:
                 self._failures.append(_line(self._clock(), handled))
 
     def figures(self) -> Mapping[str, Any]:
@@ -110,13 +105,12 @@ class Monitor:
         now = self._clock()
         with self._lock:
             recent, errors = list(self._recent), list(self._errors)
-            outcomes = dict(self._by_outcome)
         latencies = sorted(seconds for _, seconds in recent)
         minute = sum(1 for when, _ in recent if when > now - 60)
         return {
             "version": __version__,
             "uptime": now - self._started,
-            "calls": outcomes,
+            "calls": _counts(self._calls),
             "last_minute": minute,
             "in_flight": self._capacity.in_flight,
             "max_calls": self._capacity.most,
@@ -131,7 +125,8 @@ class Monitor:
         if self._ask is None:
             return None
         with self._lock:
-            done = {"by_workers": dict(self._by_state), "last_failures": list(self._failures)}
+            failures = list(self._failures)
+        done = {"by_workers": _counts(self._worker_sms), "last_failures": failures}
         seen = self._ask()
         if seen is None:
             return {"works": False, **done}
@@ -151,6 +146,15 @@ class Monitor:
 def _line(now: float, handled: Handled) -> str:
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
     return f"{stamp} {log.describe(handled)}"
+
+
+def _counts(counter: Counter) -> dict[str, int]:
+    """What *counter* has counted, by its labels."""
+    return {
+        " ".join(filter(None, sample.labels.values())): int(sample.value)
+        for sample in next(iter(counter.collect())).samples
+        if sample.name.endswith("_total")
+    }
 
 
 class _Stored(Collector):

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ from dialplan_sms.routes.warm import Routes
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _FIXED = ("listen", "allow", "max_calls", "monitor", "outbox", "workers")
 """What a running process cannot change."""
+_LATE = ("certifi", "phonenumbers", "regex", "dialplan_sms.config.http")
+"""What others import when they need it. An update may have replaced the files by then."""
 
 
-class Live:
-    """The sms.conf at *path* as it is in force. Raises ConfigError where it is wrong at first."""
+class LiveConfig:
+    """The sms.conf at *path* as it is in force. Raises ConfigError if it is wrong at first."""
 
     def __init__(self, path: Path) -> None:
+        for name in _LATE:
+            import_module(name)
         self._path = path
         self._waiting: list[str] = []
         self.config = self._first = smsconf.load(path, http=True)
@@ -28,7 +33,7 @@ class Live:
         """The configuration in force."""
         return self.config
 
-    def told(self) -> Mapping[str, Any]:
+    def state(self) -> Mapping[str, Any]:
         """Which file is in force, in which version, and what of it waits for a restart."""
         path = os.path.abspath(self._path)
         return {"path": path, "version": self.config.version, "waiting": self._waiting}
@@ -36,7 +41,7 @@ class Live:
     def reload(self, routes: Routes) -> tuple[str, bool]:
         """Read sms.conf again; a line that says what came of it, and whether that is a failure.
 
-        Where it is wrong, the old one stays in force.
+        If it is wrong, the old one stays in force.
         """
         try:
             fresh = smsconf.load(self._path, http=True)

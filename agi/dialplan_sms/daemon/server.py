@@ -10,15 +10,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dialplan_sms.agi.acceptors import Acceptors, Capacity, Door
-from dialplan_sms.agi.fastagi import FastAgi, HandOver
+from dialplan_sms.agi.acceptors import Acceptors, Door, SilentPeers
+from dialplan_sms.agi.capacity import Capacity
+from dialplan_sms.agi.fastagi import FastAgi
+from dialplan_sms.agi.handover import HandOver
 from dialplan_sms.agi.listen import SOCKET, SOCKET_VARIABLE, listen_tcp, listen_unix
-from dialplan_sms.agi.lobby import Lobby
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.daemon.asked import Asked
-from dialplan_sms.daemon.metrics import Monitor
-from dialplan_sms.daemon.reload import Live, until_ended
+from dialplan_sms.daemon.metrics import Metrics
+from dialplan_sms.daemon.monitor import Monitor
+from dialplan_sms.daemon.reload import LiveConfig, until_ended
 from dialplan_sms.host.installation import cure
 from dialplan_sms.routes.warm import Routes
 from dialplan_sms.sms.service import Service, Store
@@ -36,24 +37,24 @@ _STUCK = 60.0
 class Server:
     """The doors around one Service; to be used with ``with``.
 
-    Raises ConfigError for sms.conf, OSError (with a text for people) where it cannot listen.
+    Raises ConfigError for sms.conf, OSError (with a text for people) if it cannot listen.
     """
 
     def __init__(self, path: Path) -> None:
-        self._live = Live(path)
+        self._live = LiveConfig(path)
         config = self._live.config
         self._capacity = Capacity(config.max_calls)
         self._routes = Routes(config.max_calls)
         self._storage = _open_storage(config.outbox) if config.outbox else None
-        self._monitor = Monitor(
+        self._metrics = Metrics(
             self._capacity,
             lambda: self._routes.idle_connections,
             self._storage.seen if self._storage else None,
             ask=self._storage.ask if self._storage else None,
-            conf=self._live.told,
+            conf=self._live.state,
         )
         self.service = Service(
-            self._live, self._routes, watch=self._monitor, store=self._store, records=True
+            self._live, self._routes, watch=self._metrics, store=self._store, records=True
         )
         self._acceptors: list[Acceptors] = []
         self._ended = threading.Event()
@@ -65,7 +66,7 @@ class Server:
         try:
             capacity = self._capacity
             fastagi = FastAgi(self.service, capacity, config.allow)
-            asked = Asked(self._monitor, self.healthy)
+            monitor = Monitor(self._metrics, self.healthy)
             doors: list[tuple[socket.socket | None, Door, int]] = [
                 (listen_tcp(address, optional=address == ("::1", 4573)), fastagi, capacity.most)
                 for address in config.listen
@@ -77,26 +78,20 @@ class Server:
             if config.http is not None and self._storage is not None:
                 self._http = _open_http(self.service, self._live, self._storage)
             # The last: who can be asked takes calls.
-            doors += [(listen_tcp(address), asked, asked.most) for address in config.monitor]
+            doors += [(listen_tcp(address), monitor, monitor.most) for address in config.monitor]
             config.drop_privileges()  # all that may need root's rights is open
-            lobby = Lobby(capacity.most, self.service.counted)
+            silent = SilentPeers(capacity.most, self.service.repeated)
             for listener, door, most in doors:
                 if listener is not None:
                     self._acceptors.append(
-                        Acceptors(listener, door, most, self.service.counted, lobby)
+                        Acceptors(listener, door, most, self.service.repeated, silent)
                     )
             threading.Thread(target=self._tick, name="ticker", daemon=True).start()
         except BaseException:
             self.stop()
             raise
         if self._storage is not None:
-            self._storage.start(
-                self._live,
-                self._routes,
-                self.service.note,
-                self.service.log_stored,
-                self._monitor.worked,
-            )
+            self._storage.start(self.service)
         if self._http is not None:
             self._http.start()
         gc.collect()
@@ -125,12 +120,12 @@ class Server:
 
     def _tick(self) -> None:
         while not self._ended.wait(_watchdog_interval()):
-            self.service.counted.tell()
+            self.service.repeated.sum_up()
             if self.healthy():
                 _notify("WATCHDOG=1")
 
     def reload(self) -> None:
-        """Read sms.conf again; where it is wrong, say so and keep what there is."""
+        """Read sms.conf again; if it is wrong, say so and keep what there is."""
         self.service.note(*self._live.reload(self._routes))
 
     def stop(self) -> None:
@@ -152,7 +147,7 @@ class Server:
         if self._storage is not None:
             self._storage.stop(until)
         self._ended.set()
-        self.service.counted.tell(0)
+        self.service.repeated.sum_up(0)
 
 
 def _open_storage(url: str) -> "Storage":
@@ -165,7 +160,7 @@ def _open_storage(url: str) -> "Storage":
         raise ConfigError(str(error)) from None
 
 
-def _open_http(service: Service, live: Live, storage: "Storage") -> "SmsServer":
+def _open_http(service: Service, live: LiveConfig, storage: "Storage") -> "SmsServer":
     try:
         from dialplan_sms.web.opening import open_server
     except ModuleNotFoundError as error:
@@ -177,7 +172,7 @@ def _open_http(service: Service, live: Live, storage: "Storage") -> "SmsServer":
 
 
 def _notify(state: str) -> None:
-    """Tell systemd (sd_notify(3)), where it asks to be told."""
+    """Tell systemd (sd_notify(3)), if it asks to be told."""
     path = os.environ.get("NOTIFY_SOCKET")
     if path:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:

@@ -1,53 +1,89 @@
 """One request of a worker: from its lease, by its way to the PBX, to its record."""
 
 import random
+import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
 
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.shortage import shortage
-from dialplan_sms.outbox import leases, statements
+from dialplan_sms.outbox import leases, transitions
 from dialplan_sms.outbox.database import OutboxError
-from dialplan_sms.outbox.leases import Claimed
+from dialplan_sms.outbox.leases import Lease
 from dialplan_sms.outbox.retry import AT_LEAST_ONCE, Verdict, decide
 from dialplan_sms.outbox.schema import State
-from dialplan_sms.outbox.writer import NotKnown
-from dialplan_sms.sms import api, log
-from dialplan_sms.sms.log import Handled
+from dialplan_sms.outbox.writer import NotKnown, Writer
+from dialplan_sms.sms import log
 from dialplan_sms.sms.outcome import Cause, Outcome, error
 from dialplan_sms.sms.service import Route
-from dialplan_sms.sms.sms import Draft, Sms
+from dialplan_sms.sms.sms import Handled
+
+T = TypeVar("T")
+_PATIENCE = 40.0
+"""Seconds that a worker waits for the database, which nobody on a channel does."""
 
 
-class Watch(Protocol):
-    """Is told what became of stored SMS."""
+class WorkerService(Protocol):
+    """What a worker needs of the service that it works for; ``service.Service`` is one."""
 
-    def __call__(self, state: str, count: int = 1, handled: Handled | None = None, /) -> None:
-        """*count* of them are in *state* now, after the request that *handled* tells of."""
+    def load(self) -> Config:
+        """The configuration. Raises ConfigError."""
+
+    def route(self, sender: Sender, /) -> Route:
+        """The way to a sender's PBX. Raises ConfigError."""
+
+    def note(self, line: str, /) -> None:
+        """Write a line to the log."""
+
+    def worked(self, state: str, count: int = 1, handled: Handled | None = None, /) -> None:
+        """*count* stored SMS are in *state* now, after the request that *handled* describes."""
 
 
-class Office(Protocol):
-    """What a Carrier needs of its worker."""
+class Access:
+    """A worker's use of the outbox: with patience, and noted once if it does not work."""
 
-    def do(self, work: Callable[[sa.Connection], Any]) -> Any:
+    def __init__(self, writer: Writer, note: Callable[[str], None]) -> None:
+        self._writer = writer
+        self._note = note
+        self._lock = threading.Lock()
+        self._failing: set[int] = set()  # threads whose last use of the outbox failed
+        self._noted: set[str] = set()
+        self.ended = threading.Event()
+        """Set once nothing may be waited for any more."""
+
+    def do(self, work: Callable[[sa.Connection], T]) -> T:
         """Have *work* committed. Raises OutboxError or NotKnown."""
+        return self._writer.do(work, _PATIENCE, _PATIENCE)
 
-    def broke(self, failure: str) -> None:
-        """The outbox cannot be used now by this thread."""
+    def failed(self, failure: str) -> None:
+        """Note that this thread cannot use the outbox, once for each reason."""
+        with self._lock:
+            self._failing.add(threading.get_ident())
+            new = failure not in self._noted
+            self._noted.add(failure)
+        if new:
+            self._note(f"stored SMS wait: {failure}")
 
-    def works(self) -> None:
-        """This thread has used the outbox with success."""
+    def worked(self) -> None:
+        """Note that the outbox works again, once all threads have used it that could not."""
+        with self._lock:
+            self._failing.discard(threading.get_ident())
+            over = self._noted and not self._failing
+            if over:
+                self._noted = set()
+        if over:
+            self._note("the outbox works again")
 
-    def rest(self, seconds: float) -> bool:
-        """Wait; whether the worker has ended, and nothing may be waited for any more."""
+    @property
+    def fails(self) -> bool:
+        """Whether a thread could not use the outbox the last time."""
+        return bool(self._failing)
 
 
 class _Lost(Exception):
@@ -55,114 +91,82 @@ class _Lost(Exception):
 
 
 class Carrier:
-    """Makes requests, one a call, in any number of threads.
+    """Makes the requests of a worker, one a call, in any number of threads."""
 
-    *load* gives the configuration or raises ConfigError, *route* the way to a sender's PBX, *note*
-    and *log* write lines, *watch* is told of each request that has ended.
-    """
+    def __init__(self, service: WorkerService, access: Access) -> None:
+        self._service = service
+        self._access = access
 
-    def __init__(
-        self,
-        office: Office,
-        load: Callable[[], Config],
-        route: Callable[[Sender], Route],
-        note: Callable[[str], None],
-        log: Callable[[Handled], None],
-        watch: Watch,
-    ) -> None:
-        self._office = office
-        self._load = load
-        self._route = route
-        self._note = note
-        self._log = log
-        self._watch = watch
-
-    def __call__(self, claimed: Claimed, owner: str) -> None:
-        """Make the request that *owner* has *claimed*, and record how it ended."""
+    def __call__(self, lease: Lease) -> None:
+        """Make the request that was leased, and record how it ended."""
         began = time.monotonic()
-        sender, outcome = self._send(claimed, owner)
-        if outcome is None:
+        sender = None
+        try:
+            sender = self._service.load().senders.get(lease.sender)
+            outcome = self._send(lease, sender)
+        except ConfigError as failure:
+            outcome = error(Cause.CONFIG, str(failure))
+        except _Lost:
             return
-        at_least = sender.delivery if sender else AT_LEAST_ONCE
-        over = sender is not None and claimed.age > sender.max_age
-        verdict = decide(outcome, claimed.numbers, at_least, over)
-        state = self._finish(claimed, owner, sender, outcome, verdict)
+        except (OutboxError, NotKnown) as failure:  # before it went out
+            outcome = error(Cause.INTERNAL, str(failure))
+        except Exception as failure:  # noqa: BLE001 - a stored SMS must get its record
+            broke = f"dialplan-sms broke, {type(failure).__name__}: please report this"
+            outcome = error(Cause.INTERNAL, shortage(failure) or broke)
+        delivery = sender.delivery if sender else AT_LEAST_ONCE
+        over = sender is not None and lease.age > sender.max_age
+        verdict = decide(outcome, lease.sms.numbers, delivery, over)
+        state = self._finish(lease, sender, outcome, verdict)
         if state is None:
             return
-        draft = Draft(call=claimed.call, sender=claimed.sender)
-        sms = _sms(claimed)
-        told = Outcome(
-            outcome.status, outcome.cause, outcome.reason, outcome.failed, f"{claimed.id}",
-            f"{outcome.for_log or outcome.reason} - {state}", outcome.from_pbx,
-        )  # fmt: skip
-        handled = Handled(draft, sms, claimed.sender, told, time.monotonic() - began)
-        self._log(handled)
-        self._watch(state, 1, handled)
+        for_log = f"{outcome.for_log or outcome.reason} - {state}"
+        outcome = replace(outcome, id=str(lease.id), for_log=for_log)
+        took = time.monotonic() - began
+        handled = Handled(lease.sms.call, lease.sender, lease.sms, outcome, took)
+        self._service.worked(state, 1, handled)
         if verdict.holds:
-            self._note(
-                f"sender {claimed.sender} is held, {verdict.holds}: all its SMS wait until that is"
+            self._service.note(
+                f"sender {lease.sender} is held, {verdict.holds}: all its SMS wait until that is"
                 " mended, the next try is in 5 minutes"
             )
 
-    def _send(self, claimed: Claimed, owner: str) -> tuple[Sender | None, Outcome | None]:
-        sender = None
-        try:
-            sender = self._load().senders.get(claimed.sender)
-            if sender is None:
-                reason = f"sms.conf has no section {claimed.sender} any more"
-                return None, error(Cause.UNKNOWN_SENDER, reason)
-            until = time.monotonic() + sender.call_timeout
-            begin = partial(self._begin, claimed, owner)
-            return sender, self._route(sender).send(_sms(claimed), begin, until)
-        except ConfigError as failure:
-            return sender, error(Cause.CONFIG, str(failure))
-        except _Lost:
-            return None, None
-        except (OutboxError, NotKnown) as failure:  # before it went out
-            return sender, error(Cause.INTERNAL, str(failure) or "a commit does not end")
-        except Exception as failure:  # noqa: BLE001 - a stored SMS must get its record
-            broke = f"dialplan-sms broke, {type(failure).__name__}: please report this"
-            return sender, error(Cause.INTERNAL, shortage(failure) or broke)
+    def _send(self, lease: Lease, sender: Sender | None) -> Outcome:
+        if sender is None:
+            reason = f"sms.conf has no section {lease.sender} any more"
+            return error(Cause.UNKNOWN_SENDER, reason)
+        until = time.monotonic() + sender.call_timeout
+        return self._service.route(sender).send(lease.sms, partial(self._begin, lease), until)
 
-    def _begin(self, claimed: Claimed, owner: str) -> None:
-        if not self._office.do(lambda c: leases.begin_sending(c, claimed, owner)):
+    def _begin(self, lease: Lease) -> None:
+        if not self._access.do(lambda c: leases.begin_sending(c, lease)):
             raise _Lost
 
     def _finish(
-        self, claimed: Claimed, owner: str, sender: Sender | None, outcome: Outcome,
-        verdict: Verdict,
-    ) -> str | None:  # fmt: skip
+        self, lease: Lease, sender: Sender | None, outcome: Outcome, verdict: Verdict
+    ) -> str | None:
         """Record the end, however long the database is away; the message's state."""
         spread = random.random()
         keep = bool(sender and sender.keep_text)
-        told = replace(outcome, reason=log.harmless(outcome, _sms(claimed)))
+        noted = replace(outcome, reason=log.harmless(outcome, lease.sms))
 
         def work(connection: sa.Connection) -> tuple[str | None, int]:
-            state = leases.finish(connection, claimed, owner, told, verdict, spread, keep)
+            state = leases.finish(connection, lease, noted, verdict, spread, keep)
             if sender is not None and (verdict.holds or verdict.pauses):
-                return state, statements.expire(connection, claimed.sender, sender.max_age)
+                return state, transitions.expire(connection, lease.sender, sender.max_age)
             return state, 0
 
         unsure = False
         while True:
             try:
-                state, expired = self._office.do(work)
+                state, expired = self._access.do(work)
             except (OutboxError, NotKnown) as failure:
                 unsure = unsure or isinstance(failure, NotKnown)
-                self._office.broke(str(failure) or "a commit of the outbox does not end")
+                self._access.failed(str(failure))
                 # Until then it stays "sending", and what follows from that is decided later.
-                if self._office.rest(1.0):
+                if self._access.ended.wait(1.0):
                     return None
             else:
-                self._office.works()
+                self._access.worked()
                 if expired:
-                    self._watch(State.EXPIRED, expired)
+                    self._service.worked(State.EXPIRED, expired)
                 return state or ("recorded" if unsure else None)
-
-
-def _sms(claimed: Claimed) -> Sms:
-    when = None
-    if claimed.postpone:
-        with suppress(ValueError):
-            when = datetime.strptime(claimed.postpone, api.POSTPONE_FORMAT)
-    return Sms(claimed.numbers, claimed.text, claimed.gsm or None, when)

@@ -1,12 +1,10 @@
-"""A database that can be trusted with SMS: how it is opened, and what is made in it."""
+"""A database that can be trusted with SMS: how it is opened, and what can be wrong with it."""
 
 import os
 import re
-import secrets
 import socket
 import sqlite3
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +13,16 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from dialplan_sms.host.installation import cure
-from dialplan_sms.outbox.schema import VERSION, meta, metadata
 from dialplan_sms.sms.outcome import safe_line
 
 LOCK_TIME = 30.0
 """Seconds for which a command waits for an SQLite file that another process has locked."""
 _SAFE_WAL = (3, 51, 3)
 """From this SQLite on its WAL is used, which is quicker; before, the rollback journal."""
-_LOCK = 4573
-"""PostgreSQL's advisory lock while the tables are made."""
 _CONFLICTS = ("40001", "40P01")
 """PostgreSQL: serialization_failure, deadlock_detected."""
+_LOCKED = "55P03"
+"""PostgreSQL: lock_not_available."""
 _SEVERAL = "Multiple connection attempts failed"
 _CHECKS = (
     ("onnection refused", "is the server running, and does it listen there?"),
@@ -47,7 +44,7 @@ _CHECKS = (
 _OPTIONS = {
     "lock_timeout": "1s",  # another host holds one for milliseconds, unless it hangs
     "synchronous_commit": "on",
-    # What a host has locked that hangs, or has lost its power or its network, others need.
+    # A host that hangs, or has lost power or network, must not keep its locks: others need them.
     "idle_in_transaction_session_timeout": "25s",
     "tcp_user_timeout": "15s",
     "tcp_keepalives_idle": "10s",
@@ -65,7 +62,7 @@ class OutboxError(Exception):
 def open_engine(url: str) -> sa.Engine:
     """An engine for *url*, whose transactions begin by taking the lock to write.
 
-    Raises OutboxError where the URL or its driver is none. Connects to nothing yet.
+    Connects to nothing yet. Raises OutboxError if *url* is none, or its driver is missing.
     """
     try:
         parsed = make_url(url)
@@ -114,7 +111,7 @@ def _sqlite(url: URL) -> sa.Engine:
             connection.execute("PRAGMA journal_mode = DELETE")
             connection.execute("PRAGMA synchronous = EXTRA")
         connection.execute("PRAGMA foreign_keys = ON")
-        # Else a long transaction waits for readers at each page that it has no room for.
+        # Else a long transaction waits for readers whenever its cache is full.
         connection.execute("PRAGMA cache_spill = OFF")
 
     @sa.event.listens_for(engine, "begin")
@@ -127,7 +124,7 @@ def _sqlite(url: URL) -> sa.Engine:
 
 
 def notice_another_file(engine: sa.Engine, path: str) -> None:
-    """Have *engine* connect anew where *path* is another file than the one that is open."""
+    """Have *engine* connect anew if *path* is another file by now than the one that is open."""
 
     @sa.event.listens_for(engine, "connect")
     def remember(_: Any, record: Any) -> None:
@@ -150,7 +147,7 @@ def _is_another(info: Any) -> bool:
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    """What tells the file from any other; None where there is none."""
+    """What no other file has; None if there is no file."""
     try:
         found = os.stat(path)
     except OSError:
@@ -158,67 +155,10 @@ def _identity(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-Migration = Callable[[sa.Connection], None]
-MIGRATIONS: dict[int, Migration] = {}
-"""What turns the tables of a version into those of the next."""
-
-
-def prepare(connection: sa.Connection) -> str:
-    """Make or migrate the tables, in the transaction of *connection*; the database's secret.
-
-    Raises OutboxError where a newer program has been here.
-    """
-    if connection.dialect.name == "postgresql":  # several hosts may start at once
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-    meta.create(connection, checkfirst=True)
-    found = _meta(connection)
-    if "version" not in found:
-        found = {"version": str(VERSION), "secret": secrets.token_hex(16)}
-        metadata.create_all(connection)
-        rows = [{"name": name, "value": value} for name, value in found.items()]
-        connection.execute(meta.insert(), rows)
-    version = _version(found)
-    for step in range(version, VERSION):
-        MIGRATIONS[step](connection)
-    if version < VERSION:
-        connection.execute(meta.update().where(meta.c.name == "version").values(value=str(VERSION)))
-    return found["secret"]
-
-
-def is_prepared(connection: sa.Connection) -> bool:
-    """Whether the tables are there, as this program makes them.
-
-    Raises OutboxError where a newer program has been here.
-    """
-    if not sa.inspect(connection).has_table(meta.name):
-        return False
-    found = _meta(connection)
-    return "version" in found and _version(found) == VERSION
-
-
-def _meta(connection: sa.Connection) -> dict[str, str]:
-    return {row.name: row.value for row in connection.execute(sa.select(meta))}
-
-
-def _version(found: dict[str, str]) -> int:
-    told = str(found["version"])
-    if not re.fullmatch(r"[1-9][0-9]{0,5}", told) or "secret" not in found:
-        raise OutboxError(
-            "the outbox is damaged, its table sms_meta does not hold what it should: move the file"
-            " away, or restore it"
-        )
-    if int(told) > VERSION:
-        raise OutboxError(
-            f"the outbox was made by a newer dialplan-sms, version {told} of its tables, this"
-            f" one knows {VERSION}: update this host"
-        )
-    return int(told)
-
-
 def make_private(url: URL) -> None:
-    """See to it that others on this host cannot read an SQLite file: it holds texts and numbers.
+    """Keep others on this host from reading an SQLite file: it holds texts and numbers.
 
-    Raises OSError where the file cannot be made.
+    Raises OSError if the file cannot be made.
     """
     if url.get_backend_name() != "sqlite" or not url.database:
         return
@@ -229,6 +169,13 @@ def make_private(url: URL) -> None:
             os.fchmod(file, mode & 0o770)
     finally:
         os.close(file)
+
+
+def wait_at_most(connection: sa.Connection, seconds: float) -> None:
+    """Have the statements to come wait for SQLite's locks no longer than that."""
+    raw = connection.connection.driver_connection
+    if isinstance(raw, sqlite3.Connection):
+        raw.execute(f"PRAGMA busy_timeout = {max(1.0, seconds * 1000):.0f}")
 
 
 def is_doubtful(error: Exception) -> bool:
@@ -245,6 +192,14 @@ def is_conflict(error: Exception) -> bool:
     return getattr(getattr(error, "orig", None), "sqlstate", None) in _CONFLICTS
 
 
+def is_locked(error: Exception) -> bool:
+    """Whether *error* is that another process has kept the database locked for too long."""
+    cause = getattr(error, "orig", None)
+    if isinstance(cause, sqlite3.Error):
+        return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_BUSY
+    return getattr(cause, "sqlstate", None) == _LOCKED
+
+
 def explain(error: Exception, url: URL) -> OutboxError:
     """What is wrong with the database, in one line for people."""
     if isinstance(error, OutboxError):
@@ -253,9 +208,9 @@ def explain(error: Exception, url: URL) -> OutboxError:
     where = url.database if url.get_backend_name() == "sqlite" else server
     cause: BaseException = getattr(error, "orig", None) or error
     lines = str(cause).splitlines() or [type(cause).__name__]
-    # psycopg begins with how many addresses failed, where there are several.
+    # If there are several addresses, psycopg begins with how many failed.
     said = next((line for line in lines if _SEVERAL not in line), lines[0])
-    # An OSError's text has the name of a file that is another one at each try.
+    # The text of an OSError has a file name, which differs from try to try.
     what = safe_line((isinstance(cause, OSError) and cause.strerror) or said)[:200]
     if url.get_backend_name() == "sqlite" and url.database:
         folder = os.path.dirname(url.database) or "."
@@ -270,7 +225,7 @@ def explain(error: Exception, url: URL) -> OutboxError:
         elif "malformed" in what or "not a database" in what:
             what += ": move the file away, the service makes a new one"
     elif url.get_backend_name() == "postgresql":
-        # Of "connection failed: connection to server at ..., port ... failed: FATAL: ..." the end.
+        # "connection failed: connection to server at ..., port ... failed: FATAL: ...": its end.
         what = re.sub(r"^connection .*? failed: (FATAL: )?", "", what)
         what = next((f"{what}: {check}" for words, check in _CHECKS if words in said), what)
     return OutboxError(f"the outbox {where} cannot be used, {what}")

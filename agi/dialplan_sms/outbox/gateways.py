@@ -1,12 +1,13 @@
 """When the gateways of each sender are free: the pace, and what holds all of a sender's SMS."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox.retry import HELD, LONGEST_WAIT, Verdict, wait
-from dialplan_sms.outbox.schema import gateway, now
+from dialplan_sms.outbox.schema import State, gateway, message, now
 from dialplan_sms.sms.outcome import Cause
 
 _MINE = (gateway.c.sender == sa.bindparam("of")) & (gateway.c.gsm == sa.bindparam("to"))
@@ -26,8 +27,8 @@ _NEW = gateway.insert().from_select(
 """Built once: every SMS that is stored asks, and to build it costs more than to run it."""
 
 
-def know(connection: sa.Connection, sender: str, gsm: str) -> None:
-    """Have SMS of *sender* to *gsm* looked for; a new one is held as the sender's others are."""
+def ensure(connection: sa.Connection, sender: str, gsm: str) -> None:
+    """Add the gateway, if it is new, for workers to find; held if the sender's others are."""
     connection.execute(_NEW, {"of": sender, "to": gsm})
 
 
@@ -41,8 +42,8 @@ def free(connection: sa.Connection) -> Sequence[Any]:
     ).all()
 
 
-def occupy(connection: sa.Connection, sender: str, gsm: str, seconds: float) -> None:
-    """Have it free again in so many *seconds*."""
+def set_busy(connection: sa.Connection, sender: str, gsm: str, seconds: float) -> None:
+    """Have a gateway free again in so many *seconds*."""
     connection.execute(
         gateway.update()
         .where(gateway.c.sender == sender, gateway.c.gsm == gsm)
@@ -50,10 +51,10 @@ def occupy(connection: sa.Connection, sender: str, gsm: str, seconds: float) -> 
     )
 
 
-def follow(
+def apply(
     connection: sa.Connection, sender: str, verdict: Verdict, failures: int, random: float
 ) -> None:
-    """Let all of the sender's messages wait, or go on, as a try shows the PBX to be.
+    """Have all of the sender's messages wait, or go on, as *verdict* says.
 
     *failures* is how many were counted when the try began: those of one outage count once.
     """
@@ -70,14 +71,25 @@ def follow(
         connection.execute(every.where(troubled).values(free_at=now(), failures=0, held=""))
 
 
-def mend_clock(connection: sa.Connection, longest: Mapping[str, float]) -> None:
-    """Free those that are busy or held for longer than they can be; *longest* busy is by sender."""
+def mend_clock(connection: sa.Connection, senders: Iterable[Sender]) -> None:
+    """After the clock was set back: nothing waits, or is busy, for longer than it can."""
+    tries = [(message.c.attempts == n, wait(n, 1.0) if n else 0.0) for n in range(9)]
+    connection.execute(
+        message.update()
+        .where(
+            message.c.state == State.PENDING,
+            message.c.due > now() + sa.case(*tries, else_=LONGEST_WAIT),
+            message.c.planned.is_(None),
+        )
+        .values(due=now())
+    )
     free = gateway.update().values(free_at=0.0)
     held = sa.case((gateway.c.held == Cause.UNREACHABLE, LONGEST_WAIT), else_=HELD)
     connection.execute(free.where(gateway.c.held != "", gateway.c.free_at > now() + held))
-    for sender, seconds in longest.items():
-        busy = (gateway.c.sender == sender) & (gateway.c.held == "")
-        connection.execute(free.where(busy, gateway.c.free_at > now() + seconds))
+    for sender in senders:
+        busy = (gateway.c.sender == sender.name) & (gateway.c.held == "")
+        longest = sender.pace * sender.batch
+        connection.execute(free.where(busy, gateway.c.free_at > now() + longest))
 
 
 def resume(connection: sa.Connection) -> None:

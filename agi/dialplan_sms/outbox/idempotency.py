@@ -1,11 +1,12 @@
 """SMS_KEY: a second SMS with the key of an earlier one is that one, and is not sent again."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from dialplan_sms.outbox.schema import State, message, number
-from dialplan_sms.outbox.statements import Entry
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status
 
 _ANOTHER = Refused(Cause.DENIED, "SMS_KEY was used before for another SMS: text, number or gsm")
@@ -14,12 +15,14 @@ _FREE = "\x7f"
 _GONE = (State.FAILED, State.EXPIRED, State.CANCELLED)
 
 
-def earlier(connection: sa.Connection, entry: Entry) -> Outcome | None:
-    """What became of an SMS with the same key; None where there is none that went to anybody.
+def earlier(
+    connection: sa.Connection, new: Mapping[str, Any], numbers: Sequence[str]
+) -> Outcome | None:
+    """What became of an SMS with the key of *new* (columns); None if there is none that went out.
 
     The key of one that certainly went to nobody is free again.
     """
-    mine = (message.c.sender == entry.sender) & (message.c.key == entry.key)
+    mine = (message.c.sender == new["sender"]) & (message.c.key == new["key"])
     columns = (
         message.c.id, message.c.state, message.c.lease_until, message.c.fingerprint, message.c.gsm,
         message.c.reason,
@@ -30,15 +33,15 @@ def earlier(connection: sa.Connection, entry: Entry) -> Outcome | None:
     rows = connection.execute(
         sa.select(number.c.number, number.c.state).where(number.c.message_id == found.id)
     ).all()
-    same = (found.fingerprint, found.gsm) == (entry.fingerprint, entry.gsm)
-    if not same or {row.number for row in rows} != set(entry.numbers):
+    same = (found.fingerprint, found.gsm) == (new["fingerprint"], new["gsm"])
+    if not same or {row.number for row in rows} != set(numbers):
         return _ANOTHER.outcome
     id_ = str(found.id)
     if found.state in _GONE:
         failed = tuple(row.number for row in rows if row.state != State.SENT)
         if len(failed) < len(rows):  # some have it: not again
             return Outcome(Status.WARNING, Cause.NOT_QUEUED, found.reason, failed, id_)
-        connection.execute(message.update().where(mine).values(key=_freed(entry.key, id_)))
+        connection.execute(message.update().where(mine).values(key=_freed(new["key"], id_)))
         return None
     if found.state == State.SENT:
         return Outcome(Status.SUCCESS, id=id_)
@@ -50,7 +53,7 @@ def earlier(connection: sa.Connection, entry: Entry) -> Outcome | None:
 
 
 def taken(connection: sa.Connection, id_: int) -> int | None:
-    """The id of a later SMS with the key that this one had; None where there is none."""
+    """The id of a later SMS with the key that this one had; None if there is none."""
     mine = connection.execute(
         sa.select(
             message.c.sender, message.c.key, message.c.fingerprint, message.c.created,
@@ -79,9 +82,9 @@ def taken(connection: sa.Connection, id_: int) -> int | None:
     return next((each.id for each in others if _digest(each.key) == was), None)
 
 
-def _freed(key: str | None, id_: str) -> str:
+def _freed(key: str, id_: str) -> str:
     """What stands in place of the key of an SMS that has lost it to a later one."""
-    return f"{_FREE}{_digest(key or '')}{_FREE}{id_}"
+    return f"{_FREE}{_digest(key)}{_FREE}{id_}"
 
 
 def _digest(key: str) -> str:

@@ -1,63 +1,62 @@
 """Leases: a worker takes what is due, says when it goes out, and notes how it ended.
 
-Functions on the connection of a transaction, as in statements.py; so is what is done with the
+Functions on the connection of a transaction, as in transitions.py; so is what is done with the
 leases of a worker that is gone.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import gateways
 from dialplan_sms.outbox.retry import FIRST_WAIT, Verdict, wait
-from dialplan_sms.outbox.schema import State, message, now, number
-from dialplan_sms.outbox.statements import counts, end, note
+from dialplan_sms.outbox.schema import PRIORITIES, State, message, now, number
+from dialplan_sms.outbox.transitions import conclude, note
 from dialplan_sms.sms.outcome import Outcome
+from dialplan_sms.sms.sms import Sms
 
-_PRIORITIES = (0, 1)
+_BATCH = 20
+"""Numbers of a request for a sender that sms.conf does not have any more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
-    """One request to make: a message, and those of its numbers that it goes to."""
+class Lease:
+    """One request to make: a message, and those of its numbers that it goes to.
+
+    ``until`` distinguishes it from a later lease of the same owner; ``age`` is seconds since the
+    SMS was to be sent; ``failures`` are the sender's tries before that found the PBX out of reach.
+    """
 
     id: int
+    owner: str
+    until: float
     sender: str
-    numbers: tuple[str, ...]
-    text: str = field(repr=False)
-    gsm: str
-    postpone: str | None
-    call: str
+    sms: Sms
     attempts: int
-    age: float  # seconds since it was to be sent
-    lease_until: float  # tells this lease from a later one of the same owner
-    failures: int = 0  # of the sender's tries before, since the PBX is out of reach
+    age: float
+    failures: int
 
 
 def claim(
-    connection: sa.Connection,
-    owner: str,
-    lease: float,
-    most: int,
-    paces: dict[str, float],
-    batches: dict[str, int],
-) -> list[Claimed]:
-    """Take at most *most* requests that are due, each for *lease* seconds.
+    connection: sa.Connection, owner: str, seconds: float, most: int, senders: Mapping[str, Sender]
+) -> list[Lease]:
+    """Lease at most *most* requests that are due, each for so many *seconds*.
 
-    One for each gateway that is free, several where the sender's pace is 0 s; *paces* and *batches*
-    are by sender. The gateway is then busy for its pace for each number.
+    One for each gateway that is free, several if the sender's pace is 0 s. The gateway is then
+    busy for its pace for each number.
     """
-    taken: list[Claimed] = []
-    for sender, gsm, failures in gateways.free(connection):
-        pace = paces.get(sender, 0.0)
-        due = _due(connection, sender, gsm, 1 if pace else most - len(taken))
-        batch = batches.get(sender, 20)
-        mine = [_lease(connection, each, owner, lease, batch, failures) for each in due]
+    taken: list[Lease] = []
+    for name, gsm, failures in gateways.free(connection):
+        sender = senders.get(name)
+        pace, batch = (sender.pace, sender.batch) if sender else (0.0, _BATCH)
+        due = _due(connection, name, gsm, 1 if pace else most - len(taken))
+        mine = [_lease(connection, each, owner, seconds, batch, failures) for each in due]
         if mine:  # also without a pace: the next turn begins with the others
-            seconds = pace * sum(len(each.numbers) for each in mine)
-            gateways.occupy(connection, sender, gsm, seconds)
+            busy = pace * sum(len(each.sms.numbers) for each in mine)
+            gateways.set_busy(connection, name, gsm, busy)
         taken += mine
         if len(taken) >= most:
             break
@@ -66,7 +65,7 @@ def claim(
 
 def _due(connection: sa.Connection, sender: str, gsm: str, most: int) -> list[int]:
     found: list[int] = []
-    for priority in _PRIORITIES:  # each a range of the index, however many rows there are
+    for priority in PRIORITIES:  # each a range of the index, however many rows there are
         if len(found) < most:
             found += connection.scalars(
                 sa.select(message.c.id)
@@ -85,12 +84,12 @@ def _due(connection: sa.Connection, sender: str, gsm: str, most: int) -> list[in
 
 
 def _lease(
-    connection: sa.Connection, id_: int, owner: str, lease: float, batch: int, failures: int
-) -> Claimed:
+    connection: sa.Connection, id_: int, owner: str, seconds: float, batch: int, failures: int
+) -> Lease:
     connection.execute(
         message.update()
         .where(message.c.id == id_)
-        .values(state=State.LEASED, lease_by=owner, lease_until=now() + lease)
+        .values(state=State.LEASED, lease_by=owner, lease_until=now() + seconds)
     )
     numbers = connection.scalars(
         sa.select(number.c.number)
@@ -105,62 +104,53 @@ def _lease(
             (now() - sa.func.coalesce(message.c.planned, message.c.created)).label("age"),
         ).where(message.c.id == id_)
     ).one()  # fmt: skip
-    return Claimed(
-        id_, row.sender, tuple(numbers), row.text or "", row.gsm, row.postpone, row.call,
-        row.attempts, row.age, row.lease_until, failures,
-    )  # fmt: skip
+    sms = Sms(tuple(numbers), row.text or "", row.gsm or None, row.postpone, call=row.call)
+    return Lease(id_, owner, row.lease_until, row.sender, sms, row.attempts, row.age, failures)
 
 
-def begin_sending(connection: sa.Connection, claimed: Claimed, owner: str) -> bool:
-    """Note that the request goes out now; False where the lease is another's by now."""
-    mine = _mine(claimed, owner)
-    if connection.execute(message.update().where(mine).values(state=State.SENDING)).rowcount != 1:
+def begin_sending(connection: sa.Connection, lease: Lease) -> bool:
+    """Note that the request goes out now; False if the lease is another's by now."""
+    if not _update(connection, lease, state=State.SENDING):
         return False
     connection.execute(
         number.update()
-        .where(number.c.message_id == claimed.id, number.c.number.in_(claimed.numbers))
+        .where(number.c.message_id == lease.id, number.c.number.in_(lease.sms.numbers))
         .values(state=State.SENDING)
     )
     return True
 
 
 def finish(
-    connection: sa.Connection,
-    claimed: Claimed,
-    owner: str,
-    outcome: Outcome,
-    verdict: Verdict,
-    random: float,
+    connection: sa.Connection, lease: Lease, outcome: Outcome, verdict: Verdict, random: float,
     keep_text: bool,
-) -> str | None:
-    """Note how a request ended, and what follows; the message's state, None where it is lost.
+) -> str | None:  # fmt: skip
+    """Note how a request ended, and what follows; the message's state.
 
-    It is where the lease was another's meanwhile, who has then decided.
+    None if the lease is another's by now, who has then decided.
     """
-    mine = _mine(claimed, owner)
-    taken = connection.execute(message.update().where(mine).values(lease_by=None, lease_until=None))
-    if taken.rowcount != 1:
+    if not _update(connection, lease, lease_by=None, lease_until=None):
         return None
-    note(connection, claimed.id, outcome, verdict)
-    gateways.follow(connection, claimed.sender, verdict, claimed.failures, random)
-    if not counts(connection, claimed.id).get(State.PENDING):
-        return end(connection, claimed.id, keep_text)
+    note(connection, lease.id, outcome, verdict)
+    gateways.apply(connection, lease.sender, verdict, lease.failures, random)
     # The rest of a list goes on at once, and so does what waits for all of the sender's anyway.
     alone = verdict.again and not (verdict.holds or verdict.pauses)
-    due = now() + wait(claimed.attempts + 1, random) if alone else now()
-    connection.execute(
-        message.update().where(message.c.id == claimed.id).values(state=State.PENDING, due=due)
-    )
-    return State.PENDING
+    due = now() + (wait(lease.attempts + 1, random) if alone else 0.0)
+    return conclude(connection, lease.id, due, keep_text)
 
 
-def _mine(claimed: Claimed, owner: str) -> Any:
-    return sa.and_(
-        message.c.id == claimed.id,
-        message.c.lease_by == owner,
-        message.c.lease_until == claimed.lease_until,
-        message.c.state.in_((State.LEASED, State.SENDING)),
+def _update(connection: sa.Connection, lease: Lease, **values: Any) -> bool:
+    """Change the leased message; False if the lease is another's by now."""
+    changed = connection.execute(
+        message.update()
+        .where(
+            message.c.id == lease.id,
+            message.c.lease_by == lease.owner,
+            message.c.lease_until == lease.until,
+            message.c.state.in_((State.LEASED, State.SENDING)),
+        )
+        .values(**values)
     )
+    return bool(changed.rowcount == 1)
 
 
 def owners(connection: sa.Connection) -> list[str]:
@@ -173,10 +163,10 @@ def lost(
     connection: sa.Connection, owner: str, busy: Collection[tuple[int, float]],
     dead: Collection[str] | None, most: int = 200,
 ) -> list[Any]:  # fmt: skip
-    """The leases of *dead* owners, or, where that is None, those whose time is over.
+    """The leases of *dead* owners, or, if that is None, those whose time is over.
 
-    Of *owner*'s own those, and those only, that it is not *busy* with (id and ``lease_until``): it
-    never learnt of them, or somebody has restored an older copy of the database.
+    Of *owner*'s own those, and those only, that it is not *busy* with (id and ``until``): it never
+    learnt of them, or somebody has restored an older copy of the database.
     """
     mine = message.c.lease_by == owner
     gone = message.c.lease_until < now() if dead is None else message.c.lease_by.in_(list(dead))
@@ -206,13 +196,5 @@ def take_back(connection: sa.Connection, id_: int, outcome: Outcome, at_least_on
         numbers = tuple(sending)
         verdict = Verdict(again=numbers) if at_least_once else Verdict(unknown=numbers)
         note(connection, id_, outcome, verdict)
-    if not counts(connection, id_).get(State.PENDING):
-        return end(connection, id_)
     # One that ends its worker each time must not do so without a pause.
-    due = now() + FIRST_WAIT if sending else now()
-    connection.execute(
-        message.update()
-        .where(message.c.id == id_)
-        .values(state=State.PENDING, lease_by=None, lease_until=None, due=due)
-    )
-    return State.PENDING
+    return conclude(connection, id_, now() + (FIRST_WAIT if sending else 0.0))

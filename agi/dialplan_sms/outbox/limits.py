@@ -6,13 +6,14 @@ calls pass together. Where to is decided in sms/destinations.py.
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox.schema import State, message, now, number
-from dialplan_sms.outbox.statements import Entry
 from dialplan_sms.sms.outcome import Cause, Refused, safe_line
 
 _LOCK = 4574
@@ -32,30 +33,6 @@ class Rate:
             if self.seconds % size == 0:
                 return f"{self.count}/{self.seconds / size:g}{unit}"
         return f"{self.count}/{self.seconds:g}s"
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What of a sender's limits is counted; None, or 0 for the window, where there is no such."""
-
-    per_number: Rate | None
-    per_sender: Rate | None
-    per_caller: Rate | None
-    repeat_window: float
-
-    @classmethod
-    def of(cls, sender: Sender) -> "Rules":
-        """The sender's."""
-        number, everything, caller = (
-            Rate(*rate) if rate else None
-            for rate in (sender.per_number, sender.per_sender, sender.per_caller)
-        )
-        return cls(number, everything, caller, sender.repeat_window)
-
-    @property
-    def counted(self) -> bool:
-        """Whether there is anything to count."""
-        return bool(self.per_number or self.per_sender or self.per_caller or self.repeat_window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +60,17 @@ class _Limit:
     numbers: bool = False
 
 
-def judge(connection: sa.Connection, rules: Rules, entry: Entry) -> Refused | None:
-    """Whether *entry* would go over a limit: the rule that holds longest, and when it ends.
+def refusal(
+    connection: sa.Connection, sender: Sender, new: Mapping[str, Any], numbers: Sequence[str]
+) -> Refused | None:
+    """Whether *new* (columns) to *numbers* would go over a limit: the one that ends last, and when.
 
     Counted are the numbers that were tried or wait, whatever became of them, but cancelled ones.
     """
-    limits = _limits(rules, entry)
+    limits = _limits(sender, new, numbers)
     for limit in limits:
         if limit.most < 0:  # by itself, whenever it is sent
-            more = f"{len(entry.numbers)} numbers are more than {limit.rule} = {limit.rate}"
+            more = f"{len(numbers)} numbers are more than {limit.rule} = {limit.rate}"
             return Refused(Cause.DENIED, f"{more} in sms.conf allows")
     if not limits:
         return None
@@ -106,30 +85,34 @@ def judge(connection: sa.Connection, rules: Rules, entry: Entry) -> Refused | No
     return _refused(*max(found, key=lambda each: each[0])) if found else None
 
 
-def _limits(rules: Rules, entry: Entry) -> list[_Limit]:
-    """What *entry* falls under. A call without a caller ID falls under no per_caller."""
-    one_sender = message.c.sender == entry.sender
-    to = sa.and_(one_sender, number.c.number.in_(entry.numbers))
-    adds = len(entry.numbers)
+def _limits(sender: Sender, new: Mapping[str, Any], numbers: Sequence[str]) -> list[_Limit]:
+    """What *new* falls under. A call without a caller ID falls under no per_caller."""
+    caller = new["caller"]
+    one_sender = message.c.sender == sender.name
+    to = sa.and_(one_sender, number.c.number.in_(numbers))
+    adds = len(numbers)
     found = []
-    if rules.repeat_window:
+    if sender.repeat_window:
         same = sa.and_(
-            to, message.c.fingerprint == entry.fingerprint, number.c.state.not_in(_NOT_SENT)
+            to, message.c.fingerprint == new["fingerprint"], number.c.state.not_in(_NOT_SENT)
         )
-        once = Rate(1, rules.repeat_window)
+        once = Rate(1, sender.repeat_window)
         found.append(_Limit("repeat_window", once, 0, same, numbers=True))
-    if rate := rules.per_number:
+    if sender.per_number:
+        rate = Rate(*sender.per_number)
         found.append(_Limit("per_number", rate, rate.count - 1, to, numbers=True))
-    if rate := rules.per_sender:
-        found.append(_Limit("per_sender", rate, rate.count - adds, one_sender, entry.sender))
-    if (rate := rules.per_caller) and entry.caller:
-        one_caller = sa.and_(one_sender, message.c.caller == entry.caller)
-        found.append(_Limit("per_caller", rate, rate.count - adds, one_caller, entry.caller))
+    if sender.per_sender:
+        rate = Rate(*sender.per_sender)
+        found.append(_Limit("per_sender", rate, rate.count - adds, one_sender, sender.name))
+    if sender.per_caller and caller:
+        rate = Rate(*sender.per_caller)
+        one_caller = sa.and_(one_sender, message.c.caller == caller)
+        found.append(_Limit("per_caller", rate, rate.count - adds, one_caller, caller))
     return found
 
 
 def _over(position: int, limit: _Limit, at: float) -> sa.Select[tuple[object, ...]]:
-    """The SMS that have to leave the window before one more may go; none where it may.
+    """The SMS that have to leave the window before one more may go; none if one may.
 
     It is the newest but ``limit.most``: so a range of an index is read, and its end is known.
     """
@@ -169,3 +152,35 @@ def _refused(end: float, limit: _Limit, number_: str) -> Refused:
         return Refused(Cause.DENIED, f"{reason} {until}", f"repeat_window refuses it {until}")
     reached = f"{limit.rule} = {limit.rate} in sms.conf is reached"
     return Refused(Cause.DENIED, f"{reached} for {whose}, {until}", f"{reached}, {until}")
+
+
+def used(connection: sa.Connection, sender: Sender, most: int = 5) -> list[tuple[Use, Rate]]:
+    """For people: what is used of *sender*'s limits, all of per_sender, the *most* used others."""
+    at = float(connection.scalar(sa.select(now())) or 0.0)
+    found: list[tuple[Use, Rate]] = []
+    for rule, limit, whose in (
+        ("per_sender", sender.per_sender, message.c.sender),
+        ("per_number", sender.per_number, number.c.number),
+        ("per_caller", sender.per_caller, message.c.caller),
+    ):
+        if limit is None:
+            continue
+        rate = Rate(*limit)
+        count = sa.func.count()
+        rows = connection.execute(
+            sa.select(whose, count, sa.func.min(number.c.created))
+            .select_from(number.join(message))
+            .where(
+                message.c.sender == sender.name,
+                message.c.created > at - rate.seconds,
+                number.c.created > at - rate.seconds,
+                number.c.state != State.CANCELLED,
+                whose != "",
+            )
+            .group_by(whose)
+            .order_by(count.desc(), whose)
+            .limit(most)
+        ).all()
+        uses = [Use(rule, *row) for row in rows] or [Use(rule, "", 0, at)]
+        found += [(use, rate) for use in uses]
+    return found

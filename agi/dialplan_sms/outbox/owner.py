@@ -1,9 +1,9 @@
-"""Who holds a lease, and whether it still lives.
+"""The owner of leases: a process, and whether it still lives.
 
-The clock of SQLite is its host's and may jump, so there a lease lasts as long as its process: it
-keeps a file locked, and the kernel lets go of that whatever ends it. Where hosts share a server,
-leases have a time by the server's clock. That may be over since the server was out of reach for all
-of them: who is back first waits for the others, which may know that their SMS were sent.
+The clock of SQLite is its host's and may jump, so there a lease lasts as long as its process: that
+keeps a file locked, and the kernel releases the lock whatever ends the process. If hosts share a
+server, leases expire by the server's clock. They may have expired because no host could reach the
+server: the first host that is back waits for the others, which may know that their SMS were sent.
 """
 
 import contextlib
@@ -15,16 +15,30 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import sqlalchemy as sa
+
+from dialplan_sms.outbox.schema import message
+from dialplan_sms.sms.outcome import safe_line
+
 COME_BACK = 30.0
 """Seconds that other hosts have to come back once the server is in reach again."""
 _PAUSE = 10.0
 """Seconds without a look at it after which the server may have been out of reach, or this host."""
+_SILENT = 3.0
+"""Seconds for which a host that is well never leaves a transaction alone."""
+_SILENT_HOSTS = sa.text(
+    "SELECT application_name FROM pg_stat_activity AS host"
+    " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+    " AND extract(epoch FROM clock_timestamp() - state_change) > :seconds"
+    " AND EXISTS (SELECT FROM pg_locks AS held WHERE held.pid = host.pid AND held.granted"
+    " AND held.relation = to_regclass(:table) AND held.mode = :mode)"
+)
 
 
 class Owner:
     """This process as a holder of leases on the SQLite file *database*, or on a server's (None).
 
-    Raises OSError where the file cannot be made beside the database.
+    Raises OSError if the file cannot be made beside the database.
     """
 
     def __init__(self, database: str | None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,7 +48,7 @@ class Owner:
         self._prefix = f".{Path(database).name}-" if database else ""
         self._file: int | None = None
         self._clock = clock
-        self._since = clock()  # so long the server is in reach
+        self._since = clock()  # the server is in reach since then
         self._reached = float("-inf")
         if self._folder is not None:
             self._file = os.open(
@@ -54,7 +68,7 @@ class Owner:
         self._reached = float("-inf")
 
     def dead(self, names: Iterable[str]) -> list[str] | None:
-        """Those of *names* whose processes are gone; None where only a lease's time tells."""
+        """Those of *names* whose processes are gone; None if only the time of a lease says so."""
         if self._folder is None:
             now = self._clock()
             steady = now - self._reached <= _PAUSE and now - self._since >= COME_BACK
@@ -62,7 +76,7 @@ class Owner:
         return [name for name in names if name != self.name and not self._lives(name)]
 
     def close(self) -> None:
-        """Let go: what is still leased is another's to take back."""
+        """Release the file: others take back what is still leased."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self._path(self.name))
@@ -89,3 +103,13 @@ class Owner:
 
     def _path(self, name: str) -> str:
         return str(self._folder) + f"/{self._prefix}{name.replace('/', '_')}.lock"
+
+
+def silent_hosts(connection: sa.Connection) -> set[str]:
+    """Who holds a PostgreSQL outbox in a transaction that it does not go on with."""
+    if connection.dialect.name != "postgresql":
+        return set()
+    found = connection.execute(
+        _SILENT_HOSTS, {"seconds": _SILENT, "table": message.name, "mode": "RowExclusiveLock"}
+    )
+    return {safe_line(name) or "another program" for name in found.scalars()}

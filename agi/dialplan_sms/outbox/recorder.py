@@ -1,20 +1,19 @@
-"""The history of what was sent at once: no call waits for it, so it is written in heaps."""
+"""The history of what was sent at once: no call waits for it, so it is written in batches."""
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 
 import sqlalchemy as sa
 
+from dialplan_sms.outbox.queue import Work
 from dialplan_sms.outbox.retry import Verdict
-from dialplan_sms.outbox.schema import State, attempt, message, now, number
-from dialplan_sms.outbox.statements import Entry
-from dialplan_sms.outbox.waiting import Work
+from dialplan_sms.outbox.schema import attempt, message, now, number
+from dialplan_sms.outbox.transitions import Row, states, why, worst
 from dialplan_sms.outbox.writer import Writer
 from dialplan_sms.sms.outcome import Outcome
 
@@ -28,21 +27,20 @@ _MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An SMS that has been sent, or not, at *at* on the monotonic clock."""
+    """An SMS that a call has sent, or not, at *at* on the monotonic clock."""
 
-    entry: Entry
+    row: Row
     outcome: Outcome
     verdict: Verdict
     at: float
 
 
 class Recorder:
-    """Writes records through *writer*; *failed* is told what is wrong, "" when all is well."""
+    """Writes records through *writer*."""
 
-    def __init__(self, writer: Writer, failed: Callable[[str], None]) -> None:
+    def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._failed = failed
-        self._waiting: deque[Record] = deque()
+        self._records: deque[Record] = deque()
         self._again: deque[Work[None]] = deque(maxlen=_MOST)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -50,20 +48,12 @@ class Recorder:
 
     def add(self, record: Record) -> None:
         """Have it written soon. Never raises."""
-        if len(self._waiting) < _MOST:
-            self._waiting.append(record)
+        if len(self._records) < _MOST:
+            self._records.append(record)
         self._begin()
 
-    def _begin(self) -> None:
-        if self._thread is None:
-            with self._lock, suppress(RuntimeError):  # no thread left: the next one tries again
-                if self._thread is None:
-                    thread = threading.Thread(target=self._run, name="recorder", daemon=True)
-                    thread.start()
-                    self._thread = thread
-
     def at_once(self, work: Work[None]) -> None:
-        """Have *work* done with the next commit, or with a later one where that fails."""
+        """Have *work* done with the next commit, or with a later one if that fails."""
 
         def ended(done: "Future[None]") -> None:
             if done.exception() is not None:
@@ -79,79 +69,63 @@ class Recorder:
         if self._thread is not None:
             self._thread.join(timeout)
 
+    def _begin(self) -> None:
+        if self._thread is None:
+            with self._lock, suppress(RuntimeError):  # no thread left: the next one tries again
+                if self._thread is None:
+                    thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+                    thread.start()
+                    self._thread = thread
+
     def _run(self) -> None:
         while not self._stopping.wait(_EVERY):
             self._flush()
         self._flush()
 
     def _flush(self) -> None:
-        while self._again:
-            work = self._again.popleft()
+        while (work := self._next()) is not None:
             try:
                 self._writer.submit(work).result(60.0)
-            except Exception as failure:  # noqa: BLE001
+            except Exception:  # noqa: BLE001 - a history that breaks stops no SMS
                 self._again.appendleft(work)
-                self._failed(str(failure))
                 return
-        while self._waiting:
-            records = [self._waiting.popleft() for _ in range(min(len(self._waiting), _AT_ONCE))]
-            future: Future[None] = self._writer.submit(partial(_write, records))
-            try:
-                future.result(60.0)
-            except Exception as failure:  # noqa: BLE001 - a history that breaks stops no SMS
-                self._waiting.extendleft(reversed(records))
-                self._failed(str(failure))
-                return
-            self._failed("")
+
+    def _next(self) -> Work[None] | None:
+        if self._again:
+            return self._again.popleft()
+        batch = [self._records.popleft() for _ in range(min(len(self._records), _AT_ONCE))]
+        return (lambda connection: _write(connection, batch)) if batch else None
 
 
-def _write(records: list[Record], connection: sa.Connection) -> None:
-    """Write *records* with as few statements as there are tables, those that are not yet."""
+def _write(connection: sa.Connection, batch: Sequence[Record]) -> None:
+    """Store those of *batch* that are not yet, with as few statements as there are tables."""
     at = float(connection.scalar(sa.select(now())) or 0.0)
-    tokens = [record.entry.token for record in records]
-    by_token = sa.select(message.c.token, message.c.id).where(message.c.token.in_(tokens))
-    stored = {row.token for row in connection.execute(by_token)}
-    records = [record for record in records if record.entry.token not in stored]
-    if not records:
-        return
     since = at - time.monotonic()
-    rows = []
-    for record in records:
-        entry, when = record.entry, since + record.at
-        rows.append(
-            {"created": when, "due": when, "ended": at, "state": _state(record.verdict),
-             "mode": entry.mode, "priority": entry.priority, "sender": entry.sender,
-             "gsm": entry.gsm, "chars": entry.chars, "postpone": entry.postpone,
-             "call": entry.call, "caller": entry.caller, "token": entry.token,
-             "fingerprint": entry.fingerprint, "attempts": 1, "cause": record.outcome.cause,
-             "reason": record.outcome.reason[:1000]}
-        )  # fmt: skip
+    tokens = [each.row["token"] for each in batch]
+    by_token = sa.select(message.c.token, message.c.id).where(message.c.token.in_(tokens))
+    stored = {found.token for found in connection.execute(by_token)}
+    new = [each for each in batch if each.row["token"] not in stored]
+    if not new:
+        return
+    rows = [
+        {**each.row, "created": since + each.at, "due": since + each.at, "ended": at,
+         "state": worst([state for state, numbers in states(each.verdict) if numbers]),
+         "attempts": 1, **why(each.outcome)}
+        for each in new
+    ]  # fmt: skip
     connection.execute(message.insert(), rows)
-    ids = {row.token: row.id for row in connection.execute(by_token)}
+    ids = {found.token: found.id for found in connection.execute(by_token)}
     numbers, attempts = [], []
-    for record in records:
-        id_, when = ids[record.entry.token], since + record.at
-        for state, those in _states(record.verdict):
-            numbers += [
-                {"message_id": id_, "number": each, "state": state, "created": when}
-                for each in those
-            ]
+    for each in new:
+        id_, when = ids[each.row["token"]], since + each.at
+        mine = [
+            {"message_id": id_, "number": to, "state": state, "created": when}
+            for state, those in states(each.verdict) for to in those
+        ]  # fmt: skip
+        numbers += mine
         attempts.append(
-            {"message_id": id_, "at": when, "numbers": len(record.entry.numbers),
-             "status": record.outcome.status, "cause": record.outcome.cause,
-             "reason": record.outcome.reason[:1000]}
+            {"message_id": id_, "at": when, "numbers": len(mine), "status": each.outcome.status,
+             **why(each.outcome)}
         )  # fmt: skip
     connection.execute(number.insert(), numbers)
     connection.execute(attempt.insert(), attempts)
-
-
-def _states(verdict: Verdict) -> list[tuple[State, tuple[str, ...]]]:
-    return [
-        (State.UNKNOWN, verdict.unknown), (State.FAILED, verdict.failed),
-        (State.SENT, verdict.sent),
-    ]  # fmt: skip
-
-
-def _state(verdict: Verdict) -> State:
-    """The worst of its numbers'."""
-    return next((state for state, those in _states(verdict) if those), State.UNKNOWN)

@@ -9,7 +9,7 @@ from dialplan_sms.sms.outcome import Cause, Outcome, Status
 FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0
 """Seconds until the second try, which then double, and at most."""
 HELD = 300.0
-"""Seconds between tries where somebody has to mend something first."""
+"""Seconds between tries if somebody has to mend something first."""
 STALE = 60.0
 """Seconds after which an SMS that could be sent and is not is worth a warning."""
 AT_LEAST_ONCE, AT_MOST_ONCE = "at-least-once", "at-most-once"

@@ -1,8 +1,12 @@
-"""The outbox's tables and its clock, the same on SQLite and PostgreSQL.
+"""The outbox's tables, their migrations and its clock, the same on SQLite and PostgreSQL.
 
 Times are seconds since 1970 by the database's clock: the hosts that share one may disagree.
 """
 
+import re
+import secrets
+from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -18,12 +22,18 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     text,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from dialplan_sms.outbox.database import OutboxError
+from dialplan_sms.sms import api
+
 VERSION = 1
+_LOCK = 4573
+"""PostgreSQL's advisory lock while the tables are made."""
 
 
 class State(StrEnum):
@@ -42,6 +52,26 @@ class State(StrEnum):
 ENDED = (State.SENT, State.FAILED, State.EXPIRED, State.CANCELLED, State.UNKNOWN)
 """The states that last."""
 
+PRIORITIES = (0, 1)
+"""Of messages; the lower goes first."""
+
+
+class ApiTime(TypeDecorator[datetime]):
+    """A local time as the PBX is told it, without a time zone: it is the PBX's, not this host's."""
+
+    impl = String(16)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _: sa.Dialect) -> str | None:
+        return f"{value:{api.POSTPONE_FORMAT}}" if value else None
+
+    def process_result_value(self, value: Any, _: sa.Dialect) -> datetime | None:
+        try:
+            return datetime.strptime(value, api.POSTPONE_FORMAT) if value else None
+        except (TypeError, ValueError):  # SQLite keeps whatever it is given
+            return None
+
+
 metadata = MetaData()
 _PENDING = text("state = 'pending'")
 _KEY = BigInteger().with_variant(Integer, "sqlite")
@@ -59,20 +89,20 @@ message = Table(
     Column("id", _KEY, primary_key=True, autoincrement=True),
     Column("created", Double, nullable=False),
     Column("due", Double, nullable=False),
-    Column("planned", Double),  # when the sender wants it sent, where not at once
+    Column("planned", Double),  # when the sender wants it sent, if not at once
     Column("ended", Double),
     Column("state", String(10), nullable=False),
     Column("mode", String(10), nullable=False),
-    Column("priority", Integer, nullable=False, default=0),  # the lower goes first
+    Column("priority", Integer, nullable=False, default=0),
     Column("sender", String(200), nullable=False),
     Column("gsm", String(12), nullable=False, default=""),  # empty: the PBX chooses
     Column("text", Text),  # gone when it is not needed any more
     Column("chars", Integer, nullable=False),
-    Column("postpone", String(16)),  # what the PBX is told, in the API's form
+    Column("postpone", ApiTime),  # what the PBX is told
     Column("call", String(200), nullable=False, default=""),
     Column("caller", String(80), nullable=False, default=""),
     Column("key", String(200)),
-    Column("token", String(32), nullable=False, unique=True),  # tells a second try to store it
+    Column("token", String(32), nullable=False, unique=True),  # shows a second try to store it
     Column("fingerprint", String(32), nullable=False, default=""),
     Column("attempts", Integer, nullable=False, default=0),
     Column("cause", String(20), nullable=False, default=""),
@@ -124,7 +154,7 @@ gateway = Table(
     Column("gsm", String(12), primary_key=True),
     Column("free_at", Double, nullable=False, default=0),
     Column("failures", Integer, nullable=False, default=0),
-    Column("held", String(20), nullable=False, default=""),  # the cause, where it is held
+    Column("held", String(20), nullable=False, default=""),  # the cause, if it is held
 )
 
 
@@ -142,5 +172,62 @@ def _sqlite_now(*_: Any, **__: Any) -> str:
 
 @compiles(now, "postgresql")
 def _postgresql_now(*_: Any, **__: Any) -> str:
-    # Not clock_timestamp(), which an index cannot be searched by: it is another for each row.
+    # Not clock_timestamp(): it differs from row to row, so no index can be searched by it.
     return "extract(epoch from statement_timestamp())::double precision"
+
+
+Migration = Callable[[sa.Connection], None]
+MIGRATIONS: dict[int, Migration] = {}
+"""By version: what turns its tables into those of the next version."""
+
+
+def prepare(connection: sa.Connection) -> str:
+    """Make or migrate the tables, in the transaction of *connection*; the database's secret.
+
+    Raises OutboxError if a newer program has been here.
+    """
+    if connection.dialect.name == "postgresql":  # several hosts may start at once
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    meta.create(connection, checkfirst=True)
+    found = _meta(connection)
+    if "version" not in found:
+        found = {"version": str(VERSION), "secret": secrets.token_hex(16)}
+        metadata.create_all(connection)
+        rows = [{"name": name, "value": value} for name, value in found.items()]
+        connection.execute(meta.insert(), rows)
+    version = _version(found)
+    for step in range(version, VERSION):
+        MIGRATIONS[step](connection)
+    if version < VERSION:
+        connection.execute(meta.update().where(meta.c.name == "version").values(value=str(VERSION)))
+    return found["secret"]
+
+
+def is_prepared(connection: sa.Connection) -> bool:
+    """Whether the tables are there, as this program makes them.
+
+    Raises OutboxError if a newer program has been here.
+    """
+    if not sa.inspect(connection).has_table(meta.name):
+        return False
+    found = _meta(connection)
+    return "version" in found and _version(found) == VERSION
+
+
+def _meta(connection: sa.Connection) -> dict[str, str]:
+    return {row.name: row.value for row in connection.execute(sa.select(meta))}
+
+
+def _version(found: dict[str, str]) -> int:
+    version = str(found["version"])
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", version) or "secret" not in found:
+        raise OutboxError(
+            "the outbox is damaged, its table sms_meta does not hold what it should: move the file"
+            " away, or restore it"
+        )
+    if int(version) > VERSION:
+        raise OutboxError(
+            f"the outbox was made by a newer dialplan-sms, version {version} of its tables, this"
+            f" one knows {VERSION}: update this host"
+        )
+    return int(version)

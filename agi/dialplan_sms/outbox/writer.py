@@ -1,13 +1,14 @@
 """The one writer of an outbox: what has gathered is committed together (group commit).
 
 A disk takes some milliseconds for a commit, whatever is in it: one that carries all who wait is
-many times as quick as one for each. Who waits is answered after the commit, never before; until
-the commit begins they can withdraw, and know then that it certainly was not done.
+many times as quick as one for each. A caller is answered after the commit, never before; until the
+commit begins it can withdraw, and knows then that its work certainly was not done.
 """
 
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from math import inf
@@ -21,12 +22,13 @@ from dialplan_sms.outbox.database import (
     is_another_file,
     is_conflict,
     is_doubtful,
+    is_locked,
     make_private,
     open_engine,
-    prepare,
+    wait_at_most,
 )
-from dialplan_sms.outbox.locks import is_locked, lock, wait_at_most
-from dialplan_sms.outbox.waiting import Piece, Waiting, Withdrawn, Work
+from dialplan_sms.outbox.queue import Piece, Queue, Withdrawn, Work
+from dialplan_sms.outbox.schema import message, prepare
 
 T = TypeVar("T")
 
@@ -39,26 +41,26 @@ _COMMIT = (0.5, 30.0)
 _GATHER = 0.01
 """Seconds from the first piece of a transaction on in which further ones go along."""
 _CONFLICTS = 5
-"""Tries where another host stores the same at the same time: it has done so at the next."""
+"""Tries if another host stores the same at the same time: by the next try it has done so."""
 _RECONNECT = 15.0
-"""Seconds to try to reach the database again where only it knows whether it has committed."""
+"""Seconds to try to reach the database again if only it knows whether it has committed."""
 
 
 class NotKnown(Exception):
-    """The commit does not end, or its answer was lost: nobody can know yet."""
+    """A commit does not end, or its answer was lost; its text is one line for people."""
 
 
 class Writer:
     """Runs work on the outbox at *url* in one thread and one connection.
 
     Raises OutboxError for a URL that is none. The database is opened by the first work, and again
-    after each failure, so that it may come and go.
+    after each failure: it may come and go.
     """
 
     def __init__(self, url: str) -> None:
         self.engine = open_engine(url)
         self.secret = ""
-        self._waiting = Waiting()
+        self._queue = Queue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._connection: sa.Connection | None = None
@@ -68,27 +70,27 @@ class Writer:
         with self._starting:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="writer", daemon=True)
-                future = self._waiting.add(work, patience)
+                future = self._queue.add(work, patience)
                 try:
                     thread.start()
                 except RuntimeError:  # the host has no thread left
-                    self._waiting.withdraw(future)
+                    self._queue.withdraw(future)
                     raise
                 self._thread = thread
                 return future
-            return self._waiting.add(work, patience)
+            return self._queue.add(work, patience)
 
     def do(self, work: Work[T], patience: float, grace: float = 0.0) -> T:
         """Have *work* done and committed within *patience* seconds.
 
-        Raises OutboxError where it certainly is not, since it was withdrawn in time or has failed;
-        NotKnown where its commit has not ended *grace* seconds later, or was cut off.
+        Raises OutboxError if it certainly is not, since it was withdrawn in time or has failed;
+        NotKnown if its commit has not ended *grace* seconds later, or was cut off.
         """
         future = self.submit(work, patience)
         try:
             return future.result(patience)
         except FutureTimeout:
-            if self._waiting.withdraw(future):
+            if self._queue.withdraw(future):
                 raise OutboxError(
                     f"the outbox did not take it within {patience:.0f} s: is the database locked or"
                     " out of reach?"
@@ -98,24 +100,24 @@ class Writer:
         try:
             return future.result(grace)
         except FutureTimeout:
-            raise NotKnown from None
+            raise NotKnown("a commit of the outbox does not end") from None
 
     def close(self, timeout: float = 5.0) -> None:
         """Finish what waits, and end."""
-        self._waiting.close()
+        self._queue.close()
         thread = self._thread
         if thread is not None:
             thread.join(timeout)
-        while left := self._waiting.take(_MOST):
+        while left := self._queue.take(_MOST):
             self._fail(left, OutboxError("the outbox is being closed"))
         self.engine.dispose()
 
     def _run(self) -> None:
         while True:
-            while self._waiting.any():
+            while self._queue.any():
                 self._turn()
             with self._starting:  # what comes from now on starts another one
-                if not self._waiting.any():
+                if not self._queue.any():
                     self._disconnect()
                     self._thread = None
                     return
@@ -126,48 +128,56 @@ class Writer:
             self._disconnect()
         fresh = self._connection is None
         batch: list[Piece] = []
+        error, committing = self._transact(batch, lambda: self._queue.take(_MOST))
+        if error is None:
+            return
+        if isinstance(error, Withdrawn):
+            self._queue.put_back(batch)
+        elif committing and not is_doubtful(error):
+            self._fail(batch, explain(error, self.engine.url))
+        elif batch:
+            self._each_alone(batch, doubtful=committing)
+        elif fresh and not is_locked(error):  # else the next turn may have more luck
+            self._fail(self._queue.take(_MOST), explain(error, self.engine.url))
+
+    def _transact(
+        self, batch: list[Piece], take: Callable[[], list[Piece]]
+    ) -> tuple[Exception | None, bool]:
+        """Do what *take* gives, and add it to *batch*; what failed, and if that was the commit."""
         results: list[Any] = []
         committing = False
         try:
             connection = self._connect()
             wait_at_most(connection, _LOOK)
             with connection.begin():
-                lock(connection)
+                _lock(connection)
                 # Only now is work taken. What comes while it is done goes along, or it would wait
                 # for two commits; not for long, since who was first waits, too.
                 until = time.monotonic() + _GATHER
-                while (not batch or time.monotonic() < until) and (
-                    more := self._waiting.take(_MOST)
-                ):
+                while (not batch or time.monotonic() < until) and (more := take()):
                     batch += more
                     results += [piece.work(connection) for piece in more]
                 self._seal(batch, connection)
                 committing = True
-        except Withdrawn:
-            self._waiting.put_back(batch)
-            return
-        except Exception as error:  # noqa: BLE001 - the writer lives on, those who wait are told
+        except Withdrawn as withdrawn:
+            return withdrawn, False
+        except Exception as error:  # noqa: BLE001 - the writer lives on, those who wait get it
             self._disconnect()
-            if committing and not is_doubtful(error):
-                self._fail(batch, explain(error, self.engine.url))
-            elif batch:
-                self._each_alone(batch, doubtful=committing)
-            elif fresh and not is_locked(error):  # else the next turn may have more luck
-                self._fail(self._waiting.take(_MOST), explain(error, self.engine.url))
-            return
+            return error, committing
         for piece, result in zip(batch, results, strict=True):
             piece.future.set_result(result)
+        return None, committing
 
     def _seal(self, batch: list[Piece], connection: sa.Connection) -> None:
-        """Begin the commit, which nobody can withdraw, so that it must not wait for long."""
+        """Begin the commit: nobody can withdraw now, so it must not wait for long."""
         least, most = _COMMIT
-        wait_at_most(connection, min(max(self._waiting.seal(batch), least), most))
+        wait_at_most(connection, min(max(self._queue.seal(batch), least), most))
 
     def _each_alone(self, batch: list[Piece], doubtful: bool) -> None:
-        """After a failure: one that is bad takes no other along.
+        """After a failure: do each piece alone, so that a bad one takes no other along.
 
         *doubtful* is whether all may have been committed: they are only not known to be, then,
-        where the database is out of reach.
+        if the database is out of reach.
         """
         deadline = time.monotonic() + (_RECONNECT if doubtful else 0.0)
         for done, piece in enumerate(batch):
@@ -181,29 +191,19 @@ class Writer:
 
     def _alone(self, piece: Piece, doubtful: bool) -> None:
         for left in reversed(range(_CONFLICTS)):
-            committing = False
-            try:
-                connection = self._connect()
-                wait_at_most(connection, _LOOK)
-                with connection.begin():
-                    result = piece.work(connection)
-                    self._seal([piece], connection)
-                    committing = True
-            except Withdrawn:
+            once = iter([[piece]])
+            error, committing = self._transact([], lambda: next(once, []))  # noqa: B023
+            if error is None or isinstance(error, Withdrawn):
                 return
-            except Exception as error:  # noqa: BLE001
-                self._disconnect()
-                if left and is_conflict(error):
-                    continue
-                if is_locked(error) and not piece.future.running():
-                    self._waiting.put_back([piece])
-                    return
-                failure = explain(error, self.engine.url)
-                unknown = doubtful or (committing and is_doubtful(error))
-                self._fail([piece], NotKnown(str(failure)) if unknown else failure)
-            else:
-                piece.future.set_result(result)
+            if not (left and is_conflict(error)):
+                break
+        assert error is not None  # noqa: S101 - for the type checker
+        if is_locked(error) and not piece.future.running():
+            self._queue.put_back([piece])
             return
+        failure = explain(error, self.engine.url)
+        unknown = doubtful or (committing and is_doubtful(error))
+        self._fail([piece], NotKnown(str(failure)) if unknown else failure)
 
     def _fail(self, batch: list[Piece], failure: Exception) -> None:
         for piece in batch:
@@ -241,3 +241,9 @@ class Writer:
                 connection.invalidate()
             with contextlib.suppress(Exception):
                 connection.close()
+
+
+def _lock(connection: sa.Connection) -> None:
+    """Wait for the right to write, at the beginning of a transaction."""
+    if connection.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE has it already
+        connection.exec_driver_sql(f"LOCK TABLE {message.name} IN ROW EXCLUSIVE MODE")

@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from dialplan_sms.transport.certificate import fingerprint
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _DAY = timedelta(days=1)
 
@@ -60,7 +62,7 @@ def self_signed(hosts: Iterable[str] = LOOPBACK, *, rsa_bits: int = 0) -> SelfSi
     )
     return SelfSigned(
         pem=certificate.public_bytes(serialization.Encoding.PEM),
-        fingerprint="sha256:" + certificate.fingerprint(hashes.SHA256()).hex(":").upper(),
+        fingerprint=fingerprint(certificate.public_bytes(serialization.Encoding.DER)),
         key=key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,

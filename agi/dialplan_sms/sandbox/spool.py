@@ -14,15 +14,14 @@ from tempfile import TemporaryDirectory
 import sqlalchemy as sa
 
 from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.outbox.reading import Reading
+from dialplan_sms.outbox.history.reader import Reader
 from dialplan_sms.outbox.schema import State, message, now, number
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.worker import Worker
 from dialplan_sms.sandbox.inbox import Message
 from dialplan_sms.sandbox.pbx import PACE
-from dialplan_sms.sms.log import Handled
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
-from dialplan_sms.sms.sms import Draft, Sms
+from dialplan_sms.sms.sms import Handled, Sms
 
 _KEPT = 7 * 86400.0
 """Seconds that the history and its texts are kept."""
@@ -65,6 +64,7 @@ class Spool:
         pace: float = PACE,
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._note = note
         self.gateways: Mapping[str, Gateway] = {mac: Gateway(mac) for mac in gateways}
         self._folder = TemporaryDirectory(prefix="dialplan-sms-spool-")
         url = f"sqlite:///{self._folder.name}/outbox.sqlite"
@@ -76,15 +76,12 @@ class Spool:
             retention=_KEPT,
         )
         self.outbox = Outbox(url, self._wake)
-        self._reading = Reading(self.outbox.writer.engine.url)
+        self._reader = Reader(self.outbox.writer.engine.url)
         self._worker: Worker | None = None
         try:
             self.outbox.writer.do(lambda _: None, _OPENING)
             if self.gateways:
-                self._worker = Worker(
-                    self.outbox, lambda: self._config, lambda of: self.gateways[of.name], note,
-                    lambda _: None, _WORKERS, self._watch,
-                )  # fmt: skip
+                self._worker = Worker(self.outbox, self, _WORKERS)
                 self._worker.start()
         except BaseException:
             self.close()
@@ -98,9 +95,11 @@ class Spool:
             text=taken.text,
             gsm=taken.gsm,
             postpone=min(taken.postpone, _LAST) if taken.postpone and later else None,
+            mode="queue",
+            caller=taken.user,
         )
         sender = self._config.senders[taken.gsm]
-        outcome = self.outbox.accept(Draft(caller=taken.user), sms, sender, "queue")
+        outcome = self.outbox.accept(sms, sender)
         return outcome.status is Status.QUEUED
 
     def set_online(self, mac: str, online: bool) -> None:
@@ -120,14 +119,32 @@ class Spool:
             .where(message.c.state.in_(states), message.c.due <= now(), number.c.state.in_(states))
             .group_by(message.c.gsm)
         )
-        found = {row[0]: int(row[1]) for row in self._reading.do(lambda c: c.execute(query).all())}
+        found = {row[0]: int(row[1]) for row in self._reader.do(lambda c: c.execute(query).all())}
         return {mac: found.get(mac, 0) for mac in self.gateways}
+
+    def load(self) -> Config:
+        """For the worker: the gateways as senders."""
+        return self._config
+
+    def route(self, sender: Sender) -> Gateway:
+        """For the worker: the way to the phones."""
+        return self.gateways[sender.name]
+
+    def note(self, line: str) -> None:
+        """For the worker: it cannot use the database."""
+        self._note(line)
+
+    def worked(self, state: str, count: int = 1, handled: Handled | None = None) -> None:
+        """A try that found its gateway offline may end when that is online again already."""
+        paused = handled is not None and handled.outcome.cause is Cause.UNREACHABLE
+        if paused and handled is not None and self.gateways[handled.sender].online:
+            self._retry_now()
 
     def close(self) -> None:
         """Send no more, and remove all of it."""
         if self._worker is not None:
             self._worker.stop(_ENDING)
-        self._reading.close()
+        self._reader.close()
         self.outbox.close()
         self._folder.cleanup()
 
@@ -142,12 +159,6 @@ class Spool:
         """
         self._config = replace(self._config)
         self._wake()
-
-    def _watch(self, state: str, count: int = 1, handled: Handled | None = None) -> None:
-        """A try that found its gateway offline may end when that is online again already."""
-        paused = handled is not None and handled.outcome.cause is Cause.UNREACHABLE
-        if paused and handled is not None and self.gateways[handled.sender].online:
-            self._retry_now()
 
 
 def _sender(mac: str, pace: float) -> Sender:

@@ -7,20 +7,20 @@ from dialplan_sms.config.countries import is_in
 from dialplan_sms.sms.outcome import Cause, Refused
 
 
-def refuse_place(numbers: Collection[str], sender: Sender) -> None:
-    """Raise Refused(DENIED) where a number is not in the sender's ``allow``, or in its ``deny``.
+def refusal(number: str, sender: Sender) -> Refused | None:
+    """Why *sender* may not send to *number*: it is not in its ``allow``, or in its ``deny``.
 
-    Without ``allow`` it is the sender's country, where that is set. Short codes are let by
+    Without ``allow`` it is the sender's country, if that is set. Short codes are allowed by
     short_numbers; +999 is nobody's, and the stand-in's.
     """
+    if number.startswith("+999") or not number.startswith("+"):
+        return None
+    if sender.deny and _is_among(number, sender.deny, unsure=True):
+        return _denied(number, "deny")
     allow = sender.allow or ((sender.country,) if sender.country else ())
-    for each in numbers:
-        if each.startswith("+999") or not each.startswith("+"):
-            continue
-        if sender.deny and _is_among(each, sender.deny, unsure=True):
-            raise _denied(each, "deny")
-        if allow and not _is_among(each, allow, unsure=False):
-            raise _denied(each, "allow") if sender.allow else _abroad(each, str(sender.country))
+    if allow and not _is_among(number, allow, unsure=False):
+        return _denied(number, "allow") if sender.allow else _abroad(number, allow[0])
+    return None
 
 
 def _abroad(number: str, country: str) -> Refused:

@@ -9,17 +9,19 @@ import re
 import socket
 import stat
 import struct
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.sms.outcome import Outcome, Status, safe_line
-from dialplan_sms.sms.sms import Draft, Sms
+from dialplan_sms.sms.sms import Handled, Sms
 
 _SYSLOG = "/dev/log"
 _PATIENCE = 0.2
 """Seconds that a call gives a syslog which does not read."""
+_EVERY = 60.0
+"""Seconds between two counts of what comes again and again."""
 _KEPT = 1.0
 """Seconds that a file stays open."""
 _USER, _WARNING, _INFO = 8, 4, 6
@@ -29,22 +31,8 @@ _OVERLAP = 8
 """Characters of the text in a PBX's reason from which on the reason is not logged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Handled:
-    """One call from Draft to Outcome.
-
-    ``sms`` is None where the draft was refused, ``sender`` empty where sms.conf has no such.
-    """
-
-    draft: Draft
-    sms: Sms | None
-    sender: str
-    outcome: Outcome
-    seconds: float
-
-
 class _Outlet:
-    """An open file or socket, closed when the last thread that writes to it lets go.
+    """An open file or socket, closed when the last thread has written to it.
 
     Who writes keeps the outlet, not only its number: another thread may replace it just then, and
     the number would be closed, or already that of another connection.
@@ -116,7 +104,7 @@ def _open_file(path: str) -> int:
 
 
 def _to_syslog(line: str, failed: bool) -> None:
-    """As syslog(3) does, which would block where nobody reads, whatever signal comes."""
+    """Write as syslog(3) does, which would block if nobody reads, whatever signal comes."""
     priority = _USER | (_WARNING if failed else _INFO)
     stamp = time.strftime("%b %e %H:%M:%S")
     entry = f"<{priority}>{stamp} dialplan-sms[{os.getpid()}]: {line}"
@@ -147,6 +135,48 @@ def _open_syslog(path: str) -> int:
     return log.detach()
 
 
+class Repeated:
+    """Lines about what may happen thousands of times: the first, then once a minute a count.
+
+    *note* writes them. Thread-safe.
+    """
+
+    def __init__(
+        self, note: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._note = note
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._lines: dict[str, tuple[str, float, int]] = {}  # written when, and how often since
+
+    def __call__(self, condition: str, *of: object) -> None:
+        """Note *condition*, a constant with ``{}`` for what differs from case to case."""
+        with self._lock:
+            if condition in self._lines:
+                line, noted_at, times = self._lines[condition]
+                self._lines[condition] = line, noted_at, times + 1
+                return
+            line = condition.format(*of)
+            self._lines[condition] = line, self._clock(), 0
+        self._note(line)
+
+    def sum_up(self, every: float = _EVERY) -> None:
+        """Note how often each came since it was noted *every* seconds ago; call this often."""
+        now, counts = self._clock(), []
+        with self._lock:
+            for condition, (line, noted_at, times) in list(self._lines.items()):
+                took = now - noted_at
+                if took < every:
+                    continue
+                if times:
+                    counts.append(f"{line} - the same {times} times more within {took:.0f} s")
+                    self._lines[condition] = line, now, 0
+                else:
+                    del self._lines[condition]
+        for each in counts:
+            self._note(each)
+
+
 def safe(line: str) -> str:
     """*line* for the log, whatever a peer put into it."""
     return safe_line(line)[:500]
@@ -159,8 +189,8 @@ def mask(number: str) -> str:
 
 def describe(handled: Handled) -> str:
     """The line of one call."""
-    draft, sms, outcome = handled.draft, handled.sms, handled.outcome
-    words = [f"call={safe_line(draft.call) or '-'}", f"sender={handled.sender or '-'}"]
+    sms, outcome = handled.sms, handled.outcome
+    words = [f"call={safe_line(handled.call) or '-'}", f"sender={handled.sender or '-'}"]
     if sms is not None:
         shown = ",".join(map(mask, sms.numbers[:5]))
         words.append(f"to={shown}" + (f"+{len(sms.numbers) - 5}" if len(sms.numbers) > 5 else ""))

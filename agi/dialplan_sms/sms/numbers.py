@@ -16,38 +16,23 @@ SHORT_NUMBER = range(3, 7)
 """How many digits a short code has."""
 
 
-def read_numbers(text: str, country: str | None, short: bool) -> tuple[str, ...]:
-    """The numbers of a comma-separated list, each once, in their order.
-
-    *country* (ISO 3166, two letters) reads national numbers, *short* allows short codes.
-    Raises Refused(INVALID_NUMBER) that names every number that is none.
-    """
-    found: dict[str, None] = {}
-    wrong: list[str] = []
-    for item in _items(text):
-        number = _read(item, country, short)
-        if number is None:
-            wrong.append(item)
-        else:
-            found[number] = None
-    if wrong:
-        advice = _advise(wrong, country, short)
-        count = f"{len(wrong)} of {len(wrong) + len(found)} numbers cannot be dialled"
-        raise Refused(
-            Cause.INVALID_NUMBER,
-            _name(wrong) + advice,
-            count + advice,
-        )
-    if not found:
-        raise Refused(Cause.INVALID_NUMBER, "the number is empty: set SMS_NUMBER")
-    return tuple(found)
-
-
-def _items(text: str) -> Iterator[str]:
+def split(text: str) -> Iterator[str]:
+    """The items of a comma-separated list that are more than spaces and quotes."""
     return (item.strip() for item in text.split(",") if item.strip(" \t\r\n\"'"))
 
 
-def _read(item: str, country: str | None, short: bool) -> str | None:
+def refusal(wrong: list[str], others: int, country: str | None, short: bool) -> Refused:
+    """Why the items in *wrong* cannot be dialled, which stood among so many *others*."""
+    advice = _advise(wrong, country, short)
+    count = f"{len(wrong)} of {len(wrong) + others} numbers cannot be dialled"
+    return Refused(Cause.INVALID_NUMBER, _name(wrong) + advice, count + advice)
+
+
+def read_number(item: str, country: str | None, short: bool) -> str | None:
+    """The number that *item* is, as the PBX dials it; None if it is none.
+
+    *country* (ISO 3166, two letters) reads national numbers, *short* allows short codes.
+    """
     bare = "".join(str(int(char)) if char.isdecimal() else char for char in item)
     bare = _SCHEME.sub("", bare)
     trunk_zero = _TRUNK_ZERO.search(bare)
@@ -76,7 +61,7 @@ def _possible(digits: str, country: str | None) -> str | None:
     verdict = phonenumbers.is_possible_number_with_reason(number)
     if verdict != phonenumbers.ValidationResult.IS_POSSIBLE:
         return None
-    # phonenumbers leaves the trunk prefix where too few digits would follow it. Only the numbering
+    # phonenumbers leaves the trunk prefix if too few digits would follow it. Only the numbering
     # plan knows the numbers that do begin so: in Russia, 8 is the first digit of areas, too.
     region = phonenumbers.region_code_for_country_code(number.country_code or 0)
     trunk = phonenumbers.ndd_prefix_for_region(region, strip_non_digits=True)

@@ -48,7 +48,7 @@ class Outcome:
     """How one SMS ended; the doors turn it into their own protocol.
 
     ``reason`` is one line for people, ``failed`` the numbers that the PBX did not accept, as it
-    names them, ``id`` the outbox's id where the SMS was stored. ``for_log`` stands in the log in
+    names them, ``id`` the outbox's id if the SMS was stored. ``for_log`` stands in the log in
     place of a reason that quotes what a caller supplied: a text may hide in any variable.
     ``from_pbx`` marks a reason in the PBX's own words.
     """
@@ -104,5 +104,5 @@ _ASCII = {code: " " for code in range(128) if _is_unsafe(chr(code))}
 
 
 def safe_number(number: str) -> str:
-    """The digits and ``+ * #`` of *number*; empty where there are none."""
+    """The digits and ``+ * #`` of *number*; empty if there are none."""
     return _NOT_A_NUMBER.sub("", number)

@@ -4,6 +4,7 @@ import contextlib
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -11,11 +12,8 @@ from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.sms import log
-from dialplan_sms.sms.counted import Counted
-from dialplan_sms.sms.destinations import refuse_place
-from dialplan_sms.sms.log import Handled
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error
-from dialplan_sms.sms.sms import Draft, Sms, compose
+from dialplan_sms.sms.sms import Draft, Handled, Sms, compose
 
 _LONGEST_KEY = 200
 _OUTBOX_TIME = 5.0
@@ -24,7 +22,7 @@ _WORD = re.compile(r"[0-9A-Za-z_.-]{1,20}")
 
 
 class Route(Protocol):
-    """What carries an Sms away; ``smsapi.SmsApi`` is the one that exists."""
+    """What carries an Sms away; ``pbx.SmsApi`` is the one that exists."""
 
     def send(self, sms: Sms, going_out: Callable[[], None], until: float) -> Outcome:
         """Send now, once, and be back by *until* (seconds on the service's clock).
@@ -36,21 +34,27 @@ class Route(Protocol):
 class Store(Protocol):
     """What keeps an Sms; ``outbox.Outbox`` is the one that exists. Nothing here raises."""
 
-    def accept(
-        self, draft: Draft, sms: Sms, sender: Sender, mode: str, left: float, reserved: str | None
-    ) -> Outcome:
+    def accept(self, sms: Sms, sender: Sender, left: float, reserved: str | None = None) -> Outcome:
         """Store it to be sent, within *left* seconds; QUEUED, or why not."""
 
-    def reserve(
-        self, draft: Draft, sms: Sms, sender: Sender, mode: str, left: float
-    ) -> str | Outcome:
+    def reserve(self, sms: Sms, sender: Sender, left: float) -> str | Outcome:
         """A token under which it may be sent now, or the Outcome that it has instead."""
 
     def settle(self, reserved: str, sms: Sms, outcome: Outcome) -> None:
         """Note how a reserved one ended; does not wait."""
 
-    def record(self, draft: Draft, sms: Sms, sender: Sender, mode: str, outcome: Outcome) -> None:
+    def record(self, sms: Sms, sender: Sender, outcome: Outcome) -> None:
         """Note how one ended that was not reserved; does not wait."""
+
+
+class Watch(Protocol):
+    """What counts SMS; ``metrics.Metrics`` is the one that exists."""
+
+    def called(self, handled: Handled) -> None:
+        """Count a call."""
+
+    def worked(self, state: str, count: int, handled: Handled | None) -> None:
+        """Count stored SMS that a worker brought to *state*, with the request that did so."""
 
 
 class Service:
@@ -58,7 +62,7 @@ class Service:
 
     *load* gives the configuration or raises ConfigError; *route* gives the way to a sender's PBX,
     *store* the outbox of a configuration that has one. *records* is whether what needs no outbox
-    is noted in it, too. *now* is local time, *clock* counts seconds; *watch* is told of every call.
+    is noted in it, too. *now* is local time, *clock* counts seconds.
     """
 
     def __init__(
@@ -67,19 +71,19 @@ class Service:
         route: Callable[[Sender], Route],
         now: Callable[[], datetime] = datetime.now,
         clock: Callable[[], float] = time.monotonic,
-        watch: Callable[[Handled], None] = lambda _: None,
+        watch: Watch | None = None,
         store: Callable[[Config], Store] | None = None,
         records: bool = False,
     ) -> None:
-        self._load = load
-        self._route = route
+        self.load = load
+        self.route = route
         self._now = now
         self._clock = clock
         self._watch = watch
         self._store = store
         self._records = records
         self._log = "syslog"
-        self.counted = Counted(self.note)
+        self.repeated = log.Repeated(self.note)
         """For what is about no call, and may happen thousands of times."""
 
     def handle(
@@ -87,95 +91,98 @@ class Service:
         draft: Draft,
         going_out: Callable[[], None] = lambda: None,
         began: float | None = None,
+        veto: Callable[[Sms, Sender], None] = lambda *_: None,
     ) -> Handled:
-        """Send what *draft* asks for. Never raises; log() the result once the door has told it.
+        """Send what *draft* asks for. Never raises. What it returns is for log(), after the answer.
 
-        *began* is when the call came in: its time runs from there.
+        *began* is when the call came in: its time runs from there. *veto* raises Refused if the
+        door objects to what is to be sent.
         """
         started = self._clock() if began is None else began
         sms, name = None, ""
         try:
-            config = self._load()
+            config = self.load()
             self._log = config.log
             if draft.refused is not None:
                 raise draft.refused
             sender = choose(config, draft)
             name = sender.name
             sms = check(draft, sender, config, self._now())
+            veto(sms, sender)
             until = started + sender.call_timeout
-            outcome = self._carry(draft, sms, sender, config, going_out, until)
+            outcome = self._carry(sms, sender, config, going_out, until)
         except ConfigError as failure:
             outcome = error(Cause.CONFIG, str(failure))
         except Refused as refused:
             outcome = refused.outcome
         except Exception as failure:  # noqa: BLE001 - a call must get its status
             outcome = error(Cause.INTERNAL, _where(failure))
-        return Handled(draft, sms, name, outcome, self._clock() - started)
+        if sms is not None and sms.objection is not None and outcome.status is not Status.ERROR:
+            failed, why = (*sms.left_out, *outcome.failed), sms.objection.outcome
+            outcome = replace(outcome, failed=failed, reason=why.reason, for_log=why.for_log)
+        return Handled(draft.call, name, sms, outcome, self._clock() - started)
 
     def _carry(
-        self,
-        draft: Draft,
-        sms: Sms,
-        sender: Sender,
-        config: Config,
-        going_out: Callable[[], None],
-        until: float,
+        self, sms: Sms, sender: Sender, config: Config, going_out: Callable[[], None], until: float
     ) -> Outcome:
         """Send or store, as the mode says."""
-        mode = draft.mode or sender.mode
         later = sms.postpone is not None and sender.postpone == "here" and bool(config.outbox)
-        limited = sender.counted or bool(draft.key)
-        store = (
-            self._store(config) if self._store and (later or limited or mode != "wait") else None
-        )
-        if store is not None and (later or mode == "queue"):
+        limited = sender.counted or bool(sms.key)
+        needed = later or limited or sms.mode != "wait"
+        store = self._store(config) if self._store and needed else None
+        if store is not None and (later or sms.mode == "queue"):
             going_out()
-            return store.accept(draft, sms, sender, mode, until - self._clock(), None)
+            return store.accept(sms, sender, until - self._clock())
         reserved: str | None = None
         waited = 0.0
         if store is not None and limited:
             going_out()
             began = self._clock()
-            found = store.reserve(draft, sms, sender, mode, until - began)
+            found = store.reserve(sms, sender, until - began)
             waited = self._clock() - began
             if isinstance(found, Outcome):
                 return found
             reserved = found
-        outcome = self._route(sender).send(sms, going_out, until)
-        if store is not None and mode == "fallback" and outcome.cause is Cause.UNREACHABLE:
+        outcome = self.route(sender).send(sms, going_out, until)
+        if store is not None and sms.mode == "fallback" and outcome.cause is Cause.UNREACHABLE:
             left = min(until - self._clock(), _OUTBOX_TIME - waited)
-            stored = store.accept(draft, sms, sender, mode, left, reserved)
+            stored = store.accept(sms, sender, left, reserved)
             if stored.status is Status.QUEUED or stored.cause is Cause.NO_ANSWER:
                 return stored
             outcome = error(Cause.OUTBOX, f"{outcome.reason} - and {stored.reason}")
         if reserved is not None and store is not None:
             store.settle(reserved, sms, outcome)
         elif self._records and config.outbox and self._store is not None:
-            self._store(config).record(draft, sms, sender, mode, outcome)
+            self._store(config).record(sms, sender, outcome)
         return outcome
 
     def log(self, handled: Handled) -> None:
-        """Write the line of one call. Never raises, whatever the log is."""
-        self._watch(handled)
+        """Count one call, and write its line. Never raises, whatever the log is."""
+        if self._watch is not None:
+            self._watch.called(handled)
         with contextlib.suppress(Exception):
             log.write(self._log, log.describe(handled), log.is_failure(handled.outcome))
 
-    def log_stored(self, handled: Handled) -> None:
-        """Write the line of a request that a worker made: it is no call. Never raises."""
-        with contextlib.suppress(Exception):
-            self._log = self._load().log
-            log.write(self._log, log.describe(handled), log.is_failure(handled.outcome))
+    def worked(self, state: str, count: int = 1, handled: Handled | None = None) -> None:
+        """Count stored SMS that a worker brought to *state*; write the line of its request."""
+        if handled is not None:
+            self._write(log.describe(handled), log.is_failure(handled.outcome))
+        if self._watch is not None:
+            self._watch.worked(state, count, handled)
 
     def note(self, line: str, failed: bool = True) -> None:
         """Write a line that is about no call. Never raises."""
+        self._write(log.safe(line), failed)
+
+    def _write(self, line: str, failed: bool) -> None:
         with contextlib.suppress(Exception):
-            log.write(self._load().log, log.safe(line), failed)
+            log.write(self.load().log, line, failed)
 
     @property
     def longest(self) -> float:
         """Seconds of the longest call_timeout: when every call is over."""
         try:
-            return max(sender.call_timeout for sender in self._load().senders.values())
+            return max(sender.call_timeout for sender in self.load().senders.values())
         except ConfigError:
             return 30.0
 
@@ -205,22 +212,20 @@ def choose(config: Config, draft: Draft) -> Sender:
 def check(draft: Draft, sender: Sender, config: Config, now: datetime) -> Sms:
     """The Sms that *draft* asks for, if it can be sent in its mode. Raises Refused."""
     sms = compose(draft, sender, now)
-    mode = draft.mode or sender.mode
-    if mode not in ("wait", "queue", "fallback"):
+    if sms.mode not in ("wait", "queue", "fallback"):
         raise Refused(
             Cause.CONFIG,
-            f"SMS_MODE {mode[:40]} is not wait, queue or fallback",
-            f"SMS_MODE of {len(mode)} characters is not wait, queue or fallback",
+            f"SMS_MODE {sms.mode[:40]} is not wait, queue or fallback",
+            f"SMS_MODE of {len(sms.mode)} characters is not wait, queue or fallback",
         )
-    if len(draft.key) > _LONGEST_KEY or not draft.key.isprintable():
+    if len(sms.key) > _LONGEST_KEY or not sms.key.isprintable():
         raise Refused(Cause.CONFIG, f"SMS_KEY is no line of at most {_LONGEST_KEY} characters")
-    if not config.outbox and (mode != "wait" or draft.key):
-        what = f"mode {mode}" if mode != "wait" else "SMS_KEY"
+    if not config.outbox and (sms.mode != "wait" or sms.key):
+        what = f"mode {sms.mode}" if sms.mode != "wait" else "SMS_KEY"
         raise Refused(
             Cause.OUTBOX,
             f"{what} needs the outbox: set outbox in the general section of {config.path}",
         )
-    refuse_place(sms.numbers, sender)
     return sms
 
 

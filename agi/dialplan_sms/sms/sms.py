@@ -1,14 +1,13 @@
-"""One SMS: as a door got it (Draft), and as it is sent (Sms)."""
+"""One SMS: as a door got it (Draft), as it is sent (Sms), and what became of it (Handled)."""
 
 import json
-import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from dialplan_sms.config import values
 from dialplan_sms.config.config import Sender
-from dialplan_sms.sms import api
-from dialplan_sms.sms.numbers import read_numbers
-from dialplan_sms.sms.outcome import Cause, Refused
+from dialplan_sms.sms import api, destinations, numbers
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused
 from dialplan_sms.sms.text import clean, fit
 
 
@@ -18,7 +17,8 @@ class Draft:
 
     ``call`` names the call in the log (Asterisk's uniqueid), ``caller`` is the channel's caller ID
     number, ``key`` makes a second SMS of it the same as the first; ``bulk`` lets others go before
-    it where it is stored; ``refused`` is what the door itself objects to.
+    it while it is stored; ``partly`` sends to the numbers that are right if others are not;
+    ``refused`` is what the door itself objects to.
     """
 
     number: str = ""
@@ -31,6 +31,7 @@ class Draft:
     caller: str = ""
     key: str = ""
     bulk: bool = False
+    partly: bool = False
     refused: Refused | None = None
 
 
@@ -40,7 +41,9 @@ class Sms:
 
     ``numbers`` are distinct; ``gsm`` is 12 lower-case hex digits or None for the PBX's choice;
     ``postpone`` is local time to the minute or None for now; ``cut_from`` is the length in
-    characters that the text had before ``long_message = truncate`` cut it.
+    characters that the text had before ``long_message = truncate`` cut it. ``left_out`` are the
+    numbers of a Draft with ``partly`` that it does not go to, as they were written, and
+    ``objection`` is why. The rest is as in Draft.
     """
 
     numbers: tuple[str, ...]
@@ -48,6 +51,13 @@ class Sms:
     gsm: str | None = None
     postpone: datetime | None = None
     cut_from: int | None = None
+    mode: str = "wait"
+    call: str = ""
+    caller: str = ""
+    key: str = ""
+    bulk: bool = False
+    left_out: tuple[str, ...] = ()
+    objection: Refused | None = None
 
     @property
     def replaced(self) -> str:
@@ -55,34 +65,85 @@ class Sms:
         return "".join(char for char in api.REPLACED if char in self.text)
 
 
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """What became of one SMS.
+
+    ``call`` is the Draft's; ``sender`` is empty if sms.conf has no such, ``sms`` is None if the
+    Draft was refused.
+    """
+
+    call: str
+    sender: str
+    sms: Sms | None
+    outcome: Outcome
+    seconds: float
+
+
 def compose(draft: Draft, sender: Sender, now: datetime) -> Sms:
     """The SMS that *draft* asks for, by the rules of *sender*; *now* is local time.
 
     Raises Refused with the cause and what to do.
     """
-    numbers = read_numbers(draft.number, sender.country, sender.short_numbers)
+    good, left_out, objection = _numbers(draft, sender)
     _refuse_reply(draft.message)
     whole = clean(draft.message)
-    text = fit(whole, sender.max_length, sender.truncate)
+    text = fit(whole, sender.max_length, sender.long_message == "truncate")
     return Sms(
-        numbers=numbers,
+        numbers=good,
         text=text,
         gsm=read_gsm(draft.gsm) if draft.gsm.strip() else sender.gsm,
         postpone=read_postpone(draft.postpone, now) if draft.postpone.strip() else None,
         cut_from=len(whole) if len(text) < len(whole) else None,
+        mode=draft.mode or sender.mode,
+        call=draft.call,
+        caller=draft.caller,
+        key=draft.key,
+        bulk=draft.bulk,
+        left_out=left_out,
+        objection=objection,
     )
+
+
+def _numbers(
+    draft: Draft, sender: Sender
+) -> tuple[tuple[str, ...], tuple[str, ...], Refused | None]:
+    """The numbers to send to, each once and in their order, those left out, and why those are."""
+    good: dict[str, None] = {}
+    wrong: list[str] = []
+    denied: dict[str, Refused] = {}
+    left_out: dict[str, None] = {}
+    for item in numbers.split(draft.number):
+        number = numbers.read_number(item, sender.country, sender.short_numbers)
+        if number is None:
+            wrong.append(item)
+        elif denial := destinations.refusal(number, sender):
+            denied[item] = denial
+        else:
+            good[number] = None
+            continue
+        left_out[item[:40]] = None
+    objection = next(iter(denied.values()), None)
+    if wrong:
+        others = len(good) + len(denied)
+        objection = numbers.refusal(wrong, others, sender.country, sender.short_numbers)
+    if objection is not None and not (draft.partly and good):
+        raise objection
+    if not good:
+        raise Refused(Cause.INVALID_NUMBER, "the number is empty: set SMS_NUMBER")
+    return tuple(good), tuple(left_out), objection
 
 
 def read_gsm(text: str) -> str:
     """The MAC address of a gateway as the API wants it: ``9c7514330001``."""
-    mac = re.sub(r"[:\-\s]", "", text).lower()
-    if not re.fullmatch(r"[0-9a-f]{12}", mac):
+    try:
+        return values.gsm(text)
+    except values.Bad:
         raise Refused(
             Cause.INVALID_GSM,
             f"gsm {text[:40]} {_NO_MAC}",
             f"gsm of {len(text)} characters {_NO_MAC}",
-        )
-    return mac
+        ) from None
 
 
 _NO_MAC = (

@@ -1,4 +1,4 @@
-"""Connections to the PBX that report to the Exchange of the thread which uses them."""
+"""Connections to the PBX that report to the Exchange of the request which uses them."""
 
 import contextlib
 import socket
@@ -9,18 +9,18 @@ from typing import Any
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from dialplan_sms.transport.deadline import Address, Resolver
-from dialplan_sms.transport.exchange import Exchange, Stage, current
+from dialplan_sms.transport.exchange import Exchange, Stage
 from dialplan_sms.transport.http_head import Answer, request_head
+from dialplan_sms.transport.resolver import Address, Resolver
 
 # An admin who wrote "verify = no" need not be told so at every SMS.
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
 
-class _Settled:
-    """A socket whose time limit is told to the kernel only where it changes.
+class _Unchanged:
+    """A socket that sets its time limit in the kernel only if it changes.
 
-    Each telling is a turn at Python's lock, for which a service's threads contend.
+    Each time is a turn at Python's lock, for which a service's threads contend.
     """
 
     def settimeout(self, value: float | None) -> None:
@@ -28,11 +28,11 @@ class _Settled:
             super().settimeout(value)  # type: ignore[misc]
 
 
-class _Socket(_Settled, socket.socket):
+class _Socket(_Unchanged, socket.socket):
     pass
 
 
-class SecureSocket(_Settled, ssl.SSLSocket):
+class SecureSocket(_Unchanged, ssl.SSLSocket):
     """What a context's ``sslsocket_class`` is to be."""
 
 
@@ -43,11 +43,12 @@ class _Recording:
     port: int
     sock: socket.socket | None
     resolver: Resolver
+    exchange: Exchange
     idle_since = 0.0
     reused = False
 
     def _new_conn(self) -> socket.socket:
-        exchange = current()
+        exchange = self.exchange
         try:
             exchange.stage = Stage.RESOLVING
             addresses = self.resolver.resolve(
@@ -67,8 +68,7 @@ class _Recording:
         try:
             super().connect()  # type: ignore[misc]
         except Exception as error:
-            exchange = current()
-            exchange.failure = exchange.failure or error
+            self.exchange.failure = self.exchange.failure or error
             raise
 
     def post(self, path: str, headers: Mapping[str, str | bytes], body: bytes) -> Answer:
@@ -77,16 +77,16 @@ class _Recording:
         ``Host`` is among the *headers*.
         """
         connection: Any = self
+        exchange = self.exchange
         if self.sock is None:
             self.connect()
         assert self.sock is not None  # noqa: S101
-        exchange = current()
         exchange.go_out(self.sock)
         if self.reused and not connection.is_connected:
             # The PBX has closed it, and nothing is written yet: over another socket.
             connection.close()
             self.connect()
-            exchange.go_by(self.sock)
+            exchange.use_instead(self.sock)
         # A PBX that answers before it has read all is heard all the same.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             # Head and body together: one TLS record, one write.
@@ -109,7 +109,7 @@ class _Connection(_Recording, HTTPConnection):
 class _SecureConnection(_Recording, HTTPSConnection):
     @property
     def is_connected(self) -> bool:
-        """False also where an answer that nobody asked for waits in the TLS layer."""
+        """False, too, if an answer that nobody asked for waits in the TLS layer."""
         waiting = self.sock.pending() if isinstance(self.sock, ssl.SSLSocket) else 0
         return super().is_connected and not waiting
 

@@ -1,5 +1,6 @@
 """``dialplan-sms check``: each broken set-up has one cause, and the check names it with its cure."""
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -363,9 +364,10 @@ def full_disk(bed: Bed, _: ExitStack) -> None:
 
 @names("disk", "local disk", State.WARNING)
 def outbox_on_nfs(bed: Bed, _: ExitStack) -> None:
+    device = bed.service.folder.stat().st_dev
     (bed.folder / "mountinfo").write_text(
-        "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
-        f"22 21 0:30 / {bed.service.folder} rw - nfs4 nas:/sms rw\n"
+        "21 1 8:99 / / rw - ext4 /dev/sda1 rw\n"
+        f"22 21 {os.major(device)}:{os.minor(device)} / /mnt rw - nfs4 nas:/sms rw\n"
     )
 
 

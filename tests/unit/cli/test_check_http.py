@@ -5,16 +5,16 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dialplan_sms.cli.check import httpserver, service
+from dialplan_sms.cli.check import doors, service
 from dialplan_sms.cli.check.finding import Finding, State
-from dialplan_sms.cli.check.service import Unit
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.http import Http
 from dialplan_sms.config.password import DECOY
-from dialplan_sms.host.user import current
+from dialplan_sms.host.identity import current
 from dialplan_sms.sandbox import Sandbox
 from tests.asterisk.serving import Service, free_port
 from tests.unit import checked
@@ -23,8 +23,13 @@ from tests.unit.checked import Bed
 USERS = {"wms": DECOY}
 
 
+def config(http: Http, **fields: Any) -> Config:
+    sender = Sender("101", "https://192.0.2.1")
+    return Config(Path("x"), {"101": sender}, "101", http=http, **fields)
+
+
 def check(port: int, certificate: str = "", host: str = "127.0.0.1") -> Finding:
-    (found,) = httpserver.check(Http(USERS, ((host, port),), certificate))
+    (found,) = doors.check_http(config(Http(USERS, ((host, port),), certificate)))
     return found
 
 
@@ -66,7 +71,7 @@ def test_plain_http_where_a_certificate_is_set_is_wrong() -> None:
 
 
 def test_a_server_that_hangs_is_given_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(httpserver, "_PATIENCE", 0.2)
+    monkeypatch.setattr(doors, "_PATIENCE", 0.2)
     with checked.firewalled() as port:
         found = check(port)
     assert found.state is State.WRONG
@@ -74,10 +79,9 @@ def test_a_server_that_hangs_is_given_a_time(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_no_service_is_wrong_where_http_needs_one() -> None:
-    sender = Sender("101", "https://192.0.2.1")
-    config = Config(Path("x"), {"101": sender}, "101", outbox="sqlite:////x", http=Http(USERS),
-                    monitor=(("127.0.0.1", free_port()),))  # fmt: skip
-    first = next(iter(service.check(config, Unit(), current(), Path("/x"), ())))
+    nowhere = (("127.0.0.1", free_port()),)
+    site = config(Http(USERS), outbox="sqlite:////x", monitor=nowhere)
+    first = next(service.check(site, {}, Path("/x"), current()))
     assert first.state is State.WRONG
     assert "[http]" in first.says
 
@@ -108,7 +112,7 @@ def test_the_line_is_there_with_the_service(bed: Bed) -> None:
     # when it is checked
     findings = bed.check()
     # then its line is well, and nothing was sent
-    (line,) = [each for each in findings if each.name == httpserver.HTTP]
+    (line,) = [each for each in findings if each.name == doors.HTTP.name]
     assert line.state is State.OK, line
     assert checked.bad(findings) == []
     assert bed.sandbox.messages == []
@@ -118,12 +122,12 @@ def test_the_line_is_there_with_the_service(bed: Bed) -> None:
     bed.conf.write_text(f"{before}[http]\n{after}")
     # then that is the one thing that is wrong
     (bad,) = checked.bad(bed.check())
-    assert (bad.name, bad.state) == (httpserver.HTTP, State.WRONG)
+    assert (bad.name, bad.state) == (doors.HTTP.name, State.WRONG)
     assert "systemctl restart" in bad.do
     # when the service is gone
     bed.service.kill()
     # then the service is the cause, and the line follows from it
     findings = bed.check()
-    assert [each.name for each in checked.bad(findings)] == [service.SERVICE]
-    (line,) = [each for each in findings if each.name == httpserver.HTTP]
+    assert [each.name for each in checked.bad(findings)] == [service.SERVICE.name]
+    (line,) = [each for each in findings if each.name == doors.HTTP.name]
     assert line.says == "not looked at: mend service first"

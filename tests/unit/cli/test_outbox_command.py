@@ -1,7 +1,6 @@
 import csv
 import io
 import json
-import secrets
 import time
 from datetime import datetime
 from pathlib import Path
@@ -13,14 +12,14 @@ from click.testing import CliRunner, Result
 
 from dialplan_sms.cli import main
 from dialplan_sms.config.config import Sender
-from dialplan_sms.outbox import leases, statements
-from dialplan_sms.outbox.database import open_engine, prepare
+from dialplan_sms.outbox import leases
+from dialplan_sms.outbox.database import open_engine
 from dialplan_sms.outbox.retry import Verdict
-from dialplan_sms.outbox.schema import State, gateway, message, number
-from dialplan_sms.outbox.statements import Entry
+from dialplan_sms.outbox.schema import State, gateway, message, number, prepare
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Cause, error
-from dialplan_sms.sms.sms import Draft, Sms
+from dialplan_sms.sms.sms import Sms
+from tests.unit.stored import insert
 
 ROME, MILAN = "+39069999001", "+39029999002"
 SENDERS = """
@@ -54,12 +53,11 @@ class Host:
         self, *numbers: str, state: State = State.PENDING, sender: str = "101", text: str = "Hello",
         age: float = 0.0, call: str = "", caller: str = "", planned: float | None = None,
     ) -> int:  # fmt: skip
-        entry = Entry(
-            token=secrets.token_hex(16), sender=sender, numbers=numbers or (ROME,), text=text,
-            chars=len(text), mode="queue", call=call, caller=caller, planned=planned,
-        )  # fmt: skip
         with self.engine.begin() as connection:
-            id_ = statements.insert(connection, entry, state)
+            id_ = insert(
+                connection, *(numbers or (ROME,)), state=state, sender=sender, text=text,
+                chars=len(text), call=call, caller=caller, planned=planned,
+            )  # fmt: skip
         if age:
             then = time.time() - age
             self.set(id_, created=then, due=then, ended=then if state != "pending" else None)
@@ -176,10 +174,10 @@ def test_what_callers_supplied_does_nothing_on_a_terminal(host: Host) -> None:
 def test_show_tells_each_try_and_the_text_only_where_asked(host: Host) -> None:
     id_ = host.store(ROME, MILAN, text="code 1234\nbye")
     with host.engine.begin() as connection:
-        (claimed,) = leases.claim(connection, "worker", 60.0, 10, {}, {})
+        (claimed,) = leases.claim(connection, "worker", 60.0, 10, {})
         outcome = error(Cause.UNREACHABLE, "no route to host")
         verdict = Verdict(sent=(ROME,), again=(MILAN,))
-        leases.finish(connection, claimed, "worker", outcome, verdict, 0.5, True)
+        leases.finish(connection, claimed, outcome, verdict, 0.5, True)
     shown = host.run("show", id_)
     assert shown.exit_code == 0
     for part in (
@@ -408,7 +406,7 @@ def test_retry_is_refused_where_the_key_was_used_again(host: Host) -> None:
     sender = Sender(name="101", url="https://192.0.2.1", password="x")
 
     def accept(key: str = "order 7") -> int:
-        outcome = outbox.accept(Draft(key=key), Sms((ROME,), "Hello"), sender, "queue")
+        outcome = outbox.accept(Sms((ROME,), "Hello", key=key), sender)
         return int(outcome.id)
 
     def fail(id_: int) -> None:

@@ -10,10 +10,7 @@ import pytest
 from dialplan_sms.cli.setup import certificate
 from dialplan_sms.config import config
 from dialplan_sms.sandbox import Sandbox
-from tests.unit.cli.test_setup import small
 from tests.unit.pbxhost import PASSWORD, PbxHost
-
-__all__ = ["small"]
 
 
 @pytest.fixture
@@ -107,5 +104,5 @@ def test_a_port_that_speaks_no_tls_is_a_warning(pbx: PbxHost) -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         with pytest.raises(certificate.Unreachable, match="version"):
-            certificate.look(f"https://127.0.0.1:{plain.getsockname()[1]}")
+            certificate.shown_at(f"https://127.0.0.1:{plain.getsockname()[1]}")
         thread.join()

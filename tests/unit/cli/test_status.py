@@ -9,16 +9,15 @@ import pytest
 from click.testing import CliRunner, Result
 from prometheus_client import generate_latest
 
-from dialplan_sms.agi.acceptors import Capacity
+from dialplan_sms.agi.capacity import Capacity
 from dialplan_sms.cli import main
 from dialplan_sms.config.config import Sender
-from dialplan_sms.daemon.metrics import Monitor
-from dialplan_sms.daemon.watcher import Lookout
-from dialplan_sms.outbox.overview import Overview
+from dialplan_sms.daemon.metrics import Metrics
+from dialplan_sms.daemon.storage import Watcher
+from dialplan_sms.outbox.history.statistics import Overview
 from dialplan_sms.outbox.store import Outbox
-from dialplan_sms.sms.log import Handled
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
-from dialplan_sms.sms.sms import Draft, Sms
+from dialplan_sms.sms.sms import Handled, Sms
 from tests.unit import asking
 
 NUMBER = "+39069999001"
@@ -39,10 +38,10 @@ def status(conf: Path) -> Result:
 
 
 def handled(outcome: Outcome) -> Handled:
-    return Handled(Draft(call="1.1"), Sms((NUMBER,), "Hello"), "101", outcome, 0.04)
+    return Handled("1.1", "101", Sms((NUMBER,), "Hello"), outcome, 0.04)
 
 
-def shown(conf: Callable[[int], Path], watch: Monitor) -> list[str]:
+def shown(conf: Callable[[int], Path], watch: Metrics) -> list[str]:
     result = status(conf(asking.serve(watch)))
     assert result.exit_code == 0, result.output
     return [" ".join(line.split()) for line in result.output.splitlines()]
@@ -50,7 +49,7 @@ def shown(conf: Callable[[int], Path], watch: Monitor) -> list[str]:
 
 def test_what_workers_did_is_shown_and_counted(configure: Configure) -> None:
     # given a service whose workers sent, failed, and will try again
-    watch = Monitor(Capacity(1), stored=lambda: SEEN)
+    watch = Metrics(Capacity(1), stored=lambda: SEEN)
     watch.worked("sent", 1, handled(Outcome(Status.SUCCESS)))
     watch.worked("sent", 1, handled(Outcome(Status.SUCCESS)))
     watch.worked("pending", 1, handled(Outcome(Status.SUCCESS)))  # the rest of a list
@@ -83,7 +82,7 @@ def test_what_waits_is_shown_as_it_is_now_and_scraping_looks_at_nothing(
         asked.append(SEEN)
         return SEEN
 
-    watch = Monitor(Capacity(1), stored=lambda: Overview({}, 0.0, {}), ask=ask)
+    watch = Metrics(Capacity(1), stored=lambda: Overview({}, 0.0, {}), ask=ask)
     generate_latest(watch.registry)
     assert asked == []
     lines = shown(configure, watch)
@@ -95,13 +94,13 @@ def test_what_waits_is_shown_as_it_is_now_and_scraping_looks_at_nothing(
 
 def test_a_held_sender_is_shown_with_its_next_try(configure: Configure) -> None:
     held = Overview({"pending": 1}, 0.0, {"101": "UNAUTHORIZED"}, 1, 5.0, 90.0, {"101": 90.0})
-    lines = shown(configure, Monitor(Capacity(1), stored=lambda: held))
+    lines = shown(configure, Metrics(Capacity(1), stored=lambda: held))
     says = "held all SMS of sender 101: UNAUTHORIZED, next try in 90 s, 20"
     assert any(line.startswith(says) for line in lines)
 
 
 def test_a_service_without_an_outbox_says_nothing_of_one(configure: Configure) -> None:
-    lines = shown(configure, Monitor(Capacity(1)))
+    lines = shown(configure, Metrics(Capacity(1)))
     assert not [line for line in lines if line.startswith(("outbox", "by workers"))]
 
 
@@ -145,12 +144,12 @@ def test_another_program_on_the_port_is_not_taken_for_the_service(
 def test_who_asks_sees_what_was_stored_just_now(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dialplan_sms.daemon.watcher._FRESH", 60.0)
+    monkeypatch.setattr("dialplan_sms.daemon.storage._FRESH", 60.0)
     # given a lookout that has looked, and something stored since
     outbox = Outbox(database)
-    lookout = Lookout(outbox, lambda _: None)
+    lookout = Watcher(outbox, lambda _: None)
     lookout.look()
-    outbox.accept(Draft(), Sms((NUMBER,), "Hello"), SENDER, "queue")
+    outbox.accept(Sms((NUMBER,), "Hello"), SENDER)
     # then what it saw is old, and what it is asked for is not
     assert lookout.seen is not None
     assert lookout.seen.counts["pending"] == 0
@@ -158,9 +157,9 @@ def test_who_asks_sees_what_was_stored_just_now(
     assert found is not None
     assert (found.counts["pending"], found.due, found.next_try) == (1, 1, 0.0)
     # and many who ask at once cost one look
-    outbox.accept(Draft(), Sms((NUMBER,), "Hello"), SENDER, "queue")
+    outbox.accept(Sms((NUMBER,), "Hello"), SENDER)
     assert lookout.ask() is found
-    monkeypatch.setattr("dialplan_sms.daemon.watcher._FRESH", 0.0)  # a second later
+    monkeypatch.setattr("dialplan_sms.daemon.storage._FRESH", 0.0)  # a second later
     again = lookout.ask()
     assert again is not None
     assert again.due == 2

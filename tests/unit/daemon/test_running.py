@@ -8,9 +8,9 @@ from contextlib import closing, suppress
 
 import pytest
 
-from dialplan_sms.agi.acceptors import Capacity
+from dialplan_sms.agi.capacity import Capacity
 from dialplan_sms.daemon import client
-from dialplan_sms.daemon.metrics import Monitor
+from dialplan_sms.daemon.metrics import Metrics
 from tests.unit import asking
 
 Address = tuple[str, int]
@@ -46,7 +46,7 @@ def peer() -> Iterator[Peer]:
 
 @pytest.mark.parametrize("healthy", [True, False])
 def test_the_service_is_known_by_its_figures(healthy: bool) -> None:
-    port = asking.serve(Monitor(Capacity(7)), lambda: healthy)
+    port = asking.serve(Metrics(Capacity(7)), lambda: healthy)
     found = client.figures(("127.0.0.1", port), 5)
     assert (found["in_flight"], found["max_calls"]) == (0, 7)
     assert client.is_healthy(("127.0.0.1", port), 5) is healthy

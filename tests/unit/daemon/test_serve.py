@@ -17,7 +17,7 @@ from dialplan_sms.cli.check import service
 from dialplan_sms.cli.check.finding import State
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.password import make_hash
-from dialplan_sms.daemon.reload import Live
+from dialplan_sms.daemon.reload import LiveConfig
 from dialplan_sms.routes.warm import Routes
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sandbox.certificate import self_signed
@@ -133,7 +133,7 @@ def test_after_a_reload_the_ca_file_counts_as_it_is_now(tmp_path: Path) -> None:
         conf.write_text(
             f"[general]\nverify = {ca}\n[101]\nurl = {sandbox.url}\npassword = sms101api\n"
         )
-        live, routes = Live(conf), Routes(connections=1)
+        live, routes = LiveConfig(conf), Routes(connections=1)
 
         def send() -> Outcome:
             return routes(live().senders["101"]).send(Sms(("+39333123456",), "Hello"))
@@ -162,16 +162,16 @@ def test_a_new_certificate_of_the_http_server_waits_for_a_restart(tmp_path: Path
         "[101]\nurl = http://192.0.2.1\npassword = x\n"
         f"[http]\nuser = wms:{make_hash('secret')}\ncertificate = cert.pem\nkey = key.pem\n"
     )
-    live, routes = Live(conf), Routes(connections=1)
+    live, routes = LiveConfig(conf), Routes(connections=1)
     assert live.reload(routes) == ("sms.conf was read again", False)
     certificate.write_text("the new one of this year")
     said, failed = live.reload(routes)
     assert (failed, said.endswith("only a restart of the service changes that")) == (False, True)
-    assert live.told()["waiting"]
+    assert live.state()["waiting"]
 
 
 def _found(running: Service) -> tuple[State, str]:
-    found = service._up(_status(running), True, smsconf.load(running.conf, http=True))
+    found = service.up(_status(running), True, smsconf.load(running.conf, http=True))
     assert "sms101" not in found.says
     return found.state, found.do
 

@@ -7,13 +7,10 @@ from typing import Any
 
 import pytest
 
-from dialplan_sms.host import trust
-from dialplan_sms.host.asterisk_process import running
-from tests.unit.cli.test_setup import small
+from dialplan_sms.host import identity
+from dialplan_sms.host.asterisk import running
 from tests.unit.cli.test_setup_surroundings import process
 from tests.unit.pbxhost import PbxHost
-
-__all__ = ["small"]
 
 
 @pytest.fixture
@@ -39,7 +36,7 @@ class TestWithoutRoot:
     def test_a_process_of_another_user_is_seen(self, tmp_path: Path) -> None:
         process(tmp_path, "/usr/sbin/asterisk", "-C", "/x/asterisk.conf")
         (found,) = running(tmp_path, guess=True)
-        assert (found.uid, found.conf, found.program) == (112, Path("/x/asterisk.conf"), None)
+        assert (found.user.uid, found.conf, found.program) == (112, Path("/x/asterisk.conf"), None)
 
     @pytest.mark.parametrize(
         "command", [["vi", "/usr/sbin/asterisk"], ["/r/ld.so", "/r/usr/sbin/asterisk"]]
@@ -101,9 +98,9 @@ class TestTheConsole:
     def test_one_that_another_user_can_change_is_not_run(
         self, pbx: PbxHost, own: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        real = trust.owners
+        theirs = own.stat().st_ino
         monkeypatch.setattr(
-            trust, "owners", lambda path: real(path) | ({47110} if path == own else set())
+            identity, "_writers", lambda _, found: {47110 if found.st_ino == theirs else 0}
         )
         pbx.install()
         assert set(pbx.consoles) == {str(pbx.root / "bin/asterisk")}

@@ -3,20 +3,25 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dialplan_sms.cli.setup import host
-from dialplan_sms.cli.setup.manifest import Manifest, alone
-from dialplan_sms.cli.setup.steps import PutLink, State, Work
-from dialplan_sms.host import account, files, trust
-from dialplan_sms.host.files import Owner
-from dialplan_sms.host.rights import HostError
+from dialplan_sms.cli.setup.manifest import Manifest, lock
+from dialplan_sms.cli.setup.options import PASSWORD, TOKEN
+from dialplan_sms.cli.setup.steps import State, Work, put_link
+from dialplan_sms.host import files, privileges, process
+from dialplan_sms.host.asterisk import Process, user_of
+from dialplan_sms.host.files import Ownership
+from dialplan_sms.host.identity import HostError, User, by_id, changer
+from tests.unit import checked
 from tests.unit.pbxhost import PbxHost
 
 TOP = Path(__file__).parents[3]
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -29,7 +34,6 @@ def test_a_closed_pipe_ends_it_in_silence(pbx: PbxHost, tmp_path: Path) -> None:
     os.close(reader)
     code = "from dialplan_sms.cli.main import main; main()"
     command = [sys.executable, "-c", code, "setup", "--dry-run", "--asterisk-conf", str(pbx.conf)]
-    command += ["--prefix", str(tmp_path / "prefix")]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
@@ -38,52 +42,49 @@ def test_a_closed_pipe_ends_it_in_silence(pbx: PbxHost, tmp_path: Path) -> None:
 def test_a_user_that_does_not_exist_is_named(tmp_path: Path) -> None:
     conf = tmp_path / "asterisk.conf"
     with pytest.raises(HostError, match=r"no user 'no-such' .*adduser --system --group no-such"):
-        account.of_asterisk(None, {"runuser": "no-such"}, tmp_path, conf)
+        user_of(None, {"runuser": "no-such"}, tmp_path, conf)
     with pytest.raises(HostError, match="no group 'no-such'"):
-        account.of_asterisk(None, {"runuser": "root", "rungroup": "no-such"}, tmp_path, conf)
+        user_of(None, {"runuser": "root", "rungroup": "no-such"}, tmp_path, conf)
     with pytest.raises(HostError) as hostile:
-        account.of_asterisk(None, {"runuser": "a; reboot\n"}, tmp_path, conf)
+        user_of(None, {"runuser": "a; reboot\n"}, tmp_path, conf)
     assert "--group <name>" in str(hostile.value)
     assert "\n" not in str(hostile.value)
+    nameless = Process(by_id(47110), ("asterisk",), None)
+    with pytest.raises(HostError, match="user id 47110, group id 47110, and one of them has no"):
+        user_of(nameless, {}, tmp_path, conf)
 
 
 def test_a_relative_link_to_the_program_is_ours(pbx: PbxHost) -> None:
-    work = Work(pbx.host(), Manifest(pbx.root / "state"))
-    (pbx.prefix / "bin").mkdir(parents=True)
+    work = Work(pbx.host(), Manifest(None))
     ours = pbx.prefix / "bin/sms.agi"
-    ours.touch()
     link = pbx.agi_bin / "sms.agi"
     link.symlink_to("../opt/dialplan-sms/bin/sms.agi")
-    step = PutLink(link, ours, needed=True)
-    assert step.state(work)[0] is State.THERE
+    step = put_link(link, ours)
+    assert step(work).state is State.THERE
     link.unlink()
     link.symlink_to("../elsewhere")
     link.with_name("elsewhere").touch()
     (pbx.root / "elsewhere").touch()
-    assert step.state(work)[0] is State.KEEP
+    assert step(work).state is State.KEEP
     link.unlink()
     link.symlink_to(link)
-    assert step.state(work)[0] is State.CHANGE
+    assert step(work).state is State.CHANGE
 
 
-def test_a_file_that_becomes_a_link_is_not_read(tmp_path: Path) -> None:
-    (tmp_path / "shadow").write_text("secret")
-    (tmp_path / "extensions.conf").symlink_to("shadow")
-    with pytest.raises(HostError, match="has become a link"):
-        files.look(tmp_path / "extensions.conf")
-
-
-def test_remove_gives_no_file_the_rights_of_another(pbx: PbxHost) -> None:
+def test_remove_gives_no_file_the_rights_of_another(pbx: PbxHost, tmp_path: Path) -> None:
     pbx.install()
     pbx.extensions.chmod(0o4755)
     found = files.look(pbx.extensions)
     assert found is not None
     assert found.mode == 0o755
-    assert files.kept(pbx.extensions)[0] == 0o755
+    program = tmp_path / "su"
+    program.touch()
+    program.chmod(0o4755)
     pbx.extensions.unlink()
-    pbx.extensions.symlink_to("/usr/bin/su")
-    result = pbx.setup("--remove")
-    assert (result.exit_code, "has become a link" in result.output) == (1, True)
+    pbx.extensions.symlink_to(program)
+    pbx.setup("--remove")
+    assert pbx.extensions.is_symlink()
+    assert (program.read_bytes(), program.stat().st_mode & 0o7777) == (b"", 0o4755)
 
 
 def test_a_pipe_does_not_keep_root_waiting(pbx: PbxHost) -> None:
@@ -92,28 +93,10 @@ def test_a_pipe_does_not_keep_root_waiting(pbx: PbxHost) -> None:
     assert (result.exit_code, "is no file" in result.output) == (1, True)
 
 
-def test_a_link_in_place_of_a_folder_that_is_made_is_not_followed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    precious = tmp_path / "precious"
-    precious.mkdir(mode=0o700)
-    real = os.mkdir
-
-    def swapped(name: str, mode: int, *, dir_fd: int) -> None:
-        real(name, mode, dir_fd=dir_fd)
-        os.rmdir(name, dir_fd=dir_fd)
-        os.symlink(precious, name, dir_fd=dir_fd)
-
-    monkeypatch.setattr(os, "mkdir", swapped)
-    with pytest.raises(OSError, match="directory"):
-        files.make_folder(tmp_path / "sms", 0o750, Owner(65534, 65534))
-    assert (precious.stat().st_mode & 0o777, precious.stat().st_uid) == (0o700, os.getuid())
-
-
 def test_an_odd_umask_lets_nobody_in(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        with alone(tmp_path / "state"):
+        with lock(tmp_path / "state"):
             (tmp_path / "made").mkdir()
         assert os.umask(0) == 0
     finally:
@@ -122,9 +105,9 @@ def test_an_odd_umask_lets_nobody_in(tmp_path: Path) -> None:
 
 
 def test_commands_are_not_told_of_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in host.SECRETS:
+    for name in (PASSWORD, TOKEN):
         monkeypatch.setenv(name, "abc-very-secret")
-    assert "abc-very" not in host.run(["env"], 10).output
+    assert "abc-very" not in process.run(["env"], 10).output
 
 
 def test_root_makes_no_folder_for_the_service_by_name(pbx: PbxHost) -> None:
@@ -140,71 +123,26 @@ def test_purge_reads_the_outbox_as_its_owner_and_tells_of_the_line() -> None:
     assert "keeps its line #tryinclude" in text
 
 
-class TestTheLinkInAFolderOfAnotherUsers:
-    """agi-bin lies below /var/lib/asterisk, which is often Asterisk's user's."""
+def test_a_link_in_an_agi_bin_that_is_refused_does_not_stop_what_is_taken_back(
+    pbx: PbxHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pbx.install()
+    refused = changer
 
-    def test_a_link_of_that_user_is_not_followed(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        (tmp_path / "cron.d").mkdir()
-        (tmp_path / "agi-bin").symlink_to("cron.d")
-        files.link(tmp_path / "agi-bin/sms.agi", Path("/opt/sms.agi"))
-        assert (tmp_path / "cron.d/sms.agi").is_symlink()  # of whom we trust, it is
+    def refusing(path: Path, itself: bool = True) -> User | None:
+        if path == pbx.agi_bin and itself:
+            raise HostError("several users can change it")
+        return refused(path, itself)
 
-        monkeypatch.setattr(trust, "ours", lambda: frozenset((0,)) - {os.geteuid()})
-        with pytest.raises(HostError, match=r"through the link .*put a folder in its place"):
-            files.link(tmp_path / "agi-bin/other.agi", Path("/opt/sms.agi"))
-        with pytest.raises(HostError):
-            files.unlink(tmp_path / "agi-bin/sms.agi", ["/opt/sms.agi"])
-        assert [path.name for path in (tmp_path / "cron.d").iterdir()] == ["sms.agi"]
+    monkeypatch.setattr(privileges, "changer", refusing)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(privileges, "as_user", lambda _, work: work())
+    result = pbx.setup("--remove", "--yes")
+    assert f"kept: {pbx.agi_bin}/sms.agi: several users can change it" in result.output
+    assert (result.exit_code, (pbx.root / "state/setup.json").exists()) == (0, False)
 
-    def test_the_folder_that_was_looked_at_is_the_one(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Turned elsewhere just before the link is made."""
-        (tmp_path / "agi-bin").mkdir()
-        (tmp_path / "cron.d").mkdir()
-        symlink = os.symlink
 
-        def turned(*arguments: Any, **more: Any) -> None:
-            os.rename(tmp_path / "agi-bin", tmp_path / "away")
-            symlink(tmp_path / "cron.d", tmp_path / "agi-bin")
-            symlink(*arguments, **more)
-
-        monkeypatch.setattr(os, "symlink", turned)
-        files.link(tmp_path / "agi-bin/sms.agi", Path("/opt/sms.agi"))
-        assert list((tmp_path / "cron.d").iterdir()) == []
-        assert (tmp_path / "away/sms.agi").readlink() == Path("/opt/sms.agi")
-
-    def test_no_folder_is_made_where_such_a_link_leads(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """As /var/lib/asterisk/spool, turned to /etc just before the outbox's folder is made."""
-        (tmp_path / "etc").mkdir()
-        (tmp_path / "spool").symlink_to("etc")
-        monkeypatch.setattr(trust, "ours", lambda: frozenset((0,)) - {os.geteuid()})
-        with pytest.raises(HostError, match="through the link"):
-            files.make_folder(tmp_path / "spool/sms", 0o750)
-        assert list((tmp_path / "etc").iterdir()) == []
-
-    def test_nor_does_it_stop_what_is_taken_back(
-        self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        pbx.install()
-        os.rename(pbx.agi_bin, pbx.root / "away")
-        pbx.agi_bin.symlink_to("away")
-        opened = trust.open_folder
-
-        def refusing(path: Path) -> int:
-            if path == pbx.agi_bin:
-                raise HostError("through a link")
-            return opened(path)
-
-        monkeypatch.setattr(trust, "open_folder", refusing)
-        result = pbx.setup("--remove", "--yes")
-        assert f"kept: {pbx.agi_bin}/sms.agi: through a link" in result.output
-        assert (result.exit_code, (pbx.root / "state/setup.json").exists()) == (0, False)
-
+class TestTheLink:
     def test_only_ours_is_removed(self, tmp_path: Path) -> None:
         (tmp_path / "sms.agi").symlink_to("elsewhere")
         files.unlink(tmp_path / "sms.agi", ["/opt/sms.agi"])
@@ -212,13 +150,154 @@ class TestTheLinkInAFolderOfAnotherUsers:
         files.unlink(tmp_path / "sms.agi", ["/opt/sms.agi", "elsewhere"])
         assert not (tmp_path / "sms.agi").is_symlink()
 
-    def test_a_circle_and_what_is_no_folder_are_told(self, tmp_path: Path) -> None:
+    def test_what_is_no_folder_is_told(self, tmp_path: Path) -> None:
         (tmp_path / "circle").symlink_to("circle")
         (tmp_path / "file").touch()
         for name in ("circle", "file", "none"):
-            with pytest.raises(OSError, match=r"Too many|No such|Not a dir"):
+            with pytest.raises((OSError, HostError), match=r"Too many|No such|Not a dir"):
                 files.link(tmp_path / name / "sms.agi", Path("/opt/sms.agi"))
-        before = set(os.listdir("/proc/self/fd"))
-        with pytest.raises(OSError, match=r"Too many|No such|Not a dir"):
-            trust.open_folder(tmp_path / "circle")
-        assert len(set(os.listdir("/proc/self/fd"))) == len(before)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+class TestInAFolderOfAnotherUsers:
+    """Which that user prepares as it likes, for root to write to: nothing of root's changes.
+
+    agi-bin and the spool lie below /var/lib/asterisk, which is often Asterisk's user's.
+    """
+
+    @pytest.fixture
+    def folder(self) -> Iterator[Path]:
+        with checked.folder() as found:
+            yield found
+
+    @pytest.fixture
+    def theirs(self, folder: Path) -> Path:
+        path = folder / "theirs"
+        path.mkdir()
+        os.chown(path, NOBODY, NOBODY)
+        return path
+
+    @pytest.fixture
+    def precious(self, folder: Path) -> Path:
+        """A file of root's, alone in a folder of root's."""
+        file = folder / "precious/passwd"
+        file.parent.mkdir()
+        file.write_text("precious")
+        file.chmod(0o600)
+        return file
+
+    @pytest.fixture(autouse=True)
+    def _unharmed(self, precious: Path) -> Iterator[None]:
+        yield
+        assert (precious.read_text(), precious.stat().st_mode & 0o777) == ("precious", 0o600)
+        assert (precious.stat().st_uid, precious.parent.stat().st_uid) == (0, 0)
+        assert [each.name for each in precious.parent.iterdir()] == ["passwd"]
+
+    def test_what_is_written_is_that_users(self, theirs: Path) -> None:
+        file, folder, link = theirs / "x.conf", theirs / "spool/sms", theirs / "sms.agi"
+        files.put(file, b"x", 0o640, Ownership(0, NOBODY))
+        files.make_folder(folder, 0o750, Ownership(NOBODY, NOBODY))
+        files.link(link, Path("/opt/sms.agi"))
+        assert files.content_of(file) == b"x"
+        assert {each.lstat().st_uid for each in (file, folder, folder.parent, link)} == {NOBODY}
+        assert [each.stat().st_mode & 0o777 for each in (file, folder)] == [0o640, 0o750]
+        files.unlink(link, ["/opt/sms.agi"])
+        files.remove(file)
+        files.remove_folder(folder)
+        assert [each.name for each in theirs.rglob("*")] == ["spool"]
+
+    def test_a_file_of_roots_becomes_that_users_and_it_is_told(self, theirs: Path) -> None:
+        file = theirs / "extensions.conf"
+        assert files.new_owner(file) is None
+        file.write_text("x")
+        assert files.new_owner(file) == by_id(NOBODY)
+        files.put(file, b"y", 0o644, Ownership(0, 0))
+        assert (file.stat().st_uid, files.new_owner(file)) == (NOBODY, None)
+
+    def test_a_group_that_cannot_be_given_reads_no_more_than_everybody(self, theirs: Path) -> None:
+        for mode, left in ((0o640, 0o600), (0o664, 0o644)):
+            files.put(theirs / "sms.conf", b"x", mode, Ownership(0, 0))
+            assert (theirs / "sms.conf").stat().st_mode & 0o777 == left
+
+    def test_a_link_to_a_file_of_roots(self, theirs: Path, precious: Path) -> None:
+        (theirs / "x.conf").symlink_to(precious)
+        with pytest.raises(PermissionError):
+            files.look(theirs / "x.conf")
+        with pytest.raises(PermissionError):
+            files.put(theirs / "x.conf", b"x", 0o644)
+
+    def test_a_link_in_the_place_of_a_file_to_come(self, theirs: Path, precious: Path) -> None:
+        (theirs / ".x.conf.dialplan-sms").symlink_to(precious)
+        files.put(theirs / "x.conf", b"x", 0o644)
+        assert (theirs / "x.conf").read_bytes() == b"x"
+        (theirs / "y.conf").symlink_to(precious.parent / "new")
+        with pytest.raises(HostError, match="is a link to nothing: remove it"):
+            files.put(theirs / "y.conf", b"x", 0o644)
+
+    @pytest.mark.parametrize("name", ["agi-bin", ".spool.dialplan-sms", "spool"])
+    def test_a_link_in_the_place_of_a_folder(self, theirs: Path, precious: Path, name: str) -> None:
+        (theirs / name).symlink_to(precious.parent)
+        with suppress(OSError):
+            files.link(theirs / name / "sms.agi", Path("/opt/sms.agi"))
+        with suppress(OSError):
+            files.make_folder(theirs / "spool/sms", 0o777, Ownership(NOBODY, NOBODY))
+        with suppress(OSError):
+            files.remove(theirs / name / "passwd")
+
+    @pytest.mark.parametrize(
+        "work",
+        [
+            lambda path: files.link(path, Path("/opt/sms.agi")),
+            lambda path: files.put(path, b"x", 0o666),
+            lambda path: files.make_folder(path, 0o777),
+        ],
+    )
+    def test_a_folder_that_is_turned_meanwhile(
+        self,
+        theirs: Path,
+        precious: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        work: Callable[[Path], None],
+    ) -> None:
+        """Elsewhere, just before root writes to it."""
+        (theirs / "agi-bin").mkdir()
+        os.chown(theirs / "agi-bin", NOBODY, NOBODY)
+        replace = os.replace
+
+        def turned(*paths: Any) -> None:
+            os.rename(theirs / "agi-bin", theirs / "away")
+            os.symlink(precious.parent, theirs / "agi-bin")
+            replace(*paths)
+
+        monkeypatch.setattr(os, "replace", turned)
+        with pytest.raises(OSError, match="denied|No such"):
+            work(theirs / "agi-bin/passwd")
+        assert (theirs / "agi-bin").is_symlink()
+
+    def test_a_pipe_does_not_keep_root_waiting(self, theirs: Path) -> None:
+        os.mkfifo(theirs / "x.conf")
+        with pytest.raises(HostError, match="is no file"):
+            files.look(theirs / "x.conf")
+
+    def test_a_new_file_that_is_not_as_it_must_be_takes_no_place(self, theirs: Path) -> None:
+        """It is looked at as that user, too."""
+        files.put(theirs / "x.conf", b"old", 0o644)
+
+        def check(fresh: Path) -> None:
+            raise HostError(f"{fresh.read_text()} by {os.geteuid()}")
+
+        with pytest.raises(HostError, match=f"new by {NOBODY}"):
+            files.put(theirs / "x.conf", b"new", 0o644, check=check)
+        assert files.content_of(theirs / "x.conf") == b"old"
+        assert [each.name for each in theirs.iterdir()] == ["x.conf"]
+
+    def test_a_file_of_that_users_in_a_folder_of_roots_stays_its(self, folder: Path) -> None:
+        """As extensions.conf of asterisk in /etc/asterisk of root."""
+        file = folder / "extensions.conf"
+        file.touch()
+        os.chown(file, NOBODY, NOBODY)
+        found = files.look(file)
+        assert found is not None
+        files.put(file, b"x", found.mode, found.owner)
+        assert (file.stat().st_uid, file.stat().st_gid) == (NOBODY, NOBODY)

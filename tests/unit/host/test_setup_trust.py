@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.host import account, asterisk_conf, files, trust
-from dialplan_sms.host.rights import HostError
-from tests.unit.pbxhost import USER, PbxHost
+from dialplan_sms.host import asterisk_conf, identity, privileges
+from dialplan_sms.host.asterisk import refuse_foreign, user_of
+from dialplan_sms.host.identity import HostError
+from tests.unit.pbxhost import PbxHost
 
 STRANGER = 47110
 NOBODY = 65534
@@ -28,7 +29,7 @@ def give(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
     """Those *folders* are a stranger's, all others root's."""
     theirs = {folder.stat().st_ino for folder in folders}
     monkeypatch.setattr(
-        trust, "_changed_by", lambda status: STRANGER if status.st_ino in theirs else 0
+        identity, "_writers", lambda _, found: {STRANGER if found.st_ino in theirs else 0}
     )
 
 
@@ -91,91 +92,58 @@ setpriv --reuid=$user --regid=$user --clear-groups \\
   "$0/asterisk" -c 'read -r end' -C "$0/etc/asterisk.conf" <>"$0/wait" &
 until [ "$(readlink /proc/$!/exe)" = "$0/asterisk" ]; do sleep 0.05; done
 program=$1; shift
-"$program" setup "$@" --yes --prefix "$0/opt"
+"$program" setup "$@" --yes
 """
 """Its process ends with the namespace."""
 
 
 class TestTheUser:
-    def test_one_who_can_change_the_file_names_nobody_else(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        conf, spool = tmp_path / "asterisk.conf", tmp_path / "spool"
-        conf.touch()
-        spool.mkdir()
-        found = account.of_asterisk(None, {"runuser": "nobody"}, spool, conf)
-        assert found[0] == NOBODY
-        # Who runs the tests, root or not, is now one whose word is not taken.
-        monkeypatch.setattr(trust, "ours", lambda: frozenset({0} - {os.getuid()}))
-        with pytest.raises(HostError, match=r"would run as nobody: start Asterisk"):
-            account.of_asterisk(None, {"runuser": "nobody"}, spool, conf)
-        assert account.of_asterisk(None, {}, spool, conf)[0] == os.getuid()
-        monkeypatch.setattr(account, "_user_called", lambda *_: (NOBODY, NOBODY))
+    @pytest.fixture
+    def theirs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """asterisk.conf in a folder that the user ``nobody`` can change."""
+        (tmp_path / "spool").mkdir()
+        folder = tmp_path.stat().st_ino
+        monkeypatch.setattr(
+            identity, "_writers", lambda _, found: {NOBODY if found.st_ino == folder else 0}
+        )
+        return tmp_path / "asterisk.conf"
+
+    def of(self, conf: Path, spool: str = "none", **options: str) -> int:
+        return user_of(None, options, conf.parent / spool, conf).uid
+
+    def test_root_names_whom_it_will(self, tmp_path: Path) -> None:
+        """root, too: Asterisk may run as root."""
+        for name, uid in (("nobody", NOBODY), ("root", 0)):
+            assert self.of(tmp_path / "asterisk.conf", runuser=name) == uid
+
+    def test_who_can_change_the_file_names_nobody_else(self, theirs: Path) -> None:
+        assert self.of(theirs, runuser="nobody") == NOBODY
+        for refused in ({"runuser": "root"}, {"runuser": "daemon"}, {"spool": "spool"}):
+            with pytest.raises(HostError, match=r"the user nobody can change .*: start Asterisk"):
+                self.of(theirs, **refused)
         with pytest.raises(HostError, match="would run as nobody"):
-            account.of_asterisk(None, {}, tmp_path / "none", conf)
-        monkeypatch.setattr(account, "_user_called", lambda *_: (os.getuid(), os.getgid()))
-        with pytest.raises(HostError, match=f"would run as {USER}"):
-            account.of_asterisk(None, {"runuser": USER, "rungroup": "nogroup"}, spool, conf)
+            self.of(theirs, runuser="nobody", rungroup="daemon")
+
+    def test_of_several_none_names_one(self, theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(identity, "_writers", lambda *_: {STRANGER, NOBODY})
+        with pytest.raises(HostError, match="more than one"):
+            self.of(theirs, runuser="nobody")
 
 
 class TestTheFolders:
-    def test_one_that_can_be_turned_is_refused(
+    def test_one_that_several_users_can_change_is_refused(
         self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        give(monkeypatch, pbx.etc)
-        assert pbx.setup(*ANSWERS).exit_code == 0  # Asterisk's own may be its user's
-        give(monkeypatch, pbx.etc.parent)
-        result = pbx.setup(*ANSWERS)
-        assert result.exit_code == 1
-        assert f"run chown root {pbx.etc.parent}, or move asterisk" in " ".join(
-            result.output.split()
+        etc = pbx.etc.stat().st_ino
+        monkeypatch.setattr(
+            identity,
+            "_writers",
+            lambda _, found: {STRANGER, NOBODY} if found.st_ino == etc else {0},
         )
-
-    def test_a_link_in_between_is_followed(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        (tmp_path / "real/x").mkdir(parents=True)
-        (tmp_path / "theirs").mkdir()
-        (tmp_path / "theirs/hop").symlink_to("../real")
-        (tmp_path / "etc").symlink_to("theirs/hop")
-        give(monkeypatch, tmp_path / "theirs")
-        with pytest.raises(HostError, match="theirs"):
-            trust.refuse_turned(tmp_path / "etc/x", "it")
-        trust.refuse_turned(tmp_path / "real/x", "it")
-        (tmp_path / "loop").symlink_to("loop")
-        with pytest.raises(HostError, match="too many links"):
-            trust.refuse_turned(tmp_path / "loop/x", "it")
-        trust.refuse_turned(tmp_path / "none/x", "it")  # for others to say
-        with pytest.raises(OSError, match="links"):
-            trust.owners(tmp_path / "loop")
-
-    def test_a_folder_for_everybody_is_nobodys(self, tmp_path: Path) -> None:
-        (tmp_path / "open/etc").mkdir(parents=True)
-        (tmp_path / "open").chmod(0o777)
-        with pytest.raises(HostError, match="user nobody"):
-            trust.refuse_turned(tmp_path / "open/etc", "it")
-        (tmp_path / "open").chmod(0o1777)  # as /tmp
-        trust.refuse_turned(tmp_path / "open/etc", "it")
-
-    def test_a_link_to_a_file_in_a_folder_that_can_be_turned(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        (tmp_path / "home/x").mkdir(parents=True)
-        (tmp_path / "home/x/passwd").touch()
-        (tmp_path / "extensions.conf").symlink_to("home/x/passwd")
-        assert files.settled(tmp_path / "extensions.conf").name == "passwd"
-        give(monkeypatch, tmp_path / "home")
-        with pytest.raises(HostError, match="where the link .* leads, is reached through .*home"):
-            files.settled(tmp_path / "extensions.conf")
-
-    @pytest.mark.parametrize(
-        "path", ["/", "/etc", "/usr/lib", "/etc/cron.d", "/proc/1", "/dev/shm"]
-    )
-    def test_one_of_the_whole_host_is_none_of_asterisk(self, path: str) -> None:
-        with pytest.raises(HostError, match="whole host"):
-            trust.refuse_system(Path(path), path, Path("/etc/asterisk"))
-        trust.refuse_system(Path("/etc/asterisk/agi-bin"), path, Path("/etc/asterisk"))
-        trust.refuse_system(Path("/var/lib/asterisk/agi-bin"), path, Path("/etc/asterisk"))
+        before = pbx.tree()
+        result = pbx.setup(*ANSWERS, "--asterisk-conf", str(pbx.conf))
+        assert (result.exit_code, pbx.tree()) == (1, before)
+        assert f"user {STRANGER} ({pbx.etc})" in " ".join(result.output.split())
 
     def test_a_folder_of_others_is_refused_where_one_of_them_names_it(
         self, pbx: PbxHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -186,41 +154,29 @@ class TestTheFolders:
         )
         (pbx.root / "bin/asterisk").unlink()  # which would say what is compiled in
         give(monkeypatch, pbx.etc)
+        monkeypatch.setattr(privileges, "as_user", lambda _, work: work())  # there is no such user
         result = pbx.setup(*ANSWERS)
         assert (result.exit_code, "does not look like Asterisk's" in result.output) == (1, True)
 
-    @pytest.mark.parametrize("key", ["astspooldir", "astagidir"])
-    def test_setup_says_which(self, pbx: PbxHost, key: str) -> None:
+    @pytest.mark.parametrize("key", ["astetcdir", "astspooldir", "astagidir"])
+    @pytest.mark.parametrize("path", ["/", "//", "/var/lib/../../etc", "/etc/.."])
+    def test_the_root_and_a_way_up_are_none_of_asterisk(
+        self, pbx: PbxHost, key: str, path: str
+    ) -> None:
         text = pbx.conf.read_text()
         before = next(line for line in text.splitlines() if line.startswith(key))
-        pbx.conf.write_text(text.replace(before, f"{key} => /var/lib/../../etc"))
+        pbx.conf.write_text(text.replace(before, f"{key} => {path}"))
         (pbx.root / "bin/asterisk").unlink()  # which would say what is compiled in
         result = pbx.setup(*ANSWERS)
         assert result.exit_code == 1
-        assert f"/etc, {key} in {pbx.conf}, is a folder of the whole host" in " ".join(
+        assert f"{path}, {key} in {pbx.conf}, is no folder of Asterisk's" in " ".join(
             result.output.split()
         )
 
-    def test_dots_are_followed(self) -> None:
-        assert asterisk_conf.folder("/usr/../etc") == Path("/etc")
-
-    def test_a_link_is_its_makers(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Wherever it leads: it can lead elsewhere the next moment."""
-        (tmp_path / "link").symlink_to("/etc")
-        monkeypatch.setattr(trust, "_changed_by", lambda _: 0)
-        assert trust.owners(tmp_path / "link/passwd") == {0, os.getuid()}
-
-    def test_what_is_in_a_folder_for_all_is_its_owners(self, tmp_path: Path) -> None:
-        (tmp_path / "etc").mkdir()
-        assert (tmp_path / "etc", os.getuid()) not in trust._leading(tmp_path / "etc")
-        tmp_path.chmod(0o1777)
-        assert (tmp_path / "etc", os.getuid()) in trust._leading(tmp_path / "etc")
-
-    def test_proc_is_no_way(self) -> None:
-        with pytest.raises(OSError, match="through /proc"):
-            trust.owners(Path(f"/proc/{os.getpid()}/cwd/pyproject.toml"))
-        with pytest.raises(OSError, match="through /proc"):
-            trust.owners(Path("/dev/fd/0"))
+    def test_what_is_no_path_is_not_taken(self) -> None:
+        folders = {"a": "relative", "b": "/with\0nul", "c": "", "d": "/srv/asterisk"}
+        found = [asterisk_conf.folder(folders, key, Path("/x")) for key in "abcde"]
+        assert found == [None, None, None, Path("/srv/asterisk"), None]
 
     def test_a_path_too_long_to_be_followed_is_not_believed(
         self, pbx: PbxHost, tmp_path: Path
@@ -243,15 +199,21 @@ class TestTheFolders:
         assert (result.exit_code, "name it with --asterisk-conf" in result.output) == (1, True)
         assert not pbx.sms_conf.exists()
 
-    def test_one_that_is_nobodys_is_refused_where_others_name_it(self, tmp_path: Path) -> None:
-        trust.refuse_foreign(tmp_path, "it", {0, os.geteuid()})
-        trust.refuse_foreign(Path("/var/lib/asterisk/agi-bin"), "it", {STRANGER})
-        if os.geteuid() == 0:
-            with pytest.raises(HostError, match="does not look like Asterisk's"):
-                trust.refuse_foreign(Path("/root/.ssh"), "it", {STRANGER})
-        os.makedirs(tmp_path / "mine")
-        with pytest.raises(HostError, match=f"the user of id {STRANGER} can change"):
-            trust.refuse_foreign(tmp_path / "mine", "it", {STRANGER})
+    @pytest.mark.parametrize(
+        "path", ["/etc", "/usr/lib", "/etc/cron.d", "/proc/1", "/dev/shm", "/root/.ssh"]
+    )
+    def test_one_of_the_whole_host_is_refused_where_others_name_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+    ) -> None:
+        conf = tmp_path / "etc/asterisk.conf"
+        conf.parent.mkdir()
+        (tmp_path / "mine").mkdir()
+        refuse_foreign(Path(path), "astagidir", conf)  # root names it
+        give(monkeypatch, conf.parent)
+        refuse_foreign(Path("/var/lib/asterisk/agi-bin"), "astagidir", conf)
+        for each in (Path(path), tmp_path / "mine"):
+            with pytest.raises(HostError, match=f"the user {STRANGER} can change {conf}"):
+                refuse_foreign(each, "astagidir", conf)
 
 
 @pytest.mark.parametrize("place", ["pipe", "star", "huge"])

@@ -12,11 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from dialplan_sms.outbox import database as database_module
-from dialplan_sms.outbox import statements
+from dialplan_sms.outbox import schema
 from dialplan_sms.outbox.database import OutboxError, open_engine
-from dialplan_sms.outbox.schema import VERSION, State, meta
+from dialplan_sms.outbox.schema import VERSION, meta
 from dialplan_sms.outbox.writer import Writer
-from tests.unit.stored import another, entry
+from tests.unit.stored import another, insert, row
 
 
 @contextmanager
@@ -29,8 +29,8 @@ def _writing(url: str) -> Iterator[Writer]:
 
 
 def _store(writer: Writer) -> int:
-    what = entry()
-    return writer.do(lambda c: statements.insert(c, what, State.PENDING), 3.0)
+    once = row()
+    return writer.do(lambda c: insert(c, **once), 3.0)
 
 
 def _fails(writer: Writer, saying: str) -> None:
@@ -67,8 +67,8 @@ def test_tables_of_an_older_program_are_migrated(
         1: lambda c: c.exec_driver_sql("ALTER TABLE sms_message ADD COLUMN colour TEXT") and None,
         2: lambda c: c.exec_driver_sql("UPDATE sms_message SET colour = 'red'") and None,
     }
-    monkeypatch.setattr(database_module, "VERSION", 3)
-    monkeypatch.setattr(database_module, "MIGRATIONS", steps)
+    monkeypatch.setattr(schema, "VERSION", 3)
+    monkeypatch.setattr(schema, "MIGRATIONS", steps)
     for _ in range(2):
         with _writing(database) as writer:
             _store(writer)
@@ -91,8 +91,8 @@ def test_a_migration_that_fails_changes_nothing(
         connection.exec_driver_sql("UPDATE sms_nowhere SET colour = 'red'")
 
     with monkeypatch.context() as patch:
-        patch.setattr(database_module, "VERSION", 2)
-        patch.setattr(database_module, "MIGRATIONS", {1: half})
+        patch.setattr(schema, "VERSION", 2)
+        patch.setattr(schema, "MIGRATIONS", {1: half})
         with _writing(database) as writer:
             _fails(writer, "sms_nowhere")
     with _writing(database) as writer:

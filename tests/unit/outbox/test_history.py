@@ -1,27 +1,27 @@
 import itertools
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
-from dialplan_sms.outbox import leases, statements
-from dialplan_sms.outbox.amend import cancel, retry
-from dialplan_sms.outbox.database import open_engine, prepare
-from dialplan_sms.outbox.history import Filters, Stored, listing, show
-from dialplan_sms.outbox.leases import Claimed
-from dialplan_sms.outbox.limits import Rate, Rules
-from dialplan_sms.outbox.overview import overview
-from dialplan_sms.outbox.retention import forget_texts, purge
+from dialplan_sms.outbox import leases, transitions
+from dialplan_sms.outbox.database import open_engine
+from dialplan_sms.outbox.history.retention import forget_texts, purge
+from dialplan_sms.outbox.history.search import Place, listing
+from dialplan_sms.outbox.history.statistics import overview
+from dialplan_sms.outbox.history.stored import Filters, Stored, show
+from dialplan_sms.outbox.leases import Lease
+from dialplan_sms.outbox.limits import used
 from dialplan_sms.outbox.retry import Verdict
-from dialplan_sms.outbox.schema import State, attempt, gateway, message, number
-from dialplan_sms.outbox.statements import Entry
-from dialplan_sms.outbox.usage import used
+from dialplan_sms.outbox.schema import State, attempt, gateway, message, number, prepare
+from dialplan_sms.outbox.transitions import cancel, retry
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
+from tests.unit.stored import SENDER, insert
 
 ROME, MILAN = "+39069999001", "+39029999002"
 DAY = 86400.0
@@ -42,14 +42,13 @@ class Box:
     def store(
         self, *numbers: str, state: State = State.PENDING, sender: str = "101", age: float = 0.0,
         text: str | None = "Hello", planned: float | None = None, caller: str = "",
-        postpone: str | None = None,
+        postpone: datetime | None = None,
     ) -> int:  # fmt: skip
-        entry = Entry(
-            token=secrets.token_hex(16), sender=sender, numbers=numbers or (ROME,), text=text,
-            chars=5, mode="queue", planned=planned, caller=caller, postpone=postpone,
-        )  # fmt: skip
         with self() as connection:
-            id_ = statements.insert(connection, entry, state)
+            id_ = insert(
+                connection, *(numbers or (ROME,)), state=state, sender=sender, text=text,
+                planned=planned, caller=caller, postpone=postpone,
+            )  # fmt: skip
         if age:
             self.set(id_, created=time.time() - age, due=time.time() - age)
             if state is not State.PENDING:
@@ -66,9 +65,9 @@ class Box:
         assert found is not None
         return found
 
-    def claim(self) -> list[Claimed]:
+    def claim(self) -> list[Lease]:
         with self() as connection:
-            return leases.claim(connection, "worker", 60.0, 10, {}, {})
+            return leases.claim(connection, "worker", 60.0, 10, {})
 
     def list(self, most: int = 50, **filters: object) -> Sequence[int]:
         with self() as connection:
@@ -167,15 +166,15 @@ def test_listing_is_newest_first_and_filters(box: Box) -> None:
 
 def test_listing_goes_on_where_it_stopped(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [box.store() for _ in range(7)]
-    monkeypatch.setattr("dialplan_sms.outbox.history._SPAN", 3)
+    monkeypatch.setattr("dialplan_sms.outbox.history.search.SPAN", 3)
     found: list[int] = []
-    below: int | None = None
+    place: Place | None = None
     for _ in range(20):
         with box() as connection:
-            page = listing(connection, Filters(), 2, below)
+            page = listing(connection, Filters(), 2, place)
         found += [sms.id for sms in page.found]
-        below = page.below
-        if below is None:
+        place = page.place
+        if place is None:
             break
     assert found == ids[::-1]
 
@@ -186,7 +185,7 @@ def test_show_has_numbers_tries_and_text_and_a_repr_without_it(box: Box) -> None
     refused = error(Cause.UNREACHABLE, "no route")
     with box() as connection:
         leases.finish(
-            connection, claimed, "worker", refused, Verdict(sent=(ROME,), again=(MILAN,)), 0.5, True
+            connection, claimed, refused, Verdict(sent=(ROME,), again=(MILAN,)), 0.5, True
         )
     sms = box.show(id_)
     assert sms.numbers == ((MILAN, "pending"), (ROME, "sent"))
@@ -212,9 +211,9 @@ def test_retry_sends_again_to_those_who_did_not_get_it(box: Box, state: State) -
     sms = box.show(id_)
     assert (sms.state, sms.attempts, sms.cause, sms.ended) == ("pending", 0, "", None)
     with box() as connection:  # the next try is as good as the first: its max_age begins now
-        assert statements.expire(connection, "101", DAY) == 0
+        assert transitions.expire(connection, "101", DAY) == 0
     (claimed,) = box.claim()
-    assert claimed.numbers == (MILAN,)
+    assert claimed.sms.numbers == (MILAN,)
     assert claimed.age < 60
 
 
@@ -233,11 +232,11 @@ def test_retry_says_why_not(box: Box) -> None:
 
 @pytest.mark.parametrize(("ahead", "kept"), [(-1, False), (1, True)])
 def test_retry_does_not_tell_the_pbx_to_wait_for_the_past(box: Box, ahead: int, kept: bool) -> None:
-    when = f"{datetime.now() + timedelta(days=ahead):{api.POSTPONE_FORMAT}}"
+    when = datetime.now() + timedelta(days=ahead)
     id_ = box.store(state=State.FAILED, postpone=when)
     with box() as connection:
         retry(connection, [id_])
-    assert box.show(id_).postpone == (when if kept else None)
+    assert box.show(id_).postpone == (f"{when:{api.POSTPONE_FORMAT}}" if kept else None)
 
 
 def test_cancel_takes_what_waits_and_nothing_else(box: Box) -> None:
@@ -280,12 +279,12 @@ def test_an_admin_and_a_worker_at_once_have_one_winner(box: Box, change: object)
 
     with ThreadPoolExecutor(1) as pool:
         with box() as connection:
-            (claimed,) = leases.claim(connection, "worker", 60.0, 10, {}, {})
+            (claimed,) = leases.claim(connection, "worker", 60.0, 10, {})
             waiting = pool.submit(admin)
             time.sleep(0.3)
         assert waiting.result(10)[id_] != ""
     with box() as connection:
-        assert leases.begin_sending(connection, claimed, "worker")
+        assert leases.begin_sending(connection, claimed)
 
 
 def test_purge_deletes_what_ended_long_ago_in_portions(box: Box) -> None:
@@ -296,7 +295,7 @@ def test_purge_deletes_what_ended_long_ago_in_portions(box: Box) -> None:
     waits = box.store(age=100 * DAY)
     with box() as connection:
         outcome = Outcome(Status.SUCCESS)
-        statements.note(connection, old[0], outcome, Verdict(sent=(ROME,)))
+        transitions.note(connection, old[0], outcome, Verdict(sent=(ROME,)))
     counts = []
     for _ in range(4):
         with box() as connection:
@@ -341,7 +340,8 @@ def test_a_text_that_was_not_sent_stays_for_a_day(box: Box) -> None:
 
 
 def test_used_counts_as_the_limits_do(box: Box) -> None:
-    rules = Rules(Rate(2, 3600.0), Rate(9, 3600.0), Rate(3, 3600.0), 0.0)
+    hour = 3600.0
+    sender = replace(SENDER, per_number=(2, hour), per_sender=(9, hour), per_caller=(3, hour))
     box.store(ROME, MILAN, caller="201")
     box.store(ROME, caller="202", age=60)
     box.store(ROME, caller="201", age=7200)
@@ -350,8 +350,8 @@ def test_used_counts_as_the_limits_do(box: Box) -> None:
     with box() as connection:
         cancel(connection, [mistaken])
     with box() as connection:
-        found = [(use.rule, use.whose, use.used) for use, _ in used(connection, "101", rules)]
-        none = [(use.rule, use.used) for use, _ in used(connection, "103", rules)]
+        found = [(use.rule, use.whose, use.used) for use, _ in used(connection, sender)]
+        none = [(use.rule, use.used) for use, _ in used(connection, replace(sender, name="103"))]
     assert found == [
         ("per_sender", "101", 3),
         ("per_number", ROME, 2),

@@ -14,7 +14,7 @@ from dialplan_sms.outbox import owner
 from dialplan_sms.outbox import worker as worker_module
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Cause, Status
-from dialplan_sms.sms.sms import Draft, Sms
+from dialplan_sms.sms.sms import Sms
 from tests.postgres import Postgres
 from tests.unit.outbox.test_worker import FIRST, Pbx, Site
 from tests.unit.stored import Store
@@ -24,15 +24,15 @@ pytestmark = pytest.mark.slow
 HANGS = """
 import os, signal, sys, time
 from dialplan_sms.outbox import leases, limits
-from dialplan_sms.outbox.limits import Rate, Rules
 from dialplan_sms.outbox.store import Outbox
-from tests.unit.stored import entry
+from dataclasses import replace
+from tests.unit.stored import NUMBERS, SENDER, row
 
 def hang(connection):
     if sys.argv[2] == "claim":
-        leases.claim(connection, "other", 20.0, 1, {}, {})
+        leases.claim(connection, "other", 20.0, 1, {})
     else:
-        limits.judge(connection, Rules(None, Rate(9, 60.0), None, 0.0), entry())
+        limits.refusal(connection, replace(SENDER, per_sender=(9, 60.0)), row(), NUMBERS)
     os.kill(os.getpid(), signal.SIGSTOP)
     time.sleep(600)  # it may be another thread that stops first
 
@@ -86,7 +86,7 @@ class TestAHostThatHangs:
             deadline = time.monotonic() + 60
             while True:
                 began = time.monotonic()
-                outcome = site.outbox.accept(Draft(), Sms((FIRST,), "x"), site.sender, "queue")
+                outcome = site.outbox.accept(Sms((FIRST,), "x"), site.sender)
                 assert time.monotonic() - began < 6
                 if outcome.status is Status.QUEUED:
                     break
@@ -160,7 +160,7 @@ def test_a_host_that_died_loses_its_leases_once_the_others_had_time(
     id_ = site.queue()
     store = Store(site.outbox.writer)
     (claimed,) = store.claim("dead", lease=-1.0)
-    assert store.begin(claimed, "dead")
+    assert store.begin(claimed)
     began = time.monotonic()
     with site.working(Pbx()):
         said(site, f"SMS {id_} was sending by a worker that is gone, and is pending now")

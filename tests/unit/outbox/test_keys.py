@@ -1,14 +1,16 @@
 """SMS_KEY on the outbox: the second SMS is the first."""
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 
 from dialplan_sms.config.config import Sender
-from dialplan_sms.outbox import idempotency, statements
+from dialplan_sms.outbox import idempotency, transitions
 from dialplan_sms.outbox.schema import message, number
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
-from dialplan_sms.sms.sms import Draft, Sms
+from dialplan_sms.sms.sms import Sms
 
 SENDER = Sender(name="101", url="https://192.0.2.1", password="x")
 A, B = "+39333123456", "+39333123457"
@@ -16,7 +18,7 @@ ALARM = Sms((A, B), "Alarm")
 
 
 def accept(outbox: Outbox, sms: Sms = ALARM, key: str = "7") -> Outcome:
-    return outbox.accept(Draft(key=key), sms, SENDER, "queue")
+    return outbox.accept(replace(sms, key=key), SENDER)
 
 
 def make(outbox: Outbox, state: str, *numbers: str) -> None:
@@ -81,7 +83,7 @@ class TestReserved:
 
     def test_of_another_database_nothing_is_touched(self, database: str) -> None:
         outbox = Outbox(database)
-        mine = outbox.reserve(Draft(), Sms((A,), "for A only"), SENDER, "fallback")
+        mine = outbox.reserve(Sms((A,), "for A only"), SENDER)
         assert isinstance(mine, str)
 
         def anew(connection: sa.Connection) -> None:
@@ -89,9 +91,9 @@ class TestReserved:
             connection.execute(message.delete())
 
         outbox.writer.do(anew, 5)
-        theirs = outbox.reserve(Draft(), Sms((B,), "for B only"), SENDER, "fallback")
+        theirs = outbox.reserve(Sms((B,), "for B only"), SENDER)
         assert isinstance(theirs, str)
-        stored = outbox.accept(Draft(), Sms((A,), "for A only"), SENDER, "fallback", reserved=mine)
+        stored = outbox.accept(Sms((A,), "for A only"), SENDER, reserved=mine)
         assert stored.status is Status.QUEUED
         outbox.settle(mine, ALARM, Outcome(Status.SUCCESS))
         with outbox.writer.engine.begin() as connection:
@@ -107,10 +109,10 @@ class TestReserved:
 
     def test_what_has_ended_meanwhile_is_stored_anew(self, database: str) -> None:
         outbox = Outbox(database)
-        mine = outbox.reserve(Draft(), Sms((A,), "x"), SENDER, "fallback")
+        mine = outbox.reserve(Sms((A,), "x"), SENDER)
         assert isinstance(mine, str)
-        outbox.writer.do(lambda c: statements.forget_wait(c, -1.0), 5)  # as after a clock's jump
-        stored = outbox.accept(Draft(), Sms((A,), "x"), SENDER, "fallback", reserved=mine)
+        outbox.writer.do(lambda c: transitions.give_up_calls(c, -1.0), 5)  # as after a clock's jump
+        stored = outbox.accept(Sms((A,), "x"), SENDER, reserved=mine)
         assert (stored.status, stored.id) == (Status.QUEUED, "2")
         outbox.close()
 
@@ -120,10 +122,10 @@ def test_a_reason_that_repeats_the_text_is_not_stored(database: str) -> None:
     for text in ("PIN x7Q", "a longer private text"):
         sms = Sms((A,), text)
         told = Outcome(Status.ERROR, Cause.REJECTED, f"bad message: {text}", from_pbx=True)
-        token = outbox.reserve(Draft(), sms, SENDER, "wait")
+        token = outbox.reserve(sms, SENDER)
         assert isinstance(token, str)
         outbox.settle(token, sms, told)
-        outbox.record(Draft(), sms, SENDER, "wait", told)
+        outbox.record(sms, SENDER, told)
     outbox.close()
     again = Outbox(database)
     reasons = again.writer.do(lambda c: c.scalars(sa.select(message.c.reason)).all(), 5)

@@ -1,20 +1,23 @@
 """From a stored SMS to its end, on the statements alone."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from dialplan_sms.outbox import leases, statements
-from dialplan_sms.outbox.leases import Claimed
+from dialplan_sms.outbox import gateways, leases, transitions
+from dialplan_sms.outbox.leases import Lease
 from dialplan_sms.outbox.owner import Owner
 from dialplan_sms.outbox.retry import Verdict
 from dialplan_sms.outbox.schema import State, attempt, gateway, message, now, number
 from dialplan_sms.outbox.writer import Writer
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
-from tests.unit.stored import NUMBERS, Store
+from dialplan_sms.sms.sms import Sms
+from tests.unit.stored import NUMBERS, SENDER, Store
 
 A, B, C = NUMBERS
 SUCCESS = Outcome(Status.SUCCESS)
@@ -23,10 +26,10 @@ GONE = error(Cause.NO_ANSWER, "the worker is gone")
 
 
 def _finish(
-    store: Store, claimed: Claimed, verdict: Verdict, outcome: Outcome = SUCCESS,
-    owner: str = "a", keep_text: bool = False,
+    store: Store, lease: Lease, verdict: Verdict, outcome: Outcome = SUCCESS,
+    keep_text: bool = False,
 ) -> str | None:  # fmt: skip
-    return store.do(lambda c: leases.finish(c, claimed, owner, outcome, verdict, 0.5, keep_text))
+    return store.do(lambda c: leases.finish(c, lease, outcome, verdict, 0.5, keep_text))
 
 
 def _in(store: Store, column: "sa.ColumnElement[float]", *where: Any) -> float:
@@ -35,13 +38,13 @@ def _in(store: Store, column: "sa.ColumnElement[float]", *where: Any) -> float:
 
 
 def test_a_claimed_request_holds_what_it_needs(store: Store) -> None:
-    id_ = store.add(B, A, gsm="9c7514330001", postpone="14/07/2014 15:35", call="1.7")
+    id_ = store.add(B, A, gsm="9c7514330001", postpone=datetime(2014, 7, 14, 15, 35), call="1.7")
 
     (claimed,) = store.claim()
 
-    assert (claimed.id, claimed.sender, claimed.text) == (id_, "101", "hello")
-    assert (claimed.numbers, claimed.gsm, claimed.call) == ((A, B), "9c7514330001", "1.7")
-    assert (claimed.postpone, claimed.attempts) == ("14/07/2014 15:35", 0)
+    assert (claimed.id, claimed.owner, claimed.sender, claimed.attempts) == (id_, "a", "101", 0)
+    when = datetime(2014, 7, 14, 15, 35)
+    assert claimed.sms == Sms((A, B), "hello", "9c7514330001", when, call="1.7")
     assert 0 <= claimed.age < 5
     assert store.row(id_).state == "leased"
     assert store.claim("b") == []
@@ -102,14 +105,14 @@ def test_the_text_is_kept_where_it_is_wanted(store: Store) -> None:
 def test_a_list_goes_in_batches_of_which_only_what_failed_goes_again(store: Store) -> None:
     id_ = store.add(A, B, C)
     (first,) = store.claim(batch=2)
-    assert first.numbers == (A, B)
+    assert first.sms.numbers == (A, B)
     assert _finish(store, first, Verdict(sent=(A,), again=(B,))) == "pending"
     assert 3 < _in(store, message.c.due, message.c.id == id_) < 6
     assert store.claim(batch=2) == []
 
     store.change(message, due=0.0)
     (second,) = store.claim(batch=2)
-    assert (second.numbers, second.attempts) == ((B, C), 1)
+    assert (second.sms.numbers, second.attempts) == ((B, C), 1)
     assert _finish(store, second, Verdict(sent=(B, C))) == "sent"
 
 
@@ -160,7 +163,7 @@ def test_what_a_dead_owner_held_comes_back(
 ) -> None:
     id_ = store.add()
     (claimed,) = store.claim("dead", lease=-1.0 if by_time else 60.0)
-    assert not sending or store.begin(claimed, "dead")
+    assert not sending or store.begin(claimed)
     alive = store.add()
     store.claim("alive")
     assert store.do(lambda c: sorted(leases.owners(c))) == ["alive", "dead"]
@@ -185,11 +188,11 @@ def test_of_ones_own_leases_only_those_that_one_does_not_know_are_lost(
     busy, unknown, other = (store.add(gsm=f"9c751433000{n}") for n in range(3))
     taken = {each.id: each for each in store.claim("me", most=2, lease=-1.0)}
     store.claim("other", lease=60.0)
-    known = [(busy, taken[busy].lease_until)]
+    known = [(busy, taken[busy].until)]
     lost = store.do(lambda c: leases.lost(c, "me", known, dead))
     assert [row.id for row in lost] == [unknown]
     # A copy of the database may have another SMS under the same id.
-    old = [(busy, taken[busy].lease_until - 1), (unknown, taken[unknown].lease_until)]
+    old = [(busy, taken[busy].until - 1), (unknown, taken[unknown].until)]
     assert [row.id for row in store.do(lambda c: leases.lost(c, "me", old, dead))] == [busy]
     assert [row.id for row in store.do(lambda c: leases.lost(c, "me", [], dead))] == [busy, unknown]
     assert store.row(other).state == "leased"
@@ -270,7 +273,7 @@ def test_what_is_too_old_expires(store: Store) -> None:
     store.change(message, message.c.id.in_((old, later, done)), created=1.0)
     store.change(message, message.c.id == done, state=State.SENT)
 
-    assert store.do(lambda c: statements.expire(c, "101", 3600.0)) == 1
+    assert store.do(lambda c: transitions.expire(c, "101", 3600.0)) == 1
 
     assert store.row(old).state == "expired"
     assert (store.row(old).text, store.row(old).ended is None) == ("hello", False)
@@ -288,7 +291,7 @@ class TestAClockThatWasSetBack:
 
     @staticmethod
     def mend(store: Store) -> None:
-        store.do(lambda c: statements.mend_clock(c, {"101": 100.0, "102": 0.0}))
+        store.do(lambda c: gateways.mend_clock(c, [replace(SENDER, pace=5.0, batch=20)]))
 
     def test_holds_no_sms_up(self, store: Store, back: float) -> None:
         new, tried, planned = store.add(), store.add(), store.add(planned=4e9)
@@ -317,7 +320,7 @@ def test_what_waits_as_it_should_is_not_hurried(store: Store) -> None:
     store.change(message, message.c.id == ids[0], attempts=2, due=now() + 12.0)
     store.change(gateway, gateway.c.gsm == "9c7514330001", free_at=now() + 99.0)
     store.change(gateway, gateway.c.gsm == "9c7514330002", free_at=now() + 299.0, held="CONFIG")
-    store.do(lambda c: statements.mend_clock(c, {"101": 100.0}))
+    store.do(lambda c: gateways.mend_clock(c, [replace(SENDER, pace=5.0, batch=20)]))
     assert store.claim() == []
 
 
@@ -328,7 +331,7 @@ def test_calls_that_never_came_back_are_unknown(store: Store) -> None:
     store.change(message, message.c.id == ids[1], lease_until=4e9)  # a worker's
     store.change(message, message.c.id == ids[2], created=now())
 
-    store.do(lambda c: statements.forget_wait(c, 600.0))
+    store.do(lambda c: transitions.give_up_calls(c, 600.0))
 
     assert [store.row(each).state for each in ids] == ["unknown", "sending", "sending"]
     assert store.states(ids[0]) == {A: "unknown"}

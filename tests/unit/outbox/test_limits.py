@@ -12,15 +12,14 @@ import pytest
 import sqlalchemy as sa
 
 from dialplan_sms.config.config import Sender
-from dialplan_sms.outbox.database import open_engine, prepare
-from dialplan_sms.outbox.limits import Rate, Rules, judge
-from dialplan_sms.outbox.schema import message
+from dialplan_sms.outbox.database import open_engine
+from dialplan_sms.outbox.limits import Rate, refusal
+from dialplan_sms.outbox.schema import message, prepare
 from dialplan_sms.outbox.schema import number as number_
-from dialplan_sms.outbox.statements import Entry
 from dialplan_sms.outbox.store import Outbox
-from dialplan_sms.sms.destinations import refuse_place
+from dialplan_sms.sms import destinations
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error, safe_line
-from dialplan_sms.sms.sms import Draft, Sms
+from dialplan_sms.sms.sms import Draft, Sms, compose
 
 PLAIN = Sender(name="101", url="https://192.0.2.1", password="x")
 FIRST, SECOND, THIRD = "+39333123456", "+39333123457", "+39333123458"
@@ -41,11 +40,11 @@ class Box:
     def accept(
         self, sender: Sender, *numbers: str, text: str = "Hi", caller: str = "", key: str = ""
     ) -> Outcome:
-        draft = Draft(caller=caller, key=key)
-        return self.outbox.accept(draft, Sms(numbers or (FIRST,), text), sender, "queue")
+        sms = Sms(numbers or (FIRST,), text, mode="queue", caller=caller, key=key)
+        return self.outbox.accept(sms, sender)
 
     def reserve(self, sender: Sender, *numbers: str, text: str = "Hi") -> str | Outcome:
-        return self.outbox.reserve(Draft(), Sms(numbers or (FIRST,), text), sender, "wait")
+        return self.outbox.reserve(Sms(numbers or (FIRST,), text), sender)
 
     def run(self, *statements: str) -> list[Any]:
         with self.engine.begin() as connection:
@@ -92,6 +91,13 @@ def end_of(outcome: Outcome) -> float:
     return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").timestamp()
 
 
+def refused_for(numbers: list[str], **limits: Any) -> Outcome:
+    """Why an SMS to *numbers* is refused."""
+    with pytest.raises(Refused) as refused:
+        compose(Draft(",".join(numbers), "Hi"), limited(**limits), datetime.now())
+    return refused.value.outcome
+
+
 class TestPlaces:
     @pytest.mark.parametrize(
         ("limits", "numbers"),
@@ -107,7 +113,8 @@ class TestPlaces:
         ],
     )
     def test_these_may_be_sent_to(self, limits: dict[str, Any], numbers: list[str]) -> None:
-        refuse_place(numbers, limited(**limits))
+        for each in numbers:
+            assert destinations.refusal(each, limited(**limits)) is None
 
     @pytest.mark.parametrize(
         ("limits", "number", "key"),
@@ -123,24 +130,19 @@ class TestPlaces:
         ],
     )
     def test_these_may_not(self, limits: dict[str, Any], number: str, key: str) -> None:
-        with pytest.raises(Refused) as refused:
-            refuse_place(["+99900000012", number], limited(**limits))
-        outcome = refused.value.outcome
+        outcome = refused_for(["+99900000012", number], **limits)
         assert is_denied(outcome, number, f"that {key}", "sms.conf")
         assert outcome.for_log
         assert number not in outcome.for_log
 
     def test_abroad_without_allow_names_the_key_to_set(self) -> None:
-        with pytest.raises(Refused) as refused:
-            refuse_place(["+33612345678"], limited(country="IT"))
-        outcome = refused.value.outcome
+        outcome = refused_for(["+33612345678"], country="IT")
         says = "is not in IT, the country of this sender in sms.conf, and it has no allow: to send"
         assert is_denied(outcome, f"+33612345678 {says}", "as allow = IT, +4179 or allow = all")
         assert "+336" not in outcome.for_log
 
     def test_one_of_a_list_refuses_it_all(self) -> None:
-        with pytest.raises(Refused):
-            refuse_place([FIRST, "+33612345678"], limited(country="IT"))
+        assert is_denied(refused_for([FIRST, "+33612345678"], country="IT"))
 
 
 class TestRules:
@@ -205,7 +207,7 @@ class TestRules:
     def test_every_way_to_send_counts(self, box: Box) -> None:
         sender = limited(per_number=(3, 60.0))
         assert isinstance(box.reserve(sender), str)
-        box.outbox.record(Draft(), Sms((FIRST,), "Hi"), sender, "wait", SUCCESS)
+        box.outbox.record(Sms((FIRST,), "Hi"), sender, SUCCESS)
         deadline = time.monotonic() + 30  # it is gathered with others
         while time.monotonic() < deadline and len(box.run("SELECT * FROM sms_number")) < 2:
             time.sleep(0.02)
@@ -218,7 +220,7 @@ class TestRules:
         id_ = box.reserve(sender)
         assert isinstance(id_, str)
         sms = Sms((FIRST,), "Hi")
-        assert not is_denied(box.outbox.accept(Draft(), sms, sender, "fallback", reserved=id_))
+        assert not is_denied(box.outbox.accept(sms, sender, reserved=id_))
 
     def test_cancelled_ones_do_not_count(self, box: Box) -> None:
         sender = limited(
@@ -240,7 +242,7 @@ class TestRules:
             assert is_denied(box.accept(sender, caller="201"))
 
     def test_no_limit_counts_nothing(self, box: Box) -> None:
-        assert not Rules.of(PLAIN).counted
+        assert not PLAIN.counted
         for _ in range(3):
             assert not is_denied(box.accept(PLAIN))
 
@@ -387,15 +389,16 @@ def test_a_long_history_is_not_read_whole(sqlite: str) -> None:
         prepare(connection)
         connection.execute(message.insert(), messages)
         connection.execute(number_.insert(), numbers)
-    rules = Rules(Rate(5, 86400.0), Rate(9000, 86400.0), Rate(20, 86400.0), 86400.0)
-    entry = Entry(
-        "t", "101", ("+39333100000", "+39333100001"), "Hi", 2, "queue", caller="1", fingerprint="f"
+    day = 86400.0
+    sender = limited(
+        per_number=(5, day), per_sender=(9000, day), per_caller=(20, day), repeat_window=day
     )
+    new = {"sender": "101", "caller": "1", "fingerprint": "f"}
     seen: list[tuple[str, Any]] = []
     sa.event.listen(engine, "before_cursor_execute", lambda *args: seen.append((args[2], args[3])))
     with engine.begin() as connection:
         took = time.process_time()
-        assert judge(connection, rules, entry) is None
+        assert refusal(connection, sender, new, ["+39333100000", "+39333100001"]) is None
         took = time.process_time() - took
         (counted,) = [each for each in seen if "sms_number" in each[0]]
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {counted[0]}", counted[1]).all()

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.outbox.database import OutboxError
-from dialplan_sms.outbox.reading import Reading
+from dialplan_sms.outbox.history.reader import Reader
 from dialplan_sms.outbox.schema import message
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
@@ -44,7 +44,7 @@ ALONE = "BEGIN EXCLUSIVE"
 
 
 def store(outbox: Outbox, sender: Sender = SENDER) -> Outcome:
-    return outbox.accept(Draft(), Sms(NUMBERS[:1], "hello"), sender, "queue", left=30.0)
+    return outbox.accept(Sms(NUMBERS[:1], "hello"), sender, left=30.0)
 
 
 def count(url: str) -> int:
@@ -98,7 +98,7 @@ class TestACall:
                 return "token"
 
             def accept(self, *call: Any) -> Outcome:
-                left.append(call[4])
+                left.append(call[2])
                 return Outcome(Status.QUEUED, id="1")
 
             def settle(self, *call: object) -> None: ...
@@ -119,7 +119,7 @@ class TestACall:
         """It notes that it sends, the database is locked then, and so is its end."""
         outbox = Outbox(sqlite)
         began = time.monotonic()
-        token = outbox.reserve(Draft(), Sms(NUMBERS[:1], "hello"), SENDER, "wait")
+        token = outbox.reserve(Sms(NUMBERS[:1], "hello"), SENDER)
         assert isinstance(token, str)
         with holding(tmp_path / "outbox.sqlite", WRITES):
             outbox.settle(token, Sms(NUMBERS[:1], "hello"), Outcome(Status.SUCCESS))
@@ -191,7 +191,7 @@ class TestAList:
         )
 
     def test_finds_a_file_that_was_restored(self, host: Host, tmp_path: Path) -> None:
-        reading = Reading(host.engine.url)
+        reading = Reader(host.engine.url)
         find = sa.select(sa.func.count()).select_from(message)
         assert reading.do(lambda c: c.scalar(find)) == 1
         (tmp_path / "new").mkdir()
@@ -209,7 +209,7 @@ class TestAList:
 def test_a_list_on_a_server_that_is_locked_ends(postgresql: str) -> None:
     Outbox(postgresql).writer.do(lambda _: None, 20.0)
     with locked(postgresql):
-        reading = Reading(sa.make_url(postgresql))
+        reading = Reader(sa.make_url(postgresql))
         began = time.monotonic()
         with pytest.raises(OutboxError, match="another host or program has it locked"):
             reading.do(lambda c: c.scalar(sa.select(sa.func.count()).select_from(message)))

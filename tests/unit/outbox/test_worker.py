@@ -20,9 +20,8 @@ from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.schema import gateway, message, number
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.worker import Worker
-from dialplan_sms.sms.log import Handled
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
-from dialplan_sms.sms.sms import Draft, Sms
+from dialplan_sms.sms.sms import Handled, Sms
 
 FIRST, SECOND = "+39333123456", "+39333123457"
 UNREACHABLE = error(Cause.UNREACHABLE, "no connection")
@@ -57,19 +56,31 @@ class Site:
         self.outbox = Outbox(url)
         self.notes: list[str] = []
         self.lines: list[Handled] = []
-        self.worked: list[tuple[str, int]] = []
+        self.counts: list[tuple[str, int]] = []
+
+    def load(self) -> Config:
+        return self.config
+
+    def route(self, _: Sender) -> Pbx:
+        return self.pbx
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
+
+    def worked(self, state: str, count: int = 1, handled: Handled | None = None) -> None:
+        self.counts.append((state, count))
+        if handled is not None:
+            self.lines.append(handled)
 
     def queue(self, *numbers: str, text: str = "Hello") -> int:
-        outcome = self.outbox.accept(Draft(), Sms(numbers or (FIRST,), text), self.sender, "queue")
+        outcome = self.outbox.accept(Sms(numbers or (FIRST,), text), self.sender)
         assert outcome.status is Status.QUEUED, outcome
         return int(outcome.id)
 
     @contextmanager
     def working(self, pbx: Pbx, outbox: Outbox | None = None, threads: int = 4) -> Iterator[Worker]:
-        worker = Worker(
-            outbox or self.outbox, lambda: self.config, lambda _: pbx, self.notes.append,
-            self.lines.append, threads, lambda state, count=1, _=None: self.worked.append((state, count)),
-        )  # fmt: skip
+        self.pbx = pbx
+        worker = Worker(outbox or self.outbox, self, threads)
         worker.start()
         try:
             yield worker
@@ -118,7 +129,7 @@ def test_what_is_stored_is_sent(site: Site) -> None:
         site.wait(site.queue(text="Hello, world"), "sent")
     assert [(sms.numbers, sms.text) for sms in pbx.sent] == [((FIRST,), "Hello, world")]
     assert site.lines[0].outcome.id == "1"
-    assert site.worked == [("sent", 1)]
+    assert site.counts == [("sent", 1)]
 
 
 def test_a_list_goes_in_batches_and_only_the_refused_number_again(database: str) -> None:
@@ -203,7 +214,7 @@ def test_what_expires_with_another_is_counted(database: str) -> None:
     with site.working(Pbx(UNREACHABLE), threads=1):
         for id_ in ids:
             site.wait(id_, "expired")
-    assert sum(count for state, count in site.worked if state == "expired") == 3
+    assert sum(count for state, count in site.counts if state == "expired") == 3
     site.outbox.close()
 
 
@@ -368,7 +379,7 @@ class TestALockedFile:
     ) -> None:
         monkeypatch.setattr(database_module, "LOCK_TIME", 0.2)
         site = Site(f"sqlite:///{tmp_path}/s.sqlite")
-        token = site.outbox.reserve(Draft(), Sms((FIRST,), "x"), site.sender, "wait")
+        token = site.outbox.reserve(Sms((FIRST,), "x"), site.sender)
         assert isinstance(token, str)
         other = sqlite3.connect(tmp_path / "s.sqlite", isolation_level=None, timeout=10)
         other.execute("BEGIN IMMEDIATE")

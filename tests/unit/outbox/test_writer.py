@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dialplan_sms.outbox import statements
+from dialplan_sms.outbox import transitions
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.schema import State, message
-from dialplan_sms.outbox.statements import Entry
+from dialplan_sms.outbox.transitions import Row
 from dialplan_sms.outbox.writer import NotKnown, Writer
 from tests.postgres import Postgres
-from tests.unit.stored import another, entry, locked
+from tests.unit.stored import NUMBERS, another, locked, row
 
 
-def put(connection: sa.Connection, what: Entry) -> int:
+def put(connection: sa.Connection, what: Row) -> int:
     """Store it, as the outbox does: once, however often it is run."""
-    stored = statements.find(connection, what.token)
-    return stored or statements.insert(connection, what, State.PENDING)
+    stored = transitions.find(connection, what["token"])
+    return stored or transitions.insert(connection, what, NUMBERS[:1], State.PENDING)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def writer(database: str) -> Iterator[Writer]:
     writer.close()
 
 
-def _store(writer: Writer, what: Entry, patience: float = 20.0, grace: float = 0.0) -> int:
+def _store(writer: Writer, what: Row, patience: float = 20.0, grace: float = 0.0) -> int:
     return writer.do(lambda c: put(c, what), patience, grace)
 
 
@@ -39,18 +39,18 @@ def _count(url: str) -> int:
 
 
 def test_what_is_done_is_committed(writer: Writer, database: str) -> None:
-    id_ = _store(writer, entry())
+    id_ = _store(writer, row())
     with another(database) as connection, connection.begin():
         assert connection.scalars(sa.select(message.c.id)).all() == [id_]
 
 
 def test_those_who_wait_share_a_transaction(writer: Writer, database: str) -> None:
-    _store(writer, entry())
+    _store(writer, row())
     commits: list[Any] = []
     sa.event.listen(writer.engine, "commit", commits.append)
 
     with ThreadPoolExecutor(64) as threads:
-        ids = list(threads.map(lambda _: _store(writer, entry()), range(640)))
+        ids = list(threads.map(lambda _: _store(writer, row()), range(640)))
 
     assert len(set(ids)) == 640
     assert _count(database) == 641
@@ -65,7 +65,7 @@ def gathers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("gathers")
 def test_what_comes_while_others_are_stored_goes_along(writer: Writer, database: str) -> None:
-    _store(writer, entry())
+    _store(writer, row())
     commits: list[Any] = []
     sa.event.listen(writer.engine, "commit", commits.append)
     late: list[Any] = []
@@ -74,14 +74,14 @@ def test_what_comes_while_others_are_stored_goes_along(writer: Writer, database:
         late.append(writer.submit(lambda c: put(c, second)))
         return put(connection, first)
 
-    first, second = entry(), entry()
+    first, second = row(), row()
     ids = {writer.do(work, 20.0), late[0].result(20.0)}
     assert (len(ids), len(commits), _count(database)) == (2, 1, 3)
 
 
 def test_but_who_was_first_does_not_wait_for_all_who_come(writer: Writer) -> None:
     """Where each takes long and the next is always there, as with limits on a long history."""
-    _store(writer, entry())
+    _store(writer, row())
     done: list[int] = []
     at_commit: list[int] = []
     sa.event.listen(writer.engine, "commit", lambda _: at_commit.append(len(done)))
@@ -98,7 +98,7 @@ def test_but_who_was_first_does_not_wait_for_all_who_come(writer: Writer) -> Non
 
 @pytest.mark.usefixtures("gathers")
 def test_what_goes_along_and_is_bad_fails_alone(writer: Writer, database: str) -> None:
-    _store(writer, entry())
+    _store(writer, row())
     late: list[Any] = []
 
     def bad(_: sa.Connection) -> int:
@@ -109,7 +109,7 @@ def test_what_goes_along_and_is_bad_fails_alone(writer: Writer, database: str) -
             late.append(writer.submit(bad))
         return put(connection, first)
 
-    first = entry()
+    first = row()
     assert writer.do(work, 20.0) > 0
     with pytest.raises(OutboxError):
         late[0].result(20.0)
@@ -117,7 +117,7 @@ def test_what_goes_along_and_is_bad_fails_alone(writer: Writer, database: str) -
 
 
 def test_bad_work_fails_alone(writer: Writer, database: str) -> None:
-    _store(writer, entry())
+    _store(writer, row())
 
     def bad(connection: sa.Connection) -> None:
         connection.exec_driver_sql("INSERT INTO sms_nowhere VALUES (1)")
@@ -125,10 +125,10 @@ def test_bad_work_fails_alone(writer: Writer, database: str) -> None:
     with locked(database):  # all get into one transaction
         good = [
             writer.submit(lambda c, e=each: put(c, e))  # type: ignore[misc]
-            for each in (entry(), entry())
+            for each in (row(), row())
         ]
         wrong = writer.submit(bad)
-        good.append(writer.submit(lambda c: put(c, entry())))
+        good.append(writer.submit(lambda c: put(c, row())))
 
     assert len({each.result(20) for each in good}) == 3
     with pytest.raises(OutboxError, match="sms_nowhere"):
@@ -137,39 +137,39 @@ def test_bad_work_fails_alone(writer: Writer, database: str) -> None:
 
 
 def test_who_waits_in_vain_withdraws(writer: Writer, database: str) -> None:
-    _store(writer, entry())
+    _store(writer, row())
     with locked(database):
         began = time.monotonic()
         with pytest.raises(OutboxError, match="locked"):
-            _store(writer, entry(), patience=0.3)
+            _store(writer, row(), patience=0.3)
         assert time.monotonic() - began < 2
 
-    assert _store(writer, entry()) == 2
+    assert _store(writer, row()) == 2
     assert _count(database) == 2
 
 
 def test_a_commit_that_does_not_end_is_not_known(writer: Writer, database: str) -> None:
-    _store(writer, entry())
+    _store(writer, row())
     go_on = threading.Event()
     sa.event.listen(writer.engine, "commit", lambda _: go_on.wait(20) and None)
 
     with pytest.raises(NotKnown):
-        _store(writer, entry(), patience=2.0, grace=0.2)  # by then its commit has begun
+        _store(writer, row(), patience=2.0, grace=0.2)  # by then its commit has begun
 
     go_on.set()
-    _store(writer, entry())
+    _store(writer, row())
     assert _count(database) == 3
 
 
 def test_the_same_is_never_stored_twice(writer: Writer, database: str) -> None:
-    once = entry()
+    once = row()
     assert _store(writer, once) == _store(writer, once)
     assert _count(database) == 1
 
 
 def test_closing_finishes_what_waits(database: str) -> None:
     writer = Writer(database)
-    futures = [writer.submit(lambda c: put(c, entry())) for _ in range(9)]
+    futures = [writer.submit(lambda c: put(c, row())) for _ in range(9)]
     writer.close()
     assert len({each.result(0) for each in futures}) == 9
 
@@ -177,9 +177,9 @@ def test_closing_finishes_what_waits(database: str) -> None:
 @pytest.mark.slow
 def test_a_connection_that_has_gone_stale_is_made_anew(postgres: Postgres, postgresql: str) -> None:
     writer = Writer(postgresql)
-    _store(writer, entry())
+    _store(writer, row())
     postgres.restart_immediately()
-    assert _store(writer, entry(), patience=5.0)
+    assert _store(writer, row(), patience=5.0)
     assert _count(postgresql) == 2
     writer.close()
 
@@ -190,10 +190,10 @@ def test_a_commit_that_is_cut_off_is_done_once(
     postgres: Postgres, postgresql: str, before: bool
 ) -> None:
     writer = Writer(postgresql)
-    _store(writer, entry())
+    _store(writer, row())
     cut = _cut_next_commit(writer, postgres, before)
 
-    assert _store(writer, entry(), patience=20.0)
+    assert _store(writer, row(), patience=20.0)
 
     assert cut.is_set()
     assert _count(postgresql) == 2
@@ -203,10 +203,10 @@ def test_a_commit_that_is_cut_off_is_done_once(
 @pytest.mark.slow
 def test_a_commit_that_is_cut_off_waits_for_the_server(postgres: Postgres, postgresql: str) -> None:
     writer = Writer(postgresql)
-    _store(writer, entry())
+    _store(writer, row())
     cut = _cut_next_commit(writer, postgres, before=False, stop=True)
 
-    once = entry()
+    once = row()
     future = writer.submit(lambda c: put(c, once))
     try:
         assert cut.wait(10)
@@ -226,16 +226,16 @@ def test_a_commit_that_is_cut_off_for_good_is_not_known(
 ) -> None:
     monkeypatch.setattr("dialplan_sms.outbox.writer._RECONNECT", 1.0)
     writer = Writer(postgresql)
-    _store(writer, entry())
+    _store(writer, row())
     _cut_next_commit(writer, postgres, before=False, stop=True)
     try:
         with pytest.raises(NotKnown, match="refused"):
-            _store(writer, entry())
+            _store(writer, row())
         with pytest.raises(OutboxError, match="refused"):  # this one has not even begun
-            _store(writer, entry())
+            _store(writer, row())
     finally:
         postgres.start()
-    assert _store(writer, entry())
+    assert _store(writer, row())
     writer.close()
 
 
@@ -244,12 +244,12 @@ def test_a_server_that_dies_before_the_commit_has_stored_nothing(
     postgres: Postgres, postgresql: str
 ) -> None:
     writer = Writer(postgresql)
-    _store(writer, entry())
+    _store(writer, row())
 
     def work(connection: sa.Connection) -> int:
-        put(connection, entry())
+        put(connection, row())
         postgres.stop()
-        return put(connection, entry())
+        return put(connection, row())
 
     try:
         with pytest.raises(OutboxError):
@@ -265,17 +265,17 @@ def test_a_server_that_dies_before_the_commit_has_stored_nothing(
 def test_nor_one_that_dies_while_others_come(postgres: Postgres, postgresql: str) -> None:
     """Not even doubtful: what went along was not done, so nothing was committed."""
     writer = Writer(postgresql)
-    _store(writer, entry())
+    _store(writer, row())
     late: list[Any] = []
 
     def dies(connection: sa.Connection) -> int:
         postgres.stop()
-        return put(connection, entry())
+        return put(connection, row())
 
     def work(connection: sa.Connection) -> int:
         if not late:
             late.append(writer.submit(dies))
-        return put(connection, entry())
+        return put(connection, row())
 
     try:
         with pytest.raises(OutboxError):

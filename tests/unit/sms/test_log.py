@@ -10,9 +10,8 @@ import pytest
 
 from dialplan_sms.config.config import Sender
 from dialplan_sms.sms import log
-from dialplan_sms.sms.log import Handled
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status
-from dialplan_sms.sms.sms import Draft, Sms, compose
+from dialplan_sms.sms.sms import Draft, Handled, Sms, compose
 
 DRAFT = Draft("+39333123456", "A private text", call="1700000000.7")
 SMS = Sms(("+39333123456",), "A private text")
@@ -22,7 +21,7 @@ REFUSED = Outcome(Status.ERROR, Cause.REJECTED, "No")
 def line(
     draft: Draft = DRAFT, sms: Sms | None = SMS, outcome: Outcome = REFUSED, sender: str = "101"
 ) -> str:
-    return log.describe(Handled(draft, sms, sender, outcome, 0.1234))
+    return log.describe(Handled(draft.call, sender, sms, outcome, 0.1234))
 
 
 def test_a_line_tells_what_happened() -> None:
@@ -200,3 +199,30 @@ def test_a_line_goes_where_it_belongs_while_another_thread_opens_the_log_anew(
         assert (tmp_path / "call").read_bytes() == b""
         got = (tmp_path / "sms.log").read_text() if kind == "file" else syslog.recv(999).decode()
     assert got.rstrip().endswith(" the line")
+
+
+def test_the_first_is_noted_at_once_and_the_others_counted_each_minute() -> None:
+    notes: list[str] = []
+    now = [100.0]
+    repeated = log.Repeated(notes.append, clock=lambda: now[0])
+    for number in range(1000):
+        repeated("connection from {} refused", f"192.0.2.{number}")
+    repeated("another condition")
+    now[0] += 59
+    repeated.sum_up()
+    assert notes == ["connection from 192.0.2.0 refused", "another condition"]
+    now[0] += 2
+    repeated.sum_up()
+    repeated.sum_up()
+    assert notes[2:] == ["connection from 192.0.2.0 refused - the same 999 times more within 61 s"]
+
+
+def test_a_condition_that_comes_again_later_is_noted_at_once() -> None:
+    notes: list[str] = []
+    now = [0.0]
+    repeated = log.Repeated(notes.append, clock=lambda: now[0])
+    repeated("short")
+    now[0] += 60
+    repeated.sum_up()
+    repeated("short")
+    assert notes == ["short", "short"]

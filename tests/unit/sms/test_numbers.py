@@ -1,10 +1,19 @@
+from datetime import datetime
+
 import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialplan_sms.sms.numbers import read_numbers
+from dialplan_sms.config.config import Sender
 from dialplan_sms.sms.outcome import Cause, Refused
+from dialplan_sms.sms.sms import Draft, compose
+
+
+def read_numbers(written: str, country: str | None, short: bool) -> tuple[str, ...]:
+    """The numbers that an SMS to *written* goes to."""
+    sender = Sender("101", "https://192.0.2.1", country=country, short_numbers=short, allow=("+",))
+    return compose(Draft(written, "x"), sender, datetime.min).numbers
 
 
 @pytest.mark.parametrize(

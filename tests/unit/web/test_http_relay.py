@@ -1,47 +1,95 @@
 """A request to our SMS API, as a value: which numbers go, what the client is told, and loops."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from dialplan_sms.config.config import Sender
+from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.outbox.schema import State
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
-from dialplan_sms.transport.deadline import Resolver
+from dialplan_sms.sms.service import Service
+from dialplan_sms.sms.sms import Sms
+from dialplan_sms.transport.resolver import Resolver
+from dialplan_sms.web.http.session import COOKIE
 from dialplan_sms.web.relay.loops import Loops, Rounds, is_here
-from dialplan_sms.web.relay.relay import reply, sort
-
-SENDER = Sender("101", "https://192.0.2.1", country="IT")
-
-
-def test_numbers_are_sorted_into_those_that_can_be_sent_to() -> None:
-    good, wrong, why = sort("+39333123456, 0039333123456 ,,nobody,+441632960961,nobody", SENDER)
-    assert good == ["+39333123456"]
-    assert wrong == ["nobody", "+441632960961"]
-    assert why is not None
-    assert why.cause is Cause.INVALID_NUMBER
+from dialplan_sms.web.relay.openapi import describe
+from dialplan_sms.web.relay.relay import Relay, Reply, reply
+from tests.unit.fakes import FakeRoute
 
 
-def test_a_plus_that_a_form_has_lost_is_explained() -> None:
-    _, wrong, why = sort(" 39333123456", Sender("101", "https://192.0.2.1"))
-    assert wrong == ["39333123456"]
-    assert why is not None
-    assert "write %2B" in why.reason
+class Stored:
+    """An outbox that takes everything, and remembers it."""
+
+    def __init__(self) -> None:
+        self.sms: list[Sms] = []
+
+    def accept(self, sms: Sms, sender: Sender, left: float, reserved: str | None = None) -> Outcome:
+        self.sms.append(sms)
+        return Outcome(Status.QUEUED, id="1")
+
+
+def ask(
+    number: str, loops: bool = False, log: Path = Path("/nonexistent"), **fields: Any
+) -> tuple[Reply, Stored]:
+    """What a relay answers to a request with *number*, and what it stores."""
+    values: dict[str, Any] = {"url": "https://192.0.2.1", "country": "IT"}
+    sender = Sender("101", **(values | fields))
+    config = Config(Path("/x"), {"101": sender}, "101", str(log), outbox="sqlite:////x")
+    stored = Stored()
+    service = Service(lambda: config, lambda _: FakeRoute(), store=lambda _: stored)  # type: ignore[arg-type, return-value]
+    relay = Relay(service, lambda *_: loops)
+    return relay.send({"number": number, "message": "Hello"}, "wms", "192.0.2.7"), stored
+
+
+def test_numbers_that_cannot_be_sent_to_are_named_and_the_others_are_sent(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    written = "+39333123456, 0039333123456 ,,nobody,+441632960961,nobody"
+    answer, stored = ask(written, log=log)
+    assert dict(answer.json) == api.warning(["nobody", "+441632960961"])
+    assert [sms.numbers for sms in stored.sms] == [("+39333123456",)]
+    (line,) = log.read_text().splitlines()
+    for words in ("call=http:wms@192.0.2.7 ", "status=QUEUED", " failed=2 ", "cannot be dialled"):
+        assert words in line
+    assert "1632960961" not in line
+
+
+@pytest.mark.parametrize("written", ["nobody", "+441632960961", '"'])
+def test_a_request_whose_numbers_are_all_wrong_is_refused(written: str) -> None:
+    answer, stored = ask(written)
+    assert (answer.json["type"], answer.status, stored.sms) == ("error", 200, [])
+
+
+def test_what_comes_from_the_pbx_does_not_go_back_without_a_gateway() -> None:
+    answer, stored = ask("+39333123456", loops=True)
+    assert ("give gsm" in answer.json["reason"], stored.sms) == (True, [])
+    answer, stored = ask("+39333123456", loops=True, gsm="9c7514330001")
+    assert (dict(answer.json), len(stored.sms)) == (api.result(), 1)
+
+
+@pytest.mark.parametrize("written", [" 39333123456", "12, 39333123456"])
+def test_a_plus_that_a_form_has_lost_is_explained(written: str) -> None:
+    answer, _ = ask(written, country=None)
+    assert "write %2B" in answer.json["reason"]
+    assert "write %2B" not in ask("39333123456", country=None)[0].json["reason"]
 
 
 @pytest.mark.parametrize(
-    ("outcome", "refused", "json", "status"),
+    ("outcome", "json", "status"),
     [
-        (Outcome(Status.QUEUED, id="1"), [], api.result(), 200),
-        (Outcome(Status.SUCCESS), ["12"], api.warning(["12"]), 200),
-        (Outcome(Status.WARNING, Cause.NOT_QUEUED, "x", ("3",)), ["12"], api.warning(["12", "3"]), 200),
-        (error(Cause.DENIED, 'too "many"'), [], api.error("too many"), 200),
-        (error(Cause.BUSY, "full"), [], api.error("full"), 503),
-        (error(Cause.OUTBOX, ""), [], api.error("OUTBOX"), 503),
+        (Outcome(Status.QUEUED, id="1"), api.result(), 200),
+        (Outcome(Status.SUCCESS, failed=("12",)), api.warning(["12"]), 200),
+        (Outcome(Status.WARNING, Cause.NOT_QUEUED, "x", ("12", "3")), api.warning(["12", "3"]), 200),
+        (error(Cause.DENIED, 'too "many"'), api.error("too many"), 200),
+        (error(Cause.BUSY, "full"), api.error("full"), 503),
+        (error(Cause.OUTBOX, ""), api.error("OUTBOX"), 503),
     ],
 )  # fmt: skip
 def test_an_outcome_is_told_in_the_api_s_terms(
-    outcome: Outcome, refused: list[str], json: dict[str, object], status: int
+    outcome: Outcome, json: dict[str, object], status: int
 ) -> None:
-    answer = reply(outcome, refused)
+    answer = reply(outcome)
     assert (dict(answer.json), answer.status) == (json, status)
 
 
@@ -99,3 +147,21 @@ def test_what_is_no_address_is_not_here() -> None:
     assert not is_here("pbx.example.com")
     assert not is_here("192.0.2.77")
     assert is_here("127.0.0.9")
+
+
+def test_the_description_has_the_program_s_words() -> None:
+    described = describe(page=True)
+    (states,) = [
+        each["schema"]["enum"]
+        for each in described["paths"]["/"]["get"]["parameters"]
+        if each["name"] == "state"
+    ]
+    assert states == ["", *State]
+    components = described["components"]
+    assert components["securitySchemes"]["session"]["name"] == COOKIE
+    kinds = [
+        components["schemas"][name]["properties"]["type"]["const"]
+        for name in ("Result", "Warning", "Error")
+    ]
+    assert kinds == [api.RESULT, api.WARNING, api.ERROR]
+    assert set(describe(page=False)["paths"]) == {api.PATH, api.OLD_PATH, "/openapi.json"}

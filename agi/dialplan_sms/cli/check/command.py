@@ -8,19 +8,10 @@ import click
 
 from dialplan_sms.cli.check import show
 from dialplan_sms.cli.check.finding import exit_status
-from dialplan_sms.cli.check.inspect import CannotCheck, Surroundings, inspect
+from dialplan_sms.cli.check.inspect import CannotCheck, inspect
 from dialplan_sms.cli.main import config_option
 from dialplan_sms.config import config as smsconf
-from dialplan_sms.host.user import named
-
-UNKNOWN = 3
-"""What monitoring takes for "cannot be checked"."""
-
-
-class _Wrong(click.UsageError):
-    """Wrong usage, to monitoring."""
-
-    exit_code = UNKNOWN
+from dialplan_sms.host.identity import named
 
 
 class _Plugin(click.Command):
@@ -30,7 +21,7 @@ class _Plugin(click.Command):
         try:
             return super().make_context(*args, **options)
         except click.UsageError as error:
-            raise _Wrong(error.format_message(), error.ctx) from None
+            raise CannotCheck(error.format_message(), error.ctx) from None
 
 
 @click.command(cls=_Plugin, short_help="Find what is wrong and say what to do.")
@@ -47,15 +38,11 @@ def check(config: Path | None, name: str | None, as_json: bool) -> None:
     """
     user = named(name) if name is not None else None
     if name is not None and user is None:
-        raise _Wrong(f"--user: there is no user {name}")
+        raise CannotCheck(f"--user: there is no user {name}")
     path = smsconf.find(str(config) if config else None).absolute()
-    try:
-        found, loaded = inspect(Surroundings(path, user=user))
-    except CannotCheck as error:
-        raise _Wrong(str(error)) from None
-    secrets = show.secrets_in(loaded)
+    found = show.without_secrets(*inspect(path, user))
     if as_json:
-        click.echo(show.as_json(found, secrets))
+        click.echo(show.as_json(found))
     elif sys.stdout is not None:  # closed: who runs this wants the exit status alone
-        show.show(found, secrets, sys.stdout)
+        show.show(found, sys.stdout)
     raise SystemExit(exit_status(found))

@@ -7,14 +7,18 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from dialplan_sms.cli.check.asterisk import Asterisk
-from dialplan_sms.cli.check.finding import Finding, ok, skipped, warning, wrong
-from dialplan_sms.cli.migrate import dialplan, recipe
+from dialplan_sms.cli.check.finding import Finding, listed
+from dialplan_sms.cli.migrate import dialplan
 from dialplan_sms.cli.migrate.files import Place, Tree
+from dialplan_sms.cli.migrate.flow import Flow
+from dialplan_sms.cli.migrate.variables import API, Variables
+from dialplan_sms.host.identity import READ, Blocked, User, blocked, current
 from dialplan_sms.host.installation import put_in_place
-from dialplan_sms.host.process import Ran
-from dialplan_sms.host.user import READ, Blocked, User, blocked, current
 
-ASTERISK, MODULES, DIALPLAN, CURL = "Asterisk", "modules", "dialplan", "old CURL()"
+ASTERISK = Finding("Asterisk")
+MODULES = Finding("modules", (ASTERISK.name,))
+DIALPLAN = Finding("dialplan", (ASTERISK.name, MODULES.name))
+CURL = Finding("old CURL()")
 CONTEXT = "sub-sms"
 FILE = "extensions-sms.conf"
 NEEDED = {
@@ -25,8 +29,6 @@ NEEDED = {
     "func_strings.so": "LEN(), FILTER()",
 }
 """The modules that [sub-sms] uses, and for what."""
-_MOST = 3
-_NEEDS = (ASTERISK, MODULES)
 _RELOAD = "asterisk -rx 'dialplan reload'"
 _DIRECT = re.compile(r"(?<!Dead)AGI\((?:[^)]*/)?sms\.agi|AGI\(h?agi://[^)]*/sms\b")
 
@@ -38,55 +40,44 @@ def check(asterisk: Asterisk, user: User, ports: Collection[int] = ()) -> Iterat
     may send.
     """
     if not asterisk.is_here:
-        for name in (ASTERISK, MODULES, DIALPLAN, CURL):
-            yield skipped(name, "no Asterisk on this host")
+        for line in (ASTERISK, MODULES, DIALPLAN, CURL):
+            yield line.skipped("no Asterisk on this host")
         return
     yield _up(asterisk)
     yield _modules(asterisk)
     files = Files(asterisk.etc)
-    shown = asterisk.ask("dialplan show") if asterisk.settings is not None else Ran(None)
-    yield _dialplan(asterisk, files, user, shown.out)
-    yield _curl(files, shown.out, ports)
+    shown = asterisk.ask("dialplan show") if asterisk.settings else ""
+    yield _dialplan(asterisk, files, user, shown)
+    yield _curl(files, shown, ports)
 
 
 def _up(asterisk: Asterisk) -> Finding:
-    if asterisk.settings is not None:
+    process = asterisk.process
+    if asterisk.settings:
         told = re.search(r"Version:\s*(\S+)", asterisk.settings)
-        user = f", as {asterisk.process.user.name}" if asterisk.process else ""
-        return ok(ASTERISK, f"{told[1] if told else 'up'}{user}")
-    process, me = asterisk.process, current()
-    if process is not None and me.uid not in (0, process.user.uid):
-        says = f"it runs; only root and {process.user.name} may ask it"
-        return skipped(ASTERISK, says)
+        user = f", as {process.user.name}" if process else ""
+        return ASTERISK.ok(f"{told[1] if told else 'up'}{user}")
+    if process is not None and current().uid not in (0, process.user.uid):
+        return ASTERISK.skipped(f"it runs; only root and {process.user.name} may ask it")
     if process is not None:
-        return wrong(
-            ASTERISK,
-            "it runs, but its console does not answer",
-            "see its log; systemctl restart asterisk",
-        )
+        do = "see its log; systemctl restart asterisk"
+        return ASTERISK.wrong("it runs, but its console does not answer", do)
     if asterisk.command is None:
         says = f"there is {asterisk.conf}, but neither a running Asterisk nor the program"
-        return skipped(ASTERISK, says)
-    return wrong(
-        ASTERISK, "it does not run", "systemctl start asterisk; see /var/log/asterisk/messages"
-    )
+        return ASTERISK.skipped(says)
+    do = "systemctl start asterisk; see /var/log/asterisk/messages"
+    return ASTERISK.wrong("it does not run", do)
 
 
 def _modules(asterisk: Asterisk) -> Finding:
-    loaded = asterisk.modules if asterisk.settings is not None else None
-    if loaded is None:
-        return skipped(MODULES, "only a running Asterisk tells", needs=[ASTERISK])
-    missing = [name for name in NEEDED if name not in loaded]
+    if not asterisk.settings or not asterisk.modules:
+        return MODULES.skipped("only a running Asterisk tells")
+    missing = [name for name in NEEDED if name not in asterisk.modules]
     if not missing:
-        return ok(MODULES, ", ".join(name.removesuffix(".so") for name in NEEDED))
+        return MODULES.ok(", ".join(name.removesuffix(".so") for name in NEEDED))
     says = ", ".join(f"{name} is not loaded ({NEEDED[name]})" for name in missing)
     loads = "; ".join(f"asterisk -rx 'module load {name}'" for name in missing)
-    return wrong(
-        MODULES,
-        says,
-        f"{loads}; take its noload from {asterisk.etc}/modules.conf",
-        needs=[ASTERISK],
-    )
+    return MODULES.wrong(says, f"{loads}; take its noload from {asterisk.etc}/modules.conf")
 
 
 class Files:
@@ -102,7 +93,7 @@ class Files:
 
     @property
     def unread(self) -> str:
-        """What of it cannot be read: ``path: why``; empty where all can."""
+        """What of it cannot be read: ``path: why``; empty if all can."""
         return next((str(problem) for problem in self.tree.problems if not problem.note), "")
 
     def unreadable(self, user: User) -> Blocked | None:
@@ -111,7 +102,7 @@ class Files:
         return next(filter(None, bars), None)
 
     def merged(self, coming: bool = False) -> Finding | None:
-        """What is wrong where Asterisk makes one [sub-sms] of the lines of several places.
+        """What is wrong if Asterisk makes one [sub-sms] of the lines of several places.
 
         *coming*: our file may still be put in its place.
         """
@@ -129,34 +120,26 @@ class Files:
         if others:
             says = f"[{CONTEXT}] is also in {others}: Asterisk merges that with {ours[0]}"
             do = f"give those lines a [context] with another name, then {_RELOAD}"
-            return wrong(DIALPLAN, f"{says}, and SMS are lost", do, needs=_NEEDS)
+            return DIALPLAN.wrong(f"{says}, and SMS are lost", do)
         by = self.tree.named[ours[0]]
         says = f"{ours[0]} is included {len(by)} times: {_shown(by)}"
-        return warning(DIALPLAN, says, f"keep one #include, then {_RELOAD}", needs=_NEEDS)
+        return DIALPLAN.warning(says, f"keep one #include, then {_RELOAD}")
 
     def old_lines(self, ports: Collection[int]) -> list[str]:
         """``file:line`` of the steps that use the PBX's SMS API by CURL() or curl."""
+        variables = Variables(self.plan, Flow(self.plan))
         found = [
             f"{step.line.path}:{step.line.number}"
             for step in self.plan.steps
-            if _is_old(step.plain, ports)
-            or (
-                "${CURL(${" in step.plain.replace(" ", "")
-                and recipe.is_sms(step.plain, self._value)
-            )
+            if variables.uses_api(step) and not _is_ours(step.plain, ports)
         ]
         return list(dict.fromkeys(found))
 
-    def _value(self, name: str) -> str | None:
-        values = {value for _, value in self.plan.assigned.get(name.lstrip("="), ())}
-        return values.pop() if len(values) == 1 else None
-
 
 def _dialplan(asterisk: Asterisk, files: Files, user: User, shown: str) -> Finding:
-    needs, reload = _NEEDS, _RELOAD
     merged = files.merged()
-    if not shown.strip():
-        return merged or skipped(DIALPLAN, "only a running Asterisk tells", needs=needs)
+    if not shown:
+        return merged or DIALPLAN.skipped("only a running Asterisk tells")
     bar = files.unreadable(user)
     cause, cure = (bar.says, bar.do) if bar else (files.unread, "mend that #include")
     if f"Context '{CONTEXT}'" in shown:
@@ -164,52 +147,46 @@ def _dialplan(asterisk: Asterisk, files: Files, user: User, shown: str) -> Findi
             return merged
         if cause:
             says = f"[{CONTEXT}] is loaded, but Asterisk cannot load all files again: {cause}"
-            return warning(DIALPLAN, says, f"{cure}, then {reload}", needs=needs)
-        return ok(DIALPLAN, f"[{CONTEXT}] is loaded")
+            return DIALPLAN.warning(says, f"{cure}, then {_RELOAD}")
+        return DIALPLAN.ok(f"[{CONTEXT}] is loaded")
+    missing = f"[{CONTEXT}] is not loaded"
     if cause:
-        says = f"[{CONTEXT}] is not loaded, and Asterisk keeps the old dialplan: {cause}"
-        return wrong(DIALPLAN, says, f"{cure}, then {reload}", needs=needs)
+        says = f"{missing}, and Asterisk keeps the old dialplan: {cause}"
+        return DIALPLAN.wrong(says, f"{cure}, then {_RELOAD}")
     if CONTEXT in files.plan.contexts:
         says = f"[{CONTEXT}] is in the files, but not loaded"
-        return wrong(DIALPLAN, says, f"{reload}; see its log if that is not enough", needs=needs)
-    included = any(
-        FILE in line.raw and line.raw.lstrip().startswith("#") for line in files.tree.stream
-    )
-    if included:
-        says = f"[{CONTEXT}] is not loaded: {FILE} is included, and not in {asterisk.etc}"
+        return DIALPLAN.wrong(says, f"{_RELOAD}; see its log if that is not enough")
+    includes = [line.raw for line in files.tree.stream if line.raw.lstrip().startswith("#")]
+    if any(FILE in line for line in includes):
+        says = f"{missing}: {FILE} is included, and not in {asterisk.etc}"
         install = put_in_place(Path(sys.prefix), f"ASTERISK_ETC={asterisk.etc}")
-        return wrong(DIALPLAN, says, f"{install}, then {reload}", needs=needs)
-    freepbx = " (on FreePBX in extensions_custom.conf)" if "_custom.conf" in _text(files) else ""
-    include = f"#tryinclude {FILE} in {files.path}{freepbx}, above a [context], then {reload}"
+        return DIALPLAN.wrong(says, f"{install}, then {_RELOAD}")
+    of_freepbx = any("_custom.conf" in line for line in includes)
+    freepbx = " (on FreePBX in extensions_custom.conf)" if of_freepbx else ""
+    include = f"#tryinclude {FILE} in {files.path}{freepbx}, above a [context], then {_RELOAD}"
     if _DIRECT.search(shown) and f"{CONTEXT}," not in shown:
-        says = f"[{CONTEXT}] is not loaded: AGI(sms.agi) does without, and a hang-up may stop it"
-        return warning(DIALPLAN, says, include, needs=needs)
-    return wrong(DIALPLAN, f"[{CONTEXT}] is not loaded", include, needs=needs)
+        says = f"{missing}: AGI(sms.agi) does without, and a hang-up may stop it"
+        return DIALPLAN.warning(says, include)
+    return DIALPLAN.wrong(missing, include)
 
 
 def _shown(places: Iterable[Place]) -> str:
     return " and ".join(dict.fromkeys(f"{path}:{line}" for path, line in places))
 
 
-def _text(files: Files) -> str:
-    return "\n".join(line.raw for line in files.tree.stream if line.raw.lstrip().startswith("#"))
-
-
-def _is_old(text: str, ports: Collection[int]) -> bool:
-    return bool(recipe.API.search(text)) and not any(f":{port}/" in text for port in ports)
+def _is_ours(text: str, ports: Collection[int]) -> bool:
+    return any(f":{port}/" in text for port in ports)
 
 
 def _curl(files: Files, shown: str, ports: Collection[int]) -> Finding:
-    lines = files.old_lines(ports)
     do = "dialplan-sms migrate"
-    if lines:
-        more = f" and {len(lines) - _MOST} more" if len(lines) > _MOST else ""
-        says = f"the SMS API is still used past sms.agi in {', '.join(lines[:_MOST])}{more}"
-        return warning(CURL, says, do)
-    loaded = sum(1 for line in shown.splitlines() if _is_old(line, ports))
-    if loaded:
-        says = f"{loaded} of the loaded dialplan, none in {files.path}: AEL, Lua, a database?"
-        return warning(CURL, says, f"asterisk -rx 'dialplan reload' if {do} was here, else {do}")
-    if not files.tree.stream and not shown.strip():
-        return skipped(CURL, f"there is no {files.path}, and Asterisk does not answer")
-    return ok(CURL, "none")
+    if lines := files.old_lines(ports):
+        says = f"the SMS API is still used past sms.agi in {listed(lines)}"
+        return CURL.warning(says, do)
+    old = [line for line in shown.splitlines() if API.search(line) and not _is_ours(line, ports)]
+    if old:
+        says = f"{len(old)} of the loaded dialplan, none in {files.path}: AEL, Lua, a database?"
+        return CURL.warning(says, f"asterisk -rx 'dialplan reload' if {do} was here, else {do}")
+    if not files.tree.stream and not shown:
+        return CURL.skipped(f"there is no {files.path}, and Asterisk does not answer")
+    return CURL.ok("none")

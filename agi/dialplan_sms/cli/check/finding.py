@@ -16,59 +16,60 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: *name*, and *of* whom where there are several; *do* is the cure.
+    """One line: *name*, and *of* whom if there are several; *do* is the cure.
 
-    *needs* are labels of others: where one of those is wrong, this one follows from it.
+    *needs* are labels of other lines: if one of those is wrong, this one follows from it. Each
+    part of the check has its lines as constants, which say nothing yet.
     """
 
     name: str
-    state: State
-    says: str
-    do: str = ""
-    of: str = ""
     needs: tuple[str, ...] = ()
+    of: str = ""
+    state: State = State.SKIPPED
+    says: str = ""
+    do: str = ""
 
     @property
     def label(self) -> str:
         return f"{self.name} {self.of}".strip()
 
+    def ok(self, says: str) -> "Finding":
+        return replace(self, state=State.OK, says=says)
 
-def ok(name: str, says: str, of: str = "") -> Finding:
-    return Finding(name, State.OK, says, of=of)
+    def wrong(self, says: str, do: str) -> "Finding":
+        return replace(self, state=State.WRONG, says=says, do=do)
 
+    def warning(self, says: str, do: str) -> "Finding":
+        return replace(self, state=State.WARNING, says=says, do=do)
 
-def wrong(name: str, says: str, do: str, of: str = "", needs: Iterable[str] = ()) -> Finding:
-    return Finding(name, State.WRONG, says, do, of, tuple(needs))
-
-
-def warning(name: str, says: str, do: str, of: str = "", needs: Iterable[str] = ()) -> Finding:
-    return Finding(name, State.WARNING, says, do, of, tuple(needs))
-
-
-def skipped(name: str, says: str, of: str = "", needs: Iterable[str] = ()) -> Finding:
-    return Finding(name, State.SKIPPED, says, "", of, tuple(needs))
+    def skipped(self, says: str) -> "Finding":
+        return replace(self, says=says)
 
 
-def settle(findings: Sequence[Finding]) -> list[Finding]:
-    """Only causes stay wrong: what needs something that is wrong is not looked at."""
+def causes_only(findings: Sequence[Finding]) -> list[Finding]:
+    """The *findings* in which what needs something that is wrong is not looked at."""
     cause: dict[str, str] = {}
-    settled = []
+    found = []
     for each in findings:
         root = next((cause[need] for need in each.needs if need in cause), None)
         if root is not None and each.state is not State.OK:
-            each = replace(
-                each, state=State.SKIPPED, says=f"not looked at: mend {root} first", do=""
-            )
+            says = f"not looked at: mend {root} first"
+            each = replace(each, state=State.SKIPPED, says=says, do="")
             cause[each.label] = root
         elif each.state is State.WRONG:
             cause[each.label] = each.label
-        settled.append(each)
-    return settled
+        found.append(each)
+    return found
+
+
+def listed(items: Sequence[str], most: int = 3) -> str:
+    """The first of *items*, and how many more there are."""
+    if len(items) <= most + 1:
+        return ", ".join(items)
+    return f"{', '.join(items[:most])} and {len(items) - most} more"
 
 
 def exit_status(findings: Iterable[Finding]) -> int:
     """As a plugin of Nagios: 0 all is well, 1 a warning, 2 something is wrong."""
     states = {each.state for each in findings}
-    if State.WRONG in states:
-        return 2
-    return 1 if State.WARNING in states else 0
+    return 2 if State.WRONG in states else 1 if State.WARNING in states else 0

@@ -1,189 +1,232 @@
-"""One PBX, as its senders reach it: name, connection, clock, certificate, API, credentials."""
+"""One PBX, as its senders reach it: name, connection, clock, certificate, API, credentials.
 
+It is asked with an empty number, which it refuses once it accepts who asks: nothing is sent.
+"""
+
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from dialplan_sms.cli.check import certificate as certificates
-from dialplan_sms.cli.check.certificate import CERTIFICATE, CLOCK, is_loopback
-from dialplan_sms.cli.check.finding import Finding, ok, skipped, warning, wrong
-from dialplan_sms.cli.check.look import Eye, Look
-from dialplan_sms.cli.check.verdict import CREDENTIALS, judge, length, no_api
-from dialplan_sms.config.config import Sender
+from dialplan_sms.cli.check.certificate import CERTIFICATE, CLOCK, certificate, clock, refusal
+from dialplan_sms.cli.check.finding import Finding, listed
+from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.routes.pbx import CONNECT_TIME, SmsApi, open_adapter
+from dialplan_sms.routes.pbx import CONNECT_TIME, SmsApi, open_pool
+from dialplan_sms.routes.reply import PERHAPS
+from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.transport.deadline import Address, Resolver
-from dialplan_sms.transport.exchange import Stage
+from dialplan_sms.transport import tls
+from dialplan_sms.transport.certificate import Look, look
+from dialplan_sms.transport.connection import make
+from dialplan_sms.transport.deadline import Watchdog
+from dialplan_sms.transport.exchange import Exchange, Stage
+from dialplan_sms.transport.resolver import Resolver
 
-NAME, CONNECTION, API = "name", "connection", "SMS API"
+NAME = Finding("name")
+CONNECTION = Finding("connection", ("name",))
+API = Finding("SMS API", ("connection", "certificate"))
+CREDENTIALS = Finding("credentials", ("SMS API",))
+LENGTH = Finding("max_length")
+LINES = (NAME, CONNECTION, CLOCK, CERTIFICATE, API, CREDENTIALS, LENGTH)
 _NOT_TLS = (
-    "WRONG_VERSION_NUMBER",
-    "HTTP_REQUEST",
-    "PACKET_LENGTH_TOO_LONG",
-    "RECORD_LAYER_FAILURE",
-)
+    "WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE",
+)  # fmt: skip
 """What OpenSSL says of a peer that speaks something else."""
 _AT_ONCE = 8
+_DATE_TIME = 2.0
+"""Seconds that an answer with a Date may take."""
 _WHOLE = 9.0
 """Seconds that one question to the SMS API may take."""
 _NOBODY = Sms(("",), "dialplan-sms check")
-"""A request with an empty number: once the PBX accepts who asks, it refuses that."""
+
+
+def each(config: Config, connect_time: float) -> list["Pbx"]:
+    """The PBXs of sms.conf; senders of the same ``url`` and ``verify`` share one."""
+    groups: dict[tuple[str, str], list[Sender]] = {}
+    for sender in config.senders.values():
+        groups.setdefault((sender.url, sender.verify), []).append(sender)
+    return [Pbx(group, connect_time=connect_time) for group in groups.values()]
 
 
 class Pbx:
-    """The PBX of *senders*, whose ``url`` and ``verify`` are the same; *now* is our clock."""
+    """The PBX of *senders*, whose ``url`` and ``verify`` are the same."""
 
     def __init__(
         self,
         senders: Sequence[Sender],
-        now: Callable[[], float] = time.time,
         resolver: Resolver | None = None,
         connect_time: float = CONNECT_TIME,
     ) -> None:
         self._senders = senders
-        self._first = senders[0]
-        names = [sender.name for sender in senders]
-        more = f" and {len(names) - 2} more" if len(names) > 3 else ""
-        self._of = ", ".join(names[:2] if more else names) + more
-        parts = urlsplit(self._first.url)
-        self._scheme, self._host = parts.scheme, parts.hostname or ""
+        self.of = listed([sender.name for sender in senders], 2)
+        parts = urlsplit(senders[0].url)
+        self._host, self._path = parts.hostname or "", parts.path
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._now = now
         self._resolver = resolver or Resolver()
         self._connect_time = connect_time
+        self._peer = parts.scheme, self._host, self._port, self._resolver
 
     def check(self) -> Iterator[Finding]:
         """All lines of this PBX, and those of its senders."""
-        yield self._name()
-        look = Eye(self._scheme, self._host, self._port, self._connect_time, self._resolver).look()
-        yield self._connection(look)
-        outcome = self._ask(self._first) if look.failure is None else None
-        yield from self._trust(look, outcome)
-        yield self._api(outcome)
-        yield from self._credentials(outcome)
-        for sender in self._senders:
-            yield length(sender)
+        for line in self._lines():
+            needs = tuple(f"{name} {self.of}" for name in line.needs)
+            yield replace(line, of=line.of or self.of, needs=needs)
 
-    def _needs(self, *names: str) -> tuple[str, ...]:
-        return tuple(f"{name} {self._of}" for name in names)
+    def _lines(self) -> Iterator[Finding]:
+        yield self._name()
+        seen = look(*self._peer, self._connect_time)
+        yield self._connection(seen)
+        first = self._senders[0]
+        outcome = self._ask(first) if seen.failure is None else None
+        if outcome is None:
+            yield from (CLOCK, CERTIFICATE, API)
+        else:
+            now = time.time()
+            yield clock(now, self._their_clock(), seen.certificate, refusal(outcome))
+            yield certificate(first, outcome, seen.certificate, now)
+            yield self._api(outcome)
+        yield from self._credentials(outcome)
+        yield from map(length, self._senders)
 
     def _name(self) -> Finding:
         try:
             found = self._resolver.resolve(self._host, self._port, self._connect_time)
-        except OSError as error:
-            if isinstance(error, TimeoutError):
-                says = f"{self._host} was not resolved within {self._connect_time:.0f} s"
-                return wrong(NAME, says, "check the name servers in /etc/resolv.conf", self._of)
-            says = f"{self._host} is unknown"
-            return wrong(NAME, says, "correct url in sms.conf, or the DNS of this host", self._of)
-        addresses = _addresses(found)
-        return ok(
-            NAME,
-            self._host if addresses == [self._host] else f"{self._host} = {', '.join(addresses)}",
-            self._of,
-        )
+        except TimeoutError:
+            says = f"{self._host} was not resolved within {self._connect_time:.0f} s"
+            return NAME.wrong(says, "check the name servers in /etc/resolv.conf")
+        except OSError:
+            do = "correct url in sms.conf, or the DNS of this host"
+            return NAME.wrong(f"{self._host} is unknown", do)
+        every = list(dict.fromkeys(str(address[4][0]) for address in found))
+        if every == [self._host]:
+            return NAME.ok(self._host)
+        return NAME.ok(f"{self._host} = {listed(every)}")
 
-    def _connection(self, look: Look) -> Finding:
-        peer = f"{self._host} port {self._port}"
-        if look.failure is None:
-            tls = f", {look.tls}" if look.tls else ""
-            return ok(CONNECTION, f"{peer} in {look.seconds * 1000:.0f} ms{tls}", self._of)
-        needs = self._needs(NAME)
-        if look.stage is Stage.SECURING:
-            says, do = _no_tls(peer, look.failure)
-            return wrong(CONNECTION, says, do, self._of, needs)
-        if isinstance(look.failure, TimeoutError):
+    def _connection(self, seen: Look) -> Finding:
+        peer, failure = f"{self._host} port {self._port}", seen.failure
+        if failure is None:
+            version = f", {seen.version}" if seen.version else ""
+            return CONNECTION.ok(f"{peer} in {seen.seconds * 1000:.0f} ms{version}")
+        told = getattr(failure, "reason", "") or getattr(failure, "strerror", "")
+        why, late = str(told or type(failure).__name__)[:120], isinstance(failure, TimeoutError)
+        if seen.stage is Stage.SECURING and (late or why in _NOT_TLS):
+            says = f"{peer} is open, but does not speak TLS: {why}"
+            return CONNECTION.wrong(says, "url with http, or the port of https")
+        if seen.stage is Stage.SECURING:
+            do = "the PBX must know TLS 1.2 or newer, with a key that is safe"
+            return CONNECTION.wrong(f"no TLS with {peer}: {why}", do)
+        if late:
             says = f"no answer from {peer} within {self._connect_time:.0f} s"
             do = "a firewall drops it, or the PBX is off: allow TCP to it; check url"
-            return wrong(CONNECTION, says, do, self._of, needs)
-        if isinstance(look.failure, ConnectionRefusedError):
-            says = f"nothing listens on {peer}"
-            return wrong(
-                CONNECTION,
-                says,
-                "correct the port in url, or start the PBX's web server",
-                self._of,
-                needs,
-            )
-        says = f"no way to {peer}: {_short(look.failure)}"
-        return wrong(
-            CONNECTION, says, "check url, network and routes of this host", self._of, needs
-        )
+            return CONNECTION.wrong(says, do)
+        if isinstance(failure, ConnectionRefusedError):
+            do = "correct the port in url, or start the PBX's web server"
+            return CONNECTION.wrong(f"nothing listens on {peer}", do)
+        do = "check url, network and routes of this host"
+        return CONNECTION.wrong(f"no way to {peer}: {why}", do)
+
+    def _their_clock(self) -> float | None:
+        """The Date of an answer to a request of nothing, at no SMS API and without a password."""
+        until = time.monotonic() + self._connect_time + _DATE_TIME
+        exchange = Exchange(self._connect_time, _DATE_TIME, until, lambda: None, Watchdog())
+        settings = tls.settings("no") if self._peer[0] == "https" else {}
+        connection = make(*self._peer, **settings)
+        connection.exchange = exchange
+        try:
+            with closing(exchange), closing(connection):
+                answer = connection.post("/", {"Content-Length": "0", "Connection": "close"}, b"")
+                return parsedate_to_datetime(answer.getheader("Date") or "").timestamp()
+        except Exception:  # noqa: BLE001 - a PBX need not tell
+            return None
 
     def _ask(self, sender: Sender) -> Outcome:
         try:
-            with closing(open_adapter(sender, self._resolver)) as adapter:
-                return SmsApi(sender, adapter).send(_NOBODY, until=time.monotonic() + _WHOLE)
+            with closing(open_pool(sender, self._resolver)) as pool:
+                return SmsApi(sender, pool).send(_NOBODY, until=time.monotonic() + _WHOLE)
         except ConfigError as error:
             return Outcome(Status.ERROR, Cause.CONFIG, str(error))
 
-    def _trust(self, look: Look, outcome: Outcome | None) -> Iterator[Finding]:
-        if look.failure is not None or outcome is None:
-            yield skipped(CLOCK, "", self._of, self._needs(CONNECTION))
-            yield skipped(CERTIFICATE, "", self._of, self._needs(CONNECTION))
-            return
-        reason = outcome.reason if outcome.cause in (Cause.UNREACHABLE, Cause.CONFIG) else ""
-        found, now = look.certificate, self._now()
-        yield certificates.judge_clock(
-            self._of, now, look.theirs, found, certificates.for_dates(reason)
-        )
-        needs = self._needs(CLOCK)
-        if self._scheme == "http":
-            if is_loopback(self._host):
-                yield ok(CERTIFICATE, "none needed: http on this host", self._of)
-            else:
-                says = "http: whoever is between this host and the PBX can read the password"
-                yield warning(CERTIFICATE, says, f"url = https://{self._host}", self._of)
-        elif outcome.cause is Cause.CONFIG:
-            yield wrong(CERTIFICATE, reason, "verify = a file in PEM format", self._of, needs)
-        elif found is not None:
-            yield certificates.judge(self._first, self._of, self._host, found, now, reason, needs)
-
-    def _api(self, outcome: Outcome | None) -> Finding:
-        needs = self._needs(CONNECTION, CERTIFICATE)
-        if outcome is None or outcome.cause in (Cause.UNREACHABLE, Cause.CONFIG):
-            return skipped(API, "", self._of, needs)
-        path = urlsplit(self._first.url).path
-        if outcome.cause in (Cause.UNAUTHORIZED, Cause.REJECTED):
-            return ok(API, path, self._of)
-        says, do = no_api(outcome, self._first.url)
-        return wrong(API, says, do, self._of, needs)
+    def _api(self, outcome: Outcome) -> Finding:
+        if refusal(outcome):
+            return API
+        if _is_of_api(outcome):
+            return API.ok(self._path)
+        return API.wrong(*_no_api(outcome, self._senders[0].url))
 
     def _credentials(self, first: Outcome | None) -> Iterator[Finding]:
-        asked = first is not None and first.cause in (Cause.UNAUTHORIZED, Cause.REJECTED)
-        if first is None or not asked:
-            for sender in self._senders:
-                yield skipped(CREDENTIALS, "", sender.name, self._needs(API))
+        if first is None or not _is_of_api(first):
+            yield from (replace(CREDENTIALS, of=sender.name) for sender in self._senders)
             return
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             others = pool.map(self._ask, self._senders[1:])
-            for sender, outcome in zip(self._senders, [first, *others], strict=True):
-                yield judge(sender, outcome)
+            yield from map(credentials, self._senders, [first, *others])
 
 
-def _no_tls(peer: str, failure: Exception) -> tuple[str, str]:
-    why = _short(failure)
-    if isinstance(failure, TimeoutError) or why in _NOT_TLS:
-        return (
-            f"{peer} is open, but does not speak TLS: {why}",
-            "url with http, or the port of https",
+def _is_of_api(outcome: Outcome) -> bool:
+    """Whether the SMS API has answered, and so knows who asks or does not."""
+    return outcome.cause in (Cause.UNAUTHORIZED, Cause.REJECTED)
+
+
+def _no_api(outcome: Outcome, url: str) -> tuple[str, str]:
+    """What is wrong, and what to do, if the answer is not the API's."""
+    reason = _without_doubt(outcome.reason).partition(" - perhaps")[0]
+    if outcome.cause is Cause.NO_ANSWER:
+        https = "does url need https? or " if url.startswith("http:") else ""
+        return reason, f"{https}is the PBX overloaded, or another server on this port?"
+    if outcome.cause is not Cause.BAD_ANSWER:
+        said = outcome.status if outcome.status is not Status.ERROR else outcome.cause
+        says = f"{said} for a request without a number: this is not the PBX's API"
+        return says, "correct url in sms.conf"
+    without_path = f"url without a path: {api.PATH} is added"
+    if redirect := re.search(r"redirects to (\S+)", reason):
+        target = urlsplit(redirect[1])
+        moved = f"{target.scheme}://{target.netloc}"
+        there = target.netloc and not url.startswith(f"{moved}/")
+        return reason.partition(" - ")[0], f"url = {moved}" if there else without_path
+    if "HTTP 404" in reason:
+        return f"HTTP 404, no SMS API at {urlsplit(url).path}", without_path
+    if "HTTP 5" in reason:
+        return reason, "see the PBX's own logs; a proxy in between?"
+    return reason, "correct url in sms.conf: address, port, a proxy in between?"
+
+
+def credentials(sender: Sender, outcome: Outcome) -> Finding:
+    """What the answer to a request with an empty number says about who asks."""
+    line, reason = replace(CREDENTIALS, of=sender.name), outcome.reason
+    if outcome.cause is Cause.UNAUTHORIZED:
+        said = reason.rpartition(" - ")[2]
+        if sender.token:
+            do = f"a valid token in [{sender.name}]"
+            return line.wrong(f"the PBX refuses this token: {said}", do)
+        return line.wrong(
+            f"the PBX refuses user {sender.name} and this password: {said}",
+            f"[{sender.name}] must be the PBX user; correct its password, or use token where the"
+            " PBX takes no basic authorization",
         )
-    return (
-        f"no TLS with {peer}: {why}",
-        "the PBX must know TLS 1.2 or newer, with a key that is safe",
-    )
+    if outcome.cause is not Cause.REJECTED:
+        return line.wrong(_without_doubt(reason), "check again")
+    if reason.lower() == api.EMPTY_NUMBER.lower():
+        return line.ok("accepted (asked without a number, nothing sent)")
+    says = f"neither accepted nor refused, the PBX says: {reason[:150]}"
+    return line.warning(says, "try an SMS from the web Collaboration as this user")
 
 
-def _addresses(found: Iterable[Address]) -> list[str]:
-    every = list(dict.fromkeys(str(address[4][0]) for address in found))
-    return every if len(every) < 4 else [*every[:3], f"{len(every) - 3} more"]
+def length(sender: Sender) -> Finding:
+    """Whether the PBX can take what sms.conf lets through; what it takes, it does not tell."""
+    line, most = replace(LENGTH, of=sender.name), sender.max_length
+    if most > api.MAX_LENGTH:
+        says = f"{most} characters, and no PBX takes more than {api.MAX_LENGTH}"
+        return line.warning(says, f"max_length = {api.MAX_LENGTH} in [{sender.name}]")
+    since = ", needs WMS 6.02.20230306.1 or newer" if most > api.OLD_MAX_LENGTH else ""
+    return line.ok(f"{most} characters{since}")
 
 
-def _short(failure: Exception) -> str:
-    return str(
-        getattr(failure, "reason", "") or getattr(failure, "strerror", "") or type(failure).__name__
-    )[:120]
+def _without_doubt(reason: str) -> str:
+    """Nothing was sent here, whatever a reason says of an SMS."""
+    return re.sub(rf"[:,]? {PERHAPS}", "", reason)

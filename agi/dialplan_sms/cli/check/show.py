@@ -1,8 +1,9 @@
 """The findings for people, and for programs."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any, TextIO
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TextIO
 
 from rich.text import Text
 
@@ -19,59 +20,56 @@ _SIGNS = {
 }
 
 
-def secrets_in(config: Config | None) -> tuple[str, ...]:
-    """What must not be shown, wherever it comes from."""
-    if config is None:
-        return ()
-    found = [secret for sender in config.senders.values() for secret in secrets_of(sender)]
-    _, colon, rest = config.outbox.partition("://")[2].rpartition("@")[0].partition(":")
-    return (*found, rest) if colon and len(rest) > 2 else tuple(found)
+def without_secrets(findings: Iterable[Finding], config: Config | None) -> list[Finding]:
+    """The *findings* as they can be shown, whoever has said what is in them."""
+    secrets: list[str] = []
+    if config is not None:
+        secrets += (secret for sender in config.senders.values() for secret in secrets_of(sender))
+        login = config.outbox.partition("://")[2].rpartition("@")[0]
+        secrets += filter(lambda password: len(password) > 2, [login.partition(":")[2]])
+
+    def clean(text: str) -> str:
+        for secret in secrets:
+            text = text.replace(secret, "xxx")
+        return "".join(char if char.isprintable() else " " for char in text)
+
+    return [replace(each, says=clean(each.says), do=clean(each.do)) for each in findings]
 
 
-def without(text: str, secrets: Collection[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "xxx")
-    return "".join(char if char.isprintable() else " " for char in text)
-
-
-def as_json(findings: Sequence[Finding], secrets: Collection[str]) -> str:
+def as_json(findings: Sequence[Finding]) -> str:
     """An object with the exit status and every line."""
-    lines: list[dict[str, Any]] = []
-    for each in findings:
-        line = {"name": each.name, "state": each.state.value}
-        line |= {"sender": each.of} if each.of else {}
-        line |= {"says": without(each.says, secrets), "do": without(each.do, secrets)}
-        lines.append(line)
+    lines = [
+        {"name": each.name, "state": each.state.value}
+        | ({"sender": each.of} if each.of else {})
+        | {"says": each.says, "do": each.do}
+        for each in findings
+    ]
     return json.dumps({"status": exit_status(findings), "findings": lines}, indent=2)
 
 
-def show(findings: Iterable[Finding], secrets: Collection[str], out: TextIO) -> None:
+def show(findings: Sequence[Finding], out: TextIO) -> None:
     """A line each, and below a bad one what to do.
 
-    What all of it means comes last on a terminal, and first where a program reads it.
+    What all of it means comes last on a terminal, and first if a program reads it.
     """
-    findings = list(findings)
     console = Console(file=out, soft_wrap=True)
     can = _can(out.encoding or "ascii")
     several = len({each.of for each in findings if each.of}) > 1
     labels = [each.label if several else each.name for each in findings]
     terminal = out.isatty()
-    summary = without(_summary(findings, not terminal), secrets)
     if not terminal:
-        console.print(Text(summary))
+        console.print(Text(_summary(findings, whole=True)))
     width = max(map(len, labels), default=0)
-    margin = " " * (width + (4 if can else 5))
     for each, label in zip(findings, labels, strict=True):
         sign, plain, style = _SIGNS[each.state]
-        mark = sign if can else f"{plain:2}"
-        says = without(each.says, secrets) or "not looked at"
-        body = "dim" if each.state is State.SKIPPED else ""
-        console.print(Text.assemble((mark, style), f" {label:{width}}  ", (says, body)))
+        mark, arrow = (sign, "→") if can else (f"{plain:2}", "->")
+        says = (each.says or "not looked at", "dim" if each.state is State.SKIPPED else "")
+        console.print(Text.assemble((mark, style), f" {label:{width}}  ", says))
         if each.do:
-            arrow = "→" if can else "->"
-            console.print(Text.assemble(margin, (f"{arrow} {without(each.do, secrets)}", "bold")))
+            margin = " " * (len(mark) + width + 3)
+            console.print(Text.assemble(margin, (f"{arrow} {each.do}", "bold")))
     if terminal:
-        console.print(Text(f"\n{summary}"))
+        console.print(Text(f"\n{_summary(findings, whole=False)}"))
 
 
 def _summary(findings: Sequence[Finding], whole: bool) -> str:
@@ -89,6 +87,7 @@ def _summary(findings: Sequence[Finding], whole: bool) -> str:
 
 
 def _can(encoding: str) -> bool:
+    """Whether there are signs in that encoding; else there are letters."""
     try:
         "✓✗–→".encode(encoding)
     except (UnicodeEncodeError, LookupError):

@@ -14,13 +14,12 @@ from dialplan_sms.cli.main import Misused, config_option
 from dialplan_sms.cli.outbox import options, view
 from dialplan_sms.cli.outbox.opened import NothingStored, Opened, opened
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.outbox import history, retention
-from dialplan_sms.outbox.amend import RETRIED, cancel, retry
-from dialplan_sms.outbox.history import Filters
-from dialplan_sms.outbox.limits import Rules
-from dialplan_sms.outbox.overview import overview
+from dialplan_sms.outbox.history import retention, stored
+from dialplan_sms.outbox.history.statistics import overview
+from dialplan_sms.outbox.history.stored import Filters
+from dialplan_sms.outbox.limits import used
 from dialplan_sms.outbox.schema import State
-from dialplan_sms.outbox.usage import used
+from dialplan_sms.outbox.transitions import RETRIED, cancel, retry
 
 _PORTION = 200
 """SMS that are changed in one transaction."""
@@ -57,7 +56,7 @@ def outbox(
                 print_all(found)
             else:
                 view.print_table(list(found), most)
-                view.print_overview(box.reading.do(overview))
+                view.print_overview(box.reader.do(overview))
     except NothingStored:
         if not (as_json or as_csv):
             raise
@@ -80,8 +79,8 @@ def show(id_: int, config: Path, text: bool, as_json: bool) -> None:
     """Show one SMS: its numbers, and each try to send it."""
     with opened(config, ids=(id_,)) as box:
         try:
-            sms = box.reading.do(lambda c: history.show(c, id_))
-        except history.Damaged as damaged:
+            sms = box.reader.do(lambda c: stored.show(c, id_))
+        except stored.Damaged as damaged:
             raise click.ClickException(str(damaged)) from None
     if sms is None:
         raise click.ClickException(f"there is no SMS {id_}")
@@ -185,7 +184,7 @@ def limits(config: Path, as_json: bool) -> None:
         uses = [
             (sender.name, use, rate)
             for sender in box.config.senders.values()
-            for use, rate in box.reading.do(lambda c: used(c, sender.name, Rules.of(sender)))  # noqa: B023
+            for use, rate in box.reader.do(lambda c: used(c, sender))  # noqa: B023
         ]
     if as_json:
         click.echo(json.dumps([view.limit_dict(*each) for each in uses], indent=2))

@@ -13,21 +13,22 @@ from sqlalchemy.exc import SQLAlchemyError
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.outbox import history
-from dialplan_sms.outbox.database import OutboxError, explain, is_prepared, open_engine, prepare
-from dialplan_sms.outbox.history import Filters, Stored
-from dialplan_sms.outbox.reading import Reading
+from dialplan_sms.outbox.database import OutboxError, explain, open_engine
+from dialplan_sms.outbox.history.reader import Reader
+from dialplan_sms.outbox.history.search import Place, listing
+from dialplan_sms.outbox.history.stored import Filters, Stored
+from dialplan_sms.outbox.schema import is_prepared, prepare
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An outbox, and the configuration that names it; *reading* waits for nobody who writes."""
+    """An outbox, and the configuration that names it; *reader* waits for nobody who writes."""
 
     config: Config
     engine: sa.Engine
-    reading: Reading
+    reader: Reader
 
     def change(self, work: Callable[[sa.Connection], T]) -> T:
         """*work* in a transaction of its own."""
@@ -36,14 +37,14 @@ class Opened:
 
     def walk(self, filters: Filters, most: int) -> Iterator[Stored]:
         """At most *most* SMS, newest first."""
-        below: int | None = None
+        place: Place | None = None
         while most > 0:
             size = min(most, 500)
-            page = self.reading.do(lambda c: history.listing(c, filters, size, below))  # noqa: B023
-            yield from page.found
-            most -= len(page.found)
-            below = page.below
-            if below is None:
+            portion = self.reader.do(lambda c: listing(c, filters, size, place))  # noqa: B023
+            yield from portion.found
+            most -= len(portion.found)
+            place = portion.place
+            if place is None:
                 return
 
 
@@ -72,15 +73,15 @@ def opened(path: Path, sender: str = "", ids: Sequence[int] = ()) -> Iterator[Op
         with ExitStack() as closing:
             closing.callback(engine.dispose)
             _refuse_missing(engine.url, ids)
-            reading = Reading(engine.url)
-            closing.callback(reading.close)
-            if not reading.do(is_prepared):
+            reader = Reader(engine.url)
+            closing.callback(reader.close)
+            if not reader.do(is_prepared):
                 with engine.begin() as connection:
                     prepare(connection)
             if sender and sender not in config.senders:
                 gone = f"sms.conf has no section {plain(sender[:80])} (any more)"
                 click.echo(f"{gone}, its senders are {', '.join(config.senders)}", err=True)
-            yield Opened(config, engine, reading)
+            yield Opened(config, engine, reader)
     except OutboxError as error:
         raise click.ClickException(str(error)) from None
     except SQLAlchemyError as error:

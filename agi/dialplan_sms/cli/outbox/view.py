@@ -20,9 +20,9 @@ from rich.text import Text
 
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.outbox.history import Stored
+from dialplan_sms.outbox.history.statistics import Overview
+from dialplan_sms.outbox.history.stored import Stored
 from dialplan_sms.outbox.limits import Rate, Use
-from dialplan_sms.outbox.overview import Overview
 from dialplan_sms.outbox.retry import STALE
 from dialplan_sms.outbox.schema import State
 

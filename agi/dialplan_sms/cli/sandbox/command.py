@@ -13,7 +13,6 @@ from rich.text import Text
 from dialplan_sms.cli.interrupt import interruptible
 from dialplan_sms.cli.sandbox.screen import record, show
 from dialplan_sms.config import values
-from dialplan_sms.config.parser import Place
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.sandbox.faults import Fault, Faults, Trouble, magic_number, parse_fault
@@ -53,12 +52,12 @@ def _read_by(read: Callable[[str], Any]) -> Callable[..., Any]:
     return callback
 
 
-def _setting(read: Callable[[str, Place], T], needs: str) -> Callable[[str], T]:
+def _setting(read: Callable[[str], T], needs: str) -> Callable[[str], T]:
     """Reads a value as sms.conf has it; *needs* says what it must be."""
 
     def read_setting(text: str) -> T:
         try:
-            return read(text, Place(Path("the command line"), 1))
+            return read(text)
         except values.Bad:
             raise ValueError(f"{text!r} is {needs}") from None
 

@@ -10,9 +10,8 @@ from dialplan_sms.cli.send.listfile import Result, RowResult
 from dialplan_sms.cli.send.plan import Item
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.outbox.retry import AT_MOST_ONCE, decide
-from dialplan_sms.sms.log import Handled
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, safe_line
-from dialplan_sms.sms.sms import Draft
+from dialplan_sms.sms.sms import Draft, Handled
 
 _AT_ONCE = (
     Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER, Cause.OUTBOX, Cause.BUSY,

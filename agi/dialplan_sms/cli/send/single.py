@@ -12,11 +12,10 @@ from dialplan_sms.config.config import Config
 from dialplan_sms.host.console import Console
 from dialplan_sms.routes.pbx import SmsApi
 from dialplan_sms.routes.warm import Routes
-from dialplan_sms.sms.log import Handled
 from dialplan_sms.sms.outcome import Outcome, Status, safe_line
 from dialplan_sms.sms.parts import parts
 from dialplan_sms.sms.service import Service, check, choose
-from dialplan_sms.sms.sms import Draft
+from dialplan_sms.sms.sms import Draft, Handled
 
 if TYPE_CHECKING:
     from dialplan_sms.outbox.store import Outbox
@@ -35,7 +34,7 @@ def open_service(load: Callable[[], Config]) -> Iterator[Callable[..., Handled]]
     opened: list[Outbox] = []
 
     def store(config: Config) -> "Outbox":
-        from dialplan_sms.outbox.opening import open_outbox  # 0.4 s for who needs the outbox
+        from dialplan_sms.outbox.store import open_outbox  # 0.4 s for who needs the outbox
 
         if not opened:
             opened.append(open_outbox(config))

@@ -1,20 +1,16 @@
-"""The PBX's certificate: whether this host trusts it, and its fingerprint."""
+"""The PBX's certificate as setup shows it: its fingerprint, and whether this host trusts it."""
 
-import contextlib
-import hashlib
-import importlib
-import socket
 import ssl
-import tempfile
-from collections.abc import Iterator
+import time
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from dialplan_sms.sms.outcome import safe_line
+from dialplan_sms.transport.certificate import PeerCertificate, look
+from dialplan_sms.transport.resolver import Resolver
 
 _TIME = 5.0
-"""Seconds for one look."""
+"""Seconds for one connection."""
 
 
 class Unreachable(Exception):
@@ -22,86 +18,50 @@ class Unreachable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
-    """What the PBX shows; ``distrust`` says why this host does not trust it, empty where it does.
-
-    ``fingerprint`` is ``sha256:`` and pairs of hex digits, as OpenSSL and the stand-in show it.
-    """
+class Shown:
+    """What the PBX shows; ``distrust`` says why this host does not trust it, empty if it does."""
 
     fingerprint: str
     distrust: str
     details: tuple[tuple[str, str], ...] = ()
 
 
-def look(url: str) -> Certificate:
+def shown_at(url: str) -> Shown:
     """The certificate at an https *url*. Raises Unreachable."""
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or 443
-    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    trusting.check_hostname = False
-    trusting.verify_mode = ssl.CERT_NONE
-    try:
-        with _connected(host, port, trusting) as connection:
-            der = connection.getpeercert(binary_form=True) or b""
-    except (OSError, ValueError) as error:
-        raise Unreachable(_why(error)) from None
-    fingerprint = "sha256:" + hashlib.sha256(der).digest().hex(":").upper()
-    return Certificate(fingerprint, _distrust(host, port), _details(der))
+    peer = ("https", parts.hostname or "", parts.port or 443, Resolver(), _TIME)
+    seen = look(*peer)
+    if seen.certificate is None:
+        raise Unreachable(_why(seen.failure))
+    distrust = look(*peer, verify="yes").failure
+    why = _why(distrust) if distrust else ""
+    return Shown(seen.certificate.fingerprint, why, _details(seen.certificate))
 
 
-def _distrust(host: str, port: int) -> str:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    places = ssl.get_default_verify_paths()
-    if places.cafile or places.capath:
-        context.set_default_verify_paths()
-    else:
-        import certifi  # what sends takes the same
-
-        context.load_verify_locations(certifi.where())
-    try:
-        with _connected(host, port, context):
-            return ""
-    except ssl.SSLCertVerificationError as error:
-        return safe_line(error.verify_message) or "not trusted"
-    except (OSError, ValueError) as error:
-        return _why(error)
-
-
-@contextlib.contextmanager
-def _connected(host: str, port: int, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
-    with (
-        socket.create_connection((host, port), _TIME) as plain,
-        context.wrap_socket(plain, server_hostname=host) as connection,
-    ):
-        yield connection
-
-
-def _why(error: Exception) -> str:
+def _why(error: Exception | None) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer in {_TIME:.0f} s"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return safe_line(error.verify_message) or "not trusted"
     if isinstance(error, ssl.SSLError):
         return safe_line(error.reason or "no TLS").replace("_", " ").lower()
     return safe_line(getattr(error, "strerror", None) or str(error))
 
 
-def _details(der: bytes) -> tuple[tuple[str, str], ...]:
-    """What a person compares; nothing where Python cannot read it without the connection's help."""
-    try:
-        decode: Any = importlib.import_module("_ssl")._test_decode_cert
-        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-            file.write(ssl.DER_cert_to_PEM_cert(der))
-            file.flush()
-            said: dict[str, Any] = decode(file.name)
-    except (AttributeError, ImportError, OSError, ValueError):
-        return ()
+def _details(found: PeerCertificate) -> tuple[tuple[str, str], ...]:
+    """What a person compares; nothing if the certificate cannot be read."""
     rows = (
-        ("issued to", _name(said.get("subject", ()))),
-        ("issued by", _name(said.get("issuer", ()))),
-        ("names", ", ".join(value for _, value in said.get("subjectAltName", ()))),
-        ("valid", f"{said.get('notBefore', '?')} to {said.get('notAfter', '?')}"),
+        ("issued to", _name(found.subject)),
+        ("issued by", _name(found.issuer)),
+        ("names", ", ".join(found.names)),
+        ("valid", f"{_date(found.start)} to {_date(found.end)}" if found.end else ""),
     )
     return tuple((name, safe_line(value)) for name, value in rows if value)
 
 
-def _name(parts: Any) -> str:
-    return ", ".join(f"{key}={value}" for part in parts for key, value in part)
+def _name(parts: dict[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in parts.items())
+
+
+def _date(when: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(when))

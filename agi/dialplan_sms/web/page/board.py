@@ -9,12 +9,13 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from dialplan_sms.outbox import amend, history, overview, search, statistics
+from dialplan_sms.outbox import transitions
 from dialplan_sms.outbox.database import OutboxError
-from dialplan_sms.outbox.history import Damaged, Filters, Stored
-from dialplan_sms.outbox.overview import Overview
-from dialplan_sms.outbox.reading import Reading
-from dialplan_sms.outbox.search import Place, Portion, Received
+from dialplan_sms.outbox.history import search, statistics, stored
+from dialplan_sms.outbox.history.reader import Reader
+from dialplan_sms.outbox.history.search import Place, Portion, Received
+from dialplan_sms.outbox.history.statistics import Overview
+from dialplan_sms.outbox.history.stored import Damaged, Filters, Stored
 from dialplan_sms.outbox.store import PATIENCE, Outbox
 from dialplan_sms.outbox.writer import NotKnown
 
@@ -33,6 +34,11 @@ class Hour:
 
     since: float
     sent: int | None
+
+    @property
+    def clock(self) -> str:
+        """When it began: ``14:00``."""
+        return time.strftime("%H:%M", time.localtime(self.since))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class Board:
         self._writer = outbox.writer
         self._keeping = keeping
         self._clock = clock
-        self._reading = Reading(outbox.writer.engine.url)
+        self._reader = Reader(outbox.writer.engine.url)
         self._made = False  # whether the tables are known to be there
         self._lock = threading.Lock()
         self._over: dict[float, tuple[int, int]] = {}  # first try and count of hours that are over
@@ -99,16 +105,16 @@ class Board:
 
     def show(self, id_: int) -> Stored | None:
         """One SMS, with its text and its tries."""
-        return self._do(lambda c: history.show(c, id_))
+        return self._do(lambda c: stored.show(c, id_))
 
     def retry(self, id_: int) -> str:
         """Have an SMS tried again: why not; empty if so."""
-        return self._change(lambda c: amend.retry(c, [id_])[id_])
+        return self._change(lambda c: transitions.retry(c, [id_])[id_])
 
     def cancel(self, id_: int) -> str:
         """End an SMS that waits: why not; empty if so."""
         keeping = self._keeping()
-        return self._change(lambda c: amend.cancel(c, [id_], keeping)[id_])
+        return self._change(lambda c: transitions.cancel(c, [id_], keeping)[id_])
 
     def received(self, number: str, most: int) -> list[Received]:
         """What *number* got, newest first."""
@@ -125,7 +131,7 @@ class Board:
                 began = time.monotonic()
                 as_of = self._change_now()
                 self._figures = Figures(
-                    self._do(overview.overview),
+                    self._do(statistics.overview),
                     self._hours(),
                     self._do(lambda c: statistics.causes(c, self._clock() - HOURS * _AN_HOUR)),
                     tuple(self._do(search.senders)),
@@ -134,18 +140,18 @@ class Board:
                 complete = self._figures.complete
                 self._stale = time.monotonic() + (took / _SHARE if complete else 0.0)
                 times, before = self._counted
-                # No change is like "" where hours are left: the next look counts more of them.
+                # "" is like no change: while hours are left, the next look counts more of them.
                 self._counted = (times + (as_of != before), as_of if complete else "")
             return self._figures
 
     def close(self) -> None:
         """Close its connections; the outbox stays open."""
-        self._reading.close()
+        self._reader.close()
 
     def _change_now(self) -> str:
         if not self._made:
             self._do(search.senders)
-        return str(self._reading.changes())
+        return str(self._reader.changes())
 
     def _hours(self) -> tuple[Hour, ...]:
         """The last hours, counted from the newest for as long as it may take."""
@@ -169,7 +175,7 @@ class Board:
 
     def _do(self, work: Callable[[sa.Connection], T]) -> T:
         try:
-            found = self._reading.do(work)
+            found = self._reader.do(work)
         except Damaged as error:
             raise OutboxError(str(error)) from None
         except OutboxError:
@@ -177,7 +183,7 @@ class Board:
                 raise
             with contextlib.suppress(NotKnown):  # the writer makes the tables
                 self._writer.do(lambda _: None, 1.0)
-            found = self._reading.do(work)
+            found = self._reader.do(work)
         self._made = True
         return found
 

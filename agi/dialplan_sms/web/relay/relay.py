@@ -1,19 +1,15 @@
 """A request to our SMS API becomes a Draft, and its Outcome the API's reply. Knows no HTTP."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.config.http import Http
 from dialplan_sms.sms import api
-from dialplan_sms.sms.destinations import refuse_place
-from dialplan_sms.sms.log import Handled
-from dialplan_sms.sms.numbers import read_numbers
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, safe_line
-from dialplan_sms.sms.service import Service, choose
-from dialplan_sms.sms.sms import Draft
+from dialplan_sms.sms.service import Service
+from dialplan_sms.sms.sms import Draft, Sms
 from dialplan_sms.web.relay.loops import Rounds
 
 EMPTY_MESSAGE = "Message should not be empty"
@@ -27,11 +23,13 @@ _ROUND = Refused(
     "the same SMS comes again and again: does the PBX give it back? Then give gsm, or set it in"
     " sms.conf",
 )
-_PLUS_LOST = re.compile(r" [0-9]{7}")
+_PLUS_LOST = re.compile(r"(?:^|,) [0-9]{7}")
+_PLUS_ADVICE = " - a + in a request means a space: write %2B, or use curl --data-urlencode"
 _MOST = 1000
 _TOO_MANY = f"At most {_MOST} numbers in a request"
 _UNAVAILABLE = (Cause.OUTBOX, Cause.BUSY, Cause.CONFIG, Cause.INTERNAL)
 """What another try may mend."""
+_PERHAPS = "dialplan-sms does not know whether the SMS was stored: it may be sent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +40,14 @@ class Reply:
     status: int = 200
 
 
-_PERHAPS = "dialplan-sms does not know whether the SMS was stored: it may be sent"
-
-
 class Relay:
     """Takes requests from users of ``[http]``, and stores what they ask for.
 
-    *load* gives the configuration; *loops* whether an address is that of a sender's PBX.
+    *loops* says whether an address is that of a sender's PBX.
     """
 
-    def __init__(
-        self, service: Service, load: Callable[[], Config], loops: Callable[[str, str], bool]
-    ) -> None:
+    def __init__(self, service: Service, loops: Callable[[str, str], bool]) -> None:
         self._service = service
-        self._load = load
         self._loops = loops
         self._rounds = Rounds()
 
@@ -71,70 +63,35 @@ class Relay:
             return Reply(api.error(_TOO_MANY))
         if not form.get("message", ""):
             return Reply(api.error(EMPTY_MESSAGE))
-        config = self._load()
+
+        def refuse_loops(sms: Sms, sender: Sender) -> None:
+            if sms.gsm is None and self._loops(address, sender.url):
+                raise _LOOP
+            if sms.gsm is None and self._rounds.again(f"{sender.name}\0{number}\0{sms.text}"):
+                raise _ROUND
+
         draft = Draft(
             number=number,
             message=form["message"],
             gsm=form.get("gsm", ""),
             postpone=form.get("postpone", ""),
-            sender=_sender(config, user),
+            sender=_sender(self._service.load(), user),
             mode="queue",
             call=f"http:{user}@{address}",
+            partly=True,
         )
-        refused: Sequence[str] = ()
-        try:
-            sender = choose(config, draft)
-            if not draft.gsm.strip() and not sender.gsm:
-                if self._loops(address, sender.url):
-                    raise _LOOP
-                if self._rounds.again(f"{sender.name}\0{number}\0{draft.message}"):
-                    raise _ROUND
-            good, refused, why = sort(number, sender)
-            if not good:
-                raise why or Refused(Cause.INVALID_NUMBER, api.EMPTY_NUMBER)
-        except Refused as refusal:
-            handled = Handled(draft, None, draft.sender, refusal.outcome, 0.0)
-        else:
-            if why is not None:
-                self._service.note(f"HTTP: {why.outcome.for_log or why.cause}, of {draft.call}")
-            handled = self._service.handle(replace(draft, number=",".join(good)))
+        handled = self._service.handle(draft, veto=refuse_loops)
         self._service.log(handled)
-        return reply(handled.outcome, refused)
+        outcome = handled.outcome
+        if outcome.cause is Cause.INVALID_NUMBER and _PLUS_LOST.search(number):
+            outcome = replace(outcome, reason=outcome.reason + _PLUS_ADVICE)
+        return reply(outcome)
 
 
-def sort(text: str, sender: Sender) -> tuple[list[str], list[str], Refused | None]:
-    """The numbers of *text* that *sender* can send to, those that it cannot, and the first why.
-
-    The latter stand as the client wrote them, at most 40 characters of each.
-    """
-    good: dict[str, None] = {}
-    wrong: dict[str, None] = {}
-    why: Refused | None = None
-    for item in text.split(","):
-        if not item.strip():
-            continue
-        try:
-            numbers = read_numbers(item, sender.country, sender.short_numbers)
-            refuse_place(numbers, sender)
-            good |= dict.fromkeys(numbers)
-        except Refused as refusal:
-            why = why or (_plus(refusal) if _PLUS_LOST.match(item) else refusal)
-            wrong[item.strip()[:40]] = None
-    return list(good), list(wrong), why
-
-
-def _plus(refused: Refused) -> Refused:
-    """As *refused*, with what a client overlooked that wrote a + into a form as it is."""
-    advice = " - a + in a request means a space: write %2B, or use curl --data-urlencode"
-    return Refused(refused.cause, refused.reason + advice, refused.outcome.for_log)
-
-
-def reply(outcome: Outcome, refused: Sequence[str] = ()) -> Reply:
-    """The API's reply to what became of the SMS; *refused* are numbers that it did not go to."""
-    if outcome.status in (Status.SUCCESS, Status.QUEUED):
-        return Reply(api.warning(refused) if refused else api.result())
-    if outcome.status is Status.WARNING:
-        return Reply(api.warning([*refused, *outcome.failed]))
+def reply(outcome: Outcome) -> Reply:
+    """The API's reply to what became of the SMS."""
+    if outcome.status is not Status.ERROR:
+        return Reply(api.warning(outcome.failed) if outcome.failed else api.result())
     status = 503 if outcome.cause in _UNAVAILABLE else 200
     if outcome.cause is Cause.NO_ANSWER:
         # Not in the API's terms, which have no word for it: an error would mean "not sent".
@@ -144,5 +101,4 @@ def reply(outcome: Outcome, refused: Sequence[str] = ()) -> Reply:
 
 def _sender(config: Config, user: str) -> str:
     """Who sends for *user*: the sender of that name, else that of ``[http]``, else the default."""
-    http: Http | None = config.http
-    return user if user in config.senders else (http.sender if http else "")
+    return user if user in config.senders else config.http.sender if config.http else ""

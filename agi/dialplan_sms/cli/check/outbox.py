@@ -1,0 +1,183 @@
+"""The outbox: its disk, its rights, and whether it opens."""
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from dialplan_sms.cli.check.finding import Finding
+from dialplan_sms.host.identity import READ, RUN, WRITE, HostError, User, blocked, changer, current
+from dialplan_sms.host.process import run
+from dialplan_sms.outbox.database import OutboxError, explain, open_engine
+from dialplan_sms.outbox.schema import VERSION, meta
+
+MOUNTS = Path("/proc/self/mountinfo")
+DISK = Finding("disk")
+OUTBOX = Finding("outbox", (DISK.name,))
+_MIB = 1 << 20
+_TOO_LITTLE, _LITTLE = 10 * _MIB, 200 * _MIB
+_NETWORKED = (
+    "nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "afs",
+    "lustre",
+)  # fmt: skip
+_LOCKED = 2.0
+"""Seconds to wait for a locked SQLite file."""
+_PATIENCE = 5.0
+_OPEN = """
+import json, sqlite3, sys, urllib.parse
+file, patience, meta = sys.argv[1:]
+told = {"version": None, "error": ""}
+try:
+    # With the right to write, since what a crash left behind is rolled back by who reads.
+    place = f"file:{urllib.parse.quote(file)}?mode=rw"
+    database = sqlite3.connect(place, uri=True, timeout=float(patience))
+    database.execute("BEGIN IMMEDIATE")
+    if database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (meta,)).fetchone():
+        told["version"] = dict(database.execute(f"SELECT name, value FROM {meta}")).get("version")
+    database.execute("ROLLBACK")
+except sqlite3.Error as error:
+    told["error"] = str(error)
+print(json.dumps(told))
+"""
+"""Asks the file as who can change it: SQLite believes a journal that lies beside it, whoever left
+it there, and deletes a file that this names."""
+
+
+def check(outbox: str, user: User) -> Iterator[Finding]:
+    """The lines of the outbox."""
+    if not outbox:
+        yield DISK.skipped("no outbox in sms.conf")
+        yield OUTBOX.skipped("none in sms.conf: queue, fallback and counted limits need one")
+        return
+    try:
+        url = make_url(outbox)
+        engine = open_engine(outbox)
+    except (SQLAlchemyError, ValueError, OutboxError) as error:
+        yield OUTBOX.wrong(*_split(str(error)))
+        return
+    if url.get_backend_name() == "sqlite":
+        file = Path(url.database or "")
+        yield _disk(file.parent)
+        yield _rights(file, user) or _sqlite(file, url)
+    else:
+        yield DISK.skipped("the server's")
+        yield _server(engine, url)
+
+
+def _disk(folder: Path) -> Finding:
+    try:
+        left, kind = free(folder), file_system(folder.stat().st_dev)
+    except OSError:
+        return DISK.skipped(f"there is no {folder}")
+    if kind.startswith(_NETWORKED):
+        says = f"{folder} is on a network file system ({kind}), where locks are not reliable"
+        return DISK.warning(says, "put the outbox on a local disk, or on PostgreSQL")
+    space = f"{left / _MIB:.0f} MiB" if left < 10240 * _MIB else f"{left / 1024 / _MIB:.0f} GiB"
+    if left < _TOO_LITTLE:
+        says = f"{space} are free for {folder}: nothing can be stored"
+        return DISK.wrong(says, "free some space")
+    if left < _LITTLE:
+        return DISK.warning(f"{space} are free for {folder}", "free some space")
+    return DISK.ok(f"{space} free for {folder}")
+
+
+def free(folder: Path) -> int:
+    """The bytes that are left in *folder*."""
+    return shutil.disk_usage(folder).free
+
+
+def file_system(device: int) -> str:
+    """The type of the file system on *device*, as /proc/self/mountinfo names it."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    with contextlib.suppress(OSError):
+        for line in MOUNTS.read_text().splitlines():
+            left, _, right = line.partition(" - ")
+            if right and left.split()[2] == number:
+                return right.split()[0]
+    return ""
+
+
+def _rights(file: Path, user: User) -> Finding | None:
+    """What there is to say of an SQLite *file* before it is opened."""
+    folder, own = file.parent, f"chown {user.owner}:{user.group}"
+    if not os.path.isdir(folder):
+        do = f"install -d -o {user.owner} -g {user.group} -m 0750 {folder}"
+        return OUTBOX.wrong(f"there is no folder {folder}", do)
+    if bar := blocked(folder, WRITE | RUN, user):
+        do = f"{own} {folder} && chmod 0750 {folder}" if bar.path == folder else bar.do
+        return OUTBOX.wrong(bar.says, do)
+    if not os.path.exists(file):
+        return OUTBOX.ok(f"{file} is made with the first SMS")
+    if not os.path.isfile(file):
+        return OUTBOX.wrong(f"{file} is not a file", "correct outbox in sms.conf")
+    for part in (file, *(file.with_name(file.name + end) for end in ("-journal", "-wal", "-shm"))):
+        bar = blocked(part, READ | WRITE, user)
+        if bar and not bar.missing:  # SQLite removes its journal at each commit
+            return OUTBOX.wrong(bar.says, f"{own} {part} && chmod 0640 {part}")
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return OUTBOX.wrong(f"the file system of {folder} is read-only", "mount it writable")
+    if blocked(file, READ | WRITE, current()):
+        return OUTBOX.skipped(f"{file}: run check as root or as {user.name} to see into it")
+    return None
+
+
+def _sqlite(file: Path, url: URL) -> Finding:
+    try:
+        become = changer(file) or changer(file.parent)
+    except HostError as error:
+        return OUTBOX.skipped(f"{file} is not looked into: {error}")
+    command = [sys.executable, "-I", "-c", _OPEN, str(file), str(_LOCKED), meta.name]
+    ran = run(command, _LOCKED + _PATIENCE, become)
+    try:
+        told = json.loads(ran.last_line)
+        said, version = told["error"], told["version"]
+    except ValueError:
+        who = f" as {become.name}" if become and os.geteuid() == 0 else ""
+        return OUTBOX.skipped(f"{file} cannot be looked into{who}: {ran.last_line[-200:]}")
+    if "locked" in said:
+        says = f"{file} is locked by another program for more than {_LOCKED:.0f} s"
+        return OUTBOX.wrong(says, f"see which: fuser -v {file}")
+    if said:
+        return OUTBOX.wrong(*_split(str(explain(sqlite3.OperationalError(said), url))))
+    return _of_version(version, str(file))
+
+
+def _server(engine: sa.Engine, url: URL) -> Finding:
+    where = f"{url.database} on {url.host or 'this host'}"
+    may_create = "SELECT has_schema_privilege(current_schema(), 'CREATE')"
+    try:
+        with engine.connect() as connection:
+            if sa.inspect(connection).has_table(meta.name):
+                query = sa.select(meta.c.value).where(meta.c.name == "version")
+                return _of_version(connection.scalar(query), where)
+            if connection.exec_driver_sql(may_create).scalar():
+                return _of_version(None, where)
+            says = f"{url.username} may not make tables in {where}"
+            return OUTBOX.wrong(says, f"GRANT CREATE ON SCHEMA public TO {url.username}")
+    except (SQLAlchemyError, OSError) as error:
+        return OUTBOX.wrong(*_split(str(explain(error, url))))
+    finally:
+        engine.dispose()
+
+
+def _of_version(version: str | None, where: str) -> Finding:
+    if version is None:
+        return OUTBOX.ok(f"{where}, its tables are made with the first SMS")
+    if int(version) > VERSION:
+        says = f"{where} was made by a newer dialplan-sms, tables of version {version}"
+        return OUTBOX.wrong(says, "update this host")
+    return OUTBOX.ok(where)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """What database.explain() says, and what it advises."""
+    says, found, do = text.rpartition(": ")
+    return (says, do) if found else (text, "correct outbox in sms.conf")

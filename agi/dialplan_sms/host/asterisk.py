@@ -1,0 +1,209 @@
+"""The Asterisk of this host: its process, and the user that runs it."""
+
+import grp
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dialplan_sms.host.identity import HostError, User, by_id, changer, changers, named
+
+_WITH_VALUE = "eGLMsUxC"
+"""Options of Asterisk that take a value (Asterisk: main/asterisk.c, getopt)."""
+_PROGRAM = re.compile(r"asterisk\b")
+_LOADER = re.compile(r"ld[-.]|ld\d")
+_CONFS = (Path("/etc/asterisk/asterisk.conf"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """An Asterisk that runs; ``conf`` is its -C, None if it uses the one it was built with.
+
+    ``command`` is what it was called with, options left out; ``program`` is what it runs, None if
+    that is a loader, or cannot be seen.
+    """
+
+    user: User
+    command: tuple[str, ...]
+    conf: Path | None
+    program: Path | None = None
+
+
+def running(proc: Path, guess: bool = False) -> list[Process]:
+    """Every Asterisk of this host; those in containers have files of their own and are none.
+
+    *guess*: also those of which /proc hides from other users than root whether they are one. That
+    will do to show something, and for nothing else.
+    """
+    found = []
+    with suppress(OSError):
+        for entry in sorted(proc.iterdir()):
+            if entry.name.isdecimal():
+                with suppress(OSError, ValueError):
+                    if process := _process(entry, guess):
+                        found.append(process)
+    return found
+
+
+def using(
+    processes: Iterable[Process], conf: Path, runuser: str, usual: Sequence[Path] = _CONFS
+) -> list[Process]:
+    """The processes of the Asterisk of *conf*; one without -C may use each of *usual*.
+
+    Any user can run a program of that name. So only users are believed who decide on this host:
+    root, who runs this, ``asterisk``, who can change *conf*, and its *runuser*.
+    """
+    known = filter(None, map(named, ("asterisk", runuser)))
+    believed = {0, os.geteuid(), *changers(conf), *(user.uid for user in known)}
+    real = os.path.realpath(conf)
+    return [
+        process
+        for process in processes
+        if process.user.uid in believed
+        and real in map(os.path.realpath, [process.conf] if process.conf else usual)
+    ]
+
+
+def _process(entry: Path, guess: bool) -> Process | None:
+    arguments = (entry / "cmdline").read_bytes().decode("utf-8", "surrogateescape").split("\0")
+    # Second to fifth: if it is run through another loader.
+    names = enumerate(f"/{word}" if not n else word for n, word in enumerate(arguments[:5]))
+    place = next((n for n, word in names if word.endswith("/asterisk")), None)
+    if place is None:
+        return None
+    program, root = _link(entry / "exe", guess), _link(entry / "root", guess)
+    if not _runs_asterisk(program, place) or root not in ("/", None):
+        return None
+    remote, conf = _called_with(arguments[place + 1 :])
+    if remote:
+        return None
+    said = {}
+    for line in (entry / "status").read_text(errors="replace").splitlines():
+        name, _, values = line.partition(":")
+        said[name] = values.split()
+    if root is None and len(said.get("NSpid", ())) > 1:  # in a container, as far as can be seen
+        return None
+    if conf and not conf.startswith("/"):
+        conf = os.path.join(os.readlink(entry / "cwd"), conf)
+    # The real ids: anybody can start a set-user-id program under the name asterisk.
+    groups = [said["Gid"][0], *said.get("Groups", ())]
+    return Process(
+        by_id(int(said["Uid"][0]), map(int, groups)),
+        tuple(arguments[: place + 1]),
+        Path(conf) if conf else None,
+        _own(program),
+    )
+
+
+def _link(path: Path, guess: bool) -> str | None:
+    """Where a link of /proc leads; None where that is hidden, and a guess will do."""
+    try:
+        return os.readlink(path)
+    except PermissionError:
+        if not guess:
+            raise
+        return None
+
+
+def _runs_asterisk(program: str | None, place: int) -> bool:
+    """Whether *program* is Asterisk, or a loader whose argument at *place* it is.
+
+    The arguments alone say nothing: an editor has the name of a file among them, too.
+    """
+    if program is None:
+        return place == 0
+    name = os.path.basename(program)
+    return bool(_PROGRAM.match(name)) or (place > 0 and bool(_LOADER.match(name)))
+
+
+def _own(program: str | None) -> Path | None:
+    """The program of an Asterisk that can be run again, also after its update."""
+    path = Path((program or "").removesuffix(" (deleted)"))
+    return path if _PROGRAM.match(path.name) and path.is_file() else None
+
+
+def _called_with(arguments: Sequence[str]) -> tuple[bool, str]:
+    """Whether it is a console of another one, and the value of -C."""
+    remote, conf = False, ""
+    words = iter(arguments)
+    for word in words:
+        if not word.startswith("-"):
+            continue
+        for position, letter in enumerate(word[1:], 1):
+            if letter in "rRx":
+                remote = True
+            if letter in _WITH_VALUE:
+                value = word[position + 1 :] or next(words, "")
+                conf = value if letter == "C" else conf
+                break
+    return remote, conf
+
+
+def user_of(process: Process | None, options: Mapping[str, str], spool: Path, conf: Path) -> User:
+    """Who runs Asterisk, and so the service; its first group is the service's.
+
+    As the process says, else runuser, else the owner of the spool folder, else ``asterisk``.
+    Raises HostError.
+    """
+    if process is not None:
+        user = process.user
+    elif spool.is_dir() and "runuser" not in options:
+        status = spool.stat()
+        user = by_id(status.st_uid, [status.st_gid])
+    else:
+        user = _user_in(options, conf)
+    # The service does what files beside conf say, and would do so with the rights of that user.
+    other = None if process is not None else changer(conf)
+    if other and (user.uid != other.uid or user.gids[0] not in other.gids):
+        raise HostError(
+            f"{other} can change {conf}, by which the service would run as {user.name}: start"
+            " Asterisk, so that setup sees who runs it, or move the file to a folder of root's"
+        )
+    if user.owner.isdigit() or user.group.isdigit():
+        raise HostError(
+            f"Asterisk has user id {user.uid}, group id {user.gids[0]}, and one of them has no name"
+            " here: make that user and group (adduser, addgroup), or name others in asterisk.conf"
+        )
+    return user
+
+
+def _user_in(options: Mapping[str, str], conf: Path) -> User:
+    """The runuser and rungroup of *conf*, else the user ``asterisk``. Raises HostError."""
+    name, group = options.get("runuser") or "asterisk", options.get("rungroup")
+    user = named(name)
+    if user is None:
+        whence = "runuser" if options.get("runuser") else "there is no runuser"
+        raise HostError(
+            f"there is no user {name!r} here ({whence} in {conf}): install Asterisk first, or make"
+            f" the user it runs as (adduser --system --group {_shown(name)}), or name another one,"
+            " runuser = <user> below [options] in asterisk.conf"
+        )
+    if not group:
+        return user
+    try:
+        return by_id(user.uid, [grp.getgrnam(group).gr_gid])
+    except (KeyError, ValueError):
+        raise HostError(
+            f"there is no group {group!r} here (rungroup in {conf}): make it (addgroup --system"
+            f" {_shown(group)}), or name another one there"
+        ) from None
+
+
+def _shown(name: str) -> str:
+    return name if re.fullmatch(r"[\w.-]+", name) else "<name>"
+
+
+def refuse_foreign(path: Path, key: str, conf: Path) -> None:
+    """Raise HostError if who can change *conf* names a folder for root that is not Asterisk's."""
+    user = changer(conf)
+    if user is None or "asterisk" in os.path.realpath(path).lower():
+        return
+    with suppress(OSError):
+        if path.stat().st_uid == user.uid:
+            return
+    raise HostError(
+        f"{path}, {key} in {conf}, does not look like Asterisk's, and {user} can change {conf}:"
+        " make it that user's, or asterisk.conf and its folder root's"
+    )

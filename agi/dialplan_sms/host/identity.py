@@ -1,0 +1,254 @@
+"""Who besides root can change a path, and what keeps a user from one.
+
+Root does nothing through a path that another user can change: it would follow a link that this
+user puts there meanwhile. It does such work as that user (privileges.py), who gains nothing by it.
+"""
+
+import errno
+import grp
+import os
+import pwd
+import stat
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+READ, WRITE, RUN = 4, 2, 1
+_VERBS = {READ: "read", WRITE: "write", RUN: "run"}
+EVERYBODY = -1
+"""In the place of a user id: any user of this host."""
+_MOST_LINKS = 40
+"""Linux: MAXSYMLINKS."""
+_ACL_USER, _ACL_OWN_GROUP, _ACL_GROUP = 0x02, 0x04, 0x08
+"""Linux: include/uapi/linux/posix_acl.h."""
+
+
+class HostError(Exception):
+    """Why this host refuses what root or setup was to do, in one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user of this host; *gids* begin with the primary group."""
+
+    name: str
+    uid: int
+    gids: tuple[int, ...]
+
+    def __str__(self) -> str:
+        if self.uid == EVERYBODY:
+            return "everybody"
+        return f"the {self.name}" if " " in self.name else f"the user {self.name}"
+
+    def may(self, found: os.stat_result, want: int) -> bool:
+        """Whether the mode of a file gives all of *want*."""
+        mode = stat.S_IMODE(found.st_mode)
+        if self.uid == 0:  # root runs only what somebody may run
+            return not want & RUN or stat.S_ISDIR(found.st_mode) or bool(mode & 0o111)
+        if found.st_uid == self.uid:
+            mode >>= 6
+        elif found.st_gid in self.gids:
+            mode >>= 3
+        return mode & want == want
+
+    @property
+    def owner(self) -> str:
+        """The name as chown takes it, the number if the host knows none."""
+        return str(self.uid) if " " in self.name else self.name
+
+    @property
+    def group(self) -> str:
+        """The name or number of the primary group."""
+        return group_name(self.gids[0])
+
+
+def group_name(gid: int) -> str:
+    """The name of a group, its number if the host knows none."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def by_id(uid: int, gids: Iterable[int] = ()) -> User:
+    """The user of that id, with *gids*, else with all its groups.
+
+    A user whom the host does not know has the group of the same number.
+    """
+    gids = tuple(dict.fromkeys(gids))
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return User(f"user {uid}", uid, gids or (uid,))
+    all_groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+    return User(entry.pw_name, uid, gids or tuple(dict.fromkeys([entry.pw_gid, *all_groups])))
+
+
+def named(name: str) -> User | None:
+    """The user of that name or number."""
+    if name.isascii() and name.isdigit() and len(name) < 10:
+        return by_id(int(name))
+    try:
+        return by_id(pwd.getpwnam(name).pw_uid)
+    except (KeyError, ValueError):
+        return None
+
+
+def current() -> User:
+    """Who runs this."""
+    return by_id(os.geteuid(), [os.getegid(), *os.getgroups()])
+
+
+def changer(path: Path, itself: bool = True) -> User | None:
+    """The one user of changers(), None if there is none. Raises HostError if there are several."""
+    found = changers(path, itself)
+    if EVERYBODY in found:
+        raise HostError(f"everybody can change {found[EVERYBODY]}: run chmod o-w on it")
+    if len(found) > 1:
+        each = " and ".join(f"{by_id(uid).name} ({place})" for uid, place in found.items())
+        raise HostError(
+            f"more than one user can change {path}, {each}, and root does what it does there as the"
+            " only one: leave it to one of them, or to root"
+        )
+    return by_id(next(iter(found))) if found else None
+
+
+def changers(path: Path, itself: bool = True) -> dict[int, Path]:
+    """Who can change *path*, besides root and who runs this, and by which file or folder.
+
+    That is who can put something else in its place, in a folder or by a link on the way; and, with
+    *itself*, who can write to what is there. Raises HostError if the path cannot be followed.
+    """
+    who: dict[int, Path] = {}
+    try:
+        for folder, place, found, last in _lookups(path):
+            status = folder.lstat()
+            # In a folder with the sticky bit, as /tmp, only owners replace what is there.
+            sticky = bool(status.st_mode & stat.S_ISVTX)
+            users = {status.st_uid} if sticky else _writers(folder, status)
+            who = dict.fromkeys(users, folder) | who
+            if found is None:
+                break
+            users = {found.st_uid} if sticky or stat.S_ISLNK(found.st_mode) else set()
+            if last and itself:
+                users |= _writers(place, found)
+            who = dict.fromkeys(users, place) | who
+            if place == Path("/proc"):
+                raise HostError(f"{path} is a path through /proc, whose links lead elsewhere")
+    except OSError as error:
+        raise HostError(f"{path} cannot be followed, {error.strerror or error}") from None
+    return {uid: place for uid, place in who.items() if uid not in (0, os.geteuid())}
+
+
+def _writers(path: Path, found: os.stat_result) -> set[int]:
+    """The ids of who can write to a file, or into a folder."""
+    users = {found.st_uid}
+    if stat.S_ISLNK(found.st_mode):
+        return users
+    if found.st_mode & stat.S_IWOTH:
+        users.add(EVERYBODY)
+    if found.st_mode & stat.S_IWGRP:  # with an access list, its mask
+        for kind, rights, number in _access_list(path) or [(_ACL_OWN_GROUP, WRITE, 0)]:
+            if not rights & WRITE:
+                continue
+            if kind == _ACL_USER:
+                users.add(number)
+            elif kind in (_ACL_GROUP, _ACL_OWN_GROUP):
+                users |= _members(number if kind == _ACL_GROUP else found.st_gid)
+    return users
+
+
+def _members(gid: int) -> set[int]:
+    """The ids of a group's users: those whose own group it is, else those added to it.
+
+    Who is added to another user's own group shares all that it can write with that user. None are
+    in Debian's group staff; those of root's group are system users without a login.
+    """
+    if gid == 0:
+        return set()
+    if own := {each.pw_uid for each in pwd.getpwall() if each.pw_gid == gid}:
+        return own
+    users = set()
+    with suppress(KeyError):
+        for name in grp.getgrgid(gid).gr_mem:
+            with suppress(KeyError):
+                users.add(pwd.getpwnam(name).pw_uid)
+    return users
+
+
+def _access_list(path: Path) -> list[tuple[int, int, int]]:
+    """The entries of a POSIX access list: kind, rights, user or group id; empty for none."""
+    try:
+        packed = os.getxattr(path, "system.posix_acl_access", follow_symlinks=False)
+    except OSError:
+        return []
+    return [*struct.iter_unpack("<HHI", packed[4:])]
+
+
+def _lookups(path: Path) -> Iterator[tuple[Path, Path, os.stat_result | None, bool]]:
+    """How the kernel looks up *path*, part for part, also those of links. Raises OSError.
+
+    The folder in which it looks, the path of what it looks for, what is there, if anything, and
+    whether that is the last part.
+    """
+    rest, here, links = list(reversed(path.absolute().parts[1:])), Path("/"), 0
+    while rest:
+        part = rest.pop()
+        place = here.parent if part == ".." else here / part
+        try:
+            found = place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            yield here, place, None, not rest
+            return
+        yield here, place, found, not rest
+        if not stat.S_ISLNK(found.st_mode):
+            here = place
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+        target = place.readlink()
+        rest += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+        here = Path("/") if target.is_absolute() else here
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """What keeps a user from a file: *path* is the file or a folder on the way to it."""
+
+    path: Path
+    says: str
+    do: str
+    missing: bool = False
+
+
+def blocked(path: Path, want: int, user: User) -> Blocked | None:
+    """What keeps *user* from *path*, symbolic links followed; None where nothing does."""
+    try:
+        for folder, place, there, last in _lookups(path):
+            if not user.may(folder.lstat(), RUN) and not _access_list(folder):
+                return Blocked(
+                    folder,
+                    f"{user.name} may not pass the folder {folder}",
+                    f"chmod o+x {folder}, or chgrp {user.group} {folder} && chmod g+x {folder}",
+                )
+            if there is None and not last:
+                return Blocked(place, f"there is no folder {place}", f"create {place}", True)
+        found = path.stat()
+    except OSError:
+        return Blocked(path, f"there is no {path}", f"create {path}", True)
+    if user.may(found, want) or _access_list(path):
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        verbs = "write into the folder"
+    else:
+        verbs = " and ".join(verb for bit, verb in _VERBS.items() if want & bit)
+    of = f"{by_id(found.st_uid).owner}:{group_name(found.st_gid)}"
+    letters = "".join(letter for bit, letter in zip((4, 2, 1), "rwx", strict=True) if want & bit)
+    return Blocked(
+        path,
+        f"{user.name} may not {verbs} {path}, which is {of} {stat.S_IMODE(found.st_mode):04o}",
+        f"chgrp {user.group} {path} && chmod g+{letters} {path}",
+    )

@@ -1,0 +1,148 @@
+"""One SMS of the history, as people read it; search.py finds many.
+
+Functions on the connection of a transaction, the same on SQLite and PostgreSQL.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from dialplan_sms.outbox.schema import State, attempt, gateway, message, now, number
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which SMS: all that are set must hold. ``number`` is digits anywhere in one of its numbers,
+    ``since`` the seconds in which it was stored."""
+
+    states: tuple[str, ...] = ()
+    number: str = ""
+    sender: str = ""
+    since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try to send to some numbers of an SMS."""
+
+    at: float
+    numbers: int
+    status: str
+    cause: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One SMS of the history; the times are seconds since 1970.
+
+    ``numbers`` is number and state of each. ``text``, ``tries``, and for one that is pending
+    ``held`` and ``free_at``, its sender's, are only filled by show().
+    """
+
+    id: int
+    created: float
+    due: float
+    planned: float | None
+    ended: float | None
+    state: str
+    mode: str
+    sender: str
+    gsm: str
+    postpone: str | None
+    chars: int
+    call: str
+    caller: str
+    attempts: int
+    cause: str
+    reason: str
+    later: bool  # pending, and not due yet
+    numbers: tuple[tuple[str, str], ...] = ()
+    text: str | None = field(default=None, repr=False)
+    tries: tuple[Try, ...] = ()
+    held: str = ""
+    free_at: float | None = None
+
+
+_TIMES = ("created", "due", "planned", "ended", "at")
+_COUNTS = ("id", "chars", "attempts", "numbers")
+COLUMNS = (
+    message.c.id, message.c.created, message.c.due, message.c.planned, message.c.ended,
+    message.c.state, message.c.mode, message.c.sender, message.c.gsm,
+    sa.type_coerce(message.c.postpone, sa.String).label("postpone"),
+    message.c.chars, message.c.call, message.c.caller, message.c.attempts, message.c.cause,
+    message.c.reason, ((message.c.state == State.PENDING) & (message.c.due > now())).label("later"),
+)  # fmt: skip
+
+
+def all_numbers(connection: sa.Connection, ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:
+    """Number and state of each number of SMS, by their ids."""
+    found: dict[int, tuple[Any, ...]] = {}
+    for start in range(0, len(ids), 500):
+        for id_, to, state in connection.execute(
+            sa.select(number.c.message_id, number.c.number, number.c.state)
+            .where(number.c.message_id.in_(ids[start : start + 500]))
+            .order_by(number.c.message_id, number.c.number)
+        ):
+            found[id_] = (*found.get(id_, ()), (str(to), str(state)))
+    return found
+
+
+def show(connection: sa.Connection, id_: int) -> Stored | None:
+    """One SMS with its text, if that is kept, and its tries. Raises Damaged."""
+    row = connection.execute(
+        sa.select(*COLUMNS, message.c.text).where(message.c.id == id_)
+    ).one_or_none()
+    if row is None:
+        return None
+    _refuse_damaged(id_, row)
+    tries = connection.execute(
+        sa.select(
+            attempt.c.at, attempt.c.numbers, attempt.c.status, attempt.c.cause, attempt.c.reason
+        )
+        .where(attempt.c.message_id == id_)
+        .order_by(attempt.c.id)
+    ).all()
+    for each in tries:
+        _refuse_damaged(id_, each)
+    numbers = all_numbers(connection, [id_]).get(id_, ())
+    held, free_at = "", None
+    if row.state == State.PENDING:
+        mine = (gateway.c.sender == row.sender) & (gateway.c.gsm == row.gsm)
+        found = connection.execute(sa.select(gateway.c.held, gateway.c.free_at).where(mine)).first()
+        held, free_at = (found.held, found.free_at) if found and found.held else ("", None)
+    return Stored(
+        **row._mapping, numbers=numbers, tries=tuple(Try(*each) for each in tries), held=held,
+        free_at=free_at,
+    )  # fmt: skip
+
+
+class Damaged(Exception):
+    """A row of the database that holds what nobody has written there; its text is for people."""
+
+
+def _damaged(row: Any) -> list[str]:
+    # SQLite keeps whatever it is given in a column of any type.
+    return [
+        name
+        for name, value in row._mapping.items()
+        if isinstance(value, bytes) or (name in _TIMES and isinstance(value, str))
+    ]
+
+
+def _refuse_damaged(id_: int, row: Any) -> None:
+    if names := _damaged(row):
+        raise Damaged(
+            f"SMS {id_} is damaged in the database, {', '.join(names)}: restore a backup, or delete"
+            " its row"
+        )
+
+
+def sound(row: Any) -> dict[str, Any]:
+    """The values of *row*; those that are damaged do not hide the other SMS of a list."""
+    values = dict(row._mapping)
+    for name in _damaged(row):
+        values[name] = None if name in _TIMES else 0 if name in _COUNTS else "damaged"
+    return values

@@ -1,0 +1,257 @@
+"""Every change of state of a stored SMS, except those of a worker's lease (leases.py).
+
+Functions on the connection of a transaction, the same on SQLite and PostgreSQL. None of them
+commits; each may be run again after a rollback. Workers are at work meanwhile: each change names
+the state that it starts from, and leaves alone what is in another state by now.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from dialplan_sms.outbox import gateways, idempotency
+from dialplan_sms.outbox.retry import Verdict
+from dialplan_sms.outbox.schema import State, attempt, message, now, number
+from dialplan_sms.sms.outcome import Outcome
+
+RETRIED = (State.FAILED, State.EXPIRED, State.UNKNOWN, State.CANCELLED)
+"""The states from which an SMS can be tried again."""
+_WORST_FIRST = (State.UNKNOWN, State.FAILED, State.EXPIRED, State.CANCELLED, State.SENT)
+_RESERVED = (message.c.state == State.SENDING, message.c.lease_until.is_(None))
+"""What a call is sending itself."""
+_LONGEST_REASON = 1000
+_NO_SUCH = "there is no such SMS"
+_NEW = message.insert().values(
+    created=now(), due=sa.func.coalesce(sa.bindparam("when", type_=sa.Double()), now())
+)
+_NEW_NUMBER = number.insert().values(created=now())
+"""Built once: to build a statement costs as much as to run it."""
+
+Row = dict[str, Any]
+"""The columns of a stored SMS that are known before it is stored, by name."""
+
+
+def find(connection: sa.Connection, token: str) -> int | None:
+    """The id of the SMS that was stored under *token*."""
+    found = connection.scalar(sa.select(message.c.id).where(message.c.token == token))
+    return None if found is None else int(found)
+
+
+def insert(connection: sa.Connection, row: Row, numbers: Sequence[str], state: State) -> int:
+    """Store an SMS to *numbers*, which is not stored yet; its id."""
+    result = connection.execute(_NEW, row | {"state": state, "when": row["planned"]})
+    assert result.inserted_primary_key is not None  # noqa: S101
+    id_ = int(result.inserted_primary_key[0])
+    rows = [{"message_id": id_, "number": each, "state": state} for each in numbers]
+    connection.execute(_NEW_NUMBER, rows)
+    if state is State.PENDING:
+        gateways.ensure(connection, row["sender"], row["gsm"])
+    return id_
+
+
+def make_pending(connection: sa.Connection, token: str, text: str) -> int | None:
+    """Have what a call has reserved sent by a worker; its id, None if it is not there any more.
+
+    The second time it is pending, leased or sent already, and nothing is changed.
+    """
+    found = connection.execute(
+        sa.select(
+            message.c.id, message.c.sender, message.c.gsm, message.c.text,
+            sa.and_(*_RESERVED).label("reserved"),
+        )
+        .where(message.c.token == token)
+        .with_for_update()
+    ).one_or_none()  # fmt: skip
+    if found is None:
+        return None
+    if not found.reserved:
+        return int(found.id) if found.text is not None else None  # only what is to be sent has one
+    due = sa.func.coalesce(message.c.planned, now())
+    _update(connection, found.id, state=State.PENDING, text=text, lease_by=None, due=due)
+    connection.execute(
+        number.update().where(number.c.message_id == found.id).values(state=State.PENDING)
+    )
+    gateways.ensure(connection, found.sender, found.gsm)
+    return int(found.id)
+
+
+def settle(connection: sa.Connection, token: str, outcome: Outcome, verdict: Verdict) -> None:
+    """Note how the one try of a call in mode wait ended. Does nothing the second time."""
+    reserved = sa.select(message.c.id).where(message.c.token == token, *_RESERVED)
+    id_ = connection.scalar(reserved)
+    if id_ is not None:
+        note(connection, id_, outcome, verdict)
+        conclude(connection, id_)
+
+
+def note(connection: sa.Connection, id_: int, outcome: Outcome, verdict: Verdict) -> None:
+    """Note a try: what becomes of each number, and the attempt."""
+    tried = 0
+    for state, numbers in states(verdict):
+        tried += len(numbers)
+        if numbers:
+            connection.execute(
+                number.update()
+                .where(number.c.message_id == id_, number.c.number.in_(numbers))
+                .values(state=state)
+            )
+    connection.execute(
+        attempt.insert().values(
+            message_id=id_, at=now(), numbers=tried, status=outcome.status, **why(outcome)
+        )
+    )
+    _update(connection, id_, attempts=message.c.attempts + 1, **why(outcome))
+
+
+def conclude(
+    connection: sa.Connection, id_: int, due: Any = None, keep_text: bool = False
+) -> State:
+    """After a try: pending again, from *due* on or at once, if a number is; else ended. Its state.
+
+    The text of one that was not sent stays for a while: an admin may want to try it again.
+    """
+    found = connection.scalars(
+        sa.select(number.c.state).where(number.c.message_id == id_).distinct()
+    ).all()
+    free: dict[str, Any] = {"lease_by": None, "lease_until": None}
+    if State.PENDING in found:
+        due = now() if due is None else due
+        _update(connection, id_, state=State.PENDING, due=due, **free)
+        return State.PENDING
+    state = worst(found)
+    if state in (State.SENT, State.CANCELLED) and not keep_text:
+        free["text"] = None
+    _update(connection, id_, state=state, ended=now(), **free)
+    return state
+
+
+def expire(connection: sa.Connection, sender: str, max_age: float, most: int = 1000) -> int:
+    """End the sender's messages that are too old, once a try has shown that they cannot go.
+
+    At most *most*, the oldest first; how many it were.
+    """
+    old = (
+        sa.select(message.c.id)
+        .where(
+            message.c.sender == sender,
+            # Written out and bounded for the index sms_message_age; a plan is to the minute.
+            message.c.state == sa.literal_column(f"'{State.PENDING}'"),
+            message.c.created < now() - (max_age - 60.0),
+            message.c.due <= now(),
+            sa.func.coalesce(message.c.planned, message.c.created) < now() - max_age,
+        )
+        .order_by(message.c.created)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    return _end(connection, old, State.PENDING, State.EXPIRED)
+
+
+def give_up_calls(connection: sa.Connection, older: float) -> None:
+    """End what calls in mode wait reserved *older* seconds ago and never settled, as unknown."""
+    old = sa.select(message.c.id).where(*_RESERVED, message.c.created < now() - older)
+    _end(connection, old, State.SENDING, State.UNKNOWN)
+
+
+def retry(connection: sa.Connection, ids: Collection[int]) -> dict[int, str]:
+    """Have SMS that have ended without being sent tried again, now: why not, by id; empty if so.
+
+    Only to the numbers that did not get it; what it has been through does not count for max_age.
+    """
+    return {id_: _retry(connection, id_) for id_ in ids}
+
+
+def _retry(connection: sa.Connection, id_: int) -> str:
+    if (later := idempotency.taken(connection, id_)) is not None:
+        return f"its SMS_KEY was used again, SMS {later} is in its place: see outbox show {later}"
+    open_ = sa.and_(number.c.message_id == id_, number.c.state.in_(RETRIED))
+    retriable = (
+        message.c.state.in_(RETRIED), message.c.text.is_not(None), sa.exists().where(open_)
+    )  # fmt: skip
+    changed = _update(
+        connection, id_, *retriable, state=State.PENDING, due=now(), planned=now(), ended=None,
+        attempts=0, cause="", reason="", lease_by=None, lease_until=None,
+    )  # fmt: skip
+    if changed:
+        connection.execute(number.update().where(open_).values(state=State.PENDING))
+        sender, gsm, postpone = connection.execute(
+            sa.select(message.c.sender, message.c.gsm, message.c.postpone).where(
+                message.c.id == id_
+            )
+        ).one()
+        gateways.ensure(connection, sender, gsm)
+        if postpone and postpone <= datetime.now():  # the PBX is to wait for no time that is over
+            _update(connection, id_, postpone=None)
+        return ""
+    state = connection.scalar(sa.select(message.c.state).where(message.c.id == id_))
+    if state is None:
+        return _NO_SUCH
+    if state in RETRIED:
+        return f"is {state}, and its text is gone: keep_text in sms.conf keeps texts for longer"
+    return f"is {state}" if state == State.SENT else f"is {state} already"
+
+
+def cancel(
+    connection: sa.Connection, ids: Collection[int], keeping: Collection[str] = ()
+) -> dict[int, str]:
+    """End SMS that wait: why not, by id; empty if so. *keeping* are senders who keep texts."""
+    return {id_: _cancel(connection, id_, keeping) for id_ in ids}
+
+
+def _cancel(connection: sa.Connection, id_: int, keeping: Collection[str]) -> str:
+    changed = _update(
+        connection, id_, message.c.state == State.PENDING, state=State.CANCELLED, ended=now(),
+        due=now(),  # what has ended is never due later: purge() relies on that
+        text=sa.case((message.c.sender.in_(keeping), message.c.text), else_=sa.null()),
+    )  # fmt: skip
+    if changed:
+        waiting = sa.and_(number.c.message_id == id_, number.c.state == State.PENDING)
+        connection.execute(number.update().where(waiting).values(state=State.CANCELLED))
+        return ""
+    state = connection.scalar(sa.select(message.c.state).where(message.c.id == id_))
+    if state is None:
+        return _NO_SUCH
+    if state in (State.LEASED, State.SENDING):
+        return f"is {state}: it is going out now"
+    return f"is {state} already"
+
+
+def _update(
+    connection: sa.Connection, id_: int, *where: sa.ColumnElement[bool], **values: Any
+) -> bool:
+    """Change one message; whether it was as *where* says."""
+    update = message.update().where(message.c.id == id_, *where).values(**values)
+    return bool(connection.execute(update).rowcount == 1)
+
+
+def _end(
+    connection: sa.Connection, which: "sa.Select[tuple[int]]", before: State, state: State
+) -> int:
+    """End messages, and those of their numbers that are as *before*; how many messages."""
+    ids = connection.scalars(which).all()
+    if ids:
+        numbers = number.update().where(number.c.message_id.in_(ids), number.c.state == before)
+        connection.execute(numbers.values(state=state))
+        messages = message.update().where(message.c.id.in_(ids))
+        connection.execute(messages.values(state=state, ended=now(), lease_by=None))
+    return len(ids)
+
+
+def states(verdict: Verdict) -> tuple[tuple[State, tuple[str, ...]], ...]:
+    """The state that *verdict* has for each number."""
+    return (
+        (State.SENT, verdict.sent), (State.PENDING, verdict.again), (State.FAILED, verdict.failed),
+        (State.EXPIRED, verdict.expired), (State.UNKNOWN, verdict.unknown),
+    )  # fmt: skip
+
+
+def worst(found: Collection[str]) -> State:
+    """The state of a message whose numbers have *found* states, all of which last."""
+    return next((each for each in _WORST_FIRST if each in found), State.UNKNOWN)
+
+
+def why(outcome: Outcome) -> dict[str, str]:
+    """Those columns of a message and of an attempt that say why it ended so."""
+    return {"cause": outcome.cause, "reason": outcome.reason[:_LONGEST_REASON]}

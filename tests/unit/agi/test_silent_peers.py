@@ -1,0 +1,113 @@
+"""Who has not said what it wants takes nothing from those who have."""
+
+import contextlib
+import time
+from collections.abc import Callable
+
+import pytest
+
+from dialplan_sms.agi import acceptors, peer
+from dialplan_sms.agi.capacity import Capacity
+from tests.unit.doors import House, hearing, opened
+
+
+def answer(said: bytes, objection: str) -> bytes:
+    return objection.encode() or said.upper()
+
+
+@pytest.mark.parametrize("beginning", [b"", b"agi_network: yes\nagi_"])
+def test_300_silent_ones_take_no_room_and_no_time(beginning: bytes) -> None:
+    capacity = Capacity(1)
+    with opened(hearing(answer, capacity), capacity) as house, contextlib.ExitStack() as stack:
+        for _ in range(300):
+            stack.enter_context(house.connect(beginning))
+        began = time.monotonic()
+        assert house.ask(b"hello\n\n") == b"HELLO\n\n"
+        assert time.monotonic() - began < 2
+        _until(lambda: capacity.in_flight == 0)  # the call's own place goes just after its answer
+
+
+def test_what_comes_late_and_in_pieces_is_served() -> None:
+    capacity = Capacity(1)
+    with opened(hearing(answer, capacity), capacity) as house, house.connect() as slow:
+        for piece in (b"ab", b"c\nd", b"e\n", b"\nrest"):
+            slow.sendall(piece)
+            time.sleep(5 * peer._AT_ONCE)  # what the first thread waits for
+        assert slow.recv(99) == b"ABC\nDE\n\n"
+
+
+def test_who_says_nothing_is_dropped_in_time_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer, "PATIENCE", 0.3)
+    capacity = Capacity(1)
+    with opened(hearing(answer, capacity), capacity) as house, contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(house.connect(b"x")) for _ in range(30)]
+        for client in silent:
+            assert _ended(client.recv)
+        counted = house.silent._counted
+        _until(lambda: [times for *_, times in counted._lines.values()] == [29])
+        assert len(house.notes) == 1
+        assert house.notes[0].startswith("connection from 127.0.0.1 dropped: it did not say what")
+        counted.sum_up(0)
+        assert house.notes[1].startswith(house.notes[0])
+        assert " - the same 29 times more within " in house.notes[1]
+
+
+def test_a_byte_now_and_then_gives_no_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer, "PATIENCE", 0.3)
+    capacity = Capacity(1)
+    with opened(hearing(answer, capacity), capacity) as house, house.connect() as slow:
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < began + 10:
+                slow.sendall(b"x")
+                time.sleep(0.05)
+        assert time.monotonic() < began + 10
+
+
+def test_the_oldest_goes_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptors, "_MOST_SILENT", 10)
+    capacity = Capacity(1)
+    with opened(hearing(answer, capacity), capacity) as house, contextlib.ExitStack() as stack:
+        silent = []
+        for _ in range(14):
+            silent.append(stack.enter_context(house.connect()))
+            _wait_for(house, min(len(silent), 10))
+        for client in silent[:4]:
+            assert _ended(client.recv)
+        silent[4].sendall(b"hello\n\n")
+        assert silent[4].recv(99) == b"HELLO\n\n"
+        assert house.notes == [
+            "more than 10 connections have not said what they want: the oldest are dropped"
+        ]
+
+
+def test_too_much_is_heard_to_its_end_by_nobody() -> None:
+    capacity = Capacity(1)
+    with opened(hearing(answer, capacity), capacity) as house:
+        assert len(house.ask(b"x" * 5000)) <= 999
+        assert house.ask(b"hello\n\n") == b"HELLO\n\n"
+
+
+def test_those_that_are_gone_are_let_go() -> None:
+    capacity = Capacity(1)
+    with opened(hearing(answer, capacity), capacity) as house:
+        for _ in range(30):
+            house.connect(b"x").close()
+        _wait_for(house, 0)
+
+
+def _wait_for(house: House, waiting: int) -> None:
+    _until(lambda: len(house.silent._waiting) == waiting)
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _ended(receive: object) -> bool:
+    with contextlib.suppress(ConnectionResetError):
+        return bool(receive(9) == b"")  # type: ignore[operator]
+    return True

@@ -1,0 +1,239 @@
+"""``make install`` keeps what is not its own; as root, calls as the user that Asterisk runs as."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dialplan_sms.sandbox import Sandbox
+from tests.unit.process import Asterisk
+
+TOP = Path(__file__).parents[3]
+NOBODY = 65534
+pytestmark = pytest.mark.timeout(300)
+CONF = "extensions-sms.conf"
+
+
+def make(top: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    given = {
+        "PYTHON": "/usr/bin/python3",
+        "PREFIX": f"{top}/program",
+        "AGI_BIN": f"{top}/agi-bin",
+        "ASTERISK_ETC": f"{top}/etc",
+    }
+    words = [f"{name}={value}" for name, value in (given | settings).items()]
+    return subprocess.run(
+        ["make", "--no-print-directory", "install", *words],
+        cwd=TOP, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    """A folder with Asterisk's folders, which other users may enter."""
+    for name in ("agi-bin", "etc"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def all_below(folder: Path) -> list[str]:
+    return sorted(
+        f"{path.relative_to(folder)} {path.read_bytes().hex() if path.is_file() else ''}"
+        for path in folder.rglob("*")
+    )
+
+
+def refused(host: Path, **settings: str) -> str:
+    """The line with which nothing is changed."""
+    # Makes no environment and no package: a check that is missing must do no harm here.
+    harmless = host / "harmless-python"
+    harmless.write_text(
+        '#!/bin/sh\ncase "$*" in *"-m venv"*) exit 9;; esac\nexec /usr/bin/python3 "$@"\n'
+    )
+    harmless.chmod(0o755)
+    before = all_below(host)
+    done = make(host, **{"PYTHON": str(harmless), **settings})
+    assert done.returncode == 2
+    assert all_below(host) == before
+    assert done.stdout.count("\n") == 1, done.stdout
+    return done.stdout
+
+
+class TestRefused:
+    def test_a_script_of_the_admin_stays(self, host: Path) -> None:
+        script = host / "agi-bin/sms.agi"
+        script.write_text("#!/bin/sh\n")
+        says = f"{script} is not from make install: run mv {script} {script}.old, and make install again\n"
+        assert refused(host) == says
+        (host / "theirs").write_text("#!/usr/bin/python3\nimport sys\n")
+        script.unlink()
+        script.symlink_to(host / "theirs")
+        assert refused(host) == says
+        script.unlink()
+        script.mkdir()
+        assert refused(host) == says
+
+    @pytest.mark.parametrize("prefix", ["{}/a b", "{0}/a {0}/b"])
+    def test_the_prefix_is_one_word(self, host: Path, prefix: str) -> None:
+        assert "must be one folder without a space" in refused(host, PREFIX=prefix.format(host))
+
+    @pytest.mark.parametrize(
+        ("prefix", "says"),
+        [("", "must be one folder"), ("/", "has other programs"), ("/usr", "has other programs")],
+    )
+    def test_no_python_of_the_host_is_ever_removed(
+        self, host: Path, prefix: str, says: str
+    ) -> None:
+        assert says in refused(host, PREFIX=prefix)
+        assert Path("/usr/bin/python3").exists()
+
+    def test_the_prefix_fits_into_a_first_line(self, host: Path) -> None:
+        assert "longer than the first line" in refused(host, PREFIX=f"{host}/{'a' * 110}")
+
+    def test_the_prefix_is_no_folder_of_others(self, host: Path) -> None:
+        """As /usr, whose python3 would be removed."""
+        (host / "bin").mkdir()
+        (host / "bin/python3").touch()
+        assert "has other programs" in refused(host, PREFIX=str(host))
+
+    def test_a_python_that_is_none(self, host: Path) -> None:
+        says = "PYTHON=/nonexistent cannot be run: give the path of Python 3.11 or newer\n"
+        assert refused(host, PYTHON="/nonexistent") == says
+
+    def test_an_old_python(self, host: Path) -> None:
+        old = host / "python"
+        old.write_text('#!/bin/sh\ntest -z "$2"\n')
+        old.chmod(0o755)
+        assert f"{old} is older than 3.11" in refused(host, PYTHON=str(old))
+
+    @pytest.mark.slow
+    @pytest.mark.usefixtures("as_root")
+    def test_a_folder_that_others_cannot_enter_is_named(self, shared: Path) -> None:
+        closed = shared / "closed"
+        closed.mkdir(mode=0o700)
+        says = f"other users cannot enter {closed}: chmod o+x it, or give {{}} elsewhere\n"
+        assert refused(shared, PREFIX=f"{closed}/a/b") == says.format("PREFIX")
+        # No setpriv is needed to find out.
+        python = shutil.copy(Path("/usr/bin/python3").resolve(), closed / "python3")
+        assert refused(shared, PYTHON=str(python)) == says.format("PYTHON")
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """The same where every user may enter, unlike pytest's folders."""
+    with tempfile.TemporaryDirectory(dir="/opt", prefix="sms-") as folder:
+        top = Path(folder)
+        top.chmod(0o755)
+        for name in ("agi-bin", "etc"):
+            (top / name).mkdir()
+        yield top
+
+
+@pytest.fixture(scope="module")
+def installed() -> Iterator[Path]:
+    """A folder with the result of ``make install``, readable by everybody as /opt is."""
+    if os.geteuid() != 0:
+        pytest.fail("these tests install for another user: run make test-all as root", False)
+    with tempfile.TemporaryDirectory(dir="/opt", prefix="sms-") as folder:
+        top = Path(folder)
+        top.chmod(0o755)
+        for name in ("agi-bin", "etc"):
+            (top / name).mkdir()
+        # given a copy of the program that setup of 0.1.0 made there
+        (top / "program").mkdir()
+        (top / "program/.setup").touch()
+        done = make(top)
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield top
+
+
+@pytest.fixture
+def call(installed: Path, tmp_path: Path) -> Iterator["Caller"]:
+    with Sandbox() as sandbox:
+        yield Caller(installed, sandbox)
+
+
+class Caller:
+    """Calls the installed script as a user who owns nothing."""
+
+    def __init__(self, installed: Path, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self.conf = installed / "etc/sms.conf"
+        self.script = installed / "agi-bin/sms.agi"
+        self.conf.write_text(
+            f"[101]\nurl = {sandbox.url}\npassword = sms101api\nverify = {sandbox.fingerprint}\n"
+        )
+        os.chown(self.conf, 0, NOBODY)
+        self.conf.chmod(0o640)
+
+    def __call__(self) -> dict[str, str]:
+        session = Asterisk(self.script, self.conf.parent, user=NOBODY)
+        try:
+            return session.serve().variables
+        finally:
+            session.close()
+
+
+@pytest.mark.slow
+def test_what_is_installed_is_in_its_place(installed: Path) -> None:
+    script = installed / "agi-bin/sms.agi"
+    assert script.read_text().startswith(f"#!{installed}/program/bin/python3 -IS\n")
+    assert not (installed / "program/.setup").exists()
+    assert (installed / "etc/extensions-sms.conf").stat().st_mode & 0o777 == 0o644
+    command = installed / "program/bin/dialplan-sms"
+    shown = subprocess.run([command, "send", "--help"], capture_output=True, text=True, check=True)
+    assert "--dry-run" in shown.stdout
+    # Its packages are no part of what a PBX needs.
+    shown = subprocess.run([command, "sandbox"], capture_output=True, text=True, check=False)
+    assert (shown.returncode, shown.stderr.count("\n")) == (1, 1)
+    assert shown.stderr.endswith(": in the source folder, run make install WITH=sandbox\n")
+
+
+@pytest.mark.slow
+def test_asterisks_user_sends(call: Caller) -> None:
+    assert call()["SMS_STATUS"] == "SUCCESS"
+    assert len(call.sandbox.messages) == 1
+
+
+@pytest.mark.slow
+def test_a_file_that_asterisk_cannot_read_says_what_to_do(call: Caller) -> None:
+    call.conf.chmod(0o600)
+    said = call()
+    assert said["SMS_CAUSE"] == "CONFIG"
+    assert f"cannot be read by user id {NOBODY}" in said["SMS_REASON"]
+    assert "chmod 0640" in said["SMS_REASON"]
+    call.conf.chmod(0o644)
+    assert "can be read or changed by everybody" in call()["SMS_REASON"]
+
+
+@pytest.mark.slow
+def test_an_update_asks_nothing_and_keeps_what_was_edited(installed: Path) -> None:
+    conf, new = installed / "etc" / CONF, installed / "etc" / f"{CONF}.new"
+    script = installed / "agi-bin/sms.agi"
+    ours = (TOP / "dialplan" / CONF).read_text()
+    # given what an earlier make install has put there, and a link into another PREFIX
+    older = f"; older\n{ours}"
+    (installed / "program/share/dialplan-sms" / CONF).write_text(older)
+    conf.write_text(older)
+    other = shutil.copy(installed / "program/bin/sms.agi", installed / "other.agi")
+    script.unlink()
+    script.symlink_to(other)
+    done = make(installed)
+    assert (done.returncode, conf.read_text()) == (0, ours), done.stdout + done.stderr
+    assert not new.exists()
+    assert script.readlink() == installed / "program/bin/sms.agi"
+    # given one that was edited since
+    conf.write_text(f"{ours}; mine\n")
+    try:
+        for _ in range(2):
+            done = make(installed)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert f"{conf} was edited and stays: compare it with {new}\n" in done.stdout
+            assert (conf.read_text(), new.read_text()) == (f"{ours}; mine\n", ours)
+    finally:
+        conf.write_text(ours)
+        new.unlink(missing_ok=True)

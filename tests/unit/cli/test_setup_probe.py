@@ -1,0 +1,196 @@
+"""How ``dialplan-sms setup`` ends: the PBX accepts who sends, and the service is the new one."""
+
+import json
+import shlex
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from dialplan_sms import __version__
+from dialplan_sms.cli.check.finding import Finding
+from dialplan_sms.cli.setup import probe
+from dialplan_sms.config import config
+from dialplan_sms.host import process
+from dialplan_sms.host.identity import User
+from dialplan_sms.host.process import Ran
+from dialplan_sms.sandbox import Fault, Sandbox
+from tests.unit.pbxhost import PASSWORD, PbxHost
+
+
+class Asking(PbxHost):
+    """A host whose program asks the PBX, as a real one does."""
+
+    def run(self, command: Sequence[str], timeout: float, user: User | None = None) -> Ran:
+        done = super().run(command, timeout, user)
+        if probe.__name__ not in command:
+            return done
+        return process.run([sys.executable, *command[list(command).index("-I") :]], timeout)
+
+
+@pytest.fixture
+def pbx(tmp_path: Path) -> Asking:
+    return Asking(tmp_path / "host")
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as running:
+        yield running
+
+
+def given(sandbox: Sandbox) -> list[str]:
+    return ["--url", sandbox.url, "--sender", "101", "--fingerprint", sandbox.fingerprint]
+
+
+def test_a_sender_that_the_pbx_accepts(pbx: Asking, sandbox: Sandbox) -> None:
+    result = pbx.setup(*given(sandbox))
+    assert (result.exit_code, "\nthe PBX accepts 101\n" in result.output) == (0, True)
+    assert "Send a first SMS" in result.output
+    assert sandbox.messages == []
+    assert "\nthe PBX accepts 101\n" in pbx.setup().output  # the default sender
+
+
+def test_a_password_that_the_pbx_refuses(pbx: Asking, sandbox: Sandbox) -> None:
+    sandbox.fault = Fault.UNAUTHORIZED
+    result = pbx.setup(*given(sandbox))
+    assert result.exit_code == 1
+    assert (
+        f"\nthe PBX refuses user or password of [101]: correct password in {pbx.sms_conf},"
+        " then systemctl reload dialplan-sms\n"
+    ) in result.output
+    assert "Send a first SMS" not in result.output
+
+
+def test_a_pbx_out_of_reach_is_a_warning(pbx: Asking) -> None:
+    result = pbx.setup("--url", "http://127.0.0.1:9", "--sender", "101")
+    assert result.exit_code == 0
+    assert "\nwarning: the PBX could not be asked whether it accepts 101, " in result.output
+    assert "Send a first SMS" in result.output
+
+
+def test_with_several_senders_and_no_default_it_says_that_none_was_asked(
+    pbx: Asking, sandbox: Sandbox
+) -> None:
+    pbx.setup(*given(sandbox))
+    pbx.setup("--url", sandbox.url, "--sender", "102", "--pin")
+    text = pbx.sms_conf.read_text().replace("default_sender = 101\n", "")
+    pbx.sms_conf.write_text(text)
+    pbx.environ = {}
+    result = pbx.setup()
+    assert result.exit_code == 0
+    assert (
+        "\nnote: the PBX was not asked, since sms.conf has several senders and no default_sender:"
+        " run dialplan-sms check\n"
+    ) in result.output
+    asked = pbx.setup("--sender", "102").output
+    assert "\nthe PBX refuses user or password of [102]" in asked  # it knows 101 only
+
+
+def test_paths_are_written_as_the_shell_takes_them(tmp_path: Path) -> None:
+    pbx = PbxHost(tmp_path / "it's $HOME/host", prefix=tmp_path / "A&B")
+    said = pbx.install().output
+    conf, command = shlex.quote(str(pbx.sms_conf)), shlex.quote(f"{tmp_path}/A&B/bin/dialplan-sms")
+    assert f"{command} send --config {conf} +39" in said
+    assert f"export AST_CONFIG_DIR={shlex.quote(str(pbx.etc))} first" in said
+
+
+def test_a_dry_run_asks_nobody(pbx: Asking, sandbox: Sandbox) -> None:
+    pbx.setup(*given(sandbox), "--dry-run")
+    assert not any(probe.__name__ in line for line in pbx.commands)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (
+            Finding("credentials").wrong("no", "do"),
+            ("the PBX refuses the token of [101]: correct token in /sms.conf", False),
+        ),
+        (
+            Finding("SMS API").wrong("HTTP 404", "correct url"),
+            ("no SMS of 101 can be sent, SMS API: HTTP 404: correct url", False),
+        ),
+        (
+            Finding("credentials").warning("neither", "try an SMS"),
+            ("warning: neither: try an SMS", True),
+        ),
+    ],
+)
+def test_what_else_the_pbx_says(tmp_path: Path, found: Finding, said: tuple[str, bool]) -> None:
+    conf = tmp_path / "sms.conf"
+    conf.touch(mode=0o600)
+    conf.write_text("[101]\nurl = http://192.0.2.1\ntoken = x\n")
+    assert probe.sentence(config.load(conf).senders["101"], found, "/sms.conf") == said
+
+
+@pytest.mark.parametrize("answer", ["", "null", "[1, 2, 3]", "Traceback"])
+def test_a_probe_that_says_nothing_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    pbx = PbxHost(tmp_path / "host")
+    monkeypatch.setattr(PbxHost, "ANSWER", answer)
+    assert "\nwarning: the PBX was not asked: run dialplan-sms check\n" in pbx.install().output
+
+
+def test_without_a_default_sender_nobody_is_asked(tmp_path: Path) -> None:
+    conf = tmp_path / "sms.conf"
+    conf.touch(mode=0o600)
+    conf.write_text("".join(f"[{n}]\nurl = http://192.0.2.1\npassword = x\n" for n in (1, 2)))
+    assert config.load(conf).default_sender is None
+    said, good = probe.ask(conf, "")
+    assert ("the PBX was not asked" in said, good) == (True, True)
+
+
+@contextmanager
+def service(figures: object) -> Iterator[int]:
+    """The port of a service whose status is *figures*."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(figures).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("figures", "says"),
+    [
+        ({"in_flight": 0, "max_calls": 9, "version": "0.0.1"}, "version 0.0.1 runs"),
+        ({"in_flight": 0, "max_calls": 9}, "an older version runs"),
+        ({"in_flight": 0, "max_calls": 9, "version": __version__}, ""),
+        ({"version": "9"}, ""),
+        ({"in_flight": "0", "max_calls": None}, ""),
+        (["another program"], ""),
+    ],
+)
+def test_a_service_of_another_version_is_restarted(
+    tmp_path: Path, figures: object, says: str
+) -> None:
+    pbx = PbxHost(tmp_path / "host")
+    pbx.install()
+    before = pbx.commands.count("systemctl restart dialplan-sms.service")
+    with service(figures) as port:
+        text = pbx.sms_conf.read_text()
+        pbx.sms_conf.write_text(text.replace("[general]", f"[general]\nmonitor = 127.0.0.1:{port}"))
+        result = pbx.setup()
+    assert PASSWORD in text
+    restarts = pbx.commands.count("systemctl restart dialplan-sms.service") - before
+    assert (result.exit_code, restarts) == (0, 1 if says else 0)
+    assert f"{says}, {__version__} is installed" in result.output or not says
