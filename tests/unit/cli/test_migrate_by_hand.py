@@ -93,6 +93,11 @@ BY_HAND = {
         "${V} holds an encoded text",
         (NUMBER, "Set(SMS_MESSAGE=${V})", CALL),
     ),
+    "made of many others": (
+        lines(USER, *(f"Set(V{n}=${{V{n + 1}}}x)" for n in range(999)), curl(f"{N}&message=${{V0}}")),
+        "its values stand in each other too deep to be followed",
+        (NUMBER, "Set(SMS_MESSAGE=${V0})", CALL),
+    ),
     "a name that is made": (
         lines(USER, "Set(T1=a%20b)", "Set(n=1)", curl(f"{N}&message=${{T${{n}}}}")),
         "whether ${T${n}} comes encoded cannot be seen",
@@ -204,6 +209,16 @@ def test_a_variable_of_their_own_that_would_be_ours(site: Site, own: str, where:
     assert f"line {line} of extensions.conf sets " in site.stderr
     assert "which sms.agi takes for its own from now on: give yours another name" in site.stderr
     assert f"    {NUMBER}\n" in site.stderr
+
+
+@pytest.mark.parametrize("name", ["GOSUB_RETVAL", "AGISTATUS"])
+def test_what_another_subroutine_has_left_is_not_overwritten(site: Site, name: str) -> None:
+    call = "Gosub(x,s,1)" if name[0] == "G" else "AGI(x.agi)"
+    text = f"[a]\n{lines(USER, call, ONE, f'NoOp(${{{name}}})')}"
+    assert site.convert(text) == text
+    assert f":6: line 7 of extensions.conf reads {name}, which the new lines set" in site.stderr
+    text = f"[a]\n{lines(USER, call, f'NoOp(${{{name}}})', ONE)}"
+    assert CALL in site.convert(text)
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,8 @@ class Finder:
             )
         except Unclear as unclear:
             found.refuse(str(unclear))
+        except RecursionError:
+            found.refuse("its values stand in each other too deep to be followed")
         if found.request.unwaited:
             found.refuse(_UNWAITED)
         for name, step in self._foreign.items():

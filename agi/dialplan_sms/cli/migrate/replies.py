@@ -20,6 +20,8 @@ UNREACHABLE = '"UNREACHABLE"'
 """What is in each test that was one for an empty answer."""
 
 _SYSTEM = re.compile(r"(?:Try)?System\(", re.IGNORECASE)
+_LEFT = ("GOSUB_RETVAL", "AGISTATUS")
+"""What Gosub() and AGI() leave set, so the new lines do."""
 _SHOWING = re.compile(r"(?:NoOp|Verbose|Log|System|TrySystem)\(", re.IGNORECASE)
 _SHOWN = "${SMS_STATUS} ${SMS_CAUSE} ${SMS_REASON}"
 _WORDS = {"success": "SUCCESS", "warning": "WARNING", "error": "ERROR"}
@@ -87,7 +89,18 @@ class Replies:
             if (reads(step.app, name) or variables.unread.get(name) is step)
             and (use := self._use(step, name))
         ]
+        for step in dialplan.steps:
+            self._see_to_others(step, recipes)
         self._refuse(recipes)
+
+    def _see_to_others(self, step: Step, recipes: list[Found]) -> None:
+        """Refuse what would change a variable that *step* reads and a Gosub() or AGI() has set."""
+        name = next((name for name in _LEFT if reads(step.app, name)), "")
+        if name and step.context != "sub-sms":
+            stops, elsewhere = self._flow.reaching(step, lambda above: self._stops(above, name))
+            for found in recipes if elsewhere else filter(None, map(self._source, stops)):
+                reason = f"reads {name}, which the new lines set: let it do so above this line"
+                found.refuse(reason, step.line.place)
 
     def _use(self, step: Step, name: str) -> Use | None:
         stops, elsewhere = self._flow.reaching(step, lambda above: self._stops(above, name))
