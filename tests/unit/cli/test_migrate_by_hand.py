@@ -169,6 +169,11 @@ BY_HAND = {
     "evaluated later": (
         lines(USER, f"Set(T=\\${{CURL({URL},{HI})}})", "Set(r=${EVAL(${T})})"), "no certain replacement", (CALL,)
     ),
+    "on a condition": (
+        lines(USER, f"ExecIf(${{X}}?{curl(f'{N}&message=${{T}}')})"),
+        "nothing in these files sets ${T}",
+        (NUMBER, "Set(SMS_MESSAGE=${T})", "Set(SMS_STATUS=)", "GosubIf(${X}?sub-sms,s,1)"),
+    ),
     "run by Exec": (lines(USER, f"Exec(Set(r=${{CURL({URL},{HI})}}))"), "no certain replacement", (CALL,)),
 }  # fmt: skip
 

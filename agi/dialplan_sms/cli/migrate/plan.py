@@ -45,7 +45,7 @@ class Plan:
         self.problems: list[Problem] = []
         self._done: set[Place] = set()
         self._varying: set[tuple[Path, str]] = set()  # who was told of country
-        self._finder, self._dialplan = finder, finder.dialplan
+        self._finder, self._dialplan, self._room = finder, finder.dialplan, finder.room
         self._next_detour = finder.room.free
         set_somewhere = " ".join(step.app for step in self._dialplan.steps)
         self._also = {
@@ -96,13 +96,10 @@ class Plan:
 
     def _remove(self, step: Step) -> None:
         is_next = step.token.lower() == "n" and not step.label
-        if is_next and not self._finder.room.refusal(step) and self._is_simple(step):
+        if is_next and not self._room.refusal(step) and self._room.is_simple(step):
             self._set(step.line, [])
         else:
             self._replace(step, "NoOp()")
-
-    def _is_simple(self, step: Step) -> bool:
-        return self._finder.room.is_simple(step)
 
     def _apps(self, found: Found, request: Request) -> list[str]:
         """The applications that take a recipe's place."""
@@ -113,15 +110,17 @@ class Plan:
         ]
         if self._finder.senders.several:
             sets.append(f"Set(SMS_SENDER={found.user})")
-        # An earlier SMS's status is not this one's.
-        call = [_GOSUB] if self.by_gosub else ["Set(SMS_STATUS=)", _AGI]
-        if request.condition:
-            once = f"GosubIf({request.condition}?sub-sms,s,1)"
-            if not self.by_gosub:
-                once = f"ExecIf({request.condition}?{_AGI})"
-            call = ["Set(SMS_STATUS=)", once]
         tail = converted(request.tail, REPLY) if request.tail else None
-        return [*sets, *call, *([tail] if tail else [])]
+        return [*sets, *self._call(request.condition), *([tail] if tail else [])]
+
+    def _call(self, condition: str) -> list[str]:
+        if not condition and self.by_gosub:
+            return [_GOSUB]
+        call = _AGI
+        if condition:
+            call = f"ExecIf({condition}?{_AGI})"
+            call = f"GosubIf({condition}?sub-sms,s,1)" if self.by_gosub else call
+        return ["Set(SMS_STATUS=)", call]  # an earlier SMS's status is not this one's
 
     def _by_hand(self, found: Found) -> Iterable[str]:
         """The applications for a person to put in a recipe's place, as far as can be told."""
@@ -135,11 +134,11 @@ class Plan:
             yield f"Set(SMS_SENDER={found.user})"
         if asked and asked.unwaited:
             yield "Set(SMS_MODE=queue)"
-        yield _GOSUB if self.by_gosub else _AGI
+        yield from self._call(asked.condition if asked else "")
 
     def _convert(self, found: Found, request: Request) -> None:
         step, apps = found.step, self._apps(found, request)
-        if self._is_simple(step):
+        if self._room.is_simple(step):
             first, *rest = apps
             new = [step.as_line(first, first=True)]
             self._set(step.line, new + [step.as_line(app, first=False) for app in rest])
