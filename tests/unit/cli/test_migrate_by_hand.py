@@ -147,6 +147,12 @@ BY_HAND = {
         "several CURLOPT(userpwd) may say who sends",
         (NUMBER, "Set(SMS_MESSAGE=Hello)", CALL),
     ),
+    "a login that means another on each way": (
+        f"{lines('Set(U=102:y)', 'Set(CURLOPT(userpwd)=${U})', 'Goto(2,1)')}"
+        f"{lines('Set(U=103:z)', 'Set(CURLOPT(userpwd)=${U})', 'Goto(1)', exten='3')}{lines(ONE, exten='2')}",
+        "several CURLOPT(userpwd) may say who sends",
+        (NUMBER, "Set(SMS_MESSAGE=Hello)", CALL),
+    ),
     "a request on each way": (
         f"{lines(USER, 'GotoIf(${X}?b)', f'Set(B={N}&message=a)', 'Goto(s)')} same => n(b),Set(B={N}&message=b)\n"
         f" same => n(s),Set(r=${{CURL({URL},${{B}})}})\n",

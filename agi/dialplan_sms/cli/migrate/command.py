@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dialplan_sms.cli.main import config_option
-from dialplan_sms.cli.migrate import dialplan, files, plan, report, senders, write
+from dialplan_sms.cli.migrate import conversion, dialplan, files, report, senders, write
 from dialplan_sms.cli.migrate.files import Problem, Tree
 from dialplan_sms.cli.migrate.find import Finder
 from dialplan_sms.cli.migrate.report import Mask
@@ -85,8 +85,8 @@ def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
     tree = files.around(tree, etc / "extensions.conf")
     found = dialplan.read(tree)
     finder = Finder(tree, found, known, changeable)
-    made = plan.Plan(finder)
-    problems = [*tree.problems, *made.problems, *plan.mentions(found, changeable)]
+    made = conversion.Conversion(finder)
+    problems = [*tree.problems, *made.problems, *conversion.mentions(found, changeable)]
     for file in others:
         problems += _other_language(file)
     mask = report.mask_of(known, finder)
@@ -112,7 +112,7 @@ def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
         def number(path: Path, line: int) -> int:
             return made.edits.number(path, line) if path in backups else line
 
-        report.tell([problem.moved(number) for problem in problems], mask)
+        report.show_problems([problem.moved(number) for problem in problems], mask)
         click.echo(report.counts(made.converted, problems), err=True)
     if backups:
         report.say_next(report.after_writing(known, backups.values(), made.by_gosub))
@@ -148,17 +148,16 @@ def _pasted(text: str, known: senders.Senders, writing: bool) -> list[Problem]:
     tree = files.of_fields(text)
     found = dialplan.read(tree)
     finder = Finder(tree, found, known, {files.PASTED}, anonymous=True)
-    made = plan.Plan(finder)
-    problems = [
-        files.in_fields(each) for each in (*made.problems, *plan.mentions(found, {files.PASTED}))
-    ]
+    made = conversion.Conversion(finder)
+    named = [*made.problems, *conversion.mentions(found, {files.PASTED})]
+    problems = list(map(files.in_fields, named))
     mask = report.mask_of(known, finder)
     content = made.edits.content(files.PASTED, tree.contents[files.PASTED])
     fields = files.to_fields(content) if made.converted else []
     for field in fields:
         click.echo(mask(field) if "CURL" in field.upper() else field)
     report.show_conf(known, mask)
-    report.tell(problems, mask)
+    report.show_problems(problems, mask)
     backups: dict[Path, Path] = {}
     if writing:
         _write(known, {}, tree, backups)

@@ -95,7 +95,7 @@ def _is_text(name: str, value: str) -> bool:
 
 
 def decoded(text: str) -> str:
-    """*text* with its ``%XX`` read, where they can be an encoding.
+    """*text* with its ``%XX`` read, if they can be an encoding.
 
     A single escaped letter or digit is none, since no encoder writes it ("100%41"), nor are bytes
     that are no UTF-8 ("20%de").

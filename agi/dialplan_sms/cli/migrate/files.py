@@ -189,7 +189,7 @@ def around(tree: Tree, whole: Path) -> Tree:
 def of_fields(text: str) -> Tree:
     """Each line of *text*, a step's beginning left off, as the steps of one extension.
 
-    A semicolon of a field is part of its text, where one of a file would begin a comment.
+    A semicolon of a field is part of its text; one of a file would begin a comment.
     """
     tree = Tree(Path("/"))
     content = "[pasted]\nexten => s,1,NoOp()\n"

@@ -5,7 +5,7 @@ import shlex
 
 from dialplan_sms.cli.migrate import encoding
 from dialplan_sms.cli.migrate.expression import Unclear, literal, parts
-from dialplan_sms.cli.migrate.request import Request, Resolve, read_url
+from dialplan_sms.cli.migrate.request import ApiRequest, Resolve, read_url
 
 REPLY = "SYSTEMSTATUS"
 """The variable of System()'s outcome."""
@@ -38,7 +38,7 @@ def is_curl(app: str) -> bool:
     return _STARTS.match(app) is not None
 
 
-def read(app: str, resolve: Resolve) -> Request:
+def read(app: str, resolve: Resolve) -> ApiRequest:
     """The request of ``System(curl …)`` or ``Set(name=${SHELL(curl …)})``. Raises Unclear."""
     system, shell = _SYSTEM.fullmatch(app), _SHELL.fullmatch(app)
     if system:
@@ -83,7 +83,7 @@ def unreplaced(given: encoding.Given) -> encoding.Given:
     return values
 
 
-def _request(words: list[str], resolve: Resolve) -> Request:
+def _request(words: list[str], resolve: Resolve) -> ApiRequest:
     address = login = ""
     insecure = False
     plain: list[str] = []
@@ -122,11 +122,11 @@ def _request(words: list[str], resolve: Resolve) -> Request:
     if form and plain:
         raise Unclear(_TOO_MUCH.format("both --data and --data-urlencode"))
     if form:
-        return Request(url, encoding.fields("&".join(form)), user, password, insecure=insecure)
+        return ApiRequest(url, encoding.fields("&".join(form)), user, password, insecure=insecure)
     fields = dict(each.split("=", 1) for each in plain)
     if len(fields) < len(plain):
         raise Unclear("the request has a parameter twice: leave one")
-    return Request(url, fields, user, password, encoded=False, insecure=insecure)
+    return ApiRequest(url, fields, user, password, encoded=False, insecure=insecure)
 
 
 def _option(word: str) -> str:

@@ -10,8 +10,8 @@ from dialplan_sms.cli.migrate.expression import NAME, split
 from dialplan_sms.cli.migrate.files import Line, Place, Problem
 from dialplan_sms.cli.migrate.find import Finder
 from dialplan_sms.cli.migrate.flow import SENDS
-from dialplan_sms.cli.migrate.replies import UNREACHABLE, Found, converted
-from dialplan_sms.cli.migrate.request import REPLY, Request
+from dialplan_sms.cli.migrate.replies import UNREACHABLE, Recipe, converted
+from dialplan_sms.cli.migrate.request import REPLY, ApiRequest
 from dialplan_sms.cli.migrate.variables import API
 from dialplan_sms.cli.migrate.write import Edits
 
@@ -37,7 +37,7 @@ _ORDER = {
 }
 
 
-class Plan:
+class Conversion:
     """What is made of what a Finder found; only its files change."""
 
     def __init__(self, finder: Finder) -> None:
@@ -101,7 +101,7 @@ class Plan:
         else:
             self._replace(step, "NoOp()")
 
-    def _apps(self, found: Found, request: Request) -> list[str]:
+    def _apps(self, found: Recipe, request: ApiRequest) -> list[str]:
         """The applications that take a recipe's place."""
         sets = [
             f"Set({variable}={found.values.get(name, '')})"
@@ -122,7 +122,7 @@ class Plan:
             call = f"GosubIf({condition}?sub-sms,s,1)" if self.by_gosub else call
         return ["Set(SMS_STATUS=)", call]  # an earlier SMS's status is not this one's
 
-    def _by_hand(self, found: Found) -> Iterable[str]:
+    def _by_hand(self, found: Recipe) -> Iterable[str]:
         """The applications for a person to put in a recipe's place, as far as can be told."""
         asked, known = found.request, dict(_UNKNOWN)
         if asked:
@@ -136,7 +136,7 @@ class Plan:
             yield "Set(SMS_MODE=queue)"
         yield from self._call(asked.condition if asked else "")
 
-    def _convert(self, found: Found, request: Request) -> None:
+    def _convert(self, found: Recipe, request: ApiRequest) -> None:
         step, apps = found.step, self._apps(found, request)
         if self._room.is_simple(step):
             first, *rest = apps
@@ -155,7 +155,7 @@ class Plan:
         if UNREACHABLE in app and UNREACHABLE not in step.app:
             self._name(step.line, _EMPTY, note=True)
 
-    def _see_to_country(self, found: Found) -> None:
+    def _see_to_country(self, found: Recipe) -> None:
         senders, line = self._finder.senders, found.step.line
         user = found.user or senders.default or ""
         if user in senders.there and senders.there[user].country:
