@@ -140,6 +140,9 @@ BY_HAND = {
     "an answer that nobody sees": (
         lines(f"Set(r=${{SHELL(curl -u 101:x {URL} -d '{HI}' >/dev/null)}})"), "goes to /dev/null", (CALL,)
     ),
+    "an answer that is thrown away": (
+        lines(f"Set(r=${{SHELL(curl -o /dev/null -u 101:x {URL} -d '{HI}')}})"), "goes to /dev/null", (CALL,)
+    ),
     # Who sends, and what is sent, on one way of several.
     "a login on each way": (
         f"{lines('GotoIf(${X}?b)', USER, 'Goto(s)')} same => n(b),{USER.replace('101:', '102:')}\n"
@@ -274,8 +277,9 @@ def test_another_api_is_not_ours(site: Site, address: str) -> None:
     assert site.stderr == "No use of the SMS API is left.\n"
 
 
-def test_shell_is_converted_as_system_is(site: Site) -> None:
-    asks = f'Set(res=${{SHELL(curl -s -u 101:sms101api {URL} -d "{HI}")}})'
+@pytest.mark.parametrize("end", ["", " 2>/dev/null"])
+def test_shell_is_converted_as_system_is(site: Site, end: str) -> None:
+    asks = f'Set(res=${{SHELL(curl -s -u 101:sms101api {URL} -d "{HI}"{end})}})'
     new = site.convert(f"[a]\n{lines(asks, TEST)}")
     assert new.endswith(f'{CALL}\n same => n,GotoIf($["${{SMS_STATUS}}" = "SUCCESS"]?x)\n')
     assert site.status == 0, site.stderr

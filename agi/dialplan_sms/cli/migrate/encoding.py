@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from dialplan_sms.cli.migrate.expression import Unclear, literal, parts, split
+from dialplan_sms.cli.migrate.expression import IF_PLAIN, Unclear, literal, parts, split
 
 PARAMETERS = ("message", "number", "gsm", "postpone")
 
@@ -153,7 +153,7 @@ def _signs(piece: str, given: Given, seen: frozenset[str]) -> set[str]:
     function = _FUNCTION.fullmatch(piece)
     name = function[1].upper() if function else ""
     if function is None or name not in _KNOWN | _PASSING | {"URIENCODE"}:
-        raise Unclear(f"whether {piece[:60]} comes encoded cannot be seen")
+        raise Unclear(f"whether {piece[:60]} comes encoded cannot be seen{IF_PLAIN}")
     if name in _KNOWN:
         return {"stray"}
     if name == "URIENCODE":

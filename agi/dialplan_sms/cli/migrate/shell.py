@@ -18,6 +18,7 @@ _STARTS = re.compile(
 _WORD = r"""(?:[\w@%+=:,./\ue000-\ue001-]|'[^']*'|"(?:[^"`$\\]|\\["\\])*")+"""
 _COMMAND = re.compile(rf"\s*{_WORD}(?:\s+{_WORD})*\s*")
 """Words that the shell hands on as they are: nothing in them that it would replace."""
+_UNREAD = re.compile(r"(?<!2)>\s*/dev/null|\s(?:-o|--output)\b")
 _REPLACED = re.compile(r"[`$\\]")
 
 _PARAMETER = re.compile(rf"(?:{'|'.join(encoding.PARAMETERS)})=")
@@ -52,8 +53,8 @@ def read(app: str, resolve: Resolve) -> ApiRequest:
     for is_expression, piece in parts(command):
         marked += f"\ue000{len(expressions)}\ue001" if is_expression else piece
         expressions += [piece] if is_expression else []
-    marked, thrown_away = re.subn(r"(?:\s*(?:[12]?>\s*/dev/null|2>&1))+\s*(?=&?\s*$)", "", marked)
-    if shell and thrown_away:
+    marked = re.sub(r"(?:\s*(?:[12]?>\s*/dev/null|2>&1))+\s*(?=&?\s*$)", "", marked)
+    if shell and _UNREAD.search(command):
         raise Unclear("its answer goes to /dev/null, and the line reads it")
     marked, unwaited = re.subn(r"(?<![>&])&\s*$", "", marked)
     if not _COMMAND.fullmatch(marked):
