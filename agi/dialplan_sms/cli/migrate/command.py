@@ -74,13 +74,15 @@ def _standard_input() -> str:
 def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> list[Problem]:
     etc = files.asterisk_folder(named)
     tree = Tree(etc)
+    others = [file for file in named if file.suffix.lower() in files.OTHER_LANGUAGES]
     for file in named or (etc / "extensions.conf",):
-        if file.suffix.lower() not in files.OTHER_LANGUAGES:
+        if file not in others:
             tree.read(file)
-    others = named or tuple(etc / f"extensions{suffix}" for suffix in files.OTHER_LANGUAGES)
-    others = tuple(file for file in others if file.suffix.lower() in files.OTHER_LANGUAGES)
-    others = others if named else tuple(filter(Path.exists, others))
-    _refuse_unreadable(tree, bool(named), bool(others))
+    if not named:
+        usual = (etc / f"extensions{suffix}" for suffix in files.OTHER_LANGUAGES)
+        others = list(filter(Path.exists, usual))
+    if named or not others:
+        _refuse_unreadable(tree, "" if named else ": name the dialplan's file")
     changeable = set(tree.contents)
     tree = files.around(tree, etc / "extensions.conf")
     found = dialplan.read(tree)
@@ -122,13 +124,10 @@ def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
     return problems
 
 
-def _refuse_unreadable(tree: Tree, named: bool, others: bool) -> None:
+def _refuse_unreadable(tree: Tree, hint: str) -> None:
     """A FILE that cannot be read is wrong usage; so is extensions.conf if it is all there is."""
-    if others and not named:
-        return
     for problem in tree.problems:
         if not problem.line:
-            hint = "" if named else ": name the dialplan's file"
             raise Misused(Mask()(f"{problem}{hint}"))
 
 

@@ -50,16 +50,14 @@ class Senders:
         if user in self.sections:
             raise Unclear(f"[{user}] in {self.path} is no sender")
         known = self.new.get(user)
-        verify = "no" if insecure and url.startswith("https:") else "yes"
-        if known is None:
-            self.new[user] = Sender(user, url, password, verify=verify)
-        elif known.url != url:
+        if known and known.url != url:
             raise Unclear(
                 f"a section has one url: [{user}] gets {known.url}, and this line has {url}"
             )
-        elif known.password != password:
+        if known and known.password != password:
             raise Unclear(f"another password of [{user}] stands in another line: see which holds")
-        elif verify == "no":
+        verify = "no" if insecure and url.startswith("https:") else "yes"
+        if known is None or verify == "no":
             self.new[user] = Sender(user, url, password, verify=verify)
 
     @property
