@@ -759,12 +759,14 @@ def test_without_a_user_it_is_named(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "language"), [("extensions.ael", "AEL"), ("extensions.lua", "Lua")]
+    ("name", "language", "by_hand"),
+    [("extensions.ael", "AEL", "AGI(sms.agi);"), ("extensions.lua", "Lua", 'app.AGI("sms.agi")')],
 )
-def test_other_languages_are_named(site: Site, name: str, language: str) -> None:
+def test_other_languages_are_named(site: Site, name: str, language: str, by_hand: str) -> None:
     path = site.write(f"context a {{\n 1 => {ONE};\n}}\n", name)
     site.run(path)
     assert f"{path}:2: {language} is not converted" in site.stderr
+    assert f"    {by_hand}\n" in site.stderr
     assert site.status == 1
 
 

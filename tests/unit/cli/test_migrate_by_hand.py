@@ -277,6 +277,14 @@ def test_another_api_is_not_ours(site: Site, address: str) -> None:
     assert site.stderr == "No use of the SMS API is left.\n"
 
 
+def test_a_line_that_is_none_is_named(site: Site) -> None:
+    text = f"[a]\nexten > 1,1,{ONE}\n"
+    assert site.convert(text) == text
+    assert "extensions.conf:4: not a line that can be read\n    Set(SMS_NUMBER=<number>)\n" in (
+        site.stderr
+    )
+
+
 @pytest.mark.parametrize("end", ["", " 2>/dev/null"])
 def test_shell_is_converted_as_system_is(site: Site, end: str) -> None:
     asks = f'Set(res=${{SHELL(curl -s -u 101:sms101api {URL} -d "{HI}"{end})}})'

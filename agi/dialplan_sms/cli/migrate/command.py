@@ -135,10 +135,14 @@ def _other_language(file: Path) -> list[Problem]:
     """The uses of the SMS API in AEL or Lua, to be converted by hand."""
     tree = Tree(file.parent)
     tree.read(file)
-    language = files.OTHER_LANGUAGES[file.suffix.lower()]
+    suffix = file.suffix.lower()
+    language = "Lua" if suffix == ".lua" else "AEL"
     reason = f"{language} is not converted: set SMS_NUMBER and SMS_MESSAGE, call AGI(sms.agi)"
+    by_hand = files.OTHER_LANGUAGES[suffix]
     found = [
-        Problem(line.path, line.number, reason) for line in tree.stream if API.search(line.raw)
+        Problem(line.path, line.number, reason, by_hand=by_hand)
+        for line in tree.stream
+        if API.search(line.raw)
     ]
     return [*(each for each in tree.problems if not each.note), *found]
 

@@ -27,6 +27,7 @@ _EMPTY = (
     "converted: an empty answer is now SMS_STATUS empty or UNREACHABLE, where nothing was sent; for"
     " NO_ANSWER, which may have been sent, and other failures test SMS_STATUS and SMS_CAUSE, too"
 )
+_ANYWHERE = ("Set(SMS_NUMBER=<number>)", "Set(SMS_MESSAGE=<text>)", _AGI)
 _UNKNOWN = {"number": "<number>", "message": "<text>"}
 
 _ORDER = {
@@ -229,7 +230,7 @@ class Conversion:
 def mentions(dialplan: Dialplan, files: set[Path]) -> list[Problem]:
     """Lines that are no steps and name the SMS API, and comments that hold a password."""
     found = [
-        Problem(line.path, line.number, "not a line that can be read: convert by hand")
+        Problem(line.path, line.number, "not a line that can be read", by_hand=_ANYWHERE)
         for line in dialplan.others
         if line.path in files and API.search(line.said.text)
     ]

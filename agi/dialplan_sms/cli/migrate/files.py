@@ -10,7 +10,13 @@ from pathlib import Path
 from dialplan_sms.host import asterisk_syntax
 from dialplan_sms.host.files import matching
 
-OTHER_LANGUAGES = {".ael": "AEL", ".lua": "Lua"}
+OTHER_LANGUAGES = {
+    ".ael": ("Set(SMS_NUMBER=<number>);", "Set(SMS_MESSAGE=<text>);", "AGI(sms.agi);"),
+    ".lua": (
+        'channel.SMS_NUMBER = "<number>"', 'channel.SMS_MESSAGE = "<text>"', 'app.AGI("sms.agi")',
+    ),
+}  # fmt: skip
+"""Files that are not converted, and what to put there by hand."""
 PASTED = Path("pasted")
 _NO_FIELDS = {"", "Set(SMS_STATUS=)", "Set(SMS_SENDER=)"}
 """Not worth a field of their own; without a sender it is default_sender."""
