@@ -23,7 +23,7 @@ and with the lines to put there by hand:
     replies     who reads the answer, and SMS_STATUS in its place
     find        all uses, and who sends
     senders     what goes to sms.conf
-    plan        which lines change, and what is to be done by hand
+    conversion  which lines change, and what is to be done by hand
     write       backup and replacement
     report      what people see, without passwords
 """

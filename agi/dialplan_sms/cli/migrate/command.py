@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dialplan_sms.cli.main import Misused, config_option
-from dialplan_sms.cli.migrate import dialplan, files, plan, report, senders, write
+from dialplan_sms.cli.migrate import conversion, dialplan, files, report, senders, write
 from dialplan_sms.cli.migrate.files import Problem, Tree
 from dialplan_sms.cli.migrate.find import Finder
 from dialplan_sms.cli.migrate.report import Mask
@@ -73,19 +73,21 @@ def _standard_input() -> str:
 def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> list[Problem]:
     etc = files.asterisk_folder(named)
     tree = Tree(etc)
+    others = [file for file in named if file.suffix.lower() in files.OTHER_LANGUAGES]
     for file in named or (etc / "extensions.conf",):
-        if file.suffix.lower() not in files.OTHER_LANGUAGES:
+        if file not in others:
             tree.read(file)
-    others = named or tuple(etc / f"extensions{suffix}" for suffix in files.OTHER_LANGUAGES)
-    others = tuple(file for file in others if file.suffix.lower() in files.OTHER_LANGUAGES)
-    others = others if named else tuple(filter(Path.exists, others))
-    _refuse_unreadable(tree, bool(named), bool(others))
+    if not named:
+        usual = (etc / f"extensions{suffix}" for suffix in files.OTHER_LANGUAGES)
+        others = list(filter(Path.exists, usual))
+    if named or not others:
+        _refuse_unreadable(tree, "" if named else ": name the dialplan's file")
     changeable = set(tree.contents)
     tree = files.around(tree, etc / "extensions.conf")
     found = dialplan.read(tree)
     finder = Finder(tree, found, known, changeable)
-    made = plan.Plan(finder)
-    problems = [*tree.problems, *made.problems, *plan.mentions(found, changeable)]
+    made = conversion.Conversion(finder)
+    problems = [*tree.problems, *made.problems, *conversion.mentions(found, changeable)]
     for file in others:
         problems += _other_language(file)
     mask = report.mask_of(known, finder)
@@ -111,7 +113,7 @@ def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
         def number(path: Path, line: int) -> int:
             return made.edits.number(path, line) if path in backups else line
 
-        report.tell([problem.moved(number) for problem in problems], mask)
+        report.show_problems([problem.moved(number) for problem in problems], mask)
         click.echo(report.counts(made.converted, problems), err=True)
     if backups:
         report.say_next(report.after_writing(known, backups.values(), made.by_gosub))
@@ -121,13 +123,10 @@ def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
     return problems
 
 
-def _refuse_unreadable(tree: Tree, named: bool, others: bool) -> None:
+def _refuse_unreadable(tree: Tree, hint: str) -> None:
     """A FILE that cannot be read is wrong usage; so is extensions.conf if it is all there is."""
-    if others and not named:
-        return
     for problem in tree.problems:
         if not problem.line:
-            hint = "" if named else ": name the dialplan's file"
             raise Misused(Mask()(f"{problem}{hint}"))
 
 
@@ -135,10 +134,14 @@ def _other_language(file: Path) -> list[Problem]:
     """The uses of the SMS API in AEL or Lua, to be converted by hand."""
     tree = Tree(file.parent)
     tree.read(file)
-    language = files.OTHER_LANGUAGES[file.suffix.lower()]
+    suffix = file.suffix.lower()
+    language = "Lua" if suffix == ".lua" else "AEL"
     reason = f"{language} is not converted: set SMS_NUMBER and SMS_MESSAGE, call AGI(sms.agi)"
+    by_hand = files.OTHER_LANGUAGES[suffix]
     found = [
-        Problem(line.path, line.number, reason) for line in tree.stream if API.search(line.raw)
+        Problem(line.path, line.number, reason, by_hand=by_hand)
+        for line in tree.stream
+        if API.search(line.raw)
     ]
     return [*(each for each in tree.problems if not each.note), *found]
 
@@ -147,17 +150,16 @@ def _pasted(text: str, known: senders.Senders, writing: bool) -> list[Problem]:
     tree = files.of_fields(text)
     found = dialplan.read(tree)
     finder = Finder(tree, found, known, {files.PASTED}, anonymous=True)
-    made = plan.Plan(finder)
-    problems = [
-        files.in_fields(each) for each in (*made.problems, *plan.mentions(found, {files.PASTED}))
-    ]
+    made = conversion.Conversion(finder)
+    named = [*made.problems, *conversion.mentions(found, {files.PASTED})]
+    problems = list(map(files.in_fields, named))
     mask = report.mask_of(known, finder)
     content = made.edits.content(files.PASTED, tree.contents[files.PASTED])
     fields = files.to_fields(content) if made.converted else []
     for field in fields:
         click.echo(mask(field) if "CURL" in field.upper() else field)
     report.show_conf(known, mask)
-    report.tell(problems, mask)
+    report.show_problems(problems, mask)
     backups: dict[Path, Path] = {}
     if writing:
         _write(known, {}, tree, backups)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from dialplan_sms.cli.migrate.expression import Unclear, literal, parts, split
+from dialplan_sms.cli.migrate.expression import IF_PLAIN, Unclear, literal, parts, split
 
 PARAMETERS = ("message", "number", "gsm", "postpone")
 
@@ -95,7 +95,7 @@ def _is_text(name: str, value: str) -> bool:
 
 
 def decoded(text: str) -> str:
-    """*text* with its ``%XX`` read, where they can be an encoding.
+    """*text* with its ``%XX`` read, if they can be an encoding.
 
     A single escaped letter or digit is none, since no encoder writes it ("100%41"), nor are bytes
     that are no UTF-8 ("20%de").
@@ -153,7 +153,7 @@ def _signs(piece: str, given: Given, seen: frozenset[str]) -> set[str]:
     function = _FUNCTION.fullmatch(piece)
     name = function[1].upper() if function else ""
     if function is None or name not in _KNOWN | _PASSING | {"URIENCODE"}:
-        raise Unclear(f"whether {piece[:60]} comes encoded cannot be seen")
+        raise Unclear(f"whether {piece[:60]} comes encoded cannot be seen{IF_PLAIN}")
     if name in _KNOWN:
         return {"stray"}
     if name == "URIENCODE":

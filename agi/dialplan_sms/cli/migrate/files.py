@@ -10,7 +10,13 @@ from pathlib import Path
 from dialplan_sms.host import asterisk_syntax
 from dialplan_sms.host.files import matching
 
-OTHER_LANGUAGES = {".ael": "AEL", ".lua": "Lua"}
+OTHER_LANGUAGES = {
+    ".ael": ("Set(SMS_NUMBER=<number>);", "Set(SMS_MESSAGE=<text>);", "AGI(sms.agi);"),
+    ".lua": (
+        'channel.SMS_NUMBER = "<number>"', 'channel.SMS_MESSAGE = "<text>"', 'app.AGI("sms.agi")',
+    ),
+}  # fmt: skip
+"""Files that are not converted, and what to put there by hand."""
 PASTED = Path("pasted")
 _NO_FIELDS = {"", "Set(SMS_STATUS=)", "Set(SMS_SENDER=)"}
 """Not worth a field of their own; without a sender it is default_sender."""
@@ -189,7 +195,7 @@ def around(tree: Tree, whole: Path) -> Tree:
 def of_fields(text: str) -> Tree:
     """Each line of *text*, a step's beginning left off, as the steps of one extension.
 
-    A semicolon of a field is part of its text, where one of a file would begin a comment.
+    A semicolon of a field is part of its text; one of a file would begin a comment.
     """
     tree = Tree(Path("/"))
     content = "[pasted]\nexten => s,1,NoOp()\n"

@@ -9,7 +9,7 @@ from dialplan_sms.cli.migrate.dialplan import Dialplan, Step
 from dialplan_sms.cli.migrate.expression import Unclear
 from dialplan_sms.cli.migrate.files import Tree
 from dialplan_sms.cli.migrate.flow import SENDS, Flow, Room
-from dialplan_sms.cli.migrate.replies import Found, Replies
+from dialplan_sms.cli.migrate.replies import Recipe, Replies
 from dialplan_sms.cli.migrate.senders import Senders
 from dialplan_sms.cli.migrate.variables import Variables
 from dialplan_sms.config.parser import ConfigError
@@ -62,7 +62,7 @@ class Finder:
         self.variables = Variables(dialplan, self.flow)
         self.room = Room(tree, dialplan, self.flow, files)
         self._anonymous = anonymous
-        self.recipes: list[Found] = []
+        self.recipes: list[Recipe] = []
         self.options: dict[int, Option] = {}
         self._others: list[Step] = []  # CURL() for something else
         for step in dialplan.steps:
@@ -70,7 +70,7 @@ class Finder:
         self._logins = [option for option in self.options.values() if option.name == _LOGIN]
         self._foreign = self._find_foreign()
         for found in self.recipes:
-            self._judge(found)
+            self._check(found)
         replies = Replies(dialplan, self.flow, self.variables, self.recipes, files)
         self.uses = replies.uses
         wanted = {found.user for found in self.recipes if not found.reason}
@@ -83,9 +83,9 @@ class Finder:
             resolve = self.variables.resolve(step)
             read = shell.read if shell.is_curl(step.plain) else request.read
             try:
-                self.recipes.append(Found(step, read(step.plain, resolve), {}))
+                self.recipes.append(Recipe(step, read(step.plain, resolve), {}))
             except Unclear as unclear:
-                self.recipes.append(Found(step, None, {}, reason=str(unclear)))
+                self.recipes.append(Recipe(step, None, {}, reason=str(unclear)))
         elif option and option.re is _OPTION:
             self.options[id(step)] = Option(step, option[1].lower(), option[2])
         elif self.variables.uses_curl(step):
@@ -106,7 +106,7 @@ class Finder:
         }
         return {name: step for name, step in foreign.items() if _OURS.fullmatch(name)}
 
-    def _judge(self, found: Found) -> None:
+    def _check(self, found: Recipe) -> None:
         """Refuse what is not understood wholly, and see who sends the rest."""
         if found.step.line.path not in self.files:
             found.refuse("not in the files to convert")
@@ -120,6 +120,8 @@ class Finder:
             )
         except Unclear as unclear:
             found.refuse(str(unclear))
+        except RecursionError:
+            found.refuse("its values stand in each other too deep to be followed")
         if found.request.unwaited:
             found.refuse(_UNWAITED)
         for name, step in self._foreign.items():
@@ -135,7 +137,7 @@ class Finder:
         except (Unclear, ConfigError) as error:
             found.refuse(str(error))
 
-    def _see_who_sends(self, found: Found, asked: request.Request) -> None:
+    def _see_who_sends(self, found: Recipe, asked: request.ApiRequest) -> None:
         user, password, insecure = asked.user, asked.password, asked.insecure
         if not asked.by_shell:
             for name in sorted({option.name for option in self.options.values()} - _HARMLESS):
@@ -145,6 +147,10 @@ class Finder:
                 self.variables.exact(found.step, f"CURLOPT({name})") in ("0", "no", "false", "off")
                 for name in _INSECURE
             )
+        if user and not asked.by_shell:
+            above, _ = self._reaching(found.step, _LOGIN)
+            if any(option.value != f"{user}:{password}" for option in above):
+                raise Unclear("both its URL and CURLOPT(userpwd) say who sends: leave one")
         if not user and self._anonymous and not self._logins:
             return
         if not user:
@@ -171,16 +177,17 @@ class Finder:
             options += self._logins + (headers if not options else [])
         if not options:
             raise Unclear("no CURLOPT(userpwd) says who sends")
-        if any(option.unread for option in options):
+        if any(option.unread or option.name != _LOGIN for option in options):
             raise Unclear(
                 "the CURLOPT(userpwd) that says who sends cannot be read: write it as"
                 " Set(CURLOPT(userpwd)=USER:PASSWORD), with \\; for a semicolon"
             )
-        if len({(option.name, option.value) for option in options}) > 1:
+        logins = {self.variables.resolve(option.step)(option.value) for option in options}
+        known = logins.pop()
+        if logins:
             raise Unclear(
                 "several CURLOPT(userpwd) may say who sends: set it in this extension, above"
             )
-        known = self.variables.resolve(options[0].step)(options[0].value)
         if known is None:
             raise Unclear("the value of CURLOPT(userpwd) cannot be resolved: write it out")
         return options[0].value, known

@@ -1,4 +1,4 @@
-"""How a call comes to a step: the steps above it, and jumps from wherever; where there is room.
+"""How a call comes to a step: from the steps above it, by jumps; and if lines may be added there.
 
 It errs to the side of too many ways: a jump that cannot be read leads everywhere.
 """

@@ -150,7 +150,7 @@ def mask_of(known: Senders, finder: Finder) -> Mask:
     return Mask([*held, *passwords, *(basic(*login) for login in logins if login[1])])
 
 
-def tell(problems: list[Problem], mask: Mask) -> None:
+def show_problems(problems: list[Problem], mask: Mask) -> None:
     for problem in sorted(problems, key=lambda each: (str(each.path), each.line)):
         click.echo(mask(str(problem)), err=True)
         for line in problem.by_hand:

@@ -10,8 +10,8 @@ from dialplan_sms.cli.migrate.expression import NAME, split
 from dialplan_sms.cli.migrate.files import Line, Place, Problem
 from dialplan_sms.cli.migrate.find import Finder
 from dialplan_sms.cli.migrate.flow import SENDS
-from dialplan_sms.cli.migrate.replies import UNREACHABLE, Found, converted
-from dialplan_sms.cli.migrate.request import REPLY, Request
+from dialplan_sms.cli.migrate.replies import UNREACHABLE, Recipe, converted
+from dialplan_sms.cli.migrate.request import REPLY, ApiRequest
 from dialplan_sms.cli.migrate.variables import API
 from dialplan_sms.cli.migrate.write import Edits
 
@@ -27,6 +27,7 @@ _EMPTY = (
     "converted: an empty answer is now SMS_STATUS empty or UNREACHABLE, where nothing was sent; for"
     " NO_ANSWER, which may have been sent, and other failures test SMS_STATUS and SMS_CAUSE, too"
 )
+_ANYWHERE = ("Set(SMS_NUMBER=<number>)", "Set(SMS_MESSAGE=<text>)", _AGI)
 _UNKNOWN = {"number": "<number>", "message": "<text>"}
 
 _ORDER = {
@@ -37,7 +38,7 @@ _ORDER = {
 }
 
 
-class Plan:
+class Conversion:
     """What is made of what a Finder found; only its files change."""
 
     def __init__(self, finder: Finder) -> None:
@@ -45,7 +46,7 @@ class Plan:
         self.problems: list[Problem] = []
         self._done: set[Place] = set()
         self._varying: set[tuple[Path, str]] = set()  # who was told of country
-        self._finder, self._dialplan = finder, finder.dialplan
+        self._finder, self._dialplan, self._room = finder, finder.dialplan, finder.room
         self._next_detour = finder.room.free
         set_somewhere = " ".join(step.app for step in self._dialplan.steps)
         self._also = {
@@ -96,15 +97,12 @@ class Plan:
 
     def _remove(self, step: Step) -> None:
         is_next = step.token.lower() == "n" and not step.label
-        if is_next and not self._finder.room.refusal(step) and self._is_simple(step):
+        if is_next and not self._room.refusal(step) and self._room.is_simple(step):
             self._set(step.line, [])
         else:
             self._replace(step, "NoOp()")
 
-    def _is_simple(self, step: Step) -> bool:
-        return self._finder.room.is_simple(step)
-
-    def _apps(self, found: Found, request: Request) -> list[str]:
+    def _apps(self, found: Recipe, request: ApiRequest) -> list[str]:
         """The applications that take a recipe's place."""
         sets = [
             f"Set({variable}={found.values.get(name, '')})"
@@ -113,17 +111,19 @@ class Plan:
         ]
         if self._finder.senders.several:
             sets.append(f"Set(SMS_SENDER={found.user})")
-        # An earlier SMS's status is not this one's.
-        call = [_GOSUB] if self.by_gosub else ["Set(SMS_STATUS=)", _AGI]
-        if request.condition:
-            once = f"GosubIf({request.condition}?sub-sms,s,1)"
-            if not self.by_gosub:
-                once = f"ExecIf({request.condition}?{_AGI})"
-            call = ["Set(SMS_STATUS=)", once]
         tail = converted(request.tail, REPLY) if request.tail else None
-        return [*sets, *call, *([tail] if tail else [])]
+        return [*sets, *self._call(request.condition), *([tail] if tail else [])]
 
-    def _by_hand(self, found: Found) -> Iterable[str]:
+    def _call(self, condition: str) -> list[str]:
+        if not condition and self.by_gosub:
+            return [_GOSUB]
+        call = _AGI
+        if condition:
+            call = f"ExecIf({condition}?{_AGI})"
+            call = f"GosubIf({condition}?sub-sms,s,1)" if self.by_gosub else call
+        return ["Set(SMS_STATUS=)", call]  # an earlier SMS's status is not this one's
+
+    def _by_hand(self, found: Recipe) -> Iterable[str]:
         """The applications for a person to put in a recipe's place, as far as can be told."""
         asked, known = found.request, dict(_UNKNOWN)
         if asked:
@@ -135,11 +135,11 @@ class Plan:
             yield f"Set(SMS_SENDER={found.user})"
         if asked and asked.unwaited:
             yield "Set(SMS_MODE=queue)"
-        yield _GOSUB if self.by_gosub else _AGI
+        yield from self._call(asked.condition if asked else "")
 
-    def _convert(self, found: Found, request: Request) -> None:
+    def _convert(self, found: Recipe, request: ApiRequest) -> None:
         step, apps = found.step, self._apps(found, request)
-        if self._is_simple(step):
+        if self._room.is_simple(step):
             first, *rest = apps
             new = [step.as_line(first, first=True)]
             self._set(step.line, new + [step.as_line(app, first=False) for app in rest])
@@ -156,7 +156,7 @@ class Plan:
         if UNREACHABLE in app and UNREACHABLE not in step.app:
             self._name(step.line, _EMPTY, note=True)
 
-    def _see_to_country(self, found: Found) -> None:
+    def _see_to_country(self, found: Recipe) -> None:
         senders, line = self._finder.senders, found.step.line
         user = found.user or senders.default or ""
         if user in senders.there and senders.there[user].country:
@@ -230,7 +230,7 @@ class Plan:
 def mentions(dialplan: Dialplan, files: set[Path]) -> list[Problem]:
     """Lines that are no steps and name the SMS API, and comments that hold a password."""
     found = [
-        Problem(line.path, line.number, "not a line that can be read: convert by hand")
+        Problem(line.path, line.number, "not a line that can be read", by_hand=_ANYWHERE)
         for line in dialplan.others
         if line.path in files and API.search(line.said.text)
     ]
