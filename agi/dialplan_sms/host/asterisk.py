@@ -41,7 +41,7 @@ def running(proc: Path, guess: bool = False) -> list[Process]:
     with suppress(OSError):
         for entry in sorted(proc.iterdir()):
             if entry.name.isdecimal():
-                with suppress(OSError, ValueError):
+                with suppress(OSError, ValueError, LookupError):
                     if process := _process(entry, guess):
                         found.append(process)
     return found
