@@ -40,9 +40,9 @@ class Found:
 
 
 def matching(pattern: str, most: int) -> list[str] | None:
-    """What a pattern of an #include names, at most so many; None where it is in too many folders.
+    """What a pattern of an #include names, at most so many; None if it is in too many folders.
 
-    To look through those would take minutes, and Asterisk as long at each reload.
+    To look through those would take minutes; Asterisk takes as long at each reload.
     """
     if sum(map(glob.has_magic, pattern.split("/")[:-1])) > _MOST_FOLDERS:
         return None
@@ -137,7 +137,7 @@ def _fresh(path: Path) -> Path:
 def _give(descriptor: int, mode: int, owner: Ownership | None) -> None:
     """Give a new file its mode, and its owner as far as we may.
 
-    Where it cannot be of its group, another one gets no more of it than everybody.
+    If it cannot be of the group *owner* names, its group gets no more of it than everybody.
     """
     if owner is not None:
         try:
