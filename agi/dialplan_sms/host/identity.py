@@ -109,8 +109,8 @@ def changer(path: Path, itself: bool = True) -> User | None:
     if len(found) > 1:
         each = " and ".join(f"{by_id(uid).name} ({place})" for uid, place in found.items())
         raise HostError(
-            f"more than one user can change {path}, {each}, and root works there as the only one who"
-            " can: leave it to one of them, or to root"
+            f"more than one user can change {path}, {each}, and root works there as the only one:"
+            " leave it to one of them, or to root"
         )
     return by_id(next(iter(found))) if found else None
 
