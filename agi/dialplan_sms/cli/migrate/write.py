@@ -1,4 +1,7 @@
-"""The new content of files, which are replaced whole or not at all: backup, owner and mode stay."""
+"""The new content of files, which are replaced whole or not at all: backup, owner and mode stay.
+
+As root in a folder that another user can change, that user writes them: see host/files.py.
+"""
 
 import grp
 import os
