@@ -22,7 +22,7 @@ from dialplan_sms.agi.peer import PATIENCE, Peer, PeerWithHead
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.sms.counted import Counted
 
-SPARE = 4
+_SPARE = 4
 """Threads beyond the calls to carry, which tell the rest that all are busy."""
 _WAITING = 8
 """Threads that wait for the next connection, and do not end after a call."""
@@ -128,7 +128,7 @@ class SilentPeers(_Threads):
         self._lock_waiting = threading.Lock()
         self._waiting: dict[int, PeerWithHead] = {}  # by descriptor, the oldest first
         self._ready: SimpleQueue[PeerWithHead] = SimpleQueue()
-        super().__init__(calls + SPARE, counted, self)
+        super().__init__(calls + _SPARE, counted, self)
         threading.Thread(target=self._listen, name="silent", daemon=True).start()
 
     @property
@@ -196,7 +196,7 @@ class Acceptors(_Threads):
     ) -> None:
         self._listener = listener
         self._door = door
-        super().__init__(most + SPARE, counted, silent)
+        super().__init__(most + _SPARE, counted, silent)
 
     def stop(self) -> None:
         """Take no further connection; those that are open go on."""

@@ -35,8 +35,8 @@ _PROBE = {"SMS_CAUSE": "INTERNAL", "SMS_REASON": "INTERNAL"}
 """To try MSet with: outputs, which a call clears, and none that says that anything was sent."""
 
 
-class Reader(Protocol):
-    """What a dialogue is read from."""
+class Dialogue(Protocol):
+    """What a Channel reads from and writes to: a Stream."""
 
     def readline(self, limit: int, /) -> bytes:
         """A line with its newline, or what there is at *limit* bytes or the end."""
@@ -44,30 +44,22 @@ class Reader(Protocol):
     def paragraph(self, limit: int, /) -> bytes:
         """All up to and with a blank line, or what there is at *limit* bytes or the end."""
 
-
-class Writer(Protocol):
-    """What a dialogue is written to."""
-
     def write(self, data: bytes, /) -> int:
-        """Write all of *data*."""
-
-    def flush(self) -> None:
-        """Let it go."""
+        """Write all of *data*, at once."""
 
 
 class Channel(AGI):  # type: ignore[misc]
-    """The AGI side of one call, on two binary streams.
+    """The AGI side of one call.
 
-    Raises AGIHangup once the streams have ended; a hang-up alone is no error, since Asterisk goes
+    Raises AGIHangup once the *dialogue* has ended; a hang-up alone is no error, since Asterisk goes
     on taking commands. ``env`` holds what Asterisk told first, each key once and only if
     Asterisk's own order vouches for it.
     """
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    def __init__(self, dialogue: Dialogue) -> None:
         # Without super: it would set a signal handler and print the environment. All that pyst2
         # prints is overridden, as it holds the text of every SMS.
-        self.stdin = reader
-        self.stdout = writer
+        self._dialogue = dialogue
         self._forged = False
         self._arguments: list[str] = []
         self._read = 0
@@ -149,8 +141,7 @@ class Channel(AGI):  # type: ignore[misc]
         if len(line) > LONGEST_COMMAND or b"\n" in line or b"\r" in line or b"\0" in line:
             raise ValueError(f"not a command for Asterisk: {command}")
         try:
-            self.stdout.write(line + b"\n")
-            self.stdout.flush()
+            self._dialogue.write(line + b"\n")
         except (OSError, ValueError) as error:
             raise AGIHangup(f"Asterisk is gone ({type(error).__name__})") from None
 
@@ -170,7 +161,7 @@ class Channel(AGI):  # type: ignore[misc]
         """Nothing: Asterisk takes commands after a hang-up, too."""
 
     def _line(self) -> bytes:
-        return self._take(self.stdin.readline, LONGEST_LINE)
+        return self._take(self._dialogue.readline, LONGEST_LINE)
 
     def _take(self, read: Callable[[int], bytes], most: int) -> bytes:
         try:
@@ -183,7 +174,7 @@ class Channel(AGI):  # type: ignore[misc]
         return taken
 
     def _get_agi_env(self) -> None:
-        text = self._take(self.stdin.paragraph, LONGEST_ENVIRONMENT)
+        text = self._take(self._dialogue.paragraph, LONGEST_ENVIRONMENT)
         if not text.endswith((b"\n\n", b"\n\r\n")):
             raise AGIHangup("Asterisk has ended the environment early, or does not end it")
         expected = 0

@@ -43,7 +43,7 @@ class FastAgi:
         host = peer.address
         stream = peer.answer(latest(self._service, peer.began, objection))
         try:
-            channel = Channel(stream, stream)
+            channel = Channel(stream)
             if channel.env.get("agi_network") != "yes":
                 self._service.counted("connection from {} dropped: it does not speak FastAGI", host)
                 return None

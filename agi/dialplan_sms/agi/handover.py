@@ -55,7 +55,7 @@ class HandOver:
                 return None  # it gave up waiting, and does the job itself
             arguments = _arguments(connection, data)
             stream = Stream(files[0], files[1], latest(self._service, began, objection))
-            channel = Channel(stream, stream)
+            channel = Channel(stream)
             handled = call(channel, self._service, arguments, began, busy(objection))
         except (OSError, AGIException) as gone:
             why = shortage(gone) or gone

@@ -3,19 +3,9 @@
 import os
 import re
 import select
+import socket
 import struct
 import time
-from _socket import (  # a script has loaded this one; all of socket would cost it milliseconds
-    IPPROTO_TCP,
-    SO_RCVTIMEO,
-    SO_SNDTIMEO,
-    SOL_SOCKET,
-    TCP_QUICKACK,
-)
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import socket
 
 _LINE = re.compile(rb"\n")
 _PARAGRAPH = re.compile(rb"\n\r?\n")
@@ -66,9 +56,6 @@ class Stream:
             rest = rest[self._write(rest) :]
         return len(data)
 
-    def flush(self) -> None:
-        """Nothing: what is written is on its way."""
-
     def _read(self) -> bytes:
         self._wait(self._reader, select.POLLIN)
         return os.read(self._reader, 65536)
@@ -104,7 +91,7 @@ class SocketStream(Stream):
     place of 24, and a call takes 20 packets on the loopback device in place of 51.
     """
 
-    def __init__(self, connection: "socket.socket", until: float, patience: float = 5.0) -> None:
+    def __init__(self, connection: socket.socket, until: float, patience: float = 5.0) -> None:
         super().__init__(connection.fileno(), connection.fileno(), until, patience)
         self._connection = connection
         self._bounds: dict[int, float] = {}  # by option, as the kernel has it
@@ -125,17 +112,17 @@ class SocketStream(Stream):
         return True
 
     def _read(self) -> bytes:
-        self._bound(SO_RCVTIMEO)
+        self._bound(socket.SO_RCVTIMEO)
         self._reads += 1
         if self._reads == 2:
-            self._connection.setsockopt(IPPROTO_TCP, TCP_QUICKACK, 1)
+            self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         try:
             return os.read(self._reader, 65536)
         except BlockingIOError:
             raise TimeoutError from None
 
     def _write(self, data: memoryview) -> int:
-        self._bound(SO_SNDTIMEO)
+        self._bound(socket.SO_SNDTIMEO)
         try:
             return os.write(self._writer, data)
         except BlockingIOError:
@@ -147,4 +134,6 @@ class SocketStream(Stream):
             self._bounds[option] = left
             whole = int(left)
             fraction = max(1, int((left - whole) * 1e6))  # all zero would mean no bound at all
-            self._connection.setsockopt(SOL_SOCKET, option, struct.pack("ll", whole, fraction))
+            self._connection.setsockopt(
+                socket.SOL_SOCKET, option, struct.pack("ll", whole, fraction)
+            )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dialplan_sms.config import keys, values
-from dialplan_sms.config.keys import Address, key
+from dialplan_sms.config.keys import HostPort, key
 from dialplan_sms.config.keys import Sender as Sender
 from dialplan_sms.config.parser import ConfigError, Section, Value, parse, read_private, version
 from dialplan_sms.config.values import Kind
@@ -43,12 +43,12 @@ class Config:
     log: str = key(values.log, "where the log goes", "syslog")
     # A database's URL can hold a password.
     outbox: str = key(values.outbox, "where SMS and their history are stored", "", secret=True)
-    listen: tuple[Address, ...] = key(
+    listen: tuple[HostPort, ...] = key(
         values.listen, "where FastAGI calls are taken", (("127.0.0.1", 4573), ("::1", 4573))
     )
     allow: tuple[Any, ...] = key(values.networks, "who may call, besides this host", ())
     max_calls: int = key(_CALLS, "calls that the service carries at once", 256)
-    monitor: tuple[Address, ...] = key(
+    monitor: tuple[HostPort, ...] = key(
         _MONITOR, "where the service says how it is", (("127.0.0.1", 4574),)
     )
     workers: int = key(_WORKERS, "threads that send what is stored", 4)

@@ -40,7 +40,7 @@ class Http:
     """
 
     users: Mapping[str, str] = keys.key(_users, "who may use it", name="user", secret=True)
-    listen: tuple[keys.Address, ...] = keys.key(
+    listen: tuple[keys.HostPort, ...] = keys.key(
         values.listen, "where it listens", (("127.0.0.1", 4575),)
     )
     certificate: str = keys.key(_CERTIFICATE, "for HTTPS, with key", "")

@@ -15,7 +15,7 @@ from dialplan_sms.config import values
 from dialplan_sms.config.parser import ConfigError, Place, Value, version
 from dialplan_sms.config.values import Bad, Kind, kind
 
-Address = tuple[str, int]
+HostPort = tuple[str, int]
 """A numeric host and a port."""
 
 
@@ -90,7 +90,7 @@ def no_section(value: Value, key: str, senders: Iterable[str]) -> ConfigError:
     )
 
 
-def refuse_others(value: Value, key: str, listen: Iterable[Address], why: str, cure: str) -> None:
+def refuse_others(value: Value, key: str, listen: Iterable[HostPort], why: str, cure: str) -> None:
     """Raise ConfigError if another host can reach one of the addresses of *key*."""
     from dialplan_sms.host.address import is_loopback  # ipaddress costs a call 2 ms
 

@@ -17,7 +17,7 @@ from dialplan_sms.transport.resolver import Address, Resolver
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
 
-class _Unchanged:
+class _LazyTimeout:
     """A socket that sets its time limit in the kernel only if it changes.
 
     Each time is a turn at Python's lock, for which a service's threads contend.
@@ -28,11 +28,11 @@ class _Unchanged:
             super().settimeout(value)  # type: ignore[misc]
 
 
-class _Socket(_Unchanged, socket.socket):
+class _Socket(_LazyTimeout, socket.socket):
     pass
 
 
-class SecureSocket(_Unchanged, ssl.SSLSocket):
+class SecureSocket(_LazyTimeout, ssl.SSLSocket):
     """What a context's ``sslsocket_class`` is to be."""
 
 

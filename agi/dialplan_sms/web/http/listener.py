@@ -68,7 +68,7 @@ def everybody(_: str) -> bool:
     return True
 
 
-class Door:
+class Admission:
     """Whom the listeners of one server let in: whom *admits* takes, and not too many."""
 
     def __init__(self, admits: Callable[[str], bool] = everybody) -> None:

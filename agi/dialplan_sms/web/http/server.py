@@ -14,7 +14,7 @@ from typing import Any
 
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.web.http.connection import LINGER, Connection
-from dialplan_sms.web.http.listener import Door, everybody
+from dialplan_sms.web.http.listener import Admission, everybody
 
 HANDSHAKE = 5.0
 """Seconds for a TLS handshake, and for its end."""
@@ -47,7 +47,7 @@ class WebServer:
     ) -> None:
         self.opened = 0
         """TCP connections so far, failed TLS handshakes included."""
-        self.door = Door(admits)
+        self.admission = Admission(admits)
         self._app = app
         self._listeners = listeners
         self._keep_alive = keep_alive
@@ -120,7 +120,7 @@ class WebServer:
             loop.add_reader(listener, self._accept, loop, listener)
 
     async def _connect(self, client: socket.socket, address: Any) -> None:
-        with self.door.room(str(address[0])) as fits:
+        with self.admission.room(str(address[0])) as fits:
             if not fits:
                 return
             self.opened += 1

@@ -2,17 +2,18 @@
 
 import hmac
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from dialplan_sms.outbox.database import OutboxError
+from dialplan_sms.web.http.app import Endpoint, read_body
 from dialplan_sms.web.http.browser import is_same_site
 from dialplan_sms.web.http.login import TooMany, Unknown
+from dialplan_sms.web.http.request import form_pairs
 from dialplan_sms.web.http.session import COOKIE, LASTS, Sessions
 from dialplan_sms.web.page.view import HEADERS, View
 
@@ -25,7 +26,6 @@ _FORGED = (
 _HERE = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 """A path of this site, with a query or without."""
 
-Endpoint = Callable[[Request], Awaitable[Response]]
 Read = Callable[[Request], Response]
 Write = Callable[[Request, Mapping[str, str]], Response]
 
@@ -134,14 +134,12 @@ class Access:
 
     async def _form(self, request: Request) -> Mapping[str, str]:
         """The fields of a form if it is one of ours; the last of a name counts."""
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MOST:
-                raise HTTPException(413, "That is too long.", {"Connection": "close"})
-        given = QueryParams(bytes(body))
+        body = await read_body(request, MOST)
+        if body is None:
+            raise HTTPException(413, "That is too long.", {"Connection": "close"})
+        given = dict(form_pairs(body))  # of a stranger: starlette would read any number of fields
         mine, theirs = self._view.token(request), given.get("token", "")
-        right = hmac.compare_digest(mine.encode(), theirs.encode("utf-8", "replace"))
+        right = hmac.compare_digest(mine.encode(), theirs.encode())
         if not right or not is_same_site(request.headers):
             raise HTTPException(403, _FORGED)
         return given

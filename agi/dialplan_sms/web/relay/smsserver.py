@@ -8,7 +8,6 @@ import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +58,14 @@ class SmsServer:
     def __init__(
         self,
         http: Http,
-        conf: Callable[[], Http | None],
+        conf: Callable[[], Http],
         relay: Relay,
         login: Login,
         counted: Counted,
         page: Sequence[BaseRoute] = (),
         close: Callable[[], None] | None = None,
     ) -> None:
-        self._first = http
-        self._now = conf
+        self._conf = conf
         self._relay = relay
         self._counted = counted
         self._close = close
@@ -113,10 +111,6 @@ class SmsServer:
     def addresses(self) -> list[tuple[str, int]]:
         """Where it listens."""
         return [listener.getsockname()[:2] for listener in self._listeners]
-
-    def _conf(self) -> Http:
-        """The section as it is now; where it is gone, nobody may send any more."""
-        return self._now() or replace(self._first, users={}, allow=(), proxy=())
 
     def _admits(self, host: str) -> bool:
         """Whether a peer may connect at all; who is refused is logged and counted."""
