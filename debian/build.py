@@ -21,7 +21,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from debian import wheels
-from dialplan_sms.host.entry import write_script
+from dialplan_sms.host.installation import write_script
 
 HERE = Path(__file__).parent
 TOP = HERE.parent

@@ -1,6 +1,5 @@
 """``dialplan-sms setup`` beside a real Asterisk: set up, call, taken back."""
 
-import functools
 import os
 import pwd
 import sys
@@ -11,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from dialplan_sms.cli.main import main
-from dialplan_sms.cli.setup import program
-from dialplan_sms.cli.setup.host import Host, Places
+from dialplan_sms.cli.setup.places import Host, Places
+from dialplan_sms.host.installation import write_script
 from dialplan_sms.sandbox import Sandbox
 from tests.asterisk.installation import Installation
 from tests.asterisk.pbx import Pbx
@@ -26,22 +25,34 @@ exten => 1,1,Set(TEXT=Grüezi, it works :) 100%)
 ABSENT = "There is no existence of 'sub-sms' context"
 
 
+def program(prefix: Path) -> Path:
+    """The program that runs, as one in *prefix*: its script, its Python, its packages."""
+    here = Path(sys.prefix)
+    (prefix / "bin").mkdir(parents=True)
+    (prefix / "pyvenv.cfg").write_text((here / "pyvenv.cfg").read_text())
+    (prefix / "lib").symlink_to(here / "lib")
+    (prefix / "bin/python3").symlink_to(os.path.realpath(sys.executable))
+    write_script(here / "bin/sms.agi", prefix / "bin/sms.agi", prefix / "bin/python3")
+    return prefix
+
+
 class Bench:
     """One Asterisk with nothing of ours, and setup with places of its own beside it."""
 
     def __init__(self, pbx: Pbx, top: Path) -> None:
         self.pbx = pbx
-        self.prefix = top / "opt/dialplan-sms"
+        self.script = pbx.etc.parent / "agi/sms.agi"
+        self.prefix = program(top / "program")
         console = top / "asterisk"
         console.write_text(f'#!/bin/sh\nexec {" ".join(pbx.installation.command)} "$@"\n')
         console.chmod(0o755)
         places = Places(
             state=top / "state", units=top / "units", systemd=top / "no-systemd",
-            commands=top / "bin", freepbx=top / "no-freepbx", prefix=self.prefix,
+            commands=top / "bin", freepbx=top / "no-freepbx", prefix=top / "no-copy",
             path=f"{top}:/usr/bin:/bin",
         )  # fmt: skip
         self.host = Host(places, environ={"DIALPLAN_SMS_PASSWORD": PASSWORD}, is_root=True,
-                         interactive=False, here=Path(sys.prefix))  # fmt: skip
+                         interactive=False, prefix=self.prefix)  # fmt: skip
 
     def setup(self, *arguments: str) -> str:
         conf = self.pbx.etc / "asterisk.conf"
@@ -52,11 +63,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(
-    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Bench]:
-    # Somebody may work on the sources meanwhile.
-    monkeypatch.setattr(program, "gather", functools.cache(program.gather))
+def bench(installation: Installation, tmp_path: Path) -> Iterator[Bench]:
     with Pbx(installation, DIALPLAN) as pbx:
         yield Bench(pbx, tmp_path)
 
@@ -84,7 +91,7 @@ def test_set_up_called_and_taken_back(bench: Bench) -> None:
     assert ABSENT in pbx.cli("dialplan show sub-sms")
     assert (pbx.etc / "extensions.conf").read_bytes() == before
     assert (pbx.etc / "sms.conf").exists()
-    assert not bench.prefix.exists()
+    assert not bench.script.is_symlink()
     assert not (pbx.etc / "extensions-sms.conf").exists()
 
 

@@ -12,12 +12,16 @@ from click.testing import CliRunner, Result
 
 from dialplan_sms.cli.main import main
 from dialplan_sms.cli.setup import include
-from dialplan_sms.cli.setup.host import Host, Places
+from dialplan_sms.cli.setup.places import Host, Places
+from dialplan_sms.host.identity import User
+from dialplan_sms.host.installation import EXTENSIONS as CONF
+from dialplan_sms.host.installation import write_script
 from dialplan_sms.host.process import Ran
 
 PASSWORD = "sms101api"
 USER = pwd.getpwuid(os.getuid()).pw_name
 GROUP = grp.getgrgid(os.getgid()).gr_name
+SCRIPT = Path(__file__).parents[2] / "agi/sms.agi"
 EXTENSIONS = b"; ours\n\n[general]\nstatic=yes\n\n[sms-test]\nexten => 1,1,NoOp()\n"
 
 
@@ -27,17 +31,20 @@ class PbxHost:
     What the fakes know is in files, so that a run of setup can be killed.
     """
 
-    def __init__(self, root: Path, *, systemd: bool = True, running: bool = True) -> None:
+    ANSWER = ""
+    """What the program says when it is run."""
+
+    def __init__(self, root: Path, *, systemd: bool = True, running: bool = True,
+                 prefix: Path | None = None) -> None:  # fmt: skip
         shutil.rmtree(root, ignore_errors=True)
         self.root = root
         self.etc = root / "etc/asterisk"
         self.agi_bin = root / "agi-bin"
         self.spool = root / "spool"
-        self.prefix = root / "opt/dialplan-sms"
+        self.prefix = prefix or root / "opt/dialplan-sms"
         self.fakes = root / "fakes"
         self.interactive = False
         self.environ = {"DIALPLAN_SMS_PASSWORD": PASSWORD}
-        self.here = root / "elsewhere"
         self.told_etc = self.etc
         self.consoles: list[str] = []
         for folder in (
@@ -49,6 +56,7 @@ class PbxHost:
             root / "bin",
         ):
             folder.mkdir(parents=True)
+        self.put_program(self.prefix)
         self.conf = self.etc / "asterisk.conf"
         self.write_conf()
         self.extensions.write_bytes(EXTENSIONS)
@@ -57,6 +65,14 @@ class PbxHost:
             (root / "run").mkdir()
         if running:
             self.run_asterisk()
+
+    @staticmethod
+    def put_program(prefix: Path) -> None:
+        """What setup looks at of a program in *prefix*; no pip is needed."""
+        (prefix / "bin").mkdir(parents=True)
+        (prefix / "bin/python3").symlink_to("/usr/bin/python3")
+        (prefix / "bin/dialplan-sms").write_text("from dialplan_sms.cli.main import main\n")
+        write_script(SCRIPT, prefix / "bin/sms.agi", prefix / "bin/python3")
 
     @property
     def extensions(self) -> Path:
@@ -70,7 +86,7 @@ class PbxHost:
     def places(self) -> Places:
         root = self.root
         return Places(
-            state=root / "state", units=root / "units", prefix=self.prefix, systemd=root / "run",
+            state=root / "state", units=root / "units", prefix=root / "opt/dialplan-sms", systemd=root / "run",
             package=root / "package", commands=root / "bin", freepbx=root / "freepbx.conf",
             proc=root / "proc", asterisk_confs=(self.conf,), agi_bins=(), path=str(root / "bin"),
         )  # fmt: skip
@@ -99,9 +115,9 @@ class PbxHost:
         (process / "root").symlink_to("/")
 
     def host(self, is_root: bool = True) -> Host:
-        return Host(self.places, self.run, self.environ, is_root, self.interactive, self.here)
+        return Host(self.places, self.run, self.environ, is_root, self.interactive, self.prefix)
 
-    def run(self, command: Sequence[str], timeout: float) -> Ran:
+    def run(self, command: Sequence[str], timeout: float, user: User | None = None) -> Ran:
         """What the host's programs do."""
         with (self.fakes / "log").open("a") as log:
             log.write(" ".join(command).replace(str(self.root), "") + "\n")
@@ -113,25 +129,28 @@ class PbxHost:
             if (self.fakes / "mute").exists():
                 return Ran(1, "Unable to connect to remote asterisk\n")
             return Ran(0, self._console(command[4]))
-        if "config.load" in " ".join(command) and (self.fakes / "unreadable").exists():
-            return Ran(1, "sms.conf cannot be read: run chgrp asterisk\n")
-        return Ran(0, "")
+        if "-m" in command and (self.fakes / "unreadable").exists():
+            return Ran(0, '["asterisk cannot use sms.conf: run chgrp asterisk", false]\n')
+        if "-c" in command and (self.fakes / "closed").exists():
+            return Ran(1, "no module named dialplan_sms\n")
+        return Ran(0, self.ANSWER)
 
     def _systemctl(self, verb: str, unit: str) -> Ran:
         enabled, active = self.fakes / "enabled", self.fakes / "active"
         if (self.fakes / "broken").exists() and verb == "restart":
             return Ran(1, "Job for dialplan-sms.service failed.\n")
         if verb == "is-active":
-            return Ran(0 if active.exists() else 3, "")
+            return Ran(0 if active.exists() else 3)
         if verb == "is-enabled":
-            return Ran(0 if enabled.exists() else 1, "")
+            return Ran(0 if enabled.exists() else 1)
         if verb in ("enable", "restart"):
-            assert (self.root / "units" / unit).is_file()
+            units = self.root / "units", self.root / "package"
+            assert any((folder / unit).is_file() for folder in units)
             (enabled if verb == "enable" else active).touch()
         if verb == "disable":
             enabled.unlink(missing_ok=True)
             active.unlink(missing_ok=True)
-        return Ran(0, "")
+        return Ran(0)
 
     def _console(self, line: str) -> str:
         loaded = self.fakes / "loaded"
@@ -144,7 +163,7 @@ class PbxHost:
         if line == "dialplan reload":
             found = [*include.find(self.etc)]
             loaded.unlink(missing_ok=True)
-            if found and (self.etc / include.NAME).exists():
+            if found and (self.etc / CONF).exists():
                 loaded.touch()
             return "Dialplan reloaded."
         assert line == "dialplan show sub-sms"

@@ -1,31 +1,46 @@
-"""How a dialplan-sms was installed, and so what brings the packages that it lacks."""
+"""How a dialplan-sms was installed: where its files are, what brings what it lacks, its sms.agi.
 
+``python -m dialplan_sms.host.installation FILE`` writes sms.agi to FILE. An installer of wheels
+makes a script's first line a bare interpreter; with ``-IS`` (isolated, no site) the script starts
+in a third less time, so that line is written here.
+"""
+
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import dialplan_sms
+from dialplan_sms.host.identity import HostError
 
 DEBIAN = Path("/usr/lib/dialplan-sms")
 """Where the Debian package has it (debian/build.py: PREFIX)."""
+PIPX = "PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx"
+"""pipx as root, in a folder that every user may enter."""
+LONGEST_FIRST_LINE = 127
+"""Bytes that every Linux takes (Linux: fs/binfmt_script.c before 5.1)."""
+EXTENSIONS, UNIT = "extensions-sms.conf", "dialplan-sms.service"
+"""What comes with the program and goes elsewhere."""
+COPY_MARK = ".setup"
+"""Only setup of 0.1.0 made this file: it copied the program that it ran from to another folder."""
 _WHEEL = f"dialplan_sms-{dialplan_sms.__version__}-py3-none-any.whl[http,postgresql,sandbox]"
-_PIPX = f"pipx install --force './{_WHEEL}'"
+_PIPX_INSTALL = f"{PIPX} install --force './{_WHEEL}'"
 _APT = "apt install --reinstall ./dialplan-sms_*.deb"
 
 
 def cure(prefix: Path, extras: Sequence[str] = ()) -> str:
-    """What to do where the program in *prefix* lacks packages, perhaps those of *extras*."""
+    """What to do if the program in *prefix* lacks packages, perhaps those of *extras*."""
+    install = f"make install WITH={','.join(extras)}" if extras else "make install"
     if prefix == DEBIAN:
         return f"install the Debian package again, which has all: {_APT}"
-    install = f"make install WITH={','.join(extras)}" if extras else "make install"
-    if (prefix / "pipx_metadata.json").is_file():
-        return f"run {_PIPX}"
-    if (prefix / ".setup").is_file():  # a copy of the program that setup ran from
-        return f"run {_PIPX}, then dialplan-sms setup again; or {install} in the source folder"
+    if is_pipx(prefix):
+        return f"run {_PIPX_INSTALL}"
+    if is_copy(prefix):
+        return "run dialplan-sms setup"
     if _is_of_the_source(prefix):
         return "in the source folder, run make venv"
     if _is_of_make_install(prefix):
         return f"in the source folder, run {install}"
-    return f"in the source folder, run {install}; or, installed with pipx, {_PIPX}"
+    return f"in the source folder, run {install}; or, installed with pipx, {_PIPX_INSTALL}"
 
 
 def put_in_place(prefix: Path, variables: str) -> str:
@@ -37,24 +52,77 @@ def put_in_place(prefix: Path, variables: str) -> str:
 
 def another_python(prefix: Path, python: str) -> str:
     """What makes *python* run the program in *prefix*, in place of one that cannot."""
-    if prefix == DEBIAN:
+    if prefix == DEBIAN or is_copy(prefix):
         return cure(prefix)
-    if (prefix / "pipx_metadata.json").is_file():
-        return f"run {_PIPX} --python {python}"
-    if (prefix / ".setup").is_file():
-        return f"run {_PIPX} --python {python}, then dialplan-sms setup again"
+    if is_pipx(prefix):
+        return f"run {_PIPX_INSTALL} --python {python}"
     return f"in the source folder, run umask 022; make install PYTHON={python}"
 
 
+def is_pipx(prefix: Path) -> bool:
+    """Whether pipx has installed the program in *prefix*."""
+    return (prefix / "pipx_metadata.json").is_file()
+
+
+def is_copy(prefix: Path) -> bool:
+    """Whether setup of 0.1.0 has copied the program to *prefix*."""
+    return (prefix / COPY_MARK).is_file()
+
+
 def _is_of_the_source(prefix: Path) -> bool:
-    return prefix.parent == _source() and (prefix.parent / "Makefile").is_file()
+    return prefix.parent == source() and (prefix.parent / "Makefile").is_file()
 
 
 def _is_of_make_install(prefix: Path) -> bool:
     mine = (prefix / "pyvenv.cfg").is_file() and (prefix / "bin/sms.agi").is_file()
-    kinds = ("pipx_metadata.json", ".setup")
-    return mine and prefix != DEBIAN and not any((prefix / kind).is_file() for kind in kinds)
+    return mine and prefix != DEBIAN and not is_pipx(prefix) and not is_copy(prefix)
 
 
-def _source() -> Path:
+def source() -> Path:
+    """The source folder, if the program runs from there."""
     return Path(dialplan_sms.__file__).parents[2]
+
+
+def shared_file(name: str) -> Path:
+    """The program's own extensions-sms.conf or unit. Raises HostError."""
+    top = source()
+    places = [Path(sys.prefix) / "share/dialplan-sms" / name]  # setup.cfg: data_files
+    if (top / "setup.cfg").is_file():  # always as new as the code
+        places = [top / "dialplan" / name, top / "systemd" / name]
+    for path in places:
+        if path.is_file():
+            return path
+    raise HostError(f"{name} did not come with this installation: install dialplan-sms again")
+
+
+def first_line(python: Path) -> str:
+    """The first line of an sms.agi that *python* runs. Raises HostError if none can name it."""
+    line = f"#!{python} -IS\n"
+    if len(line.encode()) > LONGEST_FIRST_LINE + 1 or any(char.isspace() for char in str(python)):
+        raise HostError(f"{python}: too long or with a space: install into a shorter path")
+    return line
+
+
+def write_script(source: Path, target: Path, python: Path) -> None:
+    """Write the script *source* to *target*, to be run by *python*. Raises HostError."""
+    line = first_line(python)
+    body = source.read_text(encoding="utf-8").partition("\n")[2]
+    fresh = target.with_name(f".{target.name}.new")
+    fresh.write_text(line + body, encoding="utf-8")
+    fresh.chmod(0o755)
+    fresh.replace(target)  # a call that starts meanwhile finds the old one or the new one
+
+
+def main() -> None:
+    """Write the script that came with the package to the path given."""
+    bin_ = Path(sys.prefix) / "bin"
+    try:
+        write_script(bin_ / "sms.agi", Path(sys.argv[1]), bin_ / "python3")
+    except IndexError:
+        sys.exit("usage: python -m dialplan_sms.host.installation FILE")
+    except (OSError, HostError) as error:
+        sys.exit(f"sms.agi was not installed: {error}")
+
+
+if __name__ == "__main__":
+    main()

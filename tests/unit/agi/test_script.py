@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.host.entry import write_script
+from dialplan_sms.host.identity import HostError
+from dialplan_sms.host.installation import write_script
 from dialplan_sms.sandbox import Fault, Sandbox
 from tests.unit.process import Asterisk
 
@@ -239,7 +240,7 @@ def test_a_folder_whose_name_is_no_utf8(folder: Path) -> None:
 
 def test_an_interpreter_that_cannot_stand_in_a_first_line_is_refused(tmp_path: Path) -> None:
     for python in (Path("/with a space/python3"), Path("/" + "x" * 127)):
-        with pytest.raises(ValueError, match="shorter path"):
+        with pytest.raises(HostError, match="shorter path"):
             write_script(SOURCE, tmp_path / "sms.agi", python)
     assert not list(tmp_path.iterdir())
     shutil.rmtree(tmp_path)

@@ -10,23 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.cli.setup import bundled, distributions, include, program, unit
-from dialplan_sms.cli.setup.distributions import Item
-from dialplan_sms.cli.setup.manifest import Manifest, alone
+from dialplan_sms.cli.setup import include, plan
+from dialplan_sms.cli.setup.manifest import Manifest, lock
 from dialplan_sms.config import config
+from dialplan_sms.host.installation import EXTENSIONS as CONF
+from dialplan_sms.host.installation import UNIT, shared_file
 from tests.unit.pbxhost import EXTENSIONS, GROUP, PASSWORD, USER, PbxHost
 
 LINE = include.LINE
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program of one module: what real ones are like, test_setup_program tells."""
-    monkeypatch.setattr(distributions, "needed", lambda: {"dialplan-sms": None})
-    monkeypatch.setattr(
-        distributions, "items", lambda _: [Item("dialplan_sms/__init__.py", content=b"pass\n")]
-    )
-    monkeypatch.setattr(program, "interpreter", lambda: Path("/usr/bin/python3"))
 
 
 @pytest.fixture
@@ -38,18 +29,17 @@ def newer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """From now on another version of the dialplan's file comes with the program."""
     changed = tmp_path / "newer"
     changed.mkdir(exist_ok=True)
-    other = changed / include.NAME
-    other.write_bytes(bundled.find(include.NAME).read_bytes() + b"; newer\n")
-    real = bundled.shared()
-    monkeypatch.setattr(bundled, "shared", lambda: real | {include.NAME: other})
+    other = changed / CONF
+    other.write_bytes(shared_file(CONF).read_bytes() + b"; newer\n")
+    monkeypatch.setattr(
+        plan, "shared_file", lambda name: other if name == CONF else shared_file(name)
+    )
 
 
 class TestFirst:
     def test_all_is_in_its_place(self, pbx: PbxHost) -> None:
         pbx.install()
         assert (pbx.agi_bin / "sms.agi").readlink() == pbx.prefix / "bin/sms.agi"
-        script = (pbx.prefix / "bin/sms.agi").read_text()
-        assert script.startswith(f"#!{pbx.prefix}/bin/python3 -IS\n")
         assert pbx.extensions.read_bytes() == EXTENSIONS.replace(
             b"[general]", LINE + b"\n[general]", 1
         )
@@ -58,8 +48,8 @@ class TestFirst:
         assert loaded.outbox == f"sqlite:///{pbx.spool}/sms/outbox.sqlite"
         assert pbx.sms_conf.stat().st_mode & 0o777 == 0o640
         assert (pbx.spool / "sms").stat().st_mode & 0o777 == 0o750
-        assert (pbx.root / "units/dialplan-sms.service").read_bytes() == bundled.find(
-            "dialplan-sms.service"
+        assert (pbx.root / "units/dialplan-sms.service").read_bytes() == shared_file(
+            UNIT
         ).read_bytes()
 
     def test_the_service_runs_and_the_dialplan_is_proven(self, pbx: PbxHost) -> None:
@@ -131,7 +121,7 @@ class TestFirst:
     def test_no_drop_in_is_named_where_none_is_needed(
         self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(unit, "drop_in", lambda *_: "")
+        monkeypatch.setattr(plan, "drop_in", lambda *_: "")
         assert "setup.conf" not in pbx.install().output
 
     def test_where_the_commands_find_another_folder_is_told(self, pbx: PbxHost) -> None:
@@ -161,35 +151,26 @@ class TestFirst:
 
     def test_a_dialplan_that_does_not_take_it_is_told(self, pbx: PbxHost) -> None:
         pbx.extensions.write_bytes(b"[general]\n#include /nowhere/extensions-sms.conf\n")
-        (pbx.etc / include.NAME).mkdir()
+        (pbx.etc / CONF).mkdir()
         result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101")
         assert result.exit_code == 1
-        assert str(pbx.etc / include.NAME) in result.output
-
-    def test_from_its_own_folder_nothing_is_copied(self, pbx: PbxHost) -> None:
-        (pbx.prefix / "bin").mkdir(parents=True)
-        (pbx.prefix / "bin/sms.agi").touch()
-        pbx.here = pbx.prefix
-        assert f"{pbx.prefix}: the program" not in pbx.install().output
-        pbx.setup("--remove")
-        assert (pbx.prefix / "bin/sms.agi").exists()
+        assert str(pbx.etc / CONF) in result.output
 
     def test_the_debian_package_keeps_what_is_its_own(self, pbx: PbxHost) -> None:
         package = pbx.root / "package"
-        (package / "bin").mkdir(parents=True)
-        (package / "bin/sms.agi").touch()
+        pbx.put_program(package)
         (pbx.root / "units/dialplan-sms.service").touch()
-        (pbx.etc / include.NAME).write_bytes(bundled.find(include.NAME).read_bytes())
+        (pbx.etc / CONF).write_bytes(shared_file(CONF).read_bytes())
         refused = pbx.setup("--url", "http://192.0.2.1", "--sender", "101")
         assert "run /usr/bin/dialplan-sms setup" in refused.output
-        pbx.here = package
+        pbx.prefix = package
         pbx.install()
         assert (pbx.agi_bin / "sms.agi").readlink() == package / "bin/sms.agi"
         assert not (pbx.root / "bin/dialplan-sms").exists()
         drop_in = (pbx.root / "units/dialplan-sms.service.d/setup.conf").read_text()
         assert "ExecStart=" not in drop_in.replace("ExecStartPre=", "")
         pbx.setup("--remove")
-        assert (pbx.etc / include.NAME).exists()
+        assert (pbx.etc / CONF).exists()
         assert (pbx.root / "units/dialplan-sms.service").exists()
 
 
@@ -303,16 +284,15 @@ class TestAgain:
         pbx.install()
         newer(monkeypatch, tmp_path)
         result = pbx.setup()
-        assert f"change  {pbx.prefix}:" in result.output
-        assert (pbx.etc / include.NAME).read_bytes().endswith(b"; newer\n")
+        assert f"change  {pbx.etc / CONF}:" in result.output
+        assert (pbx.etc / CONF).read_bytes().endswith(b"; newer\n")
         assert sum(line.endswith("dialplan reload") for line in pbx.commands) == 2
-        assert sum(line.startswith("systemctl restart") for line in pbx.commands) == 2
 
     def test_an_edited_file_stays_and_ours_goes_beside_it(
         self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         pbx.install()
-        edited = pbx.etc / include.NAME
+        edited = pbx.etc / CONF
         edited.write_bytes(edited.read_bytes() + b"; edited\n")
         newer(monkeypatch, tmp_path)
         assert f"{edited} was edited and stays: compare it with {edited}.new" in pbx.setup().output
@@ -343,12 +323,6 @@ class TestAgain:
         assert (pbx.agi_bin / "sms.agi").read_text() == "#!/bin/sh\n"
         assert (pbx.agi_bin / "sms.agi.new").readlink() == pbx.prefix / "bin/sms.agi"
         assert "all is there" in pbx.setup().output
-
-    def test_what_stands_in_the_programs_place_is_not_replaced(self, pbx: PbxHost) -> None:
-        (pbx.prefix / ".git").mkdir(parents=True)
-        result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101")
-        assert (result.exit_code, "--prefix" in result.output) == (1, True)
-        assert (pbx.prefix / ".git").exists()
 
     def test_another_sub_sms_is_named(self, pbx: PbxHost) -> None:
         own = pbx.etc / "own.conf"
@@ -549,7 +523,7 @@ class TestBadAnswers:
         assert "run it as root" in pbx.setup(is_root=False).output
         asked = pbx.setup("--url", "http://192.0.2.1", "--sender", "101", yes=False)
         assert (asked.exit_code, "give --yes" in asked.output) == (1, True)
-        assert not pbx.prefix.exists()
+        assert not pbx.sms_conf.exists()
 
     @pytest.mark.slow
     def test_a_link_to_another_users_file_is_not_followed(self, pbx: PbxHost) -> None:
@@ -568,17 +542,9 @@ class TestBadAnswers:
 
     def test_only_one_setup_runs_at_a_time(self, pbx: PbxHost) -> None:
         pbx.install()
-        with alone(pbx.root / "state"):
+        with lock(pbx.root / "state"):
             result = pbx.setup()
         assert (result.exit_code, "another dialplan-sms setup runs" in result.output) == (1, True)
-
-    @pytest.mark.parametrize(
-        "prefix", ["/opt/with space", "/opt/a\nb", "/opt/\udcff", "/" + "x" * 300]
-    )
-    def test_a_prefix_that_cannot_be_is_one_line(self, pbx: PbxHost, prefix: str) -> None:
-        result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101", "--prefix", prefix)
-        assert result.exit_code == 1
-        assert result.output.startswith("Error: ") or "name too long" in result.output
 
     def test_what_asterisks_user_cannot_read_is_told(self, pbx: PbxHost) -> None:
         (pbx.fakes / "unreadable").touch()
@@ -606,7 +572,7 @@ class TestRemove:
         assert f"still use sub-sms or sms.agi: see {pbx.extensions}" in result.output
         assert result.output.count(f"{pbx.spool}/sms") == 1
         left = {name for name in pbx.tree() if name not in before}
-        assert left == {"etc/asterisk/sms.conf", "spool/sms", "spool/sms/outbox.sqlite", "opt"}
+        assert left == {"etc/asterisk/sms.conf", "spool/sms", "spool/sms/outbox.sqlite"}
         assert pbx.extensions.read_bytes() == EXTENSIONS + b" same => n,Gosub(sub-sms,s,1)\n"
         assert not (pbx.fakes / "active").exists()
         assert not (pbx.fakes / "loaded").exists()
@@ -622,22 +588,22 @@ class TestRemove:
         said = pbx.setup("--remove").output
         for path in beside:
             assert f"kept: {path}, which may hold a password: rm {path} deletes it\n" in said
-        assert f"kept: {pbx.prefix}" not in said
 
-    @pytest.mark.parametrize("place", ["opt/dialplan-sms", "opt/other"])
-    def test_a_program_of_make_install_is_named(self, pbx: PbxHost, place: str) -> None:
-        pbx.here = pbx.root / place
-        (pbx.here / "bin").mkdir(parents=True)
-        (pbx.here / "bin/sms.agi").touch()
-        pbx.install("--prefix", str(pbx.here))
+    def test_the_program_is_named(self, pbx: PbxHost) -> None:
+        pbx.install()
         said = pbx.setup("--remove").output
-        assert f"kept: {pbx.here}, the program: rm -r {pbx.here} deletes it\n" in said
+        assert f"kept: {pbx.prefix}, the program: rm -r {pbx.prefix} deletes it\n" in said
+        (pbx.prefix / "pipx_metadata.json").touch()
+        pbx.install()
+        said = pbx.setup("--remove").output
+        assert f"kept: {pbx.prefix}, the program: PIPX_HOME=/opt/pipx PIPX_BIN_DIR=" in said
+        assert "pipx uninstall dialplan-sms deletes it\n" in said
 
     def test_a_file_that_is_gone_is_not_shown(self, pbx: PbxHost) -> None:
         pbx.install()
-        (pbx.etc / include.NAME).unlink()
+        (pbx.etc / CONF).unlink()
         result = pbx.setup("--remove")
-        assert str(pbx.etc / include.NAME) not in result.output
+        assert str(pbx.etc / CONF) not in result.output
         assert not (pbx.root / "state").exists()
 
     def test_twice_says_that_nothing_is_there(self, pbx: PbxHost) -> None:
@@ -654,16 +620,16 @@ class TestRemove:
         (pbx.root / "proc/4711/cmdline").unlink()
         assert pbx.setup("--remove").exit_code == 0
         assert LINE not in pbx.extensions.read_bytes()
-        assert not pbx.prefix.exists()
+        assert not (pbx.agi_bin / "sms.agi").is_symlink()
 
     def test_a_file_that_an_include_needs_stays(self, pbx: PbxHost) -> None:
         pbx.extensions.write_bytes(b"#include extensions-sms.conf\n" + EXTENSIONS)
         pbx.install()
         assert "has an #include of it" in pbx.setup("--remove").output
-        assert (pbx.etc / include.NAME).exists()
+        assert (pbx.etc / CONF).exists()
         pbx.extensions.write_bytes(EXTENSIONS)
         pbx.setup("--remove")
-        assert not (pbx.etc / include.NAME).exists()
+        assert not (pbx.etc / CONF).exists()
         assert not (pbx.root / "state").exists()
 
     @pytest.mark.parametrize("before", [
@@ -729,8 +695,6 @@ def killed_at(number: int, root: Path, run: Callable[[], object]) -> bool:
             path = str(arguments[0])
             if event not in EVENTS or not path.startswith(str(root)):
                 return
-            if ".dialplan-sms.new/" in path and not path.endswith((".setup", "sms.agi")):
-                return  # one of these is as another
             if event == "open" and not int(str(arguments[2])) & (os.O_WRONLY | os.O_RDWR):
                 return
             left[0] -= 1
@@ -757,7 +721,7 @@ def test_a_run_that_was_killed_is_finished_by_the_next(
     if what in ("upgrade", "edited"):
         newer(monkeypatch, tmp_path)
     if what == "edited":
-        (pbx.etc / include.NAME).write_bytes(b"; mine\n")
+        (pbx.etc / CONF).write_bytes(b"; mine\n")
     shutil.copytree(pbx.root, tmp_path / "before", symlinks=True)
 
     def given() -> None:

@@ -10,10 +10,7 @@ import pytest
 from dialplan_sms.cli.setup import certificate
 from dialplan_sms.config import config
 from dialplan_sms.sandbox import Sandbox
-from tests.unit.cli.test_setup import small
 from tests.unit.pbxhost import PASSWORD, PbxHost
-
-__all__ = ["small"]
 
 
 @pytest.fixture

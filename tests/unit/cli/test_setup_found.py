@@ -1,22 +1,19 @@
 """What ``dialplan-sms setup`` finds on a host and must not take for its own, or for good."""
 
 import os
-import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from dialplan_sms.cli.setup import include
-from dialplan_sms.cli.setup.folder_step import MakeFolder
+from dialplan_sms.cli.setup import plan
 from dialplan_sms.cli.setup.manifest import Manifest
-from dialplan_sms.cli.setup.steps import State, Work
+from dialplan_sms.cli.setup.steps import Action, State, Work, make_folder
 from dialplan_sms.host import files
-from dialplan_sms.host.files import Ownership
-from dialplan_sms.host.identity import HostError
-from tests.unit.cli.test_setup import LINE, small
+from dialplan_sms.host.identity import HostError, by_id
+from dialplan_sms.host.installation import EXTENSIONS as CONF
+from tests.unit.cli.test_setup import LINE
 from tests.unit.pbxhost import EXTENSIONS, PbxHost
-
-__all__ = ["small"]
 
 NEW = ("--url", "http://192.0.2.1", "--sender", "101")
 
@@ -27,16 +24,15 @@ def pbx(tmp_path: Path) -> PbxHost:
 
 
 class TestTheOutboxFolder:
-    def step(self, pbx: PbxHost, uid: int | None = None) -> tuple[MakeFolder, Work]:
-        owner = Ownership(os.getuid() if uid is None else uid, os.getgid())
-        work = Work(pbx.host(), Manifest(pbx.root / "state"))
-        return MakeFolder(pbx.spool / "sms", 0o750, owner, "for the outbox"), work
+    def found(self, pbx: PbxHost, uid: int | None = None) -> Action:
+        user = by_id(os.getuid() if uid is None else uid, [os.getgid()])
+        work = Work(pbx.host(), Manifest(None))
+        return make_folder(pbx.spool / "sms", 0o750, user, "for the outbox")(work)
 
     def test_one_of_another_user_is_no_place(self, pbx: PbxHost) -> None:
         (pbx.spool / "sms").mkdir(mode=0o700)
-        step, work = self.step(pbx, 65534)
         with pytest.raises(HostError, match=r"nobody cannot write .*: run chown -R nobody /"):
-            step.state(work)
+            self.found(pbx, 65534)
 
     @pytest.mark.parametrize("mode", [0o500, 0o600, 0o070, 0])
     def test_one_that_its_owner_cannot_write(self, pbx: PbxHost, mode: int) -> None:
@@ -44,21 +40,18 @@ class TestTheOutboxFolder:
         (pbx.spool / "sms").mkdir()
         os.chown(pbx.spool / "sms", uid, -1)
         (pbx.spool / "sms").chmod(mode)
-        step, work = self.step(pbx, uid)
         with pytest.raises(HostError, match=f"run chmod u.rwx {pbx.spool}/sms, then setup"):
-            step.state(work)
+            self.found(pbx, uid)
 
     def test_root_writes_to_all(self, pbx: PbxHost) -> None:
         (pbx.spool / "sms").mkdir(mode=0o500)
-        step, work = self.step(pbx, 0)
-        assert step.state(work)[0] is State.THERE
+        assert self.found(pbx, 0).state is State.THERE
 
     def test_the_group_and_everybody_may_do(self, pbx: PbxHost) -> None:
         (pbx.spool / "sms").mkdir()
-        step, work = self.step(pbx, 65534)
         for mode in (0o770, 0o1777):
             (pbx.spool / "sms").chmod(mode)
-            assert step.state(work)[0] is State.THERE
+            assert self.found(pbx, 65534).state is State.THERE
 
     @pytest.mark.parametrize("place", ["sms", ""])
     def test_a_file_in_its_place(self, pbx: PbxHost, place: str) -> None:
@@ -66,9 +59,8 @@ class TestTheOutboxFolder:
         if not place:
             pbx.spool.rmdir()
         file.touch()
-        step, work = self.step(pbx)
         with pytest.raises(HostError, match=f"^{file} is no folder, .*: move it away"):
-            step.state(work)
+            self.found(pbx)
 
     def test_a_link_to_nothing(self, pbx: PbxHost) -> None:
         (pbx.spool / "sms").symlink_to("nowhere")
@@ -81,8 +73,7 @@ class TestTheOutboxFolder:
     def test_a_link_to_a_folder_is_one(self, pbx: PbxHost) -> None:
         (pbx.root / "elsewhere").mkdir()
         (pbx.spool / "sms").symlink_to(pbx.root / "elsewhere")
-        step, work = self.step(pbx)
-        assert step.state(work)[0] is State.THERE
+        assert self.found(pbx).state is State.THERE
 
     def test_one_that_a_dry_run_may_not_see(
         self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch
@@ -100,66 +91,182 @@ class TestTheOutboxFolder:
         assert f"note    {pbx.spool}/sms: only root can look at it" in result.output
 
 
-class TestTheProgramsPlace:
-    def test_it_stays_where_it_was_put(self, pbx: PbxHost) -> None:
-        place = pbx.root / "A/sms"
-        pbx.install("--prefix", str(place))
-        before = pbx.tree()
-        assert "all is there: nothing to change" in pbx.setup().output
-        assert pbx.tree() == before
-        assert not pbx.prefix.exists()
-        (place / ".setup").write_text("older")
-        assert f"change  {place}:" in pbx.setup().output
-        assert (pbx.agi_bin / "sms.agi").readlink() == place / "bin/sms.agi"
+class TestTheProgram:
+    def test_the_first_line_that_pip_writes_is_made_the_quick_one(self, pbx: PbxHost) -> None:
+        script = pbx.prefix / "bin/sms.agi"
+        text = script.read_text()
+        quick = f"#!{pbx.prefix}/bin/python3 -IS\n"
+        assert text.startswith(quick)
+        script.write_text(text.replace(quick, f"#!{pbx.prefix}/bin/python\n"))
+        assert f"change  {script}: its first line" in pbx.install().output
+        assert (script.read_text(), script.stat().st_mode & 0o777) == (text, 0o755)
+        assert f"{script}: " not in pbx.setup().output
 
-    def test_but_where_another_is_named(self, pbx: PbxHost) -> None:
-        pbx.install("--prefix", str(pbx.root / "A/sms"))
-        pbx.install("--prefix", str(pbx.root / "B/sms"))
-        assert (pbx.agi_bin / "sms.agi").readlink() == pbx.root / "B/sms/bin/sms.agi"
-        assert "all is there" in pbx.setup().output
-        pbx.install("--prefix", str(pbx.root / "A/sms"))  # named again, it is the one
-        assert "all is there" in pbx.setup().output
-        assert (pbx.agi_bin / "sms.agi").readlink() == pbx.root / "A/sms/bin/sms.agi"
-
-    def test_also_one_of_make_install(self, pbx: PbxHost) -> None:
-        pbx.here = pbx.root / "opt/other"
-        (pbx.here / "bin").mkdir(parents=True)
-        for name in ("bin/sms.agi", "pyvenv.cfg"):
-            (pbx.here / name).touch()
-        pbx.install("--prefix", str(pbx.here))
-        assert "all is there" in pbx.setup().output
-        assert not pbx.prefix.exists()
-
-    def test_a_foreign_sms_agi_says_nothing_of_it(self, pbx: PbxHost) -> None:
-        pbx.install("--prefix", str(pbx.root / "A/sms"))
-        (pbx.agi_bin / "sms.agi").unlink()
-        (pbx.root / "other/bin").mkdir(parents=True)
-        (pbx.root / "other/bin/sms.agi").touch()
-        (pbx.agi_bin / "sms.agi").symlink_to(pbx.root / "other/bin/sms.agi")
-        assert pbx.setup().exit_code == 0
-        assert (pbx.agi_bin / "sms.agi.new").readlink() == pbx.root / "A/sms/bin/sms.agi"
-        assert not pbx.prefix.exists()
-
-    def test_not_the_place_of_a_package_that_is_gone(self, pbx: PbxHost) -> None:
-        package = pbx.root / "package"
-        (package / "bin").mkdir(parents=True)
-        (package / "bin/sms.agi").touch()
-        (pbx.root / "units/dialplan-sms.service").touch()
-        pbx.here = package
+    def test_the_link_leads_to_the_one_that_runs(self, pbx: PbxHost) -> None:
         pbx.install()
-        shutil.rmtree(package)
-        pbx.here = pbx.root / "elsewhere"
+        other = pbx.root / "A/sms"
+        pbx.put_program(other)
+        pbx.prefix = other
+        assert f"change  {pbx.agi_bin}/sms.agi: a link to {other}/bin/sms.agi" in pbx.setup().output
+        assert (pbx.agi_bin / "sms.agi").readlink() == other / "bin/sms.agi"
+        assert (pbx.root / "bin/dialplan-sms").readlink() == other / "bin/dialplan-sms"
+        assert "all is there: nothing to change" in pbx.setup().output
+
+    def test_also_in_place_of_one_that_no_setup_has_made(self, pbx: PbxHost) -> None:
+        other = pbx.root / "A/sms"
+        pbx.put_program(other)
+        (pbx.agi_bin / "sms.agi").symlink_to(other / "bin/sms.agi")
         pbx.install()
         assert (pbx.agi_bin / "sms.agi").readlink() == pbx.prefix / "bin/sms.agi"
 
+    def test_a_foreign_sms_agi_stays(self, pbx: PbxHost) -> None:
+        (pbx.root / "other").touch()
+        (pbx.agi_bin / "sms.agi").symlink_to(pbx.root / "other")
+        assert "it is another's" in pbx.install().output
+        assert (pbx.agi_bin / "sms.agi.new").readlink() == pbx.prefix / "bin/sms.agi"
+
+    def test_one_that_asterisks_user_cannot_run(self, pbx: PbxHost) -> None:
+        (pbx.fakes / "closed").touch()
+        before = pbx.tree()
+        result = pbx.setup(*NEW)
+        assert (result.exit_code, result.output.count("\n")) == (1, 1)
+        assert f"cannot run the program in {pbx.prefix}, no module named" in result.output
+        assert result.output.endswith(
+            ": in the source folder, run umask 022; make install PYTHON=/usr/bin/python3\n"
+        )
+        (pbx.prefix / "pipx_metadata.json").touch()
+        said = pbx.setup(*NEW).output
+        assert ": run PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install --force" in said
+        (pbx.prefix / "pipx_metadata.json").unlink()
+        assert pbx.tree() == before
+
+    def test_one_that_another_user_can_change(
+        self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        script = pbx.prefix / "bin/sms.agi"
+        monkeypatch.setattr(plan, "changers", lambda path: {65534: path} if path == script else {})
+        result = pbx.setup(*NEW)
+        assert (result.exit_code, result.output.count("\n")) == (1, 1)
+        assert f"the user nobody can change the program in {pbx.prefix}" in result.output
+
+    @pytest.mark.parametrize("place", ["a b", "x" * 120])
+    def test_one_whose_place_no_first_line_can_name(self, tmp_path: Path, place: str) -> None:
+        pbx = PbxHost(tmp_path / "host")
+        pbx.prefix = tmp_path / place
+        result = pbx.setup(*NEW)
+        assert (result.exit_code, "install into a shorter path" in result.output) == (1, True)
+
+
+class TestTheCopyOfAnEarlierSetup:
+    """Of 0.1.0, which copied the program that it ran from to /opt/dialplan-sms."""
+
+    @pytest.fixture
+    def copy(self, pbx: PbxHost) -> Path:
+        """It is there, with all that 0.1.0's setup has recorded of it; another program runs."""
+        pbx.install()
+        copy = pbx.prefix
+        (copy / ".setup").write_text("0123\n")
+        manifest = Manifest(pbx.root / "state")
+        manifest.note(copy, "program", "setup")
+        pbx.prefix = pbx.root / "opt/pipx"
+        pbx.put_program(pbx.prefix)
+        return copy
+
+    def test_it_goes_once_nothing_leads_there(self, pbx: PbxHost, copy: Path) -> None:
+        unit = pbx.root / "units/dialplan-sms.service.d/setup.conf"
+        assert str(copy) in unit.read_text()
+        said = pbx.setup().output
+        assert f"remove  {copy}: an earlier setup's copy of the program" in said
+        assert not copy.exists()
+        assert (pbx.agi_bin / "sms.agi").readlink() == pbx.prefix / "bin/sms.agi"
+        assert (pbx.root / "bin/dialplan-sms").readlink() == pbx.prefix / "bin/dialplan-sms"
+        assert f'ExecStart="{pbx.prefix}/bin/dialplan-sms" serve' in unit.read_text()
+        assert pbx.commands[-1].startswith(
+            str(pbx.prefix / "bin/python3").replace(str(pbx.root), "")
+        )
+        assert "all is there: nothing to change" in pbx.setup().output
+        assert pbx.setup("--remove").exit_code == 0
+        assert not (pbx.root / "state").exists()
+
+    def test_remove_takes_it_back(self, pbx: PbxHost, copy: Path) -> None:
+        assert f"remove  {copy}: the program" in pbx.setup("--remove").output
+        assert not copy.exists()
+        assert not (pbx.agi_bin / "sms.agi").is_symlink()
+        assert not (pbx.root / "state").exists()
+
+    def test_not_while_something_is_wrong(self, pbx: PbxHost, copy: Path) -> None:
+        (pbx.fakes / "broken").touch()
+        result = pbx.setup()
+        assert (result.exit_code, "stays until all is well" in result.output) == (1, True)
+        assert copy.exists()
+
+    @pytest.mark.parametrize(
+        "place", ["etc/asterisk/more/globals.conf", "units/dialplan-sms.service"]
+    )
+    def test_it_is_named_where_an_admin_uses_it(self, pbx: PbxHost, copy: Path, place: str) -> None:
+        file = pbx.root / place
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"[globals]\nSMS_AGI={copy}/bin/sms.agi\n")
+        for _ in range(2):
+            said = pbx.setup().output
+            assert f"note: {copy} is an earlier setup's copy" in said
+            assert f"since {file} names it" in said
+            assert copy.exists()
+
+    def test_without_systemd_it_is_named(self, tmp_path: Path) -> None:
+        pbx = PbxHost(tmp_path / "host", systemd=False)
+        pbx.install()
+        copy, pbx.prefix = pbx.prefix, pbx.root / "opt/pipx"
+        (copy / ".setup").touch()
+        pbx.put_program(pbx.prefix)
+        assert f"rm -r {copy} deletes it" in pbx.setup().output
+        assert copy.exists()
+
+    def test_the_package_takes_its_unit_and_command_away(self, pbx: PbxHost, copy: Path) -> None:
+        pbx.prefix = pbx.root / "package"
+        pbx.put_program(pbx.prefix)
+        for name in ("units/dialplan-sms.service", "bin/dialplan-sms"):
+            assert (pbx.root / name).exists()
+        (pbx.prefix / "dialplan-sms.service").touch()
+        assert pbx.setup().exit_code == 0
+        assert not copy.exists()
+        for name in ("units/dialplan-sms.service", "bin/dialplan-sms"):
+            assert not (pbx.root / name).exists()
+
+    def test_what_was_installed_over_it_stays(self, pbx: PbxHost, copy: Path) -> None:
+        (copy / ".setup").unlink()
+        pbx.setup()
+        pbx.setup("--remove")
+        assert (copy / "bin/sms.agi").exists()
+
 
 def test_a_link_to_nothing_is_no_edited_file(pbx: PbxHost) -> None:
-    (pbx.etc / include.NAME).symlink_to("nowhere")
+    (pbx.etc / CONF).symlink_to("nowhere")
     before = pbx.tree()
     result = pbx.setup(*NEW)
     assert result.exit_code == 1
-    assert f"\nError: {pbx.etc / include.NAME} is a link to nothing: remove it" in result.output
+    assert f"\nError: {pbx.etc / CONF} is a link to nothing: remove it" in result.output
     assert pbx.tree() == before
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+def test_a_file_that_gets_another_owner_is_named() -> None:
+    """Root writes it as the user whose folder it is in."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="asterisk-") as folder:
+        Path(folder).chmod(0o755)
+        pbx = PbxHost(Path(folder) / "host")
+        os.chown(pbx.etc, 65534, 65534)
+        said = pbx.install().output
+        assert f"{pbx.extensions}: #tryinclude extensions-sms.conf above the first" in said
+        assert "; it will belong to the user nobody, whose folder it is in\n" in said
+        assert pbx.extensions.stat().st_uid == 65534
+        assert pbx.extensions.read_bytes() == EXTENSIONS.replace(
+            b"[general]", LINE + b"\n[general]", 1
+        )
+        pbx.setup("--url", "http://192.0.2.1", "--sender", "102")
+        assert "it will belong" not in pbx.setup("--remove").output
+        assert pbx.extensions.read_bytes() == EXTENSIONS
 
 
 class TestTheInclude:
@@ -185,4 +292,4 @@ class TestTheInclude:
         pbx.extensions.write_bytes(text)
         pbx.install()
         assert pbx.extensions.read_bytes() == text
-        assert files.content_of(pbx.etc / include.NAME)
+        assert files.content_of(pbx.etc / CONF)

@@ -8,11 +8,10 @@ import pytest
 
 from dialplan_sms.config import config
 from dialplan_sms.sandbox import Sandbox
-from tests.unit.cli.test_setup import small
 from tests.unit.cli.test_setup_certificate import normal, sandbox
 from tests.unit.pbxhost import PASSWORD, PbxHost
 
-__all__ = ["sandbox", "small"]
+__all__ = ["sandbox"]
 
 NEW = ("--url", "http://192.0.2.1", "--sender", "101")
 
@@ -163,7 +162,7 @@ class TestRemove:
     @pytest.mark.parametrize(
         ("options", "named"),
         [
-            (["--url", "http://192.0.2.1", "--prefix", "/x"], "--url, --prefix"),
+            (["--url", "http://192.0.2.1", "--pin"], "--url, --pin"),
             (["--sender", "101"], "--sender"),
             (["--pin", "--fingerprint", "1"], "--fingerprint, --pin"),
             (["--password-file", "a"], "--password-file"),

@@ -9,11 +9,8 @@ import pytest
 
 from dialplan_sms.host import identity
 from dialplan_sms.host.asterisk import running
-from tests.unit.cli.test_setup import small
 from tests.unit.cli.test_setup_surroundings import process
 from tests.unit.pbxhost import PbxHost
-
-__all__ = ["small"]
 
 
 @pytest.fixture

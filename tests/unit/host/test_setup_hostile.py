@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from dialplan_sms.cli.setup import host
-from dialplan_sms.cli.setup.manifest import Manifest, alone
-from dialplan_sms.cli.setup.steps import PutLink, State, Work
+from dialplan_sms.cli.setup.manifest import Manifest, lock
+from dialplan_sms.cli.setup.options import PASSWORD, TOKEN
+from dialplan_sms.cli.setup.steps import State, Work, put_link
 from dialplan_sms.host import files, privileges, process
 from dialplan_sms.host.asterisk import Process, user_of
 from dialplan_sms.host.files import Ownership
@@ -34,7 +34,6 @@ def test_a_closed_pipe_ends_it_in_silence(pbx: PbxHost, tmp_path: Path) -> None:
     os.close(reader)
     code = "from dialplan_sms.cli.main import main; main()"
     command = [sys.executable, "-c", code, "setup", "--dry-run", "--asterisk-conf", str(pbx.conf)]
-    command += ["--prefix", str(tmp_path / "prefix")]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
@@ -56,22 +55,20 @@ def test_a_user_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 def test_a_relative_link_to_the_program_is_ours(pbx: PbxHost) -> None:
-    work = Work(pbx.host(), Manifest(pbx.root / "state"))
-    (pbx.prefix / "bin").mkdir(parents=True)
+    work = Work(pbx.host(), Manifest(None))
     ours = pbx.prefix / "bin/sms.agi"
-    ours.touch()
     link = pbx.agi_bin / "sms.agi"
     link.symlink_to("../opt/dialplan-sms/bin/sms.agi")
-    step = PutLink(link, ours, needed=True)
-    assert step.state(work)[0] is State.THERE
+    step = put_link(link, ours)
+    assert step(work).state is State.THERE
     link.unlink()
     link.symlink_to("../elsewhere")
     link.with_name("elsewhere").touch()
     (pbx.root / "elsewhere").touch()
-    assert step.state(work)[0] is State.KEEP
+    assert step(work).state is State.KEEP
     link.unlink()
     link.symlink_to(link)
-    assert step.state(work)[0] is State.CHANGE
+    assert step(work).state is State.CHANGE
 
 
 def test_remove_gives_no_file_the_rights_of_another(pbx: PbxHost, tmp_path: Path) -> None:
@@ -99,7 +96,7 @@ def test_a_pipe_does_not_keep_root_waiting(pbx: PbxHost) -> None:
 def test_an_odd_umask_lets_nobody_in(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        with alone(tmp_path / "state"):
+        with lock(tmp_path / "state"):
             (tmp_path / "made").mkdir()
         assert os.umask(0) == 0
     finally:
@@ -108,7 +105,7 @@ def test_an_odd_umask_lets_nobody_in(tmp_path: Path) -> None:
 
 
 def test_commands_are_not_told_of_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (host.PASSWORD, host.TOKEN):
+    for name in (PASSWORD, TOKEN):
         monkeypatch.setenv(name, "abc-very-secret")
     assert "abc-very" not in process.run(["env"], 10).output
 

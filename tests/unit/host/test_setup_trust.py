@@ -92,7 +92,7 @@ setpriv --reuid=$user --regid=$user --clear-groups \\
   "$0/asterisk" -c 'read -r end' -C "$0/etc/asterisk.conf" <>"$0/wait" &
 until [ "$(readlink /proc/$!/exe)" = "$0/asterisk" ]; do sleep 0.05; done
 program=$1; shift
-"$program" setup "$@" --yes --prefix "$0/opt"
+"$program" setup "$@" --yes
 """
 """Its process ends with the namespace."""
 

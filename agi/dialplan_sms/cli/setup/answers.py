@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from dialplan_sms.cli.setup import certificate, options, secret
-from dialplan_sms.cli.setup.host import PASSWORD, Host
-from dialplan_sms.cli.setup.options import Options
+from dialplan_sms.cli.setup import certificate, options
+from dialplan_sms.cli.setup.options import PASSWORD, Options, Secret
+from dialplan_sms.cli.setup.places import Host
 from dialplan_sms.config import config as smsconf
-from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.identity import HostError
 
@@ -33,93 +33,83 @@ class Answers:
     country: str = ""
 
 
-def decide(
-    path: Path, given: Options, host: Host, dry_run: bool, say: Callable[[str], None]
-) -> Answers | None:
-    """The sender to be in sms.conf at *path*; None where that stays as it is.
+def decide(path: Path, given: Options, host: Host, dry_run: bool) -> Answers | None:
+    """The sender to be in sms.conf at *path*; None if that stays as it is.
 
     None also in a dry run that does not know what it would be told. Raises HostError.
     """
-    kind, known = secret.given(given, host)
+    secret = options.secret(given, host.environ)
     if path.exists():
         named = bool(given.sender or given.of_sender)
-        if not named and not known:
+        if not named and not secret.text:
             return None
         if named and not os.access(path, os.R_OK):
-            say(f"note: only root reads {path}: what the options would change is not shown")
+            click.echo(f"note: only root reads {path}: what the options would change is not shown")
             return None
         try:
             config = smsconf.load(path)
         except ConfigError:
             return None  # the step says so
         if sender := config.sender(given.sender):
-            return _changed(sender, given, (kind, known), host, say)
+            return _changed(sender, given, secret, host)
         if not given.sender:
-            _refuse_unnamed(config, given)
+            if named:
+                raise HostError(
+                    f"{', '.join(given.of_sender)}: of which sender? sms.conf has"
+                    f" {', '.join(config.senders)} and no default_sender: give --sender, too"
+                )
             return None  # a secret in the environment, and nobody knows whose
-    if dry_run and not (given.url and given.sender and known):
+    if dry_run and not (given.url and given.sender and secret.text):
         if path.exists():
-            say(
+            click.echo(
                 f"note: {given.sender} is not in sms.conf: give --url and --password-file, too, to"
                 " see it added; without --dry-run setup asks"
             )
         return None
-    return ask(given, (kind, known), host, say)
+    return _ask(given, secret, host)
 
 
-def _refuse_unnamed(config: Config, given: Options) -> None:
-    """Raise HostError where options say something of a sender, and nobody knows of which."""
-    if named := given.of_sender:
-        raise HostError(
-            f"{', '.join(named)}: of which sender? sms.conf has {', '.join(config.senders)} and no"
-            " default_sender: give --sender, too"
-        )
-
-
-def _changed(
-    known: Sender, given: Options, other: tuple[str, str], host: Host, say: Callable[[str], None]
-) -> Answers:
-    """A sender that is there, with what the options, and perhaps an *other* secret, say."""
+def _changed(known: Sender, given: Options, secret: Secret, host: Host) -> Answers:
+    """A sender that is there, with what the options, and perhaps another *secret*, say."""
     url = given.url or known.url
-    kind, text = other
-    if not text:
-        kind, text = ("token", known.token) if known.token else ("password", known.password)
+    if not secret.text:
+        token = known.token
+        secret = Secret("token", token) if token else Secret("password", known.password)
     verify = known.verify if url.startswith("https:") else ""
     if given.fingerprint or given.pin:
-        verify = _verify(url, given, host, say)
-    return Answers(known.name, url, kind, text, verify, given.country or known.country or "")
+        verify = _verify(url, given, host)
+    country = given.country or known.country or ""
+    return Answers(known.name, url, secret.kind, secret.text, verify, country)
 
 
-def ask(given: Options, known: tuple[str, str], host: Host, say: Callable[[str], None]) -> Answers:
-    """All answers: from options, else the environment, else the person. Raises HostError.
-
-    *known* is the secret that was given, and its kind.
-    """
+def _ask(given: Options, secret: Secret, host: Host) -> Answers:
+    """All answers: from options, else the environment, else the person. Raises HostError."""
+    # Who gives all on the command line or in the environment is no person to be asked.
+    unattended = bool(given.url and given.sender and secret.text) or not host.interactive
     url = given.url or _prompt(host, "Address of the PBX", "--url", options.url)
     sender = given.sender or _prompt(
         host, "PBX user who sends (the extension, as 101)", "--sender", options.sender
     )
-    kind, text = known
+    text = secret.text
     if not text:
         if not host.interactive:
             raise HostError(
                 f"the password of {sender} is missing: give --password-file FILE or set {PASSWORD}"
             )
-        text = click.prompt(f"Password of {sender}", hide_input=True, err=True)
-        secret.check(text)
+        prompt = f"Password of {sender}"
+        text = options.checked_secret(click.prompt(prompt, hide_input=True, err=True))
     country = given.country
-    # Who gives all the rest on the command line or in the environment is no person to be asked.
-    if not country and host.interactive and not (given.url and given.sender and known[1]):
-        country = _prompt(host, _WHICH_COUNTRY, "--country", options.country_of, default="")
-    return Answers(sender, url, kind, text, _verify(url, given, host, say), country)
+    if not country and not unattended:
+        country = _prompt(host, _WHICH_COUNTRY, "--country", options.country, default="")
+    return Answers(sender, url, secret.kind, text, _verify(url, given, host), country)
 
 
-def _verify(url: str, given: Options, host: Host, say: Callable[[str], None]) -> str:
+def _verify(url: str, given: Options, host: Host) -> str:
     if not url.startswith("https:"):
         if given.fingerprint or given.pin:
             option = "--fingerprint" if given.fingerprint else "--pin"
             raise HostError(f"{option}: {url} has no certificate: give an https --url, or neither")
-        say("note: with http the password goes to the PBX without encryption")
+        click.echo("note: with http the password goes to the PBX without encryption")
         return ""
     try:
         seen = certificate.shown_at(url)
@@ -129,7 +119,9 @@ def _verify(url: str, given: Options, host: Host, say: Callable[[str], None]) ->
                 f"{url} cannot be reached now, {why}, so its certificate cannot be pinned: try"
                 " again, or give --fingerprint"
             ) from None
-        say(f"warning: {url} cannot be reached now, {why}: its certificate was not looked at")
+        click.echo(
+            f"warning: {url} cannot be reached now, {why}: its certificate was not looked at"
+        )
         return given.fingerprint or "yes"
     if given.fingerprint:
         if seen.fingerprint.replace(":", "").lower() != given.fingerprint.replace(":", ""):
@@ -139,19 +131,19 @@ def _verify(url: str, given: Options, host: Host, say: Callable[[str], None]) ->
             )
         return given.fingerprint
     if given.pin:
-        say(f"the certificate of the PBX is pinned: {seen.fingerprint}")
+        click.echo(f"the certificate of the PBX is pinned: {seen.fingerprint}")
         return seen.fingerprint
     if not seen.distrust:
-        say("the certificate of the PBX is trusted by this host")
+        click.echo("the certificate of the PBX is trusted by this host")
         return "yes"
     if not host.interactive:
         raise HostError(
             f"the certificate of the PBX is not trusted, {seen.distrust}: compare its fingerprint"
             f" and give --fingerprint {seen.fingerprint}"
         )
-    say(f"the certificate of the PBX is not trusted by this host: {seen.distrust}")
+    click.echo(f"the certificate of the PBX is not trusted by this host: {seen.distrust}")
     for name, value in (*seen.details, ("fingerprint", seen.fingerprint)):
-        say(f"  {name:11} {value}")
+        click.echo(f"  {name:11} {value}")
     if not click.confirm("Is this your PBX, and shall exactly this certificate be trusted?"):
         raise HostError("nothing was changed: give the PBX a certificate that this host trusts")
     return seen.fingerprint

@@ -1,29 +1,33 @@
 """``dialplan-sms setup``: the command."""
 
+import shlex
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from dialplan_sms.cli.setup import answers as answering
-from dialplan_sms.cli.setup import bundled, closing, plan, program, surroundings
-from dialplan_sms.cli.setup.consent import HALFWAY, UNTOUCHED, confirm, interruptible
-from dialplan_sms.cli.setup.host import Host
-from dialplan_sms.cli.setup.include import NAME
-from dialplan_sms.cli.setup.manifest import Manifest, alone
+from dialplan_sms.cli.setup import find_asterisk, plan, probe, remove
+from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
+from dialplan_sms.cli.setup.manifest import Manifest, lock
 from dialplan_sms.cli.setup.options import Options, checked
-from dialplan_sms.cli.setup.remove import remove as take_back
-from dialplan_sms.cli.setup.steps import State, Step, Work
-from dialplan_sms.cli.setup.surroundings import UNIT, Surroundings
+from dialplan_sms.cli.setup.places import Host
+from dialplan_sms.cli.setup.steps import Step, Work
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.host import files
-from dialplan_sms.host.files import Ownership
 from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.terminal import plain
 
 _FILE = click.Path(path_type=Path)
-_WITH_REMOVE = {"asterisk_conf", "yes", "dry_run", "remove"}
+_WITH_REMOVE = {"asterisk_conf", "yes", "dry_run", "remove_all"}
 """The parameters that go with --remove."""
+_UNTOUCHED = "nothing was changed"
+_HALFWAY = "interrupted: run it again, it goes on from here"
+_INTERRUPTED = 130
+"""The exit status after Ctrl-C: 128 and SIGINT."""
+_USUAL = Path("/etc/asterisk")
 
 
 class WrongUsage(click.ClickException):
@@ -32,7 +36,7 @@ class WrongUsage(click.ClickException):
     exit_code = 2
 
 
-@click.command(short_help="Install all of it on this PBX and prove it.")
+@click.command(short_help="Configure all of it on this PBX and prove it.")
 @click.option("--url", default="", help="Address of the PBX, as https://pbx.example.com.")
 @click.option("--sender", default="", help="PBX user who sends, as 101.")
 @click.option(
@@ -47,32 +51,26 @@ class WrongUsage(click.ClickException):
 @click.option("--country", default="", help="National numbers are this country's, as IT.")
 @click.option("--fingerprint", default="", help="Pin this certificate of the PBX: sha256:...")
 @click.option("--pin", is_flag=True, help="Pin the certificate that the PBX shows now.")
-@click.option("--asterisk-conf", type=_FILE, help="asterisk.conf, where setup does not find it.")
-@click.option(
-    "--prefix",
-    type=_FILE,
-    help="Where the program goes; default: where setup put it, else /opt/dialplan-sms.",
-)
+@click.option("--asterisk-conf", type=_FILE, help="asterisk.conf, if setup does not find it.")
 @click.option("--yes", is_flag=True, help="Do not ask before the changes.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
-@click.option("--remove", is_flag=True, help="Take it all back; sms.conf and the outbox are kept.")
+@click.option(
+    "--remove",
+    "remove_all",
+    is_flag=True,
+    help="Take it all back; sms.conf, the outbox and the program are kept.",
+)
 @click.pass_context
 def setup(
     context: click.Context,
-    url: str,
-    sender: str,
-    password_file: Path | None,
-    token_file: Path | None,
-    country: str,
-    fingerprint: str,
-    pin: bool,
+    /,
     asterisk_conf: Path | None,
-    prefix: Path | None,
     yes: bool,
     dry_run: bool,
-    remove: bool,
+    remove_all: bool,
+    **given: Any,
 ) -> None:
-    """Install on this PBX: program, sms.conf, sms.agi, dialplan and service.
+    """Configure this PBX: sms.conf, sms.agi, dialplan and service.
 
     Shows what it will do and asks; needs root, but for --dry-run. What is there already stays, a
     file that was edited, too: the new one goes beside it as FILE.new.
@@ -81,19 +79,16 @@ def setup(
     usage, 130 interrupted.
     """
     host = context.obj if isinstance(context.obj, Host) else Host()
-    if remove:
+    if remove_all:
         _refuse_with_remove(context)
     try:
         if not host.is_root and not dry_run:
             raise HostError("setup changes the host: run it as root, or with --dry-run")
-        with interruptible(UNTOUCHED):
-            if remove:
-                take_back(host, asterisk_conf, yes, dry_run)
-                return
-            options = checked(
-                Options(url, sender, password_file, token_file, country, fingerprint, pin)
-            )
-            _set_up(host, options, asterisk_conf, _place(host, prefix), yes, dry_run)
+        with _interruptible(_UNTOUCHED):
+            if remove_all:
+                _remove(host, asterisk_conf, yes, dry_run)
+            else:
+                _set_up(host, checked(Options(**given)), asterisk_conf, yes, dry_run)
     except (HostError, ConfigError) as error:
         raise click.ClickException(str(error)) from None
     except BrokenPipeError:
@@ -106,7 +101,7 @@ def setup(
 
 
 def _refuse_with_remove(context: click.Context) -> None:
-    """Raise WrongUsage for options that mean nothing where all is taken back."""
+    """Raise WrongUsage for options that mean nothing if all is taken back."""
     wrong = [
         parameter.opts[0]
         for parameter in context.command.params
@@ -117,85 +112,117 @@ def _refuse_with_remove(context: click.Context) -> None:
         raise WrongUsage(f"--remove takes all back, so leave out {', '.join(wrong)}")
 
 
-def _set_up(
-    host: Host, options: Options, conf: Path | None, prefix: Path, yes: bool, dry_run: bool
-) -> None:
-    found = surroundings.look(host, conf)
-    source = None
-    if host.here.resolve() != prefix.resolve():
-        source = program.gather(prefix)
-    answers = answering.decide(found.etc / "sms.conf", options, host, dry_run, click.echo)
-    steps = plan.make(
-        found,
-        answers,
-        host.places,
-        prefix,
-        source,
-        {name: bundled.find(name).read_bytes() for name in (NAME, UNIT)},
-        _rights(found),
-    )
-    click.echo(f"Asterisk: {found.conf}, runs as {found.user}")
-    changes = _show(steps, Work(host, Manifest(host.places.state)))
+def _set_up(host: Host, options: Options, conf: Path | None, yes: bool, dry_run: bool) -> None:
+    found = find_asterisk.find(host, conf)
+    plan.refuse_program(host, found)
+    answers = answering.decide(found.etc / "sms.conf", options, host, dry_run)
+    manifest = Manifest(host.places.state)
+    steps = plan.steps(found, answers, host, manifest)
+    click.echo(f"Asterisk: {found.conf}, runs as {found.user.name}")
+    changes = _show(steps, Work(host, manifest))
+    if not changes:
+        click.echo("all is there: nothing to change")
     if dry_run:
         click.echo("dry run: nothing was changed")
         return
     if changes:
-        confirm(host, yes)
-    with interruptible(HALFWAY):
-        with alone(host.places.state):
-            work = Work(host, Manifest(host.places.state))
-            _do(steps, work, packaged=prefix == host.places.package)
-        closing.close(found, prefix, answers.sender if answers else "", work)
+        _confirm(host, yes)
+    with _interruptible(_HALFWAY):
+        with lock(host.places.state):
+            work = _do(steps, host)
+        probe.prove(found, answers.sender if answers else "", work)
+        for line in _last_words(found, host.prefix, failed=work.failed):
+            click.echo(line)
     if work.failed:
         raise SystemExit(1)
 
 
-def _place(host: Host, prefix: Path | None) -> Path:
-    """Where the program goes, or is."""
-    package = host.places.package
-    if (package / "bin/sms.agi").exists():
-        if host.here.resolve() != package.resolve() or prefix not in (None, package):
-            raise HostError(
-                f"the package has the program in {package}: run /usr/bin/dialplan-sms setup"
-                " without --prefix"
-            )
-        return package
-    earlier = Manifest(host.places.state).program(besides=package)
-    place = (prefix or earlier or host.places.prefix).absolute()
-    if not str(place).isprintable() or " " in str(place):
-        raise HostError("--prefix: no space and no control character in it: give another folder")
-    return place
+def _remove(host: Host, conf: Path | None, yes: bool, dry_run: bool) -> None:
+    """Take back all that the manifest records. Raises HostError."""
+    try:
+        found = find_asterisk.find(host, conf)
+    except HostError as error:
+        if conf is not None:
+            raise
+        click.echo(f"note: {error}")
+        found = None
+    state = host.places.state
+    if not (state / "setup.json").exists():
+        if not dry_run:
+            remove.forget_all(state)
+        click.echo("nothing of setup is here")
+        return
+    manifest = Manifest(state)
+    _show(remove.steps(manifest, found), Work(host, manifest))
+    if not dry_run:
+        _confirm(host, yes)
+        with _interruptible(_HALFWAY), lock(state):
+            remove.finish(_do(remove.steps(Manifest(state), found), host))
+    for line in remove.kept(found, host):
+        click.echo(plain(line))
+    if dry_run:
+        click.echo("dry run: nothing was changed")
 
 
-def _show(steps: list[Step], work: Work) -> bool:
-    """Print the plan; whether it changes anything."""
+def _show(steps: Iterable[Step], work: Work) -> bool:
+    """Print what *steps* would do; whether that changes anything."""
     changes = False
     for step in steps:
-        state, about = step.state(work)
-        if about:
-            click.echo(plain(f"  {state:7} {step.target}: {about}"))
-        if state not in (State.THERE, State.NOTE):
+        action = step(work)
+        if action.state is not None:
+            about = f": {action.about}" if action.about else ""
+            click.echo(plain(f"  {action.state:7} {action.target}{about}"))
+        if action.changes:
             changes = True
-            work.coming.add(step.pending)
-    if not changes:
-        click.echo("all is there: nothing to change")
+            work.coming.add(action.pending)
     return changes
 
 
-def _do(steps: list[Step], work: Work, packaged: bool) -> None:
+def _do(steps: Iterable[Step], host: Host) -> Work:
+    work = Work(host, Manifest(host.places.state))
     for step in steps:
-        state, _ = step.state(work)
-        if state is not State.THERE:
-            if said := step.do(work):
-                click.echo(plain(said))
-        elif adopt := None if packaged else getattr(step, "adopt", None):
-            adopt(work)  # of an earlier installation by hand
+        action = step(work)
+        if action.act and (said := action.act()):
+            click.echo(plain(said))
+    return work
 
 
-def _rights(found: Surroundings) -> tuple[int, Ownership]:
-    """Those of a new file of the dialplan: as the file beside it."""
-    for name in ("extensions.conf", found.conf.name):
-        path = found.etc / name
-        if path.is_file() and (there := files.look(path)):
-            return there.mode & 0o664, there.owner
-    return 0o640, Ownership(0, found.gid)
+def _confirm(host: Host, yes: bool) -> None:
+    """Ask before the changes. Raises HostError if the answer is no."""
+    if yes:
+        return
+    if not host.interactive:
+        raise HostError(f"{_UNTOUCHED}: give --yes to do this without being asked")
+    if not click.confirm("Do this?", default=True):
+        raise HostError(_UNTOUCHED)
+
+
+@contextmanager
+def _interruptible(says: str) -> Iterator[None]:
+    """If Ctrl-C ends what is within, *says* what that means."""
+    try:
+        yield
+    except (KeyboardInterrupt, click.Abort):
+        click.echo(f"\n{says}", err=True)
+        raise SystemExit(_INTERRUPTED) from None
+
+
+def _last_words(found: AsteriskHost, prefix: Path, failed: bool) -> Iterator[str]:
+    """Where the commands find sms.conf; how to send a first SMS, unless something has *failed*."""
+    command = "dialplan-sms send"
+    if found.etc != _USUAL:
+        words = [f"{prefix}/bin/dialplan-sms", "send", "--config", f"{found.etc}/sms.conf"]
+        command = shlex.join(words)
+        yield (
+            f"Every command looks in {_USUAL}: run export"
+            f" AST_CONFIG_DIR={shlex.quote(str(found.etc))} first (and put it into /root/.profile)"
+        )
+    if failed:
+        return
+    user = f"runuser -u {found.user.name} -- " if found.user.uid else ""
+    yield (
+        "\nSend a first SMS, to a number of your own:\n"
+        f'  echo "Hello from the PBX" | {user}{command} +39333123456\n'
+        "In the dialplan: Gosub(sub-sms,s,1(+39333123456,TEXT)), TEXT being the name of the"
+        f" variable\nthat holds the text; examples: {prefix}/share/dialplan-sms/README.md"
+    )

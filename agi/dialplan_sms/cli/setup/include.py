@@ -10,9 +10,10 @@ from dialplan_sms.host import files
 from dialplan_sms.host.asterisk_conf import read
 from dialplan_sms.host.asterisk_syntax import lines
 from dialplan_sms.host.identity import HostError
+from dialplan_sms.host.installation import EXTENSIONS
 
-NAME = "extensions-sms.conf"
-LINE = f"#tryinclude {NAME}".encode()
+LINE = f"#tryinclude {EXTENSIONS}".encode()
+MAIN = "extensions.conf"
 _MOST = 2000
 """Files that are looked through for an include."""
 
@@ -25,10 +26,10 @@ class Inclusion:
     may_miss: bool
 
 
-def find(etc: Path, name: str = NAME) -> Iterator[Inclusion]:
+def find(etc: Path, name: str = EXTENSIONS) -> Iterator[Inclusion]:
     """Every line of the dialplan that includes *name* of this folder."""
     wanted, seen = etc / name, set[Path]()
-    pending = [etc / "extensions.conf"]
+    pending = [etc / MAIN]
     while pending and len(seen) < _MOST:
         path = pending.pop()
         if path in seen or not os.path.isfile(path):
@@ -79,7 +80,7 @@ def insert(content: bytes) -> tuple[bytes, bytes]:
 
 
 def take_out(content: bytes, put: bytes) -> bytes | None:
-    """*content* without what insert() has *put* in; None where it is not there as a line."""
+    """*content* without what insert() has *put* in; None if it is not there as a line."""
     position = content.find(put)
     while position >= 0:
         end = position + len(put)

@@ -1,13 +1,13 @@
 """What setup has put where, so that it can tell its own from an admin's, and take it back.
 
-It is written before what it tells of: whatever ends setup, the next run knows.
+An entry is written before the change that it records: whatever ends setup, the next run knows.
 """
 
 import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from dialplan_sms.host import files
 from dialplan_sms.host.identity import HostError
 
 KINDS = ("file", "link", "include", "program", "folder", "service")
+"""``program`` is a copy of the program, which only setup of 0.1.0 made."""
 
 
 @dataclass(slots=True)
@@ -32,22 +33,22 @@ class Entry:
 class Manifest:
     """The entries by path, in the order in which they came, in one file."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises HostError where the file is damaged."""
-        self.path = folder / "setup.json"
+    def __init__(self, folder: Path | None) -> None:
+        """Without a *folder* nothing is stored. Raises HostError if the file is damaged."""
+        self.path = folder / "setup.json" if folder else None
         self.entries: dict[str, Entry] = {}
         self.pending: set[str] = set()
-        """What must still be told of a change: ``service``, ``dialplan``."""
-        content = files.content_of(self.path)
+        """What has to be reloaded after a change: ``service``, ``dialplan``."""
+        content = files.content_of(self.path) if self.path else None
         if content is None:
             return
         try:
-            said = json.loads(content)
-            for path, entry in said["entries"].items():
+            stored = json.loads(content)
+            for path, entry in stored["entries"].items():
                 if entry["kind"] not in KINDS or not path.startswith("/"):
                     raise ValueError
                 self.entries[path] = Entry(entry["kind"], [str(mark) for mark in entry["marks"]])
-            self.pending = {str(name) for name in said["pending"]}
+            self.pending = {str(name) for name in stored["pending"]}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise HostError(
                 f"{self.path} is damaged: delete it; setup then takes what it wrote for an"
@@ -64,47 +65,35 @@ class Manifest:
             self._save()
         self.expect(pending)
 
+    def knows(self, path: Path, mark: str) -> bool:
+        """Whether setup has given *path* that *mark*."""
+        entry = self.entries.get(str(path))
+        return entry is not None and mark in entry.marks
+
+    def drop(self, path: Path) -> None:
+        """Forget *path*."""
+        if self.entries.pop(str(path), None):
+            self._save()
+
     def expect(self, pending: str) -> None:
-        """Something is about to change of which must be told."""
+        """Remember that *pending* has to be reloaded."""
         if pending and pending not in self.pending:
             self.pending.add(pending)
             self._save()
 
-    def knows(self, path: Path, mark: str) -> bool:
-        entry = self.entries.get(str(path))
-        return entry is not None and mark in entry.marks
-
-    def told(self, pending: str) -> None:
-        """What was pending is done."""
+    def reloaded(self, pending: str) -> None:
+        """*pending* was reloaded."""
         if pending in self.pending:
             self.pending.discard(pending)
             self._save()
 
-    def drop(self, path: Path) -> None:
-        if self.entries.pop(str(path), None):
-            self._save()
-
-    def of(self, kind: str) -> Iterator[tuple[Path, Entry]]:
-        for path, entry in list(self.entries.items()):
-            if entry.kind == kind:
-                yield Path(path), entry
-
-    def program(self, besides: Path) -> Path | None:
-        """The folder of the program that an earlier run has put in its place, but for *besides*.
-
-        It is where the link sms.agi leads, if that is ours; else the last that there was.
-        """
-        programs = [path for path, _ in self.of("program")]
-        for path, entry in self.of("link"):
-            if path.name.startswith("sms.agi"):
-                with suppress(OSError):
-                    target = path.readlink()
-                    if str(target) in entry.marks and target.parts[-2:] == ("bin", "sms.agi"):
-                        programs.append(target.parents[1])
-        programs = [path for path in programs if path != besides]
-        return programs[-1] if programs else None
+    def of(self, kind: str) -> list[tuple[Path, Entry]]:
+        """The paths and entries of that kind."""
+        return [(Path(path), each) for path, each in self.entries.items() if each.kind == kind]
 
     def _save(self) -> None:
+        if self.path is None:
+            return
         if not self.path.parent.is_dir():
             files.make_folder(self.path.parent, 0o755)
         entries = {
@@ -115,7 +104,7 @@ class Manifest:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def lock(folder: Path) -> Iterator[None]:
     """Only one setup at a time. Raises HostError."""
     if not folder.is_dir():
         files.make_folder(folder, 0o755)

@@ -1,68 +1,125 @@
-"""From what is there and what was answered to the steps, in their order. Decides, does nothing."""
+"""From what is there and what was answered to the steps of setup, in their order."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from dialplan_sms.cli.setup import unit
 from dialplan_sms.cli.setup.answers import Answers
-from dialplan_sms.cli.setup.folder_step import MakeFolder
-from dialplan_sms.cli.setup.host import Places
-from dialplan_sms.cli.setup.include import NAME
-from dialplan_sms.cli.setup.program import Program
-from dialplan_sms.cli.setup.program_step import PutProgram
-from dialplan_sms.cli.setup.sender import PutSender
-from dialplan_sms.cli.setup.steps import PutFile, PutInclude, PutLink, Step, TakeFile
-from dialplan_sms.cli.setup.surroundings import UNIT, Surroundings
-from dialplan_sms.cli.setup.telling import LoadDialplan, SeeOthers, StartService
+from dialplan_sms.cli.setup.dialplan import load_dialplan, put_include, report_merged
+from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
+from dialplan_sms.cli.setup.manifest import Manifest
+from dialplan_sms.cli.setup.places import Host
+from dialplan_sms.cli.setup.remove import drop_copy, take_back
+from dialplan_sms.cli.setup.service import drop_in, start_service
+from dialplan_sms.cli.setup.sms_conf import put_sender
+from dialplan_sms.cli.setup.steps import (
+    Action,
+    State,
+    Step,
+    Work,
+    make_folder,
+    put_file,
+    put_link,
+)
+from dialplan_sms.host import files
 from dialplan_sms.host.files import Ownership
+from dialplan_sms.host.identity import RUN, HostError, blocked, by_id, changers
+from dialplan_sms.host.installation import (
+    EXTENSIONS,
+    UNIT,
+    another_python,
+    first_line,
+    shared_file,
+    write_script,
+)
+
+_IMPORTS = "import dialplan_sms.cli.main, dialplan_sms.agi.script"
 
 
-def make(
-    found: Surroundings,
-    answers: Answers | None,
-    places: Places,
-    prefix: Path,
-    program: Program | None,
-    bundled: Mapping[str, bytes],
-    rights: tuple[int, Ownership],
+def refuse_program(host: Host, found: AsteriskHost) -> None:
+    """Raise HostError if the program that runs is not one that Asterisk's user can run."""
+    prefix, package = host.prefix, host.places.package
+    if (package / "bin/sms.agi").exists() and not host.packaged:
+        raise HostError(
+            f"the package has the program in {package}: run /usr/bin/dialplan-sms setup"
+        )
+    script, python = prefix / "bin/sms.agi", prefix / "bin/python3"
+    first_line(python)
+    if not script.is_file():
+        raise HostError(f"there is no {script}: {another_python(prefix, '/usr/bin/python3')}")
+    if strangers := changers(script):
+        raise HostError(
+            f"{by_id(min(strangers))} can change the program in {prefix}, and root would run it:"
+            f" {another_python(prefix, '/usr/bin/python3')}"
+        )
+    ran = host.ask_program(found.user, ["-c", _IMPORTS], 60) if host.is_root else None
+    if ran is not None and ran.status:
+        bar = blocked(python, RUN, found.user)
+        why = bar.says if bar else ran.last_line
+        raise HostError(
+            f"{found.user.name} cannot run the program in {prefix}, {why}:"
+            f" {another_python(prefix, '/usr/bin/python3')}"
+        )
+
+
+def steps(
+    found: AsteriskHost, answers: Answers | None, host: Host, manifest: Manifest
 ) -> list[Step]:
-    """All steps. *program* is None where it runs from *prefix*; *rights* are those of a new file
-    of the dialplan; *bundled* holds extensions-sms.conf and the unit by name."""
-    root_and_asterisk = Ownership(0, found.gid)
+    """All steps."""
+    prefix, places = host.prefix, host.places
     outbox = found.spool / "sms"
-    packaged = prefix == places.package
-    steps: list[Step] = [PutProgram(program, found.uid, found.gid)] if program else []
-    steps.append(PutLink(found.agi_bin / "sms.agi", prefix / "bin/sms.agi", needed=True))
-    if not packaged:
-        link = PutLink(places.commands / "dialplan-sms", prefix / "bin/dialplan-sms", needed=False)
-        steps.append(link)
-    steps += [
-        MakeFolder(outbox, 0o750, Ownership(found.uid, found.gid), "for the outbox"),
-        PutSender(
-            found.etc / "sms.conf", answers, outbox / "outbox.sqlite", root_and_asterisk,
-            found.group,
-        ),
-        PutFile(found.etc / NAME, bundled[NAME], "[sub-sms]", pending="dialplan"),
-        PutInclude(found.dialplan, found.included, *rights),
-        SeeOthers(found.etc),
-        LoadDialplan(found.console, found.runs, found.answers),
+    command = places.commands / "dialplan-sms"
+    extensions = shared_file(EXTENSIONS).read_bytes()
+    sms_conf = found.etc / "sms.conf"
+    user = found.user
+    root_and_asterisk = Ownership(0, user.gids[0])
+    copies = {path for path, _ in manifest.of("program")} | {places.prefix}
+    return [
+        put_first_line(prefix),
+        put_link(found.agi_bin / "sms.agi", prefix / "bin/sms.agi"),
+        take_back(command, "the package has its own") if host.packaged
+        else put_link(command, prefix / "bin/dialplan-sms", needed=False),
+        make_folder(outbox, 0o750, user, "for the outbox"),
+        put_sender(sms_conf, answers, outbox / "outbox.sqlite", root_and_asterisk, user.group),
+        put_file(found.etc / EXTENSIONS, extensions, "[sub-sms]", "dialplan"),
+        put_include(found.dialplan, found.included, *_rights(found)),
+        report_merged(found.etc),
+        load_dialplan(found),
+        *(_unit(found, host) if found.systemd else ()),
+        start_service(found, prefix),
+        *(drop_copy(path, found, prefix) for path in sorted(copies - {prefix})),
     ]  # fmt: skip
-    if found.systemd:
-        steps += _unit(found, places, prefix, packaged, bundled[UNIT])
-    steps.append(StartService(found.systemd, prefix, found.user, found.etc / "sms.conf"))
-    return steps
 
 
-def _unit(
-    found: Surroundings, places: Places, prefix: Path, packaged: bool, content: bytes
-) -> list[Step]:
-    steps: list[Step] = []
-    if not packaged:
-        steps.append(PutFile(places.units / UNIT, content, "the unit", pending="service"))
-    path = places.units / f"{UNIT}.d/setup.conf"
-    text = unit.drop_in(found, prefix, packaged)
-    if text:
-        steps.append(PutFile(path, text.encode(), "this host's own", pending="service"))
-    else:
-        steps.append(TakeFile(path, "not needed", pending="service"))
-    return steps
+def put_first_line(prefix: Path) -> Step:
+    """The first line of sms.agi, which pip writes without its options."""
+    script, python = prefix / "bin/sms.agi", prefix / "bin/python3"
+
+    def look(work: Work) -> Action:
+        def write() -> None:
+            write_script(script, script, python)
+
+        with script.open("rb") as file:
+            if file.readline() == first_line(python).encode():
+                return Action(script, None)
+        return Action(script, State.CHANGE, f"its first line: {first_line(python).strip()}", write)
+
+    return look
+
+
+def _unit(found: AsteriskHost, host: Host) -> list[Step]:
+    unit = host.places.units / UNIT
+    own = host.places.units / f"{UNIT}.d/setup.conf"
+    text = drop_in(found, host.prefix, host.packaged)
+    return [
+        take_back(unit, "the package has its own", "service") if host.packaged
+        else put_file(unit, shared_file(UNIT).read_bytes(), "the unit", "service"),
+        put_file(own, text.encode(), "this host's own", "service") if text
+        else take_back(own, "not needed", "service"),
+    ]  # fmt: skip
+
+
+def _rights(found: AsteriskHost) -> tuple[int, Ownership]:
+    """Those of a new file of the dialplan: as the file beside it."""
+    for path in (found.etc / "extensions.conf", found.etc / found.conf.name):
+        if path.is_file() and (there := files.look(path)):
+            return there.mode & 0o664, there.owner
+    return 0o640, Ownership(0, found.user.gids[0])

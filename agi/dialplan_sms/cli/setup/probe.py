@@ -1,93 +1,86 @@
-"""Whether the PBX accepts a sender, asked as ``check`` asks: without a number, so nothing is sent.
+"""The end of setup: Asterisk's user reads sms.conf, and the PBX accepts the sender.
 
-setup runs it as a program of its own, with the program and as the user that will send.
+The PBX is asked as ``check`` asks it, without a number, so that nothing is sent; by a program of
+its own, run by the user that will send.
 """
 
 import json
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import click
+
+from dialplan_sms.cli.check.finding import Finding, State
+from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
+from dialplan_sms.cli.setup.steps import Work
 from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.host.identity import current
+from dialplan_sms.host.terminal import plain
 
 CREDENTIALS, REACH = "credentials", ("name", "connection")
 """What ``check`` calls its lines."""
+_PATIENCE = 60.0
+"""Seconds: ``check`` gives name, connection and answer their own time, 15 in all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What was found of *sender*; ``about`` is the line of ``check`` that says it, ``secret`` the
-    key of sms.conf."""
-
-    sender: str
-    secret: str
-    about: str
-    state: str
-    says: str
-    do: str
-
-
-def ask(conf: Path, name: str) -> Answer | None:
-    """What the PBX says of that sender, of the default one where *name* is empty.
-
-    None where sms.conf has none. Raises ConfigError.
-    """
-    # Not above: setup itself reads answers only.
-    from dialplan_sms.cli.check.finding import State
-    from dialplan_sms.cli.check.pbx import Pbx
-
-    sender = smsconf.load(conf).sender(name)
-    if sender is None:
-        return None
-    found = list(Pbx([sender]).check())
-    said = next(each for each in found if each.name == CREDENTIALS)
-    if said.state is State.SKIPPED:  # it was not asked: the first that is wrong says why
-        said = next((each for each in found if each.state is State.WRONG), said)
-    secret = "token" if sender.token else "password"
-    return Answer(sender.name, secret, said.name, said.state, said.says, said.do)
-
-
-def read(text: str) -> Answer | None:
-    """What main() has written; None where that was no sender. Raises ValueError."""
+def prove(found: AsteriskHost, sender: str, work: Work) -> None:
+    """Try sms.conf and the PBX with *sender*, the default one if that is empty."""
+    command = ["-m", __name__, str(found.etc / "sms.conf"), sender]
+    command += ["systemd"] if found.systemd else []
+    done = work.host.ask_program(found.user, command, _PATIENCE)
     try:
-        said = json.loads(text)
-        return None if said is None else Answer(**said)
-    except TypeError as error:
-        raise ValueError(str(error)) from None
+        said, good = json.loads(done.last_line)
+    except (ValueError, TypeError):
+        why = f" ({done.last_line})" if done.status else ""
+        said, good = f"warning: the PBX was not asked{why}: run dialplan-sms check", True
+    click.echo(plain(str(said)))
+    work.failed |= not good
 
 
-def sentence(answer: Answer, conf: Path, reload: str) -> tuple[str, bool]:
-    """One line on *answer*, and whether SMS can go out; *reload* is what makes sms.conf valid."""
-    of = answer.sender
-    cure = f": {answer.do}" if answer.do else ""
-    if answer.about == CREDENTIALS and answer.state == "ok":
-        return f"the PBX accepts {of}", True
-    if answer.about == CREDENTIALS and answer.state == "wrong":
-        what = "the token" if answer.secret == "token" else "user or password"  # noqa: S105
-        return (
-            f"the PBX refuses {what} of [{of}]: correct {answer.secret} in {conf}{reload}",
-            False,
-        )
-    if answer.about in REACH:
-        return (
-            f"warning: the PBX could not be asked whether it accepts {of}, {answer.says}{cure};"
-            " then run dialplan-sms check",
-            True,
-        )
-    if answer.state == "wrong":
-        return f"no SMS of {of} can be sent, {answer.about}: {answer.says}{cure}", False
-    return f"warning: {answer.says}{cure}", True
+def ask(conf: Path, name: str, systemd: str = "") -> tuple[str, bool]:
+    """A line on that sender, on the default one if *name* is empty, and whether SMS can go out."""
+    from dialplan_sms.cli.check.pbx import Pbx  # only here: setup itself asks nothing
 
-
-def main() -> None:
-    """``python -m dialplan_sms.cli.setup.probe CONF SENDER``: the Answer, as JSON."""
     try:
-        answer = ask(Path(sys.argv[1]), sys.argv[2])
+        sender = smsconf.load(conf).sender(name)
     except ConfigError as error:
-        sys.exit(str(error))
-    print(json.dumps(answer and asdict(answer)))
+        return f"{current().name} cannot use sms.conf: {error}", False
+    if sender is None:
+        return (
+            "note: the PBX was not asked, since sms.conf has several senders and no"
+            " default_sender: run dialplan-sms check"
+        ), True
+    findings = list(Pbx([sender]).check())
+    found = next(each for each in findings if each.name == CREDENTIALS)
+    if found.state is State.SKIPPED:  # it was not asked: the first that is wrong says why
+        found = next((each for each in findings if each.state is State.WRONG), found)
+    reload = ", then systemctl reload dialplan-sms" if systemd else ""
+    return sentence(sender, found, f"{conf}{reload}")
+
+
+def sentence(sender: Sender, found: Finding, conf: str) -> tuple[str, bool]:
+    """One line on what ``check`` has *found*, and whether SMS can go out.
+
+    *conf* is sms.conf, and what puts a change of it in force.
+    """
+    cure = f": {found.do}" if found.do else ""
+    if found.name == CREDENTIALS and found.state is State.OK:
+        return f"the PBX accepts {sender.name}", True
+    if found.name == CREDENTIALS and found.state is State.WRONG:
+        key, what = ("token", "the token") if sender.token else ("password", "user or password")
+        wrong = f"the PBX refuses {what} of [{sender.name}]"
+        return f"{wrong}: correct {key} in {conf}", False
+    if found.name in REACH:
+        return (
+            f"warning: the PBX could not be asked whether it accepts {sender.name},"
+            f" {found.says}{cure}; then run dialplan-sms check"
+        ), True
+    if found.state is State.WRONG:
+        return f"no SMS of {sender.name} can be sent, {found.name}: {found.says}{cure}", False
+    return f"warning: {found.says}{cure}", True
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(ask(Path(sys.argv[1]), *sys.argv[2:])))

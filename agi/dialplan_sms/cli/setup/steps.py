@@ -1,18 +1,26 @@
-"""The steps of setup: what each finds, and what it does. All are values until then."""
+"""The steps of setup, and their way back: what each finds, and what it would do.
+
+A step looks at the host and returns an Action. The plan is what the steps find first; to do it,
+each looks again and acts.
+"""
 
 import os
+import re
+import shlex
+import stat
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
 
-from dialplan_sms.cli.setup import include
-from dialplan_sms.cli.setup.host import Host
 from dialplan_sms.cli.setup.manifest import Manifest
+from dialplan_sms.cli.setup.places import Host
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Ownership
+from dialplan_sms.host.identity import RUN, WRITE, HostError, User, changer
 
-MAIN = "extensions.conf"
+_OURS = re.compile(rb"^ *from dialplan_sms", re.MULTILINE)
 
 
 class State(StrEnum):
@@ -29,198 +37,197 @@ class State(StrEnum):
 
 @dataclass(slots=True)
 class Work:
-    """What steps share. ``coming`` is what the steps before will make necessary."""
+    """What steps share. ``coming`` is what the steps before will have to be reloaded."""
 
     host: Host
     manifest: Manifest
     coming: set[str] = field(default_factory=set)
     failed: bool = False
 
-
-class Step(Protocol):
-    """One step; ``pending`` names what must be told once it has changed something."""
-
-    @property
-    def target(self) -> str: ...
-    @property
-    def pending(self) -> str: ...
-    def state(self, work: Work) -> tuple[State, str]:
-        """What it would do, and a word on that; none where nothing is to be shown."""
-
-    def do(self, work: Work) -> str:
-        """Do it, where state() is not THERE; returns what is to be said, if anything."""
+    def must_reload(self, what: str) -> bool:
+        """Whether *what* has to be reloaded after a change, done or coming."""
+        return what in self.coming | self.manifest.pending
 
 
 @dataclass(frozen=True, slots=True)
-class PutFile:
-    """A file of ours. One that an admin has edited stays; ours goes beside it as .new."""
+class Action:
+    """What a step finds and would do; without a state it is not shown.
 
-    path: Path
-    content: bytes = field(repr=False)
-    about: str
-    mode: int = 0o644
-    owner: Ownership | None = None
+    ``act`` does it and returns what is to be said, if anything. ``pending`` has to be reloaded
+    afterwards.
+    """
+
+    target: Path | str
+    state: State | None
+    about: str = ""
+    act: Callable[[], str | None] | None = None
     pending: str = ""
 
     @property
-    def target(self) -> str:
-        return str(self.path)
+    def changes(self) -> bool:
+        """Whether it would change the host."""
+        return self.state not in (None, State.THERE, State.NOTE)
 
-    def state(self, work: Work) -> tuple[State, str]:
-        there = files.content_of(self.path)
+
+Step = Callable[[Work], Action]
+
+
+def put_file(path: Path, content: bytes, about: str, pending: str) -> Step:
+    """A file of ours. One that an admin has edited stays; ours goes beside it as .new."""
+    mark, new = files.digest(content), new_of(path)
+    stays = f"{path} was edited and stays: compare it with {new}"
+
+    def look(work: Work) -> Action:
+        def adopt() -> None:  # of an installation by hand
+            if not work.host.packaged:
+                work.manifest.note(path, "file", mark)
+
+        def put() -> None:
+            work.manifest.note(path, "file", mark, pending)
+            if not path.parent.is_dir():
+                files.make_folder(path.parent, 0o755)
+            files.put(path, content, 0o644)
+
+        def put_beside() -> str:
+            work.manifest.note(new, "file", mark)
+            files.put(new, content, 0o644)
+            return stays
+
+        there = files.content_of(path)
         if there is None:
-            return State.MAKE, self.about
-        if there == self.content:
-            return State.THERE, self.about
-        if work.manifest.knows(self.path, files.digest(there)):
-            return State.CHANGE, f"{self.about}, not edited since setup wrote it"
-        if files.content_of(new_of(self.path)) == self.content:
-            return State.THERE, f"edited; the new one is beside it, {new_of(self.path).name}"
-        return State.KEEP, f"edited; the new one goes beside it, {new_of(self.path).name}"
+            return Action(path, State.MAKE, about, put, pending)
+        if there == content:
+            return Action(path, State.THERE, about, adopt)
+        if work.manifest.knows(path, files.digest(there)):
+            unedited = f"{about}, not edited since setup wrote it"
+            return Action(path, State.CHANGE, unedited, put, pending)
+        if files.content_of(new) == content:
+            edited = f"edited; the new one is beside it, {new.name}"
+            return Action(path, State.THERE, edited, lambda: stays)
+        edited = f"edited; the new one goes beside it, {new.name}"
+        return Action(path, State.KEEP, edited, put_beside)
 
-    def do(self, work: Work) -> str:
-        state, _ = self.state(work)
-        if state is State.KEEP:
-            put_beside(self.path, self.content, self.mode, self.owner, work.manifest)
-            return f"{self.path} was edited and stays: compare it with {new_of(self.path)}"
-        work.manifest.note(self.path, "file", files.digest(self.content), self.pending)
-        if not self.path.parent.is_dir():
-            files.make_folder(self.path.parent, 0o755)
-        files.put(self.path, self.content, self.mode, self.owner)
-        return ""
-
-    def adopt(self, work: Work) -> None:
-        """Take what is there with the same content for ours."""
-        if files.content_of(self.path) == self.content:
-            work.manifest.note(self.path, "file", files.digest(self.content))
+    return look
 
 
 def new_of(path: Path) -> Path:
-    """Where our version goes when an admin's stays."""
+    """Where our version goes if an admin's stays."""
     return path.with_name(path.name + ".new")
 
 
-def put_beside(
-    path: Path, content: bytes, mode: int, owner: Ownership | None, manifest: Manifest
-) -> None:
-    """Write *path*.new."""
-    manifest.note(new_of(path), "file", files.digest(content))
-    files.put(new_of(path), content, mode, owner)
+def new_owner(path: Path) -> str:
+    """What is to be said of a file that gets another owner when it is written anew.
+
+    Root writes it as who can change its folder, who could make the file his own anyway.
+    """
+    user = changer(path, itself=False) if os.geteuid() == 0 else None
+    there = files.look(path)
+    if user is None or there is None or there.owner.uid == user.uid:
+        return ""
+    return f"; it will belong to {user}, whose folder it is in"
 
 
-@dataclass(frozen=True, slots=True)
-class PutLink:
-    """A link into the program. ``needed``: whether SMS need it."""
+def put_link(path: Path, to: Path, needed: bool = True) -> Step:
+    """A link into the program, in place of one into another dialplan-sms.
 
-    path: Path
-    to: Path
-    needed: bool
-    pending: str = ""
+    *needed*: SMS need it, so it goes beside what is another program's.
+    """
+    new = new_of(path)
 
-    @property
-    def target(self) -> str:
-        return str(self.path)
+    def look(work: Work) -> Action:
+        def put(place: Path = path) -> None:
+            work.manifest.note(place, "link", str(to))
+            if not place.parent.is_dir():
+                files.make_folder(place.parent, 0o755)
+            files.link(place, to)
 
-    def state(self, work: Work) -> tuple[State, str]:
-        about = f"a link to {self.to}"
-        if not self.path.is_symlink():
-            if not self.path.exists():
-                return State.MAKE, about
-        else:
-            there = self.path.readlink()
-            if self._is_ours():
-                return State.THERE, about
-            if not self.path.exists() or work.manifest.knows(self.path, str(there)):
-                return State.CHANGE, about
-        if not self.needed:
-            return State.THERE, f"it is another's; the program is {self.to}"
-        if new_of(self.path).is_symlink() and new_of(self.path).readlink() == self.to:
-            return State.THERE, f"it is another's; ours is beside it, {new_of(self.path).name}"
-        return State.KEEP, f"it is another's; ours goes beside it, {new_of(self.path).name}"
-
-    def do(self, work: Work) -> str:
-        state, _ = self.state(work)
-        path = new_of(self.path) if state is State.KEEP else self.path
-        work.manifest.note(path, "link", str(self.to))
-        if not path.parent.is_dir():
-            files.make_folder(path.parent, 0o755)
-        files.link(path, self.to)
-        if state is State.KEEP:
+        def put_beside() -> str:
+            put(new)
             return (
-                f"{self.path} is another program and stays: put {path} in its place, or set"
-                f" SMS_AGI={self.to} in [globals] of the dialplan"
+                f"{path} is another program and stays: put {new} in its place, or set"
+                f" SMS_AGI={to} in [globals] of the dialplan"
             )
-        return ""
 
-    def adopt(self, work: Work) -> None:
-        if self._is_ours():
-            work.manifest.note(self.path, "link", str(self.path.readlink()))
+        def adopt() -> None:  # of an installation by hand
+            if needed and not work.host.packaged:
+                work.manifest.note(path, "link", str(path.readlink()))
 
-    def _is_ours(self) -> bool:
-        """Whether it is a link that ends where ours would; it may be a relative one."""
-        if not self.path.is_symlink():
-            return False
-        there = os.path.realpath(self.path)  # unlike resolve() of a circle, no error
-        return self.path.readlink() == self.to or there == os.path.realpath(self.to)
+        about, is_link = f"a link to {to}", path.is_symlink()
+        if not is_link and not path.exists():
+            return Action(path, State.MAKE, about, put)
+        # realpath(): unlike resolve(), no error for a circle. It may be a relative link.
+        if is_link and os.path.realpath(path) == os.path.realpath(to):
+            return Action(path, State.THERE, about, adopt)
+        if is_link and (
+            not path.exists()
+            or work.manifest.knows(path, str(path.readlink()))
+            or _is_of_dialplan_sms(path)
+        ):
+            return Action(path, State.CHANGE, about, put)
+        if not needed:
+            return Action(path, State.THERE, f"it is another's; the program is {to}")
+        if new.is_symlink() and new.readlink() == to:
+            return Action(path, State.THERE, f"it is another's; ours is beside it, {new.name}")
+        about = f"it is another's; ours goes beside it, {new.name}"
+        return Action(path, State.KEEP, about, put_beside)
 
-
-@dataclass(frozen=True, slots=True)
-class PutInclude:
-    """The line that includes extensions-sms.conf; ``included`` says where it is already."""
-
-    path: Path
-    included: tuple[include.Inclusion, ...]
-    mode: int
-    owner: Ownership
-    pending: str = "dialplan"
-
-    @property
-    def target(self) -> str:
-        return str(self.path)
-
-    def state(self, work: Work) -> tuple[State, str]:
-        line = include.LINE.decode()
-        if self.included:
-            return State.THERE, f"included by {self.included[0].path}"
-        if self.path.exists():
-            return State.CHANGE, f"{line} above the first [context]"
-        return State.MAKE, f"with the line {line}"
-
-    def do(self, work: Work) -> str:
-        path = Path(os.path.realpath(self.path))
-        there = files.look(path)
-        content, put = include.insert(there.content if there else b"")
-        if there is None:
-            work.manifest.note(path, "include", "made")
-        work.manifest.note(path, "include", put.decode("latin-1"), self.pending)
-        mode, owner = (self.mode, self.owner) if there is None else (there.mode, there.owner)
-        files.put(path, content, mode, owner)
-        if self.path.name != MAIN and not any(include.find(self.path.parent, self.path.name)):
-            return f"warning: {MAIN} does not include {self.path}: include it there"
-        return ""
+    return look
 
 
-@dataclass(frozen=True, slots=True)
-class TakeFile:
-    """A file that an earlier run has written and that is not needed any more."""
+def _is_of_dialplan_sms(path: Path) -> bool:
+    """Whether *path* is a script of a dialplan-sms, be it another installation's."""
+    with suppress(OSError, HostError):
+        return _OURS.search(files.content_of(path) or b"") is not None
+    return False
 
-    path: Path
-    about: str
-    pending: str = ""
 
-    @property
-    def target(self) -> str:
-        return str(self.path)
+def make_folder(path: Path, mode: int, user: User, about: str) -> Step:
+    """A folder for *user*. One that is there is not given to another: its path is that user's, who
+    could turn it to any file meanwhile."""
 
-    def state(self, work: Work) -> tuple[State, str]:
-        there = files.content_of(self.path)
-        if there is None:
-            return State.THERE, ""
-        ours = work.manifest.knows(self.path, files.digest(there))
-        return (State.REMOVE, self.about) if ours else (State.THERE, "not of setup, so it stays")
+    def look(work: Work) -> Action:
+        """Raises HostError if something else is there, or a folder that *user* cannot write to."""
 
-    def do(self, work: Work) -> str:
-        work.manifest.expect(self.pending)
-        files.remove(self.path)
-        work.manifest.drop(self.path)
-        return ""
+        def make() -> None:
+            work.manifest.note(path, "folder", "made")
+            files.make_folder(path, mode, Ownership(user.uid, user.gids[0]))
+
+        try:
+            status = path.stat()
+        except PermissionError:
+            if work.host.is_root:
+                raise
+            return Action(path, State.NOTE, f"only root can look at it; {about}")
+        except OSError:  # not there, below a file, or a link to nothing
+            status = None
+        if status is None or not stat.S_ISDIR(status.st_mode):
+            first = next(each for each in (path, *path.parents) if os.path.lexists(each))
+            if not first.is_dir():
+                raise HostError(f"{first} is no folder, and one is needed {about}: move it away")
+            return Action(path, State.MAKE, about, make)
+        if not user.may(status, WRITE | RUN):
+            run = "chmod u+rwx" if status.st_uid == user.uid else f"chown -R {user.owner}"
+            raise HostError(
+                f"{user.owner} cannot write to {path}, the folder {about}: run {run}"
+                f" {shlex.quote(str(path))}, then setup again"
+            )
+        return Action(path, State.THERE, about)
+
+    return look
+
+
+def drop(
+    path: Path,
+    work: Work,
+    state: State | None,
+    about: str = "",
+    act: Callable[[], str | None] = lambda: None,
+) -> Action:
+    """What *act* takes back is not ours any more; if it does nothing, it stays as it is."""
+
+    def take() -> str | None:
+        said = act()
+        work.manifest.drop(path)
+        return said
+
+    return Action(path, state, about, take)

@@ -2,14 +2,13 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dialplan_sms.host.process import Ran, run
-
-PASSWORD = "DIALPLAN_SMS_PASSWORD"  # noqa: S105 - a name
-TOKEN = "DIALPLAN_SMS_TOKEN"  # noqa: S105
+from dialplan_sms.host.identity import User
+from dialplan_sms.host.installation import DEBIAN
+from dialplan_sms.host.process import Ran, Run, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +18,8 @@ class Places:
     state: Path = Path("/var/lib/dialplan-sms")
     units: Path = Path("/etc/systemd/system")
     prefix: Path = Path("/opt/dialplan-sms")
-    package: Path = Path("/usr/lib/dialplan-sms")
-    """Where the Debian package has the program."""
+    """Where ``make install`` puts the program, and where setup of 0.1.0 copied it."""
+    package: Path = DEBIAN
     systemd: Path = Path("/run/systemd/system")
     commands: Path = Path("/usr/local/bin")
     freepbx: Path = Path("/etc/freepbx.conf")
@@ -47,20 +46,22 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host. ``here`` is the folder of the Python that runs."""
+    """One host; ``prefix`` is the folder of the program that runs."""
 
     places: Places = field(default_factory=Places)
-    run: Callable[[Sequence[str], float], Ran] = run
+    run: Run = run
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     is_root: bool = field(default_factory=lambda: os.geteuid() == 0)
     interactive: bool = field(
         default_factory=lambda: bool(sys.stdin and sys.stdin.isatty() and sys.stdout.isatty())
     )
-    here: Path = field(default_factory=lambda: Path(sys.prefix))
+    prefix: Path = field(default_factory=lambda: Path(sys.prefix))
 
-    def run_as(self, uid: int, gid: int, command: Sequence[str], timeout: float) -> Ran:
-        """Run *command* as that user, with no other groups; as ourselves where we are not root."""
-        if os.geteuid() == 0:
-            ids = [f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
-            command = ["setpriv", *ids, *command]
-        return self.run(command, timeout)
+    @property
+    def packaged(self) -> bool:
+        """Whether the Debian package has installed the program."""
+        return self.prefix.resolve() == self.places.package.resolve()
+
+    def ask_program(self, user: User, arguments: Sequence[str], timeout: float) -> Ran:
+        """Run the program's own Python as *user*, in no other groups."""
+        return self.run([str(self.prefix / "bin/python3"), "-I", *arguments], timeout, user)

@@ -12,23 +12,21 @@ from pathlib import Path
 import pytest
 
 from dialplan_sms import __version__
+from dialplan_sms.cli.check.finding import Finding
 from dialplan_sms.cli.setup import probe
-from dialplan_sms.cli.setup.probe import Answer
 from dialplan_sms.config import config
 from dialplan_sms.host import process
+from dialplan_sms.host.identity import User
 from dialplan_sms.host.process import Ran
 from dialplan_sms.sandbox import Fault, Sandbox
-from tests.unit.cli.test_setup import small
 from tests.unit.pbxhost import PASSWORD, PbxHost
-
-__all__ = ["small"]
 
 
 class Asking(PbxHost):
     """A host whose program asks the PBX, as a real one does."""
 
-    def run(self, command: Sequence[str], timeout: float) -> Ran:
-        done = super().run(command, timeout)
+    def run(self, command: Sequence[str], timeout: float, user: User | None = None) -> Ran:
+        done = super().run(command, timeout, user)
         if probe.__name__ not in command:
             return done
         return process.run([sys.executable, *command[list(command).index("-I") :]], timeout)
@@ -73,9 +71,6 @@ def test_a_pbx_out_of_reach_is_a_warning(pbx: Asking) -> None:
     assert result.exit_code == 0
     assert "\nwarning: the PBX could not be asked whether it accepts 101, " in result.output
     assert "Send a first SMS" in result.output
-    answer = probe.ask(pbx.sms_conf, "101")
-    assert answer is not None
-    assert answer.about == "connection"
 
 
 def test_with_several_senders_and_no_default_it_says_that_none_was_asked(
@@ -97,8 +92,8 @@ def test_with_several_senders_and_no_default_it_says_that_none_was_asked(
 
 
 def test_paths_are_written_as_the_shell_takes_them(tmp_path: Path) -> None:
-    pbx = PbxHost(tmp_path / "it's $HOME/host")
-    said = pbx.install("--prefix", str(tmp_path / "A&B")).output
+    pbx = PbxHost(tmp_path / "it's $HOME/host", prefix=tmp_path / "A&B")
+    said = pbx.install().output
     conf, command = shlex.quote(str(pbx.sms_conf)), shlex.quote(f"{tmp_path}/A&B/bin/dialplan-sms")
     assert f"{command} send --config {conf} +39" in said
     assert f"export AST_CONFIG_DIR={shlex.quote(str(pbx.etc))} first" in said
@@ -110,24 +105,36 @@ def test_a_dry_run_asks_nobody(pbx: Asking, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("found", "said"),
     [
         (
-            Answer("101", "token", "credentials", "wrong", "no", "do"),
+            Finding("credentials").wrong("no", "do"),
             ("the PBX refuses the token of [101]: correct token in /sms.conf", False),
         ),
         (
-            Answer("101", "password", "SMS API", "wrong", "HTTP 404", "correct url"),
+            Finding("SMS API").wrong("HTTP 404", "correct url"),
             ("no SMS of 101 can be sent, SMS API: HTTP 404: correct url", False),
         ),
         (
-            Answer("101", "password", "credentials", "warning", "neither", "try an SMS"),
+            Finding("credentials").warning("neither", "try an SMS"),
             ("warning: neither: try an SMS", True),
         ),
     ],
 )
-def test_what_else_the_pbx_says(answer: Answer, said: tuple[str, bool]) -> None:
-    assert probe.sentence(answer, Path("/sms.conf"), "") == said
+def test_what_else_the_pbx_says(tmp_path: Path, found: Finding, said: tuple[str, bool]) -> None:
+    conf = tmp_path / "sms.conf"
+    conf.touch(mode=0o600)
+    conf.write_text("[101]\nurl = http://192.0.2.1\ntoken = x\n")
+    assert probe.sentence(config.load(conf).senders["101"], found, "/sms.conf") == said
+
+
+@pytest.mark.parametrize("answer", ["", "null", "[1, 2, 3]", "Traceback"])
+def test_a_probe_that_says_nothing_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    pbx = PbxHost(tmp_path / "host")
+    monkeypatch.setattr(PbxHost, "ANSWER", answer)
+    assert "\nwarning: the PBX was not asked: run dialplan-sms check\n" in pbx.install().output
 
 
 def test_without_a_default_sender_nobody_is_asked(tmp_path: Path) -> None:
@@ -135,9 +142,8 @@ def test_without_a_default_sender_nobody_is_asked(tmp_path: Path) -> None:
     conf.touch(mode=0o600)
     conf.write_text("".join(f"[{n}]\nurl = http://192.0.2.1\npassword = x\n" for n in (1, 2)))
     assert config.load(conf).default_sender is None
-    assert probe.ask(conf, "") is None
-    with pytest.raises(ValueError, match="unexpected"):
-        probe.read('{"other": 1}')
+    said, good = probe.ask(conf, "")
+    assert ("the PBX was not asked" in said, good) == (True, True)
 
 
 @contextmanager

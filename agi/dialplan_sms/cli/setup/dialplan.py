@@ -1,0 +1,136 @@
+"""The steps of the dialplan: the line that includes extensions-sms.conf, its reload, the proof."""
+
+import os
+from pathlib import Path
+
+from dialplan_sms.cli.check.dialplan import Files
+from dialplan_sms.cli.check.finding import State as Found
+from dialplan_sms.cli.setup import include
+from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
+from dialplan_sms.cli.setup.manifest import Entry
+from dialplan_sms.cli.setup.steps import Action, State, Step, Work, drop, new_owner
+from dialplan_sms.host import files
+from dialplan_sms.host.files import Ownership
+
+
+def put_include(
+    path: Path, included: tuple[include.Inclusion, ...], mode: int, owner: Ownership
+) -> Step:
+    """The line that includes extensions-sms.conf; *included* says where it is already."""
+
+    def look(work: Work) -> Action:
+        if included:
+            return Action(path, State.THERE, f"included by {included[0].path}")
+        if path.exists():
+            about = f"{include.LINE.decode()} above the first [context]{new_owner(path)}"
+            state = State.CHANGE
+        else:
+            state, about = State.MAKE, f"with the line {include.LINE.decode()}"
+        return Action(path, state, about, lambda: _insert(path, mode, owner, work), "dialplan")
+
+    return look
+
+
+def _insert(path: Path, mode: int, owner: Ownership, work: Work) -> str | None:
+    to = Path(os.path.realpath(path))
+    there = files.look(path)
+    content, put = include.insert(there.content if there else b"")
+    if there is None:
+        work.manifest.note(to, "include", "made")
+    else:
+        mode, owner = there.mode, there.owner
+    work.manifest.note(to, "include", put.decode("latin-1"), "dialplan")
+    files.put(path, content, mode, owner)
+    if path.name != include.MAIN and not any(include.find(path.parent, path.name)):
+        return f"warning: {include.MAIN} does not include {path}: include it there"
+    return None
+
+
+def undo_include(path: Path, entry: Entry, work: Work, etc: Path | None) -> Action:
+    """Take the line out again; *etc* is Asterisk's folder, if there is an Asterisk."""
+    there = files.look(path)
+    left = content = there.content if there else None
+    for mark in entry.marks:
+        if left is not None and mark != "made":
+            taken = include.take_out(left, mark.encode("latin-1", "replace"))
+            left = left if taken is None else taken
+    if there is None or left == content:
+        return drop(path, work, State.KEEP, "there is no line of setup in it any more")
+    needed = etc is not None and any(not each.may_miss for each in include.find(etc, path.name))
+    gone = "made" in entry.marks and not left and not needed
+
+    def take() -> None:
+        if gone:
+            files.remove(path)
+        else:
+            files.put(path, left or b"", there.mode, there.owner)
+
+    state = State.REMOVE if gone else State.CHANGE
+    return drop(path, work, state, f"without the line {include.LINE.decode()}", take)
+
+
+def report_merged(etc: Path) -> Step:
+    """Whether the dialplan in *etc* has another [sub-sms], which only its admin can move."""
+
+    def look(work: Work) -> Action:
+        merged = Files(etc).merged(coming=True)
+        if merged is None:
+            return Action("[sub-sms]", None)
+        said = f"{merged.says}: {merged.do}"
+
+        def act() -> str:
+            work.failed |= merged.state is Found.WRONG
+            return said
+
+        return Action("[sub-sms]", State.NOTE, said, act)
+
+    return look
+
+
+def load_dialplan(found: AsteriskHost) -> Step:
+    """``dialplan reload``, and the proof that [sub-sms] is there."""
+
+    def is_there(work: Work) -> bool:
+        shown = work.host.run([*found.console, "dialplan show sub-sms"], 30, None).output
+        return "Context 'sub-sms'" in shown
+
+    def look(work: Work) -> Action:
+        def load() -> str:
+            done = work.host.run([*found.console, "dialplan reload"], 60, None)
+            if is_there(work):
+                work.manifest.reloaded("dialplan")
+                return "the dialplan has [sub-sms]"
+            work.failed = True
+            why = f" ({done.last_line})" if done.status else ""
+            return (
+                f"the dialplan has no [sub-sms] after its reload{why}: look for errors of"
+                " pbx_config in Asterisk's log; where #include names a file that is missing, the"
+                " old dialplan stays"
+            )
+
+        target = "the dialplan"
+        if not found.answers:
+            why, cure = "Asterisk does not run", "start it, which loads the dialplan"
+            if found.runs:  # without root, the console of a running one is closed
+                why = "Asterisk's console does not answer"
+                cure = "run asterisk -rx 'dialplan reload' as root"
+            said = f"warning: {why}, so [sub-sms] could not be looked for: {cure}"
+            return Action(target, State.NOTE, f"{why}: {cure}", lambda: said)
+        if work.must_reload("dialplan") or not is_there(work):
+            return Action(target, State.RUN, "dialplan reload, then dialplan show sub-sms", load)
+        return Action(target, State.THERE, "it has [sub-sms]")
+
+    return look
+
+
+def reload_without(found: AsteriskHost) -> Step:
+    """``dialplan reload`` after the way back."""
+
+    def look(work: Work) -> Action:
+        def reload() -> str:
+            done = work.host.run([*found.console, "dialplan reload"], 60, None)
+            return f"warning: dialplan reload: {done.last_line}" if done.status else ""
+
+        return Action("the dialplan", State.RUN, "dialplan reload", reload)
+
+    return look

@@ -1,0 +1,154 @@
+"""``make install``: the source as a program in a folder of its own, and its files for Asterisk.
+
+``python -m dialplan_sms.cli.setup.install``, by the Python that is to run the program, from the
+source and with the standard library alone. The settings are make's variables, in the environment.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from configparser import ConfigParser
+from pathlib import Path
+
+from dialplan_sms.cli.setup.manifest import Manifest
+from dialplan_sms.cli.setup.places import Host, Places
+from dialplan_sms.cli.setup.steps import State, Work, put_file, put_link
+from dialplan_sms.host import files
+from dialplan_sms.host.identity import RUN, HostError, User, blocked
+from dialplan_sms.host.installation import (
+    COPY_MARK,
+    EXTENSIONS,
+    first_line,
+    shared_file,
+    source,
+    write_script,
+)
+from dialplan_sms.host.process import run
+
+_OTHERS = User("other users", 65534, (65534,))
+"""Asterisk's user is another one than root, so what it has to run is tried as nobody."""
+
+
+def install(given: Mapping[str, str]) -> None:
+    """Install as *given*. Raises HostError, before anything is changed."""
+    extras = given.get("WITH", "").replace(",", " ").split()
+    agi_bin, etc = _folders(given)
+    prefix = _prefix(given.get("PREFIX", str(Places().prefix)))
+    python = given.get("PYTHON") or sys.executable
+    _refuse_extras(extras)
+    work = Work(Host(prefix=prefix), Manifest(None))
+    link = put_link(agi_bin / "sms.agi", prefix / "bin/sms.agi")
+    if link(work).state is State.KEEP:
+        path = agi_bin / "sms.agi"
+        raise HostError(
+            f"{path} is not from make install: run mv {path} {path}.old, and make install again"
+        )
+    if os.geteuid() == 0:
+        _refuse_closed(prefix, python)
+    # What the last make install has put into Asterisk's folder, PREFIX still has.
+    earlier = files.content_of(prefix / "share/dialplan-sms" / EXTENSIONS)
+    if earlier is not None:
+        work.manifest.note(etc / EXTENSIONS, "file", files.digest(earlier))
+
+    print(f"installing into {prefix} ...", flush=True)
+    os.umask(0o022)
+    _make(prefix, python, extras)
+    extensions = shared_file(EXTENSIONS).read_bytes()
+    for step in (put_file(etc / EXTENSIONS, extensions, "[sub-sms]", "dialplan"), link):
+        action = step(work)
+        if action.act and (said := action.act()):
+            print(said)
+
+
+def _folders(given: Mapping[str, str]) -> tuple[Path, Path]:
+    """Asterisk's agi-bin and its configuration folder."""
+    agi_bin = given.get("AGI_BIN") or next(
+        (str(path) for path in Places().agi_bins if path.is_dir()), ""
+    )
+    etc = given.get("ASTERISK_ETC", "/etc/asterisk")
+    if not agi_bin:
+        raise HostError("no agi-bin folder: run make install AGI_BIN=<folder>")
+    if not os.path.isdir(agi_bin):
+        raise HostError(f"AGI_BIN={agi_bin} is no folder: give Asterisk's agi-bin")
+    if not os.path.isdir(etc):
+        raise HostError(f"no {etc}: run make install ASTERISK_ETC=<folder>")
+    return Path(os.path.abspath(agi_bin)), Path(os.path.abspath(etc))
+
+
+def _prefix(text: str) -> Path:
+    """The folder of the program."""
+    if len(text.split()) != 1:
+        raise HostError(
+            f"PREFIX={text} must be one folder without a space: run make install PREFIX=<that>"
+        )
+    prefix = Path(os.path.abspath(text))
+    try:
+        first_line(prefix / "bin/python3")
+    except HostError:
+        raise HostError(
+            f"PREFIX={text} is longer than the first line of a script may be: give a shorter one"
+        ) from None
+    if (prefix / "bin").exists() and not (prefix / "pyvenv.cfg").exists():
+        raise HostError(f"PREFIX={text} has other programs: give a folder for dialplan-sms alone")
+    return prefix
+
+
+def _refuse_extras(extras: list[str]) -> None:
+    setup = ConfigParser()
+    setup.read(source() / "setup.cfg")
+    allowed = setup["options.extras_require"]
+    if wrong := [extra for extra in extras if extra not in allowed]:
+        raise HostError(f"WITH={' '.join(wrong)} is no extra, allowed: {' '.join(allowed)}")
+
+
+def _refuse_closed(prefix: Path, python: str) -> None:
+    """Raise HostError if others than root cannot enter *prefix* or run *python*."""
+    program = Path(os.path.realpath(sys.executable))
+    for name, path in ("PREFIX", prefix), ("PYTHON", program):
+        bar = blocked(path, RUN, _OTHERS)
+        if bar and not bar.missing:
+            raise HostError(
+                f"other users cannot enter {bar.path}: chmod o+x it, or give {name} elsewhere"
+            )
+    ran = run([str(program), "-c", ""], 60, _OTHERS)
+    if ran.status:  # without one it was not tried: some containers let nobody become another user
+        raise HostError(
+            f"other users cannot run {program}, of PYTHON={python}: give another PYTHON"
+        )
+
+
+def _make(prefix: Path, python: str, extras: list[str]) -> None:
+    """The virtual environment with the program, and the script that Asterisk starts."""
+    top = source()
+    shutil.rmtree(top / "build", ignore_errors=True)  # else a deleted module would be installed
+    if (prefix / "pyvenv.cfg").exists():
+        for path in (prefix / "bin").glob("python*"):
+            path.unlink()  # else an earlier interpreter would stay
+    (prefix / COPY_MARK).unlink(missing_ok=True)
+    ours = str(prefix / "bin/python3")
+    what = f".[{','.join(extras)}]" if extras else "."
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    for command in (
+        [python, "-m", "venv", str(prefix)],
+        [ours, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", what],
+    ):
+        done = subprocess.run(command, cwd=top, env=environment, check=False)  # noqa: S603
+        if done.returncode:
+            raise HostError(f"{' '.join(command)} failed, exit status {done.returncode}")
+    write_script(prefix / "bin/sms.agi", prefix / "bin/sms.agi", Path(ours))
+    shutil.rmtree(top / "build", ignore_errors=True)
+
+
+def main() -> None:
+    """Install as make's variables say; what is wrong is said in one line."""
+    try:
+        install(os.environ)
+    except HostError as error:
+        print(error)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The service: what this host's unit says otherwise than ours, and its start."""
+
+from pathlib import Path
+
+from dialplan_sms import __version__
+from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
+from dialplan_sms.cli.setup.steps import Action, State, Step, Work
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.daemon import client
+from dialplan_sms.host.installation import UNIT
+from dialplan_sms.sms.outcome import safe_line
+
+_PREFIX = Path("/opt/dialplan-sms")
+"""That of the unit as it comes."""
+_HOMES = ("/home", "/root", "/run/user")
+_START = 100.0
+"""Seconds that the service may take to stop and start (the unit's TimeoutStopSec is 40)."""
+_PATIENCE = 2.0
+"""Seconds that the running service is given to tell its version."""
+
+
+def drop_in(found: AsteriskHost, prefix: Path, packaged: bool) -> str:
+    """The lines for ``dialplan-sms.service.d``; empty if the unit is right as it is."""
+    lines = []
+    if (found.user.name, found.user.group) != ("asterisk", "asterisk"):
+        lines += [f"User={_escaped(found.user.owner)}", f"Group={_escaped(found.user.group)}"]
+    outbox = found.spool / "sms"
+    if lines or found.spool != Path("/var/spool/asterisk"):
+        lines += [
+            "ExecStartPre=",
+            # As that user, who could have put a link there for root to follow.
+            f"ExecStartPre=-+/usr/bin/setpriv --reuid={found.user.uid} --regid={found.user.gids[0]}"
+            f" --clear-groups /usr/bin/mkdir -p -m 0750 {_quoted(outbox)}",
+        ]
+    if prefix != _PREFIX and not packaged:
+        lines += ["ExecStart=", f"ExecStart={_quoted(prefix / 'bin/dialplan-sms')} serve"]
+    if found.etc != Path("/etc/asterisk"):
+        lines.append(f'Environment="DIALPLAN_SMS_CONF={_inner(found.etc / "sms.conf")}"')
+    places = [outbox, found.log]
+    if places != [Path("/var/spool/asterisk/sms"), Path("/var/log/asterisk")]:
+        lines.append("ReadWritePaths=" + " ".join(f'"-{_inner(place)}"' for place in places))
+    if any(str(place).startswith(_HOMES) for place in (*places, found.etc, prefix)):
+        lines.append("ProtectHome=read-only")
+    if not lines:
+        return ""
+    head = (
+        "# Written by dialplan-sms setup for this host; lines of your own go into another file.\n"
+    )
+    return head + "[Service]\n" + "".join(f"{line}\n" for line in lines)
+
+
+def start_service(found: AsteriskHost, prefix: Path) -> Step:
+    """The unit enabled, started, active, and of this version; or how to do without systemd."""
+
+    def is_active(work: Work) -> bool:
+        asks = (["systemctl", ask, UNIT] for ask in ("is-active", "is-enabled"))
+        return all(work.host.run(ask, 20, None).status == 0 for ask in asks)
+
+    def look(work: Work) -> Action:
+        def start() -> str:
+            work.manifest.note(Path("/") / UNIT, "service", UNIT)
+            for words in (["daemon-reload"], ["enable", UNIT], ["restart", UNIT]):
+                done = work.host.run(["systemctl", *words], _START, None)
+                if done.status:
+                    work.failed = True
+                    return (
+                        f"systemctl {' '.join(words)} failed, {done.last_line}: see journalctl -u"
+                        " dialplan-sms -n 20; calls do without the service meanwhile"
+                    )
+            if not is_active(work):
+                work.failed = True
+                return "the service is not active: see journalctl -u dialplan-sms -n 20"
+            work.manifest.reloaded("service")
+            return "the service runs"
+
+        def supervise() -> str:
+            work.manifest.reloaded("service")
+            return (
+                f"no systemd here: to have the service, too, let your supervisor run"
+                f" {prefix}/bin/dialplan-sms serve as {found.user.name}"
+            )
+
+        target = "the service"
+        if not found.systemd:
+            about = "no systemd here: sms.agi does the whole job by itself"
+            return Action(target, State.NOTE, about, supervise)
+        if work.must_reload("service") or not is_active(work):
+            return Action(target, State.RUN, f"systemctl enable and restart {UNIT}", start)
+        if (runs := _running_version(found.etc / "sms.conf")) not in (None, __version__):
+            what = f"version {runs}" if runs else "an older version"
+            about = f"systemctl restart {UNIT}: {what} runs, {__version__} is installed"
+            return Action(target, State.RUN, about, start)
+        return Action(target, State.THERE, "enabled and active")
+
+    return look
+
+
+def stop_service(work: Work) -> Action:
+    """The way back."""
+
+    def stop() -> str:
+        command = ["systemctl", "disable", "--now", UNIT]
+        done = work.host.run(command, _START, None)
+        return f"warning: {' '.join(command)}: {done.last_line}" if done.status else ""
+
+    return Action("the service", State.RUN, f"systemctl disable --now {UNIT}", stop)
+
+
+def _running_version(conf: Path) -> str | None:
+    """The version of the service that answers for *conf*; None if none does.
+
+    Empty for one that is too old to tell it.
+    """
+    try:
+        figures = client.figures(smsconf.load(conf).monitor[0], _PATIENCE)
+    except (ConfigError, IndexError, OSError, client.NotOurs):
+        return None
+    return safe_line(str(figures.get("version", "")))[:40]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _inner(path: Path) -> str:
+    return _escaped(str(path)).replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _quoted(path: Path) -> str:
+    """A word of a command."""
+    return f'"{_inner(path)}"'.replace("$", "$$")
