@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from dialplan_sms.host import files
@@ -96,9 +96,7 @@ class Manifest:
             return
         if not self.path.parent.is_dir():
             files.make_folder(self.path.parent, 0o755)
-        entries = {
-            path: {"kind": entry.kind, "marks": entry.marks} for path, entry in self.entries.items()
-        }
+        entries = {path: asdict(entry) for path, entry in self.entries.items()}
         text = json.dumps({"entries": entries, "pending": sorted(self.pending)}, indent=1)
         files.put(self.path, text.encode() + b"\n", 0o644)  # a dry run needs no root
 
