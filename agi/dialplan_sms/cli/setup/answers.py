@@ -32,7 +32,7 @@ class Answers:
 def decide(path: Path, given: Options, host: Host, dry_run: bool) -> Answers | None:
     """The sender to be in sms.conf at *path*; None if that stays as it is.
 
-    None also in a dry run that does not know what it would be told. Raises HostError.
+    None also in a dry run that would have to ask. Raises HostError.
     """
     secret = options.secret(given, host.environ)
     if path.exists():

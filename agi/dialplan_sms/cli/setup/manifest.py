@@ -1,4 +1,4 @@
-"""What setup has put where, so that it can tell its own from an admin's, and take it back.
+"""What setup has put on this host, so that it knows its own from an admin's, and takes it back.
 
 An entry is written before the change that it records: whatever ends setup, the next run knows.
 """
@@ -52,7 +52,7 @@ class Manifest:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise HostError(
                 f"{self.path} is damaged: delete it; setup then takes what it wrote for an"
-                " admin's own where it differs"
+                " admin's own if it differs"
             ) from None
 
     def note(self, path: Path, kind: str, mark: str = "", pending: str = "") -> None:

@@ -45,7 +45,7 @@ def put_sender(
             _rewrite(path, path, answers, with_sender)
 
         def put_beside(answers: Answers, keys: list[str]) -> str:
-            # Not in the manifest: it stays as sms.conf does, and a digest would tell of a password.
+            # Not in the manifest: it stays as sms.conf does, and a digest would betray a password.
             work.failed = True
             new = new_of(path)
             move = shlex.join(["mv", str(new), os.path.realpath(path)])
