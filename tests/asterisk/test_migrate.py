@@ -100,10 +100,6 @@ OLD = {
     "CURL read 100%41": Old(
         f"{USER}\n{curl('message=100%41 and 20%de and 50% off&number=%2B39333123456')}", "100%41 and 20%de and 50% off"
     ),
-    "a semicolon cut the line": Old(
-        f"{USER}\nSet(res=${{CURL({API}, message=Closed; back at 9; bye&number=%2B39333123456)}}) ; tell them",
-        "Closed; back at 9; bye",
-    ),
     "an escaped semicolon": Old(
         f"{USER}\n{curl(f'message=Closed{chr(92)}; back at 9&number=%2B39333123456')}", "Closed; back at 9"
     ),
@@ -126,9 +122,23 @@ OLD = {
         f"{USER}\n{curl('message=Call from ${CALLERID(name)} on ${EXTEN:0:1}${IF($[1 > 0]?x:y)}&number=%2B39${CUT(NUMBERS,-,2)}')}",
         "Call from Jo, \"the boss\" on 1x",
     ),
-    "a hash": Old(
-        f"Set(HASH(who)=${{TO}})\nSet(HASH(who,to)=${{TO}})\n{USER}\n{curl('message=from a hash&number=${HASH(who,to)}')}",
-        "from a hash",
+    "digits of the caller": Old(
+        f"Set(LIST=x-${{TO}}-y)\n{USER}\n{curl('message=cut out&number=${CUT(LIST,-,2)}')}", "cut out"
+    ),
+    "the whole request in a variable": Old(
+        f"{USER}\nSet(REQUEST={API}?message=all%20in one&number=%2B39333123456)\nSet(res=${{CURL(${{REQUEST}})}})", "all in one"
+    ),
+    "the address in a global": Old(
+        f"{USER}\nSet(res=${{CURL(${{SMS_URL}}?message=by%20global&number=%2B39333123456)}})", "by global"
+    ),
+    "set on both ways": Old(
+        f"""{USER}
+        GotoIf($[1 > 2]?5)
+        Set(TEXT=Hi%20you)
+        Goto(6)
+        Set(TEXT=Hi%20all)
+        {curl('message=${TEXT}&number=+39333123456')}""",
+        "Hi you",
     ),
     "an encoded number in a variable": Old(
         f"Set(CODED=%2B39333123456)\n{USER}\n{curl('message=coded&number=${CODED}')}", "coded"
@@ -228,14 +238,21 @@ OLD = {
         "at once", shows="good",
     ),
     "from the shell, shorter": Old(
-        f"""TrySystem(curl -sk -u 101:sms101api {API} -d "message=Hi%20${{EXTEN}}" -d number=%2B39333123456 > /dev/null 2>&1 &)
+        f"""TrySystem(curl -sk -u 101:sms101api {API} -d "message=Hi%20${{EXTEN}}" -d number=%2B39333123456 > /dev/null 2>&1)
         GotoIf($["${{SYSTEMSTATUS}}" = "SUCCESS"]?4)
         Hangup()
         Set(RESULT=good)""",
         "Hi @", shows="good",
     ),
+    "read from the shell": Old(
+        f"""Set(answer=${{SHELL(curl -sk -u 101:sms101api {API} -d "message=Hi%20you" -d number=%2B39333123456)}})
+        GotoIf($["${{answer}}" =~ "Success"]?4)
+        Hangup()
+        Set(RESULT=good)""",
+        "Hi you", shows="good",
+    ),
     "an apostrophe from the shell": Old(
-        f"""System(curl -G --user "101:sms101api" '{API}' --data-urlencode number=+39333123456 --data-urlencode "message=It's 100%25; a+b")""",
+        f"""System(curl -G --user "101:sms101api" '{API}' --data-urlencode number=+39333123456 --data-urlencode "message=It's 100%25\\; a+b")""",
         "It's 100%25; a+b",
     ),
     "shown at once": Old(
@@ -268,7 +285,7 @@ def test_old_lines_send_what_was_meant(site: Site, second: Sandbox, tmp_path: Pa
     assert len(OLD) >= 25
     cases = {str(100 + number): old for number, old in enumerate(OLD.values())}
     head = (
-        "[globals]\nPBX = {https}\nALERT=%2B39333123456\nWORDS=Hi%20from%2C%20all%20globals\n#include extensions-sms.conf\n[test]\n"
+        "[globals]\nPBX = {https}\nSMS_URL = {https}/api/v1/originate/sms\nTO = +39333123456\nNUMBERS = a-333123456-b\nALERT=%2B39333123456\nWORDS=Hi%20from%2C%20all%20globals\n#include extensions-sms.conf\n[test]\n"
         "exten => insecure,1,Set(CURLOPT(ssl_verifypeer)=0)\n"
     )
     written = head + "".join(old.dialplan(extension) for extension, old in cases.items())
@@ -289,7 +306,7 @@ def test_old_lines_send_what_was_meant(site: Site, second: Sandbox, tmp_path: Pa
         second.clear()
         call = site.asterisk.call(
             old.dial.replace("@", extension) or extension,
-            variables={"TO": ONE, "NUMBERS": "a-333123456-b", "message": "not this"},
+            variables={"message": "not this"},
             caller_id='Jo, "the boss" <5>',
             ask=["RESULT"],
         )

@@ -260,15 +260,15 @@ class TestSmsConf:
 
     def test_the_tables_name_every_key(self) -> None:
         keys = [code(row[0]) for row in rows(README, "key")]
-        general, sender = keys[: len(settings.GENERAL)], keys[len(settings.GENERAL) :]
-        assert sorted(general) == sorted(settings.GENERAL)
+        general, sender = keys[: len(config.GENERAL_KEYS)], keys[len(config.GENERAL_KEYS) :]
+        assert sorted(general) == sorted(config.GENERAL_KEYS)
         assert sorted(sender) == sorted(settings.SENDER)
 
     def test_the_table_of_http_names_every_key(self) -> None:
         keys = [
             key for row in rows(README, "in `[http]`") for key in re.findall(r"`(\w+)`", row[0])
         ]
-        assert sorted(keys) == sorted(http.KNOWN)
+        assert sorted(keys) == sorted(http.KEYS)
 
     def test_the_defaults_are_those_of_the_table(self, tmp_path: Path) -> None:
         minimal = "url = http://192.0.2.1\npassword = x\n[101]\n"
@@ -282,7 +282,7 @@ class TestSmsConf:
         for key, allowed, *_ in ((code(row[0]), *row[1:]) for row in rows(README, "key")):
             words = re.findall(
                 r"\b(?:yes|no|refuse|truncate|wait|queue|fallback|syslog|sha256)\b",
-                (settings.GENERAL | settings.SENDER)[key].allowed,
+                (config.GENERAL_KEYS | settings.SENDER)[key].kind.allowed,
             )
             assert all(word in allowed for word in words), key
 

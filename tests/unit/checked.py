@@ -137,9 +137,8 @@ class Bed:
             mock.patch.object(outbox, "free", return_value=self.free),
             mock.patch.object(outbox, "MOUNTS", self.folder / "mountinfo"),
         ):
-            return inspect(self.conf, self.user, self.environ, self.run, self.folder / "proc", 1.0)[
-                0
-            ]
+            proc = self.folder / "proc"
+            return inspect(self.conf, self.user, self.environ, self.run, proc, 1.0)[0]
 
 
 def bad(findings: Iterable[Finding]) -> list[Finding]:
@@ -161,23 +160,27 @@ def folder() -> Iterator[Path]:
 
 
 def certificate(
-    names: Sequence[str] = ("localhost",), start: float = -1, end: float = 365
+    names: Sequence[str] = ("localhost",), start: float = -1, end: float = 365, signer: str = ""
 ) -> tuple[bytes, bytes]:
-    """A self-signed certificate and its key, PEM, valid for these days from now."""
+    """A certificate and its key, PEM, valid for these days from now; without *signer* its own CA."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "PBX of a test")])
+    signs = ec.generate_private_key(ec.SECP256R1()) if signer else key
+    name, issuer = (
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)])
+        for each in ("PBX of a test", signer or "PBX of a test")
+    )
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
-        .issuer_name(name)
+        .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + timedelta(days=start))
         .not_valid_after(now + timedelta(days=end))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(each) for each in names]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        .sign(key, hashes.SHA256())
+        .add_extension(x509.BasicConstraints(not signer, None if signer else 0), True)
+        .sign(signs, hashes.SHA256())
     )
     return made.public_bytes(serialization.Encoding.PEM), key.private_bytes(
         serialization.Encoding.PEM,

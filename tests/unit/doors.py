@@ -1,4 +1,4 @@
-"""A listening socket with its threads and its lobby, and a door that a test describes."""
+"""A listening socket with its threads, and a door that a test describes."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -6,9 +6,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from dialplan_sms.agi.acceptors import Acceptors, Capacity, Door
-from dialplan_sms.agi.lobby import Lobby
-from dialplan_sms.agi.visit import Paragraph, Visit
+from dialplan_sms.agi.acceptors import Acceptors, Door, SilentPeers
+from dialplan_sms.agi.capacity import Capacity
+from dialplan_sms.agi.peer import Peer, PeerWithHead
 from dialplan_sms.sms.counted import Counted
 
 Address = tuple[str, int]
@@ -20,7 +20,7 @@ class House:
 
     address: Address
     acceptors: Acceptors
-    lobby: Lobby
+    silent: SilentPeers
     notes: list[str] = field(default_factory=list)
 
     def connect(self, says: bytes = b"") -> socket.socket:
@@ -47,10 +47,10 @@ def opened(door: Door, capacity: Capacity) -> Iterator[House]:
     address: Address = listener.getsockname()
     notes: list[str] = []
     counted = Counted(notes.append)
-    lobby = Lobby(capacity.most, counted)
-    acceptors = Acceptors(listener, door, capacity.most, counted, lobby)
+    silent = SilentPeers(capacity.most, counted)
+    acceptors = Acceptors(listener, door, capacity.most, counted, silent)
     try:
-        yield House(address, acceptors, lobby, notes)
+        yield House(address, acceptors, silent, notes)
     finally:
         acceptors.stop()
         assert capacity.drain(10)
@@ -59,8 +59,8 @@ def opened(door: Door, capacity: Capacity) -> Iterator[House]:
 def saying(answer: Callable[[str], bytes], capacity: Capacity) -> Door:
     """A door that says at once what *answer* makes of the objection."""
 
-    def door(connection: socket.socket, _: Any) -> Visit:
-        return Visit(connection, lambda no: connection.sendall(answer(no)), capacity.call)
+    def door(connection: socket.socket, _: Any) -> Peer:
+        return Peer(connection, lambda no: connection.sendall(answer(no)), capacity.call)
 
     return door
 
@@ -68,11 +68,11 @@ def saying(answer: Callable[[str], bytes], capacity: Capacity) -> Door:
 def hearing(answer: Callable[[bytes, str], bytes], capacity: Capacity) -> Door:
     """A door that says what *answer* makes of a first paragraph and the objection."""
 
-    def serve(visit: Paragraph, objection: str) -> None:
-        stream = visit.go(visit.began + 10)
+    def serve(peer: PeerWithHead, objection: str) -> None:
+        stream = peer.answer(peer.began + 10)
         stream.write(answer(stream.paragraph(999), objection))
 
-    def door(connection: socket.socket, address: Address) -> Visit:
-        return Paragraph(connection, address[0], serve, capacity.call, 999)
+    def door(connection: socket.socket, address: Address) -> Peer:
+        return PeerWithHead(connection, address[0], serve, capacity.call, 999)
 
     return door

@@ -79,9 +79,6 @@ class FakeAsterisk:
                 self._execute(line[start : start + 2046])
         return len(data)
 
-    def flush(self) -> None:
-        pass
-
     def _execute(self, line: bytes) -> None:
         self.commands.append(line)
         if found := re.fullmatch(rb'GET FULL VARIABLE "(.*)"', line):
@@ -102,7 +99,7 @@ class FakeAsterisk:
 
     @property
     def channel(self) -> Channel:
-        return Channel(self, self)
+        return Channel(self)
 
     def value(self, name: str) -> str:
         return self.variables.get(name, b"").decode()
@@ -141,20 +138,21 @@ def service(route: FakeRoute, log: str = "/nonexistent/sms.log", **fields: objec
     return Service(lambda: config, lambda _: route)
 
 
-class _Bytes(io.BytesIO):
+class Bytes:
+    """A dialogue in which Asterisk says *data*, whatever it hears."""
+
+    def __init__(self, data: bytes) -> None:
+        self.readline = io.BytesIO(data).readline
+        self.write = io.BytesIO().write
+
     def paragraph(self, limit: int = -1) -> bytes:
         return _paragraph(self.readline)
 
 
 def _paragraph(readline: Callable[[], bytes]) -> bytes:
-    found = b""
+    found = bytearray()
     while line := readline():
         found += line
         if not line.strip():
             break
-    return found
-
-
-def streams(data: bytes) -> tuple[_Bytes, io.BytesIO]:
-    """A reader of *data* and a writer."""
-    return _Bytes(data), io.BytesIO()
+    return bytes(found)

@@ -3,104 +3,49 @@
 A thread blocked in accept() takes a call 0.1 to 0.7 ms earlier than one that is started for it.
 They are started as they are needed, and some then stay: the kernel sets a file descriptor aside
 for each that waits.
+
+Who has not said yet what it wants is no call: it takes neither a thread nor the room of a call.
+Asterisk says all of it at once, so that such a peer is on a slow network, or no Asterisk.
 """
 
 import contextlib
+import resource
+import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
 
-from dialplan_sms.agi.visit import Visit
+from dialplan_sms.agi.peer import PATIENCE, Peer, PeerWithHead
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.sms.counted import Counted
 
-SPARE = 4
+_SPARE = 4
 """Threads beyond the calls to carry, which tell the rest that all are busy."""
 _WAITING = 8
 """Threads that wait for the next connection, and do not end after a call."""
 _PAUSE = 0.1
 """Seconds to wait for what is short."""
 _FULL = "the service carries as many calls as max_calls in sms.conf allows"
+_MOST_SILENT = 4096
+_CROWD = 8
+"""Silent peers from which on nobody is given even milliseconds: most who come say nothing."""
+_TICK = 0.5
+"""Seconds between two looks at whose time is over."""
 
 
-class Closed(Exception):
-    """The service has ended, as far as calls go."""
+class _Threads:
+    """Threads, at most *most*, each of which takes one peer and serves it before the next.
 
-
-class Capacity:
-    """How many calls are under way, of how many at most; the doors of a service share one."""
-
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.most = most
-        self.reserve = max(1, most // 4)
-        """As many more have room that come from this host's own user: see HandOver."""
-        self._clock = clock
-        self._changed = threading.Condition()
-        self._began: dict[int, float] = {}
-        self._closed = False
-
-    @contextlib.contextmanager
-    def call(self, reserve: bool = False) -> Iterator[bool]:
-        """Count one call while it lasts; False where it is one too many. Raises Closed."""
-        me = threading.get_ident()
-        with self._changed:
-            if self._closed:
-                raise Closed
-            fits = len(self._began) < self.most + (self.reserve if reserve else 0)
-            if fits:
-                self._began[me] = self._clock()
-        try:
-            yield fits
-        finally:
-            with self._changed:
-                if self._began.pop(me, None) is not None and not self._began:
-                    self._changed.notify_all()
-
-    @property
-    def in_flight(self) -> int:
-        """Calls under way."""
-        return len(self._began)
-
-    @property
-    def oldest(self) -> float:
-        """Seconds since the oldest call under way began; 0 where there is none."""
-        with self._changed:
-            return self._clock() - min(self._began.values()) if self._began else 0.0
-
-    def drain(self, timeout: float) -> bool:
-        """Wait for the calls under way to end, and take none from then on; whether they did."""
-        with self._changed:
-            drained = self._changed.wait_for(lambda: not self._began, timeout)
-            self._closed = True
-            return drained
-
-
-class Later(Protocol):
-    """Where a connection waits that has not said what it wants: the Lobby."""
-
-    def take(self, visit: Visit) -> None:
-        """Have it served later, or closed."""
-
-    def give_way(self) -> bool:
-        """Close the oldest that waits, whose descriptor is needed; False where none does."""
-
-    @property
-    def crowded(self) -> bool:
-        """Whether so many wait that most who come say nothing: they get not even milliseconds."""
-
-
-class Crew:
-    """Threads, at most *most*, each of which takes one visit and serves it before the next.
-
-    Raises OSError where not even the first can be started.
+    Raises OSError if not even the first can be started.
     """
 
-    def __init__(self, most: int, counted: Counted, later: Later) -> None:
+    def __init__(self, most: int, counted: Counted, silent: "SilentPeers") -> None:
         self._most = most
         self._counted = counted
-        self._later = later
+        self._silent = silent
         self._lock = threading.Lock()
         self._threads = 0
         self._idle = 0
@@ -109,12 +54,12 @@ class Crew:
         if short:
             raise OSError(short)
 
-    def _next(self) -> Visit | None:
-        """Wait for a visit; None for one that is not let in. Raises OSError where none comes."""
+    def _next(self) -> Peer | None:
+        """Wait for a peer; None for one that is not let in. Raises OSError if none can come."""
         raise NotImplementedError
 
     def _add(self) -> str:
-        """See to it that one waits for the next visit; why that cannot be, else empty."""
+        """See to it that one waits for the next peer; why that cannot be, else empty."""
         with self._lock:
             if self._idle > 0 or self._threads >= self._most:
                 return ""
@@ -133,57 +78,125 @@ class Crew:
         staying = True
         while staying:
             try:
-                visit = self._next()
+                peer = self._next()
             except OSError as error:
                 if self._stopping:
                     break
                 self._counted("connections wait: {}", shortage(error) or error.strerror)
-                if not self._later.give_way():
+                if not self._silent.drop_oldest():
                     time.sleep(_PAUSE)
                 continue
-            if visit is None:
+            if peer is None:
                 continue
             with self._lock:
                 self._idle -= 1
             short = self._add()
             # What breaks in one call is that call's alone; the thread goes on.
             with contextlib.suppress(Exception):
-                self._attend(visit, short)
+                self._attend(peer, short)
             with self._lock:
                 staying = self._idle < _WAITING
                 self._idle += staying
                 self._threads -= not staying
 
-    def _attend(self, visit: Visit, short: str) -> None:
-        """Serve *visit*; *short* is why nobody waits for the next one meanwhile."""
-        if self._later.crowded:
-            visit.wait()
-        if not visit.has_said():
-            self._later.take(visit)
+    def _attend(self, peer: Peer, short: str) -> None:
+        """Serve *peer*; *short* is why nobody waits for the next one meanwhile."""
+        if not peer.has_spoken(wait=not self._silent.are_many):
+            self._silent.take(peer)
             return
         if short:
             self._counted("calls are told BUSY: {}", short)
-        # Closed first of all, that the peer need not wait for the rest; here, where all else fails.
-        with visit.connection, visit.enter() as fits:
-            with visit.connection:
-                finish = visit.serve(short or ("" if fits else _FULL))
+        # Closed first of all, that the peer need not wait for the rest; here, if all else fails.
+        with peer.connection, peer.enter() as fits:
+            with peer.connection:
+                finish = peer.serve(short or ("" if fits else _FULL))
             if finish is not None:
                 finish()
 
 
-Door = Callable[[socket.socket, Any], Visit | None]
+class SilentPeers(_Threads):
+    """Holds some thousand peers that have not said yet what they want: one thread hears them all.
+
+    One that speaks is served by threads of its own, *calls* at once. One that is late is dropped,
+    and the oldest if one more comes than there is room for.
+    """
+
+    def __init__(self, calls: int, counted: Counted) -> None:
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most_waiting = min(_MOST_SILENT, files // 4)  # the others have something to say
+        self._poll = select.epoll()
+        self._lock_waiting = threading.Lock()
+        self._waiting: dict[int, PeerWithHead] = {}  # by descriptor, the oldest first
+        self._ready: SimpleQueue[PeerWithHead] = SimpleQueue()
+        super().__init__(calls + _SPARE, counted, self)
+        threading.Thread(target=self._listen, name="silent", daemon=True).start()
+
+    @property
+    def are_many(self) -> bool:
+        """Whether so many wait that most who come say nothing."""
+        return len(self._waiting) >= _CROWD
+
+    def take(self, peer: Peer) -> None:
+        """Hold *peer* until it has said what it wants, or is late."""
+        assert isinstance(peer, PeerWithHead), "any other has said all"  # noqa: S101
+        with self._lock_waiting:
+            full = len(self._waiting) >= self._most_waiting
+            if full:
+                self._drop_oldest()
+            self._poll.register(peer.connection, select.EPOLLIN)
+            self._waiting[peer.connection.fileno()] = peer
+        if full:
+            self._counted(
+                "more than {} connections have not said what they want: the oldest are dropped",
+                self._most_waiting,
+            )
+
+    def drop_oldest(self, late: bool = False) -> PeerWithHead | None:
+        """Close the oldest, or only if it is *late*; None if there is none."""
+        with self._lock_waiting:
+            oldest = next(iter(self._waiting.values()), None)
+            return None if oldest is None or (late and not oldest.is_late) else self._drop_oldest()
+
+    def _next(self) -> Peer:
+        return self._ready.get()
+
+    def _listen(self) -> None:
+        while True:
+            for file, _ in self._poll.poll(_TICK):
+                with self._lock_waiting:  # nobody else closes it meanwhile
+                    peer = self._waiting.get(file)
+                    if peer is not None and peer.has_spoken(wait=False):
+                        self._ready.put(self._leave(file))
+            while (late := self.drop_oldest(late=True)) is not None:
+                self._counted(
+                    "connection from {} dropped: it did not say what it wants within {:.0f} s",
+                    late.address,
+                    PATIENCE,
+                )
+
+    def _drop_oldest(self) -> PeerWithHead:
+        peer = self._leave(next(iter(self._waiting)))
+        peer.connection.close()
+        return peer
+
+    def _leave(self, file: int) -> PeerWithHead:
+        self._poll.unregister(file)
+        return self._waiting.pop(file)
+
+
+Door = Callable[[socket.socket, Any], Peer | None]
 """What becomes of a connection from an address; None: it is not let in."""
 
 
-class Acceptors(Crew):
+class Acceptors(_Threads):
     """The threads of one listening socket."""
 
     def __init__(
-        self, listener: socket.socket, door: Door, most: int, counted: Counted, later: Later
+        self, listener: socket.socket, door: Door, most: int, counted: Counted, silent: SilentPeers
     ) -> None:
         self._listener = listener
         self._door = door
-        super().__init__(most + SPARE, counted, later)
+        super().__init__(most + _SPARE, counted, silent)
 
     def stop(self) -> None:
         """Take no further connection; those that are open go on."""
@@ -192,12 +205,12 @@ class Acceptors(Crew):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept(), which close() does not
         self._listener.close()
 
-    def _next(self) -> Visit | None:
+    def _next(self) -> Peer | None:
         connection, address = self._listener.accept()
         try:
-            visit = self._door(connection, address)
+            peer = self._door(connection, address)
         except Exception:  # noqa: BLE001 - as in a call
-            visit = None
-        if visit is None:
+            peer = None
+        if peer is None:
             connection.close()
-        return visit
+        return peer

@@ -16,6 +16,8 @@ _IN = (
     "SMS_POSTPONE", "SMS_SENDER", "SMS_MODE", "SMS_KEY",
 )  # fmt: skip
 _OUT = ("SMS_STATUS", "SMS_CAUSE", "SMS_REASON", "SMS_FAILED", "SMS_ID")
+_GRACE = 3.0
+"""Seconds that a dialogue may last beyond the longest call_timeout: the outcome is told last."""
 _ROOM_FOR_FAILED = 2000
 """Bytes of SMS_FAILED: it must end after a whole number, so the channel may not cut it."""
 
@@ -27,9 +29,9 @@ def call(
     began: float | None = None,
     refused: Refused | None = None,
 ) -> Handled:
-    """Carry one call through: read the variables, send, set the variables.
+    """Serve one call: read the variables, send, set the variables.
 
-    What it returns is for service.log(), once the channel need not wait for that any more.
+    The caller passes the result to service.log(), once the channel need not wait for that.
 
     *arguments* are those of AGI(); without them the environment's are taken. *began* is when the
     call came in, on the service's clock; *refused* is what the door objects to. Once the variables
@@ -48,6 +50,16 @@ def call(
     handled = service.handle(draft, lambda: _announce(channel), began)
     _report(channel, handled.outcome)
     return handled
+
+
+def busy(objection: str) -> Refused | None:
+    """What a door objects to that has no room; None if *objection* is empty."""
+    return Refused(Cause.BUSY, objection) if objection else None
+
+
+def latest(service: Service, began: float, objection: str) -> float:
+    """When a dialogue must be over; one that is told BUSY takes no more than a moment."""
+    return began + (0 if objection else service.longest) + _GRACE
 
 
 def _draft(
@@ -80,7 +92,7 @@ def _draft(
 
 
 def _announce(channel: Channel) -> None:
-    """Just before the request goes out: what holds if nobody comes back to say more."""
+    """Just before the request goes out: what is true if this process dies now."""
     with contextlib.suppress(AGIException):
         channel.set_tokens({"SMS_CAUSE": Cause.NO_ANSWER, "SMS_STATUS": Status.ERROR})
 

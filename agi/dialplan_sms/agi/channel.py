@@ -1,7 +1,7 @@
 """The AGI dialogue with Asterisk: pyst2's AGI made safe.
 
 What pyst2 0.5.1 gets wrong, and what Asterisk does with hostile values, is measured in the
-project's sheet of AGI facts; each override below mends one of those.
+project's sheet of AGI facts; each override below corrects one of those.
 """
 
 import contextlib
@@ -29,16 +29,14 @@ _ENVIRONMENT = (
 ).split()
 """The order in which Asterisk writes them (res_agi.c: setup_env); the arguments follow."""
 _PLACE = {key: place for place, key in enumerate(_ENVIRONMENT)}
-_ARGUMENT = re.compile(r"agi_arg_([1-9][0-9]{0,2})")
-
 
 _TOKEN = re.compile(r"[A-Z0-9_]*")
 _PROBE = {"SMS_CAUSE": "INTERNAL", "SMS_REASON": "INTERNAL"}
 """To try MSet with: outputs, which a call clears, and none that says that anything was sent."""
 
 
-class Reader(Protocol):
-    """What a dialogue is read from."""
+class Dialogue(Protocol):
+    """What a Channel reads from and writes to: a Stream."""
 
     def readline(self, limit: int, /) -> bytes:
         """A line with its newline, or what there is at *limit* bytes or the end."""
@@ -46,39 +44,24 @@ class Reader(Protocol):
     def paragraph(self, limit: int, /) -> bytes:
         """All up to and with a blank line, or what there is at *limit* bytes or the end."""
 
-
-class Writer(Protocol):
-    """What a dialogue is written to."""
-
     def write(self, data: bytes, /) -> int:
-        """Write all of *data*."""
-
-    def flush(self) -> None:
-        """Let it go."""
-
-
-class _Nowhere:
-    """pyst2 writes every command and reply, and so the text of every SMS, to its stderr."""
-
-    def write(self, _: str) -> None:
-        pass
+        """Write all of *data*, at once."""
 
 
 class Channel(AGI):  # type: ignore[misc]
-    """The AGI side of one call, on two binary streams.
+    """The AGI side of one call.
 
-    Raises AGIHangup once the streams have ended; a hang-up alone is no error, since Asterisk goes
-    on taking commands. ``env`` holds what Asterisk told first, each key once and only where
+    Raises AGIHangup once the *dialogue* has ended; a hang-up alone is no error, since Asterisk goes
+    on taking commands. ``env`` holds what Asterisk told first, each key once and only if
     Asterisk's own order vouches for it.
     """
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
-        # Without super: it would set a signal handler and print the environment.
-        self.stdin = reader
-        self.stdout = writer
-        self.stderr = _Nowhere()
-        self._got_sighup = False
+    def __init__(self, dialogue: Dialogue) -> None:
+        # Without super: it would set a signal handler and print the environment. All that pyst2
+        # prints is overridden, as it holds the text of every SMS.
+        self._dialogue = dialogue
         self._forged = False
+        self._arguments: list[str] = []
         self._read = 0
         self.sets_together = False
         self.env: dict[str, str] = {}
@@ -86,16 +69,11 @@ class Channel(AGI):  # type: ignore[misc]
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """The arguments of AGI(); empty where the environment was forged.
+        """The arguments of AGI(); empty if the environment was forged.
 
         Ask after read_variables(): only then has a blank line in a caller's name shown itself.
         """
-        if self._forged:
-            return ()
-        found: list[str] = []
-        while (argument := self.env.get(f"agi_arg_{len(found) + 1}")) is not None:
-            found.append(argument)
-        return tuple(found)
+        return () if self._forged else tuple(self._arguments)
 
     def read_variables(self, names: Iterable[str]) -> dict[str, str]:
         """The values of channel variables, byte-exact, in one round trip; unset is empty.
@@ -134,7 +112,7 @@ class Channel(AGI):  # type: ignore[misc]
     def set_tokens(self, tokens: Mapping[str, str]) -> None:
         """Set variables to words of the contract (``A-Z``, digits, ``_``; or empty), in order.
 
-        In one round trip where the channel has learned how: each costs 0.1 ms.
+        In one round trip if the channel has learned how: each costs 0.1 ms.
         """
         if self.sets_together and all(map(_TOKEN.fullmatch, tokens.values())):
             with contextlib.suppress(AGIInvalidCommand, AGIUsageError):
@@ -151,7 +129,7 @@ class Channel(AGI):  # type: ignore[misc]
         return bool(answer["result"][0] == "0")
 
     def set_variable(self, name: str, value: str) -> None:
-        """Set a channel variable, cut on a character where the command would grow too long."""
+        """Set a channel variable, cut on a character if the command would grow too long."""
         room = LONGEST_COMMAND - len(f'SET VARIABLE "{name}" ""')
         super().set_variable(name, _cut(value, room))
 
@@ -163,8 +141,7 @@ class Channel(AGI):  # type: ignore[misc]
         if len(line) > LONGEST_COMMAND or b"\n" in line or b"\r" in line or b"\0" in line:
             raise ValueError(f"not a command for Asterisk: {command}")
         try:
-            self.stdout.write(line + b"\n")
-            self.stdout.flush()
+            self._dialogue.write(line + b"\n")
         except (OSError, ValueError) as error:
             raise AGIHangup(f"Asterisk is gone ({type(error).__name__})") from None
 
@@ -184,7 +161,7 @@ class Channel(AGI):  # type: ignore[misc]
         """Nothing: Asterisk takes commands after a hang-up, too."""
 
     def _line(self) -> bytes:
-        return self._take(self.stdin.readline, LONGEST_LINE)
+        return self._take(self._dialogue.readline, LONGEST_LINE)
 
     def _take(self, read: Callable[[int], bytes], most: int) -> bytes:
         try:
@@ -197,29 +174,22 @@ class Channel(AGI):  # type: ignore[misc]
         return taken
 
     def _get_agi_env(self) -> None:
-        text = self._take(self.stdin.paragraph, LONGEST_ENVIRONMENT)
+        text = self._take(self._dialogue.paragraph, LONGEST_ENVIRONMENT)
         if not text.endswith((b"\n\n", b"\n\r\n")):
             raise AGIHangup("Asterisk has ended the environment early, or does not end it")
         expected = 0
         for line in text.decode("utf-8", "replace").rstrip("\r\n").split("\n"):
             key, _, value = line.rstrip("\r").partition(": ")
+            key = key.rstrip(":")  # before an empty value
             place = _PLACE.get(key, -1)
-            if place < 0:
-                key = key.rstrip(":")  # an empty value
-                place = _PLACE.get(key, -1)
+            next_argument = f"agi_arg_{len(self._arguments) + 1}"
             if place >= expected:
                 expected = place + 1
                 self.env[key] = value
-            elif self._is_next_argument(key) and expected == len(_ENVIRONMENT):
-                self.env[key] = value
+            elif key == next_argument and expected == len(_ENVIRONMENT):
+                self._arguments.append(value)
             else:
                 self._forged = True
-
-    def _is_next_argument(self, key: str) -> bool:
-        number = _ARGUMENT.fullmatch(key)
-        if number is None or key in self.env:
-            return False
-        return number[1] == "1" or f"agi_arg_{int(number[1]) - 1}" in self.env
 
 
 _SECRET = os.urandom(32)

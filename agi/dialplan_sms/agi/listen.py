@@ -1,10 +1,9 @@
-"""The sockets that a service listens on, and what is said where one cannot be had."""
+"""The sockets that a service listens on, and what is said if one cannot be had."""
 
 import contextlib
 import os
 import socket
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 SOCKET_VARIABLE = "DIALPLAN_SMS_SOCKET"
@@ -14,18 +13,22 @@ _BACKLOG = 4096
 
 
 def listen_tcp(address: tuple[str, int], optional: bool = False) -> socket.socket | None:
-    """A listening TCP socket; None where an *optional* address does not exist on this host.
+    """A listening TCP socket; None if an *optional* address does not exist on this host.
 
     Its connections begin with TCP_NODELAY, and without TCP_QUICKACK (tcp(7)), for SocketStream.
     """
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     try:
-        with explained(address):
-            listener = socket.create_server(address, family=family, backlog=_BACKLOG)
-    except OSError:
+        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+    except OSError as error:
         if optional:
             return None
-        raise
+        # Not strerror, in which create_server() repeats the address in Python's words.
+        why = os.strerror(error.errno) if error.errno else "no reason given"
+        raise OSError(
+            f"cannot listen on {address[0]} port {address[1]}, {why}: stop what listens there, or"
+            " set listen or monitor in sms.conf"
+        ) from None
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
     return listener
@@ -53,16 +56,3 @@ def listen_unix(path: Path) -> socket.socket | None:
         os.umask(before)
     listener.listen(_BACKLOG)
     return listener
-
-
-@contextlib.contextmanager
-def explained(address: tuple[str, int]) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        # Not strerror, in which create_server() repeats the address in Python's words.
-        why = os.strerror(error.errno) if error.errno else "no reason given"
-        raise OSError(
-            f"cannot listen on {address[0]} port {address[1]}, {why}: stop what listens there, or"
-            " set listen or monitor in sms.conf"
-        ) from None

@@ -33,7 +33,7 @@ def _serve() -> None:
 
     try:
         stream = Stream(0, 1, until=time.monotonic() + _LONGEST_DIALOGUE, patience=LONGEST_CALL)
-        channel = Channel(stream, stream)
+        channel = Channel(stream)
     except AGIException:
         return
     # What costs time comes after the channel is there, so that a hang-up loses little.

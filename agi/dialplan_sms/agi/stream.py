@@ -3,35 +3,27 @@
 import os
 import re
 import select
+import socket
+import struct
 import time
-from collections.abc import Callable
 
 _LINE = re.compile(rb"\n")
-PARAGRAPH = re.compile(rb"\n\r?\n")
+_PARAGRAPH = re.compile(rb"\n\r?\n")
 
 
 class Stream:
     """What Channel reads from and writes to: here the two pipes of a script.
 
-    No wait lasts longer than *patience*, and none beyond *until* (seconds on *clock*); what does
-    raises TimeoutError. The descriptors stay the caller's to close.
+    No wait lasts longer than *patience*, and none beyond *until* (seconds of time.monotonic());
+    what does raises TimeoutError. The descriptors stay the caller's to close.
     """
 
-    def __init__(
-        self,
-        reader: int,
-        writer: int,
-        until: float,
-        patience: float = 5.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, reader: int, writer: int, until: float, patience: float = 5.0) -> None:
         self._reader = reader
         self._writer = writer
         self._until = until
         self._patience = patience
-        self._clock = clock
         self._buffer = b""
-        self._prepare()
 
     def readline(self, limit: int) -> bytes:
         """The next line with its newline, or what there is at *limit* bytes or the end."""
@@ -39,7 +31,7 @@ class Stream:
 
     def paragraph(self, limit: int) -> bytes:
         """All up to and with the next blank line, or what there is at *limit* or the end."""
-        return self._up_to(PARAGRAPH, limit)
+        return self._up_to(_PARAGRAPH, limit)
 
     def _up_to(self, end: re.Pattern[bytes], limit: int) -> bytes:
         size = self._gather(end, limit)
@@ -64,31 +56,84 @@ class Stream:
             rest = rest[self._write(rest) :]
         return len(data)
 
-    def flush(self) -> None:
-        """Nothing: what is written is on its way."""
-
-    def _prepare(self) -> None:
-        self._readable = select.poll()
-        self._readable.register(self._reader, select.POLLIN)
-        self._writable = select.poll()
-        self._writable.register(self._writer, select.POLLOUT)
-
     def _read(self) -> bytes:
-        self._wait(self._readable)
+        self._wait(self._reader, select.POLLIN)
         return os.read(self._reader, 65536)
 
     def _write(self, data: memoryview) -> int:
-        self._wait(self._writable)
+        self._wait(self._writer, select.POLLOUT)
         # No more at once: a pipe that can be written to takes PIPE_BUF bytes without blocking.
         return os.write(self._writer, data[: select.PIPE_BUF])
 
-    def _wait(self, poll: select.poll) -> None:
+    def _wait(self, file: int, event: int) -> None:
+        poll = select.poll()
+        poll.register(file, event)
         if not poll.poll(self._left() * 1000):
             raise TimeoutError
 
     def _left(self) -> float:
         """Seconds that the next wait may last."""
-        left = min(self._patience, self._until - self._clock())
+        left = min(self._patience, self._until - time.monotonic())
         if left <= 0:
             raise TimeoutError
         return left
+
+
+class SocketStream(Stream):
+    """A Stream over a blocking TCP socket, whose waits the kernel bounds.
+
+    That takes one system call a wait in place of two, and with them half of the turns that the
+    service's threads take at Python's lock, which is most of what a call costs.
+
+    Asterisk writes its environment in some 25 lines, each by itself, and Nagle's algorithm sends
+    the next packet once the last is acknowledged. On a connection that listen_tcp() took, the
+    first is acknowledged only when it has been read: the other lines then come in one packet in
+    place of 24, and a call takes 20 packets on the loopback device in place of 51.
+    """
+
+    def __init__(self, connection: socket.socket, until: float, patience: float = 5.0) -> None:
+        super().__init__(connection.fileno(), connection.fileno(), until, patience)
+        self._connection = connection
+        self._bounds: dict[int, float] = {}  # by option, as the kernel has it
+        self._reads = 0
+
+    def allow(self, until: float, patience: float) -> None:
+        """Have the next waits end by *until* and after *patience*, whatever held before."""
+        self._until, self._patience = until, patience
+
+    def has_paragraph(self, limit: int) -> bool:
+        """Whether paragraph() would not wait any longer; what came is kept for it."""
+        try:
+            self._gather(_PARAGRAPH, limit)
+        except TimeoutError:
+            return False
+        except OSError:
+            return True  # it is gone: the next read says so
+        return True
+
+    def _read(self) -> bytes:
+        self._bound(socket.SO_RCVTIMEO)
+        self._reads += 1
+        if self._reads == 2:
+            self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        try:
+            return os.read(self._reader, 65536)
+        except BlockingIOError:
+            raise TimeoutError from None
+
+    def _write(self, data: memoryview) -> int:
+        self._bound(socket.SO_SNDTIMEO)
+        try:
+            return os.write(self._writer, data)
+        except BlockingIOError:
+            raise TimeoutError from None
+
+    def _bound(self, option: int) -> None:
+        left = self._left()
+        if self._bounds.get(option) != left:
+            self._bounds[option] = left
+            whole = int(left)
+            fraction = max(1, int((left - whole) * 1e6))  # all zero would mean no bound at all
+            self._connection.setsockopt(
+                socket.SOL_SOCKET, option, struct.pack("ll", whole, fraction)
+            )

@@ -32,7 +32,7 @@ for _country, _code in CALLING_CODE.items():
 def is_in(number: str, countries: Collection[str], unsure: bool = False) -> bool:
     """Whether *number* (``+`` and digits) is one of those *countries*' by its numbering plan.
 
-    *unsure* is the answer where it has the calling code of several, and is in no one's plan.
+    *unsure* is the answer if several countries have its calling code, and it is in no plan.
     """
     code = next((number[1:end] for end in (2, 3, 4) if number[1:end] in _SHARED), None)
     if code is None:

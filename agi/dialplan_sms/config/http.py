@@ -4,38 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dialplan_sms.config import values
-from dialplan_sms.config.keys import LISTEN, NETWORKS, Setting, read, versions
+from dialplan_sms.config import keys, values
 from dialplan_sms.config.parser import ConfigError, Place, Section
 from dialplan_sms.config.password import is_hash
 
 
-@dataclass(frozen=True, slots=True)
-class Http:
-    """Where the HTTP SMS server listens, and who may use it.
-
-    ``users`` are names and hashes of passwords. ``allow`` are ipaddress networks, loopback apart,
-    ``proxy`` those whose X-Forwarded-For is believed. Files are absolute paths, empty for plain
-    HTTP, and ``files`` their versions. ``sender`` sends for the users who are none; empty for the
-    default sender.
-    """
-
-    users: Mapping[str, str] = field(repr=False)
-    listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 4575),)
-    certificate: str = ""
-    key: str = field(default="", repr=False)
-    allow: tuple[Any, ...] = ()
-    proxy: tuple[Any, ...] = ()
-    sender: str = ""
-    page: bool = False
-    files: tuple[str, ...] = field(default=(), repr=False)
-
-    @property
-    def fixed(self) -> tuple[Any, ...]:
-        """What a running server cannot change."""
-        return (self.listen, self.certificate, self.key, self.files, self.page)
-
-
+@values.kind("what dialplan-sms user <name> prints, one line a user")
 def _users(text: str, _: Place) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in text.split("\n"):
@@ -51,43 +25,58 @@ def _users(text: str, _: Place) -> dict[str, str]:
     return found
 
 
-_USER = "what dialplan-sms user <name> prints, one line a user"
-_SETTINGS = {
-    "user": Setting("users", _users, _USER, secret=True),
-    "listen": Setting("listen", values.listen, LISTEN),
-    "certificate": Setting("certificate", values.file, "a file in PEM format, chain included"),
-    "key": Setting("key", values.file, "a file in PEM format, of the user that runs the service"),
-    "allow": Setting("allow", values.networks, NETWORKS),
-    "proxy": Setting("proxy", values.networks, NETWORKS),
-    "sender": Setting("sender", values.not_empty, "the name of the section of a sender"),
-    "page": Setting("page", values.yes_no, "yes, no"),
-}
-KNOWN = tuple(_SETTINGS)
+_CERTIFICATE = values.file("a file in PEM format, chain included")
+_KEY = values.file("a file in PEM format, of the user that runs the service")
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """Where the HTTP SMS server listens, and who may use it.
+
+    ``users`` are names and hashes of passwords. ``allow`` are ipaddress networks, loopback apart,
+    ``proxy`` those whose X-Forwarded-For is believed. Files are absolute paths, empty for plain
+    HTTP, and ``files`` their versions. ``sender`` sends for the users who are none; empty for the
+    default sender.
+    """
+
+    users: Mapping[str, str] = keys.key(_users, "who may use it", name="user", secret=True)
+    listen: tuple[keys.HostPort, ...] = keys.key(
+        values.listen, "where it listens", (("127.0.0.1", 4575),)
+    )
+    certificate: str = keys.key(_CERTIFICATE, "for HTTPS, with key", "")
+    key: str = keys.key(_KEY, "of the certificate", "")
+    allow: tuple[Any, ...] = keys.key(values.networks, "who may connect, besides this host", ())
+    proxy: tuple[Any, ...] = keys.key(values.networks, "whose X-Forwarded-For is believed", ())
+    sender: str = keys.key(keys.SECTION, "who sends for the users who are no senders", "")
+    page: bool = keys.key(values.yes_no, "whether it has the page", False)
+    files: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def fixed(self) -> tuple[Any, ...]:
+        """What a running server cannot change."""
+        return (self.listen, self.certificate, self.key, self.files, self.page)
+
+
+KEYS = keys.keys_of(Http)
 """The keys of the section."""
 
 
 def read_http(section: Section, senders: Mapping[str, Any], outbox: bool) -> Http:
-    """The Http that *section* describes; its keys are KNOWN ones. Raises ConfigError."""
+    """The Http that *section* describes; its keys are KEYS. Raises ConfigError."""
     given = section.values
     if "user" not in given:
-        raise ConfigError(f"{section.place}: [http] has no user: add {_USER}")
+        raise ConfigError(f"{section.place}: [http] has no user: add {_users.allowed}")
     if not outbox:
         raise ConfigError(
             f"{section.place}: [http] needs the outbox, as Success means that an SMS is stored:"
             " set outbox in [general]"
         )
-    http = Http(files=versions(given), **read(given, _SETTINGS))
+    http = Http(files=keys.versions(given), **keys.read(given, KEYS))
     if ("certificate" in given) != ("key" in given):
         raise ConfigError(f"{section.place}: [http] needs certificate and key, or neither of them")
     if http.sender and http.sender not in senders:
-        raise ConfigError(
-            f"{given['sender'].place}: sender: there is no section [{http.sender}],"
-            f" allowed: {', '.join(senders)}"
-        )
-    for host, _ in http.listen:
-        if host != "::1" and not host.startswith("127.") and "allow" not in given:
-            raise ConfigError(
-                f"{given['listen'].place}: listen: {host} is no loopback address - allowed:"
-                " 127.0.0.1 and ::1, or add allow = and the networks of those who send"
-            )
+        raise keys.no_section(given["sender"], "sender", senders)
+    if "listen" in given and "allow" not in given:
+        cure = ", or add allow = and the networks of those who send"
+        keys.refuse_others(given["listen"], "listen", http.listen, "", cure)
     return http

@@ -1,54 +1,81 @@
-"""The keys of sms.conf: how each is read, and what is allowed."""
+"""The keys of sms.conf, each described once; how they are read follows from that.
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+A key of a sender is one line of Sender, one of ``[general]`` a line of Config (config/config.py),
+one of ``[http]`` a line of Http (config/http.py). The line gives its type, how a value is read and
+what is allowed, what the key is for, and its default.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from dialplan_sms.config import values
 from dialplan_sms.config.parser import ConfigError, Place, Value, version
+from dialplan_sms.config.values import Bad, Kind, kind
+
+HostPort = tuple[str, int]
+"""A numeric host and a port."""
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """One key: the field that it fills, how it is read, and what is allowed, for the error."""
+class Key:
+    """One key: the *field* that it fills, its kind, and what it is for, in one line."""
 
     field: str
-    read: Callable[[str, Place], Any]
-    allowed: str
+    kind: Kind[Any]
+    about: str
     secret: bool = False
 
 
-def read(given: Mapping[str, Value], known: Mapping[str, Setting]) -> dict[str, Any]:
+def key(
+    kind: Kind[Any], about: str, default: Any = MISSING, *, name: str = "", secret: bool = False
+) -> Any:
+    """The field of a dataclass that the key *name* fills; by default the key has its name."""
+    return field(default=default, repr=not secret, metadata={"key": (name, kind, about, secret)})
+
+
+def keys_of(section: type) -> dict[str, Key]:
+    """The keys of a dataclass, by their names in sms.conf."""
+    found = {}
+    for each in fields(section):
+        if "key" in each.metadata:
+            name, *rest = each.metadata["key"]
+            found[name or each.name] = Key(each.name, *rest)
+    return found
+
+
+def read(given: Mapping[str, Value], known: Mapping[str, Key]) -> dict[str, Any]:
     """The fields that *given* fill. Raises ConfigError with place, key and what is allowed."""
-    fields = {}
-    for key, value in given.items():
-        setting = known[key]
+    found = {}
+    for name, value in given.items():
+        key = known[name]
         try:
-            fields[setting.field] = setting.read(value.text, value.place)
-        except values.Bad as bad:
+            found[key.field] = key.kind(value.text, value.place)
+        except Bad as bad:
             # A url with a name and a password in it is a secret, too.
-            hidden = setting.secret or "@" in value.text or not value.text
+            hidden = key.secret or "@" in value.text or not value.text
             shown = "" if hidden else f" = {value.text[:80]}"
             why = str(bad) or ("" if value.text else "empty")
             detail = f", {why}" if why else ""
             raise ConfigError(
-                f"{value.place}: {key}{shown}{detail} - allowed: {setting.allowed}"
+                f"{value.place}: {name}{shown}{detail} - allowed: {key.kind.allowed}"
             ) from None
-    return fields
+    return found
 
 
 _FILES = ("password_file", "verify", "certificate", "key")
-"""The keys of a section that may name a file, whose content counts as the section's own."""
+"""The keys of any section that may name a file, whose content counts as the section's own."""
 
 
 def named(given: Mapping[str, Value]) -> Iterator[tuple[str, Path]]:
     """The files that a section names, by their keys."""
-    for key in _FILES:
-        if (value := given.get(key)) is not None:
+    for name in _FILES:
+        if (value := given.get(name)) is not None:
             path = value.place.path.parent.absolute() / value.text
             if path.is_file():
-                yield key, path
+                yield name, path
 
 
 def versions(given: Mapping[str, Value]) -> tuple[str, ...]:
@@ -56,79 +83,127 @@ def versions(given: Mapping[str, Value]) -> tuple[str, ...]:
     return tuple(version(path) for _, path in named(given))
 
 
-_URL = "https:// or http:// and the address of the PBX, with a port and a path if need be"
-_FINGERPRINT = "sha256: and the 64 hex digits of the fingerprint of the certificate"
-_TIME = "a time as 30s, 15m, 24h or 7d"
-_RATE = "a number of SMS and a time, as 5/1h or 200/1d, or none"
-LISTEN = "addresses with a port, as 127.0.0.1:4573, [::1]:4573"
-NETWORKS = (
-    "networks, as 192.0.2.0/24, 2001:db8::/64 - countries and prefixes stand in the section of a"
-    " sender"
-)
-_DATABASE = "sqlite:/// and the path of a file from / on, or postgresql+psycopg:// and a database"
+def no_section(value: Value, key: str, senders: Iterable[str]) -> ConfigError:
+    """The error of a *key* that names an unknown sender."""
+    return ConfigError(
+        f"{value.place}: {key}: there is no section [{value.text}], allowed: {', '.join(senders)}"
+    )
 
 
-def _outbox(text: str, place: Place) -> str:
-    """As values.outbox(), which also says what is wrong with the URLs that other programs take."""
-    if text.startswith(("postgresql://", "postgres://")):
-        raise values.Bad("write postgresql+psycopg:// in place of its beginning")
-    if text.startswith("sqlite:") and not text.startswith("sqlite:////"):
-        raise values.Bad(
-            "write four slashes and the whole path, as sqlite:////var/spool/asterisk/sms/outbox.sqlite"
-        )
-    return values.outbox(text, place)
+def refuse_others(value: Value, key: str, listen: Iterable[HostPort], why: str, cure: str) -> None:
+    """Raise ConfigError if another host can reach one of the addresses of *key*."""
+    from dialplan_sms.host.address import is_loopback  # ipaddress costs a call 2 ms
+
+    for host, _ in listen:
+        if not is_loopback(host):
+            raise ConfigError(
+                f"{value.place}: {key}: {host} is no loopback address{why} - allowed: 127.0.0.1"
+                f" and ::1{cure}"
+            )
 
 
-_PLACES = "countries and prefixes, as IT, FR, +4179"
+def one_of(*words: str) -> Kind[str]:
+    """One of these words, in small letters."""
 
-SENDER = {
-    "url": Setting("url", values.url, _URL),
-    "password": Setting("password", values.not_empty, "the password of the PBX user", secret=True),
-    "password_file": Setting(
-        "password", values.secret_file, "a file with the password in its first line", secret=True
-    ),
-    "token": Setting("token", values.not_empty, "an API key of the PBX", secret=True),
-    "verify": Setting("verify", values.verify, f"yes, no, a CA file, {_FINGERPRINT}"),
-    "gsm": Setting(
-        "gsm", values.gsm, "the MAC address of a gateway, 12 hex digits as 9c7514330001"
-    ),
-    "max_length": Setting("max_length", values.between(1, 10000), "characters, 1 to 10000"),
-    "long_message": Setting("truncate", values.truncate, "refuse, truncate"),
-    "country": Setting("country", values.country, "two letters of ISO 3166, as IT"),
-    "short_numbers": Setting("short_numbers", values.yes_no, "yes, no"),
-    "mode": Setting("mode", values.choice("wait", "queue", "fallback"), "wait, queue, fallback"),
-    "call_timeout": Setting("call_timeout", values.seconds, "seconds, 1 to 300"),
-    "delivery": Setting(
-        "delivery", values.choice("at-least-once", "at-most-once"), "at-least-once, at-most-once"
-    ),
-    "postpone": Setting("postpone", values.choice("here", "pbx"), "here, pbx"),
-    "pace": Setting("pace", values.duration, f"{_TIME}, 0 for none"),
-    "batch": Setting("batch", values.between(1, 500), "numbers in a request, 1 to 500"),
-    "max_age": Setting("max_age", values.duration, _TIME),
-    "keep_text": Setting("keep_text", values.duration, f"{_TIME}, 0 for as long as needed"),
-    "allow": Setting("allow", values.places, f"all, {_PLACES}"),
-    "deny": Setting("deny", values.denied, f"all, none, {_PLACES}"),
-    "per_number": Setting("per_number", values.rate, _RATE),
-    "per_sender": Setting("per_sender", values.rate, _RATE),
-    "per_caller": Setting("per_caller", values.rate, _RATE),
-    "repeat_window": Setting("repeat_window", values.duration, f"{_TIME}, 0 for none"),
+    @kind(", ".join(words))
+    def choose(text: str, _: Place) -> str:
+        if text.lower() not in words:
+            raise Bad
+        return text.lower()
+
+    return choose
+
+
+def text(allowed: str) -> Kind[str]:
+    """Text of at least one character, none of them a control character."""
+
+    @kind(allowed)
+    def read(text: str, _: Place) -> str:
+        if not text or not text.isprintable():
+            raise Bad("control characters" if text else "")
+        return text
+
+    return read
+
+
+def number(what: str, low: int, high: int, unit: str = "") -> Kind[int]:
+    """A whole number of *what*, with its *unit* or without."""
+
+    @kind(f"{what}, {low} to {high}")
+    def read(text: str, _: Place) -> int:
+        text = text.removesuffix(unit)
+        if not re.fullmatch(r"[0-9]{1,6}", text) or not low <= int(text) <= high:
+            raise Bad
+        return int(text)
+
+    return read
+
+
+def duration_or_none(none: str) -> Kind[float]:
+    """A time; *none* is what 0 means."""
+    return Kind(values.duration.read, f"{values.duration.allowed}, 0 for {none}")
+
+
+SECTION = text("the name of the section of a sender")
+_PASSWORD = text("the password of the PBX user")
+_TOKEN = text("an API key of the PBX")
+_MODE = one_of("wait", "queue", "fallback")
+_LONG_MESSAGE = one_of("refuse", "truncate")
+_POSTPONE = one_of("here", "pbx")
+_TIMEOUT = number("seconds", 1, 300, "s")
+_BATCH = number("numbers in a request", 1, 500)
+_KEEP = duration_or_none("as long as needed")
+_DELIVERY = one_of("at-least-once", "at-most-once")
+_TIME = duration_or_none("none")
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A PBX user who sends SMS; the section's name is the user's.
+
+    What stands in ``[general]`` is the default of every sender.
+
+    ``verify`` is ``yes``, ``no``, the absolute path of a CA file or ``sha256:`` and 64 hex digits.
+    ``files`` are the versions of the files that it names: a new content makes another sender.
+    Times are in seconds. A rate is how many SMS in how many seconds; ``allow`` and ``deny`` are
+    countries (two letters) and prefixes (``+`` and digits).
+    """
+
+    name: str
+    url: str = key(values.url, "where the PBX is")
+    password: str = key(_PASSWORD, "the PBX user's password", "", secret=True)
+    token: str = key(_TOKEN, "an API key, in place of the password", "", secret=True)
+    verify: str = key(values.verify, "how the PBX proves who it is", "yes")
+    gsm: str | None = key(values.gsm, "the GSM gateway, if a call names none", None)
+    max_length: int = key(number("characters", 1, 10000), "most characters of a text", 670)
+    long_message: str = key(_LONG_MESSAGE, "what becomes of a longer text", "refuse")
+    country: str | None = key(values.country, "national numbers are read as this country's", None)
+    short_numbers: bool = key(values.yes_no, "allows short codes, 3 to 6 digits", False)
+    mode: str = key(_MODE, "when an SMS is sent, if a call does not say", "wait")
+    call_timeout: float = key(_TIMEOUT, "most seconds that a call may take", 30.0)
+    delivery: str = key(_DELIVERY, "what becomes of one that may have been sent", "at-least-once")
+    postpone: str = key(_POSTPONE, "who keeps an SMS that is to be sent later", "here")
+    pace: float = key(_TIME, "how long a gateway rests for each number", 5.0)
+    batch: int = key(_BATCH, "most numbers in one request from the outbox", 20)
+    max_age: float = key(values.duration, "how long a stored SMS is tried", 24 * 3600.0)
+    keep_text: float = key(_KEEP, "how long a text is kept once it is not needed", 0.0)
+    allow: tuple[str, ...] = key(values.places, "where SMS may go", ())
+    deny: tuple[str, ...] = key(values.denied, "where SMS may not go, even if allow has it", ())
+    per_number: tuple[int, float] | None = key(values.rate, "most SMS to one number", None)
+    per_sender: tuple[int, float] | None = key(values.rate, "most SMS of this sender", None)
+    per_caller: tuple[int, float] | None = key(values.rate, "most SMS by calls of one caller", None)
+    repeat_window: float = key(_TIME, "how long a repeated SMS is refused", 0.0)
+    files: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def counted(self) -> bool:
+        """Whether a limit is set that is counted on the outbox's history."""
+        return bool(self.per_number or self.per_sender or self.per_caller or self.repeat_window)
+
+
+SENDER = keys_of(Sender) | {
+    "password_file": Key("password", values.secret_file, "where the password is", secret=True)
 }
-"""What a sender's section holds; in [general] it is the default of every sender."""
-
+"""The keys of a sender's section."""
 SECRETS = ("password", "password_file", "token")
 """How a sender proves who it is: one of these."""
-
-GENERAL = {
-    "default_sender": Setting(
-        "default_sender", values.not_empty, "the name of the section of a sender"
-    ),
-    "log": Setting("log", values.log, "syslog, or the path of a file"),
-    "listen": Setting("listen", values.listen, LISTEN),
-    "allow": Setting("allow", values.networks, NETWORKS),
-    "max_calls": Setting("max_calls", values.between(1, 4096), "calls at once, 1 to 4096"),
-    "monitor": Setting("monitor", values.listen, "an address with a port, as 127.0.0.1:4574"),
-    "outbox": Setting("outbox", _outbox, _DATABASE, secret=True),
-    "workers": Setting("workers", values.between(0, 64), "threads that send stored SMS, 0 to 64"),
-    "retention": Setting("retention", values.duration, _TIME),
-}
-"""What only [general] holds."""

@@ -1,7 +1,6 @@
-"""Asterisk's own style of configuration file, read strictly.
+"""sms.conf: Asterisk's own style of file (see host/asterisk_syntax), read strictly.
 
-``[section]``, ``key = value`` or ``key => value``, ``;`` comments (``\\;`` is a semicolon) and
-``;-- … --;`` comment blocks. A line that is none of these is an error, so that a typing mistake is
+A line that is neither ``[section]`` nor ``key = value`` is an error, so that a typing mistake is
 never silent.
 """
 
@@ -11,6 +10,8 @@ import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from dialplan_sms.host.asterisk_syntax import lines
 
 
 class ConfigError(Exception):
@@ -64,8 +65,8 @@ def version(path: Path) -> str:
 def read_private(path: Path, what: str, named_by: Path | None = None) -> str:
     """The UTF-8 text of a file that others must not read, at most 1 MiB.
 
-    Raises ConfigError where it is missing, unreadable, world-readable or no UTF-8; as root, also
-    where who can change the file that it is *named_by* could not read it.
+    Raises ConfigError if it is missing, unreadable, world-readable or no UTF-8; as root, also
+    if who can change the file that it is *named_by* could not read it.
     """
     try:
         # Not to wait for the writer of a FIFO.
@@ -141,38 +142,10 @@ def _rights(path: Path) -> str:
 def parse(text: str, path: Path) -> list[Section]:
     """The sections of *text*; *path* is for the errors."""
     sections: list[Section] = []
-    in_block = False
-    for number, raw in enumerate(re.split(r"\r\n|\r|\n", text), 1):
-        place = Place(path, number)
-        line, in_block = _without_comment(raw, in_block)
-        if line:
-            _take(line, place, sections)
+    for line in lines(re.sub(r"\r\n?", "\n", text)):
+        if line.text:
+            _take(line.text, Place(path, line.number), sections)
     return sections
-
-
-def _without_comment(line: str, in_block: bool) -> tuple[str, bool]:
-    """The line's content, and whether a comment block is open after it."""
-    kept: list[str] = []
-    position = 0
-    while position < len(line):
-        if in_block:
-            end = line.find("--;", position)
-            if end < 0:
-                break
-            position, in_block = end + 3, False
-        elif line.startswith("\\;", position):
-            kept.append(";")
-            position += 2
-        elif line[position] == ";":
-            # As in Asterisk: ";--" opens a block, ";---" is a comment line.
-            if line.startswith(";--", position) and not line.startswith(";---", position):
-                position, in_block = position + 3, True
-            else:
-                break
-        else:
-            kept.append(line[position])
-            position += 1
-    return "".join(kept).strip(), in_block
 
 
 def _take(line: str, place: Place, sections: list[Section]) -> None:

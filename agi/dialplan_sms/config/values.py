@@ -1,9 +1,10 @@
-"""How the values of sms.conf are read."""
+"""The kinds of values of sms.conf: how each is read, and what is allowed."""
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from dialplan_sms.config.countries import CALLING_CODE
 from dialplan_sms.config.parser import Place, read_private
@@ -18,35 +19,42 @@ class Bad(Exception):
     """A value that a reader does not take; its text, if any, says more than "allowed" does."""
 
 
-def choice(*allowed: str) -> Callable[[str, Place], str]:
-    """Reads one of these words, in small letters."""
-
-    def choose(text: str, _: Place) -> str:
-        if text.lower() not in allowed:
-            raise Bad
-        return text.lower()
-
-    return choose
+T = TypeVar("T")
+_NOWHERE = Place(Path("/"), 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """A kind of values; *allowed* says for people what they may be."""
+
+    read: Callable[[str, Place], T]
+    allowed: str
+
+    def __call__(self, text: str, place: Place = _NOWHERE) -> T:
+        """The value that *text* at *place* means; raises Bad."""
+        return self.read(text, place)
+
+
+def kind(allowed: str) -> Callable[[Callable[[str, Place], T]], Kind[T]]:
+    """Makes a Kind of a function that reads its values."""
+    return lambda read: Kind(read, allowed)
+
+
+# The words that Asterisk's own files take (main/utils.c: ast_true, ast_false).
+_YES = ("yes", "true", "y", "t", "1", "on")
+_NO = ("no", "false", "n", "f", "0", "off")
+
+
+@kind("yes, no")
 def yes_no(text: str, _: Place) -> bool:
-    # The words that Asterisk's own files take (main/utils.c: ast_true, ast_false).
-    if text.lower() in ("yes", "true", "y", "t", "1", "on"):
-        return True
-    if text.lower() in ("no", "false", "n", "f", "0", "off"):
-        return False
-    raise Bad
+    if text.lower() not in _YES + _NO:
+        raise Bad
+    return text.lower() in _YES
 
 
-def not_empty(text: str, _: Place) -> str:
-    """Text of at least one character, none of them a control character."""
-    if not text or not text.isprintable():
-        raise Bad("empty" if not text else "control characters")
-    return text
-
-
+@kind("https:// or http:// and the address of the PBX, with a port and a path if need be")
 def url(text: str, _: Place) -> str:
-    """An http or https URL; with the API's path where it has none."""
+    """An http or https URL; with the API's path if it has none."""
     from urllib.parse import urlsplit
 
     try:
@@ -64,6 +72,7 @@ def url(text: str, _: Place) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
+@kind("a file with the password in its first line")
 def secret_file(text: str, place: Place) -> str:
     """The first line of a private file."""
     path = _beside(text, place)
@@ -79,6 +88,7 @@ def _beside(text: str, place: Place) -> Path:
     return place.path.parent.absolute() / text
 
 
+@kind("yes, no, a CA file, sha256: and the 64 hex digits of the fingerprint of the certificate")
 def verify(text: str, place: Place) -> str:
     """``yes``, ``no``, the absolute path of a CA file or ``sha256:`` and 64 hex digits."""
     if text.lower().startswith("sha256:"):
@@ -88,30 +98,35 @@ def verify(text: str, place: Place) -> str:
         return "sha256:" + digits
     if re.fullmatch(r"(?i)[0-9a-f]{64}|(?:[0-9a-f]{2}:){31}[0-9a-f]{2}", text):
         raise Bad("write sha256: before the fingerprint")
-    if text.lower() in ("yes", "no", "true", "false", "on", "off", "1", "0"):
-        return "yes" if yes_no(text, place) else "no"
-    return file(text, place)
+    if text.lower() in _YES + _NO:
+        return "yes" if text.lower() in _YES else "no"
+    return _file(text, place)
 
 
-def listen(text: str, _: Place) -> tuple[tuple[str, int], ...]:
+@kind("addresses with a port, as 127.0.0.1:4573, [::1]:4573")
+def listen(text: str, _place: Place) -> tuple[tuple[str, int], ...]:
     """``host:port`` or ``[host]:port``, several separated by commas; numeric hosts only."""
     import ipaddress
 
     found = []
     for item in text.split(","):
-        host, colon, port = item.strip().rpartition(":")
+        host, _, port = item.strip().rpartition(":")
         if not host:
             raise Bad("the address is missing")
         try:
             address = ipaddress.ip_address(host.strip("[]"))
         except ValueError:
             raise Bad(f"{host} is no IP address") from None
-        if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
             raise Bad
         found.append((str(address), int(port)))
     return tuple(found)
 
 
+@kind(
+    "networks, as 192.0.2.0/24, 2001:db8::/64 - countries and prefixes stand in the section of a"
+    " sender"
+)
 def networks(text: str, _: Place) -> tuple[Any, ...]:
     """ipaddress networks."""
     import ipaddress
@@ -122,30 +137,16 @@ def networks(text: str, _: Place) -> tuple[Any, ...]:
         raise Bad from None
 
 
+@kind("the MAC address of a gateway, 12 hex digits as 9c7514330001")
 def gsm(text: str, _: Place) -> str:
-    """12 lower-case hex digits."""
-    mac = re.sub(r"[:\-]", "", text).lower()
+    """The MAC address of a gateway as the API wants it: 12 lower-case hex digits."""
+    mac = re.sub(r"[:.\-\s]", "", text).lower()
     if not re.fullmatch(r"[0-9a-f]{12}", mac):
         raise Bad
     return mac
 
 
-def between(low: int, high: int) -> Callable[[str, Place], int]:
-    """Reads a whole number from *low* to *high*."""
-
-    def number(text: str, _: Place) -> int:
-        if not re.fullmatch(r"[0-9]{1,6}", text) or not low <= int(text) <= high:
-            raise Bad
-        return int(text)
-
-    return number
-
-
-def seconds(text: str, place: Place) -> float:
-    """1 to 300 s."""
-    return float(between(1, 300)(text.removesuffix("s"), place))
-
-
+@kind("two letters of ISO 3166, as IT")
 def country(text: str, _: Place) -> str:
     """Two capitals of ISO 3166."""
     if text.upper() not in CALLING_CODE:
@@ -157,6 +158,7 @@ _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "": 1}
 _DURATION = re.compile(r"([0-9]{1,6}) ?(s|m|min|h|d|)")
 
 
+@kind("a time as 30s, 15m, 24h or 7d")
 def duration(text: str, _: Place) -> float:
     """Seconds: ``30s``, ``15m``, ``24h``, ``7d``, or a bare number of seconds."""
     found = _DURATION.fullmatch(text.lower())
@@ -165,19 +167,21 @@ def duration(text: str, _: Place) -> float:
     return float(int(found[1]) * _UNITS[found[2]])
 
 
-def rate(text: str, place: Place) -> tuple[int, float] | None:
+@kind("a number of SMS and a time, as 5/1h or 200/1d, or none")
+def rate(text: str, _place: Place) -> tuple[int, float] | None:
     """How many SMS in how many seconds: ``5/1h``, ``5/h``; None for ``none``."""
     if text.lower() == "none":
         return None
     count, _, time = text.replace(" ", "").partition("/")
     if not re.fullmatch(r"[0-9]{1,7}", count) or not time:
         raise Bad
-    window = duration(time if time[0].isdigit() else f"1{time}", place)
+    window = duration(time if time[0].isdigit() else f"1{time}")
     if not window or not int(count):
         raise Bad
     return int(count), window
 
 
+@kind("all, countries and prefixes, as IT, FR, +4179")
 def places(text: str, _: Place) -> tuple[str, ...]:
     """Countries (two capitals) and prefixes (``+`` and digits); ``+`` alone is everywhere."""
     if text.lower() == "all":
@@ -189,18 +193,21 @@ def places(text: str, _: Place) -> tuple[str, ...]:
     return found
 
 
+@kind("all, none, countries and prefixes, as IT, FR, +4179")
 def denied(text: str, place: Place) -> tuple[str, ...]:
     """As places(); empty for ``none``."""
     return () if text.lower() == "none" else places(text, place)
 
 
-def truncate(text: str, place: Place) -> bool:
-    """Whether a text that is too long is cut."""
-    return choice("refuse", "truncate")(text, place) == "truncate"
-
-
+@kind("sqlite:/// and the path of a file from / on, or postgresql+psycopg:// and a database")
 def outbox(text: str, _: Place) -> str:
     """The URL of a database; a file's path is absolute, as who runs has a folder of his own."""
+    if text.startswith(("postgresql://", "postgres://")):
+        raise Bad("write postgresql+psycopg:// in place of its beginning")
+    if text.startswith("sqlite:") and not text.startswith("sqlite:////"):
+        raise Bad(
+            "write four slashes and the whole path, as sqlite:////var/spool/asterisk/sms/outbox.sqlite"
+        )
     if not re.fullmatch(r"sqlite:////.+|postgresql\+psycopg://.+", text) or not text.isprintable():
         raise Bad
     if text.startswith("postgresql") and text.count("@") > 1:
@@ -208,14 +215,19 @@ def outbox(text: str, _: Place) -> str:
     return text
 
 
-def file(text: str, place: Place) -> str:
-    """The absolute path of a file that is there."""
+def _file(text: str, place: Place) -> str:
     path = _beside(text, place)
     if not path.is_file():
         raise Bad(f"there is no file {path}")
     return str(path)
 
 
+def file(allowed: str) -> Kind[str]:
+    """The absolute path of a file that is there."""
+    return Kind(_file, allowed)
+
+
+@kind("syslog, or the path of a file")
 def log(text: str, place: Place) -> str:
     """``syslog``, or the absolute path of a file."""
     return "syslog" if text.lower() == "syslog" else str(_beside(text, place))

@@ -10,8 +10,8 @@ from typing import Any
 
 from prometheus_client import generate_latest
 
-from dialplan_sms.agi.acceptors import Capacity
-from dialplan_sms.agi.visit import Paragraph, Visit
+from dialplan_sms.agi.capacity import Capacity
+from dialplan_sms.agi.peer import Peer, PeerWithHead
 from dialplan_sms.daemon.metrics import Monitor
 from dialplan_sms.host.hostname import is_loopback
 
@@ -31,12 +31,12 @@ class Asked:
         self._healthy = healthy
         self._capacity = Capacity(self.most)
 
-    def __call__(self, connection: socket.socket, address: Any) -> Visit:
+    def __call__(self, connection: socket.socket, address: Any) -> Peer:
         """A request, once its head is there."""
-        return Paragraph(connection, address[0], self._serve, self._capacity.call, _LONGEST_HEAD)
+        return PeerWithHead(connection, address[0], self._serve, self._capacity.call, _LONGEST_HEAD)
 
-    def _serve(self, visit: Paragraph, objection: str) -> None:
-        stream = visit.go(time.monotonic() + _PATIENCE)
+    def _serve(self, peer: PeerWithHead, objection: str) -> None:
+        stream = peer.answer(time.monotonic() + _PATIENCE)
         request = _Request(stream.paragraph(_LONGEST_HEAD))
         if request.is_right:
             request.answer(*self._answer(request, objection))

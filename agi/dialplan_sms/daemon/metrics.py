@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from dialplan_sms import __version__
-from dialplan_sms.agi.acceptors import Capacity
+from dialplan_sms.agi.capacity import Capacity
 from dialplan_sms.sms import log
 from dialplan_sms.sms.log import Handled
 

@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dialplan_sms.agi.acceptors import Acceptors, Capacity, Door
-from dialplan_sms.agi.fastagi import FastAgi, HandOver
+from dialplan_sms.agi.acceptors import Acceptors, Door, SilentPeers
+from dialplan_sms.agi.capacity import Capacity
+from dialplan_sms.agi.fastagi import FastAgi
+from dialplan_sms.agi.handover import HandOver
 from dialplan_sms.agi.listen import SOCKET, SOCKET_VARIABLE, listen_tcp, listen_unix
-from dialplan_sms.agi.lobby import Lobby
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.daemon.asked import Asked
@@ -79,11 +80,11 @@ class Server:
             # The last: who can be asked takes calls.
             doors += [(listen_tcp(address), asked, asked.most) for address in config.monitor]
             config.drop_privileges()  # all that may need root's rights is open
-            lobby = Lobby(capacity.most, self.service.counted)
+            silent = SilentPeers(capacity.most, self.service.counted)
             for listener, door, most in doors:
                 if listener is not None:
                     self._acceptors.append(
-                        Acceptors(listener, door, most, self.service.counted, lobby)
+                        Acceptors(listener, door, most, self.service.counted, silent)
                     )
             threading.Thread(target=self._tick, name="ticker", daemon=True).start()
         except BaseException:

@@ -197,14 +197,13 @@ def _shown(name: str) -> str:
 
 def refuse_foreign(path: Path, key: str, conf: Path) -> None:
     """Raise HostError if who can change *conf* names a folder for root that is not Asterisk's."""
-    others = changers(conf)
-    if not others or "asterisk" in os.path.realpath(path).lower():
+    user = changer(conf)
+    if user is None or "asterisk" in os.path.realpath(path).lower():
         return
     with suppress(OSError):
-        if path.stat().st_uid in others:
+        if path.stat().st_uid == user.uid:
             return
-    names = " and ".join(sorted(str(by_id(uid)) for uid in others))
     raise HostError(
-        f"{path}, {key} in {conf}, does not look like Asterisk's, and {names} can change {conf}:"
+        f"{path}, {key} in {conf}, does not look like Asterisk's, and {user} can change {conf}:"
         " make it that user's, or asterisk.conf and its folder root's"
     )

@@ -1,39 +1,11 @@
-"""Asterisk's configuration files as Asterisk reads them, leniently: lines, settings, folders."""
+"""asterisk.conf, read leniently as Asterisk does, and its folders."""
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
+from dialplan_sms.host.asterisk_syntax import lines
 from dialplan_sms.host.files import content_of
 from dialplan_sms.host.identity import HostError
-
-_HEADER = re.compile(rb"\[([^\]]*)\]\s*(\([^)]*\))?")
-_INCLUDE = re.compile(rb"#(try)?include\s+(.+)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line that says something: where it begins in the file, and what is left of comments.
-
-    ``commented``: it begins in a comment block.
-    """
-
-    start: int
-    content: bytes
-    commented: bool
-
-    @property
-    def header(self) -> tuple[bytes, bytes] | None:
-        """Name and what stands in parentheses, of ``[name](template)``."""
-        found = _HEADER.match(self.content)
-        return (found[1].strip(), found[2] or b"") if found else None
-
-    @property
-    def include(self) -> tuple[bytes, bool] | None:
-        """The file that is included, and whether it may be missing (``#tryinclude``)."""
-        found = _INCLUDE.fullmatch(self.content)
-        return (found[2].strip().strip(b'"<>').strip(), bool(found[1])) if found else None
 
 
 def read(path: Path) -> bytes:
@@ -47,39 +19,6 @@ def read(path: Path) -> bytes:
     return content
 
 
-def lines(content: bytes) -> Iterator[Line]:
-    """The lines of a file but for comments and empty ones (Asterisk: main/config.c)."""
-    start, depth = 3 if content.startswith(b"\xef\xbb\xbf") else 0, 0
-    while start < len(content):
-        end = content.find(b"\n", start) + 1 or len(content)
-        kept, after = _without_comment(content[start:end], depth)
-        if kept:
-            yield Line(start, kept, depth > 0)
-        start, depth = end, after
-
-
-def _without_comment(line: bytes, depth: int) -> tuple[bytes, int]:
-    """What is no comment, and in how many comment blocks the next line begins."""
-    kept, position = bytearray(), 0
-    while position < len(line):
-        semicolon = line.find(b";", position)
-        if semicolon < 0:
-            kept += b"" if depth else line[position:]
-            break
-        if not depth:
-            kept += line[position:semicolon]
-        if semicolon and line[semicolon - 1 : semicolon] == b"\\" and not depth:
-            kept[-1:] = b";"
-        elif line.startswith(b";--", semicolon) and not line.startswith(b";---", semicolon):
-            depth, semicolon = depth + 1, semicolon + 2
-        elif depth and line[max(position, semicolon - 2) : semicolon] == b"--":
-            depth -= 1
-        elif not depth:
-            break
-        position = semicolon + 1
-    return bytes(kept).strip(), depth
-
-
 def settings(content: bytes) -> dict[str, dict[str, str]]:
     """The sections of asterisk.conf; keys in small letters.
 
@@ -88,15 +27,12 @@ def settings(content: bytes) -> dict[str, dict[str, str]]:
     """
     found: dict[str, dict[str, str]] = {}
     section: dict[str, str] = {}
-    for line in lines(content):
+    for line in lines(content.decode("utf-8", "surrogateescape")):
         if header := line.header:
-            name = header[0].decode("utf-8", "replace").lower()
-            section = found.setdefault(name + ("!" if b"!" in header[1] else ""), {})
-            continue
-        key, equals, value = line.content.partition(b"=")
-        if equals:
-            text = value.removeprefix(b">").strip().decode("utf-8", "surrogateescape")
-            section[key.strip().decode("utf-8", "replace").lower()] = text
+            name, mark = header
+            section = found.setdefault(name.lower() + ("!" if "!" in mark else ""), {})
+        elif pair := line.pair:
+            section[pair[0].lower()] = pair[1]
     return found
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from dialplan_sms.host.identity import HostError
+from dialplan_sms.host.identity import HostError, User, changer
 from dialplan_sms.host.privileges import as_changer
 
 _LARGEST = 32 << 20
@@ -82,6 +82,12 @@ def _look(path: Path) -> Found | None:
     if len(content) > _LARGEST:
         raise HostError(f"{path} is larger than 32 MiB: no configuration is")
     return Found(content, status.st_mode & 0o777, Ownership(status.st_uid, status.st_gid))
+
+
+def new_owner(path: Path) -> User | None:
+    """Whose the file at *path* becomes if it is written anew; None if its owner stays."""
+    found, user = look(path), changer(path, itself=False)
+    return user if found and user and found.owner.uid != user.uid else None
 
 
 def put(

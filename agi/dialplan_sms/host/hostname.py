@@ -5,7 +5,8 @@ under that name, in the header ``Host``.
 """
 
 import re
-from ipaddress import ip_address
+
+from dialplan_sms.host import address
 
 
 def bare(host: str) -> str:
@@ -16,8 +17,4 @@ def bare(host: str) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether the header ``Host: host`` names the machine itself: localhost, 127.0.0.1 or [::1]."""
-    name = bare(host)
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"
+    return address.is_loopback(bare(host))

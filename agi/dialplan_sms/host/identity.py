@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 READ, WRITE, RUN = 4, 2, 1
 _VERBS = {READ: "read", WRITE: "write", RUN: "run"}
@@ -39,6 +38,8 @@ class User:
     gids: tuple[int, ...]
 
     def __str__(self) -> str:
+        if self.uid == EVERYBODY:
+            return "everybody"
         return f"the {self.name}" if " " in self.name else f"the user {self.name}"
 
     def may(self, found: os.stat_result, want: int) -> bool:
@@ -108,8 +109,8 @@ def changer(path: Path, itself: bool = True) -> User | None:
     if len(found) > 1:
         each = " and ".join(f"{by_id(uid).name} ({place})" for uid, place in found.items())
         raise HostError(
-            f"root works as the one user who can change {path}, and there is more than one, {each}:"
-            " leave it to one of them, or to root"
+            f"more than one user can change {path}, {each}, and root does what it does there as the"
+            " only one: leave it to one of them, or to root"
         )
     return by_id(next(iter(found))) if found else None
 
@@ -120,25 +121,25 @@ def changers(path: Path, itself: bool = True) -> dict[int, Path]:
     That is who can put something else in its place, in a folder or by a link on the way; and, with
     *itself*, who can write to what is there. Raises HostError if the path cannot be followed.
     """
-    found: dict[int, Path] = {}
+    who: dict[int, Path] = {}
     try:
-        for step in _lookups(path):
-            folder = step.folder.lstat()
+        for folder, place, found, last in _lookups(path):
+            status = folder.lstat()
             # In a folder with the sticky bit, as /tmp, only owners replace what is there.
-            sticky = bool(folder.st_mode & stat.S_ISVTX)
-            users = {folder.st_uid} if sticky else _writers(step.folder, folder)
-            found = dict.fromkeys(users, step.folder) | found
-            if step.found is None:
+            sticky = bool(status.st_mode & stat.S_ISVTX)
+            users = {status.st_uid} if sticky else _writers(folder, status)
+            who = dict.fromkeys(users, folder) | who
+            if found is None:
                 break
-            users = {step.found.st_uid} if sticky or stat.S_ISLNK(step.found.st_mode) else set()
-            if step.last and itself:
-                users |= _writers(step.place, step.found)
-            found = dict.fromkeys(users, step.place) | found
-            if step.place == Path("/proc"):
+            users = {found.st_uid} if sticky or stat.S_ISLNK(found.st_mode) else set()
+            if last and itself:
+                users |= _writers(place, found)
+            who = dict.fromkeys(users, place) | who
+            if place == Path("/proc"):
                 raise HostError(f"{path} is a path through /proc, whose links lead elsewhere")
     except OSError as error:
         raise HostError(f"{path} cannot be followed, {error.strerror or error}") from None
-    return {uid: place for uid, place in found.items() if uid not in (0, os.geteuid())}
+    return {uid: place for uid, place in who.items() if uid not in (0, os.geteuid())}
 
 
 def _writers(path: Path, found: os.stat_result) -> set[int]:
@@ -186,17 +187,12 @@ def _access_list(path: Path) -> list[tuple[int, int, int]]:
     return [*struct.iter_unpack("<HHI", packed[4:])]
 
 
-class _Lookup(NamedTuple):
-    """One part of a path: looked up in *folder*, it is *place*; *found* is None for nothing."""
+def _lookups(path: Path) -> Iterator[tuple[Path, Path, os.stat_result | None, bool]]:
+    """How the kernel looks up *path*, part for part, also those of links. Raises OSError.
 
-    folder: Path
-    place: Path
-    found: os.stat_result | None
-    last: bool
-
-
-def _lookups(path: Path) -> Iterator[_Lookup]:
-    """How the kernel looks up *path*, part for part, also those of links. Raises OSError."""
+    The folder in which it looks, the path of what it looks for, what is there, if anything, and
+    whether that is the last part.
+    """
     rest, here, links = list(reversed(path.absolute().parts[1:])), Path("/"), 0
     while rest:
         part = rest.pop()
@@ -204,9 +200,9 @@ def _lookups(path: Path) -> Iterator[_Lookup]:
         try:
             found = place.lstat()
         except (FileNotFoundError, NotADirectoryError):
-            yield _Lookup(here, place, None, not rest)
+            yield here, place, None, not rest
             return
-        yield _Lookup(here, place, found, not rest)
+        yield here, place, found, not rest
         if not stat.S_ISLNK(found.st_mode):
             here = place
             continue
@@ -231,17 +227,15 @@ class Blocked:
 def blocked(path: Path, want: int, user: User) -> Blocked | None:
     """What keeps *user* from *path*, symbolic links followed; None where nothing does."""
     try:
-        for step in _lookups(path):
-            folder = step.folder
+        for folder, place, there, last in _lookups(path):
             if not user.may(folder.lstat(), RUN) and not _access_list(folder):
                 return Blocked(
                     folder,
                     f"{user.name} may not pass the folder {folder}",
                     f"chmod o+x {folder}, or chgrp {user.group} {folder} && chmod g+x {folder}",
                 )
-            if step.found is None and not step.last:
-                says = f"there is no folder {step.place}"
-                return Blocked(step.place, says, f"create {step.place}", True)
+            if there is None and not last:
+                return Blocked(place, f"there is no folder {place}", f"create {place}", True)
         found = path.stat()
     except OSError:
         return Blocked(path, f"there is no {path}", f"create {path}", True)

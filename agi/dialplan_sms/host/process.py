@@ -22,7 +22,7 @@ _LARGEST = 4 << 20
 class Ran:
     """How a program ended, and what it wrote to stdout and stderr.
 
-    *status* is NOT_STARTED or NOT_ENDED (in time) where there is no exit status.
+    *status* is NOT_STARTED or NOT_ENDED (in time) if there is no exit status.
     """
 
     status: int

@@ -16,9 +16,10 @@ from dialplan_sms.routes.reply import LARGEST, answered, secrets_of
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.transport.deadline import Resolver, Watchdog
+from dialplan_sms.transport.deadline import Watchdog
 from dialplan_sms.transport.exchange import Exchange, carrying
-from dialplan_sms.transport.pool import Adapter
+from dialplan_sms.transport.pool import Pool
+from dialplan_sms.transport.resolver import Resolver
 
 CONNECT_TIME = 3.0
 """Seconds for name, connection and TLS handshake together."""
@@ -26,15 +27,14 @@ ANSWER_TIME = 5.0
 """Seconds for each number (sms-api: "the timeout for mass sending is 5 s for each SMS")."""
 
 
-def open_adapter(sender: Sender, resolver: Resolver | None = None, connections: int = 1) -> Adapter:
+def open_pool(sender: Sender, resolver: Resolver | None = None, connections: int = 1) -> Pool:
     """The way to the sender's PBX: no proxies, no netrc, no redirects, nothing but the PBX.
 
     *connections* is how many stay open between SMS.
-    Raises ConfigError where ``verify`` names a file without a certificate.
+    Raises ConfigError if ``verify`` names a file without a certificate.
     """
-    verify = sender.verify if urlsplit(sender.url).scheme == "https" else None
     try:
-        return Adapter(verify, resolver or Resolver(), connections)
+        return Pool(sender.url, sender.verify, resolver or Resolver(), connections)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             f"[{sender.name}] verify = {sender.verify}: no certificate in PEM format can be read"
@@ -48,12 +48,12 @@ class SmsApi:
     def __init__(
         self,
         sender: Sender,
-        adapter: Adapter | None = None,
+        pool: Pool | None = None,
         clock: Callable[[], float] = time.monotonic,
         watchdog: Watchdog | None = None,
     ) -> None:
         self._sender = sender
-        self._adapter = adapter or open_adapter(sender)
+        self._pool = pool or open_pool(sender)
         self._clock = clock
         self._watchdog = watchdog or Watchdog(clock)
         self._secrets = secrets_of(sender)
@@ -104,7 +104,7 @@ class SmsApi:
     @property
     def idle_connections(self) -> int:
         """Connections to the PBX that are open and not in use."""
-        return self._adapter.idle
+        return self._pool.idle
 
     def _post(self, sms: Sms) -> tuple[int, str, bytes]:
         body = urlencode(_form(sms)).encode()
@@ -112,8 +112,7 @@ class SmsApi:
         request.body = body
         request.headers["Content-Length"] = str(len(body))
         # Not Session.send: it follows redirects and keeps cookies.
-        response = self._adapter.send(request, largest=LARGEST + 1)
-        return response.status_code, response.headers.get("Location", ""), response.content
+        return self._pool.send(request, LARGEST + 1)
 
 
 def _form(sms: Sms) -> dict[str, str]:

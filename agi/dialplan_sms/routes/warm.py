@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Collection
 
 from dialplan_sms.config.config import Sender
-from dialplan_sms.routes.pbx import SmsApi, open_adapter
-from dialplan_sms.transport.deadline import Resolver, Watchdog
+from dialplan_sms.routes.pbx import SmsApi, open_pool
+from dialplan_sms.transport.deadline import Watchdog
+from dialplan_sms.transport.resolver import Resolver
 
 
 class Routes:
@@ -24,12 +25,12 @@ class Routes:
         self._routes: dict[Sender, SmsApi] = {}
 
     def __call__(self, sender: Sender) -> SmsApi:
-        """The sender's route. Raises ConfigError as open_adapter does."""
+        """The sender's route. Raises ConfigError as open_pool does."""
         with self._lock:
             route = self._routes.get(sender)
             if route is None:
-                adapter = open_adapter(sender, self._resolver, self._connections)
-                route = SmsApi(sender, adapter, self._clock, self._watchdog)
+                pool = open_pool(sender, self._resolver, self._connections)
+                route = SmsApi(sender, pool, self._clock, self._watchdog)
                 self._routes[sender] = route
             return route
 

@@ -1,10 +1,10 @@
 """One SMS: as a door got it (Draft), and as it is sent (Sms)."""
 
 import json
-import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from dialplan_sms.config import values
 from dialplan_sms.config.config import Sender
 from dialplan_sms.sms import api
 from dialplan_sms.sms.numbers import read_numbers
@@ -63,7 +63,7 @@ def compose(draft: Draft, sender: Sender, now: datetime) -> Sms:
     numbers = read_numbers(draft.number, sender.country, sender.short_numbers)
     _refuse_reply(draft.message)
     whole = clean(draft.message)
-    text = fit(whole, sender.max_length, sender.truncate)
+    text = fit(whole, sender.max_length, sender.long_message == "truncate")
     return Sms(
         numbers=numbers,
         text=text,
@@ -75,14 +75,14 @@ def compose(draft: Draft, sender: Sender, now: datetime) -> Sms:
 
 def read_gsm(text: str) -> str:
     """The MAC address of a gateway as the API wants it: ``9c7514330001``."""
-    mac = re.sub(r"[:\-\s]", "", text).lower()
-    if not re.fullmatch(r"[0-9a-f]{12}", mac):
+    try:
+        return values.gsm(text)
+    except values.Bad:
         raise Refused(
             Cause.INVALID_GSM,
             f"gsm {text[:40]} {_NO_MAC}",
             f"gsm of {len(text)} characters {_NO_MAC}",
-        )
-    return mac
+        ) from None
 
 
 _NO_MAC = (

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dialplan_sms.transport.connection import make
-from dialplan_sms.transport.deadline import Resolver, Watchdog
+from dialplan_sms.transport.deadline import Watchdog
 from dialplan_sms.transport.exchange import Exchange, Stage, carrying
+from dialplan_sms.transport.resolver import Resolver
 from dialplan_sms.transport.tls import PIN, any_peer, settings
 
 _NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
@@ -57,7 +58,7 @@ def look(
     scheme: str, host: str, port: int, resolver: Resolver, connect_time: float, verify: str = "no"
 ) -> Look:
     """Connect within *connect_time* seconds, and see the certificate; nothing is asked for."""
-    tls = settings(verify if scheme == "https" else None)
+    tls = settings(verify) if scheme == "https" else {}
     began = time.monotonic()
     exchange = Exchange(connect_time, 0, began + connect_time, lambda: None, Watchdog())
     connection = make(scheme, host, port, resolver, **tls)

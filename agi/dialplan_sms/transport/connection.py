@@ -9,18 +9,18 @@ from typing import Any
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from dialplan_sms.transport.deadline import Address, Resolver
 from dialplan_sms.transport.exchange import Exchange, Stage, current
 from dialplan_sms.transport.http_head import Answer, request_head
+from dialplan_sms.transport.resolver import Address, Resolver
 
 # An admin who wrote "verify = no" need not be told so at every SMS.
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
 
-class _Settled:
-    """A socket whose time limit is told to the kernel only where it changes.
+class _LazyTimeout:
+    """A socket that sets its time limit in the kernel only if it changes.
 
-    Each telling is a turn at Python's lock, for which a service's threads contend.
+    Each time is a turn at Python's lock, for which a service's threads contend.
     """
 
     def settimeout(self, value: float | None) -> None:
@@ -28,11 +28,11 @@ class _Settled:
             super().settimeout(value)  # type: ignore[misc]
 
 
-class _Socket(_Settled, socket.socket):
+class _Socket(_LazyTimeout, socket.socket):
     pass
 
 
-class SecureSocket(_Settled, ssl.SSLSocket):
+class SecureSocket(_LazyTimeout, ssl.SSLSocket):
     """What a context's ``sslsocket_class`` is to be."""
 
 
@@ -86,7 +86,7 @@ class _Recording:
             # The PBX has closed it, and nothing is written yet: over another socket.
             connection.close()
             self.connect()
-            exchange.go_by(self.sock)
+            exchange.use_instead(self.sock)
         # A PBX that answers before it has read all is heard all the same.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             # Head and body together: one TLS record, one write.
@@ -109,7 +109,7 @@ class _Connection(_Recording, HTTPConnection):
 class _SecureConnection(_Recording, HTTPSConnection):
     @property
     def is_connected(self) -> bool:
-        """False also where an answer that nobody asked for waits in the TLS layer."""
+        """False, too, if an answer that nobody asked for waits in the TLS layer."""
         waiting = self.sock.pending() if isinstance(self.sock, ssl.SSLSocket) else 0
         return super().is_connected and not waiting
 

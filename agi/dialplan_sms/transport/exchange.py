@@ -1,8 +1,8 @@
 """One request on its way: what it has done, and its deadlines.
 
 Whether a request went out decides between "certainly not sent" and "may have been sent". No
-exception of requests or urllib3 tells it (both cases end in ``Connection aborted``), so the
-connection notes it here, in the Exchange of the thread that sends.
+exception of requests or urllib3 says so (both cases end in ``Connection aborted``): the connection
+notes it here, in the Exchange of the thread that sends.
 """
 
 import contextlib
@@ -27,10 +27,10 @@ class Stage(Enum):
 class Exchange:
     """One request on its way: its stage and its deadlines.
 
-    *connect_time* bounds name, connection and handshake together: each of them is given what is
-    left of it. *answer_time* bounds what follows once the request has gone out: no timeout of a
-    socket does that, as each byte begins it anew, so a watchdog shuts the connection down. Both
-    are seconds, and neither lasts beyond *until* on *clock*. *going_out* is called just before.
+    *connect_time* bounds name, connection and handshake together: each is given what is left of
+    it. *answer_time* bounds what follows after the request has gone out: a watchdog shuts the
+    connection down, since each byte restarts a socket's own timeout. Both are seconds, and neither
+    lasts beyond *until* on *clock*. *going_out* is called just before the request goes out.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Exchange:
         self._alarm: Alarm | None = None
 
     def time_to_connect(self) -> float:
-        """Seconds left to connect. Raises TimeoutError where there are none."""
+        """Seconds left to connect. Raises TimeoutError if there are none."""
         left = self._connect_by - self._clock()
         if left <= 0:
             self.failure = TimeoutError()
@@ -62,7 +62,7 @@ class Exchange:
         return left
 
     def go_out(self, connection: socket.socket) -> None:
-        """Called before each write; the first is the moment after which nobody can be certain."""
+        """Called before each write; after the first, the request may have been processed."""
         if self.stage is Stage.GONE_OUT:
             return
         self.time_to_connect()
@@ -71,8 +71,8 @@ class Exchange:
         self._going_out()
         self.stage = Stage.GONE_OUT
 
-    def go_by(self, connection: socket.socket) -> None:
-        """Take another *connection* for what goes out: the first had been closed."""
+    def use_instead(self, connection: socket.socket) -> None:
+        """The request goes out by another *connection*: the first had been closed."""
         self.close()
         connection.settimeout(None)
         self._alarm = self._watch(connection)
@@ -111,7 +111,7 @@ def carrying(exchange: Exchange) -> Iterator[None]:
 
 
 def current() -> Exchange:
-    """The exchange that this thread carries. Raises LookupError where there is none."""
+    """The exchange that this thread carries. Raises LookupError if there is none."""
     exchange: Exchange | None = getattr(_thread, "exchange", None)
     if exchange is None:
         raise LookupError("no exchange is under way in this thread")

@@ -1,4 +1,4 @@
-"""How a request travels: an adapter of requests that keeps its connections to one PBX open."""
+"""How a request travels: over connections to one PBX that are kept open."""
 
 import contextlib
 import re
@@ -8,36 +8,32 @@ from collections import deque
 from typing import Any
 from urllib.parse import urlsplit
 
-from requests import PreparedRequest, Response
-from requests.adapters import BaseAdapter
+from requests import PreparedRequest
 
 from dialplan_sms.transport import tls
 from dialplan_sms.transport.connection import Connection, make
-from dialplan_sms.transport.deadline import Resolver
 from dialplan_sms.transport.exchange import current
 from dialplan_sms.transport.http_head import Answer
+from dialplan_sms.transport.resolver import Resolver
 
 _IDLE = 55.0
-"""Seconds after which an idle connection is closed, where the PBX does not say when it does."""
+"""Seconds after which an idle connection is closed, if the PBX does not say when it does."""
 _MARGIN = 1.0
 """Seconds before the PBX closes an idle connection that it is not used any more."""
-_HEADERS = ("Location", "Keep-Alive")
-"""Those of an answer that anybody looks at."""
 _KEEP_ALIVE = re.compile(r"timeout=([0-9]{1,5})")
 
 
-class Adapter(BaseAdapter):
-    """Sends each request once, over a connection that is open already where there is one.
+class Pool:
+    """Sends each request to the PBX at *url* once, over a connection that is open if there is one.
 
-    requests' own adapter would load the CA bundle for every new connection (33-41 ms), and spend
+    A session of requests would load the CA bundle for every new connection (33-41 ms), and spend
     half of a request's time on pools, proxies, redirects and cookies, of which an API needs
-    nothing. TLS is settled when the adapter is made: *verify* is as `tls.settings` takes it.
+    nothing. With https *verify* is as `tls.settings` takes it; a file is read now.
     *connections* is how many stay open to the PBX.
     """
 
-    def __init__(self, verify: str | None, resolver: Resolver, connections: int = 1) -> None:
-        super().__init__()
-        self._tls = tls.settings(verify)
+    def __init__(self, url: str, verify: str, resolver: Resolver, connections: int = 1) -> None:
+        self._tls = tls.settings(verify) if urlsplit(url).scheme == "https" else {}
         self._resolver = resolver
         self._most = connections
         self._idle: deque[Connection] = deque()
@@ -45,18 +41,16 @@ class Adapter(BaseAdapter):
         self._closed = False
         weakref.finalize(self, _close_all, self._idle)
 
-    def send(  # type: ignore[override]
-        self, request: PreparedRequest, largest: int, **_: Any
-    ) -> Response:
-        """The answer to *request*, with at most *largest* bytes of its body, not decoded.
+    def send(self, request: PreparedRequest, largest: int) -> tuple[int, str, bytes]:
+        """The answer to *request*: its status, its Location, and at most *largest* bytes of it.
 
-        Raises OSError and http.client.HTTPException; how far the request came, the Exchange knows.
+        Raises OSError and http.client.HTTPException; the Exchange says how far the request came.
         """
         connection = self._take() or self._make(request)
         try:
             headers: Any = request.headers
             answer = connection.post(request.path_url, headers, request.body)  # type: ignore[arg-type]
-            response = _read(answer, largest)
+            body = answer.read(largest)
         except BaseException:
             connection.close()
             raise
@@ -65,10 +59,10 @@ class Adapter(BaseAdapter):
         # After a status below 200 another answer follows, which would be taken for the next one's.
         whole = answer.isclosed() and not answer.length and answer.status >= 200
         if whole and connection.sock is not None:
-            self._keep(connection, response)
+            self._keep(connection, answer)
         else:
             connection.close()
-        return response
+        return answer.status, answer.getheader("Location") or "", body
 
     @property
     def idle(self) -> int:
@@ -93,11 +87,11 @@ class Adapter(BaseAdapter):
         return None
 
     def _make(self, request: PreparedRequest) -> Connection:
-        parts = urlsplit(str(request.url))
+        parts = urlsplit(str(request.url))  # the name of the host encoded by requests
         return make(parts.scheme, parts.hostname or "", parts.port, self._resolver, **self._tls)
 
-    def _keep(self, connection: Connection, response: Response) -> None:
-        told = _KEEP_ALIVE.search(response.headers.get("Keep-Alive", ""))
+    def _keep(self, connection: Connection, answer: Answer) -> None:
+        told = _KEEP_ALIVE.search(answer.getheader("Keep-Alive") or "")
         # A request that goes out just as the PBX closes the connection may be lost.
         self._idle_for = min(int(told[1]) - _MARGIN, _IDLE) if told else _IDLE
         connection.idle_since = time.monotonic()
@@ -111,14 +105,3 @@ def _close_all(connections: deque[Connection]) -> None:
     with contextlib.suppress(IndexError):
         while True:
             connections.pop().close()
-
-
-def _read(answer: Answer, largest: int) -> Response:
-    body = answer.read(largest)
-    response = Response()
-    response.status_code = answer.status
-    for name in _HEADERS:
-        if value := answer.getheader(name):
-            response.headers[name] = value
-    response._content = body
-    return response

@@ -9,14 +9,12 @@ from dialplan_sms.transport.connection import SecureSocket
 PIN = "sha256:"
 
 
-def settings(verify: str | None) -> dict[str, Any]:
+def settings(verify: str) -> dict[str, Any]:
     """Arguments of urllib3's HTTPSConnection.
 
-    *verify* is ``yes``, ``no``, a CA file or ``sha256:<hex>``, or None for plain HTTP. Raises
-    OSError and ssl.SSLError for a file without a certificate.
+    *verify* is ``yes``, ``no``, a CA file or ``sha256:<hex>``. Raises OSError and ssl.SSLError for
+    a file without a certificate.
     """
-    if verify is None:
-        return {}
     if verify.startswith(PIN):
         return {"ssl_context": any_peer(), "assert_fingerprint": verify.removeprefix(PIN)}
     if verify == "no":

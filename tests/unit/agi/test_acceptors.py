@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from dialplan_sms.agi.acceptors import Acceptors, Capacity, Closed
+from dialplan_sms.agi.acceptors import Acceptors
+from dialplan_sms.agi.capacity import Capacity, Closed
 from tests.unit.doors import House, opened, saying
 
 
@@ -185,4 +186,4 @@ class TestTheHostIsShort:
             socket.create_server(("127.0.0.1", 0)) as listener,
             pytest.raises(OSError, match="no process or thread can be started"),
         ):
-            Acceptors(listener, saying(calls, Capacity(1)), 1, print, house.lobby)  # type: ignore[arg-type]
+            Acceptors(listener, saying(calls, Capacity(1)), 1, print, house.silent)  # type: ignore[arg-type]

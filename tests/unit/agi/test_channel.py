@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dialplan_sms.agi.channel import LONGEST_COMMAND, Channel
-from tests.unit.fakes import ENVIRONMENT, FakeAsterisk, streams
+from tests.unit.fakes import ENVIRONMENT, Bytes, FakeAsterisk
 
 NASTY = [
     "two\nlines", "\n", "a\r\nb", 'say "hi"', "back\\slash", "Hi :) meet at 10:30", "a&b+c%41=d",
@@ -108,11 +108,11 @@ def test_any_environment_ends_in_values_or_a_hang_up(environment: bytes) -> None
 @pytest.mark.parametrize("data", [b"", b"agi_request: x\n", b"agi_request: x", b"x\n" * 600_000])
 def test_streams_that_end_or_never_do_are_a_hang_up(data: bytes) -> None:
     with pytest.raises(AGIHangup):
-        Channel(*streams(data))
+        Channel(Bytes(data))
 
 
 def test_a_reader_that_ends_in_the_dialogue_is_a_hang_up() -> None:
-    channel = Channel(*streams(ENVIRONMENT + b"\n200 result=1 (x\n"))
+    channel = Channel(Bytes(ENVIRONMENT + b"\n200 result=1 (x\n"))
     with pytest.raises(AGIHangup):
         channel.read_variables(["A"])
 
@@ -131,7 +131,7 @@ def test_a_writer_that_is_gone_is_a_hang_up() -> None:
 
 
 def test_a_reply_that_says_hangup_is_no_error() -> None:
-    channel = Channel(*streams(ENVIRONMENT + b"\n200 result=1 (hangup)\n"))
+    channel = Channel(Bytes(ENVIRONMENT + b"\n200 result=1 (hangup)\n"))
     channel.set_variable("A", "hangup")
 
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from dialplan_sms.agi.listen import listen_tcp
-from dialplan_sms.agi.socketstream import SocketStream
-from dialplan_sms.agi.stream import Stream
+from dialplan_sms.agi.stream import SocketStream, Stream
 
 
 def connected() -> tuple[socket.socket, socket.socket]:

@@ -29,15 +29,14 @@ from dialplan_sms.cli.check import (
 from dialplan_sms.cli.check.asterisk import Asterisk
 from dialplan_sms.cli.check.finding import Finding, State, causes_only, exit_status
 from dialplan_sms.cli.check.inspect import at_once
-from dialplan_sms.cli.check.service import Unit
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.host.identity import READ, RUN, WRITE, User, blocked, by_id, current
-from dialplan_sms.host.process import NOT_ENDED, NOT_STARTED, Ran, run
+from dialplan_sms.host.process import NOT_STARTED, Ran, run
 from dialplan_sms.sandbox import Reply, Sandbox
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.transport.certificate import Look, PeerCertificate
-from dialplan_sms.transport.deadline import Resolver
 from dialplan_sms.transport.exchange import Stage
+from dialplan_sms.transport.resolver import Resolver
 from tests.asterisk.serving import free_port
 from tests.unit import checked
 
@@ -287,31 +286,6 @@ def test_a_host_without_syslog_and_log_is_told(tmp_path: Path) -> None:
 # --- other programs
 
 
-def test_a_program_is_given_a_time() -> None:
-    began = time.monotonic()
-    ran = run(["sh", "-c", "sleep 30 & sleep 30"], 0.2)
-    assert time.monotonic() - began < 3
-    assert ran == Ran(NOT_ENDED, "no end within 0 s")
-    assert run(["/nowhere/at/all"], 1) == Ran(NOT_STARTED, "No such file or directory")
-
-
-def test_no_program_fills_the_memory() -> None:
-    began = time.monotonic()
-    ran = run(["sh", "-c", "echo begun; exec cat /dev/zero"], 30)
-    assert time.monotonic() - began < 20
-    assert ran.status not in (0, NOT_ENDED)
-    assert ran.output.startswith("begun")
-    assert len(ran.output) < 8 << 20
-
-
-def test_what_a_program_leaves_running_takes_no_longer() -> None:
-    began = time.monotonic()
-    assert run(["sh", "-c", "setsid sleep 9 & exit 3"], 0.5).status == NOT_ENDED
-    assert time.monotonic() - began < 5
-    ran = run(["sh", "-c", "echo said; echo why >&2; exit 3"], 5)
-    assert (ran.status, ran.last_line) == (3, "why")
-
-
 def process(
     proc: Path, number: int, *command: str, uid: int = 110, effective: int | None = None
 ) -> None:
@@ -500,7 +474,7 @@ def config(**fields: object) -> Config:
 
 def test_a_host_without_service_needs_none() -> None:
     nowhere = (("127.0.0.1", free_port()),)
-    found = list(service.check(config(monitor=nowhere), Unit(), Path("/x"), current()))
+    found = list(service.check(config(monitor=nowhere), {}, Path("/x"), current()))
     assert {each.state for each in causes_only(found)} == {State.SKIPPED}
 
 
@@ -508,7 +482,7 @@ def test_a_service_that_never_answers_is_told(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(service, "_PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = (("127.0.0.1", listener.getsockname()[1]),)
-        found = list(service.check(config(monitor=address), Unit(), Path("/x"), current()))
+        found = list(service.check(config(monitor=address), {}, Path("/x"), current()))
     (bad,) = checked.bad(causes_only(found))
     assert "restart" in bad.do
 

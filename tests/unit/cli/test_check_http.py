@@ -11,7 +11,6 @@ import pytest
 
 from dialplan_sms.cli.check import doors, service
 from dialplan_sms.cli.check.finding import Finding, State
-from dialplan_sms.cli.check.service import Unit
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.http import Http
 from dialplan_sms.config.password import DECOY
@@ -82,7 +81,7 @@ def test_a_server_that_hangs_is_given_a_time(monkeypatch: pytest.MonkeyPatch) ->
 def test_no_service_is_wrong_where_http_needs_one() -> None:
     nowhere = (("127.0.0.1", free_port()),)
     site = config(Http(USERS), outbox="sqlite:////x", monitor=nowhere)
-    first = next(service.check(site, Unit(), Path("/x"), current()))
+    first = next(service.check(site, {}, Path("/x"), current()))
     assert first.state is State.WRONG
     assert "[http]" in first.says
 

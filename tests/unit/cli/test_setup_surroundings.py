@@ -60,27 +60,6 @@ def test_one_in_a_container_has_files_of_its_own(tmp_path: Path) -> None:
     assert running(tmp_path / "absent") == []
 
 
-@pytest.mark.parametrize(
-    ("text", "left"),
-    [
-        (b"a ; b", [b"a"]),
-        (b"a \\; b", [b"a ; b"]),
-        (b"; a\n\n b \r\n", [b"b"]),
-        (b";-- a\nb\n--; c", [b"c"]),
-        (b";-- a ;-- b --;\nc --; d", [b"d"]),
-        (b";--- a\nb", [b"b"]),
-        (b"a ;-- b --; c ; d", [b"a  c"]),
-        (b"\xef\xbb\xbfa", [b"a"]),
-        (b";-- never ends\na\n", []),
-        (b"--; a", [b"--"]),
-        (b"\\;", [b";"]),
-        (b";", []),
-    ],
-)
-def test_comments_are_those_of_asterisk(text: bytes, left: list[bytes]) -> None:
-    assert [line.content for line in asterisk_conf.lines(text)] == left
-
-
 def test_a_template_is_kept_apart() -> None:
     text = (
         b"[Directories](!)\nastETCdir => /a;x\n[directories]\nastetcdir = /b\n[options](+)\nx=1\n"

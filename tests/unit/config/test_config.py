@@ -1,6 +1,6 @@
 import grp
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from dialplan_sms.config import parser
-from dialplan_sms.config.config import find, load
+from dialplan_sms.config.config import GENERAL_KEYS, find, load
+from dialplan_sms.config.http import KEYS
+from dialplan_sms.config.keys import SENDER as SENDER_KEYS
+from dialplan_sms.config.keys import Key
 from dialplan_sms.config.parser import ConfigError, parse
 from dialplan_sms.sms.outcome import safe_line
 
@@ -45,13 +48,25 @@ def test_a_good_file_is_read_whole(sms_conf: Write) -> None:
     assert first.url == "https://pbx.example.com/api/v1/originate/sms"
     assert first.password == "sms;101api"
     assert first.verify == "sha256:aa" + "0f" * 31
-    assert (first.gsm, first.max_length, first.truncate) == ("9c7514330001", 300, True)
+    assert (first.gsm, first.max_length, first.long_message) == (
+        "9c7514330001",
+        300,
+        "truncate",
+    )
     assert (first.country, first.mode, first.call_timeout) == ("IT", "wait", 30.0)
     assert second.url == "http://192.0.2.1:8080/sms/"
     assert (second.token, second.password, second.country) == ("wsk-v1-secret", "", "GB")
     assert config.sender("") is first
     assert config.sender("102") is second
     assert config.sender("103") is None
+
+
+@pytest.mark.parametrize("known", [GENERAL_KEYS, SENDER_KEYS, KEYS])
+def test_every_key_is_described_in_a_line(known: Mapping[str, Key]) -> None:
+    for name, key in known.items():
+        assert 10 < len(key.about) < 70, name
+        assert key.about.isprintable(), name
+        assert key.kind.allowed, name
 
 
 def test_secrets_do_not_show(sms_conf: Write) -> None:

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from dialplan_sms.agi.acceptors import Capacity
+from dialplan_sms.agi.capacity import Capacity
 from dialplan_sms.daemon.metrics import Monitor
 from dialplan_sms.host.hostname import is_loopback
 from tests.unit import asking

@@ -193,7 +193,7 @@ class TestTheOneUser:
         (tmp_path / "etc").mkdir()
         inodes = {tmp_path.stat().st_ino: STRANGER, (tmp_path / "etc").stat().st_ino: OTHER}
         monkeypatch.setattr(identity, "_writers", lambda _, found: {inodes.get(found.st_ino, 0)})
-        with pytest.raises(HostError, match="there is more than one") as refused:
+        with pytest.raises(HostError, match="more than one user can change") as refused:
             changer(tmp_path / "etc/sms.conf")
         for uid, place in ((STRANGER, tmp_path), (OTHER, tmp_path / "etc")):
             assert f"user {uid} ({place})" in str(refused.value)
@@ -203,6 +203,9 @@ class TestTheOneUser:
         (tmp_path / "open").chmod(0o777)
         with pytest.raises(HostError, match=f"everybody can change {tmp_path}/open: run chmod o-w"):
             changer(tmp_path / "open/sms.conf")
+
+    def test_everybody_has_no_name(self) -> None:
+        assert str(by_id(EVERYBODY)) == "everybody"
 
     def test_no_such_user(self) -> None:
         assert named("no-such-user") is None

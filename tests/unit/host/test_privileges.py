@@ -262,6 +262,40 @@ class TestSmsConfOfAnotherUser:
             self.run(theirs, text, "send", "333 123456")
             assert [message.numbers for message in pbx.messages] == [("+39333123456",)]
 
+    @pytest.mark.parametrize("command", [("send", "+39333123456"), ("outbox",)])
+    def test_where_several_users_can_change_it_nothing_is_done(
+        self, theirs: Path, folder: Path, command: tuple[str, ...]
+    ) -> None:
+        os.chown(folder, 1, 1)
+        with Sandbox() as pbx:
+            text = (
+                f"[general]\noutbox = sqlite:///{folder}/outbox.sqlite\n[101]\nurl = {pbx.url}\n"
+                "verify = no\npassword = sms101api\n"
+            )
+            told = self.run(theirs, text, *command)
+            assert b"more than one user can change" in b" ".join(told.split())
+            assert pbx.requests == []
+        assert not (folder / "outbox.sqlite").exists()
+
+    def test_in_a_container_root_can_be_nobody_else(self, theirs: Path, folder: Path) -> None:
+        """Without CAP_SETUID it does its own work, and none in a folder of another user."""
+        ours = folder / "sms.conf"
+        ours.touch(0o640)
+        with Sandbox() as pbx:
+            for conf in (ours, theirs):
+                conf.write_text(
+                    f"[101]\nurl = {pbx.url}\nverify = no\npassword = sms101api\ncountry = IT\n"
+                )
+                conf.chmod(0o640)
+                done = subprocess.run(
+                    ["setpriv", "--bounding-set", "-setuid,-setgid", PROGRAM, "send",
+                     "333 123456", "--config", conf],
+                    input=b"Hello", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20,
+                    check=False,
+                )  # fmt: skip
+                assert len(pbx.messages) == 1
+        assert b"root cannot become the user nobody here" in b" ".join(done.stdout.split())
+
     def test_a_program_that_they_may_not_read_says_so(self, theirs: Path, folder: Path) -> None:
         """As pipx of root's makes it, below /root."""
         closed = folder / "root"

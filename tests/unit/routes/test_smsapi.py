@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.routes import pbx as smsapi
-from dialplan_sms.routes.pbx import SmsApi, open_adapter
+from dialplan_sms.routes.pbx import SmsApi, open_pool
 from dialplan_sms.routes.reply import answered, secrets_of
 from dialplan_sms.sandbox import Fault, Reply, Sandbox
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.transport.deadline import Alarm, Resolver, Watchdog
-from dialplan_sms.transport.pool import Adapter
+from dialplan_sms.transport.deadline import Alarm, Watchdog
+from dialplan_sms.transport.pool import Pool
+from dialplan_sms.transport.resolver import Resolver
 
 SMS = Sms(("+39333123456",), "This API is awesome")
 LIST = Sms(("+39333123456", "+39333123457"), "Hi", "9c7514330001", datetime(2999, 7, 14, 15, 35))
@@ -51,8 +52,8 @@ def sender(pbx: Sandbox, **fields: object) -> Sender:
 
 def send(pbx: Sandbox, sms: Sms = SMS, **fields: object) -> Outcome:
     user = sender(pbx, **fields)
-    with closing(open_adapter(user)) as adapter:
-        return SmsApi(user, adapter).send(sms)
+    with closing(open_pool(user)) as pool:
+        return SmsApi(user, pool).send(sms)
 
 
 def test_an_sms_arrives(pbx: Sandbox) -> None:
@@ -189,16 +190,16 @@ def test_each_number_has_five_seconds_within_the_calls(
 ) -> None:
     watchdog = NotedWatchdog()
     numbers = tuple(f"+39333{n:06}" for n in range(count))
-    with closing(open_adapter(sender(pbx))) as adapter:
-        SmsApi(sender(pbx), adapter, watchdog=watchdog).send(Sms(numbers, "x"))
+    with closing(open_pool(sender(pbx))) as pool:
+        SmsApi(sender(pbx), pool, watchdog=watchdog).send(Sms(numbers, "x"))
     assert watchdog.given == [seconds]
     assert smsapi.CONNECT_TIME == 3.0
 
 
 def test_the_channel_is_told_before_anything_goes_out(pbx: Sandbox) -> None:
     seen: list[int] = []
-    with closing(open_adapter(sender(pbx))) as adapter:
-        SmsApi(sender(pbx), adapter).send(SMS, lambda: seen.append(len(pbx.requests)))
+    with closing(open_pool(sender(pbx))) as pool:
+        SmsApi(sender(pbx), pool).send(SMS, lambda: seen.append(len(pbx.requests)))
     assert seen == [0]
 
 
@@ -209,8 +210,8 @@ class TestUnreachable:
         announced: list[str] = []
         values: dict[str, object] = {"name": "101", "url": url, "password": "x"}
         user = Sender(**(values | fields))  # type: ignore[arg-type]
-        with closing(open_adapter(user)) as adapter:
-            outcome = SmsApi(user, adapter).send(SMS, lambda: announced.append("gone out"))
+        with closing(open_pool(user)) as pool:
+            outcome = SmsApi(user, pool).send(SMS, lambda: announced.append("gone out"))
         assert outcome.cause is Cause.UNREACHABLE
         assert says in outcome.reason
         assert announced == []
@@ -234,9 +235,9 @@ class TestUnreachable:
             return []
 
         user = Sender("101", "http://pbx.example.com/", "x", call_timeout=1.0)
-        adapter = open_adapter(user, Resolver(lookup))
+        pool = open_pool(user, Resolver(lookup))
         started = time.monotonic()
-        outcome = SmsApi(user, adapter).send(SMS)
+        outcome = SmsApi(user, pool).send(SMS)
         hang.set()
         assert outcome.cause is Cause.UNREACHABLE
         assert "was not resolved in time" in outcome.reason
@@ -317,8 +318,8 @@ def test_a_thread_that_cannot_start_is_not_held_against_the_pbx(pbx: Sandbox) ->
             raise RuntimeError("can't start new thread")
 
     announced: list[int] = []
-    with closing(open_adapter(sender(pbx))) as adapter:
-        api_of_it = SmsApi(sender(pbx), adapter, watchdog=Exhausted())
+    with closing(open_pool(sender(pbx))) as pool:
+        api_of_it = SmsApi(sender(pbx), pool, watchdog=Exhausted())
         outcome = api_of_it.send(SMS, lambda: announced.append(1))
     assert outcome.cause is Cause.INTERNAL
     assert "nothing was sent" in outcome.reason
@@ -328,8 +329,8 @@ def test_a_thread_that_cannot_start_is_not_held_against_the_pbx(pbx: Sandbox) ->
 
 @pytest.mark.parametrize("tls", [True, False], ids=["https", "http"])
 def test_a_connection_is_used_again_and_never_shut_by_an_old_deadline(tls: bool) -> None:
-    with Sandbox(tls=tls) as pbx, closing(open_adapter(sender(pbx))) as adapter:
-        route = SmsApi(sender(pbx, call_timeout=1.0), adapter)
+    with Sandbox(tls=tls) as pbx, closing(open_pool(sender(pbx))) as pool:
+        route = SmsApi(sender(pbx, call_timeout=1.0), pool)
         assert [route.send(SMS).status for _ in range(3)] == [Status.SUCCESS] * 3
         time.sleep(1.2)
         assert route.send(SMS).status is Status.SUCCESS
@@ -370,8 +371,8 @@ def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next() -> None:
             thread = threading.Thread(target=serve)
             thread.start()
             user = sender(pbx, url=f"https://127.0.0.1:{listener.getsockname()[1]}/")
-            with closing(open_adapter(user)) as adapter:
-                route = SmsApi(user, adapter)
+            with closing(open_pool(user)) as pool:
+                route = SmsApi(user, pool)
                 assert route.send(SMS).cause is Cause.REJECTED
                 assert route.send(SMS).cause is Cause.REJECTED
             thread.join()
@@ -413,17 +414,17 @@ class Keeper:
                 if b"Connection: close" in self._answer:
                     break
 
-    def route(self, connections: int = 1) -> tuple[SmsApi, Adapter]:
+    def route(self, connections: int = 1) -> tuple[SmsApi, Pool]:
         port = self._listener.getsockname()[1]
         user = Sender("101", f"http://127.0.0.1:{port}/", "x")
-        adapter = open_adapter(user, connections=connections)
-        return SmsApi(user, adapter), adapter
+        pool = open_pool(user, connections=connections)
+        return SmsApi(user, pool), pool
 
 
 def test_cookies_are_not_kept() -> None:
     with Keeper("Set-Cookie: a=b") as pbx:
-        route, adapter = pbx.route()
-        with closing(adapter):
+        route, pool = pbx.route()
+        with closing(pool):
             assert [route.send(SMS).status for _ in range(2)] == [Status.SUCCESS] * 2
     assert len(pbx.requests) == 2
     assert b"Cookie" not in pbx.requests[1]
@@ -431,8 +432,8 @@ def test_cookies_are_not_kept() -> None:
 
 def test_head_and_body_go_out_together() -> None:
     with Keeper() as pbx:
-        route, adapter = pbx.route()
-        with closing(adapter):
+        route, pool = pbx.route()
+        with closing(pool):
             route.send(SMS)
     assert pbx.requests[0].startswith(b"POST / HTTP/1.1\r\nHost: 127.0.0.1:")
     assert b"\r\n\r\nnumber=" in pbx.requests[0]
@@ -455,8 +456,8 @@ class TestIdleConnections:
         self, header: str, pause: float, connections: int
     ) -> None:
         with Keeper(header) as pbx:
-            route, adapter = pbx.route()
-            with closing(adapter):
+            route, pool = pbx.route()
+            with closing(pool):
                 for _ in range(2):
                     assert route.send(SMS).status is Status.SUCCESS
                     time.sleep(pause)
@@ -464,10 +465,10 @@ class TestIdleConnections:
 
     def test_one_that_is_closed_while_the_channel_is_told_is_replaced(self) -> None:
         with Keeper() as other:
-            route, adapter = other.route()
-            with closing(adapter):
+            route, pool = other.route()
+            with closing(pool):
                 assert route.send(SMS).status is Status.SUCCESS
-                (idle,) = adapter._idle
+                (idle,) = pool._idle
                 told = []
 
                 def going_out() -> None:
@@ -483,24 +484,24 @@ class TestIdleConnections:
     def test_after_an_answer_that_is_none_the_connection_is_not_used_again(self) -> None:
         with Keeper() as pbx:
             pbx._answer = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
-            route, adapter = pbx.route()
-            with closing(adapter):
+            route, pool = pbx.route()
+            with closing(pool):
                 assert route.send(SMS).cause is Cause.BAD_ANSWER
-                assert adapter.idle == 0
+                assert pool.idle == 0
 
     def test_no_more_stay_open_than_are_allowed_and_none_after_the_end(self) -> None:
         with Keeper() as pbx:
-            route, adapter = pbx.route(connections=2)
+            route, pool = pbx.route(connections=2)
             threads = [threading.Thread(target=route.send, args=(SMS,)) for _ in range(4)]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-            assert adapter.idle == 2
-            adapter.close()
-            assert adapter.idle == 0
+            assert pool.idle == 2
+            pool.close()
+            assert pool.idle == 0
             route.send(SMS)
-            assert adapter.idle == 0
+            assert pool.idle == 0
 
 
 class TestDroppedWhileItGoesOut:

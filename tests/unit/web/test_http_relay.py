@@ -5,7 +5,7 @@ import pytest
 from dialplan_sms.config.config import Sender
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
-from dialplan_sms.transport.deadline import Resolver
+from dialplan_sms.transport.resolver import Resolver
 from dialplan_sms.web.relay.loops import Loops, Rounds, is_here
 from dialplan_sms.web.relay.relay import reply, sort
 

@@ -17,8 +17,9 @@ _OFF = 300.0
 
 
 def refusal(outcome: Outcome) -> str:
-    """Why nothing was sent to this peer; empty if it was trusted."""
-    return outcome.reason if outcome.cause in (Cause.UNREACHABLE, Cause.CONFIG) else ""
+    """Why nothing was sent to this peer; empty if it was trusted, and has answered or may have."""
+    refused = outcome.cause in (Cause.UNREACHABLE, Cause.CONFIG) and not outcome.from_pbx
+    return outcome.reason if refused else ""
 
 
 def clock(now: float, theirs: float | None, found: PeerCertificate | None, why: str) -> Finding:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from dialplan_sms.cli.check.asterisk import Asterisk
 from dialplan_sms.cli.check.finding import Finding, listed
-from dialplan_sms.cli.migrate import dialplan, recipe
+from dialplan_sms.cli.migrate import dialplan
 from dialplan_sms.cli.migrate.files import Place, Tree
+from dialplan_sms.cli.migrate.flow import Flow
+from dialplan_sms.cli.migrate.variables import API, Variables
 from dialplan_sms.host.identity import READ, Blocked, User, blocked, current
 from dialplan_sms.host.installation import put_in_place
 
@@ -91,7 +93,7 @@ class Files:
 
     @property
     def unread(self) -> str:
-        """What of it cannot be read: ``path: why``; empty where all can."""
+        """What of it cannot be read: ``path: why``; empty if all can."""
         return next((str(problem) for problem in self.tree.problems if not problem.note), "")
 
     def unreadable(self, user: User) -> Blocked | None:
@@ -100,7 +102,7 @@ class Files:
         return next(filter(None, bars), None)
 
     def merged(self, coming: bool = False) -> Finding | None:
-        """What is wrong where Asterisk makes one [sub-sms] of the lines of several places.
+        """What is wrong if Asterisk makes one [sub-sms] of the lines of several places.
 
         *coming*: our file may still be put in its place.
         """
@@ -125,20 +127,13 @@ class Files:
 
     def old_lines(self, ports: Collection[int]) -> list[str]:
         """``file:line`` of the steps that use the PBX's SMS API by CURL() or curl."""
+        variables = Variables(self.plan, Flow(self.plan))
         found = [
             f"{step.line.path}:{step.line.number}"
             for step in self.plan.steps
-            if _is_old(step.plain, ports)
-            or (
-                "${CURL(${" in step.plain.replace(" ", "")
-                and recipe.is_sms(step.plain, self._value)
-            )
+            if variables.uses_api(step) and not _is_ours(step.plain, ports)
         ]
         return list(dict.fromkeys(found))
-
-    def _value(self, name: str) -> str | None:
-        values = {value for _, value in self.plan.assigned.get(name.lstrip("="), ())}
-        return values.pop() if len(values) == 1 else None
 
 
 def _dialplan(asterisk: Asterisk, files: Files, user: User, shown: str) -> Finding:
@@ -179,8 +174,8 @@ def _shown(places: Iterable[Place]) -> str:
     return " and ".join(dict.fromkeys(f"{path}:{line}" for path, line in places))
 
 
-def _is_old(text: str, ports: Collection[int]) -> bool:
-    return bool(recipe.API.search(text)) and not any(f":{port}/" in text for port in ports)
+def _is_ours(text: str, ports: Collection[int]) -> bool:
+    return any(f":{port}/" in text for port in ports)
 
 
 def _curl(files: Files, shown: str, ports: Collection[int]) -> Finding:
@@ -188,8 +183,9 @@ def _curl(files: Files, shown: str, ports: Collection[int]) -> Finding:
     if lines := files.old_lines(ports):
         says = f"the SMS API is still used past sms.agi in {listed(lines)}"
         return CURL.warning(says, do)
-    if loaded := sum(1 for line in shown.splitlines() if _is_old(line, ports)):
-        says = f"{loaded} of the loaded dialplan, none in {files.path}: AEL, Lua, a database?"
+    old = [line for line in shown.splitlines() if API.search(line) and not _is_ours(line, ports)]
+    if old:
+        says = f"{len(old)} of the loaded dialplan, none in {files.path}: AEL, Lua, a database?"
         return CURL.warning(says, f"asterisk -rx 'dialplan reload' if {do} was here, else {do}")
     if not files.tree.stream and not shown:
         return CURL.skipped(f"there is no {files.path}, and Asterisk does not answer")

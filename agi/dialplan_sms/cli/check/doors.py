@@ -64,11 +64,10 @@ def sms_agi(path: Path, user: User) -> Finding:
     if not stat.S_ISSOCK(found.st_mode):
         return SOCKET.wrong(f"{path} is no socket", f"remove it and {RESTART}")
     if user.uid not in (0, found.st_uid):
-        says = f"it is for {by_id(found.st_uid, ()).name}, as the service runs, not for {user.name}"
+        says = f"it is for {by_id(found.st_uid).name}, as the service runs, not for {user.name}"
         return SOCKET.wrong(says, f"User={user.name} in the unit, then {RESTART}")
     if bar := blocked(path, WRITE, user):
         return SOCKET.wrong(bar.says, bar.do)
-    others = SOCKET.skipped(f"{path}: run check as root or as {user.name}")
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_PATIENCE)
@@ -77,14 +76,12 @@ def sms_agi(path: Path, user: User) -> Finding:
     except ConnectionRefusedError:
         says = f"nobody listens at {path}: left behind by a service that was killed"
         return SOCKET.wrong(says, RESTART)
-    except PermissionError:
-        return others
     except OSError:
         ready = False
     if ready:
         return SOCKET.ok(str(path))
     if os.geteuid() not in (0, found.st_uid):
-        return others
+        return SOCKET.skipped(f"{path}: run check as root or as {user.name}")
     return SOCKET.wrong(f"{path} does not answer", RESTART)
 
 

@@ -50,7 +50,7 @@ def inspect(
     etc = Path(environ.get("AST_CONFIG_DIR") or "/etc/asterisk").absolute()
     asterisk = Asterisk(etc, run, proc, environ.get("PATH") or PATH)
     unit = service.ask_unit(run)
-    who, why = (user, "as --user says") if user else _user_of(asterisk, unit.user)
+    who, why = (user, "as --user says") if user else _user_of(asterisk, unit.get("User"))
     me = current()
     if me.uid not in (0, who.uid) and (bar := blocked(path, READ, me)) and not bar.missing:
         raise CannotCheck(f"{bar.says}: run this as root or as {who.name}")
@@ -67,7 +67,7 @@ def inspect(
         socket = Path(environ.get("DIALPLAN_SMS_SOCKET") or _SOCKET)
         parts |= {
             conf.LOG.name: lambda: [conf.check_log(config, who)],
-            **{f"name {each.of}": each.check for each in pbx.of(config, connect_time)},
+            **{f"name {one.of}": one.check for one in pbx.each(config, connect_time)},
             outbox.OUTBOX.name: lambda: outbox.check(config.outbox, who),
             service.SERVICE.name: lambda: service.check(config, unit, socket, who),
             doors.HTTP.name: lambda: doors.check_http(config),
@@ -78,7 +78,7 @@ def inspect(
     return causes_only(found), config
 
 
-def _user_of(asterisk: Asterisk, of_unit: str) -> tuple[User, str]:
+def _user_of(asterisk: Asterisk, of_unit: str | None) -> tuple[User, str]:
     """Whose rights are looked at, and why those."""
     if asterisk.process is not None:
         return asterisk.process.user, "as Asterisk runs"

@@ -132,21 +132,21 @@ def _rights(file: Path, user: User) -> Finding | None:
 def _sqlite(file: Path, url: URL) -> Finding:
     try:
         become = changer(file) or changer(file.parent)
-    except HostError as why:
-        return OUTBOX.skipped(f"{file} is not looked into: {why}")
+    except HostError as error:
+        return OUTBOX.skipped(f"{file} is not looked into: {error}")
     command = [sys.executable, "-I", "-c", _OPEN, str(file), str(_LOCKED), meta.name]
     ran = run(command, _LOCKED + _PATIENCE, become)
     try:
         told = json.loads(ran.last_line)
-        error, version = told["error"], told["version"]
+        said, version = told["error"], told["version"]
     except ValueError:
         who = f" as {become.name}" if become and os.geteuid() == 0 else ""
         return OUTBOX.skipped(f"{file} cannot be looked into{who}: {ran.last_line[-200:]}")
-    if "locked" in error:
+    if "locked" in said:
         says = f"{file} is locked by another program for more than {_LOCKED:.0f} s"
         return OUTBOX.wrong(says, f"see which: fuser -v {file}")
-    if error:
-        return OUTBOX.wrong(*_split(str(explain(sqlite3.OperationalError(error), url))))
+    if said:
+        return OUTBOX.wrong(*_split(str(explain(sqlite3.OperationalError(said), url))))
     return _of_version(version, str(file))
 
 

@@ -16,7 +16,7 @@ from dialplan_sms.cli.check.certificate import CERTIFICATE, CLOCK, certificate, 
 from dialplan_sms.cli.check.finding import Finding, listed
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.routes.pbx import CONNECT_TIME, SmsApi, open_adapter
+from dialplan_sms.routes.pbx import CONNECT_TIME, SmsApi, open_pool
 from dialplan_sms.routes.reply import PERHAPS
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
@@ -24,8 +24,9 @@ from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport import tls
 from dialplan_sms.transport.certificate import Look, look
 from dialplan_sms.transport.connection import make
-from dialplan_sms.transport.deadline import Resolver, Watchdog
+from dialplan_sms.transport.deadline import Watchdog
 from dialplan_sms.transport.exchange import Exchange, Stage, carrying
+from dialplan_sms.transport.resolver import Resolver
 
 NAME = Finding("name")
 CONNECTION = Finding("connection", ("name",))
@@ -45,8 +46,8 @@ _WHOLE = 9.0
 _NOBODY = Sms(("",), "dialplan-sms check")
 
 
-def of(config: Config, connect_time: float) -> list["Pbx"]:
-    """Each PBX of sms.conf; senders of the same ``url`` and ``verify`` share one."""
+def each(config: Config, connect_time: float) -> list["Pbx"]:
+    """The PBXs of sms.conf; senders of the same ``url`` and ``verify`` share one."""
     groups: dict[tuple[str, str], list[Sender]] = {}
     for sender in config.senders.values():
         groups.setdefault((sender.url, sender.verify), []).append(sender)
@@ -103,10 +104,9 @@ class Pbx:
             do = "correct url in sms.conf, or the DNS of this host"
             return NAME.wrong(f"{self._host} is unknown", do)
         every = list(dict.fromkeys(str(address[4][0]) for address in found))
-        shown = every if len(every) < 4 else [*every[:3], f"{len(every) - 3} more"]
-        return NAME.ok(
-            self._host if every == [self._host] else f"{self._host} = {', '.join(shown)}"
-        )
+        if every == [self._host]:
+            return NAME.ok(self._host)
+        return NAME.ok(f"{self._host} = {listed(every)}")
 
     def _connection(self, seen: Look) -> Finding:
         peer, failure = f"{self._host} port {self._port}", seen.failure
@@ -135,7 +135,7 @@ class Pbx:
         """The Date of an answer to a request of nothing, at no SMS API and without a password."""
         until = time.monotonic() + self._connect_time + _DATE_TIME
         exchange = Exchange(self._connect_time, _DATE_TIME, until, lambda: None, Watchdog())
-        settings = tls.settings("no" if self._peer[0] == "https" else None)
+        settings = tls.settings("no") if self._peer[0] == "https" else {}
         connection = make(*self._peer, **settings)
         try:
             with carrying(exchange), closing(connection):
@@ -146,20 +146,20 @@ class Pbx:
 
     def _ask(self, sender: Sender) -> Outcome:
         try:
-            with closing(open_adapter(sender, self._resolver)) as adapter:
-                return SmsApi(sender, adapter).send(_NOBODY, until=time.monotonic() + _WHOLE)
+            with closing(open_pool(sender, self._resolver)) as pool:
+                return SmsApi(sender, pool).send(_NOBODY, until=time.monotonic() + _WHOLE)
         except ConfigError as error:
             return Outcome(Status.ERROR, Cause.CONFIG, str(error))
 
     def _api(self, outcome: Outcome) -> Finding:
         if refusal(outcome):
             return API
-        if _knows_user(outcome):
+        if _is_of_api(outcome):
             return API.ok(self._path)
         return API.wrong(*_no_api(outcome, self._senders[0].url))
 
     def _credentials(self, first: Outcome | None) -> Iterator[Finding]:
-        if first is None or not _knows_user(first):
+        if first is None or not _is_of_api(first):
             yield from (replace(CREDENTIALS, of=sender.name) for sender in self._senders)
             return
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -167,8 +167,8 @@ class Pbx:
             yield from map(credentials, self._senders, [first, *others])
 
 
-def _knows_user(outcome: Outcome) -> bool:
-    """Whether that is the API's answer to who asks."""
+def _is_of_api(outcome: Outcome) -> bool:
+    """Whether the SMS API has answered, and so knows who asks or does not."""
     return outcome.cause in (Cause.UNAUTHORIZED, Cause.REJECTED)
 
 
@@ -178,6 +178,8 @@ def _no_api(outcome: Outcome, url: str) -> tuple[str, str]:
     if outcome.cause is Cause.NO_ANSWER:
         https = "does url need https? or " if url.startswith("http:") else ""
         return reason, f"{https}is the PBX overloaded, or another server on this port?"
+    if outcome.cause is Cause.UNREACHABLE:
+        return reason, "check again once it does"
     if outcome.cause is not Cause.BAD_ANSWER:
         said = outcome.status if outcome.status is not Status.ERROR else outcome.cause
         says = f"{said} for a request without a number: this is not the PBX's API"

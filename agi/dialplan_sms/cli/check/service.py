@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +21,15 @@ _NONE = Finding("service", (*_DOWN.needs, "outbox"))
 _PATIENCE = 4.0
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """The service as systemd knows it; empty without systemd or without such a unit."""
-
-    active: str = ""
-    enabled: str = ""
-    user: str = ""
-
-
-def ask_unit(run: Run) -> Unit:
-    """What systemd says."""
+def ask_unit(run: Run) -> dict[str, str]:
+    """What systemd says of the service; empty without systemd or without such a unit."""
     properties = "LoadState,ActiveState,UnitFileState,User"
     ran = run(["systemctl", "show", f"{UNIT}.service", f"--property={properties}"], _PATIENCE, None)
     found = dict(line.split("=", 1) for line in ran.output.splitlines() if "=" in line)
-    if ran.status != 0 or found.get("LoadState") != "loaded":
-        return Unit()
-    return Unit(found.get("ActiveState", ""), found.get("UnitFileState", ""), found.get("User", ""))
+    return found if ran.status == 0 and found.get("LoadState") == "loaded" else {}
 
 
-def check(config: Config, unit: Unit, socket: Path, user: User) -> Iterator[Finding]:
+def check(config: Config, unit: Mapping[str, str], socket: Path, user: User) -> Iterator[Finding]:
     """The service and its doors for Asterisk, which are open if it answers."""
     found, runs = _service(config, unit)
     yield found
@@ -51,7 +39,7 @@ def check(config: Config, unit: Unit, socket: Path, user: User) -> Iterator[Find
         yield from (line.skipped("no service") for line in (doors.SOCKET, doors.FASTAGI))
 
 
-def _service(config: Config, unit: Unit) -> tuple[Finding, bool]:
+def _service(config: Config, unit: Mapping[str, str]) -> tuple[Finding, bool]:
     """Its line, and whether it runs."""
     address = config.monitor[0]
     peer = f"{address[0]} port {address[1]}"
@@ -69,16 +57,17 @@ def _service(config: Config, unit: Unit) -> tuple[Finding, bool]:
     return up(figures, healthy, config), True
 
 
-def _down(config: Config, unit: Unit, peer: str) -> Finding:
-    if unit.active == "active":
+def _down(config: Config, unit: Mapping[str, str], peer: str) -> Finding:
+    state = unit.get("ActiveState")
+    if state == "active":
         do = f"{RESTART}, if monitor in sms.conf is new"
         return _DOWN.wrong(f"it runs, but nothing answers on {peer}", do)
-    if unit.active in ("failed", "activating"):
-        return _DOWN.wrong(f"it does not start ({unit.active})", LOG)
-    if unit.enabled == "enabled":
+    if state in ("failed", "activating"):
+        return _DOWN.wrong(f"it does not start ({state})", LOG)
+    if unit.get("UnitFileState") == "enabled":
         return _DOWN.wrong("it was stopped", f"systemctl start {UNIT}")
     start = "README, The service: install its unit and start it"
-    if unit.active:
+    if state:
         start = f"systemctl enable --now {UNIT}"
     if config.http is not None:
         says = "none runs, and it is what answers those who send through [http]"

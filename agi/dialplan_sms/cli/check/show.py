@@ -50,7 +50,7 @@ def as_json(findings: Sequence[Finding]) -> str:
 def show(findings: Sequence[Finding], out: TextIO) -> None:
     """A line each, and below a bad one what to do.
 
-    What all of it means comes last on a terminal, and first where a program reads it.
+    What all of it means comes last on a terminal, and first if a program reads it.
     """
     console = Console(file=out, soft_wrap=True)
     can = _can(out.encoding or "ascii")

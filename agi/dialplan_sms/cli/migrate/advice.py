@@ -6,8 +6,8 @@ from pathlib import Path
 from dialplan_sms.cli.migrate.files import Problem
 from dialplan_sms.cli.migrate.senders import Senders
 
-RELOAD = "asterisk -rx 'dialplan reload'"
-RELOAD_SERVICE = (
+_RELOAD = "asterisk -rx 'dialplan reload'"
+_RELOAD_SERVICE = (
     "where the service runs: systemctl reload dialplan-sms, since it still has the old sms.conf"
 )
 _LOGIN = "give the line with CURLOPT(userpwd), too"
@@ -28,19 +28,19 @@ def before_writing(known: Senders, files: Iterable[Path], gosub: bool) -> Iterat
     names = ", ".join(map(str, files))
     if known.new:
         yield f"the same command with --write: it writes {_sections(known)}, then {names}"
-        yield RELOAD_SERVICE
+        yield _RELOAD_SERVICE
     else:
         yield f"the same command with --write: it writes {names}; {known.path} is ready"
-    yield RELOAD
+    yield _RELOAD
 
 
 def after_writing(known: Senders, backups: Iterable[Path], gosub: bool) -> Iterator[str]:
     """The steps once the files are written."""
     if known.new:
-        yield RELOAD_SERVICE  # before a call can name a sender that the service does not know
+        yield _RELOAD_SERVICE  # before a call can name a sender that the service does not know
     if not gosub:
         yield _to_gosub("and put Gosub(sub-sms,s,1) in place of AGI(sms.agi)")
-    yield RELOAD
+    yield _RELOAD
     yield "dialplan-sms check, and a call that sends an SMS"
     yield _delete(backups)
 
@@ -50,37 +50,26 @@ def for_fields(
 ) -> Iterator[str]:
     """The steps for what was pasted. *anonymous* is whether a line does not say who sends."""
     if known.new and writing:
-        yield RELOAD_SERVICE
+        yield _RELOAD_SERVICE
     yield (
         f"in place of the old Custom application put {number}, one below the other in this order:"
         f" each of the {number} lines above is what one field holds"
     )
     if known.new and not writing:
         yield f"the same command with --write: it writes {_sections(known)}"
-        yield RELOAD_SERVICE
-    if anonymous:
-        yield _who_sends(known)
+        yield _RELOAD_SERVICE
+    if anonymous and known.default:
+        yield f"these SMS go as [{known.default}] of {known.path}: for another {_LOGIN}"
+    elif anonymous and known.there:
+        yield f"{known.path} has no default_sender: {_LOGIN}"
+    elif anonymous:
+        yield f"{known.path} has no sender yet: for its section {_LOGIN}"
     if backups:
         yield _delete(backups)
 
 
-def _who_sends(known: Senders) -> str:
-    if known.default:
-        return f"these SMS go as [{known.default}] of {known.path}: for another {_LOGIN}"
-    if known.there:
-        return f"{known.path} has no default_sender: {_LOGIN}"
-    return f"{known.path} has no sender yet: for its section {_LOGIN}"
-
-
 def _delete(backups: Iterable[Path]) -> str:
     return f"when all works, delete what still has the passwords: {', '.join(map(str, backups))}"
-
-
-def numbered(steps: Iterable[str]) -> Iterator[str]:
-    """The lines to print."""
-    yield "Next:"
-    for number, step in enumerate(steps, 1):
-        yield f"  {number}. {step}"
 
 
 def _to_gosub(then: str) -> str:

@@ -1,28 +1,20 @@
 """``dialplan-sms migrate``: the command."""
 
+import difflib
 import fnmatch
 import re
 import sys
-from collections.abc import Collection, Iterable
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from dialplan_sms.cli.main import config_option
-from dialplan_sms.cli.migrate import (  # fmt: skip
-    advice,
-    chosen,
-    dialplan,
-    find,
-    pasted,
-    plan,
-    senders,
-    show,
-    write,
-)
-from dialplan_sms.cli.migrate.expression import resolve
-from dialplan_sms.cli.migrate.files import Problem, Tree, lines
+from dialplan_sms.cli.migrate import advice, dialplan, files, pasted, plan, senders, write
+from dialplan_sms.cli.migrate.files import Problem, Tree
+from dialplan_sms.cli.migrate.find import Finder
+from dialplan_sms.cli.migrate.mask import Mask, basic
+from dialplan_sms.cli.migrate.variables import API
 from dialplan_sms.cli.outbox.options import Misused
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
@@ -34,7 +26,7 @@ _MOST_PASTED = 1 << 20
 
 
 @click.command()
-@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
+@click.argument("named", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
 @config_option
 @click.option("--text", "texts", multiple=True, help="A line pasted from a Custom application.")
 @click.option(
@@ -44,7 +36,7 @@ _MOST_PASTED = 1 << 20
 )
 @click.option("--write", "writing", is_flag=True, help="Write the files; each keeps a backup.")
 def migrate(
-    files: tuple[Path, ...],
+    named: tuple[Path, ...],
     config: Path | None,
     texts: tuple[str, ...],
     same_pbx: bool,
@@ -54,7 +46,8 @@ def migrate(
 
     Only shows a diff, and changes nothing, unless --write is given. FILE is extensions.conf in
     Asterisk's folder by default, and - reads lines of Custom applications from standard input.
-    User and password move to sms.conf.
+    User and password move to sms.conf. What is not understood wholly is named with the lines to
+    put there by hand.
 
     Exit status: 0 all converted or nothing to convert, 1 something is left, 2 wrong usage.
     """
@@ -63,13 +56,13 @@ def migrate(
         known = senders.read(path, same_pbx)
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
-    if Path("-") in files or texts:
-        if len(files) > (Path("-") in files):
+    if Path("-") in named or texts:
+        if len(named) > (Path("-") in named):
             raise click.UsageError("files and pasted lines do not go together")
         text = "\n".join(texts) if texts else _standard_input()
         problems = _pasted(text, known, writing)
     else:
-        problems = _files(files, known, writing)
+        problems = _files(named, known, writing)
     if any(not problem.note for problem in problems):
         raise SystemExit(1)
 
@@ -83,64 +76,103 @@ def _standard_input() -> str:
     return content.decode("utf-8", "surrogateescape")
 
 
-def _files(files: tuple[Path, ...], known: senders.Senders, writing: bool) -> list[Problem]:
-    etc = chosen.etc(files)
-    tree, problems = Tree(etc), []
-    for file in files or (etc / "extensions.conf",):
-        if file.suffix.lower() not in chosen.OTHER_LANGUAGES:
+def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> list[Problem]:
+    etc = files.asterisk_folder(named)
+    tree = Tree(etc)
+    for file in named or (etc / "extensions.conf",):
+        if file.suffix.lower() not in files.OTHER_LANGUAGES:
             tree.read(file)
-    chosen.refuse_unreadable(tree, files)
+    others = named or tuple(etc / f"extensions{suffix}" for suffix in files.OTHER_LANGUAGES)
+    others = tuple(file for file in others if file.suffix.lower() in files.OTHER_LANGUAGES)
+    others = others if named else tuple(filter(Path.exists, others))
+    _refuse_unreadable(tree, bool(named), bool(others))
     changeable = set(tree.contents)
-    for file in files or tuple(etc / f"extensions{suffix}" for suffix in chosen.OTHER_LANGUAGES):
-        if file.suffix.lower() in chosen.OTHER_LANGUAGES and (files or file.exists()):
-            problems += chosen.other_language(file)
-    tree = chosen.around(tree, etc / "extensions.conf")
+    tree = files.around(tree, etc / "extensions.conf")
     found = dialplan.read(tree)
-    finder = find.Finder(tree, found, known, changeable)
-    planner = plan.Planner(found, finder, changeable)
-    made = planner.make()
-    problems = [*tree.problems, *problems, *made.problems, *plan.mentions(found, changeable)]
+    finder = Finder(tree, found, known, changeable)
+    made = plan.Plan(finder)
+    problems = [*tree.problems, *made.problems, *plan.mentions(found, changeable)]
+    for file in others:
+        problems += _other_language(file)
     mask = _mask(known, finder)
-    new = {path: made.content(path, tree.contents[path]) for path in sorted(changeable)}
+    new = {path: made.edits.content(path, tree.contents[path]) for path in sorted(changeable)}
     changes = {path: content for path, content in new.items() if content != tree.contents[path]}
-    for path in changes:
-        old = [line.raw for line in lines(path, tree.contents[path])]
-        _show(show.diff(str(path), old, made.edits(path, old)), mask)
+    for path, content in changes.items():
+        old = tree.contents[path].decode("utf-8", "surrogateescape")
+        _show_diff(str(path), old, content.decode("utf-8", "surrogateescape"), mask)
     _show_conf(known, mask)
-    blocked = False
-    for pattern in tree.globs:
-        for path in changes:
-            if fnmatch.fnmatch(write.backup_names(path), pattern):
-                problems.append(
-                    Problem(path, 0, f"its backup would be included by {pattern}: make that *.conf")
-                )
-                writing, blocked = False, True
+    included = [
+        Problem(path, 0, f"its backup would be included by {pattern}: make that *.conf")
+        for pattern in tree.globs
+        for path in changes
+        if fnmatch.fnmatch(write.backup_names(path), pattern)
+    ]
+    problems += included
     backups: dict[Path, Path] = {}
     try:
-        if writing:
+        if writing and not included:
             _write(known, changes, tree, backups)
     finally:
         # Who reads this has the new files open; one that could not be written is as it was.
-        number = partial(_number, made, backups.keys())
+        def number(path: Path, line: int) -> int:
+            return made.edits.number(path, line) if path in backups else line
+
         _tell([problem.moved(number) for problem in problems], mask)
         click.echo(advice.counts(made.converted, problems), err=True)
-    gosub = planner.call == plan.GOSUB
     if backups:
-        _say_next(advice.after_writing(known, backups.values(), gosub))
-    elif changes and not blocked:
+        _say_next(advice.after_writing(known, backups.values(), made.by_gosub))
+    elif changes and not included:
         click.echo("Nothing is written yet.", err=True)
-        _say_next(advice.before_writing(known, changes, gosub))
+        _say_next(advice.before_writing(known, changes, made.by_gosub))
     return problems
 
 
-def _say_next(steps: Iterable[str]) -> None:
-    steps = list(steps)
-    for line in advice.numbered(steps) if steps else ():
-        click.echo(plain(line), err=True)
+def _refuse_unreadable(tree: Tree, named: bool, others: bool) -> None:
+    """A FILE that cannot be read is wrong usage; so is extensions.conf if it is all there is."""
+    if others and not named:
+        return
+    for problem in tree.problems:
+        if not problem.line:
+            hint = "" if named else ": name the dialplan's file"
+            raise Misused(Mask()(f"{problem}{hint}"))
 
 
-def _number(made: plan.Plan, written: Collection[Path], path: Path, number: int) -> int:
-    return made.number(path, number) if path in written else number
+def _other_language(file: Path) -> list[Problem]:
+    """The uses of the SMS API in AEL or Lua, to be converted by hand."""
+    tree = Tree(file.parent)
+    tree.read(file)
+    language = files.OTHER_LANGUAGES[file.suffix.lower()]
+    reason = f"{language} is not converted: set SMS_NUMBER and SMS_MESSAGE, call AGI(sms.agi)"
+    found = [
+        Problem(line.path, line.number, reason) for line in tree.stream if API.search(line.raw)
+    ]
+    return [*(each for each in tree.problems if not each.note), *found]
+
+
+def _pasted(text: str, known: senders.Senders, writing: bool) -> list[Problem]:
+    tree = pasted.as_tree(text)
+    found = dialplan.read(tree)
+    finder = Finder(tree, found, known, {pasted.PASTED}, anonymous=True)
+    made = plan.Plan(finder)
+    problems = [
+        pasted.place(each) for each in (*made.problems, *plan.mentions(found, {pasted.PASTED}))
+    ]
+    mask = _mask(known, finder)
+    content = made.edits.content(pasted.PASTED, tree.contents[pasted.PASTED])
+    fields = pasted.fields(content) if made.converted else []
+    for field in fields:
+        click.echo(mask(field) if "CURL" in field.upper() else field)
+    _show_conf(known, mask)
+    _tell(problems, mask)
+    backups: dict[Path, Path] = {}
+    if writing:
+        _write(known, {}, tree, backups)
+    anonymous = any(not found.reason and not found.user for found in finder.recipes)
+    if fields:
+        _say_next(advice.for_fields(len(fields), known, writing, anonymous, backups.values()))
+    if not made.converted and not problems:
+        click.echo("No use of the SMS API.", err=True)
+    return problems
 
 
 def _write(
@@ -164,76 +196,53 @@ def _say_written(path: Path, backup: Path | None, backups: dict[Path, Path]) -> 
     click.echo(plain(f"{path}: written{old}"), err=True)
 
 
-def _pasted(text: str, known: senders.Senders, writing: bool) -> list[Problem]:
-    tree = pasted.as_tree(text, Path("/"))
-    found = dialplan.read(tree)
-    finder = find.Finder(tree, found, known, {pasted.PASTED}, anonymous=True)
-    made = plan.Planner(found, finder, {pasted.PASTED}).make()
-    problems = [
-        pasted.place(each) for each in (*made.problems, *plan.mentions(found, {pasted.PASTED}))
-    ]
-    mask = _mask(known, finder)
-    content = made.content(pasted.PASTED, tree.contents[pasted.PASTED])
-    fields = pasted.fields(content) if made.converted else []
-    for field in fields:
-        click.echo(mask(field) if "CURL" in field.upper() else field)
-    _show_conf(known, mask)
-    _tell(problems, mask)
-    backups: dict[Path, Path] = {}
-    if writing:
-        _write(known, {}, tree, backups)
-    anonymous = any(
-        found.request and not found.reason and not found.user for found in finder.recipes
+def _say_next(steps: Iterable[str]) -> None:
+    for number, step in enumerate(steps, 1):
+        if number == 1:
+            click.echo("Next:", err=True)
+        click.echo(plain(f"  {number}. {step}"), err=True)
+
+
+def _show_conf(known: senders.Senders, mask: Mask) -> None:
+    if known.after is not None:
+        _show_diff(str(known.path), known.text or "", known.after, mask)
+
+
+def _show_diff(name: str, old: str, new: str, mask: Mask) -> None:
+    before, after = (
+        [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+        for text in (old, new)
     )
-    if fields:
-        _say_next(advice.for_fields(len(fields), known, writing, anonymous, backups.values()))
-    if not made.converted and not problems:
-        click.echo("No use of the SMS API.", err=True)
-    return problems
-
-
-def _show_conf(known: senders.Senders, mask: show.Mask) -> None:
-    after = known.after
-    if after is None:
-        return
-    if not known.text:
-        _show(["--- /dev/null", f"+++ {known.path}"], mask)
-        _show((f"+{line}" for line in after.splitlines()), mask)
-        return
-    old = known.text.splitlines()
-    changed = show.changed_lines(old, after.splitlines())
-    _show(show.diff(str(known.path), old, changed), mask)
-
-
-def _show(diff: Iterable[str], mask: show.Mask) -> None:
-    for line in diff:
+    source = name if old else "/dev/null"
+    for line in difflib.unified_diff(before, after, source, name, lineterm=""):
         click.echo(f"{line[:1]}{mask(line[1:_LONGEST])}")
 
 
-def _mask(known: senders.Senders, finder: find.Finder) -> show.Mask:
-    senders_here = (*known.new.values(), *known.there.values())
-    logins = [(sender.name, sender.password) for sender in senders_here]
+def _mask(known: senders.Senders, finder: Finder) -> Mask:
+    logins = [(each.name, each.password) for each in (*known.new.values(), *known.there.values())]
     logins += [
         (each.request.user, each.request.password) for each in finder.recipes if each.request
     ]
     secrets = []
-    for option in finder.options:
+    for option in finder.options.values():
         if option.name == "userpwd":
-            value = resolve(option.value, finder.lookup(option.step)) or option.value
+            value = finder.variables.resolve(option.step)(option.value) or option.value
             user, _, password = value.partition(":")
             logins.append((user, password))
             secrets += _held(option.value, finder)
     secrets += [password for _, password in logins]
-    return show.Mask([*secrets, *(show.basic(*login) for login in logins if login[1])])
+    return Mask([*secrets, *(basic(*login) for login in logins if login[1])])
 
 
-def _held(login: str, finder: find.Finder) -> list[str]:
+def _held(login: str, finder: Finder) -> list[str]:
     """What the variables of a login are set to anywhere: its password, or user and password."""
     names = re.findall(r"\$\{(\w+)\}", login.partition(":")[2] or login)
-    values = [value for name in names for _, value in finder.dialplan.assigned.get(name, ())]
+    values = [value for name in names for value in finder.dialplan.variables.get(name, ())]
     return [value.partition(":")[2] or value for value in values if "$" not in value]
 
 
-def _tell(problems: list[Problem], mask: show.Mask) -> None:
+def _tell(problems: list[Problem], mask: Mask) -> None:
     for problem in sorted(problems, key=lambda each: (str(each.path), each.line)):
         click.echo(mask(str(problem)), err=True)
+        for line in problem.by_hand:
+            click.echo(f"    {mask(line)}", err=True)

@@ -3,29 +3,32 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from dialplan_sms.cli.migrate.expression import split
 from dialplan_sms.cli.migrate.files import Line, Tree
 
-_MOST = 20
-"""Semicolons of a line that are tried as part of its text."""
-LONGEST = 8191
+_LONGEST = 8191
 """Bytes of a line that Asterisk reads (main/config.c)."""
 
-_HEADER = re.compile(r"\ufeff?[ \t]*\[([^\]]*)\]")
 _STEP = re.compile(r"\ufeff?[ \t]*(exten|same)[ \t]*=>?[ \t]*", re.IGNORECASE)
 _PRIORITY = re.compile(
     r"[ \t]*(\d+|n|next|s|same|hint)[ \t]*(\+[ \t]*\d+)?[ \t]*(?:\(([^)]*)\))?[ \t]*,[ \t]*",
     re.IGNORECASE,
 )
-_PAIR = re.compile(r"[ \t]*(\w+)[ \t]*=>?[ \t]*(.*)")
 _SET = re.compile(r"(M?)Set\((.*)\)", re.IGNORECASE)
 _ASSIGNED = re.compile(
-    r"[ \t]*(?:GLOBAL\(|LOCAL\()?_{0,2}(\w+)\)?[ \t]*=(.*)", re.IGNORECASE | re.DOTALL
+    r"[ \t]*(?:GLOBAL\(|LOCAL\()?_{0,2}(CURLOPT\(\w+|\w+)\)?[ \t]*=(.*)", re.IGNORECASE | re.DOTALL
 )
-_WITHIN = re.compile(r"(?:ExecIf\(.*?[?:]|TryExec\()[ \t]*(Set\(.*)\)", re.IGNORECASE)
-_BASES = re.compile(r"[ \t]*\(([^)]*)\)")
+_READ = re.compile(r"Read\([ \t]*(\w+)[ \t]*(?:,.*)?\)", re.IGNORECASE)
+_WITHIN = re.compile(r"(ExecIf|TryExec|Exec)\((.*)\)", re.IGNORECASE)
+HARMLESS = re.compile(
+    r"(?:NoOp|Verbose|Log|(?:Try)?System|Playback|BackGround|Goto(?:If(?:Time)?)?|Dial|Queue|Answer|Hangup"
+    r"|Wait\w*|Ringing|Progress|Busy|Congestion|Return|Say\w+|MusicOnHold|PlayTones|SendDTMF|VoiceMail"
+    r"|Record|Page|ConfBridge|MeetMe|MixMonitor|NoCDR|ResetCDR|While|EndWhile|ExitWhile)\b",
+    re.IGNORECASE,
+)
+"""Applications that set no variable but Asterisk's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,8 @@ class Step:
     """One priority of an extension.
 
     The line is *before*, the priority (*token*, and *label* in brackets), *app* and *comment*;
-    *app* is as written, with ``\\;`` for a semicolon. *priority* is None where nobody can say.
+    *app* is as written, with ``\\;`` for a semicolon. *priority* is None if nobody can say.
+    *writes* are the plain variables that it sets, and ``CURLOPT(name)``; *surely* or perhaps.
     """
 
     line: Line = field(repr=False)
@@ -48,33 +52,22 @@ class Step:
     comment: str = field(repr=False)
     start: int
     """Where *app* begins in the line."""
+    writes: dict[str, str] = field(repr=False)
+    surely: bool
 
     @property
     def key(self) -> tuple[str, str]:
         return self.context, self.exten
 
     @property
+    def name(self) -> str:
+        """The extension without the caller whom it is for."""
+        return self.exten.partition("/")[0]
+
+    @property
     def plain(self) -> str:
         """The application as Asterisk sees it."""
         return self.app.replace("\\;", ";")
-
-    @property
-    def assigned(self) -> dict[str, str]:
-        """The plain variables that a Set() or MSet() sets, and their values."""
-        found = _SET.fullmatch(self.plain)
-        if found is None:
-            return {}
-        pairs = map(_ASSIGNED.fullmatch, _of_mset(found[2]) if found[1] else [found[2]])
-        return {pair[1]: pair[2] for pair in pairs if pair}
-
-    @property
-    def perhaps_assigned(self) -> dict[str, str]:
-        """The same of a Set() that another application may run."""
-        found = _WITHIN.fullmatch(self.plain)
-        apps = re.split(r"\)[ \t]*:[ \t]*", found[1]) if found else []
-        sets = (_SET.fullmatch(f"{app.removesuffix(')')})") for app in apps)
-        pairs = (_ASSIGNED.fullmatch(each[2]) for each in sets if each and not each[1])
-        return {pair[1]: pair[2] for pair in pairs if pair}
 
     def as_line(self, app: str, *, first: bool) -> str:
         """The line with *app* in place of its own; the first of several keeps the priority."""
@@ -96,55 +89,76 @@ class Dialplan:
     """All steps in Asterisk's order, and what else of the files matters here."""
 
     steps: list[Step] = field(default_factory=list)
+    extensions: dict[tuple[str, str], list[Step]] = field(default_factory=lambda: defaultdict(list))
     contexts: dict[str, list[Line]] = field(default_factory=dict)
     """Their headers."""
     templates: set[str] = field(default_factory=set)
     """Contexts that give their lines to others, or have some of others."""
-    assigned: dict[str, list[tuple[Step | None, str]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    extensions: dict[tuple[str, str], list[Step]] = field(default_factory=lambda: defaultdict(list))
+    variables: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """The values that a variable is given anywhere, in [globals], too."""
     global_lines: dict[str, Line] = field(default_factory=dict)
     section_ends: dict[int, Line] = field(default_factory=dict)
-    others: list[tuple[Line, str]] = field(default_factory=list)
-    """Lines that are neither step nor comment, and their content."""
+    others: list[Line] = field(default_factory=list)
+    """Lines that say something, but are neither step nor header nor variable of [globals]."""
     comments: list[Line] = field(default_factory=list)
 
 
 def read(tree: Tree) -> Dialplan:
     """The dialplan of the files in *tree*."""
     plan = Dialplan()
-    section, context, exten, last, depth = 0, "", "", None, 0
+    section, context, exten, last = 0, "", "", None
     for line in tree.stream:
-        content, depth = _content(line.raw, depth)
-        header = _HEADER.match(content)
+        header, text = line.said.header, line.said.text
         if header:
-            section, context, exten, last = section + 1, header[1], "", None
+            section, context, exten, last = section + 1, header[0], "", None
             plan.contexts.setdefault(context, []).append(line)
-            bases = _BASES.match(content, header.end())
-            if bases:
-                plan.templates |= {context, *(base.strip() for base in bases[1].split(","))}
-        elif not content.strip("\ufeff \t"):
+            if header[1]:
+                plan.templates |= {context, *(base.strip() for base in header[1].split(","))}
+        elif not text:
             plan.comments.append(line)
             continue
-        if not content.lstrip("\ufeff \t").startswith("#"):
+        if not text.startswith("#"):
             plan.section_ends[section] = line  # an included file may have begun another section
-        step = None if header else _step(line, content, exten, last, section, context)
+        step = None if header else _step(line, exten, last, section, context)
         if step is not None:
             exten = step.exten
             last = last if step.token.lower() == "hint" else step.priority
             plan.steps.append(step)
             plan.extensions[step.key].append(step)
-            for name, value in (step.assigned or step.perhaps_assigned).items():
-                plan.assigned[name].append((step, value))
+            for name, value in step.writes.items():
+                plan.variables[name].append(value)
+        elif context.lower() == "globals" and (pair := line.said.pair):
+            plan.variables[pair[0]].append(pair[1])
+            plan.global_lines[pair[0]] = line
         elif not header:
-            plan.others.append((line, content))
-            pair = _PAIR.match(content)
-            if pair and context.lower() == "globals":
-                value = pair[2].replace("\\;", ";").rstrip()
-                plan.assigned[pair[1]].append((None, value))
-                plan.global_lines[pair[1]] = line
+            plan.others.append(line)
     return plan
+
+
+def _writes(app: str) -> tuple[dict[str, str], bool]:
+    """The variables that an application sets, and whether surely; none if it may set others."""
+    if keys := _READ.fullmatch(app):
+        return {keys[1]: "0"}, True
+    found, within = _SET.fullmatch(app), _WITHIN.fullmatch(app)
+    texts: list[str] = []
+    if found:
+        texts = list(_of_mset(found[2])) if found[1] else [found[2]]
+    elif within:
+        _, *rest = split(within[2], "?") if within[1].lower() == "execif" else ["", within[2]]
+        for each in re.split(r"\)[ \t]*:[ \t]*", "?".join(rest)):
+            inner = _SET.fullmatch(f"{each.strip().removesuffix(')')})")
+            if inner and not inner[1]:
+                texts.append(inner[2])
+            elif not HARMLESS.match(each.strip()):
+                return {}, False
+    pairs = [_ASSIGNED.fullmatch(text) for text in texts]
+    writes = {_name(pair[1]): pair[2] for pair in pairs if pair}
+    return (writes, found is not None) if all(pairs) else ({}, False)
+
+
+def _name(written: str) -> str:
+    kind, bracket, option = written.partition("(")
+    return f"{kind.upper()}({option.lower()})" if bracket else written
 
 
 def _of_mset(text: str) -> Iterator[str]:
@@ -158,31 +172,11 @@ def _of_mset(text: str) -> Iterator[str]:
             held = []
 
 
-def _content(raw: str, depth: int) -> tuple[str, int]:
-    """What is no comment, still with ``\\;``; and how many comment blocks are open after it."""
-    kept, position = "", 0
-    while (found := raw.find(";", position)) >= 0:
-        if not depth and found and raw[found - 1] == "\\":
-            kept += raw[position : found + 1]
-        elif raw.startswith(";--", found) and not raw.startswith(";---", found):
-            kept += "" if depth else raw[position:found]
-            depth += 1
-            position = found + 3
-            continue
-        elif depth and raw[max(0, found - 2) : found] == "--":
-            depth -= 1
-        elif not depth:
-            return kept + raw[position:found], 0
-        position = found + 1
-    return kept + ("" if depth else raw[position:]), depth
-
-
-def _step(
-    line: Line, content: str, exten: str, last: int | None, section: int, context: str
-) -> Step | None:
+def _step(line: Line, exten: str, last: int | None, section: int, context: str) -> Step | None:
+    content = line.said.content
     start = _STEP.match(content)
     # A line with a comment block in it is left alone.
-    if start is None or not line.raw.startswith(content) or len(content) > LONGEST:
+    if start is None or not line.raw.startswith(content) or len(content) > _LONGEST:
         return None
     position = start.end()
     if start[1].lower() == "exten":
@@ -201,10 +195,11 @@ def _step(
         priority = None
     else:
         priority = last + (1 if word[0] == "n" else 0) + plus
-    app = content[found.end() :]
+    app = content[found.end() :].rstrip(" \t")
     return Step(
         line, section, context, exten, f"{found[1]}{found[2] or ''}", priority, found[3],
-        content[: found.start(1)], app.rstrip(" \t"), line.raw[len(content) :], found.end(),
+        content[: found.start(1)], app, line.raw[len(content) :], found.end(),
+        *_writes(app.replace("\\;", ";")),
     )  # fmt: skip
 
 
@@ -219,17 +214,3 @@ def _name_end(text: str, start: int) -> int:
         elif text[position] == "," and depth <= 0:
             return position
     return -1
-
-
-def readings(step: Step) -> Iterator[Step]:
-    """The step as Asterisk reads it, then with ever more ``;`` that were to be part of a text."""
-    yield step
-    for semicolon in list(re.finditer(";", step.comment))[1:_MOST]:
-        yield _up_to(step, len(step.line.raw) - len(step.comment) + semicolon.start())
-    if step.comment:
-        yield _up_to(step, len(step.line.raw))
-
-
-def _up_to(step: Step, end: int) -> Step:
-    raw = step.line.raw
-    return replace(step, app=raw[step.start : end].rstrip("; \t"), comment=raw[end:])

@@ -3,12 +3,18 @@
 import re
 from collections.abc import Callable, Iterator
 
-_NAME = re.compile(r"\$\{(\w+)\}")
+NAME = re.compile(r"\$\{(?:GLOBAL\()?(\w+)\)?\}")
+"""A variable as a whole."""
+READ = re.compile(r"\$\{(?:GLOBAL\()?(\w+)")
 _PAIRS = {"{": "}", "[": "]"}
 
 
+class Unclear(Exception):
+    """What is not converted, and why; for the admin."""
+
+
 def closing(text: str, start: int) -> int:
-    """Where the ``${`` or ``$[`` at *start* ends (exclusive); -1 where it does not."""
+    """Where the ``${`` or ``$[`` at *start* ends (exclusive); -1 if it does not."""
     opens, closes = text[start + 1], _PAIRS[text[start + 1]]
     depth = 0
     for position in range(start + 1, len(text)):
@@ -52,16 +58,19 @@ def split(text: str, separator: str) -> list[str]:
     return found
 
 
-def resolve(text: str, lookup: Callable[[str], str | None]) -> str | None:
-    """*text* with its ``${NAME}`` replaced; None where one of them is not known."""
+def literal(text: str) -> str:
+    """*text* without its expressions."""
+    return "".join(piece for is_expression, piece in parts(text) if not is_expression)
+
+
+def resolve(text: str, value: Callable[[str], str | None]) -> str | None:
+    """*text* with its ``${NAME}`` replaced; None if one of them is not known."""
     for _ in range(5):
         if "${" not in text and "$[" not in text:
             return text
-        for name in dict.fromkeys(_NAME.findall(text)):
-            value = lookup(name)
-            if value is None:
+        for name in dict.fromkeys(NAME.findall(text)):
+            known = value(name)
+            if known is None:
                 return None
-            text = text.replace(f"${{{name}}}", value)
-        if not _NAME.search(text):
-            break
+            text = text.replace(f"${{{name}}}", known).replace(f"${{GLOBAL({name})}}", known)
     return None if "${" in text or "$[" in text else text

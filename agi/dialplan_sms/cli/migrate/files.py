@@ -1,20 +1,21 @@
-"""Dialplan files as lines, and what they include, byte for byte."""
+"""Which files are read, byte for byte: those named, or Asterisk's own, and what they include."""
 
 import glob
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from dialplan_sms.host import asterisk_syntax
 from dialplan_sms.host.files import matching
+
+OTHER_LANGUAGES = {".ael": "AEL", ".lua": "Lua"}
 
 _MOST = 2000
 """Files that one pattern may name."""
 _LARGEST = 16 << 20
 _DEEPEST = 10
 """Asterisk: main/config.c, MAX_INCLUDE_LEVEL."""
-_INCLUDE = re.compile(r"\ufeff?[ \t]*#[ \t]*(include|tryinclude|exec)[ \t]+(.*)", re.IGNORECASE)
 
 Place = tuple[Path, int]
 """A line by its file and number: the same for one that is included twice."""
@@ -24,7 +25,8 @@ Place = tuple[Path, int]
 class Problem:
     """What was not converted, or needs a look: ``path:line: reason``; line 0 is the whole file.
 
-    *other* is the line that the reason is about, where it is not the line itself.
+    *other* is the line that the reason is about, if it is not the line itself. *by_hand* are the
+    applications to put there in its place.
     """
 
     path: Path | None
@@ -32,6 +34,7 @@ class Problem:
     reason: str
     note: bool = False
     other: Place | None = None
+    by_hand: tuple[str, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}: " if self.line else f"{self.path}: "
@@ -47,16 +50,23 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a file: *raw* and *ending* are its bytes, in UTF-8 with surrogates."""
+    """One line of a file, with the end that it has there."""
 
     path: Path
-    number: int
-    raw: str = field(repr=False)
+    said: asterisk_syntax.Line
     ending: str = field(repr=False)
 
     @property
+    def number(self) -> int:
+        return self.said.number
+
+    @property
+    def raw(self) -> str:
+        return self.said.raw
+
+    @property
     def place(self) -> Place:
-        return self.path, self.number
+        return self.path, self.said.number
 
 
 @dataclass(slots=True)
@@ -69,6 +79,12 @@ class Tree:
     named: dict[Path, list[Place]] = field(default_factory=dict)
     globs: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+
+    def add(self, path: Path, content: bytes) -> None:
+        """Add a file that is not read from the disk."""
+        self.contents[path] = content
+        self.named[path] = [(path, 0)]
+        self.stream += lines(path, content)
 
     def read(self, path: Path) -> None:
         """Add *path* and what it includes to the stream; what cannot be read is a problem."""
@@ -93,9 +109,8 @@ class Tree:
             return
         for line in lines(real, content):
             self.stream.append(line)
-            include = _INCLUDE.match(line.raw)
-            if include:
-                self._include(include[1].lower(), include[2], line, (*within, real))
+            if include := line.said.include:
+                self._include(*include, line, (*within, real))
 
     def _content(self, real: Path) -> bytes:
         if real not in self.contents:
@@ -104,16 +119,15 @@ class Tree:
             if not real.is_file():
                 raise ValueError("it is not a file")
             with open(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-                content = file.read(_LARGEST + 1) or b""  # None: as /proc/kmsg, where nothing waits
+                content = file.read(_LARGEST + 1) or b""  # None: as /proc/kmsg, if nothing waits
             if len(content) > _LARGEST:
                 raise ValueError("it is larger than 16 MiB")
             self.contents[real] = content
         return self.contents[real]
 
-    def _include(self, kind: str, rest: str, line: Line, within: tuple[Path, ...]) -> None:
-        name = rest.partition(";")[0].strip().strip('"<>').strip()
+    def _include(self, kind: str, name: str, line: Line, within: tuple[Path, ...]) -> None:
         if kind == "exec":
-            self._name(line.path, line.number, "what #exec prints is not looked at", note=True)
+            self._name(*line.place, "what #exec prints is not looked at", note=True)
             return
         if not name or "\0" in name:
             return
@@ -122,11 +136,11 @@ class Tree:
             self.globs.append(pattern)
         found = matching(pattern, _MOST) if glob.has_magic(pattern) else [pattern]
         if found is None:
-            self._name(line.path, line.number, "it is in too many folders: not looked at")
+            self._name(*line.place, "it is in too many folders: not looked at")
             return
         for each in found:
             if Path(each).exists() or (kind == "include" and not glob.has_magic(pattern)):
-                self._read(Path(each), within, (line.path, line.number))
+                self._read(Path(each), within, line.place)
 
     def _name(self, path: Path, line: int, reason: str, note: bool = False) -> None:
         problem = Problem(path, line, reason, note)
@@ -135,13 +149,31 @@ class Tree:
 
 
 def lines(path: Path, content: bytes) -> Iterator[Line]:
-    """The lines of a file as Asterisk reads them: only a newline ends one."""
-    text = content.decode("utf-8", "surrogateescape")
-    for number, whole in enumerate(text.split("\n"), 1):
-        raw = whole.rstrip("\r")
-        yield Line(path, number, raw, whole[len(raw) :] + "\n")
+    """The lines of a file; UTF-8, other bytes as surrogates."""
+    whole = content.decode("utf-8", "surrogateescape").split("\n")
+    for line in asterisk_syntax.lines("\n".join(whole)):
+        yield Line(path, line, whole[line.number - 1][len(line.raw) :] + "\n")
 
 
 def content_of(changed: list[str]) -> bytes:
     """The bytes of lines with their endings; the last one's newline was never in the file."""
     return "".join(changed).removesuffix("\n").encode("utf-8", "surrogateescape")
+
+
+def asterisk_folder(files: tuple[Path, ...]) -> Path:
+    """The folder that #include starts from."""
+    named = Path(os.environ.get("AST_CONFIG_DIR") or "/etc/asterisk")
+    first = files[0].absolute() if files else named / "extensions.conf"
+    return named if first.is_relative_to(named) else first.parent
+
+
+def around(tree: Tree, whole: Path) -> Tree:
+    """The tree of *whole* if it includes all of *tree*, for its [globals] and contexts."""
+    if tree.problems or not tree.contents or not whole.is_file():
+        return tree
+    found = Tree(tree.etc)
+    found.read(whole)
+    if not tree.contents.keys() <= found.contents.keys():
+        return tree
+    found.problems = tree.problems
+    return found

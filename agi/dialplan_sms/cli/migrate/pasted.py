@@ -3,25 +3,28 @@
 import re
 from pathlib import Path
 
-from dialplan_sms.cli.migrate.files import Problem, Tree, lines
+from dialplan_sms.cli.migrate.files import Problem, Tree
 
+PASTED = Path("pasted")
 _NO_FIELDS = {"", "Set(SMS_STATUS=)", "Set(SMS_SENDER=)"}
 """Not worth a field of their own; without a sender it is default_sender."""
-PASTED = Path("pasted")
 _OPTION = re.compile(r"(?i)CURLOPT\(\w+\)\s*=")
 _STEP = re.compile(r"(?i)\s*(?:exten\s*=>?\s*[^,]*,|same\s*=>?\s*)\s*[^,]*,\s*")
+_SEMICOLON = re.compile(r"(?<!\\);")
 
 
-def as_tree(text: str, etc: Path) -> Tree:
-    """Each line of *text*, a step's beginning left off, as the steps of one extension."""
-    tree = Tree(etc)
-    apps = [_STEP.sub("", line, count=1).strip() for line in text.split("\n")]
-    apps = [f"Set({app.rstrip('; ')})" if _OPTION.match(app) else app for app in apps]
-    steps = "".join(f"exten => s,n,{app}\n" for app in apps)
-    content = f"[pasted]\nexten => s,1,NoOp()\n{steps}".encode("utf-8", "surrogateescape")
-    tree.contents[PASTED] = content
-    tree.named[PASTED] = [(PASTED, 0)]
-    tree.stream = list(lines(PASTED, content))
+def as_tree(text: str) -> Tree:
+    """Each line of *text*, a step's beginning left off, as the steps of one extension.
+
+    A semicolon of a field is part of its text, where one of a file would begin a comment.
+    """
+    tree = Tree(Path("/"))
+    content = "[pasted]\nexten => s,1,NoOp()\n"
+    for line in text.split("\n"):
+        app, of_a_file = _STEP.subn("", line, count=1)
+        app = app.strip() if of_a_file else _SEMICOLON.sub(r"\\;", app.strip("; \t\r"))
+        content += f"exten => s,n,{f'Set({app})' if _OPTION.match(app) else app}\n"
+    tree.add(PASTED, content.encode("utf-8", "surrogateescape"))
     return tree
 
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dialplan_sms.cli.migrate.recipe import API
-from dialplan_sms.cli.migrate.value import Unclear
+from dialplan_sms.cli.migrate.expression import Unclear
+from dialplan_sms.cli.migrate.variables import API
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import values
 from dialplan_sms.config.config import Config, Sender

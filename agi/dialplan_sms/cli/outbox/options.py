@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from dialplan_sms.config import values
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.outbox.schema import State
 
@@ -32,10 +33,12 @@ class Id(click.ParamType[int]):
 def seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
     if value is None:
         return None
-    found = re.fullmatch(r"([0-9]{1,6})([smhd])", value.strip().lower())
-    if found is None:
-        raise click.BadParameter(f"{value} is no time as 30s, 15m, 24h or 7d")
-    return float(int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]])
+    try:
+        if value.strip().isdigit():
+            raise values.Bad  # 90 may be meant as days, and purge would delete all but 90 s
+        return values.duration(value.strip())
+    except values.Bad:
+        raise click.BadParameter(f"{value} is no time as 30s, 15m, 24h or 7d") from None
 
 
 def _digits(_: click.Context, __: click.Parameter, value: str) -> str:

@@ -1,20 +1,16 @@
 """How the options of ``dialplan-sms sandbox`` are read."""
 
 import os
-import re
-from pathlib import Path
 from typing import IO
 
 import click
 
 from dialplan_sms.config import values
-from dialplan_sms.config.parser import Place
 from dialplan_sms.sandbox.faults import Trouble, parse_fault
 from dialplan_sms.sandbox.pbx import GATEWAYS, USERS, wms_version
 from dialplan_sms.web.http.listener import Address, parse_address
 
 USER = ":".join(*USERS.items())
-_PLACE = Place(Path("--pace"), 1)
 
 
 def users(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
@@ -29,11 +25,15 @@ def users(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict
 
 
 def gateways(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
-    found = tuple(re.sub("[:.-]", "", value).lower() for value in given)
-    for value, gateway in zip(given, found, strict=True):
-        if not re.fullmatch("[0-9a-f]{12}", gateway):
-            raise click.BadParameter(f"{value!r} is not a MAC address such as {GATEWAYS[0]}")
-    return found
+    found = []
+    for value in given:
+        try:
+            found.append(values.gsm(value))
+        except values.Bad:
+            raise click.BadParameter(
+                f"{value!r} is not a MAC address such as {GATEWAYS[0]}"
+            ) from None
+    return tuple(found)
 
 
 def faults(
@@ -73,6 +73,6 @@ def address(_: click.Context, __: click.Parameter, value: str) -> Address:
 
 def pace(_: click.Context, __: click.Parameter, value: str) -> float:
     try:
-        return values.duration(value, _PLACE)
+        return values.duration(value)
     except values.Bad as error:
         raise click.BadParameter(f"{value!r} is no time such as 5s, or 0 for none") from error

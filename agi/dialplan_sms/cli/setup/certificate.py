@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from dialplan_sms.sms.outcome import safe_line
 from dialplan_sms.transport.certificate import PeerCertificate, look
-from dialplan_sms.transport.deadline import Resolver
+from dialplan_sms.transport.resolver import Resolver
 
 _TIME = 5.0
 """Seconds for one connection."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialplan_sms.host import files
-from dialplan_sms.host.asterisk_conf import lines, read
+from dialplan_sms.host.asterisk_conf import read
+from dialplan_sms.host.asterisk_syntax import lines
 from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.installation import EXTENSIONS
 
@@ -38,14 +39,13 @@ def find(etc: Path, name: str = EXTENSIONS) -> Iterator[Inclusion]:
             content = read(path)
         except HostError:
             continue
-        for line in lines(content):
-            if (named := line.include) is None:
-                continue
-            pattern = str(etc / os.fsdecode(named[0]))
-            if "\0" in pattern:
+        for line in lines(os.fsdecode(content)):
+            kind, name = line.include or ("exec", "")
+            pattern = str(etc / name)
+            if kind == "exec" or "\0" in pattern:
                 continue
             if _names(pattern, wanted):
-                yield Inclusion(path, named[1])
+                yield Inclusion(path, kind == "tryinclude")
             pending += map(Path, files.matching(pattern, _MOST) or [])
 
 
@@ -67,9 +67,10 @@ def insert(content: bytes) -> tuple[bytes, bytes]:
     """
     newline = b"\r\n" if b"\r\n" in content else b"\n"
     # If a comment block ends in the header's own line, another header is as good.
-    headers = (line.start for line in lines(content) if line.header and not line.commented)
-    if (start := next(headers, None)) is not None:
-        put = LINE + newline
+    text = os.fsdecode(content)
+    headers = (line.start for line in lines(text) if line.header and not line.commented)
+    if (header := next(headers, None)) is not None:
+        put, start = LINE + newline, len(os.fsencode(text[:header]))
         return content[:start] + put + content[start:], put
     if content and not content.endswith(b"\n") and content != b"\xef\xbb\xbf":
         put = newline + LINE

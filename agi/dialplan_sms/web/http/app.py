@@ -19,17 +19,17 @@ METHODS = ("GET", "POST")
 PATHS = (api.PATH, api.OLD_PATH)
 FORM = "application/x-www-form-urlencoded"
 
-Answer = Callable[[HttpRequest], Awaitable[Response]]
+Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 Failure = Callable[[HttpRequest, Exception], Awaitable[Response]]
 
 
 def make_app(
-    originate: Answer,
+    originate: Endpoint,
     elsewhere: Failure,
     paths: Sequence[str] = PATHS,
     beside: Sequence[BaseRoute] = (),
 ) -> Starlette:
-    """The application: *originate* answers on *paths*, *elsewhere* where there is nothing."""
+    """The application: *originate* answers on *paths*, *elsewhere* on all that are unknown."""
 
     endpoint = _Originate(originate)
     app = Starlette(
@@ -41,9 +41,9 @@ def make_app(
 
 
 class _Originate:
-    """An endpoint for every method: what is mounted beside it must not answer the others."""
+    """An endpoint for every method, so that no other route answers HEAD or PUT on its path."""
 
-    def __init__(self, originate: Answer) -> None:
+    def __init__(self, originate: Endpoint) -> None:
         self._originate = originate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,21 +55,28 @@ class _Originate:
 
 
 async def read_pairs(http: HttpRequest) -> Pairs | Response:
-    """The parameters, once all of the request is here: those of the query string first.
+    """The parameters of a whole request, those of the query string first.
 
     Or the answer to a request that is too long.
     """
+    body = await read_body(http, MAX_BODY)
+    if body is None:
+        close = {"Connection": "close"}  # the rest is not read
+        return JSONResponse(api.error("Request is too large"), 413, close)
+    pairs = form_pairs(http.scope["query_string"])
+    if http.method == "POST" and content_type(http) == FORM:
+        pairs += form_pairs(body)
+    return pairs
+
+
+async def read_body(http: HttpRequest, most: int) -> bytes | None:
+    """The body of a request; None if it has more than *most* bytes."""
     body = bytearray()
     async for chunk in http.stream():
         body += chunk
-        if len(body) > MAX_BODY:
-            # Closed: who goes on sending is not listened to.
-            close = {"Connection": "close"}
-            return JSONResponse(api.error("Request is too large"), 413, close)
-    pairs = form_pairs(http.scope["query_string"])
-    if http.method == "POST" and content_type(http) == FORM:
-        pairs += form_pairs(bytes(body))
-    return pairs
+        if len(body) > most:
+            return None
+    return bytes(body)
 
 
 def content_type(http: HttpRequest) -> str:

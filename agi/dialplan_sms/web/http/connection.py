@@ -1,7 +1,7 @@
 """One connection of the web server: h11 reads and writes HTTP, an ASGI application answers it.
 
-Requests are taken one after the other. Each has its time to arrive whole, and its answer to be
-read: a client that sends a byte a minute, or reads none, does not keep its connection.
+Requests are answered one after the other. Each has a time limit to arrive whole, and the client
+one to read the answer: who sends a byte a minute, or reads none, loses the connection.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from starlette.requests import ClientDisconnect
 MAX_HEADERS = 1 << 16
 """Bytes of a request's first line and headers: a GET carries its message there."""
 ARRIVAL = 10.0
-"""Seconds in which a request has to arrive whole, head and body, the TLS handshake apart."""
+"""Seconds in which a request has to arrive whole, head and body, after the TLS handshake."""
 TAKING = 10.0
-"""Seconds in which a client has to read what was written to it, as far as the kernel holds none."""
+"""Seconds in which a client has to read what the kernel's buffers do not hold."""
 LINGER = 1.0
 """The same once the server stops."""
 PIPELINED = 1 << 15
-"""Bytes of requests that may wait for the answer to one; with more of them it is the last."""
+"""Bytes of requests that may wait for the answer to one; with more, it is the last answer."""
 IN_A_ROW = 16
 """Requests that a client may send without waiting for answers; the next one is the last."""
 TRANSPORT = "dialplan_sms.transport"
@@ -33,7 +33,7 @@ _READ = 1 << 16
 
 
 class Connection:
-    """Has *app* answer what comes from *client*; an idle one is kept for *keep_alive* seconds."""
+    """Serves *app* to *client*; an idle connection stays open for *keep_alive* seconds."""
 
     def __init__(
         self,
@@ -54,10 +54,10 @@ class Connection:
         self._in_a_row = 0
         self._until = 0.0
         self._patience = TAKING
-        self._telling: asyncio.Timeout | None = None
+        self._writing: asyncio.Timeout | None = None
         self._last = False
         self.under_way = False
-        """Whether a request is."""
+        """Whether a request is being answered."""
         # For drain() to wait until the kernel has taken every byte.
         tls = writer.get_extra_info("sslcontext") is not None
         writer.transport.set_write_buffer_limits(high=1 if tls else 0, low=0)
@@ -73,7 +73,7 @@ class Connection:
                 break
             self.under_way = True
             self._head = request.method == b"HEAD"
-            # Who went away before its request was whole is no fault of the application's.
+            # A client that left before its request was whole is no fault of the application.
             with contextlib.suppress(ClientDisconnect):
                 await self._app(self._scope(request), self._receive, self._send)
             while self._http.our_state is h11.DONE and self._http.their_state is h11.SEND_BODY:
@@ -91,11 +91,11 @@ class Connection:
             await self._writer.wait_closed()
 
     def finish(self) -> None:
-        """Take no request after the one that is under way, and have its answer read soon."""
+        """Take no request after this one, and give the client less time to read the answer."""
         self._last = True
         self._patience = LINGER
-        if self._telling is not None:
-            self._telling.reschedule(asyncio.get_running_loop().time() + LINGER)
+        if self._writing is not None:
+            self._writing.reschedule(asyncio.get_running_loop().time() + LINGER)
 
     async def _begins(self, seconds: float) -> bool:
         """Whether the first byte of a request comes in time."""
@@ -107,7 +107,7 @@ class Connection:
         return bool(self._http.trailing_data[0])
 
     async def _event(self) -> Any:
-        """What the client says next; ConnectionClosed where it is no HTTP, or comes too late."""
+        """What the client says next; ConnectionClosed if it is no HTTP, or comes too late."""
         try:
             async with asyncio.timeout_at(self._until):
                 while (event := self._http.next_event()) is h11.NEED_DATA:
@@ -122,7 +122,7 @@ class Connection:
         return h11.ConnectionClosed()
 
     async def _refuse(self, status: int, text: str) -> None:
-        """Say so if nothing was said yet; it is the last word."""
+        """Answer with an error unless an answer has begun, and close the connection."""
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))]
             self._put(h11.Response(status_code=status, headers=[*headers, ("Connection", "close")]))
@@ -173,11 +173,11 @@ class Connection:
 
     async def _send(self, message: Any) -> None:
         if self._writer.is_closing():
-            return  # there is nobody to tell
+            return  # nobody reads it
         if message["type"] == "http.response.start":
             status, headers = message["status"], list(message["headers"])
-            heap = len(self._http.trailing_data[0]) > PIPELINED or self._in_a_row >= IN_A_ROW
-            if self._last or heap:
+            ahead = len(self._http.trailing_data[0])
+            if self._last or ahead > PIPELINED or self._in_a_row >= IN_A_ROW:
                 headers.append((b"Connection", b"close"))
             reason = HTTPStatus(status).phrase.encode()
             self._put(h11.Response(status_code=status, headers=headers, reason=reason))
@@ -192,10 +192,10 @@ class Connection:
         self._unsent += self._http.send(event) or b""
 
     async def _flush(self) -> None:
-        """Write what was put; who does not read it is dropped, with what the kernel holds."""
+        """Write what was put; a client that does not read it is dropped at once."""
         unsent, self._unsent = self._unsent, b""
         try:
-            async with asyncio.timeout(self._patience) as self._telling:
+            async with asyncio.timeout(self._patience) as self._writing:
                 self._writer.write(unsent)
                 await self._writer.drain()
         except TimeoutError:
@@ -203,7 +203,7 @@ class Connection:
         except OSError:
             self._writer.transport.abort()
         finally:
-            self._telling = None
+            self._writing = None
 
 
 def reset(transport: Any) -> None:

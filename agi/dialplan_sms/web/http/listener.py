@@ -1,16 +1,18 @@
 """The sockets a web server listens on, and whom it lets in.
 
-Whom it does not want it drops at once, before a TLS handshake takes its memory and its time.
+Who is not let in is dropped at once, before a TLS handshake takes memory and time.
 """
 
 import errno
-import ipaddress
+import os
 import re
 import resource
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from dialplan_sms.host.address import is_loopback, machine
 
 BACKLOG = 1024
 MOST = 1000
@@ -36,15 +38,12 @@ class Address:
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach it, as far as its name tells."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        """Whether only this machine can reach it, judged by its name."""
+        return is_loopback(self.host)
 
     @property
     def reachable(self) -> "Address":
-        """The same where a client can connect: the loopback address for "any address"."""
+        """Where a client can connect: the loopback address in place of "any address"."""
         anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound to here
         return Address(anywhere.get(self.host, self.host), self.port)
 
@@ -69,8 +68,8 @@ def everybody(_: str) -> bool:
     return True
 
 
-class Door:
-    """Whom the listeners of one server let in: whom *admits* admits, and not too many."""
+class Admission:
+    """Whom the listeners of one server let in: whom *admits* takes, and not too many."""
 
     def __init__(self, admits: Callable[[str], bool] = everybody) -> None:
         self._admits = admits
@@ -82,10 +81,11 @@ class Door:
 
     @contextmanager
     def room(self, host: str) -> Iterator[bool]:
-        """Whether one more connection from the IP address *host* may come in; counts it then."""
-        source = _source(host)
+        """Whether one more connection from *host* may come in; it is counted while it lasts."""
+        source = machine(host)
         there = self._of.get(source, 0)
-        if self.open >= self._most or (source and there >= MOST_EACH) or not self._admits(host):
+        full = self.open >= self._most or (there >= MOST_EACH and not is_loopback(host))
+        if full or not self._admits(host):
             yield False
             return
         self.open += 1
@@ -99,39 +99,21 @@ class Door:
                 del self._of[source]
 
 
-def _source(host: str) -> str:
-    """What counts as one machine; empty for this one."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    address = getattr(address, "ipv4_mapped", None) or address
-    if address.is_loopback:
-        return ""
-    return str(address) if address.version == 4 else address.exploded[:19]
-
-
 def listen(address: Address, elsewhere: str = ANOTHER) -> socket.socket:
     """Listen on *address*; raises ListenError, which ends in how to listen *elsewhere*."""
     try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
+        family, _, _, _, where = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except (OSError, UnicodeError) as error:
         raise ListenError(f"{address.host!r} is not the name of a host: {elsewhere}") from error
-    listener = socket.socket(family, kind, protocol)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(where)
-        listener.listen(BACKLOG)
+        return socket.create_server(where, family=family, backlog=BACKLOG)
     except OSError as error:
-        listener.close()
+        # Not strerror, in which create_server() repeats the address in Python's words.
         reason = {
             errno.EADDRINUSE: "is in use: stop what listens there, or",
             errno.EACCES: "needs root:",
             errno.EADDRNOTAVAIL: "is not an address of this machine:",
-        }.get(error.errno or 0, f"cannot be listened on ({error.strerror}):")
+        }.get(error.errno or 0, f"cannot be listened on ({os.strerror(error.errno or 0)}):")
         raise ListenError(f"{address} {reason} {elsewhere}") from error
-    return listener

@@ -1,9 +1,9 @@
 """Who may use the HTTP SMS server: users with hashed passwords.
 
-A password that fits is remembered in memory, by a keyed digest, since to try one takes 50 ms; many
-requests that bring the same one before it is known share one try. A wrong one takes as long for a
-user that there is as for one that there is not. After ten of them, the tries of an address for a
-name go one after the other, with a pause before each.
+A right password is remembered in memory, by a keyed digest, since to try one takes 50 ms; requests
+that bring the same one meanwhile share one try. A wrong one takes as long for a user who exists as
+for one who does not. After ten wrong ones, the tries of an address for a name go one after the
+other, with a pause before each.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from base64 import b64decode
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address, ip_network
 
 from dialplan_sms.config.password import DECOY, fits
+from dialplan_sms.host.address import machine
 
 FREE = 10
 """Wrong passwords without a pause."""
@@ -24,10 +24,10 @@ _FORGOTTEN = 900.0
 """Seconds after the last wrong one until they are forgotten."""
 _LONGEST_PAUSE = 5.0
 _WAITING = 20
-"""Different passwords of a lane that may wait to be tried; more are turned away at once."""
+"""Different passwords of a lane that may wait to be tried; one more is refused at once."""
 _ALL_WAITING = 200
 _LANES = 16
-"""Of an address: names share them by chance, so that none tells whether there is such a user."""
+"""Of an address; names share a lane by chance, so that its pauses do not show who is a user."""
 _MOST_LANES = 10_000
 _REMEMBERED = 1000
 
@@ -49,10 +49,9 @@ class _Lane:
 
 
 class Login:
-    """Tells users by what their client sends.
+    """Checks names and passwords; to be used on one event loop.
 
-    *users* gives names and hashes as they are now, *note* writes a line to the log. To be used on
-    one event loop.
+    *users* gives names and hashes as they are now, *note* writes a line to the log.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Login:
         self._known: dict[bytes, tuple[str, str]] = {}
         self._tries: dict[bytes, asyncio.Task[bool]] = {}
         self._lanes: dict[tuple[str, int], _Lane] = {}
-        # One thread: tries that flood the server cost one core, and no call has to wait for them.
+        # One thread: a flood of tries takes one core, and no call waits for it.
         self._trying = ThreadPoolExecutor(1, thread_name_prefix="login")
 
     async def user(self, header: str | None, address: str) -> str:
@@ -84,7 +83,7 @@ class Login:
     async def check(self, name: str, password: str, address: str) -> None:
         """That *name* is a user with this *password*. Raises Unknown and TooMany."""
         digest = self._digest(f"{name}\0{password}")
-        if self._knows(digest):
+        if self._remembers(digest):
             return
         trying = self._tries.get(digest)
         if trying is None:
@@ -102,7 +101,7 @@ class Login:
         """End the thread."""
         self._trying.shutdown(wait=False, cancel_futures=True)
 
-    def _knows(self, digest: bytes) -> bool:
+    def _remembers(self, digest: bytes) -> bool:
         known = self._known.get(digest)
         return known is not None and self._users().get(known[0]) == known[1]
 
@@ -134,7 +133,7 @@ class Login:
             self._note(f"HTTP: wrong user or password from {address}, {lane.failures} so far")
 
     def _lane(self, address: str, name: str) -> _Lane:
-        key = (_network(address), self._digest(name)[0] % _LANES)
+        key = (machine(address), self._digest(name)[0] % _LANES)
         found = self._lanes.get(key)
         idle = found is not None and not found.waiting
         if found is None or (idle and self._clock() - found.last > _FORGOTTEN):
@@ -144,7 +143,7 @@ class Login:
         return found
 
     def _forget(self) -> None:
-        """Drop those that are oldest: nobody's memory grows with what strangers try."""
+        """Drop the oldest, so that strangers cannot fill the memory."""
         idle = [(each.last, key) for key, each in self._lanes.items() if not each.waiting]
         for _, key in sorted(idle)[: _MOST_LANES // 2]:
             del self._lanes[key]
@@ -158,7 +157,7 @@ def _pause(beyond: int) -> float:
 
 
 def read_basic(header: str) -> tuple[str, str]:
-    """Name and password of a Basic *header*; both empty where it is none."""
+    """Name and password of a Basic *header*; both are empty if it is none."""
     scheme, _, value = header.strip().partition(" ")
     if scheme.lower() != "basic":
         return "", ""
@@ -172,15 +171,3 @@ def read_basic(header: str) -> tuple[str, str]:
         text = pair.decode("latin-1")
     name, _, password = text.partition(":")
     return name, password
-
-
-def _network(address: str) -> str:
-    """What one client can call its own: an IPv4 address, or an IPv6 network of 64 bits."""
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(found, IPv6Address):
-        mapped = found.ipv4_mapped
-        return str(mapped or ip_network((found, 64), strict=False))
-    return str(found)

@@ -39,8 +39,8 @@ def _decode(data: bytes) -> str:
 class Request:
     """One request that arrived completely.
 
-    *pairs* are the names and values as received, those of the query string first; *user* is who
-    the credentials belong to, None where they were missing or wrong.
+    *pairs* are the names and values as received, those of the query string first; *user* is whose
+    the credentials are, None if they were missing or wrong.
     """
 
     method: str

@@ -1,7 +1,7 @@
-"""An ASGI application as a running server: an event loop in a thread, started and stopped at once.
+"""An ASGI application as a running server: an event loop in a thread.
 
-The loop accepts by itself: asyncio's servers log a traceback a connection once there is no file
-descriptor left, thousands in a second.
+The loop accepts connections by itself: once no file descriptor is left, asyncio's own servers log a
+traceback for each connection, thousands in a second.
 """
 
 import asyncio
@@ -14,24 +14,24 @@ from typing import Any
 
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.web.http.connection import LINGER, Connection
-from dialplan_sms.web.http.listener import Door, everybody
+from dialplan_sms.web.http.listener import Admission, everybody
 
 HANDSHAKE = 5.0
-"""Seconds for a TLS handshake, and for the goodbye of one."""
+"""Seconds for a TLS handshake, and for its end."""
 _START = _STOP = 10.0
 """Seconds."""
 _SHORT = 0.1
-"""Seconds until the next try where a connection could not be accepted."""
+"""Seconds until the next try after a connection could not be accepted."""
 
 
 class WebServer:
-    """Serves *app* on *listeners*, whose addresses are taken already.
+    """Serves *app* on *listeners*.
 
     *certificate* and *key* are PEM files, None for plain HTTP; *keep_alive* is how many seconds an
-    idle connection stays open. *admits* tells of a peer's address whether it may connect; who may
-    not is dropped without a word. It is asked in the event loop, so it must not block. *note* tells
-    of a condition that may hold thousands of times, a constant with ``{}`` for what differs. Raises
-    OSError and ssl.SSLError where the files are none.
+    idle connection stays open. *admits* says whether a peer's address may connect; who may not is
+    dropped without a word. It is called in the event loop, so it must not block. *note* logs a
+    condition that may hold thousands of times, a constant with ``{}`` for what differs. Raises
+    OSError and ssl.SSLError if the files cannot be used.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class WebServer:
     ) -> None:
         self.opened = 0
         """TCP connections so far, failed TLS handshakes included."""
-        self.door = Door(admits)
+        self.admission = Admission(admits)
         self._app = app
         self._listeners = listeners
         self._keep_alive = keep_alive
@@ -120,7 +120,7 @@ class WebServer:
             loop.add_reader(listener, self._accept, loop, listener)
 
     async def _connect(self, client: socket.socket, address: Any) -> None:
-        with self.door.room(str(address[0])) as fits:
+        with self.admission.room(str(address[0])) as fits:
             if not fits:
                 return
             self.opened += 1

@@ -1,7 +1,7 @@
-"""Who has logged in on the page, told by a cookie.
+"""Who has logged in on the page: a cookie names the session.
 
-Not by HTTP's own login, which a browser remembers and sends along with whatever any other page has
-it ask for here, the SMS API included.
+HTTP's own login would not do: a browser sends it with every request that any other page has it make
+here, those to the SMS API included.
 """
 
 import secrets
@@ -14,7 +14,7 @@ COOKIE = "sms_session"
 LASTS = 12 * 3600
 """Seconds."""
 _MOST = 1000
-"""At once; with one more, the oldest ends."""
+"""Sessions at once; with one more, the oldest ends."""
 
 
 class Sessions:
@@ -41,7 +41,7 @@ class Sessions:
         return token
 
     def user(self, token: str | None) -> str:
-        """Whose session it is; empty where there is none, or the user has another password now."""
+        """Whose session it is; empty if there is none, or the user has another password now."""
         name, hashed, ends = self._open.get(token or "", ("", "", 0.0))
         return name if self._clock() < ends and self._users().get(name) == hashed else ""
 

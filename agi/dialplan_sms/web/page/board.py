@@ -34,6 +34,11 @@ class Hour:
     since: float
     sent: int | None
 
+    @property
+    def clock(self) -> str:
+        """When it began: ``14:00``."""
+        return time.strftime("%H:%M", time.localtime(self.since))
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -63,7 +68,7 @@ class Board:
         self._keeping = keeping
         self._clock = clock
         self._reading = Reading(outbox.writer.engine.url)
-        self._made = False  # whether the tables are known to be there
+        self._made = False  # whether the tables are there for sure
         self._lock = threading.Lock()
         self._over: dict[float, tuple[int, int]] = {}  # first try and count of hours that are over
         self._figures: Figures | None = None
@@ -134,7 +139,7 @@ class Board:
                 complete = self._figures.complete
                 self._stale = time.monotonic() + (took / _SHARE if complete else 0.0)
                 times, before = self._counted
-                # No change is like "" where hours are left: the next look counts more of them.
+                # "" is like no change: while hours are left, the next look counts more of them.
                 self._counted = (times + (as_of != before), as_of if complete else "")
             return self._figures
 

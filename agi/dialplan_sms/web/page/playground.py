@@ -1,4 +1,4 @@
-"""What the page can do beyond reading where the PBX is a stand-in."""
+"""What the page of the sandbox can do beyond reading."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

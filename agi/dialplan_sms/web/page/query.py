@@ -1,4 +1,4 @@
-"""What the page's address asks for, and what a form has sent; none of it is to be trusted."""
+"""What the address of the list asks for; none of it is to be trusted."""
 
 import re
 from collections.abc import Mapping
@@ -8,46 +8,43 @@ from urllib.parse import urlencode
 from dialplan_sms.outbox.history import Filters
 from dialplan_sms.outbox.schema import State
 from dialplan_sms.outbox.search import Place
-from dialplan_sms.web.http.request import form_pairs
 
 LONGEST_ID = 18
 """Digits: what both databases can hold."""
-_LONGEST_SENDER = 200
-_NUMBER = re.compile(r"[0-9*#()./ +\-]{1,60}")
 _PLACE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,17})?|1e\+300)_([0-9]{1,18})")
+_RIGHT = {
+    "state": (re.compile("|".join(State)), f"State is one of {', '.join(State)}."),
+    "number": (
+        re.compile(r"(?=.*[0-9*#])[0-9*#()./ +\-]{1,60}"),
+        "Number is a phone number or some of its digits.",
+    ),
+    "sender": (re.compile(r"[^\0]{1,200}"), "Sender is the name of a section of sms.conf."),
+    "before": (_PLACE, "That is no place in the list: begin at the newest."),
+}
+"""How each value has to look, and what is said of one that does not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The filters of the list as typed, where to go on, and what is wrong with them, by name."""
+    """The filters of the list as typed, where to go on, and what is wrong with them."""
 
     state: str = ""
     number: str = ""
     sender: str = ""
     before: str = ""
-    wrong: tuple[tuple[str, str], ...] = ()
+    wrong: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, data: bytes) -> "Query":
-        """That of a query string."""
-        given = fields(data)
-        state, number, sender, before = (
-            given.get(name, "").strip() for name in ("state", "number", "sender", "before")
-        )
-        wrong = []
-        if state and state not in set(State):
-            state = ""
-            wrong.append(("state", f"State is one of {', '.join(State)}."))
-        if number and not (_NUMBER.fullmatch(number) and re.search(r"[0-9*#]", number)):
-            number = ""
-            wrong.append(("number", "Number is a phone number or some of its digits."))
-        if len(sender) > _LONGEST_SENDER or "\0" in sender:
-            sender = ""
-            wrong.append(("sender", "Sender is the name of a section of sms.conf."))
-        if before and not _PLACE.fullmatch(before):
-            before = ""
-            wrong.append(("before", "That is no place in the list: begin at the newest."))
-        return cls(state, number, sender, before, tuple(wrong))
+    def read(cls, given: Mapping[str, str]) -> "Query":
+        """That of the fields of a query string; a value that is wrong is left out."""
+        values, wrong = {}, []
+        for name, (right, line) in _RIGHT.items():
+            value = given.get(name, "").strip()
+            if not value or right.fullmatch(value):
+                values[name] = value
+            else:
+                wrong.append(line)
+        return cls(**values, wrong=tuple(wrong))
 
     @property
     def filters(self) -> Filters:
@@ -77,8 +74,3 @@ class Query:
     def here(self) -> str:
         """The query string of this very list."""
         return self.at(self.place)
-
-
-def fields(data: bytes) -> Mapping[str, str]:
-    """The fields of a form or a query string by name; the last of a name counts."""
-    return dict(form_pairs(data))

@@ -1,6 +1,8 @@
-"""How the page writes what it shows: templates, and the text of strangers made harmless."""
+"""The responses of the page: templates, headers, and the text of strangers made harmless."""
 
 import hashlib
+import hmac
+import secrets
 import unicodedata
 from datetime import datetime
 from pathlib import Path
@@ -8,12 +10,28 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 
 from dialplan_sms.outbox.amend import RETRIED
 from dialplan_sms.outbox.schema import State
-from dialplan_sms.web.page import chart
+from dialplan_sms.web.page.board import Board
+from dialplan_sms.web.page.playground import Playground
 
 _HERE = Path(__file__).parent
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:;"
+        " connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""Of every response of the page."""
+_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 STATES = {
     State.PENDING: "waits until it is due, or for its next try",
     State.LEASED: "a worker has it; nothing has gone out yet",
@@ -84,14 +102,22 @@ def when(at: float | None, short: bool = False) -> Markup:
 
 
 class View:
-    """The templates, and the files beside them; *home* is put before every path."""
+    """The responses of the page over *board*, and of the sandbox's *playground* if it has one.
 
-    def __init__(self, home: str) -> None:
+    *home* is put before every path in its links.
+    """
+
+    def __init__(self, board: Board, playground: Playground | None, home: str) -> None:
+        self.home = home
+        self._secret = secrets.token_bytes(32)  # of this process
+        self._board = board
+        self._playground = playground
+        self._name = secrets.token_hex(4)  # of this process, for ETags
         folder = _HERE / "static"
-        self.files = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
-        self.tags = {
+        self._files = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+        self._tags = {
             name: hashlib.blake2b(content, digest_size=8).hexdigest()
-            for name, content in self.files.items()
+            for name, content in self._files.items()
         }
         self._environment = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
@@ -101,19 +127,65 @@ class View:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.filters |= {
-            "visible": visible, "foreign": foreign, "when": when, "hours": chart.hours,
-            "clock": chart.clock,
-        }  # fmt: skip
+        self._environment.filters |= {"visible": visible, "foreign": foreign, "when": when}
         self._environment.globals |= {
-            "home": home, "states": STATES, "retried": RETRIED, "share": chart.share,
-            "tags": self.tags, "zone": _zone, "live": False,
+            "home": home, "states": STATES, "retried": RETRIED, "tags": self._tags, "zone": _zone,
+            "live": False, "sandbox": playground is not None,
         }  # fmt: skip
 
-    def render(self, name: str, **values: Any) -> bytes:
-        """A page."""
-        html = self._environment.get_template(name).render(**values)
-        return html.encode("utf-8", errors="replace")
+    def token(self, request: Request) -> str:
+        """What a form has to carry that is sent by who asks."""
+        user = user_of(request).encode("utf-8", "surrogatepass")
+        return hmac.new(self._secret, user, hashlib.sha256).hexdigest()
+
+    def render(
+        self, request: Request, template: str, status_code: int = 200, **values: Any
+    ) -> Response:
+        """A page from *template* with *values*, and with what all of them show."""
+        if self._playground is not None and "faults" not in values:
+            values["faults"] = self._playground.faults()
+            values["gateways"] = self._playground.gateways()
+        html = self._environment.get_template(template).render(
+            user=user_of(request), token=self.token(request), **values
+        )
+        return Response(html.encode(errors="replace"), status_code, HEADERS, "text/html")
+
+    def problem(self, request: Request, problem: HTTPException) -> Response:
+        """A page with one plain line."""
+        # Without the switches: what they show may be what cannot be read.
+        response = self.render(
+            request, "problem.html", problem.status_code, line=problem.detail,
+            status=problem.status_code, faults=(), gateways=(),
+        )  # fmt: skip
+        response.headers.update(problem.headers or {})
+        return response
+
+    def go(self, path: str) -> Response:
+        """On to another page, after a form."""
+        return RedirectResponse(f"{self.home}{path}", 303, headers=HEADERS)
+
+    async def static(self, request: Request) -> Response:
+        """Style sheet, script and icon; named with their hash they are kept for ever."""
+        name = request.path_params["name"]
+        if name not in self._files:
+            return self.problem(request, HTTPException(404, "There is no such file."))
+        same = request.url.query == self._tags[name]
+        kept = "public, max-age=31536000, immutable" if same else "no-cache"
+        kind = _TYPES.get(name.rpartition(".")[2], "application/octet-stream")
+        return Response(self._files[name], 200, HEADERS | {"Cache-Control": kept}, kind)
+
+    def tag(self, request: Request) -> str:
+        """Another one whenever the page may look different; cheap."""
+        states: list[Any] = [self._name, request.url.path, request.url.query, user_of(request)]
+        states.append(self._board.changes())
+        if self._playground is not None:
+            states += [self._playground.faults(), self._playground.gateways()]
+        return f'"{hashlib.blake2b(repr(states).encode(), digest_size=12).hexdigest()}"'
+
+
+def user_of(request: Request) -> str:
+    """Who has logged in; empty for nobody."""
+    return str(request.scope.get("user") or "")
 
 
 def _zone() -> str:

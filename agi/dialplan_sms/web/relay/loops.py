@@ -5,11 +5,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dialplan_sms.transport.deadline import Resolver
+from dialplan_sms.host.address import is_loopback, parse
+from dialplan_sms.transport.resolver import Resolver
 
 _FRESH = 60.0
 """Seconds for which the addresses of a PBX hold."""
@@ -78,9 +78,9 @@ class Rounds:
 def is_here(address: str) -> bool:
     """Whether *address* is one of this host's."""
     if _NONLOCAL.exists() and _NONLOCAL.read_text().strip() == "1":
-        return ip_address(address).is_loopback  # anything can be bound to: it would tell nothing
+        return is_loopback(address)  # anything can be bound to: it would tell nothing
     try:
-        family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
+        family = socket.AF_INET6 if parse(address).version == 6 else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.bind((address, 0))
     except (OSError, ValueError):
@@ -90,8 +90,6 @@ def is_here(address: str) -> bool:
 
 def _plain(address: str) -> str:
     try:
-        found = ip_address(address.partition("%")[0])
+        return str(parse(address))
     except ValueError:
         return address
-    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
-    return str(mapped or found)

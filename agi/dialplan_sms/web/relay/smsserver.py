@@ -8,22 +8,21 @@ import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from dialplan_sms.config.http import Http
+from dialplan_sms.host.address import is_in, is_loopback, parse
 from dialplan_sms.sms import api
 from dialplan_sms.sms.counted import Counted
 from dialplan_sms.sms.outcome import Cause, error
 from dialplan_sms.web.http.app import FORM, content_type, make_app, read_pairs
+from dialplan_sms.web.http.browser import is_browser
 from dialplan_sms.web.http.listener import Address, listen
 from dialplan_sms.web.http.login import Login, TooMany, Unknown
 from dialplan_sms.web.http.server import WebServer
@@ -41,8 +40,6 @@ _NAMED = re.compile(
 _BUSY = error(Cause.BUSY, "too many requests at once: try again")
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="SMS", charset="UTF-8"'}
 """Programs may wait for it before they log in (wget, PowerShell); no browser gets as far."""
-_BROWSERS = ("sec-fetch-site", "origin", "upgrade-insecure-requests")
-"""Headers that browsers send, and nobody else."""
 _NO_BROWSER = "A browser cannot send: this address is for programs"
 _NO_FORM = (
     "The body has neither number nor message: send it as application/x-www-form-urlencoded, not as"
@@ -61,15 +58,14 @@ class SmsServer:
     def __init__(
         self,
         http: Http,
-        conf: Callable[[], Http | None],
+        conf: Callable[[], Http],
         relay: Relay,
         login: Login,
         counted: Counted,
         page: Sequence[BaseRoute] = (),
         close: Callable[[], None] | None = None,
     ) -> None:
-        self._first = http
-        self._now = conf
+        self._conf = conf
         self._relay = relay
         self._counted = counted
         self._close = close
@@ -116,14 +112,10 @@ class SmsServer:
         """Where it listens."""
         return [listener.getsockname()[:2] for listener in self._listeners]
 
-    def _conf(self) -> Http:
-        """The section as it is now; where it is gone, nobody may send any more."""
-        return self._now() or replace(self._first, users={}, allow=(), proxy=())
-
     def _admits(self, host: str) -> bool:
         """Whether a peer may connect at all; who is refused is logged and counted."""
         conf = self._conf()
-        if _is_in(host, conf.allow, loopback=True) or _is_in(host, conf.proxy):
+        if _may_send(host, conf) or is_in(host, conf.proxy):
             return True
         self._counted("HTTP: {} is not in allow of [http] in sms.conf", host)
         return False
@@ -134,7 +126,7 @@ class SmsServer:
         async def enter(scope: Any, receive: Any, send: Any) -> None:
             conf = self._conf()
             address = _client(scope, conf)
-            if address is not None and _is_in(address, conf.allow, loopback=True):
+            if address is not None and _may_send(address, conf):
                 scope["client"] = (address, 0)
                 await app(scope, receive, send)
                 return
@@ -146,7 +138,7 @@ class SmsServer:
         return enter
 
     async def _originate(self, http: HttpRequest) -> Response:
-        if _is_browser(http.headers):
+        if is_browser(http.headers):
             return JSONResponse(api.error(_NO_BROWSER), 403)
         assert http.client is not None  # noqa: S101 - the door has set it
         try:
@@ -193,18 +185,6 @@ class SmsServer:
         return JSONResponse(api.error("dialplan-sms broke: its log says more"), 500)
 
 
-def _is_browser(headers: Headers) -> bool:
-    """Whether it is a browser that asks: any page can have it ask, with its user's login.
-
-    Old ones, and all where the name is no trustworthy one (plain HTTP), tell it by their name and
-    language alone. PowerShell has such a name, and some programs a language, but none has both.
-    """
-    if any(name in headers for name in _BROWSERS):
-        return True
-    named = headers.get("user-agent", "").startswith("Mozilla/")
-    return named and "accept-language" in headers
-
-
 def _has_other_body(http: HttpRequest, form: Mapping[str, str]) -> bool:
     """Whether there is a body that is no form, though it may be declared as one."""
     if any(name.startswith(("{", "[")) for name in form):
@@ -213,28 +193,22 @@ def _has_other_body(http: HttpRequest, form: Mapping[str, str]) -> bool:
     return http.method == "POST" and body and content_type(http) != FORM
 
 
+def _may_send(address: str, conf: Http) -> bool:
+    return is_loopback(address) or is_in(address, conf.allow)
+
+
 def _client(scope: Mapping[str, Any], conf: Http) -> str | None:
     """Who sends: the peer, or whom a proxy names that we believe; None where it names nobody."""
     address = str(scope["client"][0]) if scope.get("client") else ""
     named = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    if not named or not _is_in(address, conf.proxy):
+    if not named or not is_in(address, conf.proxy):
         return address
     for each in reversed(b",".join(named).decode("latin-1").split(",")):
         found = _NAMED.fullmatch(each.strip())
         try:
-            parsed = ip_address((found[1] or found[2]) if found else "")
+            address = str(parse((found[1] or found[2]) if found else ""))
         except ValueError:
             return None
-        address = str(getattr(parsed, "ipv4_mapped", None) or parsed)
-        if not _is_in(address, conf.proxy):
+        if not is_in(address, conf.proxy):
             break
     return address
-
-
-def _is_in(address: str, networks: tuple[Any, ...], loopback: bool = False) -> bool:
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    found = getattr(found, "ipv4_mapped", None) or found
-    return (loopback and found.is_loopback) or any(found in network for network in networks)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from dialplan_sms.agi import lobby, visit
-from dialplan_sms.agi.acceptors import Capacity
+from dialplan_sms.agi import acceptors, peer
+from dialplan_sms.agi.capacity import Capacity
 from tests.unit.doors import House, hearing, opened
 
 
@@ -32,18 +32,18 @@ def test_what_comes_late_and_in_pieces_is_served() -> None:
     with opened(hearing(answer, capacity), capacity) as house, house.connect() as slow:
         for piece in (b"ab", b"c\nd", b"e\n", b"\nrest"):
             slow.sendall(piece)
-            time.sleep(5 * visit._AT_ONCE)  # what the first thread waits for
+            time.sleep(5 * peer._AT_ONCE)  # what the first thread waits for
         assert slow.recv(99) == b"ABC\nDE\n\n"
 
 
 def test_who_says_nothing_is_dropped_in_time_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visit, "PATIENCE", 0.3)
+    monkeypatch.setattr(peer, "PATIENCE", 0.3)
     capacity = Capacity(1)
     with opened(hearing(answer, capacity), capacity) as house, contextlib.ExitStack() as stack:
         silent = [stack.enter_context(house.connect(b"x")) for _ in range(30)]
         for client in silent:
             assert _ended(client.recv)
-        counted = house.lobby._counted
+        counted = house.silent._counted
         _until(lambda: [each.times for each in counted._conditions.values()] == [29])
         assert len(house.notes) == 1
         assert house.notes[0].startswith("connection from 127.0.0.1 dropped: it did not say what")
@@ -53,7 +53,7 @@ def test_who_says_nothing_is_dropped_in_time_and_counted(monkeypatch: pytest.Mon
 
 
 def test_a_byte_now_and_then_gives_no_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visit, "PATIENCE", 0.3)
+    monkeypatch.setattr(peer, "PATIENCE", 0.3)
     capacity = Capacity(1)
     with opened(hearing(answer, capacity), capacity) as house, house.connect() as slow:
         began = time.monotonic()
@@ -65,7 +65,7 @@ def test_a_byte_now_and_then_gives_no_more_time(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_oldest_goes_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lobby, "_MOST", 10)
+    monkeypatch.setattr(acceptors, "_MOST_SILENT", 10)
     capacity = Capacity(1)
     with opened(hearing(answer, capacity), capacity) as house, contextlib.ExitStack() as stack:
         silent = []
@@ -97,7 +97,7 @@ def test_those_that_are_gone_are_let_go() -> None:
 
 
 def _wait_for(house: House, waiting: int) -> None:
-    _until(lambda: len(house.lobby._waiting) == waiting)
+    _until(lambda: len(house.silent._waiting) == waiting)
 
 
 def _until(true: Callable[[], bool]) -> None:

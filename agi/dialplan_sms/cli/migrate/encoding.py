@@ -1,0 +1,228 @@
+"""A value of the old request's body, and how the dialplan writes what its author meant."""
+
+import re
+from collections.abc import Callable
+
+from dialplan_sms.cli.migrate.expression import Unclear, literal, parts, split
+
+PARAMETERS = ("message", "number", "gsm", "postpone")
+
+_ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_BY_HAND = re.compile(r"\$\{(?:STR)?REPLACE\((\w+),\s+,(?:\+|%20)\)\}", re.IGNORECASE)
+_VARIABLE = re.compile(r"\$\{(?P<whole>GLOBAL\((?P<name>\w+)\)|(?P<plain>\w+))(?P<cut>:[^}]*)?\}")
+_FUNCTION = re.compile(r"\$\{(\w+)\((.*)\)(?::[^()]*)?\}", re.DOTALL)
+_FROM_START = re.compile(r":0:\d+")
+
+_OF_ASTERISK = {
+    "ACCOUNTCODE", "CHANNEL", "CONTEXT", "DATETIME", "DIALEDPEERNAME", "DIALEDPEERNUMBER",
+    "DIALEDTIME", "DIALSTATUS", "ANSWEREDTIME", "EPOCH", "EXTEN", "HANGUPCAUSE", "INVALID_EXTEN",
+    "LINKEDID", "PRIORITY", "QUEUESTATUS", "SYSTEMNAME", "TIMESTAMP", "UNIQUEID", "VMSTATUS",
+}  # fmt: skip
+"""Variables that Asterisk itself sets, and functions that tell what it knows: plain text."""
+_KNOWN = {
+    "CALLERID", "CDR", "CHANNEL", "CONNECTEDLINE", "DEVICE_STATE", "EXTENSION_STATE", "FIELDQTY",
+    "LEN", "MATH", "QUEUE_MEMBER", "QUEUE_WAITING_COUNT", "RAND", "REDIRECTING", "STRFTIME",
+}  # fmt: skip
+_NAMING = {"CUT", "POP", "REPLACE", "SHIFT", "STRREPLACE"}
+"""Functions that take the name of a variable, and give of its text."""
+_PASSING = {"FILTER", "IF", "QUOTE", "TOLOWER", "TOUPPER", "TRIM", "URIDECODE", *_NAMING}
+"""Functions that give text of their arguments."""
+
+Given = Callable[[str, bool], list[str]]
+"""All values that a variable may have: here, or anywhere; raises Unclear if nobody can say."""
+
+
+def fields(body: str) -> dict[str, str]:
+    """The parameters of a form, undecoded.
+
+    An ``&`` that no parameter of the API follows belongs to the text: nobody encoded it.
+    """
+    found: dict[str, str] = {}
+    current = ""
+    for item in split(body, "&"):
+        name, equals, value = item.partition("=")
+        if equals and name.strip() in PARAMETERS:
+            current = name.strip()
+            if current in found:
+                raise Unclear(f"the request has {current} twice: leave one")
+            found[current] = value
+        elif current == "message":
+            found[current] += f"&{item}"
+        elif item.strip():
+            raise Unclear(f"{name.strip()[:40]} is no parameter of the SMS API")
+    return found
+
+
+def written(name: str, value: str, given: Given, encoded: bool) -> str:
+    """*value* of the parameter *name* as Set() takes it.
+
+    *encoded* is whether it was form-encoded on its way, as CURL()'s body is. Raises Unclear.
+    """
+    value = _utf8(value)
+    if name != "message":
+        value = value.strip()
+    plus = "+" if name == "number" or not encoded or _is_text(name, value) else " "
+    pieces = []
+    for is_expression, piece in parts(value):
+        if is_expression:
+            pieces.append(_expression(name, piece, given, plus, encoded))
+        elif not encoded:
+            pieces.append(_literal(piece))
+        else:
+            leading = plus == " " and not pieces and re.match(r"\+\d", piece) is not None
+            spaced = piece.replace("+", plus)
+            pieces.append(_literal(decoded("+" + spaced[1:] if leading else spaced)))
+    text = "".join(pieces)
+    return text if name == "message" else text.strip()
+
+
+def as_it_stands(value: str, encoded: bool) -> str:
+    """*value* for a person to look at: decoded, its expressions as they are."""
+    return "".join(
+        _escaped(piece) if is_expression or not encoded else _literal(decoded(piece))
+        for is_expression, piece in parts(_utf8(value))
+    ).strip()
+
+
+def _is_text(name: str, value: str) -> bool:
+    """Whether a ``+`` is a plus.
+
+    In a text with spaces nobody has encoded anything, so a plus was meant, though CURL() made a
+    space of it. In one without any, the plus signs are its spaces.
+    """
+    return name == "message" and any(char in literal(value).strip() for char in " \t")
+
+
+def decoded(text: str) -> str:
+    """*text* with its ``%XX`` read, where they can be an encoding.
+
+    A single escaped letter or digit is none, since no encoder writes it ("100%41"), nor are bytes
+    that are no UTF-8 ("20%de").
+    """
+    return _ESCAPES.sub(_unescaped, text)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    content = bytes.fromhex(found[0].replace("%", ""))
+    if len(content) == 1 and content.isalnum():
+        return found[0]
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return found[0]
+
+
+def _expression(name: str, piece: str, given: Given, plus: str, encoded: bool) -> str:
+    function = _FUNCTION.fullmatch(piece)
+    if encoded and function and function[1].upper() == "URIENCODE":
+        return _escaped(function[2])
+    by_hand = _BY_HAND.fullmatch(piece)
+    if by_hand and encoded:
+        piece = f"${{{by_hand[1]}}}"
+    signs = _signs(piece, given, frozenset())
+    if not encoded:
+        return _escaped(piece)
+    if "+" in signs and plus != "+":
+        raise Unclear(
+            f"{piece[:60]} holds a +, which the PBX read as a space: give it the text itself, with"
+            " spaces, or %2B for a plus"
+        )
+    if "%" not in signs:
+        return _escaped(piece)
+    variable = _VARIABLE.fullmatch(piece)
+    cut = (variable and variable["cut"]) or ""
+    # Cut after decoding, as was meant. What a number's or another cut was to drop is not known.
+    known = not cut or (name == "message" and _FROM_START.fullmatch(cut))
+    if variable and known and "stray" not in signs:
+        return f"${{URIDECODE(${{{variable['whole']}}}){cut}}}"
+    raise Unclear(f"{piece[:60]} holds an encoded text: give the text itself")
+
+
+def _signs(piece: str, given: Given, seen: frozenset[str]) -> set[str]:
+    """What the expression *piece* may bring of an encoding: ``%`` for %XX, and ``+``.
+
+    "stray" is what URIDECODE() would garble: "% de" and "100%41", which it reads, too, a bracket,
+    at which it ends, and any text of a caller's. Raises Unclear for what is not on the lists above.
+    """
+    if piece.startswith("$["):
+        return set().union(*(_signs(e, given, seen) for is_e, e in parts(piece[2:-1]) if is_e))
+    variable = _VARIABLE.fullmatch(piece)
+    if variable:
+        return _variable_signs(variable["name"] or variable["plain"], given, seen)
+    function = _FUNCTION.fullmatch(piece)
+    name = function[1].upper() if function else ""
+    if function is None or name not in _KNOWN | _PASSING | {"URIENCODE"}:
+        raise Unclear(f"whether {piece[:60]} comes encoded cannot be seen")
+    if name in _KNOWN:
+        return {"stray"}
+    if name == "URIENCODE":
+        return {"%"}
+    found = {"+"} if "+" in literal(function[2]) else set()
+    if name in _NAMING:
+        found |= _variable_signs(function[2].partition(",")[0].strip(), given, seen)
+        found |= {"%"} if name[-7:] == "REPLACE" and "%" in function[2] else set()
+        return found
+    found |= _value_signs(function[2], given, seen)
+    return found - {"%"} | {"stray"} if name == "URIDECODE" else found
+
+
+def _variable_signs(name: str, given: Given, seen: frozenset[str]) -> set[str]:
+    if name in seen or name in _OF_ASTERISK:
+        return set() if name in seen else {"stray"}
+    values = given(name, bool(seen))
+    return set().union(*(_value_signs(value, given, seen | {name}) for value in values))
+
+
+def _value_signs(value: str, given: Given, seen: frozenset[str]) -> set[str]:
+    """The same of a variable's value; a ``+`` in a text with spaces is one, as in _is_text()."""
+    found: set[str] = set()
+    for is_expression, piece in parts(value):
+        if is_expression:
+            found |= _signs(piece, given, seen)
+        else:
+            found |= {"%"} if decoded(piece) != piece else set()
+            left = _ESCAPES.sub(lambda match: "" if _unescaped(match) != match[0] else "%", piece)
+            found |= {"stray"} if "%" in left or ")" in left else set()
+    plain = literal(value)
+    if "+" in re.sub(r'^[\s"]*\+(?=\d)', "", plain) and not _is_text("message", plain):
+        found.add("+")
+    return found
+
+
+def may_lack_code(item: str, given: Given) -> bool:
+    """Whether a number may come without + or 00: as it stands, or out of its variable."""
+    item = item.strip()
+    variable = _VARIABLE.match(item.removeprefix("${URIDECODE("))
+    if not item.startswith("$"):
+        return not item.startswith(("+", "00"))
+    name = variable and (variable["name"] or variable["plain"])
+    values = given(name, False) if name and name not in _OF_ASTERISK and not variable["cut"] else []  # type: ignore[index]
+    return not values or not all(
+        decoded(value).strip(' \t"').removeprefix("${URIENCODE(").startswith(("+", "00"))
+        for value in values
+    )
+
+
+def _utf8(text: str) -> str:
+    """*text*, with bytes that are no UTF-8 read as Latin-1 (as Windows has it)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        content = text.encode("utf-8", "surrogateescape")
+        try:
+            return content.decode("cp1252")
+        except UnicodeDecodeError:
+            return content.decode("latin-1")
+    return text
+
+
+def _escaped(text: str) -> str:
+    return text.replace(";", "\\;")
+
+
+def _literal(text: str) -> str:
+    """Text that Set() in a line of a file keeps: no expression, no comment, no second line."""
+    text = re.sub(r"\r\n?", "\n", text)
+    text = "".join(char for char in text if char in "\n\t" or char.isprintable() or char > "\x9f")
+    text = re.sub(r"\$(?=[{\[])", "${URIDECODE(%24)}", _escaped(text))
+    return text.replace("\n", "${URIDECODE(%0A)}")

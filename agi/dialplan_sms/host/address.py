@@ -1,0 +1,38 @@
+"""IP addresses in one form: one that is mapped into IPv6 (``::ffff:192.0.2.1``) is the IPv4 one."""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+Network = IPv4Network | IPv6Network
+
+
+def parse(text: str) -> IPv4Address | IPv6Address:
+    """The address that *text* is, without its zone. Raises ValueError."""
+    found = ip_address(text.partition("%")[0])
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def is_loopback(text: str) -> bool:
+    """Whether only this host can reach *text*: a loopback address, or localhost."""
+    try:
+        return parse(text).is_loopback
+    except ValueError:
+        return text == "localhost"
+
+
+def is_in(text: str, networks: Iterable[Network]) -> bool:
+    """Whether *text* is an address of one of the *networks*."""
+    try:
+        found = parse(text)
+    except ValueError:
+        return False
+    return any(found in network for network in networks)
+
+
+def machine(text: str) -> str:
+    """What one machine can call its own: an IPv4 address, or an IPv6 network of 64 bits."""
+    try:
+        found = parse(text)
+    except ValueError:
+        return text
+    return str(found) if found.version == 4 else str(ip_network((found, 64), strict=False))
