@@ -41,7 +41,7 @@ def running(proc: Path, guess: bool = False) -> list[Process]:
     with suppress(OSError):
         for entry in sorted(proc.iterdir()):
             if entry.name.isdecimal():
-                with suppress(OSError, ValueError):
+                with suppress(OSError, ValueError, LookupError):
                     if process := _process(entry, guess):
                         found.append(process)
     return found
@@ -79,18 +79,18 @@ def _process(entry: Path, guess: bool) -> Process | None:
     remote, conf = _called_with(arguments[place + 1 :])
     if remote:
         return None
-    said = {}
+    status = {}
     for line in (entry / "status").read_text(errors="replace").splitlines():
         name, _, values = line.partition(":")
-        said[name] = values.split()
-    if root is None and len(said.get("NSpid", ())) > 1:  # in a container, as far as can be seen
+        status[name] = values.split()
+    if root is None and len(status.get("NSpid", ())) > 1:  # in a container, as far as can be seen
         return None
     if conf and not conf.startswith("/"):
         conf = os.path.join(os.readlink(entry / "cwd"), conf)
     # The real ids: anybody can start a set-user-id program under the name asterisk.
-    groups = [said["Gid"][0], *said.get("Groups", ())]
+    groups = [status["Gid"][0], *status.get("Groups", ())]
     return Process(
-        by_id(int(said["Uid"][0]), map(int, groups)),
+        by_id(int(status["Uid"][0]), map(int, groups)),
         tuple(arguments[: place + 1]),
         Path(conf) if conf else None,
         _own(program),
@@ -98,7 +98,7 @@ def _process(entry: Path, guess: bool) -> Process | None:
 
 
 def _link(path: Path, guess: bool) -> str | None:
-    """Where a link of /proc leads; None where that is hidden, and a guess will do."""
+    """Where a link of /proc leads; None if that is hidden and a guess will do."""
     try:
         return os.readlink(path)
     except PermissionError:

@@ -9,7 +9,7 @@ from dialplan_sms.host.identity import HostError
 
 
 def read(path: Path) -> bytes:
-    """What *path* holds. Raises HostError where that is no file or larger than 32 MiB."""
+    """What *path* holds. Raises HostError if that is no file or larger than 32 MiB."""
     try:
         content = content_of(path)
     except OSError as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from dialplan_sms.host.identity import HostError, User, changer
+from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.privileges import as_changer
 
 _LARGEST = 32 << 20
@@ -40,9 +40,9 @@ class Found:
 
 
 def matching(pattern: str, most: int) -> list[str] | None:
-    """What a pattern of an #include names, at most so many; None where it is in too many folders.
+    """What a pattern of an #include names, at most so many; None if it is in too many folders.
 
-    To look through those would take minutes, and Asterisk as long at each reload.
+    To look through those would take minutes; Asterisk takes as long at each reload.
     """
     if sum(map(glob.has_magic, pattern.split("/")[:-1])) > _MOST_FOLDERS:
         return None
@@ -82,12 +82,6 @@ def _look(path: Path) -> Found | None:
     if len(content) > _LARGEST:
         raise HostError(f"{path} is larger than 32 MiB: no configuration is")
     return Found(content, status.st_mode & 0o777, Ownership(status.st_uid, status.st_gid))
-
-
-def new_owner(path: Path) -> User | None:
-    """Whose the file at *path* becomes if it is written anew; None if its owner stays."""
-    found, user = look(path), changer(path, itself=False)
-    return user if found and user and found.owner.uid != user.uid else None
 
 
 def put(
@@ -137,7 +131,7 @@ def _fresh(path: Path) -> Path:
 def _give(descriptor: int, mode: int, owner: Ownership | None) -> None:
     """Give a new file its mode, and its owner as far as we may.
 
-    Where it cannot be of its group, another one gets no more of it than everybody.
+    If it cannot be of the group *owner* names, its group gets no more of it than everybody.
     """
     if owner is not None:
         try:

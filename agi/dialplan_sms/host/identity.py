@@ -1,7 +1,7 @@
 """Who besides root can change a path, and what keeps a user from one.
 
-Root does nothing through a path that another user can change: it would follow a link that this
-user puts there meanwhile. It does such work as that user (privileges.py), who gains nothing by it.
+Root does nothing through a path that another user can change, who could put a link to any file
+there meanwhile. It does such work as that user (privileges.py), who can do no more with it.
 """
 
 import errno
@@ -18,7 +18,7 @@ from pathlib import Path
 READ, WRITE, RUN = 4, 2, 1
 _VERBS = {READ: "read", WRITE: "write", RUN: "run"}
 EVERYBODY = -1
-"""In the place of a user id: any user of this host."""
+"""A user id that stands for any user of this host."""
 _MOST_LINKS = 40
 """Linux: MAXSYMLINKS."""
 _ACL_USER, _ACL_OWN_GROUP, _ACL_GROUP = 0x02, 0x04, 0x08
@@ -55,7 +55,7 @@ class User:
 
     @property
     def owner(self) -> str:
-        """The name as chown takes it, the number if the host knows none."""
+        """The name as chown takes it, or the number."""
         return str(self.uid) if " " in self.name else self.name
 
     @property
@@ -109,8 +109,8 @@ def changer(path: Path, itself: bool = True) -> User | None:
     if len(found) > 1:
         each = " and ".join(f"{by_id(uid).name} ({place})" for uid, place in found.items())
         raise HostError(
-            f"more than one user can change {path}, {each}, and root does what it does there as the"
-            " only one: leave it to one of them, or to root"
+            f"more than one user can change {path}, {each}, and root works there as the only one:"
+            " leave it to one of them, or to root"
         )
     return by_id(next(iter(found))) if found else None
 
@@ -225,7 +225,7 @@ class Blocked:
 
 
 def blocked(path: Path, want: int, user: User) -> Blocked | None:
-    """What keeps *user* from *path*, symbolic links followed; None where nothing does."""
+    """What keeps *user* from *path*, links followed; None if nothing does."""
     try:
         for folder, place, there, last in _lookups(path):
             if not user.may(folder.lstat(), RUN) and not _access_list(folder):

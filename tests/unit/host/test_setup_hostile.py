@@ -207,14 +207,6 @@ class TestInAFolderOfAnotherUsers:
         files.remove_folder(folder)
         assert [each.name for each in theirs.rglob("*")] == ["spool"]
 
-    def test_a_file_of_roots_becomes_that_users_and_it_is_told(self, theirs: Path) -> None:
-        file = theirs / "extensions.conf"
-        assert files.new_owner(file) is None
-        file.write_text("x")
-        assert files.new_owner(file) == by_id(NOBODY)
-        files.put(file, b"y", 0o644, Ownership(0, 0))
-        assert (file.stat().st_uid, files.new_owner(file)) == (NOBODY, None)
-
     def test_a_group_that_cannot_be_given_reads_no_more_than_everybody(self, theirs: Path) -> None:
         for mode, left in ((0o640, 0o600), (0o664, 0o644)):
             files.put(theirs / "sms.conf", b"x", mode, Ownership(0, 0))

@@ -76,3 +76,37 @@ def test_it_is_set_up_and_taken_back(folder: Path, host: object) -> None:
     pbx.setup("--remove")
     pbx.sms_conf.unlink()
     assert pbx.tree("state", "opt", "units", "bin", "spool") == before
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "etc/asterisk/sms.conf", "etc/asterisk/extensions.conf", "etc/asterisk/asterisk.conf",
+        "etc/asterisk/extensions_custom.conf", "etc/asterisk/extensions-sms.conf",
+        "etc/asterisk/.sms.conf.dialplan-sms", "agi-bin/sms.agi", "agi-bin", "spool/sms", "spool",
+        "etc/asterisk",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("to", ["precious/passwd", "precious/none", "precious"])
+def test_links_of_asterisks_user_lead_root_nowhere(folder: Path, place: str, to: str) -> None:
+    """Which has all of Asterisk's folders, and would have root change a file of its choice."""
+    (folder / "precious").mkdir()
+    precious = folder / "precious/passwd"
+    precious.write_text("[general]\n")
+    precious.chmod(0o600)
+    pbx = PbxHost(folder / "asterisk")
+    freepbx(pbx)
+    for path in (pbx.root, pbx.root / "etc"):
+        os.chown(path, DAEMON, DAEMON)
+    link = pbx.root / place
+    if link.is_dir():
+        link.rename(folder / "away")
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder / to)
+    os.lchown(link, DAEMON, DAEMON)
+    for command in (("--url", "http://192.0.2.1", "--sender", "101"), ("--remove",)):
+        pbx.setup(*command, "--asterisk-conf", str(pbx.conf))
+        assert precious.read_text() == "[general]\n"
+        assert (precious.stat().st_mode & 0o777, precious.stat().st_uid) == (0o600, 0)
+        assert [path.name for path in precious.parent.iterdir()] == ["passwd"]
+        assert precious.parent.stat().st_uid == 0
