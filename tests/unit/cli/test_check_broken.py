@@ -273,6 +273,11 @@ def pbx_that_breaks(bed: Bed, _: ExitStack) -> None:
     bed.sandbox.fault = Fault.SERVER_ERROR
 
 
+@names("SMS API", "check again")
+def pbx_that_takes_nothing_now(bed: Bed, _: ExitStack) -> None:
+    bed.sandbox.fault = Reply(503, b'{"type":"error","reason":"busy","result":null}')
+
+
 @names("SMS API", "overloaded")
 def pbx_that_hangs(bed: Bed, _: ExitStack) -> None:
     bed.sandbox.fault = Fault.HANG

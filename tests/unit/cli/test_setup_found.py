@@ -144,7 +144,7 @@ class TestTheProgram:
         self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         script = pbx.prefix / "bin/sms.agi"
-        monkeypatch.setattr(plan, "changers", lambda path: {65534: path} if path == script else {})
+        monkeypatch.setattr(plan, "changer", {script: by_id(65534)}.get)
         result = pbx.setup(*NEW)
         assert (result.exit_code, result.output.count("\n")) == (1, 1)
         assert f"the user nobody can change the program in {pbx.prefix}" in result.output

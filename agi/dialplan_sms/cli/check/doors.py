@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from dialplan_sms.cli.check.certificate import is_loopback
 from dialplan_sms.cli.check.finding import Finding
 from dialplan_sms.config.config import Config
+from dialplan_sms.host.address import is_loopback
 from dialplan_sms.host.identity import WRITE, User, blocked, by_id
 from dialplan_sms.transport.tls import any_peer
 
@@ -64,7 +64,7 @@ def sms_agi(path: Path, user: User) -> Finding:
     if not stat.S_ISSOCK(found.st_mode):
         return SOCKET.wrong(f"{path} is no socket", f"remove it and {RESTART}")
     if user.uid not in (0, found.st_uid):
-        says = f"it is for {by_id(found.st_uid, ()).name}, as the service runs, not for {user.name}"
+        says = f"it is for {by_id(found.st_uid).name}, as the service runs, not for {user.name}"
         return SOCKET.wrong(says, f"User={user.name} in the unit, then {RESTART}")
     if bar := blocked(path, WRITE, user):
         return SOCKET.wrong(bar.says, bar.do)

@@ -179,6 +179,8 @@ def _no_api(outcome: Outcome, url: str) -> tuple[str, str]:
     if outcome.cause is Cause.NO_ANSWER:
         https = "does url need https? or " if url.startswith("http:") else ""
         return reason, f"{https}is the PBX overloaded, or another server on this port?"
+    if outcome.cause is Cause.UNREACHABLE:
+        return reason, "check again once it does"
     if outcome.cause is not Cause.BAD_ANSWER:
         said = outcome.status if outcome.status is not Status.ERROR else outcome.cause
         says = f"{said} for a request without a number: this is not the PBX's API"

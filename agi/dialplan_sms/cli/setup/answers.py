@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -20,15 +20,11 @@ _WHICH_COUNTRY = "Country, as IT, for national numbers; SMS go there alone; empt
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """A sender's section to be. ``kind`` is the key of the secret: ``password`` or ``token``.
-
-    ``verify`` is empty with http.
-    """
+    """A sender's section to be; ``verify`` is empty with http."""
 
     sender: str
     url: str
-    kind: str
-    secret: str = field(repr=False)
+    secret: Secret
     verify: str
     country: str = ""
 
@@ -36,7 +32,7 @@ class Answers:
 def decide(path: Path, given: Options, host: Host, dry_run: bool) -> Answers | None:
     """The sender to be in sms.conf at *path*; None if that stays as it is.
 
-    None also in a dry run that does not know what it would be told. Raises HostError.
+    None also in a dry run that would have to ask. Raises HostError.
     """
     secret = options.secret(given, host.environ)
     if path.exists():
@@ -79,7 +75,7 @@ def _changed(known: Sender, given: Options, secret: Secret, host: Host) -> Answe
     if given.fingerprint or given.pin:
         verify = _verify(url, given, host)
     country = given.country or known.country or ""
-    return Answers(known.name, url, secret.kind, secret.text, verify, country)
+    return Answers(known.name, url, secret, verify, country)
 
 
 def _ask(given: Options, secret: Secret, host: Host) -> Answers:
@@ -90,18 +86,17 @@ def _ask(given: Options, secret: Secret, host: Host) -> Answers:
     sender = given.sender or _prompt(
         host, "PBX user who sends (the extension, as 101)", "--sender", options.sender
     )
-    text = secret.text
-    if not text:
+    if not secret.text:
         if not host.interactive:
             raise HostError(
                 f"the password of {sender} is missing: give --password-file FILE or set {PASSWORD}"
             )
-        prompt = f"Password of {sender}"
-        text = options.checked_secret(click.prompt(prompt, hide_input=True, err=True))
+        text = click.prompt(f"Password of {sender}", hide_input=True, err=True)
+        secret = replace(secret, text=options.checked_secret(text))
     country = given.country
     if not country and not unattended:
         country = _prompt(host, _WHICH_COUNTRY, "--country", options.country, default="")
-    return Answers(sender, url, secret.kind, text, _verify(url, given, host), country)
+    return Answers(sender, url, secret, _verify(url, given, host), country)
 
 
 def _verify(url: str, given: Options, host: Host) -> str:

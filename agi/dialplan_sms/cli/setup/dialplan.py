@@ -104,7 +104,7 @@ def load_dialplan(found: AsteriskHost) -> Step:
             why = f" ({done.last_line})" if done.status else ""
             return (
                 f"the dialplan has no [sub-sms] after its reload{why}: look for errors of"
-                " pbx_config in Asterisk's log; where #include names a file that is missing, the"
+                " pbx_config in Asterisk's log; if #include names a file that is missing, the"
                 " old dialplan stays"
             )
 

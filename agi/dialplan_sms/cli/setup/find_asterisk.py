@@ -39,16 +39,11 @@ class AsteriskHost:
     runs: bool
     answers: bool
     """Whether Asterisk runs and answers on the console."""
-    generated: bool
-    """Whether extensions.conf is written by FreePBX."""
+    dialplan: Path
+    """The file that an admin's own lines go to."""
     systemd: bool
     included: tuple[include.Inclusion, ...]
     """Where the dialplan includes extensions-sms.conf already."""
-
-    @property
-    def dialplan(self) -> Path:
-        """The file that an admin's own lines go to."""
-        return self.etc / ("extensions_custom.conf" if self.generated else "extensions.conf")
 
 
 def find(host: Host, given: Path | None = None) -> AsteriskHost:
@@ -87,6 +82,7 @@ def find(host: Host, given: Path | None = None) -> AsteriskHost:
     refuse_foreign(agi_bin, "astagidir", conf)
     for path in (etc, spool, agi_bin):
         changer(path)  # which refuses one that several users can change
+    generated = places.freepbx.exists() or _is_generated(etc)
     return AsteriskHost(
         conf=conf,
         etc=etc,
@@ -97,7 +93,7 @@ def find(host: Host, given: Path | None = None) -> AsteriskHost:
         console=console,
         runs=process is not None,
         answers=bool(asked and asked.status == 0 and "astagidir" in shown),
-        generated=places.freepbx.exists() or _is_generated(etc),
+        dialplan=etc / ("extensions_custom.conf" if generated else "extensions.conf"),
         systemd=places.systemd.is_dir(),
         included=tuple(include.find(etc)),
     )

@@ -63,10 +63,10 @@ def insert(content: bytes) -> tuple[bytes, bytes]:
     """*content* with the line in it, and what was put in.
 
     It goes above the first ``[context]``, since lines after it would continue [sub-sms]; to the
-    end where there is none. Line ends are the file's own.
+    end if there is none. Line ends are the file's own.
     """
     newline = b"\r\n" if b"\r\n" in content else b"\n"
-    # Where a comment block ends in the header's own line, another header is as good.
+    # If a comment block ends in the header's own line, another header is as good.
     text = os.fsdecode(content)
     headers = (line.start for line in lines(text) if line.header and not line.commented)
     if (header := next(headers, None)) is not None:

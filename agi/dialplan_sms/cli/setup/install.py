@@ -32,7 +32,7 @@ _OTHERS = User("other users", 65534, (65534,))
 
 
 def install(given: Mapping[str, str]) -> None:
-    """Install as *given*. Raises HostError, before anything is changed."""
+    """Install as *given*. Raises HostError; if that is wrong, before anything is changed."""
     extras = given.get("WITH", "").replace(",", " ").split()
     agi_bin, etc = _folders(given)
     prefix = _prefix(given.get("PREFIX", str(Places().prefix)))
@@ -47,7 +47,7 @@ def install(given: Mapping[str, str]) -> None:
         )
     if os.geteuid() == 0:
         _refuse_closed(prefix, python)
-    # What the last make install has put into Asterisk's folder, PREFIX still has.
+    # What the last make install put into Asterisk's folder is still in PREFIX.
     earlier = files.content_of(prefix / "share/dialplan-sms" / EXTENSIONS)
     if earlier is not None:
         work.manifest.note(etc / EXTENSIONS, "file", files.digest(earlier))
@@ -112,8 +112,8 @@ def _refuse_closed(prefix: Path, python: str) -> None:
             raise HostError(
                 f"other users cannot enter {bar.path}: chmod o+x it, or give {name} elsewhere"
             )
-    ran = run([str(program), "-c", ""], 60, _OTHERS)
-    if ran.status:  # without one it was not tried: some containers let nobody become another user
+    # Some containers let root become no other user: then it cannot be tried.
+    if run([str(program), "-c", ""], 60, _OTHERS).status and not run(["true"], 60, _OTHERS).status:
         raise HostError(
             f"other users cannot run {program}, of PYTHON={python}: give another PYTHON"
         )

@@ -1,4 +1,4 @@
-"""What setup has put where, so that it can tell its own from an admin's, and take it back.
+"""What setup has put on this host, so that it knows its own from an admin's, and takes it back.
 
 An entry is written before the change that it records: whatever ends setup, the next run knows.
 """
@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from dialplan_sms.host import files
@@ -52,7 +52,7 @@ class Manifest:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise HostError(
                 f"{self.path} is damaged: delete it; setup then takes what it wrote for an"
-                " admin's own where it differs"
+                " admin's own if it differs"
             ) from None
 
     def note(self, path: Path, kind: str, mark: str = "", pending: str = "") -> None:
@@ -96,9 +96,7 @@ class Manifest:
             return
         if not self.path.parent.is_dir():
             files.make_folder(self.path.parent, 0o755)
-        entries = {
-            path: {"kind": entry.kind, "marks": entry.marks} for path, entry in self.entries.items()
-        }
+        entries = {path: asdict(entry) for path, entry in self.entries.items()}
         text = json.dumps({"entries": entries, "pending": sorted(self.pending)}, indent=1)
         files.put(self.path, text.encode() + b"\n", 0o644)  # a dry run needs no root
 

@@ -21,7 +21,7 @@ from dialplan_sms.cli.setup.steps import (
 )
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Ownership
-from dialplan_sms.host.identity import RUN, HostError, blocked, by_id, changers
+from dialplan_sms.host.identity import RUN, HostError, blocked, changer
 from dialplan_sms.host.installation import (
     EXTENSIONS,
     UNIT,
@@ -35,29 +35,26 @@ _IMPORTS = "import dialplan_sms.cli.main, dialplan_sms.agi.script"
 
 
 def refuse_program(host: Host, found: AsteriskHost) -> None:
-    """Raise HostError if the program that runs is not one that Asterisk's user can run."""
+    """Raise HostError if Asterisk's user cannot run this program, or another user can change it."""
     prefix, package = host.prefix, host.places.package
     if (package / "bin/sms.agi").exists() and not host.packaged:
         raise HostError(
             f"the package has the program in {package}: run /usr/bin/dialplan-sms setup"
         )
     script, python = prefix / "bin/sms.agi", prefix / "bin/python3"
+    again = another_python(prefix, "/usr/bin/python3")
     first_line(python)
     if not script.is_file():
-        raise HostError(f"there is no {script}: {another_python(prefix, '/usr/bin/python3')}")
-    if strangers := changers(script):
+        raise HostError(f"there is no {script}: {again}")
+    if user := changer(script) or changer(python):
         raise HostError(
-            f"{by_id(min(strangers))} can change the program in {prefix}, and root would run it:"
-            f" {another_python(prefix, '/usr/bin/python3')}"
+            f"{user} can change the program in {prefix}, and root would run it: {again}"
         )
     ran = host.ask_program(found.user, ["-c", _IMPORTS], 60) if host.is_root else None
     if ran is not None and ran.status:
         bar = blocked(python, RUN, found.user)
         why = bar.says if bar else ran.last_line
-        raise HostError(
-            f"{found.user.name} cannot run the program in {prefix}, {why}:"
-            f" {another_python(prefix, '/usr/bin/python3')}"
-        )
+        raise HostError(f"{found.user.name} cannot run the program in {prefix}, {why}: {again}")
 
 
 def steps(

@@ -17,7 +17,7 @@ _HOMES = ("/home", "/root", "/run/user")
 _START = 100.0
 """Seconds that the service may take to stop and start (the unit's TimeoutStopSec is 40)."""
 _PATIENCE = 2.0
-"""Seconds that the running service is given to tell its version."""
+"""Seconds that the running service has to answer with its version."""
 
 
 def drop_in(found: AsteriskHost, prefix: Path, packaged: bool) -> str:
@@ -110,7 +110,7 @@ def stop_service(work: Work) -> Action:
 def _running_version(conf: Path) -> str | None:
     """The version of the service that answers for *conf*; None if none does.
 
-    Empty for one that is too old to tell it.
+    Empty for one that is too old to say it.
     """
     try:
         figures = client.figures(smsconf.load(conf).monitor[0], _PATIENCE)

@@ -45,7 +45,7 @@ def put_sender(
             _rewrite(path, path, answers, with_sender)
 
         def put_beside(answers: Answers, keys: list[str]) -> str:
-            # Not in the manifest: it stays as sms.conf does, and a digest would tell of a password.
+            # Not in the manifest: it stays as sms.conf does, and a digest would betray a password.
             work.failed = True
             new = new_of(path)
             move = shlex.join(["mv", str(new), os.path.realpath(path)])
@@ -154,7 +154,7 @@ def with_answers(text: str, answers: Answers, config: Config) -> str:
     lines = _lines(text)
     missing = []
     for key, value in _keys(answers):
-        names = SECRETS if key == answers.kind else (key,)
+        names = SECRETS if key == answers.secret.kind else (key,)
         if not set(names) & set(changed):
             continue
         line = f"{key} = {_escaped(value)}"
@@ -187,7 +187,7 @@ def differing(config: Config, answers: Answers) -> list[str]:
     """The keys in which *answers* differ from sms.conf, which has their sender already."""
     place = Place(config.path, 0)
     wanted = {"url": values.url(answers.url, place), "password": "", "token": ""}
-    wanted[answers.kind] = answers.secret
+    wanted[answers.secret.kind] = answers.secret.text
     if answers.verify:
         wanted["verify"] = values.verify(answers.verify, place)
     if answers.country:
@@ -198,7 +198,7 @@ def differing(config: Config, answers: Answers) -> list[str]:
 
 def _keys(answers: Answers) -> list[tuple[str, str]]:
     keys = {
-        "url": answers.url, answers.kind: answers.secret, "verify": answers.verify,
+        "url": answers.url, answers.secret.kind: answers.secret.text, "verify": answers.verify,
         "country": answers.country,
     }  # fmt: skip
     return [(key, value) for key, value in keys.items() if value]
