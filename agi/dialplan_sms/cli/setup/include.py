@@ -6,16 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialplan_sms.host import files
-from dialplan_sms.host.asterisk_conf import read
+from dialplan_sms.cli.migrate.files import Tree
 from dialplan_sms.host.asterisk_syntax import lines
-from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.installation import EXTENSIONS
 
 LINE = f"#tryinclude {EXTENSIONS}".encode()
 MAIN = "extensions.conf"
-_MOST = 2000
-"""Files that are looked through for an include."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,25 +24,13 @@ class Inclusion:
 
 def find(etc: Path, name: str = EXTENSIONS) -> Iterator[Inclusion]:
     """Every line of the dialplan that includes *name* of this folder."""
-    wanted, seen = etc / name, set[Path]()
-    pending = [etc / MAIN]
-    while pending and len(seen) < _MOST:
-        path = pending.pop()
-        if path in seen or not os.path.isfile(path):
-            continue
-        seen.add(path)
-        try:
-            content = read(path)
-        except HostError:
-            continue
-        for line in lines(os.fsdecode(content)):
-            kind, name = line.include or ("exec", "")
-            pattern = str(etc / name)
-            if kind == "exec" or "\0" in pattern:
-                continue
-            if _names(pattern, wanted):
-                yield Inclusion(path, kind == "tryinclude")
-            pending += map(Path, files.matching(pattern, _MOST) or [])
+    tree = Tree(etc)
+    tree.read(etc / MAIN)
+    for line in tree.stream:
+        kind, named = line.said.include or ("exec", "")
+        pattern = str(etc / named)
+        if kind != "exec" and "\0" not in pattern and _names(pattern, etc / name):
+            yield Inclusion(line.path, kind == "tryinclude")
 
 
 def _names(pattern: str, wanted: Path) -> bool:
