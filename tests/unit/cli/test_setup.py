@@ -210,7 +210,7 @@ class TestFreePbx:
         assert custom.read_bytes() == before
 
 
-class TestSurroundings:
+class TestTheAsteriskOfTheHost:
     def test_a_template_is_not_what_asterisk_uses(self, pbx: PbxHost) -> None:
         elsewhere = pbx.root / "real-agi-bin"
         elsewhere.mkdir()
