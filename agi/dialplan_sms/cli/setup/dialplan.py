@@ -123,14 +123,11 @@ def load_dialplan(found: AsteriskHost) -> Step:
     return look
 
 
-def reload_without(found: AsteriskHost) -> Step:
+def reload_without(found: AsteriskHost, work: Work) -> Action:
     """``dialplan reload`` after the way back."""
 
-    def look(work: Work) -> Action:
-        def reload() -> str:
-            done = work.host.run([*found.console, "dialplan reload"], 60, None)
-            return f"warning: dialplan reload: {done.last_line}" if done.status else ""
+    def reload() -> str:
+        done = work.host.run([*found.console, "dialplan reload"], 60, None)
+        return f"warning: dialplan reload: {done.last_line}" if done.status else ""
 
-        return Action("the dialplan", State.RUN, "dialplan reload", reload)
-
-    return look
+    return Action("the dialplan", State.RUN, "dialplan reload", reload)

@@ -30,12 +30,8 @@ class Options:
     @property
     def of_sender(self) -> list[str]:
         """The options given that say something of one sender, but for its name."""
-        given = (
-            ("--url", self.url), ("--password-file", self.password_file),
-            ("--token-file", self.token_file), ("--country", self.country),
-            ("--fingerprint", self.fingerprint), ("--pin", self.pin),
-        )  # fmt: skip
-        return [name for name, value in given if value]
+        names = ("url", "password_file", "token_file", "country", "fingerprint", "pin")
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name)]
 
 
 def checked(given: Options) -> Options:

@@ -37,7 +37,7 @@ def steps(manifest: Manifest, found: AsteriskHost | None) -> list[Step]:
     def each(kind: str, undo: Callable[[Path, Entry, Work], Action]) -> list[Step]:
         return [partial(undo, path, entry) for path, entry in manifest.of(kind)]
 
-    reload = [dialplan.reload_without(found)] if found is not None and found.answers else []
+    reload = [partial(dialplan.reload_without, found)] if found and found.answers else []
     return [
         *([stop_service] if manifest.of("service") else []),
         *each("include", include), *each("file", file), *each("link", undo_link),
