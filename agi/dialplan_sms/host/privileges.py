@@ -4,7 +4,6 @@ Either has become that user for good: nothing brings root's rights back.
 """
 
 import os
-import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +46,8 @@ def as_user(user: User | None, work: Callable[[], T]) -> T:
     """What *work* returns or raises, done in a child that has become *user*; None for ourselves."""
     if user is None or user.uid == os.geteuid():
         return work()
+    import pickle  # which drop_privileges(), for each call where Asterisk is root, does without
+
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:  # without root's rights, it has no core dump and no debugger of that user either
@@ -67,6 +68,8 @@ def as_user(user: User | None, work: Callable[[], T]) -> T:
 
 def _answer(writer: int, user: User, work: Callable[[], object]) -> None:
     """Do *work* as *user*, write what comes of it to *writer*, and end this process."""
+    import pickle
+
     try:
         try:
             _become(user)

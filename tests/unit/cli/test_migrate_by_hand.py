@@ -93,6 +93,11 @@ BY_HAND = {
         "${V} holds an encoded text",
         (NUMBER, "Set(SMS_MESSAGE=${V})", CALL),
     ),
+    "made of many others": (
+        lines(USER, *(f"Set(V{n}=${{V{n + 1}}}x)" for n in range(999)), curl(f"{N}&message=${{V0}}")),
+        "its values stand in each other too deep to be followed",
+        (NUMBER, "Set(SMS_MESSAGE=${V0})", CALL),
+    ),
     "a name that is made": (
         lines(USER, "Set(T1=a%20b)", "Set(n=1)", curl(f"{N}&message=${{T${{n}}}}")),
         "whether ${T${n}} comes encoded cannot be seen",
@@ -135,10 +140,19 @@ BY_HAND = {
     "an answer that nobody sees": (
         lines(f"Set(r=${{SHELL(curl -u 101:x {URL} -d '{HI}' >/dev/null)}})"), "goes to /dev/null", (CALL,)
     ),
+    "an answer that is thrown away": (
+        lines(f"Set(r=${{SHELL(curl -o /dev/null -u 101:x {URL} -d '{HI}')}})"), "goes to /dev/null", (CALL,)
+    ),
     # Who sends, and what is sent, on one way of several.
     "a login on each way": (
         f"{lines('GotoIf(${X}?b)', USER, 'Goto(s)')} same => n(b),{USER.replace('101:', '102:')}\n"
         f" same => n(s),{ONE}\n",
+        "several CURLOPT(userpwd) may say who sends",
+        (NUMBER, "Set(SMS_MESSAGE=Hello)", CALL),
+    ),
+    "a login that means another on each way": (
+        f"{lines('Set(U=102:y)', 'Set(CURLOPT(userpwd)=${U})', 'Goto(2,1)')}"
+        f"{lines('Set(U=103:z)', 'Set(CURLOPT(userpwd)=${U})', 'Goto(1)', exten='3')}{lines(ONE, exten='2')}",
         "several CURLOPT(userpwd) may say who sends",
         (NUMBER, "Set(SMS_MESSAGE=Hello)", CALL),
     ),
@@ -163,6 +177,11 @@ BY_HAND = {
     ),
     "evaluated later": (
         lines(USER, f"Set(T=\\${{CURL({URL},{HI})}})", "Set(r=${EVAL(${T})})"), "no certain replacement", (CALL,)
+    ),
+    "on a condition": (
+        lines(USER, f"ExecIf(${{X}}?{curl(f'{N}&message=${{T}}')})"),
+        "nothing in these files sets ${T}",
+        (NUMBER, "Set(SMS_MESSAGE=${T})", "Set(SMS_STATUS=)", "GosubIf(${X}?sub-sms,s,1)"),
     ),
     "run by Exec": (lines(USER, f"Exec(Set(r=${{CURL({URL},{HI})}}))"), "no certain replacement", (CALL,)),
 }  # fmt: skip
@@ -204,6 +223,16 @@ def test_a_variable_of_their_own_that_would_be_ours(site: Site, own: str, where:
     assert f"line {line} of extensions.conf sets " in site.stderr
     assert "which sms.agi takes for its own from now on: give yours another name" in site.stderr
     assert f"    {NUMBER}\n" in site.stderr
+
+
+@pytest.mark.parametrize("name", ["GOSUB_RETVAL", "AGISTATUS"])
+def test_what_another_subroutine_has_left_is_not_overwritten(site: Site, name: str) -> None:
+    call = "Gosub(x,s,1)" if name[0] == "G" else "AGI(x.agi)"
+    text = f"[a]\n{lines(USER, call, ONE, f'NoOp(${{{name}}})')}"
+    assert site.convert(text) == text
+    assert f":6: line 7 of extensions.conf reads {name}, which the new lines set" in site.stderr
+    text = f"[a]\n{lines(USER, call, f'NoOp(${{{name}}})', ONE)}"
+    assert CALL in site.convert(text)
 
 
 @pytest.mark.parametrize(
@@ -248,8 +277,9 @@ def test_another_api_is_not_ours(site: Site, address: str) -> None:
     assert site.stderr == "No use of the SMS API is left.\n"
 
 
-def test_shell_is_converted_as_system_is(site: Site) -> None:
-    asks = f'Set(res=${{SHELL(curl -s -u 101:sms101api {URL} -d "{HI}")}})'
+@pytest.mark.parametrize("end", ["", " 2>/dev/null"])
+def test_shell_is_converted_as_system_is(site: Site, end: str) -> None:
+    asks = f'Set(res=${{SHELL(curl -s -u 101:sms101api {URL} -d "{HI}"{end})}})'
     new = site.convert(f"[a]\n{lines(asks, TEST)}")
     assert new.endswith(f'{CALL}\n same => n,GotoIf($["${{SMS_STATUS}}" = "SUCCESS"]?x)\n')
     assert site.status == 0, site.stderr

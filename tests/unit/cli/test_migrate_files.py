@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dialplan_sms.cli.migrate import dialplan, plan, senders, write
+from dialplan_sms.cli.migrate import conversion, dialplan, senders, write
 from dialplan_sms.cli.migrate.expression import parts, split
 from dialplan_sms.cli.migrate.files import Tree, content_of, lines
 from dialplan_sms.cli.migrate.find import Finder
-from dialplan_sms.cli.migrate.mask import MASK, Mask
+from dialplan_sms.cli.migrate.report import MASK, Mask
 from dialplan_sms.config import config
 from dialplan_sms.host import identity
 from tests.unit.cli.test_migrate import NEW, ONE, URL, USER, Site, curl, site
@@ -30,11 +30,11 @@ PIECES = [
 ]  # fmt: skip
 
 
-def convert(content: bytes) -> tuple[plan.Plan, bytes]:
+def convert(content: bytes) -> tuple[conversion.Conversion, bytes]:
     path, tree = Path("x.conf"), Tree(Path("/nowhere"))
     tree.add(path, content)
     read = dialplan.read(tree)
-    made = plan.Plan(Finder(tree, read, senders.Senders(Path("sms.conf")), {path}))
+    made = conversion.Conversion(Finder(tree, read, senders.Senders(Path("sms.conf")), {path}))
     return made, made.edits.content(path, content)
 
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from dialplan_sms.cli.migrate.mask import MASK, Mask, basic
+from dialplan_sms.cli.migrate.report import MASK, Mask, basic
 from tests.unit.cli.test_migrate import ONE, URL, USER, Site, site
 
 __all__ = ["site"]

@@ -173,11 +173,12 @@ class TestTheOneUser:
         assert changer(tmp_path / "sms.conf") is None
 
     def test_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        give(monkeypatch, tmp_path, user=DAEMON)
+        entry = next(each for each in pwd.getpwall() if each.pw_uid not in (0, os.geteuid()))
+        give(monkeypatch, tmp_path, user=entry.pw_uid)
         found = changer(tmp_path / "sms.conf")
-        assert found == named(str(DAEMON)) == named(pwd.getpwuid(DAEMON).pw_name)
+        assert found == named(str(entry.pw_uid)) == by_id(entry.pw_uid)
         assert found is not None
-        assert found.gids[0] == pwd.getpwuid(DAEMON).pw_gid
+        assert (found.uid, found.gids[0]) == (entry.pw_uid, entry.pw_gid)
 
     def test_one_without_a_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """As a container's user on the host."""

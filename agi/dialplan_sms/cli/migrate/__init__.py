@@ -1,19 +1,29 @@
 """``dialplan-sms migrate``: the CURL() recipe in dialplan files becomes ``Set(SMS_…)`` and a call.
 
+The rule. Whatever runs CURL(), curl or wget on the address of the SMS API, or is handed it, is a
+use of it. A use is converted only if all of this is certain, and else it is named, with the reason
+and with the lines to put there by hand:
+
+1. form: Set(x=${CURL(…)}), also in ExecIf(), or CURL() in a known test; System(curl …) or
+   Set(x=${SHELL(curl …)}) with known options and nothing that a shell would replace;
+2. values: literal, or encoded in a known way by each line that sets their variables on a way here;
+3. sender: one login on every way here, by CURLOPT(userpwd), -u or the URL, and no other option;
+4. reply: read nowhere but in known tests, to which every way comes from here, past no other SMS;
+5. around it: no variable of the dialplan's own that sms.agi reads or sets; room for more lines.
+
 ::
 
-    chosen    which files are looked at
-    files     reads files and what they include, byte for byte
-    dialplan  lines to steps: context, extension, priority, application
-    recipe    a step to what it asks of the SMS API (curlcommand: the same for System(curl …))
-    value     a parameter of the old request to what Set() takes
-    find      where they are and who sends (found: the values)
-    room      whether one line may become several
-    answers   who reads the API's reply
-    reply     such a line with SMS_STATUS in its place
-    plan      which lines change, and what cannot be converted
-    senders   what goes to sms.conf
-    show      the diff, without passwords
-    write     backup and replacement
-    advice    what to do next
+    files       what is read, and what #include names
+    dialplan    lines to steps: context, extension, priority, application
+    expression  ${…} and $[…] inside a text
+    flow        how a call comes to a step, and where one line may become several
+    variables   what a variable holds there, and which steps use the SMS API
+    request     what ${CURL(…)} asks of it (shell: the same for the program curl)
+    encoding    a parameter of the old request to what Set() takes
+    replies     who reads the answer, and SMS_STATUS in its place
+    find        all uses, and who sends
+    senders     what goes to sms.conf
+    conversion  which lines change, and what is to be done by hand
+    write       backup and replacement
+    report      what people see, without passwords
 """

@@ -1,27 +1,22 @@
 """``dialplan-sms migrate``: the command."""
 
-import difflib
 import fnmatch
-import re
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from dialplan_sms.cli.main import config_option
-from dialplan_sms.cli.migrate import advice, dialplan, files, pasted, plan, senders, write
+from dialplan_sms.cli.migrate import conversion, dialplan, files, report, senders, write
 from dialplan_sms.cli.migrate.files import Problem, Tree
 from dialplan_sms.cli.migrate.find import Finder
-from dialplan_sms.cli.migrate.mask import Mask, basic
+from dialplan_sms.cli.migrate.report import Mask
 from dialplan_sms.cli.migrate.variables import API
 from dialplan_sms.cli.outbox.options import Misused
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.terminal import plain
 
-_LONGEST = 9000
-"""Characters of a line that are shown; Asterisk reads no longer ones."""
 _MOST_PASTED = 1 << 20
 
 
@@ -79,28 +74,30 @@ def _standard_input() -> str:
 def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> list[Problem]:
     etc = files.asterisk_folder(named)
     tree = Tree(etc)
+    others = [file for file in named if file.suffix.lower() in files.OTHER_LANGUAGES]
     for file in named or (etc / "extensions.conf",):
-        if file.suffix.lower() not in files.OTHER_LANGUAGES:
+        if file not in others:
             tree.read(file)
-    others = named or tuple(etc / f"extensions{suffix}" for suffix in files.OTHER_LANGUAGES)
-    others = tuple(file for file in others if file.suffix.lower() in files.OTHER_LANGUAGES)
-    others = others if named else tuple(filter(Path.exists, others))
-    _refuse_unreadable(tree, bool(named), bool(others))
+    if not named:
+        usual = (etc / f"extensions{suffix}" for suffix in files.OTHER_LANGUAGES)
+        others = list(filter(Path.exists, usual))
+    if named or not others:
+        _refuse_unreadable(tree, "" if named else ": name the dialplan's file")
     changeable = set(tree.contents)
     tree = files.around(tree, etc / "extensions.conf")
     found = dialplan.read(tree)
     finder = Finder(tree, found, known, changeable)
-    made = plan.Plan(finder)
-    problems = [*tree.problems, *made.problems, *plan.mentions(found, changeable)]
+    made = conversion.Conversion(finder)
+    problems = [*tree.problems, *made.problems, *conversion.mentions(found, changeable)]
     for file in others:
         problems += _other_language(file)
-    mask = _mask(known, finder)
+    mask = report.mask_of(known, finder)
     new = {path: made.edits.content(path, tree.contents[path]) for path in sorted(changeable)}
     changes = {path: content for path, content in new.items() if content != tree.contents[path]}
     for path, content in changes.items():
         old = tree.contents[path].decode("utf-8", "surrogateescape")
-        _show_diff(str(path), old, content.decode("utf-8", "surrogateescape"), mask)
-    _show_conf(known, mask)
+        report.show_diff(str(path), old, content.decode("utf-8", "surrogateescape"), mask)
+    report.show_conf(known, mask)
     included = [
         Problem(path, 0, f"its backup would be included by {pattern}: make that *.conf")
         for pattern in tree.globs
@@ -117,23 +114,20 @@ def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
         def number(path: Path, line: int) -> int:
             return made.edits.number(path, line) if path in backups else line
 
-        _tell([problem.moved(number) for problem in problems], mask)
-        click.echo(advice.counts(made.converted, problems), err=True)
+        report.show_problems([problem.moved(number) for problem in problems], mask)
+        click.echo(report.counts(made.converted, problems), err=True)
     if backups:
-        _say_next(advice.after_writing(known, backups.values(), made.by_gosub))
+        report.say_next(report.after_writing(known, backups.values(), made.by_gosub))
     elif changes and not included:
         click.echo("Nothing is written yet.", err=True)
-        _say_next(advice.before_writing(known, changes, made.by_gosub))
+        report.say_next(report.before_writing(known, changes, made.by_gosub))
     return problems
 
 
-def _refuse_unreadable(tree: Tree, named: bool, others: bool) -> None:
+def _refuse_unreadable(tree: Tree, hint: str) -> None:
     """A FILE that cannot be read is wrong usage; so is extensions.conf if it is all there is."""
-    if others and not named:
-        return
     for problem in tree.problems:
         if not problem.line:
-            hint = "" if named else ": name the dialplan's file"
             raise Misused(Mask()(f"{problem}{hint}"))
 
 
@@ -150,26 +144,25 @@ def _other_language(file: Path) -> list[Problem]:
 
 
 def _pasted(text: str, known: senders.Senders, writing: bool) -> list[Problem]:
-    tree = pasted.as_tree(text)
+    tree = files.of_fields(text)
     found = dialplan.read(tree)
-    finder = Finder(tree, found, known, {pasted.PASTED}, anonymous=True)
-    made = plan.Plan(finder)
-    problems = [
-        pasted.place(each) for each in (*made.problems, *plan.mentions(found, {pasted.PASTED}))
-    ]
-    mask = _mask(known, finder)
-    content = made.edits.content(pasted.PASTED, tree.contents[pasted.PASTED])
-    fields = pasted.fields(content) if made.converted else []
+    finder = Finder(tree, found, known, {files.PASTED}, anonymous=True)
+    made = conversion.Conversion(finder)
+    named = [*made.problems, *conversion.mentions(found, {files.PASTED})]
+    problems = list(map(files.in_fields, named))
+    mask = report.mask_of(known, finder)
+    content = made.edits.content(files.PASTED, tree.contents[files.PASTED])
+    fields = files.to_fields(content) if made.converted else []
     for field in fields:
         click.echo(mask(field) if "CURL" in field.upper() else field)
-    _show_conf(known, mask)
-    _tell(problems, mask)
+    report.show_conf(known, mask)
+    report.show_problems(problems, mask)
     backups: dict[Path, Path] = {}
     if writing:
         _write(known, {}, tree, backups)
     anonymous = any(not found.reason and not found.user for found in finder.recipes)
     if fields:
-        _say_next(advice.for_fields(len(fields), known, writing, anonymous, backups.values()))
+        report.say_next(report.for_fields(len(fields), known, writing, anonymous, backups.values()))
     if not made.converted and not problems:
         click.echo("No use of the SMS API.", err=True)
     return problems
@@ -194,55 +187,3 @@ def _say_written(path: Path, backup: Path | None, backups: dict[Path, Path]) -> 
         backups[path] = backup
     old = f", the old one is {backup}" if backup else ""
     click.echo(plain(f"{path}: written{old}"), err=True)
-
-
-def _say_next(steps: Iterable[str]) -> None:
-    for number, step in enumerate(steps, 1):
-        if number == 1:
-            click.echo("Next:", err=True)
-        click.echo(plain(f"  {number}. {step}"), err=True)
-
-
-def _show_conf(known: senders.Senders, mask: Mask) -> None:
-    if known.after is not None:
-        _show_diff(str(known.path), known.text or "", known.after, mask)
-
-
-def _show_diff(name: str, old: str, new: str, mask: Mask) -> None:
-    before, after = (
-        [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")] if text else []
-        for text in (old, new)
-    )
-    source = name if old else "/dev/null"
-    for line in difflib.unified_diff(before, after, source, name, lineterm=""):
-        click.echo(f"{line[:1]}{mask(line[1:_LONGEST])}")
-
-
-def _mask(known: senders.Senders, finder: Finder) -> Mask:
-    logins = [(each.name, each.password) for each in (*known.new.values(), *known.there.values())]
-    logins += [
-        (each.request.user, each.request.password) for each in finder.recipes if each.request
-    ]
-    secrets = []
-    for option in finder.options.values():
-        if option.name == "userpwd":
-            value = finder.variables.resolve(option.step)(option.value) or option.value
-            user, _, password = value.partition(":")
-            logins.append((user, password))
-            secrets += _held(option.value, finder)
-    secrets += [password for _, password in logins]
-    return Mask([*secrets, *(basic(*login) for login in logins if login[1])])
-
-
-def _held(login: str, finder: Finder) -> list[str]:
-    """What the variables of a login are set to anywhere: its password, or user and password."""
-    names = re.findall(r"\$\{(\w+)\}", login.partition(":")[2] or login)
-    values = [value for name in names for value in finder.dialplan.variables.get(name, ())]
-    return [value.partition(":")[2] or value for value in values if "$" not in value]
-
-
-def _tell(problems: list[Problem], mask: Mask) -> None:
-    for problem in sorted(problems, key=lambda each: (str(each.path), each.line)):
-        click.echo(mask(str(problem)), err=True)
-        for line in problem.by_hand:
-            click.echo(f"    {mask(line)}", err=True)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from dialplan_sms.cli.migrate.expression import Unclear, literal, parts, split
+from dialplan_sms.cli.migrate.expression import IF_PLAIN, Unclear, literal, parts, split
 
 PARAMETERS = ("message", "number", "gsm", "postpone")
 
@@ -11,6 +11,7 @@ _ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _BY_HAND = re.compile(r"\$\{(?:STR)?REPLACE\((\w+),\s+,(?:\+|%20)\)\}", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{(?P<whole>GLOBAL\((?P<name>\w+)\)|(?P<plain>\w+))(?P<cut>:[^}]*)?\}")
 _FUNCTION = re.compile(r"\$\{(\w+)\((.*)\)(?::[^()]*)?\}", re.DOTALL)
+_NUMBER = re.compile(r"\$\{(?:URIDECODE\(\$\{)?(?:GLOBAL\()?(\w+)\)?(.?)|\$")
 _FROM_START = re.compile(r":0:\d+")
 
 _OF_ASTERISK = {
@@ -94,7 +95,7 @@ def _is_text(name: str, value: str) -> bool:
 
 
 def decoded(text: str) -> str:
-    """*text* with its ``%XX`` read, where they can be an encoding.
+    """*text* with its ``%XX`` read, if they can be an encoding.
 
     A single escaped letter or digit is none, since no encoder writes it ("100%41"), nor are bytes
     that are no UTF-8 ("20%de").
@@ -152,7 +153,7 @@ def _signs(piece: str, given: Given, seen: frozenset[str]) -> set[str]:
     function = _FUNCTION.fullmatch(piece)
     name = function[1].upper() if function else ""
     if function is None or name not in _KNOWN | _PASSING | {"URIENCODE"}:
-        raise Unclear(f"whether {piece[:60]} comes encoded cannot be seen")
+        raise Unclear(f"whether {piece[:60]} comes encoded cannot be seen{IF_PLAIN}")
     if name in _KNOWN:
         return {"stray"}
     if name == "URIENCODE":
@@ -191,16 +192,16 @@ def _value_signs(value: str, given: Given, seen: frozenset[str]) -> set[str]:
 
 def may_lack_code(item: str, given: Given) -> bool:
     """Whether a number may come without + or 00: as it stands, or out of its variable."""
-    item = item.strip()
-    variable = _VARIABLE.match(item.removeprefix("${URIDECODE("))
-    if not item.startswith("$"):
-        return not item.startswith(("+", "00"))
-    name = variable and (variable["name"] or variable["plain"])
-    values = given(name, False) if name and name not in _OF_ASTERISK and not variable["cut"] else []  # type: ignore[index]
-    return not values or not all(
-        decoded(value).strip(' \t"').removeprefix("${URIENCODE(").startswith(("+", "00"))
-        for value in values
-    )
+    found = _NUMBER.match(item.strip())
+    if found is None:
+        return not item.strip().startswith(("+", "00"))
+    try:
+        is_variable = found[2] == "}" and found[1] not in _OF_ASTERISK
+        values = given(found[1], False) if is_variable else []
+    except Unclear:  # as what stood in URIENCODE() may be
+        values = []
+    plain = (decoded(value).strip(' \t"').removeprefix("${URIENCODE(") for value in values)
+    return not values or not all(value.startswith(("+", "00")) for value in plain)
 
 
 def _utf8(text: str) -> str:

@@ -9,6 +9,9 @@ READ = re.compile(r"\$\{(?:GLOBAL\()?(\w+)")
 _PAIRS = {"{": "}", "[": "]"}
 
 
+IF_PLAIN = "; the lines below are right if it is plain text"
+
+
 class Unclear(Exception):
     """What is not converted, and why; for the admin."""
 

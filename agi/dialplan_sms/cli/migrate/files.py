@@ -1,7 +1,8 @@
-"""Which files are read, byte for byte: those named, or Asterisk's own, and what they include."""
+"""What is read, byte for byte: files and what they include, or fields that are pasted."""
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,12 @@ from dialplan_sms.host import asterisk_syntax
 from dialplan_sms.host.files import matching
 
 OTHER_LANGUAGES = {".ael": "AEL", ".lua": "Lua"}
+PASTED = Path("pasted")
+_NO_FIELDS = {"", "Set(SMS_STATUS=)", "Set(SMS_SENDER=)"}
+"""Not worth a field of their own; without a sender it is default_sender."""
+_OPTION = re.compile(r"(?i)CURLOPT\(\w+\)\s*=")
+_STEP = re.compile(r"(?i)\s*(?:exten\s*=>?\s*[^,]*,|same\s*=>?\s*)\s*[^,]*,\s*")
+_SEMICOLON = re.compile(r"(?<!\\);")
 
 _MOST = 2000
 """Files that one pattern may name."""
@@ -177,3 +184,30 @@ def around(tree: Tree, whole: Path) -> Tree:
         return tree
     found.problems = tree.problems
     return found
+
+
+def of_fields(text: str) -> Tree:
+    """Each line of *text*, a step's beginning left off, as the steps of one extension.
+
+    A semicolon of a field is part of its text; one of a file would begin a comment.
+    """
+    tree = Tree(Path("/"))
+    content = "[pasted]\nexten => s,1,NoOp()\n"
+    for line in text.split("\n"):
+        app, of_a_file = _STEP.subn("", line, count=1)
+        app = app.strip() if of_a_file else _SEMICOLON.sub(r"\\;", app.strip("; \t\r"))
+        content += f"exten => s,n,{f'Set({app})' if _OPTION.match(app) else app}\n"
+    tree.add(PASTED, content.encode("utf-8", "surrogateescape"))
+    return tree
+
+
+def to_fields(content: bytes) -> list[str]:
+    """The applications of the converted steps."""
+    text = content.decode("utf-8", "surrogateescape")
+    apps = [line.split(",", 2)[2] for line in text.split("\n") if line.startswith("exten")]
+    return [app for app in apps[1:] if app not in _NO_FIELDS]
+
+
+def in_fields(problem: Problem) -> Problem:
+    """The problem with the number that the line has in what was pasted."""
+    return problem.moved(lambda _, number: max(0, number - 2))

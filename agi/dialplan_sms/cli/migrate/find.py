@@ -1,18 +1,15 @@
 """Where the SMS API is used, who sends, and whether each use is understood wholly."""
 
 import re
-from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from dialplan_sms.cli.migrate import request, shell
 from dialplan_sms.cli.migrate.dialplan import Dialplan, Step
 from dialplan_sms.cli.migrate.expression import Unclear
 from dialplan_sms.cli.migrate.files import Tree
-from dialplan_sms.cli.migrate.flow import SENDS, Flow
-from dialplan_sms.cli.migrate.replies import Found, Replies
-from dialplan_sms.cli.migrate.room import Room
+from dialplan_sms.cli.migrate.flow import SENDS, Flow, Room
+from dialplan_sms.cli.migrate.replies import Recipe, Replies
 from dialplan_sms.cli.migrate.senders import Senders
 from dialplan_sms.cli.migrate.variables import Variables
 from dialplan_sms.config.parser import ConfigError
@@ -38,17 +35,12 @@ _UNWAITED = (
 
 @dataclass(slots=True)
 class Option:
-    """``Set(CURLOPT(name)=value)``; *kept* if something else may need it.
-
-    *unread* is one that is written in another way; *idle* a login that nothing is known to use.
-    """
+    """``Set(CURLOPT(name)=value)``; *unread* is one that is written in another way."""
 
     step: Step
     name: str
     value: str = field(repr=False)
     unread: bool = False
-    kept: bool = True
-    idle: bool = False
 
 
 class Finder:
@@ -70,7 +62,7 @@ class Finder:
         self.variables = Variables(dialplan, self.flow)
         self.room = Room(tree, dialplan, self.flow, files)
         self._anonymous = anonymous
-        self.recipes: list[Found] = []
+        self.recipes: list[Recipe] = []
         self.options: dict[int, Option] = {}
         self._others: list[Step] = []  # CURL() for something else
         for step in dialplan.steps:
@@ -78,10 +70,9 @@ class Finder:
         self._logins = [option for option in self.options.values() if option.name == _LOGIN]
         self._foreign = self._find_foreign()
         for found in self.recipes:
-            self._judge(found)
+            self._check(found)
         replies = Replies(dialplan, self.flow, self.variables, self.recipes, files)
         self.uses = replies.uses
-        self._choose_options()
         wanted = {found.user for found in self.recipes if not found.reason}
         for user in [user for user in senders.new if user not in wanted]:
             del senders.new[user]
@@ -92,9 +83,9 @@ class Finder:
             resolve = self.variables.resolve(step)
             read = shell.read if shell.is_curl(step.plain) else request.read
             try:
-                self.recipes.append(Found(step, read(step.plain, resolve), {}))
+                self.recipes.append(Recipe(step, read(step.plain, resolve), {}))
             except Unclear as unclear:
-                self.recipes.append(Found(step, None, {}, reason=str(unclear)))
+                self.recipes.append(Recipe(step, None, {}, reason=str(unclear)))
         elif option and option.re is _OPTION:
             self.options[id(step)] = Option(step, option[1].lower(), option[2])
         elif self.variables.uses_curl(step):
@@ -115,7 +106,7 @@ class Finder:
         }
         return {name: step for name, step in foreign.items() if _OURS.fullmatch(name)}
 
-    def _judge(self, found: Found) -> None:
+    def _check(self, found: Recipe) -> None:
         """Refuse what is not understood wholly, and see who sends the rest."""
         if found.step.line.path not in self.files:
             found.refuse("not in the files to convert")
@@ -129,6 +120,8 @@ class Finder:
             )
         except Unclear as unclear:
             found.refuse(str(unclear))
+        except RecursionError:
+            found.refuse("its values stand in each other too deep to be followed")
         if found.request.unwaited:
             found.refuse(_UNWAITED)
         for name, step in self._foreign.items():
@@ -144,16 +137,20 @@ class Finder:
         except (Unclear, ConfigError) as error:
             found.refuse(str(error))
 
-    def _see_who_sends(self, found: Found, asked: request.Request) -> None:
+    def _see_who_sends(self, found: Recipe, asked: request.ApiRequest) -> None:
         user, password, insecure = asked.user, asked.password, asked.insecure
         if not asked.by_shell:
-            for option in self._reaching(found.step):
-                if option.name not in _HARMLESS:
-                    raise Unclear(f"CURLOPT({option.name}) above it has no counterpart in sms.conf")
+            for name in sorted({option.name for option in self.options.values()} - _HARMLESS):
+                if self._reaching(found.step, name)[0]:
+                    raise Unclear(f"CURLOPT({name}) above it has no counterpart in sms.conf")
             insecure = any(
                 self.variables.exact(found.step, f"CURLOPT({name})") in ("0", "no", "false", "off")
                 for name in _INSECURE
             )
+        if user and not asked.by_shell:
+            above, _ = self._reaching(found.step, _LOGIN)
+            if any(option.value != f"{user}:{password}" for option in above):
+                raise Unclear("both its URL and CURLOPT(userpwd) say who sends: leave one")
         if not user and self._anonymous and not self._logins:
             return
         if not user:
@@ -163,62 +160,42 @@ class Finder:
             self.senders.take(user, password, asked.url, insecure)
         found.user = user
 
-    def _reaching(self, step: Step, name: str = "") -> list[Option]:
-        """The options that hold at *step* by a way within its extension."""
-        found: list[Option] = []
-        for each in [name] if name else {option.name for option in self.options.values()}:
-            steps, _ = self.flow.reaching(step, partial(self._sets, each))
-            found += [self.options[id(above)] for above in steps]
-        return found
+    def _reaching(self, step: Step, name: str) -> tuple[list[Option], bool]:
+        """The options of this name that hold at *step*, and whether there may be others."""
 
-    def _sets(self, name: str, step: Step) -> bool:
-        option = self.options.get(id(step))
-        return option is not None and option.name == name
+        def sets(above: Step) -> bool:
+            return id(above) in self.options and self.options[id(above)].name == name
+
+        steps, elsewhere = self.flow.reaching(step, sets)
+        return [self.options[id(above)] for above in steps], elsewhere
 
     def _login(self, step: Step) -> tuple[str, str]:
         """CURLOPT(userpwd) on every way to *step*, as written and as meant. Raises Unclear."""
-        steps, elsewhere = self.flow.reaching(step, partial(self._sets, _LOGIN))
-        options = [self.options[id(each)] for each in steps]
+        options, elsewhere = self._reaching(step, _LOGIN)
         if elsewhere:
             headers = [o for o in self.options.values() if o.name in ("httpheader", "cookie")]
             options += self._logins + (headers if not options else [])
         if not options:
             raise Unclear("no CURLOPT(userpwd) says who sends")
-        if any(option.unread for option in options):
+        if any(option.unread or option.name != _LOGIN for option in options):
             raise Unclear(
                 "the CURLOPT(userpwd) that says who sends cannot be read: write it as"
                 " Set(CURLOPT(userpwd)=USER:PASSWORD), with \\; for a semicolon"
             )
-        if len({(option.name, option.value) for option in options}) > 1:
+        logins = {self.variables.resolve(option.step)(option.value) for option in options}
+        known = logins.pop()
+        if logins:
             raise Unclear(
                 "several CURLOPT(userpwd) may say who sends: set it in this extension, above"
             )
-        known = self.variables.resolve(options[0].step)(options[0].value)
         if known is None:
             raise Unclear("the value of CURLOPT(userpwd) cannot be resolved: write it out")
         return options[0].value, known
 
-    def _choose_options(self) -> None:
-        """Options go if every CURL() that they hold for goes."""
-        gone = {id(found.step) for found in self.recipes if not found.reason}
-        stay = bool(self._others) or any(found.reason for found in self.recipes)
-        by_curl = [f for f in self.recipes if f.request is None or not f.request.by_shell]
-        own_login = {id(f.step) for f in by_curl if f.request and f.request.user}
-        used: set[str | None] = set()
-        for found in by_curl:
-            if id(found.step) not in own_login:
-                above = self._reaching(found.step, _LOGIN)
-                used |= {option.value for option in above} or {found.login}
-        holds: dict[int, set[int]] = defaultdict(set)
-        for step in [*self._others, *(found.step for found in by_curl)]:
-            for option in self._reaching(step):
-                if option.name != _LOGIN or id(step) not in own_login:
-                    holds[id(option.step)].add(id(step))
-        for key, option in self.options.items():
-            option.idle = (
-                option.name == _LOGIN and not holds[key] and not used & {option.value, None}
-            )
-            if holds[key]:
-                option.kept = not holds[key] <= gone
-            else:
-                option.kept = option.idle or stay or not gone
+    @property
+    def curl_stays(self) -> bool:
+        """Whether a CURL() is left, to which the options may belong."""
+        return bool(self._others) or any(
+            found.reason and not (found.request and found.request.by_shell)
+            for found in self.recipes
+        )

@@ -1,4 +1,4 @@
-"""How a call comes to a step: the steps above it, and jumps from wherever.
+"""How a call comes to a step: from the steps above it, by jumps; and if lines may be added there.
 
 It errs to the side of too many ways: a jump that cannot be read leads everywhere.
 """
@@ -6,9 +6,12 @@ It errs to the side of too many ways: a jump that cannot be read leads everywher
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
 
 from dialplan_sms.cli.migrate.dialplan import Dialplan, Step
 from dialplan_sms.cli.migrate.expression import parts
+from dialplan_sms.cli.migrate.files import Tree
 
 SENDS = re.compile(r"\bsub-sms\b|\bsms\.agi\b|agi://", re.IGNORECASE)
 """What sends an SMS as a converted line does."""
@@ -31,6 +34,11 @@ _NO_JUMPS = {
     "waitexten",
 }  # fmt: skip
 """Whose arguments are no targets, but for options."""
+_OPEN = re.compile(r"[^A-Za-z]*\$")
+_TEMPLATE = (
+    "its context is a template or made from one, and numbers of priorities matter in it:"
+    " write n for them, or convert by hand"
+)
 _LEAVES = re.compile(r"(?:Goto|Hangup|Return)\(", re.IGNORECASE)
 _LOOPS = re.compile(r"While\(", re.IGNORECASE)
 _CALLS = re.compile(r"\b(?:Gosub(?:If)?|Macro\w*|\w*AGI|Exec|TryExec)\(", re.IGNORECASE)
@@ -41,17 +49,25 @@ class Flow:
 
     def __init__(self, dialplan: Dialplan) -> None:
         self._dialplan = dialplan
-        self.jumps = [(step, target) for step in dialplan.steps for target in targets(step.plain)]
         self._before: dict[int, tuple[list[Step], bool]] = {}
         self._within: dict[tuple[str, str], list[tuple[Step, str]]] = defaultdict(list)
         self._from_afar: dict[str, set[str]] = defaultdict(set)
-        for step, target in self.jumps:
-            own: tuple[list[str], ...] = ([step.context, step.name], [step.name], [])
-            if target[:-1] in own:
-                self._within[step.key].append((step, target[-1]))
-            if target[:-1] not in own or "$" in target[0]:
-                exten = target[-2] if len(target) > 1 else "$"
-                self._from_afar["$" if "$" in target[-1] else target[-1]].add(exten or step.name)
+        """Where jumps to other extensions lead: the label or number, and the extensions."""
+        for step in dialplan.steps:
+            for *place, to in targets(step.plain):
+                own = place in ([step.context, step.name], [step.name], [])
+                if own:
+                    self._within[step.key].append((step, to))
+                if not own or (not place and "$" in to):
+                    self._from_afar[to].add((place[-1] if place else "$") or step.name)
+        self._open = list(filter(_OPEN.search, self._from_afar))
+
+    def jumps_to_numbers(self, step: Step) -> bool:
+        """Whether somebody jumps to a number in the extension of *step*, but to its first line."""
+        numbers = filter(_may_be_number, self._from_afar)
+        return any(_may_be_number(to) for _, to in self._within[step.key]) or any(
+            self._is_reached(step, number) for number in numbers
+        )
 
     def reaching(self, step: Step, wanted: Callable[[Step], bool]) -> tuple[list[Step], bool]:
         """The nearest *wanted* step on each way to *step*, and whether there is a way without one.
@@ -90,14 +106,67 @@ class Flow:
             above = numbered.get(step.priority - 1) if step.priority else None
             into = [above] if above and not _LEAVES.match(above.app) else []
             into += [source for source, to in self._within[key] if _leads(source, to, step)]
-            self._before[id(step)] = into, loops or above is None or self._is_reached(step)
+            labels = [step.label, str(step.priority), *self._open]
+            afar = loops or above is None or any(self._is_reached(step, to) for to in labels)
+            self._before[id(step)] = into, afar
 
-    def _is_reached(self, step: Step) -> bool:
-        """Whether a jump from another extension may lead here."""
-        extens = self._from_afar["$"].union(
-            self._from_afar[step.label or ""], self._from_afar[str(step.priority)]
-        )
+    def _is_reached(self, step: Step, to: str | None) -> bool:
+        """Whether a jump from afar to this label or number may lead to the extension of *step*."""
+        extens = self._from_afar.get(to or "", ())
         return any(step.exten[:1] == "_" or "$" in exten or exten == step.name for exten in extens)
+
+
+class Room:
+    """Where one line may become several, or none, with no other priority changed."""
+
+    def __init__(self, tree: Tree, dialplan: Dialplan, flow: Flow, files: set[Path]) -> None:
+        self._tree, self._dialplan, self._flow, self._files = tree, dialplan, flow, files
+        self._position = {id(step): number for number, step in enumerate(dialplan.steps)}
+        highest = max((step.priority or 0 for step in dialplan.steps), default=0)
+        self.free = max(1000, (highest // 100 + 1) * 100) + 1
+        """A number from which on nobody has priorities."""
+
+    def refusal(self, step: Step) -> str:
+        """Why the step cannot become several; empty if it can."""
+        end = self._dialplan.section_ends[step.section]
+        if any(len(self._tree.named[path]) > 1 for path in (step.line.path, end.path)):
+            return "the file is included more than once: convert by hand"
+        if self.is_simple(step):
+            return ""
+        if step.priority is None or step.token.lower() == "hint":
+            return "its priority cannot be known: give it a number or n"
+        if end.path not in self._files:
+            return f"its context ends in {end.path}: convert that file, too"
+        # New priorities far behind would move the next "n" of whoever has these lines, too.
+        return _TEMPLATE if step.context in self._dialplan.templates else ""
+
+    def is_simple(self, step: Step) -> bool:
+        """Whether lines may come and go here: only ``n`` follows, and nobody jumps to a number."""
+        if step.priority is None or not step.token[:1].isalnum():
+            return False
+        for other in self._dialplan.extensions[step.key]:
+            follows = self._position[id(other)] > self._position[id(step)]
+            if other.section != step.section and (other.priority or 0) > step.priority:
+                return False
+            if other.section == step.section and follows and not _counts_on(other):
+                return False
+        return not self._is_counted_from(step) and not self._flow.jumps_to_numbers(step)
+
+    def _is_counted_from(self, step: Step) -> bool:
+        """Whether a line of another extension counts on from the last one of this."""
+        for other in islice(self._dialplan.steps, self._position[id(step)] + 1, None):
+            if other.section != step.section or other.exten != step.exten:
+                return other.section == step.section and _counts_on(other)
+        return False
+
+
+def _counts_on(step: Step) -> bool:
+    return step.token.lower() in ("n", "next", "hint")
+
+
+def _may_be_number(to: str) -> bool:
+    """Whether *to* is a priority's number but 1, or may turn out one: no label has a $ first."""
+    return (_OPEN.match(to) or re.fullmatch(r"[+-]?\d+", to)) is not None and to != "1"
 
 
 def calls_others(step: Step) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from dialplan_sms.cli.migrate.dialplan import Dialplan, Step
 from dialplan_sms.cli.migrate.files import Place
 from dialplan_sms.cli.migrate.flow import SENDS, Flow, calls_others
-from dialplan_sms.cli.migrate.request import REPLY, Request
+from dialplan_sms.cli.migrate.request import REPLY, ApiRequest
 from dialplan_sms.cli.migrate.shell import REPLY as SYSTEMSTATUS
 from dialplan_sms.cli.migrate.variables import Variables
 
@@ -20,6 +20,8 @@ UNREACHABLE = '"UNREACHABLE"'
 """What is in each test that was one for an empty answer."""
 
 _SYSTEM = re.compile(r"(?:Try)?System\(", re.IGNORECASE)
+_LEFT = ("GOSUB_RETVAL", "AGISTATUS")
+"""What Gosub() and AGI() leave set, so the new lines do."""
 _SHOWING = re.compile(r"(?:NoOp|Verbose|Log|System|TrySystem)\(", re.IGNORECASE)
 _SHOWN = "${SMS_STATUS} ${SMS_CAUSE} ${SMS_REASON}"
 _WORDS = {"success": "SUCCESS", "warning": "WARNING", "error": "ERROR"}
@@ -31,7 +33,7 @@ _WORD = rf"(?:{_NO_WORD}|\btype\b)*(?P<word>success|warning|error){_NO_WORD}*"
 
 
 @dataclass(slots=True)
-class Found:
+class Recipe:
     """A step that sends an SMS the old way; *reason* is why it is not converted.
 
     *reader* is the line that the reason is about, if it is not the step's own. *login* is what the
@@ -39,7 +41,7 @@ class Found:
     """
 
     step: Step
-    request: Request | None
+    request: ApiRequest | None
     values: dict[str, str]
     user: str = ""
     login: str | None = None
@@ -58,7 +60,7 @@ class Use:
 
     step: Step
     name: str
-    sources: list[Found]
+    sources: list[Recipe]
     app: str | None
     reason: str
 
@@ -71,12 +73,12 @@ class Replies:
         dialplan: Dialplan,
         flow: Flow,
         variables: Variables,
-        recipes: list[Found],
+        recipes: list[Recipe],
         files: set[Path],
     ) -> None:
         self._dialplan, self._flow, self._files = dialplan, flow, files
         self._by_step = {id(found.step): found for found in recipes}
-        self._named: dict[str, list[Found]] = defaultdict(list)
+        self._named: dict[str, list[Recipe]] = defaultdict(list)
         for found in recipes:
             if found.request and found.request.reply:
                 self._named[found.request.reply].append(found)
@@ -87,7 +89,18 @@ class Replies:
             if (reads(step.app, name) or variables.unread.get(name) is step)
             and (use := self._use(step, name))
         ]
+        for step in dialplan.steps:
+            self._see_to_others(step, recipes)
         self._refuse(recipes)
+
+    def _see_to_others(self, step: Step, recipes: list[Recipe]) -> None:
+        """Refuse what would change a variable that *step* reads and a Gosub() or AGI() has set."""
+        name = next((name for name in _LEFT if reads(step.app, name)), "")
+        if name and step.context != "sub-sms":
+            stops, elsewhere = self._flow.reaching(step, lambda above: self._stops(above, name))
+            for found in recipes if elsewhere else filter(None, map(self._source, stops)):
+                reason = f"reads {name}, which the new lines set: let it do so above this line"
+                found.refuse(reason, step.line.place)
 
     def _use(self, step: Step, name: str) -> Use | None:
         stops, elsewhere = self._flow.reaching(step, lambda above: self._stops(above, name))
@@ -125,7 +138,7 @@ class Replies:
             )
         return Use(step, name, sources or self._named[name], None if reason else app, reason)
 
-    def _source(self, step: Step) -> Found | None:
+    def _source(self, step: Step) -> Recipe | None:
         return self._by_step.get(id(step))
 
     def _stops(self, step: Step, name: str) -> bool:
@@ -137,7 +150,7 @@ class Replies:
             or calls_others(step)
         )
 
-    def _refuse(self, recipes: list[Found]) -> None:
+    def _refuse(self, recipes: list[Recipe]) -> None:
         """A request whose reply is read in an unknown way stays, and so do its other uses."""
         for found in recipes:
             if found.request and "SMS_STATUS" in found.request.condition:

@@ -27,7 +27,7 @@ Resolve = Callable[[str], str | None]
 
 
 @dataclass(slots=True)
-class Request:
+class ApiRequest:
     """An SMS as the dialplan asked for it; *fields* are the parameters of the form, undecoded.
 
     *url* is as in sms.conf. *user* is empty if CURLOPT(userpwd) has it. *encoded* is whether the
@@ -63,7 +63,7 @@ class Request:
         return values
 
 
-def read(app: str, resolve: Resolve) -> Request:
+def read(app: str, resolve: Resolve) -> ApiRequest:
     """The request of an application with a ``${CURL(…)}``. Raises Unclear."""
     found = _CURL.search(app)
     if found is None:
@@ -88,7 +88,7 @@ def read(app: str, resolve: Resolve) -> Request:
     else:
         body = "&".join(filter(None, [query, _written_out(",".join(rest), resolve)]))
     reply, condition, tail = _around(around)
-    return Request(
+    return ApiRequest(
         url, encoding.fields(body), user, password, reply=reply, condition=condition, tail=tail
     )
 

@@ -33,13 +33,13 @@ class Senders:
     same_pbx: bool = False
 
     def take(self, user: str, password: str, url: str, insecure: bool) -> None:
-        """See to a section for this user. Raises Unclear where another stands in its way."""
+        """See to a section for this user. Raises Unclear if another stands in its way."""
         _check(user, password, url, self.path)
         there = self.there.get(user)
         if there is not None:
             if _bare(there.url) != url and not self.same_pbx:
                 raise Unclear(
-                    f"[{user}] in {self.path} has another url than this line ({url}): where both"
+                    f"[{user}] in {self.path} has another url than this line ({url}): if both"
                     " are the same PBX, add --same-pbx"
                 )
             if there.password and there.password != password:
@@ -50,16 +50,14 @@ class Senders:
         if user in self.sections:
             raise Unclear(f"[{user}] in {self.path} is no sender")
         known = self.new.get(user)
-        verify = "no" if insecure and url.startswith("https:") else "yes"
-        if known is None:
-            self.new[user] = Sender(user, url, password, verify=verify)
-        elif known.url != url:
+        if known and known.url != url:
             raise Unclear(
                 f"a section has one url: [{user}] gets {known.url}, and this line has {url}"
             )
-        elif known.password != password:
+        if known and known.password != password:
             raise Unclear(f"another password of [{user}] stands in another line: see which holds")
-        elif verify == "no":
+        verify = "no" if insecure and url.startswith("https:") else "yes"
+        if known is None or verify == "no":
             self.new[user] = Sender(user, url, password, verify=verify)
 
     @property
@@ -69,7 +67,7 @@ class Senders:
 
     @property
     def after(self) -> str | None:
-        """The text of sms.conf with the new sections; None where there are none."""
+        """The text of sms.conf with the new sections; None if there are none."""
         if not self.new:
             return None
         before, first = self.text or "", next(iter(self.new))
@@ -93,7 +91,7 @@ class Senders:
 
 
 def read(path: Path, same_pbx: bool = False) -> Senders:
-    """The senders of the sms.conf that there is. Raises ConfigError where it cannot be used."""
+    """The senders of the sms.conf that there is. Raises ConfigError if it cannot be used."""
     if not path.exists():
         return Senders(path, same_pbx=same_pbx)
     sections = parse(read_private(path, "sms.conf"), path)

@@ -5,7 +5,7 @@ import shlex
 
 from dialplan_sms.cli.migrate import encoding
 from dialplan_sms.cli.migrate.expression import Unclear, literal, parts
-from dialplan_sms.cli.migrate.request import Request, Resolve, read_url
+from dialplan_sms.cli.migrate.request import ApiRequest, Resolve, read_url
 
 REPLY = "SYSTEMSTATUS"
 """The variable of System()'s outcome."""
@@ -18,6 +18,7 @@ _STARTS = re.compile(
 _WORD = r"""(?:[\w@%+=:,./\ue000-\ue001-]|'[^']*'|"(?:[^"`$\\]|\\["\\])*")+"""
 _COMMAND = re.compile(rf"\s*{_WORD}(?:\s+{_WORD})*\s*")
 """Words that the shell hands on as they are: nothing in them that it would replace."""
+_UNREAD = re.compile(r"(?<!2)>\s*/dev/null|\s(?:-o|--output)\b")
 _REPLACED = re.compile(r"[`$\\]")
 
 _PARAMETER = re.compile(rf"(?:{'|'.join(encoding.PARAMETERS)})=")
@@ -38,7 +39,7 @@ def is_curl(app: str) -> bool:
     return _STARTS.match(app) is not None
 
 
-def read(app: str, resolve: Resolve) -> Request:
+def read(app: str, resolve: Resolve) -> ApiRequest:
     """The request of ``System(curl …)`` or ``Set(name=${SHELL(curl …)})``. Raises Unclear."""
     system, shell = _SYSTEM.fullmatch(app), _SHELL.fullmatch(app)
     if system:
@@ -52,8 +53,8 @@ def read(app: str, resolve: Resolve) -> Request:
     for is_expression, piece in parts(command):
         marked += f"\ue000{len(expressions)}\ue001" if is_expression else piece
         expressions += [piece] if is_expression else []
-    marked, thrown_away = re.subn(r"(?:\s*(?:[12]?>\s*/dev/null|2>&1))+\s*(?=&?\s*$)", "", marked)
-    if shell and thrown_away:
+    marked = re.sub(r"(?:\s*(?:[12]?>\s*/dev/null|2>&1))+\s*(?=&?\s*$)", "", marked)
+    if shell and _UNREAD.search(command):
         raise Unclear("its answer goes to /dev/null, and the line reads it")
     marked, unwaited = re.subn(r"(?<![>&])&\s*$", "", marked)
     if not _COMMAND.fullmatch(marked):
@@ -83,7 +84,7 @@ def unreplaced(given: encoding.Given) -> encoding.Given:
     return values
 
 
-def _request(words: list[str], resolve: Resolve) -> Request:
+def _request(words: list[str], resolve: Resolve) -> ApiRequest:
     address = login = ""
     insecure = False
     plain: list[str] = []
@@ -122,11 +123,11 @@ def _request(words: list[str], resolve: Resolve) -> Request:
     if form and plain:
         raise Unclear(_TOO_MUCH.format("both --data and --data-urlencode"))
     if form:
-        return Request(url, encoding.fields("&".join(form)), user, password, insecure=insecure)
+        return ApiRequest(url, encoding.fields("&".join(form)), user, password, insecure=insecure)
     fields = dict(each.split("=", 1) for each in plain)
     if len(fields) < len(plain):
         raise Unclear("the request has a parameter twice: leave one")
-    return Request(url, fields, user, password, encoded=False, insecure=insecure)
+    return ApiRequest(url, fields, user, password, encoded=False, insecure=insecure)
 
 
 def _option(word: str) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 from dialplan_sms.cli.migrate.dialplan import HARMLESS, Dialplan, Step
-from dialplan_sms.cli.migrate.expression import READ, Unclear, resolve
+from dialplan_sms.cli.migrate.expression import IF_PLAIN, READ, Unclear, resolve
 from dialplan_sms.cli.migrate.flow import SENDS, Flow
 
 API = re.compile(r"/api/v1/ori?ginate/sms/?", re.IGNORECASE)
@@ -50,16 +50,20 @@ class Variables:
         step = self.unread.get(name)
         if step is not None:
             line = f"line {step.line.number} of {step.line.path.name}"
-            raise Unclear(f"what ${{{name}}} holds cannot be seen: {line} may set it, too")
+            raise Unclear(
+                f"what ${{{name}}} holds cannot be seen: {line} may set it, too{IF_PLAIN}"
+            )
         known = [
             value
             for value in (self._reaching(at, name) if at else self._anywhere(name))
             if not (_RUNS.search(value) and self._has_address(value))
         ]
         if not known and re.fullmatch(r"(?:MACRO_)?ARG\d+", name):
-            raise Unclear(f"${{{name}}} comes with a Gosub() or Macro(), perhaps encoded")
+            raise Unclear(f"${{{name}}} comes with a Gosub() or Macro(), perhaps encoded{IF_PLAIN}")
         if not known:
-            raise Unclear(f"nothing in these files sets ${{{name}}}, and it may come encoded")
+            raise Unclear(
+                f"nothing in these files sets ${{{name}}}, and it may come encoded{IF_PLAIN}"
+            )
         return known
 
     def exact(self, step: Step, name: str) -> str | None:

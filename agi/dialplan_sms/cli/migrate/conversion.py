@@ -1,20 +1,19 @@
 """Which lines change, and into what; and what is to be done by hand."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from dialplan_sms.cli.migrate.dialplan import Dialplan, Step
 from dialplan_sms.cli.migrate.encoding import as_it_stands, may_lack_code
-from dialplan_sms.cli.migrate.expression import split
-from dialplan_sms.cli.migrate.files import Line, Place, Problem, content_of, lines
+from dialplan_sms.cli.migrate.expression import NAME, split
+from dialplan_sms.cli.migrate.files import Line, Place, Problem
 from dialplan_sms.cli.migrate.find import Finder
 from dialplan_sms.cli.migrate.flow import SENDS
-from dialplan_sms.cli.migrate.replies import UNREACHABLE, Found, converted
-from dialplan_sms.cli.migrate.request import REPLY, Request
+from dialplan_sms.cli.migrate.replies import UNREACHABLE, Recipe, converted
+from dialplan_sms.cli.migrate.request import REPLY, ApiRequest
 from dialplan_sms.cli.migrate.variables import API
+from dialplan_sms.cli.migrate.write import Edits
 
 _GOSUB = "Gosub(sub-sms,s,1)"
 _AGI = "AGI(sms.agi)"
@@ -38,34 +37,7 @@ _ORDER = {
 }
 
 
-@dataclass(slots=True)
-class Edits:
-    """The new lines in place of a line and after it, by path and number; without endings."""
-
-    replaced: dict[Path, dict[int, list[str]]] = field(default_factory=lambda: defaultdict(dict))
-    after: dict[Path, dict[int, list[str]]] = field(default_factory=lambda: defaultdict(dict))
-
-    def number(self, path: Path, number: int) -> int:
-        """The number that the line of *path* has once the edits are made."""
-        replaced = (len(new) - 1 for at, new in self.replaced[path].items() if at < number)
-        added = (len(new) for at, new in self.after[path].items() if at < number)
-        return number + sum(replaced) + sum(added)
-
-    def content(self, path: Path, content: bytes) -> bytes:
-        """*content* of the file *path* with them; new lines end as their neighbours."""
-        out: list[str] = []
-        old = list(lines(path, content))
-        for line in old:
-            ending = old[0].ending if line is old[-1] else line.ending
-            new = self.replaced[path].get(line.number)
-            out += [line.raw + line.ending] if new is None else [each + ending for each in new]
-            out += [each + ending for each in self.after[path].get(line.number, ())]
-        if old[-1].number in self.replaced[path].keys() | self.after[path].keys():
-            out[-1] = out[-1].rstrip("\r\n") + "\n"  # as the file's last line has no ending
-        return content_of(out)
-
-
-class Plan:
+class Conversion:
     """What is made of what a Finder found; only its files change."""
 
     def __init__(self, finder: Finder) -> None:
@@ -73,7 +45,7 @@ class Plan:
         self.problems: list[Problem] = []
         self._done: set[Place] = set()
         self._varying: set[tuple[Path, str]] = set()  # who was told of country
-        self._finder, self._dialplan = finder, finder.dialplan
+        self._finder, self._dialplan, self._room = finder, finder.dialplan, finder.room
         self._next_detour = finder.room.free
         set_somewhere = " ".join(step.app for step in self._dialplan.steps)
         self._also = {
@@ -100,34 +72,36 @@ class Plan:
             if use.app is not None and not any(found.reason for found in use.sources):
                 self._replace(use.step, use.app)
                 self._see_to_empty(use.step, use.app)
-        self._remove_options()
+        self._see_to_options()
         if self._done:
             self._name_misled()
 
-    def _remove_options(self) -> None:
-        sending = {found.login for found in self._finder.recipes if not found.reason}
+    def _see_to_options(self) -> None:
+        """The options of CURL() go with the last CURL(), if their logins are in sms.conf then."""
+        moved = {found.login for found in self._finder.recipes if not found.reason}
         for option in self._finder.options.values():
             step = option.step
-            if option.idle:
-                self._name(step.line, _IDLE)
-            elif option.kept:
-                if option.name == "userpwd" and option.value in sending:
+            is_login = option.name == "userpwd"
+            if self._finder.curl_stays:
+                if is_login and option.value in moved:
                     self._name(step.line, _KEPT, note=True)
-            else:
-                removable = step.token.lower() == "n" and not step.label
-                if removable and not self._finder.room.refusal(step) and self._is_simple(step):
-                    self._set(step.line, [])
-                else:
-                    self._replace(step, "NoOp()")
-                for name in re.findall(r"\$\{(\w+)\}", option.value):
+            elif is_login and option.value not in moved:
+                self._name(step.line, _IDLE)
+            elif self._done:
+                self._remove(step)
+                for name in NAME.findall(option.value):
                     if line := self._dialplan.global_lines.get(name):
                         reason = f"{name} may still hold a password: see to it"
                         self._name(line, reason, note=True)
 
-    def _is_simple(self, step: Step) -> bool:
-        return self._finder.room.is_simple(step)
+    def _remove(self, step: Step) -> None:
+        is_next = step.token.lower() == "n" and not step.label
+        if is_next and not self._room.refusal(step) and self._room.is_simple(step):
+            self._set(step.line, [])
+        else:
+            self._replace(step, "NoOp()")
 
-    def _apps(self, found: Found, request: Request) -> list[str]:
+    def _apps(self, found: Recipe, request: ApiRequest) -> list[str]:
         """The applications that take a recipe's place."""
         sets = [
             f"Set({variable}={found.values.get(name, '')})"
@@ -136,17 +110,19 @@ class Plan:
         ]
         if self._finder.senders.several:
             sets.append(f"Set(SMS_SENDER={found.user})")
-        # An earlier SMS's status is not this one's.
-        call = [_GOSUB] if self.by_gosub else ["Set(SMS_STATUS=)", _AGI]
-        if request.condition:
-            once = f"GosubIf({request.condition}?sub-sms,s,1)"
-            if not self.by_gosub:
-                once = f"ExecIf({request.condition}?{_AGI})"
-            call = ["Set(SMS_STATUS=)", once]
         tail = converted(request.tail, REPLY) if request.tail else None
-        return [*sets, *call, *([tail] if tail else [])]
+        return [*sets, *self._call(request.condition), *([tail] if tail else [])]
 
-    def _by_hand(self, found: Found) -> Iterable[str]:
+    def _call(self, condition: str) -> list[str]:
+        if not condition and self.by_gosub:
+            return [_GOSUB]
+        call = _AGI
+        if condition:
+            call = f"ExecIf({condition}?{_AGI})"
+            call = f"GosubIf({condition}?sub-sms,s,1)" if self.by_gosub else call
+        return ["Set(SMS_STATUS=)", call]  # an earlier SMS's status is not this one's
+
+    def _by_hand(self, found: Recipe) -> Iterable[str]:
         """The applications for a person to put in a recipe's place, as far as can be told."""
         asked, known = found.request, dict(_UNKNOWN)
         if asked:
@@ -158,11 +134,11 @@ class Plan:
             yield f"Set(SMS_SENDER={found.user})"
         if asked and asked.unwaited:
             yield "Set(SMS_MODE=queue)"
-        yield _GOSUB if self.by_gosub else _AGI
+        yield from self._call(asked.condition if asked else "")
 
-    def _convert(self, found: Found, request: Request) -> None:
+    def _convert(self, found: Recipe, request: ApiRequest) -> None:
         step, apps = found.step, self._apps(found, request)
-        if self._is_simple(step):
+        if self._room.is_simple(step):
             first, *rest = apps
             new = [step.as_line(first, first=True)]
             self._set(step.line, new + [step.as_line(app, first=False) for app in rest])
@@ -179,7 +155,7 @@ class Plan:
         if UNREACHABLE in app and UNREACHABLE not in step.app:
             self._name(step.line, _EMPTY, note=True)
 
-    def _see_to_country(self, found: Found) -> None:
+    def _see_to_country(self, found: Recipe) -> None:
         senders, line = self._finder.senders, found.step.line
         user = found.user or senders.default or ""
         if user in senders.there and senders.there[user].country:
