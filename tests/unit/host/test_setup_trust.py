@@ -1,6 +1,7 @@
 """Whom ``dialplan-sms setup`` believes: users of this host who would like root to work for them."""
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from tests.unit.pbxhost import PbxHost
 
 STRANGER = 47110
 NOBODY = 65534
+ONE, OTHER = [each for each in pwd.getpwall() if each.pw_uid not in (0, os.geteuid())][:2]
+"""Users that are neither root nor who runs the tests."""
 ANSWERS = ("--url", "http://192.0.2.1", "--sender", "101")
 
 
@@ -100,11 +103,11 @@ program=$1; shift
 class TestTheUser:
     @pytest.fixture
     def theirs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """asterisk.conf in a folder that the user ``nobody`` can change."""
+        """asterisk.conf in a folder that ONE can change."""
         (tmp_path / "spool").mkdir()
         folder = tmp_path.stat().st_ino
         monkeypatch.setattr(
-            identity, "_writers", lambda _, found: {NOBODY if found.st_ino == folder else 0}
+            identity, "_writers", lambda _, found: {ONE.pw_uid if found.st_ino == folder else 0}
         )
         return tmp_path / "asterisk.conf"
 
@@ -113,21 +116,23 @@ class TestTheUser:
 
     def test_root_names_whom_it_will(self, tmp_path: Path) -> None:
         """root, too: Asterisk may run as root."""
-        for name, uid in (("nobody", NOBODY), ("root", 0)):
+        for name, uid in ((ONE.pw_name, ONE.pw_uid), ("root", 0)):
             assert self.of(tmp_path / "asterisk.conf", runuser=name) == uid
 
     def test_who_can_change_the_file_names_nobody_else(self, theirs: Path) -> None:
-        assert self.of(theirs, runuser="nobody") == NOBODY
-        for refused in ({"runuser": "root"}, {"runuser": "daemon"}, {"spool": "spool"}):
-            with pytest.raises(HostError, match=r"the user nobody can change .*: start Asterisk"):
+        assert self.of(theirs, runuser=ONE.pw_name) == ONE.pw_uid
+        for refused in ({"runuser": "root"}, {"runuser": OTHER.pw_name}, {"spool": "spool"}):
+            with pytest.raises(
+                HostError, match=f"the user {ONE.pw_name} can change .*: start Asterisk"
+            ):
                 self.of(theirs, **refused)
-        with pytest.raises(HostError, match="would run as nobody"):
-            self.of(theirs, runuser="nobody", rungroup="daemon")
+        with pytest.raises(HostError, match=f"would run as {ONE.pw_name}"):
+            self.of(theirs, runuser=ONE.pw_name, rungroup="root")
 
     def test_of_several_none_names_one(self, theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(identity, "_writers", lambda *_: {STRANGER, NOBODY})
+        monkeypatch.setattr(identity, "_writers", lambda *_: {STRANGER, ONE.pw_uid})
         with pytest.raises(HostError, match="more than one"):
-            self.of(theirs, runuser="nobody")
+            self.of(theirs, runuser=ONE.pw_name)
 
 
 class TestTheFolders:
@@ -138,7 +143,7 @@ class TestTheFolders:
         monkeypatch.setattr(
             identity,
             "_writers",
-            lambda _, found: {STRANGER, NOBODY} if found.st_ino == etc else {0},
+            lambda _, found: {STRANGER, STRANGER + 1} if found.st_ino == etc else {0},
         )
         before = pbx.tree()
         result = pbx.setup(*ANSWERS, "--asterisk-conf", str(pbx.conf))
