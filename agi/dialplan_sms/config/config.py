@@ -1,7 +1,7 @@
 """sms.conf as frozen values: Config and its Senders."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,10 +97,15 @@ def load(path: Path, http: bool = False) -> Config:
     """
     before = version(path)  # it is read after: a change meanwhile must not pass for this
     sections = {each.name: each for each in parse(read_private(path, "sms.conf"), path)}
-    files = [each for section in sections.values() for each in keys.versions(section.values)]
+    files = [
+        each
+        for name, section in sections.items()
+        if http or name != HTTP
+        for each in keys.versions(section.values, known_keys(name))
+    ]
     general, server = sections.pop(GENERAL, None), sections.pop(HTTP, None)
     common = general.values if general else {}
-    _refuse_unknown(common, GENERAL, GENERAL_KEYS | keys.SENDER)
+    _refuse_unknown(common, GENERAL)
     own = {name: value for name, value in common.items() if name in GENERAL_KEYS}
     # allow is the service's there.
     shared = {name: value for name, value in common.items() if name not in GENERAL_KEYS}
@@ -122,10 +127,10 @@ def load(path: Path, http: bool = False) -> Config:
 
 
 def _read_http(section: Section, senders: Mapping[str, Sender], outbox: bool) -> "Http":
-    from dialplan_sms.config import http  # not for those who have no such section
+    from dialplan_sms.config.http import read_http  # not for those who have no such section
 
-    _refuse_unknown(section.values, HTTP, http.KEYS)
-    return http.read_http(section, senders, outbox)
+    _refuse_unknown(section.values, HTTP)
+    return read_http(section, senders, outbox)
 
 
 def _check_addresses(own: Mapping[str, Value], fields: Mapping[str, Any]) -> None:
@@ -164,7 +169,7 @@ def _read_sender(section: Section, shared: Mapping[str, Value]) -> Sender:
     where = f"{section.place}: [{section.name}]"
     if section.name.lower() in (GENERAL, HTTP):
         raise ConfigError(f"{section.place}: write [{section.name.lower()}] in small letters")
-    _refuse_unknown(section.values, section.name, keys.SENDER)
+    _refuse_unknown(section.values, section.name)
     if any(name in section.values for name in keys.SECRETS):
         # A sender with a secret of its own leaves the one of [general], whichever form it has.
         shared = {name: value for name, value in shared.items() if name not in keys.SECRETS}
@@ -179,10 +184,22 @@ def _read_sender(section: Section, shared: Mapping[str, Value]) -> Sender:
         raise ConfigError(
             f"{section.place}: the name of a PBX user holds no colon and no control character"
         )
-    return Sender(section.name, files=keys.versions(given), **keys.read(given, keys.SENDER))
+    return Sender(
+        section.name, files=keys.versions(given, keys.SENDER), **keys.read(given, keys.SENDER)
+    )
 
 
-def _refuse_unknown(given: Mapping[str, Value], section: str, known: Collection[str]) -> None:
+def known_keys(section: str) -> Mapping[str, keys.Key]:
+    """The keys that a section of that name may have."""
+    if section == HTTP:
+        from dialplan_sms.config.http import KEYS
+
+        return KEYS
+    return GENERAL_KEYS | keys.SENDER if section == GENERAL else keys.SENDER
+
+
+def _refuse_unknown(given: Mapping[str, Value], section: str) -> None:
+    known = known_keys(section)
     for name, value in given.items():
         if name in known:
             continue

@@ -71,7 +71,7 @@ def read_http(section: Section, senders: Mapping[str, Any], outbox: bool) -> Htt
             f"{section.place}: [http] needs the outbox, as Success means that an SMS is stored:"
             " set outbox in [general]"
         )
-    http = Http(files=keys.versions(given), **keys.read(given, KEYS))
+    http = Http(files=keys.versions(given, KEYS), **keys.read(given, KEYS))
     if ("certificate" in given) != ("key" in given):
         raise ConfigError(f"{section.place}: [http] needs certificate and key, or neither of them")
     if http.sender and http.sender not in senders:

@@ -65,22 +65,18 @@ def read(given: Mapping[str, Value], known: Mapping[str, Key]) -> dict[str, Any]
     return found
 
 
-_FILES = ("password_file", "verify", "certificate", "key")
-"""The keys of any section that may name a file, whose content counts as the section's own."""
-
-
-def named(given: Mapping[str, Value]) -> Iterator[tuple[str, Path]]:
+def named(given: Mapping[str, Value], known: Mapping[str, Key]) -> Iterator[tuple[str, Path]]:
     """The files that a section names, by their keys."""
-    for name in _FILES:
-        if (value := given.get(name)) is not None:
+    for name, value in given.items():
+        if name in known and known[name].kind.file:
             path = value.place.path.parent.absolute() / value.text
             if path.is_file():
                 yield name, path
 
 
-def versions(given: Mapping[str, Value]) -> tuple[str, ...]:
+def versions(given: Mapping[str, Value], known: Mapping[str, Key]) -> tuple[str, ...]:
     """What tells these files from others of the same names; nothing of what they say."""
-    return tuple(version(path) for _, path in named(given))
+    return tuple(version(path) for _, path in named(given, known))
 
 
 def no_section(value: Value, key: str, senders: Iterable[str]) -> ConfigError:

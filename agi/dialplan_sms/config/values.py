@@ -25,19 +25,23 @@ _NOWHERE = Place(Path("/"), 0)
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """A kind of values; *allowed* says for people what they may be."""
+    """A kind of values; *allowed* says for people what they may be.
+
+    One may be the name of a *file*, whose content then counts as the section's own.
+    """
 
     read: Callable[[str, Place], T]
     allowed: str
+    file: bool = False
 
     def __call__(self, text: str, place: Place = _NOWHERE) -> T:
         """The value that *text* at *place* means; raises Bad."""
         return self.read(text, place)
 
 
-def kind(allowed: str) -> Callable[[Callable[[str, Place], T]], Kind[T]]:
+def kind(allowed: str, file: bool = False) -> Callable[[Callable[[str, Place], T]], Kind[T]]:
     """Makes a Kind of a function that reads its values."""
-    return lambda read: Kind(read, allowed)
+    return lambda read: Kind(read, allowed, file)
 
 
 # The words that Asterisk's own files take (main/utils.c: ast_true, ast_false).
@@ -72,7 +76,7 @@ def url(text: str, _: Place) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-@kind("a file with the password in its first line")
+@kind("a file with the password in its first line", file=True)
 def secret_file(text: str, place: Place) -> str:
     """The first line of a private file."""
     path = _beside(text, place)
@@ -88,7 +92,10 @@ def _beside(text: str, place: Place) -> Path:
     return place.path.parent.absolute() / text
 
 
-@kind("yes, no, a CA file, sha256: and the 64 hex digits of the fingerprint of the certificate")
+@kind(
+    "yes, no, a CA file, sha256: and the 64 hex digits of the fingerprint of the certificate",
+    file=True,
+)
 def verify(text: str, place: Place) -> str:
     """``yes``, ``no``, the absolute path of a CA file or ``sha256:`` and 64 hex digits."""
     if text.lower().startswith("sha256:"):
@@ -224,7 +231,7 @@ def _file(text: str, place: Place) -> str:
 
 def file(allowed: str) -> Kind[str]:
     """The absolute path of a file that is there."""
-    return Kind(_file, allowed)
+    return Kind(_file, allowed, file=True)
 
 
 @kind("syslog, or the path of a file")

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from dialplan_sms.cli.check.finding import Finding, listed
 from dialplan_sms.config.config import Sender
+from dialplan_sms.host.address import is_loopback
 from dialplan_sms.sms.outcome import Cause, Outcome
 from dialplan_sms.transport.certificate import PeerCertificate
 from dialplan_sms.transport.tls import PIN
@@ -111,8 +112,3 @@ def _date(when: float) -> str:
 
 def _moment(when: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(when))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether that name or address is this machine's own."""
-    return host in ("localhost", "::1") or host.startswith("127.")

@@ -66,7 +66,7 @@ def _split(text: str) -> tuple[str, str]:
 
 def _named(path: Path) -> Iterator[tuple[str, Path]]:
     for section in parse(read_private(path, CONF.name), path):
-        for key, file in keys.named(section.values):
+        for key, file in keys.named(section.values, smsconf.known_keys(section.name)):
             yield f"{key} of [{section.name}]", file
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from dialplan_sms.cli.check.certificate import is_loopback
 from dialplan_sms.cli.check.finding import Finding
 from dialplan_sms.config.config import Config
+from dialplan_sms.host.address import is_loopback
 from dialplan_sms.host.identity import WRITE, User, blocked, by_id
 from dialplan_sms.transport.tls import any_peer
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import itertools
 import secrets
 import unicodedata
 from datetime import datetime
@@ -55,18 +56,17 @@ _NAMED = {
 
 def visible(text: object) -> Markup:
     """*text* escaped, with a mark for each character that is not seen; newlines stay."""
-    plain, parts = "", []
-    for char in str(text):
-        if char == "\n" or char.isprintable() or char in _JOINERS or _is_new(char):
-            plain += char
-            continue
-        parts += [escape(plain), _mark(char)]
-        plain = ""
-    return Markup("").join([*parts, escape(plain)])
+    parts: list[Markup] = []
+    for seen, chars in itertools.groupby(str(text), _is_seen):
+        run = "".join(chars)
+        parts += [escape(run)] if seen else map(_mark, run)
+    return Markup("").join(parts)
 
 
-def _is_new(char: str) -> bool:
-    """Whether it may be an emoji that Python does not know yet."""
+def _is_seen(char: str) -> bool:
+    if char == "\n" or char.isprintable() or char in _JOINERS:
+        return True
+    # An emoji that Python does not know yet.
     return 0x1F000 <= ord(char) < 0x20000 and unicodedata.category(char) == "Cn"
 
 
