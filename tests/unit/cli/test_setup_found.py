@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.cli.setup import include, plan
+from dialplan_sms.cli.setup import dialplan, plan
 from dialplan_sms.cli.setup.manifest import Manifest
 from dialplan_sms.cli.setup.steps import Action, State, Work, make_folder
 from dialplan_sms.host import files
@@ -300,10 +300,10 @@ class TestTheInclude:
         )
         (tmp_path / "b.conf").write_text("#tryinclude extensions.conf\n#include *.conf\n")
         os.mkfifo(tmp_path / "c.conf")
-        (found,) = include.find(tmp_path)  # by *.conf
+        (found,) = dialplan.find_includes(tmp_path)  # by *.conf
         assert (found.path.name, found.may_miss) == ("b.conf", False)
 
     def test_what_is_commented_out_is_not_included(self, tmp_path: Path) -> None:
         line = "#include extensions-sms.conf\n"
         (tmp_path / "extensions.conf").write_text(f";{line};--\n{line}--;\n # {line}")
-        assert list(include.find(tmp_path)) == []
+        assert list(dialplan.find_includes(tmp_path)) == []

@@ -28,7 +28,7 @@ def steps(manifest: Manifest, found: AsteriskHost | None) -> list[Step]:
         return dialplan.undo_include(path, entry, work, etc)
 
     def file(path: Path, entry: Entry, work: Work) -> Action:
-        included = found.included if found and path.name == EXTENSIONS else ()
+        included = dialplan.find_includes(etc) if etc and path.name == EXTENSIONS else ()
         if needing := [each.path for each in included if not each.may_miss]:
             about = f"{needing[0]} has an #include of it, which would fail"
             return Action(path, State.KEEP, f"{about}: remove that, then run again")
