@@ -82,7 +82,9 @@ def until(lines: IO[str], word: str) -> Iterator[str]:
 @contextmanager
 def asterisk(root: Root) -> Iterator[None]:
     """Asterisk, booted."""
-    root.run("install", "-d", "-o", "asterisk", "-g", "asterisk", "/run/asterisk")
+    for folder in ("/run", "/var/lib", "/var/log", "/var/spool"):
+        owned = ("-o", "asterisk", "-g", "asterisk", "-m", "0750")
+        root.run("install", "-d", *owned, f"{folder}/asterisk")
     with root.start("asterisk", "-f", "-U", "asterisk", "-G", "asterisk"):
         deadline = time.monotonic() + 60
         ask = ("asterisk", "-rx", "core waitfullybooted")
@@ -114,5 +116,3 @@ def put_asterisk(root: Root) -> None:
     loads = "".join(f"load = {name}.so\n" for name in [*MODULES, "res_clioriginate"])
     root.write("/etc/asterisk/modules.conf", f"[modules]\nautoload = no\n{loads}", 0o644)
     root.write("/etc/asterisk/extensions.conf", "[general]\nstatic = yes\n", 0o644)
-    for folder in ("/var/lib/asterisk", "/var/log/asterisk", "/var/spool/asterisk"):
-        root.run("install", "-d", "-m", "0777", folder)

@@ -11,7 +11,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from dialplan_sms.cli.main import main
-from dialplan_sms.cli.setup import include
+from dialplan_sms.cli.setup import dialplan
 from dialplan_sms.cli.setup.places import Host, Places
 from dialplan_sms.host.identity import User
 from dialplan_sms.host.installation import EXTENSIONS as CONF
@@ -161,7 +161,7 @@ class PbxHost:
                 f"  AGI Scripts directory:       {self.agi_bin}\n\n"
             )
         if line == "dialplan reload":
-            found = [*include.find(self.etc)]
+            found = [*dialplan.find_includes(self.etc)]
             loaded.unlink(missing_ok=True)
             if found and (self.etc / CONF).exists():
                 loaded.touch()

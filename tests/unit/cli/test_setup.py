@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.cli.setup import include, plan
+from dialplan_sms.cli.setup import dialplan, plan
 from dialplan_sms.cli.setup.manifest import Manifest, lock
 from dialplan_sms.config import config
 from dialplan_sms.host.installation import EXTENSIONS as CONF
 from dialplan_sms.host.installation import UNIT, shared_file
 from tests.unit.pbxhost import EXTENSIONS, GROUP, PASSWORD, USER, PbxHost
 
-LINE = include.LINE
+LINE = dialplan.LINE
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ class TestFreePbx:
         assert custom.read_bytes() == before
 
 
-class TestSurroundings:
+class TestTheAsteriskOfTheHost:
     def test_a_template_is_not_what_asterisk_uses(self, pbx: PbxHost) -> None:
         elsewhere = pbx.root / "real-agi-bin"
         elsewhere.mkdir()
@@ -639,7 +639,7 @@ class TestRemove:
     def test_the_line_goes_in_and_out_to_the_byte(self, pbx: PbxHost, before: bytes) -> None:
         pbx.extensions.write_bytes(before)
         pbx.install()
-        assert [found.path for found in include.find(pbx.etc)] == [pbx.extensions]
+        assert [found.path for found in dialplan.find_includes(pbx.etc)] == [pbx.extensions]
         pbx.setup("--remove")
         assert pbx.extensions.read_bytes() == before
 

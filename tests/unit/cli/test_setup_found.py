@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.cli.setup import plan
+from dialplan_sms.cli.setup import dialplan, plan
 from dialplan_sms.cli.setup.manifest import Manifest
 from dialplan_sms.cli.setup.steps import Action, State, Work, make_folder
 from dialplan_sms.host import files
@@ -293,3 +293,17 @@ class TestTheInclude:
         pbx.install()
         assert pbx.extensions.read_bytes() == text
         assert files.content_of(pbx.etc / CONF)
+
+    def test_includes_that_go_in_circles_end(self, tmp_path: Path) -> None:
+        (tmp_path / "extensions.conf").write_text(
+            '#include "b.conf"\n#include /dev/zero\n#include \n'
+        )
+        (tmp_path / "b.conf").write_text("#tryinclude extensions.conf\n#include *.conf\n")
+        os.mkfifo(tmp_path / "c.conf")
+        (found,) = dialplan.find_includes(tmp_path)  # by *.conf
+        assert (found.path.name, found.may_miss) == ("b.conf", False)
+
+    def test_what_is_commented_out_is_not_included(self, tmp_path: Path) -> None:
+        line = "#include extensions-sms.conf\n"
+        (tmp_path / "extensions.conf").write_text(f";{line};--\n{line}--;\n # {line}")
+        assert list(dialplan.find_includes(tmp_path)) == []

@@ -9,7 +9,7 @@ import pytest
 
 from dialplan_sms.host import identity
 from dialplan_sms.host.asterisk import running
-from tests.unit.cli.test_setup_surroundings import process
+from tests.unit.host.test_asterisk import process
 from tests.unit.pbxhost import PbxHost
 
 

@@ -1,31 +1,101 @@
 """The steps of the dialplan: the line that includes extensions-sms.conf, its reload, the proof."""
 
+import fnmatch
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from dialplan_sms.cli.check.dialplan import Files
 from dialplan_sms.cli.check.finding import State as Found
-from dialplan_sms.cli.setup import include
+from dialplan_sms.cli.migrate.files import Tree
 from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
 from dialplan_sms.cli.setup.manifest import Entry
 from dialplan_sms.cli.setup.steps import Action, State, Step, Work, drop, new_owner
 from dialplan_sms.host import files
+from dialplan_sms.host.asterisk_syntax import lines
 from dialplan_sms.host.files import Ownership
+from dialplan_sms.host.installation import EXTENSIONS
+
+LINE = f"#tryinclude {EXTENSIONS}".encode()
+MAIN = "extensions.conf"
 
 
-def put_include(
-    path: Path, included: tuple[include.Inclusion, ...], mode: int, owner: Ownership
-) -> Step:
+@dataclass(frozen=True, slots=True)
+class Inclusion:
+    """Where a file is included, and whether it may be missing."""
+
+    path: Path
+    may_miss: bool
+
+
+def find_includes(etc: Path, name: str = EXTENSIONS) -> Iterator[Inclusion]:
+    """Every line of the dialplan that includes *name* of this folder."""
+    tree = Tree(etc)
+    tree.read(etc / MAIN)
+    for line in tree.stream:
+        kind, named = line.said.include or ("exec", "")
+        pattern = str(etc / named)
+        if kind != "exec" and "\0" not in pattern and _names(pattern, etc / name):
+            yield Inclusion(line.path, kind == "tryinclude")
+
+
+def _names(pattern: str, wanted: Path) -> bool:
+    """Whether Asterisk takes *wanted* for *pattern*, be it there or not; it may be a link to it."""
+    if os.path.realpath(pattern) == os.path.realpath(wanted):
+        return True
+    parts = os.path.normpath(pattern).split("/")
+    there = os.path.normpath(wanted).split("/")
+    # Part by part: unlike fnmatch's, the star of an #include stays within its folder.
+    return len(parts) == len(there) and all(map(fnmatch.fnmatchcase, there, parts))
+
+
+def insert(content: bytes) -> tuple[bytes, bytes]:
+    """*content* with the line in it, and what was put in.
+
+    It goes above the first ``[context]``, since lines after it would continue [sub-sms]; to the
+    end if there is none. Line ends are the file's own.
+    """
+    newline = b"\r\n" if b"\r\n" in content else b"\n"
+    # If a comment block ends in the header's own line, another header is as good.
+    text = os.fsdecode(content)
+    headers = (line.start for line in lines(text) if line.header and not line.commented)
+    if (header := next(headers, None)) is not None:
+        put, start = LINE + newline, len(os.fsencode(text[:header]))
+        return content[:start] + put + content[start:], put
+    if content and not content.endswith(b"\n") and content != b"\xef\xbb\xbf":
+        put = newline + LINE
+    else:
+        put = LINE + newline
+    return content + put, put
+
+
+def take_out(content: bytes, put: bytes) -> bytes | None:
+    """*content* without what insert() has *put* in; None if it is not there as a line."""
+    position = content.find(put)
+    while position >= 0:
+        end = position + len(put)
+        begins = (
+            put[:1] in b"\r\n" or position in (0, 3) or content[position - 1 : position] == b"\n"
+        )
+        if begins and (content[end - 1 : end] == b"\n" or content[end : end + 1] in b"\r\n"):
+            return content[:position] + content[end:]
+        position = content.find(put, position + 1)
+    stripped = put.strip()
+    return take_out(content, stripped + b"\n") if put != stripped + b"\n" else None
+
+
+def put_include(path: Path, included: list[Inclusion], mode: int, owner: Ownership) -> Step:
     """The line that includes extensions-sms.conf; *included* says where it is already."""
 
     def look(work: Work) -> Action:
         if included:
             return Action(path, State.THERE, f"included by {included[0].path}")
         if path.exists():
-            about = f"{include.LINE.decode()} above the first [context]{new_owner(path)}"
+            about = f"{LINE.decode()} above the first [context]{new_owner(path)}"
             state = State.CHANGE
         else:
-            state, about = State.MAKE, f"with the line {include.LINE.decode()}"
+            state, about = State.MAKE, f"with the line {LINE.decode()}"
         return Action(path, state, about, lambda: _insert(path, mode, owner, work), "dialplan")
 
     return look
@@ -34,15 +104,15 @@ def put_include(
 def _insert(path: Path, mode: int, owner: Ownership, work: Work) -> str | None:
     to = Path(os.path.realpath(path))
     there = files.look(path)
-    content, put = include.insert(there.content if there else b"")
+    content, put = insert(there.content if there else b"")
     if there is None:
         work.manifest.note(to, "include", "made")
     else:
         mode, owner = there.mode, there.owner
     work.manifest.note(to, "include", put.decode("latin-1"), "dialplan")
     files.put(path, content, mode, owner)
-    if path.name != include.MAIN and not any(include.find(path.parent, path.name)):
-        return f"warning: {include.MAIN} does not include {path}: include it there"
+    if path.name != MAIN and not any(find_includes(path.parent, path.name)):
+        return f"warning: {MAIN} does not include {path}: include it there"
     return None
 
 
@@ -52,11 +122,11 @@ def undo_include(path: Path, entry: Entry, work: Work, etc: Path | None) -> Acti
     left = content = there.content if there else None
     for mark in entry.marks:
         if left is not None and mark != "made":
-            taken = include.take_out(left, mark.encode("latin-1", "replace"))
+            taken = take_out(left, mark.encode("latin-1", "replace"))
             left = left if taken is None else taken
     if there is None or left == content:
         return drop(path, work, State.KEEP, "there is no line of setup in it any more")
-    needed = etc is not None and any(not each.may_miss for each in include.find(etc, path.name))
+    needed = etc is not None and any(not each.may_miss for each in find_includes(etc, path.name))
     gone = "made" in entry.marks and not left and not needed
 
     def take() -> None:
@@ -66,7 +136,7 @@ def undo_include(path: Path, entry: Entry, work: Work, etc: Path | None) -> Acti
             files.put(path, left or b"", there.mode, there.owner)
 
     state = State.REMOVE if gone else State.CHANGE
-    return drop(path, work, state, f"without the line {include.LINE.decode()}", take)
+    return drop(path, work, state, f"without the line {LINE.decode()}", take)
 
 
 def report_merged(etc: Path) -> Step:
@@ -123,14 +193,11 @@ def load_dialplan(found: AsteriskHost) -> Step:
     return look
 
 
-def reload_without(found: AsteriskHost) -> Step:
+def reload_without(found: AsteriskHost, work: Work) -> Action:
     """``dialplan reload`` after the way back."""
 
-    def look(work: Work) -> Action:
-        def reload() -> str:
-            done = work.host.run([*found.console, "dialplan reload"], 60, None)
-            return f"warning: dialplan reload: {done.last_line}" if done.status else ""
+    def reload() -> str:
+        done = work.host.run([*found.console, "dialplan reload"], 60, None)
+        return f"warning: dialplan reload: {done.last_line}" if done.status else ""
 
-        return Action("the dialplan", State.RUN, "dialplan reload", reload)
-
-    return look
+    return Action("the dialplan", State.RUN, "dialplan reload", reload)

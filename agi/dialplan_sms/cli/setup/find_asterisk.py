@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialplan_sms.cli.setup import include
 from dialplan_sms.cli.setup.places import Host
 from dialplan_sms.host import asterisk_conf
 from dialplan_sms.host.asterisk import Process, refuse_foreign, running, user_of, using
@@ -42,8 +41,6 @@ class AsteriskHost:
     dialplan: Path
     """The file that an admin's own lines go to."""
     systemd: bool
-    included: tuple[include.Inclusion, ...]
-    """Where the dialplan includes extensions-sms.conf already."""
 
 
 def find(host: Host, given: Path | None = None) -> AsteriskHost:
@@ -95,7 +92,6 @@ def find(host: Host, given: Path | None = None) -> AsteriskHost:
         answers=bool(asked and asked.status == 0 and "astagidir" in shown),
         dialplan=etc / ("extensions_custom.conf" if generated else "extensions.conf"),
         systemd=places.systemd.is_dir(),
-        included=tuple(include.find(etc)),
     )
 
 

@@ -30,22 +30,17 @@ class Options:
     @property
     def of_sender(self) -> list[str]:
         """The options given that say something of one sender, but for its name."""
-        given = (
-            ("--url", self.url), ("--password-file", self.password_file),
-            ("--token-file", self.token_file), ("--country", self.country),
-            ("--fingerprint", self.fingerprint), ("--pin", self.pin),
-        )  # fmt: skip
-        return [name for name, value in given if value]
+        names = ("url", "password_file", "token_file", "country", "fingerprint", "pin")
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name)]
 
 
 def checked(given: Options) -> Options:
     """The options with values that sms.conf takes. Raises HostError."""
-    fingerprint = given.fingerprint
+    fingerprint = given.fingerprint.lower()
     if fingerprint:
-        bare = fingerprint.lower().removeprefix("sha256:").replace(":", "")
-        if not re.fullmatch(r"[0-9a-f]{64}", bare):
-            raise HostError("--fingerprint: allowed: sha256: and 64 hex digits")
-        fingerprint = f"sha256:{bare}"
+        text = f"sha256:{fingerprint.removeprefix('sha256:')}"
+        allowed = "sha256: and 64 hex digits"
+        fingerprint = _check(values.verify, text, "--fingerprint", allowed)
     if given.password_file and given.token_file:
         raise HostError("--password-file and --token-file do not go together: give one")
     return replace(

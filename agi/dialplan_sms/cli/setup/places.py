@@ -63,5 +63,5 @@ class Host:
         return self.prefix.resolve() == self.places.package.resolve()
 
     def ask_program(self, user: User, arguments: Sequence[str], timeout: float) -> Ran:
-        """Run the program's own Python as *user*, in no other groups."""
+        """Run the program's own Python as *user*."""
         return self.run([str(self.prefix / "bin/python3"), "-I", *arguments], timeout, user)

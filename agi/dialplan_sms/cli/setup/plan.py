@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dialplan_sms.cli.setup.answers import Answers
-from dialplan_sms.cli.setup.dialplan import load_dialplan, put_include, report_merged
+from dialplan_sms.cli.setup.dialplan import find_includes, load_dialplan, put_include, report_merged
 from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
 from dialplan_sms.cli.setup.manifest import Manifest
 from dialplan_sms.cli.setup.places import Host
@@ -77,7 +77,7 @@ def steps(
         make_folder(outbox, 0o750, user, "for the outbox"),
         put_sender(sms_conf, answers, outbox / "outbox.sqlite", root_and_asterisk, user.group),
         put_file(found.etc / EXTENSIONS, extensions, "[sub-sms]", "dialplan"),
-        put_include(found.dialplan, found.included, *_rights(found)),
+        put_include(found.dialplan, [*find_includes(found.etc)], *_rights(found)),
         report_merged(found.etc),
         load_dialplan(found),
         *(_unit(found, host) if found.systemd else ()),

@@ -28,7 +28,7 @@ def steps(manifest: Manifest, found: AsteriskHost | None) -> list[Step]:
         return dialplan.undo_include(path, entry, work, etc)
 
     def file(path: Path, entry: Entry, work: Work) -> Action:
-        included = found.included if found and path.name == EXTENSIONS else ()
+        included = dialplan.find_includes(etc) if etc and path.name == EXTENSIONS else ()
         if needing := [each.path for each in included if not each.may_miss]:
             about = f"{needing[0]} has an #include of it, which would fail"
             return Action(path, State.KEEP, f"{about}: remove that, then run again")
@@ -37,7 +37,7 @@ def steps(manifest: Manifest, found: AsteriskHost | None) -> list[Step]:
     def each(kind: str, undo: Callable[[Path, Entry, Work], Action]) -> list[Step]:
         return [partial(undo, path, entry) for path, entry in manifest.of(kind)]
 
-    reload = [dialplan.reload_without(found)] if found is not None and found.answers else []
+    reload = [partial(dialplan.reload_without, found)] if found and found.answers else []
     return [
         *([stop_service] if manifest.of("service") else []),
         *each("include", include), *each("file", file), *each("link", undo_link),

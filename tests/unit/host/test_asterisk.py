@@ -1,11 +1,9 @@
-"""How setup finds the Asterisk that runs, and reads its files."""
+"""The Asterisk that runs on this host, and its asterisk.conf."""
 
-import os
 from pathlib import Path
 
 import pytest
 
-from dialplan_sms.cli.setup import include
 from dialplan_sms.host import asterisk_conf
 from dialplan_sms.host.asterisk import running
 
@@ -68,17 +66,3 @@ def test_a_template_is_kept_apart() -> None:
         "directories!": {"astetcdir": "/a"}, "directories": {"astetcdir": "/b"},
         "options": {"x": "1"},
     }  # fmt: skip
-
-
-def test_includes_that_go_in_circles_end(tmp_path: Path) -> None:
-    (tmp_path / "extensions.conf").write_text('#include "b.conf"\n#include /dev/zero\n#include \n')
-    (tmp_path / "b.conf").write_text("#tryinclude extensions.conf\n#include *.conf\n")
-    os.mkfifo(tmp_path / "c.conf")
-    (found,) = include.find(tmp_path)  # by *.conf
-    assert (found.path.name, found.may_miss) == ("b.conf", False)
-
-
-def test_what_is_commented_out_is_not_included(tmp_path: Path) -> None:
-    line = "#include extensions-sms.conf\n"
-    (tmp_path / "extensions.conf").write_text(f";{line};--\n{line}--;\n # {line}")
-    assert list(include.find(tmp_path)) == []
