@@ -14,7 +14,7 @@ from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.outbox.database import OutboxError, explain, open_engine
-from dialplan_sms.outbox.history.reader import Reader
+from dialplan_sms.outbox.history.reader import HistoryReader
 from dialplan_sms.outbox.history.search import Place, listing
 from dialplan_sms.outbox.history.stored import Filters, Stored
 from dialplan_sms.outbox.schema import is_prepared, prepare
@@ -28,7 +28,7 @@ class Opened:
 
     config: Config
     engine: sa.Engine
-    reader: Reader
+    reader: HistoryReader
 
     def read(self, work: Callable[[sa.Connection], T]) -> T:
         """What *work* finds; it waits for nobody who writes."""
@@ -74,7 +74,7 @@ def opened(path: Path | None) -> Iterator[Opened]:
         raise click.ClickException(str(error)) from None
     try:
         _check_file(engine.url)
-        reader = Reader(engine.url)
+        reader = HistoryReader(engine.url)
         try:
             if not reader.do(is_prepared):
                 with engine.begin() as connection:
