@@ -53,7 +53,7 @@ def test_the_wheel_has_what_runs(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     names = set(contents(wheel))
     package = TOP / "agi/dialplan_sms"
-    kinds = (".py", ".html", ".css", ".js", ".svg")
+    kinds = (".py", ".html", ".css", ".js", ".svg", ".json")
     wanted = {
         f"dialplan_sms/{path.relative_to(package)}"
         for path in package.rglob("*")

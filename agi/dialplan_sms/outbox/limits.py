@@ -36,7 +36,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class Usage:
     """How much of one rule is used: *oldest* is when the first of what counts was taken."""
 
     rule: str
@@ -154,10 +154,10 @@ def _refused(end: float, limit: _Limit, number_: str) -> Refused:
     return Refused(Cause.DENIED, f"{reached} for {whose}, {until}", f"{reached}, {until}")
 
 
-def used(connection: sa.Connection, sender: Sender, most: int = 5) -> list[tuple[Use, Rate]]:
+def used(connection: sa.Connection, sender: Sender, most: int = 5) -> list[tuple[Usage, Rate]]:
     """For people: what is used of *sender*'s limits, all of per_sender, the *most* used others."""
     at = float(connection.scalar(sa.select(now())) or 0.0)
-    found: list[tuple[Use, Rate]] = []
+    found: list[tuple[Usage, Rate]] = []
     for rule, limit, whose in (
         ("per_sender", sender.per_sender, message.c.sender),
         ("per_number", sender.per_number, number.c.number),
@@ -181,6 +181,6 @@ def used(connection: sa.Connection, sender: Sender, most: int = 5) -> list[tuple
             .order_by(count.desc(), whose)
             .limit(most)
         ).all()
-        uses = [Use(rule, *row) for row in rows] or [Use(rule, "", 0, at)]
+        uses = [Usage(rule, *row) for row in rows] or [Usage(rule, "", 0, at)]
         found += [(use, rate) for use in uses]
     return found

@@ -35,7 +35,7 @@ _SILENT_HOSTS = sa.text(
 )
 
 
-class Owner:
+class LeaseOwner:
     """This process as a holder of leases on the SQLite file *database*, or on a server's (None).
 
     Raises OSError if the file cannot be made beside the database.

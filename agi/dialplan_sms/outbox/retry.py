@@ -48,14 +48,13 @@ def decide(outcome: Outcome, numbers: Sequence[str], delivery: str, over: bool) 
         return Verdict(sent=rest, failed=refused) if over else Verdict(sent=rest, again=refused)
     if outcome.cause in _NOBODY_KNOWS:
         return _unknown(every, delivery, over)
+    kept = Verdict(expired=every) if over else Verdict(again=every)
     if outcome.cause in _HOLDS:
-        kept = Verdict(expired=every) if over else Verdict(again=every)
-        return _with(kept, holds=str(outcome.cause))
+        return replace(kept, holds=str(outcome.cause))
     if outcome.cause is Cause.UNREACHABLE:
-        kept = Verdict(expired=every) if over else Verdict(again=every)
-        return _with(kept, pauses=True)
+        return replace(kept, pauses=True)
     if outcome.cause is Cause.INTERNAL and not over:  # certainly not sent
-        return Verdict(again=every)
+        return kept
     return Verdict(failed=every)
 
 
@@ -69,10 +68,6 @@ def _unknown(numbers: tuple[str, ...], delivery: str, over: bool) -> Verdict:
     if delivery == AT_LEAST_ONCE and not over:
         return Verdict(again=numbers)
     return Verdict(unknown=numbers)
-
-
-def _with(verdict: Verdict, holds: str = "", pauses: bool = False) -> Verdict:
-    return Verdict(again=verdict.again, expired=verdict.expired, holds=holds, pauses=pauses)
 
 
 def wait(tries: int, random: float) -> float:

@@ -14,7 +14,7 @@ from dialplan_sms.outbox.attempt import Access, Carrier, WorkerService
 from dialplan_sms.outbox.database import OutboxError, explain
 from dialplan_sms.outbox.history import retention
 from dialplan_sms.outbox.leases import Lease
-from dialplan_sms.outbox.owner import Owner, silent_hosts
+from dialplan_sms.outbox.owner import LeaseOwner, silent_hosts
 from dialplan_sms.outbox.retry import AT_LEAST_ONCE
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.writer import NotKnown
@@ -43,7 +43,7 @@ class Worker:
         self._carrier = Carrier(service, self._access)
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="worker")
-        self._owner: Owner | None = None
+        self._owner: LeaseOwner | None = None
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -136,15 +136,15 @@ class Worker:
             self._busy.discard(key)
             raise
 
-    def _own(self) -> Owner:
+    def _own(self) -> LeaseOwner:
         if self._owner is None:
             try:
-                self._owner = Owner(self._outbox.file)
+                self._owner = LeaseOwner(self._outbox.file)
             except OSError as error:
                 raise explain(error, self._outbox.writer.engine.url) from None
         return self._owner
 
-    def _recover(self, owner: Owner) -> None:
+    def _recover(self, owner: LeaseOwner) -> None:
         """Decide on what workers had under way that are gone."""
 
         def work(connection: sa.Connection) -> tuple[list[tuple[int, str, str]], set[str]]:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import sqlalchemy as sa
 
 from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.outbox.history.reader import Reader
+from dialplan_sms.outbox.history.reader import HistoryReader
 from dialplan_sms.outbox.schema import State, message, now, number
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.worker import Worker
@@ -76,7 +76,7 @@ class Spool:
             retention=_KEPT,
         )
         self.outbox = Outbox(url, self._wake)
-        self._reader = Reader(self.outbox.writer.engine.url)
+        self._reader = HistoryReader(self.outbox.writer.engine.url)
         self._worker: Worker | None = None
         try:
             self.outbox.writer.do(lambda _: None, _OPENING)

@@ -8,7 +8,7 @@ from dialplan_sms.config import values
 from dialplan_sms.config.config import Sender
 from dialplan_sms.sms import api, destinations, numbers
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused
-from dialplan_sms.sms.text import clean, fit
+from dialplan_sms.sms.text import clean, shorten
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def compose(draft: Draft, sender: Sender, now: datetime) -> Sms:
     good, left_out, objection = _numbers(draft, sender)
     _refuse_reply(draft.message)
     whole = clean(draft.message)
-    text = fit(whole, sender.max_length, sender.long_message == "truncate")
+    text = shorten(whole, sender.max_length, sender.long_message == "truncate")
     return Sms(
         numbers=good,
         text=text,

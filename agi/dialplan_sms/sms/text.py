@@ -24,7 +24,7 @@ def clean(text: str) -> str:
     return unicodedata.normalize("NFC", "".join(kept))
 
 
-def fit(text: str, limit: int, truncate: bool) -> str:
+def shorten(text: str, limit: int, truncate: bool) -> str:
     """*text* if it has at most *limit* characters (code points), else cut or refused."""
     if not text or text.isspace():
         raise Refused(

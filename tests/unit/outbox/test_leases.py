@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from dialplan_sms.outbox import gateways, leases, transitions
 from dialplan_sms.outbox.leases import Lease
-from dialplan_sms.outbox.owner import Owner
+from dialplan_sms.outbox.owner import LeaseOwner
 from dialplan_sms.outbox.retry import Verdict
 from dialplan_sms.outbox.schema import State, attempt, gateway, message, now, number
 from dialplan_sms.outbox.writer import Writer
@@ -339,7 +339,7 @@ def test_calls_that_never_came_back_are_unknown(store: Store) -> None:
 
 def test_an_owner_is_dead_once_it_has_let_go(tmp_path: Path) -> None:
     file = str(tmp_path / "outbox.sqlite")
-    one, two = Owner(file), Owner(file)
+    one, two = LeaseOwner(file), LeaseOwner(file)
     assert one.dead([one.name, two.name, "host-1-abc"]) == ["host-1-abc"]
     two.close()
     assert one.dead([one.name, two.name]) == [two.name]
@@ -350,7 +350,7 @@ def test_an_owner_is_dead_once_it_has_let_go(tmp_path: Path) -> None:
 def test_a_server_is_in_reach_for_a_while_before_another_host_counts_as_dead() -> None:
     """A lease's time tells only once a host that lives has had time to come back."""
     clock = [1000.0]
-    owner = Owner(None, lambda: clock[0])
+    owner = LeaseOwner(None, lambda: clock[0])
 
     def look(seconds: float, every: float = 5.0) -> None:
         for _ in range(int(seconds / every)):

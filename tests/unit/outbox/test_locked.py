@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.outbox.database import OutboxError
-from dialplan_sms.outbox.history.reader import Reader
+from dialplan_sms.outbox.history.reader import HistoryReader
 from dialplan_sms.outbox.schema import message
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
@@ -191,7 +191,7 @@ class TestAList:
         )
 
     def test_finds_a_file_that_was_restored(self, host: Host, tmp_path: Path) -> None:
-        reading = Reader(host.engine.url)
+        reading = HistoryReader(host.engine.url)
         find = sa.select(sa.func.count()).select_from(message)
         assert reading.do(lambda c: c.scalar(find)) == 1
         (tmp_path / "new").mkdir()
@@ -209,7 +209,7 @@ class TestAList:
 def test_a_list_on_a_server_that_is_locked_ends(postgresql: str) -> None:
     Outbox(postgresql).writer.do(lambda _: None, 20.0)
     with locked(postgresql):
-        reading = Reader(sa.make_url(postgresql))
+        reading = HistoryReader(sa.make_url(postgresql))
         began = time.monotonic()
         with pytest.raises(OutboxError, match="another host or program has it locked"):
             reading.do(lambda c: c.scalar(sa.select(sa.func.count()).select_from(message)))

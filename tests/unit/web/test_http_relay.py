@@ -15,7 +15,7 @@ from dialplan_sms.transport.resolver import Resolver
 from dialplan_sms.web.http.session import COOKIE
 from dialplan_sms.web.relay.loops import Loops, Rounds, is_here
 from dialplan_sms.web.relay.openapi import describe
-from dialplan_sms.web.relay.relay import Relay, Reply, reply
+from dialplan_sms.web.relay.relay import HttpReply, Relay, reply
 from tests.unit.fakes import FakeRoute
 
 
@@ -32,7 +32,7 @@ class Stored:
 
 def ask(
     number: str, loops: bool = False, log: Path = Path("/nonexistent"), **fields: Any
-) -> tuple[Reply, Stored]:
+) -> tuple[HttpReply, Stored]:
     """What a relay answers to a request with *number*, and what it stores."""
     values: dict[str, Any] = {"url": "https://192.0.2.1", "country": "IT"}
     sender = Sender("101", **(values | fields))

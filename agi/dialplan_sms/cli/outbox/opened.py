@@ -14,7 +14,7 @@ from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.outbox.database import OutboxError, explain, open_engine
-from dialplan_sms.outbox.history.reader import Reader
+from dialplan_sms.outbox.history.reader import HistoryReader
 from dialplan_sms.outbox.history.search import Place, listing
 from dialplan_sms.outbox.history.stored import Filters, Stored
 from dialplan_sms.outbox.schema import is_prepared, prepare
@@ -28,7 +28,7 @@ class Opened:
 
     config: Config
     engine: sa.Engine
-    reader: Reader
+    reader: HistoryReader
 
     def change(self, work: Callable[[sa.Connection], T]) -> T:
         """*work* in a transaction of its own."""
@@ -73,7 +73,7 @@ def opened(path: Path, sender: str = "", ids: Sequence[int] = ()) -> Iterator[Op
         with ExitStack() as closing:
             closing.callback(engine.dispose)
             _refuse_missing(engine.url, ids)
-            reader = Reader(engine.url)
+            reader = HistoryReader(engine.url)
             closing.callback(reader.close)
             if not reader.do(is_prepared):
                 with engine.begin() as connection:

@@ -22,7 +22,7 @@ from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.outbox.history.statistics import Overview
 from dialplan_sms.outbox.history.stored import Stored
-from dialplan_sms.outbox.limits import Rate, Use
+from dialplan_sms.outbox.limits import Rate, Usage
 from dialplan_sms.outbox.retry import STALE
 from dialplan_sms.outbox.schema import State
 
@@ -195,7 +195,7 @@ def _rows(sms: Stored) -> list[tuple[str, str | None]]:
     ]
 
 
-def limit_dict(sender: str, use: Use, rate: Rate) -> dict[str, Any]:
+def limit_dict(sender: str, use: Usage, rate: Rate) -> dict[str, Any]:
     """The use of one limit, for JSON."""
     return {
         "sender": sender, "rule": use.rule, "whose": use.whose, "used": use.used, "of": rate.count,
@@ -203,7 +203,7 @@ def limit_dict(sender: str, use: Use, rate: Rate) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def print_limits(uses: Iterable[tuple[str, Use, Rate]]) -> None:
+def print_limits(uses: Iterable[tuple[str, Usage, Rate]]) -> None:
     """The use of all limits, a line each."""
     table = Table(box=None, pad_edge=False)
     for name in ("sender", "limit", "whose", "used", "frees up"):

@@ -16,7 +16,7 @@ PATIENCE = 2.0
 """Seconds that a reader waits for a database that is locked."""
 
 
-class Reader:
+class HistoryReader:
     """Reads the database at *url*, several threads at once; it is never made nor changed."""
 
     def __init__(self, url: URL) -> None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from dialplan_sms.outbox import transitions
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.history import search, statistics, stored
-from dialplan_sms.outbox.history.reader import Reader
+from dialplan_sms.outbox.history.reader import HistoryReader
 from dialplan_sms.outbox.history.search import Place, Portion, Received
 from dialplan_sms.outbox.history.statistics import Overview
 from dialplan_sms.outbox.history.stored import Damaged, Filters, Stored
@@ -68,7 +68,7 @@ class Board:
         self._writer = outbox.writer
         self._keeping = keeping
         self._clock = clock
-        self._reader = Reader(outbox.writer.engine.url)
+        self._reader = HistoryReader(outbox.writer.engine.url)
         self._made = False  # whether the tables are known to be there
         self._lock = threading.Lock()
         self._over: dict[float, tuple[int, int]] = {}  # first try and count of hours that are over

@@ -33,7 +33,7 @@ _PERHAPS = "dialplan-sms does not know whether the SMS was stored: it may be sen
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpReply:
     """What the client is told: the API's JSON, and the HTTP status."""
 
     json: Mapping[str, Any]
@@ -51,18 +51,18 @@ class Relay:
         self._loops = loops
         self._rounds = Rounds()
 
-    def send(self, form: Mapping[str, str], user: str, address: str) -> Reply:
+    def send(self, form: Mapping[str, str], user: str, address: str) -> HttpReply:
         """Store what *form* (parameters by name) asks for; blocks until it is on the disk.
 
         The numbers that cannot be sent to are named in a warning, and the others are sent.
         """
         number = form.get("number", "")
         if not number.strip(", \t\r\n"):
-            return Reply(api.error(api.EMPTY_NUMBER))
+            return HttpReply(api.error(api.EMPTY_NUMBER))
         if number.count(",") >= _MOST:
-            return Reply(api.error(_TOO_MANY))
+            return HttpReply(api.error(_TOO_MANY))
         if not form.get("message", ""):
-            return Reply(api.error(EMPTY_MESSAGE))
+            return HttpReply(api.error(EMPTY_MESSAGE))
 
         def refuse_loops(sms: Sms, sender: Sender) -> None:
             if sms.gsm is None and self._loops(address, sender.url):
@@ -88,15 +88,15 @@ class Relay:
         return reply(outcome)
 
 
-def reply(outcome: Outcome) -> Reply:
+def reply(outcome: Outcome) -> HttpReply:
     """The API's reply to what became of the SMS."""
     if outcome.status is not Status.ERROR:
-        return Reply(api.warning(outcome.failed) if outcome.failed else api.result())
+        return HttpReply(api.warning(outcome.failed) if outcome.failed else api.result())
     status = 503 if outcome.cause in _UNAVAILABLE else 200
     if outcome.cause is Cause.NO_ANSWER:
         # Not in the API's terms, which have no word for it: an error would mean "not sent".
-        return Reply({"reason": _PERHAPS}, 504)
-    return Reply(api.error(safe_line(outcome.reason)[:500] or str(outcome.cause)), status)
+        return HttpReply({"reason": _PERHAPS}, 504)
+    return HttpReply(api.error(safe_line(outcome.reason)[:500] or str(outcome.cause)), status)
 
 
 def _sender(config: Config, user: str) -> str:

@@ -27,7 +27,7 @@ from dialplan_sms.web.http.listener import Address, listen
 from dialplan_sms.web.http.login import Login, TooMany, Unknown
 from dialplan_sms.web.http.server import WebServer
 from dialplan_sms.web.relay.openapi import describe
-from dialplan_sms.web.relay.relay import Relay, Reply, reply
+from dialplan_sms.web.relay.relay import HttpReply, Relay, reply
 
 _AT_ONCE = 16
 """Requests that are carried at once; each waits for a commit that many share."""
@@ -162,7 +162,7 @@ class SmsServer:
             return PlainTextResponse(answer.json["reason"], 504)
         return JSONResponse(dict(answer.json), answer.status)
 
-    async def _carry(self, form: Mapping[str, str], user: str, address: str) -> Reply:
+    async def _carry(self, form: Mapping[str, str], user: str, address: str) -> HttpReply:
         if self._under_way >= _WAITING:
             return reply(_BUSY)
         self._under_way += 1

@@ -73,6 +73,22 @@ def test_a_postponed_one_waits_here_or_at_the_pbx(outbox: Outbox, database: str)
     here, there = _rows(database)
     assert (here.due, here.planned, here.postpone) == (when.timestamp(), when.timestamp(), None)
     assert (there.planned, there.postpone) == (None, when)
+    with another(database) as connection, connection.begin():  # as an older host reads it
+        texts = connection.exec_driver_sql("SELECT postpone FROM sms_message ORDER BY id").scalars()
+        assert list(texts) == [None, "14/07/2033 15:35"]
+
+
+def test_a_date_that_is_none_does_not_stop_the_others(sqlite: str) -> None:
+    """SQLite keeps whatever somebody writes into a column."""
+    outbox = Outbox(sqlite)
+    for _ in range(3):
+        _accept(outbox, sender=replace(SENDER, postpone="pbx"), postpone=datetime(2033, 7, 14))
+    with another(sqlite) as connection, connection.begin():
+        connection.exec_driver_sql("UPDATE sms_message SET postpone = 'soon' WHERE id = 1")
+        connection.exec_driver_sql("UPDATE sms_message SET postpone = x'00ff' WHERE id = 2")
+    leased = outbox.writer.do(lambda c: leases.claim(c, "a", 60.0, 9, {}), 20.0)
+    assert [each.sms.postpone for each in leased] == [None, None, datetime(2033, 7, 14)]
+    outbox.close()
 
 
 def test_a_locked_outbox_is_an_error_within_patience(
