@@ -61,7 +61,7 @@ class _Commands(click.Group):
         module, _, name = where.partition(":")
         try:
             command: click.Command = getattr(importlib.import_module(module), name)
-        except ModuleNotFoundError as error:
+        except ImportError as error:
             return _missing(cmd_name, error.name or "")
         return command
 
