@@ -40,8 +40,10 @@ _COMMAND = f"""\
 #!{PYTHON} -I
 import sys
 
-from dialplan_sms.cli.main import main
-
+try:
+    from dialplan_sms.cli.main import main
+except ImportError as error:  # dpkg changes one file after the other
+    sys.exit(f"Error: {{error}}: try again once no update runs, else install dialplan-sms again")
 sys.exit(main())
 """
 _VENV = "home = /usr/bin\ninclude-system-site-packages = false\n"

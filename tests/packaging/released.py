@@ -63,7 +63,10 @@ class Released:
 
     def make(self, *words: str) -> str:
         """What its own ``make`` said."""
-        return _run("make", "--silent", "-C", str(self.source), *words)
+        return _run(
+            "make", "--silent", "-C", str(self.source), *words,
+            environment=self.environment | {"PYTHONPATH": ""},
+        )  # fmt: skip
 
     def deb(self, folder: Path) -> Path:
         """Its Debian package; what builds it is this run's environment, which make leaves alone."""

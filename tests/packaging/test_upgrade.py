@@ -30,7 +30,7 @@ from tests.packaging.standin import PASSWORD, StandIn
 from tests.packaging.test_booted import UNIT, main_pid, wait
 from tests.unit.process import Asterisk
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 SCRIPT = "/usr/share/asterisk/agi-bin/sms.agi"
 FIRST_LINE = "#!/usr/lib/dialplan-sms/bin/python3 -IS\n"
 OUTBOX = "var/spool/asterisk/sms/outbox.sqlite"

@@ -190,6 +190,9 @@ def test_setups_copy_of_pipx_is_used_up_or_named(released: Released, tmp_path: P
         stack.callback(system.close)
         system.run("adduser", "--quiet", "--system", "--group", "--no-create-home", "asterisk")
         put_asterisk(system)
+        folders = [f"/var/{name}/asterisk" for name in ("lib", "log", "spool")]
+        system.run("chown", "asterisk:asterisk", *folders)
+        system.run("chmod", "0755", *folders)
         system.run("mkdir", "-p", "/usr/share/asterisk/agi-bin")
         stack.enter_context(asterisk(system))
         pbx = stack.enter_context(StandIn(system, tmp_path, 8080, ("101",), "--no-tls"))

@@ -190,3 +190,9 @@ def test_the_states_that_purge_takes_for_ended_are_the_programs() -> None:
     )
     assert set(listed.replace("'", "").split(", ")) == set(ENDED)
     assert f"FROM {message.name} " in (TOP / "debian/postrm").read_text()
+
+
+def test_a_command_in_the_middle_of_an_update_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dialplan_sms.cli.main", None)
+    with pytest.raises(SystemExit, match="cli.main.*: try again once no update runs"):
+        exec(build._COMMAND, {})

@@ -54,7 +54,7 @@ class _Commands(click.Group):
             raise
         except ConfigError as error:
             raise click.ClickException(plain(str(error))) from None
-        except ModuleNotFoundError as error:
+        except ImportError as error:
             command = ctx.invoked_subcommand or ""
             raise click.ClickException(f"{command} {_need(command, error)}") from error
 
@@ -68,12 +68,12 @@ class _Commands(click.Group):
         module, _, name = where.partition(":")
         try:
             command: click.Command = getattr(importlib.import_module(module), name)
-        except ModuleNotFoundError as error:
+        except ImportError as error:
             return _missing(cmd_name, error)
         return command
 
 
-def _need(command: str, error: ModuleNotFoundError) -> str:
+def _need(command: str, error: ImportError) -> str:
     """Which package *command* needs, and how to install it."""
     from dialplan_sms.host.installation import cure
 
@@ -81,7 +81,7 @@ def _need(command: str, error: ModuleNotFoundError) -> str:
     return f"needs the Python package {error.name}: {cure(Path(sys.prefix), extras)}"
 
 
-def _missing(command: str, error: ModuleNotFoundError) -> click.Command:
+def _missing(command: str, error: ImportError) -> click.Command:
     """Stands in for a command that cannot be imported, in the list of commands and when it runs."""
 
     def explain(_: tuple[str, ...]) -> None:
