@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from dialplan_sms.transport.certificate import fingerprint
+from dialplan_sms.transport.look import fingerprint
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _DAY = timedelta(days=1)

@@ -34,8 +34,8 @@ from dialplan_sms.host.identity import READ, RUN, WRITE, User, blocked, by_id, c
 from dialplan_sms.host.process import NOT_STARTED, Ran, run
 from dialplan_sms.sandbox import Reply, Sandbox
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
-from dialplan_sms.transport.certificate import Look, PeerCertificate
 from dialplan_sms.transport.exchange import Stage
+from dialplan_sms.transport.look import Look, PeerCertificate
 from dialplan_sms.transport.resolver import Resolver
 from tests.asterisk.serving import free_port
 from tests.unit import checked

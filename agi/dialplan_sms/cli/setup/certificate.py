@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from dialplan_sms.sms.outcome import safe_line
-from dialplan_sms.transport.certificate import PeerCertificate, look
+from dialplan_sms.transport.look import PeerCertificate, look
 from dialplan_sms.transport.resolver import Resolver
 
 _TIME = 5.0
