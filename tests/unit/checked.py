@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from dialplan_sms.cli.check import outbox
-from dialplan_sms.cli.check.finding import Finding, State
+from dialplan_sms.cli.check.finding import CheckState, Finding
 from dialplan_sms.cli.check.inspect import inspect
 from dialplan_sms.host import process
 from dialplan_sms.host.identity import User, current
@@ -143,7 +143,7 @@ class Bed:
 
 def bad(findings: Iterable[Finding]) -> list[Finding]:
     """Those that are not well."""
-    return [each for each in findings if each.state in (State.WRONG, State.WARNING)]
+    return [each for each in findings if each.state in (CheckState.WRONG, CheckState.WARNING)]
 
 
 @contextmanager

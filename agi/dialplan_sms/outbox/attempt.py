@@ -45,7 +45,7 @@ class WorkerService(Protocol):
         """*count* stored SMS are in *state* now, after the request that *handled* describes."""
 
 
-class Access:
+class WorkerOutbox:
     """A worker's use of the outbox: with patience, and noted once if it does not work."""
 
     def __init__(self, writer: Writer, note: Callable[[str], None]) -> None:
@@ -93,7 +93,7 @@ class _Lost(Exception):
 class Carrier:
     """Makes the requests of a worker, one a call, in any number of threads."""
 
-    def __init__(self, service: WorkerService, access: Access) -> None:
+    def __init__(self, service: WorkerService, access: WorkerOutbox) -> None:
         self._service = service
         self._access = access
 

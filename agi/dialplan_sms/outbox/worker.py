@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.outbox import gateways, leases, transitions
-from dialplan_sms.outbox.attempt import Access, Carrier, WorkerService
+from dialplan_sms.outbox.attempt import Carrier, WorkerOutbox, WorkerService
 from dialplan_sms.outbox.database import OutboxError, explain
 from dialplan_sms.outbox.history import retention
 from dialplan_sms.outbox.leases import Lease
@@ -39,7 +39,7 @@ class Worker:
     def __init__(self, outbox: Outbox, service: WorkerService, threads: int) -> None:
         self._outbox = outbox
         self._service = service
-        self._access = Access(outbox.writer, service.note)
+        self._access = WorkerOutbox(outbox.writer, service.note)
         self._carrier = Carrier(service, self._access)
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="worker")

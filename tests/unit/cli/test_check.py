@@ -27,7 +27,7 @@ from dialplan_sms.cli.check import (
     show,
 )
 from dialplan_sms.cli.check.asterisk import Asterisk
-from dialplan_sms.cli.check.finding import Finding, State, causes_only, exit_status
+from dialplan_sms.cli.check.finding import CheckState, Finding, causes_only, exit_status
 from dialplan_sms.cli.check.inspect import at_once
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.host.identity import READ, RUN, WRITE, User, blocked, by_id, current
@@ -65,8 +65,8 @@ def test_what_follows_from_an_earlier_line_is_not_wrong() -> None:
         ]
     )
     states = [each.state for each in found]
-    skip = State.SKIPPED
-    assert states == [State.WRONG, skip, skip, skip, State.OK, State.WRONG]
+    skip = CheckState.SKIPPED
+    assert states == [CheckState.WRONG, skip, skip, skip, CheckState.OK, CheckState.WRONG]
     assert {each.says for each in found[1:4]} == {"not looked at: mend a first"}
     assert not any(each.do for each in found[1:4])
 
@@ -92,9 +92,9 @@ def test_a_part_that_is_stuck_or_breaks_takes_no_other_along() -> None:
     found = at_once({"stuck": stuck, "breaks": breaks, "fine": lambda: [fine]}, 0.3)
     assert time.monotonic() - began < 2
     assert [(each.name, each.state) for each in found] == [
-        ("stuck", State.WRONG),
-        ("breaks", State.WARNING),
-        ("fine", State.OK),
+        ("stuck", CheckState.WRONG),
+        ("breaks", CheckState.WARNING),
+        ("fine", CheckState.OK),
     ]
 
 
@@ -269,18 +269,18 @@ def test_the_cure_names_the_group_of_who_is_judged(folder: Path) -> None:
 
 def test_a_log_is_made_in_its_folder(folder: Path) -> None:
     config = Config(folder / "sms.conf", {"101": SENDER}, "101", str(folder / "sms.log"))
-    assert conf.check_log(config, ASTERISK).state is State.WRONG
+    assert conf.check_log(config, ASTERISK).state is CheckState.WRONG
     folder.chmod(0o777)
-    assert conf.check_log(config, ASTERISK).state is State.OK
+    assert conf.check_log(config, ASTERISK).state is CheckState.OK
 
 
 def test_a_host_without_syslog_and_log_is_told(tmp_path: Path) -> None:
     config = Config(tmp_path / "sms.conf", {"101": SENDER}, "101")
     found = conf.check_log(config, ASTERISK, tmp_path / "log")
-    assert (found.state, "log = " in found.do) == (State.WARNING, True)
+    assert (found.state, "log = " in found.do) == (CheckState.WARNING, True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
         log.bind(str(tmp_path / "log"))
-        assert conf.check_log(config, ASTERISK, tmp_path / "log").state is State.OK
+        assert conf.check_log(config, ASTERISK, tmp_path / "log").state is CheckState.OK
 
 
 # --- other programs
@@ -362,7 +362,7 @@ def test_who_can_read_along_is_told(verify: str) -> None:
     sender = Sender("101", "https://192.0.2.1/", "x", verify=verify)
     seen = PeerCertificate("sha256:AB", end=NOW + 99 * DAY)
     found = certificate.certificate(sender, Outcome(Status.SUCCESS), seen, NOW)
-    assert found.state is (State.WARNING if verify == "no" else State.OK)
+    assert found.state is (CheckState.WARNING if verify == "no" else CheckState.OK)
     assert ("verify = sha256:AB" in found.do) is (verify == "no")
 
 
@@ -371,24 +371,24 @@ def test_plain_http_to_another_host_is_told() -> None:
     with Sandbox(tls=False, users={"101": "x"}) as sandbox:
         resolver = Resolver(lambda host, *rest: socket.getaddrinfo("127.0.0.1", *rest[:1]))
         url = f"http://pbx.example.com:{sandbox.address.port}/api/v1/originate/sms"
-        found = list(pbx.Pbx([Sender("101", url, "x")], resolver=resolver).check())
+        found = list(pbx.PbxCheck([Sender("101", url, "x")], resolver=resolver).check())
     (bad,) = checked.bad(found)
-    assert (bad.name, bad.state) == ("certificate", State.WARNING)
+    assert (bad.name, bad.state) == ("certificate", CheckState.WARNING)
     assert bad.do == "url = https://pbx.example.com"
 
 
 @pytest.mark.parametrize(
     ("name", "start", "end", "theirs", "state"),
     [
-        ("as it should be", -1, 9, 0, State.OK),
-        ("the PBX does not tell", 1, 9, None, State.SKIPPED),
-        ("ours is slow", 1, 9, 2, State.WRONG),
-        ("ours is fast", -9, -1, -2, State.WRONG),
-        ("both differ, and it holds for neither", -9, -5, -2, State.WARNING),
+        ("as it should be", -1, 9, 0, CheckState.OK),
+        ("the PBX does not tell", 1, 9, None, CheckState.SKIPPED),
+        ("ours is slow", 1, 9, 2, CheckState.WRONG),
+        ("ours is fast", -9, -1, -2, CheckState.WRONG),
+        ("both differ, and it holds for neither", -9, -5, -2, CheckState.WARNING),
     ],
 )
 def test_a_clock_is_wrong_where_the_certificate_says_so(
-    name: str, start: float, end: float, theirs: float | None, state: State
+    name: str, start: float, end: float, theirs: float | None, state: CheckState
 ) -> None:
     made = PeerCertificate("sha256:AB", start=NOW + start * DAY, end=NOW + end * DAY)
     clock = None if theirs is None else NOW + theirs * DAY
@@ -402,10 +402,10 @@ def test_each_sender_of_a_pbx_is_asked() -> None:
             Sender(name, url, password, verify=f"sha256:{sandbox.fingerprint[7:].replace(':', '').lower()}")
             for name, password in (("101", "one"), ("102", "wrong"), ("103", "three"))
         ]  # fmt: skip
-        found = list(pbx.Pbx(senders).check())
+        found = list(pbx.PbxCheck(senders).check())
         assert [each.of for each in found if each.name == "connection"] == ["101, 102, 103"]
         states = {each.of: each.state for each in found if each.name == "credentials"}
-        assert states == {"101": State.OK, "102": State.WRONG, "103": State.OK}
+        assert states == {"101": CheckState.OK, "102": CheckState.WRONG, "103": CheckState.OK}
         assert sandbox.messages == []
 
 
@@ -413,7 +413,7 @@ def test_a_pbx_that_echoes_the_password_does_not_show_it() -> None:
     with Sandbox(users={"101": "s3cr3t!"}) as sandbox:
         sandbox.fault = Reply(200, b'{"type":"error","reason":"what is s3cr3t! ?","result":null}')
         sender = Sender("101", f"{sandbox.url}/api/v1/originate/sms", "s3cr3t!", verify="no")
-        found = list(pbx.Pbx([sender]).check())
+        found = list(pbx.PbxCheck([sender]).check())
     assert "s3cr3t!" not in repr(found)
 
 
@@ -421,13 +421,13 @@ def test_an_answer_that_nobody_sends_is_not_the_api() -> None:
     with Sandbox(users={"101": "x"}) as sandbox:
         sandbox.fault = Reply(200, b'{"type":"result","result":"Success"}')
         sender = Sender("101", f"{sandbox.url}/api/v1/originate/sms", "x", verify="no")
-        (bad,) = checked.bad(pbx.Pbx([sender]).check())
+        (bad,) = checked.bad(pbx.PbxCheck([sender]).check())
     assert (bad.name, bad.do) == ("SMS API", "correct url in sms.conf")
 
 
 def test_a_list_of_senders_is_cut() -> None:
     senders = [Sender(str(101 + n), f"http://127.0.0.1:{free_port()}/", "x") for n in range(5)]
-    found = causes_only(list(pbx.Pbx(senders).check()))
+    found = causes_only(list(pbx.PbxCheck(senders).check()))
     assert [each.label for each in checked.bad(found)] == ["connection 101, 102 and 3 more"]
     assert sum(1 for each in found if each.name == "credentials") == 5
 
@@ -439,8 +439,8 @@ def test_a_list_of_senders_is_cut() -> None:
 def test_no_tls_and_old_tls_have_different_cures(reason: str, do: str) -> None:
     failure = ssl.SSLError(1, "x")
     failure.reason = reason
-    found = pbx.Pbx([SENDER])._connection(Look(Stage.SECURING, 0.1, failure))
-    assert (found.state, do in found.do) == (State.WRONG, True)
+    found = pbx.PbxCheck([SENDER])._connection(Look(Stage.SECURING, 0.1, failure))
+    assert (found.state, do in found.do) == (CheckState.WRONG, True)
 
 
 def test_a_name_server_that_is_dead_costs_its_time_and_no_more() -> None:
@@ -453,7 +453,7 @@ def test_a_name_server_that_is_dead_costs_its_time_and_no_more() -> None:
         return []
 
     began = time.monotonic()
-    found = list(pbx.Pbx([SENDER], resolver=Resolver(lookup), connect_time=0.2).check())
+    found = list(pbx.PbxCheck([SENDER], resolver=Resolver(lookup), connect_time=0.2).check())
     ended.set()
     assert time.monotonic() - began < 3
     (bad,) = checked.bad(causes_only(found))
@@ -475,7 +475,7 @@ def config(**fields: object) -> Config:
 def test_a_host_without_service_needs_none() -> None:
     nowhere = (("127.0.0.1", free_port()),)
     found = list(service.check(config(monitor=nowhere), {}, Path("/x"), current()))
-    assert {each.state for each in causes_only(found)} == {State.SKIPPED}
+    assert {each.state for each in causes_only(found)} == {CheckState.SKIPPED}
 
 
 def test_a_service_that_never_answers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -490,19 +490,19 @@ def test_a_service_that_never_answers_is_told(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("figures", "healthy", "state", "do"),
     [
-        ({}, True, State.OK, ""),
-        ({}, False, State.WRONG, "restart"),
-        ({"version": "0.0.1"}, True, State.WARNING, "restart"),
-        ({"in_flight": 9}, True, State.WARNING, "max_calls"),
-        ({"sms_conf": {"path": "/etc/sms.conf", "version": "1-2-3"}}, True, State.WARNING, "reload"),
-        ({"sms_conf": {"path": "/x", "version": "1", "waiting": ["listen"]}}, True, State.WARNING, "restart"),
-        ({"sms_conf": {"path": "/x", "version": "1", "waiting": []}}, True, State.OK, ""),
-        ({"outbox": {"works": True, "held": {"101": "UNAUTHORIZED"}}}, True, State.WARNING, "mend"),
-        ({"outbox": {"works": True, "held": {}, "oldest_due_seconds": 999}}, True, State.WARNING, "workers"),
+        ({}, True, CheckState.OK, ""),
+        ({}, False, CheckState.WRONG, "restart"),
+        ({"version": "0.0.1"}, True, CheckState.WARNING, "restart"),
+        ({"in_flight": 9}, True, CheckState.WARNING, "max_calls"),
+        ({"sms_conf": {"path": "/etc/sms.conf", "version": "1-2-3"}}, True, CheckState.WARNING, "reload"),
+        ({"sms_conf": {"path": "/x", "version": "1", "waiting": ["listen"]}}, True, CheckState.WARNING, "restart"),
+        ({"sms_conf": {"path": "/x", "version": "1", "waiting": []}}, True, CheckState.OK, ""),
+        ({"outbox": {"works": True, "held": {"101": "UNAUTHORIZED"}}}, True, CheckState.WARNING, "mend"),
+        ({"outbox": {"works": True, "held": {}, "oldest_due_seconds": 999}}, True, CheckState.WARNING, "workers"),
     ],
 )  # fmt: skip
 def test_what_a_service_tells_of_itself(
-    figures: dict[str, object], healthy: bool, state: State, do: str
+    figures: dict[str, object], healthy: bool, state: CheckState, do: str
 ) -> None:
     found = service.up(
         {"version": __version__, "in_flight": 0, "max_calls": 9} | figures,
@@ -520,7 +520,7 @@ def test_the_socket_is_for_the_user_of_the_service(folder: Path) -> None:
         listener.listen()
         path.chmod(0o666)
         found = doors.sms_agi(path, ASTERISK)
-    assert (found.state, "User=asterisk" in found.do) == (State.WRONG, True)
+    assert (found.state, "User=asterisk" in found.do) == (CheckState.WRONG, True)
 
 
 def test_no_call_goes_beyond_what_the_service_asks_for() -> None:
@@ -567,7 +567,7 @@ def test_the_file_system_is_that_of_the_device(
 @pytest.mark.slow
 def test_a_database_server_is_looked_into(postgresql: str) -> None:
     found = list(outbox.check(postgresql, current()))
-    assert [each.state for each in found] == [State.SKIPPED, State.OK]
+    assert [each.state for each in found] == [CheckState.SKIPPED, CheckState.OK]
 
 
 # --- Asterisk
@@ -581,9 +581,9 @@ def test_a_host_without_asterisk_is_not_asked(tmp_path: Path) -> None:
     ]
     states = {each.name: each.state for each in found}
     skip = dict.fromkeys(
-        ("Asterisk", "modules", "dialplan", "old CURL()", "sms.agi"), State.SKIPPED
+        ("Asterisk", "modules", "dialplan", "old CURL()", "sms.agi"), CheckState.SKIPPED
     )
-    assert states == skip | {"Python": State.OK, "packages": State.OK}
+    assert states == skip | {"Python": CheckState.OK, "packages": CheckState.OK}
 
 
 def test_curl_to_our_own_server_is_none_of_the_old_lines(tmp_path: Path) -> None:
@@ -592,8 +592,8 @@ def test_curl_to_our_own_server_is_none_of_the_old_lines(tmp_path: Path) -> None
         "[a]\nexten => 1,1,Set(m=${CURL(http://127.0.0.1:4575/api/v1/originate/sms,number=%2B39)})\n"
     )
     asterisk = Asterisk(tmp_path, quiet, tmp_path, "/nowhere")
-    assert [each.state for each in dialplan.check(asterisk, current())][-1] is State.WARNING
-    assert [each.state for each in dialplan.check(asterisk, current(), [4575])][-1] is State.OK
+    assert [each.state for each in dialplan.check(asterisk, current())][-1] is CheckState.WARNING
+    assert [each.state for each in dialplan.check(asterisk, current(), [4575])][-1] is CheckState.OK
 
 
 _SUB = "[sub-sms]\nexten => s,1,Set(SMS_STATUS=)\n"
@@ -602,33 +602,33 @@ _SUB = "[sub-sms]\nexten => s,1,Set(SMS_STATUS=)\n"
 @pytest.mark.parametrize(
     ("main", "state", "says"),
     [
-        ("#include extensions-sms.conf\n[a]\n", State.OK, "is loaded"),
+        ("#include extensions-sms.conf\n[a]\n", CheckState.OK, "is loaded"),
         (
             "#include old.conf\n#include extensions-sms.conf\n[a]\n",
-            State.WRONG,
+            CheckState.WRONG,
             "[sub-sms] is also in {etc}/old.conf:2: Asterisk merges that with"
             " {etc}/extensions-sms.conf",
         ),
         (
             "#include extensions-sms.conf\n\n[sub-sms](+)\nexten => 1,1,NoOp()\n",
-            State.WRONG,
+            CheckState.WRONG,
             "also in {etc}/extensions.conf:3:",
         ),
         (
             "[a]\n#include extensions-sms.conf\nexten => 1,1,NoOp()\nexten => 2,1,NoOp()\n",
-            State.WRONG,
+            CheckState.WRONG,
             "also in {etc}/extensions.conf:3:",
         ),
         (
             "#tryinclude extensions-sms.conf\n#include more.conf\n",
-            State.WARNING,
+            CheckState.WARNING,
             "{etc}/extensions-sms.conf is included 2 times:"
             " {etc}/extensions.conf:1 and {etc}/more.conf:1",
         ),
     ],
 )
 def test_another_sub_sms_is_named_with_its_place(
-    tmp_path: Path, main: str, state: State, says: str
+    tmp_path: Path, main: str, state: CheckState, says: str
 ) -> None:
     def console(command: Sequence[str], _: float, __: User | None = None) -> Ran:
         return Ran(0, "[ Context 'sub-sms' created by 'pbx_config' ]\n")
@@ -644,4 +644,4 @@ def test_another_sub_sms_is_named_with_its_place(
     found = {each.name: each for each in dialplan.check(asterisk, current())}["dialplan"]
     assert found.state is state, found
     assert says.format(etc=tmp_path) in found.says
-    assert "dialplan reload" in found.do or state is State.OK
+    assert "dialplan reload" in found.do or state is CheckState.OK

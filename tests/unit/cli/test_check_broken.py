@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.cli.check.finding import State, exit_status
+from dialplan_sms.cli.check.finding import CheckState, exit_status
 from dialplan_sms.sandbox import Fault, Reply, Sandbox
 from tests.asterisk.serving import Service, free_port
 from tests.unit import checked
@@ -23,7 +23,7 @@ class Broken:
 
     name: str
     cure: str
-    state: State
+    state: CheckState
     breaks: Callable[[Bed, ExitStack], None]
 
 
@@ -31,7 +31,7 @@ ALL: list[Broken] = []
 Breaks = Callable[[Bed, ExitStack], None]
 
 
-def names(name: str, cure: str, state: State = State.WRONG) -> Callable[[Breaks], Breaks]:
+def names(name: str, cure: str, state: CheckState = CheckState.WRONG) -> Callable[[Breaks], Breaks]:
     """A set-up that the check is to call by *name*, with *cure* among what to do."""
 
     def add(breaks: Breaks) -> Breaks:
@@ -211,7 +211,7 @@ def expired_certificate(bed: Bed, stack: ExitStack) -> None:
     to(bed, f"https://localhost:{port}", f"{bed.folder}/opt/ca.pem")
 
 
-@names("certificate", "renew it", State.WARNING)
+@names("certificate", "renew it", CheckState.WARNING)
 def certificate_that_ends_soon(bed: Bed, stack: ExitStack) -> None:
     port = stack.enter_context(checked.pbx(bed, checked.certificate(end=3)))
     to(bed, f"https://localhost:{port}", f"{bed.folder}/opt/ca.pem")
@@ -231,7 +231,7 @@ def clock_that_is_slow(bed: Bed, stack: ExitStack) -> None:
     to(bed, f"https://localhost:{port}", f"{bed.folder}/opt/ca.pem")
 
 
-@names("clock", "timedatectl", State.WARNING)
+@names("clock", "timedatectl", CheckState.WARNING)
 def clocks_that_differ(bed: Bed, stack: ExitStack) -> None:
     made = checked.certificate()
     port = stack.enter_context(checked.pbx(bed, made, lambda: time.time() + 900))
@@ -283,12 +283,12 @@ def pbx_that_hangs(bed: Bed, _: ExitStack) -> None:
     bed.sandbox.fault = Fault.HANG
 
 
-@names("credentials", "Collaboration", State.WARNING)
+@names("credentials", "Collaboration", CheckState.WARNING)
 def unknown_answer(bed: Bed, _: ExitStack) -> None:
     bed.sandbox.fault = Reply(200, b'{"type":"error","reason":"No licence","result":null}')
 
 
-@names("max_length", "max_length = 670", State.WARNING)
+@names("max_length", "max_length = 670", CheckState.WARNING)
 def longer_than_the_pbx_takes(bed: Bed, _: ExitStack) -> None:
     bed.sender += "max_length = 1000\n"
 
@@ -367,7 +367,7 @@ def full_disk(bed: Bed, _: ExitStack) -> None:
     bed.free = 1 << 20
 
 
-@names("disk", "local disk", State.WARNING)
+@names("disk", "local disk", CheckState.WARNING)
 def outbox_on_nfs(bed: Bed, _: ExitStack) -> None:
     device = bed.service.folder.stat().st_dev
     (bed.folder / "mountinfo").write_text(
@@ -474,7 +474,7 @@ def not_included(bed: Bed, _: ExitStack) -> None:
     bed.extensions.write_text("[test]\nexten => 1,1,NoOp()\n")
 
 
-@names("dialplan", "#tryinclude extensions-sms.conf", State.WARNING)
+@names("dialplan", "#tryinclude extensions-sms.conf", CheckState.WARNING)
 def not_included_and_not_needed(bed: Bed, _: ExitStack) -> None:
     unloaded(bed, "[ Context 'test' ]\n  '1' => 1. AGI(sms.agi)  [pbx_config]\n")
     bed.extensions.write_text("[test]\nexten => 1,1,AGI(sms.agi)\n")
@@ -496,14 +496,14 @@ def a_file_of_the_dialplan_not_for_asterisk(bed: Bed, _: ExitStack) -> None:
     (bed.folder / "etc/extensions-sms.conf").chmod(0o600)
 
 
-@names("dialplan", "chgrp", State.WARNING)
+@names("dialplan", "chgrp", CheckState.WARNING)
 def an_included_file_not_for_asterisk(bed: Bed, _: ExitStack) -> None:
     bed.as_asterisk()
     (bed.folder / "etc/old.conf").touch(0o600)
     bed.extensions.write_text(f"{bed.extensions.read_text()}#include old.conf\n")
 
 
-@names("dialplan", "mend that #include", State.WARNING)
+@names("dialplan", "mend that #include", CheckState.WARNING)
 def the_next_reload_fails(bed: Bed, _: ExitStack) -> None:
     bed.extensions.write_text(f"#include nowhere.conf\n{bed.extensions.read_text()}")
 
@@ -528,12 +528,12 @@ def not_reloaded(bed: Bed, _: ExitStack) -> None:
 CURL = "Set(message=${CURL(http://127.0.0.1/api/v1/originate/sms, message=Hello&number=%2B39333123456)})"
 
 
-@names("old CURL()", "dialplan-sms migrate", State.WARNING)
+@names("old CURL()", "dialplan-sms migrate", CheckState.WARNING)
 def curl_left(bed: Bed, _: ExitStack) -> None:
     bed.extensions.write_text(f"{bed.extensions.read_text()}exten => 2,1,{CURL}\n")
 
 
-@names("old CURL()", "dialplan-sms migrate", State.WARNING)
+@names("old CURL()", "dialplan-sms migrate", CheckState.WARNING)
 def curl_loaded_from_elsewhere(bed: Bed, _: ExitStack) -> None:
     unloaded(bed, f"[ Context 'sub-sms' created by 'pbx_config' ]\n'2' => 1. {CURL} [pbx_ael]\n")
 
@@ -562,7 +562,7 @@ def bed(sandbox: Sandbox, serving: Service) -> Iterator[Bed]:
 def test_a_healthy_set_up_has_nothing_to_say(bed: Bed) -> None:
     bed.write()
     findings = bed.check()
-    assert [each.name for each in findings if each.state is not State.OK] == ["clock"]
+    assert [each.name for each in findings if each.state is not CheckState.OK] == ["clock"]
     assert exit_status(findings) == 0
     assert len(findings) == 22
 
@@ -581,13 +581,13 @@ def test_it_ends_in_time_where_nothing_answers(bed: Bed) -> None:
         findings = bed.check()
     # then it ends, and names each of them once
     assert time.monotonic() - began < 15
-    causes = [each.name for each in findings if each.state is State.WRONG]
+    causes = [each.name for each in findings if each.state is CheckState.WRONG]
     assert causes == ["connection", "outbox", "service", "Asterisk"]
     assert "dbsecret" not in repr(findings)
 
 
 def test_there_are_enough_of_them() -> None:
-    assert sum(1 for each in ALL if each.state is State.WRONG) >= 25
+    assert sum(1 for each in ALL if each.state is CheckState.WRONG) >= 25
 
 
 @pytest.mark.parametrize("broken", ALL, ids=[each.breaks.__name__ for each in ALL])
@@ -604,7 +604,7 @@ def test_the_one_cause_is_named_with_its_cure(bed: Bed, broken: Broken) -> None:
     lines = [(each.name, each.state, each.says, each.do) for each in bad(findings)]
     assert [(line[0], line[1]) for line in lines] == [(broken.name, broken.state)], lines
     assert broken.cure in lines[0][3], lines
-    assert exit_status(findings) == (2 if broken.state is State.WRONG else 1)
+    assert exit_status(findings) == (2 if broken.state is CheckState.WRONG else 1)
     assert bed.sandbox.messages == []
     assert checked.numbers_in(bed.bodies) == []
     assert not any(request.form.get("number", "").strip() for request in bed.sandbox.requests)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dialplan_sms.cli.check import doors, service
-from dialplan_sms.cli.check.finding import Finding, State
+from dialplan_sms.cli.check.finding import CheckState, Finding
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.http import Http
 from dialplan_sms.config.password import DECOY
@@ -43,12 +43,12 @@ OURS = answer(json.dumps({"info": {"title": "dialplan-sms"}}).encode())
 def test_an_address_that_answers_is_well() -> None:
     with checked.stranger(OURS) as port:
         found = check(port)
-    assert (found.state, found.says) == (State.OK, f"127.0.0.1 port {port}, http")
+    assert (found.state, found.says) == (CheckState.OK, f"127.0.0.1 port {port}, http")
 
 
 def test_an_address_where_nothing_listens_needs_a_restart() -> None:
     found = check(free_port())
-    assert found.state is State.WRONG
+    assert found.state is CheckState.WRONG
     assert found.says.startswith("nothing listens")
     assert found.do == ("the service runs with an older sms.conf? systemctl restart dialplan-sms")
 
@@ -59,14 +59,14 @@ def test_an_address_where_nothing_listens_needs_a_restart() -> None:
 def test_another_program_is_told_from_ours(other: bytes) -> None:
     with checked.stranger(other) as port:
         found = check(port)
-    assert found.state is State.WRONG
+    assert found.state is CheckState.WRONG
     assert "another listen in [http]" in found.do
 
 
 def test_plain_http_where_a_certificate_is_set_is_wrong() -> None:
     with checked.stranger(OURS) as port:
         found = check(port, "c.pem")
-    assert found.state is State.WRONG
+    assert found.state is CheckState.WRONG
     assert "restart" in found.do
 
 
@@ -74,7 +74,7 @@ def test_a_server_that_hangs_is_given_a_time(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(doors, "_PATIENCE", 0.2)
     with checked.firewalled() as port:
         found = check(port)
-    assert found.state is State.WRONG
+    assert found.state is CheckState.WRONG
     assert found.says.startswith("no answer")
 
 
@@ -82,7 +82,7 @@ def test_no_service_is_wrong_where_http_needs_one() -> None:
     nowhere = (("127.0.0.1", free_port()),)
     site = config(Http(USERS), outbox="sqlite:////x", monitor=nowhere)
     first = next(service.check(site, {}, Path("/x"), current()))
-    assert first.state is State.WRONG
+    assert first.state is CheckState.WRONG
     assert "[http]" in first.says
 
 
@@ -113,7 +113,7 @@ def test_the_line_is_there_with_the_service(bed: Bed) -> None:
     findings = bed.check()
     # then its line is well, and nothing was sent
     (line,) = [each for each in findings if each.name == doors.HTTP.name]
-    assert line.state is State.OK, line
+    assert line.state is CheckState.OK, line
     assert checked.bad(findings) == []
     assert bed.sandbox.messages == []
     # when sms.conf says another port, and the service was not restarted
@@ -122,7 +122,7 @@ def test_the_line_is_there_with_the_service(bed: Bed) -> None:
     bed.conf.write_text(f"{before}[http]\n{after}")
     # then that is the one thing that is wrong
     (bad,) = checked.bad(bed.check())
-    assert (bad.name, bad.state) == (doors.HTTP.name, State.WRONG)
+    assert (bad.name, bad.state) == (doors.HTTP.name, CheckState.WRONG)
     assert "systemctl restart" in bad.do
     # when the service is gone
     bed.service.kill()

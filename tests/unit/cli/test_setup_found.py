@@ -8,7 +8,7 @@ import pytest
 
 from dialplan_sms.cli.setup import dialplan, plan
 from dialplan_sms.cli.setup.manifest import Manifest
-from dialplan_sms.cli.setup.steps import Action, State, Work, make_folder
+from dialplan_sms.cli.setup.steps import Action, StepState, Work, make_folder
 from dialplan_sms.host import files
 from dialplan_sms.host.identity import HostError, by_id
 from dialplan_sms.host.installation import EXTENSIONS as CONF
@@ -45,13 +45,13 @@ class TestTheOutboxFolder:
 
     def test_root_writes_to_all(self, pbx: PbxHost) -> None:
         (pbx.spool / "sms").mkdir(mode=0o500)
-        assert self.found(pbx, 0).state is State.THERE
+        assert self.found(pbx, 0).state is StepState.THERE
 
     def test_the_group_and_everybody_may_do(self, pbx: PbxHost) -> None:
         (pbx.spool / "sms").mkdir()
         for mode in (0o770, 0o1777):
             (pbx.spool / "sms").chmod(mode)
-            assert self.found(pbx, 65534).state is State.THERE
+            assert self.found(pbx, 65534).state is StepState.THERE
 
     @pytest.mark.parametrize("place", ["sms", ""])
     def test_a_file_in_its_place(self, pbx: PbxHost, place: str) -> None:
@@ -73,7 +73,7 @@ class TestTheOutboxFolder:
     def test_a_link_to_a_folder_is_one(self, pbx: PbxHost) -> None:
         (pbx.root / "elsewhere").mkdir()
         (pbx.spool / "sms").symlink_to(pbx.root / "elsewhere")
-        assert self.found(pbx).state is State.THERE
+        assert self.found(pbx).state is StepState.THERE
 
     def test_one_that_a_dry_run_may_not_see(
         self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dialplan_sms.cli.check import service
-from dialplan_sms.cli.check.finding import State
+from dialplan_sms.cli.check.finding import CheckState
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.password import make_hash
 from dialplan_sms.daemon.reload import LiveConfig
@@ -87,21 +87,21 @@ def _hear(systemd: socket.socket, word: bytes) -> None:
 def test_it_tells_which_version_of_its_file_is_in_force(tmp_path: Path) -> None:
     with Sandbox(tls=False) as sandbox, Service(tmp_path, sandbox) as running:
         conf = running.conf
-        assert _found(running) == (State.OK, "")
+        assert _found(running) == (CheckState.OK, "")
         conf.write_text(conf.read_text().replace("sms101api", "sms101new"))
-        assert _found(running) == (State.WARNING, "systemctl reload dialplan-sms")
+        assert _found(running) == (CheckState.WARNING, "systemctl reload dialplan-sms")
         _reload(running)
-        assert _found(running) == (State.OK, "")
+        assert _found(running) == (CheckState.OK, "")
         before = conf.read_text()
         conf.write_text(before.replace(f":{running.port}", f":{free_port()}"))
         _reload(running)
         conf.touch()  # changed again, and read again: it still listens where it did
         _reload(running)
-        assert _found(running) == (State.WARNING, "systemctl restart dialplan-sms")
+        assert _found(running) == (CheckState.WARNING, "systemctl restart dialplan-sms")
         assert _status(running)["sms_conf"]["waiting"] == ["listen"]
         conf.write_text(before)
         _reload(running)
-        assert _found(running) == (State.OK, "")
+        assert _found(running) == (CheckState.OK, "")
 
 
 @pytest.mark.parametrize("key", ["verify", "password_file"])
@@ -115,14 +115,14 @@ def test_a_new_content_of_a_file_that_it_names_is_told_and_read(tmp_path: Path, 
         text = running.conf.read_text().replace("password = sms101api", "password_file = secret")
         running.conf.write_text(text.replace(f"verify = {sandbox.fingerprint}", "verify = ca.pem"))
         with running:
-            assert _found(running) == (State.OK, "")
+            assert _found(running) == (CheckState.OK, "")
             if key == "verify":
                 ca.write_bytes(sandbox.certificate.read_bytes())
             else:
                 secret.write_text("sms101new\n")
-            assert _found(running) == (State.WARNING, "systemctl reload dialplan-sms")
+            assert _found(running) == (CheckState.WARNING, "systemctl reload dialplan-sms")
             _reload(running)
-            assert _found(running) == (State.OK, "")
+            assert _found(running) == (CheckState.OK, "")
 
 
 def test_after_a_reload_the_ca_file_counts_as_it_is_now(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_new_certificate_of_the_http_server_waits_for_a_restart(tmp_path: Path
     assert live.state()["waiting"]
 
 
-def _found(running: Service) -> tuple[State, str]:
+def _found(running: Service) -> tuple[CheckState, str]:
     found = service.up(_status(running), True, smsconf.load(running.conf, http=True))
     assert "sms101" not in found.says
     return found.state, found.do

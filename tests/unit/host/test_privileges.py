@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.cli.check.finding import State
+from dialplan_sms.cli.check.finding import CheckState
 from dialplan_sms.cli.check.outbox import OUTBOX, check
 from dialplan_sms.cli.send.journal import Journal, JournalError
 from dialplan_sms.host import privileges
@@ -130,10 +130,10 @@ def test_commands_use_the_outbox_as_its_owner(folder: Path, command: list[str]) 
 def test_check_sees_the_version_and_what_is_broken(folder: Path) -> None:
     url = outbox(folder, os.getuid())
     found = {each.name: each for each in check(url, current())}[OUTBOX.name]
-    assert found.state is State.OK
+    assert found.state is CheckState.OK
     (folder / "sms/outbox.sqlite").write_bytes(b"no database" * 500)
     found = {each.name: each for each in check(url, current())}[OUTBOX.name]
-    assert (found.state, "move the file away" in found.do) == (State.WRONG, True)
+    assert (found.state, "move the file away" in found.do) == (CheckState.WRONG, True)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """What was found."""
 
     OK = "ok"
@@ -25,7 +25,7 @@ class Finding:
     name: str
     needs: tuple[str, ...] = ()
     of: str = ""
-    state: State = State.SKIPPED
+    state: CheckState = CheckState.SKIPPED
     says: str = ""
     do: str = ""
 
@@ -34,13 +34,13 @@ class Finding:
         return f"{self.name} {self.of}".strip()
 
     def ok(self, says: str) -> "Finding":
-        return replace(self, state=State.OK, says=says)
+        return replace(self, state=CheckState.OK, says=says)
 
     def wrong(self, says: str, do: str) -> "Finding":
-        return replace(self, state=State.WRONG, says=says, do=do)
+        return replace(self, state=CheckState.WRONG, says=says, do=do)
 
     def warning(self, says: str, do: str) -> "Finding":
-        return replace(self, state=State.WARNING, says=says, do=do)
+        return replace(self, state=CheckState.WARNING, says=says, do=do)
 
     def skipped(self, says: str) -> "Finding":
         return replace(self, says=says)
@@ -52,11 +52,11 @@ def causes_only(findings: Sequence[Finding]) -> list[Finding]:
     found = []
     for each in findings:
         root = next((cause[need] for need in each.needs if need in cause), None)
-        if root is not None and each.state is not State.OK:
+        if root is not None and each.state is not CheckState.OK:
             says = f"not looked at: mend {root} first"
-            each = replace(each, state=State.SKIPPED, says=says, do="")
+            each = replace(each, state=CheckState.SKIPPED, says=says, do="")
             cause[each.label] = root
-        elif each.state is State.WRONG:
+        elif each.state is CheckState.WRONG:
             cause[each.label] = each.label
         found.append(each)
     return found
@@ -72,4 +72,4 @@ def listed(items: Sequence[str], most: int = 3) -> str:
 def exit_status(findings: Iterable[Finding]) -> int:
     """As a plugin of Nagios: 0 all is well, 1 a warning, 2 something is wrong."""
     states = {each.state for each in findings}
-    return 2 if State.WRONG in states else 1 if State.WARNING in states else 0
+    return 2 if CheckState.WRONG in states else 1 if CheckState.WARNING in states else 0

@@ -46,15 +46,15 @@ _WHOLE = 9.0
 _NOBODY = Sms(("",), "dialplan-sms check")
 
 
-def each(config: Config, connect_time: float) -> list["Pbx"]:
+def each(config: Config, connect_time: float) -> list["PbxCheck"]:
     """The PBXs of sms.conf; senders of the same ``url`` and ``verify`` share one."""
     groups: dict[tuple[str, str], list[Sender]] = {}
     for sender in config.senders.values():
         groups.setdefault((sender.url, sender.verify), []).append(sender)
-    return [Pbx(group, connect_time=connect_time) for group in groups.values()]
+    return [PbxCheck(group, connect_time=connect_time) for group in groups.values()]
 
 
-class Pbx:
+class PbxCheck:
     """The PBX of *senders*, whose ``url`` and ``verify`` are the same."""
 
     def __init__(

@@ -7,16 +7,16 @@ from typing import TextIO
 
 from rich.text import Text
 
-from dialplan_sms.cli.check.finding import Finding, State, exit_status
+from dialplan_sms.cli.check.finding import CheckState, Finding, exit_status
 from dialplan_sms.config.config import Config
 from dialplan_sms.host.console import Console
 from dialplan_sms.routes.reply import secrets_of
 
 _SIGNS = {
-    State.OK: ("✓", "ok", "green"),
-    State.WARNING: ("!", "!", "yellow"),
-    State.WRONG: ("✗", "X", "bold red"),
-    State.SKIPPED: ("–", "-", "dim"),
+    CheckState.OK: ("✓", "ok", "green"),
+    CheckState.WARNING: ("!", "!", "yellow"),
+    CheckState.WRONG: ("✗", "X", "bold red"),
+    CheckState.SKIPPED: ("–", "-", "dim"),
 }
 
 
@@ -63,7 +63,7 @@ def show(findings: Sequence[Finding], out: TextIO) -> None:
     for each, label in zip(findings, labels, strict=True):
         sign, plain, style = _SIGNS[each.state]
         mark, arrow = (sign, "→") if can else (f"{plain:2}", "->")
-        says = (each.says or "not looked at", "dim" if each.state is State.SKIPPED else "")
+        says = (each.says or "not looked at", "dim" if each.state is CheckState.SKIPPED else "")
         console.print(Text.assemble((mark, style), f" {label:{width}}  ", says))
         if each.do:
             margin = " " * (len(mark) + width + 3)
@@ -77,9 +77,9 @@ def _summary(findings: Sequence[Finding], whole: bool) -> str:
     bad = [
         f"{each.label} ({each.says})" if whole else each.label
         for each in findings
-        if each.state is State.WRONG
+        if each.state is CheckState.WRONG
     ]
-    warned = sum(1 for each in findings if each.state is State.WARNING)
+    warned = sum(1 for each in findings if each.state is CheckState.WARNING)
     also = f", {warned} to look at" if warned else ""
     if bad:
         return f"Wrong: {', '.join(bad)}{also}"

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from dialplan_sms.cli.migrate.dialplan import Dialplan, Step
+from dialplan_sms.cli.migrate.dialplan import Dialplan, Priority
 from dialplan_sms.cli.migrate.encoding import as_it_stands, may_lack_code
 from dialplan_sms.cli.migrate.expression import NAME, split
-from dialplan_sms.cli.migrate.files import Line, Place, Problem
+from dialplan_sms.cli.migrate.files import FileLine, Place, Problem
 from dialplan_sms.cli.migrate.find import Finder
 from dialplan_sms.cli.migrate.flow import SENDS
 from dialplan_sms.cli.migrate.replies import UNREACHABLE, Recipe, converted
@@ -95,7 +95,7 @@ class Conversion:
                         reason = f"{name} may still hold a password: see to it"
                         self._name(line, reason, note=True)
 
-    def _remove(self, step: Step) -> None:
+    def _remove(self, step: Priority) -> None:
         is_next = step.token.lower() == "n" and not step.label
         if is_next and not self._room.refusal(step) and self._room.is_simple(step):
             self._set(step.line, [])
@@ -152,7 +152,7 @@ class Conversion:
             self._see_to_empty(step, apps[-1])
         self._see_to_country(found)
 
-    def _see_to_empty(self, step: Step, app: str) -> None:
+    def _see_to_empty(self, step: Priority, app: str) -> None:
         if UNREACHABLE in app and UNREACHABLE not in step.app:
             self._name(step.line, _EMPTY, note=True)
 
@@ -173,7 +173,7 @@ class Conversion:
             reason = f"converted, but {lacking[0][:60]} may come without + and country code"
             self._name(line, f"{reason}: {place}, as country = IT", note=True)
 
-    def _detour(self, step: Step, apps: list[str]) -> None:
+    def _detour(self, step: Priority, apps: list[str]) -> None:
         """Further priorities far behind, so that no priority's number changes."""
         end = self._dialplan.section_ends[step.section]
         first = self._next_detour
@@ -206,17 +206,17 @@ class Conversion:
                 )
                 self._name(step.line, reason, note=True)
 
-    def _replace(self, step: Step, app: str) -> None:
+    def _replace(self, step: Priority, app: str) -> None:
         raw = step.line.raw
         self._set(step.line, [raw[: step.start] + app + raw[step.start + len(step.app) :]])
 
-    def _set(self, line: Line, new: list[str]) -> None:
+    def _set(self, line: FileLine, new: list[str]) -> None:
         if line.path in self._finder.files:
             self.edits.replaced[line.path][line.number] = new
 
     def _name(
         self,
-        line: Line,
+        line: FileLine,
         reason: str,
         note: bool = False,
         other: Place | None = None,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dialplan_sms.cli.migrate.expression import split
-from dialplan_sms.cli.migrate.files import Line, Tree
+from dialplan_sms.cli.migrate.files import FileLine, Tree
 
 _LONGEST = 8191
 """Bytes of a line that Asterisk reads (main/config.c)."""
@@ -32,7 +32,7 @@ HARMLESS = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Priority:
     """One priority of an extension.
 
     The line is *before*, the priority (*token*, and *label* in brackets), *app* and *comment*;
@@ -40,7 +40,7 @@ class Step:
     *writes* are the plain variables that it sets, and ``CURLOPT(name)``; *surely* or perhaps.
     """
 
-    line: Line = field(repr=False)
+    line: FileLine = field(repr=False)
     section: int
     context: str
     exten: str
@@ -88,19 +88,21 @@ class Step:
 class Dialplan:
     """All steps in Asterisk's order, and what else of the files matters here."""
 
-    steps: list[Step] = field(default_factory=list)
-    extensions: dict[tuple[str, str], list[Step]] = field(default_factory=lambda: defaultdict(list))
-    contexts: dict[str, list[Line]] = field(default_factory=dict)
+    steps: list[Priority] = field(default_factory=list)
+    extensions: dict[tuple[str, str], list[Priority]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    contexts: dict[str, list[FileLine]] = field(default_factory=dict)
     """Their headers."""
     templates: set[str] = field(default_factory=set)
     """Contexts that give their lines to others, or have some of others."""
     variables: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """The values that a variable is given anywhere, in [globals], too."""
-    global_lines: dict[str, Line] = field(default_factory=dict)
-    section_ends: dict[int, Line] = field(default_factory=dict)
-    others: list[Line] = field(default_factory=list)
+    global_lines: dict[str, FileLine] = field(default_factory=dict)
+    section_ends: dict[int, FileLine] = field(default_factory=dict)
+    others: list[FileLine] = field(default_factory=list)
     """Lines that say something, but are neither step nor header nor variable of [globals]."""
-    comments: list[Line] = field(default_factory=list)
+    comments: list[FileLine] = field(default_factory=list)
 
 
 def read(tree: Tree) -> Dialplan:
@@ -172,7 +174,9 @@ def _of_mset(text: str) -> Iterator[str]:
             held = []
 
 
-def _step(line: Line, exten: str, last: int | None, section: int, context: str) -> Step | None:
+def _step(
+    line: FileLine, exten: str, last: int | None, section: int, context: str
+) -> Priority | None:
     content = line.said.content
     start = _STEP.match(content)
     # A line with a comment block in it is left alone.
@@ -196,7 +200,7 @@ def _step(line: Line, exten: str, last: int | None, section: int, context: str) 
     else:
         priority = last + (1 if word[0] == "n" else 0) + plus
     app = content[found.end() :].rstrip(" \t")
-    return Step(
+    return Priority(
         line, section, context, exten, f"{found[1]}{found[2] or ''}", priority, found[3],
         content[: found.start(1)], app, line.raw[len(content) :], found.end(),
         *_writes(app.replace("\\;", ";")),

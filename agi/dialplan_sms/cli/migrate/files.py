@@ -62,7 +62,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class FileLine:
     """One line of a file, with the end that it has there."""
 
     path: Path
@@ -88,7 +88,7 @@ class Tree:
 
     etc: Path
     contents: dict[Path, bytes] = field(default_factory=dict)
-    stream: list[Line] = field(default_factory=list)
+    stream: list[FileLine] = field(default_factory=list)
     named: dict[Path, list[Place]] = field(default_factory=dict)
     globs: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -138,7 +138,7 @@ class Tree:
             self.contents[real] = content
         return self.contents[real]
 
-    def _include(self, kind: str, name: str, line: Line, within: tuple[Path, ...]) -> None:
+    def _include(self, kind: str, name: str, line: FileLine, within: tuple[Path, ...]) -> None:
         if kind == "exec":
             self._name(*line.place, "what #exec prints is not looked at", note=True)
             return
@@ -161,11 +161,11 @@ class Tree:
             self.problems.append(problem)
 
 
-def lines(path: Path, content: bytes) -> Iterator[Line]:
+def lines(path: Path, content: bytes) -> Iterator[FileLine]:
     """The lines of a file; UTF-8, other bytes as surrogates."""
     whole = content.decode("utf-8", "surrogateescape").split("\n")
     for line in asterisk_syntax.lines("\n".join(whole)):
-        yield Line(path, line, whole[line.number - 1][len(line.raw) :] + "\n")
+        yield FileLine(path, line, whole[line.number - 1][len(line.raw) :] + "\n")
 
 
 def content_of(changed: list[str]) -> bytes:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dialplan_sms.cli.migrate import request, shell
-from dialplan_sms.cli.migrate.dialplan import Dialplan, Step
+from dialplan_sms.cli.migrate.dialplan import Dialplan, Priority
 from dialplan_sms.cli.migrate.expression import Unclear
 from dialplan_sms.cli.migrate.files import Tree
 from dialplan_sms.cli.migrate.flow import SENDS, Flow, Room
@@ -37,7 +37,7 @@ _UNWAITED = (
 class Option:
     """``Set(CURLOPT(name)=value)``; *unread* is one that is written in another way."""
 
-    step: Step
+    step: Priority
     name: str
     value: str = field(repr=False)
     unread: bool = False
@@ -64,7 +64,7 @@ class Finder:
         self._anonymous = anonymous
         self.recipes: list[Recipe] = []
         self.options: dict[int, Option] = {}
-        self._others: list[Step] = []  # CURL() for something else
+        self._others: list[Priority] = []  # CURL() for something else
         for step in dialplan.steps:
             self._look_at(step)
         self._logins = [option for option in self.options.values() if option.name == _LOGIN]
@@ -77,7 +77,7 @@ class Finder:
         for user in [user for user in senders.new if user not in wanted]:
             del senders.new[user]
 
-    def _look_at(self, step: Step) -> None:
+    def _look_at(self, step: Priority) -> None:
         option = _OPTION.fullmatch(step.plain) or _ANY_OPTION.search(step.plain)
         if self.variables.uses_api(step):
             resolve = self.variables.resolve(step)
@@ -93,11 +93,11 @@ class Finder:
         elif option:
             self.options[id(step)] = Option(step, option[1].lower(), option[2], unread=True)
 
-    def _find_foreign(self) -> dict[str, Step | None]:
+    def _find_foreign(self) -> dict[str, Priority | None]:
         """Variables of ours that the old dialplan has for itself, and where it sets each."""
         sending = {step.key for step in self.dialplan.steps if SENDS.search(step.plain)}
         recipes = {id(found.step) for found in self.recipes}
-        foreign: dict[str, Step | None] = dict.fromkeys(self.dialplan.global_lines)
+        foreign: dict[str, Priority | None] = dict.fromkeys(self.dialplan.global_lines)
         for step in self.dialplan.steps:
             if step.context != "sub-sms" and step.key not in sending and id(step) not in recipes:
                 foreign |= dict.fromkeys(step.writes, step)
@@ -160,16 +160,16 @@ class Finder:
             self.senders.take(user, password, asked.url, insecure)
         found.user = user
 
-    def _reaching(self, step: Step, name: str) -> tuple[list[Option], bool]:
+    def _reaching(self, step: Priority, name: str) -> tuple[list[Option], bool]:
         """The options of this name that hold at *step*, and whether there may be others."""
 
-        def sets(above: Step) -> bool:
+        def sets(above: Priority) -> bool:
             return id(above) in self.options and self.options[id(above)].name == name
 
         steps, elsewhere = self.flow.reaching(step, sets)
         return [self.options[id(above)] for above in steps], elsewhere
 
-    def _login(self, step: Step) -> tuple[str, str]:
+    def _login(self, step: Priority) -> tuple[str, str]:
         """CURLOPT(userpwd) on every way to *step*, as written and as meant. Raises Unclear."""
         options, elsewhere = self._reaching(step, _LOGIN)
         if elsewhere:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from dialplan_sms.cli.migrate.dialplan import Dialplan, Step
+from dialplan_sms.cli.migrate.dialplan import Dialplan, Priority
 from dialplan_sms.cli.migrate.expression import parts
 from dialplan_sms.cli.migrate.files import Tree
 
@@ -49,8 +49,8 @@ class Flow:
 
     def __init__(self, dialplan: Dialplan) -> None:
         self._dialplan = dialplan
-        self._before: dict[int, tuple[list[Step], bool]] = {}
-        self._within: dict[tuple[str, str], list[tuple[Step, str]]] = defaultdict(list)
+        self._before: dict[int, tuple[list[Priority], bool]] = {}
+        self._within: dict[tuple[str, str], list[tuple[Priority, str]]] = defaultdict(list)
         self._from_afar: dict[str, set[str]] = defaultdict(set)
         """Where jumps to other extensions lead: the label or number, and the extensions."""
         for step in dialplan.steps:
@@ -62,19 +62,21 @@ class Flow:
                     self._from_afar[to].add((place[-1] if place else "$") or step.name)
         self._open = list(filter(_OPEN.search, self._from_afar))
 
-    def jumps_to_numbers(self, step: Step) -> bool:
+    def jumps_to_numbers(self, step: Priority) -> bool:
         """Whether somebody jumps to a number in the extension of *step*, but to its first line."""
         numbers = filter(_may_be_number, self._from_afar)
         return any(_may_be_number(to) for _, to in self._within[step.key]) or any(
             self._is_reached(step, number) for number in numbers
         )
 
-    def reaching(self, step: Step, wanted: Callable[[Step], bool]) -> tuple[list[Step], bool]:
+    def reaching(
+        self, step: Priority, wanted: Callable[[Priority], bool]
+    ) -> tuple[list[Priority], bool]:
         """The nearest *wanted* step on each way to *step*, and whether there is a way without one.
 
         A way from another extension has none, nor has one through a subroutine.
         """
-        found: list[Step] = []
+        found: list[Priority] = []
         elsewhere = False
         seen, todo = set[int](), [step]
         while todo:
@@ -91,14 +93,14 @@ class Flow:
                     todo.append(each)
         return found, elsewhere
 
-    def _steps_before(self, step: Step) -> tuple[list[Step], bool]:
+    def _steps_before(self, step: Priority) -> tuple[list[Priority], bool]:
         if id(step) not in self._before:
             self._look_at(step.key)
         return self._before[id(step)]
 
     def _look_at(self, key: tuple[str, str]) -> None:
         steps = self._dialplan.extensions[key]
-        numbered: dict[int | None, Step] = {}
+        numbered: dict[int | None, Priority] = {}
         for step in steps:
             numbered.setdefault(step.priority, step)
         loops = any(_LOOPS.match(step.app) for step in steps)
@@ -110,7 +112,7 @@ class Flow:
             afar = loops or above is None or any(self._is_reached(step, to) for to in labels)
             self._before[id(step)] = into, afar
 
-    def _is_reached(self, step: Step, to: str | None) -> bool:
+    def _is_reached(self, step: Priority, to: str | None) -> bool:
         """Whether a jump from afar to this label or number may lead to the extension of *step*."""
         extens = self._from_afar.get(to or "", ())
         return any(step.exten[:1] == "_" or "$" in exten or exten == step.name for exten in extens)
@@ -126,7 +128,7 @@ class Room:
         self.free = max(1000, (highest // 100 + 1) * 100) + 1
         """A number from which on nobody has priorities."""
 
-    def refusal(self, step: Step) -> str:
+    def refusal(self, step: Priority) -> str:
         """Why the step cannot become several; empty if it can."""
         end = self._dialplan.section_ends[step.section]
         if any(len(self._tree.named[path]) > 1 for path in (step.line.path, end.path)):
@@ -140,7 +142,7 @@ class Room:
         # New priorities far behind would move the next "n" of whoever has these lines, too.
         return _TEMPLATE if step.context in self._dialplan.templates else ""
 
-    def is_simple(self, step: Step) -> bool:
+    def is_simple(self, step: Priority) -> bool:
         """Whether lines may come and go here: only ``n`` follows, and nobody jumps to a number."""
         if step.priority is None or not step.token[:1].isalnum():
             return False
@@ -152,7 +154,7 @@ class Room:
                 return False
         return not self._is_counted_from(step) and not self._flow.jumps_to_numbers(step)
 
-    def _is_counted_from(self, step: Step) -> bool:
+    def _is_counted_from(self, step: Priority) -> bool:
         """Whether a line of another extension counts on from the last one of this."""
         for other in islice(self._dialplan.steps, self._position[id(step)] + 1, None):
             if other.section != step.section or other.exten != step.exten:
@@ -160,7 +162,7 @@ class Room:
         return False
 
 
-def _counts_on(step: Step) -> bool:
+def _counts_on(step: Priority) -> bool:
     return step.token.lower() in ("n", "next", "hint")
 
 
@@ -169,12 +171,12 @@ def _may_be_number(to: str) -> bool:
     return (_OPEN.match(to) or re.fullmatch(r"[+-]?\d+", to)) is not None and to != "1"
 
 
-def calls_others(step: Step) -> bool:
+def calls_others(step: Priority) -> bool:
     """Whether *step* runs other lines or a program, which may set variables and send SMS."""
     return _CALLS.search(step.plain) is not None and not SENDS.search(step.plain)
 
 
-def _leads(source: Step, to: str, step: Step) -> bool:
+def _leads(source: Priority, to: str, step: Priority) -> bool:
     if to[:1] in "+-" and to[1:].isdecimal():
         return source.priority is None or source.priority + int(to) == step.priority
     return "$" in to or to in (step.label, str(step.priority))

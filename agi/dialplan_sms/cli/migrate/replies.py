@@ -9,7 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialplan_sms.cli.migrate.dialplan import Dialplan, Step
+from dialplan_sms.cli.migrate.dialplan import Dialplan, Priority
 from dialplan_sms.cli.migrate.files import Place
 from dialplan_sms.cli.migrate.flow import SENDS, Flow, calls_others
 from dialplan_sms.cli.migrate.request import REPLY, ApiRequest
@@ -40,7 +40,7 @@ class Recipe:
     CURLOPT(userpwd) says by which it sends.
     """
 
-    step: Step
+    step: Priority
     request: ApiRequest | None
     values: dict[str, str]
     user: str = ""
@@ -58,7 +58,7 @@ class Recipe:
 class Use:
     """A step that reads the reply of *sources*; *app* is what it becomes, None if nobody knows."""
 
-    step: Step
+    step: Priority
     name: str
     sources: list[Recipe]
     app: str | None
@@ -93,7 +93,7 @@ class Replies:
             self._see_to_others(step, recipes)
         self._refuse(recipes)
 
-    def _see_to_others(self, step: Step, recipes: list[Recipe]) -> None:
+    def _see_to_others(self, step: Priority, recipes: list[Recipe]) -> None:
         """Refuse what would change a variable that *step* reads and a Gosub() or AGI() has set."""
         name = next((name for name in _LEFT if reads(step.app, name)), "")
         if name and step.context != "sub-sms":
@@ -102,7 +102,7 @@ class Replies:
                 reason = f"reads {name}, which the new lines set: let it do so above this line"
                 found.refuse(reason, step.line.place)
 
-    def _use(self, step: Step, name: str) -> Use | None:
+    def _use(self, step: Priority, name: str) -> Use | None:
         stops, elsewhere = self._flow.reaching(step, lambda above: self._stops(above, name))
         sources = [found for found in map(self._source, stops) if found and found.request]
         sources = [found for found in sources if found.request and found.request.reply == name]
@@ -138,10 +138,10 @@ class Replies:
             )
         return Use(step, name, sources or self._named[name], None if reason else app, reason)
 
-    def _source(self, step: Step) -> Recipe | None:
+    def _source(self, step: Priority) -> Recipe | None:
         return self._by_step.get(id(step))
 
-    def _stops(self, step: Step, name: str) -> bool:
+    def _stops(self, step: Priority, name: str) -> bool:
         """Whether *step* sets *name*, or may send an SMS."""
         return (
             id(step) in self._by_step
@@ -176,7 +176,7 @@ class Replies:
                     found.refuse(reason, reader)
 
 
-def _sets(step: Step, name: str) -> bool:
+def _sets(step: Priority, name: str) -> bool:
     return name in step.writes or (name == SYSTEMSTATUS and _SYSTEM.match(step.app) is not None)
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from dialplan_sms.cli.migrate.dialplan import HARMLESS, Dialplan, Step
+from dialplan_sms.cli.migrate.dialplan import HARMLESS, Dialplan, Priority
 from dialplan_sms.cli.migrate.expression import IF_PLAIN, READ, Unclear, resolve
 from dialplan_sms.cli.migrate.flow import SENDS, Flow
 
@@ -20,7 +20,7 @@ class Variables:
 
     def __init__(self, dialplan: Dialplan, flow: Flow) -> None:
         self._dialplan, self._flow = dialplan, flow
-        self.unread: dict[str, Step] = {}
+        self.unread: dict[str, Priority] = {}
         """Words of steps that may set a variable of that name in a way that is not read."""
         for step in dialplan.steps:
             if not (step.writes or HARMLESS.match(step.plain) or SENDS.search(step.plain)):
@@ -39,14 +39,14 @@ class Variables:
                 if any(self._has_address(value) and not _RUNS.search(value) for value in values)
             }
 
-    def at(self, step: Step) -> Callable[[str, bool], list[str]]:
+    def at(self, step: Priority) -> Callable[[str, bool], list[str]]:
         """All values that a variable may have at *step*; raises Unclear if there may be others.
 
         One that another was made of may have any of its values, since it has changed perhaps.
         """
         return lambda name, anywhere: self._values(None if anywhere else step, name)
 
-    def _values(self, at: Step | None, name: str) -> list[str]:
+    def _values(self, at: Priority | None, name: str) -> list[str]:
         step = self.unread.get(name)
         if step is not None:
             line = f"line {step.line.number} of {step.line.path.name}"
@@ -66,26 +66,26 @@ class Variables:
             )
         return known
 
-    def exact(self, step: Step, name: str) -> str | None:
+    def exact(self, step: Priority, name: str) -> str | None:
         """The one value that *name* has on every way to *step*; None if there are several."""
         values = self._reaching(step, name)
         return values[0] if len(values) == 1 and name not in self.unread else None
 
-    def _reaching(self, step: Step, name: str) -> list[str]:
+    def _reaching(self, step: Priority, name: str) -> list[str]:
         """What *name* is set to on the ways to *step*; anywhere, if a way has no such line."""
         found, elsewhere = self._flow.reaching(step, lambda above: name in above.writes)
         if elsewhere or not all(each.surely for each in found):
             return self._anywhere(name)
         return list(dict.fromkeys(each.writes[name] for each in found))
 
-    def resolve(self, step: Step) -> Callable[[str], str | None]:
+    def resolve(self, step: Priority) -> Callable[[str], str | None]:
         """*text* with its variables replaced, as a call has them at *step*; None if not known."""
         return lambda text: resolve(text, lambda name: self.exact(step, name))
 
     def _anywhere(self, name: str) -> list[str]:
         return list(dict.fromkeys(self._dialplan.variables.get(name, ())))
 
-    def uses_api(self, step: Step) -> bool:
+    def uses_api(self, step: Priority) -> bool:
         """Whether *step* calls the SMS API, or may: nothing that does stays unnamed."""
         app = step.plain
         runs = _RUNS.search(app) is not None
@@ -99,7 +99,7 @@ class Variables:
         address = _ADDRESS.search(app)
         return address is None or self.resolve(step)(address[0].partition(")}")[0]) is None
 
-    def uses_curl(self, step: Step) -> bool:
+    def uses_curl(self, step: Priority) -> bool:
         """Whether *step* calls the function CURL()."""
         return re.search(r"\bCURL\(", step.plain, re.IGNORECASE) is not None
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialplan_sms.cli.check.dialplan import Files
-from dialplan_sms.cli.check.finding import State as Found
+from dialplan_sms.cli.check.finding import CheckState
 from dialplan_sms.cli.migrate.files import Tree
 from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
 from dialplan_sms.cli.setup.manifest import Entry
-from dialplan_sms.cli.setup.steps import Action, State, Step, Work, drop, new_owner
+from dialplan_sms.cli.setup.steps import Action, Step, StepState, Work, drop, new_owner
 from dialplan_sms.host import files
 from dialplan_sms.host.asterisk_syntax import lines
 from dialplan_sms.host.files import Ownership
@@ -90,12 +90,12 @@ def put_include(path: Path, included: list[Inclusion], mode: int, owner: Ownersh
 
     def look(work: Work) -> Action:
         if included:
-            return Action(path, State.THERE, f"included by {included[0].path}")
+            return Action(path, StepState.THERE, f"included by {included[0].path}")
         if path.exists():
             about = f"{LINE.decode()} above the first [context]{new_owner(path)}"
-            state = State.CHANGE
+            state = StepState.CHANGE
         else:
-            state, about = State.MAKE, f"with the line {LINE.decode()}"
+            state, about = StepState.MAKE, f"with the line {LINE.decode()}"
         return Action(path, state, about, lambda: _insert(path, mode, owner, work), "dialplan")
 
     return look
@@ -125,7 +125,7 @@ def undo_include(path: Path, entry: Entry, work: Work, etc: Path | None) -> Acti
             taken = take_out(left, mark.encode("latin-1", "replace"))
             left = left if taken is None else taken
     if there is None or left == content:
-        return drop(path, work, State.KEEP, "there is no line of setup in it any more")
+        return drop(path, work, StepState.KEEP, "there is no line of setup in it any more")
     needed = etc is not None and any(not each.may_miss for each in find_includes(etc, path.name))
     gone = "made" in entry.marks and not left and not needed
 
@@ -135,7 +135,7 @@ def undo_include(path: Path, entry: Entry, work: Work, etc: Path | None) -> Acti
         else:
             files.put(path, left or b"", there.mode, there.owner)
 
-    state = State.REMOVE if gone else State.CHANGE
+    state = StepState.REMOVE if gone else StepState.CHANGE
     return drop(path, work, state, f"without the line {LINE.decode()}", take)
 
 
@@ -149,10 +149,10 @@ def report_merged(etc: Path) -> Step:
         said = f"{merged.says}: {merged.do}"
 
         def act() -> str:
-            work.failed |= merged.state is Found.WRONG
+            work.failed |= merged.state is CheckState.WRONG
             return said
 
-        return Action("[sub-sms]", State.NOTE, said, act)
+        return Action("[sub-sms]", StepState.NOTE, said, act)
 
     return look
 
@@ -185,10 +185,12 @@ def load_dialplan(found: AsteriskHost) -> Step:
                 why = "Asterisk's console does not answer"
                 cure = "run asterisk -rx 'dialplan reload' as root"
             said = f"warning: {why}, so [sub-sms] could not be looked for: {cure}"
-            return Action(target, State.NOTE, f"{why}: {cure}", lambda: said)
+            return Action(target, StepState.NOTE, f"{why}: {cure}", lambda: said)
         if work.must_reload("dialplan") or not is_there(work):
-            return Action(target, State.RUN, "dialplan reload, then dialplan show sub-sms", load)
-        return Action(target, State.THERE, "it has [sub-sms]")
+            return Action(
+                target, StepState.RUN, "dialplan reload, then dialplan show sub-sms", load
+            )
+        return Action(target, StepState.THERE, "it has [sub-sms]")
 
     return look
 
@@ -200,4 +202,4 @@ def reload_without(found: AsteriskHost, work: Work) -> Action:
         done = work.host.run([*found.console, "dialplan reload"], 60, None)
         return f"warning: dialplan reload: {done.last_line}" if done.status else ""
 
-    return Action("the dialplan", State.RUN, "dialplan reload", reload)
+    return Action("the dialplan", StepState.RUN, "dialplan reload", reload)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dialplan_sms.cli.setup.manifest import Manifest
 from dialplan_sms.cli.setup.places import Host, Places
-from dialplan_sms.cli.setup.steps import State, Work, put_file, put_link
+from dialplan_sms.cli.setup.steps import StepState, Work, put_file, put_link
 from dialplan_sms.host import files
 from dialplan_sms.host.identity import RUN, HostError, User, blocked
 from dialplan_sms.host.installation import (
@@ -40,7 +40,7 @@ def install(given: Mapping[str, str]) -> None:
     _refuse_extras(extras)
     work = Work(Host(prefix=prefix), Manifest(None))
     link = put_link(agi_bin / "sms.agi", prefix / "bin/sms.agi")
-    if link(work).state is State.KEEP:
+    if link(work).state is StepState.KEEP:
         path = agi_bin / "sms.agi"
         raise HostError(
             f"{path} is not from make install: run mv {path} {path}.old, and make install again"

@@ -12,8 +12,8 @@ from dialplan_sms.cli.setup.service import drop_in, start_service
 from dialplan_sms.cli.setup.sms_conf import put_sender
 from dialplan_sms.cli.setup.steps import (
     Action,
-    State,
     Step,
+    StepState,
     Work,
     make_folder,
     put_file,
@@ -97,7 +97,9 @@ def put_first_line(prefix: Path) -> Step:
         with script.open("rb") as file:
             if file.readline() == first_line(python).encode():
                 return Action(script, None)
-        return Action(script, State.CHANGE, f"its first line: {first_line(python).strip()}", write)
+        return Action(
+            script, StepState.CHANGE, f"its first line: {first_line(python).strip()}", write
+        )
 
     return look
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from dialplan_sms.cli.check.finding import Finding, State
+from dialplan_sms.cli.check.finding import CheckState, Finding
 from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
 from dialplan_sms.cli.setup.steps import Work
 from dialplan_sms.config import config as smsconf
@@ -41,7 +41,7 @@ def prove(found: AsteriskHost, sender: str, work: Work) -> None:
 
 def ask(conf: Path, name: str, systemd: str = "") -> tuple[str, bool]:
     """A line on that sender, on the default one if *name* is empty, and whether SMS can go out."""
-    from dialplan_sms.cli.check.pbx import Pbx  # only here: setup itself asks nothing
+    from dialplan_sms.cli.check.pbx import PbxCheck  # only here: setup itself asks nothing
 
     try:
         sender = smsconf.load(conf).sender(name)
@@ -52,10 +52,10 @@ def ask(conf: Path, name: str, systemd: str = "") -> tuple[str, bool]:
             "note: the PBX was not asked, since sms.conf has several senders and no"
             " default_sender: run dialplan-sms check"
         ), True
-    findings = list(Pbx([sender]).check())
+    findings = list(PbxCheck([sender]).check())
     found = next(each for each in findings if each.name == CREDENTIALS)
-    if found.state is State.SKIPPED:  # it was not asked: the first that is wrong says why
-        found = next((each for each in findings if each.state is State.WRONG), found)
+    if found.state is CheckState.SKIPPED:  # it was not asked: the first that is wrong says why
+        found = next((each for each in findings if each.state is CheckState.WRONG), found)
     reload = ", then systemctl reload dialplan-sms" if systemd else ""
     return sentence(sender, found, f"{conf}{reload}")
 
@@ -66,9 +66,9 @@ def sentence(sender: Sender, found: Finding, conf: str) -> tuple[str, bool]:
     *conf* is sms.conf, and what puts a change of it in force.
     """
     cure = f": {found.do}" if found.do else ""
-    if found.name == CREDENTIALS and found.state is State.OK:
+    if found.name == CREDENTIALS and found.state is CheckState.OK:
         return f"the PBX accepts {sender.name}", True
-    if found.name == CREDENTIALS and found.state is State.WRONG:
+    if found.name == CREDENTIALS and found.state is CheckState.WRONG:
         key, what = ("token", "the token") if sender.token else ("password", "user or password")
         wrong = f"the PBX refuses {what} of [{sender.name}]"
         return f"{wrong}: correct {key} in {conf}", False
@@ -77,7 +77,7 @@ def sentence(sender: Sender, found: Finding, conf: str) -> tuple[str, bool]:
             f"warning: the PBX could not be asked whether it accepts {sender.name},"
             f" {found.says}{cure}; then run dialplan-sms check"
         ), True
-    if found.state is State.WRONG:
+    if found.state is CheckState.WRONG:
         return f"no SMS of {sender.name} can be sent, {found.name}: {found.says}{cure}", False
     return f"warning: {found.says}{cure}", True
 

@@ -13,7 +13,7 @@ from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
 from dialplan_sms.cli.setup.manifest import Entry, Manifest
 from dialplan_sms.cli.setup.places import Host
 from dialplan_sms.cli.setup.service import stop_service
-from dialplan_sms.cli.setup.steps import Action, State, Step, Work, drop
+from dialplan_sms.cli.setup.steps import Action, Step, StepState, Work, drop
 from dialplan_sms.host import files
 from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.installation import EXTENSIONS, PIPX, UNIT, is_copy, is_pipx
@@ -31,7 +31,7 @@ def steps(manifest: Manifest, found: AsteriskHost | None) -> list[Step]:
         included = dialplan.find_includes(etc) if etc and path.name == EXTENSIONS else ()
         if needing := [each.path for each in included if not each.may_miss]:
             about = f"{needing[0]} has an #include of it, which would fail"
-            return Action(path, State.KEEP, f"{about}: remove that, then run again")
+            return Action(path, StepState.KEEP, f"{about}: remove that, then run again")
         return undo_file(path, entry, work)
 
     def each(kind: str, undo: Callable[[Path, Entry, Work], Action]) -> list[Step]:
@@ -76,9 +76,9 @@ def take_back(path: Path, about: str, pending: str = "") -> Step:
             work.manifest.expect(pending)
             return action.act() if action.act else None
 
-        if action.state is State.REMOVE:
-            return Action(path, State.REMOVE, about, take, pending)
-        return Action(path, State.THERE, "not of setup, so it stays")
+        if action.state is StepState.REMOVE:
+            return Action(path, StepState.REMOVE, about, take, pending)
+        return Action(path, StepState.THERE, "not of setup, so it stays")
 
     return look
 
@@ -95,8 +95,8 @@ def undo_file(path: Path, entry: Entry, work: Work) -> Action:
 
     content = files.content_of(path)
     if content is not None and files.digest(content) not in entry.marks:
-        return drop(path, work, State.KEEP, "edited, so it stays")
-    return drop(path, work, None if content is None else State.REMOVE, act=take)
+        return drop(path, work, StepState.KEEP, "edited, so it stays")
+    return drop(path, work, None if content is None else StepState.REMOVE, act=take)
 
 
 def undo_link(path: Path, entry: Entry, work: Work) -> Action:
@@ -110,14 +110,16 @@ def undo_link(path: Path, entry: Entry, work: Work) -> Action:
         return None
 
     if not path.is_symlink() or str(path.readlink()) not in entry.marks:
-        return drop(path, work, State.KEEP, "it is no link of setup any more")
-    return drop(path, work, State.REMOVE, act=take)
+        return drop(path, work, StepState.KEEP, "it is no link of setup any more")
+    return drop(path, work, StepState.REMOVE, act=take)
 
 
 def undo_folder(path: Path, _: Entry, work: Work) -> Action:
     """Remove a folder of ours if nothing is in it."""
     empty = path.is_dir() and not any(path.iterdir())
-    return drop(path, work, State.REMOVE if empty else None, act=lambda: files.remove_folder(path))
+    return drop(
+        path, work, StepState.REMOVE if empty else None, act=lambda: files.remove_folder(path)
+    )
 
 
 def undo_copy(path: Path, _: Entry, work: Work) -> Action:
@@ -132,8 +134,8 @@ def undo_copy(path: Path, _: Entry, work: Work) -> Action:
 
     if path.exists() and not is_copy(path):
         about = "it is not the one that setup has put there, and stays"
-        return drop(path, work, State.KEEP, about)
-    return drop(path, work, State.REMOVE, "the program", lambda: as_changer(path, take))
+        return drop(path, work, StepState.KEEP, about)
+    return drop(path, work, StepState.REMOVE, "the program", lambda: as_changer(path, take))
 
 
 def drop_copy(path: Path, found: AsteriskHost, prefix: Path) -> Step:
@@ -159,13 +161,13 @@ def drop_copy(path: Path, found: AsteriskHost, prefix: Path) -> Step:
         ]
         if not users and found.systemd:
             about = f"an earlier setup's copy of the program, which is in {prefix} now"
-            return Action(path, State.REMOVE, about, take)
+            return Action(path, StepState.REMOVE, about, take)
         why = f"{', '.join(users)} names it" if users else "a supervisor may run the service of it"
         said = (
             f"{path} is an earlier setup's copy of the program and stays, since {why}: put"
             f" {prefix} there, then rm -r {shlex.quote(str(path))} deletes it"
         )
-        return Action(path, State.NOTE, said, lambda: f"note: {said}")
+        return Action(path, StepState.NOTE, said, lambda: f"note: {said}")
 
     return look
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dialplan_sms import __version__
 from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
-from dialplan_sms.cli.setup.steps import Action, State, Step, Work
+from dialplan_sms.cli.setup.steps import Action, Step, StepState, Work
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.daemon import client
@@ -84,14 +84,14 @@ def start_service(found: AsteriskHost, prefix: Path) -> Step:
         target = "the service"
         if not found.systemd:
             about = "no systemd here: sms.agi does the whole job by itself"
-            return Action(target, State.NOTE, about, supervise)
+            return Action(target, StepState.NOTE, about, supervise)
         if work.must_reload("service") or not is_active(work):
-            return Action(target, State.RUN, f"systemctl enable and restart {UNIT}", start)
+            return Action(target, StepState.RUN, f"systemctl enable and restart {UNIT}", start)
         if (runs := _running_version(found.etc / "sms.conf")) not in (None, __version__):
             what = f"version {runs}" if runs else "an older version"
             about = f"systemctl restart {UNIT}: {what} runs, {__version__} is installed"
-            return Action(target, State.RUN, about, start)
-        return Action(target, State.THERE, "enabled and active")
+            return Action(target, StepState.RUN, about, start)
+        return Action(target, StepState.THERE, "enabled and active")
 
     return look
 
@@ -104,7 +104,7 @@ def stop_service(work: Work) -> Action:
         done = work.host.run(command, _START, None)
         return f"warning: {' '.join(command)}: {done.last_line}" if done.status else ""
 
-    return Action("the service", State.RUN, f"systemctl disable --now {UNIT}", stop)
+    return Action("the service", StepState.RUN, f"systemctl disable --now {UNIT}", stop)
 
 
 def _running_version(conf: Path) -> str | None:

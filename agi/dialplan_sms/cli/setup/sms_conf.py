@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dialplan_sms.cli.setup.answers import Answers
-from dialplan_sms.cli.setup.steps import Action, State, Step, Work, new_of, new_owner
+from dialplan_sms.cli.setup.steps import Action, Step, StepState, Work, new_of, new_owner
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import values
 from dialplan_sms.config.config import GENERAL, Config
@@ -62,24 +62,24 @@ def put_sender(
 
         if not path.exists():
             about = f"{who}; mode 0640, group {group}"
-            return Action(path, State.MAKE, about, make, "service")
+            return Action(path, StepState.MAKE, about, make, "service")
         if not os.access(path, os.R_OK):  # a dry run without root
-            return Action(path, State.THERE, _UNCHANGED)
+            return Action(path, StepState.THERE, _UNCHANGED)
         try:
             config = smsconf.load(path)
         except ConfigError as error:
             about = f"{_UNCHANGED}, and cannot be used: {error}"
-            return Action(path, State.NOTE, about, lambda: refuse(about))
+            return Action(path, StepState.NOTE, about, lambda: refuse(about))
         if answers is None:
-            return Action(path, State.THERE, _UNCHANGED)
+            return Action(path, StepState.THERE, _UNCHANGED)
         if answers.sender not in config.senders:
             about = f"{who} at its end{new_owner(path)}"
-            return Action(path, State.CHANGE, about, lambda: add(answers), "service")
+            return Action(path, StepState.CHANGE, about, lambda: add(answers), "service")
         if keys := differing(config, answers):
             about = f"{_in_force(keys, answers)}; a whole file with the new goes beside it"
             about = f"{about}, {new_of(path).name}"
-            return Action(path, State.KEEP, about, lambda: put_beside(answers, keys))
-        return Action(path, State.THERE, _UNCHANGED)
+            return Action(path, StepState.KEEP, about, lambda: put_beside(answers, keys))
+        return Action(path, StepState.THERE, _UNCHANGED)
 
     return look
 

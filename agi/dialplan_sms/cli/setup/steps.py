@@ -23,7 +23,7 @@ from dialplan_sms.host.identity import RUN, WRITE, HostError, User, changer
 _OURS = re.compile(rb"^ *from dialplan_sms", re.MULTILINE)
 
 
-class State(StrEnum):
+class StepState(StrEnum):
     """What a step finds; the words are those of the plan that is shown."""
 
     THERE = "there"
@@ -58,7 +58,7 @@ class Action:
     """
 
     target: Path | str
-    state: State | None
+    state: StepState | None
     about: str = ""
     act: Callable[[], str | None] | None = None
     pending: str = ""
@@ -66,7 +66,7 @@ class Action:
     @property
     def changes(self) -> bool:
         """Whether it would change the host."""
-        return self.state not in (None, State.THERE, State.NOTE)
+        return self.state not in (None, StepState.THERE, StepState.NOTE)
 
 
 Step = Callable[[Work], Action]
@@ -95,17 +95,17 @@ def put_file(path: Path, content: bytes, about: str, pending: str) -> Step:
 
         there = files.content_of(path)
         if there is None:
-            return Action(path, State.MAKE, about, put, pending)
+            return Action(path, StepState.MAKE, about, put, pending)
         if there == content:
-            return Action(path, State.THERE, about, adopt)
+            return Action(path, StepState.THERE, about, adopt)
         if work.manifest.knows(path, files.digest(there)):
             unedited = f"{about}, not edited since setup wrote it"
-            return Action(path, State.CHANGE, unedited, put, pending)
+            return Action(path, StepState.CHANGE, unedited, put, pending)
         if files.content_of(new) == content:
             edited = f"edited; the new one is beside it, {new.name}"
-            return Action(path, State.THERE, edited, lambda: stays)
+            return Action(path, StepState.THERE, edited, lambda: stays)
         edited = f"edited; the new one goes beside it, {new.name}"
-        return Action(path, State.KEEP, edited, put_beside)
+        return Action(path, StepState.KEEP, edited, put_beside)
 
     return look
 
@@ -154,22 +154,22 @@ def put_link(path: Path, to: Path, needed: bool = True) -> Step:
 
         about, is_link = f"a link to {to}", path.is_symlink()
         if not is_link and not path.exists():
-            return Action(path, State.MAKE, about, put)
+            return Action(path, StepState.MAKE, about, put)
         # realpath(): unlike resolve(), no error for a circle. It may be a relative link.
         if is_link and os.path.realpath(path) == os.path.realpath(to):
-            return Action(path, State.THERE, about, adopt)
+            return Action(path, StepState.THERE, about, adopt)
         if is_link and (
             not path.exists()
             or work.manifest.knows(path, str(path.readlink()))
             or _is_of_dialplan_sms(path)
         ):
-            return Action(path, State.CHANGE, about, put)
+            return Action(path, StepState.CHANGE, about, put)
         if not needed:
-            return Action(path, State.THERE, f"it is another's; the program is {to}")
+            return Action(path, StepState.THERE, f"it is another's; the program is {to}")
         if new.is_symlink() and new.readlink() == to:
-            return Action(path, State.THERE, f"it is another's; ours is beside it, {new.name}")
+            return Action(path, StepState.THERE, f"it is another's; ours is beside it, {new.name}")
         about = f"it is another's; ours goes beside it, {new.name}"
-        return Action(path, State.KEEP, about, put_beside)
+        return Action(path, StepState.KEEP, about, put_beside)
 
     return look
 
@@ -197,21 +197,21 @@ def make_folder(path: Path, mode: int, user: User, about: str) -> Step:
         except PermissionError:
             if work.host.is_root:
                 raise
-            return Action(path, State.NOTE, f"only root can look at it; {about}")
+            return Action(path, StepState.NOTE, f"only root can look at it; {about}")
         except OSError:  # not there, below a file, or a link to nothing
             status = None
         if status is None or not stat.S_ISDIR(status.st_mode):
             first = next(each for each in (path, *path.parents) if os.path.lexists(each))
             if not first.is_dir():
                 raise HostError(f"{first} is no folder, and one is needed {about}: move it away")
-            return Action(path, State.MAKE, about, make)
+            return Action(path, StepState.MAKE, about, make)
         if not user.may(status, WRITE | RUN):
             run = "chmod u+rwx" if status.st_uid == user.uid else f"chown -R {user.owner}"
             raise HostError(
                 f"{user.owner} cannot write to {path}, the folder {about}: run {run}"
                 f" {shlex.quote(str(path))}, then setup again"
             )
-        return Action(path, State.THERE, about)
+        return Action(path, StepState.THERE, about)
 
     return look
 
@@ -219,7 +219,7 @@ def make_folder(path: Path, mode: int, user: User, about: str) -> Step:
 def drop(
     path: Path,
     work: Work,
-    state: State | None,
+    state: StepState | None,
     about: str = "",
     act: Callable[[], str | None] = lambda: None,
 ) -> Action:
