@@ -165,7 +165,7 @@ class _Stored(Collector):
 
     def collect(self) -> Iterable[Metric]:
         seen = self._stored()
-        works = GaugeMetricFamily("dialplan_sms_outbox_works", "1 where the outbox can be used")
+        works = GaugeMetricFamily("dialplan_sms_outbox_works", "1 if the outbox can be used")
         works.add_metric([], float(seen is not None))
         yield works
         if seen is None:

@@ -321,7 +321,7 @@ class TestReply:
             site.run(path, "--write")
             new = path.read_text()
         assert new.endswith(f" same => n,Set(SMS_STATUS=)\n same => n,{call.format(condition)}\n")
-        assert ": converted, and now sends only where the condition is true" in site.stderr
+        assert ": converted, and now sends only if the condition is true" in site.stderr
         assert site.status == 0
 
 

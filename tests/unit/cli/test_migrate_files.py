@@ -120,13 +120,13 @@ class TestWriting:
         assert re.search(
             r"1 converted\.\nNothing is written yet\.\nNext:\n  1\. .*#tryinclude.*\n"
             rf"  2\. the same command with --write: it writes \[101\] to {site.conf}, then {path}\n"
-            r"  3\. where the service runs: systemctl reload dialplan-sms, .*\n"
+            r"  3\. if the service runs: systemctl reload dialplan-sms, .*\n"
             r"  4\. asterisk -rx 'dialplan reload'\n$",
             site.stderr,
         ), site.stderr
         site.run(path, "--write")
         assert re.search(
-            r"Next:\n  1\. where the service runs: systemctl reload dialplan-sms, .*\n"
+            r"Next:\n  1\. if the service runs: systemctl reload dialplan-sms, .*\n"
             r"  2\. .*#tryinclude.*\n  3\. asterisk -rx 'dialplan reload'\n  4\. .*check.*\n"
             rf"  5\. .*passwords: {path}\.before-dialplan-sms\n$",
             site.stderr,

@@ -54,7 +54,7 @@ class Asterisk:
 
     @cached_property
     def command(self) -> tuple[str, ...] | None:
-        """The program; None where this host has none."""
+        """The program; None if this host has none."""
         if self.process is not None:
             return self.process.command
         found = shutil.which("asterisk", path=self._path)
@@ -89,7 +89,7 @@ class Asterisk:
 
     @cached_property
     def agi_bin(self) -> Path | None:
-        """Where AGI() looks for scripts; None where that cannot be known."""
+        """Where AGI() looks for scripts; None if that cannot be known."""
         told = _SETTING.search(self.settings)
         if told:
             return Path(told[1].strip())

@@ -208,7 +208,7 @@ def credentials(sender: Sender, outcome: Outcome) -> Finding:
             return line.wrong(f"the PBX refuses this token: {said}", do)
         return line.wrong(
             f"the PBX refuses user {sender.name} and this password: {said}",
-            f"[{sender.name}] must be the PBX user; correct its password, or use token where the"
+            f"[{sender.name}] must be the PBX user; correct its password, or use token if the"
             " PBX takes no basic authorization",
         )
     if outcome.cause is not Cause.REJECTED:

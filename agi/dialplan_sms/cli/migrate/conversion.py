@@ -20,12 +20,12 @@ _AGI = "AGI(sms.agi)"
 _IDLE = "a login of CURLOPT that no CURL() of the SMS API uses: it is left, with its password"
 _KEPT = "left with its password, since another CURL() may need it"
 _CONDITION = (
-    "converted, and now sends only where the condition is true: Asterisk ran CURL() before ExecIf"
+    "converted, and now sends only if the condition is true: Asterisk ran CURL() before ExecIf"
     " looked at it, so the old line sent every time"
 )
 _EMPTY = (
-    "converted: an empty answer is now SMS_STATUS empty or UNREACHABLE, where nothing was sent; for"
-    " NO_ANSWER, which may have been sent, and other failures test SMS_STATUS and SMS_CAUSE, too"
+    "converted: an empty answer is now SMS_STATUS empty or UNREACHABLE, and nothing was sent then;"
+    " for NO_ANSWER, which may have been sent, and other failures test SMS_STATUS and SMS_CAUSE, too"
 )
 _ANYWHERE = ("Set(SMS_NUMBER=<number>)", "Set(SMS_MESSAGE=<text>)", _AGI)
 _UNKNOWN = {"number": "<number>", "message": "<text>"}

@@ -31,7 +31,7 @@ _LAST = r"(?=\)(?:[^)]*$|\)?\s*;)|$)"
 """Before the application's closing bracket: a password may hold brackets."""
 _QUOTED_OR_NOT = r"""(?:"[^"]*|'[^']*|[^&\s"',;)}]+)"""
 
-# What comes before a password, and the password. Where its end is not sure, more is hidden.
+# What comes before a password, and the password. If its end is not sure, more is hidden.
 _PLACES = tuple(
     re.compile(place, re.IGNORECASE)
     for place in (
@@ -67,7 +67,7 @@ _LOGIN = re.compile(
 """``-u USER:PASSWORD``, also as ``-sSuUSER:PASSWORD`` and in quotes."""
 _RELOAD = "asterisk -rx 'dialplan reload'"
 _RELOAD_SERVICE = (
-    "where the service runs: systemctl reload dialplan-sms, since it still has the old sms.conf"
+    "if the service runs: systemctl reload dialplan-sms, since it still has the old sms.conf"
 )
 _GIVE_LOGIN = "give the line with CURLOPT(userpwd), too"
 
@@ -218,7 +218,7 @@ def _delete(backups: Iterable[Path]) -> str:
 
 def _to_gosub(then: str) -> str:
     return (
-        "if an SMS is to go out even where the caller hangs up (as it does with Gosub(sub-sms,s,1),"
+        "if an SMS is to go out even if the caller hangs up (as it does with Gosub(sub-sms,s,1),"
         " not with AGI(sms.agi)): write #tryinclude extensions-sms.conf into extensions.conf (on"
         " FreePBX into extensions_custom.conf),"
         f" {then}"
