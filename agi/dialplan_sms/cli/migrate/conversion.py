@@ -25,7 +25,7 @@ _CONDITION = (
 )
 _EMPTY = (
     "converted: an empty answer is now SMS_STATUS empty or UNREACHABLE, and nothing was sent then;"
-    " for NO_ANSWER, which may have been sent, and other failures test SMS_STATUS and SMS_CAUSE, too"
+    " for NO_ANSWER, which may have been sent, and other failures test SMS_STATUS and SMS_CAUSE"
 )
 _ANYWHERE = ("Set(SMS_NUMBER=<number>)", "Set(SMS_MESSAGE=<text>)", _AGI)
 _UNKNOWN = {"number": "<number>", "message": "<text>"}
