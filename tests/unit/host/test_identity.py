@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.host import identity
+from dialplan_sms.host import files, identity
 from dialplan_sms.host.identity import (
     EVERYBODY,
     HostError,
@@ -87,6 +87,25 @@ class TestTheWay:
         (tmp_path / "open").chmod(0o1777)  # as /tmp
         assert changers(tmp_path / "open/etc") == {}
         assert changers(tmp_path / "open")[EVERYBODY] == tmp_path / "open"
+
+    def test_what_is_not_there_is_whoevers_can_put_it_there(self, tmp_path: Path) -> None:
+        """A link, which root would follow: the sticky bit keeps nobody from that."""
+        (tmp_path / "open").mkdir()
+        (tmp_path / "open").chmod(0o1777)
+        for path in (tmp_path / "open/sms.conf", tmp_path / "open/etc/sms.conf"):
+            assert changers(path)[EVERYBODY] == tmp_path / "open"
+            with pytest.raises(HostError, match=f"take a path elsewhere than {path}"):
+                changer(path)
+
+    @pytest.mark.slow
+    @pytest.mark.usefixtures("as_root")
+    def test_so_a_new_file_in_a_groups_sticky_folder_is_written_as_that_user(
+        self, folder: Path
+    ) -> None:
+        os.chown(folder, 0, DAEMON)
+        folder.chmod(0o1775)
+        files.put(folder / "sms.conf", b"new", 0o640)
+        assert (folder / "sms.conf").stat().st_uid == DAEMON
 
     def test_one_that_goes_in_circles_cannot_be_followed(self, tmp_path: Path) -> None:
         (tmp_path / "loop").symlink_to("loop")
