@@ -286,8 +286,9 @@ class TestWriting:
         assert site.status != 0
 
     def test_no_folder_is_written_to_that_several_users_can_change(
-        self, site: Site, monkeypatch: pytest.MonkeyPatch
+        self, open_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        site = open_site
         theirs = site.folder.stat().st_ino
         monkeypatch.setattr(
             identity, "_writers", lambda _, found: {47110, 47111} if found.st_ino == theirs else {0}

@@ -168,6 +168,29 @@ def test_a_log_that_root_begins_is_its_folders_owners(folder: Path) -> None:
     assert (status.st_uid, status.st_mode & 0o777) == (NOBODY, 0o640)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+def test_a_log_in_roots_folder_stays_roots_whatever_its_path_leads_to_then(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("roots", "theirs"):
+        (folder / name).mkdir()
+    os.chown(folder / "theirs", NOBODY, NOBODY)
+    (folder / "logs").symlink_to("roots")
+    open_ = os.open
+
+    def open_and_turn(path: str, flags: int, *rest: int, **where: int) -> int:
+        file = open_(path, flags, *rest, **where)
+        if flags & os.O_CREAT:
+            (folder / "logs").unlink()
+            (folder / "logs").symlink_to("theirs")
+        return file
+
+    monkeypatch.setattr(os, "open", open_and_turn)
+    os.close(log._open_file(str(folder / "logs/sms.log")))
+    assert (folder / "roots/sms.log").stat().st_uid == 0
+
+
 def test_no_link_is_followed_for_log_and_journal(folder: Path) -> None:
     precious = folder / "precious"
     (folder / "sms.log").symlink_to(precious)
