@@ -20,6 +20,8 @@ from dialplan_sms.cli.check.asterisk import Asterisk
 from dialplan_sms.cli.check.finding import State
 from dialplan_sms.cli.check.outbox import OUTBOX, check
 from dialplan_sms.cli.send.journal import Journal, JournalError
+from dialplan_sms.config.config import Config
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host import privileges, process
 from dialplan_sms.host.identity import HostError, by_id, current
 from dialplan_sms.host.privileges import as_changer, as_user, drop_privileges
@@ -148,6 +150,19 @@ def test_commands_use_the_outbox_as_its_owner(folder: Path, command: list[str]) 
         told, _ = started.communicate()
     assert b"Traceback" not in told
     assert precious.exists(), told
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+def test_what_lies_beside_the_outbox_counts_where_a_link_leads(folder: Path) -> None:
+    outbox(folder, 0)
+    (folder / "sms").chmod(0o1777)
+    (folder / "link").symlink_to("sms/outbox.sqlite")
+    url = f"sqlite:///{folder}/link"
+    with pytest.raises(ConfigError, match=f"everybody can change {folder}/sms"):
+        Config(folder / "sms.conf", {}, outbox=url).drop_privileges()
+    found = {each.name: each for each in check(url, current())}[OUTBOX.name]
+    assert "is not looked into: everybody can change" in found.says
 
 
 def test_check_sees_the_version_and_what_is_broken(folder: Path) -> None:
