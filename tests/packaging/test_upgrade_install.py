@@ -191,8 +191,7 @@ def test_setups_copy_of_pipx_is_used_up_or_named(released: Released, tmp_path: P
         system.run("adduser", "--quiet", "--system", "--group", "--no-create-home", "asterisk")
         put_asterisk(system)
         folders = [f"/var/{name}/asterisk" for name in ("lib", "log", "spool")]
-        system.run("chown", "asterisk:asterisk", *folders)
-        system.run("chmod", "0755", *folders)
+        system.run("install", "-d", "-o", "asterisk", "-g", "asterisk", "-m", "0755", *folders)
         system.run("mkdir", "-p", "/usr/share/asterisk/agi-bin")
         stack.enter_context(asterisk(system))
         pbx = stack.enter_context(StandIn(system, tmp_path, 8080, ("101",), "--no-tls"))

@@ -66,8 +66,10 @@ class Config:
         from dialplan_sms.host import identity, privileges  # nothing for a call's script
 
         file = Path(self.outbox.removeprefix("sqlite:///").partition("?")[0])
-        # SQLite believes a journal that lies beside its file.
-        outbox = [file, file.parent] if self.outbox.startswith("sqlite:") else []
+        # SQLite believes a journal that lies beside its file, links followed.
+        outbox = (
+            [file, Path(os.path.realpath(file)).parent] if self.outbox.startswith("sqlite:") else []
+        )
         try:
             privileges.drop_privileges(self.path, *outbox)
         except identity.HostError as error:

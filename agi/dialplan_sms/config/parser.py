@@ -115,7 +115,9 @@ def _refuse_secret(status: os.stat_result, path: Path, conf: Path) -> None:
         user = identity.changer(conf)
     except identity.HostError as error:
         raise ConfigError(str(error)) from None
-    if user and not user.may(status, identity.READ):
+    if user and (
+        not user.may(status, identity.READ) or identity.blocked(path, identity.READ, user)
+    ):
         raise ConfigError(
             f"{user}, who can change {conf.name}, may not read {path}: chown {user.owner} {path}"
         )

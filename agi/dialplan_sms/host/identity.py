@@ -105,7 +105,10 @@ def changer(path: Path, itself: bool = True) -> User | None:
     """The one user of changers(), None if there is none. Raises HostError if there are several."""
     found = changers(path, itself)
     if EVERYBODY in found:
-        raise HostError(f"everybody can change {found[EVERYBODY]}: run chmod o-w on it")
+        place = found[EVERYBODY]
+        shared = place.is_dir() and place.stat().st_mode & stat.S_ISVTX  # /tmp is to stay as it is
+        cure = f"take a path elsewhere than {path}" if shared else "run chmod o-w on it"
+        raise HostError(f"everybody can change {place}: {cure}")
     if len(found) > 1:
         each = " and ".join(f"{by_id(uid).name} ({place})" for uid, place in found.items())
         raise HostError(
@@ -125,8 +128,9 @@ def changers(path: Path, itself: bool = True) -> dict[int, Path]:
     try:
         for folder, place, found, last in _lookups(path):
             status = folder.lstat()
-            # In a folder with the sticky bit, as /tmp, only owners replace what is there.
-            sticky = bool(status.st_mode & stat.S_ISVTX)
+            # In a folder with the sticky bit, as /tmp, only owners replace what is there; who can
+            # write puts there what is not.
+            sticky = bool(status.st_mode & stat.S_ISVTX) and found is not None
             users = {status.st_uid} if sticky else _writers(folder, status)
             who = dict.fromkeys(users, folder) | who
             if found is None:

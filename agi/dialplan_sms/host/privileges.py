@@ -58,9 +58,10 @@ def as_user(user: User | None, work: Callable[[], T]) -> T:
             data = answer.read()
     finally:
         os.waitpid(child, 0)
-    if not data:
-        raise HostError(f"what root does as {user} was ended by a signal: run it again")
-    result, error = pickle.loads(data)  # of our own code
+    try:
+        result, error = pickle.loads(data)  # of our own code
+    except (EOFError, pickle.UnpicklingError):
+        raise HostError(f"what root does as {user} was ended by a signal: run it again") from None
     if error is not None:
         raise error
     return result  # type: ignore[no-any-return]

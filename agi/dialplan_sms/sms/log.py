@@ -83,20 +83,24 @@ def _open_file(path: str) -> int:
     # user could put into its own folder for root to follow.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     made = True
+    where, name = os.path.split(path)
+    folder = os.open(where or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
-            file = os.open(path, flags | os.O_NOFOLLOW | os.O_EXCL, 0o640)
+            file = os.open(name, flags | os.O_NOFOLLOW | os.O_EXCL, 0o640, dir_fd=folder)
         except FileExistsError:
             made = False
-            file = os.open(path, flags | os.O_NOFOLLOW, 0o640)
+            file = os.open(name, flags | os.O_NOFOLLOW, 0o640, dir_fd=folder)
+        owner = os.fstat(folder)  # of the one it is in, whatever its path leads to by now
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
         raise OSError(error.errno, "it is a link") from None
+    finally:
+        os.close(folder)
     if made and os.geteuid() == 0:
         # Else the service, which is Asterisk's user's, could not go on with what root has begun.
-        folder = os.stat(os.path.dirname(path) or ".")
-        os.fchown(file, folder.st_uid, folder.st_gid)
+        os.fchown(file, owner.st_uid, owner.st_gid)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise OSError(0, "not a regular file")

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from dialplan_sms.cli.migrate.find import Finder
 from dialplan_sms.cli.migrate.report import MASK, Mask
 from dialplan_sms.config import config
 from dialplan_sms.host import identity
+from tests.unit import checked
 from tests.unit.cli.test_migrate import NEW, ONE, URL, USER, Site, curl, site
 
 __all__ = ["site"]
@@ -28,6 +30,15 @@ PIECES = [
     "System(curl -u 101:x ", "-d ", "'", "\\", "[globals]", "A=", "${A}", "Set(", "Set(A=", "\udcff", "\udce8", "é", "\0",
     "hint,", "s,", "ExecIf(1?", "NoOp(",
 ]  # fmt: skip
+
+
+@pytest.fixture
+def open_site(site: Site) -> Iterator[Site]:
+    """A site that other users may pass, as pytest's own folder is not."""
+    with checked.folder() as folder:
+        site.folder = folder / "etc"
+        site.folder.mkdir()
+        yield site
 
 
 def convert(content: bytes) -> tuple[conversion.Conversion, bytes]:
@@ -235,13 +246,35 @@ class TestWriting:
 
     @pytest.mark.slow
     @pytest.mark.usefixtures("as_root")
-    def test_the_owner_stays(self, site: Site) -> None:
+    def test_the_owner_stays(self, open_site: Site) -> None:
+        site = open_site
         path = site.write(RECIPE)
         os.chown(path, 1234, 1235)
         site.run(path, "--write")
         for each in (path, site.folder / "extensions.conf.before-dialplan-sms"):
             assert (each.stat().st_uid, each.stat().st_gid) == (1234, 1235)
         assert (site.conf.stat().st_uid, site.conf.stat().st_gid) == (0, 1235)
+
+    @pytest.mark.slow
+    @pytest.mark.usefixtures("as_root")
+    @pytest.mark.parametrize("name", ["../backup.env", "link.conf"])
+    def test_no_secret_of_roots_comes_to_sms_conf(self, open_site: Site, name: str) -> None:
+        """Who can change the dialplan includes what root alone reads, and can read sms.conf."""
+        site = open_site
+        secret = site.folder.parent / "backup.env"
+        secret.touch(0o600)
+        secret.write_text("SECRET=hunter2\n")
+        (site.folder / "link.conf").symlink_to(secret)
+        user = "Set(CURLOPT(userpwd)=101:${SECRET})"
+        text = f"[globals]\n#include {name}\n{RECIPE.replace(USER, user)}"
+        path = site.write(text)
+        os.chown(path, 1234, 1235)
+        site.run(path, "--write")
+        assert not site.conf.exists()
+        assert "who can change what names it, may not read it" in " ".join(site.stderr.split())
+        secret.chmod(0o644)
+        site.run(path, "--write")
+        assert "hunter2" in site.conf.read_text()
 
     def test_no_file_is_made_through_a_link(self, site: Site, tmp_path: Path) -> None:
         """That Asterisk's user has left in its folder: root would make a file of its choice."""
@@ -253,8 +286,9 @@ class TestWriting:
         assert site.status != 0
 
     def test_no_folder_is_written_to_that_several_users_can_change(
-        self, site: Site, monkeypatch: pytest.MonkeyPatch
+        self, open_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        site = open_site
         theirs = site.folder.stat().st_ino
         monkeypatch.setattr(
             identity, "_writers", lambda _, found: {47110, 47111} if found.st_ino == theirs else {0}

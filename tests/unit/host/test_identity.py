@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.host import identity
+from dialplan_sms.host import files, identity
 from dialplan_sms.host.identity import (
     EVERYBODY,
     HostError,
@@ -70,13 +70,13 @@ class TestTheWay:
         assert changers(tmp_path / "etc/x") == {STRANGER: tmp_path / "theirs"}
         assert changers(tmp_path / "real/x") == {}
 
-    def test_a_link_is_its_makers(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.slow
+    def test_a_link_is_its_makers(self, folder: Path) -> None:
         """Wherever it leads: it can lead elsewhere the next moment."""
-        (tmp_path / "link").symlink_to("/etc")
-        monkeypatch.setattr(identity, "_writers", lambda *_: {0})
-        monkeypatch.setattr(os, "geteuid", lambda: OTHER)
-        expected = {os.getuid(): tmp_path / "link"} if os.getuid() else {}
-        assert changers(tmp_path / "link/passwd").items() >= expected.items()
+        link = folder / "link"
+        link.symlink_to("/etc")
+        os.lchown(link, OTHER, OTHER)
+        assert changers(link / "passwd") == {OTHER: link}
 
     def test_in_a_folder_for_all_what_is_there_is_its_owners(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -87,6 +87,25 @@ class TestTheWay:
         (tmp_path / "open").chmod(0o1777)  # as /tmp
         assert changers(tmp_path / "open/etc") == {}
         assert changers(tmp_path / "open")[EVERYBODY] == tmp_path / "open"
+
+    def test_what_is_not_there_is_whoevers_can_put_it_there(self, tmp_path: Path) -> None:
+        """A link, which root would follow: the sticky bit keeps nobody from that."""
+        (tmp_path / "open").mkdir()
+        (tmp_path / "open").chmod(0o1777)
+        for path in (tmp_path / "open/sms.conf", tmp_path / "open/etc/sms.conf"):
+            assert changers(path)[EVERYBODY] == tmp_path / "open"
+            with pytest.raises(HostError, match=f"take a path elsewhere than {path}"):
+                changer(path)
+
+    @pytest.mark.slow
+    @pytest.mark.usefixtures("as_root")
+    def test_so_a_new_file_in_a_groups_sticky_folder_is_written_as_that_user(
+        self, folder: Path
+    ) -> None:
+        os.chown(folder, 0, DAEMON)
+        folder.chmod(0o1775)
+        files.put(folder / "sms.conf", b"new", 0o640)
+        assert (folder / "sms.conf").stat().st_uid == DAEMON
 
     def test_one_that_goes_in_circles_cannot_be_followed(self, tmp_path: Path) -> None:
         (tmp_path / "loop").symlink_to("loop")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pickle
 import re
 import shutil
 import sqlite3
@@ -14,10 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from dialplan_sms.cli.check import program
+from dialplan_sms.cli.check.asterisk import Asterisk
 from dialplan_sms.cli.check.finding import CheckState
 from dialplan_sms.cli.check.outbox import OUTBOX, check
 from dialplan_sms.cli.send.journal import Journal, JournalError
-from dialplan_sms.host import privileges
+from dialplan_sms.config.config import Config
+from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.host import privileges, process
 from dialplan_sms.host.identity import HostError, by_id, current
 from dialplan_sms.host.privileges import as_changer, as_user, drop_privileges
 from dialplan_sms.sandbox import Sandbox
@@ -103,6 +108,26 @@ def test_check_looks_at_the_outbox_as_its_owner(folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("theirs", ["agi-bin", "agi-bin/sms.agi", "python3"])
+def test_check_as_root_runs_no_program_of_another_user(folder: Path, theirs: str) -> None:
+    """Where no Asterisk, unit or user says whose rights are meant, they are root's."""
+    ran, python, script = folder / "ran", folder / "python3", folder / "agi-bin/sms.agi"
+    for path, text in ((python, f"#!/bin/sh\ntouch {ran}\n"), (script, f"#!{python}\n# dialplan")):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    os.chown(folder / theirs, NOBODY, NOBODY)
+    (folder / "asterisk.conf").write_text(f"[directories]\nastagidir => {script.parent}\n")
+    asterisk = Asterisk(folder, process.run, folder / "none", path="")
+    first = next(iter([*program.check(asterisk, current(), process.run, None)]))
+    assert not ran.exists()
+    path = script if "agi" in theirs else python
+    assert first.says == f"the user nobody can change {path}, and root is to run it"
+    assert first.do == "make it root's, or run check --user nobody"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
 @pytest.mark.parametrize("command", [["outbox"], ["send", "+39333123456"], ["worker"]])
 def test_commands_use_the_outbox_as_its_owner(folder: Path, command: list[str]) -> None:
     url = outbox(folder, NOBODY)
@@ -127,6 +152,19 @@ def test_commands_use_the_outbox_as_its_owner(folder: Path, command: list[str]) 
     assert precious.exists(), told
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+def test_what_lies_beside_the_outbox_counts_where_a_link_leads(folder: Path) -> None:
+    outbox(folder, 0)
+    (folder / "sms").chmod(0o1777)
+    (folder / "link").symlink_to("sms/outbox.sqlite")
+    url = f"sqlite:///{folder}/link"
+    with pytest.raises(ConfigError, match=f"everybody can change {folder}/sms"):
+        Config(folder / "sms.conf", {}, outbox=url).drop_privileges()
+    found = {each.name: each for each in check(url, current())}[OUTBOX.name]
+    assert "is not looked into: everybody can change" in found.says
+
+
 def test_check_sees_the_version_and_what_is_broken(folder: Path) -> None:
     url = outbox(folder, os.getuid())
     found = {each.name: each for each in check(url, current())}[OUTBOX.name]
@@ -143,6 +181,29 @@ def test_a_log_that_root_begins_is_its_folders_owners(folder: Path) -> None:
     os.close(log._open_file(str(folder / "sms.log")))
     status = (folder / "sms.log").stat()
     assert (status.st_uid, status.st_mode & 0o777) == (NOBODY, 0o640)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+def test_a_log_in_roots_folder_stays_roots_whatever_its_path_leads_to_then(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("roots", "theirs"):
+        (folder / name).mkdir()
+    os.chown(folder / "theirs", NOBODY, NOBODY)
+    (folder / "logs").symlink_to("roots")
+    open_ = os.open
+
+    def open_and_turn(path: str, flags: int, *rest: int, **where: int) -> int:
+        file = open_(path, flags, *rest, **where)
+        if flags & os.O_CREAT:
+            (folder / "logs").unlink()
+            (folder / "logs").symlink_to("theirs")
+        return file
+
+    monkeypatch.setattr(os, "open", open_and_turn)
+    os.close(log._open_file(str(folder / "logs/sms.log")))
+    assert (folder / "roots/sms.log").stat().st_uid == 0
 
 
 def test_no_link_is_followed_for_log_and_journal(folder: Path) -> None:
@@ -324,6 +385,17 @@ class TestSmsConfOfAnotherUser:
             os.chown(secret, NOBODY, NOBODY)
             assert b"may not read" not in self.run(theirs, text, "check")
 
+    def test_nor_one_of_theirs_that_root_keeps_from_them(self, theirs: Path, folder: Path) -> None:
+        secret = folder / "backup/old"
+        secret.parent.mkdir(0o700)
+        secret.touch(0o600)
+        secret.write_text("secret\n")
+        os.chown(secret, NOBODY, NOBODY)
+        with Sandbox() as pbx:
+            text = f"[101]\nurl = {pbx.url}\nverify = no\npassword_file = {secret}\n"
+            assert b"may not" in self.run(theirs, text, "send", "+39333123456")
+            assert pbx.requests == []
+
 
 def test_who_runs_this_does_its_own_work(tmp_path: Path) -> None:
     """So does root, where all is root's: Asterisk that runs as root, a container."""
@@ -355,9 +427,16 @@ class TestTheChild:
                 as_user(by_id(1), lambda error=error: fail(error))  # type: ignore[misc]
             assert str(raised.value) == str(error)
 
-    def test_that_user_can_end_it_and_not_look_into_it(self) -> None:
+    def test_that_user_can_end_it_and_not_look_into_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         with pytest.raises(HostError, match="as the user nobody was ended by a signal"):
             as_user(by_id(NOBODY), lambda: os.kill(os.getpid(), 9))
+        whole = pickle.dumps
+        with monkeypatch.context() as patched:  # ended while it answers
+            patched.setattr(pickle, "dumps", lambda answer: whole(answer)[:-9])
+            with pytest.raises(HostError, match="as the user nobody was ended by a signal"):
+                as_user(by_id(NOBODY), lambda: "x" * 99)
 
         def look() -> str:
             command = ["cat", f"/proc/{os.getpid()}/environ"]

@@ -131,7 +131,7 @@ def _rights(file: Path, user: User) -> Finding | None:
 
 def _sqlite(file: Path, url: URL) -> Finding:
     try:
-        become = changer(file) or changer(file.parent)
+        become = changer(file) or changer(Path(os.path.realpath(file)).parent)
     except HostError as error:
         return OUTBOX.skipped(f"{file} is not looked into: {error}")
     command = [sys.executable, "-I", "-c", _OPEN, str(file), str(_LOCKED), meta.name]

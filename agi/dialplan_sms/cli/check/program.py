@@ -11,7 +11,7 @@ from dialplan_sms import __version__
 from dialplan_sms.cli.check.asterisk import Asterisk
 from dialplan_sms.cli.check.finding import Finding, listed
 from dialplan_sms.config.config import Config
-from dialplan_sms.host.identity import READ, RUN, User, blocked
+from dialplan_sms.host.identity import READ, RUN, HostError, User, blocked, changer
 from dialplan_sms.host.installation import another_python, cure, put_in_place
 from dialplan_sms.host.process import PATH, Run
 
@@ -90,8 +90,24 @@ def _script(asterisk: Asterisk, user: User) -> tuple[Finding, Path | None]:
     python = words[0]
     if python.endswith("/env") and len(words) > 1:
         python = shutil.which(words[-1], path=PATH) or words[-1]
+    if user.uid == 0 and (found := _not_for_root(path, Path(python))):
+        return found, None
     target = f" -> {path.resolve()}" if os.path.islink(path) else ""
     return SCRIPT.ok(f"{path}{target}"), Path(python)
+
+
+def _not_for_root(script: Path, python: Path) -> Finding | None:
+    """What there is to say of a program that root would run here, and another user can change."""
+    for path in (script, python):
+        try:
+            other = changer(path) if os.geteuid() == 0 else None
+        except HostError as error:
+            says, _, do = str(error).rpartition(": ")
+            return SCRIPT.wrong(says or do, do)
+        if other:
+            says = f"{other} can change {path}, and root is to run it"
+            return SCRIPT.wrong(says, f"make it root's, or run check --user {other.owner}")
+    return None
 
 
 def _python(python: Path, user: User, run: Run, config: Config | None) -> Iterator[Finding]:

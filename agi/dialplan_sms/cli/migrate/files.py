@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dialplan_sms.host import asterisk_syntax
 from dialplan_sms.host.files import matching
+from dialplan_sms.host.identity import READ, HostError, blocked, by_id, changers
 
 OTHER_LANGUAGES = {
     ".ael": ("Set(SMS_NUMBER=<number>);", "Set(SMS_MESSAGE=<text>);", "AGI(sms.agi);"),
@@ -91,6 +92,8 @@ class Tree:
     stream: list[FileLine] = field(default_factory=list)
     named: dict[Path, list[Place]] = field(default_factory=dict)
     globs: list[str] = field(default_factory=list)
+    changers: set[int] = field(default_factory=set)
+    """As root: who can change the files read so far, and so have others read."""
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, path: Path, content: bytes) -> None:
@@ -112,8 +115,8 @@ class Tree:
             if len(within) >= _DEEPEST:
                 self._name(*named, f"{path} is included too deep for Asterisk: it is not read")
                 return
-            content = self._content(real)
-        except (OSError, ValueError, RuntimeError) as error:
+            content = self._content(path, real)
+        except (OSError, ValueError, RuntimeError, HostError) as error:
             why = getattr(error, "strerror", None) or str(error) or "no path"
             self._name(*named, f"{f'{path} ' if named[1] else ''}cannot be read: {why}")
             return
@@ -125,18 +128,30 @@ class Tree:
             if include := line.said.include:
                 self._include(*include, line, (*within, real))
 
-    def _content(self, real: Path) -> bytes:
+    def _content(self, path: Path, real: Path) -> bytes:
         if real not in self.contents:
+            if os.geteuid() == 0:
+                self.changers.update(changers(path))
             if not real.exists():
                 raise ValueError("there is no such file")
             if not real.is_file():
                 raise ValueError("it is not a file")
             with open(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                self._refuse_secret(real, os.fstat(file.fileno()))
                 content = file.read(_LARGEST + 1) or b""  # None: as /proc/kmsg, if nothing waits
             if len(content) > _LARGEST:
                 raise ValueError("it is larger than 16 MiB")
             self.contents[real] = content
         return self.contents[real]
+
+    def _refuse_secret(self, path: Path, status: os.stat_result) -> None:
+        """Raise ValueError for what who has named it may not read.
+
+        A password that a global variable holds goes to sms.conf, which that user can read.
+        """
+        for user in map(by_id, self.changers):
+            if not user.may(status, READ) or blocked(path, READ, user):
+                raise ValueError(f"{user}, who can change what names it, may not read it")
 
     def _include(self, kind: str, name: str, line: FileLine, within: tuple[Path, ...]) -> None:
         if kind == "exec":
