@@ -495,7 +495,6 @@ class TestBadAnswers:
             (["--sender", "general"], "not general and not http"),
             (["--country", "UK"], "--country: GB is the United Kingdom"),
             (["--fingerprint", "sha1:00"], "--fingerprint: allowed"),
-            (["--password-file", "a", "--token-file", "b"], "do not go together"),
         ],
     )
     def test_one_line_names_the_option(self, pbx: PbxHost, options: list[str], said: str) -> None:
@@ -504,6 +503,11 @@ class TestBadAnswers:
         assert (result.exit_code, result.output.count("\n")) == (1, 1)
         assert said in result.output
         assert pbx.tree() == before
+
+    def test_two_secrets_are_wrong_usage(self, pbx: PbxHost) -> None:
+        result = pbx.setup("--password-file", "a", "--token-file", "b")
+        says = "Error: --password-file and --token-file do not go together: give one\n"
+        assert (result.exit_code, result.output) == (2, says)
 
     @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\n", b" x\n", b"a\tb\n"])
     def test_a_password_file_that_holds_none(

@@ -1,5 +1,6 @@
 """``make install`` keeps what is not its own; as root, calls as the user that Asterisk runs as."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dialplan_sms.cli.setup import install
 from dialplan_sms.sandbox import Sandbox
 from tests.unit.process import Asterisk
 
@@ -93,6 +95,25 @@ class TestRefused:
 
     def test_the_prefix_fits_into_a_first_line(self, host: Path) -> None:
         assert "longer than the first line" in refused(host, PREFIX=f"{host}/{'a' * 110}")
+
+    @pytest.mark.parametrize("below", ["", "/below"])
+    def test_the_prefix_is_no_file(self, host: Path, below: str) -> None:
+        file = host / "file"
+        file.touch()
+        says = f"PREFIX={file}{below}: {file} is no folder\n"
+        assert refused(host, PREFIX=f"{file}{below}") == says
+
+    def test_what_only_root_may_do(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def denied(_: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied", "/opt/x/bin/python3")
+
+        monkeypatch.setattr(install, "install", denied)
+        with pytest.raises(SystemExit, match="1"):
+            install.main()
+        says = "/opt/x/bin/python3: Permission denied: run make install as root\n"
+        assert capsys.readouterr().out == says
 
     def test_the_prefix_is_no_folder_of_others(self, host: Path) -> None:
         """As /usr, whose python3 would be removed."""

@@ -94,8 +94,8 @@ class _ListJob:
         known = sum(item.digest in self.journal.entries for item in items)
         raise ListError(
             f"the list, its text or sms.conf has changed since {path} was begun: of"
-            f" {len(items):,} SMS {known:,} were tried before and keep their outcome,"
-            f" {len(items) - known:,} are new or changed. To send these: add --changed; who got an"
+            f" {len(items):,} SMS, {known:,} tried before (the outcome stays),"
+            f" {len(items) - known:,} new or changed. To send these: add --changed; who got an"
             " earlier text gets a second SMS then. To begin anew, with another SMS to everybody:"
             f" remove {path}"
         )

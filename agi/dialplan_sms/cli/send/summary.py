@@ -65,7 +65,7 @@ def advice(summary: Summary, again: str) -> Iterator[str]:
     if summary.stopped:
         yield f"stopped: {summary.stopped}"
     if summary.queued:
-        yield f"{summary.queued:,} are stored and will be sent: dialplan-sms outbox shows their end"
+        yield f"stored, the worker sends them: {summary.queued:,} (see dialplan-sms outbox)"
     if not summary.journal:
         if not summary.whole:
             yield "this run cannot be continued: a list from a pipe needs --journal FILE"

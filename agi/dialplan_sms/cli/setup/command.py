@@ -81,6 +81,8 @@ def setup(
     host = context.obj if isinstance(context.obj, Host) else Host()
     if remove_all:
         _refuse_with_remove(context)
+    if given["password_file"] and given["token_file"]:
+        raise WrongUsage("--password-file and --token-file do not go together: give one")
     try:
         if not host.is_root and not dry_run:
             raise HostError("setup changes the host: run it as root, or with --dry-run")

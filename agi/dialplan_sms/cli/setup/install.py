@@ -84,6 +84,9 @@ def _prefix(text: str) -> Path:
             f"PREFIX={text} must be one folder without a space: run make install PREFIX=<that>"
         )
     prefix = Path(os.path.abspath(text))
+    for path in (prefix, *prefix.parents):
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise HostError(f"PREFIX={text}: {path} is no folder")
     try:
         first_line(prefix / "bin/python3")
     except HostError:
@@ -145,9 +148,12 @@ def main() -> None:
     """Install as make's variables say; what is wrong is said in one line."""
     try:
         install(os.environ)
+        return
     except HostError as error:
         print(error)
-        sys.exit(1)
+    except PermissionError as error:
+        print(f"{error.filename}: {error.strerror}: run make install as root")
+    sys.exit(1)
 
 
 if __name__ == "__main__":

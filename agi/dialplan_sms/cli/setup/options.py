@@ -41,8 +41,6 @@ def checked(given: Options) -> Options:
         text = f"sha256:{fingerprint.removeprefix('sha256:')}"
         allowed = "sha256: and 64 hex digits"
         fingerprint = _check(values.verify, text, "--fingerprint", allowed)
-    if given.password_file and given.token_file:
-        raise HostError("--password-file and --token-file do not go together: give one")
     return replace(
         given,
         url=given.url and url(given.url),
