@@ -71,7 +71,7 @@ def _refuse_misplaced(ctx: click.Context) -> None:
 
 
 @outbox.command()
-@click.argument("id_", metavar="ID", type=options.Id())
+@click.argument("id_", metavar="ID", type=options.id_of_sms)
 @config_option
 @click.option("--text", is_flag=True, help="With the text, if it is kept.")
 @options.as_json
@@ -91,7 +91,7 @@ def show(id_: int, config: Path, text: bool, as_json: bool) -> None:
 
 
 @outbox.command("retry")
-@click.argument("ids", metavar="[ID]...", nargs=-1, type=options.Id())
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=options.id_of_sms)
 @config_option
 @options.filters(*RETRIED)
 def retry_(ids: tuple[int, ...], config: Path, filters: Filters) -> None:
@@ -111,7 +111,7 @@ def _refuse_state(_: click.Context, __: click.Parameter, value: tuple[str, ...])
 
 
 @outbox.command("cancel")
-@click.argument("ids", metavar="[ID]...", nargs=-1, type=options.Id())
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=options.id_of_sms)
 @config_option
 @options.filters()
 @click.option("--state", multiple=True, hidden=True, expose_value=False, callback=_refuse_state)

@@ -15,15 +15,11 @@ from dialplan_sms.outbox.schema import State
 Command = Callable[..., Any]
 
 
-class Id(click.ParamType[int]):
+def id_of_sms(value: str) -> int:
     """The outbox's number of an SMS."""
-
-    name = "id"
-
-    def convert(self, value: Any, *_: Any) -> int:
-        if re.fullmatch(r"[0-9]{1,19}", str(value)) and 0 < int(value) < 2**63:
-            return int(value)
-        raise Misused(f"{str(value)[:80]} is no ID: see dialplan-sms outbox")
+    if re.fullmatch(r"[0-9]{1,19}", value) and 0 < int(value) < 2**63:
+        return int(value)
+    raise Misused(f"{value[:80]} is no ID: see dialplan-sms outbox")
 
 
 def seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
