@@ -103,6 +103,9 @@ def test_make_install_over_make_install(installed: Installed) -> None:
             except OSError as error:  # as Asterisk, which leaves SMS_STATUS empty then
                 failed.append(str(error))
                 continue
+            if "can't open file" in said["stderr"]:  # it went just before Python read it
+                failed.append("[Errno 2]")
+                continue
             assert said["stderr"] == ""
             if said.get("SMS_STATUS") in ("SUCCESS", "QUEUED"):
                 sent[f"call {n}"] += 1
