@@ -1,13 +1,16 @@
 import base64
 import contextlib
+import gc
 import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -336,6 +339,35 @@ def test_a_connection_is_used_again_and_never_shut_by_an_old_deadline(tls: bool)
         assert route.send(SMS).status is Status.SUCCESS
     assert len(pbx.requests) == 4
     assert pbx.connections == 1
+
+
+def test_a_connection_is_kept_once_no_deadline_can_shut_it_down(
+    pbx: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled = []
+    keep = Pool._keep
+
+    def look(pool: Pool, connection: Any, answer: Any) -> None:
+        cancelled.append(connection.exchange._alarm.cancelled)
+        keep(pool, connection, answer)
+
+    monkeypatch.setattr(Pool, "_keep", look)
+    assert send(pbx).status is Status.SUCCESS
+    assert cancelled == [True]
+
+
+def test_a_connection_that_is_kept_keeps_nothing_of_the_call(pbx: Sandbox) -> None:
+    def going_out() -> None:
+        pass
+
+    call = weakref.ref(going_out)
+    user = sender(pbx)
+    with closing(open_pool(user)) as pool:
+        assert SmsApi(user, pool).send(SMS, going_out).status is Status.SUCCESS
+        assert pool.idle == 1
+        del going_out
+        gc.collect()
+        assert call() is None
 
 
 def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next() -> None:

@@ -55,10 +55,18 @@ def test_numbers_that_cannot_be_sent_to_are_named_and_the_others_are_sent(tmp_pa
     assert "1632960961" not in line
 
 
-@pytest.mark.parametrize("written", ["nobody", "+441632960961", '"'])
-def test_a_request_whose_numbers_are_all_wrong_is_refused(written: str) -> None:
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("nobody", "nobody is no phone number"),
+        ("+441632960961", "is not in IT"),
+        ('"', "the number is empty"),
+    ],
+)
+def test_a_request_whose_numbers_are_all_wrong_is_refused(written: str, says: str) -> None:
     answer, stored = ask(written)
     assert (answer.json["type"], answer.status, stored.sms) == ("error", 200, [])
+    assert says in answer.json["reason"]
 
 
 def test_what_comes_from_the_pbx_does_not_go_back_without_a_gateway() -> None:
