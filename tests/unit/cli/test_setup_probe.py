@@ -1,12 +1,8 @@
 """How ``dialplan-sms setup`` ends: the PBX accepts who sends, and the service is the new one."""
 
-import json
 import shlex
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,6 +15,7 @@ from dialplan_sms.host import process
 from dialplan_sms.host.identity import User
 from dialplan_sms.host.process import Ran
 from dialplan_sms.sandbox import Fault, Sandbox
+from tests.unit.asking import answering
 from tests.unit.pbxhost import PASSWORD, PbxHost
 
 
@@ -146,29 +143,6 @@ def test_without_a_default_sender_nobody_is_asked(tmp_path: Path) -> None:
     assert ("the PBX was not asked" in said, good) == (True, True)
 
 
-@contextmanager
-def service(figures: object) -> Iterator[int]:
-    """The port of a service whose status is *figures*."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps(figures).encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.mark.parametrize(
     ("figures", "says"),
     [
@@ -186,7 +160,7 @@ def test_a_service_of_another_version_is_restarted(
     pbx = PbxHost(tmp_path / "host")
     pbx.install()
     before = pbx.commands.count("systemctl restart dialplan-sms.service")
-    with service(figures) as port:
+    with answering(figures) as port:
         text = pbx.sms_conf.read_text()
         pbx.sms_conf.write_text(text.replace("[general]", f"[general]\nmonitor = 127.0.0.1:{port}"))
         result = pbx.setup()

@@ -4,13 +4,9 @@ import ast
 import json
 import re
 import signal
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -23,6 +19,7 @@ from dialplan_sms.cli import main
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import clean, plain
 from dialplan_sms.sms import log
+from tests.unit.asking import answering
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\x08\u202egnp\u2066\u200f\u2028end"
 """Clears the screen, sets the title, colours, overwrites, and turns round what follows."""
@@ -75,32 +72,6 @@ def test_no_module_has_a_way_to_the_terminal_of_its_own() -> None:
             named += [each.name for each in node.names] if isinstance(node, ast.Import) else []
             if "rich.console" in named or "rich" in named:
                 assert path.name == "console.py", path
-
-
-@contextmanager
-def answering(figures: object) -> Iterator[int]:
-    """Another program on the port of the monitor, which says *figures*."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps(figures).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 FIGURES = {
