@@ -20,7 +20,7 @@ from dialplan_sms.outbox.retry import AT_LEAST_ONCE, Verdict, decide
 from dialplan_sms.outbox.schema import State
 from dialplan_sms.outbox.writer import NotKnown, Writer
 from dialplan_sms.sms import log
-from dialplan_sms.sms.outcome import Cause, Outcome, error
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, error
 from dialplan_sms.sms.service import Route
 from dialplan_sms.sms.sms import Handled
 
@@ -86,10 +86,6 @@ class WorkerOutbox:
         return bool(self._failing)
 
 
-class _Lost(Exception):
-    """The lease is another's: the request must not go out."""
-
-
 class Carrier:
     """Makes the requests of a worker, one a call, in any number of threads."""
 
@@ -106,10 +102,8 @@ class Carrier:
             outcome = self._send(lease, sender)
         except ConfigError as failure:
             outcome = error(Cause.CONFIG, str(failure))
-        except _Lost:
-            return
-        except (OutboxError, NotKnown) as failure:  # before it went out
-            outcome = error(Cause.INTERNAL, str(failure))
+        except Refused as refused:  # before it went out
+            outcome = refused.outcome
         except Exception as failure:  # noqa: BLE001 - a stored SMS must get its record
             broke = f"dialplan-sms broke, {type(failure).__name__}: please report this"
             outcome = error(Cause.INTERNAL, shortage(failure) or broke)
@@ -138,8 +132,13 @@ class Carrier:
         return self._service.route(sender).send(lease.sms, partial(self._begin, lease), until)
 
     def _begin(self, lease: Lease) -> None:
-        if not self._access.do(lambda c: leases.begin_sending(c, lease)):
-            raise _Lost
+        """Note that the request goes out now. Raises Refused if that is not noted."""
+        try:
+            mine = self._access.do(lambda c: leases.begin_sending(c, lease))
+        except (OutboxError, NotKnown) as failure:
+            raise Refused(Cause.INTERNAL, str(failure)) from None
+        if not mine:
+            raise Refused(Cause.INTERNAL, "the lease is another's")
 
     def _finish(
         self, lease: Lease, sender: Sender | None, outcome: Outcome, verdict: Verdict

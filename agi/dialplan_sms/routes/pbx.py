@@ -14,7 +14,7 @@ from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.routes.failure import failed
 from dialplan_sms.routes.reply import LARGEST, answered, secrets_of
 from dialplan_sms.sms import api
-from dialplan_sms.sms.outcome import Cause, Outcome
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport.deadline import Watchdog
 from dialplan_sms.transport.exchange import Exchange
@@ -77,8 +77,8 @@ class SmsApi:
     ) -> Outcome:
         """Send now, once, and be back by *until*, call_timeout from now if that is None.
 
-        *going_out* is called just before the request leaves this host. Never raises for what the
-        PBX or the network does.
+        *going_out* is called just before the request leaves this host; what it refuses does not
+        leave. Raises that Refused, and nothing for what the PBX or the network does.
         """
         sender = self._sender
         until = self._clock() + sender.call_timeout if until is None else until
@@ -92,6 +92,8 @@ class SmsApi:
         )
         try:
             status, location, body = self._post(sms, exchange)
+        except Refused:
+            raise
         except Exception as failure:  # noqa: BLE001 - any of them must become an Outcome
             return failed(exchange, failure, sender)
         finally:

@@ -27,7 +27,8 @@ class Route(Protocol):
     def send(self, sms: Sms, going_out: Callable[[], None], until: float) -> Outcome:
         """Send now, once, and be back by *until* (seconds on the service's clock).
 
-        *going_out* is called just before it can have an effect.
+        *going_out* is called just before it can have an effect, and may raise Refused: then it has
+        none, and that is raised.
         """
 
 

@@ -425,6 +425,8 @@ def test_a_full_disk_stops_before_anything_goes_out(
     assert result.exit_code == 1
     assert "stopped: the journal cannot be written" in result.stdout
     assert [to for to, _ in texts(server)] == [A]
+    (said,) = [line for line in conf.with_name("log").read_text().splitlines() if "ERROR" in line]
+    assert "the journal cannot be written" in said
 
 
 def test_gateways_rest_between_their_sms(

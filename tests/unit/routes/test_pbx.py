@@ -23,7 +23,7 @@ from dialplan_sms.routes.pbx import SmsApi, open_pool
 from dialplan_sms.routes.reply import answered, secrets_of
 from dialplan_sms.sandbox import Fault, Reply, Sandbox
 from dialplan_sms.sms import api
-from dialplan_sms.sms.outcome import Cause, Outcome, Status
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport.deadline import Alarm, Watchdog
 from dialplan_sms.transport.pool import Pool
@@ -339,6 +339,19 @@ def test_a_connection_is_used_again_and_never_shut_by_an_old_deadline(tls: bool)
         assert route.send(SMS).status is Status.SUCCESS
     assert len(pbx.requests) == 4
     assert pbx.connections == 1
+
+
+def test_what_is_refused_at_the_last_moment_does_not_go_out(pbx: Sandbox) -> None:
+    def refuse() -> None:
+        raise Refused(Cause.INTERNAL, "the outbox is locked")
+
+    user = sender(pbx)
+    with closing(open_pool(user)) as pool:
+        route = SmsApi(user, pool)
+        with pytest.raises(Refused, match="the outbox is locked"):
+            route.send(SMS, refuse)
+        assert (pbx.requests, pool.idle) == ([], 0)
+        assert route.send(SMS).status is Status.SUCCESS
 
 
 def test_a_connection_is_kept_once_no_deadline_can_shut_it_down(

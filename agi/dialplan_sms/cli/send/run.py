@@ -10,7 +10,7 @@ from dialplan_sms.cli.send.listfile import Result, RowResult
 from dialplan_sms.cli.send.plan import Item
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.outbox.retry import AT_MOST_ONCE, decide
-from dialplan_sms.sms.outcome import Cause, Outcome, Status, safe_line
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, safe_line
 from dialplan_sms.sms.sms import Draft, Handled
 
 _AT_ONCE = (
@@ -123,7 +123,7 @@ class Run:
                     self._journal.going_out(item.digest, item.line, todo.key, todo.resends)
                 except JournalError as error:
                     self.stopped = str(error)
-                    raise
+                    raise Refused(Cause.INTERNAL, self.stopped) from None
             gone = True
 
         outcome = handle(replace(item.draft, key=todo.key), going_out).outcome
