@@ -1,7 +1,6 @@
 """A sandbox that spools, for tests, and a look into its spool."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,10 +49,3 @@ def sent_at(sandbox: Sandbox) -> dict[str, list[float]]:
     for gsm, at in sandbox.spool.outbox.writer.do(lambda c: c.execute(query).all(), 5.0):
         times.setdefault(gsm, []).append(at)
     return times
-
-
-def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)

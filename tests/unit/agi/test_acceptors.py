@@ -3,14 +3,14 @@ import errno
 import os
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from dialplan_sms.agi.acceptors import Acceptors
 from dialplan_sms.agi.capacity import Capacity, Closed
 from tests.unit.doors import House, opened, saying
+from tests.waiting import until
 
 
 class Calls:
@@ -42,13 +42,6 @@ def house(calls: Calls, capacity: Capacity) -> Iterator[House]:
     with opened(saying(calls, capacity), capacity) as house:
         yield house
         calls.go.set()
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_as_many_as_fit_are_served_and_the_rest_told_at_once(

@@ -2,13 +2,13 @@
 
 import contextlib
 import time
-from collections.abc import Callable
 
 import pytest
 
 from dialplan_sms.agi import acceptors, peer
 from dialplan_sms.agi.capacity import Capacity
 from tests.unit.doors import House, hearing, opened
+from tests.waiting import until
 
 
 def answer(said: bytes, objection: str) -> bytes:
@@ -24,7 +24,7 @@ def test_300_silent_ones_take_no_room_and_no_time(beginning: bytes) -> None:
         began = time.monotonic()
         assert house.ask(b"hello\n\n") == b"HELLO\n\n"
         assert time.monotonic() - began < 2
-        _until(lambda: capacity.in_flight == 0)  # the call's own place goes just after its answer
+        until(lambda: capacity.in_flight == 0)  # the call's own place goes just after its answer
 
 
 def test_what_comes_late_and_in_pieces_is_served() -> None:
@@ -44,7 +44,7 @@ def test_who_says_nothing_is_dropped_in_time_and_counted(monkeypatch: pytest.Mon
         for client in silent:
             assert _ended(client.recv)
         counted = house.silent._counted
-        _until(lambda: [times for *_, times in counted._lines.values()] == [29])
+        until(lambda: [times for *_, times in counted._lines.values()] == [29])
         assert len(house.notes) == 1
         assert house.notes[0].startswith("connection from 127.0.0.1 dropped: it did not say what")
         counted.sum_up(0)
@@ -97,14 +97,7 @@ def test_those_that_are_gone_are_let_go() -> None:
 
 
 def _wait_for(house: House, waiting: int) -> None:
-    _until(lambda: len(house.silent._waiting) == waiting)
-
-
-def _until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: len(house.silent._waiting) == waiting)
 
 
 def _ended(receive: object) -> bool:

@@ -16,6 +16,7 @@ import pytest
 from dialplan_sms.sandbox import Fault, Sandbox
 from tests.asterisk.serving import Service
 from tests.unit.caller import Call, hand_over
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,8 @@ def test_who_is_too_many_is_told_at_once_and_the_script_has_room(
             assert time.monotonic() - began < 2
             assert (left["SMS_STATUS"], left["SMS_CAUSE"]) == ("ERROR", "BUSY")
             assert hand_over(service.socket)["SMS_STATUS"] == "SUCCESS"
-        assert status(service)["in_flight"] == 20
+        # a call's answer comes before its place is free
+        until(lambda: status(service)["in_flight"] == 20, lambda: status(service))
         service.kill()
         for call in calls:
             assert call.result(30)["SMS_CAUSE"] == "NO_ANSWER"
@@ -104,7 +106,10 @@ def test_without_a_descriptor_it_waits_and_says_why_once(pbx: Sandbox, tmp_path:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limit))
         for _ in range(200):
             connect(stack, service, b"x")
-        _wait_for(service, "no file descriptor is left: raise LimitNOFILE=")
+        until(
+            lambda: "no file descriptor is left: raise LimitNOFILE=" in service.log,
+            lambda: service.log,
+        )
         # Those that say nothing go, and calls are taken again.
         assert Call(service.port).end()["SMS_STATUS"] == "SUCCESS"
         stack.close()
@@ -114,10 +119,3 @@ def test_without_a_descriptor_it_waits_and_says_why_once(pbx: Sandbox, tmp_path:
         service.signal(signal.SIGTERM)
         assert service.process.communicate(timeout=30)[0] == ""
         assert service.process.returncode == 0
-
-
-def _wait_for(service: Service, words: str) -> None:
-    deadline = time.monotonic() + 20
-    while words not in service.log:
-        assert time.monotonic() < deadline, service.log
-        time.sleep(0.02)

@@ -13,7 +13,8 @@ from dialplan_sms.sandbox import Fault, Sandbox, Trouble
 from dialplan_sms.sandbox.page import SandboxPage, is_ours
 from dialplan_sms.sms import api
 from dialplan_sms.web.http.listener import Address
-from tests.unit.spooling import AUTH, NUMBER, ONE, OTHER, TWO, post, running, spooled, until
+from tests.unit.spooling import AUTH, NUMBER, ONE, OTHER, TWO, post, running, spooled
+from tests.waiting import until
 
 
 def switches(sandbox: Sandbox) -> SandboxPage:
@@ -155,7 +156,7 @@ def test_the_command_says_where_its_page_is(tmp_path: Path) -> None:
             stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
-        until(lambda: "password" in output.read_text("utf-8"), 20)
+        until(lambda: "password" in output.read_text("utf-8"), seconds=20)
         page = re.search(
             r"^Page: (http://127\.0\.0\.1:\d+/)$", output.read_text("utf-8"), re.MULTILINE
         )

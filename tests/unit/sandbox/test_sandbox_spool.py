@@ -32,8 +32,8 @@ from tests.unit.spooling import (
     sent_at,
     spooled,
     states,
-    until,
 )
+from tests.waiting import until
 
 
 def test_success_means_that_it_is_in_the_spool_and_then_it_is_sent() -> None:
@@ -108,7 +108,7 @@ def test_a_gateway_that_comes_back_amid_a_try_is_tried_again_at_once(
 
         post(sandbox)
 
-        until(lambda: states(sandbox) == {"hello": "sent"}, 4.0)
+        until(lambda: states(sandbox) == {"hello": "sent"}, seconds=4.0)
 
 
 def test_a_postponed_message_waits_for_the_local_time_of_the_pbx() -> None:
