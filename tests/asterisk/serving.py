@@ -82,6 +82,7 @@ class Service:
                 if probe.connect_ex(("127.0.0.1", self.monitor)) == 0:
                     return self
             time.sleep(0.02)
+        self.kill()
         raise TimeoutError("the service does not listen")
 
     def signal(self, number: int) -> None:
