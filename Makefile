@@ -18,7 +18,7 @@ define check-python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench lint format venv install deb dist clean
+.PHONY: help demo test test-all bench lint man format venv install deb dist clean
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 demo: $(BIN)/sms.agi ## one call on a real Asterisk that sends an SMS to a stand-in PBX
@@ -29,11 +29,14 @@ test-all: test ## also the tests that need root or time
 	$(BIN)/python -m pytest -m slow
 bench: $(BIN)/sms.agi ## CPU and latency against CURL() and scripts, on Asterisk 22 and 16 (QUICK=1: a minute)
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(BENCH)
-lint: $(BIN)/sms.agi ## ruff, mypy, and which module may import which
+lint: $(BIN)/sms.agi ## ruff, mypy, which module may import which, current manual pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m man.build --check
+man: $(BIN)/sms.agi ## write the manual pages and sms.conf.sample from the help and the keys
+	$(BIN)/python -m man.build
 format: $(BIN)/sms.agi ## rewrite the sources as ruff formats them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

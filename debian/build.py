@@ -31,10 +31,20 @@ SITE = PREFIX / "lib/python3/site-packages"
 PYTHON = Path("/", PREFIX, "bin/python3")
 CONFFILE = "etc/asterisk/extensions-sms.conf"
 UNIT = "usr/lib/systemd/system/dialplan-sms.service"
-_SOURCES = ("agi", "dialplan", "systemd", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+_SOURCES = (
+    "agi",
+    "dialplan",
+    "man",
+    "systemd",
+    "setup.cfg",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
 _LEFT_OUT = re.compile(
     r"[^/]+\.dist-info/(RECORD|WHEEL|sboms/.*)"  # these alone differ between the Pythons
     r"|phonenumbers/geodata/.*"  # names of places, 20 MB that nothing here asks for
+    r"|[^/]+\.data/data/share/man/.*"  # they go where man looks for them
 )
 _COMMAND = f"""\
 #!{PYTHON} -I
@@ -105,6 +115,8 @@ def lay(root: Path, architecture: str) -> None:
     _write(root / "usr/share/python3/runtime.d/dialplan-sms.rtupdate", hook, 0o755)
     for shell, path in _COMPLETIONS.items():
         _write(root / path, _completion(site, shell))
+    for page in TOP.glob("man/*.[15]"):
+        _zip(page, root / f"usr/share/man/man{page.suffix[1:]}/{page.name}.gz")
     doc = root / "usr/share/doc/dialplan-sms"
     _write(doc / "copyright", (HERE / "copyright").read_text() + "".join(_carried(site)))
     for source, name in (
@@ -112,7 +124,7 @@ def lay(root: Path, architecture: str) -> None:
         (TOP / "CHANGELOG.md", "changelog.gz"),
         (TOP / "README.md", "README.md.gz"),
     ):
-        (doc / name).write_bytes(gzip.compress(source.read_bytes(), mtime=0))
+        _zip(source, doc / name)
 
 
 def pack(root: Path, deb: Path, *options: str) -> Path:
@@ -232,6 +244,11 @@ def _write(path: Path, text: str, mode: int = 0o644) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     path.chmod(mode)
+
+
+def _zip(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(gzip.compress(source.read_bytes(), mtime=0))
 
 
 def _link(root: Path, link: str, target: Path) -> None:

@@ -24,7 +24,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sdist, and the wheel that was built from it."""
     source = tmp_path_factory.mktemp("source")
     skipped = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*_cache")
-    for name in ("agi", "debian", "dialplan", "systemd", "tests", ".ci"):
+    for name in ("agi", "debian", "dialplan", "man", "systemd", "tests", ".ci"):
         shutil.copytree(TOP / name, source / name, ignore=skipped)
     for path in TOP.iterdir():
         if path.is_file():
@@ -61,6 +61,9 @@ def test_the_wheel_has_what_runs(built: Path) -> None:
     }
     data = f"dialplan_sms-{__version__}.data"
     share = {f"{data}/data/share/dialplan-sms/{path.name}" for path in TOP.glob("dialplan/*.*")}
+    share |= {
+        f"{data}/data/share/man/man{path.suffix[1:]}/{path.name}" for path in TOP.glob("man/*.[15]")
+    }
     share |= {f"{data}/data/share/dialplan-sms/dialplan-sms.service", f"{data}/scripts/sms.agi"}
     assert {path for path in wanted if path.endswith(".html")}
     assert {name for name in names if ".dist-info/" not in name} == wanted | share
@@ -143,6 +146,9 @@ def test_the_package_lays_out(laid: Path) -> None:
         f"usr/lib/dialplan-sms/share/dialplan-sms/{path.name}" for path in TOP.glob("dialplan/*.*")
     }
     share.add("usr/lib/dialplan-sms/share/dialplan-sms/dialplan-sms.service")
+    share |= {
+        f"usr/share/man/man{path.suffix[1:]}/{path.name}.gz" for path in TOP.glob("man/*.[15]")
+    }
     assert rest - {"usr/lib/dialplan-sms/bin/python3"} == program | doc | share | {
         build.CONFFILE, build.UNIT, *build._COMPLETIONS.values(),
         "usr/bin/dialplan-sms", "usr/share/asterisk/agi-bin/sms.agi",
