@@ -1,4 +1,4 @@
-"""Build the Debian package: ``python -m debian.build [FOLDER]`` prints the path of the .deb.
+"""Build the Debian package: ``python -m debian.build [FOLDER]``; prints how to install it.
 
 Below /usr/lib/dialplan-sms lies a virtual environment of the host's Python, whichever of
 `PYTHONS` that is: pure modules are the same for all of them, and compiled ones have the Python in
@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -259,4 +260,5 @@ def _link(root: Path, link: str, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    print(build(Path(sys.argv[1] if sys.argv[1:] else "dist")))
+    made = build(Path(sys.argv[1] if sys.argv[1:] else "dist")).resolve()
+    print(f"To install it, as root: apt install {shlex.quote(str(made))}")

@@ -25,6 +25,7 @@ def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (made,) = folder.glob("*.deb")
+    assert done.stdout == f"To install it, as root: apt install {made}\n"
     return made
 
 
