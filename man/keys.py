@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from dialplan_sms.config.config import GENERAL_KEYS, Config
@@ -48,8 +48,9 @@ def _described(
             raise SystemExit(f"the key {name} of sms.conf has no description")
         default = "" if name == "password_file" else _default(defaults[key.field])
         example = default or _EXAMPLES.get(f"{section} {name}") or _EXAMPLES[name]
-        about = key.about[0].upper() + key.about[1:]
-        yield name, f"{about}. Allowed: {key.kind.allowed}. Default: {default or 'none'}.", example
+        text = f"{key.about[0].upper()}{key.about[1:]}. Allowed: {key.kind.allowed}. "
+        required = defaults[key.field] is MISSING
+        yield name, text + ("Required." if required else f"Default: {default or 'none'}."), example
 
 
 def _default(value: Any) -> str:

@@ -39,19 +39,23 @@ class Config:
 
     path: Path
     senders: Mapping[str, Sender]
-    default_sender: str | None = key(keys.SECTION, "who sends, if a call names nobody", None)
+    default_sender: str | None = key(
+        keys.SECTION, "who sends, if a call names no sender and there are several", None
+    )
     log: str = key(values.log, "where the log goes", "syslog")
     # A database's URL can hold a password.
-    outbox: str = key(values.outbox, "where SMS and their history are stored", "", secret=True)
+    outbox: str = key(
+        values.outbox, "the database of stored SMS and of the history", "", secret=True
+    )
     listen: tuple[HostPort, ...] = key(
-        values.listen, "where FastAGI calls are taken", (("127.0.0.1", 4573), ("::1", 4573))
+        values.listen, "where the service takes FastAGI calls", (("127.0.0.1", 4573), ("::1", 4573))
     )
-    allow: tuple[Any, ...] = key(values.networks, "who may call, besides this host", ())
-    max_calls: int = key(_CALLS, "calls that the service carries at once", 256)
+    allow: tuple[Any, ...] = key(values.networks, "who may call the service besides this host", ())
+    max_calls: int = key(_CALLS, "how many calls the service carries at once", 256)
     monitor: tuple[HostPort, ...] = key(
-        _MONITOR, "where the service says how it is", (("127.0.0.1", 4574),)
+        _MONITOR, "where the service answers status, /metrics and /healthz", (("127.0.0.1", 4574),)
     )
-    workers: int = key(_WORKERS, "threads that send what is stored", 4)
+    workers: int = key(_WORKERS, "how many threads send stored SMS", 4)
     retention: float = key(values.duration, "how long the history is kept", 90 * 86400.0)
     http: "Http | None" = None
     version: str = field(default="", compare=False)

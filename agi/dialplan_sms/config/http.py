@@ -39,14 +39,18 @@ class Http:
     default sender.
     """
 
-    users: Mapping[str, str] = keys.key(_users, "who may use it", name="user", secret=True)
-    listen: tuple[keys.HostPort, ...] = keys.key(
-        values.listen, "where it listens", (("127.0.0.1", 4575),)
+    users: Mapping[str, str] = keys.key(
+        _users, "who may use the HTTP SMS server", name="user", secret=True
     )
-    certificate: str = keys.key(_CERTIFICATE, "for HTTPS, with key", "")
-    key: str = keys.key(_KEY, "of the certificate", "")
-    allow: tuple[Any, ...] = keys.key(values.networks, "who may connect, besides this host", ())
-    proxy: tuple[Any, ...] = keys.key(values.networks, "whose X-Forwarded-For is believed", ())
+    listen: tuple[keys.HostPort, ...] = keys.key(
+        values.listen, "where it listens for requests", (("127.0.0.1", 4575),)
+    )
+    certificate: str = keys.key(_CERTIFICATE, "its certificate, for HTTPS", "")
+    key: str = keys.key(_KEY, "the private key of certificate", "")
+    allow: tuple[Any, ...] = keys.key(values.networks, "who may connect besides this host", ())
+    proxy: tuple[Any, ...] = keys.key(
+        values.networks, "the reverse proxies whose X-Forwarded-For is believed", ()
+    )
     sender: str = keys.key(keys.SECTION, "who sends for the users who are no senders", "")
     page: bool = keys.key(values.yes_no, "whether it has the page", False)
     files: tuple[str, ...] = field(default=(), repr=False)

@@ -166,29 +166,43 @@ class Sender:
     """
 
     name: str
-    url: str = key(values.url, "where the PBX is")
-    password: str = key(_PASSWORD, "the PBX user's password", "", secret=True)
-    token: str = key(_TOKEN, "an API key, in place of the password", "", secret=True)
+    url: str = key(values.url, "the address of the PBX")
+    password: str = key(
+        _PASSWORD, "the PBX user's password; or give password_file or token", "", secret=True
+    )
+    token: str = key(_TOKEN, "an API key, in place of a password", "", secret=True)
     verify: str = key(values.verify, "how the PBX proves who it is", "yes")
     gsm: str | None = key(values.gsm, "the GSM gateway, if a call names none", None)
-    max_length: int = key(number("characters", 1, 10000), "most characters of a text", 670)
+    max_length: int = key(number("characters", 1, 10000), "the most characters of a text", 670)
     long_message: str = key(_LONG_MESSAGE, "what becomes of a longer text", "refuse")
-    country: str | None = key(values.country, "national numbers are read as this country's", None)
-    short_numbers: bool = key(values.yes_no, "allows short codes, 3 to 6 digits", False)
+    country: str | None = key(
+        values.country,
+        "of national numbers; SMS go there alone, unless allow says more",
+        None,
+    )
+    short_numbers: bool = key(
+        values.yes_no, "whether short codes, 3 to 6 digits, are numbers", False
+    )
     mode: str = key(_MODE, "when an SMS is sent, if a call does not say", "wait")
-    call_timeout: float = key(_TIMEOUT, "most seconds that a call may take", 30.0)
-    delivery: str = key(_DELIVERY, "what becomes of one that may have been sent", "at-least-once")
+    call_timeout: float = key(_TIMEOUT, "the most seconds that a call waits", 30.0)
+    delivery: str = key(
+        _DELIVERY, "whether a stored SMS that may have been sent is tried again", "at-least-once"
+    )
     postpone: str = key(_POSTPONE, "who keeps an SMS that is to be sent later", "here")
-    pace: float = key(_TIME, "how long a gateway rests for each number", 5.0)
-    batch: int = key(_BATCH, "most numbers in one request from the outbox", 20)
+    pace: float = key(_TIME, "how long a gateway rests after each number from the outbox", 5.0)
+    batch: int = key(_BATCH, "the most numbers in one request from the outbox", 20)
     max_age: float = key(values.duration, "how long a stored SMS is tried", 24 * 3600.0)
     keep_text: float = key(_KEEP, "how long a text is kept once it is not needed", 0.0)
-    allow: tuple[str, ...] = key(values.places, "where SMS may go", ())
+    allow: tuple[str, ...] = key(
+        values.places, "where SMS may go; by default to country, or to all without one", ()
+    )
     deny: tuple[str, ...] = key(values.denied, "where SMS may not go, even if allow has it", ())
-    per_number: tuple[int, float] | None = key(values.rate, "most SMS to one number", None)
-    per_sender: tuple[int, float] | None = key(values.rate, "most SMS of this sender", None)
-    per_caller: tuple[int, float] | None = key(values.rate, "most SMS by calls of one caller", None)
-    repeat_window: float = key(_TIME, "how long a repeated SMS is refused", 0.0)
+    per_number: tuple[int, float] | None = key(values.rate, "the most SMS to one number", None)
+    per_sender: tuple[int, float] | None = key(values.rate, "the most SMS of this sender", None)
+    per_caller: tuple[int, float] | None = key(
+        values.rate, "the most SMS by calls of one caller", None
+    )
+    repeat_window: float = key(_TIME, "how long the same text to the same number is refused", 0.0)
     files: tuple[str, ...] = field(default=(), repr=False)
 
     @property
