@@ -30,18 +30,13 @@ MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 PREFIX = Path("usr/lib/dialplan-sms")
 SITE = PREFIX / "lib/python3/site-packages"
 PYTHON = Path("/", PREFIX, "bin/python3")
+DOC = "share/doc/dialplan-sms"
 CONFFILE = "etc/asterisk/extensions-sms.conf"
 UNIT = "usr/lib/systemd/system/dialplan-sms.service"
 _SOURCES = (
-    "agi",
-    "dialplan",
-    "man",
-    "systemd",
-    "setup.cfg",
-    "pyproject.toml",
-    "README.md",
-    "LICENSE",
-)
+    "agi", "dialplan", "docs", "man", "systemd",
+    "setup.cfg", "pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE",
+)  # fmt: skip
 _LEFT_OUT = re.compile(
     r"[^/]+\.dist-info/(RECORD|WHEEL|sboms/.*)"  # these alone differ between the Pythons
     r"|phonenumbers/geodata/.*"  # names of places, 20 MB that nothing here asks for
@@ -119,11 +114,13 @@ def lay(root: Path, architecture: str) -> None:
     for page in TOP.glob("man/*.[15]"):
         _zip(page, root / f"usr/share/man/man{page.suffix[1:]}/{page.name}.gz")
     doc = root / "usr/share/doc/dialplan-sms"
+    shutil.copytree(prefix / DOC, doc, dirs_exist_ok=True)
+    shutil.rmtree(prefix / DOC)
+    _link(root, str(PREFIX / DOC), doc.relative_to(root))
     _write(doc / "copyright", (HERE / "copyright").read_text() + "".join(_carried(site)))
     for source, name in (
         (HERE / "changelog", "changelog.Debian.gz"),
         (TOP / "CHANGELOG.md", "changelog.gz"),
-        (TOP / "README.md", "README.md.gz"),
     ):
         _zip(source, doc / name)
 

@@ -30,7 +30,7 @@ Three things to try next:
    It shows each SMS, and a section to save as sms.conf (chmod 600 sms.conf).
 2. send to it            echo Hi | {bin}/dialplan-sms send --config sms.conf {number}
    Then break it on purpose: start the sandbox with --fault hang.
-3. put it on your PBX    README.md: Install on a PBX in five minutes"""
+3. put it on your PBX    README.md: Install"""
 
 console = Console(highlight=False)
 

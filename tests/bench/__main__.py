@@ -15,13 +15,17 @@ from tests.bench.measure import summarize
 from tests.bench.nginx import NginxUnavailable
 from tests.bench.targets import judge
 
+RESULTS = Path(__file__).with_name("results.json")
+PICTURE = Path(__file__).parents[2] / "docs/pictures/cpu.svg"
+"""In docs/service.md."""
+
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, show, and write results.json and results.svg."""
+    """Measure, show, and write results.json and cpu.svg."""
     parser = argparse.ArgumentParser("python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under a minute; ratios are rough")
     parser.add_argument("--write", action="store_true", help="write the results of --quick, too")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder for them")
+    parser.add_argument("--out", type=Path, help="folder for both, in place of their own")
     parser.add_argument(
         "--ecdsa", action="store_true",
         help="the API's certificate has an ECDSA P-256 key, not RSA of 2048 bits",
@@ -47,12 +51,13 @@ def main(arguments: Sequence[str]) -> int:
     verdicts = judge(rows, majors, measured.memory_most, measured.fsync)
     report.show(console, rows, verdicts, measured, versions)
     if options.write or not options.quick:
-        options.out.mkdir(parents=True, exist_ok=True)
-        report.write(options.out / "results.json", rows, verdicts, measured, versions)
-        chart.write(options.out / "results.svg", rows)
-        console.print(
-            f"\nwritten: {options.out / 'results.json'} and {options.out / 'results.svg'}"
-        )
+        results, picture = RESULTS, PICTURE
+        if options.out:
+            options.out.mkdir(parents=True, exist_ok=True)
+            results, picture = options.out / RESULTS.name, options.out / PICTURE.name
+        report.write(results, rows, verdicts, measured, versions)
+        chart.write(picture, rows)
+        console.print(f"\nwritten: {results} and {picture}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The chart for the README: CPU a call by way, on both Asterisks, as SVG."""
+"""The chart for docs/service.md: CPU a call by way, on both Asterisks, as SVG."""
 
 import math
 from collections.abc import Mapping

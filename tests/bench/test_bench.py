@@ -34,6 +34,6 @@ def test_a_quick_run_shows_a_table_and_writes_json_and_chart(tmp_path: Path) -> 
     }
     assert [row for row in rows if row["lost"]] == []
     assert all(row["cpu"] > 0 and row["p99"] >= row["p50"] for row in rows)
-    chart = ElementTree.parse(tmp_path / "results.svg")
+    chart = ElementTree.parse(tmp_path / "cpu.svg")
     texts = {each.text for each in chart.iter("{http://www.w3.org/2000/svg}text")}
     assert {way.title for way in WAYS} <= texts

@@ -1,4 +1,4 @@
-"""The README's pictures, taken anew: `python -m tests.browser.pictures`, with Pillow, which no test needs."""
+"""The pictures of README and docs/, taken anew: `python -m tests.browser.pictures`, with Pillow, which no test needs."""
 
 import tempfile
 from pathlib import Path
@@ -11,7 +11,7 @@ from dialplan_sms.outbox.store import Outbox
 from tests.browser.serving import served
 from tests.unit.paged import ROME, FakePlayground, variety
 
-FOLDER = Path(__file__).with_name("shots")
+FOLDER = Path(__file__).parents[2] / "docs/pictures"
 
 
 def main() -> None:

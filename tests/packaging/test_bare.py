@@ -11,9 +11,10 @@ import pytest
 
 from tests.packaging.conftest import TOP
 from tests.packaging.root import BARE, ENVIRONMENT, Root, need
+from tests.pages import README
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-TRY_IT = re.findall(r"(?ms)^## Try it$.*?(?=^## )", (TOP / "README.md").read_text())[0]
+TRY_IT = re.findall(r"(?ms)^## Try it$.*?(?=^## )", README)[0]
 PACKAGES = re.findall(r"`([^`]+)`", re.findall(r"(?m)^Needs .* a network", TRY_IT)[0])
 COMMANDS = re.findall(r"(?m)^\| `make (\w+)` \|", TRY_IT)
 

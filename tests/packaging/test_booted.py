@@ -1,4 +1,4 @@
-"""The package under a real systemd: what README says about the service, line by line."""
+"""The package under a real systemd: what the pages say about the service, line by line."""
 
 import json
 import os
@@ -13,7 +13,8 @@ import pytest
 
 from tests.packaging.booted import Booted
 from tests.packaging.root import BOOTING, need
-from tests.packaging.test_first_sms import README, asterisk, put_asterisk, shown, until
+from tests.packaging.test_first_sms import asterisk, put_asterisk, shown, until
+from tests.pages import PAGES, blocks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 UNIT = "dialplan-sms.service"
@@ -83,9 +84,10 @@ def test_it_sends_through_the_service_and_the_journal_has_a_line(system: Booted)
     assert "Booted" not in journal
 
 
-def test_every_systemctl_line_of_readme_works(system: Booted) -> None:
+def test_every_systemctl_line_of_the_pages_works(system: Booted) -> None:
     """Those that name the service; each is to leave it running, but for stop."""
-    lines = sorted(set(re.findall(r"systemctl [a-z-]+(?: --now)? dialplan-sms", README)))
+    shown_line = r"systemctl [a-z-]+(?: --now)? dialplan-sms"
+    lines = sorted({line for page in PAGES.values() for line in re.findall(shown_line, page)})
     lines.insert(0, shown("systemctl daemon-reload"))
     assert len(lines) >= 4
     for line in lines:
@@ -97,9 +99,9 @@ def test_every_systemctl_line_of_readme_works(system: Booted) -> None:
         wait(system, "active")
 
 
-def test_the_unit_of_the_source_runs_as_readme_says(system: Booted) -> None:
+def test_the_unit_of_the_source_runs_as_the_page_says(system: Booted) -> None:
     """What make install has put in /opt is what the package has in /usr/lib."""
-    (block,) = re.findall(r"```sh\n(cp systemd/.*?)```", README, re.DOTALL)
+    (block,) = [found.text for found in blocks("sh") if found.text.startswith("cp systemd/")]
     source = system.path / "root/source/systemd"
     source.mkdir(parents=True)
     shutil.copy(TOP / "systemd" / UNIT, source)

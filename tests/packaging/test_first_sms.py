@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,32 +14,30 @@ import pytest
 from tests.asterisk.etc import MODULES
 from tests.asterisk.fetch import fetch
 from tests.packaging.root import SYSTEMS, Root
+from tests.pages import blocks, shell_lines
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 LONGEST = 300
 """Seconds of machine time, from the fresh system to the SMS."""
 TAKEN = "tmp/taken.jsonl"
-README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
-def shown(start: str) -> str:
-    """The one line of the README's shell blocks that begins so."""
-    line: str
-    (line,) = {
-        line.strip()
-        for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-        for line in block.splitlines()
-        if line.strip().startswith(start)
-    }
+def shown(start: str, *pages: str) -> str:
+    """The one line that begins so in the shell blocks of *pages*, of all if none is named."""
+    (line,) = {line for line in shell_lines(*pages) if line.startswith(start)}
     return line
 
 
+def front_page(start: str) -> str:
+    return shown(start, "README.md")
+
+
 def test_a_new_admin_sends(root: Root, deb: Path) -> None:
-    """With what the README says, and nothing else; its PBX is the stand-in."""
+    """With what the front page says, and setup unattended; its PBX is the stand-in."""
     began = time.monotonic()
     if "asterisk" not in SYSTEMS[root.suite]:
         put_asterisk(root)
-    assert shown("apt install ./dialplan-sms_").split("_")[0].endswith("dialplan-sms")
+    assert front_page("apt install ./dialplan-sms_").split("_")[0].endswith("dialplan-sms")
     root.install(deb)
     with ExitStack() as stack:
         printed = stack.enter_context(
@@ -54,12 +51,16 @@ def test_a_new_admin_sends(root: Root, deb: Path) -> None:
 
         said = run(shown("DIALPLAN_SMS_PASSWORD="))
         assert ".new" not in said
-        run(shown('echo "Hello from the PBX"'))
-        (example,) = re.findall(r"\n( *\[sms-test\]\n.*?)\n *```", README, re.DOTALL)
+        run(front_page('echo "Hello from the PBX"'))
+        (example,) = [
+            block.text
+            for block in blocks("ini extensions.conf", ["README.md"])
+            if "[sms-test]" in block.text
+        ]
         with (root.path / "etc/asterisk/extensions.conf").open("a") as extensions:
-            extensions.write("\n" + textwrap.dedent(example) + "\n")
-        run(shown("asterisk -rx 'dialplan reload'"))
-        run(shown("asterisk -rx 'channel originate"))
+            extensions.write(f"\n{example}\n")
+        run(front_page("asterisk -rx 'dialplan reload'"))
+        run(front_page("asterisk -rx 'channel originate"))
         taken = root.path / TAKEN
         deadline = time.monotonic() + 30
         while len(lines := taken.read_text().split("\n")) < 3:

@@ -13,10 +13,10 @@ import pytest
 
 from debian import build
 from dialplan_sms.sandbox import Sandbox
+from tests.pages import PAGES
 from tests.unit.process import Asterisk
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-README = (Path(__file__).parents[2] / "README.md").read_text()
 NOBODY = pwd.getpwnam("nobody")
 PROGRAM = "pipx/venvs/dialplan-sms"
 SETUP = """
@@ -55,10 +55,9 @@ def top() -> Iterator[Path]:
 
 
 def install(top: Path) -> None:
-    """As README says."""
-    (line,) = re.findall(
-        r"^PIPX_HOME=\S+ PIPX_BIN_DIR=\S+ (pipx install) '.+(\[.+\])'$", README, re.MULTILINE
-    )
+    """As docs/install.md says."""
+    pattern = r"^PIPX_HOME=\S+ PIPX_BIN_DIR=\S+ (pipx install) '.+(\[.+\])'$"
+    (line,) = re.findall(pattern, PAGES["docs/install.md"], re.MULTILINE)
     wheel = build._own_wheel(top)
     environment = os.environ | {"PIPX_HOME": f"{top}/pipx", "PIPX_BIN_DIR": f"{top}/bin"}
     command = [*line[0].split(), "--python", "/usr/bin/python3", f"{wheel}{line[1]}"]

@@ -15,6 +15,12 @@ from debian import build, wheels
 from dialplan_sms import __version__
 
 TOP = Path(__file__).parents[2]
+DOCS = {
+    str(path.relative_to(TOP))
+    for pattern in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "docs/pictures/*")
+    for path in TOP.glob(pattern)
+}
+"""What is read, with links from one to the other."""
 SCRIPTS = ("postinst", "prerm", "postrm", "dialplan-sms.rtupdate")
 pytestmark = pytest.mark.timeout(300)
 
@@ -24,7 +30,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sdist, and the wheel that was built from it."""
     source = tmp_path_factory.mktemp("source")
     skipped = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*_cache")
-    for name in ("agi", "debian", "dialplan", "man", "systemd", "tests", ".ci"):
+    for name in ("agi", "debian", "dialplan", "docs", "man", "systemd", "tests", ".ci"):
         shutil.copytree(TOP / name, source / name, ignore=skipped)
     for path in TOP.iterdir():
         if path.is_file():
@@ -65,6 +71,7 @@ def test_the_wheel_has_what_runs(built: Path) -> None:
         f"{data}/data/share/man/man{path.suffix[1:]}/{path.name}" for path in TOP.glob("man/*.[15]")
     }
     share |= {f"{data}/data/share/dialplan-sms/dialplan-sms.service", f"{data}/scripts/sms.agi"}
+    share |= {f"{data}/data/share/doc/dialplan-sms/{name}" for name in DOCS}
     assert {path for path in wanted if path.endswith(".html")}
     assert {name for name in names if ".dist-info/" not in name} == wanted | share
 
@@ -140,7 +147,7 @@ def test_the_package_lays_out(laid: Path) -> None:
     }
     doc = {
         f"usr/share/doc/dialplan-sms/{name}"
-        for name in ("copyright", "changelog.gz", "README.md.gz", "changelog.Debian.gz")
+        for name in ("copyright", "changelog.gz", "changelog.Debian.gz", *DOCS)
     }
     share = {
         f"usr/lib/dialplan-sms/share/dialplan-sms/{path.name}" for path in TOP.glob("dialplan/*.*")
@@ -155,6 +162,7 @@ def test_the_package_lays_out(laid: Path) -> None:
         "usr/share/python3/runtime.d/dialplan-sms.rtupdate",
     }  # fmt: skip
     assert not [name for name in files if name.endswith(".pyc")]
+    assert (laid / "usr/lib/dialplan-sms/share/doc/dialplan-sms/docs/cookbook.md").is_file()
     link = laid / "usr/share/asterisk/agi-bin/sms.agi"
     assert str(link.readlink()) == "/usr/lib/dialplan-sms/bin/sms.agi"
     script = laid / "usr/lib/dialplan-sms/bin/sms.agi"

@@ -226,5 +226,6 @@ def _last_words(found: AsteriskHost, prefix: Path, failed: bool) -> Iterator[str
         "\nSend a first SMS, to a number of your own:\n"
         f'  echo "Hello from the PBX" | {user}{command} +39333123456\n'
         "In the dialplan: Gosub(sub-sms,s,1(+39333123456,TEXT)), TEXT being the name of the"
-        f" variable\nthat holds the text; examples: {prefix}/share/dialplan-sms/README.md"
+        " variable\nthat holds the text; examples:"
+        f" {prefix}/share/doc/dialplan-sms/docs/cookbook.md"
     )

@@ -1,16 +1,9 @@
-"""README.md and dialplan/README.md: every block runs, every table and link names what there is.
+"""README.md and docs/: every block runs, every table names what there is."""
 
-The word after a block's language tells what it is: ``extensions.conf`` and ``sms.conf`` are whole
-files, ``old`` and ``new`` are the CURL() recipe and what replaces it.
-"""
-
-import dataclasses
 import os
 import re
 import subprocess
 import sys
-import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,63 +15,10 @@ from dialplan_sms.sms.outcome import Cause, Status
 from tests.asterisk.installation import Installation
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.site import NUMBER, PASSWORD, Site, agi_bin
+from tests.pages import PAGES, TOP, Block, blocks, code, rows, shell_lines
 
-ROOT = Path(__file__).parents[2]
-DIALPLAN = ROOT / "dialplan"
-PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "dialplan/README.md")}
-README, COOKBOOK = PAGES.values()
+DIALPLAN = TOP / "dialplan"
 BIN = Path(sys.prefix) / "bin"
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """A fenced block; ``kind`` is what follows the back quotes."""
-
-    where: str
-    kind: str
-    text: str
-
-    @property
-    def extensions(self) -> list[tuple[str, str]]:
-        """Context and number of the extensions that can be called."""
-        context, found = "", []
-        for line in self.text.splitlines():
-            if header := re.fullmatch(r"\[(.+)\]", line):
-                context = header[1]
-            if extension := re.match(r"exten => ([0-9]+),1,", line):
-                found.append((context, extension[1]))
-        return found
-
-
-def blocks(kind: str) -> list[Block]:
-    return [block for name, page in PAGES.items() for block in _blocks(name, page, kind)]
-
-
-def _blocks(name: str, page: str, kind: str) -> Iterator[Block]:
-    for found in re.finditer(r"^( *)```(.+)\n((?:.*\n)*?)\1```$", page, re.MULTILINE):
-        if found[2] == kind:
-            line = page.count("\n", 0, found.start()) + 1
-            yield Block(f"{name}:{line}", found[2], textwrap.dedent(found[3]))
-
-
-def rows(page: str, header: str) -> list[list[str]]:
-    """The cells of every table whose first column is called *header*."""
-    found: list[list[str]] = []
-    inside = False
-    for line in page.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if not line.startswith("|"):
-            inside = False
-        elif inside and cells[0] != "---":
-            found.append(cells)
-        inside = inside or (line.startswith("|") and cells[0] == header)
-    return found
-
-
-def code(cell: str) -> str:
-    """What a cell begins with in back quotes; empty where it has none."""
-    found = re.match(r"`([^`]+)`", cell)
-    return found[1] if found else ""
 
 
 def where(block: Block) -> str:
@@ -125,8 +65,8 @@ class TestDialplan:
     def test_the_files_are_included_as_shown(
         self, installation: Installation, stand_in: Sandbox, tmp_path: Path, block: Block
     ) -> None:
-        # The first sms.conf of README.md, with the stand-in in place of the PBX.
-        first = next(found for found in blocks("ini sms.conf") if "README.md" in found.where)
+        # The sms.conf of docs/install.md, with the stand-in in place of the PBX.
+        first = next(found for found in blocks("ini sms.conf") if "docs/install.md" in found.where)
         text = first.text.replace("https://pbx.example.com", stand_in.url)
         files = {path.name: path.read_text() for path in DIALPLAN.glob("*.conf")}
         with Pbx(installation, block.text, agi_bin=agi_bin(tmp_path), files=files) as pbx:
@@ -140,16 +80,16 @@ class TestDialplan:
                 assert pbx.call(extension, context).variables["SMS_STATUS"] == "SUCCESS"
             assert len(stand_in.messages) == len(block.extensions)
 
-    def test_a_context_that_is_not_there_shows_as_the_readme_says(self, site: Site) -> None:
-        assert "There is no existence of 'sub-sms' context" in README
+    def test_a_context_that_is_not_there_shows_as_the_page_says(self, site: Site) -> None:
+        assert "There is no existence of 'sub-sms' context" in PAGES["docs/install.md"]
         assert "There is no existence of 'absent' context" in site.asterisk.cli(
             "dialplan show absent"
         )
 
     def test_the_examples_are_those_of_the_folder(self) -> None:
         files = {path.name for path in DIALPLAN.glob("*.conf")} - {"extensions-sms.conf"}
-        assert {code(row[0]) for row in rows(COOKBOOK, "file")} == files
-        for name, _, _, entry in rows(COOKBOOK, "file"):
+        assert {code(row[0]) for row in rows("docs/cookbook.md", "file")} == files
+        for name, _, _, entry in rows("docs/cookbook.md", "file"):
             context = re.search(r"[(=](sms-[a-z-]+),s,1\)", code(entry.rpartition(": ")[2]))
             assert context is not None
             assert f"[{context[1]}]" in (DIALPLAN / code(name)).read_text()
@@ -205,7 +145,9 @@ class TestRecipe:
         assert [dict(request.form) for request in site.sandbox.requests] == [sent]
 
     def test_every_one_liner_works(self, site: Site) -> None:
-        (table,) = re.findall(r"^\| \| \|\n\|.*\n((?:\|.*\n)+)", COOKBOOK, re.MULTILINE)
+        (table,) = re.findall(
+            r"^\| \| \|\n\|.*\n((?:\|.*\n)+)", PAGES["docs/cookbook.md"], re.MULTILINE
+        )
         lines = [line for row in table.splitlines() for line in re.findall(r"`([^`]+)`", row)]
         assert len(lines) == 7
         for line in lines:
@@ -236,7 +178,7 @@ class TestPitfalls:
         assert [m.text for m in site.messages] == ([] if cause else ["Hi, Jo"])
 
     def test_the_way_to_ask_for_an_empty_text_is_safe(self, site: Site) -> None:
-        (test,) = re.findall(r"`(\$\[\$\{LEN\(.+?\])`", COOKBOOK)
+        (test,) = re.findall(r"`(\$\[\$\{LEN\(.+?\])`", PAGES["docs/cookbook.md"])
         site.dialplan(f"Set(EMPTY={test})")
         for text in ("", *"\"'`()[]{}$\\;:,&| ab", '" = "" | "'):
             answer = site.call({"SMS_MESSAGE": text}, ask=["EMPTY"]).variables["EMPTY"]
@@ -259,27 +201,33 @@ class TestSmsConf:
         assert self.load(tmp_path, block.text).senders["102"].password == "with;a semicolon"
 
     def test_the_tables_name_every_key(self) -> None:
-        keys = [code(row[0]) for row in rows(README, "key")]
+        keys = [code(row[0]) for row in rows("docs/sms.conf.md", "key")]
         general, sender = keys[: len(config.GENERAL_KEYS)], keys[len(config.GENERAL_KEYS) :]
         assert sorted(general) == sorted(config.GENERAL_KEYS)
         assert sorted(sender) == sorted(settings.SENDER)
 
     def test_the_table_of_http_names_every_key(self) -> None:
         keys = [
-            key for row in rows(README, "in `[http]`") for key in re.findall(r"`(\w+)`", row[0])
+            key
+            for row in rows("docs/http.md", "in `[http]`")
+            for key in re.findall(r"`(\w+)`", row[0])
         ]
         assert sorted(keys) == sorted(http.KEYS)
 
     def test_the_defaults_are_those_of_the_table(self, tmp_path: Path) -> None:
         minimal = "url = http://192.0.2.1\npassword = x\n[101]\n"
         plain = self.load(tmp_path, f"[general]\n{minimal}")
-        for key, default in ((code(row[0]), code(row[2])) for row in rows(README, "key")):
+        for key, default in (
+            (code(row[0]), code(row[2])) for row in rows("docs/sms.conf.md", "key")
+        ):
             if default:
                 assert self.load(tmp_path, f"[general]\n{key} = {default}\n{minimal}") == plain
-        assert sum(bool(code(row[2])) for row in rows(README, "key")) == 19
+        assert sum(bool(code(row[2])) for row in rows("docs/sms.conf.md", "key")) == 19
 
     def test_every_word_allowed_is_in_the_table(self) -> None:
-        for key, allowed, *_ in ((code(row[0]), *row[1:]) for row in rows(README, "key")):
+        for key, allowed, *_ in (
+            (code(row[0]), *row[1:]) for row in rows("docs/sms.conf.md", "key")
+        ):
             words = re.findall(
                 r"\b(?:yes|no|refuse|truncate|wait|queue|fallback|syslog|sha256)\b",
                 (config.GENERAL_KEYS | settings.SENDER)[key].kind.allowed,
@@ -295,15 +243,19 @@ class TestSmsConf:
 
 class TestContract:
     def test_the_table_names_every_cause_once(self) -> None:
-        causes = [code(row[0]) for row in rows(README, "cause")]
+        causes = [code(row[0]) for row in rows("docs/troubleshooting.md", "cause")]
         assert sorted(causes) == sorted(filter(None, Cause))
 
     def test_may_have_been_sent_holds_for_two(self) -> None:
-        doubtful = [code(row[0]) for row in rows(README, "cause") if row[2] != "no"]
+        doubtful = [
+            code(row[0]) for row in rows("docs/troubleshooting.md", "cause") if row[2] != "no"
+        ]
         assert doubtful == [Cause.NOT_QUEUED, Cause.NO_ANSWER, Cause.BAD_ANSWER]
 
     def test_every_status_is_explained(self) -> None:
-        (status,) = [row[1] for row in rows(README, "variable") if row[0] == "`SMS_STATUS`"]
+        (status,) = [
+            row[1] for row in rows("docs/dialplan.md", "variable") if row[0] == "`SMS_STATUS`"
+        ]
         assert set(re.findall(r"`([A-Z]+)`", status)) == set(Status)
 
     def test_the_variables_are_those_of_the_code(self) -> None:
@@ -311,13 +263,17 @@ class TestContract:
 
         named = {
             name
-            for row in rows(README, "variable")
+            for row in rows("docs/dialplan.md", "variable")
             for name in re.findall(r"`(\w+)`", " ".join(row[:2]))
         }
         assert {*variables.INPUTS, *variables.OUTPUTS} <= named
 
     def test_the_log_line_has_the_words_of_the_table(self, site: Site) -> None:
-        words = {name for row in rows(README, "word") for name in re.findall(r"`(\w+)`", row[0])}
+        words = {
+            name
+            for row in rows("docs/troubleshooting.md", "word")
+            for name in re.findall(r"`(\w+)`", row[0])
+        }
         site.configure(
             f"[101]\nurl = {site.sandbox.url}\npassword = {PASSWORD}\nmax_length = 5\n"
             f"verify = {site.sandbox.fingerprint}\nlong_message = truncate\n[general]\nlog = sms.log\n"
@@ -327,37 +283,15 @@ class TestContract:
         site.call(wish | {"SMS_GSM": "9c7514330001", "SMS_POSTPONE": "2999-07-14 15:35"})
         logged = set(re.findall(r"(?:^| )(\w+)=", site.log))
         assert logged | {"id"} == words  # which only what is stored has
-        sample = next(line for line in README.splitlines() if " status=" in line)
+        sample = next(
+            line for line in PAGES["docs/troubleshooting.md"].splitlines() if " status=" in line
+        )
         assert re.findall(r" (\w+)=", sample) == [
             "call", "sender", "to", "chars", "status", "cause", "failed", "ms", "reason",
         ]  # fmt: skip
 
 
 class TestShell:
-    def lines(self) -> Iterator[list[str]]:
-        """The arguments of every dialplan-sms that the pages show."""
-        shown = [line for block in blocks("sh") for line in block.text.splitlines()]
-        shown += [span for page in PAGES.values() for span in re.findall(r"`([^`\n]+)`", page)]
-        for line in shown:
-            if found := re.search(
-                r"(?:^|[ /])dialplan-sms (send|sandbox|user|check|migrate|setup|--version)(.*)",
-                line,
-            ):
-                yield [found[1], *found[2].split()]
-
-    def test_every_command_and_option_exists(self) -> None:
-        seen = set()
-        for command, *options in self.lines():
-            seen.add(command)
-            ask = ["--help"] if command.startswith("-") else [command, "--help"]
-            done = subprocess.run(
-                [BIN / "dialplan-sms", *ask], capture_output=True, text=True, check=True
-            )
-            for option in options:
-                if option.startswith("--"):
-                    assert f"{option} " in done.stdout, (command, option)
-        assert {"send", "sandbox", "user", "check", "migrate", "setup", "--version"} <= seen
-
     def test_the_dry_run_runs(self, tmp_path: Path) -> None:
         conf = tmp_path / "sms.conf"
         conf.touch(mode=0o640)
@@ -380,9 +314,7 @@ class TestShell:
 
     def test_the_fingerprint_is_the_one_that_verify_takes(self, stand_in: Sandbox) -> None:
         stand_in.start()
-        (line,) = [
-            line for block in blocks("sh") for line in block.text.splitlines() if "openssl" in line
-        ]
+        (line,) = [line for line in shell_lines() if "openssl" in line]
         peer = stand_in.url.rpartition("/")[2]
         done = subprocess.run(
             ["sh", "-c", line.replace("pbx.example.com:443", peer)],
@@ -395,32 +327,6 @@ class TestShell:
     def test_the_magic_numbers_are_those_of_the_sandbox(self) -> None:
         from dialplan_sms.sandbox.faults import magic_trouble
 
-        shown = [trouble.fault for n in re.findall(r"\+999[0-9]+", README)
+        shown = [trouble.fault for n in re.findall(r"\+999[0-9]+", PAGES["docs/first-steps.md"])
                  if (trouble := magic_trouble(n))]  # fmt: skip
         assert shown == ["hang", "unauthorized", "partial", "reject"]
-
-    def test_every_make_target_exists(self) -> None:
-        targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-        shown = set(re.findall(r"(?:`|^ *)make ([a-z-]+)", README, re.MULTILINE))
-        assert {"demo", "test", "bench", "install", "venv", "lint", "deb", "dist"} == shown
-        assert shown <= targets
-
-
-def slug(heading: str) -> str:
-    """The anchor that a heading gets."""
-    return re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower()).replace(" ", "-")
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_every_link_leads_somewhere(name: str) -> None:
-    links = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", PAGES[name], flags=re.DOTALL))
-    assert links
-    for link in links:
-        target, _, anchor = link.partition("#")
-        if "://" in target:
-            continue
-        path = ((ROOT / name).parent / target).resolve() if target else ROOT / name
-        assert path.is_file(), link
-        if anchor:
-            headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
-            assert anchor in map(slug, headings), link

@@ -1,0 +1,96 @@
+"""README.md and docs/, with what stands in them: blocks, tables, headings.
+
+The word after a block's language tells what it is: ``extensions.conf`` and ``sms.conf`` are whole
+files, ``old`` and ``new`` are the CURL() recipe and what replaces it.
+"""
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+TOP = Path(__file__).parents[1]
+PAGES = {
+    str(path.relative_to(TOP)): path.read_text(encoding="utf-8")
+    for path in (TOP / "README.md", *sorted(TOP.glob("docs/*.md")))
+}
+README = PAGES["README.md"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block; ``kind`` is what follows the back quotes."""
+
+    where: str
+    kind: str
+    text: str
+
+    @property
+    def extensions(self) -> list[tuple[str, str]]:
+        """Context and number of the extensions that can be called."""
+        context, found = "", []
+        for line in self.text.splitlines():
+            if header := re.fullmatch(r"\[(.+)\]", line):
+                context = header[1]
+            if extension := re.match(r"exten => ([0-9]+),1,", line):
+                found.append((context, extension[1]))
+        return found
+
+
+def blocks(kind: str, pages: Iterable[str] = PAGES) -> list[Block]:
+    """All blocks of that kind, in the order of the pages."""
+    return [block for name in pages for block in _blocks(name) if block.kind == kind]
+
+
+def _blocks(name: str) -> Iterator[Block]:
+    page = PAGES[name]
+    for found in re.finditer(r"^( *)```(.+)\n((?:.*\n)*?)\1```$", page, re.MULTILINE):
+        line = page.count("\n", 0, found.start()) + 1
+        yield Block(f"{name}:{line}", found[2], textwrap.dedent(found[3]))
+
+
+def shell_lines(*pages: str) -> list[str]:
+    """The lines of the shell blocks, of all pages if none is named."""
+    return [
+        line.strip() for block in blocks("sh", pages or PAGES) for line in block.text.splitlines()
+    ]
+
+
+def rows(page: str, header: str) -> list[list[str]]:
+    """The cells of every table of the page whose first column is called *header*."""
+    found: list[list[str]] = []
+    inside = False
+    for line in PAGES[page].splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not line.startswith("|"):
+            inside = False
+        elif inside and cells[0] != "---":
+            found.append(cells)
+        inside = inside or (line.startswith("|") and cells[0] == header)
+    return found
+
+
+def code(cell: str) -> str:
+    """What a cell begins with in back quotes; empty if it has none."""
+    found = re.match(r"`([^`]+)`", cell)
+    return found[1] if found else ""
+
+
+def prose(text: str) -> str:
+    """A page without its blocks."""
+    return re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(text: str) -> set[str]:
+    """Those of a page's headings, as GitHub makes them."""
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ +(.+?) *$", prose(text), re.MULTILINE):
+        shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        plain = anchor = re.sub(r"[^\w\- ]", "", shown).replace(" ", "-")
+        again = 0
+        while anchor in found:
+            again += 1
+            anchor = f"{plain}-{again}"
+        found.add(anchor)
+    return found

@@ -1,0 +1,197 @@
+"""README.md and docs/: links, commands and pictures are there, wherever the pages are installed.
+
+Their blocks run in tests/asterisk/test_docs.py.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator
+from configparser import ConfigParser
+from pathlib import Path
+
+import click
+import pytest
+
+from dialplan_sms.cli.main import main
+from dialplan_sms.config import config
+from tests.pages import PAGES, README, TOP, anchors, blocks, code, prose, rows, shell_lines
+
+LONGEST = 150
+"""Lines of the front page."""
+LINKED = (*PAGES, "CONTRIBUTING.md", "CHANGELOG.md")
+PICTURES = sorted(TOP.glob("docs/pictures/*"))
+
+
+def text(name: str) -> str:
+    return PAGES.get(name) or (TOP / name).read_text(encoding="utf-8")
+
+
+def links(name: str) -> list[str]:
+    """Links and pictures of a page, but for those to other hosts."""
+    shown = re.sub(r"`[^`\n]*`", "", prose(text(name)))
+    found = re.findall(r"\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"", shown)
+    return [link for pair in found for link in pair if link and "://" not in link]
+
+
+def target(name: str, link: str) -> tuple[Path, str]:
+    """The file that a link leads to, as a path in the repository, and the anchor in it."""
+    path, _, anchor = link.partition("#")
+    there = (TOP / name).parent / path if path else TOP / name
+    return there.resolve().relative_to(TOP), anchor
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_every_link_leads_somewhere(name: str) -> None:
+    for link in links(name):
+        path, anchor = target(name, link)
+        assert (TOP / path).is_file(), link
+        assert not anchor or anchor in anchors(text(str(path))), link
+
+
+def test_the_pages_have_links() -> None:
+    assert sum(len(links(name)) for name in PAGES) > 100
+
+
+@pytest.mark.parametrize(
+    ("heading", "anchor"),
+    [
+        ("## By SMS_CAUSE", "by-sms_cause"),
+        ("### In a sender's section", "in-a-senders-section"),
+        ("# The `h` extension: [what](x.md) it does", "the-h-extension-what-it-does"),
+    ],
+)
+def test_an_anchor_is_made_as_github_makes_it(heading: str, anchor: str) -> None:
+    assert anchors(heading) == {anchor}
+    assert anchors(f"{heading}\n{heading}") == {anchor, f"{anchor}-1"}
+    assert anchors(f"```sh\n{heading}\n```") == set()
+
+
+def test_every_link_works_where_the_pages_are_installed() -> None:
+    setup = ConfigParser()
+    setup.read(TOP / "setup.cfg")
+    top = "share/doc/dialplan-sms"
+    installed = {}
+    for folder, patterns in setup["options.data_files"].items():
+        if folder.startswith(top):
+            for path in (path for pattern in patterns.split() for path in TOP.glob(pattern)):
+                installed[path.relative_to(TOP)] = Path(folder).relative_to(top) / path.name
+    assert {Path(name) for name in LINKED} | {p.relative_to(TOP) for p in PICTURES} == set(
+        installed
+    )
+    assert all(path == there for path, there in installed.items())
+    for name in LINKED:
+        assert {target(name, link)[0] for link in links(name)} <= set(installed)
+
+
+def test_the_front_page_is_short() -> None:
+    assert README.count("\n") <= LONGEST
+
+
+def test_the_front_page_names_every_page() -> None:
+    (table,) = re.findall(r"(?ms)^## Documentation$(.*?)^## ", README)
+    assert set(re.findall(r"\((docs/[^)]+)\)", table)) == set(PAGES) - {"README.md"}
+
+
+@pytest.mark.parametrize("name", sorted(set(PAGES) - {"README.md", "docs/architecture.md"}))
+def test_a_page_says_what_it_is_for_and_begins_with_an_example(name: str) -> None:
+    title, what_for, *rest = PAGES[name].split("\n\n")
+    assert re.fullmatch(r"# .+", title)
+    assert len(what_for) > 60
+    assert "```" not in what_for
+    assert any(part.startswith("```") for part in rest[:2])
+
+
+def test_every_picture_is_shown_and_small() -> None:
+    shown = {target(name, link)[0] for name in PAGES for link in links(name)}
+    assert {path.relative_to(TOP) for path in PICTURES} <= shown
+    assert all(path.stat().st_size < 150_000 for path in PICTURES)
+
+
+def commands() -> Iterator[list[str]]:
+    """The words after every ``dialplan-sms`` that is run in a block or between back quotes."""
+    spans = [span for name in LINKED for span in re.findall(r"`([^`\n]+)`", prose(text(name)))]
+    for line in (*shell_lines(), *spans):
+        if "dialplan-sms" not in line:
+            continue
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        command: list[str] = []
+        for word in [*lexer, "|"]:
+            if not set(word) <= set("();<>|&"):
+                command.append(word)
+                continue
+            while command and re.match(r"(\w+=|runuser$|-u$|asterisk$|--$|sudo$|command_line$)", command[0]):  # fmt: skip
+                del command[0]
+            if command and re.search(r"(^|/bin/)dialplan-sms$", command[0]):
+                yield command[1:]
+            command = []
+
+
+def parsed(words: list[str]) -> list[str]:
+    """The names of the command and its subcommand. Raises click.UsageError if there is no such."""
+    command: click.Command = main
+    context = click.Context(main, info_name="dialplan-sms")
+    names: list[str] = []
+    while True:
+        values, rest, _ = command.make_parser(context).parse_args([*words])
+        for parameter in command.params:
+            value = values.get(parameter.name or "")
+            if isinstance(parameter.type, click.Choice) and value:
+                for each in value if isinstance(value, list) else [value]:
+                    parameter.type.convert(each, parameter, context)
+        if not isinstance(command, click.Group) or not rest:
+            assert rest == [], (words, rest)
+            return names
+        name, *words = rest
+        found = command.get_command(context, name)
+        assert found is not None, (name, words)
+        names.append(name)
+        command, context = found, click.Context(found, parent=context, info_name=name)
+
+
+def test_every_command_and_option_exists() -> None:
+    seen = {name for words in commands() for name in parsed(words)}
+    assert set(main.list_commands(click.Context(main))) <= seen
+    assert {"show", "retry", "cancel", "purge", "limits"} <= seen
+
+
+@pytest.mark.parametrize(
+    "words", ["send --nonsense", "sent", "outbox --state sold", "status now", "outbox revive"]
+)
+def test_a_command_that_does_not_exist_is_found(words: str) -> None:
+    with pytest.raises((click.UsageError, AssertionError)):
+        parsed(words.split())
+
+
+def test_every_make_target_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (TOP / "Makefile").read_text(), re.MULTILINE))
+    shown = {
+        target
+        for page in PAGES.values()
+        for target in re.findall(r"(?m)(?:`|^ *)make ([a-z-]+)", page)
+    }
+    assert {"demo", "test", "bench", "install", "venv", "lint", "deb", "dist"} == shown
+    assert shown <= targets
+
+
+def test_what_the_program_names_of_docs_is_there() -> None:
+    files = [*TOP.glob("agi/**/*.py"), TOP / "agi/sms.agi", *TOP.glob("dialplan/*.conf")]
+    named = {page for path in files for page in re.findall(r"docs/[\w.-]+\.md", path.read_text())}
+    assert named <= set(PAGES)
+
+
+def test_the_limits_of_the_front_page_go_below_a_sender(tmp_path: Path) -> None:
+    (limits,) = blocks("ini limits")
+    path = tmp_path / "sms.conf"
+    path.touch(mode=0o600)
+    path.write_text(
+        f"[general]\noutbox = sqlite:///{tmp_path}/x\n[101]\nurl = http://192.0.2.1\npassword = x\n{limits.text}"
+    )
+    assert config.load(path).senders["101"].per_number
+
+
+def test_the_causes_are_as_many_as_the_front_page_says() -> None:
+    (many,) = re.findall(r"one of ([0-9]+) causes", README)
+    assert int(many) == len(
+        [row for row in rows("docs/troubleshooting.md", "cause") if code(row[0])]
+    )
