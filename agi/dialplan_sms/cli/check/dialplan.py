@@ -10,8 +10,7 @@ from dialplan_sms.cli.check.asterisk import Asterisk
 from dialplan_sms.cli.check.finding import Finding, listed
 from dialplan_sms.cli.migrate import dialplan
 from dialplan_sms.cli.migrate.files import Place, Tree
-from dialplan_sms.cli.migrate.flow import Flow
-from dialplan_sms.cli.migrate.variables import API, Variables
+from dialplan_sms.cli.migrate.flow import API, Variables
 from dialplan_sms.host.identity import READ, Blocked, User, blocked, current
 from dialplan_sms.host.installation import put_in_place
 
@@ -127,7 +126,7 @@ class Files:
 
     def old_lines(self, ports: Collection[int]) -> list[str]:
         """``file:line`` of the steps that use the PBX's SMS API by CURL() or curl."""
-        variables = Variables(self.plan, Flow(self.plan))
+        variables = Variables(self.plan)
         found = [
             f"{step.line.path}:{step.line.number}"
             for step in self.plan.steps

@@ -16,14 +16,13 @@ and with the lines to put there by hand:
     files       what is read, and what #include names
     dialplan    lines to steps: context, extension, priority, application
     expression  ${…} and $[…] inside a text
-    flow        how a call comes to a step, and where one line may become several
-    variables   what a variable holds there, and which steps use the SMS API
-    request     what ${CURL(…)} asks of it (shell: the same for the program curl)
+    flow        how a call comes to a step, what a variable holds there, which steps use the SMS API
+    request     what ${CURL(…)} or the program curl asks of it
     encoding    a parameter of the old request to what Set() takes
-    replies     who reads the answer, and SMS_STATUS in its place
-    find        all uses, and who sends
     senders     what goes to sms.conf
+    edits       where one line may become several, the new files, backup and replacement
+    find        all uses, and who sends
+    replies     who reads the answer, and SMS_STATUS in its place
     conversion  which lines change, and what is to be done by hand
-    write       backup and replacement
     report      what people see, without passwords
 """

@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from dialplan_sms.cli.main import Misused, config_option
-from dialplan_sms.cli.migrate import conversion, dialplan, files, report, senders, write
+from dialplan_sms.cli.migrate import edits, files, report, senders
+from dialplan_sms.cli.migrate.conversion import Conversion
 from dialplan_sms.cli.migrate.files import Problem, Tree
 from dialplan_sms.cli.migrate.find import Finder
-from dialplan_sms.cli.migrate.report import Mask
-from dialplan_sms.cli.migrate.variables import API
+from dialplan_sms.cli.migrate.flow import API
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.terminal import plain
 
 _MOST_PASTED = 1 << 20
@@ -53,8 +54,7 @@ def migrate(
     if Path("-") in named or texts:
         if len(named) > (Path("-") in named):
             raise click.UsageError("files and pasted lines do not go together")
-        text = "\n".join(texts) if texts else _standard_input()
-        problems = _pasted(text, known, writing)
+        problems = _pasted("\n".join(texts) if texts else _standard_input(), known, writing)
     else:
         problems = _files(named, known, writing)
     if any(not problem.note for problem in problems):
@@ -72,36 +72,37 @@ def _standard_input() -> str:
 
 def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> list[Problem]:
     etc = files.asterisk_folder(named)
-    tree = Tree(etc)
     others = [file for file in named if file.suffix.lower() in files.OTHER_LANGUAGES]
-    for file in named or (etc / "extensions.conf",):
-        if file not in others:
-            tree.read(file)
     if not named:
         usual = (etc / f"extensions{suffix}" for suffix in files.OTHER_LANGUAGES)
         others = list(filter(Path.exists, usual))
-    if named or not others:
-        _refuse_unreadable(tree, "" if named else ": name the dialplan's file")
+    tree = Tree(etc)
+    for file in named or (etc / "extensions.conf",):
+        if file not in others:
+            tree.read(file)
+    # A FILE that cannot be read is wrong usage; so is extensions.conf if it is all there is.
+    unread = [problem for problem in tree.problems if not problem.line]
+    if unread and (named or not others):
+        hint = "" if named else ": name the dialplan's file"
+        raise Misused(report.Mask()(f"{unread[0]}{hint}"))
     changeable = set(tree.contents)
     tree = files.around(tree, etc / "extensions.conf")
-    found = dialplan.read(tree)
-    finder = Finder(tree, found, known, changeable)
-    made = conversion.Conversion(finder)
-    problems = [*tree.problems, *made.problems, *conversion.mentions(found, changeable)]
+    finder = Finder(tree, known, changeable)
+    made = Conversion(finder)
+    problems = [*tree.problems, *made.problems]
     for file in others:
         problems += _other_language(file)
     mask = report.mask_of(known, finder)
-    new = {path: made.edits.content(path, tree.contents[path]) for path in sorted(changeable)}
-    changes = {path: content for path, content in new.items() if content != tree.contents[path]}
+    contents = {path: finder.edits.content(path) for path in sorted(changeable)}
+    changes = {path: new for path, new in contents.items() if new != tree.contents[path]}
     for path, content in changes.items():
-        old = tree.contents[path].decode("utf-8", "surrogateescape")
-        report.show_diff(str(path), old, content.decode("utf-8", "surrogateescape"), mask)
-    report.show_conf(known, mask)
+        report.show_diff(path, tree.contents[path], content, mask)
+    report.show_diff(known.path, known.content, known.after, mask)
     included = [
         Problem(path, 0, f"its backup would be included by {pattern}: make that *.conf")
         for pattern in tree.globs
         for path in changes
-        if fnmatch.fnmatch(write.backup_names(path), pattern)
+        if fnmatch.fnmatch(f"{path}{edits.BACKUP}", pattern)
     ]
     problems += included
     backups: dict[Path, Path] = {}
@@ -111,35 +112,27 @@ def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
     finally:
         # Who reads this has the new files open; one that could not be written is as it was.
         def number(path: Path, line: int) -> int:
-            return made.edits.number(path, line) if path in backups else line
+            return finder.edits.number(path, line) if path in backups else line
 
         report.show_problems([problem.moved(number) for problem in problems], mask)
-        click.echo(report.counts(made.converted, problems), err=True)
-    if backups:
-        report.say_next(report.after_writing(known, backups.values(), made.by_gosub))
-    elif changes and not included:
+        left = sum(not problem.note for problem in problems)
+        counts = f"{made.converted} converted{f', {left} to see to by hand' if left else ''}."
+        click.echo(counts if made.converted or left else "No use of the SMS API is left.", err=True)
+    if changes and not included and not backups:
         click.echo("Nothing is written yet.", err=True)
-        report.say_next(report.before_writing(known, changes, made.by_gosub))
+    if backups or (changes and not included):
+        report.next_of_files(known, changes, made.by_gosub, backups)
     return problems
-
-
-def _refuse_unreadable(tree: Tree, hint: str) -> None:
-    """A FILE that cannot be read is wrong usage; so is extensions.conf if it is all there is."""
-    for problem in tree.problems:
-        if not problem.line:
-            raise Misused(Mask()(f"{problem}{hint}"))
 
 
 def _other_language(file: Path) -> list[Problem]:
     """The uses of the SMS API in AEL or Lua, to be converted by hand."""
     tree = Tree(file.parent)
     tree.read(file)
-    suffix = file.suffix.lower()
-    language = "Lua" if suffix == ".lua" else "AEL"
+    language, *by_hand = files.OTHER_LANGUAGES[file.suffix.lower()]
     reason = f"{language} is not converted: set SMS_NUMBER and SMS_MESSAGE, call AGI(sms.agi)"
-    by_hand = files.OTHER_LANGUAGES[suffix]
     found = [
-        Problem(line.path, line.number, reason, by_hand=by_hand)
+        Problem(line.path, line.number, reason, by_hand=tuple(by_hand))
         for line in tree.stream
         if API.search(line.raw)
     ]
@@ -148,25 +141,22 @@ def _other_language(file: Path) -> list[Problem]:
 
 def _pasted(text: str, known: senders.Senders, writing: bool) -> list[Problem]:
     tree = files.of_fields(text)
-    found = dialplan.read(tree)
-    finder = Finder(tree, found, known, {files.PASTED}, anonymous=True)
-    made = conversion.Conversion(finder)
-    named = [*made.problems, *conversion.mentions(found, {files.PASTED})]
-    problems = list(map(files.in_fields, named))
+    finder = Finder(tree, known, {files.PASTED}, anonymous=True)
+    made = Conversion(finder)
+    problems = list(map(files.in_fields, made.problems))
     mask = report.mask_of(known, finder)
-    content = made.edits.content(files.PASTED, tree.contents[files.PASTED])
-    fields = files.to_fields(content) if made.converted else []
+    fields = files.to_fields(finder.edits.content(files.PASTED)) if made.converted else []
     for field in fields:
         click.echo(mask(field) if "CURL" in field.upper() else field)
-    report.show_conf(known, mask)
+    report.show_diff(known.path, known.content, known.after, mask)
     report.show_problems(problems, mask)
     backups: dict[Path, Path] = {}
     if writing:
         _write(known, {}, tree, backups)
-    anonymous = any(not found.reason and not found.user for found in finder.recipes)
     if fields:
-        report.say_next(report.for_fields(len(fields), known, writing, anonymous, backups.values()))
-    if not made.converted and not problems:
+        anonymous = any(not found.reason and not found.sender for found in finder.recipes)
+        report.next_of_fields(len(fields), known, writing, anonymous, backups)
+    elif not problems:
         click.echo("No use of the SMS API.", err=True)
     return problems
 
@@ -175,18 +165,18 @@ def _write(
     known: senders.Senders, changes: dict[Path, bytes], tree: Tree, backups: dict[Path, Path]
 ) -> None:
     """Write sms.conf and *changes*; *backups* gets the backup of each that there was."""
-    try:
-        if known.after is not None:
-            backup = write.add(known.path, known.after, known.text, next(iter(changes), None))
-            _say_written(known.path, backup, backups)
-        for path, content in changes.items():
-            _say_written(path, write.replace(path, tree.contents[path], content), backups)
-    except write.CannotWrite as error:
-        raise click.ClickException(str(error)) from None
-
-
-def _say_written(path: Path, backup: Path | None, backups: dict[Path, Path]) -> None:
-    if backup:
-        backups[path] = backup
-    old = f", the old one is {backup}" if backup else ""
-    click.echo(plain(f"{path}: written{old}"), err=True)
+    beside = next(iter(changes), known.path.parent)
+    conf = {known.path: known.after} if known.new else {}
+    for path, content in (conf | changes).items():
+        old = known.content if path in conf else tree.contents[path]
+        try:
+            backup = edits.write(path, old, content, beside)
+        except HostError as error:
+            raise click.ClickException(str(error)) from None
+        except OSError as error:
+            why = error.strerror or error
+            raise click.ClickException(f"{path} cannot be written: {why}") from None
+        if backup:
+            backups[path] = backup
+        said = f", the old one is {backup}" if backup else ""
+        click.echo(plain(f"{path}: written{said}"), err=True)

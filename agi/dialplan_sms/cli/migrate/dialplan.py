@@ -69,10 +69,8 @@ class Priority:
         """The application as Asterisk sees it."""
         return self.app.replace("\\;", ";")
 
-    def as_line(self, app: str, *, first: bool) -> str:
-        """The line with *app* in place of its own; the first of several keeps the priority."""
-        if not first:
-            return f"{self.before.lstrip(chr(0xFEFF))}n,{app}"
+    def as_line(self, app: str) -> str:
+        """The line with *app* in place of its own."""
         label = "" if self.label is None else f"({self.label})"
         comment = self.comment if self.comment.strip("; \t") else ""
         space = " " if comment.startswith(";") else ""
@@ -211,10 +209,7 @@ def _name_end(text: str, start: int) -> int:
     """The comma after the extension's name, which may hold ``[…]``."""
     depth = 0
     for position in range(start, len(text)):
-        if text[position] == "[":
-            depth += 1
-        elif text[position] == "]":
-            depth -= 1
-        elif text[position] == "," and depth <= 0:
+        depth += {"[": 1, "]": -1}.get(text[position], 0)
+        if text[position] == "," and depth <= 0:
             return position
     return -1

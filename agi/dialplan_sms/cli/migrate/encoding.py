@@ -1,18 +1,20 @@
 """A value of the old request's body, and how the dialplan writes what its author meant."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from dialplan_sms.cli.migrate.expression import IF_PLAIN, Unclear, literal, parts, split
 
 PARAMETERS = ("message", "number", "gsm", "postpone")
 
 _ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
-_BY_HAND = re.compile(r"\$\{(?:STR)?REPLACE\((\w+),\s+,(?:\+|%20)\)\}", re.IGNORECASE)
+_BY_HAND = re.compile(r"\A\$\{(?:STR)?REPLACE\((\w+),\s+,(?:\+|%20)\)\}\Z", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{(?P<whole>GLOBAL\((?P<name>\w+)\)|(?P<plain>\w+))(?P<cut>:[^}]*)?\}")
 _FUNCTION = re.compile(r"\$\{(\w+)\((.*)\)(?::[^()]*)?\}", re.DOTALL)
 _NUMBER = re.compile(r"\$\{(?:URIDECODE\(\$\{)?(?:GLOBAL\()?(\w+)\)?(.?)|\$")
 _FROM_START = re.compile(r":0:\d+")
+_LONGEST = 8000
 
 _OF_ASTERISK = {
     "ACCOUNTCODE", "CHANNEL", "CONTEXT", "DATETIME", "DIALEDPEERNAME", "DIALEDPEERNUMBER",
@@ -54,6 +56,21 @@ def fields(body: str) -> dict[str, str]:
     return found
 
 
+def values(fields: Mapping[str, str], given: Given, encoded: bool) -> dict[str, str]:
+    """The values of Set(SMS_…) for the parameters of a request. Raises Unclear."""
+    for needed in ("number", "message"):
+        if not fields.get(needed, "").strip():
+            raise Unclear(f"the request has no {needed}")
+    found = {
+        name: written(name, fields[name], given, encoded)
+        for name in PARAMETERS
+        if fields.get(name, "").strip()
+    }
+    if any(len(each.encode("utf-8", "replace")) > _LONGEST for each in found.values()):
+        raise Unclear("the text is longer than Asterisk takes in one line")
+    return found
+
+
 def written(name: str, value: str, given: Given, encoded: bool) -> str:
     """*value* of the parameter *name* as Set() takes it.
 
@@ -63,17 +80,16 @@ def written(name: str, value: str, given: Given, encoded: bool) -> str:
     if name != "message":
         value = value.strip()
     plus = "+" if name == "number" or not encoded or _is_text(name, value) else " "
-    pieces = []
+    text = ""
     for is_expression, piece in parts(value):
         if is_expression:
-            pieces.append(_expression(name, piece, given, plus, encoded))
-        elif not encoded:
-            pieces.append(_literal(piece))
-        else:
-            leading = plus == " " and not pieces and re.match(r"\+\d", piece) is not None
+            text += _expression(name, piece, given, plus, encoded)
+            continue
+        if encoded:
+            leading = re.match(r"\+\d", piece) if not text else None
             spaced = piece.replace("+", plus)
-            pieces.append(_literal(decoded("+" + spaced[1:] if leading else spaced)))
-    text = "".join(pieces)
+            piece = decoded("+" + spaced[1:] if leading else spaced)
+        text += _literal(piece)
     return text if name == "message" else text.strip()
 
 
@@ -100,35 +116,31 @@ def decoded(text: str) -> str:
     A single escaped letter or digit is none, since no encoder writes it ("100%41"), nor are bytes
     that are no UTF-8 ("20%de").
     """
-    return _ESCAPES.sub(_unescaped, text)
+    return _ESCAPES.sub(lambda found: _unescaped(found[0]) or found[0], text)
 
 
-def _unescaped(found: re.Match[str]) -> str:
-    content = bytes.fromhex(found[0].replace("%", ""))
-    if len(content) == 1 and content.isalnum():
-        return found[0]
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return found[0]
+def _unescaped(escapes: str) -> str:
+    """What they stand for; empty if they are no encoding."""
+    content = bytes.fromhex(escapes.replace("%", ""))
+    if len(content) > 1 or not content.isalnum():
+        with suppress(UnicodeDecodeError):
+            return content.decode()
+    return ""
 
 
 def _expression(name: str, piece: str, given: Given, plus: str, encoded: bool) -> str:
-    function = _FUNCTION.fullmatch(piece)
-    if encoded and function and function[1].upper() == "URIENCODE":
-        return _escaped(function[2])
-    by_hand = _BY_HAND.fullmatch(piece)
-    if by_hand and encoded:
-        piece = f"${{{by_hand[1]}}}"
+    if encoded:
+        function = _FUNCTION.fullmatch(piece)
+        if function and function[1].upper() == "URIENCODE":
+            return _escaped(function[2])
+        piece = _BY_HAND.sub(r"${\1}", piece)
     signs = _signs(piece, given, frozenset())
-    if not encoded:
-        return _escaped(piece)
-    if "+" in signs and plus != "+":
+    if encoded and "+" in signs and plus != "+":
         raise Unclear(
             f"{piece[:60]} holds a +, which the PBX read as a space: give it the text itself, with"
             " spaces, or %2B for a plus"
         )
-    if "%" not in signs:
+    if not encoded or "%" not in signs:
         return _escaped(piece)
     variable = _VARIABLE.fullmatch(piece)
     cut = (variable and variable["cut"]) or ""
@@ -160,9 +172,8 @@ def _signs(piece: str, given: Given, seen: frozenset[str]) -> set[str]:
         return {"%"}
     found = {"+"} if "+" in literal(function[2]) else set()
     if name in _NAMING:
-        found |= _variable_signs(function[2].partition(",")[0].strip(), given, seen)
         found |= {"%"} if name[-7:] == "REPLACE" and "%" in function[2] else set()
-        return found
+        return found | _variable_signs(function[2].partition(",")[0].strip(), given, seen)
     found |= _value_signs(function[2], given, seen)
     return found - {"%"} | {"stray"} if name == "URIDECODE" else found
 
@@ -176,15 +187,13 @@ def _variable_signs(name: str, given: Given, seen: frozenset[str]) -> set[str]:
 
 def _value_signs(value: str, given: Given, seen: frozenset[str]) -> set[str]:
     """The same of a variable's value; a ``+`` in a text with spaces is one, as in _is_text()."""
-    found: set[str] = set()
-    for is_expression, piece in parts(value):
-        if is_expression:
-            found |= _signs(piece, given, seen)
-        else:
-            found |= {"%"} if decoded(piece) != piece else set()
-            left = _ESCAPES.sub(lambda match: "" if _unescaped(match) != match[0] else "%", piece)
-            found |= {"stray"} if "%" in left or ")" in left else set()
-    plain = literal(value)
+    found: set[str] = set().union(*(_signs(e, given, seen) for is_e, e in parts(value) if is_e))
+    text, plain = literal(value, " "), literal(value)
+    encoded = [_unescaped(escapes) for escapes in _ESCAPES.findall(text)]
+    if any(encoded):
+        found.add("%")
+    if not all(encoded) or not {"%", ")"}.isdisjoint(_ESCAPES.sub("", text)):
+        found.add("stray")
     if "+" in re.sub(r'^[\s"]*\+(?=\d)', "", plain) and not _is_text("message", plain):
         found.add("+")
     return found
@@ -206,15 +215,11 @@ def may_lack_code(item: str, given: Given) -> bool:
 
 def _utf8(text: str) -> str:
     """*text*, with bytes that are no UTF-8 read as Latin-1 (as Windows has it)."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        content = text.encode("utf-8", "surrogateescape")
-        try:
-            return content.decode("cp1252")
-        except UnicodeDecodeError:
-            return content.decode("latin-1")
-    return text
+    content = text.encode("utf-8", "surrogateescape")
+    for encoding in ("utf-8", "cp1252"):
+        with suppress(UnicodeDecodeError):
+            return content.decode(encoding)
+    return content.decode("latin-1")
 
 
 def _escaped(text: str) -> str:

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 NAME = re.compile(r"\$\{(?:GLOBAL\()?(\w+)\)?\}")
 """A variable as a whole."""
 READ = re.compile(r"\$\{(?:GLOBAL\()?(\w+)")
+_OPENING = re.compile(r"\$(?=[{\[])")
 _PAIRS = {"{": "}", "[": "]"}
-
-
 IF_PLAIN = "; the lines below are right if it is plain text"
 
 
@@ -21,29 +20,24 @@ def closing(text: str, start: int) -> int:
     opens, closes = text[start + 1], _PAIRS[text[start + 1]]
     depth = 0
     for position in range(start + 1, len(text)):
-        if text[position] == opens:
-            depth += 1
-        elif text[position] == closes:
-            depth -= 1
-            if not depth:
-                return position + 1
+        depth += (text[position] == opens) - (text[position] == closes)
+        if not depth:
+            return position + 1
     return -1
 
 
 def parts(text: str) -> Iterator[tuple[bool, str]]:
     """*text* in pieces: whether it is an expression, and the piece."""
-    begin = position = 0
-    while (position := text.find("$", position)) >= 0:
-        end = closing(text, position) if text[position + 1 : position + 2] in _PAIRS else 0
-        if end > 0:
-            if begin < position:
-                yield False, text[begin:position]
-            yield True, text[position:end]
-            begin = position = end
-        elif end < 0:
-            break  # nothing after it closes either, or Asterisk would not read it so
-        else:
-            position += 1
+    begin = 0
+    for found in _OPENING.finditer(text):
+        if found.start() >= begin:
+            end = closing(text, found.start())
+            if end < 0:
+                break  # nothing after it closes either, or Asterisk would not read it so
+            if begin < found.start():
+                yield False, text[begin : found.start()]
+            yield True, text[found.start() : end]
+            begin = end
     if begin < len(text):
         yield False, text[begin:]
 
@@ -52,18 +46,15 @@ def split(text: str, separator: str) -> list[str]:
     """*text* at each *separator* that stands outside of expressions."""
     found = [""]
     for is_expression, piece in parts(text):
-        if is_expression:
-            found[-1] += piece
-        else:
-            first, *rest = piece.split(separator)
-            found[-1] += first
-            found += rest
+        first, *rest = [piece] if is_expression else piece.split(separator)
+        found[-1] += first
+        found += rest
     return found
 
 
-def literal(text: str) -> str:
-    """*text* without its expressions."""
-    return "".join(piece for is_expression, piece in parts(text) if not is_expression)
+def literal(text: str, mark: str = "") -> str:
+    """*text* with *mark* in place of each expression."""
+    return "".join(mark if is_expression else piece for is_expression, piece in parts(text))
 
 
 def resolve(text: str, value: Callable[[str], str | None]) -> str | None:

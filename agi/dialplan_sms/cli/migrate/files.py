@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,12 +13,15 @@ from dialplan_sms.host.files import matching
 from dialplan_sms.host.identity import READ, HostError, blocked, by_id, changers
 
 OTHER_LANGUAGES = {
-    ".ael": ("Set(SMS_NUMBER=<number>);", "Set(SMS_MESSAGE=<text>);", "AGI(sms.agi);"),
+    ".ael": (
+        "AEL", "Set(SMS_NUMBER=<number>);", "Set(SMS_MESSAGE=<text>);", "AGI(sms.agi);",
+    ),
     ".lua": (
-        'channel.SMS_NUMBER = "<number>"', 'channel.SMS_MESSAGE = "<text>"', 'app.AGI("sms.agi")',
+        "Lua", 'channel.SMS_NUMBER = "<number>"', 'channel.SMS_MESSAGE = "<text>"',
+        'app.AGI("sms.agi")',
     ),
 }  # fmt: skip
-"""Files that are not converted, and what to put there by hand."""
+"""Files that are not converted: the language, and what to put there by hand."""
 PASTED = Path("pasted")
 _NO_FIELDS = {"", "Set(SMS_STATUS=)", "Set(SMS_SENDER=)"}
 """Not worth a field of their own; without a sender it is default_sender."""
@@ -64,11 +68,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class FileLine:
-    """One line of a file, with the end that it has there."""
+    """One line of a file."""
 
     path: Path
     said: asterisk_syntax.Line
-    ending: str = field(repr=False)
 
     @property
     def number(self) -> int:
@@ -90,7 +93,7 @@ class Tree:
     etc: Path
     contents: dict[Path, bytes] = field(default_factory=dict)
     stream: list[FileLine] = field(default_factory=list)
-    named: dict[Path, list[Place]] = field(default_factory=dict)
+    named: dict[Path, list[Place]] = field(default_factory=lambda: defaultdict(list))
     globs: list[str] = field(default_factory=list)
     changers: set[int] = field(default_factory=set)
     """As root: who can change the files read so far, and so have others read."""
@@ -102,11 +105,11 @@ class Tree:
         self.named[path] = [(path, 0)]
         self.stream += lines(path, content)
 
-    def read(self, path: Path) -> None:
+    def read(
+        self, path: Path, within: tuple[Path, ...] = (), named_by: Place | None = None
+    ) -> None:
         """Add *path* and what it includes to the stream; what cannot be read is a problem."""
-        self._read(path, (), (path, 0))
-
-    def _read(self, path: Path, within: tuple[Path, ...], named: Place) -> None:
+        named = named_by or (path, 0)
         try:
             real = path.resolve()
             if real in within:
@@ -118,9 +121,9 @@ class Tree:
             content = self._content(path, real)
         except (OSError, ValueError, RuntimeError, HostError) as error:
             why = getattr(error, "strerror", None) or str(error) or "no path"
-            self._name(*named, f"{f'{path} ' if named[1] else ''}cannot be read: {why}")
+            self._name(*named, f"{f'{path} ' if named_by else ''}cannot be read: {why}")
             return
-        self.named.setdefault(real, []).append(named)
+        self.named[real].append(named)
         if len(self.named[real]) > 100:
             return
         for line in lines(real, content):
@@ -137,38 +140,31 @@ class Tree:
             if not real.is_file():
                 raise ValueError("it is not a file")
             with open(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-                self._refuse_secret(real, os.fstat(file.fileno()))
+                # A password that a global variable holds goes to sms.conf, which others can read.
+                for user in map(by_id, self.changers):
+                    if not user.may(os.fstat(file.fileno()), READ) or blocked(real, READ, user):
+                        raise ValueError(f"{user}, who can change what names it, may not read it")
                 content = file.read(_LARGEST + 1) or b""  # None: as /proc/kmsg, if nothing waits
             if len(content) > _LARGEST:
                 raise ValueError("it is larger than 16 MiB")
             self.contents[real] = content
         return self.contents[real]
 
-    def _refuse_secret(self, path: Path, status: os.stat_result) -> None:
-        """Raise ValueError for what who has named it may not read.
-
-        A password that a global variable holds goes to sms.conf, which that user can read.
-        """
-        for user in map(by_id, self.changers):
-            if not user.may(status, READ) or blocked(path, READ, user):
-                raise ValueError(f"{user}, who can change what names it, may not read it")
-
     def _include(self, kind: str, name: str, line: FileLine, within: tuple[Path, ...]) -> None:
         if kind == "exec":
             self._name(*line.place, "what #exec prints is not looked at", note=True)
-            return
-        if not name or "\0" in name:
-            return
-        pattern = str(self.etc / name)
-        if glob.has_magic(pattern):
-            self.globs.append(pattern)
-        found = matching(pattern, _MOST) if glob.has_magic(pattern) else [pattern]
-        if found is None:
-            self._name(*line.place, "it is in too many folders: not looked at")
-            return
-        for each in found:
-            if Path(each).exists() or (kind == "include" and not glob.has_magic(pattern)):
-                self._read(Path(each), within, line.place)
+        elif name and "\0" not in name:
+            pattern = str(self.etc / name)
+            found: list[str] | None = [pattern]
+            must_be = kind == "include"
+            if glob.has_magic(pattern):
+                found, must_be = matching(pattern, _MOST), False
+                self.globs.append(pattern)
+            if found is None:
+                self._name(*line.place, "it is in too many folders: not looked at")
+            for each in map(Path, found or ()):
+                if must_be or each.exists():
+                    self.read(each, within, line.place)
 
     def _name(self, path: Path, line: int, reason: str, note: bool = False) -> None:
         problem = Problem(path, line, reason, note)
@@ -178,14 +174,8 @@ class Tree:
 
 def lines(path: Path, content: bytes) -> Iterator[FileLine]:
     """The lines of a file; UTF-8, other bytes as surrogates."""
-    whole = content.decode("utf-8", "surrogateescape").split("\n")
-    for line in asterisk_syntax.lines("\n".join(whole)):
-        yield FileLine(path, line, whole[line.number - 1][len(line.raw) :] + "\n")
-
-
-def content_of(changed: list[str]) -> bytes:
-    """The bytes of lines with their endings; the last one's newline was never in the file."""
-    return "".join(changed).removesuffix("\n").encode("utf-8", "surrogateescape")
+    text = content.decode("utf-8", "surrogateescape")
+    return (FileLine(path, line) for line in asterisk_syntax.lines(text))
 
 
 def asterisk_folder(files: tuple[Path, ...]) -> Path:
@@ -197,14 +187,13 @@ def asterisk_folder(files: tuple[Path, ...]) -> Path:
 
 def around(tree: Tree, whole: Path) -> Tree:
     """The tree of *whole* if it includes all of *tree*, for its [globals] and contexts."""
-    if tree.problems or not tree.contents or not whole.is_file():
-        return tree
-    found = Tree(tree.etc)
-    found.read(whole)
-    if not tree.contents.keys() <= found.contents.keys():
-        return tree
-    found.problems = tree.problems
-    return found
+    if tree.contents and not tree.problems and whole.is_file():
+        found = Tree(tree.etc)
+        found.read(whole)
+        if tree.contents.keys() <= found.contents.keys():
+            found.problems = []
+            return found
+    return tree
 
 
 def of_fields(text: str) -> Tree:

@@ -1,4 +1,4 @@
-"""How a call comes to a step: from the steps above it, by jumps; and if lines may be added there.
+"""How a call comes to a step, and what its variables may hold there, as far as the files show.
 
 It errs to the side of too many ways: a jump that cannot be read leads everywhere.
 """
@@ -6,13 +6,12 @@ It errs to the side of too many ways: a jump that cannot be read leads everywher
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from itertools import islice
-from pathlib import Path
 
-from dialplan_sms.cli.migrate.dialplan import Dialplan, Priority
-from dialplan_sms.cli.migrate.expression import parts
-from dialplan_sms.cli.migrate.files import Tree
+from dialplan_sms.cli.migrate.dialplan import HARMLESS, Dialplan, Priority
+from dialplan_sms.cli.migrate.expression import IF_PLAIN, READ, Unclear, literal, resolve
 
+API = re.compile(r"/api/v1/ori?ginate/sms/?", re.IGNORECASE)
+"""Where the API is; the oldest versions of the vendor's page misspell it."""
 SENDS = re.compile(r"\bsub-sms\b|\bsms\.agi\b|agi://", re.IGNORECASE)
 """What sends an SMS as a converted line does."""
 
@@ -24,7 +23,6 @@ _CARETS = re.compile(
     r"(?:^|(?<=[\s,?:&|=])|(?<=\()(?<![UM]\())[^\s,()?:&|=^]*(?:\^[^\s,()?:&|=^]*)+"
 )
 """Targets in options, as G(context^exten^priority); those of U() and M() are arguments."""
-_CALL = re.compile(r"\s*(\w+)\((.*)", re.DOTALL)
 _OPTION = re.compile(r"[GF]\(([\d$]+)\)")
 _WITH_OPTIONS = {"bridge", "dial", "followme", "page", "queue", "retrydial"}
 _NO_JUMPS = {
@@ -35,13 +33,13 @@ _NO_JUMPS = {
 }  # fmt: skip
 """Whose arguments are no targets, but for options."""
 _OPEN = re.compile(r"[^A-Za-z]*\$")
-_TEMPLATE = (
-    "its context is a template or made from one, and numbers of priorities matter in it:"
-    " write n for them, or convert by hand"
-)
 _LEAVES = re.compile(r"(?:Goto|Hangup|Return)\(", re.IGNORECASE)
 _LOOPS = re.compile(r"While\(", re.IGNORECASE)
 _CALLS = re.compile(r"\b(?:Gosub(?:If)?|Macro\w*|\w*AGI|Exec|TryExec)\(", re.IGNORECASE)
+_PART = re.compile(r"ori?ginate/sms", re.IGNORECASE)
+_RUNS = re.compile(r"\b(?:CURL|SHELL)\(|\b(?:curl|wget)\s", re.IGNORECASE)
+_SHOWS = re.compile(r"(?:NoOp|Verbose|Log)\(", re.IGNORECASE)
+_ADDRESS = re.compile(r"""CURL\(([^,?]*)|https?://[^\s"'?]*""", re.IGNORECASE)
 
 
 class Flow:
@@ -94,23 +92,19 @@ class Flow:
         return found, elsewhere
 
     def _steps_before(self, step: Priority) -> tuple[list[Priority], bool]:
+        """The steps of its extension that lead to *step*, and whether others may."""
         if id(step) not in self._before:
-            self._look_at(step.key)
+            steps = self._dialplan.extensions[step.key]
+            numbered = {each.priority: each for each in reversed(steps)}
+            loops = any(_LOOPS.match(each.app) for each in steps)
+            for each in steps:
+                above = numbered.get(each.priority - 1) if each.priority else None
+                into = [above] if above and not _LEAVES.match(above.app) else []
+                into += [by for by, to in self._within[step.key] if _leads(by, to, each)]
+                labels = [each.label, str(each.priority), *self._open]
+                afar = loops or above is None or any(self._is_reached(each, to) for to in labels)
+                self._before[id(each)] = into, afar
         return self._before[id(step)]
-
-    def _look_at(self, key: tuple[str, str]) -> None:
-        steps = self._dialplan.extensions[key]
-        numbered: dict[int | None, Priority] = {}
-        for step in steps:
-            numbered.setdefault(step.priority, step)
-        loops = any(_LOOPS.match(step.app) for step in steps)
-        for step in steps:
-            above = numbered.get(step.priority - 1) if step.priority else None
-            into = [above] if above and not _LEAVES.match(above.app) else []
-            into += [source for source, to in self._within[key] if _leads(source, to, step)]
-            labels = [step.label, str(step.priority), *self._open]
-            afar = loops or above is None or any(self._is_reached(step, to) for to in labels)
-            self._before[id(step)] = into, afar
 
     def _is_reached(self, step: Priority, to: str | None) -> bool:
         """Whether a jump from afar to this label or number may lead to the extension of *step*."""
@@ -118,52 +112,92 @@ class Flow:
         return any(step.exten[:1] == "_" or "$" in exten or exten == step.name for exten in extens)
 
 
-class Room:
-    """Where one line may become several, or none, with no other priority changed."""
+class Variables:
+    """The variables of one dialplan."""
 
-    def __init__(self, tree: Tree, dialplan: Dialplan, flow: Flow, files: set[Path]) -> None:
-        self._tree, self._dialplan, self._flow, self._files = tree, dialplan, flow, files
-        self._position = {id(step): number for number, step in enumerate(dialplan.steps)}
-        highest = max((step.priority or 0 for step in dialplan.steps), default=0)
-        self.free = max(1000, (highest // 100 + 1) * 100) + 1
-        """A number from which on nobody has priorities."""
+    def __init__(self, dialplan: Dialplan) -> None:
+        self._dialplan, self.flow = dialplan, Flow(dialplan)
+        self.unread: dict[str, Priority] = {}
+        """Words of steps that may set a variable of that name in a way that is not read."""
+        for step in dialplan.steps:
+            if not (step.writes or HARMLESS.match(step.plain) or SENDS.search(step.plain)):
+                is_set = step.plain[:4].lower() == "set("
+                text = step.plain.partition("=")[0] if is_set else step.plain
+                for word in re.findall(r"\w+", READ.sub("", text)):
+                    self.unread.setdefault(word, step)
+        self._addresses: set[str] = set()
+        """Variables that hold the address of the API."""
+        before = -1
+        while before < len(self._addresses):
+            before = len(self._addresses)
+            self._addresses |= {
+                name
+                for name, values in dialplan.variables.items()
+                if any(self._has_address(value) and not _RUNS.search(value) for value in values)
+            }
 
-    def refusal(self, step: Priority) -> str:
-        """Why the step cannot become several; empty if it can."""
-        end = self._dialplan.section_ends[step.section]
-        if any(len(self._tree.named[path]) > 1 for path in (step.line.path, end.path)):
-            return "the file is included more than once: convert by hand"
-        if self.is_simple(step):
-            return ""
-        if step.priority is None or step.token.lower() == "hint":
-            return "its priority cannot be known: give it a number or n"
-        if end.path not in self._files:
-            return f"its context ends in {end.path}: convert that file, too"
-        # New priorities far behind would move the next "n" of whoever has these lines, too.
-        return _TEMPLATE if step.context in self._dialplan.templates else ""
+    def values(self, step: Priority, name: str, anywhere: bool) -> list[str]:
+        """All values that a variable may have at *step*; raises Unclear if there may be others.
 
-    def is_simple(self, step: Priority) -> bool:
-        """Whether lines may come and go here: only ``n`` follows, and nobody jumps to a number."""
-        if step.priority is None or not step.token[:1].isalnum():
+        One that another was made of may have any that it has *anywhere*: it has changed perhaps.
+        """
+        if unread := self.unread.get(name):
+            line = f"line {unread.line.number} of {unread.line.path.name}"
+            raise Unclear(
+                f"what ${{{name}}} holds cannot be seen: {line} may set it, too{IF_PLAIN}"
+            )
+        found = self._anywhere(name) if anywhere else self._reaching(step, name)
+        known = [value for value in found if not (_RUNS.search(value) and self._has_address(value))]
+        if not known and re.fullmatch(r"(?:MACRO_)?ARG\d+", name):
+            raise Unclear(f"${{{name}}} comes with a Gosub() or Macro(), perhaps encoded{IF_PLAIN}")
+        if not known:
+            raise Unclear(
+                f"nothing in these files sets ${{{name}}}, and it may come encoded{IF_PLAIN}"
+            )
+        return known
+
+    def exact(self, step: Priority, name: str) -> str | None:
+        """The one value that *name* has on every way to *step*; None if there are several."""
+        values = self._reaching(step, name)
+        return values[0] if len(values) == 1 and name not in self.unread else None
+
+    def _reaching(self, step: Priority, name: str) -> list[str]:
+        """What *name* is set to on the ways to *step*; anywhere, if a way has no such line."""
+        found, elsewhere = self.flow.reaching(step, lambda above: name in above.writes)
+        if elsewhere or not all(each.surely for each in found):
+            return self._anywhere(name)
+        return list(dict.fromkeys(each.writes[name] for each in found))
+
+    def resolve(self, step: Priority) -> Callable[[str], str | None]:
+        """*text* with its variables replaced, as a call has them at *step*; None if not known."""
+        return lambda text: resolve(text, lambda name: self.exact(step, name))
+
+    def _anywhere(self, name: str) -> list[str]:
+        return list(dict.fromkeys(self._dialplan.variables.get(name, ())))
+
+    def uses_api(self, step: Priority) -> bool:
+        """Whether *step* calls the SMS API, or may: nothing that does stays unnamed."""
+        app = step.plain
+        if _RUNS.search(app) is None:
+            return not (step.writes or _SHOWS.match(app)) and self._has_address(app)
+        if self._has_address(app):
+            return True
+        words = self._with_values(app)
+        if "message=" not in words or "number=" not in words:
             return False
-        for other in self._dialplan.extensions[step.key]:
-            follows = self._position[id(other)] > self._position[id(step)]
-            if other.section != step.section and (other.priority or 0) > step.priority:
-                return False
-            if other.section == step.section and follows and not _counts_on(other):
-                return False
-        return not self._is_counted_from(step) and not self._flow.jumps_to_numbers(step)
+        address = _ADDRESS.search(app)
+        return address is None or self.resolve(step)(address[0].partition(")}")[0]) is None
 
-    def _is_counted_from(self, step: Priority) -> bool:
-        """Whether a line of another extension counts on from the last one of this."""
-        for other in islice(self._dialplan.steps, self._position[id(step)] + 1, None):
-            if other.section != step.section or other.exten != step.exten:
-                return other.section == step.section and _counts_on(other)
-        return False
+    def _has_address(self, text: str) -> bool:
+        return _PART.search(text) is not None or not self._addresses.isdisjoint(READ.findall(text))
 
-
-def _counts_on(step: Priority) -> bool:
-    return step.token.lower() in ("n", "next", "hint")
+    def _with_values(self, text: str) -> str:
+        seen: set[str] = set()
+        while names := set(READ.findall(text)) - seen:
+            seen |= names
+            values = (value for name in names for value in self._dialplan.variables.get(name, ()))
+            text = " ".join([text, *values])[:100_000]
+        return text
 
 
 def _may_be_number(to: str) -> bool:
@@ -185,9 +219,9 @@ def _leads(source: Priority, to: str, step: Priority) -> bool:
 def targets(app: str) -> Iterator[list[str]]:
     """All of *app* that may be [[context,]extension,]priority: rather too many than too few."""
     # An expression as one character, so that no comma, bracket or question mark in it counts.
-    flat = "".join("$" if is_expression else piece for is_expression, piece in parts(app))
-    yield from (_parted(run, r"\^") for run in _CARETS.findall(flat))
-    yield from (_parted(run, r"\^") for run in _CARETS.findall(app) if run[-1].isdigit())
+    flat = literal(app, "$")
+    runs = [*_CARETS.findall(flat), *(run for run in _CARETS.findall(app) if run[-1].isdigit())]
+    yield from (_parted(run, r"\^") for run in runs)
     yield from (_parted(value, "[,^]") for value in _VALUE.findall(flat))
     within = False
     for piece in re.split(r"[?:]", flat):
@@ -196,12 +230,10 @@ def targets(app: str) -> Iterator[list[str]]:
         # What stands before the question mark is no target; if there is none, all may be.
         if within and not (jump and jump[1] and "?" in flat):
             yield _parted(piece[jump.end() if jump else 0 :], ",")
-    call = _CALL.match(flat)
-    if call is None:
-        return
-    name, words = call[1].lower(), re.split("[,=]", call[2])
+    before, _, given = flat.partition("(")
+    name, words = before.strip().lower(), re.split("[,=]", given)
     if name in _WITH_OPTIONS:
-        yield from ([option] for option in _OPTION.findall(call[2]))
+        yield from ([option] for option in _OPTION.findall(given))
     if name == "channelredirect" or (name == "originate" and len(words) > 4):
         yield _parted(",".join(words[1:4] if name[0] == "c" else words[2:5]), ",")
     for number in range(2, len(words) if name not in _NO_JUMPS else 0):

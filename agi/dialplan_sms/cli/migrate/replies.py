@@ -7,14 +7,11 @@ own extension, and every way to it comes from that request with no other SMS bet
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 
-from dialplan_sms.cli.migrate.dialplan import Dialplan, Priority
-from dialplan_sms.cli.migrate.files import Place
-from dialplan_sms.cli.migrate.flow import SENDS, Flow, calls_others
-from dialplan_sms.cli.migrate.request import REPLY, ApiRequest
-from dialplan_sms.cli.migrate.shell import REPLY as SYSTEMSTATUS
-from dialplan_sms.cli.migrate.variables import Variables
+from dialplan_sms.cli.migrate.dialplan import Priority
+from dialplan_sms.cli.migrate.find import Finder
+from dialplan_sms.cli.migrate.flow import SENDS, calls_others
+from dialplan_sms.cli.migrate.request import REPLY, SYSTEMSTATUS, Recipe
 
 UNREACHABLE = '"UNREACHABLE"'
 """What is in each test that was one for an empty answer."""
@@ -24,34 +21,40 @@ _LEFT = ("GOSUB_RETVAL", "AGISTATUS")
 """What Gosub() and AGI() leave set, so the new lines do."""
 _SHOWING = re.compile(r"(?:NoOp|Verbose|Log|System|TrySystem)\(", re.IGNORECASE)
 _SHOWN = "${SMS_STATUS} ${SMS_CAUSE} ${SMS_REASON}"
-_WORDS = {"success": "SUCCESS", "warning": "WARNING", "error": "ERROR"}
 _BY_NAME = "CUT|FIELDQTY|FIELDNUM|REPLACE|STRREPLACE|PASSTHRU|JSON_DECODE|SHIFT|POP|LISTFILTER"
 """Functions that take the name of a variable."""
 _NO_WORD = r"[^\"\]$&|a-z]"
 _WORD = rf"(?:{_NO_WORD}|\btype\b)*(?P<word>success|warning|error){_NO_WORD}*"
 """The word with nothing around it that gives it another meaning, as in unsuccessful."""
+_EMPTY = {
+    True: f'("${{SMS_STATUS}}" = "" | "${{SMS_CAUSE}}" = {UNREACHABLE})',
+    False: f'("${{SMS_STATUS}}" != "" & "${{SMS_CAUSE}}" != {UNREACHABLE})',
+}
+"""Empty meant no answer at all. After NO_ANSWER a loop would send twice, so it is not one."""
 
-
-@dataclass(slots=True)
-class Recipe:
-    """A step that sends an SMS the old way; *reason* is why it is not converted.
-
-    *reader* is the line that the reason is about, if it is not the step's own. *login* is what the
-    CURLOPT(userpwd) says by which it sends.
-    """
-
-    step: Priority
-    request: ApiRequest | None
-    values: dict[str, str]
-    user: str = ""
-    login: str | None = None
-    reason: str = ""
-    reader: Place | None = None
-
-    def refuse(self, reason: str, reader: Place | None = None) -> None:
-        """It is not converted; the first reason stays."""
-        if reason and not self.reason:
-            self.reason, self.reader = reason, reader
+_IN_CONDITION = (
+    "reads the answer in ${{{}}} in its condition: step over it with a GotoIf() on a line of its"
+    " own, and convert again"
+)
+_IN_ANOTHER_WAY = (
+    "reads the answer in ${{{}}}: change it to ${{SMS_STATUS}}, which is SUCCESS, WARNING, QUEUED"
+    " or ERROR, and convert again"
+)
+_AFTER_ANOTHER = (
+    "reads the answer in ${{{}}}, after another SMS may have been sent: SMS_STATUS is the latest"
+    " one's. Put that test right below this line, before the other SMS, and convert again"
+)
+_FROM_ELSEWHERE = (
+    "reads the answer in ${{{}}}, and a call may come there from elsewhere: put that test right"
+    " below this line, and convert again"
+)
+_CLEARED = (
+    "its condition reads SMS_STATUS, which the new lines clear first: step over it with a GotoIf()"
+)
+_AROUND = (
+    "the answer of the API is used in a way that has no certain replacement: write"
+    " Set(name=${CURL(…)}) on a line of its own, and test ${name} below it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,121 +62,96 @@ class Use:
     """A step that reads the reply of *sources*; *app* is what it becomes, None if nobody knows."""
 
     step: Priority
-    name: str
     sources: list[Recipe]
     app: str | None
     reason: str
 
 
 class Replies:
-    """The uses of what *recipes* left in variables; only *files* may change."""
+    """The *uses* of what recipes left in variables; recipes whose replies cannot go are refused."""
 
-    def __init__(
-        self,
-        dialplan: Dialplan,
-        flow: Flow,
-        variables: Variables,
-        recipes: list[Recipe],
-        files: set[Path],
-    ) -> None:
-        self._dialplan, self._flow, self._files = dialplan, flow, files
-        self._by_step = {id(found.step): found for found in recipes}
-        self._named: dict[str, list[Recipe]] = defaultdict(list)
-        for found in recipes:
-            if found.request and found.request.reply:
-                self._named[found.request.reply].append(found)
+    def __init__(self, finder: Finder) -> None:
+        self._finder = finder
+        self._by_step = {id(found.step): found for found in finder.recipes}
+        self._named: dict[str, dict[int, Recipe]] = defaultdict(dict)
+        for found in finder.recipes:
+            if found.reply:
+                self._named[found.reply][id(found.step)] = found
         self.uses = [
             use
-            for step in dialplan.steps
+            for step in finder.dialplan.steps
             for name in self._named
-            if (reads(step.app, name) or variables.unread.get(name) is step)
+            if (reads(step.app, name) or finder.variables.unread.get(name) is step)
             and (use := self._use(step, name))
         ]
-        for step in dialplan.steps:
-            self._see_to_others(step, recipes)
-        self._refuse(recipes)
+        for step in finder.dialplan.steps:
+            self._see_to_others(step)
+        self._refuse()
 
-    def _see_to_others(self, step: Priority, recipes: list[Recipe]) -> None:
+    def _see_to_others(self, step: Priority) -> None:
         """Refuse what would change a variable that *step* reads and a Gosub() or AGI() has set."""
         name = next((name for name in _LEFT if reads(step.app, name)), "")
         if name and step.context != "sub-sms":
-            stops, elsewhere = self._flow.reaching(step, lambda above: self._stops(above, name))
-            for found in recipes if elsewhere else filter(None, map(self._source, stops)):
-                reason = f"reads {name}, which the new lines set: let it do so above this line"
-                found.refuse(reason, step.line.place)
+            stops, elsewhere = self._stops(step, name)
+            for found in self._by_step.values():
+                if elsewhere or found.step in stops:
+                    reason = f"reads {name}, which the new lines set: let it do so above this line"
+                    found.refuse(reason, step.line.place)
 
     def _use(self, step: Priority, name: str) -> Use | None:
-        stops, elsewhere = self._flow.reaching(step, lambda above: self._stops(above, name))
-        sources = [found for found in map(self._source, stops) if found and found.request]
-        sources = [found for found in sources if found.request and found.request.reply == name]
-        others = [stop for stop in stops if self._source(stop) not in sources]
+        stops, elsewhere = self._stops(step, name)
+        named = self._named[name]
+        sources = [named[id(stop)] for stop in stops if id(stop) in named]
+        others = [stop for stop in stops if id(stop) not in named]
         if not sources and not elsewhere and all(_sets(stop, name) for stop in others):
             return None  # a value of its own
         own = self._by_step.get(id(step))
         app = converted(step.app, name) if reads(step.app, name) else None
+        # A condition that is false leaves what another line has set.
+        conditional = all(found.condition for found in sources)
+        set_again = sources and conditional and len(self._finder.dialplan.variables[name]) > 1
         reason = ""
-        conditional = all(f.request and f.request.condition for f in sources)
-        if not sources or (elsewhere and not conditional):
-            reason = (
-                f"reads the answer in ${{{name}}}, and a call may come there from elsewhere: put"
-                " that test right below this line, and convert again"
-            )
-        if others or (sources and conditional and len(self._dialplan.variables[name]) > 1):
-            # A condition that is false leaves what another line has set.
-            sources = self._named[name]
-            reason = (
-                f"reads the answer in ${{{name}}}, after another SMS may have been sent: SMS_STATUS"
-                " is the latest one's. Put that test right below this line, before the other SMS,"
-                " and convert again"
-            )
-        if own and own.request and reads(own.request.condition, name):
-            reason = (
-                f"reads the answer in ${{{name}}} in its condition: step over it with a GotoIf()"
-                " on a line of its own, and convert again"
-            )
-        elif own or app is None or step.line.path not in self._files:
-            reason = (
-                f"reads the answer in ${{{name}}}: change it to ${{SMS_STATUS}}, which is SUCCESS,"
-                " WARNING, QUEUED or ERROR, and convert again"
-            )
-        return Use(step, name, sources or self._named[name], None if reason else app, reason)
+        if own and reads(own.condition, name):
+            reason = _IN_CONDITION
+        elif own or app is None or step.line.path not in self._finder.files:
+            reason = _IN_ANOTHER_WAY
+        elif others or set_again:
+            reason = _AFTER_ANOTHER
+        elif not sources or (elsewhere and not conditional):
+            reason = _FROM_ELSEWHERE
+        if others or set_again or not sources:
+            sources = list(named.values())
+        return Use(step, sources, None if reason else app, reason.format(name))
 
-    def _source(self, step: Priority) -> Recipe | None:
-        return self._by_step.get(id(step))
-
-    def _stops(self, step: Priority, name: str) -> bool:
-        """Whether *step* sets *name*, or may send an SMS."""
-        return (
-            id(step) in self._by_step
-            or _sets(step, name)
-            or SENDS.search(step.app) is not None
-            or calls_others(step)
+    def _stops(self, step: Priority, name: str) -> tuple[list[Priority], bool]:
+        """The nearest steps above that set *name*, or may send an SMS; and whether others may."""
+        return self._finder.flow.reaching(
+            step,
+            lambda above: (
+                id(above) in self._by_step
+                or _sets(above, name)
+                or SENDS.search(above.app) is not None
+                or calls_others(above)
+            ),
         )
 
-    def _refuse(self, recipes: list[Recipe]) -> None:
+    def _refuse(self) -> None:
         """A request whose reply is read in an unknown way stays, and so do its other uses."""
-        for found in recipes:
-            if found.request and "SMS_STATUS" in found.request.condition:
-                found.refuse(
-                    "its condition reads SMS_STATUS, which the new lines clear first: step over it"
-                    " with a GotoIf()"
-                )
-            if found.request and found.request.tail and not converted(found.request.tail, REPLY):
-                found.refuse(
-                    "the answer of the API is used in a way that has no certain replacement:"
-                    " write Set(name=${CURL(…)}) on a line of its own, and test ${name} below it"
-                )
+        for found in self._finder.recipes:
+            if "SMS_STATUS" in found.condition:
+                found.refuse(_CLEARED)
+            if found.tail and not converted(found.tail, REPLY):
+                found.refuse(_AROUND)
         changed = True
         while changed:
-            changed = False
+            before = [found.reason for found in self._finder.recipes]
             for use in self.uses:
-                refused = next((found for found in use.sources if found.reason), None)
-                reason, reader = (refused.reason, refused.reader) if refused else ("", None)
+                told = next(((f.reason, f.reader) for f in use.sources if f.reason), ("", None))
                 if use.reason:
-                    reason, reader = use.reason, use.step.line.place
-                for found in use.sources if reason else ():
-                    changed = changed or not found.reason
-                    found.refuse(reason, reader)
+                    told = use.reason, use.step.line.place
+                for found in use.sources:
+                    found.refuse(*told)
+            changed = before != [found.reason for found in self._finder.recipes]
 
 
 def _sets(step: Priority, name: str) -> bool:
@@ -200,19 +178,16 @@ def converted(app: str, name: str) -> str | None:
 
     def compared(found: re.Match[str]) -> str:
         sign = "!=" if found["operator"] == "!=" else "="
-        return f'"${{SMS_STATUS}}" {sign} "{_WORDS[found["word"].lower()]}"'
+        return f'"${{SMS_STATUS}}" {sign} "{found["word"].upper()}"'
 
     def empty(found: re.Match[str]) -> str:
-        # Empty meant no answer at all. After NO_ANSWER a loop would send twice, so it is not one.
-        if found["operator"] == "!=":
-            return f'("${{SMS_STATUS}}" != "" & "${{SMS_CAUSE}}" != {UNREACHABLE})'
-        return f'("${{SMS_STATUS}}" = "" | "${{SMS_CAUSE}}" = {UNREACHABLE})'
+        return _EMPTY[found["operator"] != "!="]
 
     new = test.sub(compared, app)
     equals = r"\s*(?P<operator>==|!=|=)\s*"
     new = re.sub(rf'"{variable}"{equals}""', empty, new)
     new = re.sub(rf'"?\$\{{LEN\({variable}\)\}}"?{equals}"?0"?(?=\s*[\]&|)])', empty, new)
-    new = regex.sub(lambda m: f'$["${{SMS_STATUS}}" = "{_WORDS[m["word"].lower()]}"]', new)
+    new = regex.sub(lambda found: f'$["${{SMS_STATUS}}" = "{found["word"].upper()}"]', new)
     # A command that searches the reply for a word would not find it.
     searched = _SYSTEM.match(new) and re.search("success|warning|error", new, re.IGNORECASE)
     if reads(new, name) and _SHOWING.match(new) and not searched:

@@ -3,7 +3,7 @@
 import difflib
 import re
 from base64 import b64encode
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -70,6 +70,11 @@ _RELOAD_SERVICE = (
     "if the service runs: systemctl reload dialplan-sms, since it still has the old sms.conf"
 )
 _GIVE_LOGIN = "give the line with CURLOPT(userpwd), too"
+_TO_GOSUB = (
+    "if an SMS is to go out even if the caller hangs up (as it does with Gosub(sub-sms,s,1),"
+    " not with AGI(sms.agi)): write #tryinclude extensions-sms.conf into extensions.conf (on"
+    " FreePBX into extensions_custom.conf),"
+)
 
 
 def _without_password(found: re.Match[str]) -> str:
@@ -109,45 +114,32 @@ class Mask:
         return "".join(char if char.isprintable() or char == "\t" else "\ufffd" for char in text)
 
 
-def say_next(steps: Iterable[str]) -> None:
-    for number, step in enumerate(steps, 1):
-        if number == 1:
-            click.echo("Next:", err=True)
-        click.echo(plain(f"  {number}. {step}"), err=True)
-
-
-def show_conf(known: Senders, mask: Mask) -> None:
-    if known.after is not None:
-        show_diff(str(known.path), known.text or "", known.after, mask)
-
-
-def show_diff(name: str, old: str, new: str, mask: Mask) -> None:
+def show_diff(path: Path, old: bytes | None, new: bytes, mask: Mask) -> None:
     before, after = (
         [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")] if text else []
-        for text in (old, new)
+        for text in ((content or b"").decode("utf-8", "surrogateescape") for content in (old, new))
     )
-    source = name if old else "/dev/null"
-    for line in difflib.unified_diff(before, after, source, name, lineterm=""):
+    source = str(path) if old else "/dev/null"
+    for line in difflib.unified_diff(before, after, source, str(path), lineterm=""):
         click.echo(f"{line[:1]}{mask(line[1:_LONGEST])}")
 
 
 def mask_of(known: Senders, finder: Finder) -> Mask:
     """Hides all passwords of sms.conf and of the dialplan, and what a login is made of."""
     logins = [(each.name, each.password) for each in (*known.new.values(), *known.there.values())]
-    logins += [
-        (asked.request.user, asked.request.password) for asked in finder.recipes if asked.request
-    ]
-    parts = []
+    logins += [(found.user, found.password) for found in finder.recipes]
+    secrets: list[str] = []
     for option in finder.options.values():
-        if option.name == "userpwd":
+        if option.is_login:
             value = finder.variables.resolve(option.step)(option.value) or option.value
             user, _, password = value.partition(":")
             logins.append((user, password))
             for name in NAME.findall(option.value.partition(":")[2] or option.value):
-                parts += finder.dialplan.variables.get(name, [])
-    held = [part.partition(":")[2] or part for part in parts if "$" not in part]
-    passwords = [password for _, password in logins]
-    return Mask([*held, *passwords, *(basic(*login) for login in logins if login[1])])
+                parts = finder.dialplan.variables.get(name, [])
+                secrets += [part.partition(":")[2] or part for part in parts if "$" not in part]
+    for user, password in logins:
+        secrets += [password, basic(user, password)] if password else []
+    return Mask(secrets)
 
 
 def show_problems(problems: list[Problem], mask: Mask) -> None:
@@ -157,72 +149,68 @@ def show_problems(problems: list[Problem], mask: Mask) -> None:
             click.echo(f"    {mask(line)}", err=True)
 
 
-def counts(converted: int, problems: Iterable[Problem]) -> str:
-    """What was found, in one line."""
-    left = sum(1 for problem in problems if not problem.note)
-    if not converted and not left:
-        return "No use of the SMS API is left."
-    return f"{converted} converted{f', {left} to see to by hand' if left else ''}."
+def say_next(*steps: tuple[object, str]) -> None:
+    """What to do next, in order: each step with whether there is need for it."""
+    click.echo("Next:", err=True)
+    for number, step in enumerate((step for needed, step in steps if needed), 1):
+        click.echo(plain(f"  {number}. {step}"), err=True)
 
 
-def before_writing(known: Senders, files: Iterable[Path], gosub: bool) -> Iterator[str]:
-    """The steps from a diff that is shown to a dialplan that runs."""
-    if not gosub:
-        yield _to_gosub("and run this again")
+def next_of_files(
+    known: Senders, files: Iterable[Path], gosub: bool, backups: Mapping[Path, Path]
+) -> None:
+    """The steps from a diff that is shown, or from *backups* on, to a dialplan that runs."""
     names = ", ".join(map(str, files))
-    if known.new:
-        yield f"the same command with --write: it writes {_sections(known)}, then {names}"
-        yield _RELOAD_SERVICE
-    else:
-        yield f"the same command with --write: it writes {names}; {known.path} is ready"
-    yield _RELOAD
-
-
-def after_writing(known: Senders, backups: Iterable[Path], gosub: bool) -> Iterator[str]:
-    """The steps once the files are written."""
-    if known.new:
-        yield _RELOAD_SERVICE  # before a call can name a sender that the service does not know
-    if not gosub:
-        yield _to_gosub("and put Gosub(sub-sms,s,1) in place of AGI(sms.agi)")
-    yield _RELOAD
-    yield "dialplan-sms check, and a call that sends an SMS"
-    yield _delete(backups)
-
-
-def for_fields(
-    number: int, known: Senders, writing: bool, anonymous: bool, backups: Collection[Path]
-) -> Iterator[str]:
-    """The steps for what was pasted. *anonymous* is whether a line does not say who sends."""
-    if known.new and writing:
-        yield _RELOAD_SERVICE
-    yield (
-        f"in place of the old Custom application put {number}, one below the other in this order:"
-        f" each of the {number} lines above is what one field holds"
-    )
-    if known.new and not writing:
-        yield f"the same command with --write: it writes {_sections(known)}"
-        yield _RELOAD_SERVICE
-    if anonymous and known.default:
-        yield f"these SMS go as [{known.default}] of {known.path}: for another {_GIVE_LOGIN}"
-    elif anonymous and known.there:
-        yield f"{known.path} has no default_sender: {_GIVE_LOGIN}"
-    elif anonymous:
-        yield f"{known.path} has no sender yet: for its section {_GIVE_LOGIN}"
+    write = f"it writes {_sections(known)}, then {names}"
+    if not known.new:
+        write = f"it writes {names}; {known.path} is ready"
     if backups:
-        yield _delete(backups)
+        # The service first, before a call can name a sender that it does not know.
+        say_next(
+            (known.new, _RELOAD_SERVICE),
+            (not gosub, f"{_TO_GOSUB} and put Gosub(sub-sms,s,1) in place of AGI(sms.agi)"),
+            (True, _RELOAD),
+            (True, "dialplan-sms check, and a call that sends an SMS"),
+            (True, _delete(backups)),
+        )
+    else:
+        say_next(
+            (not gosub, f"{_TO_GOSUB} and run this again"),
+            (True, f"the same command with --write: {write}"),
+            (known.new, _RELOAD_SERVICE),
+            (True, _RELOAD),
+        )
 
 
-def _delete(backups: Iterable[Path]) -> str:
-    return f"when all works, delete what still has the passwords: {', '.join(map(str, backups))}"
-
-
-def _to_gosub(then: str) -> str:
-    return (
-        "if an SMS is to go out even if the caller hangs up (as it does with Gosub(sub-sms,s,1),"
-        " not with AGI(sms.agi)): write #tryinclude extensions-sms.conf into extensions.conf (on"
-        " FreePBX into extensions_custom.conf),"
-        f" {then}"
+def next_of_fields(
+    number: int, known: Senders, writing: bool, anonymous: bool, backups: Mapping[Path, Path]
+) -> None:
+    """The steps for what was pasted. *anonymous* is whether a line does not say who sends."""
+    sender = f"{known.path} has no sender yet: for its section {_GIVE_LOGIN}"
+    if known.default:
+        sender = f"these SMS go as [{known.default}] of {known.path}: for another {_GIVE_LOGIN}"
+    elif known.there:
+        sender = f"{known.path} has no default_sender: {_GIVE_LOGIN}"
+    say_next(
+        (known.new and writing, _RELOAD_SERVICE),
+        (
+            True,
+            f"in place of the old Custom application put {number}, one below the other in this"
+            f" order: each of the {number} lines above is what one field holds",
+        ),
+        (
+            known.new and not writing,
+            f"the same command with --write: it writes {_sections(known)}",
+        ),
+        (known.new and not writing, _RELOAD_SERVICE),
+        (anonymous, sender),
+        (backups, _delete(backups)),
     )
+
+
+def _delete(backups: Mapping[Path, Path]) -> str:
+    names = ", ".join(map(str, backups.values()))
+    return f"when all works, delete what still has the passwords: {names}"
 
 
 def _sections(known: Senders) -> str:

@@ -1,16 +1,24 @@
-"""What one step asks of the SMS API: ``${CURL(…)}``."""
+"""What one step asks of the SMS API: by ``${CURL(…)}``, or by the program curl."""
 
 import re
+import shlex
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from dialplan_sms.cli.migrate import encoding
-from dialplan_sms.cli.migrate.expression import Unclear, closing, split
-from dialplan_sms.cli.migrate.variables import API
+from dialplan_sms.cli.migrate.dialplan import Priority
+from dialplan_sms.cli.migrate.expression import Unclear, closing, literal, parts, split
+from dialplan_sms.cli.migrate.files import Place
+from dialplan_sms.cli.migrate.flow import API
 
 REPLY = "_sms_reply_"
 """Stands for the variable of a reply that went into none."""
+SYSTEMSTATUS = "SYSTEMSTATUS"
+"""The variable of System()'s outcome."""
+REPLACED = re.compile(r"[`$\\]")
+"""What the shell reads first."""
 
 _URL = re.compile(r"(?:(https?)://)?(?:([^/@]*)@)?([^/?#@\s]+)([^?#\s]*)", re.IGNORECASE)
 _SET = re.compile(
@@ -18,28 +26,69 @@ _SET = re.compile(
     r'"?[ \t]*\$\{_sms_reply_\}[ \t]*"?[ \t]*\)',
     re.IGNORECASE,
 )
-_EXEC_IF = re.compile(rf"ExecIf\((.*)\?[ \t]*({_SET.pattern})\)", re.IGNORECASE)
+_EXEC_IF = re.compile(rf"ExecIf\(([^?]*)\?[ \t]*{_SET.pattern}\)", re.IGNORECASE)
 _CURL = re.compile(r"\$\{CURL\(", re.IGNORECASE)
-_WHOLE = re.compile(r"\s*(\$\{(?:GLOBAL\()?\w+\)?\})\s*")
-_LONGEST = 8000
+_WHOLE = re.compile(r"\s*\$\{(?:GLOBAL\()?\w+\)?\}\s*")
+
+_PROGRAM = re.compile(
+    r"(?:Try)?System\((?P<system>(?s:.*))\)"
+    r"|Set\([ \t]*(?P<reply>\w+)[ \t]*=[ \t]*\$\{SHELL\((?P<shell>.*)\)\}[ \t]*\)",
+    re.IGNORECASE,
+)
+_STARTS = re.compile(
+    r"(?:(?:Try)?System\(|Set\(\s*\w+\s*=\s*\$\{SHELL\()\s*(?:/usr/bin/)?curl\s", re.IGNORECASE
+)
+_EXPRESSION = "\ud800"
+"""Stands for an expression in a command: no file and no terminal can give it."""
+_WORD = rf"""(?:[\w@%+=:,./{_EXPRESSION}-]|'[^']*'|"(?:[^"`$\\]|\\["\\])*")+"""
+_COMMAND = re.compile(rf"\s*{_WORD}(?:\s+{_WORD})*\s*")
+"""Words that the shell hands on as they are: nothing in them that it would replace."""
+_THROWN_AWAY = re.compile(r"(?:\s*(?:[12]?>\s*/dev/null|2>&1))+\s*(?=&?\s*$)")
+_UNREAD = re.compile(r"(?<!2)>\s*/dev/null|\s(?:-o|--output)\b")
+
+_INSECURE = {"-k", "--insecure", "-sk", "-ks"}
+_FLAGS = {
+    *_INSECURE, "-s", "-S", "-sS", "--silent", "--show-error", "-f", "--fail", "-v", "-L",
+    "--location", "-G", "--get",
+}  # fmt: skip
+_ANY = "(?s:.*)"
+_FORM_TYPE = r"(?i:content-type:\s*application/x-www-form-urlencoded)"
+_OPTIONS = {
+    "-u": ("login", _ANY), "--user": ("login", _ANY), "--url": ("address", _ANY),
+    "--data-urlencode": ("plain", f"(?:{'|'.join(encoding.PARAMETERS)})={_ANY}"),
+    **dict.fromkeys(("-d", "--data", "--data-raw", "--data-ascii"), ("form", f"(?!@){_ANY}")),
+    **dict.fromkeys(("-m", "--max-time", "--connect-timeout"), ("", ".*")),
+    **dict.fromkeys(("-X", "--request"), ("", "(?i:GET|POST)")),
+    **dict.fromkeys(("-o", "--output"), ("", "(?i:/dev/null)")),
+    **dict.fromkeys(("-H", "--header"), ("", _FORM_TYPE)),
+}  # fmt: skip
+"""Options with a value: what it is of the request, and which."""
+_NAME = re.compile(r"--[a-z0-9.-]*|-[sSfvLGk]*.?")
+"""An option's name alone: a value that is written onto it may be a password."""
+_TOO_MUCH = "a curl command is not converted with {}"
 
 Resolve = Callable[[str], str | None]
 
 
 @dataclass(slots=True)
-class ApiRequest:
-    """An SMS as the dialplan asked for it; *fields* are the parameters of the form, undecoded.
+class Recipe:
+    """A step that sends an SMS the old way.
 
-    *url* is as in sms.conf. *user* is empty if CURLOPT(userpwd) has it. *encoded* is whether the
-    fields are form-encoded. *reply* is the variable of the API's answer, *condition* that of an
-    ExecIf, *tail* the application around it, with ``${_sms_reply_}`` for the answer. *unwaited*
-    is whether the dialplan went on at once.
+    *url* is as in sms.conf. *user* is empty if CURLOPT(userpwd) has it. *fields* are the parameters
+    of the form, undecoded; *encoded* is whether they are form-encoded. *unwaited* is whether the
+    dialplan went on at once. *reply* is the variable of the API's answer, *condition* that of an
+    ExecIf, *tail* the application around it, with ``${_sms_reply_}`` for the answer.
+
+    *values* are those of Set(SMS_…), *sender* is the section of sms.conf by which it sends, *login*
+    what the CURLOPT(userpwd) says. *reason* is why it is not converted, *reader* the line that the
+    reason is about, if it is not the step's own.
     """
 
-    url: str
-    fields: dict[str, str] = field(repr=False)
+    step: Priority
+    url: str = ""
     user: str = ""
     password: str = field(default="", repr=False)
+    fields: dict[str, str] = field(default_factory=dict, repr=False)
     encoded: bool = True
     insecure: bool = False
     by_shell: bool = False
@@ -47,33 +96,38 @@ class ApiRequest:
     reply: str = ""
     condition: str = ""
     tail: str = ""
+    values: dict[str, str] = field(default_factory=dict, repr=False)
+    sender: str = ""
+    login: str | None = None
+    reason: str = ""
+    reader: Place | None = None
 
-    def values(self, given: encoding.Given) -> dict[str, str]:
-        """The values of Set(SMS_…). Raises Unclear."""
-        for needed in ("number", "message"):
-            if not self.fields.get(needed, "").strip():
-                raise Unclear(f"the request has no {needed}")
-        values = {
-            name: encoding.written(name, self.fields[name], given, self.encoded)
-            for name in encoding.PARAMETERS
-            if self.fields.get(name, "").strip()
-        }
-        if any(len(each.encode("utf-8", "replace")) > _LONGEST for each in values.values()):
-            raise Unclear("the text is longer than Asterisk takes in one line")
-        return values
+    def refuse(self, reason: str, reader: Place | None = None) -> None:
+        """It is not converted; the first reason stays."""
+        if reason and not self.reason:
+            self.reason, self.reader = reason, reader
 
 
-def read(app: str, resolve: Resolve) -> ApiRequest:
-    """The request of an application with a ``${CURL(…)}``. Raises Unclear."""
+def read(step: Priority, resolve: Resolve) -> Recipe:
+    """The request of *step*; refused if it is not understood."""
+    try:
+        if _STARTS.match(step.plain):
+            return _of_program(step, resolve)
+        return _of_function(step, resolve)
+    except Unclear as unclear:
+        return Recipe(step, reason=str(unclear))
+
+
+def _of_function(step: Priority, resolve: Resolve) -> Recipe:
+    app = step.plain
     found = _CURL.search(app)
     if found is None:
         raise Unclear("a way to the SMS API that is not known: neither CURL() nor System(curl …)")
     end = closing(app, found.start())
     if end < 0 or app[end - 2] != ")":
-        # A brace in the text: the last one is the function's.
-        end = app.rfind(")}") + 2
-        if end < found.end():
-            raise Unclear("the expression does not end: )} is missing")
+        end = app.rfind(")}") + 2  # a brace in the text: the last one is the function's
+    if end < found.end():
+        raise Unclear("the expression does not end: )} is missing")
     inner, around = app[found.end() : end - 2], f"{app[: found.start()]}${{{REPLY}}}{app[end:]}"
     if _CURL.search(inner) or _CURL.search(around):
         raise Unclear("several CURL() in one line: give each a line of its own")
@@ -81,19 +135,32 @@ def read(app: str, resolve: Resolve) -> ApiRequest:
         raise Unclear("the application's closing bracket is missing, or something follows it")
     head, *rest = split(_written_out(inner, resolve), ",")
     address, _, query = head.partition("?")
-    url, user, password = read_url(address, resolve)
+    url = _read_url(address, resolve)
     if "message=" in query:
         # A comma in a text that nobody encoded: all of it was to be the query.
         body = ",".join([query, *rest])
     else:
         body = "&".join(filter(None, [query, _written_out(",".join(rest), resolve)]))
-    reply, condition, tail = _around(around)
-    return ApiRequest(
-        url, encoding.fields(body), user, password, reply=reply, condition=condition, tail=tail
-    )
+    made = Recipe(step, *url, encoding.fields(body))
+    plain, conditional = _SET.fullmatch(around), _EXEC_IF.fullmatch(around)
+    if plain:
+        made.reply = plain[1]
+    elif conditional:
+        made.condition, made.reply = conditional[1], conditional[2]
+    else:
+        made.tail = around
+    return made
 
 
-def read_url(address: str, resolve: Resolve) -> tuple[str, str, str]:
+def _written_out(text: str, resolve: Resolve) -> str:
+    """*text*, or what it holds if it is one variable as a whole."""
+    held = resolve(text.strip()) if _WHOLE.fullmatch(text) else text
+    if held is None:
+        raise Unclear(f"the request stands in {text.strip()}: write it into CURL()")
+    return held
+
+
+def _read_url(address: str, resolve: Resolve) -> tuple[str, str, str]:
     """The url as sms.conf has it, and the user and password in it. Raises Unclear."""
     named = resolve(address.strip().strip('"'))
     if named is None:
@@ -107,23 +174,58 @@ def read_url(address: str, resolve: Resolve) -> tuple[str, str, str]:
     return f"{scheme}://{found[3].lower()}", unquote(user), unquote(password)
 
 
-def _written_out(text: str, resolve: Resolve) -> str:
-    """*text*, or what it holds if it is one variable as a whole."""
-    variable = _WHOLE.fullmatch(text)
-    if variable is None:
-        return text
-    held = resolve(variable[1])
-    if held is None:
-        raise Unclear(f"the request stands in {variable[1]}: write it into CURL()")
-    return held
+def _of_program(step: Priority, resolve: Resolve) -> Recipe:
+    """The request of ``System(curl …)`` or ``Set(name=${SHELL(curl …)})``."""
+    found = _PROGRAM.fullmatch(step.plain)
+    if found is None:
+        raise Unclear("the application's closing bracket is missing")
+    command = found["system"] or found["shell"]
+    marked = _THROWN_AWAY.sub("", literal(command, _EXPRESSION))
+    if found["reply"] and _UNREAD.search(command):
+        raise Unclear("its answer goes to /dev/null, and the line reads it")
+    marked, unwaited = re.subn(r"(?<![>&])&\s*$", "", marked)
+    if not _COMMAND.fullmatch(marked):
+        raise Unclear(
+            "the shell reads other commands, $, backquotes or patterns in it before curl does"
+        )
+    expressions = (piece for is_expression, piece in parts(command) if is_expression)
+    words = [re.sub(_EXPRESSION, lambda _: next(expressions), word) for word in shlex.split(marked)]
+    made = _of_words(step, words[1:], resolve)
+    made.reply, made.by_shell, made.unwaited = found["reply"] or SYSTEMSTATUS, True, unwaited > 0
+    return made
 
 
-def _around(around: str) -> tuple[str, str, str]:
-    """The reply's variable, the condition, and the application that is kept."""
-    plain = _SET.fullmatch(around)
-    if plain:
-        return plain[1], "", ""
-    conditional = _EXEC_IF.fullmatch(around)
-    if conditional and "?" not in conditional[1]:
-        return conditional[3], conditional[1], ""
-    return "", "", around
+def _of_words(step: Priority, words: list[str], resolve: Resolve) -> Recipe:
+    given: dict[str, list[str]] = defaultdict(list, address=[""], login=[""])
+    insecure = False
+    rest = iter(words)
+    for word in rest:
+        name, equals, attached = word.partition("=") if word.startswith("--") else (word, "", "")
+        if word in _FLAGS:
+            insecure = insecure or word in _INSECURE
+        elif name in _OPTIONS:
+            kind, allowed = _OPTIONS[name]
+            value = attached if equals else next(rest, "")
+            if not re.fullmatch(allowed, value):
+                raise Unclear(_TOO_MUCH.format(name))
+            given[kind].append(value)
+        elif word.startswith("-") or given["address"][-1]:
+            option = _NAME.match(word)
+            raise Unclear(_TOO_MUCH.format(option[0] if option else "another word"))
+        else:
+            given["address"].append(word)
+    address, _, query = given["address"][-1].partition("?")
+    made = Recipe(step, *_read_url(address, resolve), insecure=insecure)
+    if login := given["login"][-1]:
+        known = resolve(login)
+        if known is None or REPLACED.search(known):
+            raise Unclear("the user of the curl command cannot be resolved: write it out")
+        made.user, _, made.password = known.partition(":")
+    form, plain = [*given["form"], *([query] if query else [])], given["plain"]
+    if form and plain:
+        raise Unclear(_TOO_MUCH.format("both --data and --data-urlencode"))
+    made.encoded = bool(form)
+    made.fields = encoding.fields("&".join(form)) or dict(each.split("=", 1) for each in plain)
+    if len(made.fields) < len(plain):
+        raise Unclear("the request has a parameter twice: leave one")
+    return made

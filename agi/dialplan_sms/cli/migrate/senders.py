@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dialplan_sms.cli.migrate.expression import Unclear
-from dialplan_sms.cli.migrate.variables import API
+from dialplan_sms.cli.migrate.flow import API
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import values
-from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import Place, parse, read_private
 
 _RESERVED = (smsconf.GENERAL, smsconf.HTTP)
@@ -20,44 +20,57 @@ class Senders:
     """The senders that there are, and those to add.
 
     *same_pbx* is whether an address in the dialplan is that of the section that is there, however
-    either is written.
+    either is written. *content* is that of sms.conf, None if there is none.
     """
 
     path: Path
-    text: str | None = field(default=None, repr=False)
-    there: dict[str, Sender] = field(default_factory=dict)
+    same_pbx: bool = False
+    content: bytes | None = field(default=None, repr=False)
+    there: Mapping[str, Sender] = field(default_factory=dict)
     default: str | None = None
-    sections: tuple[str, ...] = ()
     default_set: bool = False
     new: dict[str, Sender] = field(default_factory=dict)
-    same_pbx: bool = False
 
     def take(self, user: str, password: str, url: str, insecure: bool) -> None:
         """See to a section for this user. Raises Unclear if another stands in its way."""
-        _check(user, password, url, self.path)
-        there = self.there.get(user)
-        if there is not None:
-            if _bare(there.url) != url and not self.same_pbx:
-                raise Unclear(
-                    f"[{user}] in {self.path} has another url than this line ({url}): if both"
-                    " are the same PBX, add --same-pbx"
-                )
-            if there.password and there.password != password:
-                raise Unclear(
-                    f"[{user}] in {self.path} has another password than this line: see which holds"
-                )
-            return
-        if user in self.sections:
-            raise Unclear(f"[{user}] in {self.path} is no sender")
-        known = self.new.get(user)
-        if known and known.url != url:
-            raise Unclear(
-                f"a section has one url: [{user}] gets {known.url}, and this line has {url}"
-            )
-        if known and known.password != password:
-            raise Unclear(f"another password of [{user}] stands in another line: see which holds")
+        there, known = self.there.get(user), self.new.get(user)
+        there_url = API.sub("", there.url).lower().rstrip("/") if there else url
+        problems = (
+            (not user, "no CURLOPT(userpwd) says who sends: set it in the line before"),
+            (
+                user in _RESERVED or not re.fullmatch(r"[^\[\]:;=#\s][^\[\]:;\n\r\t]*", user),
+                f"a section of sms.conf cannot be called {user[:40]}: convert by hand",
+            ),
+            (not _is_url(url), f"{url[:80]} is no address that sms.conf takes"),
+            (
+                not password or password != password.strip() or not password.isprintable(),
+                f"the password of {user} is empty or has spaces at its ends: write sms.conf by"
+                " hand, with password_file",
+            ),
+            (
+                there_url != url and not self.same_pbx,
+                f"[{user}] in {self.path} has another url than this line ({url}): if both are the"
+                " same PBX, add --same-pbx",
+            ),
+            (
+                there and there.password and there.password != password,
+                f"[{user}] in {self.path} has another password than this line: see which holds",
+            ),
+            (
+                known and known.url != url,
+                f"a section has one url: [{user}] gets {known and known.url}, and this line has"
+                f" {url}",
+            ),
+            (
+                known and known.password != password,
+                f"another password of [{user}] stands in another line: see which holds",
+            ),
+        )
+        for applies, reason in problems:
+            if applies:
+                raise Unclear(reason)
         verify = "no" if insecure and url.startswith("https:") else "yes"
-        if known is None or verify == "no":
+        if there is None and (known is None or verify == "no"):
             self.new[user] = Sender(user, url, password, verify=verify)
 
     @property
@@ -66,72 +79,45 @@ class Senders:
         return len(self.there.keys() | self.new.keys()) > 1
 
     @property
-    def after(self) -> str | None:
-        """The text of sms.conf with the new sections; None if there are none."""
+    def after(self) -> bytes:
+        """What sms.conf has with the new sections."""
         if not self.new:
-            return None
-        before, first = self.text or "", next(iter(self.new))
+            return self.content or b""
+        before, first = (self.content or b"").decode(), next(iter(self.new))
         newline = "\r\n" if "\r\n" in before else "\n"
         if before and not before.endswith("\n"):
             before += newline  # or what comes next would continue its last line
-        default = self.default or first
         if not self.default_set and self.several and (self.default or not self.there):
-            line = f"default_sender = {default}{newline}"
-            general = re.search(r"(?m)^\ufeff?[ \t]*\[general\][^\n]*\n", before)
-            if general:
-                before = before[: general.end()] + line + before[general.end() :]
+            line = f"default_sender = {self.default or first}{newline}"
+            at = len(before) - len(before.removeprefix("\ufeff"))  # which stays the file's first
+            if general := re.search(r"(?m)^\ufeff?[ \t]*\[general\][^\n]*\n", before):
+                at = general.end()
             else:
-                rest = before.removeprefix("\ufeff")
-                mark = before[: len(before) - len(rest)]  # which stays the first of the file
-                before = f"{mark}[general]{newline}{line}{newline if rest else ''}{rest}"
-        return before + "".join(
-            (newline if before or number else "") + _section(sender).replace("\n", newline)
-            for number, sender in enumerate(self.new.values())
-        )
+                line = f"[general]{newline}{line}{newline if before[at:] else ''}"
+            before = before[:at] + line + before[at:]
+        sections = "\n".join(map(_section, self.new.values())).replace("\n", newline)
+        return f"{before}{newline if before else ''}{sections}".encode()
 
 
 def read(path: Path, same_pbx: bool = False) -> Senders:
     """The senders of the sms.conf that there is. Raises ConfigError if it cannot be used."""
     if not path.exists():
-        return Senders(path, same_pbx=same_pbx)
-    sections = parse(read_private(path, "sms.conf"), path)
-    with path.open(encoding="utf-8", newline="") as file:
-        text = file.read()  # with its BOM and line endings
-    general: Mapping[str, object] = next(
-        (section.values for section in sections if section.name == smsconf.GENERAL), {}
-    )
-    names = tuple(section.name for section in sections if section.name not in _RESERVED)
-    loaded: Config | None = smsconf.load(path) if names else None
-    return Senders(
-        path,
-        text,
-        dict(loaded.senders) if loaded else {},
-        loaded.default_sender if loaded else None,
-        names,
-        "default_sender" in general,
-        same_pbx=same_pbx,
-    )
+        return Senders(path, same_pbx)
+    sections = {each.name: each.values for each in parse(read_private(path, "sms.conf"), path)}
+    content = path.read_bytes()
+    default_set = "default_sender" in sections.get(smsconf.GENERAL, {})
+    if not sections.keys() - set(_RESERVED):
+        return Senders(path, same_pbx, content, default_set=default_set)
+    loaded = smsconf.load(path)
+    return Senders(path, same_pbx, content, loaded.senders, loaded.default_sender, default_set)
 
 
-def _check(user: str, password: str, url: str, path: Path) -> None:
-    if not user:
-        raise Unclear("no CURLOPT(userpwd) says who sends: set it in the line before")
-    if user in _RESERVED or not re.fullmatch(r"[^\[\]:;=#\s][^\[\]:;\n\r\t]*", user):
-        raise Unclear(f"a section of sms.conf cannot be called {user[:40]}: convert by hand")
+def _is_url(url: str) -> bool:
     try:
-        values.url(url, Place(path, 0))
+        values.url(url, Place(Path(), 0))
     except values.Bad:
-        raise Unclear(f"{url[:80]} is no address that sms.conf takes") from None
-    if not password or password != password.strip() or not password.isprintable():
-        raise Unclear(
-            f"the password of {user} is empty or has spaces at its ends: write sms.conf by hand,"
-            " with password_file"
-        )
-
-
-def _bare(url: str) -> str:
-    """*url* without the API's path."""
-    return API.sub("", url).lower().rstrip("/")
+        return False
+    return True
 
 
 def _section(sender: Sender) -> str:
