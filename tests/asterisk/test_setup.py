@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from dialplan_sms.cli.main import main
-from dialplan_sms.cli.setup.places import Host, Places
+from dialplan_sms.cli.setup.host import Host, Places
 from dialplan_sms.host.installation import write_script
 from dialplan_sms.sandbox import Sandbox
 from tests.asterisk.installation import Installation

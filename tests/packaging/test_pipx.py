@@ -23,7 +23,7 @@ SETUP = """
 import sys
 from pathlib import Path
 from dialplan_sms.cli.main import main
-from dialplan_sms.cli.setup.places import Host, Places
+from dialplan_sms.cli.setup.host import Host, Places
 top = Path(sys.argv[1])
 places = Places(
     state=top / "state", units=top / "units", prefix=top / "none", systemd=top / "none",

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from dialplan_sms.cli.main import main
 from dialplan_sms.cli.setup import dialplan
-from dialplan_sms.cli.setup.places import Host, Places
+from dialplan_sms.cli.setup.host import Host, Places
 from dialplan_sms.host.identity import User
 from dialplan_sms.host.installation import EXTENSIONS as CONF
 from dialplan_sms.host.installation import write_script

@@ -8,7 +8,7 @@ import pytest
 
 from dialplan_sms.cli.setup import dialplan, plan
 from dialplan_sms.cli.setup.manifest import Manifest
-from dialplan_sms.cli.setup.steps import Action, StepState, Work, make_folder
+from dialplan_sms.cli.setup.steps import Action, StepState, Work, make_outbox_folder
 from dialplan_sms.host import files
 from dialplan_sms.host.identity import HostError, by_id
 from dialplan_sms.host.installation import EXTENSIONS as CONF
@@ -27,7 +27,7 @@ class TestTheOutboxFolder:
     def found(self, pbx: PbxHost, uid: int | None = None) -> Action:
         user = by_id(os.getuid() if uid is None else uid, [os.getgid()])
         work = Work(pbx.host(), Manifest(None))
-        return make_folder(pbx.spool / "sms", 0o750, user, "for the outbox")(work)
+        return make_outbox_folder(work, pbx.spool / "sms", user)
 
     def test_one_of_another_user_is_no_place(self, pbx: PbxHost) -> None:
         (pbx.spool / "sms").mkdir(mode=0o700)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from dialplan_sms.cli.setup.answers import PASSWORD, TOKEN
 from dialplan_sms.cli.setup.manifest import Manifest, lock
-from dialplan_sms.cli.setup.options import PASSWORD, TOKEN
 from dialplan_sms.cli.setup.steps import StepState, Work, put_link
 from dialplan_sms.host import files, privileges, process
 from dialplan_sms.host.asterisk import Process, user_of
@@ -59,16 +59,15 @@ def test_a_relative_link_to_the_program_is_ours(pbx: PbxHost) -> None:
     ours = pbx.prefix / "bin/sms.agi"
     link = pbx.agi_bin / "sms.agi"
     link.symlink_to("../opt/dialplan-sms/bin/sms.agi")
-    step = put_link(link, ours)
-    assert step(work).state is StepState.THERE
+    assert put_link(work, link, ours).state is StepState.THERE
     link.unlink()
     link.symlink_to("../elsewhere")
     link.with_name("elsewhere").touch()
     (pbx.root / "elsewhere").touch()
-    assert step(work).state is StepState.KEEP
+    assert put_link(work, link, ours).state is StepState.KEEP
     link.unlink()
     link.symlink_to(link)
-    assert step(work).state is StepState.CHANGE
+    assert put_link(work, link, ours).state is StepState.CHANGE
 
 
 def test_remove_gives_no_file_the_rights_of_another(pbx: PbxHost, tmp_path: Path) -> None:

@@ -1,32 +1,91 @@
-"""What only the admin knows: the PBX's address, the sender, the secret, the certificate."""
+"""What only the admin knows: the PBX's address, the sender, the secret, the certificate.
+
+From options, else the environment, else the person; in values that sms.conf takes.
+"""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import click
 
-from dialplan_sms.cli.setup import certificate, options
-from dialplan_sms.cli.setup.options import PASSWORD, Options, Secret
-from dialplan_sms.cli.setup.places import Host
+from dialplan_sms.cli.setup import certificate
+from dialplan_sms.cli.setup.host import Host
 from dialplan_sms.config import config as smsconf
-from dialplan_sms.config.config import Sender
+from dialplan_sms.config import values
+from dialplan_sms.config.config import GENERAL, HTTP
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.identity import HostError
 
-_WHICH_COUNTRY = "Country, as IT, for national numbers; SMS go there alone; empty for none"
+PASSWORD = "DIALPLAN_SMS_PASSWORD"  # noqa: S105 - a name
+TOKEN = "DIALPLAN_SMS_TOKEN"  # noqa: S105
+_KINDS = {
+    "--url": (values.url, "https://<host>, http://<host>"),
+    "--country": (values.country, "two letters, as IT"),
+    "--fingerprint": (values.verify, "sha256: and 64 hex digits"),
+}
+"""How the value of an option is read, and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line gave."""
+
+    url: str = ""
+    sender: str = ""
+    password_file: Path | None = None
+    token_file: Path | None = None
+    country: str = ""
+    fingerprint: str = ""
+    pin: bool = False
+
+    @property
+    def of_sender(self) -> list[str]:
+        """The options given that say something of one sender, but for its name."""
+        names = ("url", "password_file", "token_file", "country", "fingerprint", "pin")
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name)]
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """A sender's section to be; ``verify`` is empty with http."""
+    """A sender's section to be, or what is to be another in it; the rest is empty."""
 
     sender: str
     url: str
-    secret: Secret
+    secret: Mapping[str, str] = field(repr=False)
     verify: str
-    country: str = ""
+    country: str
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The keys of the section; a secret of the other kind, which goes, is empty."""
+        keys = {"url": self.url, **self.secret, "verify": self.verify, "country": self.country}
+        return {key: text for key, text in keys.items() if text or key in self.secret}
+
+
+def checked(option: str, text: str) -> str:
+    """*text* as sms.conf takes it. Raises click.UsageError, on which a person is asked again."""
+    if option == "--sender":
+        if re.search(r"[\[\]:;]", text) or not text.isprintable() or text != text.strip():
+            raise click.UsageError("--sender: no brackets, colon, semicolon or space around it")
+        if text.lower() in (GENERAL, HTTP):
+            raise click.UsageError("--sender: the name of a PBX user, not general and not http")
+    if not text or option not in _KINDS:
+        return text
+    if option == "--url" and "://" not in text:
+        text = f"https://{text}"
+    if option == "--fingerprint":
+        text = f"sha256:{text.lower().removeprefix('sha256:')}"
+    kind, allowed = _KINDS[option]
+    try:
+        value = kind(text)
+    except values.Bad as bad:
+        why = f"{bad} - " if str(bad) else ""
+        raise click.UsageError(f"{option}: {why}allowed: {allowed}") from None
+    return text if option == "--url" else value
 
 
 def decide(path: Path, given: Options, host: Host, dry_run: bool) -> Answers | None:
@@ -34,10 +93,10 @@ def decide(path: Path, given: Options, host: Host, dry_run: bool) -> Answers | N
 
     None also in a dry run that would have to ask. Raises HostError.
     """
-    secret = options.secret(given, host.environ)
+    secret = _secret(given, host.environ)
     if path.exists():
         named = bool(given.sender or given.of_sender)
-        if not named and not secret.text:
+        if not named and not secret:
             return None
         if named and not os.access(path, os.R_OK):
             click.echo(f"note: only root reads {path}: what the options would change is not shown")
@@ -47,7 +106,9 @@ def decide(path: Path, given: Options, host: Host, dry_run: bool) -> Answers | N
         except ConfigError:
             return None  # the step says so
         if sender := config.sender(given.sender):
-            return _changed(sender, given, secret, host)
+            pinned = given.fingerprint or given.pin
+            verify = _verify(given.url or sender.url, given, host) if pinned else ""
+            return Answers(sender.name, given.url, secret, verify, given.country)
         if not given.sender:
             if named:
                 raise HostError(
@@ -55,7 +116,7 @@ def decide(path: Path, given: Options, host: Host, dry_run: bool) -> Answers | N
                     f" {', '.join(config.senders)} and no default_sender: give --sender, too"
                 )
             return None  # a secret in the environment, and nobody knows whose
-    if dry_run and not (given.url and given.sender and secret.text):
+    if dry_run and not (given.url and given.sender and secret):
         if path.exists():
             click.echo(
                 f"note: {given.sender} is not in sms.conf: give --url and --password-file, too, to"
@@ -65,93 +126,114 @@ def decide(path: Path, given: Options, host: Host, dry_run: bool) -> Answers | N
     return _ask(given, secret, host)
 
 
-def _changed(known: Sender, given: Options, secret: Secret, host: Host) -> Answers:
-    """A sender that is there, with what the options, and perhaps another *secret*, say."""
-    url = given.url or known.url
-    if not secret.text:
-        token = known.token
-        secret = Secret("token", token) if token else Secret("password", known.password)
-    verify = known.verify if url.startswith("https:") else ""
-    if given.fingerprint or given.pin:
-        verify = _verify(url, given, host)
-    country = given.country or known.country or ""
-    return Answers(known.name, url, secret, verify, country)
-
-
-def _ask(given: Options, secret: Secret, host: Host) -> Answers:
+def _ask(given: Options, secret: dict[str, str], host: Host) -> Answers:
     """All answers: from options, else the environment, else the person. Raises HostError."""
     # Who gives all on the command line or in the environment is no person to be asked.
-    unattended = bool(given.url and given.sender and secret.text) or not host.interactive
-    url = given.url or _prompt(host, "Address of the PBX", "--url", options.url)
-    sender = given.sender or _prompt(
-        host, "PBX user who sends (the extension, as 101)", "--sender", options.sender
-    )
-    if not secret.text:
+    unattended = bool(given.url and given.sender and secret) or not host.interactive
+    url = given.url or _prompt(host, "Address of the PBX", "--url")
+    sender = given.sender or _prompt(host, "PBX user who sends (the extension, as 101)", "--sender")
+    if not secret:
         if not host.interactive:
             raise HostError(
                 f"the password of {sender} is missing: give --password-file FILE or set {PASSWORD}"
             )
-        text = click.prompt(f"Password of {sender}", hide_input=True, err=True)
-        secret = replace(secret, text=options.checked_secret(text))
+        typed = click.prompt(f"Password of {sender}", hide_input=True, err=True)
+        secret = _checked_secret("password", typed)
     country = given.country
     if not country and not unattended:
-        country = _prompt(host, _WHICH_COUNTRY, "--country", options.country, default="")
+        which = "Country, as IT, for national numbers; SMS go there alone; empty for none"
+        country = _prompt(host, which, "--country", default="")
     return Answers(sender, url, secret, _verify(url, given, host), country)
 
 
+def _prompt(host: Host, text: str, option: str, default: str | None = None) -> str:
+    if not host.interactive:
+        raise HostError(f"{option} is missing: give it, or run setup in a terminal to be asked")
+    answer: str = click.prompt(
+        text, default=default, show_default=False, value_proc=partial(checked, option)
+    )
+    return answer
+
+
 def _verify(url: str, given: Options, host: Host) -> str:
+    """How the PBX at *url* proves who it is; empty with http. Raises HostError."""
     if not url.startswith("https:"):
         if given.fingerprint or given.pin:
             option = "--fingerprint" if given.fingerprint else "--pin"
             raise HostError(f"{option}: {url} has no certificate: give an https --url, or neither")
         click.echo("note: with http the password goes to the PBX without encryption")
         return ""
-    try:
-        seen = certificate.shown_at(url)
-    except certificate.Unreachable as why:
+    shown, why = certificate.look_at(url)
+    if shown is None:
         if given.pin and not given.fingerprint:
             raise HostError(
                 f"{url} cannot be reached now, {why}, so its certificate cannot be pinned: try"
                 " again, or give --fingerprint"
-            ) from None
+            )
         click.echo(
             f"warning: {url} cannot be reached now, {why}: its certificate was not looked at"
         )
         return given.fingerprint or "yes"
     if given.fingerprint:
-        if seen.fingerprint.replace(":", "").lower() != given.fingerprint.replace(":", ""):
+        if values.verify(shown.fingerprint) != given.fingerprint:
             raise HostError(
-                f"the PBX shows another certificate, {seen.fingerprint}: check --url and"
+                f"the PBX shows another certificate, {shown.fingerprint}: check --url and"
                 " --fingerprint"
             )
         return given.fingerprint
     if given.pin:
-        click.echo(f"the certificate of the PBX is pinned: {seen.fingerprint}")
-        return seen.fingerprint
-    if not seen.distrust:
+        click.echo(f"the certificate of the PBX is pinned: {shown.fingerprint}")
+        return shown.fingerprint
+    if not why:
         click.echo("the certificate of the PBX is trusted by this host")
         return "yes"
     if not host.interactive:
         raise HostError(
-            f"the certificate of the PBX is not trusted, {seen.distrust}: compare its fingerprint"
-            f" and give --fingerprint {seen.fingerprint}"
+            f"the certificate of the PBX is not trusted, {why}: compare its fingerprint"
+            f" and give --fingerprint {shown.fingerprint}"
         )
-    click.echo(f"the certificate of the PBX is not trusted by this host: {seen.distrust}")
-    for name, value in (*seen.details, ("fingerprint", seen.fingerprint)):
+    click.echo(f"the certificate of the PBX is not trusted by this host: {why}")
+    for name, value in certificate.details(shown):
         click.echo(f"  {name:11} {value}")
     if not click.confirm("Is this your PBX, and shall exactly this certificate be trusted?"):
         raise HostError("nothing was changed: give the PBX a certificate that this host trusts")
-    return seen.fingerprint
+    return shown.fingerprint
 
 
-def _prompt(
-    host: Host, text: str, option: str, check: Callable[[str], str], default: str | None = None
-) -> str:
-    if not host.interactive:
-        raise HostError(f"{option} is missing: give it, or run setup in a terminal to be asked")
-    while True:
-        answer: str = click.prompt(text, default=default, show_default=False)
-        try:
-            return check(answer)
-        except HostError as error:
-            click.echo(str(error), err=True)
+def _secret(given: Options, environ: Mapping[str, str]) -> dict[str, str]:
+    """A sender's password or token, by its key in sms.conf; empty if none is given.
+
+    From a file or the environment. To be called once: what is no file, as ``-``, gives it once
+    only. Raises HostError.
+    """
+    for kind, path in (("token", given.token_file), ("password", given.password_file)):
+        if path:
+            return _checked_secret(kind, _first_line(path, f"--{kind}-file"))
+    found = {"password": environ.get(PASSWORD), "token": environ.get(TOKEN)}
+    if all(found.values()):
+        raise HostError(f"{PASSWORD} and {TOKEN} do not go together: unset one")
+    return next((_checked_secret(kind, text) for kind, text in found.items() if text), {})
+
+
+def _checked_secret(kind: str, text: str) -> dict[str, str]:
+    """*text* in the place of the secret that the sender has, if sms.conf can hold it."""
+    if not text or not text.isprintable() or text != text.strip():
+        raise HostError(
+            "the password is empty, or has a control character or a space at its ends, which"
+            " sms.conf cannot hold: write password_file into sms.conf by hand"
+        )
+    return {"password": "", "token": "", kind: text}
+
+
+def _first_line(path: Path, option: str) -> str:
+    try:
+        with click.open_file(str(path), "rb") as file:
+            text: str = file.readline(65536).decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise HostError(f"{option}: {path} is not UTF-8") from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: standard input is closed
+        why = getattr(error, "strerror", None) or error
+        raise HostError(f"{option}: {path} cannot be read, {why}") from None
+    if not text:
+        raise HostError(f"{option}: the first line of {path} is empty")
+    return text

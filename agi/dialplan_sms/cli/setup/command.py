@@ -9,13 +9,12 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from dialplan_sms.cli.setup import answers as answering
-from dialplan_sms.cli.setup import find_asterisk, plan, probe, remove
-from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
+from dialplan_sms.cli.main import Misused
+from dialplan_sms.cli.setup import plan, probe, remove
+from dialplan_sms.cli.setup.answers import Options, checked, decide
+from dialplan_sms.cli.setup.host import AsteriskHost, Host, find
 from dialplan_sms.cli.setup.manifest import Manifest, lock
-from dialplan_sms.cli.setup.options import Options, checked
-from dialplan_sms.cli.setup.places import Host
-from dialplan_sms.cli.setup.steps import Step, Work
+from dialplan_sms.cli.setup.steps import Action, StepState, Work
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.terminal import plain
@@ -28,12 +27,6 @@ _HALFWAY = "interrupted: run it again, it goes on from here"
 _INTERRUPTED = 130
 """The exit status after Ctrl-C: 128 and SIGINT."""
 _USUAL = Path("/etc/asterisk")
-
-
-class WrongUsage(click.ClickException):
-    """Options that do not go together, said in one line."""
-
-    exit_code = 2
 
 
 @click.command(short_help="Configure all of it on this PBX and prove it.")
@@ -82,7 +75,7 @@ def setup(
     if remove_all:
         _refuse_with_remove(context)
     if given["password_file"] and given["token_file"]:
-        raise WrongUsage("--password-file and --token-file do not go together: give one")
+        raise Misused("--password-file and --token-file do not go together: give one")
     try:
         if not host.is_root and not dry_run:
             raise HostError("setup changes the host: run it as root, or with --dry-run")
@@ -90,8 +83,10 @@ def setup(
             if remove_all:
                 _remove(host, asterisk_conf, yes, dry_run)
             else:
-                _set_up(host, checked(Options(**given)), asterisk_conf, yes, dry_run)
-    except (HostError, ConfigError) as error:
+                for name in ("url", "sender", "country", "fingerprint"):
+                    given[name] = checked(f"--{name}", given[name])
+                _set_up(host, Options(**given), asterisk_conf, yes, dry_run)
+    except (HostError, ConfigError, click.UsageError) as error:
         raise click.ClickException(str(error)) from None
     except BrokenPipeError:
         raise  # of who reads what is said: click ends in silence
@@ -103,7 +98,7 @@ def setup(
 
 
 def _refuse_with_remove(context: click.Context) -> None:
-    """Raise WrongUsage for options that mean nothing if all is taken back."""
+    """Raise Misused for options that mean nothing if all is taken back."""
     wrong = [
         parameter.opts[0]
         for parameter in context.command.params
@@ -111,17 +106,16 @@ def _refuse_with_remove(context: click.Context) -> None:
         and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
     ]  # fmt: skip
     if wrong:
-        raise WrongUsage(f"--remove takes all back, so leave out {', '.join(wrong)}")
+        raise Misused(f"--remove takes all back, so leave out {', '.join(wrong)}")
 
 
 def _set_up(host: Host, options: Options, conf: Path | None, yes: bool, dry_run: bool) -> None:
-    found = find_asterisk.find(host, conf)
+    found = find(host, conf)
     plan.refuse_program(host, found)
-    answers = answering.decide(found.etc / "sms.conf", options, host, dry_run)
-    manifest = Manifest(host.places.state)
-    steps = plan.steps(found, answers, host, manifest)
+    answers = decide(found.etc / "sms.conf", options, host, dry_run)
+    work = Work(host, Manifest(host.places.state))
     click.echo(f"Asterisk: {found.conf}, runs as {found.user.name}")
-    changes = _show(steps, Work(host, manifest))
+    changes = _show(work, plan.steps(work, found, answers))
     if not changes:
         click.echo("all is there: nothing to change")
     if dry_run:
@@ -131,7 +125,8 @@ def _set_up(host: Host, options: Options, conf: Path | None, yes: bool, dry_run:
         _confirm(host, yes)
     with _interruptible(_HALFWAY):
         with lock(host.places.state):
-            work = _do(steps, host)
+            work = Work(host, Manifest(host.places.state))
+            _do(work, plan.steps(work, found, answers))
         probe.prove(found, answers.sender if answers else "", work)
         for line in _last_words(found, host.prefix, failed=work.failed):
             click.echo(line)
@@ -141,52 +136,49 @@ def _set_up(host: Host, options: Options, conf: Path | None, yes: bool, dry_run:
 
 def _remove(host: Host, conf: Path | None, yes: bool, dry_run: bool) -> None:
     """Take back all that the manifest records. Raises HostError."""
+    found, state = None, host.places.state
     try:
-        found = find_asterisk.find(host, conf)
+        found = find(host, conf)
     except HostError as error:
         if conf is not None:
             raise
         click.echo(f"note: {error}")
-        found = None
-    state = host.places.state
     if not (state / "setup.json").exists():
         if not dry_run:
             remove.forget_all(state)
         click.echo("nothing of setup is here")
         return
-    manifest = Manifest(state)
-    _show(remove.steps(manifest, found), Work(host, manifest))
+    work = Work(host, Manifest(state))
+    _show(work, remove.steps(work, found))
     if not dry_run:
         _confirm(host, yes)
         with _interruptible(_HALFWAY), lock(state):
-            remove.finish(_do(remove.steps(Manifest(state), found), host))
+            work = Work(host, Manifest(state))
+            _do(work, remove.steps(work, found))
+            if not work.manifest.entries:
+                remove.forget_all(state)
     for line in remove.kept(found, host):
         click.echo(plain(line))
     if dry_run:
         click.echo("dry run: nothing was changed")
 
 
-def _show(steps: Iterable[Step], work: Work) -> bool:
+def _show(work: Work, steps: Iterable[Action]) -> bool:
     """Print what *steps* would do; whether that changes anything."""
     changes = False
-    for step in steps:
-        action = step(work)
+    for action in steps:
         if action.state is not None:
             about = f": {action.about}" if action.about else ""
             click.echo(plain(f"  {action.state:7} {action.target}{about}"))
-        if action.changes:
-            changes = True
-            work.coming.add(action.pending)
+        changes |= action.state not in (None, StepState.THERE, StepState.NOTE)
+        work.manifest.pending.add(action.pending)  # not stored: the next steps are to know
     return changes
 
 
-def _do(steps: Iterable[Step], host: Host) -> Work:
-    work = Work(host, Manifest(host.places.state))
-    for step in steps:
-        action = step(work)
-        if action.act and (said := action.act()):
+def _do(work: Work, steps: Iterable[Action]) -> None:
+    for action in steps:
+        if said := work.do(action):
             click.echo(plain(said))
-    return work
 
 
 def _confirm(host: Host, yes: bool) -> None:

@@ -2,16 +2,18 @@
 
 import fnmatch
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dialplan_sms.cli.check.dialplan import Files
 from dialplan_sms.cli.check.finding import CheckState
 from dialplan_sms.cli.migrate.files import Tree
-from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
+from dialplan_sms.cli.setup.host import AsteriskHost
 from dialplan_sms.cli.setup.manifest import Entry
-from dialplan_sms.cli.setup.steps import Action, Step, StepState, Work, drop, new_owner
+from dialplan_sms.cli.setup.steps import Action, Failed, StepState, Work, new_owner
 from dialplan_sms.host import files
 from dialplan_sms.host.asterisk_syntax import lines
 from dialplan_sms.host.files import Ownership
@@ -19,6 +21,8 @@ from dialplan_sms.host.installation import EXTENSIONS
 
 LINE = f"#tryinclude {EXTENSIONS}".encode()
 MAIN = "extensions.conf"
+_MADE = "made"
+"""The mark of a file that setup has made for the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,130 +76,107 @@ def insert(content: bytes) -> tuple[bytes, bytes]:
 
 def take_out(content: bytes, put: bytes) -> bytes | None:
     """*content* without what insert() has *put* in; None if it is not there as a line."""
-    position = content.find(put)
-    while position >= 0:
-        end = position + len(put)
-        begins = (
-            put[:1] in b"\r\n" or position in (0, 3) or content[position - 1 : position] == b"\n"
-        )
-        if begins and (content[end - 1 : end] == b"\n" or content[end : end + 1] in b"\r\n"):
-            return content[:position] + content[end:]
-        position = content.find(put, position + 1)
-    stripped = put.strip()
-    return take_out(content, stripped + b"\n") if put != stripped + b"\n" else None
+    for lines_put in (put, put.strip() + b"\n"):
+        begin = b"" if lines_put[:1] in b"\r\n" else rb"(?:(?<![^\n])|(?<=\A\xef\xbb\xbf))"
+        end = b"" if lines_put.endswith(b"\n") else rb"(?=[\r\n]|\Z)"
+        if found := re.search(begin + re.escape(lines_put) + end, content):
+            return content[: found.start()] + content[found.end() :]
+    return None
 
 
-def put_include(path: Path, included: list[Inclusion], mode: int, owner: Ownership) -> Step:
-    """The line that includes extensions-sms.conf; *included* says where it is already."""
-
-    def look(work: Work) -> Action:
-        if included:
-            return Action(path, StepState.THERE, f"included by {included[0].path}")
-        if path.exists():
-            about = f"{LINE.decode()} above the first [context]{new_owner(path)}"
-            state = StepState.CHANGE
-        else:
-            state, about = StepState.MAKE, f"with the line {LINE.decode()}"
-        return Action(path, state, about, lambda: _insert(path, mode, owner, work), "dialplan")
-
-    return look
+def put_include(work: Work, found: AsteriskHost) -> Action:
+    """The line that includes extensions-sms.conf, unless one is there already."""
+    path, line = found.dialplan, LINE.decode()
+    if included := next(find_includes(found.etc), None):
+        return Action(path, StepState.THERE, f"included by {included.path}")
+    put = partial(_put_include, work, found)
+    if not path.exists():
+        return Action(path, StepState.MAKE, f"with the line {line}", put, "dialplan")
+    about = f"{line} above the first [context]{new_owner(path)}"
+    return Action(path, StepState.CHANGE, about, put, "dialplan")
 
 
-def _insert(path: Path, mode: int, owner: Ownership, work: Work) -> str | None:
-    to = Path(os.path.realpath(path))
+def _put_include(work: Work, found: AsteriskHost) -> str | None:
+    path = found.dialplan
     there = files.look(path)
     content, put = insert(there.content if there else b"")
-    if there is None:
-        work.manifest.note(to, "include", "made")
-    else:
-        mode, owner = there.mode, there.owner
-    work.manifest.note(to, "include", put.decode("latin-1"), "dialplan")
+    mode, owner = (there.mode, there.owner) if there else _rights(found)
+    made = [] if there else [_MADE]
+    work.manifest.note(Path(os.path.realpath(path)), "include", *made, put.decode("latin-1"))
     files.put(path, content, mode, owner)
-    if path.name != MAIN and not any(find_includes(path.parent, path.name)):
+    if path.name != MAIN and not any(find_includes(found.etc, path.name)):
         return f"warning: {MAIN} does not include {path}: include it there"
     return None
 
 
-def undo_include(path: Path, entry: Entry, work: Work, etc: Path | None) -> Action:
+def _rights(found: AsteriskHost) -> tuple[int, Ownership]:
+    """Those of a new file of the dialplan: as the file beside it."""
+    for path in (found.etc / MAIN, found.etc / found.conf.name):
+        if path.is_file() and (there := files.look(path)):
+            return there.mode & 0o664, there.owner
+    return 0o640, Ownership(0, found.user.gids[0])
+
+
+def undo_include(path: Path, entry: Entry, etc: Path | None) -> Action:
     """Take the line out again; *etc* is Asterisk's folder, if there is an Asterisk."""
     there = files.look(path)
-    left = content = there.content if there else None
+    left = content = there.content if there else b""
     for mark in entry.marks:
-        if left is not None and mark != "made":
-            taken = take_out(left, mark.encode("latin-1", "replace"))
-            left = left if taken is None else taken
+        taken = take_out(left, mark.encode("latin-1", "replace")) if mark != _MADE else None
+        left = left if taken is None else taken
     if there is None or left == content:
-        return drop(path, work, StepState.KEEP, "there is no line of setup in it any more")
+        about = "there is no line of setup in it any more"
+        return Action(path, StepState.KEEP, about, forget=path)
+    about = f"without the line {LINE.decode()}"
     needed = etc is not None and any(not each.may_miss for each in find_includes(etc, path.name))
-    gone = "made" in entry.marks and not left and not needed
-
-    def take() -> None:
-        if gone:
-            files.remove(path)
-        else:
-            files.put(path, left or b"", there.mode, there.owner)
-
-    state = StepState.REMOVE if gone else StepState.CHANGE
-    return drop(path, work, state, f"without the line {LINE.decode()}", take)
+    if _MADE in entry.marks and not left and not needed:
+        return Action(path, StepState.REMOVE, about, partial(files.remove, path), forget=path)
+    put = partial(files.put, path, left, there.mode, there.owner)
+    return Action(path, StepState.CHANGE, about, put, forget=path)
 
 
-def report_merged(etc: Path) -> Step:
+def report_merged(etc: Path) -> Action:
     """Whether the dialplan in *etc* has another [sub-sms], which only its admin can move."""
-
-    def look(work: Work) -> Action:
-        merged = Files(etc).merged(coming=True)
-        if merged is None:
-            return Action("[sub-sms]", None)
-        said = f"{merged.says}: {merged.do}"
-
-        def act() -> str:
-            work.failed |= merged.state is CheckState.WRONG
-            return said
-
-        return Action("[sub-sms]", StepState.NOTE, said, act)
-
-    return look
+    merged = Files(etc).merged(coming=True)
+    if merged is None:
+        return Action("[sub-sms]", None)
+    said, wrong = f"{merged.says}: {merged.do}", merged.state is CheckState.WRONG
+    return Action("[sub-sms]", StepState.NOTE, said, says=said, fails=wrong)
 
 
-def load_dialplan(found: AsteriskHost) -> Step:
+def load_dialplan(work: Work, found: AsteriskHost) -> Action:
     """``dialplan reload``, and the proof that [sub-sms] is there."""
 
-    def is_there(work: Work) -> bool:
+    def is_there() -> bool:
         shown = work.host.run([*found.console, "dialplan show sub-sms"], 30, None).output
         return "Context 'sub-sms'" in shown
 
-    def look(work: Work) -> Action:
-        def load() -> str:
-            done = work.host.run([*found.console, "dialplan reload"], 60, None)
-            if is_there(work):
-                work.manifest.reloaded("dialplan")
-                return "the dialplan has [sub-sms]"
-            work.failed = True
-            why = f" ({done.last_line})" if done.status else ""
-            return (
-                f"the dialplan has no [sub-sms] after its reload{why}: look for errors of"
-                " pbx_config in Asterisk's log; if #include names a file that is missing, the"
-                " old dialplan stays"
-            )
+    def load() -> str:
+        done = work.host.run([*found.console, "dialplan reload"], 60, None)
+        if is_there():
+            work.manifest.reloaded("dialplan")
+            return "the dialplan has [sub-sms]"
+        why = f" ({done.last_line})" if done.status else ""
+        raise Failed(
+            f"the dialplan has no [sub-sms] after its reload{why}: look for errors of"
+            " pbx_config in Asterisk's log; if #include names a file that is missing, the"
+            " old dialplan stays"
+        )
 
-        target = "the dialplan"
-        if not found.answers:
-            why, cure = "Asterisk does not run", "start it, which loads the dialplan"
-            if found.runs:  # without root, the console of a running one is closed
-                why = "Asterisk's console does not answer"
-                cure = "run asterisk -rx 'dialplan reload' as root"
-            said = f"warning: {why}, so [sub-sms] could not be looked for: {cure}"
-            return Action(target, StepState.NOTE, f"{why}: {cure}", lambda: said)
-        if work.must_reload("dialplan") or not is_there(work):
-            return Action(
-                target, StepState.RUN, "dialplan reload, then dialplan show sub-sms", load
-            )
-        return Action(target, StepState.THERE, "it has [sub-sms]")
-
-    return look
+    if not found.answers:
+        why, cure = "Asterisk does not run", "start it, which loads the dialplan"
+        if found.runs:  # without root, the console of a running one is closed
+            why = "Asterisk's console does not answer"
+            cure = "run asterisk -rx 'dialplan reload' as root"
+        said = f"warning: {why}, so [sub-sms] could not be looked for: {cure}"
+        return Action("the dialplan", StepState.NOTE, f"{why}: {cure}", says=said)
+    if "dialplan" in work.manifest.pending or not is_there():
+        about = "dialplan reload, then dialplan show sub-sms"
+        return Action("the dialplan", StepState.RUN, about, load)
+    return Action("the dialplan", StepState.THERE, "it has [sub-sms]")
 
 
-def reload_without(found: AsteriskHost, work: Work) -> Action:
+def reload_without(work: Work, found: AsteriskHost) -> Action:
     """``dialplan reload`` after the way back."""
 
     def reload() -> str:

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from configparser import ConfigParser
 from pathlib import Path
 
+from dialplan_sms.cli.setup.host import Host, Places
 from dialplan_sms.cli.setup.manifest import Manifest
-from dialplan_sms.cli.setup.places import Host, Places
 from dialplan_sms.cli.setup.steps import StepState, Work, put_file, put_link
 from dialplan_sms.host import files
 from dialplan_sms.host.identity import RUN, HostError, User, blocked
@@ -39,9 +39,8 @@ def install(given: Mapping[str, str]) -> None:
     python = given.get("PYTHON") or sys.executable
     _refuse_extras(extras)
     work = Work(Host(prefix=prefix), Manifest(None))
-    link = put_link(agi_bin / "sms.agi", prefix / "bin/sms.agi")
-    if link(work).state is StepState.KEEP:
-        path = agi_bin / "sms.agi"
+    path = agi_bin / "sms.agi"
+    if put_link(work, path, prefix / "bin/sms.agi").state is StepState.KEEP:
         raise HostError(
             f"{path} is not from make install: run mv {path} {path}.old, and make install again"
         )
@@ -56,10 +55,9 @@ def install(given: Mapping[str, str]) -> None:
     os.umask(0o022)
     _make(prefix, python, extras)
     extensions = shared_file(EXTENSIONS).read_bytes()
-    for step in (put_file(etc / EXTENSIONS, extensions, "[sub-sms]", "dialplan"), link):
-        action = step(work)
-        if action.act and (said := action.act()):
-            print(said)
+    if said := work.do(put_file(work, etc / EXTENSIONS, extensions, "[sub-sms]", "dialplan")):
+        print(said)
+    work.do(put_link(work, path, prefix / "bin/sms.agi"))
 
 
 def _folders(given: Mapping[str, str]) -> tuple[Path, Path]:

@@ -39,11 +39,11 @@ class Manifest:
         self.entries: dict[str, Entry] = {}
         self.pending: set[str] = set()
         """What has to be reloaded after a change: ``service``, ``dialplan``."""
-        content = files.content_of(self.path) if self.path else None
-        if content is None:
+        self._stored = files.content_of(self.path) if self.path else None
+        if self._stored is None:
             return
         try:
-            stored = json.loads(content)
+            stored = json.loads(self._stored)
             for path, entry in stored["entries"].items():
                 if entry["kind"] not in KINDS or not path.startswith("/"):
                     raise ValueError
@@ -55,15 +55,13 @@ class Manifest:
                 " admin's own if it differs"
             ) from None
 
-    def note(self, path: Path, kind: str, mark: str = "", pending: str = "") -> None:
+    def note(self, path: Path, kind: str, *marks: str) -> None:
         """Remember that *path* is, or is about to be, ours."""
         entry = self.entries.get(str(path))
         if entry is None or entry.kind != kind:
             entry = self.entries[str(path)] = Entry(kind)
-        if mark and mark not in entry.marks:
-            entry.marks.append(mark)
-            self._save()
-        self.expect(pending)
+        entry.marks += [mark for mark in marks if mark not in entry.marks]
+        self._save()
 
     def knows(self, path: Path, mark: str) -> bool:
         """Whether setup has given *path* that *mark*."""
@@ -72,33 +70,33 @@ class Manifest:
 
     def drop(self, path: Path) -> None:
         """Forget *path*."""
-        if self.entries.pop(str(path), None):
-            self._save()
+        self.entries.pop(str(path), None)
+        self._save()
 
     def expect(self, pending: str) -> None:
         """Remember that *pending* has to be reloaded."""
-        if pending and pending not in self.pending:
-            self.pending.add(pending)
-            self._save()
+        self.pending.add(pending)
+        self._save()
 
     def reloaded(self, pending: str) -> None:
         """*pending* was reloaded."""
-        if pending in self.pending:
-            self.pending.discard(pending)
-            self._save()
+        self.pending.discard(pending)
+        self._save()
 
     def of(self, kind: str) -> list[tuple[Path, Entry]]:
         """The paths and entries of that kind."""
         return [(Path(path), each) for path, each in self.entries.items() if each.kind == kind]
 
     def _save(self) -> None:
-        if self.path is None:
+        entries = {path: asdict(entry) for path, entry in self.entries.items()}
+        text = json.dumps({"entries": entries, "pending": sorted(self.pending)}, indent=1)
+        content = text.encode() + b"\n"
+        if self.path is None or content == self._stored:
             return
         if not self.path.parent.is_dir():
             files.make_folder(self.path.parent, 0o755)
-        entries = {path: asdict(entry) for path, entry in self.entries.items()}
-        text = json.dumps({"entries": entries, "pending": sorted(self.pending)}, indent=1)
-        files.put(self.path, text.encode() + b"\n", 0o644)  # a dry run needs no root
+        files.put(self.path, content, 0o644)  # a dry run needs no root
+        self._stored = content
 
 
 @contextmanager

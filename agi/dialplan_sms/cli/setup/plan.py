@@ -1,26 +1,23 @@
 """From what is there and what was answered to the steps of setup, in their order."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from dialplan_sms.cli.setup.answers import Answers
-from dialplan_sms.cli.setup.dialplan import find_includes, load_dialplan, put_include, report_merged
-from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
-from dialplan_sms.cli.setup.manifest import Manifest
-from dialplan_sms.cli.setup.places import Host
+from dialplan_sms.cli.setup.dialplan import load_dialplan, put_include, report_merged
+from dialplan_sms.cli.setup.host import AsteriskHost, Host
 from dialplan_sms.cli.setup.remove import drop_copy, take_back
 from dialplan_sms.cli.setup.service import drop_in, start_service
 from dialplan_sms.cli.setup.sms_conf import put_sender
 from dialplan_sms.cli.setup.steps import (
     Action,
-    Step,
     StepState,
     Work,
-    make_folder,
+    make_outbox_folder,
     put_file,
     put_link,
 )
-from dialplan_sms.host import files
-from dialplan_sms.host.files import Ownership
 from dialplan_sms.host.identity import RUN, HostError, blocked, changer
 from dialplan_sms.host.installation import (
     EXTENSIONS,
@@ -57,68 +54,50 @@ def refuse_program(host: Host, found: AsteriskHost) -> None:
         raise HostError(f"{found.user.name} cannot run the program in {prefix}, {why}: {again}")
 
 
-def steps(
-    found: AsteriskHost, answers: Answers | None, host: Host, manifest: Manifest
-) -> list[Step]:
-    """All steps."""
-    prefix, places = host.prefix, host.places
-    outbox = found.spool / "sms"
+def steps(work: Work, found: AsteriskHost, answers: Answers | None) -> Iterator[Action]:
+    """All steps, each of which looks when it is its turn."""
+    prefix, places, outbox = work.host.prefix, work.host.places, found.spool / "sms"
+    yield put_first_line(prefix)
+    yield put_link(work, found.agi_bin / "sms.agi", prefix / "bin/sms.agi")
     command = places.commands / "dialplan-sms"
+    if work.host.packaged:
+        yield take_back(work, command, "the package has its own")
+    else:
+        yield put_link(work, command, prefix / "bin/dialplan-sms", needed=False)
+    yield make_outbox_folder(work, outbox, found.user)
+    yield put_sender(found, answers)
     extensions = shared_file(EXTENSIONS).read_bytes()
-    sms_conf = found.etc / "sms.conf"
-    user = found.user
-    root_and_asterisk = Ownership(0, user.gids[0])
-    copies = {path for path, _ in manifest.of("program")} | {places.prefix}
-    return [
-        put_first_line(prefix),
-        put_link(found.agi_bin / "sms.agi", prefix / "bin/sms.agi"),
-        take_back(command, "the package has its own") if host.packaged
-        else put_link(command, prefix / "bin/dialplan-sms", needed=False),
-        make_folder(outbox, 0o750, user, "for the outbox"),
-        put_sender(sms_conf, answers, outbox / "outbox.sqlite", root_and_asterisk, user.group),
-        put_file(found.etc / EXTENSIONS, extensions, "[sub-sms]", "dialplan"),
-        put_include(found.dialplan, [*find_includes(found.etc)], *_rights(found)),
-        report_merged(found.etc),
-        load_dialplan(found),
-        *(_unit(found, host) if found.systemd else ()),
-        start_service(found, prefix),
-        *(drop_copy(path, found, prefix) for path in sorted(copies - {prefix})),
-    ]  # fmt: skip
+    yield put_file(work, found.etc / EXTENSIONS, extensions, "[sub-sms]", "dialplan")
+    yield put_include(work, found)
+    yield report_merged(found.etc)
+    yield load_dialplan(work, found)
+    if found.systemd:
+        yield from _put_unit(work, found)
+    yield start_service(work, found)
+    copies = {path for path, _ in work.manifest.of("program")} | {places.prefix}
+    for path in sorted(copies - {prefix}):
+        yield drop_copy(work, path, found)
 
 
-def put_first_line(prefix: Path) -> Step:
+def put_first_line(prefix: Path) -> Action:
     """The first line of sms.agi, which pip writes without its options."""
     script, python = prefix / "bin/sms.agi", prefix / "bin/python3"
-
-    def look(work: Work) -> Action:
-        def write() -> None:
-            write_script(script, script, python)
-
-        with script.open("rb") as file:
-            if file.readline() == first_line(python).encode():
-                return Action(script, None)
-        return Action(
-            script, StepState.CHANGE, f"its first line: {first_line(python).strip()}", write
-        )
-
-    return look
+    line = first_line(python)
+    with script.open("rb") as file:
+        if file.readline() == line.encode():
+            return Action(script, None)
+    write = partial(write_script, script, script, python)
+    return Action(script, StepState.CHANGE, f"its first line: {line.strip()}", write)
 
 
-def _unit(found: AsteriskHost, host: Host) -> list[Step]:
-    unit = host.places.units / UNIT
-    own = host.places.units / f"{UNIT}.d/setup.conf"
-    text = drop_in(found, host.prefix, host.packaged)
-    return [
-        take_back(unit, "the package has its own", "service") if host.packaged
-        else put_file(unit, shared_file(UNIT).read_bytes(), "the unit", "service"),
-        put_file(own, text.encode(), "this host's own", "service") if text
-        else take_back(own, "not needed", "service"),
-    ]  # fmt: skip
-
-
-def _rights(found: AsteriskHost) -> tuple[int, Ownership]:
-    """Those of a new file of the dialplan: as the file beside it."""
-    for path in (found.etc / "extensions.conf", found.etc / found.conf.name):
-        if path.is_file() and (there := files.look(path)):
-            return there.mode & 0o664, there.owner
-    return 0o640, Ownership(0, found.user.gids[0])
+def _put_unit(work: Work, found: AsteriskHost) -> Iterator[Action]:
+    unit = work.host.places.units / UNIT
+    own = unit.with_name(f"{UNIT}.d") / "setup.conf"
+    if work.host.packaged:
+        yield take_back(work, unit, "the package has its own", "service")
+    else:
+        yield put_file(work, unit, shared_file(UNIT).read_bytes(), "the unit", "service")
+    if text := drop_in(found, work.host.prefix, work.host.packaged):
+        yield put_file(work, own, text.encode(), "this host's own", "service")
+    else:
+        yield take_back(work, own, "not needed", "service")

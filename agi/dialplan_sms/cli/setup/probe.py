@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from dialplan_sms.cli.check.finding import CheckState, Finding
-from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
+from dialplan_sms.cli.setup.host import AsteriskHost
 from dialplan_sms.cli.setup.steps import Work
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Sender

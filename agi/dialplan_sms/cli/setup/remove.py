@@ -3,55 +3,47 @@
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from dialplan_sms.cli.setup import dialplan
-from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
-from dialplan_sms.cli.setup.manifest import Entry, Manifest
-from dialplan_sms.cli.setup.places import Host
+from dialplan_sms.cli.setup.dialplan import find_includes, reload_without, undo_include
+from dialplan_sms.cli.setup.host import AsteriskHost, Host
+from dialplan_sms.cli.setup.manifest import Entry
 from dialplan_sms.cli.setup.service import stop_service
-from dialplan_sms.cli.setup.steps import Action, Step, StepState, Work, drop
+from dialplan_sms.cli.setup.steps import Action, StepState, Work
 from dialplan_sms.host import files
 from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.installation import EXTENSIONS, PIPX, UNIT, is_copy, is_pipx
 from dialplan_sms.host.privileges import as_changer
 
 
-def steps(manifest: Manifest, found: AsteriskHost | None) -> list[Step]:
+def steps(work: Work, found: AsteriskHost | None) -> Iterator[Action]:
     """The way back, in its order: what is used first, the folders last."""
-    etc = found.etc if found else None
-
-    def include(path: Path, entry: Entry, work: Work) -> Action:
-        return dialplan.undo_include(path, entry, work, etc)
-
-    def file(path: Path, entry: Entry, work: Work) -> Action:
-        included = dialplan.find_includes(etc) if etc and path.name == EXTENSIONS else ()
+    of, etc = work.manifest.of, found.etc if found else None
+    for path, _ in of("service"):
+        yield stop_service(work, path)
+    for path, entry in of("include"):
+        yield undo_include(path, entry, etc)
+    for path, entry in of("file"):
+        included = find_includes(etc) if etc and path.name == EXTENSIONS else ()
         if needing := [each.path for each in included if not each.may_miss]:
             about = f"{needing[0]} has an #include of it, which would fail"
-            return Action(path, StepState.KEEP, f"{about}: remove that, then run again")
-        return undo_file(path, entry, work)
-
-    def each(kind: str, undo: Callable[[Path, Entry, Work], Action]) -> list[Step]:
-        return [partial(undo, path, entry) for path, entry in manifest.of(kind)]
-
-    reload = [partial(dialplan.reload_without, found)] if found and found.answers else []
-    return [
-        *([stop_service] if manifest.of("service") else []),
-        *each("include", include), *each("file", file), *each("link", undo_link),
-        *reload,
-        *each("folder", undo_folder), *each("program", undo_copy),
-    ]  # fmt: skip
-
-
-def finish(work: Work) -> None:
-    """Forget, once nothing is left to take back."""
-    for path, _ in work.manifest.of("service"):
-        work.manifest.drop(path)
-    if not work.manifest.entries:
-        forget_all(work.host.places.state)
+            yield Action(path, StepState.KEEP, f"{about}: remove that, then run again")
+        else:
+            yield undo_file(work, path, entry)
+    for path, entry in of("link"):
+        yield undo_link(path, entry)
+    if found and found.answers:
+        yield reload_without(work, found)
+    for path, _ in of("folder"):
+        empty = path.is_dir() and not any(path.iterdir())
+        state = StepState.REMOVE if empty else None
+        yield Action(path, state, act=partial(files.remove_folder, path), forget=path)
+    for path, _ in of("program"):
+        yield undo_copy(path)
 
 
 def forget_all(state: Path) -> None:
@@ -62,44 +54,34 @@ def forget_all(state: Path) -> None:
         state.rmdir()
 
 
-def take_back(path: Path, about: str, pending: str = "") -> Step:
+def take_back(work: Work, path: Path, about: str, pending: str = "") -> Action:
     """What an earlier run put at *path*, and that is not needed any more."""
-
-    def look(work: Work) -> Action:
-        entry = work.manifest.entries.get(str(path))
-        if entry is None or not os.path.lexists(path):
-            return Action(path, None)
-        undo = undo_link if entry.kind == "link" else undo_file
-        action = undo(path, entry, work)
-
-        def take() -> str | None:
-            work.manifest.expect(pending)
-            return action.act() if action.act else None
-
-        if action.state is StepState.REMOVE:
-            return Action(path, StepState.REMOVE, about, take, pending)
-        return Action(path, StepState.THERE, "not of setup, so it stays")
-
-    return look
+    entry = work.manifest.entries.get(str(path))
+    if entry is None or not os.path.lexists(path):
+        return Action(path, None)
+    undone = undo_link(path, entry) if entry.kind == "link" else undo_file(work, path, entry)
+    if undone.state is StepState.REMOVE:
+        return replace(undone, about=about, pending=pending)
+    return Action(path, StepState.THERE, "not of setup, so it stays")
 
 
-def undo_file(path: Path, entry: Entry, work: Work) -> Action:
+def undo_file(work: Work, path: Path, entry: Entry) -> Action:
     """Remove a file of ours, unless an admin has edited it."""
 
     def take() -> None:
         files.remove(path)
+        if path.parent.name == f"{UNIT}.d":
+            files.remove_folder(path.parent)
         if UNIT in (path.name, path.parent.name.removesuffix(".d")):
-            if path.name != UNIT:
-                files.remove_folder(path.parent)
             work.host.run(["systemctl", "daemon-reload"], 100, None)
 
     content = files.content_of(path)
     if content is not None and files.digest(content) not in entry.marks:
-        return drop(path, work, StepState.KEEP, "edited, so it stays")
-    return drop(path, work, None if content is None else StepState.REMOVE, act=take)
+        return Action(path, StepState.KEEP, "edited, so it stays", forget=path)
+    return Action(path, None if content is None else StepState.REMOVE, act=take, forget=path)
 
 
-def undo_link(path: Path, entry: Entry, work: Work) -> Action:
+def undo_link(path: Path, entry: Entry) -> Action:
     """Remove a link of ours."""
 
     def take() -> str | None:
@@ -110,19 +92,11 @@ def undo_link(path: Path, entry: Entry, work: Work) -> Action:
         return None
 
     if not path.is_symlink() or str(path.readlink()) not in entry.marks:
-        return drop(path, work, StepState.KEEP, "it is no link of setup any more")
-    return drop(path, work, StepState.REMOVE, act=take)
+        return Action(path, StepState.KEEP, "it is no link of setup any more", forget=path)
+    return Action(path, StepState.REMOVE, act=take, forget=path)
 
 
-def undo_folder(path: Path, _: Entry, work: Work) -> Action:
-    """Remove a folder of ours if nothing is in it."""
-    empty = path.is_dir() and not any(path.iterdir())
-    return drop(
-        path, work, StepState.REMOVE if empty else None, act=lambda: files.remove_folder(path)
-    )
-
-
-def undo_copy(path: Path, _: Entry, work: Work) -> Action:
+def undo_copy(path: Path) -> Action:
     """Remove a copy of the program that setup of 0.1.0 made: all at once by its name."""
 
     def take() -> None:
@@ -134,42 +108,35 @@ def undo_copy(path: Path, _: Entry, work: Work) -> Action:
 
     if path.exists() and not is_copy(path):
         about = "it is not the one that setup has put there, and stays"
-        return drop(path, work, StepState.KEEP, about)
-    return drop(path, work, StepState.REMOVE, "the program", lambda: as_changer(path, take))
+        return Action(path, StepState.KEEP, about, forget=path)
+    act = partial(as_changer, path, take)
+    return Action(path, StepState.REMOVE, "the program", act, forget=path)
 
 
-def drop_copy(path: Path, found: AsteriskHost, prefix: Path) -> Step:
+def drop_copy(work: Work, path: Path, found: AsteriskHost) -> Action:
     """A copy of the program that setup of 0.1.0 made goes once nothing uses it any more."""
-
-    def look(work: Work) -> Action:
-        action = undo_copy(path, Entry("program"), work)
-
-        def take() -> str | None:
-            if work.failed:
-                return f"{path}, an earlier copy of the program, stays until all is well"
-            return action.act() if action.act else None
-
-        if not is_copy(path):
-            ended = str(path) in work.manifest.entries and not path.exists()
-            return Action(path, None, act=action.act if ended else None)
-        units = work.host.places.units
-        candidates = [*found.etc.rglob("*.conf"), units / UNIT, *units.glob(f"{UNIT}.d/*.conf")]
-        users = [
-            str(each)
-            for each in _naming(candidates, os.fsencode(path) + b"/")
-            if not work.manifest.knows(each, files.digest(files.content_of(each) or b""))
-        ]
-        if not users and found.systemd:
-            about = f"an earlier setup's copy of the program, which is in {prefix} now"
-            return Action(path, StepState.REMOVE, about, take)
+    undone, prefix, units = undo_copy(path), work.host.prefix, work.host.places.units
+    if not is_copy(path):
+        ended = str(path) in work.manifest.entries and not path.exists()
+        return replace(undone, state=None) if ended else Action(path, None)
+    candidates = [*found.etc.rglob("*.conf"), units / UNIT, *units.glob(f"{UNIT}.d/*.conf")]
+    users = [
+        str(each)
+        for each in _naming(candidates, os.fsencode(path) + b"/")
+        if not work.manifest.knows(each, files.digest(files.content_of(each) or b""))
+    ]
+    if users or not found.systemd:
         why = f"{', '.join(users)} names it" if users else "a supervisor may run the service of it"
         said = (
             f"{path} is an earlier setup's copy of the program and stays, since {why}: put"
             f" {prefix} there, then rm -r {shlex.quote(str(path))} deletes it"
         )
-        return Action(path, StepState.NOTE, said, lambda: f"note: {said}")
-
-    return look
+        return Action(path, StepState.NOTE, said, says=f"note: {said}")
+    if work.failed:
+        said = f"{path}, an earlier copy of the program, stays until all is well"
+        return Action(path, StepState.KEEP, says=said)
+    about = f"an earlier setup's copy of the program, which is in {prefix} now"
+    return replace(undone, about=about)
 
 
 def kept(found: AsteriskHost | None, host: Host) -> Iterator[str]:

@@ -1,10 +1,11 @@
 """The service: what this host's unit says otherwise than ours, and its start."""
 
+from functools import partial
 from pathlib import Path
 
 from dialplan_sms import __version__
-from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
-from dialplan_sms.cli.setup.steps import Action, Step, StepState, Work
+from dialplan_sms.cli.setup.host import AsteriskHost
+from dialplan_sms.cli.setup.steps import Action, Failed, StepState, Work
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.daemon import client
@@ -50,61 +51,56 @@ def drop_in(found: AsteriskHost, prefix: Path, packaged: bool) -> str:
     return head + "[Service]\n" + "".join(f"{line}\n" for line in lines)
 
 
-def start_service(found: AsteriskHost, prefix: Path) -> Step:
+def start_service(work: Work, found: AsteriskHost) -> Action:
     """The unit enabled, started, active, and of this version; or how to do without systemd."""
+    run, target = work.host.run, "the service"
 
-    def is_active(work: Work) -> bool:
+    def is_active() -> bool:
         asks = (["systemctl", ask, UNIT] for ask in ("is-active", "is-enabled"))
-        return all(work.host.run(ask, 20, None).status == 0 for ask in asks)
+        return all(run(ask, 20, None).status == 0 for ask in asks)
 
-    def look(work: Work) -> Action:
-        def start() -> str:
-            work.manifest.note(Path("/") / UNIT, "service", UNIT)
-            for words in (["daemon-reload"], ["enable", UNIT], ["restart", UNIT]):
-                done = work.host.run(["systemctl", *words], _START, None)
-                if done.status:
-                    work.failed = True
-                    return (
-                        f"systemctl {' '.join(words)} failed, {done.last_line}: see journalctl -u"
-                        " dialplan-sms -n 20; calls do without the service meanwhile"
-                    )
-            if not is_active(work):
-                work.failed = True
-                return "the service is not active: see journalctl -u dialplan-sms -n 20"
-            work.manifest.reloaded("service")
-            return "the service runs"
+    def start() -> str:
+        for words in (["daemon-reload"], ["enable", UNIT], ["restart", UNIT]):
+            done = run(["systemctl", *words], _START, None)
+            if done.status:
+                raise Failed(
+                    f"systemctl {' '.join(words)} failed, {done.last_line}: see journalctl -u"
+                    " dialplan-sms -n 20; calls do without the service meanwhile"
+                )
+        if not is_active():
+            raise Failed("the service is not active: see journalctl -u dialplan-sms -n 20")
+        work.manifest.reloaded("service")
+        return "the service runs"
 
-        def supervise() -> str:
-            work.manifest.reloaded("service")
-            return (
-                f"no systemd here: to have the service, too, let your supervisor run"
-                f" {prefix}/bin/dialplan-sms serve as {found.user.name}"
-            )
-
-        target = "the service"
-        if not found.systemd:
-            about = "no systemd here: sms.agi does the whole job by itself"
-            return Action(target, StepState.NOTE, about, supervise)
-        if work.must_reload("service") or not is_active(work):
-            return Action(target, StepState.RUN, f"systemctl enable and restart {UNIT}", start)
-        if (runs := _running_version(found.etc / "sms.conf")) not in (None, __version__):
-            what = f"version {runs}" if runs else "an older version"
-            about = f"systemctl restart {UNIT}: {what} runs, {__version__} is installed"
-            return Action(target, StepState.RUN, about, start)
+    if not found.systemd:
+        about = "no systemd here: sms.agi does the whole job by itself"
+        said = (
+            f"no systemd here: to have the service, too, let your supervisor run"
+            f" {work.host.prefix}/bin/dialplan-sms serve as {found.user.name}"
+        )
+        forget = partial(work.manifest.reloaded, "service")
+        return Action(target, StepState.NOTE, about, forget, says=said)
+    about = ""
+    if "service" in work.manifest.pending or not is_active():
+        about = f"systemctl enable and restart {UNIT}"
+    elif (runs := _running_version(found.etc / "sms.conf")) not in (None, __version__):
+        what = f"version {runs}" if runs else "an older version"
+        about = f"systemctl restart {UNIT}: {what} runs, {__version__} is installed"
+    if not about:
         return Action(target, StepState.THERE, "enabled and active")
+    return Action(target, StepState.RUN, about, start, ours=(Path("/") / UNIT, "service", UNIT))
 
-    return look
 
-
-def stop_service(work: Work) -> Action:
-    """The way back."""
+def stop_service(work: Work, entry: Path) -> Action:
+    """The way back, from what the manifest has as *entry*."""
 
     def stop() -> str:
         command = ["systemctl", "disable", "--now", UNIT]
         done = work.host.run(command, _START, None)
         return f"warning: {' '.join(command)}: {done.last_line}" if done.status else ""
 
-    return Action("the service", StepState.RUN, f"systemctl disable --now {UNIT}", stop)
+    about = f"systemctl disable --now {UNIT}"
+    return Action("the service", StepState.RUN, about, stop, forget=entry)
 
 
 def _running_version(conf: Path) -> str | None:

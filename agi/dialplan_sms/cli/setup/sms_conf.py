@@ -5,104 +5,90 @@ import os
 import re
 import shlex
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from dialplan_sms.cli.setup.answers import Answers
-from dialplan_sms.cli.setup.steps import Action, Step, StepState, Work, new_of, new_owner
+from dialplan_sms.cli.setup.host import AsteriskHost
+from dialplan_sms.cli.setup.steps import Action, StepState, new_of, new_owner
 from dialplan_sms.config import config as smsconf
-from dialplan_sms.config import values
 from dialplan_sms.config.config import GENERAL, Config
-from dialplan_sms.config.keys import SECRETS
+from dialplan_sms.config.keys import SECRETS, SENDER
 from dialplan_sms.config.parser import ConfigError, Place, parse
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Ownership
 from dialplan_sms.host.identity import HostError
 
-_MODE = 0o640
 _OLD = re.compile(r"(\s*)\w+\s*=(?:[^;]|(?<=\\);)*?(\s*(?:(?<!\\);.*)?)")
 """A line with a key: what stands before it, and the comment behind it."""
-_UNCHANGED = "it stays as it is"
 
 
-def put_sender(
-    path: Path, answers: Answers | None, outbox: Path, owner: Ownership, group: str
-) -> Step:
+def put_sender(found: AsteriskHost, answers: Answers | None) -> Action:
     """The sender of *answers* in sms.conf.
 
     *answers* is None if sms.conf is there, or (to show the plan) if nobody was asked yet.
     """
+    path, unchanged = found.etc / "sms.conf", "it stays as it is"
     who = f"sender {answers.sender}" if answers else "a sender, which setup asks for"
-
-    def look(work: Work) -> Action:
-        def make() -> None:
-            if answers is None:
-                raise HostError("there is no sms.conf: give --url, --sender and --password-file")
-            work.manifest.expect("service")
-            files.put(path, _whole(answers, outbox).encode(), _MODE, owner)
-
-        def add(answers: Answers) -> None:
-            work.manifest.expect("service")
-            _rewrite(path, path, answers, with_sender)
-
-        def put_beside(answers: Answers, keys: list[str]) -> str:
-            # Not in the manifest: it stays as sms.conf does, and a digest would betray a password.
-            work.failed = True
-            new = new_of(path)
-            move = shlex.join(["mv", str(new), os.path.realpath(path)])
-            lines = _rewrite(path, new, answers, with_answers)
-            return (
-                f"{_in_force(keys, answers)}: {new} is the whole file with the new, in"
-                f" line{'s' * (len(lines) > 1)} {', '.join(map(str, lines))}: look at it, then"
-                f" {move} and systemctl reload dialplan-sms"
-            )
-
-        def refuse(said: str) -> str:
-            work.failed = True
-            return f"{path}: {said}"
-
-        if not path.exists():
-            about = f"{who}; mode 0640, group {group}"
-            return Action(path, StepState.MAKE, about, make, "service")
-        if not os.access(path, os.R_OK):  # a dry run without root
-            return Action(path, StepState.THERE, _UNCHANGED)
-        try:
-            config = smsconf.load(path)
-        except ConfigError as error:
-            about = f"{_UNCHANGED}, and cannot be used: {error}"
-            return Action(path, StepState.NOTE, about, lambda: refuse(about))
-        if answers is None:
-            return Action(path, StepState.THERE, _UNCHANGED)
-        if answers.sender not in config.senders:
-            about = f"{who} at its end{new_owner(path)}"
-            return Action(path, StepState.CHANGE, about, lambda: add(answers), "service")
-        if keys := differing(config, answers):
-            about = f"{_in_force(keys, answers)}; a whole file with the new goes beside it"
-            about = f"{about}, {new_of(path).name}"
-            return Action(path, StepState.KEEP, about, lambda: put_beside(answers, keys))
-        return Action(path, StepState.THERE, _UNCHANGED)
-
-    return look
+    if not path.exists():
+        about = f"{who}; mode 0640, group {found.user.group}"
+        put = partial(_put_whole, path, answers, found) if answers else None
+        return Action(path, StepState.MAKE, about, put, "service")
+    if not os.access(path, os.R_OK):  # a dry run without root
+        return Action(path, StepState.THERE, unchanged)
+    try:
+        config = smsconf.load(path)
+    except ConfigError as error:
+        about = f"{unchanged}, and cannot be used: {error}"
+        return Action(path, StepState.NOTE, about, says=f"{path}: {about}", fails=True)
+    if answers and answers.sender not in config.senders:
+        add = partial(_rewrite, path, path, answers, with_sender)
+        about = f"{who} at its end{new_owner(path)}"
+        return Action(path, StepState.CHANGE, about, add, "service")
+    if answers is None or not (keys := differing(config, answers)):
+        return Action(path, StepState.THERE, unchanged)
+    old = (
+        f"the old {' and '.join(keys)} of [{answers.sender}] stay{'s' * (len(keys) == 1)} in force"
+    )
+    about = f"{old}; a whole file with the new goes beside it, {new_of(path).name}"
+    beside = partial(_put_beside, path, answers, old)
+    # Not in the manifest: it stays as sms.conf does, and a digest would betray a password.
+    return Action(path, StepState.KEEP, about, beside, fails=True)
 
 
-def _in_force(keys: list[str], answers: Answers) -> str:
-    said = f"the old {' and '.join(keys)} of [{answers.sender}]"
-    return f"{said} stay{'s' * (len(keys) == 1)} in force"
+def _put_whole(path: Path, answers: Answers, found: AsteriskHost) -> None:
+    """A whole sms.conf with one sender."""
+    outbox = _escaped(str(found.spool / "sms/outbox.sqlite"))
+    text = (
+        "; Written by dialplan-sms setup. README.md of dialplan-sms explains every key.\n"
+        f"[{GENERAL}]\noutbox = sqlite:///{outbox}\n\n{_section(answers)}"
+    )
+    files.put(path, text.encode(), 0o640, Ownership(0, found.user.gids[0]))
+
+
+def _put_beside(path: Path, answers: Answers, old: str) -> str:
+    new = new_of(path)
+    _rewrite(path, new, answers, with_answers)
+    was, now = ((files.content_of(each) or b"").decode().splitlines() for each in (path, new))
+    codes = difflib.SequenceMatcher(None, was, now, autojunk=False).get_opcodes()
+    lines = [str(n + 1) for kind, *_, a, b in codes if kind != "equal" for n in range(a, b)]
+    move = shlex.join(["mv", str(new), os.path.realpath(path)])
+    return (
+        f"{old}: {new} is the whole file with the new, in line{'s' * (len(lines) > 1)}"
+        f" {', '.join(lines)}: look at it, then {move} and systemctl reload dialplan-sms"
+    )
 
 
 def _rewrite(
     path: Path, to: Path, answers: Answers, change: Callable[[str, Answers, Config], str]
-) -> list[int]:
+) -> None:
     """Write what *change* makes of sms.conf at *path* to a file of the same rights.
 
-    The numbers of the lines that are new. Raises HostError if it could not be used.
+    Raises HostError if it could not be used.
     """
     there = files.look(path)
     if there is None:
         raise HostError(f"{path} is gone: run setup again")
-    text = there.content.decode()
-    old = text.removeprefix("\ufeff")
-    mark = text[: len(text) - len(old)]
-    new = change(old, answers, smsconf.load(path))
 
     def check(fresh: Path) -> None:
         try:
@@ -114,18 +100,8 @@ def _rewrite(
             by_hand = f"correct {' and '.join(left)} of [{answers.sender}] there by hand"
             raise HostError(f"{path}: {by_hand}")
 
-    files.put(to, f"{mark}{new}".encode(), there.mode, there.owner, check)
-    matcher = difflib.SequenceMatcher(None, old.splitlines(), new.splitlines(), autojunk=False)
-    changed = [range(a, b) for kind, *_, a, b in matcher.get_opcodes() if kind != "equal"]
-    return [number + 1 for lines in changed for number in lines]
-
-
-def _whole(answers: Answers, outbox: Path) -> str:
-    """A whole sms.conf with one sender."""
-    return (
-        "; Written by dialplan-sms setup. README.md of dialplan-sms explains every key.\n"
-        f"[{GENERAL}]\noutbox = sqlite:///{_escaped(str(outbox))}\n\n{_section(answers)}"
-    )
+    text = change(there.content.decode(), answers, smsconf.load(path))
+    files.put(to, text.encode(), there.mode, there.owner, check)
 
 
 def with_sender(text: str, answers: Answers, config: Config) -> str:
@@ -150,14 +126,10 @@ def with_sender(text: str, answers: Answers, config: Config) -> str:
 def with_answers(text: str, answers: Answers, config: Config) -> str:
     """*text* with *answers* in place of what differs from them; all the rest stays."""
     section = next(s for s in parse(text, config.path) if s.name == answers.sender)
-    changed = differing(config, answers)
-    lines = _lines(text)
-    missing = []
-    for key, value in _keys(answers):
-        names = SECRETS if key == answers.secret.kind else (key,)
-        if not set(names) & set(changed):
-            continue
-        line = f"{key} = {_escaped(value)}"
+    lines, missing = _lines(text), []
+    for key in filter(answers.keys.get, differing(config, answers)):
+        line = f"{key} = {_escaped(answers.keys[key])}"
+        names = SECRETS if key in SECRETS else (key,)
         there = next((section.values[name] for name in names if name in section.values), None)
         if there is None:
             missing.append(line)
@@ -185,28 +157,17 @@ def _below(lines: list[str], number: int, added: list[str], newline: str) -> str
 
 def differing(config: Config, answers: Answers) -> list[str]:
     """The keys in which *answers* differ from sms.conf, which has their sender already."""
-    place = Place(config.path, 0)
-    wanted = {"url": values.url(answers.url, place), "password": "", "token": ""}
-    wanted[answers.secret.kind] = answers.secret.text
-    if answers.verify:
-        wanted["verify"] = values.verify(answers.verify, place)
-    if answers.country:
-        wanted["country"] = answers.country
-    found = config.senders[answers.sender]
-    return [key for key, value in wanted.items() if getattr(found, key) != value]
-
-
-def _keys(answers: Answers) -> list[tuple[str, str]]:
-    keys = {
-        "url": answers.url, answers.secret.kind: answers.secret.text, "verify": answers.verify,
-        "country": answers.country,
-    }  # fmt: skip
-    return [(key, value) for key, value in keys.items() if value]
+    found, place = config.senders[answers.sender], Place(config.path, 0)
+    return [
+        key
+        for key, text in answers.keys.items()
+        if (text and SENDER[key].kind(text, place)) != getattr(found, key)
+    ]
 
 
 def _section(answers: Answers) -> str:
-    lines = "".join(f"{key} = {_escaped(value)}\n" for key, value in _keys(answers))
-    return f"[{answers.sender}]\n{lines}"
+    pairs = ((key, text) for key, text in answers.keys.items() if text)
+    return f"[{answers.sender}]\n" + "".join(f"{key} = {_escaped(text)}\n" for key, text in pairs)
 
 
 def _escaped(text: str) -> str:
