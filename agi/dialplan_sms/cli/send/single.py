@@ -12,8 +12,7 @@ from dialplan_sms.cli.send import view
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.host.console import Console
-from dialplan_sms.routes.pbx import SmsApi
-from dialplan_sms.routes.warm import Routes
+from dialplan_sms.routes.pbx import Routes, SmsApi
 from dialplan_sms.sms.outcome import Status, safe_line
 from dialplan_sms.sms.parts import parts
 from dialplan_sms.sms.service import Service, check, choose
