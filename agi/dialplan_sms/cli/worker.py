@@ -9,7 +9,7 @@ from dialplan_sms.daemon.reload import LiveConfig, block_signals, until_ended
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.worker import Worker
-from dialplan_sms.routes.warm import Routes
+from dialplan_sms.routes.pbx import Routes
 from dialplan_sms.sms.service import Service
 
 _DRAIN = 20.0

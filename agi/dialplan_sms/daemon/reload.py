@@ -10,7 +10,7 @@ from typing import Any
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.routes.warm import Routes
+from dialplan_sms.routes.pbx import Routes
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _FIXED = ("listen", "allow", "max_calls", "monitor", "outbox", "workers")

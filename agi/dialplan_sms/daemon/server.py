@@ -21,7 +21,7 @@ from dialplan_sms.daemon.metrics import Metrics
 from dialplan_sms.daemon.monitor import Monitor
 from dialplan_sms.daemon.reload import LiveConfig, until_ended
 from dialplan_sms.host.installation import cure
-from dialplan_sms.routes.warm import Routes
+from dialplan_sms.routes.pbx import Routes
 from dialplan_sms.sms.service import Service, Store
 
 if TYPE_CHECKING:

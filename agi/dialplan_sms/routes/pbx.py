@@ -1,23 +1,20 @@
-"""The route: one SMS to the PBX's SMS API, and its answer as an Outcome."""
+"""The routes: one SMS to the SMS API of its sender's PBX, and the answer as an Outcome."""
 
-import ssl
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from urllib.parse import urlencode, urlsplit
 
 import requests
-from requests.auth import AuthBase, HTTPBasicAuth
 
 from dialplan_sms import __version__
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.routes.failure import failed
-from dialplan_sms.routes.reply import LARGEST, answered, secrets_of
+from dialplan_sms.routes.reply import LARGEST, answered, basic, failed, secrets_of
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.transport.deadline import Watchdog
-from dialplan_sms.transport.exchange import Exchange
+from dialplan_sms.transport.exchange import Exchange, Watchdog
 from dialplan_sms.transport.pool import Pool
 from dialplan_sms.transport.resolver import Resolver
 
@@ -35,7 +32,7 @@ def open_pool(sender: Sender, resolver: Resolver | None = None, connections: int
     """
     try:
         return Pool(sender.url, sender.verify, resolver or Resolver(), connections)
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:
         raise ConfigError(
             f"[{sender.name}] verify = {sender.verify}: no certificate in PEM format can be read"
             f" from it, {error.strerror or type(error).__name__}"
@@ -53,10 +50,11 @@ class SmsApi:
         watchdog: Watchdog | None = None,
     ) -> None:
         self._sender = sender
-        self._pool = pool or open_pool(sender)
+        self.pool = pool or open_pool(sender)
         self._clock = clock
         self._watchdog = watchdog or Watchdog(clock)
         self._secrets = secrets_of(sender)
+        who = f"Bearer {sender.token}" if sender.token else f"Basic {basic(sender)}"
         # Made once: requests needs 0.2 ms for it, a copy 0.03.
         self._template = requests.Request(
             "POST",
@@ -65,8 +63,8 @@ class SmsApi:
                 "Host": urlsplit(sender.url).netloc,
                 "User-Agent": f"dialplan-sms/{__version__}",
                 "Content-Type": "application/x-www-form-urlencoded",
+                "Authorization": who.encode(),
             },
-            auth=_Bearer(sender.token) if sender.token else _basic(sender),
         ).prepare()
 
     def send(
@@ -91,7 +89,12 @@ class SmsApi:
             clock=self._clock,
         )
         try:
-            status, location, body = self._post(sms, exchange)
+            form = urlencode(_form(sms)).encode()
+            request = self._template.copy()
+            request.body = form
+            request.headers["Content-Length"] = str(len(form))
+            # Not Session.send: it follows redirects and keeps cookies.
+            status, location, body = self.pool.send(request, exchange, LARGEST + 1)
         except Refused:
             raise
         except Exception as failure:  # noqa: BLE001 - any of them must become an Outcome
@@ -103,19 +106,6 @@ class SmsApi:
             return failed(exchange, TimeoutError(), sender)  # cut at the deadline
         return outcome
 
-    @property
-    def idle_connections(self) -> int:
-        """Connections to the PBX that are open and not in use."""
-        return self._pool.idle
-
-    def _post(self, sms: Sms, exchange: Exchange) -> tuple[int, str, bytes]:
-        body = urlencode(_form(sms)).encode()
-        request = self._template.copy()
-        request.body = body
-        request.headers["Content-Length"] = str(len(body))
-        # Not Session.send: it follows redirects and keeps cookies.
-        return self._pool.send(request, exchange, LARGEST + 1)
-
 
 def _form(sms: Sms) -> dict[str, str]:
     form = {"number": ",".join(sms.numbers), "message": sms.text}
@@ -126,15 +116,37 @@ def _form(sms: Sms) -> dict[str, str]:
     return form
 
 
-class _Bearer(AuthBase):
-    def __init__(self, token: str) -> None:
-        self._token = token
+class Routes:
+    """Gives the route of a sender; *connections* to a PBX stay open between SMS.
 
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}".encode()  # type: ignore[assignment]
-        return request
+    All routes share one watchdog and one resolver.
+    """
 
+    def __init__(self, connections: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._connections = connections
+        self._clock = clock
+        self._watchdog = Watchdog(clock)
+        self._resolver = Resolver()
+        self._lock = threading.Lock()
+        self._routes: dict[Sender, SmsApi] = {}
 
-def _basic(sender: Sender) -> AuthBase:
-    # As bytes: requests would encode a str as Latin-1 and fail on the rest of Unicode.
-    return HTTPBasicAuth(sender.name.encode(), sender.password.encode())
+    def __call__(self, sender: Sender) -> SmsApi:
+        """The sender's route. Raises ConfigError as open_pool does."""
+        with self._lock:
+            route = self._routes.get(sender)
+            if route is None:
+                pool = open_pool(sender, self._resolver, self._connections)
+                route = SmsApi(sender, pool, self._clock, self._watchdog)
+                self._routes[sender] = route
+            return route
+
+    @property
+    def idle_connections(self) -> int:
+        """Connections to PBXs that are open and wait for the next SMS."""
+        with self._lock:
+            return sum(route.pool.idle for route in self._routes.values())
+
+    def keep(self, senders: Collection[Sender]) -> None:
+        """Forget the routes of other senders; calls that use one finish on it."""
+        with self._lock:
+            self._routes = {s: route for s, route in self._routes.items() if s in senders}

@@ -1,13 +1,21 @@
-"""The PBX's answers, in the contract's words. Pure: bytes in, Outcome out."""
+"""The PBX's reply, or why there is none, in the contract's words: what was sent, and who knows.
+
+Pure: an Outcome of bytes, or of an exception.
+"""
 
 import base64
 import json
+import ssl
 from collections.abc import Collection
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from typing import Any
+from urllib.parse import urlsplit
 
 from dialplan_sms.config.config import Sender
+from dialplan_sms.host.shortage import shortage
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error, safe_line, safe_number
+from dialplan_sms.transport.exchange import Exchange, Stage
 
 LARGEST = 64 * 1024
 """Bytes of an answer's body."""
@@ -34,24 +42,28 @@ def answered(
         failed = tuple(n for n in _numbers(reply.get("result")) if n not in secrets)
         reason = reason or "the PBX warns without a reason"
         return Outcome(Status.WARNING, Cause.NOT_QUEUED, reason, failed, from_pbx=True)
+    said = reason or f"HTTP {status}"
     unauthorized = status in (401, 403) or reason.lower() == api.UNAUTHORIZED.lower()
     if unauthorized and kind in (api.ERROR, None):
-        said = reason or f"HTTP {status}"
         advice = f"the PBX refuses user {user}: check the name of the section, and its password or"
         return error(Cause.UNAUTHORIZED, f"{advice} token, in sms.conf - {said}", from_pbx=True)
     if kind == api.ERROR and status in _LATER:
-        said = reason or f"HTTP {status}"
         return error(Cause.UNREACHABLE, f"the PBX takes nothing now - {said}", from_pbx=True)
     if kind == api.ERROR:
         return error(Cause.REJECTED, reason or "the PBX rejects without a reason", from_pbx=True)
     return error(Cause.BAD_ANSWER, _strange(status, _quoted(location, secrets)), from_pbx=True)
 
 
+def basic(sender: Sender) -> str:
+    """The sender's name and password as they go over the wire; as UTF-8, whatever the script."""
+    return base64.b64encode(f"{sender.name}:{sender.password}".encode()).decode()
+
+
 def secrets_of(sender: Sender) -> tuple[str, ...]:
     """What proves who the sender is, in every form that goes over the wire."""
-    basic = base64.b64encode(f"{sender.name}:{sender.password}".encode()).decode()
     # One or two characters stand in every reason, and hide nothing.
-    return tuple(each for each in (sender.token, sender.password, basic) if len(each) > 2)
+    every = (sender.token, sender.password, basic(sender))
+    return tuple(secret for secret in every if len(secret) > 2)
 
 
 def _quoted(text: str, secrets: Collection[str]) -> str:
@@ -86,3 +98,57 @@ def _strange(status: int, location: str) -> str:
     if status == 404:
         return f"HTTP 404, no SMS API at this path: check url in sms.conf, {PERHAPS}"
     return f"the PBX answered HTTP {status}, but not as the SMS API does: {PERHAPS}"
+
+
+def failed(exchange: Exchange, failure: Exception, sender: Sender) -> Outcome:
+    """What *failure* of the request in *exchange* comes to."""
+    if exchange.stage is not Stage.GONE_OUT:
+        told = exchange.failure or failure
+        short = shortage(told) or shortage(told.__cause__)
+        if exchange.failure is None:
+            # Neither network nor time: the request could not even be made.
+            why = short or f"the request failed here: {type(failure).__name__}"
+            return error(Cause.INTERNAL, f"nothing was sent{':' if short else ','} {why}")
+        why = f"nothing was sent: {short}" if short else _unreachable(exchange.stage, told, sender)
+        return error(Cause.UNREACHABLE, why)
+    broken_off = isinstance(failure, RemoteDisconnected | IncompleteRead)
+    if isinstance(failure, HTTPException) and not (exchange.timed_out or broken_off):
+        return error(Cause.BAD_ANSWER, f"the answer of the PBX is no HTTP: {PERHAPS}")
+    how = "in time" if exchange.timed_out else "but ended the connection"
+    plain = not exchange.timed_out and sender.url.startswith("http:")
+    hint = " - perhaps url needs https" if plain else ""
+    return error(Cause.NO_ANSWER, f"the PBX did not answer {how}: {PERHAPS}{hint}")
+
+
+def _unreachable(stage: Stage, failure: Exception, sender: Sender) -> str:
+    parts = urlsplit(sender.url)
+    peer = parts.hostname or ""
+    late = isinstance(failure, TimeoutError)
+    if stage is Stage.RESOLVING:
+        if late:
+            return f"the name {peer} was not resolved in time: check the DNS of this host"
+        return f"the name {peer} is unknown: check url in sms.conf and the DNS of this host"
+    peer += f" port {parts.port or (443 if parts.scheme == 'https' else 80)}"
+    if late:
+        return f"no connection to {peer} in time: check url, firewall and PBX"
+    if stage is Stage.CONNECTING:
+        what = getattr(failure, "strerror", None) or type(failure).__name__
+        return f"no connection to {peer}, {what}: check url, firewall and PBX"
+    return f"no TLS with {peer}: {_why_no_tls(failure)}"
+
+
+def _why_no_tls(failure: Exception) -> str:
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate is not trusted, {safe_line(failure.verify_message)}: set verify in"
+            " sms.conf to its CA file or to its sha256: fingerprint"
+        )
+    text = str(failure)
+    if "Fingerprints did not match" in text:
+        found = text.rpartition("got ")[2].strip(" \"')")
+        return (
+            f"the certificate has another fingerprint than verify in sms.conf, sha256:{found}"
+            " - take it over only if you know why it changed"
+        )
+    what = getattr(failure, "reason", None) or type(failure).__name__
+    return f"{safe_line(str(what))} - perhaps url needs http or another port"

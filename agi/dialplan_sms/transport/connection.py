@@ -36,12 +36,9 @@ class SecureSocket(_LazyTimeout, ssl.SSLSocket):
     """What a context's ``sslsocket_class`` is to be."""
 
 
-class _Recording:
-    """What both kinds of connection do in place of urllib3's own."""
+class Connection(HTTPConnection):
+    """One without TLS."""
 
-    host: str
-    port: int
-    sock: socket.socket | None
     resolver: Resolver
     exchange: Exchange
     idle_since = 0.0
@@ -49,16 +46,11 @@ class _Recording:
 
     def _new_conn(self) -> socket.socket:
         exchange = self.exchange
-        try:
-            exchange.stage = Stage.RESOLVING
-            addresses = self.resolver.resolve(
-                self.host.strip("[]"), self.port, exchange.time_to_connect()
-            )
-            exchange.stage = Stage.CONNECTING
-            connection = _connect(addresses, exchange)
-        except OSError as error:
-            exchange.failure = error
-            raise
+        exchange.stage = Stage.RESOLVING
+        host = self.host.strip("[]")
+        addresses = self.resolver.resolve(host, self.port, exchange.time_to_connect())
+        exchange.stage = Stage.CONNECTING
+        connection = _connect(addresses, exchange)
         # The handshake's deadline: CPython begins a socket's timeout once for all of it.
         connection.settimeout(exchange.time_to_connect())
         exchange.stage = Stage.SECURING
@@ -66,9 +58,9 @@ class _Recording:
 
     def connect(self) -> None:
         try:
-            super().connect()  # type: ignore[misc]
+            super().connect()
         except Exception as error:
-            self.exchange.failure = self.exchange.failure or error
+            self.exchange.failure = error
             raise
 
     def post(self, path: str, headers: Mapping[str, str | bytes], body: bytes) -> Answer:
@@ -76,17 +68,16 @@ class _Recording:
 
         ``Host`` is among the *headers*.
         """
-        connection: Any = self
         exchange = self.exchange
         if self.sock is None:
             self.connect()
-        assert self.sock is not None  # noqa: S101
         exchange.go_out(self.sock)
-        if self.reused and not connection.is_connected:
+        if self.reused and not self.is_connected:
             # The PBX has closed it, and nothing is written yet: over another socket.
-            connection.close()
+            self.close()
             self.connect()
-            exchange.use_instead(self.sock)
+            exchange.watch(self.sock)
+        exchange.stage = Stage.GONE_OUT
         # A PBX that answers before it has read all is heard all the same.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             # Head and body together: one TLS record, one write.
@@ -98,15 +89,13 @@ class _Recording:
             answer.close()
             raise
         if answer.will_close:
-            connection.close()  # the answer keeps the socket until it is read
+            self.close()  # the answer keeps the socket until it is read
         return answer
 
 
-class _Connection(_Recording, HTTPConnection):
-    pass
+class SecureConnection(Connection, HTTPSConnection):
+    """One with TLS."""
 
-
-class _SecureConnection(_Recording, HTTPSConnection):
     @property
     def is_connected(self) -> bool:
         """False, too, if an answer that nobody asked for waits in the TLS layer."""
@@ -114,16 +103,10 @@ class _SecureConnection(_Recording, HTTPSConnection):
         return super().is_connected and not waiting
 
 
-Connection = _Connection | _SecureConnection
-
-
 def make(scheme: str, host: str, port: int | None, resolver: Resolver, **tls: Any) -> Connection:
     """A connection that is not open yet; *tls* are arguments of urllib3's HTTPSConnection."""
-    connection: Connection
-    if scheme == "https":
-        connection = _SecureConnection(host, port, timeout=None, **tls)
-    else:
-        connection = _Connection(host, port, timeout=None)
+    kind = SecureConnection if scheme == "https" else Connection
+    connection = kind(host, port, timeout=None, **tls)
     connection.resolver = resolver
     return connection
 

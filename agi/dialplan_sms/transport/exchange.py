@@ -1,4 +1,4 @@
-"""One request on its way: what it has done, and its deadlines.
+"""One request on its way: what it has done, and its deadlines, which hold whatever a peer does.
 
 Whether a request went out decides between "certainly not sent" and "may have been sent". No
 exception of requests or urllib3 tells it (both cases end in ``Connection aborted``), so the
@@ -6,12 +6,14 @@ connection notes it here.
 """
 
 import contextlib
+import heapq
+import itertools
+import math
 import socket
+import threading
 import time
 from collections.abc import Callable
 from enum import Enum, auto
-
-from dialplan_sms.transport.deadline import Alarm, Watchdog
 
 
 class Stage(Enum):
@@ -38,7 +40,7 @@ class Exchange:
         answer_time: float,
         until: float,
         going_out: Callable[[], None],
-        watchdog: Watchdog,
+        watchdog: "Watchdog",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stage = Stage.RESOLVING
@@ -61,24 +63,16 @@ class Exchange:
         return left
 
     def go_out(self, connection: socket.socket) -> None:
-        """Called before each write; after the first, the request may have been processed."""
-        if self.stage is Stage.GONE_OUT:
-            return
+        """Called just before the request goes out by *connection*."""
         self.time_to_connect()
-        connection.settimeout(None)
-        self._alarm = self._watch(connection)
+        self.watch(connection)
         self._going_out()
-        self.stage = Stage.GONE_OUT
 
-    def use_instead(self, connection: socket.socket) -> None:
-        """The request goes out by another *connection*: the first had been closed."""
+    def watch(self, connection: socket.socket) -> None:
+        """From here on the deadline is that of the answer, and ends *connection*."""
         self.close()
         connection.settimeout(None)
-        self._alarm = self._watch(connection)
-        self.stage = Stage.GONE_OUT
-
-    def _watch(self, connection: socket.socket) -> Alarm:
-        return self._watchdog.at(
+        self._alarm = self._watchdog.at(
             min(self._clock() + self._answer_time, self._until),
             lambda: self._too_late(connection),
         )
@@ -93,3 +87,76 @@ class Exchange:
         # Not SSLSocket.shutdown: it would take the TLS object from under the reading thread.
         with contextlib.suppress(OSError):
             socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+class Watchdog:
+    """Runs actions at their time, on one thread that starts with the first of them.
+
+    An action must not block. Times are those of *clock*, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._alarms: list[tuple[float, int, Alarm]] = []
+        self._wakes_at = math.inf
+        self._order = itertools.count()
+        self._thread: threading.Thread | None = None
+
+    def at(self, when: float, action: Callable[[], None]) -> "Alarm":
+        """Run *action* at *when* unless the Alarm is cancelled before."""
+        alarm = Alarm(action)
+        with self._changed:
+            if self._thread is None:
+                thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+                thread.start()  # raises RuntimeError if the host has no thread left
+                self._thread = thread
+            heapq.heappush(self._alarms, (when, next(self._order), alarm))
+            if when < self._wakes_at:
+                self._wakes_at = when
+                self._changed.notify()
+        return alarm
+
+    def _watch(self) -> None:
+        while True:
+            with self._changed:
+                while (left := self._time_left()) > 0:
+                    self._changed.wait(None if left == math.inf else left)
+                alarm = heapq.heappop(self._alarms)[2]
+            alarm.ring()
+
+    def _time_left(self) -> float:
+        """Seconds to the next alarm that nobody has cancelled, for ever if there is none.
+
+        Cancelled ones go here, many at a time: to wake for each would cost every call a turn.
+        """
+        while self._alarms and self._alarms[0][2].cancelled:
+            heapq.heappop(self._alarms)
+        self._wakes_at = self._alarms[0][0] if self._alarms else math.inf
+        return self._wakes_at - self._clock()
+
+
+class Alarm:
+    """One action of a Watchdog."""
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self._lock = threading.Lock()
+        self._action: Callable[[], None] | None = action
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it will not ring (any more)."""
+        return self._action is None
+
+    def cancel(self) -> None:
+        """After this the action does not run, nor is it still running."""
+        with self._lock:
+            self._action = None
+
+    def ring(self) -> None:
+        with self._lock:
+            if self._action is not None:
+                # One that fails must not end the thread that the others count on.
+                with contextlib.suppress(Exception):
+                    self._action()
+                self._action = None

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dialplan_sms.transport.connection import make
-from dialplan_sms.transport.deadline import Watchdog
-from dialplan_sms.transport.exchange import Exchange, Stage
+from dialplan_sms.transport.exchange import Exchange, Stage, Watchdog
 from dialplan_sms.transport.resolver import Resolver
 from dialplan_sms.transport.tls import PIN, any_peer, settings
 

@@ -31,30 +31,27 @@ class Resolver:
         with self._lock:
             lookup = self._running.get(key)
             if lookup is None:
-                lookup = _Lookup()
-                threading.Thread(
-                    target=self._run, args=(key, lookup), name="resolver", daemon=True
-                ).start()  # raises RuntimeError if the host has no thread left
+                lookup = _Lookup(target=self._run, args=(key,), name="resolver", daemon=True)
+                lookup.start()  # raises RuntimeError if the host has no thread left
                 self._running[key] = lookup
-        if not lookup.done.wait(timeout):
+        lookup.join(timeout)
+        if lookup.is_alive():
             raise TimeoutError
         if lookup.error is not None:
             raise OSError(str(lookup.error)) from lookup.error
         return lookup.addresses
 
-    def _run(self, key: tuple[str, int], lookup: "_Lookup") -> None:
+    def _run(self, key: tuple[str, int]) -> None:
+        with self._lock:
+            lookup = self._running[key]
         try:
             lookup.addresses = self._lookup(*key, 0, socket.SOCK_STREAM)
         except Exception as error:  # noqa: BLE001 - the caller's to handle, in its own thread
             lookup.error = error
-        finally:
-            with self._lock:
-                del self._running[key]
-            lookup.done.set()
+        with self._lock:
+            del self._running[key]
 
 
-class _Lookup:
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.addresses: list[Address] = []
-        self.error: Exception | None = None
+class _Lookup(threading.Thread):
+    addresses: list[Address]
+    error: Exception | None = None

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dialplan_sms.cli import main
-from dialplan_sms.cli.send import progress, view
+from dialplan_sms.cli.send import run, view
 from dialplan_sms.cli.send.journal import Journal, JournalError
 from dialplan_sms.cli.send.listfile import Result as Became
 from dialplan_sms.sandbox import Fault, Sandbox
@@ -454,17 +454,17 @@ def test_nobody_who_reads_does_not_stop_a_list(server: Sandbox, conf: Path) -> N
 def test_how_far_it_is_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
     # given a run that is watched by nobody
     now = [0.0]
-    run = progress.RunProgress(1000, as_json=False, clock=lambda: now[0])
-    with run.shown():
+    progress = run.RunProgress(1000, as_json=False, clock=lambda: now[0])
+    with progress.shown():
         for at in range(11):
             now[0] = 5.0 * at
-            run.advance(failed=at == 3)
+            progress.advance(failed=at == 3)
         # then there is a line each half minute
         assert capsys.readouterr().err.splitlines() == [
             "7 of 1,000, 1 not accepted, 12/min, 1 h 22 min left"
         ]
         now[0] = 60.0
-        run.advance(failed=False)
+        progress.advance(failed=False)
     assert capsys.readouterr().err == "12 of 1,000, 1 not accepted, 11/min, 1 h 29 min left\n"
     for seconds, shown in (
         (5, "5 s"),

@@ -18,7 +18,7 @@ from dialplan_sms.cli.check.finding import CheckState
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.password import make_hash
 from dialplan_sms.daemon.reload import LiveConfig
-from dialplan_sms.routes.warm import Routes
+from dialplan_sms.routes.pbx import Routes
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sandbox.certificate import self_signed
 from dialplan_sms.sms.outcome import Cause, Outcome, Status

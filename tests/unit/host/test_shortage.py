@@ -7,11 +7,10 @@ import pytest
 
 from dialplan_sms.config.config import Sender
 from dialplan_sms.host.shortage import shortage
-from dialplan_sms.routes.failure import failed
+from dialplan_sms.routes.reply import failed
 from dialplan_sms.sms.outcome import Cause
 from dialplan_sms.sms.sms import Draft
-from dialplan_sms.transport.deadline import Watchdog
-from dialplan_sms.transport.exchange import Exchange
+from dialplan_sms.transport.exchange import Exchange, Watchdog
 from tests.unit.fakes import FakeRoute, service
 
 THREAD = RuntimeError("can't start new thread")

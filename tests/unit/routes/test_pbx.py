@@ -25,7 +25,7 @@ from dialplan_sms.sandbox import Fault, Reply, Sandbox
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.transport.deadline import Alarm, Watchdog
+from dialplan_sms.transport.exchange import Alarm, Watchdog
 from dialplan_sms.transport.pool import Pool
 from dialplan_sms.transport.resolver import Resolver
 

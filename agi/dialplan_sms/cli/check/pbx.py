@@ -23,8 +23,7 @@ from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport import tls
 from dialplan_sms.transport.connection import make
-from dialplan_sms.transport.deadline import Watchdog
-from dialplan_sms.transport.exchange import Exchange, Stage
+from dialplan_sms.transport.exchange import Exchange, Stage, Watchdog
 from dialplan_sms.transport.look import Look, look
 from dialplan_sms.transport.resolver import Resolver
 

@@ -87,16 +87,18 @@ def send(
     draft = Draft(number, "", gsm, postpone, sender, mode or "", call="send", key=key)
     try:
         if to_file is not None:
-            from dialplan_sms.cli.send.list import ListOptions, send_list
+            from dialplan_sms.cli.send.list import send_list
 
-            options = ListOptions(to_file, journal, changed, retry_unknown, as_json, dry_run)
-            common = replace(draft, bulk=True)
-            raise SystemExit(send_list(options, common, smsconf.load(config), _text))
+            status = send_list(
+                replace(draft, bulk=True), smsconf.load(config), _text, to_file, journal,
+                changed=changed, retry_unknown=retry_unknown, as_json=as_json, dry_run=dry_run,
+            )  # fmt: skip
+            raise SystemExit(status)
         from dialplan_sms.cli.send.single import send_one, show_one
 
         draft = replace(draft, message=_text())
         if not dry_run:
-            raise SystemExit(send_one(draft, lambda: smsconf.load(config), as_json))
+            raise SystemExit(send_one(draft, config, as_json))
         show_one(draft, smsconf.load(config), as_json)
     except Refused as refused:
         raise click.ClickException(safe_line(str(refused))) from None

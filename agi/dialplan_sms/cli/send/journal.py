@@ -21,10 +21,10 @@ import click
 
 from dialplan_sms.cli.send.listfile import Result
 
-_KIND = "dialplan-sms send"
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 """No waiting for a FIFO; no link, which others could put beside their list for root to follow."""
-_HEAD = f'{{"journal":"{_KIND}"'.encode()
+_HEAD = b'{"journal":"dialplan-sms send","version":1,'
+_WHY = {errno.ELOOP: "it is a link", errno.ENOENT: "there is no such folder"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +71,14 @@ class Journal:
             if not self.reading:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._load(self._file)
-        except FileNotFoundError:
-            if not self.reading:
-                raise self._unusable("there is no such folder") from None
         except BlockingIOError:
             self.close()
             raise JournalError(f"another dialplan-sms sends this list now: {self.path}") from None
         except OSError as error:
             self.close()
-            why = "it is a link" if error.errno == errno.ELOOP else error.strerror
-            raise self._unusable(why or "cannot be opened") from None
-        except BaseException:
+            if not (self.reading and error.errno == errno.ENOENT):
+                raise self._unusable(error) from None
+        except JournalError:
             self.close()
             raise
 
@@ -92,13 +89,16 @@ class Journal:
 
     def results(self, digests: Iterable[str]) -> Counter[Result]:
         """How many of the SMS with these digests have which result."""
-        found = (self.entries.get(digest) for digest in digests)
-        return Counter(entry.result for entry in found if entry is not None)
+        return Counter(self.entries[each].result for each in digests if each in self.entries)
 
     def begin(self, digest: str) -> None:
         """It is the journal of the list with *digest* from here on."""
         if digest != self.list:
-            head = {} if self.list else {"journal": _KIND, "version": 1, "salt": self.salt}
+            head = (
+                {}
+                if self.list
+                else {"journal": "dialplan-sms send", "version": 1, "salt": self.salt}
+            )
             self._add(head | {"list": digest})
 
     def going_out(self, sms: str, line: int, key: str, resends: int) -> None:
@@ -122,29 +122,25 @@ class Journal:
     def _load(self, file: int) -> None:
         with open(os.dup(file), "rb") as whole:
             content = whole.read() or b""  # None if there is nothing to read yet
-        lines = content.split(b"\n")
         # A last line without its end was cut off when it was written: its request had not gone out,
         # or has no answer yet.
-        torn = len(lines.pop())
-        if torn and not lines and content[: len(_HEAD)] != _HEAD[: len(content)]:
-            self._refuse(1)  # somebody else's file
-        for number, line in enumerate(lines, 1):
-            try:
+        *lines, torn = content.split(b"\n")
+        number = 1
+        try:
+            if content[: len(_HEAD)] != _HEAD[: len(content)]:
+                raise ValueError  # somebody else's file
+            for number, line in enumerate(lines, 1):
                 record = json.loads(line)
                 if number == 1:
-                    if (record["journal"], record["version"]) != (_KIND, 1):
-                        self._refuse(1)
                     self.salt = str(record["salt"])
                 self._apply(record)
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                self._refuse(number)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise JournalError(
+                f"{self.path}:{number}: is no journal of dialplan-sms send: name another with"
+                " --journal"
+            ) from None
         if torn and not self.reading:
-            os.ftruncate(file, len(content) - torn)
-
-    def _refuse(self, line: int) -> None:
-        raise JournalError(
-            f"{self.path}:{line}: is no journal of dialplan-sms send: name another with --journal"
-        )
+            os.ftruncate(file, len(content) - len(torn))
 
     def _apply(self, record: dict[str, Any]) -> None:
         if "list" in record:
@@ -158,23 +154,21 @@ class Journal:
             self.entries[record["sms"]] = replace(before, result=result, answered=True)
 
     def _add(self, record: dict[str, Any]) -> None:
-        if self._file is not None:
-            self._write(self._file, record)
-        self._apply(record)
-
-    def _write(self, file: int, record: dict[str, Any]) -> None:
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         try:
-            size = os.fstat(file).st_size
-            if os.write(file, line) < len(line):
-                os.ftruncate(file, size)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if "end" not in record:
-                os.fdatasync(file)  # an end that is lost is unknown, which is the truth
+            if self._file is not None:
+                size = os.fstat(self._file).st_size
+                if os.write(self._file, line) < len(line):
+                    os.ftruncate(self._file, size)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                if "end" not in record:
+                    os.fdatasync(self._file)  # an end that is lost is unknown, which is the truth
         except OSError as error:
-            raise self._unusable(error.strerror or "cannot be written") from None
+            raise self._unusable(error) from None
+        self._apply(record)
 
-    def _unusable(self, why: str) -> JournalError:
+    def _unusable(self, error: OSError) -> JournalError:
+        why = _WHY.get(error.errno or 0, error.strerror)
         return JournalError(
             f"the journal {self.path} cannot be written, {why}: without it no list is sent, since"
             " it is what keeps an SMS from being sent twice; --journal FILE names another"

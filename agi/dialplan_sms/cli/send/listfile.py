@@ -3,10 +3,10 @@
 import csv
 import io
 import os
+import re
 import stat
 import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,8 +20,12 @@ from dialplan_sms.cli.main import Misused
 
 NUMBER = "number"
 """The column that every list has."""
+BAD_ROW = "BAD_ROW"
+"""The cause if the row is wrong, and not the SMS in it."""
 _LARGEST = 256 << 20
 _DELIMITERS = ",;\t"
+_HINT = re.compile(f"(?i)sep=([{_DELIMITERS}])")
+"""Excel's own."""
 _MOST_LINES = 100
 """Lines of one row: a text has fewer, and a quote that is never closed would take all the rest."""
 _LONGEST_SHOWN, _MOST_LETTERS = 30, 6
@@ -29,14 +33,6 @@ _LONGEST_SHOWN, _MOST_LETTERS = 30, 6
 
 class ListError(Misused):
     """A list that cannot be used at all; says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row: the text of each column, by the column's name as ``name_of`` gives it."""
-
-    line: int
-    cells: Mapping[str, str] = field(repr=False)
 
 
 class Result(StrEnum):
@@ -64,17 +60,16 @@ class RowResult:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
-def bad_row(line: int, number: str, reason: str, cause: str = "BAD_ROW") -> RowResult:
-    """A row that is not sent; *cause* says what it is that the row holds."""
-    return RowResult(line, number, Result.BAD, cause, reason)
-
-
 @dataclass(frozen=True, slots=True)
 class ListFile:
-    """*columns* as the header has them, normalised."""
+    """A list as it was read.
+
+    *columns* are as the header has them, normalised; *rows* has by line the text of each column;
+    *bad* are the rows that are none.
+    """
 
     columns: tuple[str, ...]
-    rows: Sequence[Row]
+    rows: Mapping[int, Mapping[str, str]] = field(repr=False)
     bad: Sequence[RowResult]
 
 
@@ -111,32 +106,42 @@ def read_file(file: str) -> tuple[bytes, Path | None]:
 def read_list(content: bytes, name: str) -> ListFile:
     """The list in *content*; *name* is for the errors. Raises ListError."""
     lines = list(io.StringIO(_decode(content, name), newline=""))
-    start = 0
-    delimiters = _DELIMITERS
-    if lines and lines[0].lower().startswith("sep=") and lines[0][4:5] in tuple(_DELIMITERS):
-        delimiters, start = lines[0][4], 1  # Excel's own hint
+    start, delimiters = 0, _DELIMITERS
+    if lines and (hint := _HINT.match(lines[0])):
+        start, delimiters = 1, hint[1]
     while start < len(lines) and not lines[start].strip(" \r\n\t,;"):
         start += 1
     if start == len(lines):
         raise ListError(f"{name} is empty: its first line names the columns, as number,name")
     header, delimiter, start = _header(lines, start, delimiters, name)
-    found = list(_rows(lines, start, delimiter, header))
-    return ListFile(
-        columns=tuple(filter(None, header)),
-        rows=[row for row in found if isinstance(row, Row)],
-        bad=[row for row in found if isinstance(row, RowResult)],
-    )
+    rows: dict[int, Mapping[str, str]] = {}
+    bad: list[RowResult] = []
+    while start < len(lines):
+        line, number, wrong = start + 1, "", ""
+        try:
+            cells, start = _record(lines, start, delimiter)
+        except csv.Error:
+            start += 1  # only this line is no row, the next is a new one
+            cells, wrong = [], "a quote is not closed, or something follows a closed one"
+        row = {column: cell for column, cell in zip_longest(header, cells, fillvalue="") if column}
+        if any(map(str.strip, cells[len(header) :])):
+            number = shown_number(row[NUMBER])
+            wrong = f"has {len(cells)} cells, the first line names {len(header)} columns"
+            wrong += ": a cell with a separator in it stands in quotes"
+        if wrong:
+            bad.append(RowResult(line, number, Result.BAD, BAD_ROW, wrong))
+        elif any(map(str.strip, cells)):
+            rows[line] = row
+    return ListFile(tuple(filter(None, header)), rows, bad)
 
 
 def _decode(content: bytes, name: str) -> str:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        try:
-            return content.decode("utf-16")
-        except UnicodeDecodeError:
-            raise ListError(f"{name} is damaged UTF-16: save it as CSV UTF-8") from None
+    is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
+        if is_utf16:
+            raise ListError(f"{name} is damaged UTF-16: save it as CSV UTF-8") from None
         line = content.count(b"\n", 0, error.start) + 1
         # Never guessed: the wrong guess would reach everybody on the list.
         raise ListError(
@@ -164,32 +169,10 @@ def _header(
             f"{name}:{start + 1}: no column is named number: the first line names the columns,"
             f" here: {shown}"
         )
-    twice = sorted(each for each, count in Counter(names).items() if each and count > 1)
+    twice = sorted(each for each in names if each and names.count(each) > 1)
     if twice:
         raise ListError(f"{name}:{start + 1}: two columns are named {twice[0][:40]}")
     return names, delimiter, end
-
-
-def _rows(
-    lines: Sequence[str], start: int, delimiter: str, header: Sequence[str]
-) -> Iterator[Row | RowResult]:
-    """The rows from the line with index *start* on, but for empty ones."""
-    while start < len(lines):
-        line = start + 1
-        try:
-            cells, start = _record(lines, start, delimiter)
-        except csv.Error:
-            start += 1  # only this line is no row, the next is a new one
-            yield bad_row(line, "", "a quote is not closed, or something follows a closed one")
-            continue
-        named = zip_longest(header, cells, fillvalue="")
-        row = Row(line, {name: cell for name, cell in named if name})
-        if any(map(str.strip, cells[len(header) :])):
-            reason = f"has {len(cells)} cells, the first line names {len(header)} columns"
-            reason += ": a cell with a separator in it stands in quotes"
-            yield bad_row(line, shown_number(row.cells.get(NUMBER, "")), reason)
-        elif any(map(str.strip, cells)):
-            yield row
 
 
 def _record(lines: Sequence[str], start: int, delimiter: str) -> tuple[list[str], int]:

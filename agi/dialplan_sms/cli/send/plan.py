@@ -1,47 +1,77 @@
-"""Rows and a text to the SMS of a list: pure decisions, made before anything is sent."""
+"""The text of a list, with ``{column}``s, and its rows: to the SMS to send. Decided before any is.
 
+In the text ``{{`` and ``}}`` are braces.
+"""
+
+import hashlib
 import re
-from collections.abc import Sequence
+import select
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+import click
+
 from dialplan_sms.cli.send.journal import Journal
 from dialplan_sms.cli.send.listfile import (
+    BAD_ROW,
     NUMBER,
+    ListError,
     ListFile,
     Result,
-    Row,
     RowResult,
-    bad_row,
+    name_of,
     shown_number,
 )
-from dialplan_sms.cli.send.template import MESSAGE, Missing, Template
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.sms.outcome import Cause, Refused, safe_line
 from dialplan_sms.sms.service import check
 from dialplan_sms.sms.sms import Draft, Sms
 
-_ROUNDED = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?[eE][+-]?[0-9]+")
-_DECIMAL = re.compile(r"\+?[0-9]{6,}[.,]0+")
+MESSAGE = "message"
+"""The column that holds whole texts."""
+_TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_PATIENCE = 2.0
+"""Seconds after which a command that reads standard input says so."""
+_ANY = r"[\s\S]*"
+_SPOILT = (
+    (r"[+-]?[0-9]+([.,][0-9]+)?[eE][+-]?[0-9]+", "is rounded by a spreadsheet: give its column the"
+     " format Text, type again"),
+    (r"\+?[0-9]{6,}[.,]0+", "is written as a quantity, with decimals: give its column the format"
+     " Text"),
+    (rf"{_ANY}[,;]{_ANY}", "is more than one number: give each a row of its own"),
+)  # fmt: skip
+"""Numbers as Excel and its like leave them, when they take them for quantities."""
 _BARE = re.compile(r"[1-9][0-9]+")
 _FOR_ALL = (Cause.CONFIG, Cause.OUTBOX, Cause.UNKNOWN_SENDER)
 """What is wrong with no row in particular."""
 
 
+class Missing(Exception):
+    """A row's cell that the text needs is empty; its message is the column's name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One SMS of a list. *digest* is what the journal knows it by."""
+    """One SMS of a list. The journal knows it by *digest*, the outbox by *stored_as*."""
 
     line: int
     draft: Draft
     sms: Sms
     digest: str
+    stored_as: str
 
     @property
     def number(self) -> str:
         """As it will go."""
         return self.sms.numbers[0]
+
+    def key(self, resends: int) -> str:
+        """Its SMS_KEY if it is sent again so often: the outbox stores it once under that."""
+        return f"{self.stored_as} {resends}" if self.stored_as else ""
 
     def row(self, result: Result, cause: str, reason: str, **more: Any) -> RowResult:
         """What became of it."""
@@ -68,97 +98,144 @@ class ListPlan:
         return sum(row.result is result for row in self.unsent)
 
 
-@dataclass(frozen=True, slots=True)
-class Planner:
-    """Makes the plan of a list.
+def columns_in(text: str, columns: Collection[str]) -> set[str]:
+    """Those of a list's *columns* that *text* names. Raises ListError for what fits none."""
+    tokens = list(_TOKEN.finditer(text))
+    for token in tokens:
+        brace = token[0][0]
+        if token[0] == brace:
+            raise ListError(
+                f"the text has a single {brace} at character {token.start() + 1}: a brace is"
+                f" written {brace * 2}, a column {{name}}"
+            )
+        if token[1] is not None and name_of(token[1]) not in columns:
+            raise ListError(
+                f"the text has {{{token[1][:40]}}}, which is no column of the list: it has"
+                f" {', '.join(columns)}; a brace is written {{{{"
+            )
+    return {name_of(token[1]) for token in tokens if token[1] is not None}
+
+
+def fill(text: str, cells: Mapping[str, str]) -> str:
+    """The *text* of one row. Raises Missing for an empty cell: nobody is to read "Dear ,"."""
+
+    def put(token: re.Match[str]) -> str:
+        if token[1] is None:
+            return token[0][0]
+        column = name_of(token[1])
+        value = cells[column].strip()
+        if not value:
+            raise Missing(column)
+        return value
+
+    return _TOKEN.sub(put, text)
+
+
+def read_text(
+    columns: Collection[str], is_piped: bool, read_input: Callable[[], str]
+) -> str | None:
+    """The text for a list with *columns*; None if it is the column ``message``.
+
+    *read_input* reads standard input, unless the list *is_piped* through it. Raises ListError.
+    """
+    whole, text = MESSAGE in columns, ""
+    if not is_piped and not (whole and (sys.stdin is None or sys.stdin.isatty())):
+        with suppress(OSError, ValueError):  # it is no file
+            if whole and not select.select([sys.stdin], [], [], _PATIENCE)[0]:
+                hint = "reading standard input to its end; </dev/null if there is no text"
+                click.echo(hint, err=True)
+        text = read_input()
+    if not text.strip():
+        if whole:
+            return None
+        at = "a column message in the list" if is_piped else "standard input, or a column message"
+        raise ListError(f"no text to send: it comes from {at}")
+    if MESSAGE not in columns_in(text, columns) and whole:
+        # Whichever were taken, it could be the wrong one, for everybody on the list.
+        raise ListError(
+            "two texts: one on standard input, and the list has a column message. Use {message}"
+            " in the text, or rename the column, or add </dev/null"
+        )
+    return text
+
+
+def plan(
+    listed: ListFile,
+    text: str | None,
+    common: Draft,
+    sender: Sender,
+    config: Config,
+    journal: Journal,
+) -> ListPlan:
+    """The SMS of *listed*. Raises Refused for what is wrong with all of them.
 
     *text* is None if the column ``message`` has it; *common* has what all SMS share, the columns
     ``gsm`` and ``postpone`` go before.
     """
-
-    text: Template | None
-    common: Draft
-    sender: Sender
-    config: Config
-    journal: Journal
-
-    def plan(self, listed: ListFile, now: datetime) -> ListPlan:
-        """The SMS of *listed*. Raises Refused for what is wrong with all of them."""
-        items: dict[str, Item] = {}
-        unsent = list(listed.bad)
-        for row in listed.rows:
-            found = self._item(row)
-            if isinstance(found, RowResult):
-                unsent.append(found)
-            elif (first := items.setdefault(found.digest, found)) is not found:
-                why = f"the same SMS as in line {first.line}, sent once"
-                unsent.append(found.row(Result.DUPLICATE, "", why, first=first.line))
-        digest = self.journal.digest("list", *sorted(items))
-        minute = now.replace(second=0, microsecond=0)
-        for item in list(items.values()):
-            when = item.sms.postpone
-            # What is in the journal may have been sent when it was not past.
-            if when and when < minute and item.digest not in self.journal.entries:
-                why = f"postpone {when:%d/%m/%Y %H:%M} is in the past"
-                unsent.append(item.row(Result.BAD, Cause.INVALID_POSTPONE, why))
-                del items[item.digest]
-        unsent.sort(key=lambda row: row.line)
-        return ListPlan(tuple(items.values()), unsent, digest)
-
-    def _item(self, row: Row) -> Item | RowResult:
-        cell = row.cells.get(NUMBER, "").strip()
-        shown = shown_number(cell)
-        empty = ""
+    items: dict[str, Item] = {}
+    unsent = list(listed.bad)
+    outbox = hashlib.blake2b(f"{config.outbox}\n{sender.name}".encode(), digest_size=4).hexdigest()
+    for line, cells in listed.rows.items():
+        cell, cause, wrong = cells[NUMBER].strip(), BAD_ROW, list[str]()
         try:
-            message = self.text.fill(row.cells) if self.text else row.cells[MESSAGE]
+            message = fill(text, cells) if text else cells[MESSAGE]
         except Missing as missing:
-            message, empty = "-", f"{{{missing}}} of the text is empty in this row"
+            message, wrong = "-", [f"{{{missing}}} of the text is empty in this row"]
         draft = replace(
-            self.common,
+            common,
             number=cell,
             message=message,
-            gsm=row.cells.get("gsm", "").strip() or self.common.gsm,
-            postpone=row.cells.get("postpone", "").strip() or self.common.postpone,
+            gsm=cells.get("gsm", "").strip() or common.gsm,
+            postpone=cells.get("postpone", "").strip() or common.postpone,
         )
         try:
-            _refuse_spreadsheet(cell)
-            sms = check(draft, self.sender, self.config, datetime.min)
-            _refuse_lost_plus(cell, sms.numbers[0])
+            sms = _check(draft, sender, config)
         except Refused as refused:
             if refused.cause in _FOR_ALL:
                 raise
-            # The reason quotes a number; of what may be a text it gives the length.
-            quotes = refused.cause is Cause.INVALID_NUMBER and shown == cell
-            reason = refused.reason if quotes else refused.outcome.for_log or refused.reason
-            reason = safe_line(reason.replace("set SMS_NUMBER", "fill the cell"))
-            reason += f"; and {empty}" if empty else ""
-            return bad_row(row.line, shown, reason, refused.cause)
-        if empty:
-            return bad_row(row.line, shown, empty)
+            cause, wrong = refused.cause, [_reason(refused, cell), *wrong]
+        if wrong:
+            number = shown_number(cell)
+            unsent.append(RowResult(line, number, Result.BAD, cause, "; and ".join(wrong)))
+            continue
         when = f"{sms.postpone:%Y%m%d%H%M}" if sms.postpone else ""
-        digest = self.journal.digest("sms", sms.numbers[0], sms.text, sms.gsm or "", when)
-        return Item(row.line, draft, sms, digest)
+        digest = journal.digest("sms", sms.numbers[0], sms.text, sms.gsm or "", when)
+        later = sms.postpone is not None and sender.postpone == "here"
+        stored = config.outbox and (sms.mode != "wait" or later)
+        stored_as = f"list {journal.salt} {outbox} {digest}" if stored else ""
+        item = Item(line, draft, sms, digest, stored_as)
+        first = items.setdefault(digest, item)
+        if first is not item:
+            why = f"the same SMS as in line {first.line}, sent once"
+            unsent.append(item.row(Result.DUPLICATE, "", why, first=first.line))
+    digest = journal.digest("list", *sorted(items))
+    minute = datetime.now().replace(second=0, microsecond=0)
+    for item in list(items.values()):
+        past = item.sms.postpone
+        # What is in the journal may have been sent when it was not past.
+        if past and past < minute and item.digest not in journal.entries:
+            why = f"postpone {past:%d/%m/%Y %H:%M} is in the past"
+            unsent.append(item.row(Result.BAD, Cause.INVALID_POSTPONE, why))
+            del items[item.digest]
+    unsent.sort(key=lambda row: row.line)
+    return ListPlan(tuple(items.values()), unsent, digest)
 
 
-def _refuse_spreadsheet(cell: str) -> None:
-    """Numbers as Excel and its like leave them, when they take them for quantities."""
-    if _ROUNDED.fullmatch(cell):
-        _refuse(f"{cell} is rounded by a spreadsheet: give its column the format Text, type again")
-    if _DECIMAL.fullmatch(cell):
-        _refuse(f"{cell} is written as a quantity, with decimals: give its column the format Text")
-    if "," in cell or ";" in cell:
-        _refuse(f"{cell} is more than one number: give each a row of its own")
-
-
-def _refuse_lost_plus(cell: str, number: str) -> None:
-    """``4915…`` for ``+4915…`` would reach a stranger, if it can be read as a national number.
-
-    It is taken for one that lost its + if it is a mobile phone's with it and no mobile's without.
-    """
-    if not _BARE.fullmatch(cell) or not number.startswith("+") or number == f"+{cell}":
-        return
-    if _is_mobile(f"+{cell}") and not _is_mobile(number):
-        _refuse(f"{cell} is perhaps +{cell}: a spreadsheet drops the + and 00 but for Text")
+def _check(draft: Draft, sender: Sender, config: Config) -> Sms:
+    """The SMS of one row. Raises Refused, also for a number that a spreadsheet spoilt."""
+    cell = draft.number
+    for pattern, why in _SPOILT:
+        if re.fullmatch(pattern, cell):
+            raise Refused(Cause.INVALID_NUMBER, f"{cell} {why}")
+    sms = check(draft, sender, config, datetime.min)
+    number = sms.numbers[0]
+    # 4915... for +4915... would reach a stranger, if it can be read as a national number. It is
+    # taken for one that lost its + if it is a mobile phone's with it and no mobile's without.
+    is_other = _BARE.fullmatch(cell) and number.startswith("+") and number != f"+{cell}"
+    if is_other and _is_mobile(f"+{cell}") and not _is_mobile(number):
+        why = f"is perhaps +{cell}: a spreadsheet drops the + and 00 but for Text"
+        raise Refused(Cause.INVALID_NUMBER, f"{cell} {why}")
+    return sms
 
 
 def _is_mobile(number: str) -> bool:
@@ -172,5 +249,8 @@ def _is_mobile(number: str) -> bool:
     return kind in (kinds.MOBILE, kinds.FIXED_LINE_OR_MOBILE)
 
 
-def _refuse(reason: str) -> None:
-    raise Refused(Cause.INVALID_NUMBER, reason)
+def _reason(refused: Refused, cell: str) -> str:
+    """It quotes a number; of what may be a text it gives the length."""
+    quotes = refused.cause is Cause.INVALID_NUMBER and shown_number(cell) == cell
+    reason = refused.reason if quotes else refused.outcome.for_log or refused.reason
+    return safe_line(reason.replace("set SMS_NUMBER", "fill the cell"))

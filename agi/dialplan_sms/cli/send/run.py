@@ -1,17 +1,27 @@
-"""The run: sends what is left of a list, one after the other, and knows when to stop."""
+"""The run: sends what is left of a list, one after the other, and knows when to stop.
 
-import hashlib
+How far it is shows as a bar on a terminal, and as a line every so often elsewhere.
+"""
+
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 
-from dialplan_sms.cli.send.journal import Journal, JournalEntry, JournalError
+import click
+from rich.progress import BarColumn, Progress, TextColumn
+
+from dialplan_sms.cli.interrupt import interruptible
+from dialplan_sms.cli.send.journal import Journal, JournalError
 from dialplan_sms.cli.send.listfile import Result, RowResult
 from dialplan_sms.cli.send.plan import Item
-from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.outbox.retry import AT_MOST_ONCE, decide
+from dialplan_sms.cli.send.view import duration
+from dialplan_sms.host.console import Console
+from dialplan_sms.outbox.retry import ended
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, safe_line
-from dialplan_sms.sms.sms import Draft, Handled
+from dialplan_sms.sms.service import Service
 
 _AT_ONCE = (
     Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER, Cause.OUTBOX, Cause.BUSY,
@@ -25,59 +35,88 @@ _IN_A_ROW = {
 """So many with the same cause, one after the other, are the PBX's trouble and not the row's."""
 _TICK = 0.1
 """Seconds in which a rest ends after a signal."""
+_EVERY = 30.0
+"""Seconds between two lines."""
+_SHORT = 5
+"""A list of so few needs no lines."""
+_MEASURED = 3600.0
+"""Seconds over which the rate is measured: a pace may be a minute."""
+_ENDING = "finishing the SMS that is under way; Ctrl-C again ends at once"
 
-Handle = Callable[[Draft, Callable[[], None]], Handled]
-"""Sends one SMS; calls the second argument just before that can have an effect."""
-KeyOf = Callable[[Item, int], str]
-"""The SMS_KEY of an SMS that was sent again so often; empty if the outbox does not keep it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Todo:
-    """One SMS to send in this run. *key* and *resends* are those of its JournalEntry."""
-
-    item: Item
-    key: str
-    resends: int
+Todo = Sequence[tuple[Item, int]]
+"""SMS to send, each with how often it was sent once more although it may have been sent."""
 
 
-def keys(salt: str, config: Config, sender: Sender, mode: str) -> KeyOf:
-    """The keys of what the outbox keeps: to store an SMS again under its key stores it once."""
-    place = hashlib.blake2b(f"{config.outbox}\n{sender.name}".encode(), digest_size=4).hexdigest()
-
-    def key_of(item: Item, resends: int) -> str:
-        later = item.sms.postpone is not None and sender.postpone == "here"
-        if config.outbox and (mode != "wait" or later):
-            return f"list {salt} {place} {item.digest} {resends}"
-        return ""
-
-    return key_of
-
-
-def remaining(
-    items: Sequence[Item], journal: Journal, key_of: KeyOf, retry_unknown: bool
-) -> list[Todo]:
+def remaining(items: Sequence[Item], journal: Journal, retry_unknown: bool) -> Todo:
     """What to send: first what was never tried, for one bad stretch must not stop a list."""
-    new: list[Todo] = []
-    again: list[Todo] = []
+    new: list[tuple[Item, int]] = []
+    again: list[tuple[Item, int]] = []
     for item in items:
         entry = journal.entries.get(item.digest)
         if entry is None:
-            new.append(Todo(item, key_of(item, 0), 0))
+            new.append((item, 0))
         elif entry.result is not Result.ACCEPTED:
-            again += _again(item, entry, key_of, retry_unknown)
+            key = item.key(entry.resends)
+            # Under the same key the outbox knows whether it has it.
+            is_stored_once = key and key == entry.key and not (entry.answered and retry_unknown)
+            if entry.result is Result.REFUSED or is_stored_once:
+                again.append((item, entry.resends))
+            elif retry_unknown:
+                again.append((item, entry.resends + 1))
     return new + again
 
 
-def _again(item: Item, entry: JournalEntry, key_of: KeyOf, retry_unknown: bool) -> list[Todo]:
-    key = key_of(item, entry.resends)
-    # Under the same key the outbox knows whether it has it.
-    is_stored_once = key and key == entry.key and not (entry.answered and retry_unknown)
-    if entry.result is Result.REFUSED or is_stored_once:
-        return [Todo(item, key, entry.resends)]
-    if retry_unknown:
-        return [Todo(item, key_of(item, entry.resends + 1), entry.resends + 1)]
-    return []
+class RunProgress:
+    """How far a run over *total* SMS is; on standard error.
+
+    *as_json* has no lines: a program reads.
+    """
+
+    def __init__(
+        self, total: int, as_json: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.interrupted = False
+        # Lines of JSON on the same terminal would be torn by the bar.
+        self._has_bar = sys.stderr.isatty() and not (as_json and sys.stdout.isatty())
+        self._has_lines = not (self._has_bar or as_json or total <= _SHORT)
+        self._clock = clock
+        self._line_at = clock() + _EVERY
+        self._failed = 0
+        self._bar = Progress(
+            BarColumn(20), TextColumn("{task.description}"), console=Console(stderr=True),
+            transient=True, redirect_stdout=False, redirect_stderr=False,
+            speed_estimate_period=_MEASURED, get_time=clock,
+        )  # fmt: skip
+        self._bar.add_task(f"0 of {total:,}", total=total)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show it in the block, in which a signal asks for the run's end."""
+        with interruptible(self._interrupt), self._bar if self._has_bar else nullcontext():
+            yield
+
+    def advance(self, failed: bool) -> None:
+        """Another SMS has ended."""
+        (task,) = self._bar.tasks
+        self._bar.advance(task.id)
+        self._failed += failed
+        words = [f"{task.completed:,.0f} of {task.total:,.0f}"]
+        words += [f"{self._failed:,} not accepted"] if self._failed else []
+        if task.speed:
+            rate = f"{task.speed:.0f}/s" if task.speed >= 2 else f"{task.speed * 60:.0f}/min"
+            words += [rate, f"{duration(task.time_remaining or 0)} left"]
+        task.description = ", ".join(words)
+        if self._has_lines and self._clock() >= self._line_at:
+            self._line_at = self._clock() + _EVERY
+            click.echo(task.description, err=True)
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        (task,) = self._bar.tasks
+        task.description = f"[yellow]{_ENDING}"
+        if not self._has_bar:
+            with suppress(OSError):  # no stream: the signal may have come amid a write to it
+                os.write(2, f"\n{_ENDING}\n".encode())
 
 
 class Run:
@@ -87,65 +126,68 @@ class Run:
     *queued* is how many are in the outbox.
     """
 
-    def __init__(self, journal: Journal, pace: float, interrupted: Callable[[], bool]) -> None:
+    def __init__(self, journal: Journal, pace: float, progress: RunProgress) -> None:
         self._journal = journal
         self._pace = pace
-        self._interrupted = interrupted
+        self._progress = progress
         self._free_at: dict[str | None, float] = {}
         self._streak: tuple[Cause, int] = (Cause.NONE, 0)
         self.stopped = ""
         self.failed: list[RowResult] = []
         self.queued = 0
 
-    def over(self, todo: Sequence[Todo], handle: Handle) -> Iterator[RowResult]:
-        """Send them with *handle*, and say how each ended.
+    def over(self, todo: Todo, service: Service) -> Iterator[RowResult]:
+        """Send them by *service*, and say how each ended.
 
         Ends early if a signal says so, or if to go on would make no sense.
         """
-        for each in todo:
-            self._rest(each.item.sms.gsm)
-            if self._interrupted():
+        for item, resends in todo:
+            free_at = self._free_at.get(item.sms.gsm, 0.0)
+            while not self._progress.interrupted and (wait := free_at - time.monotonic()) > 0:
+                time.sleep(min(wait, _TICK))
+            if self._progress.interrupted:
                 return
-            row = self._send(each, handle)
-            if row is not None:
-                yield row
+            yield from self._send(item, resends, service)
             if self.stopped:
                 return
 
-    def _send(self, todo: Todo, handle: Handle) -> RowResult | None:
-        item, gone = todo.item, False
-        before = self._journal.entries.get(item.digest)
+    def _send(self, item: Item, resends: int, service: Service) -> Iterator[RowResult]:
+        before, key, gone = self._journal.entries.get(item.digest), item.key(resends), False
 
         def going_out() -> None:
             nonlocal gone
             if not gone:
                 try:
-                    self._journal.going_out(item.digest, item.line, todo.key, todo.resends)
+                    self._journal.going_out(item.digest, item.line, key, resends)
                 except JournalError as error:
                     self.stopped = str(error)
                     raise Refused(Cause.INTERNAL, self.stopped) from None
             gone = True
 
-        outcome = handle(replace(item.draft, key=todo.key), going_out).outcome
+        handled = service.handle(replace(item.draft, key=key), going_out)
+        service.log(handled)
+        outcome = handled.outcome
         if self.stopped:
-            return None  # the journal broke, so it was not sent
+            return  # the journal broke, so it was not sent
         result = _result(outcome, item.number, gone)
         if result is Result.REFUSED and before is not None and before.result is Result.UNKNOWN:
             # This time nothing went out; the first time it may have, whatever is asked for now.
-            is_new = gone and todo.resends != before.resends
+            is_new = gone and resends != before.resends
             result = result if is_new else Result.UNKNOWN
+        self.stopped = self._pointless(outcome)
         try:
             self._journal.ended(item.digest, item.line, result, outcome.cause)
         except JournalError as error:
             self.stopped = str(error)
-        if outcome.status is not Status.QUEUED and gone:
+        queued = outcome.status is Status.QUEUED
+        if gone and not queued:
             self._free_at[item.sms.gsm] = time.monotonic() + self._pace
-        self.stopped = self.stopped or self._pointless(outcome)
+        self.queued += queued
         reason = safe_line(outcome.reason)
         row = item.row(result, outcome.cause, reason, status=outcome.status, id=outcome.id)
-        self.queued += outcome.status is Status.QUEUED
         self.failed += [] if result is Result.ACCEPTED else [row]
-        return row
+        yield row
+        self._progress.advance(result is not Result.ACCEPTED)
 
     def _pointless(self, outcome: Outcome) -> str:
         """Why no further row is to be tried; empty if one is."""
@@ -159,21 +201,11 @@ class Run:
             return f"{cause} {self._streak[1]} times, one after the other"
         return ""
 
-    def _rest(self, gsm: str | None) -> None:
-        while not self._interrupted():
-            wait = self._free_at.get(gsm, 0.0) - time.monotonic()
-            if wait <= 0:
-                return
-            time.sleep(min(wait, _TICK))
-
 
 def _result(outcome: Outcome, number: str, gone: bool) -> Result:
     """What an outcome comes to for one *number*; *gone* is whether its request went out."""
-    if outcome.status is Status.QUEUED:
+    verdict = ended(outcome, [number])
+    if outcome.status is Status.QUEUED or verdict.sent:
         return Result.ACCEPTED
-    if outcome.cause is Cause.INTERNAL and gone:
-        return Result.UNKNOWN
-    verdict = decide(outcome, [number], AT_MOST_ONCE, over=True)
-    if verdict.sent:
-        return Result.ACCEPTED
-    return Result.UNKNOWN if verdict.unknown else Result.REFUSED
+    is_unknown = verdict.unknown or (outcome.cause is Cause.INTERNAL and gone)
+    return Result.UNKNOWN if is_unknown else Result.REFUSED

@@ -3,19 +3,20 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from dialplan_sms.cli.send import view
+from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.host.console import Console
-from dialplan_sms.routes.pbx import SmsApi
-from dialplan_sms.routes.warm import Routes
-from dialplan_sms.sms.outcome import Outcome, Status, safe_line
+from dialplan_sms.routes.pbx import Routes, SmsApi
+from dialplan_sms.sms.outcome import Status, safe_line
 from dialplan_sms.sms.parts import parts
 from dialplan_sms.sms.service import Service, check, choose
-from dialplan_sms.sms.sms import Draft, Handled
+from dialplan_sms.sms.sms import Draft
 
 if TYPE_CHECKING:
     from dialplan_sms.outbox.store import Outbox
@@ -24,10 +25,8 @@ _COLOUR = {Status.SUCCESS: "green", Status.QUEUED: "green", Status.WARNING: "yel
 
 
 @contextmanager
-def open_service(load: Callable[[], Config]) -> Iterator[Callable[..., Handled]]:
-    """Sends SMS as *load* configures it, and logs them.
-
-    Connections and outbox stay open in the block.
+def open_service(load: Callable[[], Config]) -> Iterator[Service]:
+    """Sends SMS as *load* configures it. Connections and outbox stay open in the block.
 
     They are not closed if an exception ends the block: then the process ends at once.
     """
@@ -40,44 +39,37 @@ def open_service(load: Callable[[], Config]) -> Iterator[Callable[..., Handled]]
             opened.append(open_outbox(config))
         return opened[0]
 
-    def handle(draft: Draft, going_out: Callable[[], None]) -> Handled:
-        handled = service.handle(draft, going_out)
-        service.log(handled)
-        return handled
-
-    service = Service(load, Routes(1), store=store)
-    yield handle
+    yield Service(load, Routes(1), store=store)
     for outbox in opened:
         outbox.close()
 
 
-def send_one(draft: Draft, load: Callable[[], Config], as_json: bool) -> int:
-    """Send *draft* by the configuration that *load* gives; the exit status."""
+def send_one(draft: Draft, path: Path, as_json: bool) -> int:
+    """Send *draft* by the sms.conf in *path*; the exit status."""
 
-    def load_and_drop() -> Config:
-        config = load()
+    def load() -> Config:
+        config = smsconf.load(path)
         config.drop_privileges()
         return config
 
-    with open_service(load_and_drop) as handle:
-        outcome = handle(draft, lambda: None).outcome
+    with open_service(load) as service:
+        handled = service.handle(draft)
+        service.log(handled)
+    of = handled.outcome
     if as_json:
-        view.say_json(status=outcome.status, cause=outcome.cause, reason=outcome.reason,
-                      failed=outcome.failed, id=outcome.id)  # fmt: skip
+        view.say_json(
+            status=of.status, cause=of.cause, reason=of.reason, failed=of.failed, id=of.id
+        )
     else:
-        view.say(_line(outcome))
-    return int(outcome.status not in (Status.SUCCESS, Status.QUEUED))
-
-
-def _line(outcome: Outcome) -> Text:
-    words = [
-        f" {outcome.cause}" if outcome.cause else "",
-        f", id {outcome.id}" if outcome.id else "",
-        f": {safe_line(outcome.reason)}" if outcome.reason else "",
-        f" (not accepted: {', '.join(outcome.failed)})" if outcome.failed else "",
-    ]
-    colour = _COLOUR.get(outcome.status, "red")
-    return Text.assemble((outcome.status, colour), "".join(words))
+        words = [
+            f" {of.cause}" if of.cause else "",
+            f", id {of.id}" if of.id else "",
+            f": {safe_line(of.reason)}" if of.reason else "",
+            f" (not accepted: {', '.join(of.failed)})" if of.failed else "",
+        ]
+        colour = _COLOUR.get(of.status, "red")
+        view.say(Text.assemble((of.status, colour), "".join(words)))
+    return int(of.status not in (Status.SUCCESS, Status.QUEUED))
 
 
 def show_one(draft: Draft, config: Config, as_json: bool) -> None:

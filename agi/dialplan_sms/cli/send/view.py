@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,7 +23,6 @@ from dialplan_sms.sms.sms import Sms
 
 if TYPE_CHECKING:  # a single SMS does without
     from dialplan_sms.cli.send.plan import Item, ListPlan
-    from dialplan_sms.cli.send.summary import Summary
 
 Facts = list[tuple[str, str]]
 """Names and values."""
@@ -114,52 +113,55 @@ def show(row: RowResult, as_json: bool) -> None:
     say(text.append(f"{row.cause}: {reason}" if row.cause else reason))
 
 
-def show_summary(summary: "Summary", advice: Iterable[str]) -> None:
-    """The counts in one line, and what to do."""
-    counts = (
-        f"{summary.accepted:,} accepted{_before(summary.before)}",
-        f"{summary.refused:,} refused{_before(summary.refused_before)}" if summary.refused else "",
-        f"{summary.unknown:,} unknown" if summary.unknown else "",
-        f"{summary.left:,} not tried" if summary.left else "",
-        count(summary.bad, "bad row") if summary.bad else "",
-        count(summary.duplicates, "duplicate") if summary.duplicates else "",
-    )
-    shown = ", ".join(filter(None, counts))
-    colour = "green" if summary.whole else "yellow"
-    say(Text(f"{count(summary.rows, 'row')}: ", style="bold").append(shown, colour))
-    for line in advice:
-        say(plain(line))
-
-
-def _before(number: int) -> str:
-    return f" ({number:,} of them before)" if number else ""
-
-
 def show_plan(
-    plan: "ListPlan", facts: Facts, sender: Sender, ready: int, results: Mapping[Result, int]
+    plan: "ListPlan",
+    facts: Facts,
+    max_length: int,
+    ready: Collection[str],
+    earlier: Mapping[Result, int],
+    as_json: bool,
 ) -> None:
-    """The dry run of a list, for people; *results* of those that are not *ready* to be sent."""
-    rows = (
-        f"{ready:,} to send",
-        f"{results[Result.ACCEPTED]:,} accepted before",
-        f"{results[Result.UNKNOWN]:,} unknown" if results[Result.UNKNOWN] else "",
-        count(plan.count(Result.BAD), "bad row"),
-        count(plan.count(Result.DUPLICATE), "duplicate"),
-    )
-    whole = f"{count(plan.rows, 'row')}: {', '.join(filter(None, rows))}"
+    """The dry run of a list.
+
+    *ready* are the digests of what is to be sent, *earlier* the results of the rest.
+    """
     console = Console()
-    show_facts(console, [*facts, ("list", whole), *_text_facts(plan.items, sender.max_length)])
-    if plan.items:
-        console.print()
-        console.print(_first(plan.items))
-        first = plan.items[0]
-        console.print(Text(f"\nthe text of line {first.line}:", style="bold"))
-        console.print(Text("\n".join(map(plain, first.sms.text.split("\n")))))
-    if plan.unsent:
-        console.print()
+    if as_json:
+        for item in plan.items:
+            result = "ready" if item.digest in ready else "before"
+            say_json(line=item.line, number=item.number, result=result, text=item.sms.text,
+                     **sms_values(item.sms))  # fmt: skip
+    else:
+        rows = (
+            f"{len(ready):,} to send",
+            f"{earlier[Result.ACCEPTED]:,} accepted before",
+            f"{earlier[Result.UNKNOWN]:,} unknown" if earlier[Result.UNKNOWN] else "",
+            count(plan.count(Result.BAD), "bad row"),
+            count(plan.count(Result.DUPLICATE), "duplicate"),
+        )
+        whole = f"{count(plan.rows, 'row')}: {', '.join(filter(None, rows))}"
+        show_facts(console, [*facts, ("list", whole), *_text_facts(plan.items, max_length)])
+        if plan.items:
+            console.print()
+            console.print(_first(plan.items))
+            first = plan.items[0]
+            console.print(Text(f"\nthe text of line {first.line}:", style="bold"))
+            console.print(Text("\n".join(map(plain, first.sms.text.split("\n")))))
+        if plan.unsent:
+            console.print()
     for row in plan.unsent:
-        show(row, as_json=False)
-    console.print("\ndry run: nothing was sent")
+        show(row, as_json)
+    if as_json:
+        say_json(
+            summary={
+                "rows": plan.rows, "ready": len(ready), "before": earlier[Result.ACCEPTED],
+                "unknown": earlier[Result.UNKNOWN], "bad": plan.count(Result.BAD),
+                "duplicates": plan.count(Result.DUPLICATE),
+                "parts": sum(parts(item.sms.text).count for item in plan.items), "dry_run": True,
+            }
+        )  # fmt: skip
+    else:
+        console.print("\ndry run: nothing was sent")
 
 
 def _text_facts(items: "Sequence[Item]", max_length: int) -> Facts:
@@ -194,21 +196,3 @@ def _first(items: "Sequence[Item]") -> Table:
         table.caption = f"… and {len(items) - _FIRST:,} more: --json shows all"
         table.caption_justify = "left"
     return table
-
-
-def say_plan(plan: "ListPlan", ready: Collection[str], results: Mapping[Result, int]) -> None:
-    """The dry run of a list, for programs; *ready* are the digests of what is to be sent."""
-    for item in plan.items:
-        result = "ready" if item.digest in ready else "before"
-        say_json(line=item.line, number=item.number, result=result, text=item.sms.text,
-                 **sms_values(item.sms))  # fmt: skip
-    for row in plan.unsent:
-        show(row, as_json=True)
-    say_json(
-        summary={
-            "rows": plan.rows, "ready": len(ready), "before": results[Result.ACCEPTED],
-            "unknown": results[Result.UNKNOWN], "bad": plan.count(Result.BAD),
-            "duplicates": plan.count(Result.DUPLICATE),
-            "parts": sum(parts(item.sms.text).count for item in plan.items), "dry_run": True,
-        }
-    )  # fmt: skip

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from dialplan_sms.transport.deadline import Watchdog
+from dialplan_sms.transport.exchange import Watchdog
 
 
 def test_actions_run_in_the_order_of_their_times() -> None:
