@@ -6,20 +6,20 @@ from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse
-from starlette.routing import BaseRoute, Match, Route
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from dialplan_sms.host.hostname import bare, is_loopback
 from dialplan_sms.sandbox.faults import Fault, Trouble
-from dialplan_sms.sandbox.inbox import Served
+from dialplan_sms.sandbox.inbox import Request, Served
 from dialplan_sms.sandbox.pbx import TOKEN_USER, Pbx
 from dialplan_sms.sandbox.spool import Spool
 from dialplan_sms.sms import api
 from dialplan_sms.web.http.listener import Address
-from dialplan_sms.web.http.request import Request
 from dialplan_sms.web.page.board import Board
 from dialplan_sms.web.page.page import page
 from dialplan_sms.web.page.playground import FaultSwitch, GatewaySwitch
-from dialplan_sms.web.relay.openapi import describe
+from dialplan_sms.web.relay.smsserver import describe
 
 _ANSWERED = (Fault.UNAUTHORIZED, Fault.PARTIAL, Fault.REJECT)
 """Faults whose answer says it all."""
@@ -47,11 +47,10 @@ class SandboxPage:
         self._pbx = pbx
         self.spool = Spool(pbx.gateways, pace, note)
         self._board = Board(self.spool.outbox, lambda: self.spool.gateways)
-        routes = [
-            Route("/openapi.json", lambda _: JSONResponse(describe(page=False))),
-            *page(self._board, self),
-        ]
-        self.routes = [_Guarded(route, address) for route in routes]
+        described = JSONResponse(describe(page=False))
+        self.routes = [Route("/openapi.json", described, methods=["GET"]), *page(self._board, self)]
+        for route in self.routes:
+            route.app = _guarded(route.app, address)
         pbx.spool = self.spool.take
 
     def close(self) -> None:
@@ -130,29 +129,19 @@ def is_ours(host: str, address: Address) -> bool:
     name = bare(host)
     if is_loopback(host) or name == address.host.lower():
         return True
-    return address.reachable != address and _is_numeric(name)
-
-
-def _is_numeric(host: str) -> bool:
     try:
-        ip_address(host)
+        return address.reachable != address and bool(ip_address(name))
     except ValueError:
         return False
-    return True
 
 
-class _Guarded(BaseRoute):
-    def __init__(self, route: BaseRoute, address: Address) -> None:
-        self._route = route
-        self._address = address
+def _guarded(app: ASGIApp, address: Address) -> ASGIApp:
+    """*app* for those who call it by a name of *address*."""
+    where = address.reachable.host
+    refusal = PlainTextResponse(f"This page is not of that name: call it {where}\n", 421)
 
-    def matches(self, scope: Any) -> tuple[Match, Any]:
-        return self._route.matches(scope)
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        ours = is_ours(Headers(scope=scope).get("host", ""), address)
+        await (app if ours else refusal)(scope, receive, send)
 
-    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
-        if is_ours(Headers(scope=scope).get("host", ""), self._address):
-            await self._route.handle(scope, receive, send)
-            return
-        where = self._address.reachable
-        answer = PlainTextResponse(f"This page is not of that name: call it {where.host}\n", 421)
-        await answer(scope, receive, send)
+    return answer

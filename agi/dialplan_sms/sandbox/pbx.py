@@ -14,9 +14,8 @@ from random import choice
 from threading import Lock
 
 from dialplan_sms.sandbox.faults import Fault, Faults, Trouble, magic_trouble
-from dialplan_sms.sandbox.inbox import Inbox, Message, Served
+from dialplan_sms.sandbox.inbox import Inbox, Message, Request, Served
 from dialplan_sms.sms import api
-from dialplan_sms.web.http.request import Request
 
 USERS = {"101": "sms101api"}
 GATEWAYS = ("9c7514330001",)

@@ -22,14 +22,12 @@ from dialplan_sms.outbox.schema import State, attempt
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Outcome, Status
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.web.http import session
 from dialplan_sms.web.http.login import Login
-from dialplan_sms.web.http.session import Sessions
-from dialplan_sms.web.page import board
-from dialplan_sms.web.page.access import MOST
+from dialplan_sms.web.page import access, board
+from dialplan_sms.web.page.access import MOST, Sessions
 from dialplan_sms.web.page.board import Board
-from dialplan_sms.web.page.page import ROWS, page
-from dialplan_sms.web.page.query import Query
+from dialplan_sms.web.page.messages import ROWS, Query
+from dialplan_sms.web.page.page import page
 from dialplan_sms.web.page.view import HEADERS, STATES, visible
 from tests.unit.paged import (
     GATEWAY,
@@ -542,13 +540,13 @@ def test_a_session_has_an_end(guarded: tuple[TestClient, list[float]]) -> None:
         .endswith("httponly; max-age=43200; path=/; samesite=strict")
     )
     assert client.get("/").status_code == 200
-    now[0] = session.LASTS
+    now[0] = access.LASTS
     assert client.get("/").status_code == 401
     assert client.post("/message/1/cancel").status_code == 401
-    old = _log_in(client).cookies[session.COOKIE]
+    old = _log_in(client).cookies[access.COOKIE]
     left = client.post("/logout", data={"token": token(client.get("/"))})
     assert (left.status_code, left.headers["location"]) == (303, "/")
-    client.cookies.set(session.COOKIE, old)
+    client.cookies.set(access.COOKIE, old)
     assert client.get("/").status_code == 401
 
 

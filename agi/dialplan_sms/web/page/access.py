@@ -1,24 +1,32 @@
-"""Who may see the page, and forms that only the page itself can have sent."""
+"""Who may see the page, and forms that only the page itself can have sent.
+
+A cookie names the session of who has logged in. HTTP's own login would not do: a browser sends it
+with every request that any other page has it make here, those to the SMS API included.
+"""
 
 import hmac
 import re
-from collections.abc import Callable, Mapping
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from dialplan_sms.outbox.database import OutboxError
-from dialplan_sms.web.http.app import Endpoint, read_body
-from dialplan_sms.web.http.browser import is_same_site
-from dialplan_sms.web.http.login import TooMany, Unknown
-from dialplan_sms.web.http.request import form_pairs
-from dialplan_sms.web.http.session import COOKIE, LASTS, Sessions
+from dialplan_sms.web.http.form import form_pairs, read_body
+from dialplan_sms.web.http.login import Login, TooMany, Unknown
 from dialplan_sms.web.page.view import HEADERS, View
 
-MOST = 1 << 16
-"""Bytes of a form."""
+COOKIE = "sms_session"
+LASTS = 12 * 3600  # seconds
+_MOST_SESSIONS = 1000  # with one more, the oldest ends
+MOST = 1 << 16  # bytes of a form
 _FORGED = (
     "This form is out of date or came from another site, so nothing was done:"
     " go back, reload the page and try again."
@@ -26,8 +34,42 @@ _FORGED = (
 _HERE = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 """A path of this site, with a query or without."""
 
+Endpoint = Callable[[Request], Awaitable[Response]]
 Read = Callable[[Request], Response]
 Write = Callable[[Request, Mapping[str, str]], Response]
+
+
+class Sessions:
+    """The sessions of one process; *users* gives names and hashes as they are now."""
+
+    def __init__(
+        self,
+        login: Login,
+        users: Callable[[], Mapping[str, str]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._login = login
+        self._users = users
+        self._clock = clock
+        self._open: dict[str, tuple[str, str, float]] = {}
+
+    async def begin(self, name: str, password: str, address: str) -> str:
+        """The token of a new session. Raises Unknown and TooMany."""
+        await self._login.check(name, password, address)
+        if len(self._open) >= _MOST_SESSIONS:
+            del self._open[next(iter(self._open))]
+        token = secrets.token_urlsafe(32)
+        self._open[token] = (name, self._users().get(name, ""), self._clock() + LASTS)
+        return token
+
+    def user(self, token: str) -> str:
+        """Whose session it is; empty if there is none, or the user has another password now."""
+        name, hashed, ends = self._open.get(token, ("", "", 0.0))
+        return name if self._clock() < ends and self._users().get(name) == hashed else ""
+
+    def end(self, token: str) -> None:
+        """Log out."""
+        self._open.pop(token, None)
 
 
 class Access:
@@ -40,8 +82,8 @@ class Access:
         self._view = view
         self._sessions = sessions
 
-    def reads(self, read: Read) -> Endpoint:
-        """The endpoint of a page that is read; what did not change is answered with 304."""
+    def reads(self, path: str, read: Read) -> Route:
+        """A page that is read; what did not change is answered with 304."""
 
         def answer(request: Request) -> Response:
             tag = self._view.tag(request)
@@ -53,33 +95,32 @@ class Access:
             return response
 
         async def endpoint(request: Request) -> Response:
-            if not self._admits(request):
-                query = request.url.query
-                return self._ask(request, f"{request.url.path}{f'?{query}' if query else ''}")
-            return await run_in_threadpool(answer, request)
+            if self._admits(request):
+                return await run_in_threadpool(answer, request)
+            query = request.url.query
+            return self._ask(request, f"{request.url.path}{f'?{query}' if query else ''}")
 
-        return self._guarded(endpoint)
+        return Route(path, self._guarded(endpoint))
 
-    def writes(self, write: Write) -> Endpoint:
-        """The endpoint of a form: nothing is done unless a page of ours has sent it."""
-
-        async def endpoint(request: Request) -> Response:
-            if not self._admits(request):
-                return self._ask(request, "/", "You are signed out, so nothing was done.")
-            return await run_in_threadpool(write, request, await self._form(request))
-
-        return self._guarded(endpoint)
-
-    def login(self, sessions: Sessions) -> Endpoint:
-        """Takes name and password, and begins a session."""
+    def writes(self, path: str, write: Write) -> Route:
+        """A form: nothing is done unless a page of ours has sent it."""
 
         async def endpoint(request: Request) -> Response:
+            if self._admits(request):
+                return await run_in_threadpool(write, request, await self._form(request))
+            return self._ask(request, "/", "You are signed out, so nothing was done.")
+
+        return Route(path, self._guarded(endpoint), methods=["POST"])
+
+    def login(self, sessions: Sessions) -> list[Route]:
+        """Where sessions begin and end."""
+        cookie_path = self._view.home or "/"
+
+        async def login(request: Request) -> Response:
             given = await self._form(request)
-            back = given.get("back", "/")
-            name, password = given.get("name", ""), given.get("password", "")
-            assert request.client is not None  # noqa: S101 - the door has set it
+            back, name, password = (given.get(it, "") for it in ("back", "name", "password"))
             try:
-                token = await sessions.begin(name, password, request.client.host)
+                token = await sessions.begin(name, password, request.scope["client"][0])
             except Unknown:
                 return self._ask(request, back, "Wrong name or password.")
             except TooMany:
@@ -88,25 +129,23 @@ class Access:
             response = self._view.go(back if _HERE.fullmatch(back) else "/")
             secure = request.url.scheme == "https"
             response.set_cookie(
-                COOKIE, token, LASTS, path=self._view.home or "/", secure=secure, httponly=True,
+                COOKIE, token, LASTS, path=cookie_path, secure=secure, httponly=True,
                 samesite="strict",
             )  # fmt: skip
             return response
 
-        return self._guarded(endpoint)
-
-    def logout(self, sessions: Sessions) -> Endpoint:
-        """Ends the session."""
-
-        async def endpoint(request: Request) -> Response:
+        async def logout(request: Request) -> Response:
             self._admits(request)
             await self._form(request)
-            sessions.end(request.cookies.get(COOKIE))
+            sessions.end(request.cookies.get(COOKIE, ""))
             response = self._view.go("/")
-            response.delete_cookie(COOKIE, path=self._view.home or "/")
+            response.delete_cookie(COOKIE, path=cookie_path)
             return response
 
-        return self._guarded(endpoint)
+        return [
+            Route("/login", self._guarded(login), methods=["POST"]),
+            Route("/logout", self._guarded(logout), methods=["POST"]),
+        ]
 
     def _guarded(self, endpoint: Endpoint) -> Endpoint:
         async def answer(request: Request) -> Response:
@@ -116,8 +155,8 @@ class Access:
                 return self._view.problem(request, problem)
             except OutboxError as error:
                 line = str(error)
-                line = f"{line[:1].upper()}{line[1:]}."
-                return self._view.problem(request, HTTPException(503, line))
+                away = HTTPException(503, f"{line[:1].upper()}{line[1:]}.")
+                return self._view.problem(request, away)
 
         return answer
 
@@ -125,7 +164,7 @@ class Access:
         """Whether who asks may see the page; who it is stands in the scope then."""
         if self._sessions is None:
             return True
-        request.scope["user"] = self._sessions.user(request.cookies.get(COOKIE))
+        request.scope["user"] = self._sessions.user(request.cookies.get(COOKIE, ""))
         return bool(request.scope["user"])
 
     def _ask(self, request: Request, back: str, line: str = "") -> Response:
@@ -134,12 +173,24 @@ class Access:
 
     async def _form(self, request: Request) -> Mapping[str, str]:
         """The fields of a form if it is one of ours; the last of a name counts."""
-        body = await read_body(request, MOST)
-        if body is None:
-            raise HTTPException(413, "That is too long.", {"Connection": "close"})
+        body = await read_body(request, MOST, "That is too long.")
         given = dict(form_pairs(body))  # of a stranger: starlette would read any number of fields
         mine, theirs = self._view.token(request), given.get("token", "")
         right = hmac.compare_digest(mine.encode(), theirs.encode())
-        if not right or not is_same_site(request.headers):
+        if not right or not _is_same_site(request.headers):
             raise HTTPException(403, _FORGED)
         return given
+
+
+def _is_same_site(headers: Headers) -> bool:
+    """Whether nothing says that a page of another site asks; only a form's token can prove it."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site == "same-origin"
+    if origin is None or origin == "null":  # no-referrer makes a browser say null
+        return True
+    try:
+        # The scheme is left out: a proxy in front may speak TLS for us.
+        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    except ValueError:  # "http://["
+        return False
