@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 class Sandbox:
     """A stand-in PBX on a free loopback port, to be used with ``with``.
 
-    *listen* is ``HOST:PORT``, port 0 for a free one; *certificate_file* gets the certificate, else
-    it lies in a temporary folder; *keep_alive* is how many seconds an idle connection stays open;
-    the rest, such as *users*, *tokens* and *gateways*, are the fields of `Pbx`.
+    *listen* is ``HOST:PORT``, port 0 for a free one; *certificate_file* gets the certificate (PEM,
+    to be trusted as a CA file), else it lies in a temporary folder; *keep_alive* is how many
+    seconds an idle connection stays open; the rest, such as *users*, *tokens* and *gateways*, are
+    the fields of `Pbx`.
 
     With *spool* its simulated GSM gateways send what was taken, each one SMS in *pace* seconds, and
     a page shows that; *note* is told if the spool cannot be used. Raises ValueError for a bad
@@ -48,7 +49,6 @@ class Sandbox:
         self.tls = tls
         self.address = parse_address(listen)
         self.certificate = certificate_file or Path()
-        """The file with the certificate, PEM, to be trusted as a CA file; once it was started."""
         self.page: SandboxPage | None = None
         self._certificate_file = certificate_file
         self._self_signed = self_signed(dict.fromkeys([*LOOPBACK, self.address.reachable.host]))
@@ -81,9 +81,15 @@ class Sandbox:
             if self._spools and self.page is None:
                 # SQLAlchemy and jinja2 are not for those who need no spool.
                 from dialplan_sms.sandbox.page import SandboxPage
+                from dialplan_sms.sandbox.spool import Spool
+                from dialplan_sms.web.page.board import Board
 
-                self.page = SandboxPage(self.pbx, self._pace, self.address, self._note)
-                self._until_closed.callback(self.page.close)
+                spool = self._spool = Spool(self.pbx.gateways, self._pace, self._note)
+                self._until_closed.callback(spool.close)
+                board = Board(spool.outbox, lambda: spool.gateways)
+                self._until_closed.callback(board.close)
+                self.page = SandboxPage(self.pbx, spool, board, self.address)
+                self.pbx.spool = spool.take
         except BaseException:
             listener.close()
             raise
@@ -128,7 +134,7 @@ class Sandbox:
         """What was taken and is sent by the gateways; while it runs with *spool*."""
         if self.page is None:
             raise RuntimeError("this sandbox has no spool, or does not run")
-        return self.page.spool
+        return self._spool
 
     @property
     def url(self) -> str:

@@ -5,10 +5,8 @@ from urllib.parse import unquote_to_bytes
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-MAX_BODY = 1 << 20
-"""Bytes of a body; a longer one is answered with status 413."""
-MAX_FIELDS = 1000
-"""Form parameters read from a query string or a body; what follows is dropped."""
+MAX_BODY = 1 << 20  # bytes; a longer one is answered with status 413
+MAX_FIELDS = 1000  # read from a query string or a body; what follows is dropped
 FORM = "application/x-www-form-urlencoded"
 
 Pairs = tuple[tuple[str, str], ...]

@@ -18,8 +18,7 @@ from dataclasses import dataclass, field
 from dialplan_sms.config.password import DECOY, fits
 from dialplan_sms.host.address import machine
 
-FREE = 10
-"""Wrong passwords without a pause."""
+FREE = 10  # wrong passwords without a pause
 _FORGOTTEN = 900.0  # seconds after the last wrong one
 _LONGEST_PAUSE = 5.0
 _WAITING = 20  # different passwords of a lane that may wait to be tried; one more is refused
@@ -58,7 +57,7 @@ class Login:
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._users = users
+        self.users = users
         self._note = note
         self._clock = clock
         self._pause = pause
@@ -80,7 +79,7 @@ class Login:
     async def check(self, name: str, password: str, address: str) -> None:
         """That *name* is a user with this *password*. Raises Unknown and TooMany."""
         digest = self._digest(f"{name}\0{password}")
-        if digest in self._known and self._users().get(name) == self._known[digest]:
+        if digest in self._known and self.users().get(name) == self._known[digest]:
             return
         trying = self._tries.get(digest)
         if trying is None:
@@ -106,7 +105,7 @@ class Login:
                 if lane.failures >= FREE:
                     doubled = 2.0 ** min(lane.failures - FREE, 8)
                     await self._pause(min(0.25 * doubled, _LONGEST_PAUSE))
-                hashed = self._users().get(name)
+                hashed = self.users().get(name)
                 loop = asyncio.get_running_loop()
                 right = await loop.run_in_executor(self._trying, fits, password, hashed or DECOY)
                 if right and hashed is not None:

@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, cast
 
 from dialplan_sms.host.shortage import shortage
@@ -16,7 +17,7 @@ from dialplan_sms.web.http.connection import LINGER, Connection
 from dialplan_sms.web.http.listener import Admission
 
 HANDSHAKE = 5.0  # seconds for a TLS handshake, and for its end
-_START = _STOP = 10.0  # seconds
+_STOP = 10.0  # seconds
 _SHORT = 0.1  # seconds until the next try after a connection could not be accepted
 
 
@@ -38,8 +39,7 @@ class WebServer:
         admits: Callable[[str], bool] = lambda _: True,
         note: Callable[[str, object], None] = lambda *_: None,
     ) -> None:
-        self.opened = 0
-        """TCP connections so far, failed TLS handshakes included."""
+        self.opened = 0  # TCP connections so far, failed TLS handshakes included
         self.admission = Admission(admits)
         self._app = app
         self._listeners = listeners
@@ -47,9 +47,7 @@ class WebServer:
         self._note = note
         self._tls = tls
         self._tasks: dict[asyncio.Task[None], Connection | None] = {}
-        self._patience = 0.0
-        self._ready = threading.Event()
-        self._stop: Callable[[], object] = lambda: None
+        self._stopping: Future[float] = Future()
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve()), name="http", daemon=True
         )
@@ -57,26 +55,21 @@ class WebServer:
     def start(self) -> None:
         """Answer from now on."""
         self._thread.start()
-        if not self._ready.wait(_START):
-            raise RuntimeError("the web server did not start")
 
     def stop(self, patience: float = 0.0) -> None:
         """Listen no more, let requests under way end within *patience* seconds, drop the rest."""
-        self._patience = patience
         if self._thread.is_alive():
-            self._stop()
+            self._stopping.set_result(patience)
             self._thread.join(patience + _STOP)
         for listener in self._listeners:  # of a server that was never started
             listener.close()
 
     async def _serve(self) -> None:
-        loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-        self._stop = lambda: loop.call_soon_threadsafe(stopping.set)
+        loop = asyncio.get_running_loop()
         for listener in self._listeners:
             listener.setblocking(False)
             self._listen(loop, listener)
-        self._ready.set()
-        await stopping.wait()
+        patience = await asyncio.wrap_future(self._stopping)
         for listener in self._listeners:
             loop.remove_reader(listener)
             listener.close()
@@ -85,9 +78,9 @@ class WebServer:
                 connection.finish()
             else:
                 task.cancel()
-        for patience in (self._patience, LINGER):
+        for seconds in (patience, LINGER):
             if self._tasks:
-                await asyncio.wait(self._tasks, timeout=patience)
+                await asyncio.wait(self._tasks, timeout=seconds)
             for task in self._tasks:
                 task.cancel()
 

@@ -31,56 +31,27 @@ _FORGED = (
     "This form is out of date or came from another site, so nothing was done:"
     " go back, reload the page and try again."
 )
-_HERE = re.compile(r"/(?![/\\])[!-\[\]-~]*")
-"""A path of this site, with a query or without."""
+_HERE = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # a path of this site, perhaps with a query
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Read = Callable[[Request], Response]
 Write = Callable[[Request, Mapping[str, str]], Response]
 
 
-class Sessions:
-    """The sessions of one process; *users* gives names and hashes as they are now."""
-
-    def __init__(
-        self,
-        login: Login,
-        users: Callable[[], Mapping[str, str]],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._login = login
-        self._users = users
-        self._clock = clock
-        self._open: dict[str, tuple[str, str, float]] = {}
-
-    async def begin(self, name: str, password: str, address: str) -> str:
-        """The token of a new session. Raises Unknown and TooMany."""
-        await self._login.check(name, password, address)
-        if len(self._open) >= _MOST_SESSIONS:
-            del self._open[next(iter(self._open))]
-        token = secrets.token_urlsafe(32)
-        self._open[token] = (name, self._users().get(name, ""), self._clock() + LASTS)
-        return token
-
-    def user(self, token: str) -> str:
-        """Whose session it is; empty if there is none, or the user has another password now."""
-        name, hashed, ends = self._open.get(token, ("", "", 0.0))
-        return name if self._clock() < ends and self._users().get(name) == hashed else ""
-
-    def end(self, token: str) -> None:
-        """Log out."""
-        self._open.pop(token, None)
-
-
 class Access:
-    """The endpoints of a page: who has logged in may use them, or everybody without *sessions*.
+    """The endpoints of a page: who has logged in may use them, or everybody without *login*.
 
     They may raise HTTPException and OutboxError, which become a page with one plain line.
     """
 
-    def __init__(self, view: View, sessions: Sessions | None) -> None:
+    def __init__(
+        self, view: View, login: Login | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._view = view
-        self._sessions = sessions
+        self._login = login
+        self._clock = clock
+        # The sessions of this process: whose, with which hash, until when.
+        self._sessions: dict[str, tuple[str, str, float]] = {}
 
     def reads(self, path: str, read: Read) -> Route:
         """A page that is read; what did not change is answered with 304."""
@@ -112,39 +83,42 @@ class Access:
 
         return Route(path, self._guarded(endpoint), methods=["POST"])
 
-    def login(self, sessions: Sessions) -> list[Route]:
+    def sessions(self, login: Login) -> list[Route]:
         """Where sessions begin and end."""
-        cookie_path = self._view.home or "/"
+        home = self._view.home or "/"
 
-        async def login(request: Request) -> Response:
+        async def begin(request: Request) -> Response:
             given = await self._form(request)
             back, name, password = (given.get(it, "") for it in ("back", "name", "password"))
             try:
-                token = await sessions.begin(name, password, request.scope["client"][0])
+                await login.check(name, password, request.scope["client"][0])
             except Unknown:
                 return self._ask(request, back, "Wrong name or password.")
             except TooMany:
                 line = "Too many wrong passwords: wait a minute."
                 raise HTTPException(429, line, {"Retry-After": "60"}) from None
+            if len(self._sessions) >= _MOST_SESSIONS:
+                del self._sessions[next(iter(self._sessions))]
+            token = secrets.token_urlsafe(32)
+            self._sessions[token] = (name, login.users().get(name, ""), self._clock() + LASTS)
             response = self._view.go(back if _HERE.fullmatch(back) else "/")
             secure = request.url.scheme == "https"
             response.set_cookie(
-                COOKIE, token, LASTS, path=cookie_path, secure=secure, httponly=True,
-                samesite="strict",
-            )  # fmt: skip
+                COOKIE, token, LASTS, path=home, secure=secure, httponly=True, samesite="strict"
+            )
             return response
 
-        async def logout(request: Request) -> Response:
+        async def end(request: Request) -> Response:
             self._admits(request)
             await self._form(request)
-            sessions.end(request.cookies.get(COOKIE, ""))
+            self._sessions.pop(request.cookies.get(COOKIE, ""), None)
             response = self._view.go("/")
-            response.delete_cookie(COOKIE, path=cookie_path)
+            response.delete_cookie(COOKIE, path=home)
             return response
 
         return [
-            Route("/login", self._guarded(login), methods=["POST"]),
-            Route("/logout", self._guarded(logout), methods=["POST"]),
+            Route("/login", self._guarded(begin), methods=["POST"]),
+            Route("/logout", self._guarded(end), methods=["POST"]),
         ]
 
     def _guarded(self, endpoint: Endpoint) -> Endpoint:
@@ -162,10 +136,14 @@ class Access:
 
     def _admits(self, request: Request) -> bool:
         """Whether who asks may see the page; who it is stands in the scope then."""
-        if self._sessions is None:
+        if self._login is None:
             return True
-        request.scope["user"] = self._sessions.user(request.cookies.get(COOKIE, ""))
-        return bool(request.scope["user"])
+        token = request.cookies.get(COOKIE, "")
+        name, hashed, ends = self._sessions.get(token, ("", "", 0.0))
+        # A user with another password now has none.
+        valid = self._clock() < ends and self._login.users().get(name) == hashed
+        request.scope["user"] = name if valid else ""
+        return valid
 
     def _ask(self, request: Request, back: str, line: str = "") -> Response:
         """The form to log in; without the header that has browsers ask for a login of HTTP."""

@@ -5,6 +5,7 @@ import hmac
 import itertools
 import secrets
 import unicodedata
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -18,9 +19,9 @@ from starlette.responses import RedirectResponse, Response
 from dialplan_sms.outbox.schema import State
 from dialplan_sms.outbox.transitions import RETRIED
 from dialplan_sms.web.page.board import Board
-from dialplan_sms.web.page.playground import Playground
 
 _HERE = Path(__file__).parent
+# Of every response of the page.
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:;"
@@ -31,8 +32,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Of every response of the page."""
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+# What each state means, in the order in which an SMS goes through them.
 STATES = {
     State.PENDING: "waits until it is due, or for its next try",
     State.LEASED: "a worker has it; nothing has gone out yet",
@@ -43,10 +44,8 @@ STATES = {
     State.CANCELLED: "taken back before it was sent",
     State.UNKNOWN: "the PBX did not say: it may have been sent",
 }
-"""What each state means, in the order in which an SMS goes through them."""
 
-_JOINERS = "\u200c\u200d"
-"""Letters and emoji need them."""
+_JOINERS = "\u200c\u200d"  # letters and emoji need them
 _NAMED = {
     0x200E: "LRM", 0x200F: "RLM", 0x061C: "ALM", 0x202A: "LRE", 0x202B: "RLE", 0x202C: "PDF",
     0x202D: "LRO", 0x202E: "RLO", 0x2066: "LRI", 0x2067: "RLI", 0x2068: "FSI", 0x2069: "PDI",
@@ -100,16 +99,18 @@ def when(at: float | None, short: bool = False) -> Markup:
 
 
 class View:
-    """The responses of the page over *board*, and of the sandbox's *playground* if it has one.
+    """The responses of the page over *board*; *home* is put before every path in its links.
 
-    *home* is put before every path in its links.
+    *switches* are the sandbox's, if it is its page: its faults and its gateways.
     """
 
-    def __init__(self, board: Board, playground: Playground | None, home: str) -> None:
+    def __init__(
+        self, board: Board, home: str = "", switches: Callable[[], object] | None = None
+    ) -> None:
         self.home = home
         self._secret = secrets.token_bytes(32)  # of this process
         self._board = board
-        self._playground = playground
+        self._switches = switches
         self._name = secrets.token_hex(4)  # of this process, for ETags
         folder = _HERE / "static"
         self._files = {file.name: file.read_bytes() for file in folder.iterdir()}
@@ -128,7 +129,7 @@ class View:
         self._environment.filters |= {"visible": visible, "foreign": foreign, "when": when}
         self._environment.globals |= {
             "home": home, "states": STATES, "retried": RETRIED, "tags": self._tags, "live": False,
-            "sandbox": playground, "zone": lambda: f"{datetime.now().astimezone():%Z}",
+            "sandbox": switches, "zone": lambda: f"{datetime.now().astimezone():%Z}",
         }  # fmt: skip
         for name in self._environment.list_templates():  # an update may replace them
             self._environment.get_template(name)
@@ -170,11 +171,9 @@ class View:
 
     def tag(self, request: Request) -> str:
         """Another one whenever the page may look different; cheap."""
-        url, switches = request.url, self._playground
-        states = [self._name, url.path, url.query, user_of(request), self._board.changes()]
-        if switches is not None:
-            states.append(f"{switches.faults()} {switches.gateways()}")
-        return f'"{hashlib.blake2b(repr(states).encode(), digest_size=12).hexdigest()}"'
+        url, switches = request.url, self._switches() if self._switches else None
+        state = self._name, url.path, url.query, user_of(request), self._board.changes(), switches
+        return f'"{hashlib.blake2b(repr(state).encode(), digest_size=12).hexdigest()}"'
 
 
 def user_of(request: Request) -> str:

@@ -40,8 +40,7 @@ _PLUS_LOST = re.compile(r"(?:^|,) [0-9]{7}")
 _PLUS_ADVICE = " - a + in a request means a space: write %2B, or use curl --data-urlencode"
 _MOST = 1000
 _TOO_MANY = f"At most {_MOST} numbers in a request"
-_UNAVAILABLE = (Cause.OUTBOX, Cause.BUSY, Cause.CONFIG, Cause.INTERNAL)
-"""What another try may mend."""
+_UNAVAILABLE = (Cause.OUTBOX, Cause.BUSY, Cause.CONFIG, Cause.INTERNAL)  # another try may do
 _PERHAPS = "dialplan-sms does not know whether the SMS was stored: it may be sent"
 _FRESH = 60.0  # seconds for which the addresses of a PBX hold
 _PATIENCE = 2.0  # seconds that a lookup may take
@@ -129,9 +128,9 @@ class Loops:
             # What held before holds on: a name server that is away must not make a loop.
             with contextlib.suppress(OSError):
                 found = self._resolver.resolve(host, 0, _PATIENCE)
-                pbx = frozenset(_plain(str(each[4][0])) for each in found)
+                pbx = frozenset(str(parse(str(each[4][0]))) for each in found)
                 self._known[host] = now, pbx
-        mine = _plain(address)
+        mine = str(parse(address))
         return mine in pbx or (is_here(mine) and any(map(is_here, pbx)))
 
 
@@ -167,10 +166,3 @@ def is_here(address: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def _plain(address: str) -> str:
-    try:
-        return str(parse(address))
-    except ValueError:
-        return address

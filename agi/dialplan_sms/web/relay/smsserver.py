@@ -28,32 +28,29 @@ from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.address import is_in, is_loopback, parse
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms import api
-from dialplan_sms.sms.outcome import Cause, error
 from dialplan_sms.sms.service import Service
 from dialplan_sms.web.http.form import FORM, content_type, read_pairs
 from dialplan_sms.web.http.listener import Address, listen
 from dialplan_sms.web.http.login import Login, TooMany, Unknown
 from dialplan_sms.web.http.server import WebServer
-from dialplan_sms.web.relay.relay import Loops, Relay, reply
+from dialplan_sms.web.relay.relay import Loops, Relay
 
 PATHS = (api.PATH, api.OLD_PATH)
 _AT_ONCE = 16  # requests that are carried; each waits for a commit that many share
 _WAITING = 256  # requests under way; one more is told that the service is busy
+# An address, with a port or without.
 _NAMED = re.compile(
     r"\[?([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)(?:\]:[0-9]+)?\]?|([0-9.]+)(?::[0-9]+)?"
 )
-"""An address, with a port or without."""
-_BUSY = reply(error(Cause.BUSY, "too many requests at once: try again"))
+# Programs may wait for it before they log in (wget, PowerShell); no browser gets as far.
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="SMS", charset="UTF-8"'}
-"""Programs may wait for it before they log in (wget, PowerShell); no browser gets as far."""
 _CLOSE = {"Connection": "close"}  # what follows is not read
 _NO_BROWSER = "A browser cannot send: this address is for programs"
 _NO_FORM = (
     "The body has neither number nor message: send it as application/x-www-form-urlencoded, not as"
     " JSON or multipart/form-data"
 )
-_OF_BROWSERS = ("sec-fetch-site", "origin", "upgrade-insecure-requests")
-"""Headers that browsers send, and nobody else."""
+_OF_BROWSERS = ("sec-fetch-site", "origin", "upgrade-insecure-requests")  # nobody else's
 
 
 class SmsServer:
@@ -75,30 +72,29 @@ class SmsServer:
         self._until_stopped = ExitStack()
         page: list[Route] = []
         if http.page:
-            from dialplan_sms.web.page.access import Sessions
+            from dialplan_sms.web.page.access import Access
             from dialplan_sms.web.page.board import Board
             from dialplan_sms.web.page.page import page as make_page
+            from dialplan_sms.web.page.view import View
 
             board = Board(outbox, lambda: [s.name for s in load().senders.values() if s.keep_text])
             self._until_stopped.callback(board.close)
-            page = make_page(board, sessions=Sessions(self._login, lambda: self._conf().users))
+            view = View(board)
+            access = Access(view, self._login)
+            page = [*make_page(board, view, access), *access.sessions(self._login)]
         sending = [Route(path, self._originate, methods=["GET", "POST"]) for path in PATHS]
         for route in sending:
             route.methods = {"GET", "POST"}  # not HEAD, which starlette adds
         described = Route("/openapi.json", JSONResponse(describe(http.page)), methods=["GET"])
-        app = Starlette(
+        self._app = Starlette(
             routes=[*sending, described, *page],
             exception_handlers={HTTPException: _refuse, Exception: _break},
         )
-        app.router.redirect_slashes = False
+        self._app.router.redirect_slashes = False
         tls = _tls(load().path, http.certificate, http.key) if http.certificate else None
-        with ExitStack() as stack:
-            where = "set listen in [http] of sms.conf"
-            listeners = [stack.enter_context(listen(Address(*each), where)) for each in http.listen]
-            stack.pop_all()
-        self._web = WebServer(
-            self._door(app), listeners, tls, admits=self._admits, note=service.repeated
-        )
+        where = "set listen in [http] of sms.conf"
+        listeners = [listen(Address(*each), where) for each in http.listen]
+        self._web = WebServer(self, listeners, tls, admits=self._admits, note=service.repeated)
         if tls is None and not all(is_loopback(host) for host, _ in http.listen):
             service.note(
                 "HTTP: without certificate, passwords and texts can be read on the network"
@@ -127,22 +123,18 @@ class SmsServer:
         self._repeated("HTTP: {} is not in allow of [http] in sms.conf", host)
         return False
 
-    def _door(self, app: Any) -> Any:
-        """*app* for those who may come in, with the address of the client behind a proxy."""
-
-        async def enter(scope: Any, receive: Any, send: Any) -> None:
-            conf = self._conf()
-            address = _client(scope, conf)
-            if address is not None and _may_send(address, conf):
-                scope["client"] = (address, 0)
-                await app(scope, receive, send)
-                return
-            text = f"{address} is not in allow of [http] in sms.conf"
-            if address is None:
-                text = "The proxy does not say in X-Forwarded-For for whom it asks"
-            await JSONResponse(api.error(text), 403, _CLOSE)(scope, receive, send)
-
-        return enter
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """The door: a client may come in, and has its own address though it is behind a proxy."""
+        conf = self._conf()
+        address = _client(scope, conf)
+        if address is not None and _may_send(address, conf):
+            scope["client"] = (address, 0)
+            await self._app(scope, receive, send)
+            return
+        text = f"{address} is not in allow of [http] in sms.conf"
+        if address is None:
+            text = "The proxy does not say in X-Forwarded-For for whom it asks"
+        await JSONResponse(api.error(text), 403, _CLOSE)(scope, receive, send)
 
     async def _originate(self, http: Request) -> Response:
         address = http.scope["client"][0]
@@ -161,7 +153,7 @@ class SmsServer:
         if any("\ufffd" in value for value in form.values()):
             raise HTTPException(400, "The request is not UTF-8, or not URL-encoded")
         if self._under_way >= _WAITING:
-            return _BUSY
+            raise HTTPException(503, "too many requests at once: try again")
         self._under_way += 1
         try:
             loop = asyncio.get_running_loop()
@@ -220,7 +212,7 @@ def _may_send(address: str, conf: Http) -> bool:
 
 def _client(scope: Mapping[str, Any], conf: Http) -> str | None:
     """Who sends: the peer, or whom a proxy names that we believe; None if it names nobody."""
-    address = str(scope["client"][0]) if scope.get("client") else ""
+    address = str(scope["client"][0])
     named = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
     if not named or not is_in(address, conf.proxy):
         return address
