@@ -9,7 +9,7 @@ from playwright.sync_api import sync_playwright
 
 from dialplan_sms.outbox.store import Outbox
 from tests.browser.serving import served
-from tests.unit.paged import ROME, FakePlayground, variety
+from tests.unit.paged import ROME, Playground, variety
 
 FOLDER = Path(__file__).parents[2] / "docs/pictures"
 
@@ -18,7 +18,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         outbox = Outbox(f"sqlite:///{folder}/outbox.sqlite")
         id_ = variety(outbox)
-        playground = FakePlayground()
+        playground = Playground()
         playground.set_fault("slow")
         with served(outbox, playground) as url, sync_playwright() as playwright:
             browser = playwright.chromium.launch(

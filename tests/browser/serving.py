@@ -9,17 +9,16 @@ from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.web.http.listener import Address, listen
 from dialplan_sms.web.http.server import WebServer
 from dialplan_sms.web.page.board import Board
-from dialplan_sms.web.page.page import page
-from dialplan_sms.web.page.playground import Playground
+from tests.unit.paged import Playground
 
 
 @contextmanager
-def served(outbox: Outbox, playground: Playground | None) -> Iterator[str]:
+def served(outbox: Outbox, playground: Playground) -> Iterator[str]:
     """The URL of the page over *outbox*, while it is served."""
     board = Board(outbox)
     listener = listen(Address("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server = WebServer(Starlette(routes=page(board, playground)), [listener])
+    server = WebServer(Starlette(routes=playground.routes(board)), [listener])
     server.start()
     try:
         yield url

@@ -1,17 +1,29 @@
-"""An outbox and a stand-in for the sandbox, for tests of the page."""
+"""An outbox, and the page over it, as the sandbox and a service have it."""
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
+
+from starlette.routing import Route
 
 from dialplan_sms.outbox import leases, transitions
 from dialplan_sms.outbox.retry import decide
 from dialplan_sms.outbox.schema import State, attempt, message, number
 from dialplan_sms.outbox.store import Outbox
+from dialplan_sms.sandbox.faults import TROUBLES
+from dialplan_sms.sandbox.page import SandboxPage
+from dialplan_sms.sandbox.pbx import Pbx
+from dialplan_sms.sandbox.spool import Gateway
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.web.page.playground import FaultSwitch, GatewaySwitch
+from dialplan_sms.web.http.listener import Address
+from dialplan_sms.web.http.login import Login
+from dialplan_sms.web.page.access import Access
+from dialplan_sms.web.page.board import Board
+from dialplan_sms.web.page.page import page
+from dialplan_sms.web.page.view import View
 from tests.unit.stored import SENDER
 
 ROME, MILAN, TURIN = "+390612345601", "+390212345602", "+390112345603"
@@ -108,41 +120,46 @@ def variety(outbox: Outbox) -> int:
     return id_
 
 
-class FakePlayground:
-    """Remembers what it is told."""
+class FakeSpool:
+    """Two gateways; for one that is offline, two SMS wait."""
 
     def __init__(self) -> None:
-        self.fault: str | None = None
-        self.online = {GATEWAY: True, "9c7514330002": True}
-        self.tests: list[tuple[str, str, str]] = []
+        self.gateways = {mac: Gateway(mac) for mac in (GATEWAY, "9c7514330002")}
 
-    def faults(self) -> Sequence[FaultSwitch]:
-        meanings = {
-            "hang": "never answers", "reset": "resets the connection (TCP RST) without an answer",
-            "500": "status 500 with a web page", "reject": "an error",
-            "slow": "the proper answer, 1.5 s late", "huge": "a success of more than 64 KiB",
-            "unauthorized": "status 401, as for a wrong password",
-            "taken-hang": "as hang, but the message is taken",
-            "taken-trickle-body": "as trickle-body, but the message is taken",
-            "trickle-body": "a body without end, one byte every 0.2 s",
-        }  # fmt: skip
-        return [FaultSwitch(name, what, name == self.fault) for name, what in meanings.items()]
-
-    def set_fault(self, name: str | None) -> None:
-        if name not in (None, *(each.name for each in self.faults())):
-            raise ValueError(name)
-        self.fault = name
-
-    def gateways(self) -> Sequence[GatewaySwitch]:
-        return [
-            GatewaySwitch(mac, online, 0 if online else 2) for mac, online in self.online.items()
-        ]
+    def waiting(self) -> Mapping[str, int]:
+        return {mac: 0 if gateway.online else 2 for mac, gateway in self.gateways.items()}
 
     def set_online(self, mac: str, online: bool) -> None:
-        if mac not in self.online:
-            raise ValueError(mac)
-        self.online[mac] = online
+        self.gateways[mac].online = online
 
-    def send_test(self, number: str, text: str, gsm: str) -> str:
-        self.tests.append((number, text, gsm))
-        return f"SUCCESS: taken for {number}"
+
+class Playground:
+    """The sandbox's page over any outbox."""
+
+    def __init__(self) -> None:
+        self.spool = FakeSpool()
+        self.pbx = Pbx(gateways=tuple(self.spool.gateways))
+
+    @property
+    def fault(self) -> str | None:
+        trouble = self.pbx.faults.current
+        return str(trouble) if trouble else None
+
+    def set_fault(self, name: str | None) -> None:
+        self.pbx.faults.set(TROUBLES[name] if name else None)
+
+    def routes(self, board: Board) -> list[Route]:
+        spool: Any = self.spool
+        return SandboxPage(self.pbx, spool, board, Address("testserver", 80)).routes
+
+
+def routes(
+    board: Board,
+    login: Login | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    home: str = "",
+) -> list[Route]:
+    """The page as a service has it."""
+    view = View(board, home)
+    access = Access(view, login, clock)
+    return [*page(board, view, access), *(access.sessions(login) if login else ())]

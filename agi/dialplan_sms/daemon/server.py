@@ -162,13 +162,13 @@ def _open_storage(url: str) -> "Storage":
 
 def _open_http(service: Service, live: LiveConfig, storage: "Storage") -> "SmsServer":
     try:
-        from dialplan_sms.web.opening import open_server
+        from dialplan_sms.web.relay.smsserver import SmsServer
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"[http] of sms.conf needs the Python package {error.name}:"
             f" {cure(Path(sys.prefix), ['http'])}"
         ) from None
-    return open_server(service, live, storage.outbox)
+    return SmsServer(service, live, storage.outbox)
 
 
 def _notify(state: str) -> None:

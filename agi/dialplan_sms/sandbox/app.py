@@ -9,63 +9,54 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, request_response
 
 from dialplan_sms.sandbox.faults import Fault, Reply
-from dialplan_sms.sandbox.inbox import Served
+from dialplan_sms.sandbox.inbox import Request, Served
 from dialplan_sms.sandbox.pbx import Pbx
 from dialplan_sms.sms import api
-from dialplan_sms.web.http import app
 from dialplan_sms.web.http.connection import TRANSPORT, reset
-from dialplan_sms.web.http.request import Request
+from dialplan_sms.web.http.form import read_pairs
 
 REDIRECTED = "/redirected"
 """Where Fault.REDIRECT points: this and the path that was asked for. No fault applies there."""
 
-PAGE = "<html><body><h1>Web Interface</h1><p>{}</p></body></html>"
+PAGE = "<html><body><h1>{}</h1>{}</body></html>"
 NOT_HTTP = b"\x15\x03\x01\x00\x02\x02\x28 this is not HTTP \xff\xfe\r\n\r\n"
-PADDING = 100_000
-"""Characters that make Fault.HUGE huge."""
+PADDING = 100_000  # characters that make Fault.HUGE huge
 
 
 def make_app(pbx: Pbx, beside: Sequence[BaseRoute] = ()) -> Starlette:
     """The application that answers for *pbx*; whatever else is asked for is recorded, too."""
 
-    async def originate(http: HttpRequest) -> Response:
-        request = await _read(http, pbx)
-        if isinstance(request, Response):
-            return request
-        faulty = not request.path.startswith(REDIRECTED)
+    async def answer(http: HttpRequest) -> Response:
+        request = Request(
+            method=http.method,
+            path=http.scope["path"],
+            pairs=await read_pairs(http),
+            user=pbx.authorize(http.headers.get("authorization")),
+        )
+        path = request.path.removeprefix(REDIRECTED)
+        if path not in (api.PATH, api.OLD_PATH):
+            pbx.inbox.add(request)
+            return HTMLResponse(PAGE.format("404 Not Found", ""), 404)
+        if request.method not in ("GET", "POST"):
+            pbx.inbox.add(request)
+            page = PAGE.format("405 Method Not Allowed", "")
+            return HTMLResponse(page, 405, {"Allow": "GET, POST"})
         if pbx.spool is None:
-            served = pbx.handle(request, faulty=faulty)
+            served = pbx.handle(request, faulty=path == request.path)
         else:  # which waits for a disk
-            served = await run_in_threadpool(pbx.handle, request, faulty=faulty)
+            served = await run_in_threadpool(pbx.handle, request, faulty=path == request.path)
         return await _answer(http, served, pbx)
 
-    async def nothing_here(http: HttpRequest, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101 - for the type checker
-        request = await _read(http, pbx)
-        if isinstance(request, Response):
-            return request
-        pbx.inbox.add(request)
-        page = f"<html><body><h1>{error.status_code} {error.detail}</h1></body></html>"
-        return HTMLResponse(page, error.status_code, error.headers)
+    async def refuse(_: HttpRequest, failure: Any) -> Response:
+        return JSONResponse(api.error(failure.detail), failure.status_code, failure.headers)
 
-    paths = (*app.PATHS, *(REDIRECTED + path for path in app.PATHS))
-    return app.make_app(originate, nothing_here, paths, beside)
-
-
-async def _read(http: HttpRequest, pbx: Pbx) -> Request | Response:
-    """The request once all of it is here, or the answer to one that is too long."""
-    pairs = await app.read_pairs(http)
-    if isinstance(pairs, Response):
-        return pairs
-    return Request(
-        method=http.method,
-        path=http.scope["path"],
-        pairs=pairs,
-        user=pbx.authorize(http.headers.get("authorization")),
-    )
+    app = Starlette(routes=beside, exception_handlers={HTTPException: refuse})
+    app.router.redirect_slashes = False
+    app.router.default = request_response(answer)
+    return app
 
 
 async def _answer(http: HttpRequest, served: Served, pbx: Pbx) -> Response:
@@ -78,9 +69,9 @@ async def _answer(http: HttpRequest, served: Served, pbx: Pbx) -> Response:
             await asyncio.sleep(pbx.slow)
             return proper
         case Fault.SERVER_ERROR:
-            return HTMLResponse(PAGE.format("Internal Server Error"), 500)
+            return HTMLResponse(PAGE.format("Web Interface", "<p>Internal Server Error</p>"), 500)
         case Fault.HTML:
-            return HTMLResponse(PAGE.format("Please log in."))
+            return HTMLResponse(PAGE.format("Web Interface", "<p>Please log in.</p>"))
         case Fault.HUGE:
             return JSONResponse({**api.result(), "padding": "x" * PADDING})
         case Fault.REDIRECT:

@@ -61,12 +61,18 @@ class Reply:
         return "\r\n".join([*lines, "", ""]).encode("utf-8", errors="replace") + self.body
 
 
+_TAKES: dict[Fault | Reply, bool] = {
+    Fault.SLOW: True, Fault.PARTIAL: True,
+    Fault.REDIRECT: False, Fault.UNAUTHORIZED: False, Fault.REJECT: False,
+}  # fmt: skip
+"""Faults that say by themselves whether a proper message is taken."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """A fault, and whether the PBX takes the message all the same, so that only its answer is lost.
 
-    *taken* says nothing about SLOW and PARTIAL, which take what a PBX takes, nor about REDIRECT,
-    UNAUTHORIZED and REJECT, which take nothing.
+    *taken* says nothing about a fault that takes what a PBX takes, or never anything.
     """
 
     fault: Fault | Reply
@@ -75,15 +81,21 @@ class Trouble:
     @property
     def takes(self) -> bool:
         """Whether a proper message is taken in spite of it."""
-        if self.fault in (Fault.SLOW, Fault.PARTIAL):
-            return True
-        if self.fault in (Fault.REDIRECT, Fault.UNAUTHORIZED, Fault.REJECT):
-            return False
-        return self.taken
+        return _TAKES.get(self.fault, self.taken)
 
     def __str__(self) -> str:
         name = f"reply {self.fault.status}" if isinstance(self.fault, Reply) else self.fault.value
         return f"taken-{name}" if self.taken else name
+
+
+TROUBLES = {
+    str(trouble): trouble
+    for trouble in (
+        *map(Trouble, Fault),
+        *(Trouble(fault, taken=True) for fault in Fault if fault not in _TAKES),
+    )
+}
+"""By their names: each fault, then those that can take the message."""
 
 
 def magic_number(fault: Fault, *, taken: bool = False) -> str:
@@ -147,11 +159,7 @@ class Faults:
     def next(self) -> Trouble | None:
         """Take the trouble of one request off the plan."""
         with self._lock:
-            if not self._plan:
-                return None
-            trouble, times = self._plan[0]
-            if times is not None:
-                self._plan.popleft()
-                if times > 1:
-                    self._plan.appendleft((trouble, times - 1))
+            trouble, times = self._plan.popleft() if self._plan else (None, 1)
+            if trouble is not None and times != 1:
+                self._plan.appendleft((trouble, times and times - 1))
             return trouble

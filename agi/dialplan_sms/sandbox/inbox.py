@@ -2,13 +2,35 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from threading import Condition
 from typing import Any
 
 from dialplan_sms.sandbox.faults import Trouble
-from dialplan_sms.web.http.request import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request that arrived completely.
+
+    *pairs* are the names and values as received, those of the query string first; *user* is whose
+    the credentials are, None if they were missing or wrong.
+    """
+
+    method: str
+    path: str
+    pairs: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    user: str | None = None
+    received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def form(self) -> Mapping[str, str]:
+        """The parameters by name: spaces around a name are dropped, the last of a name wins.
+
+        The old dialplan recipe sends `` message=…``, and PBXs take it.
+        """
+        return {name.strip(): value for name, value in self.pairs}
 
 
 @dataclass(frozen=True, slots=True)

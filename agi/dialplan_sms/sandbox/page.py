@@ -1,95 +1,131 @@
-"""The sandbox's page: its spool, its faults and gateways as switches, a test; and its names."""
+"""The sandbox's page: its phones, its faults and gateways as switches, a test; and its names."""
 
-from collections.abc import Callable, Sequence
+import re
+import secrets
+from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse, PlainTextResponse
-from starlette.routing import BaseRoute, Match, Route
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from dialplan_sms.host.hostname import bare, is_loopback
-from dialplan_sms.sandbox.faults import Fault, Trouble
-from dialplan_sms.sandbox.inbox import Served
+from dialplan_sms.sandbox.faults import TROUBLES, Fault, Trouble
+from dialplan_sms.sandbox.inbox import Request, Served
 from dialplan_sms.sandbox.pbx import TOKEN_USER, Pbx
 from dialplan_sms.sandbox.spool import Spool
 from dialplan_sms.sms import api
 from dialplan_sms.web.http.listener import Address
-from dialplan_sms.web.http.request import Request
+from dialplan_sms.web.page.access import Access
 from dialplan_sms.web.page.board import Board
 from dialplan_sms.web.page.page import page
-from dialplan_sms.web.page.playground import FaultSwitch, GatewaySwitch
-from dialplan_sms.web.relay.openapi import describe
+from dialplan_sms.web.page.view import View
+from dialplan_sms.web.relay.smsserver import describe
 
-_ANSWERED = (Fault.UNAUTHORIZED, Fault.PARTIAL, Fault.REJECT)
-"""Faults whose answer says it all."""
-_TAKEN = [Trouble(fault, taken=True) for fault in Fault]
-_TROUBLES = {
-    str(trouble): trouble
-    for trouble in (
-        *map(Trouble, Fault),
-        *(trouble for trouble in _TAKEN if trouble.takes != Trouble(trouble.fault).takes),
-    )
-}
-"""Every trouble there is to switch on: each fault, then those that can take the message."""
+_ANSWERED = (Fault.UNAUTHORIZED, Fault.PARTIAL, Fault.REJECT)  # their answer says it all
+_BUBBLES, _PHONES = 100, 50
+_ANSWERS = 20  # to tests, that are kept to be shown
+_NUMBER = re.compile(r"[0-9+*#]{1,40}")
+
+
+class FaultSwitch(NamedTuple):
+    """A way in which the stand-in can fail; at most one is on."""
+
+    name: str
+    meaning: str
+    on: bool
+
+
+class GatewaySwitch(NamedTuple):
+    """A simulated GSM gateway, and how many SMS wait for it."""
+
+    mac: str
+    online: bool
+    waiting: int
 
 
 class SandboxPage:
-    """The Playground over *pbx*, which spools what it takes from here on.
+    """The page over *board* and the *spool* of *pbx*; *routes* are for callers of *address*."""
 
-    *routes* are those of its page, for callers of *address*. Raises OSError and OutboxError if
-    there is no place for the spool.
-    """
-
-    def __init__(
-        self, pbx: Pbx, pace: float, address: Address, note: Callable[[str], None]
-    ) -> None:
+    def __init__(self, pbx: Pbx, spool: Spool, board: Board, address: Address) -> None:
         self._pbx = pbx
-        self.spool = Spool(pbx.gateways, pace, note)
-        self._board = Board(self.spool.outbox, lambda: self.spool.gateways)
-        routes = [
-            Route("/openapi.json", lambda _: JSONResponse(describe(page=False))),
-            *page(self._board, self),
+        self._spool = spool
+        self._board = board
+        self._view = View(board, switches=self.switches)
+        self._answers: dict[str, str] = {}
+        access = Access(self._view, None)
+        self.routes = [
+            Route("/openapi.json", JSONResponse(describe(page=False)), methods=["GET"]),
+            *page(board, self._view, access, self._answers),
+            access.reads("/phone", self._phones),
+            access.reads("/phone/{number}", self._phone),
+            access.writes("/faults", self._set_fault),
+            access.writes("/gateways", self._set_gateway),
+            access.writes("/test", self._test),
         ]
-        self.routes = [_Guarded(route, address) for route in routes]
-        pbx.spool = self.spool.take
+        for route in self.routes:
+            route.app = _guarded(route.app, address)
 
-    def close(self) -> None:
-        """Send no more, and remove what was spooled."""
-        self._board.close()
-        self.spool.close()
-
-    def faults(self) -> Sequence[FaultSwitch]:
-        """All there are, always in the same order."""
-        on = self._pbx.faults.current
-        return [
-            FaultSwitch(name, _meaning(trouble), trouble == on)
-            for name, trouble in _TROUBLES.items()
-        ]
-
-    def set_fault(self, name: str | None) -> None:
-        """Give every request the fault *name*; None: all goes well. Raises ValueError."""
-        if name is not None and name not in _TROUBLES:
-            raise ValueError(f"no fault is called {name[:40]!r}")
-        self._pbx.faults.set(_TROUBLES[name] if name else None)
-
-    def gateways(self) -> Sequence[GatewaySwitch]:
+    def switches(self) -> tuple[list[FaultSwitch], list[GatewaySwitch]]:
         """All there are, always in the same order. Raises OutboxError."""
-        waiting = self.spool.waiting()
-        return [
-            GatewaySwitch(mac, gateway.online, waiting[mac])
-            for mac, gateway in self.spool.gateways.items()
+        on, waiting = self._pbx.faults.current, self._spool.waiting()
+        faults = [
+            FaultSwitch(name, _meaning(trouble), trouble == on)
+            for name, trouble in TROUBLES.items()
         ]
-
-    def set_online(self, mac: str, online: bool) -> None:
-        """Plug a gateway in or out. Raises ValueError for one that is not there."""
-        self.spool.set_online(mac, online)
+        gateways = [
+            GatewaySwitch(mac, gateway.online, waiting[mac])
+            for mac, gateway in self._spool.gateways.items()
+        ]
+        return faults, gateways
 
     def send_test(self, number: str, text: str, gsm: str) -> str:
         """Send *text* as the first of the PBX's users would; what the API answered."""
         pairs = (("number", number), ("message", text), ("gsm", gsm))
         user = next(iter(self._pbx.users), TOKEN_USER)
         return _in_words(self._pbx.handle(Request("POST", api.PATH, pairs, user)))
+
+    def _phones(self, request: HttpRequest) -> Response:
+        """The numbers that got something."""
+        typed = re.sub(r"[-\s().]", "", request.query_params.get("number", ""))
+        if typed:
+            return self._view.go(f"/phone/{quote(typed[:60], safe='')}")
+        numbers = self._board.recent_numbers(_PHONES)
+        return self._view.render(request, "phones.html", numbers=numbers)
+
+    def _phone(self, request: HttpRequest) -> Response:
+        """What one number got."""
+        number = request.path_params["number"]
+        if not _NUMBER.fullmatch(number):
+            raise HTTPException(400, "That is no phone number.")
+        got = self._board.received(number, _BUBBLES)
+        return self._view.render(request, "phone.html", number=number, received=got)
+
+    def _set_fault(self, _: HttpRequest, given: Mapping[str, str]) -> Response:
+        name = given.get("fault", "")
+        if name and name not in TROUBLES:
+            raise HTTPException(400, "There is no such switch.")
+        self._pbx.faults.set(TROUBLES.get(name))
+        return self._view.go("/#faults")
+
+    def _set_gateway(self, _: HttpRequest, given: Mapping[str, str]) -> Response:
+        if given.get("mac") not in self._spool.gateways:
+            raise HTTPException(400, "There is no such switch.")
+        self._spool.set_online(given["mac"], given.get("online") == "yes")
+        return self._view.go("/#gateways")
+
+    def _test(self, _: HttpRequest, given: Mapping[str, str]) -> Response:
+        number, text, gsm = (given.get(name, "") for name in ("number", "text", "gsm"))
+        if len(self._answers) >= _ANSWERS:
+            del self._answers[next(iter(self._answers))]
+        name = secrets.token_hex(8)
+        self._answers[name] = self.send_test(number, text.replace("\r\n", "\n"), gsm)[:500]
+        return self._view.go(f"/?answer={name}#test")
 
 
 def _meaning(trouble: Trouble) -> str:
@@ -130,29 +166,19 @@ def is_ours(host: str, address: Address) -> bool:
     name = bare(host)
     if is_loopback(host) or name == address.host.lower():
         return True
-    return address.reachable != address and _is_numeric(name)
-
-
-def _is_numeric(host: str) -> bool:
     try:
-        ip_address(host)
+        return address.reachable != address and bool(ip_address(name))
     except ValueError:
         return False
-    return True
 
 
-class _Guarded(BaseRoute):
-    def __init__(self, route: BaseRoute, address: Address) -> None:
-        self._route = route
-        self._address = address
+def _guarded(app: ASGIApp, address: Address) -> ASGIApp:
+    """*app* for those who call it by a name of *address*."""
+    where = address.reachable.host
+    refusal = PlainTextResponse(f"This page is not of that name: call it {where}\n", 421)
 
-    def matches(self, scope: Any) -> tuple[Match, Any]:
-        return self._route.matches(scope)
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        ours = is_ours(Headers(scope=scope).get("host", ""), address)
+        await (app if ours else refusal)(scope, receive, send)
 
-    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
-        if is_ours(Headers(scope=scope).get("host", ""), self._address):
-            await self._route.handle(scope, receive, send)
-            return
-        where = self._address.reachable
-        answer = PlainTextResponse(f"This page is not of that name: call it {where.host}\n", 421)
-        await answer(scope, receive, send)
+    return answer

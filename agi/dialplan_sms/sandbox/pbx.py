@@ -7,6 +7,7 @@ a PBX refuses (here those with other characters than digits, ``*``, ``#`` and a 
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hmac import compare_digest
@@ -14,16 +15,14 @@ from random import choice
 from threading import Lock
 
 from dialplan_sms.sandbox.faults import Fault, Faults, Trouble, magic_trouble
-from dialplan_sms.sandbox.inbox import Inbox, Message, Served
+from dialplan_sms.sandbox.inbox import Inbox, Message, Request, Served
 from dialplan_sms.sms import api
-from dialplan_sms.web.http.request import Request
 
+# The user, the gateway and the version of the vendor's page.
 USERS = {"101": "sms101api"}
 GATEWAYS = ("9c7514330001",)
 WMS = "6.02.20230306.1"
-"""The user, the gateway and the version of the vendor's page."""
-PACE = 5.0
-"""Seconds that a gateway needs for each SMS (sms-api: Request)."""
+PACE = 5.0  # seconds that a gateway needs for each SMS (sms-api: Request)
 TOKEN_USER = "token"  # noqa: S105 - a name that stands for whoever sent a token
 """The user of a request that carried a valid token: a company's API key belongs to no user."""
 
@@ -57,10 +56,8 @@ class Pbx:
     wms: str = WMS
     faults: Faults = field(default_factory=Faults)
     inbox: Inbox = field(default_factory=Inbox)
-    slow: float = 1.5
-    """Seconds that Fault.SLOW waits."""
-    trickle: float = 0.2
-    """Seconds between the bytes of Fault.TRICKLE and Fault.TRICKLE_BODY."""
+    slow: float = 1.5  # seconds that Fault.SLOW waits
+    trickle: float = 0.2  # seconds between the bytes of Fault.TRICKLE and Fault.TRICKLE_BODY
     spool: Callable[[Message], bool] | None = None
     watch: Callable[[Served], None] | None = None
 
@@ -68,23 +65,13 @@ class Pbx:
         self._watching = Lock()
         self._recent = wms_version(self.wms) >= wms_version(WMS)
 
-    @property
-    def max_length(self) -> int:
-        """The longest message, in code points."""
-        return api.MAX_LENGTH if self._recent else api.OLD_MAX_LENGTH
-
-    def outgoing(self, text: str) -> str:
-        """*text* as this version sends it."""
-        return re.sub(f"[{re.escape(api.REPLACED)}]", " ", text) if self._recent else text
-
     def authorize(self, header: str | None) -> str | None:
         """The user that an ``Authorization`` *header* proves, or None."""
         from dialplan_sms.web.http.login import read_basic  # not for the command's --help
 
         scheme, _, token = (header or "").strip().partition(" ")
         if scheme.lower() == "bearer":
-            matching = [each for each in self.tokens if _same(each, token.strip())]
-            return TOKEN_USER if matching else None
+            return TOKEN_USER if any(_same(each, token.strip()) for each in self.tokens) else None
         name, password = read_basic(header or "")
         return name if name in self.users and _same(self.users[name], password) else None
 
@@ -94,55 +81,43 @@ class Pbx:
         A trouble that is switched on comes before the credentials are looked at; a magic number is
         heeded only if they are right.
         """
-        trouble = self._trouble(request) if faulty else None
-        served = self._spooled(self._serve(request, trouble))
+        trouble = self.faults.next() if faulty else None
+        if trouble is None and faulty and request.user is not None:
+            magic = map(magic_trouble, _numbers(request.form))
+            trouble = next((each for each in magic if each), None)
+        served = self._serve(request, trouble)
+        message = served.message
+        if message is not None and self.spool is not None and not self.spool(message):
+            named = served.reply["result"] if served.reply["type"] == api.WARNING else ()
+            refused = dict.fromkeys((*named, *message.numbers))
+            served = replace(served, reply=api.warning(list(refused)), message=None)
         self.inbox.add(request, served.message)
         if self.watch is not None:
             with self._watching:
                 self.watch(served)
         return served
 
-    def _spooled(self, served: Served) -> Served:
-        """*served* once its message is in the spool; the warning if it cannot be."""
-        message = served.message
-        if message is None or self.spool is None or self.spool(message):
-            return served
-        named = served.reply["result"] if served.reply["type"] == api.WARNING else ()
-        refused = dict.fromkeys((*named, *message.numbers))
-        return replace(served, reply=api.warning(list(refused)), message=None)
-
-    def _trouble(self, request: Request) -> Trouble | None:
-        switched_on = self.faults.next()
-        if switched_on is not None or request.user is None:
-            return switched_on
-        magic = map(magic_trouble, _numbers(request.form))
-        return next((trouble for trouble in magic if trouble), None)
-
     def _serve(self, request: Request, trouble: Trouble | None) -> Served:
         """The reply to *request*, and the message that *trouble* lets the PBX take."""
-
-        def refuse(reason: str, status: int = 200) -> Served:
-            return Served(request, api.error(reason), status, trouble=trouble)
-
         fault = trouble.fault if trouble else None
         if request.user is None or fault is Fault.UNAUTHORIZED:
-            return refuse(api.UNAUTHORIZED, 401)
+            return Served(request, api.error(api.UNAUTHORIZED), 401, trouble=trouble)
         form = request.form
         numbers, text, gsm = _numbers(form), form.get("message", ""), form.get("gsm", "").strip()
-        if not numbers:
-            return refuse(api.EMPTY_NUMBER)
-        if not text:
-            return refuse(EMPTY_MESSAGE)
-        if len(text) > self.max_length:
-            return refuse(f"Message should not be longer than {self.max_length} characters")
-        if gsm and gsm not in self.gateways:
-            return refuse(UNKNOWN_GATEWAY)
-        try:
-            postpone = _date(form.get("postpone", ""))
-        except ValueError:
-            return refuse(BAD_POSTPONE)
-        if fault is Fault.REJECT:
-            return refuse(REJECTED)
+        date = form.get("postpone", "").strip()
+        postpone = _date(date)
+        longest = api.MAX_LENGTH if self._recent else api.OLD_MAX_LENGTH
+        wrong = (
+            (not numbers, api.EMPTY_NUMBER),
+            (not text, EMPTY_MESSAGE),
+            (len(text) > longest, f"Message should not be longer than {longest} characters"),
+            (gsm and gsm not in self.gateways, UNKNOWN_GATEWAY),
+            (date and postpone is None, BAD_POSTPONE),
+            (fault is Fault.REJECT, REJECTED),
+        )
+        for is_wrong, reason in wrong:
+            if is_wrong:
+                return Served(request, api.error(reason), trouble=trouble)
 
         refused = self._refused(numbers, fault)
         left = tuple(number for number in numbers if number not in refused)
@@ -150,7 +125,7 @@ class Pbx:
         if left and (trouble is None or trouble.takes):
             message = Message(
                 numbers=left,
-                text=self.outgoing(text),
+                text=re.sub(f"[{re.escape(api.REPLACED)}]", " ", text) if self._recent else text,
                 original=text,
                 gsm=gsm or choice(self.gateways),
                 postpone=postpone,
@@ -178,7 +153,9 @@ def _numbers(form: Mapping[str, str]) -> list[str]:
 
 
 def _date(text: str) -> datetime | None:
-    return datetime.strptime(text.strip(), api.POSTPONE_FORMAT) if text.strip() else None
+    with suppress(ValueError):
+        return datetime.strptime(text, api.POSTPONE_FORMAT)
+    return None
 
 
 def _same(ours: str, theirs: str) -> bool:

@@ -1,18 +1,18 @@
 """The stand-in as a running server."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import ssl
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from dialplan_sms.sandbox.app import make_app
 from dialplan_sms.sandbox.certificate import LOOPBACK, self_signed
-from dialplan_sms.sandbox.faults import Fault, Faults, Reply, Trouble
-from dialplan_sms.sandbox.inbox import Inbox, Message, Served
-from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Pbx
+from dialplan_sms.sandbox.faults import Fault, Reply, Trouble
+from dialplan_sms.sandbox.inbox import Message, Request
+from dialplan_sms.sandbox.pbx import PACE, Pbx
 from dialplan_sms.web.http.listener import Address, listen, parse_address
-from dialplan_sms.web.http.request import Request
 from dialplan_sms.web.http.server import WebServer
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 class Sandbox:
     """A stand-in PBX on a free loopback port, to be used with ``with``.
 
-    *users* (name to password), *tokens*, *gateways* (MACs, 12 hex digits) and *wms* (version) are
-    those of `Pbx`; *listen* is ``HOST:PORT``, port 0 for a free one; *certificate_file* gets the
-    certificate, else it lies in a temporary folder; *keep_alive* is how many seconds an idle
-    connection stays open; *keep* is how many requests and messages are kept at most, None for all.
+    *listen* is ``HOST:PORT``, port 0 for a free one; *certificate_file* gets the certificate (PEM,
+    to be trusted as a CA file), else it lies in a temporary folder; *keep_alive* is how many
+    seconds an idle connection stays open; the rest, such as *users*, *tokens* and *gateways*, are
+    the fields of `Pbx`.
 
     With *spool* its simulated GSM gateways send what was taken, each one SMS in *pace* seconds, and
     a page shows that; *note* is told if the spool cannot be used. Raises ValueError for a bad
@@ -36,47 +36,28 @@ class Sandbox:
     def __init__(
         self,
         tls: bool = True,
-        users: Mapping[str, str] | None = None,
-        gateways: Sequence[str] = GATEWAYS,
-        wms: str = WMS,
         *,
-        tokens: Collection[str] = (),
         listen: str = "127.0.0.1:0",
         certificate_file: Path | None = None,
-        slow: float = 1.5,
-        trickle: float = 0.2,
         keep_alive: int = 5,
-        faults: Faults | None = None,
-        watch: Callable[[Served], None] | None = None,
-        keep: int | None = None,
         spool: bool = False,
         pace: float = PACE,
         note: Callable[[str], None] = lambda _: None,
+        **pbx: Any,
     ) -> None:
-        self.pbx = Pbx(
-            users=dict(USERS) if users is None else users,
-            tokens=tokens,
-            gateways=gateways,
-            wms=wms,
-            faults=faults or Faults(),
-            inbox=Inbox(keep),
-            slow=slow,
-            trickle=trickle,
-            watch=watch,
-        )
+        self.pbx = Pbx(**pbx)
         self.tls = tls
         self.address = parse_address(listen)
         self.certificate = certificate_file or Path()
-        """The file with the certificate, PEM, to be trusted as a CA file; once it was started."""
-        self._keep_alive = keep_alive
+        self.page: SandboxPage | None = None
+        self._certificate_file = certificate_file
         self._self_signed = self_signed(dict.fromkeys([*LOOPBACK, self.address.reachable.host]))
-        self._has_file = certificate_file is not None
+        self._keep_alive = keep_alive
+        self._spools, self._pace, self._note = spool, pace, note
         self._until_closed = ExitStack()
-        self._folder: Path | None = None
+        self._context: ssl.SSLContext | None = None
         self._opened = 0
         self._web: WebServer | None = None
-        self._spools, self._pace, self._note = spool, pace, note
-        self.page: SandboxPage | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -95,22 +76,27 @@ class Sandbox:
             return
         listener = listen(self.address)
         try:
-            key = self._write_certificate() if self.tls else None
-            certificate = self.certificate if self.tls else None
+            if self.tls and self._context is None:
+                self._context = self._tls()
             if self._spools and self.page is None:
                 # SQLAlchemy and jinja2 are not for those who need no spool.
                 from dialplan_sms.sandbox.page import SandboxPage
+                from dialplan_sms.sandbox.spool import Spool
+                from dialplan_sms.web.page.board import Board
 
-                self.page = SandboxPage(self.pbx, self._pace, self.address, self._note)
-                self._until_closed.callback(self.page.close)
-            app = make_app(self.pbx, self.page.routes if self.page else ())
-            web = WebServer(app, [listener], certificate, key, self._keep_alive, "sandbox")
+                spool = self._spool = Spool(self.pbx.gateways, self._pace, self._note)
+                self._until_closed.callback(spool.close)
+                board = Board(spool.outbox, lambda: spool.gateways)
+                self._until_closed.callback(board.close)
+                self.page = SandboxPage(self.pbx, spool, board, self.address)
+                self.pbx.spool = spool.take
         except BaseException:
             listener.close()
             raise
         self.address = Address(self.address.host, listener.getsockname()[1])
-        self._web = web
-        web.start()
+        app = make_app(self.pbx, self.page.routes if self.page else ())
+        self._web = WebServer(app, [listener], self._context, self._keep_alive)
+        self._web.start()
 
     def stop(self) -> None:
         """Stop listening and drop every connection; the records stay, and the gateways go on."""
@@ -123,20 +109,20 @@ class Sandbox:
         """Stop, and remove the temporary files."""
         self.stop()
         self._until_closed.close()
-        self.page = self._folder = None
+        self.page = self._context = None
 
-    def _write_certificate(self) -> Path:
-        """Put certificate and key into files, from which TLS libraries read them; the key's."""
-        if self._folder is None:
-            folder = TemporaryDirectory(prefix="dialplan-sms-sandbox-")
-            self._folder = Path(self._until_closed.enter_context(folder))
-        if not self._has_file:
-            self.certificate = self._folder / "certificate.pem"
+    def _tls(self) -> ssl.SSLContext:
+        """Certificate and key are put into files, from which TLS libraries read them."""
+        temporary = TemporaryDirectory(prefix="dialplan-sms-sandbox-")
+        folder = Path(self._until_closed.enter_context(temporary))
+        self.certificate = self._certificate_file or folder / "certificate.pem"
         self.certificate.write_bytes(self._self_signed.pem)
-        key = self._folder / "key.pem"
+        key = folder / "key.pem"
         key.touch(mode=0o600)
         key.write_bytes(self._self_signed.key)
-        return key
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, key)
+        return context
 
     @property
     def fingerprint(self) -> str:
@@ -148,7 +134,7 @@ class Sandbox:
         """What was taken and is sent by the gateways; while it runs with *spool*."""
         if self.page is None:
             raise RuntimeError("this sandbox has no spool, or does not run")
-        return self.page.spool
+        return self._spool
 
     @property
     def url(self) -> str:

@@ -6,6 +6,7 @@ keeps nothing waiting but its own SMS. The PBX user stands as the caller.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -23,17 +24,12 @@ from dialplan_sms.sandbox.pbx import PACE
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.sms import Handled, Sms
 
-_KEPT = 7 * 86400.0
-"""Seconds that the history and its texts are kept."""
-_EVER = 1000 * 365 * 86400.0
-"""Seconds: a PBX's spool gives nothing up."""
-_LAST = datetime(9000, 1, 1)
-"""The latest date that can be counted in seconds, wherever the PBX is."""
+_KEPT = 7 * 86400.0  # seconds that the history and its texts are kept
+_EVER = 1000 * 365 * 86400.0  # seconds: a PBX's spool gives nothing up
+_LAST = datetime(9000, 1, 1)  # the latest date that is some seconds, wherever the PBX is
 _WORKERS = 4
-_OPENING = 10.0
-"""Seconds that a database in a folder of its own has to be made."""
-_ENDING = 1.0
-"""Seconds for what is being sent when the spool is closed."""
+_OPENING = 10.0  # seconds that a database in a folder of its own has to be made
+_ENDING = 1.0  # seconds for what is being sent when the spool is closed
 
 
 @dataclass
@@ -64,28 +60,29 @@ class Spool:
         pace: float = PACE,
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._note = note
+        self.note = note
         self.gateways: Mapping[str, Gateway] = {mac: Gateway(mac) for mac in gateways}
-        self._folder = TemporaryDirectory(prefix="dialplan-sms-spool-")
-        url = f"sqlite:///{self._folder.name}/outbox.sqlite"
-        self._config = Config(
-            path=Path("the sandbox"),
-            senders={mac: _sender(mac, pace) for mac in self.gateways},
-            default_sender=None,
-            outbox=url,
-            retention=_KEPT,
-        )
-        self.outbox = Outbox(url, self._wake)
-        self._reader = HistoryReader(self.outbox.writer.engine.url)
-        self._worker: Worker | None = None
-        try:
+        with ExitStack() as stack:
+            folder = stack.enter_context(TemporaryDirectory(prefix="dialplan-sms-spool-"))
+            url = f"sqlite:///{folder}/outbox.sqlite"
+            # One number a try if each costs its pace, for all to be paced.
+            senders = {
+                mac: Sender(
+                    name=mac, url="", gsm=mac, mode="queue", pace=pace, batch=1 if pace else 500,
+                    max_age=_EVER, keep_text=_KEPT,
+                )
+                for mac in gateways
+            }  # fmt: skip
+            self._config = Config(Path("the sandbox"), senders, None, outbox=url, retention=_KEPT)
+            self.outbox = Outbox(url, lambda: self._worker.wake())
+            stack.callback(self.outbox.close)
+            self._reader = HistoryReader(self.outbox.writer.engine.url)
+            stack.callback(self._reader.close)
             self.outbox.writer.do(lambda _: None, _OPENING)
-            if self.gateways:
-                self._worker = Worker(self.outbox, self, _WORKERS)
-                self._worker.start()
-        except BaseException:
-            self.close()
-            raise
+            self._worker = Worker(self.outbox, self, _WORKERS)
+            self._worker.start()
+            stack.callback(self._worker.stop, _ENDING)
+            self._until_closed = stack.pop_all()
 
     def take(self, taken: Message) -> bool:
         """Put a message on the disk, to be sent now or at its date; whether it is there."""
@@ -98,14 +95,11 @@ class Spool:
             mode="queue",
             caller=taken.user,
         )
-        sender = self._config.senders[taken.gsm]
-        outcome = self.outbox.accept(sms, sender)
+        outcome = self.outbox.accept(sms, self._config.senders[taken.gsm])
         return outcome.status is Status.QUEUED
 
     def set_online(self, mac: str, online: bool) -> None:
-        """Plug a gateway in or out. Raises ValueError for one that is not there."""
-        if mac not in self.gateways:
-            raise ValueError(f"there is no gateway {mac[:40]}")
+        """Plug a gateway in or out."""
         self.gateways[mac].online = online
         if online:
             self._retry_now()
@@ -130,27 +124,15 @@ class Spool:
         """For the worker: the way to the phones."""
         return self.gateways[sender.name]
 
-    def note(self, line: str) -> None:
-        """For the worker: it cannot use the database."""
-        self._note(line)
-
     def worked(self, state: str, count: int = 1, handled: Handled | None = None) -> None:
         """A try that found its gateway offline may end when that is online again already."""
-        paused = handled is not None and handled.outcome.cause is Cause.UNREACHABLE
-        if paused and handled is not None and self.gateways[handled.sender].online:
+        paused = handled if handled and handled.outcome.cause is Cause.UNREACHABLE else None
+        if paused is not None and self.gateways[paused.sender].online:
             self._retry_now()
 
     def close(self) -> None:
         """Send no more, and remove all of it."""
-        if self._worker is not None:
-            self._worker.stop(_ENDING)
-        self._reader.close()
-        self.outbox.close()
-        self._folder.cleanup()
-
-    def _wake(self) -> None:
-        if self._worker is not None:
-            self._worker.wake()
+        self._until_closed.close()
 
     def _retry_now(self) -> None:
         """Have what waits for an offline gateway tried now.
@@ -158,12 +140,4 @@ class Spool:
         As when an admin has mended sms.conf: the worker tries at once with another configuration.
         """
         self._config = replace(self._config)
-        self._wake()
-
-
-def _sender(mac: str, pace: float) -> Sender:
-    """A gateway as a sender: one number a try if each costs its pace, for all to be paced."""
-    return Sender(
-        name=mac, url="", gsm=mac, mode="queue", pace=pace, batch=1 if pace else 500,
-        max_age=_EVER, keep_text=_KEPT,
-    )  # fmt: skip
+        self._worker.wake()

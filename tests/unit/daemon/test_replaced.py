@@ -61,7 +61,7 @@ def test_what_is_used_late_is_imported_at_the_start(tmp_path: Path) -> None:
 
 def test_so_are_the_pages_templates(monkeypatch: pytest.MonkeyPatch) -> None:
     board: Any = None  # none is asked
-    environment = View(board, None, "")._environment
+    environment = View(board)._environment
     names = environment.list_templates()
     assert names
     monkeypatch.setattr(environment.loader, "searchpath", [])  # no file is there any more

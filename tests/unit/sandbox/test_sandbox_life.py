@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from dialplan_sms.sandbox import Fault, Sandbox, Served
 from dialplan_sms.sms import api
+from dialplan_sms.web.http.form import MAX_BODY
 from dialplan_sms.web.http.listener import ListenError
-from dialplan_sms.web.http.request import MAX_BODY
 from tests.unit.sandbox.test_sandbox import (
     AUTHORIZATION,
     NUMBER,

@@ -17,10 +17,10 @@ from dialplan_sms.sandbox.faults import (
     magic_trouble,
     parse_fault,
 )
-from dialplan_sms.sandbox.inbox import Served
+from dialplan_sms.sandbox.inbox import Request, Served
 from dialplan_sms.sandbox.pbx import TOKEN_USER, Pbx, wms_version
 from dialplan_sms.sms import api
-from dialplan_sms.web.http.request import MAX_FIELDS, Request, form_pairs
+from dialplan_sms.web.http.form import MAX_FIELDS, form_pairs
 
 NUMBER, OTHER = "+391234567890", "+391234567891"
 OLD_WMS = "6.01.20221019.7"

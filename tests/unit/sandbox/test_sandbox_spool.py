@@ -15,12 +15,11 @@ import sqlalchemy as sa
 
 from dialplan_sms.outbox.schema import message, number
 from dialplan_sms.sandbox import Fault, Sandbox, Trouble
-from dialplan_sms.sandbox.inbox import Inbox
+from dialplan_sms.sandbox.inbox import Inbox, Request
 from dialplan_sms.sandbox.pbx import Pbx
 from dialplan_sms.sandbox.spool import Gateway
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, error
-from dialplan_sms.web.http.request import Request
 from tests.unit.spooling import (
     AUTH,
     NUMBER,

@@ -22,14 +22,11 @@ from dialplan_sms.outbox.schema import State, attempt
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Outcome, Status
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.web.http import session
 from dialplan_sms.web.http.login import Login
-from dialplan_sms.web.http.session import Sessions
-from dialplan_sms.web.page import board
+from dialplan_sms.web.page import access, board
 from dialplan_sms.web.page.access import MOST
 from dialplan_sms.web.page.board import Board
-from dialplan_sms.web.page.page import ROWS, page
-from dialplan_sms.web.page.query import Query
+from dialplan_sms.web.page.page import ROWS, Query
 from dialplan_sms.web.page.view import HEADERS, STATES, visible
 from tests.unit.paged import (
     GATEWAY,
@@ -38,8 +35,10 @@ from tests.unit.paged import (
     ROME,
     TURIN,
     UNREACHABLE,
-    FakePlayground,
+    FakeSpool,
+    Playground,
     end,
+    routes,
     store,
 )
 from tests.unit.stored import SENDER, locked
@@ -53,15 +52,16 @@ class Site:
 
     outbox: Outbox
     board: Board
-    playground: FakePlayground = field(default_factory=FakePlayground)
+    playground: Playground = field(default_factory=Playground)
     user: str = ""
     client: TestClient = field(init=False)
 
     def __post_init__(self) -> None:
         self.client = self.open(self.playground)
 
-    def open(self, playground: FakePlayground | None, home: str = "") -> TestClient:
-        app = Starlette(routes=page(self.board, playground, home))
+    def open(self, playground: Playground | None, home: str = "") -> TestClient:
+        here = playground.routes(self.board) if playground else routes(self.board, home=home)
+        app = Starlette(routes=here)
 
         async def logged_in(scope: Scope, receive: Receive, send: Send) -> None:
             await app({**scope, "user": self.user}, receive, send)
@@ -413,7 +413,7 @@ def test_a_form_of_ours_is_taken(site: Site, headers: dict[str, str]) -> None:
 def test_a_form_that_is_too_long_is_refused(site: Site) -> None:
     long = site.client.post("/test", data={"token": site.token, "text": "x" * MOST})
     assert long.status_code == 413
-    assert site.playground.tests == []
+    assert site.playground.pbx.inbox.requests == []
 
 
 @pytest.mark.parametrize(
@@ -522,8 +522,7 @@ def guarded(site: Site) -> Iterator[tuple[TestClient, list[float]]]:
     """The page behind its login, and the time of its sessions."""
     users, now = {"anna": make_hash("s3cret")}, [0.0]
     login = Login(lambda: users, lambda _: None)
-    sessions = Sessions(login, lambda: users, lambda: now[0])
-    app = Starlette(routes=page(site.board, sessions=sessions))
+    app = Starlette(routes=routes(site.board, login, lambda: now[0]))
     yield TestClient(app, follow_redirects=False), now
     login.close()
 
@@ -542,13 +541,13 @@ def test_a_session_has_an_end(guarded: tuple[TestClient, list[float]]) -> None:
         .endswith("httponly; max-age=43200; path=/; samesite=strict")
     )
     assert client.get("/").status_code == 200
-    now[0] = session.LASTS
+    now[0] = access.LASTS
     assert client.get("/").status_code == 401
     assert client.post("/message/1/cancel").status_code == 401
-    old = _log_in(client).cookies[session.COOKIE]
+    old = _log_in(client).cookies[access.COOKIE]
     left = client.post("/logout", data={"token": token(client.get("/"))})
     assert (left.status_code, left.headers["location"]) == (303, "/")
-    client.cookies.set(session.COOKIE, old)
+    client.cookies.set(access.COOKIE, old)
     assert client.get("/").status_code == 401
 
 
@@ -602,17 +601,18 @@ def test_faults_and_gateways_are_switched(site: Site) -> None:
     site.post("/faults", fault="")
     assert site.playground.fault is None
     site.post("/gateways", mac=GATEWAY, online="no")
-    assert not site.playground.online[GATEWAY]
+    assert not site.playground.spool.gateways[GATEWAY].online
     assert "offline, 2 waiting" in site.get().text
     assert site.post("/faults", fault="none such").status_code == 400
     assert site.post("/gateways", mac="x", online="no").status_code == 400
 
 
 def test_a_test_is_sent_and_its_answer_shown(site: Site) -> None:
-    done = site.post("/test", number=ROME, text="one\r\ntwo", gsm="")
-    assert site.playground.tests == [(ROME, "one\ntwo", "")]
+    done = site.post("/test", number=ROME, text="one\r\ntwo", gsm=GATEWAY)
+    taken = [(each.numbers, each.original) for each in site.playground.pbx.inbox.messages]
+    assert taken == [((ROME,), "one\ntwo")]
     path = done.headers["location"].partition("#")[0]
-    assert f"SUCCESS: taken for {ROME}" in site.get(path).text
+    assert f"Success: in the spool of {GATEWAY}" in site.get(path).text
 
 
 def test_production_has_no_sandbox(site: Site) -> None:
@@ -674,10 +674,10 @@ def test_reading_goes_on_while_another_is_about_to_write(sqlite: str) -> None:
 def test_switches_that_cannot_be_read_are_a_line_too(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreadable(_: FakePlayground) -> None:
+    def unreadable(_: FakeSpool) -> None:
         raise OutboxError("the outbox is away")
 
-    monkeypatch.setattr(FakePlayground, "gateways", unreadable)
-    seen = site.open(FakePlayground()).get("/")
+    monkeypatch.setattr(FakeSpool, "waiting", unreadable)
+    seen = site.open(Playground()).get("/")
     assert seen.status_code == 503
     assert "The outbox is away." in seen.text

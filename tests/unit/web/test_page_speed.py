@@ -13,8 +13,7 @@ from starlette.testclient import TestClient
 
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.web.page.board import HOURS, Board
-from dialplan_sms.web.page.page import page
-from tests.unit.paged import FakePlayground, fill
+from tests.unit.paged import Playground, fill
 
 COUNT = 100_000
 BOUND = 0.2
@@ -39,7 +38,7 @@ def outbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outbox]:
 @pytest.fixture
 def get(outbox: Outbox) -> Iterator[Callable[[str], str]]:
     board = Board(outbox)
-    client = TestClient(Starlette(routes=page(board, FakePlayground())))
+    client = TestClient(Starlette(routes=Playground().routes(board)))
     found = re.search(r"\+3906[0-9]{8}", client.get("/").text)
     assert found
     number = found[0].replace("+", "%2B")

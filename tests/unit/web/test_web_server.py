@@ -21,7 +21,7 @@ from starlette.routing import Route, Router
 from dialplan_sms.sandbox import Fault, Sandbox
 from dialplan_sms.sandbox.certificate import self_signed
 from dialplan_sms.web.http import connection, listener, server
-from dialplan_sms.web.http.listener import Address, Admission, everybody, listen
+from dialplan_sms.web.http.listener import Address, Admission, listen
 from dialplan_sms.web.http.server import WebServer
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -41,13 +41,14 @@ class Served:
         self.busy = threading.Event()
         self.go_on = threading.Event()
         self.tls = tls
-        files: tuple[Path | None, Path | None] = (None, None)
+        context = None
         if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             made = self_signed(["127.0.0.1"])
             certificate, key = folder / "c.pem", folder / "k.pem"
             certificate.write_bytes(made.pem)
             key.write_bytes(made.key)
-            files = (certificate, key)
+            context.load_cert_chain(certificate, key)
         routes = [
             Route("/", self._read, methods=["GET", "POST"]),
             Route("/large", _large),
@@ -58,7 +59,7 @@ class Served:
         self.notes: list[str] = []
         self.read: list[int] = []
         self.web = WebServer(
-            Router(routes), [self.listener], *files, 1, admits=admits, note=self._note
+            Router(routes), [self.listener], context, 1, admits=admits, note=self._note
         )
         self.web.start()
 
@@ -111,7 +112,7 @@ Serve = Callable[..., Served]
 def serve(tmp_path: Path) -> Iterator[Serve]:
     with contextlib.ExitStack() as stack:
 
-        def make(tls: bool = False, admits: Callable[[str], bool] = everybody) -> Served:
+        def make(tls: bool = False, admits: Callable[[str], bool] = lambda _: True) -> Served:
             served = Served(tmp_path, tls, admits)
             stack.callback(served.web.stop)
             stack.callback(served.go_on.set)
@@ -165,7 +166,7 @@ def test_connections_are_counted_before_a_handshake(
 
 def test_one_other_machine_does_not_take_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "MOST_EACH", 2)
-    admission = Admission()
+    admission = Admission(lambda _: True)
     inside: list[contextlib.ExitStack] = []
 
     def enter(host: str) -> bool:

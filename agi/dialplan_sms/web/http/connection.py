@@ -15,18 +15,12 @@ from urllib.parse import unquote
 import h11
 from starlette.requests import ClientDisconnect
 
-MAX_HEADERS = 1 << 16
-"""Bytes of a request's first line and headers: a GET carries its message there."""
-ARRIVAL = 10.0
-"""Seconds in which a request has to arrive whole, head and body, after the TLS handshake."""
-TAKING = 10.0
-"""Seconds in which a client has to read what the kernel's buffers do not hold."""
-LINGER = 1.0
-"""The same once the server stops."""
-PIPELINED = 1 << 15
-"""Bytes of requests that may wait for the answer to one; with more, it is the last answer."""
-IN_A_ROW = 16
-"""Requests that a client may send without waiting for answers; the next one is the last."""
+MAX_HEADERS = 1 << 16  # bytes of the first line and headers: a GET carries its message there
+ARRIVAL = 10.0  # seconds for a request to arrive whole, head and body, after the TLS handshake
+TAKING = 10.0  # seconds in which a client has to read what the kernel's buffers do not hold
+LINGER = 1.0  # the same once the server stops
+PIPELINED = 1 << 15  # bytes that may wait for the answer to a request; with more, it is the last
+IN_A_ROW = 16  # requests that may come without waiting for answers; the next one is the last
 TRANSPORT = "dialplan_sms.transport"
 """Where an application finds the connection's transport: in the scope's ``extensions``."""
 _READ = 1 << 16
@@ -46,7 +40,6 @@ class Connection:
         self._app = app
         self._reader = reader
         self._writer = writer
-        self._client = client
         self._keep_alive = keep_alive
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADERS)
         self._unsent = b""
@@ -56,12 +49,19 @@ class Connection:
         self._patience = TAKING
         self._writing: asyncio.Timeout | None = None
         self._last = False
-        self.under_way = False
-        """Whether a request is being answered."""
+        self.under_way = False  # whether a request is being answered
         # For drain() to wait until the kernel has taken every byte.
         tls = writer.get_extra_info("sslcontext") is not None
         writer.transport.set_write_buffer_limits(high=1 if tls else 0, low=0)
-        self._scheme = "https" if tls else "http"
+        self._of_all = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "server": writer.get_extra_info("sockname")[:2],
+            "client": client,
+            "scheme": "https" if tls else "http",
+            "root_path": "",
+            "extensions": {TRANSPORT: writer.transport},
+        }
 
     async def serve(self) -> None:
         """Answer until there is nothing more to come."""
@@ -137,20 +137,13 @@ class Connection:
 
     def _scope(self, request: h11.Request) -> dict[str, Any]:
         path, _, query = request.target.partition(b"?")
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
+        return self._of_all | {
             "http_version": request.http_version.decode(),
-            "server": self._writer.get_extra_info("sockname")[:2],
-            "client": self._client,
-            "scheme": self._scheme,
             "method": request.method.decode(),
-            "root_path": "",
             "path": unquote(path.decode()),
             "raw_path": path,
             "query_string": query,
             "headers": list(request.headers),
-            "extensions": {TRANSPORT: self._writer.transport},
         }
 
     async def _receive(self) -> dict[str, Any]:

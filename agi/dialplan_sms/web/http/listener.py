@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,8 @@ from dataclasses import dataclass
 from dialplan_sms.host.address import is_loopback, machine
 
 BACKLOG = 1024
-MOST = 1000
-"""Connections at once of all the listeners of a server; one more is dropped."""
-MOST_EACH = 250
-"""Connections at once from one other machine, or from one /64 of IPv6."""
+MOST = 1000  # connections at once of all the listeners of a server; one more is dropped
+MOST_EACH = 250  # from one other machine, or from one /64 of IPv6
 ANOTHER = "give another address with --listen, such as 127.0.0.1:0 (0: any free port)"
 
 _ADDRESS = re.compile(
@@ -59,44 +58,38 @@ def parse_address(text: str) -> Address:
     return Address(match["six"] or match["name"] or "127.0.0.1", int(match["port"]))
 
 
-class ListenError(Exception):
+class ListenError(OSError):
     """An address cannot be listened on; the text says why and what to do."""
-
-
-def everybody(_: str) -> bool:
-    """Admits any address."""
-    return True
 
 
 class Admission:
     """Whom the listeners of one server let in: whom *admits* takes, and not too many."""
 
-    def __init__(self, admits: Callable[[str], bool] = everybody) -> None:
+    def __init__(self, admits: Callable[[str], bool]) -> None:
         self._admits = admits
-        self._of: dict[str, int] = {}
-        self.open = 0
-        """Connections that are."""
+        self._of: Counter[str] = Counter()
         # Calls and the outbox need descriptors, too.
         self._most = min(MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+
+    @property
+    def open(self) -> int:
+        """Connections that are."""
+        return self._of.total()
 
     @contextmanager
     def room(self, host: str) -> Iterator[bool]:
         """Whether one more connection from *host* may come in; it is counted while it lasts."""
         source = machine(host)
-        there = self._of.get(source, 0)
-        full = self.open >= self._most or (there >= MOST_EACH and not is_loopback(host))
+        each = MOST if is_loopback(host) else MOST_EACH
+        full = self.open >= self._most or self._of[source] >= each
         if full or not self._admits(host):
             yield False
             return
-        self.open += 1
-        self._of[source] = there + 1
+        self._of[source] += 1
         try:
             yield True
         finally:
-            self.open -= 1
-            self._of[source] -= 1
-            if not self._of[source]:
-                del self._of[source]
+            self._of -= Counter([source])  # and those that have none left
 
 
 def listen(address: Address, elsewhere: str = ANOTHER) -> socket.socket:

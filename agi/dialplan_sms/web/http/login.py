@@ -18,16 +18,12 @@ from dataclasses import dataclass, field
 from dialplan_sms.config.password import DECOY, fits
 from dialplan_sms.host.address import machine
 
-FREE = 10
-"""Wrong passwords without a pause."""
-_FORGOTTEN = 900.0
-"""Seconds after the last wrong one until they are forgotten."""
+FREE = 10  # wrong passwords without a pause
+_FORGOTTEN = 900.0  # seconds after the last wrong one
 _LONGEST_PAUSE = 5.0
-_WAITING = 20
-"""Different passwords of a lane that may wait to be tried; one more is refused at once."""
+_WAITING = 20  # different passwords of a lane that may wait to be tried; one more is refused
 _ALL_WAITING = 200
-_LANES = 16
-"""Of an address; names share a lane by chance, so that its pauses do not show who is a user."""
+_LANES = 16  # of an address; names share one by chance: its pauses do not show who is a user
 _MOST_LANES = 10_000
 _REMEMBERED = 1000
 
@@ -61,12 +57,12 @@ class Login:
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._users = users
+        self.users = users
         self._note = note
         self._clock = clock
         self._pause = pause
         self._key = os.urandom(32)
-        self._known: dict[bytes, tuple[str, str]] = {}
+        self._known: dict[bytes, str] = {}
         self._tries: dict[bytes, asyncio.Task[bool]] = {}
         self._lanes: dict[tuple[str, int], _Lane] = {}
         # One thread: a flood of tries takes one core, and no call waits for it.
@@ -83,7 +79,7 @@ class Login:
     async def check(self, name: str, password: str, address: str) -> None:
         """That *name* is a user with this *password*. Raises Unknown and TooMany."""
         digest = self._digest(f"{name}\0{password}")
-        if self._remembers(digest):
+        if digest in self._known and self.users().get(name) == self._known[digest]:
             return
         trying = self._tries.get(digest)
         if trying is None:
@@ -101,68 +97,52 @@ class Login:
         """End the thread."""
         self._trying.shutdown(wait=False, cancel_futures=True)
 
-    def _remembers(self, digest: bytes) -> bool:
-        known = self._known.get(digest)
-        return known is not None and self._users().get(known[0]) == known[1]
-
     async def _try(
         self, name: str, password: str, digest: bytes, lane: _Lane, address: str
     ) -> bool:
         try:
             async with lane.turn:
                 if lane.failures >= FREE:
-                    await self._pause(_pause(lane.failures - FREE))
-                hashed = self._users().get(name)
+                    doubled = 2.0 ** min(lane.failures - FREE, 8)
+                    await self._pause(min(0.25 * doubled, _LONGEST_PAUSE))
+                hashed = self.users().get(name)
                 loop = asyncio.get_running_loop()
-                work = loop.run_in_executor(self._trying, fits, password, hashed or DECOY)
-                right = await work and hashed is not None
+                right = await loop.run_in_executor(self._trying, fits, password, hashed or DECOY)
                 if right and hashed is not None:
                     if len(self._known) >= _REMEMBERED:
                         self._known.clear()
-                    self._known[digest] = (name, hashed)
-                else:
-                    self._count(lane, address)
-                return right
+                    self._known[digest] = hashed
+                    return True
+                lane.failures += 1
+                lane.last = self._clock()
+                if lane.failures <= FREE or lane.failures.bit_count() == 1:
+                    line = f"HTTP: wrong user or password from {address}, {lane.failures} so far"
+                    self._note(line)
+                return False
         finally:
             lane.waiting -= 1
 
-    def _count(self, lane: _Lane, address: str) -> None:
-        lane.failures += 1
-        lane.last = self._clock()
-        if lane.failures <= FREE or lane.failures & (lane.failures - 1) == 0:
-            self._note(f"HTTP: wrong user or password from {address}, {lane.failures} so far")
-
     def _lane(self, address: str, name: str) -> _Lane:
         key = (machine(address), self._digest(name)[0] % _LANES)
-        found = self._lanes.get(key)
-        idle = found is not None and not found.waiting
-        if found is None or (idle and self._clock() - found.last > _FORGOTTEN):
-            if len(self._lanes) >= _MOST_LANES:
-                self._forget()
-            found = self._lanes[key] = _Lane()
-        return found
-
-    def _forget(self) -> None:
-        """Drop the oldest, so that strangers cannot fill the memory."""
-        idle = [(each.last, key) for key, each in self._lanes.items() if not each.waiting]
-        for _, key in sorted(idle)[: _MOST_LANES // 2]:
-            del self._lanes[key]
+        lane = self._lanes.get(key)
+        if lane is not None and (lane.waiting or self._clock() - lane.last <= _FORGOTTEN):
+            return lane
+        if len(self._lanes) >= _MOST_LANES:  # strangers cannot fill the memory: the oldest go
+            idle = [(each.last, old) for old, each in self._lanes.items() if not each.waiting]
+            for _, old in sorted(idle)[: _MOST_LANES // 2]:
+                del self._lanes[old]
+        self._lanes[key] = _Lane()
+        return self._lanes[key]
 
     def _digest(self, text: str) -> bytes:
         return hashlib.blake2b(text.encode("utf-8", "replace"), key=self._key).digest()
 
 
-def _pause(beyond: int) -> float:
-    return float(min(0.25 * 2.0 ** min(beyond, 8), _LONGEST_PAUSE))
-
-
 def read_basic(header: str) -> tuple[str, str]:
     """Name and password of a Basic *header*; both are empty if it is none."""
     scheme, _, value = header.strip().partition(" ")
-    if scheme.lower() != "basic":
-        return "", ""
     try:
-        pair = b64decode(value.strip(), validate=True)
+        pair = b64decode(value.strip(), validate=True) if scheme.lower() == "basic" else b""
     except ValueError:
         return "", ""
     try:

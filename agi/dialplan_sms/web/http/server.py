@@ -9,84 +9,67 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, cast
 
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.web.http.connection import LINGER, Connection
-from dialplan_sms.web.http.listener import Admission, everybody
+from dialplan_sms.web.http.listener import Admission
 
-HANDSHAKE = 5.0
-"""Seconds for a TLS handshake, and for its end."""
-_START = _STOP = 10.0
-"""Seconds."""
-_SHORT = 0.1
-"""Seconds until the next try after a connection could not be accepted."""
+HANDSHAKE = 5.0  # seconds for a TLS handshake, and for its end
+_STOP = 10.0  # seconds
+_SHORT = 0.1  # seconds until the next try after a connection could not be accepted
 
 
 class WebServer:
-    """Serves *app* on *listeners*.
+    """Serves *app* on *listeners*, over *tls* if that is given.
 
-    *certificate* and *key* are PEM files, None for plain HTTP; *keep_alive* is how many seconds an
-    idle connection stays open. *admits* says whether a peer's address may connect; who may not is
-    dropped without a word. It is called in the event loop, so it must not block. *note* logs a
-    condition that may hold thousands of times, a constant with ``{}`` for what differs. Raises
-    OSError and ssl.SSLError if the files cannot be used.
+    *keep_alive* is how many seconds an idle connection stays open. *admits* says whether a peer's
+    address may connect; who may not is dropped without a word. It is called in the event loop, so
+    it must not block. *note* logs a condition that may hold thousands of times, a constant with
+    ``{}`` for what differs.
     """
 
     def __init__(
         self,
         app: Any,
         listeners: Sequence[socket.socket],
-        certificate: Path | None = None,
-        key: Path | None = None,
+        tls: ssl.SSLContext | None = None,
         keep_alive: float = 5,
-        name: str = "web",
-        admits: Callable[[str], bool] = everybody,
+        admits: Callable[[str], bool] = lambda _: True,
         note: Callable[[str, object], None] = lambda *_: None,
     ) -> None:
-        self.opened = 0
-        """TCP connections so far, failed TLS handshakes included."""
+        self.opened = 0  # TCP connections so far, failed TLS handshakes included
         self.admission = Admission(admits)
         self._app = app
         self._listeners = listeners
         self._keep_alive = keep_alive
         self._note = note
-        self._tls: ssl.SSLContext | None = None
-        if certificate is not None:
-            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._tls.load_cert_chain(certificate, key)
+        self._tls = tls
         self._tasks: dict[asyncio.Task[None], Connection | None] = {}
-        self._patience = 0.0
-        self._ready = threading.Event()
-        self._stop: Callable[[], object] = lambda: None
+        self._stopping: Future[float] = Future()
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve()), name=name, daemon=True
+            target=lambda: asyncio.run(self._serve()), name="http", daemon=True
         )
 
     def start(self) -> None:
         """Answer from now on."""
         self._thread.start()
-        if not self._ready.wait(_START):
-            raise RuntimeError("the web server did not start")
 
     def stop(self, patience: float = 0.0) -> None:
         """Listen no more, let requests under way end within *patience* seconds, drop the rest."""
-        self._patience = patience
         if self._thread.is_alive():
-            self._stop()
+            self._stopping.set_result(patience)
             self._thread.join(patience + _STOP)
         for listener in self._listeners:  # of a server that was never started
             listener.close()
 
     async def _serve(self) -> None:
-        loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-        self._stop = lambda: loop.call_soon_threadsafe(stopping.set)
+        loop = asyncio.get_running_loop()
         for listener in self._listeners:
             listener.setblocking(False)
-            loop.add_reader(listener, self._accept, loop, listener)
-        self._ready.set()
-        await stopping.wait()
+            self._listen(loop, listener)
+        patience = await asyncio.wrap_future(self._stopping)
         for listener in self._listeners:
             loop.remove_reader(listener)
             listener.close()
@@ -95,11 +78,15 @@ class WebServer:
                 connection.finish()
             else:
                 task.cancel()
-        for patience in (self._patience, LINGER):
+        for seconds in (patience, LINGER):
             if self._tasks:
-                await asyncio.wait(self._tasks, timeout=patience)
+                await asyncio.wait(self._tasks, timeout=seconds)
             for task in self._tasks:
                 task.cancel()
+
+    def _listen(self, loop: asyncio.AbstractEventLoop, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:  # not closed meanwhile
+            loop.add_reader(listener, self._accept, loop, listener)
 
     def _accept(self, loop: asyncio.AbstractEventLoop, listener: socket.socket) -> None:
         try:
@@ -109,39 +96,31 @@ class WebServer:
         except OSError as error:
             self._note("connections wait: {}", shortage(error) or error.strerror)
             loop.remove_reader(listener)
-            loop.call_later(_SHORT, self._accept_again, loop, listener)
+            loop.call_later(_SHORT, self._listen, loop, listener)
             return
         task = loop.create_task(self._connect(client, address))
         self._tasks[task] = None
         task.add_done_callback(lambda _: self._ended(task, client))
-
-    def _accept_again(self, loop: asyncio.AbstractEventLoop, listener: socket.socket) -> None:
-        if listener.fileno() >= 0:
-            loop.add_reader(listener, self._accept, loop, listener)
 
     async def _connect(self, client: socket.socket, address: Any) -> None:
         with self.admission.room(str(address[0])) as fits:
             if not fits:
                 return
             self.opened += 1
-            me = asyncio.current_task()
-            assert me is not None  # noqa: S101 - for the type checker
             loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
             protocol = asyncio.StreamReaderProtocol(reader)
-            limits: dict[str, Any] = {}
-            if self._tls is not None:
-                limits = {"ssl_handshake_timeout": HANDSHAKE, "ssl_shutdown_timeout": HANDSHAKE}
+            patience = HANDSHAKE if self._tls else None
             try:
                 transport, _ = await loop.connect_accepted_socket(
-                    lambda: protocol, client, ssl=self._tls, **limits
-                )
+                    lambda: protocol, client, ssl=self._tls,
+                    ssl_handshake_timeout=patience, ssl_shutdown_timeout=patience,
+                )  # fmt: skip
             except OSError:  # a handshake that fails
                 return
             try:
                 writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-                peer = str(address[0]), int(address[1])
-                connection = Connection(self._app, reader, writer, peer, self._keep_alive)
-                self._tasks[me] = connection
+                connection = Connection(self._app, reader, writer, address[:2], self._keep_alive)
+                self._tasks[cast("asyncio.Task[None]", asyncio.current_task())] = connection
                 await connection.serve()
             finally:
                 transport.abort()

@@ -22,10 +22,9 @@ from dialplan_sms.outbox.writer import NotKnown
 T = TypeVar("T")
 HOURS = 24
 _AN_HOUR = 3600.0
-_SEARCH, _COUNT = 0.08, 0.06
-"""Seconds after which a search shows what it has, and after which hours are left for later."""
-_SHARE = 0.05
-"""Figures are kept until counting them again takes no more than this share of the time."""
+_SEARCH = 0.08  # seconds after which a search shows what it has
+_COUNT = 0.06  # seconds after which hours are left for later
+_SHARE = 0.05  # of the time: so much may be taken by counting figures again
 
 
 @dataclass(frozen=True, slots=True)

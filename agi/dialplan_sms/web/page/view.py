@@ -5,9 +5,10 @@ import hmac
 import itertools
 import secrets
 import unicodedata
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -18,9 +19,9 @@ from starlette.responses import RedirectResponse, Response
 from dialplan_sms.outbox.schema import State
 from dialplan_sms.outbox.transitions import RETRIED
 from dialplan_sms.web.page.board import Board
-from dialplan_sms.web.page.playground import Playground
 
 _HERE = Path(__file__).parent
+# Of every response of the page.
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:;"
@@ -31,8 +32,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Of every response of the page."""
-_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+# What each state means, in the order in which an SMS goes through them.
 STATES = {
     State.PENDING: "waits until it is due, or for its next try",
     State.LEASED: "a worker has it; nothing has gone out yet",
@@ -43,10 +44,8 @@ STATES = {
     State.CANCELLED: "taken back before it was sent",
     State.UNKNOWN: "the PBX did not say: it may have been sent",
 }
-"""What each state means, in the order in which an SMS goes through them."""
 
-_JOINERS = "\u200c\u200d"
-"""Letters and emoji need them."""
+_JOINERS = "\u200c\u200d"  # letters and emoji need them
 _NAMED = {
     0x200E: "LRM", 0x200F: "RLM", 0x061C: "ALM", 0x202A: "LRE", 0x202B: "RLE", 0x202C: "PDF",
     0x202D: "LRO", 0x202E: "RLO", 0x2066: "LRI", 0x2067: "RLI", 0x2068: "FSI", 0x2069: "PDI",
@@ -89,10 +88,8 @@ def foreign(text: object) -> Markup:
 def when(at: float | None, short: bool = False) -> Markup:
     """A time, local; its zone is in the attributes. *short* leaves this year out."""
     try:
-        local = datetime.fromtimestamp(at).astimezone() if at is not None else None
-    except (OverflowError, ValueError, OSError, TypeError):
-        local = None
-    if local is None:
+        local = datetime.fromtimestamp(cast(float, at)).astimezone()
+    except (OverflowError, ValueError, OSError, TypeError):  # None, too
         return Markup("–")
     form = "%d %b %H:%M:%S" if short and local.year == datetime.now().year else "%Y-%m-%d %H:%M:%S"
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
@@ -102,19 +99,21 @@ def when(at: float | None, short: bool = False) -> Markup:
 
 
 class View:
-    """The responses of the page over *board*, and of the sandbox's *playground* if it has one.
+    """The responses of the page over *board*; *home* is put before every path in its links.
 
-    *home* is put before every path in its links.
+    *switches* are the sandbox's, if it is its page: its faults and its gateways.
     """
 
-    def __init__(self, board: Board, playground: Playground | None, home: str) -> None:
+    def __init__(
+        self, board: Board, home: str = "", switches: Callable[[], object] | None = None
+    ) -> None:
         self.home = home
         self._secret = secrets.token_bytes(32)  # of this process
         self._board = board
-        self._playground = playground
+        self._switches = switches
         self._name = secrets.token_hex(4)  # of this process, for ETags
         folder = _HERE / "static"
-        self._files = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+        self._files = {file.name: file.read_bytes() for file in folder.iterdir()}
         self._tags = {
             name: hashlib.blake2b(content, digest_size=8).hexdigest()
             for name, content in self._files.items()
@@ -129,8 +128,8 @@ class View:
         )
         self._environment.filters |= {"visible": visible, "foreign": foreign, "when": when}
         self._environment.globals |= {
-            "home": home, "states": STATES, "retried": RETRIED, "tags": self._tags, "zone": _zone,
-            "live": False, "sandbox": playground is not None,
+            "home": home, "states": STATES, "retried": RETRIED, "tags": self._tags, "live": False,
+            "sandbox": switches, "zone": lambda: f"{datetime.now().astimezone():%Z}",
         }  # fmt: skip
         for name in self._environment.list_templates():  # an update may replace them
             self._environment.get_template(name)
@@ -144,9 +143,6 @@ class View:
         self, request: Request, template: str, status_code: int = 200, **values: Any
     ) -> Response:
         """A page from *template* with *values*, and with what all of them show."""
-        if self._playground is not None and "faults" not in values:
-            values["faults"] = self._playground.faults()
-            values["gateways"] = self._playground.gateways()
         html = self._environment.get_template(template).render(
             user=user_of(request), token=self.token(request), **values
         )
@@ -154,11 +150,8 @@ class View:
 
     def problem(self, request: Request, problem: HTTPException) -> Response:
         """A page with one plain line."""
-        # Without the switches: what they show may be what cannot be read.
-        response = self.render(
-            request, "problem.html", problem.status_code, line=problem.detail,
-            status=problem.status_code, faults=(), gateways=(),
-        )  # fmt: skip
+        status = problem.status_code
+        response = self.render(request, "problem.html", status, line=problem.detail, status=status)
         response.headers.update(problem.headers or {})
         return response
 
@@ -173,22 +166,16 @@ class View:
             return self.problem(request, HTTPException(404, "There is no such file."))
         same = request.url.query == self._tags[name]
         kept = "public, max-age=31536000, immutable" if same else "no-cache"
-        kind = _TYPES.get(name.rpartition(".")[2], "application/octet-stream")
-        return Response(self._files[name], 200, HEADERS | {"Cache-Control": kept}, kind)
+        headers = HEADERS | {"Cache-Control": kept}
+        return Response(self._files[name], 200, headers, _TYPES[Path(name).suffix])
 
     def tag(self, request: Request) -> str:
         """Another one whenever the page may look different; cheap."""
-        states: list[Any] = [self._name, request.url.path, request.url.query, user_of(request)]
-        states.append(self._board.changes())
-        if self._playground is not None:
-            states += [self._playground.faults(), self._playground.gateways()]
-        return f'"{hashlib.blake2b(repr(states).encode(), digest_size=12).hexdigest()}"'
+        url, switches = request.url, self._switches() if self._switches else None
+        state = self._name, url.path, url.query, user_of(request), self._board.changes(), switches
+        return f'"{hashlib.blake2b(repr(state).encode(), digest_size=12).hexdigest()}"'
 
 
 def user_of(request: Request) -> str:
     """Who has logged in; empty for nobody."""
     return str(request.scope.get("user") or "")
-
-
-def _zone() -> str:
-    return f"{datetime.now().astimezone():%Z}"

@@ -1,16 +1,29 @@
-"""A request to our SMS API becomes a Draft, and its Outcome the API's reply. Knows no HTTP."""
+"""A request to our SMS API becomes a Draft, and its Outcome the API's reply.
 
+What a PBX gives back of its own is not sent to it again: it would come back for ever.
+"""
+
+import contextlib
+import math
 import re
+import socket
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
 
-from dialplan_sms.config.config import Config, Sender
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from dialplan_sms.config.config import Sender
+from dialplan_sms.host.address import is_loopback, parse
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, safe_line
 from dialplan_sms.sms.service import Service
 from dialplan_sms.sms.sms import Draft, Sms
-from dialplan_sms.web.relay.loops import Rounds
+from dialplan_sms.transport.resolver import Resolver
 
 EMPTY_MESSAGE = "Message should not be empty"
 _LOOP = Refused(
@@ -27,17 +40,13 @@ _PLUS_LOST = re.compile(r"(?:^|,) [0-9]{7}")
 _PLUS_ADVICE = " - a + in a request means a space: write %2B, or use curl --data-urlencode"
 _MOST = 1000
 _TOO_MANY = f"At most {_MOST} numbers in a request"
-_UNAVAILABLE = (Cause.OUTBOX, Cause.BUSY, Cause.CONFIG, Cause.INTERNAL)
-"""What another try may mend."""
+_UNAVAILABLE = (Cause.OUTBOX, Cause.BUSY, Cause.CONFIG, Cause.INTERNAL)  # another try may do
 _PERHAPS = "dialplan-sms does not know whether the SMS was stored: it may be sent"
-
-
-@dataclass(frozen=True, slots=True)
-class HttpReply:
-    """What the client is told: the API's JSON, and the HTTP status."""
-
-    json: Mapping[str, Any]
-    status: int = 200
+_FRESH = 60.0  # seconds for which the addresses of a PBX hold
+_PATIENCE = 2.0  # seconds that a lookup may take
+_MOST_ROUNDS, _MINUTE = 5, 60.0  # of one SMS; a sixth is taken for a loop
+_KEPT_ROUNDS = 10_000
+_NONLOCAL = Path("/proc/sys/net/ipv4/ip_nonlocal_bind")
 
 
 class Relay:
@@ -51,18 +60,18 @@ class Relay:
         self._loops = loops
         self._rounds = Rounds()
 
-    def send(self, form: Mapping[str, str], user: str, address: str) -> HttpReply:
+    def send(self, form: Mapping[str, str], user: str, address: str) -> Response:
         """Store what *form* (parameters by name) asks for; blocks until it is on the disk.
 
         The numbers that cannot be sent to are named in a warning, and the others are sent.
         """
         number = form.get("number", "")
         if not number.strip(", \t\r\n"):
-            return HttpReply(api.error(api.EMPTY_NUMBER))
+            return JSONResponse(api.error(api.EMPTY_NUMBER))
         if number.count(",") >= _MOST:
-            return HttpReply(api.error(_TOO_MANY))
+            return JSONResponse(api.error(_TOO_MANY))
         if not form.get("message", ""):
-            return HttpReply(api.error(EMPTY_MESSAGE))
+            return JSONResponse(api.error(EMPTY_MESSAGE))
 
         def refuse_loops(sms: Sms, sender: Sender) -> None:
             if sms.gsm is None and self._loops(address, sender.url):
@@ -70,12 +79,14 @@ class Relay:
             if sms.gsm is None and self._rounds.again(f"{sender.name}\0{number}\0{sms.text}"):
                 raise _ROUND
 
+        config = self._service.load()
+        default = config.http.sender if config.http else ""
         draft = Draft(
             number=number,
             message=form["message"],
             gsm=form.get("gsm", ""),
             postpone=form.get("postpone", ""),
-            sender=_sender(self._service.load(), user),
+            sender=user if user in config.senders else default,
             mode="queue",
             call=f"http:{user}@{address}",
             partly=True,
@@ -88,17 +99,70 @@ class Relay:
         return reply(outcome)
 
 
-def reply(outcome: Outcome) -> HttpReply:
+def reply(outcome: Outcome) -> Response:
     """The API's reply to what became of the SMS."""
     if outcome.status is not Status.ERROR:
-        return HttpReply(api.warning(outcome.failed) if outcome.failed else api.result())
-    status = 503 if outcome.cause in _UNAVAILABLE else 200
+        return JSONResponse(api.warning(outcome.failed) if outcome.failed else api.result())
     if outcome.cause is Cause.NO_ANSWER:
         # Not in the API's terms, which have no word for it: an error would mean "not sent".
-        return HttpReply({"reason": _PERHAPS}, 504)
-    return HttpReply(api.error(safe_line(outcome.reason)[:500] or str(outcome.cause)), status)
+        return PlainTextResponse(_PERHAPS, 504)
+    status = 503 if outcome.cause in _UNAVAILABLE else 200
+    return JSONResponse(api.error(safe_line(outcome.reason)[:500] or str(outcome.cause)), status)
 
 
-def _sender(config: Config, user: str) -> str:
-    """Who sends for *user*: the sender of that name, else that of ``[http]``, else the default."""
-    return user if user in config.senders else config.http.sender if config.http else ""
+class Loops:
+    """Compares addresses of clients with those of PBXs; thread-safe."""
+
+    def __init__(
+        self, resolver: Resolver | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._resolver = resolver or Resolver()
+        self._clock = clock
+        self._known: dict[str, tuple[float, frozenset[str]]] = {}
+
+    def __call__(self, address: str, url: str) -> bool:
+        """Whether *address* is the host of *url*, or both are this host."""
+        host, now = urlsplit(url).hostname or "", self._clock()
+        asked, pbx = self._known.get(host, (-math.inf, frozenset[str]()))
+        if now - asked >= _FRESH:
+            # What held before holds on: a name server that is away must not make a loop.
+            with contextlib.suppress(OSError):
+                found = self._resolver.resolve(host, 0, _PATIENCE)
+                pbx = frozenset(str(parse(str(each[4][0]))) for each in found)
+                self._known[host] = now, pbx
+        mine = str(parse(address))
+        return mine in pbx or (is_here(mine) and any(map(is_here, pbx)))
+
+
+class Rounds:
+    """Counts how often the same SMS comes: a loop shows, whatever address it comes by."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seen: dict[int, deque[float]] = {}
+
+    def again(self, sms: str) -> bool:
+        """Whether *sms* came _MOST_ROUNDS times within the last minute already."""
+        key, now = hash(sms), self._clock()
+        with self._lock:
+            if len(self._seen) >= _KEPT_ROUNDS:
+                self._seen = {k: v for k, v in self._seen.items() if v[-1] > now - _MINUTE}
+            times = self._seen.setdefault(key, deque(maxlen=_MOST_ROUNDS))
+            full = len(times) == _MOST_ROUNDS and times[0] > now - _MINUTE
+            if not full:
+                times.append(now)
+            return full
+
+
+def is_here(address: str) -> bool:
+    """Whether *address* is one of this host's."""
+    if _NONLOCAL.exists() and _NONLOCAL.read_text().strip() == "1":
+        return is_loopback(address)  # anything can be bound to: it would tell nothing
+    try:
+        family = socket.AF_INET6 if parse(address).version == 6 else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except (OSError, ValueError):
+        return False
+    return True

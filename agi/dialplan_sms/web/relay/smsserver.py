@@ -1,99 +1,104 @@
-"""The HTTP SMS server of a service: the door through which other programs send.
+"""The HTTP SMS server of a service: the door through which other programs send, and the page.
 
 A WMS with "Curl SMS send enabled", an old dialplan's CURL() line, any client of the SMS API.
 """
 
 import asyncio
+import json
 import re
-import socket
-from collections.abc import Callable, Mapping, Sequence
+import ssl
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
+from dialplan_sms import __version__
+from dialplan_sms.config.config import Config
 from dialplan_sms.config.http import Http
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.address import is_in, is_loopback, parse
+from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms import api
-from dialplan_sms.sms.log import Repeated
-from dialplan_sms.sms.outcome import Cause, error
-from dialplan_sms.web.http.app import FORM, content_type, make_app, read_pairs
-from dialplan_sms.web.http.browser import is_browser
+from dialplan_sms.sms.service import Service
+from dialplan_sms.web.http.form import FORM, content_type, read_pairs
 from dialplan_sms.web.http.listener import Address, listen
 from dialplan_sms.web.http.login import Login, TooMany, Unknown
 from dialplan_sms.web.http.server import WebServer
-from dialplan_sms.web.relay.openapi import describe
-from dialplan_sms.web.relay.relay import HttpReply, Relay, reply
+from dialplan_sms.web.relay.relay import Loops, Relay
 
-_AT_ONCE = 16
-"""Requests that are carried at once; each waits for a commit that many share."""
-_WAITING = 256
-"""Requests under way; one more is told that the service is busy."""
+PATHS = (api.PATH, api.OLD_PATH)
+_AT_ONCE = 16  # requests that are carried; each waits for a commit that many share
+_WAITING = 256  # requests under way; one more is told that the service is busy
+# An address, with a port or without.
 _NAMED = re.compile(
     r"\[?([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)(?:\]:[0-9]+)?\]?|([0-9.]+)(?::[0-9]+)?"
 )
-"""An address, with a port or without."""
-_BUSY = error(Cause.BUSY, "too many requests at once: try again")
+# Programs may wait for it before they log in (wget, PowerShell); no browser gets as far.
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="SMS", charset="UTF-8"'}
-"""Programs may wait for it before they log in (wget, PowerShell); no browser gets as far."""
+_CLOSE = {"Connection": "close"}  # what follows is not read
 _NO_BROWSER = "A browser cannot send: this address is for programs"
 _NO_FORM = (
     "The body has neither number nor message: send it as application/x-www-form-urlencoded, not as"
     " JSON or multipart/form-data"
 )
+_OF_BROWSERS = ("sec-fetch-site", "origin", "upgrade-insecure-requests")  # nobody else's
 
 
 class SmsServer:
-    """Listens as *http* says, and has *relay* answer; *page* is what the page answers on, if any,
-    and *close* ends it.
+    """The server that ``[http]`` describes. Raises ConfigError and OSError.
 
-    *conf* gives the section as it is now: users and networks may change. Raises ListenError, and
-    OSError and ssl.SSLError if certificate and key are none.
+    Users and networks are those of the section as it is when somebody asks.
     """
 
-    def __init__(
-        self,
-        http: Http,
-        conf: Callable[[], Http],
-        relay: Relay,
-        login: Login,
-        repeated: Repeated,
-        page: Sequence[BaseRoute] = (),
-        close: Callable[[], None] | None = None,
-    ) -> None:
-        self._conf = conf
-        self._relay = relay
-        self._repeated = repeated
-        self._close = close
-        self._login = login
+    def __init__(self, service: Service, load: Callable[[], Config], outbox: Outbox) -> None:
+        http = load().http
+        assert http is not None  # noqa: S101 - the caller has checked that
+        self._load = load
+        self._nobody = replace(http, users={}, allow=(), proxy=())
+        self._repeated = service.repeated
+        self._relay = Relay(service, Loops())
+        self._login = Login(lambda: self._conf().users, service.note)
         self._carrying = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="relay")
         self._under_way = 0
-        self._description = describe(bool(page))
-        beside = [Route("/openapi.json", self._describe), *page]
-        app = make_app(self._originate, self._elsewhere, beside=beside)
-        app.add_exception_handler(Exception, self._broken)
-        self._listeners: list[socket.socket] = []
-        try:
-            for host, port in http.listen:
-                self._listeners.append(
-                    listen(Address(host, port), "set listen in [http] of sms.conf")
-                )
-            self._web = WebServer(
-                self._door(app), self._listeners,
-                Path(http.certificate) if http.certificate else None,
-                Path(http.key) if http.key else None,
-                name="http",
-                admits=self._admits,
-                note=repeated,
-            )  # fmt: skip
-        except BaseException:
-            for listener in self._listeners:
-                listener.close()
-            raise
+        self._until_stopped = ExitStack()
+        page: list[Route] = []
+        if http.page:
+            from dialplan_sms.web.page.access import Access
+            from dialplan_sms.web.page.board import Board
+            from dialplan_sms.web.page.page import page as make_page
+            from dialplan_sms.web.page.view import View
+
+            board = Board(outbox, lambda: [s.name for s in load().senders.values() if s.keep_text])
+            self._until_stopped.callback(board.close)
+            view = View(board)
+            access = Access(view, self._login)
+            page = [*make_page(board, view, access), *access.sessions(self._login)]
+        sending = [Route(path, self._originate, methods=["GET", "POST"]) for path in PATHS]
+        for route in sending:
+            route.methods = {"GET", "POST"}  # not HEAD, which starlette adds
+        described = Route("/openapi.json", JSONResponse(describe(http.page)), methods=["GET"])
+        self._app = Starlette(
+            routes=[*sending, described, *page],
+            exception_handlers={HTTPException: _refuse, Exception: _break},
+        )
+        self._app.router.redirect_slashes = False
+        tls = _tls(load().path, http.certificate, http.key) if http.certificate else None
+        where = "set listen in [http] of sms.conf"
+        listeners = [listen(Address(*each), where) for each in http.listen]
+        self._web = WebServer(self, listeners, tls, admits=self._admits, note=service.repeated)
+        if tls is None and not all(is_loopback(host) for host, _ in http.listen):
+            service.note(
+                "HTTP: without certificate, passwords and texts can be read on the network"
+            )
 
     def start(self) -> None:
         """Answer from now on."""
@@ -103,14 +108,12 @@ class SmsServer:
         """Listen no more; requests under way may end within *patience* seconds."""
         self._web.stop(patience)
         self._login.close()
-        if self._close is not None:
-            self._close()
+        self._until_stopped.close()
         self._carrying.shutdown(wait=False, cancel_futures=True)
 
-    @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """Where it listens."""
-        return [listener.getsockname()[:2] for listener in self._listeners]
+    def _conf(self) -> Http:
+        """The section as it is now; if it is gone, nobody may send any more."""
+        return self._load().http or self._nobody
 
     def _admits(self, host: str) -> bool:
         """Whether a peer may connect at all; who is refused is logged and counted."""
@@ -120,51 +123,37 @@ class SmsServer:
         self._repeated("HTTP: {} is not in allow of [http] in sms.conf", host)
         return False
 
-    def _door(self, app: Any) -> Any:
-        """*app* for those who may come in, with the address of the client behind a proxy."""
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """The door: a client may come in, and has its own address though it is behind a proxy."""
+        conf = self._conf()
+        address = _client(scope, conf)
+        if address is not None and _may_send(address, conf):
+            scope["client"] = (address, 0)
+            await self._app(scope, receive, send)
+            return
+        text = f"{address} is not in allow of [http] in sms.conf"
+        if address is None:
+            text = "The proxy does not say in X-Forwarded-For for whom it asks"
+        await JSONResponse(api.error(text), 403, _CLOSE)(scope, receive, send)
 
-        async def enter(scope: Any, receive: Any, send: Any) -> None:
-            conf = self._conf()
-            address = _client(scope, conf)
-            if address is not None and _may_send(address, conf):
-                scope["client"] = (address, 0)
-                await app(scope, receive, send)
-                return
-            text = f"{address} is not in allow of [http] in sms.conf"
-            if address is None:
-                text = "The proxy does not say in X-Forwarded-For for whom it asks"
-            await JSONResponse(api.error(text), 403, {"Connection": "close"})(scope, receive, send)
-
-        return enter
-
-    async def _originate(self, http: HttpRequest) -> Response:
+    async def _originate(self, http: Request) -> Response:
+        address = http.scope["client"][0]
         if is_browser(http.headers):
-            return JSONResponse(api.error(_NO_BROWSER), 403)
-        assert http.client is not None  # noqa: S101 - the door has set it
+            raise HTTPException(403, _NO_BROWSER)
         try:
-            user = await self._login.user(http.headers.get("authorization"), http.client.host)
+            user = await self._login.user(http.headers.get("authorization"), address)
         except Unknown:
-            close = {"Connection": "close"}  # whatever it would send is not read
-            return JSONResponse(api.error(api.UNAUTHORIZED), 401, _CHALLENGE | close)
+            raise HTTPException(401, api.UNAUTHORIZED, _CHALLENGE | _CLOSE) from None
         except TooMany:
-            wait = {"Retry-After": "60", "Connection": "close"}
-            return JSONResponse(api.error("Too many wrong passwords: wait a minute"), 429, wait)
-        pairs = await read_pairs(http)
-        if isinstance(pairs, Response):
-            return pairs
-        form = {name.strip(): value for name, value in pairs}
+            wait = {"Retry-After": "60"} | _CLOSE
+            raise HTTPException(429, "Too many wrong passwords: wait a minute", wait) from None
+        form = {name.strip(): value for name, value in await read_pairs(http)}
         if not form.keys() & {"number", "message"} and _has_other_body(http, form):
-            return JSONResponse(api.error(_NO_FORM), 415)
+            raise HTTPException(415, _NO_FORM)
         if any("\ufffd" in value for value in form.values()):
-            return JSONResponse(api.error("The request is not UTF-8, or not URL-encoded"), 400)
-        answer = await self._carry(form, user, http.client.host)
-        if answer.status == 504:
-            return PlainTextResponse(answer.json["reason"], 504)
-        return JSONResponse(dict(answer.json), answer.status)
-
-    async def _carry(self, form: Mapping[str, str], user: str, address: str) -> HttpReply:
+            raise HTTPException(400, "The request is not UTF-8, or not URL-encoded")
         if self._under_way >= _WAITING:
-            return reply(_BUSY)
+            raise HTTPException(503, "too many requests at once: try again")
         self._under_way += 1
         try:
             loop = asyncio.get_running_loop()
@@ -172,20 +161,44 @@ class SmsServer:
         finally:
             self._under_way -= 1
 
-    async def _describe(self, _: HttpRequest) -> Response:
-        return JSONResponse(self._description)
 
-    async def _elsewhere(self, _: HttpRequest, failure: Exception) -> Response:
-        assert isinstance(failure, HTTPException)  # noqa: S101 - for the type checker
-        text = f"{failure.detail}: the SMS API is {api.PATH}"
-        return JSONResponse(api.error(text), failure.status_code, failure.headers)
-
-    async def _broken(self, _: HttpRequest, __: Exception) -> Response:
-        # The server notes what it was.
-        return JSONResponse(api.error("dialplan-sms broke: its log says more"), 500)
+async def _refuse(_: Request, failure: Any) -> Response:
+    text = failure.detail
+    if failure.status_code in (404, 405):
+        text += f": the SMS API is {api.PATH}"
+    return JSONResponse(api.error(text), failure.status_code, failure.headers)
 
 
-def _has_other_body(http: HttpRequest, form: Mapping[str, str]) -> bool:
+async def _break(_: Request, __: Exception) -> Response:
+    # The server notes what it was.
+    return JSONResponse(api.error("dialplan-sms broke: its log says more"), 500)
+
+
+def describe(page: bool) -> dict[str, Any]:
+    """What the server answers, as an OpenAPI description; with *page* what that answers, too."""
+    found: dict[str, Any] = json.loads(Path(__file__).with_name("openapi.json").read_text())
+    found["info"]["version"] = __version__
+    paths = found["paths"]
+    paths[api.OLD_PATH] = {
+        method: each | {"operationId": f"{each['operationId']}ByOldPath"}
+        for method, each in paths[api.PATH].items()
+    }
+    if not page:
+        found["paths"] = {path: paths[path] for path in (*PATHS, "/openapi.json")}
+    return found
+
+
+def is_browser(headers: Headers) -> bool:
+    """Whether it is a browser that asks: any page can have its visitor's browser do so.
+
+    Old ones, and all if the name is no trustworthy one (plain HTTP), tell it by their name and
+    language alone. PowerShell has such a name, and some programs a language, but none has both.
+    """
+    named = headers.get("user-agent", "").startswith("Mozilla/")
+    return any(name in headers for name in _OF_BROWSERS) or (named and "accept-language" in headers)
+
+
+def _has_other_body(http: Request, form: Mapping[str, str]) -> bool:
     """Whether there is a body that is no form, though it may be declared as one."""
     if any(name.startswith(("{", "[")) for name in form):
         return True
@@ -199,7 +212,7 @@ def _may_send(address: str, conf: Http) -> bool:
 
 def _client(scope: Mapping[str, Any], conf: Http) -> str | None:
     """Who sends: the peer, or whom a proxy names that we believe; None if it names nobody."""
-    address = str(scope["client"][0]) if scope.get("client") else ""
+    address = str(scope["client"][0])
     named = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
     if not named or not is_in(address, conf.proxy):
         return address
@@ -212,3 +225,19 @@ def _client(scope: Mapping[str, Any], conf: Http) -> str | None:
         if not is_in(address, conf.proxy):
             break
     return address
+
+
+def _tls(conf: Path, certificate: str, key: str) -> ssl.SSLContext:
+    def ask() -> str:
+        raise ConfigError(f"{conf}: the key of [http] is encrypted: it must be one without")
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key, ask)
+    except OSError as error:
+        why = getattr(error, "reason", None) or error.strerror or type(error).__name__
+        raise ConfigError(
+            f"{conf}: certificate and key of [http] cannot be used, {why}: they must be files in"
+            " PEM format that belong together and that this user can read"
+        ) from None
+    return context
