@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from dialplan_sms.outbox.queue import Work
 from dialplan_sms.outbox.retry import Verdict
 from dialplan_sms.outbox.schema import attempt, message, now, number
 from dialplan_sms.outbox.transitions import Row, states, why, worst
-from dialplan_sms.outbox.writer import Writer
+from dialplan_sms.outbox.writer import Work, Writer
 from dialplan_sms.sms.outcome import Outcome
 
 _EVERY = 0.5
