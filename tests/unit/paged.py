@@ -56,8 +56,10 @@ def end(outbox: Outbox, id_: int, outcome: Outcome, keep_text: bool = False) -> 
             message.update().where(*others).values(state=State.PENDING, lease_by=None)
         )
         verdict = decide(outcome, claimed.sms.numbers, "", over=True)
-        transitions.note(connection, id_, outcome, verdict)  # type: ignore[arg-type]
-        transitions.conclude(connection, id_, keep_text=keep_text)  # type: ignore[arg-type]
+        transitions.end_try(
+            connection,  # type: ignore[arg-type]
+            id_, outcome, verdict, keep_text=keep_text,
+        )  # fmt: skip
 
     outbox.writer.do(work, 10.0)
 

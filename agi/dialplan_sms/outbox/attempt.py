@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -65,20 +64,17 @@ class WorkerOutbox:
         """Note that this thread cannot use the outbox, once for each reason."""
         with self._lock:
             self._failing.add(threading.get_ident())
-            new = failure not in self._noted
-            self._noted.add(failure)
-        if new:
-            self._note(f"stored SMS wait: {failure}")
+            if failure not in self._noted:
+                self._noted.add(failure)
+                self._note(f"stored SMS wait: {failure}")
 
     def worked(self) -> None:
         """Note that the outbox works again, once all threads have used it that could not."""
         with self._lock:
             self._failing.discard(threading.get_ident())
-            over = self._noted and not self._failing
-            if over:
-                self._noted = set()
-        if over:
-            self._note("the outbox works again")
+            if self._noted and not self._failing:
+                self._noted.clear()
+                self._note("the outbox works again")
 
     @property
     def fails(self) -> bool:
@@ -125,20 +121,20 @@ class Carrier:
             )
 
     def _send(self, lease: Lease, sender: Sender | None) -> Outcome:
+        def going_out() -> None:
+            """Note that the request goes out now. Raises Refused if that is not noted."""
+            try:
+                mine = self._access.do(lambda c: leases.begin_sending(c, lease))
+            except (OutboxError, NotKnown) as failure:
+                raise Refused(Cause.INTERNAL, str(failure)) from None
+            if not mine:
+                raise Refused(Cause.INTERNAL, "the lease is another's")
+
         if sender is None:
             reason = f"sms.conf has no section {lease.sender} any more"
             return error(Cause.UNKNOWN_SENDER, reason)
         until = time.monotonic() + sender.call_timeout
-        return self._service.route(sender).send(lease.sms, partial(self._begin, lease), until)
-
-    def _begin(self, lease: Lease) -> None:
-        """Note that the request goes out now. Raises Refused if that is not noted."""
-        try:
-            mine = self._access.do(lambda c: leases.begin_sending(c, lease))
-        except (OutboxError, NotKnown) as failure:
-            raise Refused(Cause.INTERNAL, str(failure)) from None
-        if not mine:
-            raise Refused(Cause.INTERNAL, "the lease is another's")
+        return self._service.route(sender).send(lease.sms, going_out, until)
 
     def _finish(
         self, lease: Lease, sender: Sender | None, outcome: Outcome, verdict: Verdict
@@ -158,14 +154,14 @@ class Carrier:
         while True:
             try:
                 state, expired = self._access.do(work)
+                break
             except (OutboxError, NotKnown) as failure:
                 unsure = unsure or isinstance(failure, NotKnown)
                 self._access.failed(str(failure))
-                # Until then it stays "sending", and what follows from that is decided later.
-                if self._access.ended.wait(1.0):
-                    return None
-            else:
-                self._access.worked()
-                if expired:
-                    self._service.worked(State.EXPIRED, expired)
-                return state or ("recorded" if unsure else None)
+            # Until then it stays "sending", and what follows from that is decided later.
+            if self._access.ended.wait(1.0):
+                return None
+        self._access.worked()
+        if expired:
+            self._service.worked(State.EXPIRED, expired)
+        return state or ("recorded" if unsure else None)

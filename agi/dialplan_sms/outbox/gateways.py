@@ -10,6 +10,7 @@ from dialplan_sms.outbox.retry import HELD, LONGEST_WAIT, Verdict, wait
 from dialplan_sms.outbox.schema import State, gateway, message, now
 from dialplan_sms.sms.outcome import Cause
 
+# Built once: to build a statement costs more than to run it.
 _MINE = (gateway.c.sender == sa.bindparam("of")) & (gateway.c.gsm == sa.bindparam("to"))
 _HELD_UNTIL = sa.case((gateway.c.held != "", gateway.c.free_at), else_=0.0)
 _NEW = gateway.insert().from_select(
@@ -24,7 +25,19 @@ _NEW = gateway.insert().from_select(
     .where(gateway.c.sender == sa.bindparam("of"))
     .having(~sa.exists().where(_MINE).correlate(None)),
 )
-"""Built once: every SMS that is stored asks, and to build it costs more than to run it."""
+_FREE = (
+    sa.select(gateway.c.sender, gateway.c.gsm, gateway.c.failures)
+    .where(gateway.c.free_at <= now())
+    .order_by(gateway.c.free_at)
+    .with_for_update(skip_locked=True)
+)
+_IN_SECONDS = now() + sa.bindparam("seconds", type_=sa.Double())
+_BUSY = gateway.update().where(_MINE).values(free_at=_IN_SECONDS)
+_ALL = gateway.update().where(gateway.c.sender == sa.bindparam("of"))
+_HOLD = _ALL.values(free_at=_IN_SECONDS)
+_GO_ON = _ALL.where((gateway.c.failures > 0) | (gateway.c.held != "")).values(
+    free_at=now(), failures=0, held=""
+)
 
 
 def ensure(connection: sa.Connection, sender: str, gsm: str) -> None:
@@ -34,21 +47,12 @@ def ensure(connection: sa.Connection, sender: str, gsm: str) -> None:
 
 def free(connection: sa.Connection) -> Sequence[Any]:
     """Those that are free, and no other host's now; the longest free first."""
-    return connection.execute(
-        sa.select(gateway.c.sender, gateway.c.gsm, gateway.c.failures)
-        .where(gateway.c.free_at <= now())
-        .order_by(gateway.c.free_at)
-        .with_for_update(skip_locked=True)
-    ).all()
+    return connection.execute(_FREE).all()
 
 
 def set_busy(connection: sa.Connection, sender: str, gsm: str, seconds: float) -> None:
     """Have a gateway free again in so many *seconds*."""
-    connection.execute(
-        gateway.update()
-        .where(gateway.c.sender == sender, gateway.c.gsm == gsm)
-        .values(free_at=now() + seconds)
-    )
+    connection.execute(_BUSY, {"of": sender, "to": gsm, "seconds": seconds})
 
 
 def apply(
@@ -58,17 +62,14 @@ def apply(
 
     *failures* is how many were counted when the try began: those of one outage count once.
     """
-    every = gateway.update().where(gateway.c.sender == sender)
+    held: dict[str, Any] = {"of": sender}
     if verdict.holds:
-        connection.execute(every.values(free_at=now() + HELD, held=verdict.holds))
+        connection.execute(_HOLD, held | {"seconds": HELD, "held": verdict.holds})
     elif verdict.pauses:
-        free_at = now() + wait(failures + 1, random)
-        connection.execute(
-            every.values(free_at=free_at, failures=failures + 1, held=Cause.UNREACHABLE)
-        )
+        held |= {"held": Cause.UNREACHABLE, "failures": failures + 1}
+        connection.execute(_HOLD, held | {"seconds": wait(failures + 1, random)})
     else:
-        troubled = (gateway.c.failures > 0) | (gateway.c.held != "")
-        connection.execute(every.where(troubled).values(free_at=now(), failures=0, held=""))
+        connection.execute(_GO_ON, held)
 
 
 def mend_clock(connection: sa.Connection, senders: Iterable[Sender]) -> None:

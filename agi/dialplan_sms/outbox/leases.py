@@ -14,12 +14,44 @@ from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import gateways
 from dialplan_sms.outbox.retry import FIRST_WAIT, Verdict, wait
 from dialplan_sms.outbox.schema import PRIORITIES, State, message, now, number
-from dialplan_sms.outbox.transitions import conclude, note
+from dialplan_sms.outbox.transitions import TRIED, end_try, set_numbers
 from dialplan_sms.sms.outcome import Outcome
 from dialplan_sms.sms.sms import Sms
 
 _BATCH = 20
 """Numbers of a request for a sender that sms.conf does not have any more."""
+_HELD = message.c.state.in_((State.LEASED, State.SENDING))
+
+# Built once, as in transitions.py.
+_MINE = (_HELD, message.c.lease_by == sa.bindparam("owner"),
+         message.c.lease_until == sa.bindparam("until"))  # fmt: skip
+_BEGUN = message.update().where(message.c.id == sa.bindparam("of"), *_MINE)
+_FINISHED = TRIED.where(*_MINE)
+_LEASED = message.update().where(message.c.id == sa.bindparam("of")).values(state=State.LEASED)
+_WAITING = (
+    sa.select(number.c.number)
+    .where(number.c.message_id == sa.bindparam("of"), number.c.state == State.PENDING)
+    .order_by(number.c.number)
+    .limit(sa.bindparam("most"))
+)
+_DUE = (
+    sa.select(
+        message.c.id, message.c.text, message.c.gsm, message.c.postpone, message.c.call,
+        message.c.attempts,
+        (now() - sa.func.coalesce(message.c.planned, message.c.created)).label("age"),
+        (now() + sa.bindparam("seconds", type_=sa.Double())).label("until"),
+    )
+    .where(
+        message.c.sender == sa.bindparam("sender"),
+        message.c.gsm == sa.bindparam("gsm"),
+        message.c.state == State.PENDING,
+        message.c.priority == sa.bindparam("priority"),
+        message.c.due <= now(),
+    )
+    .order_by(message.c.due)
+    .limit(sa.bindparam("most"))
+    .with_for_update(skip_locked=True)
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,111 +84,63 @@ def claim(
     for name, gsm, failures in gateways.free(connection):
         sender = senders.get(name)
         pace, batch = (sender.pace, sender.batch) if sender else (0.0, _BATCH)
-        due = _due(connection, name, gsm, 1 if pace else most - len(taken))
-        mine = [_lease(connection, each, owner, seconds, batch, failures) for each in due]
-        if mine:  # also without a pace: the next turn begins with the others
-            busy = pace * sum(len(each.sms.numbers) for each in mine)
-            gateways.set_busy(connection, name, gsm, busy)
-        taken += mine
+        due: list[Any] = []
+        room = 1 if pace else most - len(taken)
+        for priority in PRIORITIES:  # each a range of the index, however many rows there are
+            where = {"sender": name, "gsm": gsm, "priority": priority, "seconds": seconds}
+            if len(due) < room:
+                due += connection.execute(_DUE, where | {"most": room - len(due)})
+        if not due:
+            continue
+        rows = [{"of": row.id, "lease_by": owner, "lease_until": row.until} for row in due]
+        connection.execute(_LEASED, rows)
+        count = 0
+        for row in due:
+            numbers = tuple(connection.scalars(_WAITING, {"of": row.id, "most": batch}))
+            count += len(numbers)
+            sms = Sms(numbers, row.text or "", row.gsm or None, row.postpone, call=row.call)
+            taken.append(
+                Lease(row.id, owner, row.until, name, sms, row.attempts, row.age, failures)
+            )
+        gateways.set_busy(connection, name, gsm, pace * count)  # without a pace the others are next
         if len(taken) >= most:
             break
     return taken
 
 
-def _due(connection: sa.Connection, sender: str, gsm: str, most: int) -> list[int]:
-    found: list[int] = []
-    for priority in PRIORITIES:  # each a range of the index, however many rows there are
-        if len(found) < most:
-            found += connection.scalars(
-                sa.select(message.c.id)
-                .where(
-                    message.c.sender == sender,
-                    message.c.gsm == gsm,
-                    message.c.state == State.PENDING,
-                    message.c.priority == priority,
-                    message.c.due <= now(),
-                )
-                .order_by(message.c.due)
-                .limit(most - len(found))
-                .with_for_update(skip_locked=True)
-            ).all()
-    return found
-
-
-def _lease(
-    connection: sa.Connection, id_: int, owner: str, seconds: float, batch: int, failures: int
-) -> Lease:
-    connection.execute(
-        message.update()
-        .where(message.c.id == id_)
-        .values(state=State.LEASED, lease_by=owner, lease_until=now() + seconds)
-    )
-    numbers = connection.scalars(
-        sa.select(number.c.number)
-        .where(number.c.message_id == id_, number.c.state == State.PENDING)
-        .order_by(number.c.number)
-        .limit(batch)
-    ).all()
-    row = connection.execute(
-        sa.select(
-            message.c.sender, message.c.text, message.c.gsm, message.c.postpone, message.c.call,
-            message.c.attempts, message.c.lease_until,
-            (now() - sa.func.coalesce(message.c.planned, message.c.created)).label("age"),
-        ).where(message.c.id == id_)
-    ).one()  # fmt: skip
-    sms = Sms(tuple(numbers), row.text or "", row.gsm or None, row.postpone, call=row.call)
-    return Lease(id_, owner, row.lease_until, row.sender, sms, row.attempts, row.age, failures)
-
-
 def begin_sending(connection: sa.Connection, lease: Lease) -> bool:
     """Note that the request goes out now; False if the lease is another's by now."""
-    if not _update(connection, lease, state=State.SENDING):
+    mine = {"of": lease.id, "owner": lease.owner, "until": lease.until}
+    if connection.execute(_BEGUN, mine | {"state": State.SENDING}).rowcount != 1:
         return False
-    connection.execute(
-        number.update()
-        .where(number.c.message_id == lease.id, number.c.number.in_(lease.sms.numbers))
-        .values(state=State.SENDING)
-    )
+    set_numbers(connection, lease.id, lease.sms.numbers, State.SENDING)
     return True
 
 
 def finish(
     connection: sa.Connection, lease: Lease, outcome: Outcome, verdict: Verdict, random: float,
     keep_text: bool,
-) -> str | None:  # fmt: skip
+) -> State | None:  # fmt: skip
     """Note how a request ended, and what follows; the message's state.
 
     None if the lease is another's by now, who has then decided.
     """
-    if not _update(connection, lease, lease_by=None, lease_until=None):
-        return None
-    note(connection, lease.id, outcome, verdict)
-    gateways.apply(connection, lease.sender, verdict, lease.failures, random)
     # The rest of a list goes on at once, and so does what waits for all of the sender's anyway.
     alone = verdict.again and not (verdict.holds or verdict.pauses)
-    due = now() + (wait(lease.attempts + 1, random) if alone else 0.0)
-    return conclude(connection, lease.id, due, keep_text)
-
-
-def _update(connection: sa.Connection, lease: Lease, **values: Any) -> bool:
-    """Change the leased message; False if the lease is another's by now."""
-    changed = connection.execute(
-        message.update()
-        .where(
-            message.c.id == lease.id,
-            message.c.lease_by == lease.owner,
-            message.c.lease_until == lease.until,
-            message.c.state.in_((State.LEASED, State.SENDING)),
-        )
-        .values(**values)
-    )
-    return bool(changed.rowcount == 1)
+    pause = wait(lease.attempts + 1, random) if alone else 0.0
+    state = end_try(
+        connection, lease.id, outcome, verdict, pause, keep_text, _FINISHED,
+        owner=lease.owner, until=lease.until,
+    )  # fmt: skip
+    if state is not None:
+        gateways.apply(connection, lease.sender, verdict, lease.failures, random)
+    return state
 
 
 def owners(connection: sa.Connection) -> list[str]:
     """Who holds leases."""
-    held = message.c.state.in_((State.LEASED, State.SENDING)) & message.c.lease_by.is_not(None)
-    return list(connection.scalars(sa.select(message.c.lease_by).where(held).distinct()))
+    held = sa.select(message.c.lease_by).where(_HELD, message.c.lease_by.is_not(None))
+    return list(connection.scalars(held.distinct()))
 
 
 def lost(
@@ -171,30 +155,26 @@ def lost(
     mine = message.c.lease_by == owner
     gone = message.c.lease_until < now() if dead is None else message.c.lease_by.in_(list(dead))
     known = sa.tuple_(message.c.id, message.c.lease_until).in_(list(busy))
-    return list(
-        connection.execute(
-            sa.select(message.c.id, message.c.sender, message.c.state)
-            .where(
-                message.c.state.in_((State.LEASED, State.SENDING)),
-                message.c.lease_until.is_not(None),
-                sa.or_(mine & ~known, ~mine & gone),
-            )
-            .limit(most)
-            .with_for_update(skip_locked=True)
-        )
+    found = (
+        sa.select(message.c.id, message.c.sender, message.c.state)
+        .where(_HELD, message.c.lease_until.is_not(None), sa.or_(mine & ~known, ~mine & gone))
+        .limit(most)
+        .with_for_update(skip_locked=True)
     )
+    return list(connection.execute(found))
 
 
-def take_back(connection: sa.Connection, id_: int, outcome: Outcome, at_least_once: bool) -> str:
-    """Decide on a message whose worker is gone; its state."""
-    sending = connection.scalars(
-        sa.select(number.c.number).where(
-            number.c.message_id == id_, number.c.state == State.SENDING
-        )
-    ).all()
-    if sending:
-        numbers = tuple(sending)
+def take_back(
+    connection: sa.Connection, id_: int, outcome: Outcome, at_least_once: bool
+) -> State | None:
+    """Decide on a message whose worker is gone, as lost() has found it; its state."""
+    going = sa.select(number.c.number).where(
+        number.c.message_id == id_, number.c.state == State.SENDING
+    )
+    if numbers := tuple(connection.scalars(going)):
         verdict = Verdict(again=numbers) if at_least_once else Verdict(unknown=numbers)
-        note(connection, id_, outcome, verdict)
-    # One that ends its worker each time must not do so without a pause.
-    return conclude(connection, id_, now() + (FIRST_WAIT if sending else 0.0))
+        # One that ends its worker each time must not do so without a pause.
+        return end_try(connection, id_, outcome, verdict, FIRST_WAIT)
+    free = {"state": State.PENDING, "due": now(), "lease_by": None, "lease_until": None}
+    connection.execute(message.update().where(message.c.id == id_).values(free))
+    return State.PENDING

@@ -7,22 +7,21 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import sqlalchemy as sa
 
-from dialplan_sms.outbox.queue import Work
 from dialplan_sms.outbox.retry import Verdict
 from dialplan_sms.outbox.schema import attempt, message, now, number
-from dialplan_sms.outbox.transitions import Row, states, why, worst
-from dialplan_sms.outbox.writer import Writer
+from dialplan_sms.outbox.transitions import Row, of_all, states, why
+from dialplan_sms.outbox.writer import Work, Writer
 from dialplan_sms.sms.outcome import Outcome
 
 _EVERY = 0.5
 """Seconds for which records gather: alone, each would cost its call a third of all it costs."""
 _AT_ONCE = 50
 """Records in a commit: a call that stores an SMS meanwhile waits for no more than these."""
-_MOST = 10_000
-"""Records that wait for a database which is away; later ones are not kept."""
+_MOST = 10_000  # records that wait for a database which is away; later ones are not kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +69,11 @@ class Recorder:
             self._thread.join(timeout)
 
     def _begin(self) -> None:
-        if self._thread is None:
-            with self._lock, suppress(RuntimeError):  # no thread left: the next one tries again
-                if self._thread is None:
-                    thread = threading.Thread(target=self._run, name="recorder", daemon=True)
-                    thread.start()
-                    self._thread = thread
+        with self._lock, suppress(RuntimeError):  # no thread left: the next one tries again
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def _run(self) -> None:
         while not self._stopping.wait(_EVERY):
@@ -83,18 +81,17 @@ class Recorder:
         self._flush()
 
     def _flush(self) -> None:
-        while (work := self._next()) is not None:
+        while self._again or self._records:
+            if self._again:
+                work = self._again.popleft()
+            else:
+                count = min(len(self._records), _AT_ONCE)
+                work = partial(_write, batch=[self._records.popleft() for _ in range(count)])
             try:
                 self._writer.submit(work).result(60.0)
             except Exception:  # noqa: BLE001 - a history that breaks stops no SMS
                 self._again.appendleft(work)
                 return
-
-    def _next(self) -> Work[None] | None:
-        if self._again:
-            return self._again.popleft()
-        batch = [self._records.popleft() for _ in range(min(len(self._records), _AT_ONCE))]
-        return (lambda connection: _write(connection, batch)) if batch else None
 
 
 def _write(connection: sa.Connection, batch: Sequence[Record]) -> None:
@@ -109,7 +106,7 @@ def _write(connection: sa.Connection, batch: Sequence[Record]) -> None:
         return
     rows = [
         {**each.row, "created": since + each.at, "due": since + each.at, "ended": at,
-         "state": worst([state for state, numbers in states(each.verdict) if numbers]),
+         "state": of_all(states(each.verdict)),
          "attempts": 1, **why(each.outcome)}
         for each in new
     ]  # fmt: skip
@@ -120,7 +117,7 @@ def _write(connection: sa.Connection, batch: Sequence[Record]) -> None:
         id_, when = ids[each.row["token"]], since + each.at
         mine = [
             {"message_id": id_, "number": to, "state": state, "created": when}
-            for state, those in states(each.verdict) for to in those
+            for state, those in states(each.verdict).items() for to in those
         ]  # fmt: skip
         numbers += mine
         attempts.append(

@@ -14,7 +14,7 @@ from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.outbox import idempotency, limits, transitions
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.recorder import Record, Recorder
-from dialplan_sms.outbox.retry import ended
+from dialplan_sms.outbox.retry import Verdict, ended
 from dialplan_sms.outbox.schema import State
 from dialplan_sms.outbox.transitions import Row
 from dialplan_sms.outbox.writer import NotKnown, Writer
@@ -22,12 +22,9 @@ from dialplan_sms.sms import log
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error, safe_line
 from dialplan_sms.sms.sms import Sms
 
-PATIENCE = 4.0
-"""Seconds after which a call withdraws what is not about to be committed."""
-WAIT = 5.0
-"""Seconds that a call waits for the database in all, whatever holds it."""
-_BULK = 20
-"""A message with more numbers lets others go first."""
+PATIENCE = 4.0  # seconds after which a call withdraws what is not about to be committed
+WAIT = 5.0  # seconds that a call waits for the database in all, whatever holds it
+_BULK = 20  # numbers: a message with more lets others go first
 
 
 def open_outbox(config: Config) -> "Outbox":
@@ -95,14 +92,13 @@ class Outbox:
 
     def settle(self, reserved: str, sms: Sms, outcome: Outcome) -> None:
         """Note how a reserved SMS ended. Does not wait."""
-        noted, verdict = _without_text(outcome, sms), ended(outcome, sms.numbers)
+        noted, verdict = _ended(outcome, sms)
         self._recorder.at_once(lambda c: transitions.settle(c, reserved, noted, verdict))
 
     def record(self, sms: Sms, sender: Sender, outcome: Outcome) -> None:
         """Note an SMS that was sent without reserve(), for the history. Does not wait."""
-        noted, verdict = _without_text(outcome, sms), ended(outcome, sms.numbers)
         new = row(sms, sender) | {"text": None}
-        self._recorder.add(Record(new, noted, verdict, time.monotonic()))
+        self._recorder.add(Record(new, *_ended(outcome, sms), time.monotonic()))
 
     def close(self) -> None:
         """Finish what is under way, in what is left of the time of a process's only call."""
@@ -117,11 +113,13 @@ class Outbox:
         tries = itertools.count()
 
         def work(connection: sa.Connection) -> int | Outcome:
-            again = next(tries) > 0
-            if again and (stored := transitions.find(connection, new["token"])) is not None:
+            if next(tries) and (stored := transitions.find(connection, new["token"])) is not None:
                 return stored
             if new["key"] or sender.repeat_window:
-                new["fingerprint"] = self._fingerprint(sms.text)
+                # A hash of the text, which says nothing of it without the database.
+                secret = self.writer.secret.encode()
+                text = hashlib.blake2b(sms.text.encode(), key=secret, digest_size=16)
+                new["fingerprint"] = text.hexdigest()
             if new["key"] and (known := idempotency.earlier(connection, new, sms.numbers)):
                 return known
             if sender.counted and (no := limits.refusal(connection, sender, new, sms.numbers)):
@@ -129,11 +127,6 @@ class Outbox:
             return transitions.insert(connection, new, sms.numbers, state)
 
         return work
-
-    def _fingerprint(self, text: str) -> str:
-        """A hash of a text, which says nothing of the text without the database."""
-        key = self.writer.secret.encode()
-        return hashlib.blake2b(text.encode(), key=key, digest_size=16).hexdigest()
 
     def _do(
         self, work: Callable[[sa.Connection], int | Outcome], unsure: Outcome, left: float
@@ -171,5 +164,6 @@ def row(sms: Sms, sender: Sender) -> Row:
     }
 
 
-def _without_text(outcome: Outcome, sms: Sms) -> Outcome:
-    return replace(outcome, reason=log.harmless(outcome, sms))
+def _ended(outcome: Outcome, sms: Sms) -> tuple[Outcome, Verdict]:
+    """What the history says of a call in mode wait: without the text, and nothing follows."""
+    return replace(outcome, reason=log.harmless(outcome, sms)), ended(outcome, sms.numbers)

@@ -5,7 +5,7 @@ commits; each may be run again after a rollback. Workers are at work meanwhile: 
 the state that it starts from, and leaves alone what is in another state by now.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,16 +18,42 @@ from dialplan_sms.sms.outcome import Outcome
 
 RETRIED = (State.FAILED, State.EXPIRED, State.UNKNOWN, State.CANCELLED)
 """The states from which an SMS can be tried again."""
-_WORST_FIRST = (State.UNKNOWN, State.FAILED, State.EXPIRED, State.CANCELLED, State.SENT)
+_DECIDES = (
+    State.PENDING, State.UNKNOWN, State.FAILED, State.EXPIRED, State.CANCELLED, State.SENT
+)  # fmt: skip
+"""The first of these that a number has is the state of the message."""
 _RESERVED = (message.c.state == State.SENDING, message.c.lease_until.is_(None))
 """What a call is sending itself."""
-_LONGEST_REASON = 1000
-_NO_SUCH = "there is no such SMS"
+_NOT_RETRIED = {State.SENT: "is sent"} | dict.fromkeys(
+    RETRIED, "is {}, and its text is gone: keep_text in sms.conf keeps texts for longer"
+)
+_NOT_CANCELLED = dict.fromkeys((State.LEASED, State.SENDING), "is {}: it is going out now")
+
+# Built once: to build a statement costs as much as to run it.
+_OF: sa.BindParameter[int] = sa.bindparam("of")
 _NEW = message.insert().values(
     created=now(), due=sa.func.coalesce(sa.bindparam("when", type_=sa.Double()), now())
 )
 _NEW_NUMBER = number.insert().values(created=now())
-"""Built once: to build a statement costs as much as to run it."""
+_NEW_TRY = attempt.insert().values(at=now())
+_THESE: sa.BindParameter[str] = sa.bindparam("these", expanding=True)
+_OTHERS = sa.select(number.c.state).distinct().where(
+    number.c.message_id == _OF, number.c.number.not_in(_THESE)
+)  # fmt: skip
+_SET_NUMBERS = number.update().where(number.c.message_id == _OF, number.c.number.in_(_THESE))
+_AGAIN = sa.bindparam("again", type_=sa.Boolean())
+TRIED = (
+    message.update()
+    .where(message.c.id == _OF)
+    .values(
+        attempts=message.c.attempts + 1, lease_by=None, lease_until=None,
+        due=sa.case((_AGAIN, now() + sa.bindparam("wait", type_=sa.Double())), else_=message.c.due),
+        ended=sa.case((_AGAIN, sa.null()), else_=now()),
+        text=sa.case((sa.bindparam("keep", type_=sa.Boolean()), message.c.text), else_=sa.null()),
+    )
+)  # fmt: skip
+"""For end_try()."""
+_SETTLED = TRIED.where(*_RESERVED)
 
 Row = dict[str, Any]
 """The columns of a stored SMS that are known before it is stored, by name."""
@@ -82,49 +108,39 @@ def settle(connection: sa.Connection, token: str, outcome: Outcome, verdict: Ver
     reserved = sa.select(message.c.id).where(message.c.token == token, *_RESERVED)
     id_ = connection.scalar(reserved)
     if id_ is not None:
-        note(connection, id_, outcome, verdict)
-        conclude(connection, id_)
+        end_try(connection, id_, outcome, verdict, tried=_SETTLED)
 
 
-def note(connection: sa.Connection, id_: int, outcome: Outcome, verdict: Verdict) -> None:
-    """Note a try: what becomes of each number, and the attempt."""
-    tried = 0
-    for state, numbers in states(verdict):
-        tried += len(numbers)
-        if numbers:
-            connection.execute(
-                number.update()
-                .where(number.c.message_id == id_, number.c.number.in_(numbers))
-                .values(state=state)
-            )
-    connection.execute(
-        attempt.insert().values(
-            message_id=id_, at=now(), numbers=tried, status=outcome.status, **why(outcome)
-        )
-    )
-    _update(connection, id_, attempts=message.c.attempts + 1, **why(outcome))
+def end_try(
+    connection: sa.Connection, id_: int, outcome: Outcome, verdict: Verdict, wait: float = 0.0,
+    keep_text: bool = False, tried: sa.Update = TRIED, **mine: Any,
+) -> State | None:  # fmt: skip
+    """Note a try: what becomes of its numbers and of the message, and the attempt.
 
-
-def conclude(
-    connection: sa.Connection, id_: int, due: Any = None, keep_text: bool = False
-) -> State:
-    """After a try: pending again, from *due* on or at once, if a number is; else ended. Its state.
-
-    The text of one that was not sent stays for a while: an admin may want to try it again.
+    The message is pending again, in *wait* seconds, if a number is, else it has ended: its state.
+    None, and nothing is changed, if it is not as *tried*, which is TRIED with conditions on *mine*,
+    says. The text of one that was not sent stays for a while: an admin may want to try it again.
     """
-    found = connection.scalars(
-        sa.select(number.c.state).where(number.c.message_id == id_).distinct()
-    ).all()
-    free: dict[str, Any] = {"lease_by": None, "lease_until": None}
-    if State.PENDING in found:
-        due = now() if due is None else due
-        _update(connection, id_, state=State.PENDING, due=due, **free)
-        return State.PENDING
-    state = worst(found)
-    if state in (State.SENT, State.CANCELLED) and not keep_text:
-        free["text"] = None
-    _update(connection, id_, state=state, ended=now(), **free)
+    ends = states(verdict)
+    these = [each for numbers in ends.values() for each in numbers]
+    state = of_all({*ends, *connection.scalars(_OTHERS, {"of": id_, "these": these})})
+    keep = keep_text or state not in (State.SENT, State.CANCELLED)
+    again = state is State.PENDING
+    values = {"state": state, "again": again, "wait": wait, "keep": keep, **why(outcome)}
+    if connection.execute(tried, {"of": id_, **mine, **values}).rowcount != 1:
+        return None
+    for each, numbers in ends.items():
+        set_numbers(connection, id_, numbers, each)
+    row = {"message_id": id_, "numbers": len(these), "status": outcome.status, **why(outcome)}
+    connection.execute(_NEW_TRY, row)
     return state
+
+
+def set_numbers(
+    connection: sa.Connection, id_: int, numbers: Collection[str], state: State
+) -> None:
+    """Bring those of a message's numbers to *state*."""
+    connection.execute(_SET_NUMBERS, {"of": id_, "these": list(numbers), "state": state})
 
 
 def expire(connection: sa.Connection, sender: str, max_age: float, most: int = 1000) -> int:
@@ -174,23 +190,16 @@ def _retry(connection: sa.Connection, id_: int) -> str:
         connection, id_, *retriable, state=State.PENDING, due=now(), planned=now(), ended=None,
         attempts=0, cause="", reason="", lease_by=None, lease_until=None,
     )  # fmt: skip
-    if changed:
-        connection.execute(number.update().where(open_).values(state=State.PENDING))
-        sender, gsm, postpone = connection.execute(
-            sa.select(message.c.sender, message.c.gsm, message.c.postpone).where(
-                message.c.id == id_
-            )
-        ).one()
-        gateways.ensure(connection, sender, gsm)
-        if postpone and postpone <= datetime.now():  # the PBX is to wait for no time that is over
-            _update(connection, id_, postpone=None)
-        return ""
-    state = connection.scalar(sa.select(message.c.state).where(message.c.id == id_))
-    if state is None:
-        return _NO_SUCH
-    if state in RETRIED:
-        return f"is {state}, and its text is gone: keep_text in sms.conf keeps texts for longer"
-    return f"is {state}" if state == State.SENT else f"is {state} already"
+    if not changed:
+        return _why_not(connection, id_, _NOT_RETRIED)
+    connection.execute(number.update().where(open_).values(state=State.PENDING))
+    sender, gsm, postpone = connection.execute(
+        sa.select(message.c.sender, message.c.gsm, message.c.postpone).where(message.c.id == id_)
+    ).one()
+    gateways.ensure(connection, sender, gsm)
+    if postpone and postpone <= datetime.now():  # the PBX is to wait for no time that is over
+        _update(connection, id_, postpone=None)
+    return ""
 
 
 def cancel(
@@ -206,16 +215,19 @@ def _cancel(connection: sa.Connection, id_: int, keeping: Collection[str]) -> st
         due=now(),  # what has ended is never due later: purge() relies on that
         text=sa.case((message.c.sender.in_(keeping), message.c.text), else_=sa.null()),
     )  # fmt: skip
-    if changed:
-        waiting = sa.and_(number.c.message_id == id_, number.c.state == State.PENDING)
-        connection.execute(number.update().where(waiting).values(state=State.CANCELLED))
-        return ""
+    if not changed:
+        return _why_not(connection, id_, _NOT_CANCELLED)
+    waiting = sa.and_(number.c.message_id == id_, number.c.state == State.PENDING)
+    connection.execute(number.update().where(waiting).values(state=State.CANCELLED))
+    return ""
+
+
+def _why_not(connection: sa.Connection, id_: int, says: Mapping[State, str]) -> str:
+    """Why an SMS is not changed: what is said of its state."""
     state = connection.scalar(sa.select(message.c.state).where(message.c.id == id_))
     if state is None:
-        return _NO_SUCH
-    if state in (State.LEASED, State.SENDING):
-        return f"is {state}: it is going out now"
-    return f"is {state} already"
+        return "there is no such SMS"
+    return says.get(state, "is {} already").format(state)
 
 
 def _update(
@@ -239,19 +251,20 @@ def _end(
     return len(ids)
 
 
-def states(verdict: Verdict) -> tuple[tuple[State, tuple[str, ...]], ...]:
-    """The state that *verdict* has for each number."""
-    return (
-        (State.SENT, verdict.sent), (State.PENDING, verdict.again), (State.FAILED, verdict.failed),
-        (State.EXPIRED, verdict.expired), (State.UNKNOWN, verdict.unknown),
-    )  # fmt: skip
+def states(verdict: Verdict) -> dict[State, tuple[str, ...]]:
+    """The numbers of a request by the state that *verdict* has for them."""
+    every = {
+        State.SENT: verdict.sent, State.PENDING: verdict.again, State.FAILED: verdict.failed,
+        State.EXPIRED: verdict.expired, State.UNKNOWN: verdict.unknown,
+    }  # fmt: skip
+    return {state: numbers for state, numbers in every.items() if numbers}
 
 
-def worst(found: Collection[str]) -> State:
-    """The state of a message whose numbers have *found* states, all of which last."""
-    return next((each for each in _WORST_FIRST if each in found), State.UNKNOWN)
+def of_all(found: Collection[str]) -> State:
+    """The state of a message whose numbers have *found* states."""
+    return next((each for each in _DECIDES if each in found), State.UNKNOWN)
 
 
 def why(outcome: Outcome) -> dict[str, str]:
     """Those columns of a message and of an attempt that say why it ended so."""
-    return {"cause": outcome.cause, "reason": outcome.reason[:_LONGEST_REASON]}
+    return {"cause": outcome.cause, "reason": outcome.reason}

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from dialplan_sms.outbox.history import retention
 from dialplan_sms.outbox.leases import Lease
 from dialplan_sms.outbox.owner import LeaseOwner, silent_hosts
 from dialplan_sms.outbox.retry import AT_LEAST_ONCE
+from dialplan_sms.outbox.schema import State
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.writer import NotKnown
 from dialplan_sms.sms.outcome import Cause, error
@@ -24,12 +25,10 @@ _POLL = 0.5
 _REST = 0.02
 """Seconds between two looks at an outbox of which nothing can go: calls that store are heard of
 with every commit, and each look costs the writer a turn."""
-_RECOVER = 5.0
-_TIDY = 60.0
+_RECOVER, _TIDY = 5.0, 60.0  # seconds between two times
 _GIVEN_UP = 600.0
 """Seconds after which a call that has not said how it ended never will."""
-_MARGIN = 15.0
-"""Seconds that a lease lasts beyond the longest request."""
+_MARGIN = 15.0  # seconds that a lease lasts beyond the longest request
 _GONE = error(Cause.NO_ANSWER, "the worker ended while the request was out: it may have been sent")
 
 
@@ -46,8 +45,7 @@ class Worker:
         self._owner: LeaseOwner | None = None
         self._news = threading.Event()
         self._stopping = threading.Event()
-        self._lock = threading.Lock()
-        self._busy: set[tuple[int, float]] = set()  # ids, and until when they are leased
+        self._busy: dict[tuple[int, float], Future[None]] = {}  # by id, and until when it is leased
         self._silent: set[str] = set()
         self._config: Config | None = None
         self._recovered = self._tidied = float("-inf")
@@ -71,8 +69,7 @@ class Worker:
         self.halt()
         end = time.monotonic() + timeout
         self._thread.join(timeout)
-        while self._busy and time.monotonic() < end:
-            time.sleep(0.05)
+        wait(list(self._busy.values()), max(0.0, end - time.monotonic()))
         self._access.ended.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._owner is not None:
@@ -86,14 +83,21 @@ class Worker:
             except Exception as failure:  # noqa: BLE001 - what is stored needs this thread
                 if self._owner is not None:
                     self._owner.failed()
-                self._access.failed(_explain(failure))
+                self._access.failed(self._explain(failure))
                 more = False
             if not more:
                 self._news.wait(2.0 if self._access.fails else _POLL)
 
+    def _explain(self, failure: Exception) -> str:
+        if isinstance(failure, OSError):  # the owner's file lies beside the database
+            failure = explain(failure, self._outbox.writer.engine.url)
+        if isinstance(failure, OutboxError | NotKnown | ConfigError):
+            return str(failure)
+        return f"the worker broke, {type(failure).__name__}: please report this line"
+
     def _turn(self) -> bool:
         """Take what is due and can be carried; whether there may be more."""
-        owner = self._own()
+        owner = self._owner = self._owner or LeaseOwner(self._outbox.file)
         now = time.monotonic()
         if now - self._recovered >= _RECOVER:
             self._recovered = now
@@ -121,42 +125,25 @@ class Worker:
         return len(leased) == room
 
     def _carry(self, lease: Lease) -> None:
-        key = (lease.id, lease.until)
-
         def free(_: "Future[None]") -> None:
-            with self._lock:
-                self._busy.discard(key)
+            del self._busy[lease.id, lease.until]
             self.wake()
 
-        with self._lock:
-            self._busy.add(key)
-        try:
-            self._pool.submit(self._carrier, lease).add_done_callback(free)
-        except RuntimeError:  # no thread left
-            self._busy.discard(key)
-            raise
-
-    def _own(self) -> LeaseOwner:
-        if self._owner is None:
-            try:
-                self._owner = LeaseOwner(self._outbox.file)
-            except OSError as error:
-                raise explain(error, self._outbox.writer.engine.url) from None
-        return self._owner
+        future = self._busy[lease.id, lease.until] = self._pool.submit(self._carrier, lease)
+        future.add_done_callback(free)
 
     def _recover(self, owner: LeaseOwner) -> None:
         """Decide on what workers had under way that are gone."""
 
-        def work(connection: sa.Connection) -> tuple[list[tuple[int, str, str]], set[str]]:
-            with self._lock:
-                busy = set(self._busy)
+        def work(connection: sa.Connection) -> tuple[list[tuple[int, str, State]], set[str]]:
+            busy = set(self._busy)
             dead = owner.dead(leases.owners(connection))
-            decided = []
+            decided: list[tuple[int, str, State]] = []
             for row in leases.lost(connection, owner.name, busy, dead):
-                found = senders.get(row.sender)
-                again = found is None or found.delivery == AT_LEAST_ONCE
-                state = leases.take_back(connection, row.id, _GONE, again)
-                decided.append((row.id, row.state, state))
+                sender = senders.get(row.sender)
+                again = sender is None or sender.delivery == AT_LEAST_ONCE
+                if state := leases.take_back(connection, row.id, _GONE, again):
+                    decided.append((row.id, row.state, state))
             return decided, silent_hosts(connection)
 
         senders = self._service.load().senders
@@ -189,9 +176,3 @@ class Worker:
         while self._access.do(lambda c: retention.purge(c, config.retention)):
             if self._stopping.is_set():
                 return
-
-
-def _explain(failure: Exception) -> str:
-    if isinstance(failure, OutboxError | NotKnown | ConfigError | OSError):
-        return str(failure)
-    return f"the worker broke, {type(failure).__name__}: please report this line"

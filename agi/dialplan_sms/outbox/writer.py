@@ -9,33 +9,24 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass
 from math import inf
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from dialplan_sms.outbox.database import (
-    OutboxError,
-    explain,
-    is_another_file,
-    is_conflict,
-    is_doubtful,
-    is_locked,
-    make_private,
-    open_engine,
-    wait_at_most,
-)
-from dialplan_sms.outbox.queue import Piece, Queue, Withdrawn, Work
+from dialplan_sms.outbox import database
+from dialplan_sms.outbox.database import OutboxError, explain
 from dialplan_sms.outbox.schema import message, prepare
 
 T = TypeVar("T")
+Work = Callable[[sa.Connection], T]
+"""Statements of one transaction; may be run again if that failed, so it does nothing else, and
+finds out by itself whether it was committed before (the connection may break in the commit)."""
 
-_MOST = 100
-"""Pieces of work that begin a transaction."""
-_LOOK = 0.5
-"""Seconds to wait for a locked SQLite file until it is seen who still waits."""
+_MOST = 100  # pieces of work that begin a transaction
+_LOOK = 0.5  # seconds to wait for a locked SQLite file until it is seen who still waits
 _COMMIT = (0.5, 30.0)
 """Seconds that a commit may wait for those who read an SQLite file: at least, at most."""
 _GATHER = 0.01
@@ -50,6 +41,19 @@ class NotKnown(Exception):
     """A commit does not end, or its answer was lost; its text is one line for people."""
 
 
+class _Withdrawn(Exception):
+    """Somebody has withdrawn what the transaction has done."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Piece:
+    """Work, and the Future of who waits for it, *until* then in monotonic seconds."""
+
+    work: Work[Any]
+    future: Future[Any]
+    until: float
+
+
 class Writer:
     """Runs work on the outbox at *url* in one thread and one connection.
 
@@ -58,27 +62,29 @@ class Writer:
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = open_engine(url)
+        self.engine = database.open_engine(url)
         self.secret = ""
-        self._queue = Queue()
-        self._starting = threading.Lock()
+        self._changed = threading.Condition()
+        self._pieces: list[_Piece] = []  # in the order in which they came
+        self._closed = False
         self._thread: threading.Thread | None = None
         self._connection: sa.Connection | None = None
+        self._committing = False  # whether the last transaction came as far as its commit
 
     def submit(self, work: Work[T], patience: float = inf) -> "Future[T]":
-        """Have *work* done with the next commit. The Future fails with OutboxError or NotKnown."""
-        with self._starting:
+        """Have *work* done with the next commit. The Future fails with OutboxError or NotKnown.
+
+        Raises RuntimeError if the host has no thread left.
+        """
+        future: Future[T] = Future()
+        with self._changed:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="writer", daemon=True)
-                future = self._queue.add(work, patience)
-                try:
-                    thread.start()
-                except RuntimeError:  # the host has no thread left
-                    self._queue.withdraw(future)
-                    raise
+                thread.start()
                 self._thread = thread
-                return future
-            return self._queue.add(work, patience)
+            self._pieces.append(_Piece(work, future, time.monotonic() + patience))
+            self._changed.notify()
+        return future
 
     def do(self, work: Work[T], patience: float, grace: float = 0.0) -> T:
         """Have *work* done and committed within *patience* seconds.
@@ -89,91 +95,115 @@ class Writer:
         future = self.submit(work, patience)
         try:
             return future.result(patience)
-        except FutureTimeout:
-            if self._queue.withdraw(future):
-                raise OutboxError(
-                    f"the outbox did not take it within {patience:.0f} s: is the database locked or"
-                    " out of reach?"
-                ) from None
-        except CancelledError:
-            raise OutboxError("the outbox is being closed") from None
+        except TimeoutError:
+            with self._changed:  # never in the middle of _seal()
+                withdrawn = future.cancel()
+        if withdrawn:
+            raise OutboxError(
+                f"the outbox did not take it within {patience:.0f} s: is the database locked or"
+                " out of reach?"
+            )
         try:
             return future.result(grace)
-        except FutureTimeout:
+        except TimeoutError:
             raise NotKnown("a commit of the outbox does not end") from None
 
     def close(self, timeout: float = 5.0) -> None:
         """Finish what waits, and end."""
-        self._queue.close()
-        thread = self._thread
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+            thread = self._thread
         if thread is not None:
             thread.join(timeout)
-        while left := self._queue.take(_MOST):
-            self._fail(left, OutboxError("the outbox is being closed"))
+        while left := self._take():
+            _fail(left, OutboxError("the outbox is being closed"))
         self.engine.dispose()
 
     def _run(self) -> None:
         while True:
-            while self._queue.any():
-                self._turn()
-            with self._starting:  # what comes from now on starts another one
-                if not self._queue.any():
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._waiting())
+                if not self._waiting():  # what comes from now on starts another thread
                     self._disconnect()
                     self._thread = None
                     return
+            self._turn()
+
+    def _waiting(self) -> list[_Piece]:
+        self._pieces = [each for each in self._pieces if not each.future.cancelled()]
+        return self._pieces
+
+    def _take(self) -> list[_Piece]:
+        with self._changed:
+            waiting = self._waiting()
+            self._pieces = waiting[_MOST:]
+        return waiting[:_MOST]
+
+    def _put_back(self, batch: list[_Piece]) -> None:
+        with self._changed:
+            self._pieces[:0] = batch
 
     def _turn(self) -> None:
         """One transaction with all that waits."""
-        if self._connection is not None and is_another_file(self._connection):
+        if self._connection is not None and database.is_another_file(self._connection):
             self._disconnect()
         fresh = self._connection is None
-        batch: list[Piece] = []
-        error, committing = self._transact(batch, lambda: self._queue.take(_MOST))
-        if error is None:
-            return
-        if isinstance(error, Withdrawn):
-            self._queue.put_back(batch)
-        elif committing and not is_doubtful(error):
-            self._fail(batch, explain(error, self.engine.url))
-        elif batch:
-            self._each_alone(batch, doubtful=committing)
-        elif fresh and not is_locked(error):  # else the next turn may have more luck
-            self._fail(self._queue.take(_MOST), explain(error, self.engine.url))
+        batch: list[_Piece] = []
+        try:
+            self._transact(batch)
+        except _Withdrawn:
+            self._put_back(batch)
+        except Exception as error:  # noqa: BLE001 - the writer lives on, those who wait get it
+            if self._committing and not database.is_doubtful(error):
+                _fail(batch, explain(error, self.engine.url))
+            elif batch:
+                self._each_alone(batch, doubtful=self._committing)
+            elif fresh and not database.is_locked(error):  # else the next turn may have more luck
+                _fail(self._take(), explain(error, self.engine.url))
 
-    def _transact(
-        self, batch: list[Piece], take: Callable[[], list[Piece]]
-    ) -> tuple[Exception | None, bool]:
-        """Do what *take* gives, and add it to *batch*; what failed, and if that was the commit."""
-        results: list[Any] = []
-        committing = False
+    def _transact(self, batch: list[_Piece]) -> None:
+        """Do *batch*; if it is empty, add to it, and do, what waits. Raises what failed."""
+        gathers = not batch
+        self._committing = False
         try:
             connection = self._connect()
-            wait_at_most(connection, _LOOK)
+            database.wait_at_most(connection, _LOOK)
             with connection.begin():
-                _lock(connection)
+                if connection.dialect.name == "postgresql":  # as BEGIN IMMEDIATE does on SQLite
+                    connection.exec_driver_sql(f"LOCK TABLE {message.name} IN ROW EXCLUSIVE MODE")
+                results = [piece.work(connection) for piece in batch]
                 # Only now is work taken. What comes while it is done goes along, or it would wait
                 # for two commits; not for long, since who was first waits, too.
                 until = time.monotonic() + _GATHER
-                while (not batch or time.monotonic() < until) and (more := take()):
+                while gathers and (not batch or time.monotonic() < until):
+                    more = self._take()
+                    if not more:
+                        break
                     batch += more
                     results += [piece.work(connection) for piece in more]
                 self._seal(batch, connection)
-                committing = True
-        except Withdrawn as withdrawn:
-            return withdrawn, False
-        except Exception as error:  # noqa: BLE001 - the writer lives on, those who wait get it
+                self._committing = True
+        except _Withdrawn:
+            raise
+        except Exception:
             self._disconnect()
-            return error, committing
+            raise
         for piece, result in zip(batch, results, strict=True):
             piece.future.set_result(result)
-        return None, committing
 
-    def _seal(self, batch: list[Piece], connection: sa.Connection) -> None:
+    def _seal(self, batch: list[_Piece], connection: sa.Connection) -> None:
         """Begin the commit: nobody can withdraw now, so it must not wait for long."""
-        least, most = _COMMIT
-        wait_at_most(connection, min(max(self._queue.seal(batch), least), most))
+        with self._changed:
+            if any(piece.future.cancelled() for piece in batch):
+                raise _Withdrawn
+            for piece in batch:
+                if not piece.future.running():  # it is running if a commit was cut off before
+                    piece.future.set_running_or_notify_cancel()
+        left = min((piece.until for piece in batch), default=0.0) - time.monotonic()
+        database.wait_at_most(connection, min(max(left, _COMMIT[0]), _COMMIT[1]))
 
-    def _each_alone(self, batch: list[Piece], doubtful: bool) -> None:
+    def _each_alone(self, batch: list[_Piece], doubtful: bool) -> None:
         """After a failure: do each piece alone, so that a bad one takes no other along.
 
         *doubtful* is whether all may have been committed: they are only not known to be, then,
@@ -182,68 +212,60 @@ class Writer:
         deadline = time.monotonic() + (_RECONNECT if doubtful else 0.0)
         for done, piece in enumerate(batch):
             try:
-                self._reconnect(deadline)
+                self._connect(deadline)
             except Exception as error:  # noqa: BLE001
-                failure = explain(error, self.engine.url)
-                self._fail(batch[done:], NotKnown(str(failure)) if doubtful else failure)
+                self._give_up(batch[done:], error, doubtful)
                 return
             self._alone(piece, doubtful)
 
-    def _alone(self, piece: Piece, doubtful: bool) -> None:
-        for left in reversed(range(_CONFLICTS)):
-            once = iter([[piece]])
-            error, committing = self._transact([], lambda: next(once, []))  # noqa: B023
-            if error is None or isinstance(error, Withdrawn):
-                return
-            if not (left and is_conflict(error)):
-                break
-        assert error is not None  # noqa: S101 - for the type checker
-        if is_locked(error) and not piece.future.running():
-            self._queue.put_back([piece])
+    def _alone(self, piece: _Piece, doubtful: bool, tries: int = _CONFLICTS) -> None:
+        try:
+            self._transact([piece])
+        except _Withdrawn:
             return
+        except Exception as error:  # noqa: BLE001
+            if tries > 1 and database.is_conflict(error):
+                self._alone(piece, doubtful, tries - 1)
+            elif database.is_locked(error) and not piece.future.running():
+                self._put_back([piece])
+            else:
+                cut_off = self._committing and database.is_doubtful(error)
+                self._give_up([piece], error, doubtful or cut_off)
+
+    def _give_up(self, batch: list[_Piece], error: Exception, doubtful: bool) -> None:
         failure = explain(error, self.engine.url)
-        unknown = doubtful or (committing and is_doubtful(error))
-        self._fail([piece], NotKnown(str(failure)) if unknown else failure)
+        _fail(batch, NotKnown(str(failure)) if doubtful else failure)
 
-    def _fail(self, batch: list[Piece], failure: Exception) -> None:
-        for piece in batch:
-            piece.fail(failure)
-
-    def _reconnect(self, deadline: float) -> sa.Connection:
-        while True:
+    def _connect(self, deadline: float = 0.0) -> sa.Connection:
+        """The connection, made if there is none; tried until *deadline* (monotonic seconds)."""
+        while self._connection is None:
             try:
-                return self._connect()
+                self._open()
             except Exception:
+                self._disconnect()
                 if time.monotonic() >= deadline:
                     raise
-            time.sleep(0.2)
-
-    def _connect(self) -> sa.Connection:
-        if self._connection is None:
-            with contextlib.suppress(OSError):  # SQLite says better what is wrong
-                make_private(self.engine.url)
-            connection = self.engine.connect()
-            wait_at_most(connection, _LOOK)
-            try:
-                with connection.begin():
-                    self.secret = prepare(connection)
-            except BaseException:
-                connection.invalidate()
-                connection.close()
-                raise
-            self._connection = connection
+                time.sleep(0.2)
         return self._connection
+
+    def _open(self) -> None:
+        with contextlib.suppress(OSError):  # SQLite says better what is wrong
+            database.make_private(self.engine.url)
+        self._connection = connection = self.engine.connect()
+        database.wait_at_most(connection, _LOOK)
+        with connection.begin():
+            self.secret = prepare(connection)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(Exception):
-                connection.invalidate()
-            with contextlib.suppress(Exception):
-                connection.close()
+            for end in (connection.invalidate, connection.close):
+                with contextlib.suppress(Exception):
+                    end()
 
 
-def _lock(connection: sa.Connection) -> None:
-    """Wait for the right to write, at the beginning of a transaction."""
-    if connection.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE has it already
-        connection.exec_driver_sql(f"LOCK TABLE {message.name} IN ROW EXCLUSIVE MODE")
+def _fail(batch: list[_Piece], failure: Exception) -> None:
+    """Tell those who still wait."""
+    for piece in batch:
+        with contextlib.suppress(InvalidStateError):  # withdrawn
+            piece.future.set_exception(failure)

@@ -78,10 +78,7 @@ def _refuse_misplaced(ctx: click.Context) -> None:
 def show(id_: int, config: Path, text: bool, as_json: bool) -> None:
     """Show one SMS: its numbers, and each try to send it."""
     with opened(config, ids=(id_,)) as box:
-        try:
-            sms = box.reader.do(lambda c: stored.show(c, id_))
-        except stored.Damaged as damaged:
-            raise click.ClickException(str(damaged)) from None
+        sms = box.reader.do(lambda c: stored.show(c, id_))
     if sms is None:
         raise click.ClickException(f"there is no SMS {id_}")
     if as_json:

@@ -11,31 +11,26 @@ from dialplan_sms.outbox.schema import ENDED, State, attempt, message, now, numb
 _A_DAY = 86400.0
 
 
-def purge(connection: sa.Connection, older: float, most: int = 1000) -> int:
-    """Delete at most *most* SMS that have ended more than *older* seconds ago; how many.
-
-    The portion was the last if it is less than *most*.
-    """
-    ids: list[int] = []
+def purge(connection: sa.Connection, older: float, most: int = 500) -> int:
+    """Delete at most *most* SMS that have ended more than *older* seconds ago; how many."""
+    count = 0
     for state in ENDED:  # each a range of the index, however many rows there are
-        if len(ids) < most:
-            ids += connection.scalars(
-                sa.select(message.c.id)
-                .where(
-                    message.c.state == state,
-                    message.c.due < now() - older,
-                    message.c.ended < now() - older,
-                )
-                .order_by(message.c.due)
-                .limit(most - len(ids))
-                .with_for_update(skip_locked=True)
-            ).all()
-    for start in range(0, len(ids), 500):
-        part = ids[start : start + 500]
-        for table in (number, attempt):
-            connection.execute(table.delete().where(table.c.message_id.in_(part)))
-        connection.execute(message.delete().where(message.c.id.in_(part)))
-    return len(ids)
+        ids = connection.scalars(
+            sa.select(message.c.id)
+            .where(
+                message.c.state == state,
+                message.c.due < now() - older,
+                message.c.ended < now() - older,
+            )
+            .order_by(message.c.due)
+            .limit(most - count)
+            .with_for_update(skip_locked=True)
+        ).all()
+        if ids:
+            for id_ in (number.c.message_id, attempt.c.message_id, message.c.id):
+                connection.execute(sa.delete(id_.table).where(id_.in_(ids)))
+        count += len(ids)
+    return count
 
 
 def forget_texts(connection: sa.Connection, sender: str, keep: float, most: int = 1000) -> int:
@@ -44,16 +39,12 @@ def forget_texts(connection: sa.Connection, sender: str, keep: float, most: int 
     Those that were not sent stay for a day at least: an admin may want to try them again.
     """
     done = message.c.state.in_((State.SENT, State.CANCELLED))
-    old = sa.and_(
+    old = sa.select(message.c.id).where(
         message.c.sender == sender,
         message.c.text.is_not(None),
         message.c.ended.is_not(None),
         message.c.ended < sa.case((done, now() - keep), else_=now() - max(keep, _A_DAY)),
     )
-    ids = connection.scalars(
-        sa.select(message.c.id).where(old).limit(most).with_for_update(skip_locked=True)
-    ).all()
-    for start in range(0, len(ids), 500):
-        mine = message.c.id.in_(ids[start : start + 500])
-        connection.execute(message.update().where(mine).values(text=None))
-    return len(ids)
+    some = old.limit(most).with_for_update(skip_locked=True)
+    forgets = message.update().where(message.c.id.in_(some)).values(text=None)
+    return connection.execute(forgets).rowcount

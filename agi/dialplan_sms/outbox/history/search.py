@@ -15,14 +15,12 @@ import sqlalchemy as sa
 from dialplan_sms.outbox.history.stored import COLUMNS, Filters, Stored, all_numbers, sound
 from dialplan_sms.outbox.schema import State, message, now, number
 
-SPAN = 3000
-"""Rows that one call looks at."""
+SPAN = 3000  # rows that one call looks at
 
 Place = tuple[float, int]
 """Where a search is: the value of its index, and an id. What is below comes next."""
 
-_FAR = 1e300
-"""Where a row stands whose value is damaged: above all that are not."""
+_FAR = 1e300  # where a row stands whose value is damaged: above all that are not
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +53,11 @@ class _Axis:
 
     at: sa.ColumnElement[Any]
     id: sa.ColumnElement[Any]
-    where: tuple[sa.ColumnElement[bool], ...]
-    source: sa.FromClause
+    where: tuple[sa.ColumnElement[bool], ...] = ()
+    source: sa.FromClause = message
 
 
-_BY_ID = _Axis(message.c.id, message.c.id, (), message)
+_BY_ID = _Axis(message.c.id, message.c.id)
 
 
 def whole_number(connection: sa.Connection, typed: str) -> str | None:
@@ -93,33 +91,9 @@ def listing(
     connection: sa.Connection, filters: Filters, most: int, place: Place | None = None
 ) -> Portion:
     """As search(), but by id alone, and each SMS has all its numbers."""
-    rows, place = _walk(connection, _BY_ID, _rest(filters), most, place)
+    rows, place = _walk(connection, _BY_ID, filters, most, place)
     numbers = all_numbers(connection, [row.id for row in rows])
     return Portion(tuple(_stored(row, numbers.get(row.id, ())) for row in rows), place, {})
-
-
-def _walk(
-    connection: sa.Connection,
-    axis: _Axis,
-    rest: list[sa.ColumnElement[bool]],
-    most: int,
-    place: Place | None,
-) -> tuple[Sequence[Any], Place | None]:
-    """The next rows down *axis* that *rest* lets through, and where to go on."""
-    below = (*axis.where, *_below(axis, place))
-    bottom = _bottom(connection, axis, below) if rest else None
-    if bottom is not None:
-        rest = [*rest, axis.at >= bottom[0]]
-    rows = connection.execute(
-        sa.select(*COLUMNS, message.c.text, axis.at.label("place"))
-        .select_from(axis.source)
-        .where(*below, *rest)
-        .order_by(axis.at.desc(), axis.id.desc())
-        .limit(most)
-    ).all()
-    if len(rows) == most:
-        bottom = _place(rows[-1].place, rows[-1].id)
-    return rows, bottom
 
 
 def _stored(row: Any, numbers: tuple[Any, ...] = ()) -> Stored:
@@ -128,62 +102,62 @@ def _stored(row: Any, numbers: tuple[Any, ...] = ()) -> Stored:
     return Stored(**values, numbers=numbers)
 
 
-def _axis(filters: Filters, whole: str | None) -> tuple[_Axis, list[sa.ColumnElement[bool]]]:
+def _axis(filters: Filters, whole: str | None) -> tuple[_Axis, Filters]:
     """The index that narrows most, and what is left to compare row by row."""
     if whole is not None:
         pairs = number.join(message, number.c.message_id == message.c.id)
-        mine = (number.c.number == whole,)
-        axis = _Axis(number.c.created, number.c.message_id, mine, pairs)
-        return axis, _rest(replace(filters, number=""))
+        mine = number.c.number == whole
+        axis = _Axis(number.c.created, number.c.message_id, (mine,), pairs)
+        return axis, replace(filters, number="")
     if len(filters.states) == 1:
-        mine = (message.c.state == filters.states[0],)
-        return _Axis(message.c.due, message.c.id, mine, message), _rest(replace(filters, states=()))
+        mine = message.c.state == filters.states[0]
+        return _Axis(message.c.due, message.c.id, (mine,)), replace(filters, states=())
     if filters.sender:
-        mine = (message.c.sender == filters.sender,)
-        axis = _Axis(message.c.created, message.c.id, mine, message)
-        return axis, _rest(replace(filters, sender=""))
-    return _BY_ID, _rest(filters)
+        mine = message.c.sender == filters.sender
+        return _Axis(message.c.created, message.c.id, (mine,)), replace(filters, sender="")
+    return _BY_ID, filters
 
 
-def _rest(filters: Filters) -> list[sa.ColumnElement[bool]]:
-    """What *filters* compare row by row."""
-    rest: list[sa.ColumnElement[bool]] = []
-    if filters.states:
-        rest.append(message.c.state.in_(filters.states))
-    if filters.sender:
-        rest.append(message.c.sender == filters.sender)
-    if filters.since is not None:
-        rest.append(message.c.created > now() - filters.since)
-    if filters.number:
-        to = number.c.message_id == message.c.id
-        digits = _digits(filters.number) or filters.number  # without one, none has it
-        part = number.c.number.contains(digits, autoescape=True)
-        rest.append(sa.exists().where(to, part))
-    return rest
+def _walk(
+    connection: sa.Connection, axis: _Axis, filters: Filters, most: int, place: Place | None
+) -> tuple[Sequence[Any], Place | None]:
+    """The next rows down *axis* that *filters* let through, and where to go on."""
+    where, rest = list(axis.where), _compared(filters)
+    if place is not None and axis.at is axis.id:
+        where.append(axis.id < place[1])
+    elif place is not None:  # the first half is what an index is searched by
+        where += (axis.at <= place[0], sa.or_(axis.at < place[0], axis.id < place[1]))
+    newest = (axis.at.desc(), axis.id.desc())
+    bottom = None
+    if rest:  # the last row of the portion, if the rest of the index is not shorter
+        ids = sa.select(axis.at, axis.id).where(*where).order_by(*newest)
+        last = connection.execute(ids.limit(1).offset(SPAN - 1)).one_or_none()
+        if last is not None:
+            bottom = _place(*last)
+            where.append(axis.at >= bottom[0])
+    rows = connection.execute(
+        sa.select(*COLUMNS, message.c.text, axis.at.label("place"))
+        .select_from(axis.source)
+        .where(*where, *rest)
+        .order_by(*newest)
+        .limit(most)
+    ).all()
+    if len(rows) == most:
+        bottom = _place(rows[-1].place, rows[-1].id)
+    return rows, bottom
 
 
-def _below(axis: _Axis, place: Place | None) -> tuple[sa.ColumnElement[bool], ...]:
-    if place is None:
-        return ()
-    at, id_ = place
-    if axis.at is axis.id:
-        return (axis.id < id_,)
-    # The first half is what an index is searched by.
-    return (axis.at <= at, sa.or_(axis.at < at, axis.id < id_))
-
-
-def _bottom(
-    connection: sa.Connection, axis: _Axis, below: Sequence[sa.ColumnElement[bool]]
-) -> Place | None:
-    """The last row of the portion; None if the rest of the index is shorter."""
-    row = connection.execute(
-        sa.select(axis.at, axis.id)
-        .where(*below)
-        .order_by(axis.at.desc(), axis.id.desc())
-        .limit(1)
-        .offset(SPAN - 1)
-    ).one_or_none()
-    return None if row is None else _place(*row)
+def _compared(filters: Filters) -> list[sa.ColumnElement[bool]]:
+    """What is compared row by row."""
+    digits = _digits(filters.number) or filters.number  # without one, none has it
+    part = number.c.number.contains(digits, autoescape=True)
+    rest = (
+        (filters.states, message.c.state.in_(filters.states)),
+        (filters.sender, message.c.sender == filters.sender),
+        (filters.since is not None, message.c.created > now() - (filters.since or 0.0)),
+        (filters.number, sa.exists().where(number.c.message_id == message.c.id, part)),
+    )
+    return [each for wanted, each in rest if wanted]
 
 
 def _place(at: object, id_: int) -> Place:

@@ -3,6 +3,7 @@
 Functions on a connection; counted along indexes, so quick however long the history is.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,8 +12,7 @@ import sqlalchemy as sa
 from dialplan_sms.outbox.schema import ENDED, PRIORITIES, State, attempt, gateway, message, now
 from dialplan_sms.sms.outcome import Status
 
-_MOST = 10_000
-"""SMS of one state whose causes are counted, the newest."""
+_MOST = 10_000  # SMS of one state whose causes are counted, the newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +122,9 @@ def first_try(connection: sa.Connection, at: float, below: int | None = None) ->
 
 def sent(connection: sa.Connection, first: int, below: int) -> int:
     """How many requests the PBX took: tries with ids from *first* to less than *below*."""
-    found = connection.scalar(
-        sa.select(sa.func.count()).where(
-            attempt.c.id >= first,
-            attempt.c.id < below,
-            attempt.c.status.in_((str(Status.SUCCESS), str(Status.WARNING))),
-        )
-    )
-    return int(found or 0)
+    taken = attempt.c.status.in_((str(Status.SUCCESS), str(Status.WARNING)))
+    tries = sa.select(sa.func.count()).where(attempt.c.id >= first, attempt.c.id < below, taken)
+    return connection.scalar(tries) or 0
 
 
 def causes(connection: sa.Connection, since: float) -> dict[str, int]:
@@ -137,7 +132,7 @@ def causes(connection: sa.Connection, since: float) -> dict[str, int]:
 
     One that has no cause counts by its state.
     """
-    found: dict[str, int] = {}
+    found: Counter[str] = Counter()
     for state in (State.FAILED, State.EXPIRED, State.UNKNOWN):
         newest = (
             sa.select(message.c.cause)
@@ -146,9 +141,8 @@ def causes(connection: sa.Connection, since: float) -> dict[str, int]:
             .limit(_MOST)
             .subquery()
         )
-        rows = connection.execute(
+        for cause, count in connection.execute(
             sa.select(newest.c.cause, sa.func.count()).group_by(newest.c.cause)
-        )
-        for cause, count in rows:
-            found[cause or state] = found.get(cause or state, 0) + int(count)
-    return dict(sorted(found.items(), key=lambda each: -each[1]))
+        ):
+            found[cause or state] += count
+    return dict(found.most_common())

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.schema import State, attempt, gateway, message, now, number
 
 
@@ -78,26 +79,27 @@ COLUMNS = (
 
 
 def all_numbers(connection: sa.Connection, ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:
-    """Number and state of each number of SMS, by their ids."""
+    """Number and state of each number of SMS, by their *ids*, of which there are some hundred."""
     found: dict[int, tuple[Any, ...]] = {}
-    for start in range(0, len(ids), 500):
-        for id_, to, state in connection.execute(
-            sa.select(number.c.message_id, number.c.number, number.c.state)
-            .where(number.c.message_id.in_(ids[start : start + 500]))
-            .order_by(number.c.message_id, number.c.number)
-        ):
-            found[id_] = (*found.get(id_, ()), (str(to), str(state)))
+    for id_, to, state in connection.execute(
+        sa.select(number.c.message_id, number.c.number, number.c.state)
+        .where(number.c.message_id.in_(ids))
+        .order_by(number.c.message_id, number.c.number)
+    ):
+        found[id_] = (*found.get(id_, ()), (str(to), str(state)))
     return found
 
 
 def show(connection: sa.Connection, id_: int) -> Stored | None:
-    """One SMS with its text, if that is kept, and its tries. Raises Damaged."""
+    """One SMS with its text, if that is kept, and its tries.
+
+    Raises OutboxError if the database holds what nobody has written there.
+    """
     row = connection.execute(
         sa.select(*COLUMNS, message.c.text).where(message.c.id == id_)
     ).one_or_none()
     if row is None:
         return None
-    _refuse_damaged(id_, row)
     tries = connection.execute(
         sa.select(
             attempt.c.at, attempt.c.numbers, attempt.c.status, attempt.c.cause, attempt.c.reason
@@ -105,22 +107,22 @@ def show(connection: sa.Connection, id_: int) -> Stored | None:
         .where(attempt.c.message_id == id_)
         .order_by(attempt.c.id)
     ).all()
-    for each in tries:
-        _refuse_damaged(id_, each)
-    numbers = all_numbers(connection, [id_]).get(id_, ())
-    held, free_at = "", None
+    for each in (row, *tries):
+        if names := _damaged(each):
+            raise OutboxError(
+                f"SMS {id_} is damaged in the database, {', '.join(names)}: restore a backup, or"
+                " delete its row"
+            )
+    held: Any = None
     if row.state == State.PENDING:
-        mine = (gateway.c.sender == row.sender) & (gateway.c.gsm == row.gsm)
-        found = connection.execute(sa.select(gateway.c.held, gateway.c.free_at).where(mine)).first()
-        held, free_at = (found.held, found.free_at) if found and found.held else ("", None)
+        mine = (gateway.c.sender == row.sender, gateway.c.gsm == row.gsm, gateway.c.held != "")
+        held = connection.execute(sa.select(gateway.c.held, gateway.c.free_at).where(*mine)).first()
+    numbers = all_numbers(connection, [id_]).get(id_, ())
+    by, until = held or ("", None)
     return Stored(
-        **row._mapping, numbers=numbers, tries=tuple(Try(*each) for each in tries), held=held,
-        free_at=free_at,
+        **row._mapping, numbers=numbers, tries=tuple(Try(*each) for each in tries), held=by,
+        free_at=until,
     )  # fmt: skip
-
-
-class Damaged(Exception):
-    """A row of the database that holds what nobody has written there; its text is for people."""
 
 
 def _damaged(row: Any) -> list[str]:
@@ -130,14 +132,6 @@ def _damaged(row: Any) -> list[str]:
         for name, value in row._mapping.items()
         if isinstance(value, bytes) or (name in _TIMES and isinstance(value, str))
     ]
-
-
-def _refuse_damaged(id_: int, row: Any) -> None:
-    if names := _damaged(row):
-        raise Damaged(
-            f"SMS {id_} is damaged in the database, {', '.join(names)}: restore a backup, or delete"
-            " its row"
-        )
 
 
 def sound(row: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dialplan_sms.outbox.history import search, statistics, stored
 from dialplan_sms.outbox.history.reader import HistoryReader
 from dialplan_sms.outbox.history.search import Place, Portion, Received
 from dialplan_sms.outbox.history.statistics import Overview
-from dialplan_sms.outbox.history.stored import Damaged, Filters, Stored
+from dialplan_sms.outbox.history.stored import Filters, Stored
 from dialplan_sms.outbox.store import PATIENCE, Outbox
 from dialplan_sms.outbox.writer import NotKnown
 
@@ -150,7 +150,7 @@ class Board:
     def _change_now(self) -> str:
         if not self._made:
             self._do(search.senders)
-        return str(self._reader.changes())
+        return self._reader.changes()
 
     def _hours(self) -> tuple[Hour, ...]:
         """The last hours, counted from the newest for as long as it may take."""
@@ -175,8 +175,6 @@ class Board:
     def _do(self, work: Callable[[sa.Connection], T]) -> T:
         try:
             found = self._reader.do(work)
-        except Damaged as error:
-            raise OutboxError(str(error)) from None
         except OutboxError:
             if self._made:
                 raise
