@@ -1,5 +1,6 @@
 """IP addresses in one form: one that is mapped into IPv6 (``::ffff:192.0.2.1``) is the IPv4 one."""
 
+import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -36,3 +37,18 @@ def machine(text: str) -> str:
     except ValueError:
         return text
     return str(found) if found.version == 4 else str(ip_network((found, 64), strict=False))
+
+
+# A site whose name suddenly leads to this machine (DNS rebinding) has the visitor's browser ask
+# here under that name, in the header Host.
+
+
+def bare(host: str) -> str:
+    """The name or address of a header ``Host: host``, without port and brackets."""
+    name = re.sub(":[0-9]*$", "", host.strip().lower())
+    return name[1:-1] if name.startswith("[") and name.endswith("]") else name
+
+
+def is_loopback_name(host: str) -> bool:
+    """Whether the header ``Host: host`` names the machine itself: localhost, 127.0.0.1 or [::1]."""
+    return is_loopback(bare(host))

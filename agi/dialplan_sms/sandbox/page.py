@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import BaseRoute, Match, Route
 
-from dialplan_sms.host.hostname import bare, is_loopback
+from dialplan_sms.host.address import bare, is_loopback_name
 from dialplan_sms.sandbox.faults import Fault, Trouble
 from dialplan_sms.sandbox.inbox import Served
 from dialplan_sms.sandbox.pbx import TOKEN_USER, Pbx
@@ -128,7 +128,7 @@ def is_ours(host: str, address: Address) -> bool:
     numeric address if that is all of them, since only a name can be made to lead elsewhere.
     """
     name = bare(host)
-    if is_loopback(host) or name == address.host.lower():
+    if is_loopback_name(host) or name == address.host.lower():
         return True
     return address.reachable != address and _is_numeric(name)
 
