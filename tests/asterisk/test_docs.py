@@ -259,14 +259,14 @@ class TestContract:
         assert set(re.findall(r"`([A-Z]+)`", status)) == set(Status)
 
     def test_the_variables_are_those_of_the_code(self) -> None:
-        from dialplan_sms.agi import variables
+        from dialplan_sms.agi import call
 
         named = {
             name
             for row in rows("docs/dialplan.md", "variable")
             for name in re.findall(r"`(\w+)`", " ".join(row[:2]))
         }
-        assert {*variables.INPUTS, *variables.OUTPUTS} <= named
+        assert {*call.INPUTS, *call.OUTPUTS} <= named
 
     def test_the_log_line_has_the_words_of_the_table(self, site: Site) -> None:
         words = {

@@ -6,9 +6,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from dialplan_sms.agi.acceptors import Acceptors, Door, SilentPeers
+from dialplan_sms.agi.acceptors import Acceptors, Door, Peer, SilentPeers
 from dialplan_sms.agi.capacity import Capacity
-from dialplan_sms.agi.peer import Peer, PeerWithHead
 from dialplan_sms.sms.log import Repeated
 
 Address = tuple[str, int]
@@ -60,7 +59,7 @@ def saying(answer: Callable[[str], bytes], capacity: Capacity) -> Door:
     """A door that says at once what *answer* makes of the objection."""
 
     def door(connection: socket.socket, _: Any) -> Peer:
-        return Peer(connection, lambda no: connection.sendall(answer(no)), capacity.call)
+        return Peer(connection, lambda _, no: connection.sendall(answer(no)), capacity.call)
 
     return door
 
@@ -68,11 +67,11 @@ def saying(answer: Callable[[str], bytes], capacity: Capacity) -> Door:
 def hearing(answer: Callable[[bytes, str], bytes], capacity: Capacity) -> Door:
     """A door that says what *answer* makes of a first paragraph and the objection."""
 
-    def serve(peer: PeerWithHead, objection: str) -> None:
+    def serve(peer: Peer, objection: str) -> None:
         stream = peer.answer(peer.began + 10)
         stream.write(answer(stream.paragraph(999), objection))
 
     def door(connection: socket.socket, address: Address) -> Peer:
-        return PeerWithHead(connection, address[0], serve, capacity.call, 999)
+        return Peer(connection, serve, capacity.call, address[0], 999)
 
     return door

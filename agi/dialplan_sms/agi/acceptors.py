@@ -15,25 +15,71 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from queue import SimpleQueue
 from typing import Any
 
-from dialplan_sms.agi.peer import PATIENCE, Peer, PeerWithHead
+from dialplan_sms.agi.stream import SocketStream
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.sms.log import Repeated
 
-_SPARE = 4
-"""Threads beyond the calls to carry, which tell the rest that all are busy."""
-_WAITING = 8
-"""Threads that wait for the next connection, and do not end after a call."""
-_PAUSE = 0.1
-"""Seconds to wait for what is short."""
+PATIENCE = 3.0
+"""Seconds in all that a peer has to say what it wants."""
+_AT_ONCE = 0.01  # seconds that the thread which took a connection waits for more of it
+_SPARE = 4  # threads beyond the calls to carry, which tell the rest that all are busy
+_WAITING = 8  # threads that wait for the next connection, and do not end after a call
+_PAUSE = 0.1  # seconds to wait for what is short
 _FULL = "the service carries as many calls as max_calls in sms.conf allows"
 _MOST_SILENT = 4096
+# Silent peers from which on nobody is given even milliseconds: most who come say nothing.
 _CROWD = 8
-"""Silent peers from which on nobody is given even milliseconds: most who come say nothing."""
-_TICK = 0.5
-"""Seconds between two looks at whose time is over."""
+_TICK = 0.5  # seconds between two looks at whose time is over
+
+
+class Peer:
+    """A connection that a door has let in.
+
+    Over TCP it says first what it wants, in at most *longest* bytes up to a blank line: AGI's
+    environment, or the head of a request. One that says more, or ends early, has spoken, too. It is
+    served from ``stream``, which holds that.
+
+    *serve* is given the objection to tell, if any, and may close the connection; *enter* counts it
+    while it is served: Capacity.call().
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        serve: Callable[["Peer", str], None],
+        enter: Callable[[], AbstractContextManager[bool]],
+        address: str = "",
+        longest: int = 0,
+    ) -> None:
+        self.connection = connection
+        self.serve = serve
+        self.enter = enter
+        self.address = address
+        self.began = time.monotonic()
+        self.stream = SocketStream(connection, self.began + 2 * _AT_ONCE, _AT_ONCE)
+        self._longest = longest
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its time to say what it wants is over."""
+        return time.monotonic() > self.began + PATIENCE
+
+    def has_spoken(self, wait: bool = True) -> bool:
+        """Whether it has said what it wants; waits some milliseconds for it, or not at all."""
+        if self._longest and not wait:
+            self.connection.setblocking(False)
+            self.stream.allow(self.began + PATIENCE + 1, PATIENCE)
+        return not self._longest or self.stream.has_paragraph(self._longest)
+
+    def answer(self, until: float, patience: float = 5.0) -> SocketStream:
+        """The stream for what is to be said now."""
+        self.connection.setblocking(True)
+        self.stream.allow(until, patience)
+        return self.stream
 
 
 class _Threads:
@@ -43,15 +89,13 @@ class _Threads:
     """
 
     def __init__(self, most: int, counted: Repeated, silent: "SilentPeers") -> None:
-        self._most = most
+        self._most = most + _SPARE
         self._counted = counted
         self._silent = silent
         self._lock = threading.Lock()
-        self._threads = 0
-        self._idle = 0
+        self._threads = self._idle = 0
         self._stopping = False
-        short = self._add()
-        if short:
+        if short := self._add():
             raise OSError(short)
 
     def _next(self) -> Peer | None:
@@ -106,12 +150,8 @@ class _Threads:
             return
         if short:
             self._counted("calls are told BUSY: {}", short)
-        # Closed first of all, that the peer need not wait for the rest; here, if all else fails.
         with peer.connection, peer.enter() as fits:
-            with peer.connection:
-                finish = peer.serve(short or ("" if fits else _FULL))
-            if finish is not None:
-                finish()
+            peer.serve(peer, short or ("" if fits else _FULL))
 
 
 class SilentPeers(_Threads):
@@ -126,9 +166,9 @@ class SilentPeers(_Threads):
         self._most_waiting = min(_MOST_SILENT, files // 4)  # the others have something to say
         self._poll = select.epoll()
         self._lock_waiting = threading.Lock()
-        self._waiting: dict[int, PeerWithHead] = {}  # by descriptor, the oldest first
-        self._ready: SimpleQueue[PeerWithHead] = SimpleQueue()
-        super().__init__(calls + _SPARE, counted, self)
+        self._waiting: dict[int, Peer] = {}  # by descriptor, the oldest first
+        self._ready: SimpleQueue[Peer] = SimpleQueue()
+        super().__init__(calls, counted, self)
         threading.Thread(target=self._listen, name="silent", daemon=True).start()
 
     @property
@@ -138,24 +178,23 @@ class SilentPeers(_Threads):
 
     def take(self, peer: Peer) -> None:
         """Hold *peer* until it has said what it wants, or is late."""
-        assert isinstance(peer, PeerWithHead), "any other has said all"  # noqa: S101
-        with self._lock_waiting:
-            full = len(self._waiting) >= self._most_waiting
-            if full:
-                self._drop_oldest()
-            self._poll.register(peer.connection, select.EPOLLIN)
-            self._waiting[peer.connection.fileno()] = peer
-        if full:
+        while len(self._waiting) >= self._most_waiting and self.drop_oldest():
             self._counted(
                 "more than {} connections have not said what they want: the oldest are dropped",
                 self._most_waiting,
             )
+        with self._lock_waiting:
+            self._poll.register(peer.connection, select.EPOLLIN)
+            self._waiting[peer.connection.fileno()] = peer
 
-    def drop_oldest(self, late: bool = False) -> PeerWithHead | None:
+    def drop_oldest(self, late: bool = False) -> Peer | None:
         """Close the oldest, or only if it is *late*; None if there is none."""
         with self._lock_waiting:
-            oldest = next(iter(self._waiting.values()), None)
-            return None if oldest is None or (late and not oldest.is_late) else self._drop_oldest()
+            file, oldest = next(iter(self._waiting.items()), (0, None))
+            if oldest is None or (late and not oldest.is_late):
+                return None
+            self._leave(file).connection.close()
+            return oldest
 
     def _next(self) -> Peer:
         return self._ready.get()
@@ -174,12 +213,7 @@ class SilentPeers(_Threads):
                     PATIENCE,
                 )
 
-    def _drop_oldest(self) -> PeerWithHead:
-        peer = self._leave(next(iter(self._waiting)))
-        peer.connection.close()
-        return peer
-
-    def _leave(self, file: int) -> PeerWithHead:
+    def _leave(self, file: int) -> Peer:
         self._poll.unregister(file)
         return self._waiting.pop(file)
 
@@ -196,7 +230,7 @@ class Acceptors(_Threads):
     ) -> None:
         self._listener = listener
         self._door = door
-        super().__init__(most + _SPARE, counted, silent)
+        super().__init__(most, counted, silent)
 
     def stop(self) -> None:
         """Take no further connection; those that are open go on."""
@@ -207,10 +241,9 @@ class Acceptors(_Threads):
 
     def _next(self) -> Peer | None:
         connection, address = self._listener.accept()
-        try:
+        peer = None
+        with contextlib.suppress(Exception):  # as in a call
             peer = self._door(connection, address)
-        except Exception:  # noqa: BLE001 - as in a call
-            peer = None
         if peer is None:
             connection.close()
         return peer

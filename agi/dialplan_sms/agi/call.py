@@ -1,15 +1,22 @@
-"""One call: what the channel asks for, to the service; its Outcome, back to the channel."""
+"""One call: the channel's variables say what to send, then what became of it."""
 
+import contextlib
 from collections.abc import Sequence
 
-from dialplan_sms.agi import variables
-from dialplan_sms.agi.channel import Channel
-from dialplan_sms.sms.outcome import Cause, Refused
-from dialplan_sms.sms.service import Service
-from dialplan_sms.sms.sms import Handled
+from asterisk.agi import AGIException
 
-_GRACE = 3.0
-"""Seconds that a dialogue may last beyond the longest call_timeout: the outcome is told last."""
+from dialplan_sms.agi.channel import Channel
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, safe_line, safe_number
+from dialplan_sms.sms.service import Service
+from dialplan_sms.sms.sms import Draft, Handled
+
+INPUTS = (
+    "SMS_NUMBER", "number", "SMS_MESSAGE", "message", "SMS_GSM", "gsm",
+    "SMS_POSTPONE", "SMS_SENDER", "SMS_MODE", "SMS_KEY",
+)  # fmt: skip
+OUTPUTS = ("SMS_STATUS", "SMS_CAUSE", "SMS_REASON", "SMS_FAILED", "SMS_ID")
+# Bytes of SMS_FAILED: it must end after a whole number, so the channel may not cut it.
+_ROOM_FOR_FAILED = 2000
 
 
 def call(
@@ -28,17 +35,72 @@ def call(
     are read, nothing that happens to the channel stops the SMS; before, AGIHangup is raised and
     nothing was sent.
     """
-    draft = variables.read(channel, arguments, refused)
-    handled = service.handle(draft, lambda: variables.announce(channel), began)
-    variables.report(channel, handled.outcome)
+    draft = _read(channel, arguments, refused)
+    handled = service.handle(draft, lambda: _announce(channel), began)
+    _report(channel, handled.outcome)
     return handled
 
 
-def busy(objection: str) -> Refused | None:
-    """What a door objects to that has no room; None if *objection* is empty."""
-    return Refused(Cause.BUSY, objection) if objection else None
+def _read(channel: Channel, arguments: Sequence[str] | None, refused: Refused | None) -> Draft:
+    """What the channel asks for; what an earlier SMS of the call left behind is cleared."""
+    values = channel.read_variables((*INPUTS, *OUTPUTS))
+    for name in OUTPUTS:
+        if values[name]:
+            # An earlier SMS of this call: what it left must not pass for this one's.
+            with contextlib.suppress(AGIException):
+                channel.set_variable(name, "")
+    if arguments is None:
+        arguments = channel.arguments
+    number, message, gsm, postpone = (
+        argument if argument.strip() else "" for argument in (*arguments, "", "", "", "")[:4]
+    )
+    if refused is None and len(arguments) > 4:
+        refused = Refused(
+            Cause.INVALID_MESSAGE,
+            f"sms.agi takes 4 arguments and got {len(arguments)}: a text with commas is exact only"
+            " in SMS_MESSAGE",
+        )
+    return Draft(
+        number=number or values["SMS_NUMBER"] or values["number"],
+        message=message or values["SMS_MESSAGE"] or values["message"],
+        gsm=gsm or values["SMS_GSM"] or values["gsm"],
+        postpone=postpone or values["SMS_POSTPONE"],
+        sender=values["SMS_SENDER"].strip(),
+        mode=values["SMS_MODE"].strip().lower(),
+        call=channel.env.get("agi_uniqueid", ""),
+        caller=channel.env.get("agi_callerid", "").replace("unknown", ""),
+        key=values["SMS_KEY"].strip(),
+        refused=refused,
+    )
 
 
-def latest(service: Service, began: float, objection: str) -> float:
-    """When a dialogue must be over; one that is told BUSY takes no more than a moment."""
-    return began + (0 if objection else service.longest) + _GRACE
+def _announce(channel: Channel) -> None:
+    """Just before the request goes out: what is true if this process dies now."""
+    with contextlib.suppress(AGIException):
+        channel.set_tokens({"SMS_CAUSE": Cause.NO_ANSWER, "SMS_STATUS": Status.ERROR})
+
+
+def _report(channel: Channel, outcome: Outcome) -> None:
+    """Set the variables to *outcome*, SMS_STATUS last."""
+    details = {"SMS_REASON": safe_line(outcome.reason), "SMS_FAILED": _join(outcome.failed)}
+    # What is empty is so on the channel already: _read() saw to that, and a SET costs 0.1 ms.
+    for name, value in details.items():
+        if value:
+            with contextlib.suppress(AGIException):  # one that fails takes no other along
+                channel.set_variable(name, value)
+    verdict: dict[str, str] = {"SMS_CAUSE": outcome.cause, "SMS_STATUS": outcome.status}
+    if not outcome.cause:
+        # Never ERROR without a cause, not even for a moment.
+        verdict = dict(reversed(verdict.items()))
+    if outcome.id:
+        verdict = {"SMS_ID": outcome.id} | verdict
+    with contextlib.suppress(AGIException):
+        channel.set_tokens(verdict)
+
+
+def _join(numbers: Sequence[str]) -> str:
+    """The numbers that fit, comma-separated; the last one is whole."""
+    joined = ",".join(filter(None, map(safe_number, numbers)))
+    if len(joined) <= _ROOM_FOR_FAILED:
+        return joined
+    return joined[: _ROOM_FOR_FAILED + 1].rpartition(",")[0]

@@ -14,25 +14,23 @@ from typing import Protocol
 
 from asterisk.agi import AGI, AGIHangup, AGIInvalidCommand, AGIUsageError
 
+# Bytes of a command without its newline; Asterisk 16 executes the rest as another command.
 LONGEST_COMMAND = 2046
-"""Bytes of a command without its newline; Asterisk 16 executes the rest as another command."""
-LONGEST_LINE = 64 * 1024
-LONGEST_ENVIRONMENT = 64 * 1024
-LONGEST_DIALOGUE = 1024 * 1024
-"""Bounds of what is read, in bytes: an Asterisk stays far below."""
+# Bytes that are read as a line or an environment, and in all: an Asterisk stays far below.
+LONGEST_READ, _LONGEST_DIALOGUE = 64 * 1024, 1024 * 1024
 
 _ENVIRONMENT = (
     "agi_network agi_network_script agi_request agi_channel agi_language agi_type agi_uniqueid"
     " agi_version agi_callerid agi_calleridname agi_callingpres agi_callingani2 agi_callington"
     " agi_callingtns agi_dnid agi_rdnis agi_context agi_extension agi_priority agi_enhanced"
     " agi_accountcode agi_threadid"
-).split()
-"""The order in which Asterisk writes them (res_agi.c: setup_env); the arguments follow."""
-_PLACE = {key: place for place, key in enumerate(_ENVIRONMENT)}
+)
+# The order in which Asterisk writes them (res_agi.c: setup_env); the arguments follow.
+_PLACE = {key: place for place, key in enumerate(_ENVIRONMENT.split())}
 
 _TOKEN = re.compile(r"[A-Z0-9_]*")
+# To try MSet with: outputs, which a call clears, and none that says that anything was sent.
 _PROBE = {"SMS_CAUSE": "INTERNAL", "SMS_REASON": "INTERNAL"}
-"""To try MSet with: outputs, which a call clears, and none that says that anything was sent."""
 
 
 class Dialogue(Protocol):
@@ -161,20 +159,20 @@ class Channel(AGI):  # type: ignore[misc]
         """Nothing: Asterisk takes commands after a hang-up, too."""
 
     def _line(self) -> bytes:
-        return self._take(self._dialogue.readline, LONGEST_LINE)
+        return self._take(self._dialogue.readline)
 
-    def _take(self, read: Callable[[int], bytes], most: int) -> bytes:
+    def _take(self, read: Callable[[int], bytes]) -> bytes:
         try:
-            taken = read(most)
+            taken = read(LONGEST_READ)
         except (OSError, ValueError) as error:
             raise AGIHangup(f"Asterisk is gone ({type(error).__name__})") from None
         self._read += len(taken)
-        if not taken or self._read > LONGEST_DIALOGUE:
+        if not taken or self._read > _LONGEST_DIALOGUE:
             raise AGIHangup("Asterisk has ended the dialogue, or does not end it")
         return taken
 
     def _get_agi_env(self) -> None:
-        text = self._take(self._dialogue.paragraph, LONGEST_ENVIRONMENT)
+        text = self._take(self._dialogue.paragraph)
         if not text.endswith((b"\n\n", b"\n\r\n")):
             raise AGIHangup("Asterisk has ended the environment early, or does not end it")
         expected = 0
@@ -186,7 +184,7 @@ class Channel(AGI):  # type: ignore[misc]
             if place >= expected:
                 expected = place + 1
                 self.env[key] = value
-            elif key == next_argument and expected == len(_ENVIRONMENT):
+            elif key == next_argument and expected == len(_PLACE):
                 self._arguments.append(value)
             else:
                 self._forged = True
@@ -211,11 +209,7 @@ def _escape(text: str) -> str:
 
 def _cut(text: str, room: int) -> str:
     """The longest beginning of *text* that fits into *room* bytes once it is escaped."""
-    if len(_escape(text).encode("utf-8", "replace")) <= room:
+    if len(text) * 4 <= room:  # as many as one character can take
         return text
-    used = 0
-    for index, char in enumerate(text):
-        used += len(_escape(char).encode("utf-8", "replace"))
-        if used > room:
-            return text[:index]
-    return text
+    sizes = itertools.accumulate(len(_escape(char).encode("utf-8", "replace")) for char in text)
+    return text[: sum(size <= room for size in sizes)]

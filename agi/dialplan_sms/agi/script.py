@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from typing import NoReturn
 
 from dialplan_sms.agi.channel import Channel
@@ -13,8 +12,7 @@ from dialplan_sms.agi.stream import Stream
 
 LONGEST_CALL = 40
 """Seconds after which the kernel ends the script, should Asterisk never answer it."""
-_LONGEST_DIALOGUE = 330
-"""Seconds; the alarm of the call's own call_timeout comes before."""
+_LONGEST_DIALOGUE = 330  # seconds; the alarm of the call's own call_timeout comes before
 
 
 def main() -> NoReturn:
@@ -42,8 +40,6 @@ def _serve() -> None:
     from dialplan_sms.config.config import Config, Sender
     from dialplan_sms.sms.service import Route, Service, Store
 
-    opened: list[Callable[[], None]] = []
-
     def load() -> Config:
         loaded = config.load(config.find())
         loaded.drop_privileges()
@@ -63,12 +59,11 @@ def _serve() -> None:
         from dialplan_sms.outbox.store import open_outbox  # 0.4 s that only what needs it pays
 
         outbox = open_outbox(config)
-        opened.append(outbox.close)
+        ended.callback(outbox.close)  # which notes what is still to be noted
         return outbox
 
     arguments = [os.fsencode(argument).decode("utf-8", "replace") for argument in sys.argv[1:]]
-    with contextlib.suppress(AGIException):  # the call is gone before it said what to send
-        service = Service(load, route, store=store)
+    service = Service(load, route, store=store)
+    # AGIException: the call is gone before it said what to send.
+    with contextlib.ExitStack() as ended, contextlib.suppress(AGIException):
         service.log(call(channel, service, arguments))
-    for close in opened:  # what is still to be noted is, before the process ends
-        close()

@@ -30,8 +30,7 @@ def serve(config: Path) -> None:
     _allow_files()
     block_signals()
     try:
-        with Server(config) as server:
-            server.run()
+        Server(config).run()
     except (OSError, RuntimeError) as error:
         short = shortage(error)
         if isinstance(error, RuntimeError) and not short:

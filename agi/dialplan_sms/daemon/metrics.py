@@ -1,6 +1,5 @@
 """What a service counts: Prometheus metrics, and figures for ``status``."""
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -20,13 +19,12 @@ if TYPE_CHECKING:
 
     See = Callable[[], Overview | None]
 
-_KEPT = 1000
-"""Calls that rates and latencies are computed from."""
+_KEPT = 1000  # calls that rates and latencies are computed from
 _ERRORS = 10
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Metrics:
+class Metrics(Collector):
     """Counts the calls of a service; thread-safe, and cheap for a call that reports to it.
 
     *stored* gives how the outbox is, as it was seen last: it costs nothing. *ask* looks at it.
@@ -38,16 +36,15 @@ class Metrics:
         capacity: Capacity,
         idle_connections: Callable[[], int] = lambda: 0,
         stored: "See | None" = None,
-        clock: Callable[[], float] = time.time,
         ask: "See | None" = None,
         conf: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._capacity = capacity
+        self._stored = stored
         self._ask = ask or stored
         self._conf = conf
-        self._clock = clock
-        self._started = clock()
-        self._lock = threading.Lock()
+        self._started = time.time()
+        # Appended to and copied in one step each, so that they need no lock.
         self._recent: deque[tuple[float, float]] = deque(maxlen=_KEPT)
         self._errors: deque[str] = deque(maxlen=_ERRORS)
         self._failures: deque[str] = deque(maxlen=_ERRORS)
@@ -67,8 +64,7 @@ class Metrics:
             ("oldest_call_seconds", "Age of the oldest call under way", lambda: capacity.oldest),
             ("idle_connections", "Connections to PBXs that wait for an SMS", idle_connections),
         ):
-            gauge = Gauge(f"dialplan_sms_{name}", what, registry=self.registry)
-            gauge.set_function(read)
+            Gauge(f"dialplan_sms_{name}", what, registry=self.registry).set_function(read)
         if stored is not None:
             self._worker_sms = Counter(
                 "dialplan_sms_worker_sms",
@@ -76,58 +72,51 @@ class Metrics:
                 ("state",),
                 registry=self.registry,
             )
-            self.registry.register(_Stored(stored))
+            self.registry.register(self)
 
     def called(self, handled: Handled) -> None:
         """Count one call."""
         outcome = handled.outcome
         self._calls.labels(outcome.status, outcome.cause).inc()
         self._seconds.observe(handled.seconds)
-        now = self._clock()
-        with self._lock:
-            self._recent.append((now, handled.seconds))
-            if log.is_failure(outcome):
-                self._errors.append(_line(now, handled))
+        self._recent.append((time.time(), handled.seconds))
+        if log.is_failure(outcome):
+            self._errors.append(_line(handled))
 
     def worked(self, state: str, count: int = 1, handled: Handled | None = None) -> None:
         """Count stored SMS that a worker brought to *state*, with the request that did so."""
-        failed = handled is not None and log.is_failure(handled.outcome)
-        if state == "pending" and not failed:
+        if handled is not None and log.is_failure(handled.outcome):
+            self._failures.append(_line(handled))
+        elif state == "pending":
             return  # the rest of a list goes on
-        name = "again" if state == "pending" else str(state)
-        self._worker_sms.labels(name).inc(count)
-        if handled is not None and failed:
-            with self._lock:
-                self._failures.append(_line(self._clock(), handled))
+        self._worker_sms.labels("again" if state == "pending" else state).inc(count)
 
     def figures(self) -> Mapping[str, Any]:
         """What ``dialplan-sms status`` shows; latencies in seconds over the last 1000 calls."""
-        now = self._clock()
-        with self._lock:
-            recent, errors = list(self._recent), list(self._errors)
+        now, recent = time.time(), list(self._recent)
         latencies = sorted(seconds for _, seconds in recent)
-        minute = sum(1 for when, _ in recent if when > now - 60)
         return {
             "version": __version__,
             "uptime": now - self._started,
             "calls": _counts(self._calls),
-            "last_minute": minute,
+            "last_minute": sum(when > now - 60 for when, _ in recent),
             "in_flight": self._capacity.in_flight,
             "max_calls": self._capacity.most,
             "sms_conf": self._conf(),
             "p50": latencies[len(latencies) // 2] if latencies else None,
             "p99": latencies[len(latencies) * 99 // 100] if latencies else None,
-            "last_errors": errors,
+            "last_errors": list(self._errors),
             "outbox": self._outbox(),
         }
 
     def _outbox(self) -> Mapping[str, Any] | None:
         if self._ask is None:
             return None
-        with self._lock:
-            failures = list(self._failures)
-        done = {"by_workers": _counts(self._worker_sms), "last_failures": failures}
         seen = self._ask()
+        done = {
+            "by_workers": _counts(self._worker_sms),
+            "last_failures": list(self._failures),
+        }
         if seen is None:
             return {"works": False, **done}
         return {
@@ -142,10 +131,33 @@ class Metrics:
             **done,
         }
 
+    def collect(self) -> Iterable[Metric]:
+        """How the outbox is, as gauges; the others are those of the registry."""
+        seen = self._stored() if self._stored else None
+        yield GaugeMetricFamily(
+            "dialplan_sms_outbox_works", "1 if the outbox can be used", seen is not None
+        )
+        if seen is None:
+            return
+        yield GaugeMetricFamily(
+            "dialplan_sms_oldest_due_seconds",
+            "Age of the oldest SMS that a worker could take",
+            seen.waits,
+        )
+        stored = GaugeMetricFamily("dialplan_sms_stored", "SMS that wait", labels=["state"])
+        for state, count in seen.counts.items():
+            stored.add_metric([state], count)
+        yield stored
+        held = GaugeMetricFamily(
+            "dialplan_sms_held", "Senders whose SMS all wait", labels=["sender", "cause"]
+        )
+        for of in seen.held.items():
+            held.add_metric(of, 1)
+        yield held
 
-def _line(now: float, handled: Handled) -> str:
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
-    return f"{stamp} {log.describe(handled)}"
+
+def _line(handled: Handled) -> str:
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S')} {log.describe(handled)}"
 
 
 def _counts(counter: Counter) -> dict[str, int]:
@@ -155,33 +167,3 @@ def _counts(counter: Counter) -> dict[str, int]:
         for sample in next(iter(counter.collect())).samples
         if sample.name.endswith("_total")
     }
-
-
-class _Stored(Collector):
-    """The outbox as gauges."""
-
-    def __init__(self, stored: "See") -> None:
-        self._stored = stored
-
-    def collect(self) -> Iterable[Metric]:
-        seen = self._stored()
-        works = GaugeMetricFamily("dialplan_sms_outbox_works", "1 if the outbox can be used")
-        works.add_metric([], float(seen is not None))
-        yield works
-        if seen is None:
-            return
-        stored = GaugeMetricFamily("dialplan_sms_stored", "SMS that wait", labels=["state"])
-        for state, count in seen.counts.items():
-            stored.add_metric([state], count)
-        yield stored
-        oldest = GaugeMetricFamily(
-            "dialplan_sms_oldest_due_seconds", "Age of the oldest SMS that a worker could take"
-        )
-        oldest.add_metric([], seen.waits)
-        yield oldest
-        held = GaugeMetricFamily(
-            "dialplan_sms_held", "Senders whose SMS all wait", labels=["sender", "cause"]
-        )
-        for sender, cause in seen.held.items():
-            held.add_metric([sender, cause], 1)
-        yield held

@@ -13,10 +13,10 @@ from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.routes.pbx import Routes
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+# What a running process cannot change.
 _FIXED = ("listen", "allow", "max_calls", "monitor", "outbox", "workers")
-"""What a running process cannot change."""
+# What others import when they need it. An update may have replaced the files by then.
 _LATE = ("certifi", "phonenumbers", "regex", "dialplan_sms.config.http")
-"""What others import when they need it. An update may have replaced the files by then."""
 
 
 class LiveConfig:
@@ -50,20 +50,14 @@ class LiveConfig:
         except ConfigError as error:
             return f"sms.conf is not taken over, the old one goes on: {error}", True
         changed = [key for key in _FIXED if getattr(fresh, key) != getattr(self._first, key)]
-        if _fixed(fresh) != _fixed(self._first):
+        if getattr(fresh.http, "fixed", None) != getattr(self._first.http, "fixed", None):
             changed.append("what [http] listens on and shows")
         self.config, self._waiting = fresh, changed
         routes.keep(list(fresh.senders.values()))
-        later = (
-            f", but {' and '.join(changed)}: only a restart of the service changes that"
-            if changed
-            else ""
-        )
-        return f"sms.conf was read again{later}", False
-
-
-def _fixed(config: Config) -> Any:
-    return config.http.fixed if config.http else None
+        line = "sms.conf was read again"
+        if changed:
+            line += f", but {' and '.join(changed)}: only a restart of the service changes that"
+        return line, False
 
 
 def block_signals() -> None:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from dialplan_sms.agi.acceptors import Acceptors, Door, SilentPeers
 from dialplan_sms.agi.capacity import Capacity
-from dialplan_sms.agi.fastagi import FastAgi
-from dialplan_sms.agi.handover import HandOver
+from dialplan_sms.agi.doors import FastAgi, HandOver
 from dialplan_sms.agi.listen import SOCKET, SOCKET_VARIABLE, listen_tcp, listen_unix
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
@@ -30,12 +29,12 @@ if TYPE_CHECKING:
 
 DRAIN = 20.0
 """Seconds that calls under way have to end after SIGTERM."""
+# Seconds that a call may exceed the longest call_timeout before the service calls itself stuck.
 _STUCK = 60.0
-"""Seconds that a call may exceed the longest call_timeout before the service calls itself stuck."""
 
 
 class Server:
-    """The doors around one Service; to be used with ``with``.
+    """The doors around one Service.
 
     Raises ConfigError for sms.conf, OSError (with a text for people) if it cannot listen.
     """
@@ -45,109 +44,97 @@ class Server:
         config = self._live.config
         self._capacity = Capacity(config.max_calls)
         self._routes = Routes(config.max_calls)
-        self._storage = _open_storage(config.outbox) if config.outbox else None
+        self._storage = storage = _open_storage(config.outbox) if config.outbox else None
         self._metrics = Metrics(
             self._capacity,
             lambda: self._routes.idle_connections,
-            self._storage.seen if self._storage else None,
-            ask=self._storage.ask if self._storage else None,
-            conf=self._live.state,
+            (lambda: storage.seen) if storage else None,
+            storage.ask if storage else None,
+            self._live.state,
         )
-        self.service = Service(
+        self._service = Service(
             self._live, self._routes, watch=self._metrics, store=self._store, records=True
         )
         self._acceptors: list[Acceptors] = []
-        self._ended = threading.Event()
         self._socket_file: Path | None = None
         self._http: SmsServer | None = None
 
-    def __enter__(self) -> "Server":
-        config = self._live.config
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
         try:
-            capacity = self._capacity
-            fastagi = FastAgi(self.service, capacity, config.allow)
-            monitor = Monitor(self._metrics, self.healthy)
-            doors: list[tuple[socket.socket | None, Door, int]] = [
-                (listen_tcp(address, optional=address == ("::1", 4573)), fastagi, capacity.most)
-                for address in config.listen
-            ]
-            socket_file = Path(os.environ.get(SOCKET_VARIABLE) or SOCKET)
-            scripts = HandOver(self.service, capacity)
-            doors.append((listen_unix(socket_file), scripts, capacity.most + capacity.reserve))
-            self._socket_file = socket_file  # ours only now: stop() removes it
-            if config.http is not None and self._storage is not None:
-                self._http = _open_http(self.service, self._live, self._storage)
-            # The last: who can be asked takes calls.
-            doors += [(listen_tcp(address), monitor, monitor.most) for address in config.monitor]
-            config.drop_privileges()  # all that may need root's rights is open
-            silent = SilentPeers(capacity.most, self.service.repeated)
-            for listener, door, most in doors:
-                if listener is not None:
-                    self._acceptors.append(
-                        Acceptors(listener, door, most, self.service.repeated, silent)
-                    )
-            threading.Thread(target=self._tick, name="ticker", daemon=True).start()
-        except BaseException:
-            self.stop()
-            raise
+            self._open()
+            addresses = ", ".join(f"{host} port {port}" for host, port in self._live.config.listen)
+            self._service.note(f"service started on {addresses}", failed=False)
+            _notify("READY=1")
+            received = until_ended(lambda: self._service.note(*self._live.reload(self._routes)))
+            _notify("STOPPING=1")
+            self._service.note(f"service ends: {received}", failed=False)
+        finally:
+            self._close()
+
+    def _open(self) -> None:
+        config, capacity, repeated = self._live.config, self._capacity, self._service.repeated
+        fastagi = FastAgi(self._service, capacity, config.allow)
+        monitor = Monitor(self._metrics, self._is_healthy)
+        doors: list[tuple[socket.socket | None, Door, int]] = [
+            (listen_tcp(address, optional=address == ("::1", 4573)), fastagi, capacity.most)
+            for address in config.listen
+        ]
+        socket_file = Path(os.environ.get(SOCKET_VARIABLE) or SOCKET)
+        scripts = HandOver(self._service, capacity)
+        doors.append((listen_unix(socket_file), scripts, capacity.most + capacity.reserve))
+        self._socket_file = socket_file  # ours only now: _close() removes it
+        if config.http is not None and self._storage is not None:
+            self._http = _open_http(self._service, self._live, self._storage)
+        # The last: who can be asked takes calls.
+        doors += [(listen_tcp(address), monitor, monitor.most) for address in config.monitor]
+        config.drop_privileges()  # all that may need root's rights is open
+        silent = SilentPeers(capacity.most, repeated)
+        for listener, door, most in doors:
+            if listener is not None:
+                self._acceptors.append(Acceptors(listener, door, most, repeated, silent))
+        threading.Thread(target=self._tick, name="ticker", daemon=True).start()
         if self._storage is not None:
-            self._storage.start(self.service)
+            self._storage.start(self._service)
         if self._http is not None:
             self._http.start()
         gc.collect()
         gc.freeze()  # what is here now stays; the collector need not look at it again
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def _store(self, _: Config) -> Store:
-        assert self._storage is not None, "the configuration has no outbox"  # noqa: S101
-        return self._storage.outbox
-
-    def healthy(self) -> bool:
-        """Whether every call keeps its deadline."""
-        return self._capacity.oldest < self.service.longest + _STUCK
-
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
-        addresses = ", ".join(f"{host} port {port}" for host, port in self._live.config.listen)
-        self.service.note(f"service started on {addresses}", failed=False)
-        _notify("READY=1")
-        received = until_ended(self.reload)
-        _notify("STOPPING=1")
-        self.service.note(f"service ends: {received}", failed=False)
-
-    def _tick(self) -> None:
-        while not self._ended.wait(_watchdog_interval()):
-            self.service.repeated.sum_up()
-            if self.healthy():
-                _notify("WATCHDOG=1")
-
-    def reload(self) -> None:
-        """Read sms.conf again; if it is wrong, say so and keep what there is."""
-        self.service.note(*self._live.reload(self._routes))
-
-    def stop(self) -> None:
+    def _close(self) -> None:
         """Take no more calls, and let those under way end."""
         for acceptors in self._acceptors:
             acceptors.stop()
-        self._acceptors.clear()
         if self._socket_file is not None:
             with contextlib.suppress(OSError):
                 self._socket_file.unlink()
-            self._socket_file = None
         until = time.monotonic() + DRAIN
         if self._http is not None:
             self._http.stop(DRAIN)
         if self._storage is not None:
             self._storage.halt()
         if not self._capacity.drain(DRAIN):
-            self.service.note(f"service ends with {self._capacity.in_flight} calls under way")
+            self._service.note(f"service ends with {self._capacity.in_flight} calls under way")
         if self._storage is not None:
             self._storage.stop(until)
-        self._ended.set()
-        self.service.repeated.sum_up(0)
+        self._service.repeated.sum_up(0)
+
+    def _store(self, _: Config) -> Store:
+        assert self._storage is not None, "the configuration has no outbox"  # noqa: S101
+        return self._storage.outbox
+
+    def _is_healthy(self) -> bool:
+        """Whether every call keeps its deadline."""
+        return self._capacity.oldest < self._service.longest + _STUCK
+
+    def _tick(self) -> None:
+        # A third of what systemd allows (WATCHDOG_USEC), in seconds.
+        interval = min(int(os.environ.get("WATCHDOG_USEC") or 30_000_000) / 3_000_000, 10.0)
+        while True:
+            time.sleep(interval)
+            self._service.repeated.sum_up()
+            if self._is_healthy():
+                _notify("WATCHDOG=1")
 
 
 def _open_storage(url: str) -> "Storage":
@@ -177,8 +164,3 @@ def _notify(state: str) -> None:
     if path:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
             out.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
-
-
-def _watchdog_interval() -> float:
-    """Seconds between two signs of life: a third of what systemd allows (WATCHDOG_USEC)."""
-    return min(int(os.environ.get("WATCHDOG_USEC") or 30_000_000) / 3_000_000, 10.0)

@@ -1,6 +1,8 @@
 """IP addresses in one form: one that is mapped into IPv6 (``::ffff:192.0.2.1``) is the IPv4 one."""
 
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Network = IPv4Network | IPv6Network
@@ -12,27 +14,42 @@ def parse(text: str) -> IPv4Address | IPv6Address:
     return getattr(found, "ipv4_mapped", None) or found
 
 
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    with suppress(ValueError):
+        return parse(text)
+    return None
+
+
 def is_loopback(text: str) -> bool:
     """Whether only this host can reach *text*: a loopback address, or localhost."""
-    try:
-        return parse(text).is_loopback
-    except ValueError:
-        return text == "localhost"
+    found = _parsed(text)
+    return found.is_loopback if found else text == "localhost"
 
 
 def is_in(text: str, networks: Iterable[Network]) -> bool:
     """Whether *text* is an address of one of the *networks*."""
-    try:
-        found = parse(text)
-    except ValueError:
-        return False
-    return any(found in network for network in networks)
+    found = _parsed(text)
+    return found is not None and any(found in network for network in networks)
 
 
 def machine(text: str) -> str:
     """What one machine can call its own: an IPv4 address, or an IPv6 network of 64 bits."""
-    try:
-        found = parse(text)
-    except ValueError:
-        return text
-    return str(found) if found.version == 4 else str(ip_network((found, 64), strict=False))
+    found = _parsed(text)
+    if found is None or found.version == 4:
+        return str(found or text)
+    return str(ip_network((found, 64), strict=False))
+
+
+# A site whose name suddenly leads to this machine (DNS rebinding) has the visitor's browser ask
+# here under that name, in the header Host.
+
+
+def bare(host: str) -> str:
+    """The name or address of a header ``Host: host``, without port and brackets."""
+    name = re.sub(":[0-9]*$", "", host.strip().lower())
+    return name[1:-1] if name.startswith("[") and name.endswith("]") else name
+
+
+def is_loopback_name(host: str) -> bool:
+    """Whether the header ``Host: host`` names the machine itself: localhost, 127.0.0.1 or [::1]."""
+    return is_loopback(bare(host))

@@ -1,19 +1,25 @@
-"""The Asterisk of this host: its process, and the user that runs it."""
+"""The Asterisk of this host: its process, the user that runs it, and its asterisk.conf."""
 
+import getopt
 import grp
 import os
 import re
+import string
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from dialplan_sms.host.asterisk_syntax import lines
+from dialplan_sms.host.files import content_of
 from dialplan_sms.host.identity import HostError, User, by_id, changer, changers, named
 
-_WITH_VALUE = "eGLMsUxC"
-"""Options of Asterisk that take a value (Asterisk: main/asterisk.c, getopt)."""
+# All letters, since another version may have other options; those of "eGLMsUxC" take a value
+# (Asterisk: main/asterisk.c, getopt).
+_OPTIONS = re.sub("([eGLMsUxC])", r"\1:", string.ascii_letters)
 _PROGRAM = re.compile(r"asterisk\b")
 _LOADER = re.compile(r"ld[-.]|ld\d")
+_STATUS = re.compile(r"^(\w+):(.*)$", re.MULTILINE)
 _CONFS = (Path("/etc/asterisk/asterisk.conf"),)
 
 
@@ -79,21 +85,21 @@ def _process(entry: Path, guess: bool) -> Process | None:
     remote, conf = _called_with(arguments[place + 1 :])
     if remote:
         return None
-    status = {}
-    for line in (entry / "status").read_text(errors="replace").splitlines():
-        name, _, values = line.partition(":")
-        status[name] = values.split()
+    told = (entry / "status").read_text(errors="replace")
+    status = {name: values.split() for name, values in _STATUS.findall(told)}
     if root is None and len(status.get("NSpid", ())) > 1:  # in a container, as far as can be seen
         return None
     if conf and not conf.startswith("/"):
         conf = os.path.join(os.readlink(entry / "cwd"), conf)
     # The real ids: anybody can start a set-user-id program under the name asterisk.
     groups = [status["Gid"][0], *status.get("Groups", ())]
+    # Its own program can be run again, also after its update.
+    own = Path((program or "").removesuffix(" (deleted)"))
     return Process(
         by_id(int(status["Uid"][0]), map(int, groups)),
         tuple(arguments[: place + 1]),
         Path(conf) if conf else None,
-        _own(program),
+        own if _PROGRAM.match(own.name) and own.is_file() else None,
     )
 
 
@@ -118,27 +124,12 @@ def _runs_asterisk(program: str | None, place: int) -> bool:
     return bool(_PROGRAM.match(name)) or (place > 0 and bool(_LOADER.match(name)))
 
 
-def _own(program: str | None) -> Path | None:
-    """The program of an Asterisk that can be run again, also after its update."""
-    path = Path((program or "").removesuffix(" (deleted)"))
-    return path if _PROGRAM.match(path.name) and path.is_file() else None
-
-
 def _called_with(arguments: Sequence[str]) -> tuple[bool, str]:
     """Whether it is a console of another one, and the value of -C."""
-    remote, conf = False, ""
-    words = iter(arguments)
-    for word in words:
-        if not word.startswith("-"):
-            continue
-        for position, letter in enumerate(word[1:], 1):
-            if letter in "rRx":
-                remote = True
-            if letter in _WITH_VALUE:
-                value = word[position + 1 :] or next(words, "")
-                conf = value if letter == "C" else conf
-                break
-    return remote, conf
+    options: dict[str, str] = {}
+    with suppress(getopt.GetoptError):
+        options = dict(getopt.gnu_getopt(arguments, _OPTIONS)[0])
+    return not options.keys().isdisjoint(("-r", "-R", "-x")), options.get("-C", "")
 
 
 def user_of(process: Process | None, options: Mapping[str, str], spool: Path, conf: Path) -> User:
@@ -207,3 +198,44 @@ def refuse_foreign(path: Path, key: str, conf: Path) -> None:
         f"{path}, {key} in {conf}, does not look like Asterisk's, and {user} can change {conf}:"
         " make it that user's, or asterisk.conf and its folder root's"
     )
+
+
+def read_conf(path: Path) -> bytes:
+    """What *path* holds. Raises HostError if that is no file or larger than 32 MiB."""
+    try:
+        content = content_of(path)
+    except OSError as error:
+        raise HostError(f"{path} cannot be read, {error.strerror}") from None
+    if content is None:
+        raise HostError(f"there is no {path}: name the right one with --asterisk-conf")
+    return content
+
+
+def settings(content: bytes) -> dict[str, dict[str, str]]:
+    """The sections of asterisk.conf; keys in small letters.
+
+    A section that is marked ``(!)`` is a template, which Asterisk does not use: its name ends in
+    an exclamation mark here. In the samples its values are those that Asterisk was built with.
+    """
+    found: dict[str, dict[str, str]] = {}
+    section: dict[str, str] = {}
+    for line in lines(content.decode("utf-8", "surrogateescape")):
+        if header := line.header:
+            name, mark = header
+            section = found.setdefault(name.lower() + ("!" if "!" in mark else ""), {})
+        elif pair := line.pair:
+            section[pair[0].lower()] = pair[1]
+    return found
+
+
+def folder(folders: Mapping[str, str], key: str, conf: Path) -> Path | None:
+    """The absolute path that *folders*, of *conf*, have for *key*; None for none that can be used.
+
+    Raises HostError for ``/``, and for a path with ``..``, which says other than it leads to.
+    """
+    text = folders.get(key)
+    if not text or not text.startswith("/") or not text.isprintable():
+        return None
+    if ".." in text.split("/") or not text.strip("/"):
+        raise HostError(f"{text}, {key} in {conf}, is no folder of Asterisk's: name it without ..")
+    return Path(text)

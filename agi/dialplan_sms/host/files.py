@@ -16,10 +16,8 @@ from pathlib import Path
 from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.privileges import as_changer
 
-_LARGEST = 32 << 20
-"""Bytes of a file that is read."""
-_MOST_FOLDERS = 2
-"""Parts of an #include's path, but for the last, that may be patterns."""
+_LARGEST = 32 << 20  # bytes of a file that is read
+_MOST_FOLDERS = 2  # parts of an #include's path, but for the last, that may be patterns
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +97,7 @@ def put(
     def write() -> None:
         target = _target(path)
         fresh = _fresh(target)
-        with suppress(FileNotFoundError):
-            fresh.unlink()  # of a run that was ended
+        fresh.unlink(missing_ok=True)  # of a run that was ended
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with os.fdopen(os.open(fresh, flags, 0o600), "wb") as file:
             file.write(content)
@@ -145,8 +142,7 @@ def link(path: Path, target: Path) -> None:
     """Make *path* a link to *target*, in place of what is there, in one instant."""
 
     def make() -> None:
-        with suppress(FileNotFoundError):
-            _fresh(path).unlink()
+        _fresh(path).unlink(missing_ok=True)
         _fresh(path).symlink_to(target)
         os.replace(_fresh(path), path)
 

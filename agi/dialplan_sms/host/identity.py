@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 READ, WRITE, RUN = 4, 2, 1
-_VERBS = {READ: "read", WRITE: "write", RUN: "run"}
+_RIGHTS = {READ: ("r", "read"), WRITE: ("w", "write"), RUN: ("x", "run")}
 EVERYBODY = -1
 """A user id that stands for any user of this host."""
-_MOST_LINKS = 40
-"""Linux: MAXSYMLINKS."""
-_ACL_USER, _ACL_OWN_GROUP, _ACL_GROUP = 0x02, 0x04, 0x08
-"""Linux: include/uapi/linux/posix_acl.h."""
+_MOST_LINKS = 40  # Linux: MAXSYMLINKS
+_ACL_USER, _ACL_OWN_GROUP, _ACL_GROUP = 0x02, 0x04, 0x08  # Linux: uapi/linux/posix_acl.h
 
 
 class HostError(Exception):
@@ -82,8 +80,7 @@ def by_id(uid: int, gids: Iterable[int] = ()) -> User:
         entry = pwd.getpwuid(uid)
     except KeyError:
         return User(f"user {uid}", uid, gids or (uid,))
-    all_groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
-    return User(entry.pw_name, uid, gids or tuple(dict.fromkeys([entry.pw_gid, *all_groups])))
+    return User(entry.pw_name, uid, gids or tuple(os.getgrouplist(entry.pw_name, entry.pw_gid)))
 
 
 def named(name: str) -> User | None:
@@ -245,14 +242,11 @@ def blocked(path: Path, want: int, user: User) -> Blocked | None:
         return Blocked(path, f"there is no {path}", f"create {path}", True)
     if user.may(found, want) or _access_list(path):
         return None
-    if stat.S_ISDIR(found.st_mode):
-        verbs = "write into the folder"
-    else:
-        verbs = " and ".join(verb for bit, verb in _VERBS.items() if want & bit)
+    letters, verbs = zip(*(right for bit, right in _RIGHTS.items() if want & bit), strict=True)
+    does = "write into the folder" if stat.S_ISDIR(found.st_mode) else " and ".join(verbs)
     of = f"{by_id(found.st_uid).owner}:{group_name(found.st_gid)}"
-    letters = "".join(letter for bit, letter in zip((4, 2, 1), "rwx", strict=True) if want & bit)
     return Blocked(
         path,
-        f"{user.name} may not {verbs} {path}, which is {of} {stat.S_IMODE(found.st_mode):04o}",
-        f"chgrp {user.group} {path} && chmod g+{letters} {path}",
+        f"{user.name} may not {does} {path}, which is {of} {stat.S_IMODE(found.st_mode):04o}",
+        f"chgrp {user.group} {path} && chmod g+{''.join(letters)} {path}",
     )

@@ -16,12 +16,11 @@ DEBIAN = Path("/usr/lib/dialplan-sms")
 """Where the Debian package has it (debian/build.py: PREFIX)."""
 PIPX = "PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx"
 """pipx as root, in a folder that every user may enter."""
-LONGEST_FIRST_LINE = 127
-"""Bytes that every Linux takes (Linux: fs/binfmt_script.c before 5.1)."""
 EXTENSIONS, UNIT = "extensions-sms.conf", "dialplan-sms.service"
 """What comes with the program and goes elsewhere."""
 COPY_MARK = ".setup"
 """Only setup of 0.1.0 made this file: it copied the program that it ran from to another folder."""
+_LONGEST_FIRST_LINE = 127  # bytes that every Linux takes (Linux: fs/binfmt_script.c before 5.1)
 _WHEEL = f"dialplan_sms-{dialplan_sms.__version__}-py3-none-any.whl[http,postgresql,sandbox]"
 _PIPX_INSTALL = f"{PIPX} install --force './{_WHEEL}'"
 _APT = "apt install --reinstall ./dialplan-sms_*.deb"
@@ -29,34 +28,35 @@ _APT = "apt install --reinstall ./dialplan-sms_*.deb"
 
 def cure(prefix: Path, extras: Sequence[str] = ()) -> str:
     """What to do if the program in *prefix* lacks packages, perhaps those of *extras*."""
-    install = f"make install WITH={','.join(extras)}" if extras else "make install"
-    if prefix == DEBIAN:
-        return f"install the Debian package again, which has all: {_APT}"
-    if is_pipx(prefix):
-        return f"run {_PIPX_INSTALL}"
-    if is_copy(prefix):
-        return "run dialplan-sms setup"
-    if _is_of_the_source(prefix):
-        return "in the source folder, run make venv"
-    if _is_of_make_install(prefix):
-        return f"in the source folder, run {install}"
-    return f"in the source folder, run {install}; or, installed with pipx, {_PIPX_INSTALL}"
+    install = "in the source folder, run make install"
+    if extras:
+        install += f" WITH={','.join(extras)}"
+    cures = {
+        "debian": f"install the Debian package again, which has all: {_APT}",
+        "pipx": f"run {_PIPX_INSTALL}",
+        "copy": "run dialplan-sms setup",
+        "source": "in the source folder, run make venv",
+        "make": install,
+    }
+    return cures.get(_way(prefix), f"{install}; or, installed with pipx, {_PIPX_INSTALL}")
 
 
 def put_in_place(prefix: Path, variables: str) -> str:
     """What brings sms.agi and extensions-sms.conf to Asterisk; *variables* are those of make."""
-    if _is_of_the_source(prefix) or _is_of_make_install(prefix):
+    if _way(prefix) in ("source", "make"):
         return f"in the source folder, run make install {variables}"
     return "run dialplan-sms setup"
 
 
 def another_python(prefix: Path, python: str) -> str:
     """What makes *python* run the program in *prefix*, in place of one that cannot."""
-    if prefix == DEBIAN or is_copy(prefix):
-        return cure(prefix)
-    if is_pipx(prefix):
-        return f"run {_PIPX_INSTALL} --python {python}"
-    return f"in the source folder, run umask 022; make install PYTHON={python}"
+    install = f"in the source folder, run umask 022; make install PYTHON={python}"
+    cures = {
+        "debian": cure(prefix),
+        "pipx": f"run {_PIPX_INSTALL} --python {python}",
+        "copy": cure(prefix),
+    }
+    return cures.get(_way(prefix), install)
 
 
 def is_pipx(prefix: Path) -> bool:
@@ -69,13 +69,16 @@ def is_copy(prefix: Path) -> bool:
     return (prefix / COPY_MARK).is_file()
 
 
-def _is_of_the_source(prefix: Path) -> bool:
-    return prefix.parent == source() and (prefix.parent / "Makefile").is_file()
-
-
-def _is_of_make_install(prefix: Path) -> bool:
-    mine = (prefix / "pyvenv.cfg").is_file() and (prefix / "bin/sms.agi").is_file()
-    return mine and prefix != DEBIAN and not is_pipx(prefix) and not is_copy(prefix)
+def _way(prefix: Path) -> str:
+    """How the program in *prefix* was installed; empty if that is not known."""
+    ways = {
+        "debian": prefix == DEBIAN,
+        "pipx": is_pipx(prefix),
+        "copy": is_copy(prefix),
+        "source": prefix.parent == source() and (prefix.parent / "Makefile").is_file(),
+        "make": (prefix / "pyvenv.cfg").is_file() and (prefix / "bin/sms.agi").is_file(),
+    }
+    return next((way for way, is_so in ways.items() if is_so), "")
 
 
 def source() -> Path:
@@ -86,19 +89,19 @@ def source() -> Path:
 def shared_file(name: str) -> Path:
     """The program's own extensions-sms.conf or unit. Raises HostError."""
     top = source()
-    places = [Path(sys.prefix) / "share/dialplan-sms" / name]  # setup.cfg: data_files
+    folders = [Path(sys.prefix) / "share/dialplan-sms"]  # setup.cfg: data_files
     if (top / "setup.cfg").is_file():  # always as new as the code
-        places = [top / "dialplan" / name, top / "systemd" / name]
-    for path in places:
-        if path.is_file():
-            return path
+        folders = [top / "dialplan", top / "systemd"]
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
     raise HostError(f"{name} did not come with this installation: install dialplan-sms again")
 
 
 def first_line(python: Path) -> str:
     """The first line of an sms.agi that *python* runs. Raises HostError if none can name it."""
     line = f"#!{python} -IS\n"
-    if len(line.encode()) > LONGEST_FIRST_LINE + 1 or any(char.isspace() for char in str(python)):
+    if len(line.encode()) > _LONGEST_FIRST_LINE + 1 or any(char.isspace() for char in str(python)):
         raise HostError(f"{python}: too long or with a space: install into a shorter path")
     return line
 

@@ -51,7 +51,16 @@ def as_user(user: User | None, work: Callable[[], T]) -> T:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:  # without root's rights, it has no core dump and no debugger of that user either
-        _answer(writer, user, work)
+        try:
+            try:
+                _become(user)
+                data = pickle.dumps((work(), None))
+            except BaseException as failure:  # noqa: BLE001 - raised again by who waits
+                data = pickle.dumps((None, failure))
+            with open(writer, "wb") as answer:
+                answer.write(data)
+        finally:
+            os._exit(0)
     os.close(writer)
     try:
         with open(reader, "rb") as answer:
@@ -65,22 +74,6 @@ def as_user(user: User | None, work: Callable[[], T]) -> T:
     if error is not None:
         raise error
     return result  # type: ignore[no-any-return]
-
-
-def _answer(writer: int, user: User, work: Callable[[], object]) -> None:
-    """Do *work* as *user*, write what comes of it to *writer*, and end this process."""
-    import pickle
-
-    try:
-        try:
-            _become(user)
-            data = pickle.dumps((work(), None))
-        except BaseException as error:  # noqa: BLE001 - raised again by who waits
-            data = pickle.dumps((None, error))
-        with open(writer, "wb") as answer:
-            answer.write(data)
-    finally:
-        os._exit(0)
 
 
 def _become(user: User) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import selectors
+import select
 import signal
 import subprocess
 import time
@@ -14,8 +14,7 @@ from dialplan_sms.host.identity import User
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_STARTED, NOT_ENDED = 127, 124
-_LARGEST = 4 << 20
-"""Bytes of a program's output that are read."""
+_LARGEST = 4 << 20  # bytes of a program's output that are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +66,11 @@ def run(command: Sequence[str], timeout: float, user: User | None = None) -> Ran
 def _read(pipe: IO[bytes], until: float) -> str:
     """What comes from *pipe* to its end, or as much as is kept. Raises TimeoutError."""
     kept = bytearray()
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        while len(kept) < _LARGEST:
-            left = until - time.monotonic()
-            if left <= 0 or not selector.select(left):
-                raise TimeoutError
-            piece = os.read(pipe.fileno(), 1 << 16)
-            if not piece:
-                break
-            kept += piece
+    while len(kept) < _LARGEST:
+        if not select.select([pipe], [], [], max(until - time.monotonic(), 0))[0]:
+            raise TimeoutError
+        piece = os.read(pipe.fileno(), 1 << 16)
+        if not piece:
+            break
+        kept += piece
     return kept.decode("utf-8", "replace")

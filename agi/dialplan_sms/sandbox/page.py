@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from dialplan_sms.host.hostname import bare, is_loopback
+from dialplan_sms.host.address import bare, is_loopback_name
 from dialplan_sms.sandbox.faults import TROUBLES, Fault, Trouble
 from dialplan_sms.sandbox.inbox import Request, Served
 from dialplan_sms.sandbox.pbx import TOKEN_USER, Pbx
@@ -164,7 +164,7 @@ def is_ours(host: str, address: Address) -> bool:
     numeric address if that is all of them, since only a name can be made to lead elsewhere.
     """
     name = bare(host)
-    if is_loopback(host) or name == address.host.lower():
+    if is_loopback_name(host) or name == address.host.lower():
         return True
     try:
         return address.reachable != address and bool(ip_address(name))

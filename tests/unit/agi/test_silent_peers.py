@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dialplan_sms.agi import acceptors, peer
+from dialplan_sms.agi import acceptors
 from dialplan_sms.agi.capacity import Capacity
 from tests.unit.doors import House, hearing, opened
 from tests.waiting import until
@@ -32,12 +32,12 @@ def test_what_comes_late_and_in_pieces_is_served() -> None:
     with opened(hearing(answer, capacity), capacity) as house, house.connect() as slow:
         for piece in (b"ab", b"c\nd", b"e\n", b"\nrest"):
             slow.sendall(piece)
-            time.sleep(5 * peer._AT_ONCE)  # what the first thread waits for
+            time.sleep(5 * acceptors._AT_ONCE)  # what the first thread waits for
         assert slow.recv(99) == b"ABC\nDE\n\n"
 
 
 def test_who_says_nothing_is_dropped_in_time_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer, "PATIENCE", 0.3)
+    monkeypatch.setattr(acceptors, "PATIENCE", 0.3)
     capacity = Capacity(1)
     with opened(hearing(answer, capacity), capacity) as house, contextlib.ExitStack() as stack:
         silent = [stack.enter_context(house.connect(b"x")) for _ in range(30)]
@@ -53,7 +53,7 @@ def test_who_says_nothing_is_dropped_in_time_and_counted(monkeypatch: pytest.Mon
 
 
 def test_a_byte_now_and_then_gives_no_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer, "PATIENCE", 0.3)
+    monkeypatch.setattr(acceptors, "PATIENCE", 0.3)
     capacity = Capacity(1)
     with opened(hearing(answer, capacity), capacity) as house, house.connect() as slow:
         began = time.monotonic()

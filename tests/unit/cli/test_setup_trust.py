@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.host import asterisk_conf, identity, privileges
+from dialplan_sms.host import asterisk, identity, privileges
 from dialplan_sms.host.asterisk import refuse_foreign, user_of
 from dialplan_sms.host.identity import HostError
 from tests.unit.pbxhost import PbxHost
@@ -180,7 +180,7 @@ class TestTheFolders:
 
     def test_what_is_no_path_is_not_taken(self) -> None:
         folders = {"a": "relative", "b": "/with\0nul", "c": "", "d": "/srv/asterisk"}
-        found = [asterisk_conf.folder(folders, key, Path("/x")) for key in "abcde"]
+        found = [asterisk.folder(folders, key, Path("/x")) for key in "abcde"]
         assert found == [None, None, None, Path("/srv/asterisk"), None]
 
     def test_a_path_too_long_to_be_followed_is_not_believed(

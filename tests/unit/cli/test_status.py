@@ -13,9 +13,8 @@ from dialplan_sms.agi.capacity import Capacity
 from dialplan_sms.cli import main
 from dialplan_sms.config.config import Sender
 from dialplan_sms.daemon.metrics import Metrics
-from dialplan_sms.daemon.storage import Watcher
+from dialplan_sms.daemon.storage import Storage
 from dialplan_sms.outbox.history.statistics import Overview
-from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.sms import Handled, Sms
 from tests.unit import asking
@@ -145,22 +144,21 @@ def test_who_asks_sees_what_was_stored_just_now(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dialplan_sms.daemon.storage._FRESH", 60.0)
-    # given a lookout that has looked, and something stored since
-    outbox = Outbox(database)
-    lookout = Watcher(outbox, lambda _: None)
-    lookout.look()
-    outbox.accept(Sms((NUMBER,), "Hello"), SENDER)
+    # given a storage that was looked at, and something stored since
+    storage = Storage(database)
+    assert storage.look() == ""
+    storage.outbox.accept(Sms((NUMBER,), "Hello"), SENDER)
     # then what it saw is old, and what it is asked for is not
-    assert lookout.seen is not None
-    assert lookout.seen.counts["pending"] == 0
-    found = lookout.ask()
+    assert storage.seen is not None
+    assert storage.seen.counts["pending"] == 0
+    found = storage.ask()
     assert found is not None
     assert (found.counts["pending"], found.due, found.next_try) == (1, 1, 0.0)
     # and many who ask at once cost one look
-    outbox.accept(Sms((NUMBER,), "Hello"), SENDER)
-    assert lookout.ask() is found
+    storage.outbox.accept(Sms((NUMBER,), "Hello"), SENDER)
+    assert storage.ask() is found
     monkeypatch.setattr("dialplan_sms.daemon.storage._FRESH", 0.0)  # a second later
-    again = lookout.ask()
+    again = storage.ask()
     assert again is not None
     assert again.due == 2
-    outbox.close()
+    storage.outbox.close()

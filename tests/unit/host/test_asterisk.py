@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.host import asterisk_conf
+from dialplan_sms.host import asterisk
 from dialplan_sms.host.asterisk import running
 
 
@@ -62,7 +62,7 @@ def test_a_template_is_kept_apart() -> None:
     text = (
         b"[Directories](!)\nastETCdir => /a;x\n[directories]\nastetcdir = /b\n[options](+)\nx=1\n"
     )
-    assert asterisk_conf.settings(text) == {
+    assert asterisk.settings(text) == {
         "directories!": {"astetcdir": "/a"}, "directories": {"astetcdir": "/b"},
         "options": {"x": "1"},
     }  # fmt: skip

@@ -6,8 +6,7 @@ import shutil
 from functools import cached_property
 from pathlib import Path
 
-from dialplan_sms.host.asterisk import Process, running, using
-from dialplan_sms.host.asterisk_conf import read, settings
+from dialplan_sms.host.asterisk import Process, read_conf, running, settings, using
 from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.process import PATH, Run
 
@@ -34,7 +33,7 @@ class Asterisk:
         self._path = path
         self._agi_bins = agi_bins
         try:  # now, before there are threads, since it is read in a child
-            self._configured = settings(read(self.conf))
+            self._configured = settings(read_conf(self.conf))
         except HostError:
             self._configured = {}
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dialplan_sms.host import asterisk_conf
+from dialplan_sms.host import asterisk
 from dialplan_sms.host.asterisk import Process, refuse_foreign, running, user_of, using
 from dialplan_sms.host.identity import HostError, User, by_id, changer, changers, named
 from dialplan_sms.host.installation import DEBIAN
@@ -107,7 +107,7 @@ def find(host: Host, given: Path | None = None) -> AsteriskHost:
     places = host.places
     processes = running(places.proc, guess=not host.is_root)
     conf = _find_conf(host, given, processes)
-    settings = asterisk_conf.settings(asterisk_conf.read(conf))
+    settings = asterisk.settings(asterisk.read_conf(conf))
     options = settings.get("options", {})
     process = _process_of(processes, conf, options, host)
     console = _console(host, conf, process)
@@ -117,12 +117,12 @@ def find(host: Host, given: Path | None = None) -> AsteriskHost:
     _refuse_another(
         shown.get("astetcdir"),
         conf,
-        asterisk_conf.folder(configured, "astetcdir", conf) or conf.parent,
+        asterisk.folder(configured, "astetcdir", conf) or conf.parent,
     )
     folders = {**settings.get("directories!", {}), **configured, **shown}
 
     def folder(key: str) -> Path | None:
-        return asterisk_conf.folder(folders, key, conf)
+        return asterisk.folder(folders, key, conf)
 
     etc = folder("astetcdir") or conf.parent
     if not etc.is_dir():
@@ -235,7 +235,7 @@ def _refuse_another(shown: str | None, conf: Path, etc: Path) -> None:
 def _is_generated(etc: Path) -> bool:
     """Whether FreePBX has written extensions.conf."""
     try:
-        head = asterisk_conf.read(etc / "extensions.conf")[:4096]
+        head = asterisk.read_conf(etc / "extensions.conf")[:4096]
     except HostError:
         return False
     return bool(_GENERATED.search(head)) or (etc / "extensions_additional.conf").exists()
