@@ -29,8 +29,8 @@ Three things to try next:
 1. a PBX to play with    {bin}/dialplan-sms sandbox
    It shows each SMS, and a section to save as sms.conf (chmod 600 sms.conf).
 2. send to it            echo Hi | {bin}/dialplan-sms send --config sms.conf {number}
-   Then break it on purpose: start the sandbox with --fault hang.
-3. put it on your PBX    README.md: Install"""
+   Then break it on purpose: the number +99900000001 is never answered.
+3. put it on your PBX    docs/install.md"""
 
 console = Console(highlight=False)
 
