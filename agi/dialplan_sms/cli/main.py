@@ -18,7 +18,7 @@ _COMMANDS = {
     "check": "dialplan_sms.cli.check.command:check",
     "migrate": "dialplan_sms.cli.migrate.command:migrate",
     "outbox": "dialplan_sms.cli.outbox.command:outbox",
-    "sandbox": "dialplan_sms.cli.sandbox.command:sandbox",
+    "sandbox": "dialplan_sms.cli.sandbox:sandbox",
     "send": "dialplan_sms.cli.send.command:send",
     "serve": "dialplan_sms.cli.serve:serve",
     "setup": "dialplan_sms.cli.setup.command:setup",

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import dialplan_sms
 from dialplan_sms.cli import main
-from dialplan_sms.cli.sandbox.screen import record, show, visible
+from dialplan_sms.cli.sandbox import record, show, visible
 from dialplan_sms.host.console import Console
 from dialplan_sms.sandbox.faults import Fault, magic_number
 from dialplan_sms.sandbox.pbx import Pbx

@@ -28,7 +28,7 @@ class Asterisk:
         path: str = PATH,
         agi_bins: tuple[str, ...] = _AGI_BINS,
     ) -> None:
-        self.etc = etc
+        self.etc, self.conf = etc, etc / "asterisk.conf"
         self._run = run
         self._proc = proc
         self._path = path
@@ -37,10 +37,6 @@ class Asterisk:
             self._configured = settings(read(self.conf))
         except HostError:
             self._configured = {}
-
-    @property
-    def conf(self) -> Path:
-        return self.etc / "asterisk.conf"
 
     @cached_property
     def process(self) -> Process | None:
@@ -91,9 +87,7 @@ class Asterisk:
     def agi_bin(self) -> Path | None:
         """Where AGI() looks for scripts; None if that cannot be known."""
         told = _SETTING.search(self.settings)
-        if told:
-            return Path(told[1].strip())
         configured = self._configured.get("directories", {}).get("astagidir")
-        if configured:
-            return Path(configured)
-        return next((Path(each) for each in self._agi_bins if Path(each).is_dir()), None)
+        usual = next((each for each in self._agi_bins if Path(each).is_dir()), None)
+        found = told[1].strip() if told else configured or usual
+        return Path(found) if found else None

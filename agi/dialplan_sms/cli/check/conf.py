@@ -1,11 +1,12 @@
 """sms.conf, the files that it names, and the log."""
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from dialplan_sms.cli.check.finding import Finding
+from dialplan_sms.cli.check.finding import Case, Finding, first
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import keys
 from dialplan_sms.config.config import Config
@@ -14,8 +15,8 @@ from dialplan_sms.host.identity import READ, RUN, WRITE, User, blocked
 
 CONF = Finding("sms.conf")
 LOG = Finding("log", (CONF.name,))
-_CURES = (" - allowed: ", ": run ", ": create ", ": set ", ": add ", ": raise ", ": save ")
-"""Where the cure begins in what a ConfigError says."""
+_CURE = re.compile(r" - (?=allowed: )|: (?=(?:run|create|set|add|raise|save) )")
+"""What stands before the cure in what a ConfigError says."""
 _DEVLOG = Path("/dev/log")
 
 
@@ -29,27 +30,24 @@ def load(path: Path) -> Config | ConfigError:
 
 def check(path: Path, config: Config | ConfigError, user: User) -> Finding:
     """Whether *user* can use sms.conf and what it names."""
-    if os.path.exists(path) and (found := _private(path, user)):
-        return found
+    private = first(_if_private(path, user))
     if isinstance(config, ConfigError):
         # The error names the usual group, and no && for SMS_REASON's sake: here they can be said.
         says = str(config).replace("chgrp asterisk ", f"chgrp {user.group} ")
-        return CONF.wrong(*_split(says.replace(", then chmod", " && chmod")))
-    for key, file in _named(path):
-        if found := _private(file, user, f"{key}: "):
-            return found
+        return private or CONF.wrong(*_split(says.replace(", then chmod", " && chmod")))
     several = len(config.senders) > 1
     default = f", default {config.default_sender}" if several and config.default_sender else ""
-    return CONF.ok(f"{path}: sender{'s' * several} {', '.join(config.senders)}{default}")
+    return (
+        private
+        or first(*(_if_private(file, user, f"{key}: ") for key, file in _named(path)))
+        or CONF.ok(f"{path}: sender{'s' * several} {', '.join(config.senders)}{default}")
+    )
 
 
-def _private(path: Path, user: User, key: str = "") -> Finding | None:
-    """What keeps *user* from a file that holds secrets."""
-    bar = blocked(path, READ, user)
-    if bar is None:
-        return None
-    do = f"chgrp {user.group} {path} && chmod 0640 {path}" if bar.path == path else bar.do
-    return CONF.wrong(key + bar.says, do)
+def _if_private(path: Path, user: User, key: str = "") -> Case:
+    """The case that *user* may not read a file that holds secrets."""
+    do = f"chgrp {user.group} {path} && chmod 0640 {path}"
+    return CONF.if_blocked(path, READ, user, do, key)
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -57,11 +55,8 @@ def _split(text: str) -> tuple[str, str]:
     says, perhaps, rest = text.partition(" - perhaps ")
     if perhaps:
         return says, f"perhaps {rest.partition('?')[0]}? README has every key"
-    for words in _CURES:
-        says, found, do = text.partition(words)
-        if found:
-            return says, f"{words.removeprefix(' - ').removeprefix(': ')}{do}"
-    return text, "correct it; README has every key of sms.conf"
+    says, *cure = _CURE.split(text, maxsplit=1)
+    return says, "".join(cure) or "correct it; README has every key of sms.conf"
 
 
 def _named(path: Path) -> Iterator[tuple[str, Path]]:

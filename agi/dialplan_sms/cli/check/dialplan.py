@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from dialplan_sms.cli.check.asterisk import Asterisk
-from dialplan_sms.cli.check.finding import Finding, listed
+from dialplan_sms.cli.check.finding import Finding, first, listed
 from dialplan_sms.cli.migrate import dialplan
 from dialplan_sms.cli.migrate.files import Place, Tree
 from dialplan_sms.cli.migrate.flow import Flow
@@ -59,14 +59,15 @@ def _up(asterisk: Asterisk) -> Finding:
         return ASTERISK.ok(f"{told[1] if told else 'up'}{user}")
     if process is not None and current().uid not in (0, process.user.uid):
         return ASTERISK.skipped(f"it runs; only root and {process.user.name} may ask it")
-    if process is not None:
-        do = "see its log; systemctl restart asterisk"
-        return ASTERISK.wrong("it runs, but its console does not answer", do)
-    if asterisk.command is None:
-        says = f"there is {asterisk.conf}, but neither a running Asterisk nor the program"
-        return ASTERISK.skipped(says)
-    do = "systemctl start asterisk; see /var/log/asterisk/messages"
-    return ASTERISK.wrong("it does not run", do)
+    return first(
+        (process, ASTERISK.wrong(
+            "it runs, but its console does not answer",
+            "see its log; systemctl restart asterisk")),
+        (asterisk.command is None, ASTERISK.skipped(
+            f"there is {asterisk.conf}, but neither a running Asterisk nor the program")),
+    ) or ASTERISK.wrong(
+        "it does not run", "systemctl start asterisk; see /var/log/asterisk/messages"
+    )  # fmt: skip
 
 
 def _modules(asterisk: Asterisk) -> Finding:
@@ -142,32 +143,41 @@ def _dialplan(asterisk: Asterisk, files: Files, user: User, shown: str) -> Findi
         return merged or DIALPLAN.skipped("only a running Asterisk tells")
     bar = files.unreadable(user)
     cause, cure = (bar.says, bar.do) if bar else (files.unread, "mend that #include")
-    if f"Context '{CONTEXT}'" in shown:
-        if merged:
-            return merged
-        if cause:
-            says = f"[{CONTEXT}] is loaded, but Asterisk cannot load all files again: {cause}"
-            return DIALPLAN.warning(says, f"{cure}, then {_RELOAD}")
-        return DIALPLAN.ok(f"[{CONTEXT}] is loaded")
+    mend = f"{cure}, then {_RELOAD}"
     missing = f"[{CONTEXT}] is not loaded"
-    if cause:
-        says = f"{missing}, and Asterisk keeps the old dialplan: {cause}"
-        return DIALPLAN.wrong(says, f"{cure}, then {_RELOAD}")
-    if CONTEXT in files.plan.contexts:
-        says = f"[{CONTEXT}] is in the files, but not loaded"
-        return DIALPLAN.wrong(says, f"{_RELOAD}; see its log if that is not enough")
+    if f"Context '{CONTEXT}'" in shown:
+        stale = f"[{CONTEXT}] is loaded, but Asterisk cannot load all files again: {cause}"
+        loaded = DIALPLAN.ok(f"[{CONTEXT}] is loaded")
+        return merged or first((cause, DIALPLAN.warning(stale, mend))) or loaded
     includes = [line.raw for line in files.tree.stream if line.raw.lstrip().startswith("#")]
-    if any(FILE in line for line in includes):
-        says = f"{missing}: {FILE} is included, and not in {asterisk.etc}"
-        install = put_in_place(Path(sys.prefix), f"ASTERISK_ETC={asterisk.etc}")
-        return DIALPLAN.wrong(says, f"{install}, then {_RELOAD}")
+    install = put_in_place(Path(sys.prefix), f"ASTERISK_ETC={asterisk.etc}")
     of_freepbx = any("_custom.conf" in line for line in includes)
     freepbx = " (on FreePBX in extensions_custom.conf)" if of_freepbx else ""
     include = f"#tryinclude {FILE} in {files.path}{freepbx}, above a [context], then {_RELOAD}"
-    if _DIRECT.search(shown) and f"{CONTEXT}," not in shown:
-        says = f"{missing}: AGI(sms.agi) does without, and a hang-up may stop it"
-        return DIALPLAN.warning(says, include)
-    return DIALPLAN.wrong(missing, include)
+    return first(
+        (cause, DIALPLAN.wrong(f"{missing}, and Asterisk keeps the old dialplan: {cause}", mend)),
+        (CONTEXT in files.plan.contexts, DIALPLAN.wrong(
+            f"[{CONTEXT}] is in the files, but not loaded",
+            f"{_RELOAD}; see its log if that is not enough")),
+        (any(FILE in line for line in includes), DIALPLAN.wrong(
+            f"{missing}: {FILE} is included, and not in {asterisk.etc}",
+            f"{install}, then {_RELOAD}")),
+        (_DIRECT.search(shown) and f"{CONTEXT}," not in shown, DIALPLAN.warning(
+            f"{missing}: AGI(sms.agi) does without, and a hang-up may stop it", include)),
+    ) or DIALPLAN.wrong(missing, include)  # fmt: skip
+
+
+def _curl(files: Files, shown: str, ports: Collection[int]) -> Finding:
+    do, lines = "dialplan-sms migrate", files.old_lines(ports)
+    old = [line for line in shown.splitlines() if API.search(line) and not _is_ours(line, ports)]
+    return first(
+        (lines, CURL.warning(f"the SMS API is still used past sms.agi in {listed(lines)}", do)),
+        (old, CURL.warning(
+            f"{len(old)} of the loaded dialplan, none in {files.path}: AEL, Lua, a database?",
+            f"{_RELOAD} if {do} was here, else {do}")),
+        (not files.tree.stream and not shown, CURL.skipped(
+            f"there is no {files.path}, and Asterisk does not answer")),
+    ) or CURL.ok("none")  # fmt: skip
 
 
 def _shown(places: Iterable[Place]) -> str:
@@ -176,17 +186,3 @@ def _shown(places: Iterable[Place]) -> str:
 
 def _is_ours(text: str, ports: Collection[int]) -> bool:
     return any(f":{port}/" in text for port in ports)
-
-
-def _curl(files: Files, shown: str, ports: Collection[int]) -> Finding:
-    do = "dialplan-sms migrate"
-    if lines := files.old_lines(ports):
-        says = f"the SMS API is still used past sms.agi in {listed(lines)}"
-        return CURL.warning(says, do)
-    old = [line for line in shown.splitlines() if API.search(line) and not _is_ours(line, ports)]
-    if old:
-        says = f"{len(old)} of the loaded dialplan, none in {files.path}: AEL, Lua, a database?"
-        return CURL.warning(says, f"asterisk -rx 'dialplan reload' if {do} was here, else {do}")
-    if not files.tree.stream and not shown:
-        return CURL.skipped(f"there is no {files.path}, and Asterisk does not answer")
-    return CURL.ok("none")

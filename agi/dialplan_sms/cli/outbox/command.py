@@ -1,18 +1,21 @@
 """``dialplan-sms outbox``: what is stored, what became of it, and what an admin does about it."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import sqlalchemy as sa
 from click.core import ParameterSource
 
 from dialplan_sms.cli.main import Misused, config_option
-from dialplan_sms.cli.outbox import options, view
+from dialplan_sms.cli.outbox import view
 from dialplan_sms.cli.outbox.opened import NothingStored, Opened, opened
+from dialplan_sms.config import values
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.outbox.history import retention, stored
 from dialplan_sms.outbox.history.statistics import overview
@@ -27,20 +30,68 @@ _PAUSE = 0.05
 """Seconds between portions, in which a call gets its turn at the database."""
 
 
+def _id(value: str) -> int:
+    """The outbox's number of an SMS."""
+    if re.fullmatch(r"[0-9]{1,19}", value) and 0 < int(value) < 2**63:
+        return int(value)
+    raise Misused(f"{value[:80]} is no ID: see dialplan-sms outbox")
+
+
+def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """``15m`` as 900.0."""
+    if value is None:
+        return None
+    try:
+        if value.strip().isdigit():
+            raise values.Bad  # 90 may be meant as days, and purge would delete all but 90 s
+        return values.duration(value.strip())
+    except values.Bad:
+        raise click.BadParameter(f"{value} is no time as 30s, 15m, 24h or 7d") from None
+
+
+def _digits(_: click.Context, __: click.Parameter, value: str) -> str:
+    digits = re.sub(r"[ ()./+-]", "", value).removeprefix("00")
+    if value and not re.fullmatch(r"[0-9*#]{1,32}", digits):
+        raise click.BadParameter(f"{value} is no number, nor some digits of one")
+    return digits
+
+
+def _filters(*states: State) -> Callable[[Any], Any]:
+    """The options that choose SMS, --state among *states*; named as the fields of Filters."""
+    options = [
+        click.option("--since", callback=_seconds, metavar="TIME",
+                     help="Stored within 30s, 15m, 24h or 7d."),
+        click.option("--sender", default="", help="Section of sms.conf."),
+        click.option("--number", default="", callback=_digits, metavar="DIGITS",
+                     help="In one of its numbers."),
+        click.option("--state", "states", multiple=True, help="May be repeated.",
+                     type=click.Choice([str(each) for each in states])),
+    ]  # fmt: skip
+
+    def decorate(command: Any) -> Any:
+        for option in options if states else options[:-1]:
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_ids = click.argument("ids", metavar="[ID]...", nargs=-1, type=_id)
+_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+
+
 @click.group(invoke_without_command=True, short_help="List what was sent and what waits.")
 @config_option
-@options.filters(*State)
+@_filters(*State)
 @click.option("--most", type=click.IntRange(1), default=50, show_default=True, help="So many.")
-@options.as_json
+@_as_json
 @click.option("--csv", "as_csv", is_flag=True, help="As CSV.")
-@click.pass_context
-def outbox(
-    ctx: click.Context, config: Path, filters: Filters, most: int, as_json: bool, as_csv: bool
-) -> None:
+def outbox(config: Path, most: int, as_json: bool, as_csv: bool, **chosen: Any) -> None:
     """List the SMS of the outbox and its history, newest first.
 
     Exit status: 0 done, 1 not done or not for all, 2 wrong usage.
     """
+    ctx = click.get_current_context()
     if ctx.invoked_subcommand:
         _refuse_misplaced(ctx)
         # --config counts before and after the command's name.
@@ -48,6 +99,7 @@ def outbox(
         return
     if as_json and as_csv:
         raise click.UsageError("--json or --csv, not both")
+    filters = Filters(**chosen)
     print_all = view.print_json if as_json else view.print_csv
     try:
         with opened(config, filters.sender) as box:
@@ -71,10 +123,10 @@ def _refuse_misplaced(ctx: click.Context) -> None:
 
 
 @outbox.command()
-@click.argument("id_", metavar="ID", type=options.id_of_sms)
+@click.argument("id_", metavar="ID", type=_id)
 @config_option
 @click.option("--text", is_flag=True, help="With the text, if it is kept.")
-@options.as_json
+@_as_json
 def show(id_: int, config: Path, text: bool, as_json: bool) -> None:
     """Show one SMS: its numbers, and each try to send it."""
     with opened(config, ids=(id_,)) as box:
@@ -91,14 +143,15 @@ def show(id_: int, config: Path, text: bool, as_json: bool) -> None:
 
 
 @outbox.command("retry")
-@click.argument("ids", metavar="[ID]...", nargs=-1, type=options.id_of_sms)
+@_ids
 @config_option
-@options.filters(*RETRIED)
-def retry_(ids: tuple[int, ...], config: Path, filters: Filters) -> None:
+@_filters(*RETRIED)
+def retry_(ids: tuple[int, ...], config: Path, **chosen: Any) -> None:
     """Try SMS again: those with ID, or those in a --state.
 
     Only to the numbers that did not get it. An SMS that is "unknown" may come twice.
     """
+    filters = Filters(**chosen)
     if bool(ids) == bool(filters.states) or (ids and filters != Filters()):
         raise click.UsageError("which? ID..., or --state with or without other filters")
     with opened(config, filters.sender, ids) as box:
@@ -111,20 +164,20 @@ def _refuse_state(_: click.Context, __: click.Parameter, value: tuple[str, ...])
 
 
 @outbox.command("cancel")
-@click.argument("ids", metavar="[ID]...", nargs=-1, type=options.id_of_sms)
+@_ids
 @config_option
-@options.filters()
+@_filters()
 @click.option("--state", multiple=True, hidden=True, expose_value=False, callback=_refuse_state)
 @click.option("--all", "every", is_flag=True, help="All that wait.")
-def cancel_(ids: tuple[int, ...], config: Path, filters: Filters, every: bool) -> None:
+def cancel_(ids: tuple[int, ...], config: Path, every: bool, **chosen: Any) -> None:
     """Do not send SMS that wait, postponed ones too: those with ID, or all that fit."""
+    filters = Filters(**chosen)
     if bool(ids) + (filters != Filters()) + every != 1:
         raise click.UsageError("which? ID..., or --number, --sender and --since, or --all")
     with opened(config, filters.sender, ids) as box:
         keeping = [each.name for each in box.config.senders.values() if each.keep_text]
-        pending = replace(filters, states=(State.PENDING,))
-        chosen = ids or _matching(box, pending)
-        _change(box, chosen, lambda c, some: cancel(c, some, keeping), "cancelled")
+        pending = ids or _matching(box, replace(filters, states=(State.PENDING,)))
+        _change(box, pending, lambda c, some: cancel(c, some, keeping), "cancelled")
 
 
 def _matching(box: Opened, filters: Filters) -> list[int]:
@@ -157,7 +210,7 @@ def _change(
 @config_option
 @click.option(
     "--older",
-    callback=options.seconds,
+    callback=_seconds,
     metavar="TIME",
     help="Ended longer ago, as 90d; default: retention of sms.conf.",
 )
@@ -177,7 +230,7 @@ def purge(config: Path, older: float | None) -> None:
 
 @outbox.command()
 @config_option
-@options.as_json
+@_as_json
 def limits(config: Path, as_json: bool) -> None:
     """Show how much of each limit is used: the sender's, its busiest numbers and callers."""
     with opened(config) as box:
