@@ -134,7 +134,7 @@ class Bed:
 
     def check(self) -> list[Finding]:
         with (
-            mock.patch.object(outbox, "free", return_value=self.free),
+            mock.patch("shutil.disk_usage", return_value=mock.Mock(free=self.free)),
             mock.patch.object(outbox, "MOUNTS", self.folder / "mountinfo"),
         ):
             proc = self.folder / "proc"

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from dialplan_sms.cli.interrupt import interruptible
+from dialplan_sms.cli.main import Value
 from dialplan_sms.config import values
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
@@ -43,21 +43,6 @@ def _epilog() -> str:
         "phone has such a number. --fault hang:2 --fault 500:1 makes two requests hang, fails the "
         "third with status 500, and then all goes well."
     )
-
-
-class _Value(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on
-    """What *read* makes of a value; if it takes none, its ValueError says why, else *needs*."""
-
-    def __init__(self, name: str, read: Callable[[str], Any], needs: str = "") -> None:
-        self.name, self._read, self._needs = name, read, needs
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return self._read(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        except values.Bad:
-            self.fail(f"{value!r} is {self._needs}", param, ctx)
 
 
 def _user(text: str) -> tuple[str, str]:
@@ -92,7 +77,7 @@ def _append(context: click.Context, _: click.Parameter, path: str | None) -> IO[
     },
 )  # fmt: skip
 @click.option(
-    "--listen", default="127.0.0.1:8443", type=_Value("HOST:PORT", parse_address),
+    "--listen", default="127.0.0.1:8443", type=Value("HOST:PORT", parse_address),
     help="Port 0 is any that is free.",
 )  # fmt: skip
 @click.option("--tls/--no-tls", default=True, help="HTTPS or HTTP.")
@@ -101,26 +86,26 @@ def _append(context: click.Context, _: click.Parameter, path: str | None) -> IO[
     help="Write the certificate here, for verify = FILE. [default: a temporary file]",
 )  # fmt: skip
 @click.option(
-    "--user", "users", default=[_USER], multiple=True, type=_Value("NAME:PASSWORD", _user),
+    "--user", "users", default=[_USER], multiple=True, type=Value("NAME:PASSWORD", _user),
     help="Who may send; repeatable. Others can read it in the process list: take no real one.",
 )  # fmt: skip
 @click.option("--token", "tokens", multiple=True, help="A bearer token that may send; repeatable.")
 @click.option(
     "--gateway", "gateways", default=GATEWAYS, multiple=True,
-    type=_Value("MAC", values.gsm, f"not a MAC address such as {GATEWAYS[0]}"),
+    type=Value("MAC", values.gsm, f"{{!r}} is not a MAC address such as {GATEWAYS[0]}"),
     help="A GSM gateway; repeatable.",
 )  # fmt: skip
 @click.option(
     "--pace", default=f"{PACE:.0f}s",
-    type=_Value("TIME", values.duration, "no time such as 5s, or 0 for none"),
+    type=Value("TIME", values.duration, "{!r} is no time such as 5s, or 0 for none"),
     help="What a gateway takes for each SMS, 0 for nothing.",
 )  # fmt: skip
 @click.option(
-    "--wms", default=WMS, type=_Value("VERSION", _version),
+    "--wms", default=WMS, type=Value("VERSION", _version),
     help="The PBX's version. Before the default: 300 characters, and quotes and slashes stay.",
 )  # fmt: skip
 @click.option(
-    "--fault", "faults", multiple=True, type=_Value("NAME[:N]", parse_fault),
+    "--fault", "faults", multiple=True, type=Value("NAME[:N]", parse_fault),
     help="Make every request, or the first N, go wrong; repeatable, one after the other.",
 )  # fmt: skip
 @click.option(

@@ -15,17 +15,9 @@ from click.testing import CliRunner, Result
 
 from dialplan_sms import __version__
 from dialplan_sms.cli import main as cli
-from dialplan_sms.cli.check import (
-    certificate,
-    conf,
-    dialplan,
-    finding,
-    outbox,
-    pbx,
-    program,
-    service,
-)
+from dialplan_sms.cli.check import certificate, conf, finding, outbox, pbx, program, service
 from dialplan_sms.cli.check.asterisk import Asterisk
+from dialplan_sms.cli.check.asterisk import check as check_asterisk
 from dialplan_sms.cli.check.command import at_once
 from dialplan_sms.cli.check.finding import CheckState, Finding, causes_only, exit_status
 from dialplan_sms.config.config import Config, Sender
@@ -575,7 +567,7 @@ def test_a_database_server_is_looked_into(postgresql: str) -> None:
 def test_a_host_without_asterisk_is_not_asked(tmp_path: Path) -> None:
     asterisk = Asterisk(tmp_path, run, path="/nowhere")
     found = [
-        *dialplan.check(asterisk, current()),
+        *check_asterisk(asterisk, current()),
         *program.check(asterisk, current(), run, None),
     ]
     states = {each.name: each.state for each in found}
@@ -591,8 +583,8 @@ def test_curl_to_our_own_server_is_none_of_the_old_lines(tmp_path: Path) -> None
         "[a]\nexten => 1,1,Set(m=${CURL(http://127.0.0.1:4575/api/v1/originate/sms,number=%2B39)})\n"
     )
     asterisk = Asterisk(tmp_path, quiet, tmp_path, "/nowhere")
-    assert [each.state for each in dialplan.check(asterisk, current())][-1] is CheckState.WARNING
-    assert [each.state for each in dialplan.check(asterisk, current(), [4575])][-1] is CheckState.OK
+    assert [each.state for each in check_asterisk(asterisk, current())][-1] is CheckState.WARNING
+    assert [each.state for each in check_asterisk(asterisk, current(), [4575])][-1] is CheckState.OK
 
 
 _SUB = "[sub-sms]\nexten => s,1,Set(SMS_STATUS=)\n"
@@ -640,7 +632,7 @@ def test_another_sub_sms_is_named_with_its_place(
     program = tmp_path / "asterisk"
     program.touch(mode=0o755)
     asterisk = Asterisk(tmp_path, console, tmp_path, str(tmp_path))
-    found = {each.name: each for each in dialplan.check(asterisk, current())}["dialplan"]
+    found = {each.name: each for each in check_asterisk(asterisk, current())}["dialplan"]
     assert found.state is state, found
     assert says.format(etc=tmp_path) in found.says
     assert "dialplan reload" in found.do or state is CheckState.OK

@@ -57,10 +57,11 @@ def certificate(
     if why:
         return _not_trusted(sender, host, found, now, why, compare)
     unverified, ends = sender.verify == "no", _date(found.end)
+    pinned = f"verify = {sender.verify[:15]}..." if sender.verify.startswith(PIN) else ""
     return first(
         (unverified and is_loopback(host), CERTIFICATE.ok("not looked at: verify = no")),
         (unverified, CERTIFICATE.warning(f"verify = no: {_IN_BETWEEN}", compare)),
-        (sender.verify.startswith(PIN), CERTIFICATE.ok(f"the one of {_short(sender.verify)}")),
+        (pinned, CERTIFICATE.ok(f"the one of {pinned}")),
         (not found.end, CERTIFICATE.ok("trusted")),
         (found.end - now < _SOON, CERTIFICATE.warning(f"ends on {ends}", "renew it on the PBX")),
     ) or CERTIFICATE.ok(f"for {listed(found.names, 4)}, until {ends}")
@@ -77,8 +78,8 @@ def _not_trusted(
     start, ends = _date(found.start), _date(found.end)
     return first(
         (sender.verify.startswith(PIN), CERTIFICATE.wrong(
-            f"it is another one than {_short(sender.verify)}: a new one, or somebody in between",
-            f"if you know why: verify = {found.fingerprint} in [{sender.name}]")),
+            f"it is another one than verify = {sender.verify[:15]}...: a new one, or somebody in"
+            " between", f"if you know why: verify = {found.fingerprint} in [{sender.name}]")),
         ("mismatch" in why, CERTIFICATE.wrong(
             f"it is for {names}, not for {host}", usable + compare)),
         (dates and now > found.end, CERTIFICATE.wrong(
@@ -96,10 +97,6 @@ def _not_trusted(
 
 def _for_dates(why: str) -> bool:
     return "expired" in why or "not yet valid" in why
-
-
-def _short(verify: str) -> str:
-    return f"verify = {verify[:15]}..."
 
 
 def _date(when: float) -> str:

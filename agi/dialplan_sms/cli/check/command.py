@@ -6,13 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dialplan_sms.cli.check import conf, dialplan, finding, outbox, pbx, program, service
-from dialplan_sms.cli.check.asterisk import Asterisk
+from dialplan_sms.cli.check import asterisk, conf, finding, outbox, pbx, program, service
 from dialplan_sms.cli.check.finding import Finding
 from dialplan_sms.cli.main import config_option
 from dialplan_sms.config.config import Config
@@ -80,11 +80,11 @@ def inspect(
     Raises CannotCheck.
     """
     etc = Path(environ.get("AST_CONFIG_DIR") or "/etc/asterisk").absolute()
-    asterisk = Asterisk(etc, run, proc, environ.get("PATH") or PATH)
+    host = asterisk.Asterisk(etc, run, proc, environ.get("PATH") or PATH)
     unit = service.ask_unit(run)
     candidates = (
         (user, "as --user says"),
-        (asterisk.process and asterisk.process.user, "as Asterisk runs"),
+        (host.process and host.process.user, "as Asterisk runs"),
         (named(unit.get("User", "")), "as the service's unit says"),
         (named("asterisk"), "since there is that user"),
     )
@@ -97,7 +97,7 @@ def inspect(
     config = loaded if isinstance(loaded, Config) else None
     http = config.http if config else None
     parts: dict[str, Part] = {
-        program.SCRIPT.name: lambda: program.check(asterisk, who, run, config),
+        program.SCRIPT.name: lambda: program.check(host, who, run, config),
         conf.CONF.name: lambda: [conf.check(path, loaded, who)],
     }
     if config is None:
@@ -112,7 +112,7 @@ def inspect(
             service.HTTP.name: lambda: service.check_http(config),
         }
     ports = {port for _, port in http.listen} if http else set()
-    parts[dialplan.ASTERISK.name] = lambda: dialplan.check(asterisk, who, ports)
+    parts[asterisk.ASTERISK.name] = lambda: asterisk.check(host, who, ports)
     found = [Finding("user").ok(f"{who.name}, {why}"), *at_once(parts, _LONGEST)]
     return finding.causes_only(found), config
 
@@ -124,17 +124,16 @@ def at_once(parts: Mapping[str, Part], longest: float) -> list[Finding]:
 
     def look(name: str) -> None:
         try:
-            lines = list(parts[name]())
+            found[name] = list(parts[name]())
         except Exception as error:  # noqa: BLE001 - the other parts are of use all the same
             says = f"the check itself failed: {type(error).__name__}: {error}"[:200]
-            lines = [Finding(name).warning(says, "please report this line")]
-        found.setdefault(name, lines)
+            found[name] = [Finding(name).warning(says, "please report this line")]
 
-    threads = {name: threading.Thread(target=look, args=(name,), daemon=True) for name in parts}
-    for thread in threads.values():
+    threads = [threading.Thread(target=look, args=(name,), daemon=True) for name in parts]
+    for thread in threads:
         thread.start()
-    for name, thread in threads.items():
+    for thread in threads:
         thread.join(max(0.01, until - time.monotonic()))
-        late = f"not done within {longest:.0f} s", "run it again; what of it is stuck?"
-        found.setdefault(name, [Finding(name).wrong(*late)])
-    return [each for name in parts for each in found[name]]
+    late = f"not done within {longest:.0f} s", "run it again; what of it is stuck?"
+    lines = (found.get(name, [Finding(name).wrong(*late)]) for name in parts)
+    return list(chain.from_iterable(lines))

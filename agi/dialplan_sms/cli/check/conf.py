@@ -2,7 +2,6 @@
 
 import os
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,8 +45,7 @@ def check(path: Path, config: Config | ConfigError, user: User) -> Finding:
 
 def _if_private(path: Path, user: User, key: str = "") -> Case:
     """The case that *user* may not read a file that holds secrets."""
-    do = f"chgrp {user.group} {path} && chmod 0640 {path}"
-    return CONF.if_blocked(path, READ, user, do, key)
+    return CONF.if_blocked(path, READ, user, f"chgrp {user.group} {path} && chmod 0640 {path}", key)
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -68,19 +66,21 @@ def _named(path: Path) -> Iterator[tuple[str, Path]]:
 def check_log(config: Config, user: User, devlog: Path = _DEVLOG) -> Finding:
     """Whether *user* can write the log."""
     if config.log == "syslog":
-        if os.path.exists(devlog) and stat.S_ISSOCK(devlog.stat().st_mode):
-            return LOG.ok("syslog, tag dialplan-sms")
-        do = f"start one, or set log = /var/log/asterisk/sms.log in {CONF.name}"
-        return LOG.warning(f"no syslog: there is no {devlog}", do)
+        return first((devlog.is_socket(), LOG.ok("syslog, tag dialplan-sms"))) or LOG.warning(
+            f"no syslog: there is no {devlog}",
+            f"start one, or set log = /var/log/asterisk/sms.log in {CONF.name}",
+        )
     path = Path(config.log)
     if os.path.islink(path):
-        do = f"log = {os.path.realpath(path)} in {CONF.name}"
-        return LOG.wrong(f"{path} is a link, and none is followed", do)
-    there = os.path.exists(path)
-    bar = blocked(path, WRITE, user) if there else blocked(path.parent, WRITE | RUN, user)
+        return LOG.wrong(
+            f"{path} is a link, and none is followed",
+            f"log = {os.path.realpath(path)} in {CONF.name}",
+        )
+    own = f"chown {user.owner}:{user.group} {path}"
+    if os.path.exists(path):
+        return first(LOG.if_blocked(path, WRITE, user, own)) or LOG.ok(str(path))
+    bar = blocked(path.parent, WRITE | RUN, user)
     if bar is None:
         return LOG.ok(str(path))
-    if bar.path not in (path, path.parent) or not os.path.isdir(path.parent):
-        return LOG.wrong(bar.says, bar.do)
-    make = "" if there else f"touch {path} && "
-    return LOG.wrong(bar.says, f"{make}chown {user.owner}:{user.group} {path}")
+    here = bar.path == path.parent and not bar.missing
+    return LOG.wrong(bar.says, f"touch {path} && {own}" if here else bar.do)

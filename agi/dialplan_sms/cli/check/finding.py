@@ -151,18 +151,19 @@ def show(findings: Sequence[Finding], out: TextIO) -> None:
         sign, letter, style = _SIGNS[each.state]
         mark, arrow = (letter, "->") if letters else (sign, "→")
         says = (each.says or "not looked at", "dim" if each.state is CheckState.SKIPPED else "")
-        console.print(Text.assemble((mark, style), f" {label:{width}}  ", says))
-        if each.do:
-            margin = " " * (len(mark) + width + 3)
-            console.print(Text.assemble(margin, (f"{arrow} {each.do}", "bold")))
+        cure = f"\n{' ' * (len(mark) + width + 3)}{arrow} {each.do}" if each.do else ""
+        console.print(Text.assemble((mark, style), f" {label:{width}}  ", says, (cure, "bold")))
     if out.isatty():
         console.print(Text(f"\n{_summary(findings, whole=False)}"))
 
 
 def _summary(findings: Sequence[Finding], whole: bool) -> str:
     """In one line; *whole* with what is wrong, as monitoring shows the first line only."""
-    wrong = [each for each in findings if each.state is CheckState.WRONG]
-    bad = [f"{each.label} ({each.says})" if whole else each.label for each in wrong]
+    bad = [
+        f"{each.label} ({each.says})" if whole else each.label
+        for each in findings
+        if each.state is CheckState.WRONG
+    ]
     warned = sum(each.state is CheckState.WARNING for each in findings)
     also = f", {warned} to look at" if warned else ""
     if bad:

@@ -73,7 +73,7 @@ def check(outbox: str, user: User) -> Iterator[Finding]:
 
 def _disk(folder: Path) -> Finding:
     try:
-        left, kind = free(folder), file_system(folder.stat().st_dev)
+        left, kind = shutil.disk_usage(folder).free, file_system(folder.stat().st_dev)
     except OSError:
         return DISK.skipped(f"there is no {folder}")
     space = f"{left / _MIB:.0f} MiB" if left < 10240 * _MIB else f"{left / 1024 / _MIB:.0f} GiB"
@@ -85,11 +85,6 @@ def _disk(folder: Path) -> Finding:
             f"{space} are free for {folder}: nothing can be stored", "free some space")),
         (left < _LITTLE, DISK.warning(f"{space} are free for {folder}", "free some space")),
     ) or DISK.ok(f"{space} free for {folder}")  # fmt: skip
-
-
-def free(folder: Path) -> int:
-    """The bytes that are left in *folder*."""
-    return shutil.disk_usage(folder).free
 
 
 def file_system(device: int) -> str:
@@ -136,12 +131,12 @@ def _sqlite(file: Path, url: URL) -> Finding:
     except ValueError:
         who = f" as {become.name}" if become and os.geteuid() == 0 else ""
         return OUTBOX.skipped(f"{file} cannot be looked into{who}: {ran.last_line[-200:]}")
-    if "locked" in said:
-        says = f"{file} is locked by another program for more than {_LOCKED:.0f} s"
-        return OUTBOX.wrong(says, f"see which: fuser -v {file}")
-    if said:
-        return OUTBOX.wrong(*_split(str(explain(sqlite3.OperationalError(said), url))))
-    return _of_version(version, str(file))
+    return first(
+        ("locked" in said, OUTBOX.wrong(
+            f"{file} is locked by another program for more than {_LOCKED:.0f} s",
+            f"see which: fuser -v {file}")),
+        (said, OUTBOX.wrong(*_split(str(explain(sqlite3.OperationalError(said), url))))),
+    ) or _of_version(version, str(file))  # fmt: skip
 
 
 def _server(engine: sa.Engine, url: URL) -> Finding:
@@ -154,8 +149,10 @@ def _server(engine: sa.Engine, url: URL) -> Finding:
                 return _of_version(connection.scalar(query), where)
             if connection.exec_driver_sql(may_create).scalar():
                 return _of_version(None, where)
-            says = f"{url.username} may not make tables in {where}"
-            return OUTBOX.wrong(says, f"GRANT CREATE ON SCHEMA public TO {url.username}")
+            return OUTBOX.wrong(
+                f"{url.username} may not make tables in {where}",
+                f"GRANT CREATE ON SCHEMA public TO {url.username}",
+            )
     except (SQLAlchemyError, OSError) as error:
         return OUTBOX.wrong(*_split(str(explain(error, url))))
     finally:
@@ -163,12 +160,12 @@ def _server(engine: sa.Engine, url: URL) -> Finding:
 
 
 def _of_version(version: str | None, where: str) -> Finding:
-    if version is None:
-        return OUTBOX.ok(f"{where}, its tables are made with the first SMS")
-    if int(version) > VERSION:
-        says = f"{where} was made by a newer dialplan-sms, tables of version {version}"
-        return OUTBOX.wrong(says, "update this host")
-    return OUTBOX.ok(where)
+    return first(
+        (version is None, OUTBOX.ok(f"{where}, its tables are made with the first SMS")),
+        (int(version or 0) > VERSION, OUTBOX.wrong(
+            f"{where} was made by a newer dialplan-sms, tables of version {version}",
+            "update this host")),
+    ) or OUTBOX.ok(where)  # fmt: skip
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -58,11 +58,9 @@ class PbxCheck:
     """The PBX of *senders*, whose ``url`` and ``verify`` are the same."""
 
     def __init__(
-        self,
-        senders: Sequence[Sender],
-        resolver: Resolver | None = None,
+        self, senders: Sequence[Sender], resolver: Resolver | None = None,
         connect_time: float = CONNECT_TIME,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._senders, self._connect_time = senders, connect_time
         self.of = listed([sender.name for sender in senders], 2)
         self._url = urlsplit(senders[0].url)
@@ -102,11 +100,14 @@ class PbxCheck:
         try:
             found = self._resolver.resolve(self._host, self._port, self._connect_time)
         except TimeoutError:
-            says = f"{self._host} was not resolved within {self._connect_time:.0f} s"
-            return NAME.wrong(says, "check the name servers in /etc/resolv.conf")
+            return NAME.wrong(
+                f"{self._host} was not resolved within {self._connect_time:.0f} s",
+                "check the name servers in /etc/resolv.conf",
+            )
         except OSError:
-            do = "correct url in sms.conf, or the DNS of this host"
-            return NAME.wrong(f"{self._host} is unknown", do)
+            return NAME.wrong(
+                f"{self._host} is unknown", "correct url in sms.conf, or the DNS of this host"
+            )
         every = list(dict.fromkeys(str(address[4][0]) for address in found))
         return NAME.ok(" = ".join(dict.fromkeys([self._host, listed(every)])))
 
@@ -162,7 +163,7 @@ class PbxCheck:
         reason = _without_doubt(outcome.reason).partition(" - perhaps")[0]
         https = "does url need https? or " if self._url.scheme == "http" else ""
         said = outcome.status if outcome.status is not Status.ERROR else cause
-        redirect = re.search(r"redirects to (\S+)", reason)
+        redirect = cause is Cause.BAD_ANSWER and re.search(r"redirects to (\S+)", reason)
         target = urlsplit(redirect[1] if redirect else "")
         moved = f"{target.scheme}://{target.netloc}"
         without_path = f"url without a path: {api.PATH} is added"
@@ -180,8 +181,7 @@ class PbxCheck:
                 reason.partition(" - ")[0], f"url = {moved}" if elsewhere else without_path)),
             ("HTTP 404" in reason, API.wrong(
                 f"HTTP 404, no SMS API at {self._url.path}", without_path)),
-            ("HTTP 5" in reason, API.wrong(
-                reason, "see the PBX's own logs; a proxy in between?")),
+            ("HTTP 5" in reason, API.wrong(reason, "see the PBX's own logs; a proxy in between?")),
         ) or API.wrong(
             reason, "correct url in sms.conf: address, port, a proxy in between?"
         )  # fmt: skip
@@ -215,11 +215,12 @@ def credentials(sender: Sender, outcome: Outcome) -> Finding:
 def length(sender: Sender) -> Finding:
     """Whether the PBX can take what sms.conf lets through; what it takes, it does not tell."""
     line, most = replace(LENGTH, of=sender.name), sender.max_length
-    if most > api.MAX_LENGTH:
-        says = f"{most} characters, and no PBX takes more than {api.MAX_LENGTH}"
-        return line.warning(says, f"max_length = {api.MAX_LENGTH} in [{sender.name}]")
     since = ", needs WMS 6.02.20230306.1 or newer" if most > api.OLD_MAX_LENGTH else ""
-    return line.ok(f"{most} characters{since}")
+    return first(
+        (most > api.MAX_LENGTH, line.warning(
+            f"{most} characters, and no PBX takes more than {api.MAX_LENGTH}",
+            f"max_length = {api.MAX_LENGTH} in [{sender.name}]")),
+    ) or line.ok(f"{most} characters{since}")  # fmt: skip
 
 
 def _without_doubt(reason: str) -> str:

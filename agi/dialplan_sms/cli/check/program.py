@@ -57,8 +57,10 @@ def _script(asterisk: Asterisk, user: User) -> tuple[Finding, Path]:
     """Its line, and the interpreter that its first line names, else ours."""
     folder = asterisk.agi_bin
     if folder is None:
-        says = "Asterisk's agi-bin is not known: asterisk.conf names none, and Asterisk is down"
-        return SCRIPT.warning(says, "start Asterisk and check again"), Path(sys.executable)
+        return SCRIPT.warning(
+            "Asterisk's agi-bin is not known: asterisk.conf names none, and Asterisk is down",
+            "start Asterisk and check again",
+        ), Path(sys.executable)
     path, real = folder / "sms.agi", os.path.realpath(folder / "sms.agi")
     install = put_in_place(Path(sys.prefix), f"AGI_BIN={folder}")
     link = f"{path} is a link to {path.readlink()}" if os.path.islink(path) else ""
@@ -75,8 +77,7 @@ def _script(asterisk: Asterisk, user: User) -> tuple[Finding, Path]:
         with path.open("rb") as file:
             head = file.read(8192)
     except OSError as error:
-        says = f"{path} cannot be read, {error.strerror}"
-        return SCRIPT.wrong(says, "run check as root"), path
+        return SCRIPT.wrong(f"{path} cannot be read, {error.strerror}", "run check as root"), path
     line = head.partition(b"\n")[0]
     named = re.fullmatch(rb"#!(.*[^\r])", line)
     words = named[1].decode("utf-8", "replace").split() if named else []
@@ -103,8 +104,10 @@ def _not_for_root(*paths: Path) -> Finding | None:
             says, _, do = str(error).rpartition(": ")
             return SCRIPT.wrong(says or do, do)
         if other:
-            says = f"{other} can change {path}, and root is to run it"
-            return SCRIPT.wrong(says, f"make it root's, or run check --user {other.owner}")
+            return SCRIPT.wrong(
+                f"{other} can change {path}, and root is to run it",
+                f"make it root's, or run check --user {other.owner}",
+            )
     return None
 
 

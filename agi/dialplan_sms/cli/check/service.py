@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import ssl
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -41,22 +40,17 @@ _ASKS = (b"GET FULL VARIABLE", b"EXEC MSet", b"NOOP")
 """How the service begins, once it knows who calls."""
 _CALL = (
     "network: yes", "network_script: check", "request: agi://127.0.0.1/check",
-    "channel: dialplan-sms-check", "language: en", "type: none", "uniqueid: check",
-    "version: 0", "callerid: unknown", "calleridname: unknown", "callingpres: 0",
-    "callingani2: 0", "callington: 0", "callingtns: 0", "dnid: unknown", "rdnis: unknown",
-    "context: check", "extension: s", "priority: 1", "enhanced: 0.0", "accountcode: ",
-    "threadid: 1",
+    "channel: dialplan-sms-check", "uniqueid: check", "callerid: unknown", "threadid: 1",
 )  # fmt: skip
-"""A call that says all but what to send."""
+"""A call, in Asterisk's order, that says all but what to send."""
 Problem = tuple[str, str] | None
 """What is wrong with one address, and what to do."""
 
 
 def ask_unit(run: Run) -> dict[str, str]:
     """What systemd says of the service; empty without systemd or without such a unit."""
-    properties = "LoadState,ActiveState,UnitFileState,User"
-    command = ["systemctl", "show", f"{_UNIT}.service", f"--property={properties}"]
-    ran = run(command, _PATIENCE, None)
+    properties = "--property=LoadState,ActiveState,UnitFileState,User"
+    ran = run(["systemctl", "show", f"{_UNIT}.service", properties], _PATIENCE, None)
     found = dict(line.split("=", 1) for line in ran.output.splitlines() if "=" in line)
     return found if ran.status == 0 and found.get("LoadState") == "loaded" else {}
 
@@ -69,11 +63,14 @@ def check(config: Config, unit: Mapping[str, str], path: Path, user: User) -> It
         figures = client.figures(address, _PATIENCE)
         healthy = client.is_healthy(address, _PATIENCE)
     except client.NotOurs:
-        do = "set monitor in sms.conf to another port, and restart the service"
-        yield SERVICE.wrong(f"what answers on {peer} is not dialplan-sms", do)
+        yield SERVICE.wrong(
+            f"what answers on {peer} is not dialplan-sms",
+            "set monitor in sms.conf to another port, and restart the service",
+        )
     except TimeoutError:
-        says = f"no answer on {peer} within {_PATIENCE:.0f} s"
-        yield SERVICE.wrong(says, f"{_RESTART}; then {_LOG}")
+        yield SERVICE.wrong(
+            f"no answer on {peer} within {_PATIENCE:.0f} s", f"{_RESTART}; then {_LOG}"
+        )
     except OSError:
         yield _down(config, unit, peer)
     else:
@@ -87,9 +84,8 @@ def check(config: Config, unit: Mapping[str, str], path: Path, user: User) -> It
 def _down(config: Config, unit: Mapping[str, str], peer: str) -> Finding:
     """What there is to say if nothing answers on *peer*."""
     state = unit.get("ActiveState")
-    start = "README, The service: install its unit and start it"
-    if state:
-        start = f"systemctl enable --now {_UNIT}"
+    by_hand = "README, The service: install its unit and start it"
+    start = f"systemctl enable --now {_UNIT}" if state else by_hand
     stored = ", ".join(each.name for each in config.senders.values() if each.mode != "wait")
     return first(
         (state == "active", _DOWN.wrong(
@@ -102,8 +98,7 @@ def _down(config: Config, unit: Mapping[str, str], peer: str) -> Finding:
             "none runs, and it is what answers those who send through [http]", start)),
         (config.outbox and stored, _NONE.wrong(
             f"none runs, and it is what sends the stored SMS of {stored}", start)),
-        (config.outbox, _NONE.warning(
-            "none runs here, and it is what sends stored SMS", start)),
+        (config.outbox, _NONE.warning("none runs here, and it is what sends stored SMS", start)),
     ) or SERVICE.skipped("none runs here: sms.agi does the whole job itself")  # fmt: skip
 
 
@@ -138,14 +133,16 @@ def up(figures: Mapping[str, Any], healthy: bool, config: Config) -> Finding:
 def sms_agi(path: Path, user: User) -> Finding:
     """The socket for sms.agi, as Asterisk's user sees it; without it, the script does the job."""
     if not os.path.exists(path):
-        do = "set DIALPLAN_SMS_SOCKET to the service's, for Asterisk, too"
-        return SOCKET.warning(f"there is no {path}: sms.agi does without the service", do)
-    found = path.stat()
-    runs = f"it is for {by_id(found.st_uid).name}, as the service runs, not for {user.name}"
+        return SOCKET.warning(
+            f"there is no {path}: sms.agi does without the service",
+            "set DIALPLAN_SMS_SOCKET to the service's, for Asterisk, too",
+        )
+    owner = path.stat().st_uid
+    runs = f"it is for {by_id(owner).name}, as the service runs, not for {user.name}"
     wrong = first(
-        (not stat.S_ISSOCK(found.st_mode),
+        (not path.is_socket(),
          SOCKET.wrong(f"{path} is no socket", f"remove it and {_RESTART}")),
-        (user.uid not in (0, found.st_uid),
+        (user.uid not in (0, owner),
          SOCKET.wrong(runs, f"User={user.name} in the unit, then {_RESTART}")),
         SOCKET.if_blocked(path, WRITE, user),
     )  # fmt: skip
@@ -157,13 +154,14 @@ def sms_agi(path: Path, user: User) -> Finding:
             connection.connect(str(path))
             ready = connection.recv(16) == b"READY\n"
     except ConnectionRefusedError:
-        says = f"nobody listens at {path}: left behind by a service that was killed"
-        return SOCKET.wrong(says, _RESTART)
+        return SOCKET.wrong(
+            f"nobody listens at {path}: left behind by a service that was killed", _RESTART
+        )
     except OSError:
         ready = False
     return first(
         (ready, SOCKET.ok(str(path))),
-        (os.geteuid() not in (0, found.st_uid),
+        (os.geteuid() not in (0, owner),
          SOCKET.skipped(f"{path}: run check as root or as {user.name}")),
     ) or SOCKET.wrong(f"{path} does not answer", _RESTART)  # fmt: skip
 
@@ -177,11 +175,9 @@ def check_http(config: Config) -> Iterator[Finding]:
 
 
 def _listening(
-    line: Finding,
-    addresses: Sequence[tuple[str, int]],
-    ask: Callable[[str, int], Problem],
+    line: Finding, addresses: Sequence[tuple[str, int]], ask: Callable[[str, int], Problem],
     kind: str = "",
-) -> Finding:
+) -> Finding:  # fmt: skip
     """One line for all *addresses*: the first that is wrong, else all of them."""
     seen: list[str] = []
     for host, port in addresses:

@@ -12,7 +12,7 @@ import click
 import sqlalchemy as sa
 from click.core import ParameterSource
 
-from dialplan_sms.cli.main import Misused, config_option
+from dialplan_sms.cli.main import Misused, Value, config_option
 from dialplan_sms.cli.outbox import view
 from dialplan_sms.cli.outbox.opened import NothingStored, Opened, opened
 from dialplan_sms.config import values
@@ -37,52 +37,42 @@ def _id(value: str) -> int:
     raise Misused(f"{value[:80]} is no ID: see dialplan-sms outbox")
 
 
-def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+def _seconds(text: str) -> float:
     """``15m`` as 900.0."""
-    if value is None:
-        return None
-    try:
-        if value.strip().isdigit():
-            raise values.Bad  # 90 may be meant as days, and purge would delete all but 90 s
-        return values.duration(value.strip())
-    except values.Bad:
-        raise click.BadParameter(f"{value} is no time as 30s, 15m, 24h or 7d") from None
+    if text.strip().isdigit():
+        raise values.Bad  # 90 may be meant as days, and purge would delete all but 90 s
+    return values.duration(text.strip())
 
 
-def _digits(_: click.Context, __: click.Parameter, value: str) -> str:
-    digits = re.sub(r"[ ()./+-]", "", value).removeprefix("00")
-    if value and not re.fullmatch(r"[0-9*#]{1,32}", digits):
-        raise click.BadParameter(f"{value} is no number, nor some digits of one")
+def _digits(text: str) -> str:
+    digits = re.sub(r"[ ()./+-]", "", text).removeprefix("00")
+    if text and not re.fullmatch(r"[0-9*#]{1,32}", digits):
+        raise values.Bad
     return digits
 
 
-def _filters(*states: State) -> Callable[[Any], Any]:
-    """The options that choose SMS, --state among *states*; named as the fields of Filters."""
-    options = [
-        click.option("--since", callback=_seconds, metavar="TIME",
-                     help="Stored within 30s, 15m, 24h or 7d."),
-        click.option("--sender", default="", help="Section of sms.conf."),
-        click.option("--number", default="", callback=_digits, metavar="DIGITS",
-                     help="In one of its numbers."),
-        click.option("--state", "states", multiple=True, help="May be repeated.",
-                     type=click.Choice([str(each) for each in states])),
-    ]  # fmt: skip
-
-    def decorate(command: Any) -> Any:
-        for option in options if states else options[:-1]:
-            command = option(command)
-        return command
-
-    return decorate
+def _state(*states: State) -> Callable[[Any], Any]:
+    choice = click.Choice([str(each) for each in states])
+    return click.option("--state", "states", multiple=True, type=choice, help="May be repeated.")
 
 
 _ids = click.argument("ids", metavar="[ID]...", nargs=-1, type=_id)
 _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+_time = Value("TIME", _seconds, "{} is no time as 30s, 15m, 24h or 7d")
+_number = click.option(
+    "--number", default="", help="In one of its numbers.",
+    type=Value("DIGITS", _digits, "{} is no number, nor some digits of one"),
+)  # fmt: skip
+_sender = click.option("--sender", default="", help="Section of sms.conf.")
+_since = click.option("--since", type=_time, help="Stored within 30s, 15m, 24h or 7d.")
 
 
 @click.group(invoke_without_command=True, short_help="List what was sent and what waits.")
 @config_option
-@_filters(*State)
+@_state(*State)
+@_number
+@_sender
+@_since
 @click.option("--most", type=click.IntRange(1), default=50, show_default=True, help="So many.")
 @_as_json
 @click.option("--csv", "as_csv", is_flag=True, help="As CSV.")
@@ -145,7 +135,10 @@ def show(id_: int, config: Path, text: bool, as_json: bool) -> None:
 @outbox.command("retry")
 @_ids
 @config_option
-@_filters(*RETRIED)
+@_state(*RETRIED)
+@_number
+@_sender
+@_since
 def retry_(ids: tuple[int, ...], config: Path, **chosen: Any) -> None:
     """Try SMS again: those with ID, or those in a --state.
 
@@ -166,7 +159,9 @@ def _refuse_state(_: click.Context, __: click.Parameter, value: tuple[str, ...])
 @outbox.command("cancel")
 @_ids
 @config_option
-@_filters()
+@_number
+@_sender
+@_since
 @click.option("--state", multiple=True, hidden=True, expose_value=False, callback=_refuse_state)
 @click.option("--all", "every", is_flag=True, help="All that wait.")
 def cancel_(ids: tuple[int, ...], config: Path, every: bool, **chosen: Any) -> None:
@@ -209,10 +204,7 @@ def _change(
 @outbox.command()
 @config_option
 @click.option(
-    "--older",
-    callback=_seconds,
-    metavar="TIME",
-    help="Ended longer ago, as 90d; default: retention of sms.conf.",
+    "--older", type=_time, help="Ended longer ago, as 90d; default: retention of sms.conf."
 )
 def purge(config: Path, older: float | None) -> None:
     """Delete the history of SMS that have ended; what waits stays.

@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -44,27 +44,24 @@ _FIELDS = (
 def cell(value: object) -> str:
     """*value* for a CSV: a spreadsheet must not take it for a formula."""
     text = "" if value is None else plain(str(value))
-    if text[:1] in tuple("=+-@") and not _NUMBER.fullmatch(text):
-        return f"'{text}"
-    return text
+    formula = text[:1] in tuple("=+-@") and not _NUMBER.fullmatch(text)
+    return f"'{text}" if formula else text
 
 
 def iso(at: float | None) -> str | None:
     """A time as ISO 8601 has it, local, with its offset."""
-    when = _local(at)
-    return when.isoformat(timespec="seconds") if when else None
-
-
-def _local(at: float | None) -> datetime | None:
-    try:
-        return None if at is None else datetime.fromtimestamp(at).astimezone()
-    except (OverflowError, ValueError, OSError, TypeError):
-        return None
+    return _local(at, lambda when: when.isoformat(timespec="seconds"))
 
 
 def _minute(at: float | None) -> str:
-    when = _local(at)
-    return f"{when:%Y-%m-%d %H:%M}" if when else "-"
+    return _local(at, lambda when: f"{when:%Y-%m-%d %H:%M}") or "-"
+
+
+def _local(at: float | None, shown: Callable[[datetime], str]) -> str | None:
+    try:
+        return None if at is None else shown(datetime.fromtimestamp(at).astimezone())
+    except (OverflowError, ValueError, OSError, TypeError):
+        return None
 
 
 def as_dict(sms: Stored) -> dict[str, Any]:

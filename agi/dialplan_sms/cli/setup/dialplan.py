@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dialplan_sms.cli.check.dialplan import Files
+from dialplan_sms.cli.check.asterisk import Files
 from dialplan_sms.cli.check.finding import CheckState
 from dialplan_sms.cli.migrate.files import Tree
 from dialplan_sms.cli.setup.find_asterisk import AsteriskHost
