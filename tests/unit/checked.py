@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from dialplan_sms.cli.check import outbox
+from dialplan_sms.cli.check.command import inspect
 from dialplan_sms.cli.check.finding import CheckState, Finding
-from dialplan_sms.cli.check.inspect import inspect
 from dialplan_sms.host import process
 from dialplan_sms.host.identity import User, current
 from dialplan_sms.host.process import Ran
@@ -134,7 +134,7 @@ class Bed:
 
     def check(self) -> list[Finding]:
         with (
-            mock.patch.object(outbox, "free", return_value=self.free),
+            mock.patch("shutil.disk_usage", return_value=mock.Mock(free=self.free)),
             mock.patch.object(outbox, "MOUNTS", self.folder / "mountinfo"),
         ):
             proc = self.folder / "proc"

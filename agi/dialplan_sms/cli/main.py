@@ -4,6 +4,7 @@ import errno
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 
 from dialplan_sms import __version__
 from dialplan_sms.config import config as smsconf
+from dialplan_sms.config import values
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.terminal import clean_output, plain
 
@@ -18,7 +20,7 @@ _COMMANDS = {
     "check": "dialplan_sms.cli.check.command:check",
     "migrate": "dialplan_sms.cli.migrate.command:migrate",
     "outbox": "dialplan_sms.cli.outbox.command:outbox",
-    "sandbox": "dialplan_sms.cli.sandbox.command:sandbox",
+    "sandbox": "dialplan_sms.cli.sandbox:sandbox",
     "send": "dialplan_sms.cli.send.command:send",
     "serve": "dialplan_sms.cli.serve:serve",
     "setup": "dialplan_sms.cli.setup.command:setup",
@@ -116,3 +118,18 @@ class Misused(click.ClickException):
     """Wrong usage that one line explains better than the command's usage does."""
 
     exit_code = 2
+
+
+class Value(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on
+    """What *read* makes of a value. If it takes none, its ValueError or *wrong* says so."""
+
+    def __init__(self, name: str, read: Callable[[str], Any], wrong: str = "") -> None:
+        self.name, self._read, self._wrong = name, read, wrong
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self._read(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        except values.Bad:
+            self.fail(self._wrong.format(value), param, ctx)

@@ -1,9 +1,9 @@
 """``dialplan-sms serve``: the process that answers FastAGI and the thin sms.agi."""
 
-import contextlib
 import ctypes
 import os
 import resource
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -25,9 +25,7 @@ def serve(config: Path) -> None:
     SIGHUP reads sms.conf again, SIGTERM ends after the calls under way. With this running, sms.agi
     only passes its call on, through $DIALPLAN_SMS_SOCKET or /run/dialplan-sms/agi.sock.
     """
-    _share_memory()
-    _wake_gently()
-    _allow_files()
+    _prepare_process()
     block_signals()
     try:
         Server(config).run()
@@ -38,26 +36,19 @@ def serve(config: Path) -> None:
         raise click.ClickException(short or str(error)) from None
 
 
-def _share_memory() -> None:
-    """Let the threads share two heaps: glibc would give each its own, and few of them shrink."""
-    with contextlib.suppress(OSError, AttributeError):
+def _prepare_process() -> None:
+    """Set what a process of many threads needs of its host, as far as the host lets it."""
+    # The threads share two heaps: glibc would give each its own, and few of them shrink.
+    with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
-
-
-def _wake_gently() -> None:
-    """Have a thread that wakes up not take the processor from another (sched(7): SCHED_BATCH).
-
-    Only one of the service's can run Python at a time: it would mostly take it from the one that
-    holds Python's lock, and wait for that. A fifth of the service's CPU time goes without it. What
-    an admin has chosen (chrt, CPUSchedulingPolicy) stays.
-    """
-    with contextlib.suppress(OSError):
+    # A thread that wakes up does not take the processor from another (sched(7): SCHED_BATCH). Only
+    # one of the service's can run Python at a time: it would mostly take it from the one that holds
+    # Python's lock, and wait for that. A fifth of the service's CPU time goes without it. What an
+    # admin has chosen (chrt, CPUSchedulingPolicy) stays.
+    with suppress(OSError):
         if os.sched_getscheduler(0) == os.SCHED_OTHER:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-
-
-def _allow_files() -> None:
-    """As many open files as the host lets us have: each caller and each HTTP client is one."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    with contextlib.suppress(OSError, ValueError):
+    # As many open files as may be: each caller and each HTTP client is one.
+    with suppress(OSError, ValueError):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

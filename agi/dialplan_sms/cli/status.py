@@ -46,37 +46,32 @@ def status(config: Path, as_json: bool) -> None:
 
 def _ask(address: tuple[str, int]) -> Mapping[str, Any]:
     where, look = "{} port {}".format(*address), "systemctl status dialplan-sms"
+    monitor = f"{look}, and monitor in sms.conf"
     try:
         return client.figures(address, _PATIENCE)
     except client.NotOurs:
         why = f"what answers on {where} is not dialplan-sms"
     except ConnectionRefusedError:
-        why = f"the service does not run, nothing listens on {where}: {look}"
-        why += ", and monitor in sms.conf"
+        why = f"the service does not run, nothing listens on {where}: {monitor}"
     except TimeoutError:
         why = f"the service does not answer within {_PATIENCE} s on {where}: {look}"
     except OSError as error:
-        reason = error.strerror or "no reason given"
-        why = f"no service answers on {where}, {reason}: {look}, and monitor in sms.conf"
+        why = f"no service answers on {where}, {error.strerror or 'no reason given'}: {monitor}"
     raise click.ClickException(why)
 
 
 def _show(figures: Mapping[str, Any]) -> None:
-    table = Table(show_header=False, box=None)
-    table.add_row("up", _duration(figures["uptime"]))
-    table.add_row("under way", f"{figures['in_flight']} of {figures['max_calls']} calls")
-    table.add_row("last minute", f"{figures['last_minute']} calls")
-    table.add_row("latency", f"half below {_ms(figures['p50'])}, 99% below {_ms(figures['p99'])}")
-    for name, value, style in _outbox(figures.get("outbox")):
-        table.add_row(name, Text(plain(value), style=style))
+    table, console = Table(show_header=False, box=None), Console()
+    outbox = figures.get("outbox") or {}
+    for name, value, style in _rows(figures, outbox):
+        table.add_row(Text(plain(name)), Text(plain(value), style=style))
     for name, count in sorted(figures["calls"].items(), key=lambda item: -item[1]):
         style = "green" if name.startswith((Status.SUCCESS, Status.QUEUED)) else "yellow"
         table.add_row(Text(plain(name), style=style), plain(str(count)))
-    console = Console()
     console.print(table)
     for title, lines in (
         ("last errors", figures["last_errors"]),
-        ("last failures of queued SMS", (figures.get("outbox") or {}).get("last_failures")),
+        ("last failures of queued SMS", outbox.get("last_failures")),
     ):
         if lines:
             console.print(Text(f"\n{title}", style="bold"))
@@ -84,8 +79,14 @@ def _show(figures: Mapping[str, Any]) -> None:
                 console.print(Text(plain(line)), soft_wrap=True)
 
 
-def _outbox(outbox: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str]]:
-    if outbox is None:
+def _rows(figures: Mapping[str, Any], outbox: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Name, value and colour of each line, but for the counts of calls."""
+    latency = f"half below {_ms(figures['p50'])}, 99% below {_ms(figures['p99'])}"
+    yield "up", _duration(figures["uptime"]), ""
+    yield "under way", f"{figures['in_flight']} of {figures['max_calls']} calls", ""
+    yield "last minute", f"{figures['last_minute']} calls", ""
+    yield "latency", latency, ""
+    if not outbox:
         return
     by_workers = outbox.get("by_workers", {})
     done = [f"{count} {_DONE.get(state, state)}" for state, count in by_workers.items()]

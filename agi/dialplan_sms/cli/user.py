@@ -1,6 +1,7 @@
 """The command ``dialplan-sms user``: a line for ``[http]``, and what to paste elsewhere."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
@@ -80,14 +81,11 @@ def _password(name: str) -> str:
 def _url(config: Path) -> str:
     """Where the server listens: as [http] says, which need not have a user yet."""
     found, (host, port) = {}, Http({}).listen[0]
-    try:
+    with suppress(ConfigError, values.Bad):  # serve and check say what is wrong with it
         sections = parse(read_private(config, "sms.conf"), config)
         found = next((each.values for each in sections if each.name == smsconf.HTTP), {})
-        said = found.get("listen")
-        if said:
+        if said := found.get("listen"):
             host, port = values.listen(said.text, said.place)[0]
-    except (ConfigError, values.Bad):
-        pass  # serve and check say what is wrong with it
     shown = f"[{host}]" if ":" in host else host
     if host in ("0.0.0.0", "::"):  # noqa: S104 - not bound to here
         shown = "THIS-HOST"

@@ -15,20 +15,11 @@ from click.testing import CliRunner, Result
 
 from dialplan_sms import __version__
 from dialplan_sms.cli import main as cli
-from dialplan_sms.cli.check import (
-    certificate,
-    conf,
-    dialplan,
-    doors,
-    outbox,
-    pbx,
-    program,
-    service,
-    show,
-)
+from dialplan_sms.cli.check import certificate, conf, finding, outbox, pbx, program, service
 from dialplan_sms.cli.check.asterisk import Asterisk
+from dialplan_sms.cli.check.asterisk import check as check_asterisk
+from dialplan_sms.cli.check.command import at_once
 from dialplan_sms.cli.check.finding import CheckState, Finding, causes_only, exit_status
-from dialplan_sms.cli.check.inspect import at_once
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.host.identity import READ, RUN, WRITE, User, blocked, by_id, current
 from dialplan_sms.host.process import NOT_STARTED, Ran, run
@@ -110,7 +101,7 @@ LINES = [
 def shown(encoding: str, findings: list[Finding] = LINES) -> str:
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding=encoding)
-    show.show(findings, out)
+    finding.show(findings, out)
     out.flush()
     return raw.getvalue().decode(encoding)
 
@@ -143,9 +134,9 @@ def test_no_secret_shows_whoever_says_it() -> None:
     outbox = "postgresql+psycopg://sms:dbsecret@db/sms"
     config = Config(Path("x"), {"101": SENDER}, "101", outbox=outbox)
     said = Finding("x").warning("the PBX says: sms101api\x1b[31m", "use dbsecret")
-    found = show.without_secrets([said], config)
+    found = finding.without_secrets([said], config)
     assert [(each.says, each.do) for each in found] == [("the PBX says: xxx [31m", "use xxx")]
-    assert show.without_secrets([said], None)[0].do == said.do
+    assert finding.without_secrets([said], None)[0].do == said.do
 
 
 # --- the command
@@ -190,7 +181,7 @@ def test_who_may_not_read_sms_conf_cannot_check(
     path = sms_conf("[101]\n")
     path.chmod(0)
     me = User("guest", 64400, (64400,))
-    monkeypatch.setattr("dialplan_sms.cli.check.inspect.current", lambda: me)
+    monkeypatch.setattr("dialplan_sms.cli.check.command.current", lambda: me)
     result = check(path, "--user", "root")
     assert result.exit_code == 3
     assert "as root" in result.output
@@ -519,7 +510,7 @@ def test_the_socket_is_for_the_user_of_the_service(folder: Path) -> None:
         listener.bind(str(path))
         listener.listen()
         path.chmod(0o666)
-        found = doors.sms_agi(path, ASTERISK)
+        found = service.sms_agi(path, ASTERISK)
     assert (found.state, "User=asterisk" in found.do) == (CheckState.WRONG, True)
 
 
@@ -539,7 +530,7 @@ def test_no_call_goes_beyond_what_the_service_asks_for() -> None:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        assert doors.fastagi("127.0.0.1", listener.getsockname()[1]) is None
+        assert service.fastagi("127.0.0.1", listener.getsockname()[1]) is None
         thread.join(5)
     # then it was told that this is a check, no number, and nothing after its question
     assert b"agi_network_script: check\n" in told
@@ -576,7 +567,7 @@ def test_a_database_server_is_looked_into(postgresql: str) -> None:
 def test_a_host_without_asterisk_is_not_asked(tmp_path: Path) -> None:
     asterisk = Asterisk(tmp_path, run, path="/nowhere")
     found = [
-        *dialplan.check(asterisk, current()),
+        *check_asterisk(asterisk, current()),
         *program.check(asterisk, current(), run, None),
     ]
     states = {each.name: each.state for each in found}
@@ -592,8 +583,8 @@ def test_curl_to_our_own_server_is_none_of_the_old_lines(tmp_path: Path) -> None
         "[a]\nexten => 1,1,Set(m=${CURL(http://127.0.0.1:4575/api/v1/originate/sms,number=%2B39)})\n"
     )
     asterisk = Asterisk(tmp_path, quiet, tmp_path, "/nowhere")
-    assert [each.state for each in dialplan.check(asterisk, current())][-1] is CheckState.WARNING
-    assert [each.state for each in dialplan.check(asterisk, current(), [4575])][-1] is CheckState.OK
+    assert [each.state for each in check_asterisk(asterisk, current())][-1] is CheckState.WARNING
+    assert [each.state for each in check_asterisk(asterisk, current(), [4575])][-1] is CheckState.OK
 
 
 _SUB = "[sub-sms]\nexten => s,1,Set(SMS_STATUS=)\n"
@@ -641,7 +632,7 @@ def test_another_sub_sms_is_named_with_its_place(
     program = tmp_path / "asterisk"
     program.touch(mode=0o755)
     asterisk = Asterisk(tmp_path, console, tmp_path, str(tmp_path))
-    found = {each.name: each for each in dialplan.check(asterisk, current())}["dialplan"]
+    found = {each.name: each for each in check_asterisk(asterisk, current())}["dialplan"]
     assert found.state is state, found
     assert says.format(etc=tmp_path) in found.says
     assert "dialplan reload" in found.do or state is CheckState.OK

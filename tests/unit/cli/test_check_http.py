@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dialplan_sms.cli.check import doors, service
+from dialplan_sms.cli.check import service
 from dialplan_sms.cli.check.finding import CheckState, Finding
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.http import Http
@@ -29,7 +29,7 @@ def config(http: Http, **fields: Any) -> Config:
 
 
 def check(port: int, certificate: str = "", host: str = "127.0.0.1") -> Finding:
-    (found,) = doors.check_http(config(Http(USERS, ((host, port),), certificate)))
+    (found,) = service.check_http(config(Http(USERS, ((host, port),), certificate)))
     return found
 
 
@@ -71,7 +71,7 @@ def test_plain_http_where_a_certificate_is_set_is_wrong() -> None:
 
 
 def test_a_server_that_hangs_is_given_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doors, "_PATIENCE", 0.2)
+    monkeypatch.setattr(service, "_PATIENCE", 0.2)
     with checked.firewalled() as port:
         found = check(port)
     assert found.state is CheckState.WRONG
@@ -112,7 +112,7 @@ def test_the_line_is_there_with_the_service(bed: Bed) -> None:
     # when it is checked
     findings = bed.check()
     # then its line is well, and nothing was sent
-    (line,) = [each for each in findings if each.name == doors.HTTP.name]
+    (line,) = [each for each in findings if each.name == service.HTTP.name]
     assert line.state is CheckState.OK, line
     assert checked.bad(findings) == []
     assert bed.sandbox.messages == []
@@ -122,12 +122,12 @@ def test_the_line_is_there_with_the_service(bed: Bed) -> None:
     bed.conf.write_text(f"{before}[http]\n{after}")
     # then that is the one thing that is wrong
     (bad,) = checked.bad(bed.check())
-    assert (bad.name, bad.state) == (doors.HTTP.name, CheckState.WRONG)
+    assert (bad.name, bad.state) == (service.HTTP.name, CheckState.WRONG)
     assert "systemctl restart" in bad.do
     # when the service is gone
     bed.service.kill()
     # then the service is the cause, and the line follows from it
     findings = bed.check()
     assert [each.name for each in checked.bad(findings)] == [service.SERVICE.name]
-    (line,) = [each for each in findings if each.name == doors.HTTP.name]
+    (line,) = [each for each in findings if each.name == service.HTTP.name]
     assert line.says == "not looked at: mend service first"

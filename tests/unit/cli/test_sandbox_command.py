@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 import dialplan_sms
 from dialplan_sms.cli import main
-from dialplan_sms.cli.sandbox.screen import record, show, visible
+from dialplan_sms.cli.sandbox import record, show, visible
 from dialplan_sms.host.console import Console
 from dialplan_sms.sandbox.faults import Fault, magic_number
-from dialplan_sms.sandbox.inbox import Request
+from dialplan_sms.sandbox.inbox import Request, Served
 from dialplan_sms.sandbox.pbx import Pbx
 from dialplan_sms.sms import api
 
@@ -192,12 +192,14 @@ def test_without_its_packages_it_says_what_to_install(monkeypatch: pytest.Monkey
     )
 
 
+def handled(text: str, number: str = NUMBER) -> Served:
+    form = (("number", number), ("message", text))
+    return Pbx().handle(Request("POST", api.PATH, form, "101"))
+
+
 def shown_of(text: str, number: str = NUMBER) -> str:
-    handled = Pbx().handle(
-        Request("POST", api.PATH, (("number", number), ("message", text)), "101")
-    )
     output = StringIO()
-    show(Console(file=output, width=60), handled)
+    show(Console(file=output, width=60), handled(text, number))
     return output.getvalue()
 
 
@@ -222,14 +224,7 @@ def test_scripts_and_emoji_stay_readable() -> None:
 
 
 def test_a_record_has_every_text_in_one_ascii_line() -> None:
-    message = (
-        Pbx()
-        .handle(
-            Request("POST", api.PATH, (("number", NUMBER), ("message", "a\n\u2028\u009b😀")), "101")
-        )
-        .message
-    )
-
+    message = handled("a\n\u2028\u009b😀").message
     assert message is not None
     line = record(message)
     assert line.isascii()

@@ -1,8 +1,7 @@
 """``dialplan-sms status``, and the figures that it shows."""
 
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from dialplan_sms.daemon.storage import Storage
 from dialplan_sms.outbox.history.statistics import Overview
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.sms import Handled, Sms
-from tests.unit import asking
+from tests.unit import asking, checked
 
 NUMBER = "+39069999001"
 SENDER = Sender(name="101", url="https://192.0.2.1", password="x")
@@ -114,30 +113,10 @@ def test_a_service_that_does_not_run_is_said_in_plain_words(configure: Configure
     )
 
 
-@pytest.fixture
-def stranger() -> Iterator[int]:
-    """The port of a program that answers with no HTTP."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def answer() -> None:
-            peer, _ = server.accept()
-            with peer:
-                peer.recv(1000)
-                peer.sendall(b"220 mail.example.com ESMTP\r\n")
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        yield server.getsockname()[1]
-        thread.join(5)
-
-
-def test_another_program_on_the_port_is_not_taken_for_the_service(
-    configure: Configure, stranger: int
-) -> None:
-    result = status(configure(stranger))
-    assert result.output == (
-        f"Error: what answers on 127.0.0.1 port {stranger} is not dialplan-sms\n"
-    )
+def test_another_program_on_the_port_is_not_taken_for_the_service(configure: Configure) -> None:
+    with checked.stranger() as port:
+        result = status(configure(port))
+    assert result.output == f"Error: what answers on 127.0.0.1 port {port} is not dialplan-sms\n"
 
 
 def test_who_asks_sees_what_was_stored_just_now(

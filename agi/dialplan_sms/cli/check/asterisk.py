@@ -1,15 +1,37 @@
-"""Asterisk on this host: its folders, its process, its console."""
+"""Asterisk: is it up, has it the modules, is [sub-sms] loaded, are CURL() lines left."""
 
 import os
 import re
 import shutil
+import sys
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
+from dialplan_sms.cli.check.finding import Finding, first, listed
+from dialplan_sms.cli.migrate import dialplan
+from dialplan_sms.cli.migrate.files import Place, Tree
+from dialplan_sms.cli.migrate.flow import API, Variables
 from dialplan_sms.host.asterisk import Process, read_conf, running, settings, using
-from dialplan_sms.host.identity import HostError
+from dialplan_sms.host.identity import READ, HostError, User, blocked, current
+from dialplan_sms.host.installation import EXTENSIONS, put_in_place
 from dialplan_sms.host.process import PATH, Run
 
+ASTERISK = Finding("Asterisk")
+MODULES = Finding("modules", (ASTERISK.name,))
+DIALPLAN = Finding("dialplan", (ASTERISK.name, MODULES.name))
+CURL = Finding("old CURL()")
+CONTEXT = "sub-sms"
+NEEDED = {
+    "pbx_config.so": "extensions.conf",
+    "res_agi.so": "AGI()",
+    "app_stack.so": "Gosub(), Return(), LOCAL()",
+    "app_verbose.so": "Log()",
+    "func_strings.so": "LEN(), FILTER()",
+}
+"""The modules that [sub-sms] uses, and for what."""
+_RELOAD = "asterisk -rx 'dialplan reload'"
+_DIRECT = re.compile(r"(?<!Dead)AGI\((?:[^)]*/)?sms\.agi|AGI\(h?agi://[^)]*/sms\b")
 _PATIENCE = 4.0
 """Seconds for one command of the console."""
 _AGI_BINS = ("/var/lib/asterisk/agi-bin", "/usr/share/asterisk/agi-bin")
@@ -20,26 +42,15 @@ class Asterisk:
     """The Asterisk whose configuration is in *etc*; each answer is fetched once."""
 
     def __init__(
-        self,
-        etc: Path,
-        run: Run,
-        proc: Path = Path("/proc"),
-        path: str = PATH,
+        self, etc: Path, run: Run, proc: Path = Path("/proc"), path: str = PATH,
         agi_bins: tuple[str, ...] = _AGI_BINS,
-    ) -> None:
-        self.etc = etc
-        self._run = run
-        self._proc = proc
-        self._path = path
-        self._agi_bins = agi_bins
+    ) -> None:  # fmt: skip
+        self.etc, self.conf = etc, etc / "asterisk.conf"
+        self._run, self._proc, self._path, self._agi_bins = run, proc, path, agi_bins
         try:  # now, before there are threads, since it is read in a child
             self._configured = settings(read_conf(self.conf))
         except HostError:
             self._configured = {}
-
-    @property
-    def conf(self) -> Path:
-        return self.etc / "asterisk.conf"
 
     @cached_property
     def process(self) -> Process | None:
@@ -82,17 +93,164 @@ class Asterisk:
     @cached_property
     def modules(self) -> frozenset[str]:
         """The modules that run; none if Asterisk does not answer."""
+        shown = self.ask("module show") if self.settings else ""
         # One that Asterisk holds but could not start is "Not Running".
-        rows = (row for row in self.ask("module show").splitlines() if "Not Running" not in row)
+        rows = (row for row in shown.splitlines() if "Not Running" not in row)
         return frozenset(row.split()[0] for row in rows if ".so" in row[:60])
 
     @cached_property
     def agi_bin(self) -> Path | None:
         """Where AGI() looks for scripts; None if that cannot be known."""
         told = _SETTING.search(self.settings)
-        if told:
-            return Path(told[1].strip())
         configured = self._configured.get("directories", {}).get("astagidir")
-        if configured:
-            return Path(configured)
-        return next((Path(each) for each in self._agi_bins if Path(each).is_dir()), None)
+        usual = next((each for each in self._agi_bins if Path(each).is_dir()), None)
+        found = told[1].strip() if told else configured or usual
+        return Path(found) if found else None
+
+
+def check(asterisk: Asterisk, user: User, ports: Collection[int] = ()) -> Iterator[Finding]:
+    """The lines of Asterisk, which *user* runs; *ports* are those of our own HTTP SMS server."""
+    if not asterisk.is_here:
+        lines = (ASTERISK, MODULES, DIALPLAN, CURL)
+        yield from (line.skipped("no Asterisk on this host") for line in lines)
+        return
+    yield _up(asterisk)
+    yield _modules(asterisk)
+    files = Files(asterisk.etc)
+    shown = asterisk.ask("dialplan show") if asterisk.settings else ""
+    yield _dialplan(asterisk, files, user, shown)
+    yield _curl(files, shown, ports)
+
+
+def _up(asterisk: Asterisk) -> Finding:
+    told = re.search(r"Version:\s*(\S+)", asterisk.settings)
+    version, user = told[1] if told else "up", asterisk.process and asterisk.process.user
+    if asterisk.settings:
+        return ASTERISK.ok(f"{version}, as {user.name}" if user else version)
+    if user and current().uid not in (0, user.uid):
+        return ASTERISK.skipped(f"it runs; only root and {user.name} may ask it")
+    return first(
+        (user, ASTERISK.wrong(
+            "it runs, but its console does not answer",
+            "see its log; systemctl restart asterisk")),
+        (asterisk.command is None, ASTERISK.skipped(
+            f"there is {asterisk.conf}, but neither a running Asterisk nor the program")),
+    ) or ASTERISK.wrong(
+        "it does not run", "systemctl start asterisk; see /var/log/asterisk/messages"
+    )  # fmt: skip
+
+
+def _modules(asterisk: Asterisk) -> Finding:
+    missing = [name for name in NEEDED if name not in asterisk.modules]
+    says = ", ".join(f"{name} is not loaded ({NEEDED[name]})" for name in missing)
+    loads = "; ".join(f"asterisk -rx 'module load {name}'" for name in missing)
+    noload = f"take its noload from {asterisk.etc}/modules.conf"
+    return first(
+        (not asterisk.modules, MODULES.skipped("only a running Asterisk tells")),
+        (missing, MODULES.wrong(says, f"{loads}; {noload}")),
+    ) or MODULES.ok(", ".join(name.removesuffix(".so") for name in NEEDED))
+
+
+class Files:
+    """extensions.conf and what it includes, read once."""
+
+    def __init__(self, etc: Path) -> None:
+        self.etc = etc
+        self.path = etc / "extensions.conf"
+        self.tree = Tree(etc)
+        if os.path.exists(self.path):
+            self.tree.read(self.path)
+        self.plan = dialplan.read(self.tree)
+
+    def problem(self, user: User) -> tuple[str, str]:
+        """What keeps *user* from loading all of it again, and the cure; empty for nothing."""
+        bars = (blocked(path, READ, user) for path in self.tree.contents)
+        if bar := next(filter(None, bars), None):
+            return bar.says, bar.do
+        unread = (str(problem) for problem in self.tree.problems if not problem.note)
+        return next(unread, ""), "mend that #include"
+
+    def merged(self, coming: bool = False) -> Finding | None:
+        """What is wrong if Asterisk makes one [sub-sms] of the lines of several places.
+
+        *coming*: our file may still be put in its place.
+        """
+        places = [line.place for line in self.plan.contexts.get(CONTEXT, ())]
+        for step in self.plan.steps:
+            # Lines below an #include are of the context that the included file has ended with.
+            if step.context == CONTEXT and step.line.path not in dict(places):
+                places.append(step.line.place)
+        if coming and all(path.name != EXTENSIONS for path, _ in places):
+            places.append((self.etc / EXTENSIONS, 0))
+        if len(places) < 2:
+            return None
+        ours = next((place for place in places if place[0].name == EXTENSIONS), places[0])
+        others = _shown(place for place in places if place != ours)
+        if others:
+            also = f"[{CONTEXT}] is also in {others}: Asterisk merges that with {ours[0]}"
+            do = f"give those lines a [context] with another name, then {_RELOAD}"
+            return DIALPLAN.wrong(f"{also}, and SMS are lost", do)
+        by = self.tree.named[ours[0]]
+        says = f"{ours[0]} is included {len(by)} times: {_shown(by)}"
+        return DIALPLAN.warning(says, f"keep one #include, then {_RELOAD}")
+
+    def old_lines(self, ports: Collection[int]) -> list[str]:
+        """``file:line`` of the steps that use the PBX's SMS API by CURL() or curl."""
+        variables = Variables(self.plan)
+        found = [
+            f"{step.line.path}:{step.line.number}"
+            for step in self.plan.steps
+            if variables.uses_api(step) and not _is_ours(step.plain, ports)
+        ]
+        return list(dict.fromkeys(found))
+
+
+def _dialplan(asterisk: Asterisk, files: Files, user: User, shown: str) -> Finding:
+    merged = files.merged()
+    if not shown:
+        return merged or DIALPLAN.skipped("only a running Asterisk tells")
+    cause, cure = files.problem(user)
+    mend = f"{cure}, then {_RELOAD}"
+    missing = f"[{CONTEXT}] is not loaded"
+    if f"Context '{CONTEXT}'" in shown:
+        stale = f"[{CONTEXT}] is loaded, but Asterisk cannot load all files again: {cause}"
+        found = merged or first((cause, DIALPLAN.warning(stale, mend)))
+        return found or DIALPLAN.ok(f"[{CONTEXT}] is loaded")
+    includes = [line.raw for line in files.tree.stream if line.raw.lstrip().startswith("#")]
+    install = put_in_place(Path(sys.prefix), f"ASTERISK_ETC={asterisk.etc}")
+    of_freepbx = any("_custom.conf" in line for line in includes)
+    freepbx = " (on FreePBX in extensions_custom.conf)" if of_freepbx else ""
+    place = f"{files.path}{freepbx}, above a [context]"
+    include = f"#tryinclude {EXTENSIONS} in {place}, then {_RELOAD}"
+    return first(
+        (cause, DIALPLAN.wrong(f"{missing}, and Asterisk keeps the old dialplan: {cause}", mend)),
+        (CONTEXT in files.plan.contexts, DIALPLAN.wrong(
+            f"[{CONTEXT}] is in the files, but not loaded",
+            f"{_RELOAD}; see its log if that is not enough")),
+        (any(EXTENSIONS in line for line in includes), DIALPLAN.wrong(
+            f"{missing}: {EXTENSIONS} is included, and not in {asterisk.etc}",
+            f"{install}, then {_RELOAD}")),
+        (_DIRECT.search(shown) and f"{CONTEXT}," not in shown, DIALPLAN.warning(
+            f"{missing}: AGI(sms.agi) does without, and a hang-up may stop it", include)),
+    ) or DIALPLAN.wrong(missing, include)  # fmt: skip
+
+
+def _curl(files: Files, shown: str, ports: Collection[int]) -> Finding:
+    do, lines = "dialplan-sms migrate", files.old_lines(ports)
+    old = [line for line in shown.splitlines() if API.search(line) and not _is_ours(line, ports)]
+    return first(
+        (lines, CURL.warning(f"the SMS API is still used past sms.agi in {listed(lines)}", do)),
+        (old, CURL.warning(
+            f"{len(old)} of the loaded dialplan, none in {files.path}: AEL, Lua, a database?",
+            f"{_RELOAD} if {do} was here, else {do}")),
+        (not files.tree.stream and not shown, CURL.skipped(
+            f"there is no {files.path}, and Asterisk does not answer")),
+    ) or CURL.ok("none")  # fmt: skip
+
+
+def _shown(places: Iterable[Place]) -> str:
+    return " and ".join(dict.fromkeys(f"{path}:{line}" for path, line in places))
+
+
+def _is_ours(text: str, ports: Collection[int]) -> bool:
+    return any(f":{port}/" in text for port in ports)

@@ -1,11 +1,11 @@
 """sms.conf, the files that it names, and the log."""
 
 import os
-import stat
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from dialplan_sms.cli.check.finding import Finding
+from dialplan_sms.cli.check.finding import Case, Finding, first
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import keys
 from dialplan_sms.config.config import Config
@@ -14,8 +14,8 @@ from dialplan_sms.host.identity import READ, RUN, WRITE, User, blocked
 
 CONF = Finding("sms.conf")
 LOG = Finding("log", (CONF.name,))
-_CURES = (" - allowed: ", ": run ", ": create ", ": set ", ": add ", ": raise ", ": save ")
-"""Where the cure begins in what a ConfigError says."""
+_CURE = re.compile(r" - (?=allowed: )|: (?=(?:run|create|set|add|raise|save) )")
+"""What stands before the cure in what a ConfigError says."""
 _DEVLOG = Path("/dev/log")
 
 
@@ -29,27 +29,23 @@ def load(path: Path) -> Config | ConfigError:
 
 def check(path: Path, config: Config | ConfigError, user: User) -> Finding:
     """Whether *user* can use sms.conf and what it names."""
-    if os.path.exists(path) and (found := _private(path, user)):
-        return found
+    private = first(_if_private(path, user))
     if isinstance(config, ConfigError):
         # The error names the usual group, and no && for SMS_REASON's sake: here they can be said.
         says = str(config).replace("chgrp asterisk ", f"chgrp {user.group} ")
-        return CONF.wrong(*_split(says.replace(", then chmod", " && chmod")))
-    for key, file in _named(path):
-        if found := _private(file, user, f"{key}: "):
-            return found
+        return private or CONF.wrong(*_split(says.replace(", then chmod", " && chmod")))
     several = len(config.senders) > 1
     default = f", default {config.default_sender}" if several and config.default_sender else ""
-    return CONF.ok(f"{path}: sender{'s' * several} {', '.join(config.senders)}{default}")
+    return (
+        private
+        or first(*(_if_private(file, user, f"{key}: ") for key, file in _named(path)))
+        or CONF.ok(f"{path}: sender{'s' * several} {', '.join(config.senders)}{default}")
+    )
 
 
-def _private(path: Path, user: User, key: str = "") -> Finding | None:
-    """What keeps *user* from a file that holds secrets."""
-    bar = blocked(path, READ, user)
-    if bar is None:
-        return None
-    do = f"chgrp {user.group} {path} && chmod 0640 {path}" if bar.path == path else bar.do
-    return CONF.wrong(key + bar.says, do)
+def _if_private(path: Path, user: User, key: str = "") -> Case:
+    """The case that *user* may not read a file that holds secrets."""
+    return CONF.if_blocked(path, READ, user, f"chgrp {user.group} {path} && chmod 0640 {path}", key)
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -57,11 +53,8 @@ def _split(text: str) -> tuple[str, str]:
     says, perhaps, rest = text.partition(" - perhaps ")
     if perhaps:
         return says, f"perhaps {rest.partition('?')[0]}? README has every key"
-    for words in _CURES:
-        says, found, do = text.partition(words)
-        if found:
-            return says, f"{words.removeprefix(' - ').removeprefix(': ')}{do}"
-    return text, "correct it; README has every key of sms.conf"
+    says, *cure = _CURE.split(text, maxsplit=1)
+    return says, "".join(cure) or "correct it; README has every key of sms.conf"
 
 
 def _named(path: Path) -> Iterator[tuple[str, Path]]:
@@ -73,19 +66,21 @@ def _named(path: Path) -> Iterator[tuple[str, Path]]:
 def check_log(config: Config, user: User, devlog: Path = _DEVLOG) -> Finding:
     """Whether *user* can write the log."""
     if config.log == "syslog":
-        if os.path.exists(devlog) and stat.S_ISSOCK(devlog.stat().st_mode):
-            return LOG.ok("syslog, tag dialplan-sms")
-        do = f"start one, or set log = /var/log/asterisk/sms.log in {CONF.name}"
-        return LOG.warning(f"no syslog: there is no {devlog}", do)
+        return first((devlog.is_socket(), LOG.ok("syslog, tag dialplan-sms"))) or LOG.warning(
+            f"no syslog: there is no {devlog}",
+            f"start one, or set log = /var/log/asterisk/sms.log in {CONF.name}",
+        )
     path = Path(config.log)
     if os.path.islink(path):
-        do = f"log = {os.path.realpath(path)} in {CONF.name}"
-        return LOG.wrong(f"{path} is a link, and none is followed", do)
-    there = os.path.exists(path)
-    bar = blocked(path, WRITE, user) if there else blocked(path.parent, WRITE | RUN, user)
+        return LOG.wrong(
+            f"{path} is a link, and none is followed",
+            f"log = {os.path.realpath(path)} in {CONF.name}",
+        )
+    own = f"chown {user.owner}:{user.group} {path}"
+    if os.path.exists(path):
+        return first(LOG.if_blocked(path, WRITE, user, own)) or LOG.ok(str(path))
+    bar = blocked(path.parent, WRITE | RUN, user)
     if bar is None:
         return LOG.ok(str(path))
-    if bar.path not in (path, path.parent) or not os.path.isdir(path.parent):
-        return LOG.wrong(bar.says, bar.do)
-    make = "" if there else f"touch {path} && "
-    return LOG.wrong(bar.says, f"{make}chown {user.owner}:{user.group} {path}")
+    here = bar.path == path.parent and not bar.missing
+    return LOG.wrong(bar.says, f"touch {path} && {own}" if here else bar.do)

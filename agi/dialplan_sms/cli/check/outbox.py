@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from dialplan_sms.cli.check.finding import Finding
+from dialplan_sms.cli.check.finding import Finding, first
 from dialplan_sms.host.identity import READ, RUN, WRITE, HostError, User, blocked, changer, current
 from dialplan_sms.host.process import run
 from dialplan_sms.outbox.database import OutboxError, explain, open_engine
@@ -58,40 +58,33 @@ def check(outbox: str, user: User) -> Iterator[Finding]:
         yield OUTBOX.skipped("none in sms.conf: queue, fallback and counted limits need one")
         return
     try:
-        url = make_url(outbox)
         engine = open_engine(outbox)
-    except (SQLAlchemyError, ValueError, OutboxError) as error:
+    except OutboxError as error:
         yield OUTBOX.wrong(*_split(str(error)))
         return
-    if url.get_backend_name() == "sqlite":
-        file = Path(url.database or "")
+    if engine.dialect.name == "sqlite":
+        file = Path(engine.url.database or "")
         yield _disk(file.parent)
-        yield _rights(file, user) or _sqlite(file, url)
+        yield _rights(file, user) or _sqlite(file, engine.url)
     else:
         yield DISK.skipped("the server's")
-        yield _server(engine, url)
+        yield _server(engine, engine.url)
 
 
 def _disk(folder: Path) -> Finding:
     try:
-        left, kind = free(folder), file_system(folder.stat().st_dev)
+        left, kind = shutil.disk_usage(folder).free, file_system(folder.stat().st_dev)
     except OSError:
         return DISK.skipped(f"there is no {folder}")
-    if kind.startswith(_NETWORKED):
-        says = f"{folder} is on a network file system ({kind}), where locks are not reliable"
-        return DISK.warning(says, "put the outbox on a local disk, or on PostgreSQL")
     space = f"{left / _MIB:.0f} MiB" if left < 10240 * _MIB else f"{left / 1024 / _MIB:.0f} GiB"
-    if left < _TOO_LITTLE:
-        says = f"{space} are free for {folder}: nothing can be stored"
-        return DISK.wrong(says, "free some space")
-    if left < _LITTLE:
-        return DISK.warning(f"{space} are free for {folder}", "free some space")
-    return DISK.ok(f"{space} free for {folder}")
-
-
-def free(folder: Path) -> int:
-    """The bytes that are left in *folder*."""
-    return shutil.disk_usage(folder).free
+    return first(
+        (kind.startswith(_NETWORKED), DISK.warning(
+            f"{folder} is on a network file system ({kind}), where locks are not reliable",
+            "put the outbox on a local disk, or on PostgreSQL")),
+        (left < _TOO_LITTLE, DISK.wrong(
+            f"{space} are free for {folder}: nothing can be stored", "free some space")),
+        (left < _LITTLE, DISK.warning(f"{space} are free for {folder}", "free some space")),
+    ) or DISK.ok(f"{space} free for {folder}")  # fmt: skip
 
 
 def file_system(device: int) -> str:
@@ -108,25 +101,21 @@ def file_system(device: int) -> str:
 def _rights(file: Path, user: User) -> Finding | None:
     """What there is to say of an SQLite *file* before it is opened."""
     folder, own = file.parent, f"chown {user.owner}:{user.group}"
-    if not os.path.isdir(folder):
-        do = f"install -d -o {user.owner} -g {user.group} -m 0750 {folder}"
-        return OUTBOX.wrong(f"there is no folder {folder}", do)
-    if bar := blocked(folder, WRITE | RUN, user):
-        do = f"{own} {folder} && chmod 0750 {folder}" if bar.path == folder else bar.do
-        return OUTBOX.wrong(bar.says, do)
-    if not os.path.exists(file):
-        return OUTBOX.ok(f"{file} is made with the first SMS")
-    if not os.path.isfile(file):
-        return OUTBOX.wrong(f"{file} is not a file", "correct outbox in sms.conf")
-    for part in (file, *(file.with_name(file.name + end) for end in ("-journal", "-wal", "-shm"))):
-        bar = blocked(part, READ | WRITE, user)
-        if bar and not bar.missing:  # SQLite removes its journal at each commit
-            return OUTBOX.wrong(bar.says, f"{own} {part} && chmod 0640 {part}")
-    if os.statvfs(folder).f_flag & os.ST_RDONLY:
-        return OUTBOX.wrong(f"the file system of {folder} is read-only", "mount it writable")
-    if blocked(file, READ | WRITE, current()):
-        return OUTBOX.skipped(f"{file}: run check as root or as {user.name} to see into it")
-    return None
+    make = f"install -d -o {user.owner} -g {user.group} -m 0750 {folder}"
+    parts = (file, *(file.with_name(file.name + end) for end in ("-journal", "-wal", "-shm")))
+    return first(
+        (not os.path.isdir(folder), OUTBOX.wrong(f"there is no folder {folder}", make)),
+        OUTBOX.if_blocked(folder, WRITE | RUN, user, f"{own} {folder} && chmod 0750 {folder}"),
+        (not os.path.exists(file), OUTBOX.ok(f"{file} is made with the first SMS")),
+        (not os.path.isfile(file),
+         OUTBOX.wrong(f"{file} is not a file", "correct outbox in sms.conf")),
+        *(OUTBOX.if_blocked(part, READ | WRITE, user, f"{own} {part} && chmod 0640 {part}")
+          for part in parts),
+        (os.path.isdir(folder) and os.statvfs(folder).f_flag & os.ST_RDONLY, OUTBOX.wrong(
+            f"the file system of {folder} is read-only", "mount it writable")),
+        (blocked(file, READ | WRITE, current()), OUTBOX.skipped(
+            f"{file}: run check as root or as {user.name} to see into it")),
+    )  # fmt: skip
 
 
 def _sqlite(file: Path, url: URL) -> Finding:
@@ -142,12 +131,12 @@ def _sqlite(file: Path, url: URL) -> Finding:
     except ValueError:
         who = f" as {become.name}" if become and os.geteuid() == 0 else ""
         return OUTBOX.skipped(f"{file} cannot be looked into{who}: {ran.last_line[-200:]}")
-    if "locked" in said:
-        says = f"{file} is locked by another program for more than {_LOCKED:.0f} s"
-        return OUTBOX.wrong(says, f"see which: fuser -v {file}")
-    if said:
-        return OUTBOX.wrong(*_split(str(explain(sqlite3.OperationalError(said), url))))
-    return _of_version(version, str(file))
+    return first(
+        ("locked" in said, OUTBOX.wrong(
+            f"{file} is locked by another program for more than {_LOCKED:.0f} s",
+            f"see which: fuser -v {file}")),
+        (said, OUTBOX.wrong(*_split(str(explain(sqlite3.OperationalError(said), url))))),
+    ) or _of_version(version, str(file))  # fmt: skip
 
 
 def _server(engine: sa.Engine, url: URL) -> Finding:
@@ -160,8 +149,10 @@ def _server(engine: sa.Engine, url: URL) -> Finding:
                 return _of_version(connection.scalar(query), where)
             if connection.exec_driver_sql(may_create).scalar():
                 return _of_version(None, where)
-            says = f"{url.username} may not make tables in {where}"
-            return OUTBOX.wrong(says, f"GRANT CREATE ON SCHEMA public TO {url.username}")
+            return OUTBOX.wrong(
+                f"{url.username} may not make tables in {where}",
+                f"GRANT CREATE ON SCHEMA public TO {url.username}",
+            )
     except (SQLAlchemyError, OSError) as error:
         return OUTBOX.wrong(*_split(str(explain(error, url))))
     finally:
@@ -169,12 +160,12 @@ def _server(engine: sa.Engine, url: URL) -> Finding:
 
 
 def _of_version(version: str | None, where: str) -> Finding:
-    if version is None:
-        return OUTBOX.ok(f"{where}, its tables are made with the first SMS")
-    if int(version) > VERSION:
-        says = f"{where} was made by a newer dialplan-sms, tables of version {version}"
-        return OUTBOX.wrong(says, "update this host")
-    return OUTBOX.ok(where)
+    return first(
+        (version is None, OUTBOX.ok(f"{where}, its tables are made with the first SMS")),
+        (int(version or 0) > VERSION, OUTBOX.wrong(
+            f"{where} was made by a newer dialplan-sms, tables of version {version}",
+            "update this host")),
+    ) or OUTBOX.ok(where)  # fmt: skip
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from dialplan_sms.cli.check.certificate import CERTIFICATE, CLOCK, certificate, clock, refusal
-from dialplan_sms.cli.check.finding import Finding, listed
+from dialplan_sms.cli.check.finding import Finding, first, listed
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.routes.pbx import CONNECT_TIME, SmsApi, open_pool
@@ -57,19 +57,16 @@ class PbxCheck:
     """The PBX of *senders*, whose ``url`` and ``verify`` are the same."""
 
     def __init__(
-        self,
-        senders: Sequence[Sender],
-        resolver: Resolver | None = None,
+        self, senders: Sequence[Sender], resolver: Resolver | None = None,
         connect_time: float = CONNECT_TIME,
-    ) -> None:
-        self._senders = senders
+    ) -> None:  # fmt: skip
+        self._senders, self._connect_time = senders, connect_time
         self.of = listed([sender.name for sender in senders], 2)
-        parts = urlsplit(senders[0].url)
-        self._host, self._path = parts.hostname or "", parts.path
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._url = urlsplit(senders[0].url)
+        self._host = self._url.hostname or ""
+        self._port = self._url.port or (443 if self._url.scheme == "https" else 80)
         self._resolver = resolver or Resolver()
-        self._connect_time = connect_time
-        self._peer = parts.scheme, self._host, self._port, self._resolver
+        self._peer = self._url.scheme, self._host, self._port, self._resolver
 
     def check(self) -> Iterator[Finding]:
         """All lines of this PBX, and those of its senders."""
@@ -81,31 +78,37 @@ class PbxCheck:
         yield self._name()
         seen = look(*self._peer, self._connect_time)
         yield self._connection(seen)
-        first = self._senders[0]
-        outcome = self._ask(first) if seen.failure is None else None
+        asked = self._senders[0]
+        outcome = self._ask(asked) if seen.failure is None else None
         if outcome is None:
             yield from (CLOCK, CERTIFICATE, API)
         else:
             now = time.time()
             yield clock(now, self._their_clock(), seen.certificate, refusal(outcome))
-            yield certificate(first, outcome, seen.certificate, now)
+            yield certificate(asked, outcome, seen.certificate, now)
             yield self._api(outcome)
-        yield from self._credentials(outcome)
+        if outcome is None or not _is_of_api(outcome):
+            yield from (replace(CREDENTIALS, of=sender.name) for sender in self._senders)
+        else:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                others = pool.map(self._ask, self._senders[1:])
+                yield from map(credentials, self._senders, [outcome, *others])
         yield from map(length, self._senders)
 
     def _name(self) -> Finding:
         try:
             found = self._resolver.resolve(self._host, self._port, self._connect_time)
         except TimeoutError:
-            says = f"{self._host} was not resolved within {self._connect_time:.0f} s"
-            return NAME.wrong(says, "check the name servers in /etc/resolv.conf")
+            return NAME.wrong(
+                f"{self._host} was not resolved within {self._connect_time:.0f} s",
+                "check the name servers in /etc/resolv.conf",
+            )
         except OSError:
-            do = "correct url in sms.conf, or the DNS of this host"
-            return NAME.wrong(f"{self._host} is unknown", do)
+            return NAME.wrong(
+                f"{self._host} is unknown", "correct url in sms.conf, or the DNS of this host"
+            )
         every = list(dict.fromkeys(str(address[4][0]) for address in found))
-        if every == [self._host]:
-            return NAME.ok(self._host)
-        return NAME.ok(f"{self._host} = {listed(every)}")
+        return NAME.ok(" = ".join(dict.fromkeys([self._host, listed(every)])))
 
     def _connection(self, seen: Look) -> Finding:
         peer, failure = f"{self._host} port {self._port}", seen.failure
@@ -114,27 +117,29 @@ class PbxCheck:
             return CONNECTION.ok(f"{peer} in {seen.seconds * 1000:.0f} ms{version}")
         told = getattr(failure, "reason", "") or getattr(failure, "strerror", "")
         why, late = str(told or type(failure).__name__)[:120], isinstance(failure, TimeoutError)
-        if seen.stage is Stage.SECURING and (late or why in _NOT_TLS):
-            says = f"{peer} is open, but does not speak TLS: {why}"
-            return CONNECTION.wrong(says, "url with http, or the port of https")
-        if seen.stage is Stage.SECURING:
-            do = "the PBX must know TLS 1.2 or newer, with a key that is safe"
-            return CONNECTION.wrong(f"no TLS with {peer}: {why}", do)
-        if late:
-            says = f"no answer from {peer} within {self._connect_time:.0f} s"
-            do = "a firewall drops it, or the PBX is off: allow TCP to it; check url"
-            return CONNECTION.wrong(says, do)
-        if isinstance(failure, ConnectionRefusedError):
-            do = "correct the port in url, or start the PBX's web server"
-            return CONNECTION.wrong(f"nothing listens on {peer}", do)
-        do = "check url, network and routes of this host"
-        return CONNECTION.wrong(f"no way to {peer}: {why}", do)
+        securing = seen.stage is Stage.SECURING
+        return first(
+            (securing and (late or why in _NOT_TLS), CONNECTION.wrong(
+                f"{peer} is open, but does not speak TLS: {why}",
+                "url with http, or the port of https")),
+            (securing, CONNECTION.wrong(
+                f"no TLS with {peer}: {why}",
+                "the PBX must know TLS 1.2 or newer, with a key that is safe")),
+            (late, CONNECTION.wrong(
+                f"no answer from {peer} within {self._connect_time:.0f} s",
+                "a firewall drops it, or the PBX is off: allow TCP to it; check url")),
+            (isinstance(failure, ConnectionRefusedError), CONNECTION.wrong(
+                f"nothing listens on {peer}",
+                "correct the port in url, or start the PBX's web server")),
+        ) or CONNECTION.wrong(
+            f"no way to {peer}: {why}", "check url, network and routes of this host"
+        )  # fmt: skip
 
     def _their_clock(self) -> float | None:
         """The Date of an answer to a request of nothing, at no SMS API and without a password."""
         until = time.monotonic() + self._connect_time + _DATE_TIME
         exchange = Exchange(self._connect_time, _DATE_TIME, until, lambda: None, Watchdog())
-        settings = tls.settings("no") if self._peer[0] == "https" else {}
+        settings = tls.settings("no") if self._url.scheme == "https" else {}
         connection = make(*self._peer, **settings)
         connection.exchange = exchange
         try:
@@ -152,19 +157,33 @@ class PbxCheck:
             return Outcome(Status.ERROR, Cause.CONFIG, str(error))
 
     def _api(self, outcome: Outcome) -> Finding:
-        if refusal(outcome):
-            return API
-        if _is_of_api(outcome):
-            return API.ok(self._path)
-        return API.wrong(*_no_api(outcome, self._senders[0].url))
-
-    def _credentials(self, first: Outcome | None) -> Iterator[Finding]:
-        if first is None or not _is_of_api(first):
-            yield from (replace(CREDENTIALS, of=sender.name) for sender in self._senders)
-            return
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            others = pool.map(self._ask, self._senders[1:])
-            yield from map(credentials, self._senders, [first, *others])
+        """Whether the answer is the SMS API's."""
+        url, cause = self._url.geturl(), outcome.cause
+        reason = _without_doubt(outcome.reason).partition(" - perhaps")[0]
+        https = "does url need https? or " if self._url.scheme == "http" else ""
+        said = outcome.status if outcome.status is not Status.ERROR else cause
+        redirect = cause is Cause.BAD_ANSWER and re.search(r"redirects to (\S+)", reason)
+        target = urlsplit(redirect[1] if redirect else "")
+        moved = f"{target.scheme}://{target.netloc}"
+        without_path = f"url without a path: {api.PATH} is added"
+        elsewhere = target.netloc and not url.startswith(f"{moved}/")
+        return first(
+            (refusal(outcome), API),
+            (_is_of_api(outcome), API.ok(self._url.path)),
+            (cause is Cause.NO_ANSWER, API.wrong(
+                reason, f"{https}is the PBX overloaded, or another server on this port?")),
+            (cause is Cause.UNREACHABLE, API.wrong(reason, "check again once it does")),
+            (cause is not Cause.BAD_ANSWER, API.wrong(
+                f"{said} for a request without a number: this is not the PBX's API",
+                "correct url in sms.conf")),
+            (redirect, API.wrong(
+                reason.partition(" - ")[0], f"url = {moved}" if elsewhere else without_path)),
+            ("HTTP 404" in reason, API.wrong(
+                f"HTTP 404, no SMS API at {self._url.path}", without_path)),
+            ("HTTP 5" in reason, API.wrong(reason, "see the PBX's own logs; a proxy in between?")),
+        ) or API.wrong(
+            reason, "correct url in sms.conf: address, port, a proxy in between?"
+        )  # fmt: skip
 
 
 def _is_of_api(outcome: Outcome) -> bool:
@@ -172,60 +191,35 @@ def _is_of_api(outcome: Outcome) -> bool:
     return outcome.cause in (Cause.UNAUTHORIZED, Cause.REJECTED)
 
 
-def _no_api(outcome: Outcome, url: str) -> tuple[str, str]:
-    """What is wrong, and what to do, if the answer is not the API's."""
-    reason = _without_doubt(outcome.reason).partition(" - perhaps")[0]
-    if outcome.cause is Cause.NO_ANSWER:
-        https = "does url need https? or " if url.startswith("http:") else ""
-        return reason, f"{https}is the PBX overloaded, or another server on this port?"
-    if outcome.cause is Cause.UNREACHABLE:
-        return reason, "check again once it does"
-    if outcome.cause is not Cause.BAD_ANSWER:
-        said = outcome.status if outcome.status is not Status.ERROR else outcome.cause
-        says = f"{said} for a request without a number: this is not the PBX's API"
-        return says, "correct url in sms.conf"
-    without_path = f"url without a path: {api.PATH} is added"
-    if redirect := re.search(r"redirects to (\S+)", reason):
-        target = urlsplit(redirect[1])
-        moved = f"{target.scheme}://{target.netloc}"
-        there = target.netloc and not url.startswith(f"{moved}/")
-        return reason.partition(" - ")[0], f"url = {moved}" if there else without_path
-    if "HTTP 404" in reason:
-        return f"HTTP 404, no SMS API at {urlsplit(url).path}", without_path
-    if "HTTP 5" in reason:
-        return reason, "see the PBX's own logs; a proxy in between?"
-    return reason, "correct url in sms.conf: address, port, a proxy in between?"
-
-
 def credentials(sender: Sender, outcome: Outcome) -> Finding:
     """What the answer to a request with an empty number says about who asks."""
     line, reason = replace(CREDENTIALS, of=sender.name), outcome.reason
-    if outcome.cause is Cause.UNAUTHORIZED:
-        said = reason.rpartition(" - ")[2]
-        if sender.token:
-            do = f"a valid token in [{sender.name}]"
-            return line.wrong(f"the PBX refuses this token: {said}", do)
-        return line.wrong(
+    refused, said = outcome.cause is Cause.UNAUTHORIZED, reason.rpartition(" - ")[2]
+    return first(
+        (refused and sender.token, line.wrong(
+            f"the PBX refuses this token: {said}", f"a valid token in [{sender.name}]")),
+        (refused, line.wrong(
             f"the PBX refuses user {sender.name} and this password: {said}",
             f"[{sender.name}] must be the PBX user; correct its password, or use token if the"
-            " PBX takes no basic authorization",
-        )
-    if outcome.cause is not Cause.REJECTED:
-        return line.wrong(_without_doubt(reason), "check again")
-    if reason.lower() == api.EMPTY_NUMBER.lower():
-        return line.ok("accepted (asked without a number, nothing sent)")
-    says = f"neither accepted nor refused, the PBX says: {reason[:150]}"
-    return line.warning(says, "try an SMS from the web Collaboration as this user")
+            " PBX takes no basic authorization")),
+        (outcome.cause is not Cause.REJECTED, line.wrong(_without_doubt(reason), "check again")),
+        (reason.lower() == api.EMPTY_NUMBER.lower(), line.ok(
+            "accepted (asked without a number, nothing sent)")),
+    ) or line.warning(
+        f"neither accepted nor refused, the PBX says: {reason[:150]}",
+        "try an SMS from the web Collaboration as this user",
+    )  # fmt: skip
 
 
 def length(sender: Sender) -> Finding:
     """Whether the PBX can take what sms.conf lets through; what it takes, it does not tell."""
     line, most = replace(LENGTH, of=sender.name), sender.max_length
-    if most > api.MAX_LENGTH:
-        says = f"{most} characters, and no PBX takes more than {api.MAX_LENGTH}"
-        return line.warning(says, f"max_length = {api.MAX_LENGTH} in [{sender.name}]")
     since = ", needs WMS 6.02.20230306.1 or newer" if most > api.OLD_MAX_LENGTH else ""
-    return line.ok(f"{most} characters{since}")
+    return first(
+        (most > api.MAX_LENGTH, line.warning(
+            f"{most} characters, and no PBX takes more than {api.MAX_LENGTH}",
+            f"max_length = {api.MAX_LENGTH} in [{sender.name}]")),
+    ) or line.ok(f"{most} characters{since}")  # fmt: skip
 
 
 def _without_doubt(reason: str) -> str:

@@ -2,14 +2,16 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from dialplan_sms import __version__
 from dialplan_sms.cli.check.asterisk import Asterisk
-from dialplan_sms.cli.check.finding import Finding, listed
+from dialplan_sms.cli.check.finding import CheckState, Finding, first, listed
 from dialplan_sms.config.config import Config
 from dialplan_sms.host.identity import READ, RUN, HostError, User, blocked, changer
 from dialplan_sms.host.installation import another_python, cure, put_in_place
@@ -41,118 +43,109 @@ print(json.dumps([list(sys.version_info[:3]), missing, version]))
 
 def check(asterisk: Asterisk, user: User, run: Run, config: Config | None) -> Iterator[Finding]:
     """The script, if an Asterisk is here, and the Python that sends."""
-    python: Path | None = Path(sys.executable)
+    script, python = SCRIPT.skipped("no Asterisk on this host: FastAGI only"), Path(sys.executable)
     if asterisk.is_here:
-        found, python = _script(asterisk, user)
-        yield found
-    else:
-        yield SCRIPT.skipped("no Asterisk on this host: FastAGI only")
-    if python is None:
+        script, python = _script(asterisk, user)
+    yield script
+    if script.state is CheckState.WRONG:
         yield from (PYTHON, PACKAGES)
     else:
         yield from _python(python, user, run, config)
 
 
-def _script(asterisk: Asterisk, user: User) -> tuple[Finding, Path | None]:
-    """Its line, and the interpreter that its first line names."""
+def _script(asterisk: Asterisk, user: User) -> tuple[Finding, Path]:
+    """Its line, and the interpreter that its first line names, else ours."""
     folder = asterisk.agi_bin
     if folder is None:
-        says = "Asterisk's agi-bin is not known: asterisk.conf names none, and Asterisk is down"
-        return SCRIPT.warning(says, "start Asterisk and check again"), Path(sys.executable)
-    path = folder / "sms.agi"
+        return SCRIPT.warning(
+            "Asterisk's agi-bin is not known: asterisk.conf names none, and Asterisk is down",
+            "start Asterisk and check again",
+        ), Path(sys.executable)
+    path, real = folder / "sms.agi", os.path.realpath(folder / "sms.agi")
     install = put_in_place(Path(sys.prefix), f"AGI_BIN={folder}")
-    if not os.path.isdir(folder):
-        do = f"correct astagidir in {asterisk.conf}"
-        return SCRIPT.wrong(f"there is no folder {folder}", do), None
-    if not os.path.exists(path):
-        says = f"there is no sms.agi in {folder}"
-        if os.path.islink(path):
-            says = f"{path} is a link to {path.readlink()}, which is not there"
-        return SCRIPT.wrong(says, install), None
-    if bar := blocked(path, READ | RUN, user):
-        do = f"chmod 0755 {path.resolve()}" if bar.path == path else bar.do
-        return SCRIPT.wrong(bar.says, do), None
+    link = f"{path} is a link to {path.readlink()}" if os.path.islink(path) else ""
+    wrong = first(
+        (not os.path.isdir(folder),
+         SCRIPT.wrong(f"there is no folder {folder}", f"correct astagidir in {asterisk.conf}")),
+        (link and not os.path.exists(path), SCRIPT.wrong(f"{link}, which is not there", install)),
+        (not os.path.exists(path), SCRIPT.wrong(f"there is no sms.agi in {folder}", install)),
+        SCRIPT.if_blocked(path, READ | RUN, user, f"chmod 0755 {real}"),
+    )  # fmt: skip
+    if wrong:
+        return wrong, path
     try:
         with path.open("rb") as file:
             head = file.read(8192)
     except OSError as error:
-        says = f"{path} cannot be read, {error.strerror}"
-        return SCRIPT.wrong(says, "run check as root"), None
-    if b"dialplan" not in head:
-        do = f"move it away, then {install}"
-        return SCRIPT.wrong(f"{path} is another program of that name", do), None
-    first = head.partition(b"\n")[0]
-    words = first.removeprefix(b"#!").decode("utf-8", "replace").split()
-    if not first.startswith(b"#!") or not words or first.endswith(b"\r"):
-        why = ", it ends in a carriage return" if first.endswith(b"\r") else ""
-        says = f"the first line of {path} names no interpreter{why}"
-        return SCRIPT.wrong(says, install), None
-    python = words[0]
+        return SCRIPT.wrong(f"{path} cannot be read, {error.strerror}", "run check as root"), path
+    line = head.partition(b"\n")[0]
+    named = re.fullmatch(rb"#!(.*[^\r])", line)
+    words = named[1].decode("utf-8", "replace").split() if named else []
+    why = ", it ends in a carriage return" if line.endswith(b"\r") else ""
+    python = words[0] if words else ""
     if python.endswith("/env") and len(words) > 1:
         python = shutil.which(words[-1], path=PATH) or words[-1]
-    if user.uid == 0 and (found := _not_for_root(path, Path(python))):
-        return found, None
-    target = f" -> {path.resolve()}" if os.path.islink(path) else ""
-    return SCRIPT.ok(f"{path}{target}"), Path(python)
+    wrong = first(
+        (b"dialplan" not in head, SCRIPT.wrong(
+            f"{path} is another program of that name", f"move it away, then {install}")),
+        (not python, SCRIPT.wrong(f"the first line of {path} names no interpreter{why}", install)),
+    )  # fmt: skip
+    if not wrong and user.uid == os.geteuid() == 0:
+        wrong = _not_for_root(path, Path(python))
+    return wrong or SCRIPT.ok(f"{path} -> {real}" if link else str(path)), Path(python)
 
 
-def _not_for_root(script: Path, python: Path) -> Finding | None:
+def _not_for_root(*paths: Path) -> Finding | None:
     """What there is to say of a program that root would run here, and another user can change."""
-    for path in (script, python):
+    for path in paths:
         try:
-            other = changer(path) if os.geteuid() == 0 else None
+            other = changer(path)
         except HostError as error:
             says, _, do = str(error).rpartition(": ")
             return SCRIPT.wrong(says or do, do)
         if other:
-            says = f"{other} can change {path}, and root is to run it"
-            return SCRIPT.wrong(says, f"make it root's, or run check --user {other.owner}")
+            return SCRIPT.wrong(
+                f"{other} can change {path}, and root is to run it",
+                f"make it root's, or run check --user {other.owner}",
+            )
     return None
 
 
 def _python(python: Path, user: User, run: Run, config: Config | None) -> Iterator[Finding]:
+    """Its line, and that of its packages."""
     prefix = Path(os.path.abspath(python)).parent.parent
     host = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else "<one for everybody>"
-    if not os.path.exists(python):
-        link = f" (a link to {python.readlink()})" if os.path.islink(python) else ""
-        says = f"{python}, which runs sms.agi, is not there{link}"
-    elif bar := blocked(python, RUN, user):
-        says = f"{python}: {bar.says}"
-    else:
-        extras = _extras(config)
-        names = [*_NEEDED, *(name for extra in extras for name in _OF_EXTRAS[extra])]
-        ran = run([str(python), "-I", "-c", _ASK, *names], _PATIENCE, user)
-        try:
-            version, missing, ours = json.loads(ran.last_line)
-        except ValueError:
-            says = f"{python} does not run as {user.name}: {ran.last_line[:200]}"
-        else:
-            number = ".".join(map(str, version))
-            if tuple(version) >= _OLDEST:
-                yield PYTHON.ok(f"{number}, {python}")
-                yield _packages(missing, ours, prefix, extras)
-                return
-            says, host = f"{python} is {number}, older than 3.11", "<a newer one>"
-    yield PYTHON.wrong(says, another_python(prefix, host))
-    yield PACKAGES
-
-
-def _packages(missing: dict[str, str], ours: str, prefix: Path, extras: list[str]) -> Finding:
-    if missing:
-        parts = [
-            f"{name} is missing" if kind == "ModuleNotFoundError" else f"{name} fails ({kind})"
-            for name, kind in missing.items()
-        ]
-        return PACKAGES.wrong(listed(parts, 2), cure(prefix, extras))
-    if ours and ours != __version__:
-        says = f"sms.agi is of dialplan-sms {ours}, this command of {__version__}"
-        return PACKAGES.warning(says, cure(prefix))
-    return PACKAGES.ok(f"all there, dialplan-sms {ours or __version__}")
-
-
-def _extras(config: Config | None) -> list[str]:
-    wanted = {
-        "postgresql": config is not None and config.outbox.startswith("postgresql"),
-        "http": config is not None and config.http is not None,
-    }
-    return [extra for extra, needed in wanted.items() if needed]
+    there, bar = os.path.exists(python), blocked(python, RUN, user)
+    link = f" (a link to {python.readlink()})" if os.path.islink(python) else ""
+    wanted = (
+        ("postgresql", config and config.outbox.startswith("postgresql")),
+        ("http", config and config.http),
+    )
+    extras = [extra for extra, needed in wanted if needed]
+    names = [*_NEEDED, *(name for extra in extras for name in _OF_EXTRAS[extra])]
+    said, version, missing, ours = "", [], {}, ""
+    if there and not bar:
+        said = run([str(python), "-I", "-c", _ASK, *names], _PATIENCE, user).last_line
+        with suppress(ValueError):
+            version, missing, ours = json.loads(said)
+    number = ".".join(map(str, version))
+    another = another_python(prefix, host)
+    wrong = first(
+        (not there, PYTHON.wrong(f"{python}, which runs sms.agi, is not there{link}", another)),
+        (bar, PYTHON.wrong(f"{python}: {bar.says if bar else ''}", another)),
+        (not version,
+         PYTHON.wrong(f"{python} does not run as {user.name}: {said[:200]}", another)),
+        (tuple(version) < _OLDEST, PYTHON.wrong(
+            f"{python} is {number}, older than 3.11", another_python(prefix, "<a newer one>"))),
+    )  # fmt: skip
+    yield wrong or PYTHON.ok(f"{number}, {python}")
+    lacks = [
+        f"{name} is missing" if kind == "ModuleNotFoundError" else f"{name} fails ({kind})"
+        for name, kind in missing.items()
+    ]
+    others = f"sms.agi is of dialplan-sms {ours}, this command of {__version__}"
+    yield first(
+        (wrong, PACKAGES),
+        (lacks, PACKAGES.wrong(listed(lacks, 2), cure(prefix, extras))),
+        (ours not in ("", __version__), PACKAGES.warning(others, cure(prefix))),
+    ) or PACKAGES.ok(f"all there, dialplan-sms {ours or __version__}")

@@ -1,110 +1,242 @@
-"""The service: whether systemd runs it, and what it says of itself."""
+"""The service: whether it runs, what it says of itself, and its doors.
 
+The doors are the socket of sms.agi, FastAGI, and the HTTP SMS server of [http].
+"""
+
+import http.client
+import json
 import os
-from collections.abc import Iterator, Mapping
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dialplan_sms import __version__
-from dialplan_sms.cli.check import doors
-from dialplan_sms.cli.check.doors import LOG, RESTART, UNIT
-from dialplan_sms.cli.check.finding import Finding
+from dialplan_sms.cli.check.finding import Finding, first
 from dialplan_sms.config.config import Config
 from dialplan_sms.daemon import client
-from dialplan_sms.host.identity import User
+from dialplan_sms.host.address import is_loopback
+from dialplan_sms.host.identity import WRITE, User, by_id
 from dialplan_sms.host.process import Run
 from dialplan_sms.outbox.retry import STALE
+from dialplan_sms.transport.tls import any_peer
 
 SERVICE = Finding("service")
+SOCKET = Finding("socket", (SERVICE.name,))
+FASTAGI = Finding("FastAGI", (SERVICE.name,))
+HTTP = Finding("HTTP", (SERVICE.name,))
 _DOWN = Finding("service", ("sms.conf", "Python", "packages"))
 _NONE = Finding("service", (*_DOWN.needs, "outbox"))
+_UNIT = "dialplan-sms"
+_RESTART = f"systemctl restart {_UNIT}"
+_LOG = f"journalctl -u {_UNIT} -n 20"
 _PATIENCE = 4.0
+_LARGEST = 1 << 20
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound to
+_ASKS = (b"GET FULL VARIABLE", b"EXEC MSet", b"NOOP")
+"""How the service begins, once it knows who calls."""
+_CALL = (
+    "network: yes", "network_script: check", "request: agi://127.0.0.1/check",
+    "channel: dialplan-sms-check", "uniqueid: check", "callerid: unknown", "threadid: 1",
+)  # fmt: skip
+"""A call, in Asterisk's order, that says all but what to send."""
+Problem = tuple[str, str] | None
+"""What is wrong with one address, and what to do."""
 
 
 def ask_unit(run: Run) -> dict[str, str]:
     """What systemd says of the service; empty without systemd or without such a unit."""
-    properties = "LoadState,ActiveState,UnitFileState,User"
-    ran = run(["systemctl", "show", f"{UNIT}.service", f"--property={properties}"], _PATIENCE, None)
+    properties = "--property=LoadState,ActiveState,UnitFileState,User"
+    ran = run(["systemctl", "show", f"{_UNIT}.service", properties], _PATIENCE, None)
     found = dict(line.split("=", 1) for line in ran.output.splitlines() if "=" in line)
     return found if ran.status == 0 and found.get("LoadState") == "loaded" else {}
 
 
-def check(config: Config, unit: Mapping[str, str], socket: Path, user: User) -> Iterator[Finding]:
-    """The service and its doors for Asterisk, which are open if it answers."""
-    found, runs = _service(config, unit)
-    yield found
-    if runs:
-        yield from doors.check(config, socket, user)
-    else:
-        yield from (line.skipped("no service") for line in (doors.SOCKET, doors.FASTAGI))
-
-
-def _service(config: Config, unit: Mapping[str, str]) -> tuple[Finding, bool]:
-    """Its line, and whether it runs."""
+def check(config: Config, unit: Mapping[str, str], path: Path, user: User) -> Iterator[Finding]:
+    """The service, and if it runs what Asterisk calls: *path* is that of the socket."""
     address = config.monitor[0]
-    peer = f"{address[0]} port {address[1]}"
+    peer = "{} port {}".format(*address)
     try:
         figures = client.figures(address, _PATIENCE)
         healthy = client.is_healthy(address, _PATIENCE)
     except client.NotOurs:
-        do = "set monitor in sms.conf to another port, and restart the service"
-        return SERVICE.wrong(f"what answers on {peer} is not dialplan-sms", do), False
+        yield SERVICE.wrong(
+            f"what answers on {peer} is not dialplan-sms",
+            "set monitor in sms.conf to another port, and restart the service",
+        )
     except TimeoutError:
-        says = f"no answer on {peer} within {_PATIENCE:.0f} s"
-        return SERVICE.wrong(says, f"{RESTART}; then {LOG}"), False
+        yield SERVICE.wrong(
+            f"no answer on {peer} within {_PATIENCE:.0f} s", f"{_RESTART}; then {_LOG}"
+        )
     except OSError:
-        return _down(config, unit, peer), False
-    return up(figures, healthy, config), True
+        yield _down(config, unit, peer)
+    else:
+        yield up(figures, healthy, config)
+        yield sms_agi(path, user)
+        yield _listening(FASTAGI, config.listen, fastagi)
+        return
+    yield from (line.skipped("no service") for line in (SOCKET, FASTAGI))
 
 
 def _down(config: Config, unit: Mapping[str, str], peer: str) -> Finding:
+    """What there is to say if nothing answers on *peer*."""
     state = unit.get("ActiveState")
-    if state == "active":
-        do = f"{RESTART}, if monitor in sms.conf is new"
-        return _DOWN.wrong(f"it runs, but nothing answers on {peer}", do)
-    if state in ("failed", "activating"):
-        return _DOWN.wrong(f"it does not start ({state})", LOG)
-    if unit.get("UnitFileState") == "enabled":
-        return _DOWN.wrong("it was stopped", f"systemctl start {UNIT}")
-    start = "README, The service: install its unit and start it"
-    if state:
-        start = f"systemctl enable --now {UNIT}"
-    if config.http is not None:
-        says = "none runs, and it is what answers those who send through [http]"
-        return _NONE.wrong(says, start)
-    stored = [sender.name for sender in config.senders.values() if sender.mode != "wait"]
-    if config.outbox and stored:
-        says = f"none runs, and it is what sends the stored SMS of {', '.join(stored)}"
-        return _NONE.wrong(says, start)
-    if config.outbox:
-        return _NONE.warning("none runs here, and it is what sends stored SMS", start)
-    return SERVICE.skipped("none runs here: sms.agi does the whole job itself")
+    by_hand = "README, The service: install its unit and start it"
+    start = f"systemctl enable --now {_UNIT}" if state else by_hand
+    stored = ", ".join(each.name for each in config.senders.values() if each.mode != "wait")
+    return first(
+        (state == "active", _DOWN.wrong(
+            f"it runs, but nothing answers on {peer}",
+            f"{_RESTART}, if monitor in sms.conf is new")),
+        (state in ("failed", "activating"), _DOWN.wrong(f"it does not start ({state})", _LOG)),
+        (unit.get("UnitFileState") == "enabled",
+         _DOWN.wrong("it was stopped", f"systemctl start {_UNIT}")),
+        (config.http, _NONE.wrong(
+            "none runs, and it is what answers those who send through [http]", start)),
+        (config.outbox and stored, _NONE.wrong(
+            f"none runs, and it is what sends the stored SMS of {stored}", start)),
+        (config.outbox, _NONE.warning("none runs here, and it is what sends stored SMS", start)),
+    ) or SERVICE.skipped("none runs here: sms.agi does the whole job itself")  # fmt: skip
 
 
 def up(figures: Mapping[str, Any], healthy: bool, config: Config) -> Finding:
     """What a service says of itself in its *figures*."""
-    conf = figures.get("sms_conf") or {}
-    outbox = figures.get("outbox") or {}
-    if not healthy:
-        return SERVICE.wrong("a call is stuck", f"{RESTART}; then {LOG}")
-    if figures.get("version") != __version__:
-        says = f"dialplan-sms {figures.get('version', 'of an older version')} runs, and"
-        return SERVICE.warning(f"{says} {__version__} is installed", RESTART)
-    ours = conf.get("path") == os.path.abspath(config.path)
-    if ours and conf.get("version") != config.version:
-        says = f"{config.path}, or a file that it names, has changed since it was read"
-        return SERVICE.warning(says, f"systemctl reload {UNIT}")
-    if waiting := conf.get("waiting"):
-        says = f"of {conf.get('path')} it has not taken over {' and '.join(waiting)}"
-        return SERVICE.warning(says, RESTART)
+    conf, outbox = figures.get("sms_conf") or {}, figures.get("outbox") or {}
+    runs = f"dialplan-sms {figures.get('version', 'of an older version')} runs, and"
+    changed = conf.get("path") == os.path.abspath(config.path)
+    changed = changed and conf.get("version") != config.version
+    late = " and ".join(conf.get("waiting") or ())
     calls, most = figures["in_flight"], figures["max_calls"]
-    if calls >= most:
-        says = f"it carries {calls} calls, as many as max_calls allows"
-        return SERVICE.warning(says, "see why the PBX answers slowly, or raise max_calls")
-    if held := outbox.get("held"):
-        says = ", ".join(f"all SMS of {sender} wait: {cause}" for sender, cause in held.items())
-        return SERVICE.warning(says, "mend that; dialplan-sms outbox shows until when")
-    if outbox.get("works") and (idle := outbox.get("oldest_due_seconds", 0)) > STALE:
-        says = f"no worker took an SMS for {idle:.0f} s"
-        return SERVICE.warning(says, "is workers = 0 in sms.conf?")
-    return SERVICE.ok(f"up, {calls} of {most} calls under way")
+    held = (outbox.get("held") or {}).items()
+    waits = ", ".join(f"all SMS of {sender} wait: {cause}" for sender, cause in held)
+    idle = outbox.get("oldest_due_seconds", 0) if outbox.get("works") else 0
+    return first(
+        (not healthy, SERVICE.wrong("a call is stuck", f"{_RESTART}; then {_LOG}")),
+        (figures.get("version") != __version__,
+         SERVICE.warning(f"{runs} {__version__} is installed", _RESTART)),
+        (changed, SERVICE.warning(
+            f"{config.path}, or a file that it names, has changed since it was read",
+            f"systemctl reload {_UNIT}")),
+        (late, SERVICE.warning(f"of {conf.get('path')} it has not taken over {late}", _RESTART)),
+        (calls >= most, SERVICE.warning(
+            f"it carries {calls} calls, as many as max_calls allows",
+            "see why the PBX answers slowly, or raise max_calls")),
+        (waits, SERVICE.warning(waits, "mend that; dialplan-sms outbox shows until when")),
+        (idle > STALE, SERVICE.warning(
+            f"no worker took an SMS for {idle:.0f} s", "is workers = 0 in sms.conf?")),
+    ) or SERVICE.ok(f"up, {calls} of {most} calls under way")  # fmt: skip
+
+
+def sms_agi(path: Path, user: User) -> Finding:
+    """The socket for sms.agi, as Asterisk's user sees it; without it, the script does the job."""
+    if not os.path.exists(path):
+        return SOCKET.warning(
+            f"there is no {path}: sms.agi does without the service",
+            "set DIALPLAN_SMS_SOCKET to the service's, for Asterisk, too",
+        )
+    owner = path.stat().st_uid
+    runs = f"it is for {by_id(owner).name}, as the service runs, not for {user.name}"
+    wrong = first(
+        (not path.is_socket(),
+         SOCKET.wrong(f"{path} is no socket", f"remove it and {_RESTART}")),
+        (user.uid not in (0, owner),
+         SOCKET.wrong(runs, f"User={user.name} in the unit, then {_RESTART}")),
+        SOCKET.if_blocked(path, WRITE, user),
+    )  # fmt: skip
+    if wrong:
+        return wrong
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_PATIENCE)
+            connection.connect(str(path))
+            ready = connection.recv(16) == b"READY\n"
+    except ConnectionRefusedError:
+        return SOCKET.wrong(
+            f"nobody listens at {path}: left behind by a service that was killed", _RESTART
+        )
+    except OSError:
+        ready = False
+    return first(
+        (ready, SOCKET.ok(str(path))),
+        (os.geteuid() not in (0, owner),
+         SOCKET.skipped(f"{path}: run check as root or as {user.name}")),
+    ) or SOCKET.wrong(f"{path} does not answer", _RESTART)  # fmt: skip
+
+
+def check_http(config: Config) -> Iterator[Finding]:
+    """One line for all addresses of [http], if there are any."""
+    if config.http is not None:
+        tls = bool(config.http.certificate)
+        kind = ", https" if tls else ", http"
+        yield _listening(HTTP, config.http.listen, partial(sms_api, tls), kind)
+
+
+def _listening(
+    line: Finding, addresses: Sequence[tuple[str, int]], ask: Callable[[str, int], Problem],
+    kind: str = "",
+) -> Finding:  # fmt: skip
+    """One line for all *addresses*: the first that is wrong, else all of them."""
+    seen: list[str] = []
+    for host, port in addresses:
+        problem = ask(host, port)
+        if problem and (host, port) == ("::1", 4573) and seen:
+            continue  # a host without IPv6
+        if problem:
+            return line.wrong(*problem)
+        seen.append(f"{host} port {port}")
+    return line.ok(", ".join(seen) + kind)
+
+
+def fastagi(host: str, port: int) -> Problem:
+    """Call the service there, and hang up once it asks what to send: nothing can be sent."""
+    peer, target = f"{host} port {port}", _ANY.get(host, host)
+    restart = f"listen in sms.conf is new? {_RESTART}"
+    try:
+        with socket.create_connection((target, port), timeout=_PATIENCE) as connection:
+            lines = "".join(f"agi_{line}\n" for line in _CALL)
+            connection.sendall(f"{lines}\n".encode())
+            command = connection.makefile("rb").readline(4096)
+    except TimeoutError:
+        return f"{peer} takes calls and does not answer them", _RESTART
+    except ConnectionRefusedError:
+        return f"nothing listens on {peer}", restart
+    except OSError as error:
+        return f"{peer} does not answer, {error.strerror or type(error).__name__}", restart
+    if command.startswith(_ASKS) or (not command and not is_loopback(target)):
+        return None  # or it takes calls from those in allow only, which this host need not be
+    return f"what answers on {peer} is not dialplan-sms", "set listen in sms.conf to another port"
+
+
+def sms_api(tls: bool, host: str, port: int) -> Problem:
+    """Ask the HTTP SMS server there what it is; nobody logs in, and nothing is sent."""
+    peer, target = f"{host} port {port}", _ANY.get(host, host)
+    restart = f"the service runs with an older sms.conf? {_RESTART}"
+    other = (
+        f"what answers on {peer} is not the HTTP SMS server by {'https' if tls else 'http'}",
+        f"{restart}; else another program listens there: another listen in [http]",
+    )
+    connection = http.client.HTTPConnection(target, port, timeout=_PATIENCE)
+    if tls:  # whose certificate it is, clients look at: its names need not be this address
+        context = any_peer()
+        connection = http.client.HTTPSConnection(target, port, timeout=_PATIENCE, context=context)
+    with closing(connection):
+        try:
+            connection.connect()
+            connection.request("GET", "/openapi.json")
+            answer = connection.getresponse()
+            described = json.loads(answer.read(_LARGEST))
+            # The title is that of web/relay/openapi.json.
+            ours = answer.status == 200 and described["info"]["title"] == _UNIT
+        except TimeoutError:
+            return f"no answer on {peer} within {_PATIENCE:.0f} s", f"{_RESTART}; then {_LOG}"
+        except (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError):  # RemoteDisconnected, too
+            # It answers those in allow only, which this host need not be.
+            ours = not is_loopback(target)
+        except (ssl.SSLError, http.client.HTTPException, ValueError, LookupError, TypeError):
+            return other
+        except OSError:
+            return f"nothing listens on {peer}", restart
+    return None if ours else other

@@ -1,18 +1,21 @@
 """``dialplan-sms outbox``: what is stored, what became of it, and what an admin does about it."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import sqlalchemy as sa
 from click.core import ParameterSource
 
-from dialplan_sms.cli.main import Misused, config_option
-from dialplan_sms.cli.outbox import options, view
+from dialplan_sms.cli.main import Misused, Value, config_option
+from dialplan_sms.cli.outbox import view
 from dialplan_sms.cli.outbox.opened import NothingStored, Opened, opened
+from dialplan_sms.config import values
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.outbox.history import retention, stored
 from dialplan_sms.outbox.history.statistics import overview
@@ -27,20 +30,58 @@ _PAUSE = 0.05
 """Seconds between portions, in which a call gets its turn at the database."""
 
 
+def _id(value: str) -> int:
+    """The outbox's number of an SMS."""
+    if re.fullmatch(r"[0-9]{1,19}", value) and 0 < int(value) < 2**63:
+        return int(value)
+    raise Misused(f"{value[:80]} is no ID: see dialplan-sms outbox")
+
+
+def _seconds(text: str) -> float:
+    """``15m`` as 900.0."""
+    if text.strip().isdigit():
+        raise values.Bad  # 90 may be meant as days, and purge would delete all but 90 s
+    return values.duration(text.strip())
+
+
+def _digits(text: str) -> str:
+    digits = re.sub(r"[ ()./+-]", "", text).removeprefix("00")
+    if text and not re.fullmatch(r"[0-9*#]{1,32}", digits):
+        raise values.Bad
+    return digits
+
+
+def _state(*states: State) -> Callable[[Any], Any]:
+    choice = click.Choice([str(each) for each in states])
+    return click.option("--state", "states", multiple=True, type=choice, help="May be repeated.")
+
+
+_ids = click.argument("ids", metavar="[ID]...", nargs=-1, type=_id)
+_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+_time = Value("TIME", _seconds, "{} is no time as 30s, 15m, 24h or 7d")
+_number = click.option(
+    "--number", default="", help="In one of its numbers.",
+    type=Value("DIGITS", _digits, "{} is no number, nor some digits of one"),
+)  # fmt: skip
+_sender = click.option("--sender", default="", help="Section of sms.conf.")
+_since = click.option("--since", type=_time, help="Stored within 30s, 15m, 24h or 7d.")
+
+
 @click.group(invoke_without_command=True, short_help="List what was sent and what waits.")
 @config_option
-@options.filters(*State)
+@_state(*State)
+@_number
+@_sender
+@_since
 @click.option("--most", type=click.IntRange(1), default=50, show_default=True, help="So many.")
-@options.as_json
+@_as_json
 @click.option("--csv", "as_csv", is_flag=True, help="As CSV.")
-@click.pass_context
-def outbox(
-    ctx: click.Context, config: Path, filters: Filters, most: int, as_json: bool, as_csv: bool
-) -> None:
+def outbox(config: Path, most: int, as_json: bool, as_csv: bool, **chosen: Any) -> None:
     """List the SMS of the outbox and its history, newest first.
 
     Exit status: 0 done, 1 not done or not for all, 2 wrong usage.
     """
+    ctx = click.get_current_context()
     if ctx.invoked_subcommand:
         _refuse_misplaced(ctx)
         # --config counts before and after the command's name.
@@ -48,6 +89,7 @@ def outbox(
         return
     if as_json and as_csv:
         raise click.UsageError("--json or --csv, not both")
+    filters = Filters(**chosen)
     print_all = view.print_json if as_json else view.print_csv
     try:
         with opened(config, filters.sender) as box:
@@ -71,10 +113,10 @@ def _refuse_misplaced(ctx: click.Context) -> None:
 
 
 @outbox.command()
-@click.argument("id_", metavar="ID", type=options.id_of_sms)
+@click.argument("id_", metavar="ID", type=_id)
 @config_option
 @click.option("--text", is_flag=True, help="With the text, if it is kept.")
-@options.as_json
+@_as_json
 def show(id_: int, config: Path, text: bool, as_json: bool) -> None:
     """Show one SMS: its numbers, and each try to send it."""
     with opened(config, ids=(id_,)) as box:
@@ -88,14 +130,18 @@ def show(id_: int, config: Path, text: bool, as_json: bool) -> None:
 
 
 @outbox.command("retry")
-@click.argument("ids", metavar="[ID]...", nargs=-1, type=options.id_of_sms)
+@_ids
 @config_option
-@options.filters(*RETRIED)
-def retry_(ids: tuple[int, ...], config: Path, filters: Filters) -> None:
+@_state(*RETRIED)
+@_number
+@_sender
+@_since
+def retry_(ids: tuple[int, ...], config: Path, **chosen: Any) -> None:
     """Try SMS again: those with ID, or those in a --state.
 
     Only to the numbers that did not get it. An SMS that is "unknown" may come twice.
     """
+    filters = Filters(**chosen)
     if bool(ids) == bool(filters.states) or (ids and filters != Filters()):
         raise click.UsageError("which? ID..., or --state with or without other filters")
     with opened(config, filters.sender, ids) as box:
@@ -108,20 +154,22 @@ def _refuse_state(_: click.Context, __: click.Parameter, value: tuple[str, ...])
 
 
 @outbox.command("cancel")
-@click.argument("ids", metavar="[ID]...", nargs=-1, type=options.id_of_sms)
+@_ids
 @config_option
-@options.filters()
+@_number
+@_sender
+@_since
 @click.option("--state", multiple=True, hidden=True, expose_value=False, callback=_refuse_state)
 @click.option("--all", "every", is_flag=True, help="All that wait.")
-def cancel_(ids: tuple[int, ...], config: Path, filters: Filters, every: bool) -> None:
+def cancel_(ids: tuple[int, ...], config: Path, every: bool, **chosen: Any) -> None:
     """Do not send SMS that wait, postponed ones too: those with ID, or all that fit."""
+    filters = Filters(**chosen)
     if bool(ids) + (filters != Filters()) + every != 1:
         raise click.UsageError("which? ID..., or --number, --sender and --since, or --all")
     with opened(config, filters.sender, ids) as box:
         keeping = [each.name for each in box.config.senders.values() if each.keep_text]
-        pending = replace(filters, states=(State.PENDING,))
-        chosen = ids or _matching(box, pending)
-        _change(box, chosen, lambda c, some: cancel(c, some, keeping), "cancelled")
+        pending = ids or _matching(box, replace(filters, states=(State.PENDING,)))
+        _change(box, pending, lambda c, some: cancel(c, some, keeping), "cancelled")
 
 
 def _matching(box: Opened, filters: Filters) -> list[int]:
@@ -153,10 +201,7 @@ def _change(
 @outbox.command()
 @config_option
 @click.option(
-    "--older",
-    callback=options.seconds,
-    metavar="TIME",
-    help="Ended longer ago, as 90d; default: retention of sms.conf.",
+    "--older", type=_time, help="Ended longer ago, as 90d; default: retention of sms.conf."
 )
 def purge(config: Path, older: float | None) -> None:
     """Delete the history of SMS that have ended; what waits stays.
@@ -174,7 +219,7 @@ def purge(config: Path, older: float | None) -> None:
 
 @outbox.command()
 @config_option
-@options.as_json
+@_as_json
 def limits(config: Path, as_json: bool) -> None:
     """Show how much of each limit is used: the sender's, its busiest numbers and callers."""
     with opened(config) as box:

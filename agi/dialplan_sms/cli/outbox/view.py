@@ -8,20 +8,21 @@ import csv
 import io
 import json
 import re
+import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.outbox.history.statistics import Overview
-from dialplan_sms.outbox.history.stored import Stored
+from dialplan_sms.outbox.history.stored import Stored, Try
 from dialplan_sms.outbox.limits import Rate, Usage
 from dialplan_sms.outbox.retry import STALE
 from dialplan_sms.outbox.schema import State
@@ -43,27 +44,24 @@ _FIELDS = (
 def cell(value: object) -> str:
     """*value* for a CSV: a spreadsheet must not take it for a formula."""
     text = "" if value is None else plain(str(value))
-    if text[:1] in tuple("=+-@") and not _NUMBER.fullmatch(text):
-        return f"'{text}"
-    return text
+    formula = text[:1] in tuple("=+-@") and not _NUMBER.fullmatch(text)
+    return f"'{text}" if formula else text
 
 
 def iso(at: float | None) -> str | None:
     """A time as ISO 8601 has it, local, with its offset."""
-    when = _local(at)
-    return when.isoformat(timespec="seconds") if when else None
-
-
-def _local(at: float | None) -> datetime | None:
-    try:
-        return None if at is None else datetime.fromtimestamp(at).astimezone()
-    except (OverflowError, ValueError, OSError, TypeError):
-        return None
+    return _local(at, lambda when: when.isoformat(timespec="seconds"))
 
 
 def _minute(at: float | None) -> str:
-    when = _local(at)
-    return f"{when:%Y-%m-%d %H:%M}" if when else "-"
+    return _local(at, lambda when: f"{when:%Y-%m-%d %H:%M}") or "-"
+
+
+def _local(at: float | None, shown: Callable[[datetime], str]) -> str | None:
+    try:
+        return None if at is None else shown(datetime.fromtimestamp(at).astimezone())
+    except (OverflowError, ValueError, OSError, TypeError):
+        return None
 
 
 def as_dict(sms: Stored) -> dict[str, Any]:
@@ -97,20 +95,20 @@ def print_json(found: Iterable[Stored]) -> None:
 
 def print_csv(found: Iterable[Stored]) -> None:
     """A header and one line an SMS, as they come."""
-    click.echo(_line(_FIELDS))
+    table = csv.DictWriter(sys.stdout or io.StringIO(), _FIELDS, lineterminator="\n")
+    table.writeheader()
     for sms in found:
         values = as_dict(sms) | {"to": " ".join(to for to, _ in sms.numbers)}
-        click.echo(_line([cell(values[name]) for name in _FIELDS]))
-
-
-def _line(cells: Sequence[str]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
-    return line.getvalue()
+        table.writerow({name: cell(value) for name, value in values.items()})
 
 
 def _fold(text: str, style: str = "") -> Text:
     return Text(plain(text), style=style, overflow="fold")
+
+
+def _table(*columns: str, **options: Any) -> Table:
+    headers = (Column(name, overflow="fold") for name in columns)
+    return Table(*headers, box=None, pad_edge=False, **options)
 
 
 def print_table(found: Sequence[Stored], most: int) -> None:
@@ -118,9 +116,8 @@ def print_table(found: Sequence[Stored], most: int) -> None:
     if not found:
         Console().print("no SMS")
         return
-    table = Table(box=None, pad_edge=False)
-    for name in ("id", "stored", "sender", "to", "state", "cause, due"):
-        table.add_column(name, overflow="fold", justify="right" if name == "id" else "left")
+    table = _table("id", "stored", "sender", "to", "state", "cause, due")
+    table.columns[0].justify = "right"
     for sms in found:
         first = sms.numbers[0][0] if sms.numbers else "-"
         more = f" +{len(sms.numbers) - 1}" if len(sms.numbers) > 1 else ""
@@ -156,28 +153,11 @@ def print_overview(figures: Overview) -> None:
 
 def print_whole(sms: Stored, with_text: bool) -> None:
     """One SMS with all that is known of it."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in _rows(sms):
-        if value:
-            table.add_row(Text(name, style="bold"), _fold(value))
-    if with_text and sms.text is not None:
-        lines = Text("\n".join(map(plain, sms.text.split("\n"))), overflow="fold")
-        table.add_row(Text("text", style="bold"), lines)
-    for at, (to, state) in enumerate(sms.numbers):
-        recipient = _fold(f"{to} ").append(plain(state), _COLOUR.get(state, ""))
-        table.add_row(Text("" if at else "to", style="bold"), recipient)
-    for at, each in enumerate(sms.tries):
-        what = " ".join(filter(None, (each.status, each.cause)))
-        why = f", {each.reason}" if each.reason else ""
-        line = f"{iso(each.at)} to {each.numbers}: {what}{why}"
-        table.add_row(Text("" if at else "tries", style="bold"), _fold(line))
-    Console().print(table)
-
-
-def _rows(sms: Stored) -> list[tuple[str, str | None]]:
     kept = "kept, --text shows it" if sms.text is not None else "not kept"
     waits = f"all SMS of sender {sms.sender} wait, {sms.held}: the next try is {iso(sms.free_at)}"
-    return [
+    lines = Text("\n", overflow="fold")
+    states = (_fold(f"{to} ").append(plain(was), _COLOUR.get(was, "")) for to, was in sms.numbers)
+    rows: Sequence[tuple[str, str | Text | None]] = (
         ("id", str(sms.id)),
         ("state", " ".join(filter(None, (sms.state, sms.cause)))),
         ("reason", sms.reason),
@@ -192,7 +172,22 @@ def _rows(sms: Stored) -> list[tuple[str, str | None]]:
         ("call", sms.call),
         ("caller", sms.caller),
         ("text", f"{sms.chars} characters, {kept}"),
-    ]
+        ("text", lines.join(map(_fold, (sms.text or "").split("\n"))) if with_text else ""),
+        ("to", lines.join(states)),
+        ("tries", lines.join(map(_try, sms.tries))),
+    )
+    table = _table(show_header=False)
+    for name, value in rows:
+        if value:
+            shown = value if isinstance(value, Text) else _fold(value)
+            table.add_row(Text(name, style="bold"), shown)
+    Console().print(table)
+
+
+def _try(each: Try) -> Text:
+    what = " ".join(filter(None, (each.status, each.cause)))
+    why = f", {each.reason}" if each.reason else ""
+    return _fold(f"{iso(each.at)} to {each.numbers}: {what}{why}")
 
 
 def limit_dict(sender: str, use: Usage, rate: Rate) -> dict[str, Any]:
@@ -205,15 +200,12 @@ def limit_dict(sender: str, use: Usage, rate: Rate) -> dict[str, Any]:
 
 def print_limits(uses: Iterable[tuple[str, Usage, Rate]]) -> None:
     """The use of all limits, a line each."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("sender", "limit", "whose", "used", "frees up"):
-        table.add_column(name, overflow="fold")
+    table = _table("sender", "limit", "whose", "used", "frees up")
     for sender, use, rate in uses:
-        full = use.used >= rate.count
         whose = "" if use.rule == "per_sender" else use.whose
         table.add_row(
             _fold(sender), f"{use.rule} = {rate}", _fold(whose or "-"),
-            Text(f"{use.used} of {rate.count}", style="red" if full else ""),
+            Text(f"{use.used} of {rate.count}", style="red" if use.used >= rate.count else ""),
             _minute(use.oldest + rate.seconds) if use.used else "-",
         )  # fmt: skip
     Console().print(table)

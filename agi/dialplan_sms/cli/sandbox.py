@@ -1,31 +1,36 @@
-"""The command ``dialplan-sms sandbox``."""
+"""``dialplan-sms sandbox``: a stand-in PBX, and what it shows of each request."""
 
+import json
 import os
-from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any
 
 import click
+from rich.padding import Padding
 from rich.text import Text
 
 from dialplan_sms.cli.interrupt import interruptible
-from dialplan_sms.cli.sandbox.screen import record, show
+from dialplan_sms.cli.main import Value
 from dialplan_sms.config import values
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.sandbox.faults import Fault, Faults, Trouble, magic_number, parse_fault
-from dialplan_sms.sandbox.inbox import Inbox, Served
+from dialplan_sms.sandbox.inbox import Inbox, Message, Served
 from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, wms_version
+from dialplan_sms.sms import api
 from dialplan_sms.web.http.listener import Address, ListenError, parse_address
 
 if TYPE_CHECKING:
     from dialplan_sms.sandbox.server import Sandbox
 
-LISTEN = "127.0.0.1:8443"
 _USER = ":".join(*USERS.items())
-T = TypeVar("T")
+_JOINERS = "\u200c\u200d"
+"""Not printable by themselves, but what scripts and emoji are put together with."""
+MAX_SHOWN = 2000
+"""Characters of a line: a text refused for its length may have a million."""
 
 
 def _epilog() -> str:
@@ -38,34 +43,6 @@ def _epilog() -> str:
         "phone has such a number. --fault hang:2 --fault 500:1 makes two requests hang, fails the "
         "third with status 500, and then all goes well."
     )
-
-
-def _read_by(read: Callable[[str], Any]) -> Callable[..., Any]:
-    """A callback that has *read* read each value; its ValueError says what is wrong."""
-
-    def callback(_: click.Context, option: click.Parameter, given: Any) -> Any:
-        try:
-            return [read(value) for value in given] if option.multiple else read(given)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from error
-
-    return callback
-
-
-def _setting(read: Callable[[str], T], needs: str) -> Callable[[str], T]:
-    """Reads a value as sms.conf has it; *needs* says what it must be."""
-
-    def read_setting(text: str) -> T:
-        try:
-            return read(text)
-        except values.Bad:
-            raise ValueError(f"{text!r} is {needs}") from None
-
-    return read_setting
-
-
-_duration = _setting(values.duration, "no time such as 5s, or 0 for none")
-_gateway = _setting(values.gsm, f"not a MAC address such as {GATEWAYS[0]}")
 
 
 def _user(text: str) -> tuple[str, str]:
@@ -95,86 +72,50 @@ def _append(context: click.Context, _: click.Parameter, path: str | None) -> IO[
 @click.command(
     short_help="Run a stand-in PBX that sends nothing.",
     epilog=_epilog(),
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+    context_settings={
+        "help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True,
+    },
+)  # fmt: skip
 @click.option(
-    "--listen",
-    metavar="HOST:PORT",
-    default=LISTEN,
-    show_default=True,
-    callback=_read_by(parse_address),
+    "--listen", default="127.0.0.1:8443", type=Value("HOST:PORT", parse_address),
     help="Port 0 is any that is free.",
-)
-@click.option("--tls/--no-tls", default=True, show_default=True, help="HTTPS or HTTP.")
+)  # fmt: skip
+@click.option("--tls/--no-tls", default=True, help="HTTPS or HTTP.")
 @click.option(
-    "--certificate-file",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    "--certificate-file", type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="Write the certificate here, for verify = FILE. [default: a temporary file]",
-)
+)  # fmt: skip
 @click.option(
-    "--user",
-    "users",
-    metavar="NAME:PASSWORD",
-    multiple=True,
-    default=[_USER],
-    show_default=True,
-    callback=_read_by(_user),
+    "--user", "users", default=[_USER], multiple=True, type=Value("NAME:PASSWORD", _user),
     help="Who may send; repeatable. Others can read it in the process list: take no real one.",
-)
+)  # fmt: skip
 @click.option("--token", "tokens", multiple=True, help="A bearer token that may send; repeatable.")
 @click.option(
-    "--gateway",
-    "gateways",
-    metavar="MAC",
-    multiple=True,
-    default=GATEWAYS,
-    show_default=True,
-    callback=_read_by(_gateway),
+    "--gateway", "gateways", default=GATEWAYS, multiple=True,
+    type=Value("MAC", values.gsm, f"{{!r}} is not a MAC address such as {GATEWAYS[0]}"),
     help="A GSM gateway; repeatable.",
-)
+)  # fmt: skip
 @click.option(
-    "--pace",
-    metavar="TIME",
-    default=f"{PACE:.0f}s",
-    show_default=True,
-    callback=_read_by(_duration),
+    "--pace", default=f"{PACE:.0f}s",
+    type=Value("TIME", values.duration, "{!r} is no time such as 5s, or 0 for none"),
     help="What a gateway takes for each SMS, 0 for nothing.",
-)
+)  # fmt: skip
 @click.option(
-    "--wms",
-    metavar="VERSION",
-    default=WMS,
-    show_default=True,
-    callback=_read_by(_version),
+    "--wms", default=WMS, type=Value("VERSION", _version),
     help="The PBX's version. Before the default: 300 characters, and quotes and slashes stay.",
-)
+)  # fmt: skip
 @click.option(
-    "--fault",
-    "faults",
-    metavar="NAME[:N]",
-    multiple=True,
-    callback=_read_by(parse_fault),
+    "--fault", "faults", multiple=True, type=Value("NAME[:N]", parse_fault),
     help="Make every request, or the first N, go wrong; repeatable, one after the other.",
-)
+)  # fmt: skip
 @click.option(
-    "--record",
-    "record_file",
-    metavar="FILE",
-    callback=_append,
+    "--record", "record_file", metavar="FILE", callback=_append,
     help="Append each message taken to this file, a line of JSON each.",
-)
+)  # fmt: skip
 def sandbox(
-    listen: Address,
-    tls: bool,
-    certificate_file: Path | None,
-    users: list[tuple[str, str]],
-    tokens: tuple[str, ...],
-    gateways: list[str],
-    pace: float,
-    wms: str,
-    faults: list[tuple[Trouble, int | None]],
-    record_file: IO[str] | None,
-) -> None:
+    listen: Address, users: list[tuple[str, str]], faults: list[tuple[Trouble, int | None]],
+    record_file: IO[str] | None, **settings: Any,
+) -> None:  # fmt: skip
     """Run a stand-in PBX: it answers as the SMS API does, shows each message, and sends nothing."""
     from dialplan_sms.outbox.database import OutboxError  # what needs packages is not for --help
     from dialplan_sms.sandbox.server import Sandbox
@@ -197,20 +138,9 @@ def sandbox(
             err=True,
         )
     server = Sandbox(
-        tls=tls,
-        users=dict(users),
-        gateways=gateways,
-        wms=wms,
-        tokens=tokens,
-        listen=str(listen),
-        certificate_file=certificate_file,
-        faults=Faults(faults),
-        watch=watch,
-        inbox=Inbox(0),  # each is shown, and that is it
-        spool=True,
-        pace=pace,
-        note=news.put,
-    )
+        listen=str(listen), users=dict(users), faults=Faults(faults), watch=watch, note=news.put,
+        spool=True, inbox=Inbox(0), **settings,  # each is shown, and that is it
+    )  # fmt: skip
     with closing(server), interruptible(lambda: news.put(None)):
         try:
             server.start()
@@ -240,3 +170,50 @@ def _welcome(server: "Sandbox") -> Text:
         f"{url}/\n\n",
         f"[{name}]\nurl = {url}\npassword = {password}\n{verify}{gsm}",
     )
+
+
+def visible(text: str) -> str:
+    """*text* without anything that would move the cursor, colour, reorder or hide what follows.
+
+    Newlines stay; other control and format characters are written as ``\\x1b`` or ``\\u202e``.
+    """
+    kept = f"\n{_JOINERS}"
+    shown = "".join(char if char in kept else plain(char) for char in text[:MAX_SHOWN])
+    return shown if len(text) <= MAX_SHOWN else f"{shown}…"
+
+
+def show(console: Console, served: Served) -> None:
+    """Print one request: when, who, to whom, what came of it; and the text that was taken."""
+    request, message, reply = served.request, served.message, served.reply
+    numbers = message.numbers if message else (request.form.get("number", "") or "nobody",)
+    postpone = message.postpone if message else None
+    line = Text.assemble(
+        (f"{request.received_at.astimezone():%H:%M:%S}  ", "dim"),
+        (visible(request.user or "?"), "bold"),
+        " → ",
+        (_one_line(", ".join(numbers)), "cyan"),
+        f"  via {message.gsm}" if message else "",
+        f"  on {postpone:{api.POSTPONE_FORMAT}}" if postpone else "",
+        (f"  fault {served.trouble}" if served.trouble else "", "magenta"),
+    )
+    if reply["type"] != api.RESULT:
+        said = " ".join((reply["type"], reply["reason"], ", ".join(reply["result"] or ())))
+        line.append(f"  {_one_line(said)}", "yellow" if reply["type"] == api.WARNING else "red")
+    console.print(line, soft_wrap=True)
+    if message:
+        # Indented, wrapped lines too: no text can pass for a line of ours.
+        text = Text(visible(message.text), overflow="fold")
+        console.print(Padding(text, (0, 0, 0, 10), expand=False))
+
+
+def _one_line(text: str) -> str:
+    return visible(text).replace("\n", "\\n").strip()
+
+
+def record(message: Message) -> str:
+    """*message* as one line of JSON, in ASCII, so that no text moves a terminal's cursor."""
+    fields = asdict(message) | {
+        "received_at": message.received_at.isoformat(timespec="milliseconds"),
+        "postpone": message.postpone and message.postpone.isoformat(timespec="minutes"),
+    }
+    return json.dumps(fields) + "\n"
