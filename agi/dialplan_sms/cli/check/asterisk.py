@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 from dialplan_sms.cli.check.finding import Finding, first, listed
-from dialplan_sms.cli.migrate import dialplan
+from dialplan_sms.cli.migrate.dialplan import Dialplan
 from dialplan_sms.cli.migrate.files import Place, Tree
-from dialplan_sms.cli.migrate.flow import API, Variables
+from dialplan_sms.cli.migrate.flow import API, Flow
 from dialplan_sms.host.asterisk import Process, read_conf, running, settings, using
 from dialplan_sms.host.identity import READ, HostError, User, blocked, current
 from dialplan_sms.host.installation import EXTENSIONS, put_in_place
@@ -160,7 +160,7 @@ class Files:
         self.tree = Tree(etc)
         if os.path.exists(self.path):
             self.tree.read(self.path)
-        self.plan = dialplan.read(self.tree)
+        self.plan = Dialplan(self.tree)
 
     def problem(self, user: User) -> tuple[str, str]:
         """What keeps *user* from loading all of it again, and the cure; empty for nothing."""
@@ -196,11 +196,11 @@ class Files:
 
     def old_lines(self, ports: Collection[int]) -> list[str]:
         """``file:line`` of the steps that use the PBX's SMS API by CURL() or curl."""
-        variables = Variables(self.plan)
+        flow = Flow(self.plan)
         found = [
             f"{step.line.path}:{step.line.number}"
             for step in self.plan.steps
-            if variables.uses_api(step) and not _is_ours(step.plain, ports)
+            if flow.uses_api(step) and not _is_ours(step.plain, ports)
         ]
         return list(dict.fromkeys(found))
 

@@ -7,11 +7,7 @@ from pathlib import Path
 import click
 
 from dialplan_sms.cli.main import Misused, config_option
-from dialplan_sms.cli.migrate import edits, files, report, senders
-from dialplan_sms.cli.migrate.conversion import Conversion
-from dialplan_sms.cli.migrate.files import Problem, Tree
-from dialplan_sms.cli.migrate.find import Finder
-from dialplan_sms.cli.migrate.flow import API
+from dialplan_sms.cli.migrate import conversion, edits, files, find, flow, report, senders
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.identity import HostError
@@ -70,13 +66,13 @@ def _standard_input() -> str:
     return content.decode("utf-8", "surrogateescape")
 
 
-def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> list[Problem]:
+def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> list[files.Problem]:
     etc = files.asterisk_folder(named)
     others = [file for file in named if file.suffix.lower() in files.OTHER_LANGUAGES]
     if not named:
         usual = (etc / f"extensions{suffix}" for suffix in files.OTHER_LANGUAGES)
         others = list(filter(Path.exists, usual))
-    tree = Tree(etc)
+    tree = files.Tree(etc)
     for file in named or (etc / "extensions.conf",):
         if file not in others:
             tree.read(file)
@@ -87,8 +83,8 @@ def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
         raise Misused(report.Mask()(f"{unread[0]}{hint}"))
     changeable = set(tree.contents)
     tree = files.around(tree, etc / "extensions.conf")
-    finder = Finder(tree, known, changeable)
-    made = Conversion(finder)
+    finder = find.Finder(tree, known, changeable)
+    made = conversion.Conversion(finder)
     problems = [*tree.problems, *made.problems]
     for file in others:
         problems += _other_language(file)
@@ -99,7 +95,7 @@ def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
         report.show_diff(path, tree.contents[path], content, mask)
     report.show_diff(known.path, known.content, known.after, mask)
     included = [
-        Problem(path, 0, f"its backup would be included by {pattern}: make that *.conf")
+        files.Problem(path, 0, f"its backup would be included by {pattern}: make that *.conf")
         for pattern in tree.globs
         for path in changes
         if fnmatch.fnmatch(f"{path}{edits.BACKUP}", pattern)
@@ -116,36 +112,34 @@ def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
 
         report.show_problems([problem.moved(number) for problem in problems], mask)
         left = sum(not problem.note for problem in problems)
-        counts = f"{made.converted} converted{f', {left} to see to by hand' if left else ''}."
-        click.echo(counts if made.converted or left else "No use of the SMS API is left.", err=True)
-    if changes and not included and not backups:
-        click.echo("Nothing is written yet.", err=True)
+        counts = f"{len(made.done)} converted{f', {left} to see to by hand' if left else ''}."
+        click.echo(counts if made.done or left else "No use of the SMS API is left.", err=True)
     if backups or (changes and not included):
         report.next_of_files(known, changes, made.by_gosub, backups)
     return problems
 
 
-def _other_language(file: Path) -> list[Problem]:
+def _other_language(file: Path) -> list[files.Problem]:
     """The uses of the SMS API in AEL or Lua, to be converted by hand."""
-    tree = Tree(file.parent)
+    tree = files.Tree(file.parent)
     tree.read(file)
     language, *by_hand = files.OTHER_LANGUAGES[file.suffix.lower()]
     reason = f"{language} is not converted: set SMS_NUMBER and SMS_MESSAGE, call AGI(sms.agi)"
     found = [
-        Problem(line.path, line.number, reason, by_hand=tuple(by_hand))
+        files.Problem(line.path, line.number, reason, by_hand=tuple(by_hand))
         for line in tree.stream
-        if API.search(line.raw)
+        if flow.API.search(line.raw)
     ]
     return [*(each for each in tree.problems if not each.note), *found]
 
 
-def _pasted(text: str, known: senders.Senders, writing: bool) -> list[Problem]:
+def _pasted(text: str, known: senders.Senders, writing: bool) -> list[files.Problem]:
     tree = files.of_fields(text)
-    finder = Finder(tree, known, {files.PASTED}, anonymous=True)
-    made = Conversion(finder)
-    problems = list(map(files.in_fields, made.problems))
+    finder = find.Finder(tree, known, {files.PASTED}, anonymous=True)
+    made = conversion.Conversion(finder)
+    problems = [each.moved(lambda _, line: max(0, line - 2)) for each in made.problems]
     mask = report.mask_of(known, finder)
-    fields = files.to_fields(finder.edits.content(files.PASTED)) if made.converted else []
+    fields = files.to_fields(finder.edits.content(files.PASTED)) if made.done else []
     for field in fields:
         click.echo(mask(field) if "CURL" in field.upper() else field)
     report.show_diff(known.path, known.content, known.after, mask)
@@ -162,7 +156,7 @@ def _pasted(text: str, known: senders.Senders, writing: bool) -> list[Problem]:
 
 
 def _write(
-    known: senders.Senders, changes: dict[Path, bytes], tree: Tree, backups: dict[Path, Path]
+    known: senders.Senders, changes: dict[Path, bytes], tree: files.Tree, backups: dict[Path, Path]
 ) -> None:
     """Write sms.conf and *changes*; *backups* gets the backup of each that there was."""
     beside = next(iter(changes), known.path.parent)
@@ -171,12 +165,11 @@ def _write(
         old = known.content if path in conf else tree.contents[path]
         try:
             backup = edits.write(path, old, content, beside)
-        except HostError as error:
-            raise click.ClickException(str(error)) from None
-        except OSError as error:
-            why = error.strerror or error
-            raise click.ClickException(f"{path} cannot be written: {why}") from None
+        except (HostError, OSError) as error:
+            why = getattr(error, "strerror", None)
+            said = f"{path} cannot be written: {why}" if why else str(error)
+            raise click.ClickException(said) from None
         if backup:
             backups[path] = backup
-        said = f", the old one is {backup}" if backup else ""
-        click.echo(plain(f"{path}: written{said}"), err=True)
+        old_one = f", the old one is {backup}" if backup else ""
+        click.echo(plain(f"{path}: written{old_one}"), err=True)

@@ -4,14 +4,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from dialplan_sms.cli.migrate.dialplan import Priority
-from dialplan_sms.cli.migrate.encoding import as_it_stands, may_lack_code
-from dialplan_sms.cli.migrate.expression import NAME, split
-from dialplan_sms.cli.migrate.files import FileLine, Place, Problem
-from dialplan_sms.cli.migrate.find import Finder
-from dialplan_sms.cli.migrate.flow import API, SENDS
-from dialplan_sms.cli.migrate.replies import UNREACHABLE, Replies, converted
-from dialplan_sms.cli.migrate.request import REPLY, Recipe
+from dialplan_sms.cli.migrate import (
+    dialplan,
+    encoding,
+    expression,
+    files,
+    find,
+    flow,
+    replies,
+    request,
+)
 
 _GOSUB = "Gosub(sub-sms,s,1)"
 _AGI = "AGI(sms.agi)"
@@ -26,27 +28,20 @@ _EMPTY = (
     " for NO_ANSWER, which may have been sent, and other failures test SMS_STATUS and SMS_CAUSE"
 )
 _ANYWHERE = ("Set(SMS_NUMBER=<number>)", "Set(SMS_MESSAGE=<text>)", _AGI)
-_UNKNOWN = {"number": "<number>", "message": "<text>"}
-
-_ORDER = {
-    "number": "SMS_NUMBER",
-    "message": "SMS_MESSAGE",
-    "gsm": "SMS_GSM",
-    "postpone": "SMS_POSTPONE",
-}
+_ORDER = {name: f"SMS_{name.upper()}" for name in ("number", "message", "gsm", "postpone")}
 
 
 class Conversion:
     """What is made of what a Finder found; only its files change."""
 
-    def __init__(self, finder: Finder) -> None:
-        self.problems: list[Problem] = []
-        self._done: set[Place] = set()
+    def __init__(self, finder: find.Finder) -> None:
+        self.problems: list[files.Problem] = []
+        self.done: set[files.Place] = set()
         self._varying: set[tuple[Path, str]] = set()  # who was told of country
         self._finder, self._senders = finder, finder.senders
         self._dialplan, self._edits = finder.dialplan, finder.edits
         self.by_gosub = "sub-sms" in self._dialplan.contexts
-        replies = Replies(finder)
+        uses = replies.Replies(finder).uses
         good = [found for found in finder.recipes if not found.reason]
         wanted = {found.sender for found in good}
         self._senders.new = {n: each for n, each in self._senders.new.items() if n in wanted}
@@ -62,48 +57,47 @@ class Conversion:
                 self._name(found.step.line, found.reason, other=found.reader, by_hand=by_hand)
             else:
                 self._convert(found)
-        for use in replies.uses:
+        for use in uses:
             if use.app is not None and not any(found.reason for found in use.sources):
                 self._edits.replace(use.step, use.app)
                 self._see_to_empty(use.step, use.app)
         self._see_to_options({found.login for found in good})
-        if self._done:
+        if self.done:
             self._name_misled()
         self._name_mentions()
 
-    @property
-    def converted(self) -> int:
-        return len(self._done)
-
     def _see_to_options(self, moved: set[str | None]) -> None:
         """The options of CURL() go with the last CURL(), if their logins are in sms.conf then."""
+        curl_stays = self._finder.has_other_curl or any(
+            found.reason and not found.by_shell for found in self._finder.recipes
+        )
         for option in self._finder.options.values():
             line = option.step.line
-            if self._finder.curl_stays:
+            if curl_stays:
                 if option.is_login and option.value in moved:
                     self._name(line, _KEPT, note=True)
             elif option.is_login and option.value not in moved:
                 self._name(line, _IDLE)
-            elif self._done:
+            elif self.done:
                 self._edits.remove(option.step)
-                for name in NAME.findall(option.value):
+                for name in expression.NAME.findall(option.value):
                     if name in self._dialplan.global_lines:
                         reason = f"{name} may still hold a password: see to it"
                         self._name(self._dialplan.global_lines[name], reason, note=True)
 
     def _call(self, condition: str) -> list[str]:
-        if not condition and self.by_gosub:
+        if condition and self.by_gosub:
+            call = f"GosubIf({condition}?sub-sms,s,1)"
+        elif self.by_gosub:
             return [_GOSUB]
-        call = _AGI
-        if condition:
-            call = f"ExecIf({condition}?{_AGI})"
-            call = f"GosubIf({condition}?sub-sms,s,1)" if self.by_gosub else call
+        else:
+            call = f"ExecIf({condition}?{_AGI})" if condition else _AGI
         return ["Set(SMS_STATUS=)", call]  # an earlier SMS's status is not this one's
 
-    def _by_hand(self, found: Recipe) -> Iterator[str]:
+    def _by_hand(self, found: request.Recipe) -> Iterator[str]:
         """The applications for a person to put in a recipe's place, as far as can be told."""
-        asked = {n: as_it_stands(v, found.encoded) for n, v in found.fields.items() if v}
-        known = _UNKNOWN | asked
+        asked = {n: encoding.as_it_stands(v, found.encoded) for n, v in found.fields.items() if v}
+        known = {"number": "<number>", "message": "<text>"} | asked
         for name, variable in _ORDER.items():
             if value := found.values.get(name) or known.get(name):
                 yield f"Set({variable}={value})"
@@ -113,7 +107,7 @@ class Conversion:
             yield "Set(SMS_MODE=queue)"
         yield from self._call(found.condition)
 
-    def _convert(self, found: Recipe) -> None:
+    def _convert(self, found: request.Recipe) -> None:
         step = found.step
         apps = [
             f"Set({variable}={found.values.get(name, '')})"
@@ -125,25 +119,27 @@ class Conversion:
         apps += self._call(found.condition)
         if found.condition:
             self._name(step.line, _CONDITION, note=True)
-        if tail := converted(found.tail, REPLY):
+        if tail := replies.converted(found.tail, request.REPLY):
             apps.append(tail)
             self._see_to_empty(step, tail)
         self._edits.put(step, *apps)
-        self._done.add(step.line.place)
+        self.done.add(step.line.place)
         self._see_to_country(found)
 
-    def _see_to_empty(self, step: Priority, app: str) -> None:
-        if UNREACHABLE in app and UNREACHABLE not in step.app:
+    def _see_to_empty(self, step: dialplan.Priority, app: str) -> None:
+        if replies.UNREACHABLE in app and replies.UNREACHABLE not in step.app:
             self._name(step.line, _EMPTY, note=True)
 
-    def _see_to_country(self, found: Recipe) -> None:
+    def _see_to_country(self, found: request.Recipe) -> None:
         senders, line = self._senders, found.step.line
         user = found.sender or senders.default or ""
         if user in senders.there and senders.there[user].country:
             return
         number = found.values["number"]
         given = self._finder.given(found)
-        lacking = [item for item in split(number, ",") if may_lack_code(item, given)]
+        lacking = [
+            item for item in expression.split(number, ",") if encoding.may_lack_code(item, given)
+        ]
         place = f"set country in {f'[{user}] of ' if user else ''}{senders.path.name}"
         if any("$" not in item for item in lacking):
             self._name(line, f"converted, but {number} has no country code: {place}", note=True)
@@ -163,7 +159,7 @@ class Conversion:
             own_sender = self._senders.default or next(iter(self._senders.new), "")
             leave = {"SMS_SENDER": own_sender, **leave}
         for step in self._dialplan.steps:
-            if step.context != "sub-sms" and SENDS.search(step.app):
+            if step.context != "sub-sms" and flow.SENDS.search(step.app):
                 own = " ".join(other.app for other in self._dialplan.extensions[step.key])
                 if missing := [name for name in leave if name not in own]:
                     sets = " and ".join(f"Set({name}={leave[name]})" for name in missing)
@@ -176,7 +172,7 @@ class Conversion:
     def _name_mentions(self) -> None:
         """Lines that are no steps and name the SMS API, and comments that hold a password."""
         for line in self._dialplan.others:
-            if API.search(line.said.text):
+            if flow.API.search(line.said.text):
                 self._name(line, "not a line that can be read", by_hand=_ANYWHERE)
         for line in self._dialplan.comments:
             if re.search(r"(?i)CURLOPT\(userpwd\)", line.raw):
@@ -184,12 +180,12 @@ class Conversion:
 
     def _name(
         self,
-        line: FileLine,
+        line: files.FileLine,
         reason: str,
         note: bool = False,
-        other: Place | None = None,
+        other: files.Place | None = None,
         by_hand: tuple[str, ...] = (),
     ) -> None:
-        problem = Problem(line.path, line.number, reason, note, other, by_hand)
+        problem = files.Problem(line.path, line.number, reason, note, other, by_hand)
         if line.path in self._finder.files and problem not in self.problems:
             self.problems.append(problem)

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from dialplan_sms.cli.migrate.expression import split
 from dialplan_sms.cli.migrate.files import FileLine, Tree
 
-_LONGEST = 8191
-"""Bytes of a line that Asterisk reads (main/config.c)."""
+_LONGEST = 8191  # bytes of a line that Asterisk reads (main/config.c)
 
 _STEP = re.compile(r"\ufeff?[ \t]*(exten|same)[ \t]*=>?[ \t]*", re.IGNORECASE)
 _PRIORITY = re.compile(
@@ -18,7 +17,9 @@ _PRIORITY = re.compile(
 )
 _SET = re.compile(r"(M?)Set\((.*)\)", re.IGNORECASE)
 _ASSIGNED = re.compile(
-    r"[ \t]*(?:GLOBAL\(|LOCAL\()?_{0,2}(CURLOPT\(\w+|\w+)\)?[ \t]*=(.*)", re.IGNORECASE | re.DOTALL
+    r"[ \t]*(?:GLOBAL\(|LOCAL\()?_{0,2}(?:CURLOPT\((?P<option>\w+)|(?P<name>\w+))\)?"
+    r"[ \t]*=(?P<value>(?s:.*))",
+    re.IGNORECASE,
 )
 _READ = re.compile(r"Read\([ \t]*(\w+)[ \t]*(?:,.*)?\)", re.IGNORECASE)
 _WITHIN = re.compile(r"(ExecIf|TryExec|Exec)\((.*)\)", re.IGNORECASE)
@@ -36,8 +37,9 @@ class Priority:
     """One priority of an extension.
 
     The line is *before*, the priority (*token*, and *label* in brackets), *app* and *comment*;
-    *app* is as written, with ``\\;`` for a semicolon. *priority* is None if nobody can say.
-    *writes* are the plain variables that it sets, and ``CURLOPT(name)``; *surely* or perhaps.
+    *app* is as written, with ``\\;`` for a semicolon, and begins at *start*. *priority* is None if
+    nobody can say. *writes* are the plain variables that it sets, and ``CURLOPT(name)``; *surely*
+    or perhaps.
     """
 
     line: FileLine = field(repr=False)
@@ -51,7 +53,6 @@ class Priority:
     app: str = field(repr=False)
     comment: str = field(repr=False)
     start: int
-    """Where *app* begins in the line."""
     writes: dict[str, str] = field(repr=False)
     surely: bool
 
@@ -76,63 +77,51 @@ class Priority:
         space = " " if comment.startswith(";") else ""
         return f"{self.before}{self.token}{label},{app}{space}{comment}"
 
-    def at(self, priority: int, app: str) -> str:
-        """A line of the same extension with this priority."""
-        arrow = "=>" if "=>" in self.before else "="
-        return f"exten {arrow} {self.exten},{priority},{app}"
 
-
-@dataclass(slots=True)
 class Dialplan:
-    """All steps in Asterisk's order, and what else of the files matters here."""
+    """All steps of a tree in Asterisk's order, and what else of the files matters here.
 
-    steps: list[Priority] = field(default_factory=list)
-    extensions: dict[tuple[str, str], list[Priority]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    contexts: dict[str, list[FileLine]] = field(default_factory=dict)
-    """Their headers."""
-    templates: set[str] = field(default_factory=set)
-    """Contexts that give their lines to others, or have some of others."""
-    variables: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """The values that a variable is given anywhere, in [globals], too."""
-    global_lines: dict[str, FileLine] = field(default_factory=dict)
-    section_ends: dict[int, FileLine] = field(default_factory=dict)
-    others: list[FileLine] = field(default_factory=list)
-    """Lines that say something, but are neither step nor header nor variable of [globals]."""
-    comments: list[FileLine] = field(default_factory=list)
+    *contexts* have their headers, *templates* are those that give their lines to others, or have
+    some of others. *variables* have the values that they are given anywhere, in [globals], too.
+    *others* say something, but are neither step nor header nor variable of [globals].
+    """
 
-
-def read(tree: Tree) -> Dialplan:
-    """The dialplan of the files in *tree*."""
-    plan = Dialplan()
-    section, context, exten, last = 0, "", "", None
-    for line in tree.stream:
-        header, text = line.said.header, line.said.text
-        if header:
-            section, context, exten, last = section + 1, header[0], "", None
-            plan.contexts.setdefault(context, []).append(line)
-            if header[1]:
-                plan.templates |= {context, *(base.strip() for base in header[1].split(","))}
-        elif not text:
-            plan.comments.append(line)
-            continue
-        if not text.startswith("#"):
-            plan.section_ends[section] = line  # an included file may have begun another section
-        step = None if header else _step(line, exten, last, section, context)
-        if step is not None:
-            exten = step.exten
-            last = last if step.token.lower() == "hint" else step.priority
-            plan.steps.append(step)
-            plan.extensions[step.key].append(step)
-            for name, value in step.writes.items():
-                plan.variables[name].append(value)
-        elif context.lower() == "globals" and (pair := line.said.pair):
-            plan.variables[pair[0]].append(pair[1])
-            plan.global_lines[pair[0]] = line
-        elif not header:
-            plan.others.append(line)
-    return plan
+    def __init__(self, tree: Tree) -> None:
+        self.steps: list[Priority] = []
+        self.extensions: dict[tuple[str, str], list[Priority]] = defaultdict(list)
+        self.contexts: dict[str, list[FileLine]] = defaultdict(list)
+        self.templates: set[str] = set()
+        self.variables: dict[str, list[str]] = defaultdict(list)
+        self.global_lines: dict[str, FileLine] = {}
+        self.section_ends: dict[int, FileLine] = {}
+        self.others: list[FileLine] = []
+        self.comments: list[FileLine] = []
+        section, context, exten, last = 0, "", "", None
+        for line in tree.stream:
+            header, text = line.said.header, line.said.text
+            if not text:
+                self.comments.append(line)
+                continue
+            if header:
+                section, context, exten, last = section + 1, header[0], "", None
+                self.contexts[context].append(line)
+                if header[1]:
+                    self.templates |= {context, *(base.strip() for base in header[1].split(","))}
+            if not text.startswith("#"):
+                self.section_ends[section] = line  # an included file may have begun another
+            step = None if header else _step(line, exten, last, section, context)
+            if step is not None:
+                exten = step.exten
+                last = last if step.token.lower() == "hint" else step.priority
+                self.steps.append(step)
+                self.extensions[step.key].append(step)
+                for name, value in step.writes.items():
+                    self.variables[name].append(value)
+            elif context.lower() == "globals" and (pair := line.said.pair):
+                self.variables[pair[0]].append(pair[1])
+                self.global_lines[pair[0]] = line
+            elif not header:
+                self.others.append(line)
 
 
 def _writes(app: str) -> tuple[dict[str, str], bool]:
@@ -151,14 +140,14 @@ def _writes(app: str) -> tuple[dict[str, str], bool]:
                 texts.append(inner[2])
             elif not HARMLESS.match(each.strip()):
                 return {}, False
-    pairs = [_ASSIGNED.fullmatch(text) for text in texts]
-    writes = {_name(pair[1]): pair[2] for pair in pairs if pair}
-    return (writes, found is not None) if all(pairs) else ({}, False)
-
-
-def _name(written: str) -> str:
-    kind, bracket, option = written.partition("(")
-    return f"{kind.upper()}({option.lower()})" if bracket else written
+    writes: dict[str, str] = {}
+    for text in texts:
+        pair = _ASSIGNED.fullmatch(text)
+        if pair is None:
+            return {}, False
+        name = f"CURLOPT({pair['option'].lower()})" if pair["option"] else pair["name"]
+        writes[name] = pair["value"]
+    return writes, found is not None
 
 
 def _of_mset(text: str) -> Iterator[str]:

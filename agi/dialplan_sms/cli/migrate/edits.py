@@ -31,8 +31,8 @@ class Edits:
         self._tree, self._dialplan, self._flow, self._files = tree, dialplan, flow, files
         self._position = {id(step): number for number, step in enumerate(dialplan.steps)}
         highest = max((step.priority or 0 for step in dialplan.steps), default=0)
+        # From here on nobody has priorities.
         self._free = max(1000, (highest // 100 + 1) * 100) + 1
-        """A number from which on nobody has priorities."""
         self.replaced: dict[Place, list[str]] = {}
         self.after: dict[Place, list[str]] = defaultdict(list)
 
@@ -64,10 +64,12 @@ class Edits:
 
     def _is_counted_from(self, step: Priority) -> bool:
         """Whether a line of another extension counts on from the last one of this."""
-        for other in islice(self._dialplan.steps, self._position[id(step)] + 1, None):
-            if other.section != step.section or other.exten != step.exten:
-                return other.section == step.section and _counts_on(other)
-        return False
+        below = islice(self._dialplan.steps, self._position[id(step)] + 1, None)
+        others = (
+            each for each in below if (each.section, each.exten) != (step.section, step.exten)
+        )
+        first = next(others, None)
+        return first is not None and first.section == step.section and _counts_on(first)
 
     def put(self, step: Priority, first: str, *rest: str) -> None:
         """Applications in place of the step's: there, or far behind if numbers must not change."""
@@ -77,8 +79,9 @@ class Edits:
             return
         self.replaced[step.line.place] = [step.as_line(f"Goto({self._free})")]
         apps = (first, *rest, f"Goto({(step.priority or 0) + 1})")
+        before = f"exten {'=>' if '=>' in step.before else '='} {step.exten}"
         end = self._dialplan.section_ends[step.section].place
-        self.after[end] += [step.at(self._free + n, app) for n, app in enumerate(apps)]
+        self.after[end] += [f"{before},{self._free + n},{app}" for n, app in enumerate(apps)]
         self._free += 100
 
     def replace(self, step: Priority, app: str) -> None:

@@ -166,10 +166,8 @@ def _signs(piece: str, given: Given, seen: frozenset[str]) -> set[str]:
     name = function[1].upper() if function else ""
     if function is None or name not in _KNOWN | _PASSING | {"URIENCODE"}:
         raise Unclear(f"whether {piece[:60]} comes encoded cannot be seen{IF_PLAIN}")
-    if name in _KNOWN:
-        return {"stray"}
-    if name == "URIENCODE":
-        return {"%"}
+    if name in _KNOWN or name == "URIENCODE":
+        return {"stray" if name in _KNOWN else "%"}
     found = {"+"} if "+" in literal(function[2]) else set()
     if name in _NAMING:
         found |= {"%"} if name[-7:] == "REPLACE" and "%" in function[2] else set()

@@ -3,8 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 
-NAME = re.compile(r"\$\{(?:GLOBAL\()?(\w+)\)?\}")
-"""A variable as a whole."""
+NAME = re.compile(r"\$\{(?:GLOBAL\()?(\w+)\)?\}")  # A variable as a whole
 READ = re.compile(r"\$\{(?:GLOBAL\()?(\w+)")
 _OPENING = re.compile(r"\$(?=[{\[])")
 _PAIRS = {"{": "}", "[": "]"}

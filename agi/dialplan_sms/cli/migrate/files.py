@@ -29,14 +29,11 @@ _OPTION = re.compile(r"(?i)CURLOPT\(\w+\)\s*=")
 _STEP = re.compile(r"(?i)\s*(?:exten\s*=>?\s*[^,]*,|same\s*=>?\s*)\s*[^,]*,\s*")
 _SEMICOLON = re.compile(r"(?<!\\);")
 
-_MOST = 2000
-"""Files that one pattern may name."""
+_MOST = 2000  # files that one pattern may name
 _LARGEST = 16 << 20
-_DEEPEST = 10
-"""Asterisk: main/config.c, MAX_INCLUDE_LEVEL."""
+_DEEPEST = 10  # Asterisk: main/config.c, MAX_INCLUDE_LEVEL
 
-Place = tuple[Path, int]
-"""A line by its file and number: the same for one that is included twice."""
+Place = tuple[Path, int]  # A line by its file and number: the same for one that is included twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +85,10 @@ class FileLine:
 
 @dataclass(slots=True)
 class Tree:
-    """The files in Asterisk's order, each once by its real path, and which lines name them."""
+    """The files in Asterisk's order, each once by its real path, and which lines name them.
+
+    As root, *changers* can change the files read so far, and so have others read.
+    """
 
     etc: Path
     contents: dict[Path, bytes] = field(default_factory=dict)
@@ -96,7 +96,6 @@ class Tree:
     named: dict[Path, list[Place]] = field(default_factory=lambda: defaultdict(list))
     globs: list[str] = field(default_factory=list)
     changers: set[int] = field(default_factory=set)
-    """As root: who can change the files read so far, and so have others read."""
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, path: Path, content: bytes) -> None:
@@ -216,8 +215,3 @@ def to_fields(content: bytes) -> list[str]:
     text = content.decode("utf-8", "surrogateescape")
     apps = [line.split(",", 2)[2] for line in text.split("\n") if line.startswith("exten")]
     return [app for app in apps[1:] if app not in _NO_FIELDS]
-
-
-def in_fields(problem: Problem) -> Problem:
-    """The problem with the number that the line has in what was pasted."""
-    return problem.moved(lambda _, number: max(0, number - 2))

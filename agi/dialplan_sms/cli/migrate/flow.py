@@ -43,14 +43,18 @@ _ADDRESS = re.compile(r"""CURL\(([^,?]*)|https?://[^\s"'?]*""", re.IGNORECASE)
 
 
 class Flow:
-    """The ways of a call through one dialplan."""
+    """The ways of a call through one dialplan, and what its variables hold there.
+
+    *unread* are words of steps that may set a variable of that name in a way that is not read.
+    """
 
     def __init__(self, dialplan: Dialplan) -> None:
         self._dialplan = dialplan
         self._before: dict[int, tuple[list[Priority], bool]] = {}
+        # Jumps within an extension; and the extensions to which others lead, by label or number.
         self._within: dict[tuple[str, str], list[tuple[Priority, str]]] = defaultdict(list)
         self._from_afar: dict[str, set[str]] = defaultdict(set)
-        """Where jumps to other extensions lead: the label or number, and the extensions."""
+        self.unread: dict[str, Priority] = {}
         for step in dialplan.steps:
             for *place, to in targets(step.plain):
                 own = place in ([step.context, step.name], [step.name], [])
@@ -58,13 +62,26 @@ class Flow:
                     self._within[step.key].append((step, to))
                 if not own or (not place and "$" in to):
                     self._from_afar[to].add((place[-1] if place else "$") or step.name)
+            if not (step.writes or HARMLESS.match(step.plain) or SENDS.search(step.plain)):
+                is_set = step.plain[:4].lower() == "set("
+                text = step.plain.partition("=")[0] if is_set else step.plain
+                for word in re.findall(r"\w+", READ.sub("", text)):
+                    self.unread.setdefault(word, step)
         self._open = list(filter(_OPEN.search, self._from_afar))
+        self._addresses: set[str] = set()  # variables that hold the address of the API
+        before = -1
+        while before < len(self._addresses):
+            before = len(self._addresses)
+            self._addresses |= {
+                name
+                for name, values in dialplan.variables.items()
+                if any(self._has_address(value) and not _RUNS.search(value) for value in values)
+            }
 
     def jumps_to_numbers(self, step: Priority) -> bool:
         """Whether somebody jumps to a number in the extension of *step*, but to its first line."""
-        numbers = filter(_may_be_number, self._from_afar)
         return any(_may_be_number(to) for _, to in self._within[step.key]) or any(
-            self._is_reached(step, number) for number in numbers
+            _may_be_number(to) and self._is_reached(step, to) for to in self._from_afar
         )
 
     def reaching(
@@ -111,31 +128,6 @@ class Flow:
         extens = self._from_afar.get(to or "", ())
         return any(step.exten[:1] == "_" or "$" in exten or exten == step.name for exten in extens)
 
-
-class Variables:
-    """The variables of one dialplan."""
-
-    def __init__(self, dialplan: Dialplan) -> None:
-        self._dialplan, self.flow = dialplan, Flow(dialplan)
-        self.unread: dict[str, Priority] = {}
-        """Words of steps that may set a variable of that name in a way that is not read."""
-        for step in dialplan.steps:
-            if not (step.writes or HARMLESS.match(step.plain) or SENDS.search(step.plain)):
-                is_set = step.plain[:4].lower() == "set("
-                text = step.plain.partition("=")[0] if is_set else step.plain
-                for word in re.findall(r"\w+", READ.sub("", text)):
-                    self.unread.setdefault(word, step)
-        self._addresses: set[str] = set()
-        """Variables that hold the address of the API."""
-        before = -1
-        while before < len(self._addresses):
-            before = len(self._addresses)
-            self._addresses |= {
-                name
-                for name, values in dialplan.variables.items()
-                if any(self._has_address(value) and not _RUNS.search(value) for value in values)
-            }
-
     def values(self, step: Priority, name: str, anywhere: bool) -> list[str]:
         """All values that a variable may have at *step*; raises Unclear if there may be others.
 
@@ -163,7 +155,7 @@ class Variables:
 
     def _reaching(self, step: Priority, name: str) -> list[str]:
         """What *name* is set to on the ways to *step*; anywhere, if a way has no such line."""
-        found, elsewhere = self.flow.reaching(step, lambda above: name in above.writes)
+        found, elsewhere = self.reaching(step, lambda above: name in above.writes)
         if elsewhere or not all(each.surely for each in found):
             return self._anywhere(name)
         return list(dict.fromkeys(each.writes[name] for each in found))

@@ -8,17 +8,12 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from dialplan_sms.cli.migrate.dialplan import Priority
-from dialplan_sms.cli.migrate.find import Finder
-from dialplan_sms.cli.migrate.flow import SENDS, calls_others
-from dialplan_sms.cli.migrate.request import REPLY, SYSTEMSTATUS, Recipe
+from dialplan_sms.cli.migrate import dialplan, find, flow, request
 
-UNREACHABLE = '"UNREACHABLE"'
-"""What is in each test that was one for an empty answer."""
+UNREACHABLE = '"UNREACHABLE"'  # what is in each test that was one for an empty answer
 
 _SYSTEM = re.compile(r"(?:Try)?System\(", re.IGNORECASE)
-_LEFT = ("GOSUB_RETVAL", "AGISTATUS")
-"""What Gosub() and AGI() leave set, so the new lines do."""
+_LEFT = ("GOSUB_RETVAL", "AGISTATUS")  # what Gosub() and AGI() leave set, so the new lines do
 _SHOWING = re.compile(r"(?:NoOp|Verbose|Log|System|TrySystem)\(", re.IGNORECASE)
 _SHOWN = "${SMS_STATUS} ${SMS_CAUSE} ${SMS_REASON}"
 _BY_NAME = "CUT|FIELDQTY|FIELDNUM|REPLACE|STRREPLACE|PASSTHRU|JSON_DECODE|SHIFT|POP|LISTFILTER"
@@ -61,8 +56,8 @@ _AROUND = (
 class Use:
     """A step that reads the reply of *sources*; *app* is what it becomes, None if nobody knows."""
 
-    step: Priority
-    sources: list[Recipe]
+    step: dialplan.Priority
+    sources: list[request.Recipe]
     app: str | None
     reason: str
 
@@ -70,10 +65,10 @@ class Use:
 class Replies:
     """The *uses* of what recipes left in variables; recipes whose replies cannot go are refused."""
 
-    def __init__(self, finder: Finder) -> None:
+    def __init__(self, finder: find.Finder) -> None:
         self._finder = finder
         self._by_step = {id(found.step): found for found in finder.recipes}
-        self._named: dict[str, dict[int, Recipe]] = defaultdict(dict)
+        self._named: dict[str, dict[int, request.Recipe]] = defaultdict(dict)
         for found in finder.recipes:
             if found.reply:
                 self._named[found.reply][id(found.step)] = found
@@ -81,14 +76,14 @@ class Replies:
             use
             for step in finder.dialplan.steps
             for name in self._named
-            if (reads(step.app, name) or finder.variables.unread.get(name) is step)
+            if (reads(step.app, name) or finder.flow.unread.get(name) is step)
             and (use := self._use(step, name))
         ]
         for step in finder.dialplan.steps:
             self._see_to_others(step)
         self._refuse()
 
-    def _see_to_others(self, step: Priority) -> None:
+    def _see_to_others(self, step: dialplan.Priority) -> None:
         """Refuse what would change a variable that *step* reads and a Gosub() or AGI() has set."""
         name = next((name for name in _LEFT if reads(step.app, name)), "")
         if name and step.context != "sub-sms":
@@ -98,7 +93,7 @@ class Replies:
                     reason = f"reads {name}, which the new lines set: let it do so above this line"
                     found.refuse(reason, step.line.place)
 
-    def _use(self, step: Priority, name: str) -> Use | None:
+    def _use(self, step: dialplan.Priority, name: str) -> Use | None:
         stops, elsewhere = self._stops(step, name)
         named = self._named[name]
         sources = [named[id(stop)] for stop in stops if id(stop) in named]
@@ -123,15 +118,15 @@ class Replies:
             sources = list(named.values())
         return Use(step, sources, None if reason else app, reason.format(name))
 
-    def _stops(self, step: Priority, name: str) -> tuple[list[Priority], bool]:
+    def _stops(self, step: dialplan.Priority, name: str) -> tuple[list[dialplan.Priority], bool]:
         """The nearest steps above that set *name*, or may send an SMS; and whether others may."""
         return self._finder.flow.reaching(
             step,
             lambda above: (
                 id(above) in self._by_step
                 or _sets(above, name)
-                or SENDS.search(above.app) is not None
-                or calls_others(above)
+                or flow.SENDS.search(above.app) is not None
+                or flow.calls_others(above)
             ),
         )
 
@@ -140,7 +135,7 @@ class Replies:
         for found in self._finder.recipes:
             if "SMS_STATUS" in found.condition:
                 found.refuse(_CLEARED)
-            if found.tail and not converted(found.tail, REPLY):
+            if found.tail and not converted(found.tail, request.REPLY):
                 found.refuse(_AROUND)
         changed = True
         while changed:
@@ -154,8 +149,10 @@ class Replies:
             changed = before != [found.reason for found in self._finder.recipes]
 
 
-def _sets(step: Priority, name: str) -> bool:
-    return name in step.writes or (name == SYSTEMSTATUS and _SYSTEM.match(step.app) is not None)
+def _sets(step: dialplan.Priority, name: str) -> bool:
+    return name in step.writes or (
+        name == request.SYSTEMSTATUS and _SYSTEM.match(step.app) is not None
+    )
 
 
 def reads(app: str, name: str) -> bool:

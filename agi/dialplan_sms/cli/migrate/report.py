@@ -9,14 +9,10 @@ from urllib.parse import quote
 
 import click
 
-from dialplan_sms.cli.migrate.expression import NAME
-from dialplan_sms.cli.migrate.files import Problem
-from dialplan_sms.cli.migrate.find import Finder
-from dialplan_sms.cli.migrate.senders import Senders
+from dialplan_sms.cli.migrate import expression, files, find, senders
 from dialplan_sms.host.terminal import plain
 
-_LONGEST = 9000
-"""Characters of a line that are shown; Asterisk reads no longer ones."""
+_LONGEST = 9000  # characters of a line that are shown; Asterisk reads no longer ones
 MASK = "********"
 
 _NAMES = (
@@ -124,17 +120,17 @@ def show_diff(path: Path, old: bytes | None, new: bytes, mask: Mask) -> None:
         click.echo(f"{line[:1]}{mask(line[1:_LONGEST])}")
 
 
-def mask_of(known: Senders, finder: Finder) -> Mask:
+def mask_of(known: senders.Senders, finder: find.Finder) -> Mask:
     """Hides all passwords of sms.conf and of the dialplan, and what a login is made of."""
     logins = [(each.name, each.password) for each in (*known.new.values(), *known.there.values())]
     logins += [(found.user, found.password) for found in finder.recipes]
     secrets: list[str] = []
     for option in finder.options.values():
         if option.is_login:
-            value = finder.variables.resolve(option.step)(option.value) or option.value
+            value = finder.flow.resolve(option.step)(option.value) or option.value
             user, _, password = value.partition(":")
             logins.append((user, password))
-            for name in NAME.findall(option.value.partition(":")[2] or option.value):
+            for name in expression.NAME.findall(option.value.partition(":")[2] or option.value):
                 parts = finder.dialplan.variables.get(name, [])
                 secrets += [part.partition(":")[2] or part for part in parts if "$" not in part]
     for user, password in logins:
@@ -142,7 +138,7 @@ def mask_of(known: Senders, finder: Finder) -> Mask:
     return Mask(secrets)
 
 
-def show_problems(problems: list[Problem], mask: Mask) -> None:
+def show_problems(problems: list[files.Problem], mask: Mask) -> None:
     for problem in sorted(problems, key=lambda each: (str(each.path), each.line)):
         click.echo(mask(str(problem)), err=True)
         for line in problem.by_hand:
@@ -157,7 +153,7 @@ def say_next(*steps: tuple[object, str]) -> None:
 
 
 def next_of_files(
-    known: Senders, files: Iterable[Path], gosub: bool, backups: Mapping[Path, Path]
+    known: senders.Senders, files: Iterable[Path], gosub: bool, backups: Mapping[Path, Path]
 ) -> None:
     """The steps from a diff that is shown, or from *backups* on, to a dialplan that runs."""
     names = ", ".join(map(str, files))
@@ -174,6 +170,7 @@ def next_of_files(
             (True, _delete(backups)),
         )
     else:
+        click.echo("Nothing is written yet.", err=True)
         say_next(
             (not gosub, f"{_TO_GOSUB} and run this again"),
             (True, f"the same command with --write: {write}"),
@@ -183,7 +180,11 @@ def next_of_files(
 
 
 def next_of_fields(
-    number: int, known: Senders, writing: bool, anonymous: bool, backups: Mapping[Path, Path]
+    number: int,
+    known: senders.Senders,
+    writing: bool,
+    anonymous: bool,
+    backups: Mapping[Path, Path],
 ) -> None:
     """The steps for what was pasted. *anonymous* is whether a line does not say who sends."""
     sender = f"{known.path} has no sender yet: for its section {_GIVE_LOGIN}"
@@ -213,5 +214,5 @@ def _delete(backups: Mapping[Path, Path]) -> str:
     return f"when all works, delete what still has the passwords: {names}"
 
 
-def _sections(known: Senders) -> str:
+def _sections(known: senders.Senders) -> str:
     return f"{', '.join(f'[{user}]' for user in known.new)} to {known.path}"

@@ -13,12 +13,9 @@ from dialplan_sms.cli.migrate.expression import Unclear, closing, literal, parts
 from dialplan_sms.cli.migrate.files import Place
 from dialplan_sms.cli.migrate.flow import API
 
-REPLY = "_sms_reply_"
-"""Stands for the variable of a reply that went into none."""
-SYSTEMSTATUS = "SYSTEMSTATUS"
-"""The variable of System()'s outcome."""
-REPLACED = re.compile(r"[`$\\]")
-"""What the shell reads first."""
+REPLY = "_sms_reply_"  # stands for the variable of a reply that went into none
+SYSTEMSTATUS = "SYSTEMSTATUS"  # the variable of System()'s outcome
+REPLACED = re.compile(r"[`$\\]")  # what the shell reads first
 
 _URL = re.compile(r"(?:(https?)://)?(?:([^/@]*)@)?([^/?#@\s]+)([^?#\s]*)", re.IGNORECASE)
 _SET = re.compile(
@@ -38,8 +35,7 @@ _PROGRAM = re.compile(
 _STARTS = re.compile(
     r"(?:(?:Try)?System\(|Set\(\s*\w+\s*=\s*\$\{SHELL\()\s*(?:/usr/bin/)?curl\s", re.IGNORECASE
 )
-_EXPRESSION = "\ud800"
-"""Stands for an expression in a command: no file and no terminal can give it."""
+_EXPRESSION = "\ud800"  # stands for an expression in a command: no file and no terminal can give it
 _WORD = rf"""(?:[\w@%+=:,./{_EXPRESSION}-]|'[^']*'|"(?:[^"`$\\]|\\["\\])*")+"""
 _COMMAND = re.compile(rf"\s*{_WORD}(?:\s+{_WORD})*\s*")
 """Words that the shell hands on as they are: nothing in them that it would replace."""
