@@ -82,7 +82,7 @@ def _url(config: Path) -> str:
     found, (host, port) = {}, Http({}).listen[0]
     try:
         sections = parse(read_private(config, "sms.conf"), config)
-        found = next((each.values for each in sections if each.name == smsconf.HTTP), {})
+        found = sections[smsconf.HTTP].values if smsconf.HTTP in sections else {}
         said = found.get("listen")
         if said:
             host, port = values.listen(said.text, said.place)[0]

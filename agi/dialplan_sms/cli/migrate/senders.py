@@ -94,7 +94,7 @@ def read(path: Path, same_pbx: bool = False) -> Senders:
     """The senders of the sms.conf that there is. Raises ConfigError if it cannot be used."""
     if not path.exists():
         return Senders(path, same_pbx=same_pbx)
-    sections = parse(read_private(path, "sms.conf"), path)
+    sections = parse(read_private(path, "sms.conf"), path).values()
     with path.open(encoding="utf-8", newline="") as file:
         text = file.read()  # with its BOM and line endings
     general: Mapping[str, object] = next(
