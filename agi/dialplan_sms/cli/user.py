@@ -83,7 +83,7 @@ def _url(config: Path) -> str:
     found, (host, port) = {}, Http({}).listen[0]
     with suppress(ConfigError, values.Bad):  # serve and check say what is wrong with it
         sections = parse(read_private(config, "sms.conf"), config)
-        found = next((each.values for each in sections if each.name == smsconf.HTTP), {})
+        found = sections[smsconf.HTTP].values if smsconf.HTTP in sections else {}
         if said := found.get("listen"):
             host, port = values.listen(said.text, said.place)[0]
     shown = f"[{host}]" if ":" in host else host

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from dialplan_sms.config import keys, values
 from dialplan_sms.config.keys import HostPort, key
 from dialplan_sms.config.keys import Sender as Sender
-from dialplan_sms.config.parser import ConfigError, Section, Value, parse, read_private, version
+from dialplan_sms.config.parser import (
+    ConfigError,
+    Section,
+    Value,
+    parse,
+    read_private,
+    refuse,
+    version,
+)
 from dialplan_sms.config.values import Kind
 
 if TYPE_CHECKING:
@@ -20,6 +28,7 @@ HTTP = "http"
 """The section of the HTTP SMS server, which is no sender."""
 
 
+_RATES = ("per_number", "per_sender", "per_caller")
 _MONITOR = Kind(values.listen.read, "an address with a port, as 127.0.0.1:4574")
 _CALLS = keys.number("calls at once", 1, 4096)
 _WORKERS = keys.number("threads that send stored SMS", 0, 64)
@@ -102,94 +111,79 @@ def load(path: Path, http: bool = False) -> Config:
     Raises ConfigError with file, line, key and what is allowed.
     """
     before = version(path)  # it is read after: a change meanwhile must not pass for this
-    sections = {each.name: each for each in parse(read_private(path, "sms.conf"), path)}
-    files = [
-        each
-        for name, section in sections.items()
-        if http or name != HTTP
-        for each in keys.versions(section.values, known_keys(name))
-    ]
+    sections = parse(read_private(path, "sms.conf"), path)
+    files: list[str] = []
+    for name, section in sections.items():
+        if http or name != HTTP:
+            known = known_keys(name)
+            _refuse_unknown(section, known)
+            files += keys.versions(section.values, known)
     general, server = sections.pop(GENERAL, None), sections.pop(HTTP, None)
     common = general.values if general else {}
-    _refuse_unknown(common, GENERAL)
     own = {name: value for name, value in common.items() if name in GENERAL_KEYS}
     # allow is the service's there.
     shared = {name: value for name, value in common.items() if name not in GENERAL_KEYS}
     senders = {name: _read_sender(section, shared) for name, section in sections.items()}
-    if not senders:
-        raise ConfigError(f"{path}: no sender: add a section named after the PBX user, as [101]")
+    refuse(not senders, f"{path}: no sender: add a section named after the PBX user, as [101]")
     fields = keys.read(own, GENERAL_KEYS)
-    _check_addresses(own, fields)
-    if "default_sender" not in own and len(senders) == 1:
-        fields["default_sender"] = next(iter(senders))
-    elif "default_sender" in own and fields["default_sender"] not in senders:
-        raise keys.no_section(own["default_sender"], "default_sender", senders)
-    if http and server:
-        fields["http"] = _read_http(server, senders, "outbox" in own)
-    config = Config(path, senders, version=" ".join([before, *files]), **fields)
-    for name, section in sections.items():
-        _check_outbox(senders[name], common | section.values, config)
-    return config
-
-
-def _read_http(section: Section, senders: Mapping[str, Sender], outbox: bool) -> "Http":
-    from dialplan_sms.config.http import read_http  # not for those who have no such section
-
-    _refuse_unknown(section.values, HTTP)
-    return read_http(section, senders, outbox)
-
-
-def _check_addresses(own: Mapping[str, Value], fields: Mapping[str, Any]) -> None:
     why = ", and the protocol knows neither login nor encryption"
     if "monitor" in own:
         keys.refuse_others(own["monitor"], "monitor", fields["monitor"], why, "")
     if "listen" in own and "allow" not in own:
         cure = ", or add allow = and the networks"
         keys.refuse_others(own["listen"], "listen", fields["listen"], why, cure)
+    if "default_sender" in own:
+        keys.refuse_unknown_sender(own["default_sender"], "default_sender", senders)
+    elif len(senders) == 1:
+        fields["default_sender"] = next(iter(senders))
+    if http and server:
+        from dialplan_sms.config.http import read_http  # not for those who have no such section
+
+        fields["http"] = read_http(server, senders, "outbox" in own)
+    config = Config(path, senders, version=" ".join([before, *files]), **fields)
+    for name, section in sections.items():
+        _check_outbox(senders[name], common | section.values, config)
+    return config
 
 
 def _check_outbox(sender: Sender, given: Mapping[str, Value], config: Config) -> None:
     """What is stored needs a place, and a limit a history that goes back far enough."""
-    if sender.mode != "wait" and not config.outbox:
-        raise ConfigError(
-            f"{given['mode'].place}: mode = {sender.mode}: needs the outbox: set outbox in the"
-            " general section"
+    times = {name: rate[1] for name in _RATES if (rate := getattr(sender, name))}
+    if sender.repeat_window:
+        times["repeat_window"] = sender.repeat_window
+    if sender.mode != "wait":
+        where = f"{given['mode'].place}: mode = {sender.mode}"
+        refuse(not config.outbox, f"{where}: needs the outbox: set outbox in the general section")
+    for name, seconds in times.items():
+        where = f"{given[name].place}: {name}"
+        refuse(
+            not config.outbox,
+            f"{where}: is counted on the history of the outbox: set outbox in the general section",
         )
-    for name in ("per_number", "per_sender", "per_caller", "repeat_window"):
-        limit = getattr(sender, name)
-        if not limit:
-            continue
-        if not config.outbox:
-            raise ConfigError(
-                f"{given[name].place}: {name}: is counted on the history of the outbox: set outbox"
-                " in the general section"
-            )
-        if (limit[1] if isinstance(limit, tuple) else limit) > config.retention:
-            raise ConfigError(
-                f"{given[name].place}: {name}: its time is longer than the history is kept: raise"
-                " retention in the general section"
-            )
+        refuse(
+            seconds > config.retention,
+            f"{where}: its time is longer than the history is kept: raise retention in the general"
+            " section",
+        )
 
 
 def _read_sender(section: Section, shared: Mapping[str, Value]) -> Sender:
     where = f"{section.place}: [{section.name}]"
-    if section.name.lower() in (GENERAL, HTTP):
-        raise ConfigError(f"{section.place}: write [{section.name.lower()}] in small letters")
-    _refuse_unknown(section.values, section.name)
     if any(name in section.values for name in keys.SECRETS):
         # A sender with a secret of its own leaves the one of [general], whichever form it has.
         shared = {name: value for name, value in shared.items() if name not in keys.SECRETS}
     given = {**shared, **section.values}
     secrets = [name for name in keys.SECRETS if name in given]
-    if len(secrets) != 1:
-        found = " and ".join(secrets) if secrets else "none"
-        raise ConfigError(f"{where} needs one of password, password_file and token, found: {found}")
-    if "url" not in given:
-        raise ConfigError(f"{where} has no url: add url = https://<address of the PBX>")
-    if secrets != ["token"] and (":" in section.name or not section.name.isprintable()):
-        raise ConfigError(
-            f"{section.place}: the name of a PBX user holds no colon and no control character"
-        )
+    refuse(
+        len(secrets) != 1,
+        f"{where} needs one of password, password_file and token,"
+        f" found: {' and '.join(secrets) or 'none'}",
+    )
+    refuse("url" not in given, f"{where} has no url: add url = https://<address of the PBX>")
+    refuse(
+        secrets != ["token"] and (":" in section.name or not section.name.isprintable()),
+        f"{section.place}: the name of a PBX user holds no colon and no control character",
+    )
     return Sender(
         section.name, files=keys.versions(given, keys.SENDER), **keys.read(given, keys.SENDER)
     )
@@ -204,17 +198,22 @@ def known_keys(section: str) -> Mapping[str, keys.Key]:
     return GENERAL_KEYS | keys.SENDER if section == GENERAL else keys.SENDER
 
 
-def _refuse_unknown(given: Mapping[str, Value], section: str) -> None:
-    known = known_keys(section)
-    for name, value in given.items():
+def _refuse_unknown(section: Section, known: Mapping[str, keys.Key]) -> None:
+    small = section.name.lower()
+    refuse(
+        small in (GENERAL, HTTP) and small != section.name,
+        f"{section.place}: write [{small}] in small letters",
+    )
+    for name, value in section.values.items():
         if name in known:
             continue
-        if name in GENERAL_KEYS and section != GENERAL:
-            raise ConfigError(f"{value.place}: {name} belongs in [general], not in [{section}]")
+        refuse(
+            name in GENERAL_KEYS,
+            f"{value.place}: {name} belongs in [general], not in [{section.name}]",
+        )
         import difflib
 
         close = difflib.get_close_matches(name, known, 1)
         hint = f" - perhaps {close[0]}?" if close else ""
-        raise ConfigError(
-            f"{value.place}: {name}: unknown in [{section}]{hint} - allowed: {', '.join(known)}"
-        )
+        unknown = f"{value.place}: {name}: unknown in [{section.name}]{hint}"
+        raise ConfigError(f"{unknown} - allowed: {', '.join(known)}")

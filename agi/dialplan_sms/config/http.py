@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dialplan_sms.config import keys, values
-from dialplan_sms.config.parser import ConfigError, Place, Section
+from dialplan_sms.config.parser import Place, Section, refuse
 from dialplan_sms.config.password import is_hash
 
 
@@ -15,18 +15,19 @@ def _users(text: str, _: Place) -> dict[str, str]:
     for line in text.split("\n"):
         name, colon, hashed = line.partition(":")
         name, hashed = name.strip(), hashed.strip()
-        if not colon or not name or not name.isprintable():
-            raise values.Bad("no name and hash with a colon between them")
-        if not is_hash(hashed):
-            raise values.Bad(f"that of {name[:40]} is no hash")
-        if name in found:
-            raise values.Bad(f"{name[:40]} stands there twice")
+        values.must(
+            colon and name and name.isprintable(), "no name and hash with a colon between them"
+        )
+        values.must(is_hash(hashed), f"that of {name[:40]} is no hash")
+        values.must(name not in found, f"{name[:40]} stands there twice")
         found[name] = hashed
     return found
 
 
-_CERTIFICATE = values.file("a file in PEM format, chain included")
-_KEY = values.file("a file in PEM format, of the user that runs the service")
+_CERTIFICATE = values.Kind(values.existing, "a file in PEM format, chain included", file=True)
+_KEY = values.Kind(
+    values.existing, "a file in PEM format, of the user that runs the service", file=True
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +68,20 @@ KEYS = keys.keys_of(Http)
 
 def read_http(section: Section, senders: Mapping[str, Any], outbox: bool) -> Http:
     """The Http that *section* describes; its keys are KEYS. Raises ConfigError."""
-    given = section.values
-    if "user" not in given:
-        raise ConfigError(f"{section.place}: [http] has no user: add {_users.allowed}")
-    if not outbox:
-        raise ConfigError(
-            f"{section.place}: [http] needs the outbox, as Success means that an SMS is stored:"
-            " set outbox in [general]"
-        )
-    http = Http(files=keys.versions(given, KEYS), **keys.read(given, KEYS))
-    if ("certificate" in given) != ("key" in given):
-        raise ConfigError(f"{section.place}: [http] needs certificate and key, or neither of them")
-    if http.sender and http.sender not in senders:
-        raise keys.no_section(given["sender"], "sender", senders)
+    given, http = section.values, f"{section.place}: [http]"
+    refuse("user" not in given, f"{http} has no user: add {_users.allowed}")
+    refuse(
+        not outbox,
+        f"{http} needs the outbox, as Success means that an SMS is stored: set outbox in [general]",
+    )
+    found = Http(files=keys.versions(given, KEYS), **keys.read(given, KEYS))
+    refuse(
+        ("certificate" in given) != ("key" in given),
+        f"{http} needs certificate and key, or neither of them",
+    )
+    if "sender" in given:
+        keys.refuse_unknown_sender(given["sender"], "sender", senders)
     if "listen" in given and "allow" not in given:
         cure = ", or add allow = and the networks of those who send"
-        keys.refuse_others(given["listen"], "listen", http.listen, "", cure)
-    return http
+        keys.refuse_others(given["listen"], "listen", found.listen, "", cure)
+    return found

@@ -6,14 +6,14 @@ what is allowed, what the key is for, and its default.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from dialplan_sms.config import values
-from dialplan_sms.config.parser import ConfigError, Place, Value, version
-from dialplan_sms.config.values import Bad, Kind, kind
+from dialplan_sms.config.parser import ConfigError, Place, Value, refuse, version
+from dialplan_sms.config.values import Bad, Kind, kind, must
 
 HostPort = tuple[str, int]
 """A numeric host and a port."""
@@ -21,48 +21,45 @@ HostPort = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key: the *field* that it fills, its kind, and what it is for, in one line."""
+    """One key: its kind, what it is for, in one line, and the *field* that it fills."""
 
-    field: str
     kind: Kind[Any]
     about: str
     secret: bool = False
+    field: str = ""
 
 
 def key(
     kind: Kind[Any], about: str, default: Any = MISSING, *, name: str = "", secret: bool = False
 ) -> Any:
     """The field of a dataclass that the key *name* fills; by default the key has its name."""
-    return field(default=default, repr=not secret, metadata={"key": (name, kind, about, secret)})
+    return field(default=default, repr=not secret, metadata={name: Key(kind, about, secret)})
 
 
 def keys_of(section: type) -> dict[str, Key]:
     """The keys of a dataclass, by their names in sms.conf."""
-    found = {}
-    for each in fields(section):
-        if "key" in each.metadata:
-            name, *rest = each.metadata["key"]
-            found[name or each.name] = Key(each.name, *rest)
-    return found
+    return {
+        name or each.name: replace(key, field=each.name)
+        for each in fields(section)
+        for name, key in each.metadata.items()
+    }
 
 
 def read(given: Mapping[str, Value], known: Mapping[str, Key]) -> dict[str, Any]:
     """The fields that *given* fill. Raises ConfigError with place, key and what is allowed."""
-    found = {}
-    for name, value in given.items():
-        key = known[name]
-        try:
-            found[key.field] = key.kind(value.text, value.place)
-        except Bad as bad:
-            # A url with a name and a password in it is a secret, too.
-            hidden = key.secret or "@" in value.text or not value.text
-            shown = "" if hidden else f" = {value.text[:80]}"
-            why = str(bad) or ("" if value.text else "empty")
-            detail = f", {why}" if why else ""
-            raise ConfigError(
-                f"{value.place}: {name}{shown}{detail} - allowed: {key.kind.allowed}"
-            ) from None
-    return found
+    return {known[name].field: _read(name, value, known[name]) for name, value in given.items()}
+
+
+def _read(name: str, value: Value, key: Key) -> Any:
+    try:
+        return key.kind(value.text, value.place)
+    except Bad as bad:
+        # A url with a name and a password in it is a secret, too.
+        hidden = key.secret or "@" in value.text or not value.text
+        shown = "" if hidden else f" = {value.text[:80]}"
+        why = str(bad) or ("" if value.text else "empty")
+        said = f"{value.place}: {name}{shown}{why and f', {why}'}"
+        raise ConfigError(f"{said} - allowed: {key.kind.allowed}") from None
 
 
 def named(given: Mapping[str, Value], known: Mapping[str, Key]) -> Iterator[tuple[str, Path]]:
@@ -79,10 +76,11 @@ def versions(given: Mapping[str, Value], known: Mapping[str, Key]) -> tuple[str,
     return tuple(version(path) for _, path in named(given, known))
 
 
-def no_section(value: Value, key: str, senders: Iterable[str]) -> ConfigError:
-    """The error of a *key* that names an unknown sender."""
-    return ConfigError(
-        f"{value.place}: {key}: there is no section [{value.text}], allowed: {', '.join(senders)}"
+def refuse_unknown_sender(value: Value, key: str, senders: Collection[str]) -> None:
+    """Raise ConfigError if *key* names no sender."""
+    refuse(
+        value.text not in senders,
+        f"{value.place}: {key}: there is no section [{value.text}], allowed: {', '.join(senders)}",
     )
 
 
@@ -91,11 +89,11 @@ def refuse_others(value: Value, key: str, listen: Iterable[HostPort], why: str, 
     from dialplan_sms.host.address import is_loopback  # ipaddress costs a call 2 ms
 
     for host, _ in listen:
-        if not is_loopback(host):
-            raise ConfigError(
-                f"{value.place}: {key}: {host} is no loopback address{why} - allowed: 127.0.0.1"
-                f" and ::1{cure}"
-            )
+        refuse(
+            not is_loopback(host),
+            f"{value.place}: {key}: {host} is no loopback address{why} - allowed: 127.0.0.1"
+            f" and ::1{cure}",
+        )
 
 
 def one_of(*words: str) -> Kind[str]:
@@ -103,8 +101,7 @@ def one_of(*words: str) -> Kind[str]:
 
     @kind(", ".join(words))
     def choose(text: str, _: Place) -> str:
-        if text.lower() not in words:
-            raise Bad
+        must(text.lower() in words)
         return text.lower()
 
     return choose
@@ -115,8 +112,8 @@ def text(allowed: str) -> Kind[str]:
 
     @kind(allowed)
     def read(text: str, _: Place) -> str:
-        if not text or not text.isprintable():
-            raise Bad("control characters" if text else "")
+        must(text)
+        must(text.isprintable(), "control characters")
         return text
 
     return read
@@ -128,16 +125,10 @@ def number(what: str, low: int, high: int, unit: str = "") -> Kind[int]:
     @kind(f"{what}, {low} to {high}")
     def read(text: str, _: Place) -> int:
         text = text.removesuffix(unit)
-        if not re.fullmatch(r"[0-9]{1,6}", text) or not low <= int(text) <= high:
-            raise Bad
+        must(re.fullmatch(r"[0-9]{1,6}", text) and low <= int(text) <= high)
         return int(text)
 
     return read
-
-
-def duration_or_none(none: str) -> Kind[float]:
-    """A time; *none* is what 0 means."""
-    return Kind(values.duration.read, f"{values.duration.allowed}, 0 for {none}")
 
 
 SECTION = text("the name of the section of a sender")
@@ -148,9 +139,9 @@ _LONG_MESSAGE = one_of("refuse", "truncate")
 _POSTPONE = one_of("here", "pbx")
 _TIMEOUT = number("seconds", 1, 300, "s")
 _BATCH = number("numbers in a request", 1, 500)
-_KEEP = duration_or_none("as long as needed")
+_KEEP = Kind(values.duration.read, f"{values.duration.allowed}, 0 for as long as needed")
 _DELIVERY = one_of("at-least-once", "at-most-once")
-_TIME = duration_or_none("none")
+_TIME = Kind(values.duration.read, f"{values.duration.allowed}, 0 for none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +203,7 @@ class Sender:
 
 
 SENDER = keys_of(Sender) | {
-    "password_file": Key("password", values.secret_file, "where the password is", secret=True)
+    "password_file": Key(values.secret_file, "where the password is", True, "password")
 }
 """The keys of a sender's section."""
 SECRETS = ("password", "password_file", "token")

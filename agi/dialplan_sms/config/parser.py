@@ -18,6 +18,12 @@ class ConfigError(Exception):
     """A configuration that cannot be used; says file, line, key and what is allowed."""
 
 
+def refuse(wrong: object, says: str) -> None:
+    """Raise ConfigError if something is *wrong*."""
+    if wrong:
+        raise ConfigError(says)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a section or a key stands; prints as ``file:line``."""
@@ -48,6 +54,11 @@ class Section:
 
 _SECTION = re.compile(r"\[([^\[\]]+)\]")
 _PAIR = re.compile(r"([A-Za-z0-9_]+)\s*=>?\s*(.*)", re.DOTALL)
+_WRONG = {
+    "[": "a section is a name in square brackets, no template",
+    "#": "no #include or #exec here, and a comment begins with a semicolon",
+}
+"""What is wrong with a line that begins so."""
 _LARGEST = 1 << 20
 _REPEATED = ("user",)
 """Keys that may stand more than once; their values are lines of one."""
@@ -72,9 +83,10 @@ def read_private(path: Path, what: str, named_by: Path | None = None) -> str:
         # Not to wait for the writer of a FIFO.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
-            mode = status.st_mode
-            if not stat.S_ISREG(mode):
-                raise ConfigError(f"{path} is not a regular file: {what} must be one")
+            refuse(
+                not stat.S_ISREG(status.st_mode),
+                f"{path} is not a regular file: {what} must be one",
+            )
             content = file.read(_LARGEST + 1)
     except FileNotFoundError:
         other = (
@@ -88,15 +100,14 @@ def read_private(path: Path, what: str, named_by: Path | None = None) -> str:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "no path"
         raise ConfigError(f"{path} cannot be read, {why}: {what} must be a file") from None
-    if mode & (stat.S_IROTH | stat.S_IWOTH):
-        raise ConfigError(
-            f"{path} can be read or changed by everybody on this host, and it holds secrets:"
-            f" run {_rights(path)}"
-        )
+    refuse(
+        status.st_mode & (stat.S_IROTH | stat.S_IWOTH),
+        f"{path} can be read or changed by everybody on this host, and it holds secrets:"
+        f" run {_rights(path)}",
+    )
     if named_by is not None and os.geteuid() == 0:
         _refuse_secret(status, path, named_by)
-    if len(content) > _LARGEST:
-        raise ConfigError(f"{path} is larger than 1 MiB: {what} must be smaller")
+    refuse(len(content) > _LARGEST, f"{path} is larger than 1 MiB: {what} must be smaller")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -141,40 +152,32 @@ def _rights(path: Path) -> str:
     return f"chgrp asterisk {path}, then chmod 0640 {path}"
 
 
-def parse(text: str, path: Path) -> list[Section]:
-    """The sections of *text*; *path* is for the errors."""
-    sections: list[Section] = []
+def parse(text: str, path: Path) -> dict[str, Section]:
+    """The sections of *text* by their names; *path* is for the errors. Raises ConfigError."""
+    sections: dict[str, Section] = {}
+    values: dict[str, Value] = {}
     for line in lines(re.sub(r"\r\n?", "\n", text)):
-        if line.text:
-            _take(line.text, Place(path, line.number), sections)
+        # What the line says is never quoted: it may hold a password.
+        said, place = line.text, Place(path, line.number)
+        pair = _PAIR.fullmatch(said)
+        if pair:
+            key = pair[1].lower()
+            refuse(not sections, f"{place}: {pair[1]} stands before the first [section]")
+            if there := values.get(key):
+                refuse(
+                    key not in _REPEATED,
+                    f"{place}: {key} is set already in line {there.place.line}",
+                )
+                values[key] = Value(f"{there.text}\n{pair[2]}", there.place)
+            else:
+                values[key] = Value(pair[2], place)
+        elif header := _SECTION.fullmatch(said):
+            name, values = header[1].strip(), {}
+            if name in sections:
+                first = sections[name].place.line
+                raise ConfigError(f"{place}: [{name}] stands already in line {first}")
+            sections[name] = Section(name, place, values)
+        elif said:
+            why = _WRONG.get(said[0], "neither [section] nor key = value")
+            raise ConfigError(f"{place}: {why}")
     return sections
-
-
-def _take(line: str, place: Place, sections: list[Section]) -> None:
-    # What the line says is never quoted: it may hold a password.
-    if line.startswith("["):
-        header = _SECTION.fullmatch(line)
-        if header is None:
-            raise ConfigError(f"{place}: a section is a name in square brackets, no template")
-        name = header[1].strip()
-        for other in sections:
-            if other.name == name:
-                raise ConfigError(f"{place}: [{name}] stands already in line {other.place.line}")
-        sections.append(Section(name, place, {}))
-        return
-    if line.startswith("#"):
-        raise ConfigError(
-            f"{place}: no #include or #exec here, and a comment begins with a semicolon"
-        )
-    pair = _PAIR.fullmatch(line)
-    if pair is None:
-        raise ConfigError(f"{place}: neither [section] nor key = value")
-    if not sections:
-        raise ConfigError(f"{place}: {pair[1]} stands before the first [section]")
-    values, key = sections[-1].values, pair[1].lower()
-    if key in values and key in _REPEATED:
-        values[key] = Value(f"{values[key].text}\n{pair[2]}", values[key].place)
-        return
-    if key in values:
-        raise ConfigError(f"{place}: {key} is set already in line {values[key].place.line}")
-    values[key] = Value(pair[2], place)

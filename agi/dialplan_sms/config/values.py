@@ -19,6 +19,12 @@ class Bad(Exception):
     """A value that a reader does not take; its text, if any, says more than "allowed" does."""
 
 
+def must(fit: object, why: str = "") -> None:
+    """Raise Bad, which says *why*, if a value does not *fit*."""
+    if not fit:
+        raise Bad(why)
+
+
 T = TypeVar("T")
 _NOWHERE = Place(Path("/"), 0)
 
@@ -36,7 +42,10 @@ class Kind(Generic[T]):
 
     def __call__(self, text: str, place: Place = _NOWHERE) -> T:
         """The value that *text* at *place* means; raises Bad."""
-        return self.read(text, place)
+        try:
+            return self.read(text, place)
+        except ValueError:  # whose text may quote a password
+            raise Bad from None
 
 
 def kind(allowed: str, file: bool = False) -> Callable[[Callable[[str, Place], T]], Kind[T]]:
@@ -44,15 +53,14 @@ def kind(allowed: str, file: bool = False) -> Callable[[Callable[[str, Place], T
     return lambda read: Kind(read, allowed, file)
 
 
-# The words that Asterisk's own files take (main/utils.c: ast_true, ast_false).
 _YES = ("yes", "true", "y", "t", "1", "on")
 _NO = ("no", "false", "n", "f", "0", "off")
+"""The words that Asterisk's own files take (main/utils.c: ast_true, ast_false)."""
 
 
 @kind("yes, no")
 def yes_no(text: str, _: Place) -> bool:
-    if text.lower() not in _YES + _NO:
-        raise Bad
+    must(text.lower() in _YES + _NO)
     return text.lower() in _YES
 
 
@@ -61,17 +69,14 @@ def url(text: str, _: Place) -> str:
     """An http or https URL; with the API's path if it has none."""
     from urllib.parse import urlsplit
 
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise Bad from None
-    if parts.scheme not in ("http", "https") or not host or not _HOST.fullmatch(host) or port == 0:
-        raise Bad
-    if parts.username is not None or parts.password is not None:
-        raise Bad("name and password do not belong into a url: the section has them")
-    if parts.query or parts.fragment or not text.isprintable() or " " in text:
-        raise Bad
+    parts = urlsplit(text)
+    host, port = parts.hostname or "", parts.port
+    must(parts.scheme in ("http", "https") and _HOST.fullmatch(host) and port != 0)
+    must(
+        parts.username is None and parts.password is None,
+        "name and password do not belong into a url: the section has them",
+    )
+    must(text.isprintable() and not (parts.query or parts.fragment or " " in text))
     path = parts.path if parts.path.strip("/") else PATH
     return f"{parts.scheme}://{parts.netloc}{path}"
 
@@ -81,14 +86,12 @@ def secret_file(text: str, place: Place) -> str:
     """The first line of a private file."""
     path = _beside(text, place)
     lines = read_private(path, "password_file", place.path).splitlines()
-    if not lines or not lines[0]:
-        raise Bad("the file's first line is empty")
+    must(lines and lines[0], "the file's first line is empty")
     return lines[0]
 
 
 def _beside(text: str, place: Place) -> Path:
-    if not text or not text.isprintable():
-        raise Bad
+    must(text and text.isprintable())
     return place.path.parent.absolute() / text
 
 
@@ -100,14 +103,15 @@ def verify(text: str, place: Place) -> str:
     """``yes``, ``no``, the absolute path of a CA file or ``sha256:`` and 64 hex digits."""
     if text.lower().startswith("sha256:"):
         digits = text[7:].replace(":", "").lower()
-        if not re.fullmatch(r"[0-9a-f]{64}", digits):
-            raise Bad
+        must(re.fullmatch(r"[0-9a-f]{64}", digits))
         return "sha256:" + digits
-    if re.fullmatch(r"(?i)[0-9a-f]{64}|(?:[0-9a-f]{2}:){31}[0-9a-f]{2}", text):
-        raise Bad("write sha256: before the fingerprint")
+    must(
+        not re.fullmatch(r"(?i)[0-9a-f]{64}|(?:[0-9a-f]{2}:){31}[0-9a-f]{2}", text),
+        "write sha256: before the fingerprint",
+    )
     if text.lower() in _YES + _NO:
         return "yes" if text.lower() in _YES else "no"
-    return _file(text, place)
+    return existing(text, place)
 
 
 @kind("addresses with a port, as 127.0.0.1:4573, [::1]:4573")
@@ -118,14 +122,12 @@ def listen(text: str, _place: Place) -> tuple[tuple[str, int], ...]:
     found = []
     for item in text.split(","):
         host, _, port = item.strip().rpartition(":")
-        if not host:
-            raise Bad("the address is missing")
+        must(host, "the address is missing")
         try:
             address = ipaddress.ip_address(host.strip("[]"))
         except ValueError:
             raise Bad(f"{host} is no IP address") from None
-        if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
-            raise Bad
+        must(re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= 65535)
         found.append((str(address), int(port)))
     return tuple(found)
 
@@ -138,26 +140,24 @@ def networks(text: str, _: Place) -> tuple[Any, ...]:
     """ipaddress networks."""
     import ipaddress
 
-    try:
-        return tuple(ipaddress.ip_network(item.strip(), strict=False) for item in text.split(","))
-    except ValueError:
-        raise Bad from None
+    return tuple(ipaddress.ip_network(item.strip(), strict=False) for item in text.split(","))
 
 
 @kind("the MAC address of a gateway, 12 hex digits as 9c7514330001")
 def gsm(text: str, _: Place) -> str:
     """The MAC address of a gateway as the API wants it: 12 lower-case hex digits."""
     mac = re.sub(r"[:.\-\s]", "", text).lower()
-    if not re.fullmatch(r"[0-9a-f]{12}", mac):
-        raise Bad
+    must(re.fullmatch(r"[0-9a-f]{12}", mac))
     return mac
+
+
+_NO_COUNTRY = {"UK": "GB is the United Kingdom"}
 
 
 @kind("two letters of ISO 3166, as IT")
 def country(text: str, _: Place) -> str:
     """Two capitals of ISO 3166."""
-    if text.upper() not in CALLING_CODE:
-        raise Bad("GB is the United Kingdom" if text.upper() == "UK" else "")
+    must(text.upper() in CALLING_CODE, _NO_COUNTRY.get(text.upper(), ""))
     return text.upper()
 
 
@@ -180,11 +180,9 @@ def rate(text: str, _place: Place) -> tuple[int, float] | None:
     if text.lower() == "none":
         return None
     count, _, time = text.replace(" ", "").partition("/")
-    if not re.fullmatch(r"[0-9]{1,7}", count) or not time:
-        raise Bad
+    must(re.fullmatch(r"[0-9]{1,7}", count) and time)
     window = duration(time if time[0].isdigit() else f"1{time}")
-    if not window or not int(count):
-        raise Bad
+    must(window and int(count))
     return int(count), window
 
 
@@ -195,8 +193,10 @@ def places(text: str, _: Place) -> tuple[str, ...]:
         return ("+",)
     found = tuple(re.sub(r"[ .\-]", "", item).upper() for item in text.split(","))
     for each in found:
-        if each not in CALLING_CODE and not re.fullmatch(r"\+[1-9][0-9]{0,14}", each):
-            raise Bad("GB is the United Kingdom" if each == "UK" else "")
+        must(
+            each in CALLING_CODE or re.fullmatch(r"\+[1-9][0-9]{0,14}", each),
+            _NO_COUNTRY.get(each, ""),
+        )
     return found
 
 
@@ -206,32 +206,29 @@ def denied(text: str, place: Place) -> tuple[str, ...]:
     return () if text.lower() == "none" else places(text, place)
 
 
+_NO_OUTBOX = {
+    "postgres(ql)?://": "write postgresql+psycopg:// in place of its beginning",
+    "sqlite:(?!////)": "write four slashes and the whole path, as"
+    " sqlite:////var/spool/asterisk/sms/outbox.sqlite",
+    "postgresql.*@.*@": "an @ in the password is written %40",
+}
+"""How a URL may begin that other programs take, and what to write."""
+
+
 @kind("sqlite:/// and the path of a file from / on, or postgresql+psycopg:// and a database")
 def outbox(text: str, _: Place) -> str:
     """The URL of a database; a file's path is absolute, as who runs has a folder of his own."""
-    if text.startswith(("postgresql://", "postgres://")):
-        raise Bad("write postgresql+psycopg:// in place of its beginning")
-    if text.startswith("sqlite:") and not text.startswith("sqlite:////"):
-        raise Bad(
-            "write four slashes and the whole path, as sqlite:////var/spool/asterisk/sms/outbox.sqlite"
-        )
-    if not re.fullmatch(r"sqlite:////.+|postgresql\+psycopg://.+", text) or not text.isprintable():
-        raise Bad
-    if text.startswith("postgresql") and text.count("@") > 1:
-        raise Bad("an @ in the password is written %40")
+    for start, why in _NO_OUTBOX.items():
+        must(not re.match(start, text), why)
+    must(re.fullmatch(r"sqlite:////.+|postgresql\+psycopg://.+", text) and text.isprintable())
     return text
 
 
-def _file(text: str, place: Place) -> str:
-    path = _beside(text, place)
-    if not path.is_file():
-        raise Bad(f"there is no file {path}")
-    return str(path)
-
-
-def file(allowed: str) -> Kind[str]:
+def existing(text: str, place: Place) -> str:
     """The absolute path of a file that is there."""
-    return Kind(_file, allowed, file=True)
+    path = _beside(text, place)
+    must(path.is_file(), f"there is no file {path}")
+    return str(path)
 
 
 @kind("syslog, or the path of a file")

@@ -643,7 +643,7 @@ class TestRemove:
     def test_the_line_goes_in_and_out_to_the_byte(self, pbx: PbxHost, before: bytes) -> None:
         pbx.extensions.write_bytes(before)
         pbx.install()
-        assert [found.path for found in dialplan.find_includes(pbx.etc)] == [pbx.extensions]
+        assert [found[0] for found in dialplan.find_includes(pbx.etc)] == [pbx.extensions]
         pbx.setup("--remove")
         assert pbx.extensions.read_bytes() == before
 

@@ -301,7 +301,7 @@ class TestTheInclude:
         (tmp_path / "b.conf").write_text("#tryinclude extensions.conf\n#include *.conf\n")
         os.mkfifo(tmp_path / "c.conf")
         (found,) = dialplan.find_includes(tmp_path)  # by *.conf
-        assert (found.path.name, found.may_miss) == ("b.conf", False)
+        assert (found[0].name, found[1]) == ("b.conf", False)
 
     def test_what_is_commented_out_is_not_included(self, tmp_path: Path) -> None:
         line = "#include extensions-sms.conf\n"

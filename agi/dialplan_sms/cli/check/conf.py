@@ -58,7 +58,7 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _named(path: Path) -> Iterator[tuple[str, Path]]:
-    for section in parse(read_private(path, CONF.name), path):
+    for section in parse(read_private(path, CONF.name), path).values():
         for key, file in keys.named(section.values, smsconf.known_keys(section.name)):
             yield f"{key} of [{section.name}]", file
 

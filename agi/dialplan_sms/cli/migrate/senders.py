@@ -103,9 +103,10 @@ def read(path: Path, same_pbx: bool = False) -> Senders:
     """The senders of the sms.conf that there is. Raises ConfigError if it cannot be used."""
     if not path.exists():
         return Senders(path, same_pbx)
-    sections = {each.name: each.values for each in parse(read_private(path, "sms.conf"), path)}
+    sections = parse(read_private(path, "sms.conf"), path)
     content = path.read_bytes()
-    default_set = "default_sender" in sections.get(smsconf.GENERAL, {})
+    general = sections.get(smsconf.GENERAL)
+    default_set = general is not None and "default_sender" in general.values
     if not sections.keys() - set(_RESERVED):
         return Senders(path, same_pbx, content, default_set=default_set)
     loaded = smsconf.load(path)

@@ -26,12 +26,13 @@ def look_at(url: str) -> tuple[PeerCertificate | None, str]:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer in {_TIME:.0f} s"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return safe_line(error.verify_message)
-    if isinstance(error, ssl.SSLError):
-        return safe_line(error.reason or "no TLS").replace("_", " ").lower()
+    match error:
+        case TimeoutError():
+            return f"no answer in {_TIME:.0f} s"
+        case ssl.SSLCertVerificationError():
+            return safe_line(error.verify_message)
+        case ssl.SSLError():
+            return safe_line(error.reason or "no TLS").replace("_", " ").lower()
     return safe_line(getattr(error, "strerror", None) or str(error))
 
 

@@ -1,8 +1,9 @@
 """``dialplan-sms setup``: the command."""
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from click.core import ParameterSource
 
 from dialplan_sms.cli.main import Misused
 from dialplan_sms.cli.setup import plan, probe, remove
-from dialplan_sms.cli.setup.answers import Options, checked, decide
-from dialplan_sms.cli.setup.host import AsteriskHost, Host, find
+from dialplan_sms.cli.setup.answers import checked, decide
+from dialplan_sms.cli.setup.host import AsteriskHost, Host, find, refuse
 from dialplan_sms.cli.setup.manifest import Manifest, lock
 from dialplan_sms.cli.setup.steps import Action, StepState, Work
 from dialplan_sms.config.parser import ConfigError
@@ -77,15 +78,17 @@ def setup(
     if given["password_file"] and given["token_file"]:
         raise Misused("--password-file and --token-file do not go together: give one")
     try:
-        if not host.is_root and not dry_run:
-            raise HostError("setup changes the host: run it as root, or with --dry-run")
+        refuse(
+            not host.is_root and not dry_run,
+            "setup changes the host: run it as root, or with --dry-run",
+        )
         with _interruptible(_UNTOUCHED):
             if remove_all:
                 _remove(host, asterisk_conf, yes, dry_run)
             else:
                 for name in ("url", "sender", "country", "fingerprint"):
-                    given[name] = checked(f"--{name}", given[name])
-                _set_up(host, Options(**given), asterisk_conf, yes, dry_run)
+                    given[name] = given[name] and checked(f"--{name}", given[name])
+                _set_up(host, given, asterisk_conf, yes, dry_run)
     except (HostError, ConfigError, click.UsageError) as error:
         raise click.ClickException(str(error)) from None
     except BrokenPipeError:
@@ -109,24 +112,18 @@ def _refuse_with_remove(context: click.Context) -> None:
         raise Misused(f"--remove takes all back, so leave out {', '.join(wrong)}")
 
 
-def _set_up(host: Host, options: Options, conf: Path | None, yes: bool, dry_run: bool) -> None:
+def _set_up(
+    host: Host, given: Mapping[str, Any], conf: Path | None, yes: bool, dry_run: bool
+) -> None:
     found = find(host, conf)
     plan.refuse_program(host, found)
-    answers = decide(found.etc / "sms.conf", options, host, dry_run)
-    work = Work(host, Manifest(host.places.state))
+    answers = decide(found.etc / "sms.conf", given, host, dry_run)
     click.echo(f"Asterisk: {found.conf}, runs as {found.user.name}")
-    changes = _show(work, plan.steps(work, found, answers))
-    if not changes:
-        click.echo("all is there: nothing to change")
-    if dry_run:
-        click.echo("dry run: nothing was changed")
+    steps = partial(plan.steps, found=found, answers=answers)
+    work = _carry_out(host, steps, "all is there: nothing to change", yes, dry_run)
+    if work is None:
         return
-    if changes:
-        _confirm(host, yes)
     with _interruptible(_HALFWAY):
-        with lock(host.places.state):
-            work = Work(host, Manifest(host.places.state))
-            _do(work, plan.steps(work, found, answers))
         probe.prove(found, answers.sender if answers else "", work)
         for line in _last_words(found, host.prefix, failed=work.failed):
             click.echo(line)
@@ -148,47 +145,40 @@ def _remove(host: Host, conf: Path | None, yes: bool, dry_run: bool) -> None:
             remove.forget_all(state)
         click.echo("nothing of setup is here")
         return
-    work = Work(host, Manifest(state))
-    _show(work, remove.steps(work, found))
-    if not dry_run:
-        _confirm(host, yes)
-        with _interruptible(_HALFWAY), lock(state):
-            work = Work(host, Manifest(state))
-            _do(work, remove.steps(work, found))
-            if not work.manifest.entries:
-                remove.forget_all(state)
+    steps = partial(remove.steps, found=found)
+    _carry_out(host, steps, "nothing of setup is left here", yes, dry_run)
     for line in remove.kept(found, host):
         click.echo(plain(line))
-    if dry_run:
-        click.echo("dry run: nothing was changed")
 
 
-def _show(work: Work, steps: Iterable[Action]) -> bool:
-    """Print what *steps* would do; whether that changes anything."""
-    changes = False
-    for action in steps:
+def _carry_out(
+    host: Host, steps: Callable[[Work], Iterable[Action]], nothing: str, yes: bool, dry_run: bool
+) -> Work | None:
+    """Show what *steps* would do, *nothing* if that changes nothing; ask, and do it.
+
+    None if it is a dry run. Raises HostError if the answer is no.
+    """
+    work, changes = Work(host, Manifest(host.places.state)), False
+    for action in steps(work):
         if action.state is not None:
             about = f": {action.about}" if action.about else ""
             click.echo(plain(f"  {action.state:7} {action.target}{about}"))
         changes |= action.state not in (None, StepState.THERE, StepState.NOTE)
         work.manifest.pending.add(action.pending)  # not stored: the next steps are to know
-    return changes
-
-
-def _do(work: Work, steps: Iterable[Action]) -> None:
-    for action in steps:
-        if said := work.do(action):
-            click.echo(plain(said))
-
-
-def _confirm(host: Host, yes: bool) -> None:
-    """Ask before the changes. Raises HostError if the answer is no."""
-    if yes:
-        return
-    if not host.interactive:
-        raise HostError(f"{_UNTOUCHED}: give --yes to do this without being asked")
-    if not click.confirm("Do this?", default=True):
-        raise HostError(_UNTOUCHED)
+    if not changes:
+        click.echo(nothing)
+    if dry_run:
+        click.echo("dry run: nothing was changed")
+        return None
+    if changes and not yes:
+        refuse(not host.interactive, f"{_UNTOUCHED}: give --yes to do this without being asked")
+        refuse(not click.confirm("Do this?", default=True), _UNTOUCHED)
+    with _interruptible(_HALFWAY), lock(host.places.state):
+        work = Work(host, Manifest(host.places.state))
+        for action in steps(work):
+            if said := work.do(action):
+                click.echo(plain(said))
+    return work
 
 
 @contextmanager

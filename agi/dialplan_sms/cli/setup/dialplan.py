@@ -4,7 +4,6 @@ import fnmatch
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,23 +24,16 @@ _MADE = "made"
 """The mark of a file that setup has made for the line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inclusion:
-    """Where a file is included, and whether it may be missing."""
-
-    path: Path
-    may_miss: bool
-
-
-def find_includes(etc: Path, name: str = EXTENSIONS) -> Iterator[Inclusion]:
-    """Every line of the dialplan that includes *name* of this folder."""
+def find_includes(etc: Path, name: str = EXTENSIONS) -> Iterator[tuple[Path, bool]]:
+    """The file of every line of the dialplan that includes *name* of this folder, and whether that
+    may be missing."""
     tree = Tree(etc)
     tree.read(etc / MAIN)
     for line in tree.stream:
         kind, named = line.said.include or ("exec", "")
         pattern = str(etc / named)
         if kind != "exec" and "\0" not in pattern and _names(pattern, etc / name):
-            yield Inclusion(line.path, kind == "tryinclude")
+            yield line.path, kind == "tryinclude"
 
 
 def _names(pattern: str, wanted: Path) -> bool:
@@ -88,7 +80,7 @@ def put_include(work: Work, found: AsteriskHost) -> Action:
     """The line that includes extensions-sms.conf, unless one is there already."""
     path, line = found.dialplan, LINE.decode()
     if included := next(find_includes(found.etc), None):
-        return Action(path, StepState.THERE, f"included by {included.path}")
+        return Action(path, StepState.THERE, f"included by {included[0]}")
     put = partial(_put_include, work, found)
     if not path.exists():
         return Action(path, StepState.MAKE, f"with the line {line}", put, "dialplan")
@@ -100,21 +92,14 @@ def _put_include(work: Work, found: AsteriskHost) -> str | None:
     path = found.dialplan
     there = files.look(path)
     content, put = insert(there.content if there else b"")
-    mode, owner = (there.mode, there.owner) if there else _rights(found)
+    asterisk = Ownership(0, found.user.gids[0])
+    mode, owner = (there.mode, there.owner) if there else (0o640, asterisk)
     made = [] if there else [_MADE]
     work.manifest.note(Path(os.path.realpath(path)), "include", *made, put.decode("latin-1"))
     files.put(path, content, mode, owner)
     if path.name != MAIN and not any(find_includes(found.etc, path.name)):
         return f"warning: {MAIN} does not include {path}: include it there"
     return None
-
-
-def _rights(found: AsteriskHost) -> tuple[int, Ownership]:
-    """Those of a new file of the dialplan: as the file beside it."""
-    for path in (found.etc / MAIN, found.etc / found.conf.name):
-        if path.is_file() and (there := files.look(path)):
-            return there.mode & 0o664, there.owner
-    return 0o640, Ownership(0, found.user.gids[0])
 
 
 def undo_include(path: Path, entry: Entry, etc: Path | None) -> Action:
@@ -128,7 +113,7 @@ def undo_include(path: Path, entry: Entry, etc: Path | None) -> Action:
         about = "there is no line of setup in it any more"
         return Action(path, StepState.KEEP, about, forget=path)
     about = f"without the line {LINE.decode()}"
-    needed = etc is not None and any(not each.may_miss for each in find_includes(etc, path.name))
+    needed = etc is not None and not all(may_miss for _, may_miss in find_includes(etc, path.name))
     if _MADE in entry.marks and not left and not needed:
         return Action(path, StepState.REMOVE, about, partial(files.remove, path), forget=path)
     put = partial(files.put, path, left, there.mode, there.owner)
@@ -174,13 +159,3 @@ def load_dialplan(work: Work, found: AsteriskHost) -> Action:
         about = "dialplan reload, then dialplan show sub-sms"
         return Action("the dialplan", StepState.RUN, about, load)
     return Action("the dialplan", StepState.THERE, "it has [sub-sms]")
-
-
-def reload_without(work: Work, found: AsteriskHost) -> Action:
-    """``dialplan reload`` after the way back."""
-
-    def reload() -> str:
-        done = work.host.run([*found.console, "dialplan reload"], 60, None)
-        return f"warning: dialplan reload: {done.last_line}" if done.status else ""
-
-    return Action("the dialplan", StepState.RUN, "dialplan reload", reload)

@@ -27,6 +27,12 @@ _NAMES = {
 }
 
 
+def refuse(wrong: object, says: str) -> None:
+    """Raise HostError if something is *wrong*."""
+    if wrong:
+        raise HostError(says)
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """Where things are that no configuration names."""
@@ -114,10 +120,14 @@ def find(host: Host, given: Path | None = None) -> AsteriskHost:
     asked = host.run([*console, "core show settings"], 15, None) if process and console else None
     shown = {_NAMES[name]: path for name, path in _SETTING.findall(asked.output if asked else "")}
     configured = settings.get("directories", {})
-    _refuse_another(
-        shown.get("astetcdir"),
-        conf,
-        asterisk.folder(configured, "astetcdir", conf) or conf.parent,
+    named_etc = asterisk.folder(configured, "astetcdir", conf) or conf.parent
+    told = shown.get("astetcdir")
+    # One that answers with another folder is another Asterisk, and so are all its folders.
+    refuse(
+        told and os.path.realpath(told) not in map(os.path.realpath, (named_etc, conf.parent)),
+        f"asked with {conf}, an Asterisk answers with the folder {told}, not {named_etc}: start the"
+        f" one that is meant, with astetcdir => {named_etc} below [directories] of that file, or"
+        " name the file of the one that answers with --asterisk-conf",
     )
     folders = {**settings.get("directories!", {}), **configured, **shown}
 
@@ -125,8 +135,10 @@ def find(host: Host, given: Path | None = None) -> AsteriskHost:
         return asterisk.folder(folders, key, conf)
 
     etc = folder("astetcdir") or conf.parent
-    if not etc.is_dir():
-        raise HostError(f"{etc}, astetcdir in {conf}, is no folder: name the right asterisk.conf")
+    refuse(
+        not etc.is_dir(),
+        f"{etc}, astetcdir in {conf}, is no folder: name the right asterisk.conf",
+    )
     spool = folder("astspooldir") or places.spool
     agi_bin = folder("astagidir") or next(filter(Path.is_dir, places.agi_bins), None)
     if agi_bin is None:
@@ -159,10 +171,10 @@ def _find_conf(host: Host, given: Path | None, processes: list[Process]) -> Path
         path = given / "asterisk.conf" if given.is_dir() else given
         return path.absolute()
     confs = {process.conf for process in processes}
-    if len(confs) > 1:
-        raise HostError(
-            "more than one Asterisk runs here: name the one that is meant with --asterisk-conf FILE"
-        )
+    refuse(
+        len(confs) > 1,
+        "more than one Asterisk runs here: name the one that is meant with --asterisk-conf FILE",
+    )
     usual = host.places.asterisk_confs
     candidates = [conf for conf in confs if conf and (conf in usual or _is_believed(conf))]
     if folder := host.environ.get("AST_CONFIG_DIR"):
@@ -201,9 +213,11 @@ def _process_of(
 ) -> Process | None:
     """The process of the Asterisk of *conf*, and of nobody who only says so."""
     found = using(processes, conf, options.get("runuser", ""), host.places.asterisk_confs)
-    if len({process.user.uid for process in found}) > 1:
-        users = " and ".join(sorted(process.user.name for process in found))
-        raise HostError(f"Asterisk runs here as {users}: end the one that is not meant")
+    users = " and ".join(sorted(process.user.name for process in found))
+    refuse(
+        len({process.user.uid for process in found}) > 1,
+        f"Asterisk runs here as {users}: end the one that is not meant",
+    )
     return found[0] if found else None
 
 
@@ -219,17 +233,6 @@ def _console(host: Host, conf: Path, process: Process | None) -> tuple[str, ...]
             if not changers(process.program):
                 program = str(process.program)
     return (program, "-C", str(conf), "-rx") if program else ()
-
-
-def _refuse_another(shown: str | None, conf: Path, etc: Path) -> None:
-    """Raise HostError if the Asterisk that answers has *shown* another folder than that of *conf*,
-    or than the *etc* that *conf* names: it is another one, and so are all its folders."""
-    if shown and os.path.realpath(shown) not in map(os.path.realpath, (etc, conf.parent)):
-        raise HostError(
-            f"asked with {conf}, an Asterisk answers with the folder {shown}, not {etc}: start the"
-            f" one that is meant, with astetcdir => {etc} below [directories] of that file, or name"
-            " the file of the one that answers with --asterisk-conf"
-        )
 
 
 def _is_generated(etc: Path) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from configparser import ConfigParser
 from pathlib import Path
 
-from dialplan_sms.cli.setup.host import Host, Places
+from dialplan_sms.cli.setup.host import Host, Places, refuse
 from dialplan_sms.cli.setup.manifest import Manifest
 from dialplan_sms.cli.setup.steps import StepState, Work, put_file, put_link
 from dialplan_sms.host import files
@@ -37,13 +37,17 @@ def install(given: Mapping[str, str]) -> None:
     agi_bin, etc = _folders(given)
     prefix = _prefix(given.get("PREFIX", str(Places().prefix)))
     python = given.get("PYTHON") or sys.executable
-    _refuse_extras(extras)
+    setup = ConfigParser()
+    setup.read(source() / "setup.cfg")
+    allowed = setup["options.extras_require"]
+    wrong = " ".join(extra for extra in extras if extra not in allowed)
+    refuse(wrong, f"WITH={wrong} is no extra, allowed: {' '.join(allowed)}")
     work = Work(Host(prefix=prefix), Manifest(None))
     path = agi_bin / "sms.agi"
-    if put_link(work, path, prefix / "bin/sms.agi").state is StepState.KEEP:
-        raise HostError(
-            f"{path} is not from make install: run mv {path} {path}.old, and make install again"
-        )
+    refuse(
+        put_link(work, path, prefix / "bin/sms.agi").state is StepState.KEEP,
+        f"{path} is not from make install: run mv {path} {path}.old, and make install again",
+    )
     if os.geteuid() == 0:
         _refuse_closed(prefix, python)
     # What the last make install put into Asterisk's folder is still in PREFIX.
@@ -62,46 +66,38 @@ def install(given: Mapping[str, str]) -> None:
 
 def _folders(given: Mapping[str, str]) -> tuple[Path, Path]:
     """Asterisk's agi-bin and its configuration folder."""
-    agi_bin = given.get("AGI_BIN") or next(
-        (str(path) for path in Places().agi_bins if path.is_dir()), ""
-    )
+    usual = (str(path) for path in Places().agi_bins if path.is_dir())
+    agi_bin = given.get("AGI_BIN") or next(usual, "")
     etc = given.get("ASTERISK_ETC", "/etc/asterisk")
-    if not agi_bin:
-        raise HostError("no agi-bin folder: run make install AGI_BIN=<folder>")
-    if not os.path.isdir(agi_bin):
-        raise HostError(f"AGI_BIN={agi_bin} is no folder: give Asterisk's agi-bin")
-    if not os.path.isdir(etc):
-        raise HostError(f"no {etc}: run make install ASTERISK_ETC=<folder>")
+    refuse(not agi_bin, "no agi-bin folder: run make install AGI_BIN=<folder>")
+    refuse(not os.path.isdir(agi_bin), f"AGI_BIN={agi_bin} is no folder: give Asterisk's agi-bin")
+    refuse(not os.path.isdir(etc), f"no {etc}: run make install ASTERISK_ETC=<folder>")
     return Path(os.path.abspath(agi_bin)), Path(os.path.abspath(etc))
 
 
 def _prefix(text: str) -> Path:
     """The folder of the program."""
-    if len(text.split()) != 1:
-        raise HostError(
-            f"PREFIX={text} must be one folder without a space: run make install PREFIX=<that>"
-        )
+    refuse(
+        len(text.split()) != 1,
+        f"PREFIX={text} must be one folder without a space: run make install PREFIX=<that>",
+    )
     prefix = Path(os.path.abspath(text))
     for path in (prefix, *prefix.parents):
-        if os.path.lexists(path) and not os.path.isdir(path):
-            raise HostError(f"PREFIX={text}: {path} is no folder")
+        refuse(
+            os.path.lexists(path) and not os.path.isdir(path),
+            f"PREFIX={text}: {path} is no folder",
+        )
     try:
         first_line(prefix / "bin/python3")
     except HostError:
         raise HostError(
             f"PREFIX={text} is longer than the first line of a script may be: give a shorter one"
         ) from None
-    if (prefix / "bin").exists() and not (prefix / "pyvenv.cfg").exists():
-        raise HostError(f"PREFIX={text} has other programs: give a folder for dialplan-sms alone")
+    refuse(
+        (prefix / "bin").exists() and not (prefix / "pyvenv.cfg").exists(),
+        f"PREFIX={text} has other programs: give a folder for dialplan-sms alone",
+    )
     return prefix
-
-
-def _refuse_extras(extras: list[str]) -> None:
-    setup = ConfigParser()
-    setup.read(source() / "setup.cfg")
-    allowed = setup["options.extras_require"]
-    if wrong := [extra for extra in extras if extra not in allowed]:
-        raise HostError(f"WITH={' '.join(wrong)} is no extra, allowed: {' '.join(allowed)}")
 
 
 def _refuse_closed(prefix: Path, python: str) -> None:
@@ -110,14 +106,14 @@ def _refuse_closed(prefix: Path, python: str) -> None:
     for name, path in ("PREFIX", prefix), ("PYTHON", program):
         bar = blocked(path, RUN, _OTHERS)
         if bar and not bar.missing:
-            raise HostError(
-                f"other users cannot enter {bar.path}: chmod o+x it, or give {name} elsewhere"
-            )
+            cure = f"chmod o+x it, or give {name} elsewhere"
+            raise HostError(f"other users cannot enter {bar.path}: {cure}")
     # Some containers let root become no other user: then it cannot be tried.
-    if run([str(program), "-c", ""], 60, _OTHERS).status and not run(["true"], 60, _OTHERS).status:
-        raise HostError(
-            f"other users cannot run {program}, of PYTHON={python}: give another PYTHON"
-        )
+    fails = run([str(program), "-c", ""], 60, _OTHERS).status
+    refuse(
+        fails and not run(["true"], 60, _OTHERS).status,
+        f"other users cannot run {program}, of PYTHON={python}: give another PYTHON",
+    )
 
 
 def _make(prefix: Path, python: str, extras: list[str]) -> None:
@@ -135,9 +131,8 @@ def _make(prefix: Path, python: str, extras: list[str]) -> None:
         [python, "-m", "venv", str(prefix)],
         [ours, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", what],
     ):
-        done = subprocess.run(command, cwd=top, env=environment, check=False)  # noqa: S603
-        if done.returncode:
-            raise HostError(f"{' '.join(command)} failed, exit status {done.returncode}")
+        status = subprocess.call(command, cwd=top, env=environment)  # noqa: S603
+        refuse(status, f"{' '.join(command)} failed, exit status {status}")
     write_script(prefix / "bin/sms.agi", prefix / "bin/sms.agi", Path(ours))
     shutil.rmtree(top / "build", ignore_errors=True)
 

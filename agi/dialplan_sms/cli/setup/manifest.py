@@ -14,14 +14,12 @@ from pathlib import Path
 from dialplan_sms.host import files
 from dialplan_sms.host.identity import HostError
 
-KINDS = ("file", "link", "include", "program", "folder", "service")
-"""``program`` is a copy of the program, which only setup of 0.1.0 made."""
-
 
 @dataclass(slots=True)
 class Entry:
-    """One thing at one path.
+    """One thing at one path: a file, link, include, folder, service, or a program.
 
+    That is a copy of the program, which only setup of 0.1.0 made.
     ``marks`` are what it was given: digests of a file's contents, targets of a link, the bytes
     (as Latin-1) that were put into a file of the admin's.
     """
@@ -45,10 +43,8 @@ class Manifest:
         try:
             stored = json.loads(self._stored)
             for path, entry in stored["entries"].items():
-                if entry["kind"] not in KINDS or not path.startswith("/"):
-                    raise ValueError
-                self.entries[path] = Entry(entry["kind"], [str(mark) for mark in entry["marks"]])
-            self.pending = {str(name) for name in stored["pending"]}
+                self.entries[path] = Entry(entry["kind"], [*map(str, entry["marks"])])
+            self.pending = {*map(str, stored["pending"])}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise HostError(
                 f"{self.path} is damaged: delete it; setup then takes what it wrote for an"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dialplan_sms.cli.setup.answers import Answers
 from dialplan_sms.cli.setup.dialplan import load_dialplan, put_include, report_merged
-from dialplan_sms.cli.setup.host import AsteriskHost, Host
+from dialplan_sms.cli.setup.host import AsteriskHost, Host, refuse
 from dialplan_sms.cli.setup.remove import drop_copy, take_back
 from dialplan_sms.cli.setup.service import drop_in, start_service
 from dialplan_sms.cli.setup.sms_conf import put_sender
@@ -34,19 +34,16 @@ _IMPORTS = "import dialplan_sms.cli.main, dialplan_sms.agi.script"
 def refuse_program(host: Host, found: AsteriskHost) -> None:
     """Raise HostError if Asterisk's user cannot run this program, or another user can change it."""
     prefix, package = host.prefix, host.places.package
-    if (package / "bin/sms.agi").exists() and not host.packaged:
-        raise HostError(
-            f"the package has the program in {package}: run /usr/bin/dialplan-sms setup"
-        )
+    refuse(
+        (package / "bin/sms.agi").exists() and not host.packaged,
+        f"the package has the program in {package}: run /usr/bin/dialplan-sms setup",
+    )
     script, python = prefix / "bin/sms.agi", prefix / "bin/python3"
     again = another_python(prefix, "/usr/bin/python3")
     first_line(python)
-    if not script.is_file():
-        raise HostError(f"there is no {script}: {again}")
-    if user := changer(script) or changer(python):
-        raise HostError(
-            f"{user} can change the program in {prefix}, and root would run it: {again}"
-        )
+    refuse(not script.is_file(), f"there is no {script}: {again}")
+    user = changer(script) or changer(python)
+    refuse(user, f"{user} can change the program in {prefix}, and root would run it: {again}")
     ran = host.ask_program(found.user, ["-c", _IMPORTS], 60) if host.is_root else None
     if ran is not None and ran.status:
         bar = blocked(python, RUN, found.user)

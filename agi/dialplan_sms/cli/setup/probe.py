@@ -19,8 +19,6 @@ from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.identity import current
 from dialplan_sms.host.terminal import plain
 
-CREDENTIALS, REACH = "credentials", ("name", "connection")
-"""What ``check`` calls its lines."""
 _PATIENCE = 60.0
 """Seconds: ``check`` gives name, connection and answer their own time, 15 in all."""
 
@@ -53,7 +51,7 @@ def ask(conf: Path, name: str, systemd: str = "") -> tuple[str, bool]:
             " default_sender: run dialplan-sms check"
         ), True
     findings = list(PbxCheck([sender]).check())
-    found = next(each for each in findings if each.name == CREDENTIALS)
+    found = next(each for each in findings if each.name == "credentials")
     if found.state is CheckState.SKIPPED:  # it was not asked: the first that is wrong says why
         found = next((each for each in findings if each.state is CheckState.WRONG), found)
     reload = ", then systemctl reload dialplan-sms" if systemd else ""
@@ -66,19 +64,18 @@ def sentence(sender: Sender, found: Finding, conf: str) -> tuple[str, bool]:
     *conf* is sms.conf, and what puts a change of it in force.
     """
     cure = f": {found.do}" if found.do else ""
-    if found.name == CREDENTIALS and found.state is CheckState.OK:
-        return f"the PBX accepts {sender.name}", True
-    if found.name == CREDENTIALS and found.state is CheckState.WRONG:
-        key, what = ("token", "the token") if sender.token else ("password", "user or password")
-        wrong = f"the PBX refuses {what} of [{sender.name}]"
-        return f"{wrong}: correct {key} in {conf}", False
-    if found.name in REACH:
-        return (
-            f"warning: the PBX could not be asked whether it accepts {sender.name},"
-            f" {found.says}{cure}; then run dialplan-sms check"
-        ), True
-    if found.state is CheckState.WRONG:
-        return f"no SMS of {sender.name} can be sent, {found.name}: {found.says}{cure}", False
+    match found.name, found.state:
+        case "credentials", CheckState.OK:
+            return f"the PBX accepts {sender.name}", True
+        case "credentials", CheckState.WRONG:
+            key, what = ("token", "the token") if sender.token else ("password", "user or password")
+            wrong = f"the PBX refuses {what} of [{sender.name}]"
+            return f"{wrong}: correct {key} in {conf}", False
+        case (("name" | "connection"), _):
+            asked = f"warning: the PBX could not be asked whether it accepts {sender.name}"
+            return f"{asked}, {found.says}{cure}; then run dialplan-sms check", True
+        case _, CheckState.WRONG:
+            return f"no SMS of {sender.name} can be sent, {found.name}: {found.says}{cure}", False
     return f"warning: {found.says}{cure}", True
 
 

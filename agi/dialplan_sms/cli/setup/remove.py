@@ -9,11 +9,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from dialplan_sms.cli.setup.dialplan import find_includes, reload_without, undo_include
+from dialplan_sms.cli.setup.dialplan import find_includes, undo_include
 from dialplan_sms.cli.setup.host import AsteriskHost, Host
 from dialplan_sms.cli.setup.manifest import Entry
-from dialplan_sms.cli.setup.service import stop_service
-from dialplan_sms.cli.setup.steps import Action, StepState, Work
+from dialplan_sms.cli.setup.steps import Action, StepState, Work, run_command
 from dialplan_sms.host import files
 from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.installation import EXTENSIONS, PIPX, UNIT, is_copy, is_pipx
@@ -23,13 +22,14 @@ from dialplan_sms.host.privileges import as_changer
 def steps(work: Work, found: AsteriskHost | None) -> Iterator[Action]:
     """The way back, in its order: what is used first, the folders last."""
     of, etc = work.manifest.of, found.etc if found else None
+    stop = ["systemctl", "disable", "--now", UNIT]
     for path, _ in of("service"):
-        yield stop_service(work, path)
+        yield run_command(work, "the service", " ".join(stop), stop, path)
     for path, entry in of("include"):
         yield undo_include(path, entry, etc)
     for path, entry in of("file"):
         included = find_includes(etc) if etc and path.name == EXTENSIONS else ()
-        if needing := [each.path for each in included if not each.may_miss]:
+        if needing := [by for by, may_miss in included if not may_miss]:
             about = f"{needing[0]} has an #include of it, which would fail"
             yield Action(path, StepState.KEEP, f"{about}: remove that, then run again")
         else:
@@ -37,13 +37,17 @@ def steps(work: Work, found: AsteriskHost | None) -> Iterator[Action]:
     for path, entry in of("link"):
         yield undo_link(path, entry)
     if found and found.answers:
-        yield reload_without(work, found)
+        reload = "dialplan reload"
+        yield run_command(work, "the dialplan", reload, [*found.console, reload])
     for path, _ in of("folder"):
         empty = path.is_dir() and not any(path.iterdir())
         state = StepState.REMOVE if empty else None
         yield Action(path, state, act=partial(files.remove_folder, path), forget=path)
     for path, _ in of("program"):
         yield undo_copy(path)
+    if not work.manifest.entries:
+        folder = work.host.places.state
+        yield Action(folder, None, act=partial(forget_all, folder))
 
 
 def forget_all(state: Path) -> None:

@@ -91,18 +91,6 @@ def start_service(work: Work, found: AsteriskHost) -> Action:
     return Action(target, StepState.RUN, about, start, ours=(Path("/") / UNIT, "service", UNIT))
 
 
-def stop_service(work: Work, entry: Path) -> Action:
-    """The way back, from what the manifest has as *entry*."""
-
-    def stop() -> str:
-        command = ["systemctl", "disable", "--now", UNIT]
-        done = work.host.run(command, _START, None)
-        return f"warning: {' '.join(command)}: {done.last_line}" if done.status else ""
-
-    about = f"systemctl disable --now {UNIT}"
-    return Action("the service", StepState.RUN, about, stop, forget=entry)
-
-
 def _running_version(conf: Path) -> str | None:
     """The version of the service that answers for *conf*; None if none does.
 

@@ -112,8 +112,7 @@ def with_sender(text: str, answers: Answers, config: Config) -> str:
         added = newline + added
     # With a second sender, the only one would not be the default any more.
     default = config.default_sender
-    sections = {section.name: section for section in parse(text, config.path)}
-    general = sections.get(GENERAL)
+    general = parse(text, config.path).get(GENERAL)
     if default and not (general and "default_sender" in general.values):
         line = f"default_sender = {_escaped(default)}"
         if general is None:
@@ -125,7 +124,7 @@ def with_sender(text: str, answers: Answers, config: Config) -> str:
 
 def with_answers(text: str, answers: Answers, config: Config) -> str:
     """*text* with *answers* in place of what differs from them; all the rest stays."""
-    section = next(s for s in parse(text, config.path) if s.name == answers.sender)
+    section = parse(text, config.path)[answers.sender]
     lines, missing = _lines(text), []
     for key in filter(answers.keys.get, differing(config, answers)):
         line = f"{key} = {_escaped(answers.keys[key])}"

@@ -8,14 +8,14 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from dialplan_sms.cli.setup.host import Host
+from dialplan_sms.cli.setup.host import Host, refuse
 from dialplan_sms.cli.setup.manifest import Manifest
 from dialplan_sms.host import files
 from dialplan_sms.host.files import Ownership
@@ -156,6 +156,18 @@ def put_link(work: Work, path: Path, to: Path, needed: bool = True) -> Action:
     )  # fmt: skip
 
 
+def run_command(
+    work: Work, target: str, about: str, command: Sequence[str], forget: Path | None = None
+) -> Action:
+    """A command of the way back, which goes on if it fails."""
+
+    def act() -> str:
+        done = work.host.run(command, 100, None)
+        return f"warning: {about}: {done.last_line}" if done.status else ""
+
+    return Action(target, StepState.RUN, about, act, forget=forget)
+
+
 def _is_of_dialplan_sms(path: Path) -> bool:
     """Whether *path* is a script of a dialplan-sms, be it another installation's."""
     with suppress(OSError, HostError):
@@ -180,14 +192,16 @@ def make_outbox_folder(work: Work, path: Path, user: User) -> Action:
         status = None
     if status is None or not stat.S_ISDIR(status.st_mode):
         first = next(each for each in (path, *path.parents) if os.path.lexists(each))
-        if not first.is_dir():
-            raise HostError(f"{first} is no folder, and one is needed {about}: move it away")
+        refuse(
+            not first.is_dir(),
+            f"{first} is no folder, and one is needed {about}: move it away",
+        )
         make = partial(files.make_folder, path, 0o750, Ownership(user.uid, user.gids[0]))
         return Action(path, StepState.MAKE, about, make, ours=(path, "folder", "made"))
-    if not user.may(status, WRITE | RUN):
-        run = "chmod u+rwx" if status.st_uid == user.uid else f"chown -R {user.owner}"
-        raise HostError(
-            f"{user.owner} cannot write to {path}, the folder {about}: run {run}"
-            f" {shlex.quote(str(path))}, then setup again"
-        )
+    run = "chmod u+rwx" if status.st_uid == user.uid else f"chown -R {user.owner}"
+    refuse(
+        not user.may(status, WRITE | RUN),
+        f"{user.owner} cannot write to {path}, the folder {about}: run {run}"
+        f" {shlex.quote(str(path))}, then setup again",
+    )
     return Action(path, StepState.THERE, about)
