@@ -181,37 +181,33 @@ class Repeated:
             self._note(each)
 
 
-def safe(line: str) -> str:
-    """*line* for the log, whatever a peer put into it."""
-    return safe_line(line)[:500]
-
-
-def mask(number: str) -> str:
-    """A number for the log: its last three digits."""
-    return f"…{number[-3:]}"
-
-
 def describe(handled: Handled) -> str:
     """The line of one call."""
     sms, outcome = handled.sms, handled.outcome
-    words = [f"call={safe_line(handled.call) or '-'}", f"sender={handled.sender or '-'}"]
+    fields = {"call": safe_line(handled.call) or "-", "sender": handled.sender or "-"}
     if sms is not None:
-        shown = ",".join(map(mask, sms.numbers[:5]))
-        words.append(f"to={shown}" + (f"+{len(sms.numbers) - 5}" if len(sms.numbers) > 5 else ""))
-        words.append(f"chars={len(sms.text)}")
-        words += [f"gsm={sms.gsm}"] if sms.gsm else []
-        words += [f"postpone={sms.postpone:%Y-%m-%dT%H:%M}"] if sms.postpone else []
-    words += [f"id={outcome.id}"] if outcome.id else []
-    words.append(f"status={outcome.status}")
-    words += [f"cause={outcome.cause}"] if outcome.cause else []
-    words += [f"failed={len(outcome.failed)}"] if outcome.failed else []
-    words.append(f"ms={handled.seconds * 1000:.0f}")
-    words += [f"cut_from={sms.cut_from}"] if sms is not None and sms.cut_from else []
-    if sms is not None and sms.replaced:
-        words.append(f"note=the PBX may replace with spaces: {' '.join(sms.replaced)}")
-    if outcome.reason:
-        words.append(f"reason={harmless(outcome, handled.sms)}")
-    return " ".join(words)
+        shown = ",".join(map(_mask, sms.numbers[:5]))
+        fields |= {
+            "to": shown + (f"+{len(sms.numbers) - 5}" if len(sms.numbers) > 5 else ""),
+            "chars": str(len(sms.text)),
+            "gsm": sms.gsm or "",
+            "postpone": f"{sms.postpone:%Y-%m-%dT%H:%M}" if sms.postpone else "",
+        }
+    fields |= {
+        "id": outcome.id,
+        "status": outcome.status,
+        "cause": outcome.cause,
+        "failed": str(len(outcome.failed) or ""),
+        "ms": f"{handled.seconds * 1000:.0f}",
+    }
+    if sms is not None:
+        replaced = " ".join(sms.replaced)
+        fields |= {
+            "cut_from": str(sms.cut_from or ""),
+            "note": f"the PBX may replace with spaces: {replaced}" if replaced else "",
+        }
+    fields["reason"] = harmless(outcome, sms)
+    return " ".join(f"{name}={value}" for name, value in fields.items() if value)
 
 
 def harmless(outcome: Outcome, sms: Sms | None) -> str:
@@ -220,12 +216,16 @@ def harmless(outcome: Outcome, sms: Sms | None) -> str:
     if not outcome.from_pbx or sms is None:
         return reason
     text = safe_line(sms.text)
-    if text and len(text) < _OVERLAP and text in reason:
-        return "the PBX repeats the text"
     pieces = (reason[at : at + _OVERLAP] for at in range(max(1, len(reason) - _OVERLAP + 1)))
-    if any(piece in text for piece in pieces if piece):
+    is_short = 0 < len(text) < _OVERLAP
+    if (is_short and text in reason) or any(piece in text for piece in pieces if piece):
         return "the PBX repeats the text"
-    return _LONG_NUMBER.sub(lambda found: mask(found[0]), reason)
+    return _LONG_NUMBER.sub(lambda found: _mask(found[0]), reason)
+
+
+def _mask(number: str) -> str:
+    """A number for the log: its last three digits."""
+    return f"…{number[-3:]}"
 
 
 def is_failure(outcome: Outcome) -> bool:

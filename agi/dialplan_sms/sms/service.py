@@ -12,7 +12,7 @@ from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.sms import log
-from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error, misplaced, safe_line
 from dialplan_sms.sms.sms import Draft, Handled, Sms, compose
 
 _LONGEST_KEY = 200
@@ -63,14 +63,13 @@ class Service:
 
     *load* gives the configuration or raises ConfigError; *route* gives the way to a sender's PBX,
     *store* the outbox of a configuration that has one. *records* is whether what needs no outbox
-    is noted in it, too. *now* is local time, *clock* counts seconds.
+    is noted in it, too. *clock* counts seconds.
     """
 
     def __init__(
         self,
         load: Callable[[], Config],
         route: Callable[[Sender], Route],
-        now: Callable[[], datetime] = datetime.now,
         clock: Callable[[], float] = time.monotonic,
         watch: Watch | None = None,
         store: Callable[[Config], Store] | None = None,
@@ -78,7 +77,6 @@ class Service:
     ) -> None:
         self.load = load
         self.route = route
-        self._now = now
         self._clock = clock
         self._watch = watch
         self._store = store
@@ -108,7 +106,7 @@ class Service:
                 raise draft.refused
             sender = choose(config, draft)
             name = sender.name
-            sms = check(draft, sender, config, self._now())
+            sms = check(draft, sender, config, datetime.now())
             veto(sms, sender)
             until = started + sender.call_timeout
             outcome = self._carry(sms, sender, config, going_out, until)
@@ -173,7 +171,7 @@ class Service:
 
     def note(self, line: str, failed: bool = True) -> None:
         """Write a line that is about no call. Never raises."""
-        self._write(log.safe(line), failed)
+        self._write(safe_line(line)[:500], failed)
 
     def _write(self, line: str, failed: bool) -> None:
         with contextlib.suppress(Exception):
@@ -214,11 +212,7 @@ def check(draft: Draft, sender: Sender, config: Config, now: datetime) -> Sms:
     """The Sms that *draft* asks for, if it can be sent in its mode. Raises Refused."""
     sms = compose(draft, sender, now)
     if sms.mode not in ("wait", "queue", "fallback"):
-        raise Refused(
-            Cause.CONFIG,
-            f"SMS_MODE {sms.mode[:40]} is not wait, queue or fallback",
-            f"SMS_MODE of {len(sms.mode)} characters is not wait, queue or fallback",
-        )
+        raise misplaced(Cause.CONFIG, "SMS_MODE", sms.mode, "is not wait, queue or fallback")
     if len(sms.key) > _LONGEST_KEY or not sms.key.isprintable():
         raise Refused(Cause.CONFIG, f"SMS_KEY is no line of at most {_LONGEST_KEY} characters")
     if not config.outbox and (sms.mode != "wait" or sms.key):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dialplan_sms.sms.outcome import Cause, Refused
-from dialplan_sms.sms.text import clean, shorten
+from dialplan_sms.sms.sms import clean, shorten
 
 
 @pytest.mark.parametrize(
