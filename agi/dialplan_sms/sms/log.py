@@ -75,6 +75,7 @@ def write(target: str, line: str, failed: bool = False) -> None:
         os.write(outlet.file, entry.encode("utf-8", "backslashreplace"))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
+        why = "it is a link" if getattr(error, "errno", 0) == errno.ELOOP else why
         _to_syslog(f"log {target} cannot be written ({why}): {line}", failed=True)
 
 
@@ -92,10 +93,6 @@ def _open_file(path: str) -> int:
             made = False
             file = os.open(name, flags | os.O_NOFOLLOW, 0o640, dir_fd=folder)
         owner = os.fstat(folder)  # of the one it is in, whatever its path leads to by now
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise OSError(error.errno, "it is a link") from None
     finally:
         os.close(folder)
     if made and os.geteuid() == 0:

@@ -180,10 +180,7 @@ class Service:
     @property
     def longest(self) -> float:
         """Seconds of the longest call_timeout: when every call is over."""
-        try:
-            return max(sender.call_timeout for sender in self.load().senders.values())
-        except ConfigError:
-            return 30.0
+        return max(sender.call_timeout for sender in self.load().senders.values())
 
 
 def choose(config: Config, draft: Draft) -> Sender:
@@ -191,21 +188,17 @@ def choose(config: Config, draft: Draft) -> Sender:
     sender = config.sender(draft.sender)
     if sender is not None:
         return sender
-    known = ", ".join(config.senders)
-    if draft.sender:
-        none = f"is no section of {config.path}, which has {known}"
-        raise Refused(
-            Cause.UNKNOWN_SENDER,
-            f"the sender {draft.sender[:40]} {none}",
-            # One word is the admin's own; more may be a text in the wrong place.
-            f"the sender {draft.sender} {none}"
-            if _WORD.fullmatch(draft.sender)
-            else f"a sender of {len(draft.sender)} characters {none}",
-        )
-    raise Refused(
-        Cause.UNKNOWN_SENDER,
-        f"{config.path} has no default_sender: set it to one of {known}, or set SMS_SENDER",
+    known, cause = ", ".join(config.senders), Cause.UNKNOWN_SENDER
+    if not draft.sender:
+        reason = f"has no default_sender: set it to one of {known}, or set SMS_SENDER"
+        raise Refused(cause, f"{config.path} {reason}")
+    none = f"is no section of {config.path}, which has {known}"
+    # One word is the admin's own; more may be a text in the wrong place.
+    is_word = _WORD.fullmatch(draft.sender)
+    shown = (
+        f"the sender {draft.sender}" if is_word else f"a sender of {len(draft.sender)} characters"
     )
+    raise Refused(cause, f"the sender {draft.sender[:40]} {none}", f"{shown} {none}")
 
 
 def check(draft: Draft, sender: Sender, config: Config, now: datetime) -> Sms:
@@ -230,14 +223,11 @@ def _where(failure: BaseException) -> str:
         return (
             f"the Python package {failure.name} is missing: install dialplan-sms again, see README"
         )
-    short = shortage(failure)
-    if short:
+    if short := shortage(failure):
         return short
-    trace = failure.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
+    import traceback  # for what should never happen
+
     place = ""
-    if trace is not None:
-        code = trace.tb_frame.f_code
-        place = f" in {code.co_filename.rpartition('/')[2]} line {trace.tb_lineno}"
+    for frame, line in traceback.walk_tb(failure.__traceback__):
+        place = f" in {frame.f_code.co_filename.rpartition('/')[2]} line {line}"
     return f"dialplan-sms broke, {type(failure).__name__}{place}: please report this line"

@@ -165,15 +165,17 @@ def clean(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
-    kept = []
-    for char in text:
-        kind = unicodedata.category(char)
-        if kind == "Cs":
-            kept.append("\ufffd")
-        elif kind != "Cc" or char == "\n":
-            kept.append(char)
-    return unicodedata.normalize("NFC", "".join(kept))
+    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").translate(_CLEAN))
+
+
+_CLEAN: dict[int, str | None] = {
+    **dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)]),
+    **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
+    ord("\t"): " ",
+    ord("\r"): "\n",
+    ord("\n"): "\n",
+}
+"""For str.translate: Unicode's categories Cc and Cs."""
 
 
 def shorten(text: str, limit: int, truncate: bool) -> str:

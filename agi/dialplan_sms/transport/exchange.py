@@ -69,7 +69,8 @@ class Exchange:
     def watch(self, connection: socket.socket) -> None:
         """From here on the deadline is that of the answer, and ends *connection*."""
         self.close()
-        connection.settimeout(None)
+        if connection.gettimeout() is not None:  # to set it is a turn at Python's lock
+            connection.settimeout(None)
         self._alarm = self._watchdog.at(
             min(time.monotonic() + self._answer_time, self._until),
             lambda: self._too_late(connection),
