@@ -78,13 +78,8 @@ class SmsApi:
         """
         sender = self._sender
         until = time.monotonic() + sender.call_timeout if until is None else until
-        exchange = Exchange(
-            connect_time=CONNECT_TIME,
-            answer_time=ANSWER_TIME * len(sms.numbers),
-            until=until,
-            going_out=going_out,
-            watchdog=self._watchdog,
-        )
+        answer_time = ANSWER_TIME * len(sms.numbers)
+        exchange = Exchange(CONNECT_TIME, answer_time, until, going_out, self._watchdog)
         try:
             form = urlencode(_form(sms)).encode()
             request = self._template.copy()

@@ -18,17 +18,12 @@ from dialplan_sms.sms.outcome import Outcome, Status, safe_line
 from dialplan_sms.sms.sms import Handled, Sms
 
 _SYSLOG = "/dev/log"
-_PATIENCE = 0.2
-"""Seconds that a call gives a syslog which does not read."""
-_EVERY = 60.0
-"""Seconds between two counts of what comes again and again."""
-_KEPT = 1.0
-"""Seconds that a file stays open."""
-_USER, _WARNING, _INFO = 8, 4, 6
-"""Facility and severities (RFC 5424, section 6.2.1)."""
+_PATIENCE = 0.2  # seconds that a call gives a syslog which does not read
+_EVERY = 60.0  # seconds between two counts of what comes again and again
+_KEPT = 1.0  # seconds that a file stays open
+_USER, _WARNING, _INFO = 8, 4, 6  # Facility and severities (RFC 5424, section 6.2.1)
 _LONG_NUMBER = re.compile(r"[0-9][0-9 .-]{3,}[0-9]")
-_OVERLAP = 8
-"""Characters of the text in a PBX's reason from which on the reason is not logged."""
+_OVERLAP = 8  # characters of the text in a PBX's reason from which on the reason is not logged
 
 
 class _Outlet:
@@ -203,7 +198,7 @@ def describe(handled: Handled) -> str:
             "cut_from": str(sms.cut_from or ""),
             "note": f"the PBX may replace with spaces: {replaced}" if replaced else "",
         }
-    fields["reason"] = harmless(outcome, sms)
+    fields["reason"] = harmless(outcome, sms) if outcome.reason else ""
     return " ".join(f"{name}={value}" for name, value in fields.items() if value)
 
 

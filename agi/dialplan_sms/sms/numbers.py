@@ -14,8 +14,7 @@ _INTERNATIONAL = re.compile(r"\+[1-9][0-9]{6,14}")
 _DIGITS = re.compile(r"[0-9]+")
 _TRUNK_ZERO = re.compile(r"\(\s*0\s*\)")
 
-_SHORT_NUMBER = range(3, 7)
-"""How many digits a short code has."""
+_SHORT_NUMBER = range(3, 7)  # how many digits a short code has
 
 
 def read_numbers(

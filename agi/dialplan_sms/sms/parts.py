@@ -9,8 +9,7 @@ _BASIC = (
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
-_EXTENDED = "\f^{}\\[~]|€"
-"""Two septets each: the escape and a character of the extension table."""
+_EXTENDED = "\f^{}\\[~]|€"  # two septets each: the escape and a character of the extension table
 _GSM = frozenset(_BASIC + _EXTENDED)
 _GSM7, _UCS2 = "GSM-7", "UCS-2"
 _ALONE = {_GSM7: 160, _UCS2: 70}

@@ -16,8 +16,7 @@ from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error, mis
 from dialplan_sms.sms.sms import Draft, Handled, Sms, compose
 
 _LONGEST_KEY = 200
-_OUTBOX_TIME = 5.0
-"""Seconds that one call waits for the outbox in all, however often it needs it."""
+_OUTBOX_TIME = 5.0  # seconds that one call waits for the outbox in all, however often it needs it
 _WORD = re.compile(r"[0-9A-Za-z_.-]{1,20}")
 
 

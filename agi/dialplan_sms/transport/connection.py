@@ -6,15 +6,11 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from dialplan_sms.transport.exchange import Exchange, Stage
 from dialplan_sms.transport.http_head import Answer, request_head
 from dialplan_sms.transport.resolver import Address, Resolver
-
-# An admin who wrote "verify = no" need not be told so at every SMS.
-urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
 
 class Connection(HTTPConnection):
@@ -105,6 +101,6 @@ def _connect(addresses: list[Address], exchange: Exchange) -> socket.socket:
         except OSError as error:
             connection.close()
             failure = error
-            continue
-        return connection
+        else:
+            return connection
     raise failure

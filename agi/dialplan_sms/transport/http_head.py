@@ -13,8 +13,7 @@ from typing import BinaryIO
 
 _LONGEST_LINE = 1 << 16
 _MOST_HEADERS = 100
-_MOST_BEFORE = 10
-"""Answers with a status of 1xx before the one that counts."""
+_MOST_BEFORE = 10  # answers with a status of 1xx before the one that counts
 _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,8}")
 
 

@@ -18,8 +18,7 @@ from dialplan_sms.transport.resolver import Resolver
 
 _IDLE = 55.0
 """Seconds after which an idle connection is closed, if the PBX does not say when it does."""
-_MARGIN = 1.0
-"""Seconds before the PBX closes an idle connection that it is not used any more."""
+_MARGIN = 1.0  # seconds before the PBX closes an idle connection that it is not used any more
 _KEEP_ALIVE = re.compile(r"timeout=([0-9]{1,5})")
 
 

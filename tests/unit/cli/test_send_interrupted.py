@@ -176,9 +176,9 @@ def test_with_the_outbox_not_even_a_kill_leaves_one_unknown(server: Sandbox, out
     good, bad = make_list(file, 300)
     journal = Path(f"{file}.journal")
     # when it is killed three times
-    for stored in (60, 120, 180):
+    for written in (60, 120, 180):
         run = Run(outbox, file, "--mode", "queue")
-        wait(lambda: journal.exists() and journal.read_bytes().count(b"accepted"), stored)
+        wait(lambda: journal.exists() and journal.read_bytes().count(b"accepted"), written)
         time.sleep(random.random() / 50)
         run.end(signal.SIGKILL)
     summary = Run(outbox, file, "--mode", "queue").end()[-1]["summary"]

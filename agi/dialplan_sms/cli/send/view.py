@@ -26,8 +26,7 @@ if TYPE_CHECKING:  # a single SMS does without
 
 Facts = list[tuple[str, str]]
 """Names and values."""
-_FIRST = 10
-"""Rows of the table in the dry run."""
+_FIRST = 10  # rows of the table in the dry run
 _RED = (Result.BAD, Result.REFUSED)
 
 
