@@ -1,7 +1,7 @@
 """Limits against SMS pumping and runaway dialplans: how many SMS a sender of sms.conf may send.
 
 Counted on the outbox's history in one query, in the transaction that stores the SMS, so that no two
-calls pass together. Where to is decided in sms/destinations.py.
+calls pass together. Where to is decided in sms/numbers.py.
 """
 
 import math

@@ -46,13 +46,11 @@ class SmsApi:
         self,
         sender: Sender,
         pool: Pool | None = None,
-        clock: Callable[[], float] = time.monotonic,
         watchdog: Watchdog | None = None,
     ) -> None:
         self._sender = sender
         self.pool = pool or open_pool(sender)
-        self._clock = clock
-        self._watchdog = watchdog or Watchdog(clock)
+        self._watchdog = watchdog or Watchdog()
         self._secrets = secrets_of(sender)
         who = f"Bearer {sender.token}" if sender.token else f"Basic {basic(sender)}"
         # Made once: requests needs 0.2 ms for it, a copy 0.03.
@@ -79,15 +77,9 @@ class SmsApi:
         leave. Raises that Refused, and nothing for what the PBX or the network does.
         """
         sender = self._sender
-        until = self._clock() + sender.call_timeout if until is None else until
-        exchange = Exchange(
-            connect_time=CONNECT_TIME,
-            answer_time=ANSWER_TIME * len(sms.numbers),
-            until=until,
-            going_out=going_out,
-            watchdog=self._watchdog,
-            clock=self._clock,
-        )
+        until = time.monotonic() + sender.call_timeout if until is None else until
+        answer_time = ANSWER_TIME * len(sms.numbers)
+        exchange = Exchange(CONNECT_TIME, answer_time, until, going_out, self._watchdog)
         try:
             form = urlencode(_form(sms)).encode()
             request = self._template.copy()
@@ -122,10 +114,9 @@ class Routes:
     All routes share one watchdog and one resolver.
     """
 
-    def __init__(self, connections: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, connections: int) -> None:
         self._connections = connections
-        self._clock = clock
-        self._watchdog = Watchdog(clock)
+        self._watchdog = Watchdog()
         self._resolver = Resolver()
         self._lock = threading.Lock()
         self._routes: dict[Sender, SmsApi] = {}
@@ -136,7 +127,7 @@ class Routes:
             route = self._routes.get(sender)
             if route is None:
                 pool = open_pool(sender, self._resolver, self._connections)
-                route = SmsApi(sender, pool, self._clock, self._watchdog)
+                route = SmsApi(sender, pool, self._watchdog)
                 self._routes[sender] = route
             return route
 

@@ -120,21 +120,28 @@ def failed(exchange: Exchange, failure: Exception, sender: Sender) -> Outcome:
     return error(Cause.NO_ANSWER, f"the PBX did not answer {how}: {PERHAPS}{hint}")
 
 
+_LATE = "no connection to {peer} in time: check url, firewall and PBX"
+_UNREACHABLE = {
+    (Stage.RESOLVING, True):
+        "the name {name} was not resolved in time: check the DNS of this host",
+    (Stage.RESOLVING, False):
+        "the name {name} is unknown: check url in sms.conf and the DNS of this host",
+    (Stage.CONNECTING, True): _LATE,
+    (Stage.CONNECTING, False): "no connection to {peer}, {why}: check url, firewall and PBX",
+    (Stage.SECURING, True): _LATE,
+    (Stage.SECURING, False): "no TLS with {peer}: {why}",
+}  # fmt: skip
+"""By how far it came, and whether time was over."""
+
+
 def _unreachable(stage: Stage, failure: Exception, sender: Sender) -> str:
     parts = urlsplit(sender.url)
-    peer = parts.hostname or ""
-    late = isinstance(failure, TimeoutError)
-    if stage is Stage.RESOLVING:
-        if late:
-            return f"the name {peer} was not resolved in time: check the DNS of this host"
-        return f"the name {peer} is unknown: check url in sms.conf and the DNS of this host"
-    peer += f" port {parts.port or (443 if parts.scheme == 'https' else 80)}"
-    if late:
-        return f"no connection to {peer} in time: check url, firewall and PBX"
-    if stage is Stage.CONNECTING:
-        what = getattr(failure, "strerror", None) or type(failure).__name__
-        return f"no connection to {peer}, {what}: check url, firewall and PBX"
-    return f"no TLS with {peer}: {_why_no_tls(failure)}"
+    name, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+    why = str(getattr(failure, "strerror", None) or type(failure).__name__)
+    if stage is Stage.SECURING:
+        why = _why_no_tls(failure)
+    reason = _UNREACHABLE[stage, isinstance(failure, TimeoutError)]
+    return reason.format(name=name, peer=f"{name} port {port}", why=why)
 
 
 def _why_no_tls(failure: Exception) -> str:

@@ -18,17 +18,12 @@ from dialplan_sms.sms.outcome import Outcome, Status, safe_line
 from dialplan_sms.sms.sms import Handled, Sms
 
 _SYSLOG = "/dev/log"
-_PATIENCE = 0.2
-"""Seconds that a call gives a syslog which does not read."""
-_EVERY = 60.0
-"""Seconds between two counts of what comes again and again."""
-_KEPT = 1.0
-"""Seconds that a file stays open."""
-_USER, _WARNING, _INFO = 8, 4, 6
-"""Facility and severities (RFC 5424, section 6.2.1)."""
+_PATIENCE = 0.2  # seconds that a call gives a syslog which does not read
+_EVERY = 60.0  # seconds between two counts of what comes again and again
+_KEPT = 1.0  # seconds that a file stays open
+_USER, _WARNING, _INFO = 8, 4, 6  # Facility and severities (RFC 5424, section 6.2.1)
 _LONG_NUMBER = re.compile(r"[0-9][0-9 .-]{3,}[0-9]")
-_OVERLAP = 8
-"""Characters of the text in a PBX's reason from which on the reason is not logged."""
+_OVERLAP = 8  # characters of the text in a PBX's reason from which on the reason is not logged
 
 
 class _Outlet:
@@ -75,6 +70,7 @@ def write(target: str, line: str, failed: bool = False) -> None:
         os.write(outlet.file, entry.encode("utf-8", "backslashreplace"))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
+        why = "it is a link" if getattr(error, "errno", 0) == errno.ELOOP else why
         _to_syslog(f"log {target} cannot be written ({why}): {line}", failed=True)
 
 
@@ -92,10 +88,6 @@ def _open_file(path: str) -> int:
             made = False
             file = os.open(name, flags | os.O_NOFOLLOW, 0o640, dir_fd=folder)
         owner = os.fstat(folder)  # of the one it is in, whatever its path leads to by now
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise OSError(error.errno, "it is a link") from None
     finally:
         os.close(folder)
     if made and os.geteuid() == 0:
@@ -181,37 +173,33 @@ class Repeated:
             self._note(each)
 
 
-def safe(line: str) -> str:
-    """*line* for the log, whatever a peer put into it."""
-    return safe_line(line)[:500]
-
-
-def mask(number: str) -> str:
-    """A number for the log: its last three digits."""
-    return f"…{number[-3:]}"
-
-
 def describe(handled: Handled) -> str:
     """The line of one call."""
     sms, outcome = handled.sms, handled.outcome
-    words = [f"call={safe_line(handled.call) or '-'}", f"sender={handled.sender or '-'}"]
+    fields = {"call": safe_line(handled.call) or "-", "sender": handled.sender or "-"}
     if sms is not None:
-        shown = ",".join(map(mask, sms.numbers[:5]))
-        words.append(f"to={shown}" + (f"+{len(sms.numbers) - 5}" if len(sms.numbers) > 5 else ""))
-        words.append(f"chars={len(sms.text)}")
-        words += [f"gsm={sms.gsm}"] if sms.gsm else []
-        words += [f"postpone={sms.postpone:%Y-%m-%dT%H:%M}"] if sms.postpone else []
-    words += [f"id={outcome.id}"] if outcome.id else []
-    words.append(f"status={outcome.status}")
-    words += [f"cause={outcome.cause}"] if outcome.cause else []
-    words += [f"failed={len(outcome.failed)}"] if outcome.failed else []
-    words.append(f"ms={handled.seconds * 1000:.0f}")
-    words += [f"cut_from={sms.cut_from}"] if sms is not None and sms.cut_from else []
-    if sms is not None and sms.replaced:
-        words.append(f"note=the PBX may replace with spaces: {' '.join(sms.replaced)}")
-    if outcome.reason:
-        words.append(f"reason={harmless(outcome, handled.sms)}")
-    return " ".join(words)
+        shown = ",".join(map(_mask, sms.numbers[:5]))
+        fields |= {
+            "to": shown + (f"+{len(sms.numbers) - 5}" if len(sms.numbers) > 5 else ""),
+            "chars": str(len(sms.text)),
+            "gsm": sms.gsm or "",
+            "postpone": f"{sms.postpone:%Y-%m-%dT%H:%M}" if sms.postpone else "",
+        }
+    fields |= {
+        "id": outcome.id,
+        "status": outcome.status,
+        "cause": outcome.cause,
+        "failed": str(len(outcome.failed) or ""),
+        "ms": f"{handled.seconds * 1000:.0f}",
+    }
+    if sms is not None:
+        replaced = " ".join(sms.replaced)
+        fields |= {
+            "cut_from": str(sms.cut_from or ""),
+            "note": f"the PBX may replace with spaces: {replaced}" if replaced else "",
+        }
+    fields["reason"] = harmless(outcome, sms) if outcome.reason else ""
+    return " ".join(f"{name}={value}" for name, value in fields.items() if value)
 
 
 def harmless(outcome: Outcome, sms: Sms | None) -> str:
@@ -220,12 +208,16 @@ def harmless(outcome: Outcome, sms: Sms | None) -> str:
     if not outcome.from_pbx or sms is None:
         return reason
     text = safe_line(sms.text)
-    if text and len(text) < _OVERLAP and text in reason:
-        return "the PBX repeats the text"
     pieces = (reason[at : at + _OVERLAP] for at in range(max(1, len(reason) - _OVERLAP + 1)))
-    if any(piece in text for piece in pieces if piece):
+    is_short = 0 < len(text) < _OVERLAP
+    if (is_short and text in reason) or any(piece in text for piece in pieces if piece):
         return "the PBX repeats the text"
-    return _LONG_NUMBER.sub(lambda found: mask(found[0]), reason)
+    return _LONG_NUMBER.sub(lambda found: _mask(found[0]), reason)
+
+
+def _mask(number: str) -> str:
+    """A number for the log: its last three digits."""
+    return f"…{number[-3:]}"
 
 
 def is_failure(outcome: Outcome) -> bool:

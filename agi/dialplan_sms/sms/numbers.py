@@ -1,8 +1,10 @@
-"""Numbers as people write them, to numbers as the PBX dials them."""
+"""Numbers: as people write them, as the PBX dials them, and to which a sender may send."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection
 
+from dialplan_sms.config.config import Sender
+from dialplan_sms.config.countries import is_in
 from dialplan_sms.sms.outcome import Cause, Refused
 
 _SCHEME = re.compile(r"(?i)^\s*(?:sms|tel):(?://)?")
@@ -12,20 +14,41 @@ _INTERNATIONAL = re.compile(r"\+[1-9][0-9]{6,14}")
 _DIGITS = re.compile(r"[0-9]+")
 _TRUNK_ZERO = re.compile(r"\(\s*0\s*\)")
 
-SHORT_NUMBER = range(3, 7)
-"""How many digits a short code has."""
+_SHORT_NUMBER = range(3, 7)  # how many digits a short code has
 
 
-def split(text: str) -> Iterator[str]:
-    """The items of a comma-separated list that are more than spaces and quotes."""
-    return (item.strip() for item in text.split(",") if item.strip(" \t\r\n\"'"))
+def read_numbers(
+    written: str, sender: Sender, partly: bool
+) -> tuple[tuple[str, ...], tuple[str, ...], Refused | None]:
+    """The numbers of a comma-separated list, each once and in their order.
 
-
-def refusal(wrong: list[str], others: int, country: str | None, short: bool) -> Refused:
-    """Why the items in *wrong* cannot be dialled, which stood among so many *others*."""
-    advice = _advise(wrong, country, short)
-    count = f"{len(wrong)} of {len(wrong) + others} numbers cannot be dialled"
-    return Refused(Cause.INVALID_NUMBER, _name(wrong) + advice, count + advice)
+    With *partly* also those that are left out since nothing can be sent to them, and why that is.
+    Raises Refused if it is not so, or if none is left.
+    """
+    good: dict[str, None] = {}
+    wrong: list[str] = []
+    denied: dict[str, Refused] = {}
+    left_out: dict[str, None] = {}
+    for item in map(str.strip, written.split(",")):
+        if not item.strip(" \t\r\n\"'"):
+            continue
+        number = read_number(item, sender.country, sender.short_numbers)
+        if number is None:
+            wrong.append(item)
+        elif no := denial(number, sender):
+            denied[item] = no
+        else:
+            good[number] = None
+            continue
+        left_out[item[:40]] = None
+    objection = next(iter(denied.values()), None)
+    if wrong:
+        objection = _no_numbers(wrong, len(good) + len(denied), sender)
+    if objection is not None and not (partly and good):
+        raise objection
+    if not good:
+        raise Refused(Cause.INVALID_NUMBER, "the number is empty: set SMS_NUMBER")
+    return tuple(good), tuple(left_out), objection
 
 
 def read_number(item: str, country: str | None, short: bool) -> str | None:
@@ -46,7 +69,7 @@ def read_number(item: str, country: str | None, short: bool) -> str | None:
         return _possible(bare, None) if trunk_zero else bare
     if not _DIGITS.fullmatch(bare):
         return None
-    if short and len(bare) in SHORT_NUMBER and bare[0] != "0":
+    if short and len(bare) in _SHORT_NUMBER and bare[0] != "0":
         return bare
     return _possible(bare, country) if country else None
 
@@ -71,20 +94,49 @@ def _possible(digits: str, country: str | None) -> str | None:
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
 
-def _name(wrong: list[str]) -> str:
+def _no_numbers(wrong: list[str], others: int, sender: Sender) -> Refused:
+    """Why the items in *wrong* cannot be dialled, which stood among so many *others*."""
     named = ", ".join(item[:40] for item in wrong[:5])
-    more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-    return f"{named}{more} " + ("are no phone numbers" if len(wrong) > 1 else "is no phone number")
-
-
-def _advise(wrong: list[str], country: str | None, short: bool) -> str:
-    bare = [_DECORATION.sub("", item) for item in wrong]
+    named += f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+    named += " are no phone numbers" if len(wrong) > 1 else " is no phone number"
     if any(item.count("+") > 1 or ";" in item for item in wrong):
-        return ": separate numbers with commas"
-    if country:
-        advice = f": neither one with its country code, as +39..., nor one of {country}"
+        advice = ": separate numbers with commas"
     else:
         advice = ": write the country code, as +39..., or set country in sms.conf"
-    if not short and any(len(item) in SHORT_NUMBER and item.isdecimal() for item in bare):
-        advice += " - a short code needs short_numbers = yes"
-    return advice
+        if sender.country:
+            advice = f": neither one with its country code, as +39..., nor one of {sender.country}"
+        bare = [_DECORATION.sub("", item) for item in wrong]
+        is_short = any(len(item) in _SHORT_NUMBER and item.isdecimal() for item in bare)
+        if is_short and not sender.short_numbers:
+            advice += " - a short code needs short_numbers = yes"
+    count = f"{len(wrong)} of {len(wrong) + others} numbers cannot be dialled"
+    return Refused(Cause.INVALID_NUMBER, named + advice, count + advice)
+
+
+def denial(number: str, sender: Sender) -> Refused | None:
+    """Why *sender* may not send to *number*: it is not in its ``allow``, or in its ``deny``.
+
+    Without ``allow`` it is the sender's country, if that is set. Short codes are allowed by
+    short_numbers; +999 is nobody's, and the stand-in's.
+    """
+    if number.startswith("+999") or not number.startswith("+"):
+        return None
+    allow = sender.allow or ((sender.country,) if sender.country else ())
+    why = "is not among the numbers that {} in sms.conf lets this sender send to"
+    if sender.deny and _is_among(number, sender.deny, unsure=True):
+        why = why.format("deny")
+    elif not allow or _is_among(number, allow, unsure=False):
+        return None
+    elif sender.allow:
+        why = why.format("allow")
+    else:
+        why = (
+            f"is not in {allow[0]}, the country of this sender in sms.conf, and it has no allow: to"
+            f" send elsewhere too, set one, as allow = {allow[0]}, +4179 or allow = all"
+        )
+    return Refused(Cause.DENIED, f"{number} {why}", f"a number {why}")
+
+
+def _is_among(number: str, places: Collection[str], unsure: bool) -> bool:
+    prefixes = tuple(place for place in places if place.startswith("+"))
+    return bool(prefixes and number.startswith(prefixes)) or is_in(number, places, unsure)

@@ -77,6 +77,11 @@ class Refused(Exception):
         self.outcome = error(cause, reason, for_log)
 
 
+def misplaced(cause: Cause, name: str, value: str, why: str) -> Refused:
+    """For a *value* that may be a text in the wrong place: the log has no more than its length."""
+    return Refused(cause, f"{name} {value[:40]} {why}", f"{name} of {len(value)} characters {why}")
+
+
 _UNSAFE = frozenset("\"'\\$`{}[]();|&<>*?~!#^")
 _NOT_A_NUMBER = re.compile(r"[^0-9+*#]+")
 

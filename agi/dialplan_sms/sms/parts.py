@@ -5,12 +5,12 @@ The gateway decides in the end; this is what phones and gateways have in common.
 
 from dataclasses import dataclass
 
-_BASIC = frozenset(
+_BASIC = (
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
-_EXTENDED = frozenset("\f^{}\\[~]|€")
-"""Two septets each: the escape and a character of the extension table."""
+_EXTENDED = "\f^{}\\[~]|€"  # two septets each: the escape and a character of the extension table
+_GSM = frozenset(_BASIC + _EXTENDED)
 _GSM7, _UCS2 = "GSM-7", "UCS-2"
 _ALONE = {_GSM7: 160, _UCS2: 70}
 _EACH = {_GSM7: 153, _UCS2: 67}
@@ -36,8 +36,10 @@ class Parts:
 
 def parts(text: str) -> Parts:
     """The parts that *text* is sent in. No part ends within a character."""
-    coding = _GSM7 if _BASIC.issuperset(text) or _fits_gsm7(text) else _UCS2
-    sizes = [_size(char, coding) for char in text]
+    if _GSM.issuperset(text):
+        coding, sizes = _GSM7, [2 if char in _EXTENDED else 1 for char in text]
+    else:
+        coding, sizes = _UCS2, [2 if ord(char) > 0xFFFF else 1 for char in text]
     units = sum(sizes)
     if units <= _ALONE[coding]:
         return Parts(coding, units, 1)
@@ -47,13 +49,3 @@ def parts(text: str) -> Parts:
             count, used = count + 1, 0
         used += size
     return Parts(coding, units, count)
-
-
-def _fits_gsm7(text: str) -> bool:
-    return all(char in _BASIC or char in _EXTENDED for char in text)
-
-
-def _size(char: str, coding: str) -> int:
-    if coding == _GSM7:
-        return 2 if char in _EXTENDED else 1
-    return 2 if ord(char) > 0xFFFF else 1

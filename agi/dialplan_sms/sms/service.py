@@ -12,12 +12,11 @@ from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.sms import log
-from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error, misplaced, safe_line
 from dialplan_sms.sms.sms import Draft, Handled, Sms, compose
 
 _LONGEST_KEY = 200
-_OUTBOX_TIME = 5.0
-"""Seconds that one call waits for the outbox in all, however often it needs it."""
+_OUTBOX_TIME = 5.0  # seconds that one call waits for the outbox in all, however often it needs it
 _WORD = re.compile(r"[0-9A-Za-z_.-]{1,20}")
 
 
@@ -63,14 +62,13 @@ class Service:
 
     *load* gives the configuration or raises ConfigError; *route* gives the way to a sender's PBX,
     *store* the outbox of a configuration that has one. *records* is whether what needs no outbox
-    is noted in it, too. *now* is local time, *clock* counts seconds.
+    is noted in it, too. *clock* counts seconds.
     """
 
     def __init__(
         self,
         load: Callable[[], Config],
         route: Callable[[Sender], Route],
-        now: Callable[[], datetime] = datetime.now,
         clock: Callable[[], float] = time.monotonic,
         watch: Watch | None = None,
         store: Callable[[Config], Store] | None = None,
@@ -78,7 +76,6 @@ class Service:
     ) -> None:
         self.load = load
         self.route = route
-        self._now = now
         self._clock = clock
         self._watch = watch
         self._store = store
@@ -108,7 +105,7 @@ class Service:
                 raise draft.refused
             sender = choose(config, draft)
             name = sender.name
-            sms = check(draft, sender, config, self._now())
+            sms = check(draft, sender, config, datetime.now())
             veto(sms, sender)
             until = started + sender.call_timeout
             outcome = self._carry(sms, sender, config, going_out, until)
@@ -173,7 +170,7 @@ class Service:
 
     def note(self, line: str, failed: bool = True) -> None:
         """Write a line that is about no call. Never raises."""
-        self._write(log.safe(line), failed)
+        self._write(safe_line(line)[:500], failed)
 
     def _write(self, line: str, failed: bool) -> None:
         with contextlib.suppress(Exception):
@@ -182,10 +179,7 @@ class Service:
     @property
     def longest(self) -> float:
         """Seconds of the longest call_timeout: when every call is over."""
-        try:
-            return max(sender.call_timeout for sender in self.load().senders.values())
-        except ConfigError:
-            return 30.0
+        return max(sender.call_timeout for sender in self.load().senders.values())
 
 
 def choose(config: Config, draft: Draft) -> Sender:
@@ -193,32 +187,24 @@ def choose(config: Config, draft: Draft) -> Sender:
     sender = config.sender(draft.sender)
     if sender is not None:
         return sender
-    known = ", ".join(config.senders)
-    if draft.sender:
-        none = f"is no section of {config.path}, which has {known}"
-        raise Refused(
-            Cause.UNKNOWN_SENDER,
-            f"the sender {draft.sender[:40]} {none}",
-            # One word is the admin's own; more may be a text in the wrong place.
-            f"the sender {draft.sender} {none}"
-            if _WORD.fullmatch(draft.sender)
-            else f"a sender of {len(draft.sender)} characters {none}",
-        )
-    raise Refused(
-        Cause.UNKNOWN_SENDER,
-        f"{config.path} has no default_sender: set it to one of {known}, or set SMS_SENDER",
+    known, cause = ", ".join(config.senders), Cause.UNKNOWN_SENDER
+    if not draft.sender:
+        reason = f"has no default_sender: set it to one of {known}, or set SMS_SENDER"
+        raise Refused(cause, f"{config.path} {reason}")
+    none = f"is no section of {config.path}, which has {known}"
+    # One word is the admin's own; more may be a text in the wrong place.
+    is_word = _WORD.fullmatch(draft.sender)
+    shown = (
+        f"the sender {draft.sender}" if is_word else f"a sender of {len(draft.sender)} characters"
     )
+    raise Refused(cause, f"the sender {draft.sender[:40]} {none}", f"{shown} {none}")
 
 
 def check(draft: Draft, sender: Sender, config: Config, now: datetime) -> Sms:
     """The Sms that *draft* asks for, if it can be sent in its mode. Raises Refused."""
     sms = compose(draft, sender, now)
     if sms.mode not in ("wait", "queue", "fallback"):
-        raise Refused(
-            Cause.CONFIG,
-            f"SMS_MODE {sms.mode[:40]} is not wait, queue or fallback",
-            f"SMS_MODE of {len(sms.mode)} characters is not wait, queue or fallback",
-        )
+        raise misplaced(Cause.CONFIG, "SMS_MODE", sms.mode, "is not wait, queue or fallback")
     if len(sms.key) > _LONGEST_KEY or not sms.key.isprintable():
         raise Refused(Cause.CONFIG, f"SMS_KEY is no line of at most {_LONGEST_KEY} characters")
     if not config.outbox and (sms.mode != "wait" or sms.key):
@@ -236,14 +222,11 @@ def _where(failure: BaseException) -> str:
         return (
             f"the Python package {failure.name} is missing: install dialplan-sms again, see README"
         )
-    short = shortage(failure)
-    if short:
+    if short := shortage(failure):
         return short
-    trace = failure.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
+    import traceback  # for what should never happen
+
     place = ""
-    if trace is not None:
-        code = trace.tb_frame.f_code
-        place = f" in {code.co_filename.rpartition('/')[2]} line {trace.tb_lineno}"
+    for frame, line in traceback.walk_tb(failure.__traceback__):
+        place = f" in {frame.f_code.co_filename.rpartition('/')[2]} line {line}"
     return f"dialplan-sms broke, {type(failure).__name__}{place}: please report this line"

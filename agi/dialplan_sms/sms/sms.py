@@ -1,14 +1,16 @@
 """One SMS: as a door got it (Draft), as it is sent (Sms), and what became of it (Handled)."""
 
 import json
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import takewhile
 
 from dialplan_sms.config import values
 from dialplan_sms.config.config import Sender
-from dialplan_sms.sms import api, destinations, numbers
-from dialplan_sms.sms.outcome import Cause, Outcome, Refused
-from dialplan_sms.sms.text import clean, shorten
+from dialplan_sms.sms import api
+from dialplan_sms.sms.numbers import read_numbers
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, misplaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def compose(draft: Draft, sender: Sender, now: datetime) -> Sms:
 
     Raises Refused with the cause and what to do.
     """
-    good, left_out, objection = _numbers(draft, sender)
+    good, left_out, objection = read_numbers(draft.number, sender, draft.partly)
     _refuse_reply(draft.message)
     whole = clean(draft.message)
     text = shorten(whole, sender.max_length, sender.long_message == "truncate")
@@ -105,45 +107,12 @@ def compose(draft: Draft, sender: Sender, now: datetime) -> Sms:
     )
 
 
-def _numbers(
-    draft: Draft, sender: Sender
-) -> tuple[tuple[str, ...], tuple[str, ...], Refused | None]:
-    """The numbers to send to, each once and in their order, those left out, and why those are."""
-    good: dict[str, None] = {}
-    wrong: list[str] = []
-    denied: dict[str, Refused] = {}
-    left_out: dict[str, None] = {}
-    for item in numbers.split(draft.number):
-        number = numbers.read_number(item, sender.country, sender.short_numbers)
-        if number is None:
-            wrong.append(item)
-        elif denial := destinations.refusal(number, sender):
-            denied[item] = denial
-        else:
-            good[number] = None
-            continue
-        left_out[item[:40]] = None
-    objection = next(iter(denied.values()), None)
-    if wrong:
-        others = len(good) + len(denied)
-        objection = numbers.refusal(wrong, others, sender.country, sender.short_numbers)
-    if objection is not None and not (draft.partly and good):
-        raise objection
-    if not good:
-        raise Refused(Cause.INVALID_NUMBER, "the number is empty: set SMS_NUMBER")
-    return tuple(good), tuple(left_out), objection
-
-
 def read_gsm(text: str) -> str:
     """The MAC address of a gateway as the API wants it: ``9c7514330001``."""
     try:
         return values.gsm(text)
     except values.Bad:
-        raise Refused(
-            Cause.INVALID_GSM,
-            f"gsm {text[:40]} {_NO_MAC}",
-            f"gsm of {len(text)} characters {_NO_MAC}",
-        ) from None
+        raise misplaced(Cause.INVALID_GSM, "gsm", text, _NO_MAC) from None
 
 
 _NO_MAC = (
@@ -163,11 +132,7 @@ def read_postpone(text: str, now: datetime) -> datetime:
         if when < now.replace(second=0, microsecond=0):
             raise Refused(Cause.INVALID_POSTPONE, f"postpone {when:%d/%m/%Y %H:%M} is in the past")
         return when
-    raise Refused(
-        Cause.INVALID_POSTPONE,
-        f"postpone {text[:40]} {_NO_DATE}",
-        f"postpone of {len(text)} characters {_NO_DATE}",
-    )
+    raise misplaced(Cause.INVALID_POSTPONE, "postpone", text, _NO_DATE)
 
 
 _NO_DATE = (
@@ -190,3 +155,47 @@ def _refuse_reply(message: str) -> None:
             "the message is a reply of the SMS API, as the CURL recipe leaves it in message:"
             " set SMS_MESSAGE to the text",
         )
+
+
+def clean(text: str) -> str:
+    """*text* in NFC; tab to space, CR LF to newline, other control characters dropped.
+
+    Lone surrogates (bytes that were no UTF-8) become U+FFFD. Nothing else changes: leading and
+    trailing spaces stay.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").translate(_CLEAN))
+
+
+_CLEAN: dict[int, str | None] = {
+    **dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)]),
+    **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
+    ord("\t"): " ",
+    ord("\r"): "\n",
+    ord("\n"): "\n",
+}
+"""For str.translate: Unicode's categories Cc and Cs."""
+
+
+def shorten(text: str, limit: int, truncate: bool) -> str:
+    """*text* if it has at most *limit* characters (code points), else cut or refused."""
+    if not text or text.isspace():
+        raise Refused(
+            Cause.INVALID_MESSAGE,
+            "the message is empty: set SMS_MESSAGE, or give sub-sms the name of a variable with it",
+        )
+    if len(text) <= limit:
+        return text
+    if not truncate:
+        raise Refused(
+            Cause.INVALID_MESSAGE,
+            f"the message has {len(text)} characters, max_length in sms.conf allows {limit},"
+            " long_message = truncate would cut it",
+        )
+    import regex  # a cut is rare, the import is not free
+
+    # The longest beginning of whole graphemes (UAX #29).
+    ends = (grapheme.end() for grapheme in regex.finditer(r"\X", text))
+    end = max(takewhile(lambda at: at <= limit, ends), default=limit)
+    return text[:end]

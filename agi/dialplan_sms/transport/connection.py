@@ -6,34 +6,11 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from dialplan_sms.transport.exchange import Exchange, Stage
 from dialplan_sms.transport.http_head import Answer, request_head
 from dialplan_sms.transport.resolver import Address, Resolver
-
-# An admin who wrote "verify = no" need not be told so at every SMS.
-urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-
-
-class _LazyTimeout:
-    """A socket that sets its time limit in the kernel only if it changes.
-
-    Each time is a turn at Python's lock, for which a service's threads contend.
-    """
-
-    def settimeout(self, value: float | None) -> None:
-        if value != self.gettimeout():  # type: ignore[attr-defined]
-            super().settimeout(value)  # type: ignore[misc]
-
-
-class _Socket(_LazyTimeout, socket.socket):
-    pass
-
-
-class SecureSocket(_LazyTimeout, ssl.SSLSocket):
-    """What a context's ``sslsocket_class`` is to be."""
 
 
 class Connection(HTTPConnection):
@@ -116,7 +93,7 @@ def _connect(addresses: list[Address], exchange: Exchange) -> socket.socket:
     failure: OSError = OSError("the name has no address")
     for index, (family, kind, protocol, _, address) in enumerate(addresses):
         share = exchange.time_to_connect() / (len(addresses) - index)
-        connection = _Socket(family, kind, protocol)
+        connection = socket.socket(family, kind, protocol)
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.settimeout(share)
@@ -124,6 +101,6 @@ def _connect(addresses: list[Address], exchange: Exchange) -> socket.socket:
         except OSError as error:
             connection.close()
             failure = error
-            continue
-        return connection
+        else:
+            return connection
     raise failure

@@ -31,7 +31,7 @@ class Exchange:
     *connect_time* bounds name, connection and handshake together: each is given what is left of
     it. *answer_time* bounds what follows after the request has gone out: a watchdog shuts the
     connection down, since each byte restarts a socket's own timeout. Both are seconds, and neither
-    lasts beyond *until* on *clock*. *going_out* is called just before the request goes out.
+    lasts beyond *until* (monotonic). *going_out* is called just before the request goes out.
     """
 
     def __init__(
@@ -41,7 +41,6 @@ class Exchange:
         until: float,
         going_out: Callable[[], None],
         watchdog: "Watchdog",
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stage = Stage.RESOLVING
         self.failure: Exception | None = None
@@ -49,14 +48,13 @@ class Exchange:
         self._answer_time = answer_time
         self._going_out = going_out
         self._watchdog = watchdog
-        self._clock = clock
         self._until = until
-        self._connect_by = min(clock() + connect_time, until)
+        self._connect_by = min(time.monotonic() + connect_time, until)
         self._alarm: Alarm | None = None
 
     def time_to_connect(self) -> float:
         """Seconds left to connect. Raises TimeoutError if there are none."""
-        left = self._connect_by - self._clock()
+        left = self._connect_by - time.monotonic()
         if left <= 0:
             self.failure = TimeoutError()
             raise self.failure
@@ -71,9 +69,10 @@ class Exchange:
     def watch(self, connection: socket.socket) -> None:
         """From here on the deadline is that of the answer, and ends *connection*."""
         self.close()
-        connection.settimeout(None)
+        if connection.gettimeout() is not None:  # to set it is a turn at Python's lock
+            connection.settimeout(None)
         self._alarm = self._watchdog.at(
-            min(self._clock() + self._answer_time, self._until),
+            min(time.monotonic() + self._answer_time, self._until),
             lambda: self._too_late(connection),
         )
 
@@ -92,11 +91,10 @@ class Exchange:
 class Watchdog:
     """Runs actions at their time, on one thread that starts with the first of them.
 
-    An action must not block. Times are those of *clock*, in seconds.
+    An action must not block. Times are monotonic, in seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._changed = threading.Condition()
         self._alarms: list[tuple[float, int, Alarm]] = []
         self._wakes_at = math.inf
@@ -133,7 +131,7 @@ class Watchdog:
         while self._alarms and self._alarms[0][2].cancelled:
             heapq.heappop(self._alarms)
         self._wakes_at = self._alarms[0][0] if self._alarms else math.inf
-        return self._wakes_at - self._clock()
+        return self._wakes_at - time.monotonic()
 
 
 class Alarm:

@@ -1,7 +1,7 @@
 """Heads of requests and answers without the e-mail parser of http.client, a third of the cost."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from http.client import (
     SWITCHING_PROTOCOLS,
     HTTPException,
@@ -13,8 +13,7 @@ from typing import BinaryIO
 
 _LONGEST_LINE = 1 << 16
 _MOST_HEADERS = 100
-_MOST_BEFORE = 10
-"""Answers with a status of 1xx before the one that counts."""
+_MOST_BEFORE = 10  # answers with a status of 1xx before the one that counts
 _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,8}")
 
 
@@ -23,8 +22,7 @@ class Headers(dict[str, str]):
 
     def get_all(self, name: str, default: list[str] | None = None) -> list[str] | None:
         """As that of http.client's, which asks for it."""
-        value = self.get(name.lower())
-        return default if value is None else [value]
+        return [self[name.lower()]] if name.lower() in self else default
 
 
 class Answer(HTTPResponse):
@@ -34,7 +32,7 @@ class Answer(HTTPResponse):
         """Read the head. Raises HTTPException and OSError."""
         for _ in range(_MOST_BEFORE + 1):
             version, status, reason = self._read_status()  # type: ignore[attr-defined]
-            headers = Headers(reversed(list(_headers(self.fp))))
+            headers = _headers(self.fp)
             if not 100 <= status < 200 or status == SWITCHING_PROTOCOLS:
                 break  # others precede the answer
         else:
@@ -65,15 +63,16 @@ class Answer(HTTPResponse):
         return int(size, 16)
 
 
-def _headers(file: BinaryIO) -> Iterator[tuple[str, str]]:
+def _headers(file: BinaryIO) -> Headers:
+    headers = Headers()
     for _ in range(_MOST_HEADERS + 1):
         line = file.readline(_LONGEST_LINE + 1)
         if len(line) > _LONGEST_LINE:
             raise LineTooLong("header line")
         if line in (b"\r\n", b"\n", b""):
-            return
+            return headers
         name, _, value = line.decode("latin-1").partition(":")
-        yield name.strip().lower(), value.strip()
+        headers.setdefault(name.strip().lower(), value.strip())
     raise HTTPException(f"more than {_MOST_HEADERS} headers")
 
 

@@ -13,8 +13,7 @@ from dialplan_sms.transport.exchange import Exchange, Stage, Watchdog
 from dialplan_sms.transport.resolver import Resolver
 from dialplan_sms.transport.tls import PIN, any_peer, settings
 
-_NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
-"""OpenSSL: X509_V_FLAG_NO_CHECK_TIME."""
+_NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # OpenSSL: X509_V_FLAG_NO_CHECK_TIME
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,7 @@ from dialplan_sms.transport.resolver import Resolver
 
 _IDLE = 55.0
 """Seconds after which an idle connection is closed, if the PBX does not say when it does."""
-_MARGIN = 1.0
-"""Seconds before the PBX closes an idle connection that it is not used any more."""
+_MARGIN = 1.0  # seconds before the PBX closes an idle connection that it is not used any more
 _KEEP_ALIVE = re.compile(r"timeout=([0-9]{1,5})")
 
 
@@ -38,7 +37,6 @@ class Pool:
         self._most = connections
         self._idle: deque[Connection] = deque()
         self._idle_for = _IDLE
-        self._closed = False
         weakref.finalize(self, _close_all, self._idle)
 
     def send(
@@ -48,7 +46,7 @@ class Pool:
 
         Raises OSError and http.client.HTTPException; *exchange* says how far the request came.
         """
-        connection = self._take() or self._make(request)
+        connection = self._connection(request)
         connection.exchange = exchange
         try:
             headers: Any = request.headers
@@ -74,22 +72,18 @@ class Pool:
 
     def close(self) -> None:
         """Close what is idle; what is in use is closed after its request."""
-        self._closed = True
+        self._most = 0
         _close_all(self._idle)
 
-    def _take(self) -> Connection | None:
-        """An open connection, the one that was used last; those that are too old are closed."""
+    def _connection(self, request: PreparedRequest) -> Connection:
+        """One that is open, that which was used last, or a new one; those too old are closed."""
         with contextlib.suppress(IndexError):
             while True:
                 connection = self._idle.pop()
-                idle = time.monotonic() - connection.idle_since
-                if idle < self._idle_for:
+                if time.monotonic() - connection.idle_since < self._idle_for:
                     connection.reused = True  # whether it is open still is seen at the last moment
                     return connection
                 connection.close()
-        return None
-
-    def _make(self, request: PreparedRequest) -> Connection:
         parts = urlsplit(str(request.url))  # the name of the host encoded by requests
         return make(parts.scheme, parts.hostname or "", parts.port, self._resolver, **self._tls)
 
@@ -100,7 +94,7 @@ class Pool:
         connection.idle_since = time.monotonic()
         del connection.exchange  # which would keep the call that it was of
         self._idle.append(connection)
-        if len(self._idle) > self._most or self._closed:
+        if len(self._idle) > self._most:
             with contextlib.suppress(IndexError):
                 self._idle.popleft().close()
 

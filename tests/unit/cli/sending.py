@@ -4,8 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
+from dialplan_sms.cli import main
 from dialplan_sms.sandbox import Sandbox
+
+
+def run(conf: Path, *arguments: str, text: str = "Hi\n") -> Result:
+    """``dialplan-sms send`` with *text* on standard input."""
+    return CliRunner().invoke(main.main, ["send", "--config", str(conf), *arguments], input=text)
 
 
 @pytest.fixture(scope="module")

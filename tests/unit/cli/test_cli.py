@@ -4,18 +4,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from dialplan_sms import __version__
 from dialplan_sms.cli import main
 from dialplan_sms.sandbox import Fault, Sandbox
-from tests.unit.cli.sending import conf, outbox, server
+from tests.unit.cli.sending import conf, outbox, run, server
 
 __all__ = ["conf", "outbox", "server"]
-
-
-def run(conf: Path, *arguments: str, text: str = "Hi\n") -> Result:
-    return CliRunner().invoke(main.main, ["send", "--config", str(conf), *arguments], input=text)
 
 
 def test_help_and_version() -> None:

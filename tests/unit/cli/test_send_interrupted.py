@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 from dialplan_sms.sandbox import Sandbox
 from tests.unit.cli.sending import conf, outbox, server
+from tests.waiting import until
 
 __all__ = ["conf", "outbox", "server"]
 
@@ -74,6 +76,10 @@ def make_list(path: Path, size: int) -> tuple[dict[int, str], list[int]]:
     return good, bad
 
 
+def wait(counted: Callable[[], int], enough: int) -> None:
+    until(lambda: counted() >= enough, seconds=100)
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("size", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_none_is_lost_and_none_doubled_across_three_interruptions(
@@ -88,7 +94,7 @@ def test_none_is_lost_and_none_doubled_across_three_interruptions(
     # when it is interrupted three times, each in another way, wherever it is
     for part, each in enumerate((signal.SIGINT, signal.SIGKILL, signal.SIGTERM), 1):
         run = Run(conf, file)
-        until(server, size * part // 4 - chance.randrange(size // 10))
+        wait(lambda: len(server.messages), size * part // 4 - chance.randrange(size // 10))
         time.sleep(chance.random() / 20)
         told = run.end(each)
         assert run.process.returncode == (-9 if each is signal.SIGKILL else 130)
@@ -108,13 +114,6 @@ def test_none_is_lost_and_none_doubled_across_three_interruptions(
     assert set(received) <= set(good.values())
     assert (summary["rows"], summary["bad"]) == (len(good) + len(bad), len(bad))
     assert (summary["accepted"], summary["left"]) == (len(good) - len(unknown), 0)
-
-
-def until(server: Sandbox, count: int) -> None:
-    deadline = time.monotonic() + 100
-    while len(server.messages) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_what_was_under_way_at_a_kill_is_reported_and_not_sent_again(
@@ -177,12 +176,9 @@ def test_with_the_outbox_not_even_a_kill_leaves_one_unknown(server: Sandbox, out
     good, bad = make_list(file, 300)
     journal = Path(f"{file}.journal")
     # when it is killed three times
-    for part in (1, 2, 3):
+    for written in (60, 120, 180):
         run = Run(outbox, file, "--mode", "queue")
-        deadline = time.monotonic() + 60
-        while not journal.exists() or journal.read_bytes().count(b"accepted") < part * 60:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait(lambda: journal.exists() and journal.read_bytes().count(b"accepted"), written)
         time.sleep(random.random() / 50)
         run.end(signal.SIGKILL)
     summary = Run(outbox, file, "--mode", "queue").end()[-1]["summary"]

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from dialplan_sms.cli import main
-from dialplan_sms.cli.send import run, view
+from dialplan_sms.cli.send import view
 from dialplan_sms.cli.send.journal import Journal, JournalError
 from dialplan_sms.cli.send.listfile import Result as Became
+from dialplan_sms.cli.send.run import RunProgress
 from dialplan_sms.sandbox import Fault, Sandbox
-from tests.unit.cli.sending import conf, outbox, server
+from tests.unit.cli.sending import conf, outbox, run, server
 
 __all__ = ["conf", "outbox", "server"]
 
@@ -27,16 +27,17 @@ A, B, C = "+39333123456", "+39333123457", "+39333123458"
 REJECTED = "+99900000013"
 
 
+Send = Callable[..., Result]
+
+
 @pytest.fixture
-def send(conf: Path) -> Callable[..., Result]:
+def send(conf: Path) -> Send:
     """Runs the command on list.csv beside sms.conf."""
 
-    def run(*arguments: str, text: str = "Dear {name}\n") -> Result:
-        file = str(conf.with_name("list.csv"))
-        command = ["send", "--config", str(conf), "--to-file", file, *arguments]
-        return CliRunner().invoke(main.main, command, input=text)
+    def send(*arguments: str, text: str = "Dear {name}\n") -> Result:
+        return run(conf, "--to-file", str(conf.with_name("list.csv")), *arguments, text=text)
 
-    return run
+    return send
 
 
 def write(conf: Path, *rows: str, header: str = "number,name") -> Path:
@@ -55,9 +56,12 @@ def lines(result: Result) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return rows[:-1], rows[-1]["summary"]
 
 
-def test_each_row_gets_its_text_once(
-    server: Sandbox, conf: Path, send: Callable[..., Result]
-) -> None:
+def forget_the_last(journal: Path) -> None:
+    """As if the command was killed before the last answer was written down."""
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:-1]))
+
+
+def test_each_row_gets_its_text_once(server: Sandbox, conf: Path, send: Send) -> None:
     # given a list with a bad row and a row twice
     write(conf, f"{A},Zoë", "333 1234567,Max", "12,Eva", f'"{A}",Zoë', f"{A},Ann", f"{B},")
     # when it is sent
@@ -76,7 +80,7 @@ def test_each_row_gets_its_text_once(
 
 
 def test_all_accepted_is_success_and_the_same_again_sends_nothing(
-    server: Sandbox, conf: Path, send: Callable[..., Result]
+    server: Sandbox, conf: Path, send: Send
 ) -> None:
     write(conf, f"{A},Zoë", f"{B},Max")
     assert send().exit_code == 0
@@ -87,7 +91,7 @@ def test_all_accepted_is_success_and_the_same_again_sends_nothing(
     assert len(server.messages) == 2
 
 
-def test_the_journal_is_private_and_holds_no_text(conf: Path, send: Callable[..., Result]) -> None:
+def test_the_journal_is_private_and_holds_no_text(conf: Path, send: Send) -> None:
     journal = Path(f"{write(conf, f'{A},Zoë')}.journal")
     send()
     assert stat.S_IMODE(journal.stat().st_mode) == 0o600
@@ -95,9 +99,7 @@ def test_the_journal_is_private_and_holds_no_text(conf: Path, send: Callable[...
         assert secret not in journal.read_text()
 
 
-def test_columns_say_gateway_date_and_text(
-    server: Sandbox, conf: Path, send: Callable[..., Result]
-) -> None:
+def test_columns_say_gateway_date_and_text(server: Sandbox, conf: Path, send: Send) -> None:
     when = (datetime.now() + timedelta(days=2)).replace(second=0, microsecond=0)
     write(conf, f"{A},hello {{x}},9C:75:14:33:00:01,{when:%d/%m/%Y %H:%M}", f"{B},plain,,",
           header="number,message,gsm,postpone")  # fmt: skip
@@ -107,9 +109,7 @@ def test_columns_say_gateway_date_and_text(
     assert (second.original, second.postpone) == ("plain", None)
 
 
-def test_two_texts_are_one_too_many(
-    server: Sandbox, conf: Path, send: Callable[..., Result]
-) -> None:
+def test_two_texts_are_one_too_many(server: Sandbox, conf: Path, send: Send) -> None:
     write(conf, f"{A},hello", header="number,message")
     assert send(text="Hi").exit_code == 2
     assert send(text="{message}!").exit_code == 0
@@ -130,7 +130,7 @@ def test_two_texts_are_one_too_many(
     ],
 )
 def test_numbers_that_a_spreadsheet_spoilt_are_bad_rows(
-    server: Sandbox, conf: Path, send: Callable[..., Result], cell: str, says: str
+    server: Sandbox, conf: Path, send: Send, cell: str, says: str
 ) -> None:
     conf.write_text(conf.read_text().replace("country = IT", "country = DE"))
     write(conf, f"{A},Zoë", f"{cell},Max")
@@ -144,7 +144,7 @@ def test_numbers_that_a_spreadsheet_spoilt_are_bad_rows(
 
 
 def test_what_was_refused_is_tried_again_and_what_is_unknown_only_when_asked(
-    server: Sandbox, conf: Path, send: Callable[..., Result]
+    server: Sandbox, conf: Path, send: Send
 ) -> None:
     # given one that is refused, and one whose answer is lost
     write(conf, f"{REJECTED},Rob", "+99900000103,Una", f"{A},Zoë")
@@ -167,9 +167,7 @@ def test_what_was_refused_is_tried_again_and_what_is_unknown_only_when_asked(
     assert len(server.requests) == before + 3
 
 
-def test_a_list_that_has_changed_is_noticed(
-    server: Sandbox, conf: Path, send: Callable[..., Result]
-) -> None:
+def test_a_list_that_has_changed_is_noticed(server: Sandbox, conf: Path, send: Send) -> None:
     write(conf, f"{A},Zoë", "12,Max")
     assert send().exit_code == 1
     # given the bad row mended, and another text for nobody
@@ -197,14 +195,12 @@ def test_a_list_that_has_changed_is_noticed(
     ],
 )
 def test_it_stops_where_it_makes_no_sense_to_go_on(
-    server: Sandbox, conf: Path, send: Callable[..., Result], fault: Fault, tries: int, says: str
+    server: Sandbox, conf: Path, send: Send, fault: Fault, tries: int, says: str
 ) -> None:
     write(conf, *(f"+3933312345{at:02},N{at}" for at in range(20)))
     server.fault = fault
-    try:
-        result = send()
-    finally:
-        server.fault = None
+    result = send()
+    server.fault = None
     assert result.exit_code == 1
     assert f"stopped: {says}" in result.stdout
     assert len(server.requests) == tries
@@ -214,19 +210,16 @@ def test_it_stops_where_it_makes_no_sense_to_go_on(
 
 
 def test_a_stopped_run_does_not_forget_what_an_earlier_one_was_refused(
-    server: Sandbox, conf: Path, send: Callable[..., Result]
+    server: Sandbox, conf: Path, send: Send
 ) -> None:
     # given a row that the PBX refuses, one that it accepts, and then a wrong password
     write(conf, f"{REJECTED},Rob", f"{A},Zoë")
     assert "2 rows: 1 accepted, 1 refused\n" in send().stdout
     write(conf, f"{REJECTED},Rob", f"{A},Zoë", f"{B},Max", f"{C},Eva")
     server.fault = Fault.UNAUTHORIZED
-    try:
-        # when the longer list stops at its first row
-        result = send("--changed")
-        _, summary = lines(send("--json"))
-    finally:
-        server.fault = None
+    # when the longer list stops at its first row
+    result = send("--changed")
+    _, summary = lines(send("--json"))
     # then each row is counted as what it is: Max is refused, Eva was never tried
     counts = "4 rows: 1 accepted (1 of them before), 2 refused (1 of them before), 1 not tried\n"
     assert counts in result.stdout
@@ -235,8 +228,8 @@ def test_a_stopped_run_does_not_forget_what_an_earlier_one_was_refused(
     assert (summary["refused"], summary["refused_before"], summary["left"]) == (3, 2, 0)
 
 
-def test_a_row_with_two_faults_names_both(conf: Path, send: Callable[..., Result]) -> None:
-    write(conf, "3.9E+11,", f"{A},")
+def test_a_row_with_two_faults_names_both(conf: Path, send: Send) -> None:
+    write(conf, "3.9E+11,", f'{A}," "')
     (first, second), _ = lines(send("--json"))
     assert first["cause"] == "INVALID_NUMBER"
     assert "3.9E+11 is rounded by a spreadsheet" in first["reason"]
@@ -246,7 +239,7 @@ def test_a_row_with_two_faults_names_both(conf: Path, send: Callable[..., Result
     )  # fmt: skip
 
 
-def test_nobody_there_is_tried_three_times(conf: Path, send: Callable[..., Result]) -> None:
+def test_nobody_there_is_tried_three_times(conf: Path, send: Send) -> None:
     conf.write_text(conf.read_text().replace("http://127.0.0.1", "http://127.0.0.2"))
     write(conf, *(f"+3933312345{at:02},N{at}" for at in range(9)))
     result = send()
@@ -255,7 +248,7 @@ def test_nobody_there_is_tried_three_times(conf: Path, send: Callable[..., Resul
 
 
 def test_a_limit_of_the_sender_ends_it_one_of_a_number_does_not(
-    server: Sandbox, outbox: Path, send: Callable[..., Result]
+    server: Sandbox, outbox: Path, send: Send
 ) -> None:
     outbox.write_text(outbox.read_text() + "per_number = 1/1h\nper_sender = 3/1h\n")
     write(outbox, f"{A},1", f"{A},2", f"{B},3", f"{C},4", f"{C},5", "+39333123450,6")
@@ -267,7 +260,7 @@ def test_a_limit_of_the_sender_ends_it_one_of_a_number_does_not(
 
 
 def test_what_the_outbox_keeps_is_stored_once_even_where_nobody_knows(
-    server: Sandbox, outbox: Path, send: Callable[..., Result]
+    server: Sandbox, outbox: Path, send: Send
 ) -> None:
     # given a list that was stored
     path = Path(f"{write(outbox, f'{A},Zoë', f'{B},Max')}.journal")
@@ -275,23 +268,23 @@ def test_what_the_outbox_keeps_is_stored_once_even_where_nobody_knows(
     assert (summary["accepted"], summary["queued"]) == (2, 2)
     assert [row["id"] for row in first] == ["1", "2"]
     # when it was killed before the last answer was written down
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    forget_the_last(path)
     again, summary = lines(send("--json", "--mode", "queue"))
     # then the outbox knows it, whether or not it is to be sent again
     assert (summary["accepted"], summary["unknown"]) == (2, 0)
     assert [(row["line"], row["id"]) for row in again] == [(3, "2")]
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    forget_the_last(path)
     again, _ = lines(send("--json", "--mode", "queue", "--retry-unknown"))
     assert [row["id"] for row in again] == ["2"]
     # but the PBX does not
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    forget_the_last(path)
     again, summary = lines(send("--json", "--mode", "wait"))
     assert [(row["line"], row["result"]) for row in again] == [(3, "unknown")]
     assert server.messages == []
 
 
 def test_a_row_that_is_past_is_bad_but_not_one_that_was_sent(
-    server: Sandbox, conf: Path, send: Callable[..., Result]
+    server: Sandbox, conf: Path, send: Send
 ) -> None:
     path = write(conf, f"{A},Zoë,01/01/2020 10:00", f"{B},Max,", header="number,name,postpone")
     rows, _ = lines(send("--json"))
@@ -307,9 +300,7 @@ def test_a_row_that_is_past_is_bad_but_not_one_that_was_sent(
     assert len(server.messages) == 1
 
 
-def test_a_dry_run_shows_all_and_leaves_nothing(
-    server: Sandbox, conf: Path, send: Callable[..., Result]
-) -> None:
+def test_a_dry_run_shows_all_and_leaves_nothing(server: Sandbox, conf: Path, send: Send) -> None:
     path = write(conf, "333 1234567,Zoé/", "12,Max", f"{A},😀")
     result = send("--dry-run")
     assert result.exit_code == 1
@@ -325,16 +316,14 @@ def test_a_dry_run_shows_all_and_leaves_nothing(
 
 
 def test_a_list_from_a_pipe_has_no_journal_of_its_own(server: Sandbox, conf: Path) -> None:
-    def run(*more: str) -> Result:
-        command = ["send", "--config", str(conf), "--to-file", "-", *more]
-        return CliRunner().invoke(
-            main.main, command, input=f"number,message\n{A},x\n{REJECTED},y\n"
-        )
+    def send(*more: str) -> Result:
+        piped = f"number,message\n{A},x\n{REJECTED},y\n"
+        return run(conf, "--to-file", "-", *more, text=piped)
 
-    assert "a list from a pipe needs --journal FILE" in run().stdout
+    assert "a list from a pipe needs --journal FILE" in send().stdout
     journal = str(conf.with_name("kept"))
-    run("--journal", journal)
-    assert "1 accepted (1 of them before)" in run("--journal", journal).stdout
+    send("--journal", journal)
+    assert "1 accepted (1 of them before)" in send("--journal", journal).stdout
     assert [to for to, _ in texts(server)] == [A, A]
 
 
@@ -350,7 +339,7 @@ def test_a_list_from_a_pipe_has_no_journal_of_its_own(server: Sandbox, conf: Pat
     ],
 )
 def test_wrong_usage_sends_nothing(
-    server: Sandbox, conf: Path, send: Callable[..., Result], arguments: list[str], status: int
+    server: Sandbox, conf: Path, send: Send, arguments: list[str], status: int
 ) -> None:
     write(conf, f"{A},Zoë")
     result = send(*arguments)
@@ -360,17 +349,11 @@ def test_wrong_usage_sends_nothing(
 
 
 def test_options_of_a_list_need_a_list(conf: Path) -> None:
-    for option in (["--changed"], ["--retry-unknown"], ["--journal", "x"]):
-        result = CliRunner().invoke(
-            main.main, ["send", "--config", str(conf), A, *option], input="x"
-        )
-        assert result.exit_code == 2
-    assert CliRunner().invoke(main.main, ["send"]).exit_code == 2
+    for option in ([A, "--changed"], [A, "--retry-unknown"], [A, "--journal", "x"], []):
+        assert run(conf, *option).exit_code == 2
 
 
-def test_a_file_that_is_no_journal_is_left_alone(
-    server: Sandbox, conf: Path, send: Callable[..., Result]
-) -> None:
+def test_a_file_that_is_no_journal_is_left_alone(server: Sandbox, conf: Path, send: Send) -> None:
     path = write(conf, f"{A},Zoë")
     for content in ("number\n1\n", "x", '{"journal":"else","version":1}\n'):
         other = conf.with_name("other")
@@ -381,9 +364,7 @@ def test_a_file_that_is_no_journal_is_left_alone(
     assert server.requests == []
 
 
-def test_one_list_is_sent_by_one_command_at_a_time(
-    server: Sandbox, conf: Path, send: Callable[..., Result]
-) -> None:
+def test_one_list_is_sent_by_one_command_at_a_time(server: Sandbox, conf: Path, send: Send) -> None:
     journal = Journal(Path(f"{write(conf, f'{A},Zoë')}.journal"))
     result = send()
     journal.close()
@@ -410,7 +391,7 @@ def test_a_line_that_was_cut_off_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_stops_before_anything_goes_out(
-    server: Sandbox, conf: Path, send: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+    server: Sandbox, conf: Path, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(conf, f"{A},Zoë", f"{B},Max")
     whole = Journal.going_out
@@ -429,9 +410,7 @@ def test_a_full_disk_stops_before_anything_goes_out(
     assert "the journal cannot be written" in said
 
 
-def test_gateways_rest_between_their_sms(
-    server: Sandbox, conf: Path, send: Callable[..., Result]
-) -> None:
+def test_gateways_rest_between_their_sms(server: Sandbox, conf: Path, send: Send) -> None:
     conf.write_text(conf.read_text().replace("pace = 0s", "pace = 1s"))
     write(conf, f"{A},1", f"{B},2", header="number,name")
     result = send()
@@ -454,7 +433,7 @@ def test_nobody_who_reads_does_not_stop_a_list(server: Sandbox, conf: Path) -> N
 def test_how_far_it_is_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
     # given a run that is watched by nobody
     now = [0.0]
-    progress = run.RunProgress(1000, as_json=False, clock=lambda: now[0])
+    progress = RunProgress(1000, as_json=False, clock=lambda: now[0])
     with progress.shown():
         for at in range(11):
             now[0] = 5.0 * at
@@ -466,38 +445,28 @@ def test_how_far_it_is_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
         now[0] = 60.0
         progress.advance(failed=False)
     assert capsys.readouterr().err == "12 of 1,000, 1 not accepted, 11/min, 1 h 29 min left\n"
-    for seconds, shown in (
-        (5, "5 s"),
-        (65, "1 min 5 s"),
-        (50000, "13 h 53 min"),
-        (1e6, "11 d 13 h"),
-    ):
-        assert view.duration(seconds) == shown
+    shown = [view.duration(seconds) for seconds in (5, 65, 50000, 1e6)]
+    assert shown == ["5 s", "1 min 5 s", "13 h 53 min", "11 d 13 h"]
 
 
 def test_single_sends_speak_json_too(server: Sandbox, conf: Path) -> None:
-    def run(*more: str) -> dict[str, Any]:
-        command = ["send", "--config", str(conf), A, "--json", *more]
-        found: dict[str, Any] = json.loads(
-            CliRunner().invoke(main.main, command, input="Hi €").stdout
-        )
-        return found
+    def send(*more: str) -> Any:
+        return json.loads(run(conf, A, "--json", *more, text="Hi €").stdout)
 
-    assert run() == {"status": "SUCCESS", "cause": "", "reason": "", "failed": [], "id": ""}
-    dry = run("--dry-run")
+    assert send() == {"status": "SUCCESS", "cause": "", "reason": "", "failed": [], "id": ""}
+    dry = send("--dry-run")
     assert (dry["coding"], dry["units"], dry["parts"], dry["numbers"]) == ("GSM-7", 5, 1, [A])
     server.fault = Fault.REJECT
-    assert run()["cause"] == "REJECTED"
-    server.fault = None
+    assert send()["cause"] == "REJECTED"
 
 
 def test_what_the_outbox_never_saw_stays_unknown_in_every_mode(
-    server: Sandbox, outbox: Path, send: Callable[..., Result]
+    server: Sandbox, outbox: Path, send: Send
 ) -> None:
     # given one that was on its way to the PBX itself when it was killed
     path = Path(f"{write(outbox, f'{A},Zoë')}.journal")
     send("--mode", "wait")
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    forget_the_last(path)
     # when the list goes on through the outbox, then it is not stored
     rows, summary = lines(send("--json", "--mode", "queue"))
     assert [row["result"] for row in rows] == ["unknown"]
@@ -536,7 +505,7 @@ def _read(terminal: int) -> bytes:
 
 
 def test_what_may_have_been_sent_is_not_forgotten_when_the_next_try_does_not_go_out(
-    server: Sandbox, conf: Path, send: Callable[..., Result]
+    server: Sandbox, conf: Path, send: Send
 ) -> None:
     write(conf, "+99900000103,Una", f"{A},Zoë")
     send()
@@ -546,13 +515,11 @@ def test_what_may_have_been_sent_is_not_forgotten_when_the_next_try_does_not_go_
     assert (summary["unknown"], summary["refused"], summary["left"]) == (1, 0, 0)
 
 
-def test_an_outbox_that_fails_leaves_unknown_what_it_may_have(
-    outbox: Path, send: Callable[..., Result]
-) -> None:
+def test_an_outbox_that_fails_leaves_unknown_what_it_may_have(outbox: Path, send: Send) -> None:
     # given one that may be stored, and an outbox that cannot be used now
     path = Path(f"{write(outbox, f'{A},Zoë')}.journal")
     send("--mode", "queue")
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    forget_the_last(path)
     box = outbox.with_name("outbox.sqlite")
     box.rename(outbox.with_name("away"))
     box.write_text("no database, but a text that is there")

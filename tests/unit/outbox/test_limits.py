@@ -17,7 +17,7 @@ from dialplan_sms.outbox.limits import Rate, refusal
 from dialplan_sms.outbox.schema import message, prepare
 from dialplan_sms.outbox.schema import number as number_
 from dialplan_sms.outbox.store import Outbox
-from dialplan_sms.sms import destinations
+from dialplan_sms.sms.numbers import denial
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error, safe_line
 from dialplan_sms.sms.sms import Draft, Sms, compose
 
@@ -114,7 +114,7 @@ class TestPlaces:
     )
     def test_these_may_be_sent_to(self, limits: dict[str, Any], numbers: list[str]) -> None:
         for each in numbers:
-            assert destinations.refusal(each, limited(**limits)) is None
+            assert denial(each, limited(**limits)) is None
 
     @pytest.mark.parametrize(
         ("limits", "number", "key"),
@@ -362,7 +362,7 @@ def test_a_rate_shows_as_it_is_written(rate: tuple[int, float], shown: str) -> N
 
 
 def test_where_to_is_decided_without_a_database() -> None:
-    program = "import sys, dialplan_sms.sms.destinations; print('sqlalchemy' in sys.modules)"
+    program = "import sys, dialplan_sms.sms.numbers; print('sqlalchemy' in sys.modules)"
     said = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
     )

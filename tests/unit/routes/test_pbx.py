@@ -53,10 +53,17 @@ def sender(pbx: Sandbox, **fields: object) -> Sender:
     return Sender(**(values | fields))  # type: ignore[arg-type]
 
 
+@contextlib.contextmanager
+def opened(user: Sender, **options: Any) -> Iterator[SmsApi]:
+    """The route of a sender, with a pool that is closed at the end."""
+    route = SmsApi(user, **options)
+    with closing(route.pool):
+        yield route
+
+
 def send(pbx: Sandbox, sms: Sms = SMS, **fields: object) -> Outcome:
-    user = sender(pbx, **fields)
-    with closing(open_pool(user)) as pool:
-        return SmsApi(user, pool).send(sms)
+    with opened(sender(pbx, **fields)) as route:
+        return route.send(sms)
 
 
 def test_an_sms_arrives(pbx: Sandbox) -> None:
@@ -193,16 +200,16 @@ def test_each_number_has_five_seconds_within_the_calls(
 ) -> None:
     watchdog = NotedWatchdog()
     numbers = tuple(f"+39333{n:06}" for n in range(count))
-    with closing(open_pool(sender(pbx))) as pool:
-        SmsApi(sender(pbx), pool, watchdog=watchdog).send(Sms(numbers, "x"))
+    with opened(sender(pbx), watchdog=watchdog) as route:
+        route.send(Sms(numbers, "x"))
     assert watchdog.given == [seconds]
     assert smsapi.CONNECT_TIME == 3.0
 
 
 def test_the_channel_is_told_before_anything_goes_out(pbx: Sandbox) -> None:
     seen: list[int] = []
-    with closing(open_pool(sender(pbx))) as pool:
-        SmsApi(sender(pbx), pool).send(SMS, lambda: seen.append(len(pbx.requests)))
+    with opened(sender(pbx)) as route:
+        route.send(SMS, lambda: seen.append(len(pbx.requests)))
     assert seen == [0]
 
 
@@ -213,8 +220,8 @@ class TestUnreachable:
         announced: list[str] = []
         values: dict[str, object] = {"name": "101", "url": url, "password": "x"}
         user = Sender(**(values | fields))  # type: ignore[arg-type]
-        with closing(open_pool(user)) as pool:
-            outcome = SmsApi(user, pool).send(SMS, lambda: announced.append("gone out"))
+        with opened(user) as route:
+            outcome = route.send(SMS, lambda: announced.append("gone out"))
         assert outcome.cause is Cause.UNREACHABLE
         assert says in outcome.reason
         assert announced == []
@@ -247,7 +254,8 @@ class TestUnreachable:
         assert time.monotonic() - started < 4
 
     def test_a_connection_that_is_never_accepted(self) -> None:
-        with socket.socket() as full, contextlib_sockets(3) as clients:
+        with contextlib.ExitStack() as stack:
+            full, *clients = (stack.enter_context(socket.socket()) for _ in range(4))
             full.bind(("127.0.0.1", 0))
             full.listen(0)
             for client in clients:
@@ -286,18 +294,6 @@ class TestUnreachable:
             assert pbx.requests == []
 
 
-class contextlib_sockets:
-    def __init__(self, count: int) -> None:
-        self._sockets = [socket.socket() for _ in range(count)]
-
-    def __enter__(self) -> list[socket.socket]:
-        return self._sockets
-
-    def __exit__(self, *_: object) -> None:
-        for each in self._sockets:
-            each.close()
-
-
 @pytest.mark.parametrize("verify", ["no", "pin", "file"])
 def test_every_way_to_verify(pbx: Sandbox, verify: str) -> None:
     if not pbx.tls:
@@ -321,9 +317,8 @@ def test_a_thread_that_cannot_start_is_not_held_against_the_pbx(pbx: Sandbox) ->
             raise RuntimeError("can't start new thread")
 
     announced: list[int] = []
-    with closing(open_pool(sender(pbx))) as pool:
-        api_of_it = SmsApi(sender(pbx), pool, watchdog=Exhausted())
-        outcome = api_of_it.send(SMS, lambda: announced.append(1))
+    with opened(sender(pbx), watchdog=Exhausted()) as route:
+        outcome = route.send(SMS, lambda: announced.append(1))
     assert outcome.cause is Cause.INTERNAL
     assert "nothing was sent" in outcome.reason
     assert announced == []
@@ -332,8 +327,7 @@ def test_a_thread_that_cannot_start_is_not_held_against_the_pbx(pbx: Sandbox) ->
 
 @pytest.mark.parametrize("tls", [True, False], ids=["https", "http"])
 def test_a_connection_is_used_again_and_never_shut_by_an_old_deadline(tls: bool) -> None:
-    with Sandbox(tls=tls) as pbx, closing(open_pool(sender(pbx))) as pool:
-        route = SmsApi(sender(pbx, call_timeout=1.0), pool)
+    with Sandbox(tls=tls) as pbx, opened(sender(pbx, call_timeout=1.0)) as route:
         assert [route.send(SMS).status for _ in range(3)] == [Status.SUCCESS] * 3
         time.sleep(1.2)
         assert route.send(SMS).status is Status.SUCCESS
@@ -345,12 +339,10 @@ def test_what_is_refused_at_the_last_moment_does_not_go_out(pbx: Sandbox) -> Non
     def refuse() -> None:
         raise Refused(Cause.INTERNAL, "the outbox is locked")
 
-    user = sender(pbx)
-    with closing(open_pool(user)) as pool:
-        route = SmsApi(user, pool)
+    with opened(sender(pbx)) as route:
         with pytest.raises(Refused, match="the outbox is locked"):
             route.send(SMS, refuse)
-        assert (pbx.requests, pool.idle) == ([], 0)
+        assert (pbx.requests, route.pool.idle) == ([], 0)
         assert route.send(SMS).status is Status.SUCCESS
 
 
@@ -374,10 +366,9 @@ def test_a_connection_that_is_kept_keeps_nothing_of_the_call(pbx: Sandbox) -> No
         pass
 
     call = weakref.ref(going_out)
-    user = sender(pbx)
-    with closing(open_pool(user)) as pool:
-        assert SmsApi(user, pool).send(SMS, going_out).status is Status.SUCCESS
-        assert pool.idle == 1
+    with opened(sender(pbx)) as route:
+        assert route.send(SMS, going_out).status is Status.SUCCESS
+        assert route.pool.idle == 1
         del going_out
         gc.collect()
         assert call() is None
@@ -416,8 +407,7 @@ def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next() -> None:
             thread = threading.Thread(target=serve)
             thread.start()
             user = sender(pbx, url=f"https://127.0.0.1:{listener.getsockname()[1]}/")
-            with closing(open_pool(user)) as pool:
-                route = SmsApi(user, pool)
+            with opened(user) as route:
                 assert route.send(SMS).cause is Cause.REJECTED
                 assert route.send(SMS).cause is Cause.REJECTED
             thread.join()
@@ -459,27 +449,24 @@ class Keeper:
                 if b"Connection: close" in self._answer:
                     break
 
-    def route(self, connections: int = 1) -> tuple[SmsApi, Pool]:
+    @contextlib.contextmanager
+    def route(self, connections: int = 1) -> Iterator[SmsApi]:
         port = self._listener.getsockname()[1]
         user = Sender("101", f"http://127.0.0.1:{port}/", "x")
-        pool = open_pool(user, connections=connections)
-        return SmsApi(user, pool), pool
+        with opened(user, pool=open_pool(user, connections=connections)) as route:
+            yield route
 
 
 def test_cookies_are_not_kept() -> None:
-    with Keeper("Set-Cookie: a=b") as pbx:
-        route, pool = pbx.route()
-        with closing(pool):
-            assert [route.send(SMS).status for _ in range(2)] == [Status.SUCCESS] * 2
+    with Keeper("Set-Cookie: a=b") as pbx, pbx.route() as route:
+        assert [route.send(SMS).status for _ in range(2)] == [Status.SUCCESS] * 2
     assert len(pbx.requests) == 2
     assert b"Cookie" not in pbx.requests[1]
 
 
 def test_head_and_body_go_out_together() -> None:
-    with Keeper() as pbx:
-        route, pool = pbx.route()
-        with closing(pool):
-            route.send(SMS)
+    with Keeper() as pbx, pbx.route() as route:
+        route.send(SMS)
     assert pbx.requests[0].startswith(b"POST / HTTP/1.1\r\nHost: 127.0.0.1:")
     assert b"\r\n\r\nnumber=" in pbx.requests[0]
 
@@ -500,28 +487,24 @@ class TestIdleConnections:
     def test_one_that_the_pbx_is_about_to_close_is_not_used(
         self, header: str, pause: float, connections: int
     ) -> None:
-        with Keeper(header) as pbx:
-            route, pool = pbx.route()
-            with closing(pool):
-                for _ in range(2):
-                    assert route.send(SMS).status is Status.SUCCESS
-                    time.sleep(pause)
+        with Keeper(header) as pbx, pbx.route() as route:
+            for _ in range(2):
+                assert route.send(SMS).status is Status.SUCCESS
+                time.sleep(pause)
             assert pbx.connections == connections
 
     def test_one_that_is_closed_while_the_channel_is_told_is_replaced(self) -> None:
-        with Keeper() as other:
-            route, pool = other.route()
-            with closing(pool):
-                assert route.send(SMS).status is Status.SUCCESS
-                (idle,) = pool._idle
-                told = []
+        with Keeper() as other, other.route() as route:
+            assert route.send(SMS).status is Status.SUCCESS
+            (idle,) = route.pool._idle
+            told = []
 
-                def going_out() -> None:
-                    told.append(1)
-                    assert idle.sock is not None
-                    idle.sock.shutdown(socket.SHUT_RD)  # as a PBX's closing shows itself
+            def going_out() -> None:
+                told.append(1)
+                assert idle.sock is not None
+                idle.sock.shutdown(socket.SHUT_RD)  # as a PBX's closing shows itself
 
-                assert route.send(SMS, going_out).status is Status.SUCCESS
+            assert route.send(SMS, going_out).status is Status.SUCCESS
             assert told == [1]
             assert other.connections == 2
             assert len(other.requests) == 2
@@ -529,24 +512,22 @@ class TestIdleConnections:
     def test_after_an_answer_that_is_none_the_connection_is_not_used_again(self) -> None:
         with Keeper() as pbx:
             pbx._answer = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
-            route, pool = pbx.route()
-            with closing(pool):
+            with pbx.route() as route:
                 assert route.send(SMS).cause is Cause.BAD_ANSWER
-                assert pool.idle == 0
+                assert route.pool.idle == 0
 
     def test_no_more_stay_open_than_are_allowed_and_none_after_the_end(self) -> None:
-        with Keeper() as pbx:
-            route, pool = pbx.route(connections=2)
+        with Keeper() as pbx, pbx.route(connections=2) as route:
             threads = [threading.Thread(target=route.send, args=(SMS,)) for _ in range(4)]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-            assert pool.idle == 2
-            pool.close()
-            assert pool.idle == 0
+            assert route.pool.idle == 2
+            route.pool.close()
+            assert route.pool.idle == 0
             route.send(SMS)
-            assert pool.idle == 0
+            assert route.pool.idle == 0
 
 
 class TestDroppedWhileItGoesOut:

@@ -2,6 +2,7 @@ import errno
 import os
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -88,35 +89,43 @@ def test_a_text_in_the_wrong_variable_is_not_logged(draft: Draft) -> None:
 def test_our_own_reasons_are_logged_whole() -> None:
     ours = Outcome(Status.ERROR, Cause.UNREACHABLE, "no connection to 192.0.2.1 port 443")
     assert "192.0.2.1 port 443" in line(outcome=ours)
+    assert line(outcome=Outcome(Status.SUCCESS, for_log=" - sent")).endswith(
+        "status=SUCCESS ms=123"
+    )
 
 
 def test_a_caller_cannot_write_a_line_of_its_own() -> None:
     assert "\n" not in line(replace(DRAFT, call="1\nNov 1 sshd: yes"))
 
 
+@pytest.fixture
+def syslog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """What syslog gets."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "dev-log"))
+        listening.settimeout(10)
+        monkeypatch.setattr(log, "_SYSLOG", str(tmp_path / "dev-log"))
+        yield listening
+
+
 @pytest.mark.parametrize("target", ["syslog", "file"])
 def test_without_a_descriptor_it_goes_on_with_the_one_it_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syslog: socket.socket, target: str
 ) -> None:
     """Just then there is something to say."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
-        syslog.bind(str(tmp_path / "dev-log"))
-        syslog.setblocking(False)
-        monkeypatch.setattr(log, "_SYSLOG", str(tmp_path / "dev-log"))
-        path = tmp_path / "sms.log"
-        target = target if target == "syslog" else str(path)
-        log.write(target, "one")
-        monkeypatch.setattr(log, "_KEPT", -1.0)
-        log._outlets[log._SYSLOG if target == "syslog" else target].stale_at = 0.0
+    path = tmp_path / "sms.log"
+    target = target if target == "syslog" else str(path)
+    log.write(target, "one")
+    log._outlets[log._SYSLOG if target == "syslog" else target].stale_at = 0.0
 
-        def none_left(*_: object) -> int:
-            raise OSError(errno.EMFILE, "Too many open files")
+    def none_left(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
 
-        monkeypatch.setattr(log.os, "open", none_left)  # type: ignore[attr-defined]
-        monkeypatch.setattr(log, "_open_syslog", none_left)
+    with monkeypatch.context() as short:
+        short.setattr(log.os, "open", none_left)  # type: ignore[attr-defined]
+        short.setattr(log, "_open_syslog", none_left)
         log.write(target, "two")
-        monkeypatch.undo()
-        said = [syslog.recv(999), syslog.recv(999)] if target == "syslog" else [path.read_bytes()]
+    said = [syslog.recv(999), syslog.recv(999)] if target == "syslog" else [path.read_bytes()]
     assert b"one" in said[0]
     assert b"two" in said[-1]
 
@@ -145,18 +154,13 @@ def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     assert time.monotonic() - started < 5
 
 
-def test_a_syslog_that_nobody_reads_does_not_block(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stuck:
-        stuck.bind(str(tmp_path / "log"))
-        monkeypatch.setattr(log, "_SYSLOG", str(tmp_path / "log"))
-        started = time.monotonic()
-        log.write("syslog", "first", failed=True)
-        for _ in range(20):
-            log.write("syslog", "x" * 100)
-        assert time.monotonic() - started < 10
-        entry = stuck.recv(999).decode()
+def test_a_syslog_that_nobody_reads_does_not_block(syslog: socket.socket) -> None:
+    started = time.monotonic()
+    log.write("syslog", "first", failed=True)
+    for _ in range(20):
+        log.write("syslog", "x" * 100)
+    assert time.monotonic() - started < 10
+    entry = syslog.recv(999).decode()
     assert entry.startswith("<12>")
     assert entry.endswith(f" dialplan-sms[{os.getpid()}]: first")
 
@@ -176,7 +180,7 @@ def test_a_log_that_is_rotated_away_is_made_again(
 
 @pytest.mark.parametrize("kind", ["file", "syslog"])
 def test_a_line_goes_where_it_belongs_while_another_thread_opens_the_log_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syslog: socket.socket, kind: str
 ) -> None:
     """A number that was closed meanwhile may be that of a call's connection by now."""
     write, opened = os.write, []
@@ -189,21 +193,16 @@ def test_a_line_goes_where_it_belongs_while_another_thread_opens_the_log_anew(
 
     outlets: dict[str, log._Outlet] = {}
     monkeypatch.setattr(log, "_outlets", outlets)
-    monkeypatch.setattr(log, "_SYSLOG", str(tmp_path / "log"))
     monkeypatch.setattr(os, "write", after_another)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
-        syslog.bind(str(tmp_path / "log"))
-        syslog.settimeout(10)
-        log.write(str(tmp_path / "sms.log") if kind == "file" else "syslog", "the line")
-        os.close(opened[0])
-        assert (tmp_path / "call").read_bytes() == b""
-        got = (tmp_path / "sms.log").read_text() if kind == "file" else syslog.recv(999).decode()
+    log.write(str(tmp_path / "sms.log") if kind == "file" else "syslog", "the line")
+    os.close(opened[0])
+    assert (tmp_path / "call").read_bytes() == b""
+    got = (tmp_path / "sms.log").read_text() if kind == "file" else syslog.recv(999).decode()
     assert got.rstrip().endswith(" the line")
 
 
 def test_the_first_is_noted_at_once_and_the_others_counted_each_minute() -> None:
-    notes: list[str] = []
-    now = [100.0]
+    notes, now = list[str](), [100.0]
     repeated = log.Repeated(notes.append, clock=lambda: now[0])
     for number in range(1000):
         repeated("connection from {} refused", f"192.0.2.{number}")
@@ -218,8 +217,7 @@ def test_the_first_is_noted_at_once_and_the_others_counted_each_minute() -> None
 
 
 def test_a_condition_that_comes_again_later_is_noted_at_once() -> None:
-    notes: list[str] = []
-    now = [0.0]
+    notes, now = list[str](), [0.0]
     repeated = log.Repeated(notes.append, clock=lambda: now[0])
     repeated("short")
     now[0] += 60

@@ -93,13 +93,9 @@ class Journal:
 
     def begin(self, digest: str) -> None:
         """It is the journal of the list with *digest* from here on."""
+        head = {"journal": "dialplan-sms send", "version": 1, "salt": self.salt, "list": digest}
         if digest != self.list:
-            head = (
-                {}
-                if self.list
-                else {"journal": "dialplan-sms send", "version": 1, "salt": self.salt}
-            )
-            self._add(head | {"list": digest})
+            self._add({"list": digest} if self.list else head)
 
     def going_out(self, sms: str, line: int, key: str, resends: int) -> None:
         """The request for *sms* goes out next: from here on it may have been sent."""

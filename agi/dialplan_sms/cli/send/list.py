@@ -57,7 +57,7 @@ def send_list(
             if dry_run:
                 return job.show()
             if job.is_another and not changed:
-                raise ListError(job.what_changed())
+                raise job.refusal()
             return job.send(has_text=text is not None)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -87,10 +87,10 @@ class _Job:
             return ""
         return f", about {view.duration(number * pace)}, a gateway rests {pace:g} s for each (pace)"
 
-    def what_changed(self) -> str:
+    def refusal(self) -> ListError:
         items, path = self.plan.items, self.journal.path
         known = self.journal.results(item.digest for item in items).total()
-        return (
+        return ListError(
             f"the list, its text or sms.conf has changed since {path} was begun: of"
             f" {len(items):,} SMS, {known:,} tried before (the outcome stays),"
             f" {len(items) - known:,} new or changed. To send these: add --changed; who got an"

@@ -34,9 +34,8 @@ from dialplan_sms.sms.sms import Draft, Sms
 MESSAGE = "message"
 """The column that holds whole texts."""
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_PATIENCE = 2.0
-"""Seconds after which a command that reads standard input says so."""
 _ANY = r"[\s\S]*"
+_PATIENCE = 2.0  # seconds after which a command that reads standard input says so
 _SPOILT = (
     (r"[+-]?[0-9]+([.,][0-9]+)?[eE][+-]?[0-9]+", "is rounded by a spreadsheet: give its column the"
      " format Text, type again"),
@@ -48,10 +47,6 @@ _SPOILT = (
 _BARE = re.compile(r"[1-9][0-9]+")
 _FOR_ALL = (Cause.CONFIG, Cause.OUTBOX, Cause.UNKNOWN_SENDER)
 """What is wrong with no row in particular."""
-
-
-class Missing(Exception):
-    """A row's cell that the text needs is empty; its message is the column's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +93,7 @@ class ListPlan:
         return sum(row.result is result for row in self.unsent)
 
 
-def columns_in(text: str, columns: Collection[str]) -> set[str]:
+def columns_in(text: str, columns: Collection[str]) -> list[str]:
     """Those of a list's *columns* that *text* names. Raises ListError for what fits none."""
     tokens = list(_TOKEN.finditer(text))
     for token in tokens:
@@ -113,20 +108,14 @@ def columns_in(text: str, columns: Collection[str]) -> set[str]:
                 f"the text has {{{token[1][:40]}}}, which is no column of the list: it has"
                 f" {', '.join(columns)}; a brace is written {{{{"
             )
-    return {name_of(token[1]) for token in tokens if token[1] is not None}
+    return [name_of(token[1]) for token in tokens if token[1] is not None]
 
 
 def fill(text: str, cells: Mapping[str, str]) -> str:
-    """The *text* of one row. Raises Missing for an empty cell: nobody is to read "Dear ,"."""
+    """The *text* of one row, which has all its columns."""
 
     def put(token: re.Match[str]) -> str:
-        if token[1] is None:
-            return token[0][0]
-        column = name_of(token[1])
-        value = cells[column].strip()
-        if not value:
-            raise Missing(column)
-        return value
+        return token[0][0] if token[1] is None else cells[name_of(token[1])].strip()
 
     return _TOKEN.sub(put, text)
 
@@ -174,13 +163,15 @@ def plan(
     """
     items: dict[str, Item] = {}
     unsent = list(listed.bad)
+    named = columns_in(text, listed.columns) if text else []
     outbox = hashlib.blake2b(f"{config.outbox}\n{sender.name}".encode(), digest_size=4).hexdigest()
     for line, cells in listed.rows.items():
-        cell, cause, wrong = cells[NUMBER].strip(), BAD_ROW, list[str]()
-        try:
+        cell, cause, message = cells[NUMBER].strip(), BAD_ROW, "-"
+        # Nobody is to read "Dear ,".
+        empty = next((name for name in named if not cells[name].strip()), "")
+        wrong = [f"{{{empty}}} of the text is empty in this row"] if empty else []
+        if not empty:
             message = fill(text, cells) if text else cells[MESSAGE]
-        except Missing as missing:
-            message, wrong = "-", [f"{{{missing}}} of the text is empty in this row"]
         draft = replace(
             common,
             number=cell,

@@ -23,24 +23,17 @@ from dialplan_sms.outbox.retry import ended
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, safe_line
 from dialplan_sms.sms.service import Service
 
-_AT_ONCE = (
-    Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER, Cause.OUTBOX, Cause.BUSY,
-    Cause.INTERNAL,
-)  # fmt: skip
-"""Whatever the next row is, it would end the same."""
 _IN_A_ROW = {
+    Cause.UNAUTHORIZED: 1, Cause.CONFIG: 1, Cause.UNKNOWN_SENDER: 1, Cause.OUTBOX: 1,
+    Cause.BUSY: 1, Cause.INTERNAL: 1,
     Cause.UNREACHABLE: 3, Cause.NO_ANSWER: 3, Cause.BAD_ANSWER: 3,
     Cause.REJECTED: 10, Cause.NOT_QUEUED: 10,
 }  # fmt: skip
-"""So many with the same cause, one after the other, are the PBX's trouble and not the row's."""
-_TICK = 0.1
-"""Seconds in which a rest ends after a signal."""
-_EVERY = 30.0
-"""Seconds between two lines."""
-_SHORT = 5
-"""A list of so few needs no lines."""
-_MEASURED = 3600.0
-"""Seconds over which the rate is measured: a pace may be a minute."""
+"""So many with the same cause, one after the other, are not the row's trouble."""
+_TICK = 0.1  # seconds in which a rest ends after a signal
+_EVERY = 30.0  # seconds between two lines
+_SHORT = 5  # a list of so few needs no lines
+_MEASURED = 3600.0  # seconds over which the rate is measured: a pace may be a minute
 _ENDING = "finishing the SMS that is under way; Ctrl-C again ends at once"
 
 Todo = Sequence[tuple[Item, int]]
@@ -193,13 +186,13 @@ class Run:
         """Why no further row is to be tried; empty if one is."""
         cause = outcome.cause
         self._streak = (cause, self._streak[1] + 1 if self._streak[0] is cause else 1)
-        if cause in _AT_ONCE:
-            return f"{cause} would meet all others, too"
         if cause is Cause.DENIED and outcome.reason.startswith("per_sender"):
             return "the limit per_sender is reached"
-        if self._streak[1] == _IN_A_ROW.get(cause):
-            return f"{cause} {self._streak[1]} times, one after the other"
-        return ""
+        most = _IN_A_ROW.get(cause)
+        if self._streak[1] != most:
+            return ""
+        more = "would meet all others, too" if most == 1 else f"{most} times, one after the other"
+        return f"{cause} {more}"
 
 
 def _result(outcome: Outcome, number: str, gone: bool) -> Result:

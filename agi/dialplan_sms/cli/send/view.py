@@ -26,8 +26,7 @@ if TYPE_CHECKING:  # a single SMS does without
 
 Facts = list[tuple[str, str]]
 """Names and values."""
-_FIRST = 10
-"""Rows of the table in the dry run."""
+_FIRST = 10  # rows of the table in the dry run
 _RED = (Result.BAD, Result.REFUSED)
 
 
@@ -184,7 +183,8 @@ def _text_facts(items: "Sequence[Item]", max_length: int) -> Facts:
 
 
 def _first(items: "Sequence[Item]") -> Table:
-    table = Table(box=None, pad_edge=False)
+    more = f"… and {len(items) - _FIRST:,} more: --json shows all" if len(items) > _FIRST else None
+    table = Table(box=None, pad_edge=False, caption=more, caption_justify="left")
     for name in ("line", "to", "characters", "parts", "may be replaced"):
         right = name in ("line", "characters")
         table.add_column(name, justify="right" if right else "left", overflow="fold")
@@ -192,7 +192,4 @@ def _first(items: "Sequence[Item]") -> Table:
         sms = item.sms
         values = (item.line, item.number, len(sms.text), parts(sms.text), " ".join(sms.replaced))
         table.add_row(*(Text(str(value)) for value in values))
-    if len(items) > _FIRST:
-        table.caption = f"… and {len(items) - _FIRST:,} more: --json shows all"
-        table.caption_justify = "left"
     return table
