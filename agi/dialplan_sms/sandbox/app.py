@@ -12,8 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, request_response
 
 from dialplan_sms.sandbox.faults import Fault, Reply
-from dialplan_sms.sandbox.inbox import Request, Served
-from dialplan_sms.sandbox.pbx import Pbx
+from dialplan_sms.sandbox.pbx import Pbx, Request, Served
 from dialplan_sms.sms import api
 from dialplan_sms.web.http.connection import TRANSPORT, reset
 from dialplan_sms.web.http.form import read_pairs

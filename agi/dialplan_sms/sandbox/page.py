@@ -16,15 +16,14 @@ from starlette.types import ASGIApp
 
 from dialplan_sms.host.hostname import bare, is_loopback
 from dialplan_sms.sandbox.faults import TROUBLES, Fault, Trouble
-from dialplan_sms.sandbox.inbox import Request, Served
-from dialplan_sms.sandbox.pbx import TOKEN_USER, Pbx
+from dialplan_sms.sandbox.pbx import TOKEN_USER, Pbx, Request, Served
 from dialplan_sms.sandbox.spool import Spool
 from dialplan_sms.sms import api
 from dialplan_sms.web.http.listener import Address
 from dialplan_sms.web.page.access import Access
 from dialplan_sms.web.page.board import Board
 from dialplan_sms.web.page.page import page
-from dialplan_sms.web.page.view import View
+from dialplan_sms.web.page.view import View, go
 from dialplan_sms.web.relay.smsserver import describe
 
 _ANSWERED = (Fault.UNAUTHORIZED, Fault.PARTIAL, Fault.REJECT)  # their answer says it all
@@ -56,7 +55,7 @@ class SandboxPage:
         self._pbx = pbx
         self._spool = spool
         self._board = board
-        self._view = View(board, switches=self.switches)
+        self._view = View(board, self.switches)
         self._answers: dict[str, str] = {}
         access = Access(self._view, None)
         self.routes = [
@@ -94,7 +93,7 @@ class SandboxPage:
         """The numbers that got something."""
         typed = re.sub(r"[-\s().]", "", request.query_params.get("number", ""))
         if typed:
-            return self._view.go(f"/phone/{quote(typed[:60], safe='')}")
+            return go(f"/phone/{quote(typed[:60], safe='')}")
         numbers = self._board.recent_numbers(_PHONES)
         return self._view.render(request, "phones.html", numbers=numbers)
 
@@ -111,13 +110,13 @@ class SandboxPage:
         if name and name not in TROUBLES:
             raise HTTPException(400, "There is no such switch.")
         self._pbx.faults.set(TROUBLES.get(name))
-        return self._view.go("/#faults")
+        return go("/#faults")
 
     def _set_gateway(self, _: HttpRequest, given: Mapping[str, str]) -> Response:
         if given.get("mac") not in self._spool.gateways:
             raise HTTPException(400, "There is no such switch.")
         self._spool.set_online(given["mac"], given.get("online") == "yes")
-        return self._view.go("/#gateways")
+        return go("/#gateways")
 
     def _test(self, _: HttpRequest, given: Mapping[str, str]) -> Response:
         number, text, gsm = (given.get(name, "") for name in ("number", "text", "gsm"))
@@ -125,7 +124,7 @@ class SandboxPage:
             del self._answers[next(iter(self._answers))]
         name = secrets.token_hex(8)
         self._answers[name] = self.send_test(number, text.replace("\r\n", "\n"), gsm)[:500]
-        return self._view.go(f"/?answer={name}#test")
+        return go(f"/?answer={name}#test")
 
 
 def _meaning(trouble: Trouble) -> str:

@@ -16,8 +16,7 @@ from dialplan_sms.config import values
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.sandbox.faults import Fault, Faults, Trouble, magic_number, parse_fault
-from dialplan_sms.sandbox.inbox import Inbox, Served
-from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, wms_version
+from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Served, wms_version
 from dialplan_sms.web.http.listener import Address, ListenError, parse_address
 
 if TYPE_CHECKING:
@@ -206,7 +205,7 @@ def sandbox(
         certificate_file=certificate_file,
         faults=Faults(faults),
         watch=watch,
-        inbox=Inbox(0),  # each is shown, and that is it
+        keep=0,  # each is shown, and that is it
         spool=True,
         pace=pace,
         note=news.put,

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.sandbox.inbox import Message, Served
+from dialplan_sms.sandbox.pbx import Message, Served
 from dialplan_sms.sms import api
 
 _JOINERS = "\u200c\u200d"

@@ -17,7 +17,7 @@ from dialplan_sms.outbox.history.stored import Filters
 from dialplan_sms.outbox.schema import State
 from dialplan_sms.web.page.access import Access
 from dialplan_sms.web.page.board import Board
-from dialplan_sms.web.page.view import View
+from dialplan_sms.web.page.view import View, go
 
 ROWS = 50  # SMS on one page of the list
 _ID = re.compile("[0-9]{1,18}")  # what both databases can hold
@@ -91,11 +91,9 @@ class Query:
         return self.at(self.place)
 
 
-def page(
-    board: Board, view: View, access: Access, answers: Mapping[str, str] | None = None
-) -> list[Route]:
+def page(board: Board, view: View, access: Access, answers: Mapping[str, str]) -> list[Route]:
     """The routes of the page over *board*; *answers* are the sandbox's to tests, by name."""
-    messages = _Messages(board, view, answers or {})
+    messages = _Messages(board, view, answers)
     return [
         Route("/static/{name}", view.static),
         access.reads("/", messages.list),
@@ -143,9 +141,9 @@ class _Messages:
         if refused:
             return self.story(request, f"Not done: it {refused}.")
         if "back" not in given:
-            return self._view.go(f"/message/{id_}?done={what}&id={id_}")
+            return go(f"/message/{id_}?done={what}&id={id_}")
         here = Query.read(QueryParams(given["back"])).here
-        return self._view.go(f"/?{here}{'&' if here else ''}done={what}&id={id_}")
+        return go(f"/?{here}{'&' if here else ''}done={what}&id={id_}")
 
     def _said(self, request: Request) -> str:
         """What the form before this page has done."""

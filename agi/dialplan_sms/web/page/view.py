@@ -98,16 +98,15 @@ def when(at: float | None, short: bool = False) -> Markup:
     )  # fmt: skip
 
 
+def go(path: str) -> Response:
+    """On to another page, after a form."""
+    return RedirectResponse(path, 303, headers=HEADERS)
+
+
 class View:
-    """The responses of the page over *board*; *home* is put before every path in its links.
+    """The responses of the page over *board*; *switches* are the sandbox's, on its own page."""
 
-    *switches* are the sandbox's, if it is its page: its faults and its gateways.
-    """
-
-    def __init__(
-        self, board: Board, home: str = "", switches: Callable[[], object] | None = None
-    ) -> None:
-        self.home = home
+    def __init__(self, board: Board, switches: Callable[[], object] | None = None) -> None:
         self._secret = secrets.token_bytes(32)  # of this process
         self._board = board
         self._switches = switches
@@ -128,7 +127,7 @@ class View:
         )
         self._environment.filters |= {"visible": visible, "foreign": foreign, "when": when}
         self._environment.globals |= {
-            "home": home, "states": STATES, "retried": RETRIED, "tags": self._tags, "live": False,
+            "states": STATES, "retried": RETRIED, "tags": self._tags, "live": False,
             "sandbox": switches, "zone": lambda: f"{datetime.now().astimezone():%Z}",
         }  # fmt: skip
         for name in self._environment.list_templates():  # an update may replace them
@@ -154,10 +153,6 @@ class View:
         response = self.render(request, "problem.html", status, line=problem.detail, status=status)
         response.headers.update(problem.headers or {})
         return response
-
-    def go(self, path: str) -> Response:
-        """On to another page, after a form."""
-        return RedirectResponse(f"{self.home}{path}", 303, headers=HEADERS)
 
     async def static(self, request: Request) -> Response:
         """Style sheet, script and icon; named with their hash they are kept for ever."""
