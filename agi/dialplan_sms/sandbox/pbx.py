@@ -23,8 +23,7 @@ USERS = {"101": "sms101api"}
 GATEWAYS = ("9c7514330001",)
 WMS = "6.02.20230306.1"
 PACE = 5.0  # seconds that a gateway needs for each SMS (sms-api: Request)
-TOKEN_USER = "token"  # noqa: S105 - a name that stands for whoever sent a token
-"""The user of a request that carried a valid token: a company's API key belongs to no user."""
+TOKEN_USER = "token"  # noqa: S105 - a company's API key belongs to no user
 
 EMPTY_MESSAGE = "Message should not be empty"
 UNKNOWN_GATEWAY = "GSM gateway not found"

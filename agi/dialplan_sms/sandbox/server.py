@@ -53,6 +53,7 @@ class Sandbox(Inbox):
         self.page: SandboxPage | None = None
         self._certificate_file = certificate_file
         self._self_signed = self_signed(dict.fromkeys([*LOOPBACK, self.address.reachable.host]))
+        self.fingerprint = self._self_signed.fingerprint
         self._keep_alive = keep_alive
         self._spools, self._pace, self._note = spool, pace, note
         self._until_closed = ExitStack()
@@ -124,11 +125,6 @@ class Sandbox(Inbox):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, key)
         return context
-
-    @property
-    def fingerprint(self) -> str:
-        """The certificate's, ``sha256:AA:BB:…``."""
-        return self._self_signed.fingerprint
 
     @property
     def spool(self) -> "Spool":

@@ -13,6 +13,7 @@ from rich.text import Text
 from dialplan_sms.cli.interrupt import interruptible
 from dialplan_sms.cli.sandbox.screen import record, show
 from dialplan_sms.config import values
+from dialplan_sms.host.address import is_loopback
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.sandbox.faults import Fault, Faults, Trouble, magic_number, parse_fault
@@ -189,7 +190,7 @@ def sandbox(
                 news.put(f"not recorded: {error.strerror}")
         news.put(served)
 
-    if not listen.loopback:
+    if not is_loopback(listen.host):
         click.echo(
             f"Warning: {listen} is not the loopback address: whoever reaches it can read every "
             "text on the page, which asks for no password. Nothing is sent.",
