@@ -76,25 +76,21 @@ class Sandbox(Inbox):
         """Listen; after `stop`, on the same port and with the same certificate."""
         if self._web is not None:
             return
-        listener = listen(self.address)
-        try:
-            if self.tls and self._context is None:
-                self._context = self._tls()
-            if self._spools and self.page is None:
-                # SQLAlchemy and jinja2 are not for those who need no spool.
-                from dialplan_sms.sandbox.page import SandboxPage
-                from dialplan_sms.sandbox.spool import Spool
-                from dialplan_sms.web.page.board import Board
+        if self.tls and self._context is None:
+            self._context = self._tls()
+        if self._spools and self.page is None:
+            # SQLAlchemy and jinja2 are not for those who need no spool.
+            from dialplan_sms.sandbox.page import SandboxPage
+            from dialplan_sms.sandbox.spool import Spool
+            from dialplan_sms.web.page.board import Board
 
-                spool = self._spool = Spool(self.pbx.gateways, self._pace, self._note)
-                self._until_closed.callback(spool.close)
-                board = Board(spool.outbox, lambda: spool.gateways)
-                self._until_closed.callback(board.close)
-                self.page = SandboxPage(self.pbx, spool, board, self.address)
-                self.pbx.spool = spool.take
-        except BaseException:
-            listener.close()
-            raise
+            spool = self._spool = Spool(self.pbx.gateways, self._pace, self._note)
+            self._until_closed.callback(spool.close)
+            board = Board(spool.outbox, lambda: spool.gateways)
+            self._until_closed.callback(board.close)
+            self.page = SandboxPage(self.pbx, spool, board, self.address)
+            self.pbx.spool = spool.take
+        listener = listen(self.address)
         self.address = Address(self.address.host, listener.getsockname()[1])
         app = make_app(self.pbx, self.page.routes if self.page else ())
         self._web = WebServer(app, [listener], self._context, self._keep_alive)

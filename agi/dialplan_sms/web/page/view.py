@@ -46,7 +46,8 @@ STATES = {
 }
 
 _JOINERS = "\u200c\u200d"  # letters and emoji need them
-_NAMED = {
+_NAMED = {code: chr(0x2400 + code) for code in range(0x20)} | {
+    0x007F: "␡",
     0x200E: "LRM", 0x200F: "RLM", 0x061C: "ALM", 0x202A: "LRE", 0x202B: "RLE", 0x202C: "PDF",
     0x202D: "LRO", 0x202E: "RLO", 0x2066: "LRI", 0x2067: "RLI", 0x2068: "FSI", 0x2069: "PDI",
     0x00AD: "SHY", 0x200B: "ZWSP", 0x2028: "LSEP", 0x2029: "PSEP", 0xFEFF: "BOM",
@@ -73,10 +74,7 @@ def _mark(char: str) -> Markup:
     code = ord(char)
     if unicodedata.category(char) == "Zs":
         return Markup(" ")
-    if code < 0x20:
-        name = chr(0x2400 + code)
-    else:
-        name = "␡" if code == 0x7F else _NAMED.get(code, f"U+{code:04X}")
+    name = _NAMED.get(code, f"U+{code:04X}")
     return Markup('<span class="mark" title="U+{:04X}">{}</span>').format(code, name)
 
 
