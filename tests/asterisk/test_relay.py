@@ -33,6 +33,7 @@ from tests.asterisk.installation import Installation
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.serving import Service, free_port
 from tests.asterisk.site import agi_bin
+from tests.waiting import until
 
 GATEWAY = "9c7514330001"
 USER = ("wms", "s3 cret:ü")
@@ -65,10 +66,11 @@ class Relay:
         service.start()
 
     def configure(
-        self, http: str = "", sender: str = f"gsm = {GATEWAY}", users: str = _USERS
-    ) -> None:
+        self, http: str = "", sender: str = f"gsm = {GATEWAY}", users: str = _USERS,
+        outbox: str = "outbox.sqlite",
+    ) -> None:  # fmt: skip
         self.service.configure(
-            f"outbox = sqlite:///{self.service.folder}/outbox.sqlite",
+            f"outbox = sqlite:///{self.service.folder}/{outbox}",
             f"pace = 0\n{sender}\n[http]\nlisten = 127.0.0.1:{self.port}\n{users}\n{http}\n",
         )
 
@@ -266,12 +268,8 @@ def test_what_a_pbx_sent_does_not_go_back_to_it(relay: Relay) -> None:
 
 
 def test_an_outbox_that_is_away_is_an_error(relay: Relay) -> None:
-    folder = relay.service.folder
     relay.service.kill()
-    relay.service.configure(
-        f"outbox = sqlite:///{folder}/none/outbox.sqlite",
-        f"gsm = {GATEWAY}\n[http]\nlisten = 127.0.0.1:{relay.port}\n{_USERS}\n",
-    )
+    relay.configure(outbox="none/outbox.sqlite")
     relay.service.start()
     answer = relay.post(number="+39333123456", message="x")
     assert (answer.status_code, answer.json()["type"]) == (503, "error")
@@ -317,10 +315,7 @@ def test_a_reload_takes_a_user_away(relay: Relay) -> None:
     assert relay.post(number="+39333123456", message="x").status_code == 200
     relay.configure(users=f"user = 101:{make_hash(ALONE[1])}")
     relay.service.signal(signal.SIGHUP)
-    deadline = time.monotonic() + 10
-    while relay.post(number="+39333123456", message="x").status_code != 401:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: relay.post(number="+39333123456", message="x").status_code == 401)
     assert relay.post(ALONE, number="+39333123456", message="x").status_code == 200
 
 
@@ -417,10 +412,7 @@ def test_without_the_section_nobody_sends_any_more(relay: Relay) -> None:
     conf = relay.service.conf
     conf.write_text(conf.read_text().partition("[http]")[0])
     relay.service.signal(signal.SIGHUP)
-    deadline = time.monotonic() + 10
-    while relay.post(ALONE, number="", message="x").status_code != 401:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: relay.post(ALONE, number="", message="x").status_code == 401)
 
 
 def test_a_burst_right_after_the_start_is_taken_whole(relay: Relay) -> None:
@@ -445,12 +437,8 @@ def test_a_loop_by_another_address_ends(relay: Relay) -> None:
 
 
 def test_a_relay_that_is_busy_is_asked_again(relay: Relay) -> None:
-    folder = relay.service.folder
     relay.service.kill()
-    relay.service.configure(
-        f"outbox = sqlite:///{folder}/none/outbox.sqlite",
-        f"gsm = {GATEWAY}\n[http]\nlisten = 127.0.0.1:{relay.port}\n{_USERS}\n",
-    )
+    relay.configure(outbox="none/outbox.sqlite")
     relay.service.start()
     sender = Sender("101", relay.url, password="sms101api")
     assert SmsApi(sender).send(Sms(("+39333123456",), "x")).cause is Cause.UNREACHABLE

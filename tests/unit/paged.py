@@ -159,9 +159,8 @@ def routes(
     board: Board,
     login: Login | None = None,
     clock: Callable[[], float] = time.monotonic,
-    home: str = "",
 ) -> list[Route]:
     """The page as a service has it."""
-    view = View(board, home)
+    view = View(board)
     access = Access(view, login, clock)
-    return [*page(board, view, access), *(access.sessions(login) if login else ())]
+    return [*page(board, view, access, {}), *(access.sessions(login) if login else ())]

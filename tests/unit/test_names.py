@@ -24,4 +24,4 @@ def test_a_module_has_the_names_that_it_offers(name: str) -> None:
 def test_the_stand_in_pbx_offers_its_requests() -> None:
     from dialplan_sms.sandbox import Request
 
-    assert Request.__module__ == "dialplan_sms.sandbox.inbox"
+    assert Request.__module__ == "dialplan_sms.sandbox.pbx"

@@ -15,11 +15,11 @@ from rich.text import Text
 from dialplan_sms.cli.interrupt import interruptible
 from dialplan_sms.cli.main import Value
 from dialplan_sms.config import values
+from dialplan_sms.host.address import is_loopback
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.sandbox.faults import Fault, Faults, Trouble, magic_number, parse_fault
-from dialplan_sms.sandbox.inbox import Inbox, Message, Served
-from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, wms_version
+from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Message, Served, wms_version
 from dialplan_sms.sms import api
 from dialplan_sms.web.http.listener import Address, ListenError, parse_address
 
@@ -131,7 +131,7 @@ def sandbox(
                 news.put(f"not recorded: {error.strerror}")
         news.put(served)
 
-    if not listen.loopback:
+    if not is_loopback(listen.host):
         click.echo(
             f"Warning: {listen} is not the loopback address: whoever reaches it can read every "
             "text on the page, which asks for no password. Nothing is sent.",
@@ -139,7 +139,7 @@ def sandbox(
         )
     server = Sandbox(
         listen=str(listen), users=dict(users), faults=Faults(faults), watch=watch, note=news.put,
-        spool=True, inbox=Inbox(0), **settings,  # each is shown, and that is it
+        spool=True, keep=0, **settings,  # each is shown, and that is it
     )  # fmt: skip
     with closing(server), interruptible(lambda: news.put(None)):
         try:

@@ -16,7 +16,7 @@ line can say which one is missing.
 from typing import TYPE_CHECKING, Any
 
 from dialplan_sms.sandbox.faults import Fault, Reply, Trouble
-from dialplan_sms.sandbox.inbox import Message, Request, Served
+from dialplan_sms.sandbox.pbx import Message, Request, Served
 
 if TYPE_CHECKING:
     from dialplan_sms.sandbox.server import Sandbox

@@ -12,15 +12,13 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, request_response
 
 from dialplan_sms.sandbox.faults import Fault, Reply
-from dialplan_sms.sandbox.inbox import Request, Served
-from dialplan_sms.sandbox.pbx import Pbx
+from dialplan_sms.sandbox.pbx import Pbx, Request, Served
 from dialplan_sms.sms import api
 from dialplan_sms.web.http.connection import TRANSPORT, reset
 from dialplan_sms.web.http.form import read_pairs
 
+# Where Fault.REDIRECT points: this and the path that was asked for. No fault applies there.
 REDIRECTED = "/redirected"
-"""Where Fault.REDIRECT points: this and the path that was asked for. No fault applies there."""
-
 PAGE = "<html><body><h1>{}</h1>{}</body></html>"
 NOT_HTTP = b"\x15\x03\x01\x00\x02\x02\x28 this is not HTTP \xff\xfe\r\n\r\n"
 PADDING = 100_000  # characters that make Fault.HUGE huge

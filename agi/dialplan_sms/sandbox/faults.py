@@ -51,21 +51,19 @@ class Reply:
 
     def wire(self) -> bytes:
         """The answer as it goes over the wire."""
-        headers = [*self.headers]
-        if not {"content-length", "transfer-encoding"} & {name.lower() for name, _ in headers}:
-            headers.append(("Content-Length", str(len(self.body))))
-        lines = [
-            f"HTTP/1.1 {self.status} Sandbox",
-            *(f"{name}: {value}" for name, value in headers),
-        ]
+        lines = [f"HTTP/1.1 {self.status} Sandbox"]
+        lines += [f"{name}: {value}" for name, value in self.headers]
+        named = {name.lower() for name, _ in self.headers}
+        if not {"content-length", "transfer-encoding"} & named:
+            lines.append(f"Content-Length: {len(self.body)}")
         return "\r\n".join([*lines, "", ""]).encode("utf-8", errors="replace") + self.body
 
 
+# Faults that say by themselves whether a proper message is taken.
 _TAKES: dict[Fault | Reply, bool] = {
     Fault.SLOW: True, Fault.PARTIAL: True,
     Fault.REDIRECT: False, Fault.UNAUTHORIZED: False, Fault.REJECT: False,
 }  # fmt: skip
-"""Faults that say by themselves whether a proper message is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +86,7 @@ class Trouble:
         return f"taken-{name}" if self.taken else name
 
 
+# By their names: each fault, then those that can take the message.
 TROUBLES = {
     str(trouble): trouble
     for trouble in (
@@ -95,7 +94,6 @@ TROUBLES = {
         *(Trouble(fault, taken=True) for fault in Fault if fault not in _TAKES),
     )
 }
-"""By their names: each fault, then those that can take the message."""
 
 
 def magic_number(fault: Fault, *, taken: bool = False) -> str:

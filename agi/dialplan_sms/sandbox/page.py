@@ -4,7 +4,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
@@ -15,38 +15,22 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from dialplan_sms.host.address import bare, is_loopback_name
+from dialplan_sms.outbox.history import search
 from dialplan_sms.sandbox.faults import TROUBLES, Fault, Trouble
-from dialplan_sms.sandbox.inbox import Request, Served
-from dialplan_sms.sandbox.pbx import TOKEN_USER, Pbx
+from dialplan_sms.sandbox.pbx import TOKEN_USER, Pbx, Request, Served
 from dialplan_sms.sandbox.spool import Spool
 from dialplan_sms.sms import api
 from dialplan_sms.web.http.listener import Address
 from dialplan_sms.web.page.access import Access
 from dialplan_sms.web.page.board import Board
 from dialplan_sms.web.page.page import page
-from dialplan_sms.web.page.view import View
+from dialplan_sms.web.page.view import View, go
 from dialplan_sms.web.relay.smsserver import describe
 
 _ANSWERED = (Fault.UNAUTHORIZED, Fault.PARTIAL, Fault.REJECT)  # their answer says it all
 _BUBBLES, _PHONES = 100, 50
 _ANSWERS = 20  # to tests, that are kept to be shown
 _NUMBER = re.compile(r"[0-9+*#]{1,40}")
-
-
-class FaultSwitch(NamedTuple):
-    """A way in which the stand-in can fail; at most one is on."""
-
-    name: str
-    meaning: str
-    on: bool
-
-
-class GatewaySwitch(NamedTuple):
-    """A simulated GSM gateway, and how many SMS wait for it."""
-
-    mac: str
-    online: bool
-    waiting: int
 
 
 class SandboxPage:
@@ -56,7 +40,7 @@ class SandboxPage:
         self._pbx = pbx
         self._spool = spool
         self._board = board
-        self._view = View(board, switches=self.switches)
+        self._view = View(board, self.switches)
         self._answers: dict[str, str] = {}
         access = Access(self._view, None)
         self.routes = [
@@ -71,17 +55,12 @@ class SandboxPage:
         for route in self.routes:
             route.app = _guarded(route.app, address)
 
-    def switches(self) -> tuple[list[FaultSwitch], list[GatewaySwitch]]:
-        """All there are, always in the same order. Raises OutboxError."""
+    def switches(self) -> tuple[list[tuple[str, str, bool]], list[tuple[str, bool, int]]]:
+        """The faults (name, meaning, whether it is on) and the gateways (MAC, whether it is online,
+        how many SMS wait for it). Raises OutboxError."""
         on, waiting = self._pbx.faults.current, self._spool.waiting()
-        faults = [
-            FaultSwitch(name, _meaning(trouble), trouble == on)
-            for name, trouble in TROUBLES.items()
-        ]
-        gateways = [
-            GatewaySwitch(mac, gateway.online, waiting[mac])
-            for mac, gateway in self._spool.gateways.items()
-        ]
+        faults = [(name, _meaning(each), each == on) for name, each in TROUBLES.items()]
+        gateways = [(mac, it.online, waiting[mac]) for mac, it in self._spool.gateways.items()]
         return faults, gateways
 
     def send_test(self, number: str, text: str, gsm: str) -> str:
@@ -94,8 +73,8 @@ class SandboxPage:
         """The numbers that got something."""
         typed = re.sub(r"[-\s().]", "", request.query_params.get("number", ""))
         if typed:
-            return self._view.go(f"/phone/{quote(typed[:60], safe='')}")
-        numbers = self._board.recent_numbers(_PHONES)
+            return go(f"/phone/{quote(typed[:60], safe='')}")
+        numbers = self._board.read(lambda c: search.recent_numbers(c, _PHONES))
         return self._view.render(request, "phones.html", numbers=numbers)
 
     def _phone(self, request: HttpRequest) -> Response:
@@ -103,7 +82,7 @@ class SandboxPage:
         number = request.path_params["number"]
         if not _NUMBER.fullmatch(number):
             raise HTTPException(400, "That is no phone number.")
-        got = self._board.received(number, _BUBBLES)
+        got = self._board.read(lambda c: search.received(c, number, _BUBBLES))
         return self._view.render(request, "phone.html", number=number, received=got)
 
     def _set_fault(self, _: HttpRequest, given: Mapping[str, str]) -> Response:
@@ -111,13 +90,13 @@ class SandboxPage:
         if name and name not in TROUBLES:
             raise HTTPException(400, "There is no such switch.")
         self._pbx.faults.set(TROUBLES.get(name))
-        return self._view.go("/#faults")
+        return go("/#faults")
 
     def _set_gateway(self, _: HttpRequest, given: Mapping[str, str]) -> Response:
         if given.get("mac") not in self._spool.gateways:
             raise HTTPException(400, "There is no such switch.")
         self._spool.set_online(given["mac"], given.get("online") == "yes")
-        return self._view.go("/#gateways")
+        return go("/#gateways")
 
     def _test(self, _: HttpRequest, given: Mapping[str, str]) -> Response:
         number, text, gsm = (given.get(name, "") for name in ("number", "text", "gsm"))
@@ -125,7 +104,7 @@ class SandboxPage:
             del self._answers[next(iter(self._answers))]
         name = secrets.token_hex(8)
         self._answers[name] = self.send_test(number, text.replace("\r\n", "\n"), gsm)[:500]
-        return self._view.go(f"/?answer={name}#test")
+        return go(f"/?answer={name}#test")
 
 
 def _meaning(trouble: Trouble) -> str:

@@ -6,16 +6,16 @@ a PBX refuses (here those with other characters than digits, ``*``, ``#`` and a 
 """
 
 import re
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from hmac import compare_digest
+from datetime import UTC, datetime
 from random import choice
-from threading import Lock
+from threading import Condition, Lock
+from typing import Any
 
 from dialplan_sms.sandbox.faults import Fault, Faults, Trouble, magic_trouble
-from dialplan_sms.sandbox.inbox import Inbox, Message, Request, Served
 from dialplan_sms.sms import api
 
 # The user, the gateway and the version of the vendor's page.
@@ -23,8 +23,7 @@ USERS = {"101": "sms101api"}
 GATEWAYS = ("9c7514330001",)
 WMS = "6.02.20230306.1"
 PACE = 5.0  # seconds that a gateway needs for each SMS (sms-api: Request)
-TOKEN_USER = "token"  # noqa: S105 - a name that stands for whoever sent a token
-"""The user of a request that carried a valid token: a company's API key belongs to no user."""
+TOKEN_USER = "token"  # noqa: S105 - a company's API key belongs to no user
 
 EMPTY_MESSAGE = "Message should not be empty"
 UNKNOWN_GATEWAY = "GSM gateway not found"
@@ -39,6 +38,108 @@ def wms_version(text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9}){1,3}", text):
         raise ValueError(f"{text!r} is not a WMS version such as {WMS}")
     return tuple(int(part) for part in text.split("."))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request that arrived completely.
+
+    *pairs* are the names and values as received, those of the query string first; *user* is whose
+    the credentials are, None if they were missing or wrong.
+    """
+
+    method: str
+    path: str
+    pairs: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    user: str | None = None
+    received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def form(self) -> Mapping[str, str]:
+        """The parameters by name: spaces around a name are dropped, the last of a name wins.
+
+        The old dialplan recipe sends `` message=…``, and PBXs take it.
+        """
+        return {name.strip(): value for name, value in self.pairs}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message that the PBX took: *text* as it goes out, *original* as it was received.
+
+    *gsm* is the gateway that sends it, asked for or chosen at random, 12 hex digits; *postpone* is
+    the PBX's local time, None for at once.
+    """
+
+    numbers: tuple[str, ...]
+    text: str
+    original: str
+    gsm: str
+    postpone: datetime | None
+    user: str
+    received_at: datetime
+    path: str
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What came of a request: its reply, what was taken, and the trouble it shall have."""
+
+    request: Request
+    reply: Mapping[str, Any]
+    status: int = 200
+    message: Message | None = None
+    trouble: Trouble | None = None
+
+
+class Inbox:
+    """Every request that arrived and every message that was taken; only the last *most* of each
+    if that is given. Threads may share it."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self._changed = Condition()
+        self._requests: deque[Request] = deque(maxlen=most)
+        self._messages: deque[Message] = deque(maxlen=most)
+
+    def add(self, request: Request, message: Message | None = None) -> None:
+        """Keep a request, and the message that was taken from it."""
+        with self._changed:
+            self._requests.append(request)
+            if message is not None:
+                self._messages.append(message)
+            self._changed.notify_all()
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests so far, oldest first; a copy."""
+        with self._changed:
+            return list(self._requests)
+
+    @property
+    def messages(self) -> list[Message]:
+        """The messages so far, oldest first; a copy."""
+        with self._changed:
+            return list(self._messages)
+
+    def clear(self) -> None:
+        """Forget them all."""
+        with self._changed:
+            self._requests.clear()
+            self._messages.clear()
+
+    def wait(self, *, requests: int = 0, messages: int = 0, timeout: float = 20.0) -> None:
+        """Wait until so many have come; raises TimeoutError after *timeout* seconds."""
+
+        def have_come() -> bool:
+            return len(self._requests) >= requests and len(self._messages) >= messages
+
+        with self._changed:
+            if not self._changed.wait_for(have_come, timeout):
+                raise TimeoutError(
+                    f"{len(self._requests)} of {requests} requests and {len(self._messages)} of "
+                    f"{messages} messages came within {timeout} s"
+                )
 
 
 @dataclass
@@ -71,9 +172,9 @@ class Pbx:
 
         scheme, _, token = (header or "").strip().partition(" ")
         if scheme.lower() == "bearer":
-            return TOKEN_USER if any(_same(each, token.strip()) for each in self.tokens) else None
+            return TOKEN_USER if token.strip() in self.tokens else None
         name, password = read_basic(header or "")
-        return name if name in self.users and _same(self.users[name], password) else None
+        return name if self.users.get(name) == password else None
 
     def handle(self, request: Request, *, faulty: bool = True) -> Served:
         """Give *request* its trouble if *faulty*, take its message, and say what came; record both.
@@ -156,7 +257,3 @@ def _date(text: str) -> datetime | None:
     with suppress(ValueError):
         return datetime.strptime(text, api.POSTPONE_FORMAT)
     return None
-
-
-def _same(ours: str, theirs: str) -> bool:
-    return compare_digest(ours.encode(errors="replace"), theirs.encode(errors="replace"))

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from dialplan_sms.sandbox.app import make_app
 from dialplan_sms.sandbox.certificate import LOOPBACK, self_signed
 from dialplan_sms.sandbox.faults import Fault, Reply, Trouble
-from dialplan_sms.sandbox.inbox import Message, Request
-from dialplan_sms.sandbox.pbx import PACE, Pbx
+from dialplan_sms.sandbox.pbx import PACE, Inbox, Pbx
 from dialplan_sms.web.http.listener import Address, listen, parse_address
 from dialplan_sms.web.http.server import WebServer
 
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
     from dialplan_sms.sandbox.spool import Spool
 
 
-class Sandbox:
-    """A stand-in PBX on a free loopback port, to be used with ``with``.
+class Sandbox(Inbox):
+    """A stand-in PBX on a free loopback port, to be used with ``with``; and its inbox.
 
     *listen* is ``HOST:PORT``, port 0 for a free one; *certificate_file* gets the certificate (PEM,
     to be trusted as a CA file), else it lies in a temporary folder; *keep_alive* is how many
-    seconds an idle connection stays open; the rest, such as *users*, *tokens* and *gateways*, are
-    the fields of `Pbx`.
+    seconds an idle connection stays open; *keep* is how many requests and messages are kept at
+    most, None for all; the rest, such as *users*, *tokens* and *gateways*, are the fields of `Pbx`.
 
     With *spool* its simulated GSM gateways send what was taken, each one SMS in *pace* seconds, and
     a page shows that; *note* is told if the spool cannot be used. Raises ValueError for a bad
@@ -40,18 +39,21 @@ class Sandbox:
         listen: str = "127.0.0.1:0",
         certificate_file: Path | None = None,
         keep_alive: int = 5,
+        keep: int | None = None,
         spool: bool = False,
         pace: float = PACE,
         note: Callable[[str], None] = lambda _: None,
         **pbx: Any,
     ) -> None:
-        self.pbx = Pbx(**pbx)
+        super().__init__(keep)
+        self.pbx = Pbx(inbox=self, **pbx)
         self.tls = tls
         self.address = parse_address(listen)
         self.certificate = certificate_file or Path()
         self.page: SandboxPage | None = None
         self._certificate_file = certificate_file
         self._self_signed = self_signed(dict.fromkeys([*LOOPBACK, self.address.reachable.host]))
+        self.fingerprint = self._self_signed.fingerprint
         self._keep_alive = keep_alive
         self._spools, self._pace, self._note = spool, pace, note
         self._until_closed = ExitStack()
@@ -74,25 +76,21 @@ class Sandbox:
         """Listen; after `stop`, on the same port and with the same certificate."""
         if self._web is not None:
             return
-        listener = listen(self.address)
-        try:
-            if self.tls and self._context is None:
-                self._context = self._tls()
-            if self._spools and self.page is None:
-                # SQLAlchemy and jinja2 are not for those who need no spool.
-                from dialplan_sms.sandbox.page import SandboxPage
-                from dialplan_sms.sandbox.spool import Spool
-                from dialplan_sms.web.page.board import Board
+        if self.tls and self._context is None:
+            self._context = self._tls()
+        if self._spools and self.page is None:
+            # SQLAlchemy and jinja2 are not for those who need no spool.
+            from dialplan_sms.sandbox.page import SandboxPage
+            from dialplan_sms.sandbox.spool import Spool
+            from dialplan_sms.web.page.board import Board
 
-                spool = self._spool = Spool(self.pbx.gateways, self._pace, self._note)
-                self._until_closed.callback(spool.close)
-                board = Board(spool.outbox, lambda: spool.gateways)
-                self._until_closed.callback(board.close)
-                self.page = SandboxPage(self.pbx, spool, board, self.address)
-                self.pbx.spool = spool.take
-        except BaseException:
-            listener.close()
-            raise
+            spool = self._spool = Spool(self.pbx.gateways, self._pace, self._note)
+            self._until_closed.callback(spool.close)
+            board = Board(spool.outbox, lambda: spool.gateways)
+            self._until_closed.callback(board.close)
+            self.page = SandboxPage(self.pbx, spool, board, self.address)
+            self.pbx.spool = spool.take
+        listener = listen(self.address)
         self.address = Address(self.address.host, listener.getsockname()[1])
         app = make_app(self.pbx, self.page.routes if self.page else ())
         self._web = WebServer(app, [listener], self._context, self._keep_alive)
@@ -125,11 +123,6 @@ class Sandbox:
         return context
 
     @property
-    def fingerprint(self) -> str:
-        """The certificate's, ``sha256:AA:BB:…``."""
-        return self._self_signed.fingerprint
-
-    @property
     def spool(self) -> "Spool":
         """What was taken and is sent by the gateways; while it runs with *spool*."""
         if self.page is None:
@@ -145,20 +138,6 @@ class Sandbox:
     def connections(self) -> int:
         """How many TCP connections were opened so far, failed TLS handshakes included."""
         return self._opened + (self._web.opened if self._web else 0)
-
-    @property
-    def requests(self) -> list[Request]:
-        """Every request that arrived completely, oldest first."""
-        return self.pbx.inbox.requests
-
-    @property
-    def messages(self) -> list[Message]:
-        """Every message that was taken, oldest first."""
-        return self.pbx.inbox.messages
-
-    def wait(self, *, requests: int = 0, messages: int = 0, timeout: float = 20.0) -> None:
-        """Wait until so many have come; raises TimeoutError after *timeout* seconds."""
-        self.pbx.inbox.wait(requests=requests, messages=messages, timeout=timeout)
 
     @property
     def fault(self) -> Fault | Reply | Trouble | None:
@@ -177,6 +156,6 @@ class Sandbox:
 
     def clear(self) -> None:
         """Forget requests, messages, connections and faults."""
-        self.pbx.inbox.clear()
+        super().clear()
         self.pbx.faults.set(None)
         self._opened = -(self._web.opened if self._web else 0)

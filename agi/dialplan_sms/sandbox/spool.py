@@ -19,8 +19,7 @@ from dialplan_sms.outbox.history.reader import HistoryReader
 from dialplan_sms.outbox.schema import State, message, now, number
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.worker import Worker
-from dialplan_sms.sandbox.inbox import Message
-from dialplan_sms.sandbox.pbx import PACE
+from dialplan_sms.sandbox.pbx import PACE, Message
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.sms import Handled, Sms
 

@@ -23,8 +23,7 @@ from dialplan_sms.cli import main
 from dialplan_sms.cli.sandbox import record, show, visible
 from dialplan_sms.host.console import Console
 from dialplan_sms.sandbox.faults import Fault, magic_number
-from dialplan_sms.sandbox.inbox import Request, Served
-from dialplan_sms.sandbox.pbx import Pbx
+from dialplan_sms.sandbox.pbx import Pbx, Request, Served
 from dialplan_sms.sms import api
 
 NUMBER = "+391234567890"

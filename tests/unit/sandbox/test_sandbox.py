@@ -3,7 +3,6 @@
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -19,16 +18,8 @@ AUTHORIZATION = "Authorization: Basic MTAxOnNtczEwMWFwaQ=="
 FORM = {"number": NUMBER, "message": "Hi"}
 
 
-@pytest.fixture(params=[False, True], ids=["http", "https"])
-def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    with Sandbox(tls=request.param, slow=0.1, trickle=0.01) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Sandbox]:
-    with Sandbox(tls=False) as sandbox:
-        yield sandbox
+def verify(sandbox: Sandbox) -> str | bool:
+    return str(sandbox.certificate) if sandbox.tls else True
 
 
 def post(
@@ -36,7 +27,7 @@ def post(
 ) -> requests.Response:
     arguments = {
         "auth": AUTH,
-        "verify": str(sandbox.certificate) if sandbox.tls else True,
+        "verify": verify(sandbox),
         "timeout": 3,
         "allow_redirects": False,
         "headers": {"Content-Type": "application/x-www-form-urlencoded"},
@@ -87,7 +78,7 @@ def test_post_and_get_and_the_old_path(sandbox: Sandbox) -> None:
         sandbox.url + api.OLD_PATH,
         params=FORM,
         auth=AUTH,
-        verify=str(sandbox.certificate) if sandbox.tls else True,
+        verify=verify(sandbox),
         timeout=3,
     )
 
@@ -197,9 +188,8 @@ def test_only_forms_are_read(shared: Sandbox) -> None:
 def test_connections_are_kept_and_counted(sandbox: Sandbox) -> None:
     with requests.Session() as session:
         session.auth, session.trust_env = AUTH, False
-        verify = str(sandbox.certificate) if sandbox.tls else True
         for _ in range(3):
-            session.post(sandbox.url + api.PATH, FORM, verify=verify, timeout=3)
+            session.post(sandbox.url + api.PATH, FORM, verify=verify(sandbox), timeout=3)
         kept = sandbox.connections
     post(sandbox)
 

@@ -18,11 +18,8 @@ from tests.unit.sandbox.test_sandbox import (
     connect,
     post,
     raw_request,
-    sandbox,
-    shared,
+    verify,
 )
-
-__all__ = ["sandbox", "shared"]
 
 
 @pytest.mark.parametrize("fault", [Fault.RESET, Fault.CLOSE, Fault.GARBAGE])
@@ -112,7 +109,7 @@ def test_who_follows_a_redirect_is_found_out(sandbox: Sandbox, method: str) -> N
             params=FORM,
             auth=AUTH,
             timeout=3,
-            verify=str(sandbox.certificate) if sandbox.tls else True,
+            verify=verify(sandbox),
         )
 
     assert [r.status_code for r in response.history] == [302]

@@ -22,11 +22,7 @@ from tests.unit.sandbox.test_sandbox import (
     connect,
     post,
     raw_request,
-    sandbox,
-    shared,
 )
-
-__all__ = ["sandbox", "shared"]
 
 
 def test_a_body_that_is_too_long_is_refused(sandbox: Sandbox) -> None:

@@ -17,8 +17,7 @@ from dialplan_sms.sandbox.faults import (
     magic_trouble,
     parse_fault,
 )
-from dialplan_sms.sandbox.inbox import Request, Served
-from dialplan_sms.sandbox.pbx import TOKEN_USER, Pbx, wms_version
+from dialplan_sms.sandbox.pbx import TOKEN_USER, Pbx, Request, Served, wms_version
 from dialplan_sms.sms import api
 from dialplan_sms.web.http.form import MAX_FIELDS, form_pairs
 

@@ -15,8 +15,7 @@ import sqlalchemy as sa
 
 from dialplan_sms.outbox.schema import message, number
 from dialplan_sms.sandbox import Fault, Sandbox, Trouble
-from dialplan_sms.sandbox.inbox import Inbox, Request
-from dialplan_sms.sandbox.pbx import Pbx
+from dialplan_sms.sandbox.pbx import Inbox, Pbx, Request
 from dialplan_sms.sandbox.spool import Gateway
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, error

@@ -42,6 +42,7 @@ from tests.unit.paged import (
     store,
 )
 from tests.unit.stored import SENDER, locked
+from tests.waiting import until
 
 SENT = Outcome(Status.SUCCESS)
 
@@ -59,8 +60,8 @@ class Site:
     def __post_init__(self) -> None:
         self.client = self.open(self.playground)
 
-    def open(self, playground: Playground | None, home: str = "") -> TestClient:
-        here = playground.routes(self.board) if playground else routes(self.board, home=home)
+    def open(self, playground: Playground | None) -> TestClient:
+        here = playground.routes(self.board) if playground else routes(self.board)
         app = Starlette(routes=here)
 
         async def logged_in(scope: Scope, receive: Receive, send: Send) -> None:
@@ -216,10 +217,7 @@ def test_the_story_tells_all(site: Site) -> None:
 
 def test_what_was_sent_at_once_is_in_the_list(site: Site) -> None:
     site.outbox.record(Sms((ROME,), "Hello", GATEWAY, call="17.1"), SENDER, SENT)
-    deadline = time.monotonic() + 20
-    while not site.ids() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert len(site.ids()) == 1
+    until(lambda: len(site.ids()) == 1)
 
 
 def test_figures_count_what_was_sent_and_why_not(site: Site) -> None:
@@ -616,10 +614,8 @@ def test_a_test_is_sent_and_its_answer_shown(site: Site) -> None:
 
 
 def test_production_has_no_sandbox(site: Site) -> None:
-    client = site.open(None, home="/sms")
+    client = site.open(None)
     seen = client.get("/").text
-    assert 'href="/sms/' in seen
-    assert not re.search(r'(?:href|src|action)="/(?!sms/)', seen)
     assert "sandbox" not in seen
     for path in ("/phone", "/phone/1", "/faults", "/test"):
         assert client.get(path).status_code == 404

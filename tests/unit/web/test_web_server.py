@@ -23,6 +23,7 @@ from dialplan_sms.sandbox.certificate import self_signed
 from dialplan_sms.web.http import connection, listener, server
 from dialplan_sms.web.http.listener import Address, Admission, listen
 from dialplan_sms.web.http.server import WebServer
+from tests.waiting import until
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -93,16 +94,9 @@ class Served:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context.wrap_socket(client)
 
-    @property
-    def open(self) -> int:
-        return self.web.admission.open
-
-    def waits(self, count: int, seconds: float = 5.0) -> bool:
-        """Whether so many connections are open, within some time."""
-        deadline = time.monotonic() + seconds
-        while self.open != count and time.monotonic() < deadline:
-            time.sleep(0.02)
-        return self.open == count
+    def waits(self, count: int) -> None:
+        """Until so many connections are open."""
+        until(lambda: self.web.admission.open == count, seconds=5.0)
 
 
 Serve = Callable[..., Served]
@@ -151,16 +145,16 @@ def test_connections_are_counted_before_a_handshake(
     monkeypatch.setattr(listener, "MOST", 3)
     served = serve(tls)
     kept = [served.silent() for _ in range(3)]
-    assert served.waits(3)
+    served.waits(3)
     assert [_ended(served.silent()) for _ in range(5)] == [True] * 5
     kept.pop().close()
-    assert served.waits(2)  # a close is counted, amid a handshake as well
+    served.waits(2)  # a close is counted, amid a handshake as well
     with served.connect() as client:
         client.sendall(GET)
         assert client.recv(100).startswith(b"HTTP/1.1 200")
     for each in kept:
         each.close()
-    assert served.waits(0)
+    served.waits(0)
     assert served.web.opened == 4
 
 
@@ -205,7 +199,7 @@ def test_a_handshake_has_seconds(serve: Serve, monkeypatch: pytest.MonkeyPatch) 
     assert _ended(silent)
     assert _ended(slow)
     assert time.monotonic() - began < 3
-    assert served.waits(0)
+    served.waits(0)
 
 
 # Requests that do not come, answers that are not read.
@@ -227,7 +221,7 @@ def test_half_a_request_behind_a_whole_one_has_its_time(
     began = time.monotonic()
     assert _ended(client)
     assert time.monotonic() - began < 4
-    assert served.waits(0)
+    served.waits(0)
 
 
 def test_a_request_that_is_carried_for_long_is_not_cut_short(
@@ -241,10 +235,7 @@ def test_a_request_that_is_carried_for_long_is_not_cut_short(
         assert served.busy.wait(5)
         time.sleep(1.5)  # idle connections are kept for one
         served.go_on.set()
-        data = b""
-        while b"done" not in data:
-            data += (more := client.recv(1000))
-            assert more
+        assert b"done" in _got(client, MEGABYTE)
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -257,8 +248,8 @@ def test_who_does_not_read_is_dropped(
     clients = [served.connect(buffer=4096) for _ in range(5)]
     for each in clients:
         each.sendall(LARGE * 20)
-    assert served.waits(5)
-    assert served.waits(0)
+    served.waits(5)
+    served.waits(0)
     with served.connect() as client:  # and who reads gets it all
         client.sendall(LARGE)
         assert len(_got(client, 8 * MEGABYTE)) >= 8 * MEGABYTE
@@ -272,10 +263,7 @@ def test_a_few_requests_in_a_row_are_answered_but_no_heap_of_them(
     served = serve()
     with served.connect() as client:
         client.sendall(GET * 10)
-        data = b""
-        while data.count(b"0 bytes") < 10:
-            data += (more := client.recv(1000))
-            assert more
+        assert _got(client, MEGABYTE).count(b"0 bytes") == 10
     with served.connect() as client, contextlib.suppress(OSError):
         client.sendall(GET * 200)
         assert _got(client, MEGABYTE).count(b"0 bytes") == connection.IN_A_ROW + 1
@@ -289,7 +277,7 @@ def test_a_few_requests_in_a_row_are_answered_but_no_heap_of_them(
         time.sleep(0.3)
         served.go_on.set()
         assert _got(client, 1000).count(b"HTTP/1.1 200") <= 1
-    assert served.waits(0)
+    served.waits(0)
 
 
 def test_a_trickle_goes_on_for_who_reads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +306,7 @@ def test_who_closes_its_side_after_the_request_is_answered(serve: Serve) -> None
         assert served.busy.wait(5)
         served.go_on.set()
         assert b"done" in _got(client, MEGABYTE)
-    assert served.waits(0)
+    served.waits(0)
 
 
 def test_over_tls_nothing_is_done_for_who_closes_its_side(serve: Serve) -> None:
@@ -343,7 +331,7 @@ def test_over_tls_nothing_is_done_for_who_closes_its_side(serve: Serve) -> None:
         step(peer.unwrap)
         client.sendall(goes.read())  # both at once
         assert _ended(client)
-    assert served.waits(0)
+    served.waits(0)
     assert served.read == []
 
 
@@ -356,7 +344,7 @@ def test_half_a_body_is_no_fault_of_ours(serve: Serve, tls: bool, more: bytes) -
     with served.connect() as client:  # accepted after the first one
         client.sendall(GET)
         assert client.recv(100).startswith(b"HTTP/1.1 200")
-    assert served.waits(0)
+    served.waits(0)
     served.web.stop()
     assert served.notes == []
 
@@ -388,9 +376,7 @@ def test_without_descriptors_connections_wait_and_the_log_is_not_flooded(
             each.connect_ex(served.listener.getsockname())
         clients[0].settimeout(10)
         clients[0].send(GET)
-        deadline = time.monotonic() + 10
-        while len(served.notes) < 3 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: len(served.notes) >= 3, seconds=10)
         short = "connections wait: no file descriptor is left: raise LimitNOFILE="
         assert {note[: len(short)] for note in served.notes} == {short}
     finally:

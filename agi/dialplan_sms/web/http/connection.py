@@ -21,8 +21,7 @@ TAKING = 10.0  # seconds in which a client has to read what the kernel's buffers
 LINGER = 1.0  # the same once the server stops
 PIPELINED = 1 << 15  # bytes that may wait for the answer to a request; with more, it is the last
 IN_A_ROW = 16  # requests that may come without waiting for answers; the next one is the last
-TRANSPORT = "dialplan_sms.transport"
-"""Where an application finds the connection's transport: in the scope's ``extensions``."""
+TRANSPORT = "dialplan_sms.transport"  # in the scope's "extensions": that of the connection
 _READ = 1 << 16
 
 

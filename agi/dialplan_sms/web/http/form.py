@@ -9,8 +9,7 @@ MAX_BODY = 1 << 20  # bytes; a longer one is answered with status 413
 MAX_FIELDS = 1000  # read from a query string or a body; what follows is dropped
 FORM = "application/x-www-form-urlencoded"
 
-Pairs = tuple[tuple[str, str], ...]
-"""Names and values of form parameters, in their order."""
+Pairs = tuple[tuple[str, str], ...]  # names and values of form parameters, in their order
 
 
 def form_pairs(data: bytes) -> Pairs:

@@ -36,11 +36,6 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
-    def loopback(self) -> bool:
-        """Whether only this machine can reach it, judged by its name."""
-        return is_loopback(self.host)
-
-    @property
     def reachable(self) -> "Address":
         """Where a client can connect: the loopback address in place of "any address"."""
         anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound to here

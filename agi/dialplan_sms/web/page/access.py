@@ -21,7 +21,7 @@ from starlette.routing import Route
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.web.http.form import form_pairs, read_body
 from dialplan_sms.web.http.login import Login, TooMany, Unknown
-from dialplan_sms.web.page.view import HEADERS, View
+from dialplan_sms.web.page.view import HEADERS, View, go
 
 COOKIE = "sms_session"
 LASTS = 12 * 3600  # seconds
@@ -85,7 +85,6 @@ class Access:
 
     def sessions(self, login: Login) -> list[Route]:
         """Where sessions begin and end."""
-        home = self._view.home or "/"
 
         async def begin(request: Request) -> Response:
             given = await self._form(request)
@@ -101,10 +100,10 @@ class Access:
                 del self._sessions[next(iter(self._sessions))]
             token = secrets.token_urlsafe(32)
             self._sessions[token] = (name, login.users().get(name, ""), self._clock() + LASTS)
-            response = self._view.go(back if _HERE.fullmatch(back) else "/")
+            response = go(back if _HERE.fullmatch(back) else "/")
             secure = request.url.scheme == "https"
             response.set_cookie(
-                COOKIE, token, LASTS, path=home, secure=secure, httponly=True, samesite="strict"
+                COOKIE, token, LASTS, secure=secure, httponly=True, samesite="strict"
             )
             return response
 
@@ -112,8 +111,8 @@ class Access:
             self._admits(request)
             await self._form(request)
             self._sessions.pop(request.cookies.get(COOKIE, ""), None)
-            response = self._view.go("/")
-            response.delete_cookie(COOKIE, path=home)
+            response = go("/")
+            response.delete_cookie(COOKIE)
             return response
 
         return [

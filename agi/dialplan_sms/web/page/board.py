@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from dialplan_sms.outbox import transitions
 from dialplan_sms.outbox.database import OutboxError
-from dialplan_sms.outbox.history import search, statistics, stored
+from dialplan_sms.outbox.history import search, statistics
 from dialplan_sms.outbox.history.reader import HistoryReader
-from dialplan_sms.outbox.history.search import Place, Portion, Received
+from dialplan_sms.outbox.history.search import Place, Portion
 from dialplan_sms.outbox.history.statistics import Overview
 from dialplan_sms.outbox.history.stored import Filters, Stored
 from dialplan_sms.outbox.store import PATIENCE, Outbox
@@ -87,13 +87,28 @@ class Board:
             times, as_of = times + 1, now  # so they will be
         return f"{now} {int(self._clock() / 60)} {times} {as_of}"
 
+    def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """What *work* finds. Raises OutboxError."""
+        try:
+            found = self._reader.do(work)
+        except Damaged as error:
+            raise OutboxError(str(error)) from None
+        except OutboxError:
+            if self._made:
+                raise
+            with contextlib.suppress(NotKnown):  # the writer makes the tables
+                self._writer.do(lambda _: None, 1.0)
+            found = self._reader.do(work)
+        self._made = True
+        return found
+
     def search(self, filters: Filters, most: int, place: Place | None = None) -> Portion:
         """At most *most* SMS, newest first; fewer, and where to go on, if it takes long."""
         end = time.monotonic() + _SEARCH
         found: list[Stored] = []
         to: dict[int, tuple[str, int]] = {}
         while True:
-            portion = self._do(
+            portion = self.read(
                 lambda c: search.search(c, filters, most - len(found), place)  # noqa: B023
             )
             found += portion.found
@@ -101,10 +116,6 @@ class Board:
             place = portion.place
             if place is None or len(found) >= most or time.monotonic() > end:
                 return Portion(tuple(found), place, to)
-
-    def show(self, id_: int) -> Stored | None:
-        """One SMS, with its text and its tries."""
-        return self._do(lambda c: stored.show(c, id_))
 
     def retry(self, id_: int) -> str:
         """Have an SMS tried again: why not; empty if so."""
@@ -115,14 +126,6 @@ class Board:
         keeping = self._keeping()
         return self._change(lambda c: transitions.cancel(c, [id_], keeping)[id_])
 
-    def received(self, number: str, most: int) -> list[Received]:
-        """What *number* got, newest first."""
-        return self._do(lambda c: search.received(c, number, most))
-
-    def recent_numbers(self, most: int) -> list[tuple[str, float, int]]:
-        """Numbers that got SMS lately: number, when last, how many."""
-        return self._do(lambda c: search.recent_numbers(c, most))
-
     def figures(self) -> Figures:
         """Counts and charts, at most some seconds old."""
         with self._lock:
@@ -130,10 +133,10 @@ class Board:
                 began = time.monotonic()
                 as_of = self._change_now()
                 self._figures = Figures(
-                    self._do(statistics.overview),
+                    self.read(statistics.overview),
                     self._hours(),
-                    self._do(lambda c: statistics.causes(c, self._clock() - HOURS * _AN_HOUR)),
-                    tuple(self._do(search.senders)),
+                    self.read(lambda c: statistics.causes(c, self._clock() - HOURS * _AN_HOUR)),
+                    tuple(self.read(search.senders)),
                 )
                 took = time.monotonic() - began
                 complete = self._figures.complete
@@ -149,7 +152,7 @@ class Board:
 
     def _change_now(self) -> str:
         if not self._made:
-            self._do(search.senders)
+            self.read(search.senders)
         return self._reader.changes()
 
     def _hours(self) -> tuple[Hour, ...]:
@@ -158,11 +161,11 @@ class Board:
         first = now - (HOURS - 1) * _AN_HOUR
         starts = [_begin(first) + each * _AN_HOUR for each in range(HOURS)]
         self._over = {at: kept for at, kept in self._over.items() if at >= starts[0]}
-        hours, below = [], self._do(lambda c: statistics.first_try(c, now + _AN_HOUR))
+        hours, below = [], self.read(lambda c: statistics.first_try(c, now + _AN_HOUR))
         for start in reversed(starts):
             kept = self._over.get(start)
             if kept is None and time.monotonic() < end:
-                kept = self._do(lambda c: _count(c, start, below))  # noqa: B023
+                kept = self.read(lambda c: _count(c, start, below))  # noqa: B023
                 if start + _AN_HOUR + 60 < now:  # what ended in it is written by now
                     self._over[start] = kept
             if kept is None:
@@ -171,18 +174,6 @@ class Board:
             hours.append(Hour(start, kept[1]))
             below = kept[0]
         return tuple(reversed(hours))
-
-    def _do(self, work: Callable[[sa.Connection], T]) -> T:
-        try:
-            found = self._reader.do(work)
-        except OutboxError:
-            if self._made:
-                raise
-            with contextlib.suppress(NotKnown):  # the writer makes the tables
-                self._writer.do(lambda _: None, 1.0)
-            found = self._reader.do(work)
-        self._made = True
-        return found
 
     def _change(self, work: Callable[[sa.Connection], str]) -> str:
         try:

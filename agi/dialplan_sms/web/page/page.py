@@ -12,16 +12,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from dialplan_sms.outbox.history import stored
 from dialplan_sms.outbox.history.search import Place
 from dialplan_sms.outbox.history.stored import Filters
 from dialplan_sms.outbox.schema import State
 from dialplan_sms.web.page.access import Access
 from dialplan_sms.web.page.board import Board
-from dialplan_sms.web.page.view import View
+from dialplan_sms.web.page.view import View, go
 
 ROWS = 50  # SMS on one page of the list
 _ID = re.compile("[0-9]{1,18}")  # what both databases can hold
 _PLACE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,17})?|1e\+300)_([0-9]{1,18})")
+# How each value has to look, and what is said of one that does not.
 _RIGHT = {
     "state": (re.compile("|".join(State)), f"State is one of {', '.join(State)}."),
     "number": (
@@ -31,12 +33,11 @@ _RIGHT = {
     "sender": (re.compile(r"[^\0]{1,200}"), "Sender is the name of a section of sms.conf."),
     "before": (_PLACE, "That is no place in the list: begin at the newest."),
 }
-"""How each value has to look, and what is said of one that does not."""
+# What can be done with an SMS, and what is said once it is done.
 _CHANGES = {
     "retry": (Board.retry, "SMS {} will be tried again."),
     "cancel": (Board.cancel, "SMS {} is cancelled."),
 }
-"""What can be done with an SMS, and what is said once it is done."""
 _GONE = "There is no such SMS: retention in sms.conf says how long they are kept."
 
 
@@ -60,11 +61,6 @@ class Query:
         ]  # fmt: skip
         values |= dict.fromkeys(wrong, "")
         return cls(**values, wrong=tuple(_RIGHT[name][1] for name in wrong))
-
-    @property
-    def filters(self) -> Filters:
-        """For a search."""
-        return Filters((self.state,) if self.state else (), self.number, self.sender)
 
     @property
     def filtered(self) -> bool:
@@ -91,11 +87,9 @@ class Query:
         return self.at(self.place)
 
 
-def page(
-    board: Board, view: View, access: Access, answers: Mapping[str, str] | None = None
-) -> list[Route]:
+def page(board: Board, view: View, access: Access, answers: Mapping[str, str]) -> list[Route]:
     """The routes of the page over *board*; *answers* are the sandbox's to tests, by name."""
-    messages = _Messages(board, view, answers or {})
+    messages = _Messages(board, view, answers)
     return [
         Route("/static/{name}", view.static),
         access.reads("/", messages.list),
@@ -115,7 +109,8 @@ class _Messages:
 
     def list(self, request: Request) -> Response:
         query = Query.read(request.query_params)
-        portion = None if query.wrong else self._board.search(query.filters, ROWS, query.place)
+        filters = Filters((query.state,) if query.state else (), query.number, query.sender)
+        portion = None if query.wrong else self._board.search(filters, ROWS, query.place)
         return self._view.render(
             request,
             "messages.html",
@@ -129,7 +124,8 @@ class _Messages:
     def story(self, request: Request, refused: str = "") -> Response:
         """All of one SMS; *refused* is why a form before this page has done nothing."""
         id_ = request.path_params["id"]
-        sms = self._board.show(int(id_)) if _ID.fullmatch(id_) else None
+        known = _ID.fullmatch(id_)
+        sms = self._board.read(lambda c: stored.show(c, int(id_))) if known else None
         if sms is None:
             raise HTTPException(404, _GONE)
         said = "" if refused else self._said(request)
@@ -143,9 +139,9 @@ class _Messages:
         if refused:
             return self.story(request, f"Not done: it {refused}.")
         if "back" not in given:
-            return self._view.go(f"/message/{id_}?done={what}&id={id_}")
+            return go(f"/message/{id_}?done={what}&id={id_}")
         here = Query.read(QueryParams(given["back"])).here
-        return self._view.go(f"/?{here}{'&' if here else ''}done={what}&id={id_}")
+        return go(f"/?{here}{'&' if here else ''}done={what}&id={id_}")
 
     def _said(self, request: Request) -> str:
         """What the form before this page has done."""

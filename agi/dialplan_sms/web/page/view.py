@@ -46,7 +46,8 @@ STATES = {
 }
 
 _JOINERS = "\u200c\u200d"  # letters and emoji need them
-_NAMED = {
+_NAMED = {code: chr(0x2400 + code) for code in range(0x20)} | {
+    0x007F: "␡",
     0x200E: "LRM", 0x200F: "RLM", 0x061C: "ALM", 0x202A: "LRE", 0x202B: "RLE", 0x202C: "PDF",
     0x202D: "LRO", 0x202E: "RLO", 0x2066: "LRI", 0x2067: "RLI", 0x2068: "FSI", 0x2069: "PDI",
     0x00AD: "SHY", 0x200B: "ZWSP", 0x2028: "LSEP", 0x2029: "PSEP", 0xFEFF: "BOM",
@@ -73,10 +74,7 @@ def _mark(char: str) -> Markup:
     code = ord(char)
     if unicodedata.category(char) == "Zs":
         return Markup(" ")
-    if code < 0x20:
-        name = chr(0x2400 + code)
-    else:
-        name = "␡" if code == 0x7F else _NAMED.get(code, f"U+{code:04X}")
+    name = _NAMED.get(code, f"U+{code:04X}")
     return Markup('<span class="mark" title="U+{:04X}">{}</span>').format(code, name)
 
 
@@ -98,16 +96,15 @@ def when(at: float | None, short: bool = False) -> Markup:
     )  # fmt: skip
 
 
+def go(path: str) -> Response:
+    """On to another page, after a form."""
+    return RedirectResponse(path, 303, headers=HEADERS)
+
+
 class View:
-    """The responses of the page over *board*; *home* is put before every path in its links.
+    """The responses of the page over *board*; *switches* are the sandbox's, on its own page."""
 
-    *switches* are the sandbox's, if it is its page: its faults and its gateways.
-    """
-
-    def __init__(
-        self, board: Board, home: str = "", switches: Callable[[], object] | None = None
-    ) -> None:
-        self.home = home
+    def __init__(self, board: Board, switches: Callable[[], object] | None = None) -> None:
         self._secret = secrets.token_bytes(32)  # of this process
         self._board = board
         self._switches = switches
@@ -128,7 +125,7 @@ class View:
         )
         self._environment.filters |= {"visible": visible, "foreign": foreign, "when": when}
         self._environment.globals |= {
-            "home": home, "states": STATES, "retried": RETRIED, "tags": self._tags, "live": False,
+            "states": STATES, "retried": RETRIED, "tags": self._tags, "live": False,
             "sandbox": switches, "zone": lambda: f"{datetime.now().astimezone():%Z}",
         }  # fmt: skip
         for name in self._environment.list_templates():  # an update may replace them
@@ -154,10 +151,6 @@ class View:
         response = self.render(request, "problem.html", status, line=problem.detail, status=status)
         response.headers.update(problem.headers or {})
         return response
-
-    def go(self, path: str) -> Response:
-        """On to another page, after a form."""
-        return RedirectResponse(f"{self.home}{path}", 303, headers=HEADERS)
 
     async def static(self, request: Request) -> Response:
         """Style sheet, script and icon; named with their hash they are kept for ever."""

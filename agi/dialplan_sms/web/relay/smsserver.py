@@ -81,7 +81,7 @@ class SmsServer:
             self._until_stopped.callback(board.close)
             view = View(board)
             access = Access(view, self._login)
-            page = [*make_page(board, view, access), *access.sessions(self._login)]
+            page = [*make_page(board, view, access, {}), *access.sessions(self._login)]
         sending = [Route(path, self._originate, methods=["GET", "POST"]) for path in PATHS]
         for route in sending:
             route.methods = {"GET", "POST"}  # not HEAD, which starlette adds
