@@ -24,8 +24,7 @@ from dialplan_sms.sms.service import Route
 from dialplan_sms.sms.sms import Handled
 
 T = TypeVar("T")
-_PATIENCE = 40.0
-"""Seconds that a worker waits for the database, which nobody on a channel does."""
+_PATIENCE = 40.0  # seconds that a worker waits for the database, which no channel does
 
 
 class WorkerService(Protocol):
@@ -53,8 +52,7 @@ class WorkerOutbox:
         self._lock = threading.Lock()
         self._failing: set[int] = set()  # threads whose last use of the outbox failed
         self._noted: set[str] = set()
-        self.ended = threading.Event()
-        """Set once nothing may be waited for any more."""
+        self.ended = threading.Event()  # set once nothing may be waited for any more
 
     def do(self, work: Callable[[sa.Connection], T]) -> T:
         """Have *work* committed. Raises OutboxError or NotKnown."""

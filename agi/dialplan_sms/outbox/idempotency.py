@@ -10,8 +10,7 @@ from dialplan_sms.outbox.schema import State, message, number
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status
 
 _ANOTHER = Refused(Cause.DENIED, "SMS_KEY was used before for another SMS: text, number or gsm")
-_FREE = "\x7f"
-"""Begins what is no key any more; no key holds a control character."""
+_FREE = "\x7f"  # begins what is no key any more; no key holds a control character
 _GONE = (State.FAILED, State.EXPIRED, State.CANCELLED)
 
 
@@ -41,7 +40,8 @@ def earlier(
         failed = tuple(row.number for row in rows if row.state != State.SENT)
         if len(failed) < len(rows):  # some have it: not again
             return Outcome(Status.WARNING, Cause.NOT_QUEUED, found.reason, failed, id_)
-        connection.execute(message.update().where(mine).values(key=_freed(new["key"], id_)))
+        freed = f"{_FREE}{_digest(new['key'])}{_FREE}{id_}"
+        connection.execute(message.update().where(mine).values(key=freed))
         return None
     if found.state == State.SENT:
         return Outcome(Status.SUCCESS, id=id_)
@@ -80,11 +80,6 @@ def taken(connection: sa.Connection, id_: int) -> int | None:
     )
     was = _digest(mine.key)
     return next((each.id for each in others if _digest(each.key) == was), None)
-
-
-def _freed(key: str, id_: str) -> str:
-    """What stands in place of the key of an SMS that has lost it to a later one."""
-    return f"{_FREE}{_digest(key)}{_FREE}{id_}"
 
 
 def _digest(key: str) -> str:

@@ -14,12 +14,11 @@ from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import gateways
 from dialplan_sms.outbox.retry import FIRST_WAIT, Verdict, wait
 from dialplan_sms.outbox.schema import PRIORITIES, State, message, now, number
-from dialplan_sms.outbox.transitions import TRIED, end_try, set_numbers
+from dialplan_sms.outbox.transitions import SET_NUMBERS, TRIED, end_try
 from dialplan_sms.sms.outcome import Outcome
 from dialplan_sms.sms.sms import Sms
 
-_BATCH = 20
-"""Numbers of a request for a sender that sms.conf does not have any more."""
+_BATCH = 20  # numbers of a request for a sender that sms.conf does not have any more
 _HELD = message.c.state.in_((State.LEASED, State.SENDING))
 
 # Built once, as in transitions.py.
@@ -81,7 +80,7 @@ def claim(
     busy for its pace for each number.
     """
     taken: list[Lease] = []
-    for name, gsm, failures in gateways.free(connection):
+    for name, gsm, failures in connection.execute(gateways.FREE).all():
         sender = senders.get(name)
         pace, batch = (sender.pace, sender.batch) if sender else (0.0, _BATCH)
         due: list[Any] = []
@@ -102,7 +101,8 @@ def claim(
             taken.append(
                 Lease(row.id, owner, row.until, name, sms, row.attempts, row.age, failures)
             )
-        gateways.set_busy(connection, name, gsm, pace * count)  # without a pace the others are next
+        # Also without a pace: the next turn begins with the others.
+        connection.execute(gateways.BUSY, {"of": name, "to": gsm, "seconds": pace * count})
         if len(taken) >= most:
             break
     return taken
@@ -113,7 +113,8 @@ def begin_sending(connection: sa.Connection, lease: Lease) -> bool:
     mine = {"of": lease.id, "owner": lease.owner, "until": lease.until}
     if connection.execute(_BEGUN, mine | {"state": State.SENDING}).rowcount != 1:
         return False
-    set_numbers(connection, lease.id, lease.sms.numbers, State.SENDING)
+    numbers = {"of": lease.id, "these": lease.sms.numbers, "state": State.SENDING}
+    connection.execute(SET_NUMBERS, numbers)
     return True
 
 

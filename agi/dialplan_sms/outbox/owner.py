@@ -20,12 +20,9 @@ import sqlalchemy as sa
 from dialplan_sms.outbox.schema import message
 from dialplan_sms.sms.outcome import safe_line
 
-COME_BACK = 30.0
-"""Seconds that other hosts have to come back once the server is in reach again."""
-_PAUSE = 10.0
-"""Seconds without a look at it after which the server may have been out of reach, or this host."""
-_SILENT = 3.0
-"""Seconds for which a host that is well never leaves a transaction alone."""
+COME_BACK = 30.0  # seconds that other hosts have for it once the server is in reach again
+_PAUSE = 10.0  # seconds without a look after which the server, or this host, may have been away
+_SILENT = 3.0  # seconds for which a host that is well never leaves a transaction alone
 _SILENT_HOSTS = sa.text(
     "SELECT application_name FROM pg_stat_activity AS host"
     " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
@@ -44,16 +41,13 @@ class LeaseOwner:
     def __init__(self, database: str | None, clock: Callable[[], float] = time.monotonic) -> None:
         host = "".join(c for c in socket.gethostname()[:30] if c.isalnum() or c in ".-")
         self.name = f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._folder = Path(database).absolute().parent if database else None
-        self._prefix = f".{Path(database).name}-" if database else ""
-        self._file: int | None = None
+        self._database = Path(database).absolute() if database else None
         self._clock = clock
         self._since = clock()  # the server is in reach since then
         self._reached = float("-inf")
-        if self._folder is not None:
-            self._file = os.open(
-                self._path(self.name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640
-            )
+        self._file: int | None = None
+        if path := self._path(self.name):
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def reached(self) -> None:
@@ -69,7 +63,7 @@ class LeaseOwner:
 
     def dead(self, names: Iterable[str]) -> list[str] | None:
         """Those of *names* whose processes are gone; None if only the time of a lease says so."""
-        if self._folder is None:
+        if self._database is None:
             now = self._clock()
             steady = now - self._reached <= _PAUSE and now - self._since >= COME_BACK
             return None if steady else []
@@ -77,32 +71,32 @@ class LeaseOwner:
 
     def close(self) -> None:
         """Release the file: others take back what is still leased."""
-        if self._file is not None:
+        path = self._path(self.name)
+        if path and self._file is not None:
             with contextlib.suppress(OSError):
-                os.unlink(self._path(self.name))
+                os.unlink(path)
             os.close(self._file)
             self._file = None
 
     def _lives(self, name: str) -> bool:
         path = self._path(name)
         try:
-            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            with open(path, "r+b", buffering=0) as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with contextlib.suppress(OSError):  # another user's, in a sticky folder
+                    os.unlink(path)
         except FileNotFoundError:
             return False
         except OSError:
             return True  # perhaps: better late than twice
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with contextlib.suppress(OSError):  # another user's, in a folder with the sticky bit
-                os.unlink(path)
-        except OSError:
-            return True
-        finally:
-            os.close(file)
         return False
 
     def _path(self, name: str) -> str:
-        return str(self._folder) + f"/{self._prefix}{name.replace('/', '_')}.lock"
+        """The file of the owner *name*; empty if the database is a server's."""
+        if self._database is None:
+            return ""
+        mine = f".{self._database.name}-{name.replace('/', '_')}.lock"
+        return str(self._database.with_name(mine))
 
 
 def silent_hosts(connection: sa.Connection) -> set[str]:

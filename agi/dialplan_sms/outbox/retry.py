@@ -8,10 +8,8 @@ from dialplan_sms.sms.outcome import Cause, Outcome, Status
 
 FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0
 """Seconds until the second try, which then double, and at most."""
-HELD = 300.0
-"""Seconds between tries if somebody has to mend something first."""
-STALE = 60.0
-"""Seconds after which an SMS that could be sent and is not is worth a warning."""
+HELD = 300.0  # seconds between tries if somebody has to mend something first
+STALE = 60.0  # seconds after which an SMS that could be sent and is not is worth a warning
 AT_LEAST_ONCE, AT_MOST_ONCE = "at-least-once", "at-most-once"
 
 _HOLDS = (Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER)

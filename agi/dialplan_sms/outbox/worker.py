@@ -11,7 +11,7 @@ from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.outbox import gateways, leases, transitions
 from dialplan_sms.outbox.attempt import Carrier, WorkerOutbox, WorkerService
-from dialplan_sms.outbox.database import OutboxError, explain
+from dialplan_sms.outbox.database import OutboxError, explain, sqlite_file
 from dialplan_sms.outbox.history import retention
 from dialplan_sms.outbox.leases import Lease
 from dialplan_sms.outbox.owner import LeaseOwner, silent_hosts
@@ -26,8 +26,7 @@ _REST = 0.02
 """Seconds between two looks at an outbox of which nothing can go: calls that store are heard of
 with every commit, and each look costs the writer a turn."""
 _RECOVER, _TIDY = 5.0, 60.0  # seconds between two times
-_GIVEN_UP = 600.0
-"""Seconds after which a call that has not said how it ended never will."""
+_GIVEN_UP = 600.0  # seconds after which a call that has not said how it ended never will
 _MARGIN = 15.0  # seconds that a lease lasts beyond the longest request
 _GONE = error(Cause.NO_ANSWER, "the worker ended while the request was out: it may have been sent")
 
@@ -36,7 +35,7 @@ class Worker:
     """Sends what *outbox* holds for *service*, with so many *threads*."""
 
     def __init__(self, outbox: Outbox, service: WorkerService, threads: int) -> None:
-        self._outbox = outbox
+        self._url = outbox.writer.engine.url
         self._service = service
         self._access = WorkerOutbox(outbox.writer, service.note)
         self._carrier = Carrier(service, self._access)
@@ -90,14 +89,14 @@ class Worker:
 
     def _explain(self, failure: Exception) -> str:
         if isinstance(failure, OSError):  # the owner's file lies beside the database
-            failure = explain(failure, self._outbox.writer.engine.url)
+            failure = explain(failure, self._url)
         if isinstance(failure, OutboxError | NotKnown | ConfigError):
             return str(failure)
         return f"the worker broke, {type(failure).__name__}: please report this line"
 
     def _turn(self) -> bool:
         """Take what is due and can be carried; whether there may be more."""
-        owner = self._owner = self._owner or LeaseOwner(self._outbox.file)
+        owner = self._owner = self._owner or LeaseOwner(sqlite_file(self._url))
         now = time.monotonic()
         if now - self._recovered >= _RECOVER:
             self._recovered = now

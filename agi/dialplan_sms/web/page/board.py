@@ -109,12 +109,12 @@ class Board:
 
     def retry(self, id_: int) -> str:
         """Have an SMS tried again: why not; empty if so."""
-        return self._change(lambda c: transitions.retry(c, [id_])[id_])
+        return self._change(lambda c: transitions.retry(c, id_))
 
     def cancel(self, id_: int) -> str:
         """End an SMS that waits: why not; empty if so."""
         keeping = self._keeping()
-        return self._change(lambda c: transitions.cancel(c, [id_], keeping)[id_])
+        return self._change(lambda c: transitions.cancel(c, id_, keeping))
 
     def received(self, number: str, most: int) -> list[Received]:
         """What *number* got, newest first."""
