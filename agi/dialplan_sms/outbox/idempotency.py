@@ -22,11 +22,7 @@ def earlier(
     The key of one that certainly went to nobody is free again.
     """
     mine = (message.c.sender == new["sender"]) & (message.c.key == new["key"])
-    columns = (
-        message.c.id, message.c.state, message.c.lease_until, message.c.fingerprint, message.c.gsm,
-        message.c.reason,
-    )  # fmt: skip
-    found = connection.execute(sa.select(*columns).where(mine)).one_or_none()
+    found = connection.execute(sa.select(message).where(mine)).one_or_none()
     if found is None:
         return None
     rows = connection.execute(

@@ -35,10 +35,7 @@ _MOST = 10_000  # records that wait for a database which is away; later ones are
 
 
 def open_outbox(config: Config) -> "Outbox":
-    """The outbox of *config*, for a process that makes one call and closes it at the end.
-
-    Raises ConfigError if its URL is none.
-    """
+    """The outbox of *config*, for a process of one call. Raises ConfigError if its URL is none."""
     config.drop_privileges()
     try:
         return Outbox(config.outbox)
@@ -47,7 +44,7 @@ def open_outbox(config: Config) -> "Outbox":
 
 
 class Outbox:
-    """The outbox at *url*. *stored* is called when something was committed that can be sent.
+    """The outbox at *url*; *stored* is called when something was committed that can be sent.
 
     Raises OutboxError for a URL that is none; what else is wrong shows when it is used.
     """
@@ -61,10 +58,9 @@ class Outbox:
     def accept(
         self, sms: Sms, sender: Sender, left: float = PATIENCE, reserved: str | None = None
     ) -> Outcome:
-        """Store *sms* to be sent by a worker; QUEUED only once it is on the disk.
+        """Store *sms* to be sent by a worker; QUEUED only once it is on the disk. Never raises.
 
-        *reserved* is the token that reserve() gave; *left* is how many seconds the call has. Never
-        raises for what the database does.
+        *reserved* is the token that reserve() gave; *left* is how many seconds the call has.
         """
         insert = self._inserting(row(sms, sender), sms, sender, State.PENDING)
 
@@ -173,7 +169,7 @@ class _Record:
 
 
 class _Recorder:
-    """Writes records through *writer*."""
+    """Writes records through *writer*, in batches: no call waits for its history."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -201,7 +197,6 @@ class _Recorder:
             self._writer.submit(work).add_done_callback(ended)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Write what waits, and end."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout)
@@ -236,16 +231,15 @@ def _write(connection: sa.Connection, batch: Sequence[_Record]) -> None:
     """Store those of *batch* that are not yet, with as few statements as there are tables."""
     at = float(connection.scalar(sa.select(now())) or 0.0)
     since = at - time.monotonic()
-    tokens = [each.row["token"] for each in batch]
-    by_token = sa.select(message.c.token, message.c.id).where(message.c.token.in_(tokens))
+    these = message.c.token.in_([each.row["token"] for each in batch])
+    by_token = sa.select(message.c.token, message.c.id).where(these)
     stored = {found.token for found in connection.execute(by_token)}
     new = [each for each in batch if each.row["token"] not in stored]
     if not new:
         return
     rows = [
         {**each.row, "created": since + each.at, "due": since + each.at, "ended": at,
-         "state": of_all(states(each.verdict)),
-         "attempts": 1, **why(each.outcome)}
+         "state": of_all(states(each.verdict)), "attempts": 1, **why(each.outcome)}
         for each in new
     ]  # fmt: skip
     connection.execute(message.insert(), rows)

@@ -68,15 +68,12 @@ class Writer:
         self._committing = False  # whether the last transaction came as far as its commit
 
     def submit(self, work: Work[T], patience: float = inf) -> "Future[T]":
-        """Have *work* done with the next commit. The Future fails with OutboxError or NotKnown.
-
-        Raises RuntimeError if the host has no thread left.
-        """
+        """Have *work* done with the next commit. The Future fails with OutboxError or NotKnown."""
         future: Future[T] = Future()
         with self._changed:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="writer", daemon=True)
-                thread.start()
+                thread.start()  # raises RuntimeError if the host has no thread left
                 self._thread = thread
             self._pieces.append(_Piece(work, future, time.monotonic() + patience))
             self._changed.notify()
@@ -136,10 +133,6 @@ class Writer:
             self._pieces = waiting[_MOST:]
         return waiting[:_MOST]
 
-    def _put_back(self, batch: list[_Piece]) -> None:
-        with self._changed:
-            self._pieces[:0] = batch
-
     def _turn(self) -> None:
         """One transaction with all that waits."""
         if self._connection is not None and database.is_another_file(self._connection):
@@ -149,7 +142,8 @@ class Writer:
         try:
             self._transact(batch)
         except _Withdrawn:
-            self._put_back(batch)
+            with self._changed:
+                self._pieces[:0] = batch
         except Exception as error:  # noqa: BLE001 - the writer lives on, those who wait get it
             if self._committing and not database.is_doubtful(error):
                 self._fail(batch, error)
@@ -200,10 +194,9 @@ class Writer:
         database.wait_at_most(connection, min(max(left, _COMMIT[0]), _COMMIT[1]))
 
     def _each_alone(self, batch: list[_Piece], doubtful: bool) -> None:
-        """After a failure: do each piece alone, so that a bad one takes no other along.
+        """After a failure, do each piece alone: so a bad one takes no other along.
 
-        *doubtful* is whether all may have been committed: they are only not known to be, then,
-        if the database is out of reach.
+        *doubtful* is whether all may have been committed already.
         """
         deadline = time.monotonic() + (_RECONNECT if doubtful else 0.0)
         for done, piece in enumerate(batch):
@@ -223,7 +216,8 @@ class Writer:
             if tries > 1 and database.is_conflict(error):
                 self._alone(piece, doubtful, tries - 1)
             elif database.is_locked(error) and not piece.future.running():
-                self._put_back([piece])
+                with self._changed:
+                    self._pieces.insert(0, piece)
             else:
                 cut_off = self._committing and database.is_doubtful(error)
                 self._fail([piece], error, doubtful or cut_off)

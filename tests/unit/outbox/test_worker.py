@@ -22,6 +22,7 @@ from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.worker import Worker
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.sms import Handled, Sms
+from tests.waiting import until
 
 FIRST, SECOND = "+39333123456", "+39333123457"
 UNREACHABLE = error(Cause.UNREACHABLE, "no connection")
@@ -108,12 +109,15 @@ class Site:
         self.change(message.update().where(message.c.state == "pending").values(due=0.0))
         self.change(gateway.update().values(free_at=0.0))
 
-    def wait(self, id_: int, *states: str, seconds: float = 8) -> str:
-        deadline = time.monotonic() + seconds
-        while (state := self.state(id_)) not in states:
-            assert time.monotonic() < deadline, (state, self.notes)
-            time.sleep(0.02)
-        return state
+    def wait(self, id_: int, state: str, seconds: float = 20.0, hurry: bool = False) -> None:
+        """Until it is in this state; with *hurry* its next try is due at once."""
+
+        def there() -> bool:
+            if hurry and self.state(id_) == "pending":
+                self.hurry()
+            return self.state(id_) == state
+
+        until(there, lambda: (self.state(id_), self.notes), seconds)
 
 
 @pytest.fixture
@@ -140,13 +144,8 @@ def test_a_list_goes_in_batches_and_only_the_refused_number_again(database: str)
     third = "+39333123458"
     with site.working(pbx, threads=1):
         id_ = site.queue(FIRST, SECOND, third)
-        deadline = time.monotonic() + 20
-        while len(pbx.sent) < 1 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        deadline = time.monotonic() + 20
-        while site.state(id_) != "sent" and time.monotonic() < deadline:
-            site.hurry()
-            time.sleep(0.1)
+        until(lambda: pbx.sent)
+        site.wait(id_, "sent", hurry=True)
     assert pbx.sent[0].numbers == (FIRST, SECOND)
     again = [each for sms in pbx.sent[1:] for each in sms.numbers]
     assert sorted(again) == [SECOND, third]
@@ -171,9 +170,7 @@ def test_an_outage_ends_with_the_first_success(site: Site) -> None:
 def test_a_wrong_password_holds_all_and_is_loud(site: Site) -> None:
     with site.working(Pbx(error(Cause.UNAUTHORIZED, "no"))):
         first, second = site.queue(), site.queue()
-        deadline = time.monotonic() + 20
-        while not site.notes and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: site.notes)
     assert "sender 101 is held, UNAUTHORIZED" in site.notes[0]
     assert {site.state(first), site.state(second)} == {"pending"}
 
@@ -183,12 +180,7 @@ def test_where_nobody_knows_delivery_decides(database: str, delivery: str, state
     site = Site(database, delivery=delivery)
     pbx = Pbx(NO_ANSWER, Outcome(Status.SUCCESS))
     with site.working(pbx):
-        id_ = site.queue()
-        deadline = time.monotonic() + 20
-        while site.state(id_) != state:
-            assert time.monotonic() < deadline
-            site.hurry()
-            time.sleep(0.1)
+        site.wait(site.queue(), state, hurry=True)
     assert len(pbx.sent) == (2 if state == "sent" else 1)
     site.outbox.close()
 
@@ -314,9 +306,7 @@ def test_a_section_that_is_gone_holds_its_messages_however_old(site: Site) -> No
     site.change(message.update().values(created=message.c.created - 7 * 86400))
     site.config = Config(Path("/x"), {"102": site.sender}, "102", outbox=site.url)
     with site.working(Pbx()):
-        deadline = time.monotonic() + 20
-        while not site.notes and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: site.notes)
     assert "UNKNOWN_SENDER" in site.notes[0]
     assert site.state(id_) == "pending"
 
@@ -342,12 +332,7 @@ def test_a_restored_file_is_noticed_and_leaves_nothing_sending(
         else:
             with sqlite3.connect(file) as now, sqlite3.connect(copy) as before:
                 before.backup(now)
-        deadline = time.monotonic() + 20
-        while site.state(id_) != state:
-            assert time.monotonic() < deadline, (site.state(id_), site.notes)
-            if site.state(id_) == "pending":  # after a pause, as after a crash
-                site.hurry()
-            time.sleep(0.1)
+        site.wait(id_, state, hurry=True)  # after a pause, as after a crash
     assert f"SMS {id_} was sending by a worker that is gone" in site.notes[0]
     assert len(pbx.sent) == (2 if state == "sent" else 1)
     site.outbox.close()
@@ -395,9 +380,7 @@ def test_a_new_configuration_lets_what_is_held_be_tried(site: Site) -> None:
     pbx = Pbx(error(Cause.UNAUTHORIZED, "no"))
     with site.working(pbx):
         id_ = site.queue()
-        deadline = time.monotonic() + 20
-        while not site.notes and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: site.notes)
         pbx.outcomes = [Outcome(Status.SUCCESS)]
         site.config = Config(Path("/x"), {"101": site.sender}, "101", outbox=site.url)
         site.wait(id_, "sent")
@@ -413,10 +396,7 @@ def test_an_sms_whose_going_out_cannot_be_noted_does_not_go_out(
     pbx = Pbx()
     with site.working(pbx):
         id_ = site.queue()
-        deadline = time.monotonic() + 8
-        while not site.lines:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: site.lines)
         monkeypatch.undo()
         assert (site.lines[0].outcome.cause, pbx.sent) == (Cause.INTERNAL, [])
         assert site.lines[0].outcome.reason == "the outbox is locked"
