@@ -20,6 +20,7 @@ from tests.asterisk.pbx import Pbx
 from tests.asterisk.serving import Service
 from tests.asterisk.site import NUMBER
 from tests.postgres import temporary
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.slow,
@@ -137,23 +138,22 @@ def storm(
 def settle(url: str, service: Service) -> None:
     """Wait until all has ended; what waits for its next try is made due."""
     engine = open_engine(url)
-    deadline = time.monotonic() + 300
-    while True:
+
+    def open_() -> int:
         with engine.begin() as connection:
-            open_ = connection.scalar(
-                sa.select(sa.func.count()).where(
-                    message.c.ended.is_(None), message.c.mode == "queue"
-                )
-            )
             waiting = sa.select(message.c.id).where(message.c.state == "pending")
             ids = connection.scalars(waiting.with_for_update(skip_locked=True)).all()
-            if ids:
-                mine = message.c.id.in_(ids[:500])
-                connection.execute(message.update().where(mine).values(due=0.0))
-        if not open_:
-            break
-        assert time.monotonic() < deadline, (open_, service.log[-2000:])
-        time.sleep(1)
+            mine = message.c.id.in_(ids[:500])
+            connection.execute(message.update().where(mine).values(due=0.0))
+            all_ = sa.select(sa.func.count()).select_from(message)
+            queued = all_.where(message.c.ended.is_(None), message.c.mode == "queue")
+            return connection.scalar(queued) or 0
+
+    def ended() -> bool:
+        time.sleep(1)  # the workers need the database
+        return not open_()
+
+    until(ended, lambda: (open_(), service.log[-2000:]), 300.0)
     engine.dispose()
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.writer import Writer
 from tests.unit.stored import Store
 
@@ -27,6 +28,14 @@ def store(database: str) -> Iterator[Store]:
     writer = Writer(database)
     yield Store(writer)
     writer.close()
+
+
+@pytest.fixture
+def outbox(database: str) -> Iterator[Outbox]:
+    """An empty outbox, as a door uses it."""
+    outbox = Outbox(database)
+    yield outbox
+    outbox.close()
 
 
 @pytest.fixture

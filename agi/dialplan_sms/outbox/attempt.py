@@ -15,7 +15,7 @@ from dialplan_sms.host.shortage import shortage
 from dialplan_sms.outbox import leases, transitions
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.leases import Lease
-from dialplan_sms.outbox.retry import AT_LEAST_ONCE, Verdict, decide
+from dialplan_sms.outbox.retry import AT_LEAST_ONCE, decide
 from dialplan_sms.outbox.schema import State
 from dialplan_sms.outbox.writer import NotKnown, Writer
 from dialplan_sms.sms import log
@@ -24,8 +24,7 @@ from dialplan_sms.sms.service import Route
 from dialplan_sms.sms.sms import Handled
 
 T = TypeVar("T")
-_PATIENCE = 40.0
-"""Seconds that a worker waits for the database, which nobody on a channel does."""
+_PATIENCE = 40.0  # seconds that a worker waits for the database, which no channel does
 
 
 class WorkerService(Protocol):
@@ -53,8 +52,7 @@ class WorkerOutbox:
         self._lock = threading.Lock()
         self._failing: set[int] = set()  # threads whose last use of the outbox failed
         self._noted: set[str] = set()
-        self.ended = threading.Event()
-        """Set once nothing may be waited for any more."""
+        self.ended = threading.Event()  # set once nothing may be waited for any more
 
     def do(self, work: Callable[[sa.Connection], T]) -> T:
         """Have *work* committed. Raises OutboxError or NotKnown."""
@@ -82,86 +80,85 @@ class WorkerOutbox:
         return bool(self._failing)
 
 
-class Carrier:
-    """Makes the requests of a worker, one a call, in any number of threads."""
+def carry(lease: Lease, service: WorkerService, access: WorkerOutbox) -> None:
+    """Make the request that was leased, and record how it ended."""
+    began = time.monotonic()
+    sender = None
+    try:
+        sender = service.load().senders.get(lease.sender)
+        outcome = _send(lease, sender, service, access)
+    except ConfigError as failure:
+        outcome = error(Cause.CONFIG, str(failure))
+    except Refused as refused:  # before it went out
+        outcome = refused.outcome
+    except Exception as failure:  # noqa: BLE001 - a stored SMS must get its record
+        broke = f"dialplan-sms broke, {type(failure).__name__}: please report this"
+        outcome = error(Cause.INTERNAL, shortage(failure) or broke)
+    delivery = sender.delivery if sender else AT_LEAST_ONCE
+    over = sender is not None and lease.age > sender.max_age
+    verdict = decide(outcome, lease.sms.numbers, delivery, over)
+    noted = replace(outcome, reason=log.harmless(outcome, lease.sms))
+    spread, keep = random.random(), bool(sender and sender.keep_text)
 
-    def __init__(self, service: WorkerService, access: WorkerOutbox) -> None:
-        self._service = service
-        self._access = access
+    def work(connection: sa.Connection) -> tuple[str | None, int]:
+        state = leases.finish(connection, lease, noted, verdict, spread, keep)
+        if sender is not None and (verdict.holds or verdict.pauses):
+            return state, transitions.expire(connection, lease.sender, sender.max_age)
+        return state, 0
 
-    def __call__(self, lease: Lease) -> None:
-        """Make the request that was leased, and record how it ended."""
-        began = time.monotonic()
-        sender = None
+    state, expired = _record(work, access)
+    if expired:
+        service.worked(State.EXPIRED, expired)
+    if state is None:
+        return
+    for_log = f"{outcome.for_log or outcome.reason} - {state}"
+    outcome = replace(outcome, id=str(lease.id), for_log=for_log)
+    took = time.monotonic() - began
+    handled = Handled(lease.sms.call, lease.sender, lease.sms, outcome, took)
+    service.worked(state, 1, handled)
+    if verdict.holds:
+        service.note(
+            f"sender {lease.sender} is held, {verdict.holds}: all its SMS wait until that is"
+            " mended, the next try is in 5 minutes"
+        )
+
+
+def _send(
+    lease: Lease, sender: Sender | None, service: WorkerService, access: WorkerOutbox
+) -> Outcome:
+    def going_out() -> None:
+        """Note that the request goes out now. Raises Refused if that is not noted."""
         try:
-            sender = self._service.load().senders.get(lease.sender)
-            outcome = self._send(lease, sender)
-        except ConfigError as failure:
-            outcome = error(Cause.CONFIG, str(failure))
-        except Refused as refused:  # before it went out
-            outcome = refused.outcome
-        except Exception as failure:  # noqa: BLE001 - a stored SMS must get its record
-            broke = f"dialplan-sms broke, {type(failure).__name__}: please report this"
-            outcome = error(Cause.INTERNAL, shortage(failure) or broke)
-        delivery = sender.delivery if sender else AT_LEAST_ONCE
-        over = sender is not None and lease.age > sender.max_age
-        verdict = decide(outcome, lease.sms.numbers, delivery, over)
-        state = self._finish(lease, sender, outcome, verdict)
-        if state is None:
-            return
-        for_log = f"{outcome.for_log or outcome.reason} - {state}"
-        outcome = replace(outcome, id=str(lease.id), for_log=for_log)
-        took = time.monotonic() - began
-        handled = Handled(lease.sms.call, lease.sender, lease.sms, outcome, took)
-        self._service.worked(state, 1, handled)
-        if verdict.holds:
-            self._service.note(
-                f"sender {lease.sender} is held, {verdict.holds}: all its SMS wait until that is"
-                " mended, the next try is in 5 minutes"
-            )
+            mine = access.do(lambda c: leases.begin_sending(c, lease))
+        except (OutboxError, NotKnown) as failure:
+            raise Refused(Cause.INTERNAL, str(failure)) from None
+        if not mine:
+            raise Refused(Cause.INTERNAL, "the lease is another's")
 
-    def _send(self, lease: Lease, sender: Sender | None) -> Outcome:
-        def going_out() -> None:
-            """Note that the request goes out now. Raises Refused if that is not noted."""
-            try:
-                mine = self._access.do(lambda c: leases.begin_sending(c, lease))
-            except (OutboxError, NotKnown) as failure:
-                raise Refused(Cause.INTERNAL, str(failure)) from None
-            if not mine:
-                raise Refused(Cause.INTERNAL, "the lease is another's")
+    if sender is None:
+        reason = f"sms.conf has no section {lease.sender} any more"
+        return error(Cause.UNKNOWN_SENDER, reason)
+    until = time.monotonic() + sender.call_timeout
+    return service.route(sender).send(lease.sms, going_out, until)
 
-        if sender is None:
-            reason = f"sms.conf has no section {lease.sender} any more"
-            return error(Cause.UNKNOWN_SENDER, reason)
-        until = time.monotonic() + sender.call_timeout
-        return self._service.route(sender).send(lease.sms, going_out, until)
 
-    def _finish(
-        self, lease: Lease, sender: Sender | None, outcome: Outcome, verdict: Verdict
-    ) -> str | None:
-        """Record the end, however long the database is away; the message's state."""
-        spread = random.random()
-        keep = bool(sender and sender.keep_text)
-        noted = replace(outcome, reason=log.harmless(outcome, lease.sms))
+def _record(
+    work: Callable[[sa.Connection], tuple[str | None, int]], access: WorkerOutbox
+) -> tuple[str | None, int]:
+    """Have *work* done, however long the database is away: the message's state, how many expired.
 
-        def work(connection: sa.Connection) -> tuple[str | None, int]:
-            state = leases.finish(connection, lease, noted, verdict, spread, keep)
-            if sender is not None and (verdict.holds or verdict.pauses):
-                return state, transitions.expire(connection, lease.sender, sender.max_age)
-            return state, 0
-
-        unsure = False
-        while True:
-            try:
-                state, expired = self._access.do(work)
-                break
-            except (OutboxError, NotKnown) as failure:
-                unsure = unsure or isinstance(failure, NotKnown)
-                self._access.failed(str(failure))
-            # Until then it stays "sending", and what follows from that is decided later.
-            if self._access.ended.wait(1.0):
-                return None
-        self._access.worked()
-        if expired:
-            self._service.worked(State.EXPIRED, expired)
-        return state or ("recorded" if unsure else None)
+    The state is None if somebody else has decided, or the worker ends before.
+    """
+    unsure = False
+    while True:
+        try:
+            state, expired = access.do(work)
+            break
+        except (OutboxError, NotKnown) as failure:
+            unsure = unsure or isinstance(failure, NotKnown)
+            access.failed(str(failure))
+        # Until then it stays "sending", and what follows from that is decided later.
+        if access.ended.wait(1.0):
+            return None, 0
+    access.worked()
+    return state or ("recorded" if unsure else None), expired

@@ -15,14 +15,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from dialplan_sms.host.installation import cure
 from dialplan_sms.sms.outcome import safe_line
 
-LOCK_TIME = 30.0
-"""Seconds for which a command waits for an SQLite file that another process has locked."""
-_SAFE_WAL = (3, 51, 3)
-"""From this SQLite on its WAL is used, which is quicker; before, the rollback journal."""
-_CONFLICTS = ("40001", "40P01")
-"""PostgreSQL: serialization_failure, deadlock_detected."""
-_LOCKED = "55P03"
-"""PostgreSQL: lock_not_available."""
+LOCK_TIME = 30.0  # seconds for which a command waits for an SQLite file that another has locked
+_SAFE_WAL = (3, 51, 3)  # from this SQLite on its quicker WAL is used; before, the rollback journal
+_CONFLICTS = ("40001", "40P01")  # PostgreSQL: serialization_failure, deadlock_detected
+_LOCKED = "55P03"  # PostgreSQL: lock_not_available
 _SEVERAL = "Multiple connection attempts failed"
 _CHECKS = (
     ("onnection refused", "is the server running, and does it listen there?"),
@@ -41,6 +37,13 @@ _CHECKS = (
     ("lock timeout", "another host or program has it locked"),
 )
 """What to look at, by what PostgreSQL or psycopg says."""
+_SQLITE_CHECKS: tuple[tuple[str, str], ...] = (
+    ("readonly", "file and folder must be writable for the user of the service"),
+    ("full", "free some space"),
+    ("locked", "another program holds it, try again once that has ended"),
+    ("malformed", "move the file away, the service makes a new one"),
+    ("not a database", "move the file away, the service makes a new one"),
+)
 _OPTIONS = {
     "lock_timeout": "1s",  # another host holds one for milliseconds, unless it hangs
     "synchronous_commit": "on",
@@ -132,17 +135,13 @@ def notice_another_file(engine: sa.Engine, path: str) -> None:
 
     @sa.event.listens_for(engine, "checkout")
     def compare(_: Any, record: Any, __: Any) -> None:
-        if _is_another(record.info):
+        if is_another_file(record):
             raise sa.exc.DisconnectionError
 
 
-def is_another_file(connection: sa.Connection) -> bool:
+def is_another_file(connection: Any) -> bool:
     """Whether an SQLite file was moved away since, or a copy of it restored."""
-    return _is_another(connection.info)
-
-
-def _is_another(info: Any) -> bool:
-    path, identity = info.get("file", ("", None))
+    path, identity = connection.info.get("file", ("", None))
     return bool(path) and _identity(path) != identity
 
 
@@ -155,20 +154,20 @@ def _identity(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def make_private(url: URL) -> None:
+def sqlite_file(url: URL) -> str | None:
+    """The path of the SQLite file; None if the database is a server's, or in memory."""
+    return url.database if url.get_backend_name() == "sqlite" else None
+
+
+def make_private(file: str) -> None:
     """Keep others on this host from reading an SQLite file: it holds texts and numbers.
 
     Raises OSError if the file cannot be made.
     """
-    if url.get_backend_name() != "sqlite" or not url.database:
-        return
-    file = os.open(url.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    try:
-        mode = os.fstat(file).st_mode
-        if mode & 0o007 and os.fstat(file).st_uid == os.geteuid():
-            os.fchmod(file, mode & 0o770)
-    finally:
-        os.close(file)
+    with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)) as opened:
+        found = os.fstat(opened.fileno())
+        if found.st_mode & 0o007 and found.st_uid == os.geteuid():
+            os.fchmod(opened.fileno(), found.st_mode & 0o770)
 
 
 def wait_at_most(connection: sa.Connection, seconds: float) -> None:
@@ -180,16 +179,14 @@ def wait_at_most(connection: sa.Connection, seconds: float) -> None:
 
 def is_doubtful(error: Exception) -> bool:
     """Whether a COMMIT that fails with *error* may have been done all the same."""
-    if not isinstance(error, DBAPIError):
-        return True
-    return error.connection_invalidated  # a server may have; SQLite rolls back what it cannot write
+    # A server may have; SQLite rolls back what it cannot write.
+    return not isinstance(error, DBAPIError) or error.connection_invalidated
 
 
 def is_conflict(error: Exception) -> bool:
     """Whether *error* comes from what another host does at the same time, and a new try may not."""
-    if isinstance(error, IntegrityError):
-        return True
-    return getattr(getattr(error, "orig", None), "sqlstate", None) in _CONFLICTS
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return isinstance(error, IntegrityError) or state in _CONFLICTS
 
 
 def is_locked(error: Exception) -> bool:
@@ -204,28 +201,22 @@ def explain(error: Exception, url: URL) -> OutboxError:
     """What is wrong with the database, in one line for people."""
     if isinstance(error, OutboxError):
         return error
-    server = f"{url.database} on {url.host or 'this host'}"
-    where = url.database if url.get_backend_name() == "sqlite" else server
     cause: BaseException = getattr(error, "orig", None) or error
     lines = str(cause).splitlines() or [type(cause).__name__]
     # If there are several addresses, psycopg begins with how many failed.
     said = next((line for line in lines if _SEVERAL not in line), lines[0])
     # The text of an OSError has a file name, which differs from try to try.
     what = safe_line((isinstance(cause, OSError) and cause.strerror) or said)[:200]
-    if url.get_backend_name() == "sqlite" and url.database:
-        folder = os.path.dirname(url.database) or "."
+    if file := sqlite_file(url):
+        where, checks, said = file, _SQLITE_CHECKS, what
+        folder = os.path.dirname(file) or "."
         if not os.path.isdir(folder):
-            what = "its folder is missing: create it for the user of the service"
-        elif "readonly" in what or not os.access(folder, os.W_OK):
-            what += ": file and folder must be writable for the user of the service"
-        elif "full" in what:
-            what += ": free some space"
-        elif "locked" in what:
-            what += ": another program holds it, try again once that has ended"
-        elif "malformed" in what or "not a database" in what:
-            what += ": move the file away, the service makes a new one"
-    elif url.get_backend_name() == "postgresql":
+            what, said = "its folder is missing: create it for the user of the service", ""
+        elif not os.access(folder, os.W_OK):
+            said = "readonly"
+    else:
+        where, checks = f"{url.database} on {url.host or 'this host'}", _CHECKS
         # "connection failed: connection to server at ..., port ... failed: FATAL: ...": its end.
         what = re.sub(r"^connection .*? failed: (FATAL: )?", "", what)
-        what = next((f"{what}: {check}" for words, check in _CHECKS if words in said), what)
+    what = next((f"{what}: {check}" for words, check in checks if words in said), what)
     return OutboxError(f"the outbox {where} cannot be used, {what}")

@@ -1,6 +1,6 @@
 """When the gateways of each sender are free: the pace, and what holds all of a sender's SMS."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,14 +25,15 @@ _NEW = gateway.insert().from_select(
     .where(gateway.c.sender == sa.bindparam("of"))
     .having(~sa.exists().where(_MINE).correlate(None)),
 )
-_FREE = (
+FREE = (
     sa.select(gateway.c.sender, gateway.c.gsm, gateway.c.failures)
     .where(gateway.c.free_at <= now())
     .order_by(gateway.c.free_at)
     .with_for_update(skip_locked=True)
 )
+"""Those that are free, and no other host's now; the longest free first."""
 _IN_SECONDS = now() + sa.bindparam("seconds", type_=sa.Double())
-_BUSY = gateway.update().where(_MINE).values(free_at=_IN_SECONDS)
+BUSY = gateway.update().where(_MINE).values(free_at=_IN_SECONDS)  # free again in so many
 _ALL = gateway.update().where(gateway.c.sender == sa.bindparam("of"))
 _HOLD = _ALL.values(free_at=_IN_SECONDS)
 _GO_ON = _ALL.where((gateway.c.failures > 0) | (gateway.c.held != "")).values(
@@ -43,16 +44,6 @@ _GO_ON = _ALL.where((gateway.c.failures > 0) | (gateway.c.held != "")).values(
 def ensure(connection: sa.Connection, sender: str, gsm: str) -> None:
     """Add the gateway, if it is new, for workers to find; held if the sender's others are."""
     connection.execute(_NEW, {"of": sender, "to": gsm})
-
-
-def free(connection: sa.Connection) -> Sequence[Any]:
-    """Those that are free, and no other host's now; the longest free first."""
-    return connection.execute(_FREE).all()
-
-
-def set_busy(connection: sa.Connection, sender: str, gsm: str, seconds: float) -> None:
-    """Have a gateway free again in so many *seconds*."""
-    connection.execute(_BUSY, {"of": sender, "to": gsm, "seconds": seconds})
 
 
 def apply(

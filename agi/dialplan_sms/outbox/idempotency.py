@@ -10,8 +10,7 @@ from dialplan_sms.outbox.schema import State, message, number
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status
 
 _ANOTHER = Refused(Cause.DENIED, "SMS_KEY was used before for another SMS: text, number or gsm")
-_FREE = "\x7f"
-"""Begins what is no key any more; no key holds a control character."""
+_FREE = "\x7f"  # begins what is no key any more; no key holds a control character
 _GONE = (State.FAILED, State.EXPIRED, State.CANCELLED)
 
 
@@ -23,11 +22,7 @@ def earlier(
     The key of one that certainly went to nobody is free again.
     """
     mine = (message.c.sender == new["sender"]) & (message.c.key == new["key"])
-    columns = (
-        message.c.id, message.c.state, message.c.lease_until, message.c.fingerprint, message.c.gsm,
-        message.c.reason,
-    )  # fmt: skip
-    found = connection.execute(sa.select(*columns).where(mine)).one_or_none()
+    found = connection.execute(sa.select(message).where(mine)).one_or_none()
     if found is None:
         return None
     rows = connection.execute(
@@ -41,7 +36,8 @@ def earlier(
         failed = tuple(row.number for row in rows if row.state != State.SENT)
         if len(failed) < len(rows):  # some have it: not again
             return Outcome(Status.WARNING, Cause.NOT_QUEUED, found.reason, failed, id_)
-        connection.execute(message.update().where(mine).values(key=_freed(new["key"], id_)))
+        freed = f"{_FREE}{_digest(new['key'])}{_FREE}{id_}"
+        connection.execute(message.update().where(mine).values(key=freed))
         return None
     if found.state == State.SENT:
         return Outcome(Status.SUCCESS, id=id_)
@@ -80,11 +76,6 @@ def taken(connection: sa.Connection, id_: int) -> int | None:
     )
     was = _digest(mine.key)
     return next((each.id for each in others if _digest(each.key) == was), None)
-
-
-def _freed(key: str, id_: str) -> str:
-    """What stands in place of the key of an SMS that has lost it to a later one."""
-    return f"{_FREE}{_digest(key)}{_FREE}{id_}"
 
 
 def _digest(key: str) -> str:

@@ -1,11 +1,21 @@
 """Leases: a worker takes what is due, says when it goes out, and notes how it ended.
 
-Functions on the connection of a transaction, as in transitions.py; so is what is done with the
-leases of a worker that is gone.
+Functions on the connection of a transaction, as in transitions.py, and the owner of leases.
+The clock of SQLite is its host's and may jump, so there a lease lasts as long as its process: that
+keeps a file locked, and the kernel releases the lock whatever ends the process. If hosts share a
+server, leases expire by the server's clock. They may have expired because no host could reach the
+server: the first host that is back waits for the others, which may know that their SMS were sent.
 """
 
-from collections.abc import Collection, Mapping
+import contextlib
+import fcntl
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,12 +24,13 @@ from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import gateways
 from dialplan_sms.outbox.retry import FIRST_WAIT, Verdict, wait
 from dialplan_sms.outbox.schema import PRIORITIES, State, message, now, number
-from dialplan_sms.outbox.transitions import TRIED, end_try, set_numbers
+from dialplan_sms.outbox.transitions import SET_NUMBERS, TRIED, end_try
 from dialplan_sms.sms.outcome import Outcome
 from dialplan_sms.sms.sms import Sms
 
-_BATCH = 20
-"""Numbers of a request for a sender that sms.conf does not have any more."""
+COME_BACK = 30.0  # seconds that other hosts have for it once the server is in reach again
+_PAUSE = 10.0  # seconds without a look after which the server, or this host, may have been away
+_BATCH = 20  # numbers of a request for a sender that sms.conf does not have any more
 _HELD = message.c.state.in_((State.LEASED, State.SENDING))
 
 # Built once, as in transitions.py.
@@ -81,7 +92,7 @@ def claim(
     busy for its pace for each number.
     """
     taken: list[Lease] = []
-    for name, gsm, failures in gateways.free(connection):
+    for name, gsm, failures in connection.execute(gateways.FREE).all():
         sender = senders.get(name)
         pace, batch = (sender.pace, sender.batch) if sender else (0.0, _BATCH)
         due: list[Any] = []
@@ -102,7 +113,8 @@ def claim(
             taken.append(
                 Lease(row.id, owner, row.until, name, sms, row.attempts, row.age, failures)
             )
-        gateways.set_busy(connection, name, gsm, pace * count)  # without a pace the others are next
+        # Also without a pace: the next turn begins with the others.
+        connection.execute(gateways.BUSY, {"of": name, "to": gsm, "seconds": pace * count})
         if len(taken) >= most:
             break
     return taken
@@ -113,7 +125,8 @@ def begin_sending(connection: sa.Connection, lease: Lease) -> bool:
     mine = {"of": lease.id, "owner": lease.owner, "until": lease.until}
     if connection.execute(_BEGUN, mine | {"state": State.SENDING}).rowcount != 1:
         return False
-    set_numbers(connection, lease.id, lease.sms.numbers, State.SENDING)
+    numbers = {"of": lease.id, "these": lease.sms.numbers, "state": State.SENDING}
+    connection.execute(SET_NUMBERS, numbers)
     return True
 
 
@@ -178,3 +191,70 @@ def take_back(
     free = {"state": State.PENDING, "due": now(), "lease_by": None, "lease_until": None}
     connection.execute(message.update().where(message.c.id == id_).values(free))
     return State.PENDING
+
+
+class LeaseOwner:
+    """This process as a holder of leases on the SQLite file *database*, or on a server's (None).
+
+    Raises OSError if the file cannot be made beside the database.
+    """
+
+    def __init__(self, database: str | None, clock: Callable[[], float] = time.monotonic) -> None:
+        host = "".join(c for c in socket.gethostname()[:30] if c.isalnum() or c in ".-")
+        self.name = f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._database = Path(database).absolute() if database else None
+        self._clock = clock
+        self._since = clock()  # the server is in reach since then
+        self._reached = float("-inf")
+        self._file: int | None = None
+        if path := self._path(self.name):
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def reached(self) -> None:
+        """The database was in reach just now."""
+        now = self._clock()
+        if now - self._reached > _PAUSE:
+            self._since = now
+        self._reached = now
+
+    def failed(self) -> None:
+        """The database was out of reach just now."""
+        self._reached = float("-inf")
+
+    def dead(self, names: Iterable[str]) -> list[str] | None:
+        """Those of *names* whose processes are gone; None if only the time of a lease says so."""
+        if self._database is None:
+            now = self._clock()
+            steady = now - self._reached <= _PAUSE and now - self._since >= COME_BACK
+            return None if steady else []
+        return [name for name in names if name != self.name and not self._lives(name)]
+
+    def close(self) -> None:
+        """Release the file: others take back what is still leased."""
+        path = self._path(self.name)
+        if path and self._file is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            os.close(self._file)
+            self._file = None
+
+    def _lives(self, name: str) -> bool:
+        path = self._path(name)
+        try:
+            with open(path, "r+b", buffering=0) as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with contextlib.suppress(OSError):  # another user's, in a sticky folder
+                    os.unlink(path)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # perhaps: better late than twice
+        return False
+
+    def _path(self, name: str) -> str:
+        """The file of the owner *name*; empty if the database is a server's."""
+        if self._database is None:
+            return ""
+        mine = f".{self._database.name}-{name.replace('/', '_')}.lock"
+        return str(self._database.with_name(mine))

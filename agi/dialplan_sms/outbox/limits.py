@@ -16,8 +16,7 @@ from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox.schema import State, message, now, number
 from dialplan_sms.sms.outcome import Cause, Refused, safe_line
 
-_LOCK = 4574
-"""PostgreSQL's advisory lock while one counts: the other hosts wait for its insert."""
+_LOCK = 4574  # PostgreSQL's advisory lock while one counts: other hosts wait for its insert
 _NOT_SENT = (State.FAILED, State.EXPIRED, State.CANCELLED)
 
 
@@ -55,9 +54,9 @@ class _Limit:
     rule: str
     rate: Rate
     most: int
+    numbers: bool
+    whose: str
     matches: sa.ColumnElement[bool]
-    whose: str = ""
-    numbers: bool = False
 
 
 def refusal(
@@ -78,37 +77,34 @@ def refusal(
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
     at = float(connection.scalar(sa.select(now())) or 0.0)
     over = [_over(position, limit, at) for position, limit in enumerate(limits)]
-    found = [
-        (row.created + limits[row.position].rate.seconds, limits[row.position], row.number)
+    ends = [
+        (row.created + limits[row.position].rate.seconds, row.position, row.number)
         for row in connection.execute(sa.union_all(*over))
     ]
-    return _refused(*max(found, key=lambda each: each[0])) if found else None
+    if not ends:
+        return None
+    end, position, to = max(ends, key=lambda each: each[0])
+    return _refused(end, limits[position], to)
 
 
 def _limits(sender: Sender, new: Mapping[str, Any], numbers: Sequence[str]) -> list[_Limit]:
     """What *new* falls under. A call without a caller ID falls under no per_caller."""
     caller = new["caller"]
-    one_sender = message.c.sender == sender.name
-    to = sa.and_(one_sender, number.c.number.in_(numbers))
-    adds = len(numbers)
-    found = []
-    if sender.repeat_window:
-        same = sa.and_(
-            to, message.c.fingerprint == new["fingerprint"], number.c.state.not_in(_NOT_SENT)
-        )
-        once = Rate(1, sender.repeat_window)
-        found.append(_Limit("repeat_window", once, 0, same, numbers=True))
-    if sender.per_number:
-        rate = Rate(*sender.per_number)
-        found.append(_Limit("per_number", rate, rate.count - 1, to, numbers=True))
-    if sender.per_sender:
-        rate = Rate(*sender.per_sender)
-        found.append(_Limit("per_sender", rate, rate.count - adds, one_sender, sender.name))
-    if sender.per_caller and caller:
-        rate = Rate(*sender.per_caller)
-        one_caller = sa.and_(one_sender, message.c.caller == caller)
-        found.append(_Limit("per_caller", rate, rate.count - adds, one_caller, caller))
-    return found
+    mine = message.c.sender == sender.name
+    to = mine & number.c.number.in_(numbers)
+    same = (message.c.fingerprint == new["fingerprint"]) & number.c.state.not_in(_NOT_SENT)
+    once = (1, sender.repeat_window) if sender.repeat_window else None
+    rules = (
+        ("repeat_window", once, True, "", to & same),
+        ("per_number", sender.per_number, True, "", to),
+        ("per_sender", sender.per_sender, False, sender.name, mine),
+        ("per_caller", sender.per_caller, False, caller, mine & (message.c.caller == caller)),
+    )
+    return [
+        _Limit(rule, Rate(*rate), rate[0] - (1 if each else len(numbers)), each, whose, matches)
+        for rule, rate, each, whose, matches in rules
+        if rate and (each or whose)
+    ]
 
 
 def _over(position: int, limit: _Limit, at: float) -> sa.Select[tuple[object, ...]]:

@@ -8,10 +8,8 @@ from dialplan_sms.sms.outcome import Cause, Outcome, Status
 
 FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0
 """Seconds until the second try, which then double, and at most."""
-HELD = 300.0
-"""Seconds between tries if somebody has to mend something first."""
-STALE = 60.0
-"""Seconds after which an SMS that could be sent and is not is worth a warning."""
+HELD = 300.0  # seconds between tries if somebody has to mend something first
+STALE = 60.0  # seconds after which an SMS that could be sent and is not is worth a warning
 AT_LEAST_ONCE, AT_MOST_ONCE = "at-least-once", "at-most-once"
 
 _HOLDS = (Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER)
@@ -40,14 +38,13 @@ def decide(outcome: Outcome, numbers: Sequence[str], delivery: str, over: bool) 
     every = tuple(numbers)
     if outcome.status is Status.SUCCESS:
         return Verdict(sent=every)
-    if outcome.status is Status.WARNING:
-        refused = matching(outcome.failed, every)
-        if not refused:  # which ones it means cannot be told
-            return _unknown(every, delivery, over)
+    warning = outcome.status is Status.WARNING
+    if warning and (refused := matching(outcome.failed, every)):
         rest = tuple(number for number in every if number not in refused)
         return Verdict(sent=rest, failed=refused) if over else Verdict(sent=rest, again=refused)
-    if outcome.cause in _NOBODY_KNOWS:
-        return _unknown(every, delivery, over)
+    if warning or outcome.cause in _NOBODY_KNOWS:  # or which ones it means cannot be told
+        again = delivery == AT_LEAST_ONCE and not over
+        return Verdict(again=every) if again else Verdict(unknown=every)
     kept = Verdict(expired=every) if over else Verdict(again=every)
     if outcome.cause in _HOLDS:
         return replace(kept, holds=str(outcome.cause))
@@ -62,12 +59,6 @@ def ended(outcome: Outcome, numbers: Sequence[str]) -> Verdict:
     """The Verdict on the one try of a call in mode wait: nothing follows, and no time was over."""
     verdict = decide(outcome, numbers, AT_MOST_ONCE, over=True)
     return replace(verdict, failed=(*verdict.failed, *verdict.expired), expired=())
-
-
-def _unknown(numbers: tuple[str, ...], delivery: str, over: bool) -> Verdict:
-    if delivery == AT_LEAST_ONCE and not over:
-        return Verdict(again=numbers)
-    return Verdict(unknown=numbers)
 
 
 def wait(tries: int, random: float) -> float:

@@ -11,20 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Double,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    TypeDecorator,
-    text,
-)
+from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, String, Table, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -32,8 +19,7 @@ from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.sms import api
 
 VERSION = 1
-_LOCK = 4573
-"""PostgreSQL's advisory lock while the tables are made."""
+_LOCK = 4573  # PostgreSQL's advisory lock while the tables are made
 
 
 class State(StrEnum):
@@ -49,14 +35,11 @@ class State(StrEnum):
     UNKNOWN = "unknown"  # nobody can know whether it was sent; it is not tried again
 
 
-ENDED = (State.SENT, State.FAILED, State.EXPIRED, State.CANCELLED, State.UNKNOWN)
-"""The states that last."""
-
-PRIORITIES = (0, 1)
-"""Of messages; the lower goes first."""
+ENDED = (State.SENT, State.FAILED, State.EXPIRED, State.CANCELLED, State.UNKNOWN)  # they last
+PRIORITIES = (0, 1)  # of messages; the lower goes first
 
 
-class ApiTime(TypeDecorator[datetime]):
+class ApiTime(sa.TypeDecorator[datetime]):
     """A local time as the PBX is told it, without a time zone: it is the PBX's, not this host's."""
 
     impl = String(16)
@@ -72,16 +55,15 @@ class ApiTime(TypeDecorator[datetime]):
             return None
 
 
-metadata = MetaData()
-_PENDING = text("state = 'pending'")
+metadata = sa.MetaData()
+_TEXT = sa.text("text IS NOT NULL AND ended IS NOT NULL")
+_PENDING = sa.text("state = 'pending'")
 _KEY = BigInteger().with_variant(Integer, "sqlite")
 
 meta = Table(
-    "sms_meta",
-    metadata,
-    Column("name", String(40), primary_key=True),
-    Column("value", Text, nullable=False),
-)
+    "sms_meta", metadata,
+    Column("name", String(40), primary_key=True), Column("value", Text, nullable=False),
+)  # fmt: skip
 
 message = Table(
     "sms_message",
@@ -115,13 +97,7 @@ message = Table(
     Index("sms_message_key", "sender", "key", unique=True),
     Index("sms_message_sender", "sender", "created"),
     Index("sms_message_caller", "caller", "created"),
-    Index(
-        "sms_message_text",
-        "sender",
-        "ended",
-        sqlite_where=sa.text("text IS NOT NULL AND ended IS NOT NULL"),
-        postgresql_where=sa.text("text IS NOT NULL AND ended IS NOT NULL"),
-    ),
+    Index("sms_message_text", "sender", "ended", sqlite_where=_TEXT, postgresql_where=_TEXT),
     sqlite_autoincrement=True,  # an id is never given twice
 )
 
@@ -176,8 +152,7 @@ def _postgresql_now(*_: Any, **__: Any) -> str:
     return "extract(epoch from statement_timestamp())::double precision"
 
 
-Migration = Callable[[sa.Connection], None]
-MIGRATIONS: dict[int, Migration] = {}
+MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {}
 """By version: what turns its tables into those of the next version."""
 
 
@@ -193,8 +168,7 @@ def prepare(connection: sa.Connection) -> str:
     if "version" not in found:
         found = {"version": str(VERSION), "secret": secrets.token_hex(16)}
         metadata.create_all(connection)
-        rows = [{"name": name, "value": value} for name, value in found.items()]
-        connection.execute(meta.insert(), rows)
+        connection.execute(meta.insert(), [{"name": k, "value": v} for k, v in found.items()])
     version = _version(found)
     for step in range(version, VERSION):
         MIGRATIONS[step](connection)

@@ -40,7 +40,7 @@ _THESE: sa.BindParameter[str] = sa.bindparam("these", expanding=True)
 _OTHERS = sa.select(number.c.state).distinct().where(
     number.c.message_id == _OF, number.c.number.not_in(_THESE)
 )  # fmt: skip
-_SET_NUMBERS = number.update().where(number.c.message_id == _OF, number.c.number.in_(_THESE))
+SET_NUMBERS = number.update().where(number.c.message_id == _OF, number.c.number.in_(_THESE))
 _AGAIN = sa.bindparam("again", type_=sa.Boolean())
 TRIED = (
     message.update()
@@ -61,8 +61,8 @@ Row = dict[str, Any]
 
 def find(connection: sa.Connection, token: str) -> int | None:
     """The id of the SMS that was stored under *token*."""
-    found = connection.scalar(sa.select(message.c.id).where(message.c.token == token))
-    return None if found is None else int(found)
+    found: int | None = connection.scalar(sa.select(message.c.id).where(message.c.token == token))
+    return found
 
 
 def insert(connection: sa.Connection, row: Row, numbers: Sequence[str], state: State) -> int:
@@ -105,8 +105,7 @@ def make_pending(connection: sa.Connection, token: str, text: str) -> int | None
 
 def settle(connection: sa.Connection, token: str, outcome: Outcome, verdict: Verdict) -> None:
     """Note how the one try of a call in mode wait ended. Does nothing the second time."""
-    reserved = sa.select(message.c.id).where(message.c.token == token, *_RESERVED)
-    id_ = connection.scalar(reserved)
+    id_ = find(connection, token)
     if id_ is not None:
         end_try(connection, id_, outcome, verdict, tried=_SETTLED)
 
@@ -130,17 +129,10 @@ def end_try(
     if connection.execute(tried, {"of": id_, **mine, **values}).rowcount != 1:
         return None
     for each, numbers in ends.items():
-        set_numbers(connection, id_, numbers, each)
+        connection.execute(SET_NUMBERS, {"of": id_, "these": numbers, "state": each})
     row = {"message_id": id_, "numbers": len(these), "status": outcome.status, **why(outcome)}
     connection.execute(_NEW_TRY, row)
     return state
-
-
-def set_numbers(
-    connection: sa.Connection, id_: int, numbers: Collection[str], state: State
-) -> None:
-    """Bring those of a message's numbers to *state*."""
-    connection.execute(_SET_NUMBERS, {"of": id_, "these": list(numbers), "state": state})
 
 
 def expire(connection: sa.Connection, sender: str, max_age: float, most: int = 1000) -> int:
@@ -171,28 +163,23 @@ def give_up_calls(connection: sa.Connection, older: float) -> None:
     _end(connection, old, State.SENDING, State.UNKNOWN)
 
 
-def retry(connection: sa.Connection, ids: Collection[int]) -> dict[int, str]:
-    """Have SMS that have ended without being sent tried again, now: why not, by id; empty if so.
+def retry(connection: sa.Connection, id_: int) -> str:
+    """Have an SMS that has ended without being sent tried again, now: why not; empty if so.
 
     Only to the numbers that did not get it; what it has been through does not count for max_age.
     """
-    return {id_: _retry(connection, id_) for id_ in ids}
-
-
-def _retry(connection: sa.Connection, id_: int) -> str:
     if (later := idempotency.taken(connection, id_)) is not None:
         return f"its SMS_KEY was used again, SMS {later} is in its place: see outbox show {later}"
-    open_ = sa.and_(number.c.message_id == id_, number.c.state.in_(RETRIED))
+    mine = (number.c.message_id == id_, number.c.state.in_(RETRIED))
     retriable = (
-        message.c.state.in_(RETRIED), message.c.text.is_not(None), sa.exists().where(open_)
+        message.c.state.in_(RETRIED), message.c.text.is_not(None), sa.exists().where(*mine)
     )  # fmt: skip
-    changed = _update(
+    if not _update(
         connection, id_, *retriable, state=State.PENDING, due=now(), planned=now(), ended=None,
         attempts=0, cause="", reason="", lease_by=None, lease_until=None,
-    )  # fmt: skip
-    if not changed:
+    ):  # fmt: skip
         return _why_not(connection, id_, _NOT_RETRIED)
-    connection.execute(number.update().where(open_).values(state=State.PENDING))
+    connection.execute(number.update().where(*mine).values(state=State.PENDING))
     sender, gsm, postpone = connection.execute(
         sa.select(message.c.sender, message.c.gsm, message.c.postpone).where(message.c.id == id_)
     ).one()
@@ -202,23 +189,16 @@ def _retry(connection: sa.Connection, id_: int) -> str:
     return ""
 
 
-def cancel(
-    connection: sa.Connection, ids: Collection[int], keeping: Collection[str] = ()
-) -> dict[int, str]:
-    """End SMS that wait: why not, by id; empty if so. *keeping* are senders who keep texts."""
-    return {id_: _cancel(connection, id_, keeping) for id_ in ids}
-
-
-def _cancel(connection: sa.Connection, id_: int, keeping: Collection[str]) -> str:
-    changed = _update(
+def cancel(connection: sa.Connection, id_: int, keeping: Collection[str] = ()) -> str:
+    """End an SMS that waits: why not; empty if so. *keeping* are senders who keep texts."""
+    if not _update(
         connection, id_, message.c.state == State.PENDING, state=State.CANCELLED, ended=now(),
         due=now(),  # what has ended is never due later: purge() relies on that
         text=sa.case((message.c.sender.in_(keeping), message.c.text), else_=sa.null()),
-    )  # fmt: skip
-    if not changed:
+    ):  # fmt: skip
         return _why_not(connection, id_, _NOT_CANCELLED)
-    waiting = sa.and_(number.c.message_id == id_, number.c.state == State.PENDING)
-    connection.execute(number.update().where(waiting).values(state=State.CANCELLED))
+    waiting = (number.c.message_id == id_, number.c.state == State.PENDING)
+    connection.execute(number.update().where(*waiting).values(state=State.CANCELLED))
     return ""
 
 
@@ -242,8 +222,7 @@ def _end(
     connection: sa.Connection, which: "sa.Select[tuple[int]]", before: State, state: State
 ) -> int:
     """End messages, and those of their numbers that are as *before*; how many messages."""
-    ids = connection.scalars(which).all()
-    if ids:
+    if ids := connection.scalars(which).all():
         numbers = number.update().where(number.c.message_id.in_(ids), number.c.state == before)
         connection.execute(numbers.values(state=state))
         messages = message.update().where(message.c.id.in_(ids))

@@ -1,4 +1,4 @@
-"""Sends what is stored: leases requests that are due, and has a carrier make them."""
+"""Sends what is stored: leases requests that are due, and has them made in threads."""
 
 import threading
 import time
@@ -10,25 +10,31 @@ import sqlalchemy as sa
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.outbox import gateways, leases, transitions
-from dialplan_sms.outbox.attempt import Carrier, WorkerOutbox, WorkerService
-from dialplan_sms.outbox.database import OutboxError, explain
+from dialplan_sms.outbox.attempt import WorkerOutbox, WorkerService, carry
+from dialplan_sms.outbox.database import OutboxError, explain, sqlite_file
 from dialplan_sms.outbox.history import retention
-from dialplan_sms.outbox.leases import Lease
-from dialplan_sms.outbox.owner import LeaseOwner, silent_hosts
+from dialplan_sms.outbox.leases import Lease, LeaseOwner
 from dialplan_sms.outbox.retry import AT_LEAST_ONCE
-from dialplan_sms.outbox.schema import State
+from dialplan_sms.outbox.schema import State, message
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.writer import NotKnown
-from dialplan_sms.sms.outcome import Cause, error
+from dialplan_sms.sms.outcome import Cause, error, safe_line
 
 _POLL = 0.5
 _REST = 0.02
 """Seconds between two looks at an outbox of which nothing can go: calls that store are heard of
 with every commit, and each look costs the writer a turn."""
 _RECOVER, _TIDY = 5.0, 60.0  # seconds between two times
-_GIVEN_UP = 600.0
-"""Seconds after which a call that has not said how it ended never will."""
+_GIVEN_UP = 600.0  # seconds after which a call that has not said how it ended never will
 _MARGIN = 15.0  # seconds that a lease lasts beyond the longest request
+_SILENT = 3.0  # seconds for which a host that is well never leaves a transaction alone
+_SILENT_HOSTS = sa.text(
+    "SELECT application_name FROM pg_stat_activity AS host"
+    " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+    " AND extract(epoch FROM clock_timestamp() - state_change) > :seconds"
+    " AND EXISTS (SELECT FROM pg_locks AS held WHERE held.pid = host.pid AND held.granted"
+    " AND held.relation = to_regclass(:table) AND held.mode = :mode)"
+)
 _GONE = error(Cause.NO_ANSWER, "the worker ended while the request was out: it may have been sent")
 
 
@@ -36,10 +42,9 @@ class Worker:
     """Sends what *outbox* holds for *service*, with so many *threads*."""
 
     def __init__(self, outbox: Outbox, service: WorkerService, threads: int) -> None:
-        self._outbox = outbox
+        self._url = outbox.writer.engine.url
         self._service = service
         self._access = WorkerOutbox(outbox.writer, service.note)
-        self._carrier = Carrier(service, self._access)
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="worker")
         self._owner: LeaseOwner | None = None
@@ -90,14 +95,14 @@ class Worker:
 
     def _explain(self, failure: Exception) -> str:
         if isinstance(failure, OSError):  # the owner's file lies beside the database
-            failure = explain(failure, self._outbox.writer.engine.url)
+            failure = explain(failure, self._url)
         if isinstance(failure, OutboxError | NotKnown | ConfigError):
             return str(failure)
         return f"the worker broke, {type(failure).__name__}: please report this line"
 
     def _turn(self) -> bool:
         """Take what is due and can be carried; whether there may be more."""
-        owner = self._owner = self._owner or LeaseOwner(self._outbox.file)
+        owner = self._owner = self._owner or LeaseOwner(sqlite_file(self._url))
         now = time.monotonic()
         if now - self._recovered >= _RECOVER:
             self._recovered = now
@@ -129,7 +134,8 @@ class Worker:
             del self._busy[lease.id, lease.until]
             self.wake()
 
-        future = self._busy[lease.id, lease.until] = self._pool.submit(self._carrier, lease)
+        future = self._pool.submit(carry, lease, self._service, self._access)
+        self._busy[lease.id, lease.until] = future
         future.add_done_callback(free)
 
     def _recover(self, owner: LeaseOwner) -> None:
@@ -144,7 +150,7 @@ class Worker:
                 again = sender is None or sender.delivery == AT_LEAST_ONCE
                 if state := leases.take_back(connection, row.id, _GONE, again):
                     decided.append((row.id, row.state, state))
-            return decided, silent_hosts(connection)
+            return decided, _silent_hosts(connection)
 
         senders = self._service.load().senders
         decided, silent = self._access.do(work)
@@ -176,3 +182,13 @@ class Worker:
         while self._access.do(lambda c: retention.purge(c, config.retention)):
             if self._stopping.is_set():
                 return
+
+
+def _silent_hosts(connection: sa.Connection) -> set[str]:
+    """Who holds a PostgreSQL outbox in a transaction that it does not go on with."""
+    if connection.dialect.name != "postgresql":
+        return set()
+    found = connection.execute(
+        _SILENT_HOSTS, {"seconds": _SILENT, "table": message.name, "mode": "RowExclusiveLock"}
+    )
+    return {safe_line(name) or "another program" for name in found.scalars()}

@@ -27,14 +27,10 @@ finds out by itself whether it was committed before (the connection may break in
 
 _MOST = 100  # pieces of work that begin a transaction
 _LOOK = 0.5  # seconds to wait for a locked SQLite file until it is seen who still waits
-_COMMIT = (0.5, 30.0)
-"""Seconds that a commit may wait for those who read an SQLite file: at least, at most."""
-_GATHER = 0.01
-"""Seconds from the first piece of a transaction on in which further ones go along."""
-_CONFLICTS = 5
-"""Tries if another host stores the same at the same time: by the next try it has done so."""
-_RECONNECT = 15.0
-"""Seconds to try to reach the database again if only it knows whether it has committed."""
+_COMMIT = (0.5, 30.0)  # seconds that one may wait for who reads an SQLite file: least, most
+_GATHER = 0.01  # seconds from the first piece on in which further ones go along
+_CONFLICTS = 5  # tries if another host stores the same at the same time
+_RECONNECT = 15.0  # seconds to reach the database again if only it knows what it has committed
 
 
 class NotKnown(Exception):
@@ -72,15 +68,12 @@ class Writer:
         self._committing = False  # whether the last transaction came as far as its commit
 
     def submit(self, work: Work[T], patience: float = inf) -> "Future[T]":
-        """Have *work* done with the next commit. The Future fails with OutboxError or NotKnown.
-
-        Raises RuntimeError if the host has no thread left.
-        """
+        """Have *work* done with the next commit. The Future fails with OutboxError or NotKnown."""
         future: Future[T] = Future()
         with self._changed:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="writer", daemon=True)
-                thread.start()
+                thread.start()  # raises RuntimeError if the host has no thread left
                 self._thread = thread
             self._pieces.append(_Piece(work, future, time.monotonic() + patience))
             self._changed.notify()
@@ -117,7 +110,7 @@ class Writer:
         if thread is not None:
             thread.join(timeout)
         while left := self._take():
-            _fail(left, OutboxError("the outbox is being closed"))
+            self._fail(left, OutboxError("the outbox is being closed"))
         self.engine.dispose()
 
     def _run(self) -> None:
@@ -140,10 +133,6 @@ class Writer:
             self._pieces = waiting[_MOST:]
         return waiting[:_MOST]
 
-    def _put_back(self, batch: list[_Piece]) -> None:
-        with self._changed:
-            self._pieces[:0] = batch
-
     def _turn(self) -> None:
         """One transaction with all that waits."""
         if self._connection is not None and database.is_another_file(self._connection):
@@ -153,14 +142,15 @@ class Writer:
         try:
             self._transact(batch)
         except _Withdrawn:
-            self._put_back(batch)
+            with self._changed:
+                self._pieces[:0] = batch
         except Exception as error:  # noqa: BLE001 - the writer lives on, those who wait get it
             if self._committing and not database.is_doubtful(error):
-                _fail(batch, explain(error, self.engine.url))
+                self._fail(batch, error)
             elif batch:
                 self._each_alone(batch, doubtful=self._committing)
             elif fresh and not database.is_locked(error):  # else the next turn may have more luck
-                _fail(self._take(), explain(error, self.engine.url))
+                self._fail(self._take(), error)
 
     def _transact(self, batch: list[_Piece]) -> None:
         """Do *batch*; if it is empty, add to it, and do, what waits. Raises what failed."""
@@ -204,17 +194,16 @@ class Writer:
         database.wait_at_most(connection, min(max(left, _COMMIT[0]), _COMMIT[1]))
 
     def _each_alone(self, batch: list[_Piece], doubtful: bool) -> None:
-        """After a failure: do each piece alone, so that a bad one takes no other along.
+        """After a failure, do each piece alone: so a bad one takes no other along.
 
-        *doubtful* is whether all may have been committed: they are only not known to be, then,
-        if the database is out of reach.
+        *doubtful* is whether all may have been committed already.
         """
         deadline = time.monotonic() + (_RECONNECT if doubtful else 0.0)
         for done, piece in enumerate(batch):
             try:
                 self._connect(deadline)
             except Exception as error:  # noqa: BLE001
-                self._give_up(batch[done:], error, doubtful)
+                self._fail(batch[done:], error, doubtful)
                 return
             self._alone(piece, doubtful)
 
@@ -227,14 +216,20 @@ class Writer:
             if tries > 1 and database.is_conflict(error):
                 self._alone(piece, doubtful, tries - 1)
             elif database.is_locked(error) and not piece.future.running():
-                self._put_back([piece])
+                with self._changed:
+                    self._pieces.insert(0, piece)
             else:
                 cut_off = self._committing and database.is_doubtful(error)
-                self._give_up([piece], error, doubtful or cut_off)
+                self._fail([piece], error, doubtful or cut_off)
 
-    def _give_up(self, batch: list[_Piece], error: Exception, doubtful: bool) -> None:
-        failure = explain(error, self.engine.url)
-        _fail(batch, NotKnown(str(failure)) if doubtful else failure)
+    def _fail(self, batch: list[_Piece], error: Exception, doubtful: bool = False) -> None:
+        """Tell those who still wait."""
+        failure: Exception = explain(error, self.engine.url)
+        if doubtful:
+            failure = NotKnown(str(failure))
+        for piece in batch:
+            with contextlib.suppress(InvalidStateError):  # withdrawn
+                piece.future.set_exception(failure)
 
     def _connect(self, deadline: float = 0.0) -> sa.Connection:
         """The connection, made if there is none; tried until *deadline* (monotonic seconds)."""
@@ -249,8 +244,9 @@ class Writer:
         return self._connection
 
     def _open(self) -> None:
-        with contextlib.suppress(OSError):  # SQLite says better what is wrong
-            database.make_private(self.engine.url)
+        if file := database.sqlite_file(self.engine.url):
+            with contextlib.suppress(OSError):  # SQLite says better what is wrong
+                database.make_private(file)
         self._connection = connection = self.engine.connect()
         database.wait_at_most(connection, _LOOK)
         with connection.begin():
@@ -262,10 +258,3 @@ class Writer:
             for end in (connection.invalidate, connection.close):
                 with contextlib.suppress(Exception):
                     end()
-
-
-def _fail(batch: list[_Piece], failure: Exception) -> None:
-    """Tell those who still wait."""
-    for piece in batch:
-        with contextlib.suppress(InvalidStateError):  # withdrawn
-            piece.future.set_exception(failure)

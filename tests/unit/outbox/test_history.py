@@ -138,7 +138,8 @@ def test_overview_says_what_is_due_how_old_it_is_and_when_the_next_try_is(box: B
     assert 20 < found.next_try < 31
     assert 90 < found.held_for["102"] < 101
     with box() as connection:
-        cancel(connection, [later, again])
+        for each in (later, again):
+            cancel(connection, each)
         found = overview(connection)
     assert found.next_try is not None
     assert 90 < found.next_try < 101
@@ -207,7 +208,7 @@ def test_retry_sends_again_to_those_who_did_not_get_it(box: Box, state: State) -
         connection.execute(number.update().where(got).values(state=State.SENT))
     box.set(id_, attempts=7, cause="REJECTED", reason="no")
     with box() as connection:
-        assert retry(connection, [id_]) == {id_: ""}
+        assert retry(connection, id_) == ""
     sms = box.show(id_)
     assert (sms.state, sms.attempts, sms.cause, sms.ended) == ("pending", 0, "", None)
     with box() as connection:  # the next try is as good as the first: its max_age begins now
@@ -222,7 +223,7 @@ def test_retry_says_why_not(box: Box) -> None:
     waits = box.store()
     gone = box.store(state=State.FAILED, text=None)
     with box() as connection:
-        why = retry(connection, [sent, waits, gone, 999])
+        why = {id_: retry(connection, id_) for id_ in (sent, waits, gone, 999)}
     assert "is sent" in why[sent]
     assert "is pending already" in why[waits]
     assert "keep_text" in why[gone]
@@ -235,7 +236,7 @@ def test_retry_does_not_tell_the_pbx_to_wait_for_the_past(box: Box, ahead: int, 
     when = datetime.now() + timedelta(days=ahead)
     id_ = box.store(state=State.FAILED, postpone=when)
     with box() as connection:
-        retry(connection, [id_])
+        retry(connection, id_)
     assert box.show(id_).postpone == (f"{when:{api.POSTPONE_FORMAT}}" if kept else None)
 
 
@@ -246,7 +247,7 @@ def test_cancel_takes_what_waits_and_nothing_else(box: Box) -> None:
     later = box.store(planned=time.time() + DAY)
     done = box.store(state=State.SENT)
     with box() as connection:
-        why = cancel(connection, [going, waits, later, done, 999])
+        why = {id_: cancel(connection, id_) for id_ in (going, waits, later, done, 999)}
     assert (why[waits], why[later]) == ("", "")
     assert "going out" in why[going]
     assert "is sent already" in why[done]
@@ -261,7 +262,8 @@ def test_cancel_takes_what_waits_and_nothing_else(box: Box) -> None:
 def test_cancel_drops_the_text_unless_the_sender_keeps_it(box: Box) -> None:
     dropped, kept = box.store(), box.store(sender="102")
     with box() as connection:
-        cancel(connection, [dropped, kept], keeping=["102"])
+        for each in (dropped, kept):
+            cancel(connection, each, keeping=["102"])
     assert (box.show(dropped).text, box.show(kept).text) == (None, "Hello")
 
 
@@ -273,16 +275,16 @@ def test_an_admin_and_a_worker_at_once_have_one_winner(box: Box, change: object)
 
     id_ = box.store()
 
-    def admin() -> dict[int, str]:
+    def admin() -> str:
         with box() as connection:
-            return cancel(connection, [id_]) if change is cancel else retry(connection, [id_])
+            return cancel(connection, id_) if change is cancel else retry(connection, id_)
 
     with ThreadPoolExecutor(1) as pool:
         with box() as connection:
             (claimed,) = leases.claim(connection, "worker", 60.0, 10, {})
             waiting = pool.submit(admin)
             time.sleep(0.3)
-        assert waiting.result(10)[id_] != ""
+        assert waiting.result(10) != ""
     with box() as connection:
         assert leases.begin_sending(connection, claimed)
 
@@ -310,7 +312,7 @@ def test_purge_deletes_what_ended_long_ago_in_portions(box: Box) -> None:
 def test_what_was_cancelled_before_it_was_due_is_purged(box: Box) -> None:
     id_ = box.store(planned=time.time() + 300 * DAY)
     with box() as connection:
-        cancel(connection, [id_])
+        cancel(connection, id_)
     time.sleep(0.05)
     with box() as connection:
         assert purge(connection, 0.0) == 1
@@ -348,7 +350,7 @@ def test_used_counts_as_the_limits_do(box: Box) -> None:
     box.store(MILAN, sender="102")
     mistaken = box.store(caller="201")
     with box() as connection:
-        cancel(connection, [mistaken])
+        cancel(connection, mistaken)
     with box() as connection:
         found = [(use.rule, use.whose, use.used) for use, _ in used(connection, sender)]
         none = [(use.rule, use.used) for use, _ in used(connection, replace(sender, name="103"))]

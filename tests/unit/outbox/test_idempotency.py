@@ -33,8 +33,7 @@ def make(outbox: Outbox, state: str, *numbers: str) -> None:
     outbox.writer.do(work, 5)
 
 
-def test_the_second_is_the_first_as_far_as_it_has_come(database: str) -> None:
-    outbox = Outbox(database)
+def test_the_second_is_the_first_as_far_as_it_has_come(outbox: Outbox) -> None:
     first = accept(outbox)
     assert (first.status, accept(outbox)) == (Status.QUEUED, first)
     make(outbox, "sent")
@@ -42,21 +41,17 @@ def test_the_second_is_the_first_as_far_as_it_has_come(database: str) -> None:
     make(outbox, "unknown")
     assert accept(outbox).cause is Cause.NO_ANSWER
     assert accept(outbox, key="8").id not in ("", first.id)
-    outbox.close()
 
 
 @pytest.mark.parametrize(
     "other", [Sms((A,), "Alarm"), Sms((A, B), "All clear"), Sms((A, B), "Alarm", "9c7514330001")]
 )
-def test_a_key_that_was_another_smss_is_refused(database: str, other: Sms) -> None:
-    outbox = Outbox(database)
+def test_a_key_that_was_another_smss_is_refused(outbox: Outbox, other: Sms) -> None:
     accept(outbox)
     assert accept(outbox, other).cause is Cause.DENIED
-    outbox.close()
 
 
-def test_what_went_to_nobody_may_be_tried_again_and_what_some_have_may_not(database: str) -> None:
-    outbox = Outbox(database)
+def test_what_went_to_nobody_may_be_tried_again_and_what_some_have_may_not(outbox: Outbox) -> None:
     first = accept(outbox)
     make(outbox, "failed", "sent", "failed")
     assert accept(outbox) == Outcome(Status.WARNING, Cause.NOT_QUEUED, "full", (B,), first.id)
@@ -64,25 +59,21 @@ def test_what_went_to_nobody_may_be_tried_again_and_what_some_have_may_not(datab
     again = accept(outbox)
     assert again.status is Status.QUEUED
     assert again.id != first.id
-    outbox.close()
 
 
-def test_the_longest_key_is_freed_too(database: str) -> None:
-    outbox = Outbox(database)
+def test_the_longest_key_is_freed_too(outbox: Outbox) -> None:
     first = accept(outbox, key="k" * 200)
     make(outbox, "failed")
     again = accept(outbox, key="k" * 200)
     assert again.status is Status.QUEUED
     taken = outbox.writer.do(lambda c: idempotency.taken(c, int(first.id)), 5)
     assert str(taken) == again.id
-    outbox.close()
 
 
 class TestReserved:
     """What a call has reserved is known by its token: ids begin anew in another database."""
 
-    def test_of_another_database_nothing_is_touched(self, database: str) -> None:
-        outbox = Outbox(database)
+    def test_of_another_database_nothing_is_touched(self, outbox: Outbox) -> None:
         mine = outbox.reserve(Sms((A,), "for A only"), SENDER)
         assert isinstance(mine, str)
 
@@ -105,16 +96,13 @@ class TestReserved:
         assert [tuple(row) for row in rows] == [
             (B, None, "sending"), (A, "for A only", "pending"),
         ]  # fmt: skip
-        outbox.close()
 
-    def test_what_has_ended_meanwhile_is_stored_anew(self, database: str) -> None:
-        outbox = Outbox(database)
+    def test_what_has_ended_meanwhile_is_stored_anew(self, outbox: Outbox) -> None:
         mine = outbox.reserve(Sms((A,), "x"), SENDER)
         assert isinstance(mine, str)
         outbox.writer.do(lambda c: transitions.give_up_calls(c, -1.0), 5)  # as after a clock's jump
         stored = outbox.accept(Sms((A,), "x"), SENDER, reserved=mine)
         assert (stored.status, stored.id) == (Status.QUEUED, "2")
-        outbox.close()
 
 
 def test_a_reason_that_repeats_the_text_is_not_stored(database: str) -> None:

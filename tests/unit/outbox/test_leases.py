@@ -10,8 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from dialplan_sms.outbox import gateways, leases, transitions
-from dialplan_sms.outbox.leases import Lease
-from dialplan_sms.outbox.owner import LeaseOwner
+from dialplan_sms.outbox.leases import Lease, LeaseOwner
 from dialplan_sms.outbox.retry import Verdict
 from dialplan_sms.outbox.schema import State, attempt, gateway, message, now, number
 from dialplan_sms.outbox.writer import Writer

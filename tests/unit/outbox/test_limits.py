@@ -20,6 +20,7 @@ from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.numbers import denial
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error, safe_line
 from dialplan_sms.sms.sms import Draft, Sms, compose
+from tests.waiting import until
 
 PLAIN = Sender(name="101", url="https://192.0.2.1", password="x")
 FIRST, SECOND, THIRD = "+39333123456", "+39333123457", "+39333123458"
@@ -208,9 +209,7 @@ class TestRules:
         sender = limited(per_number=(3, 60.0))
         assert isinstance(box.reserve(sender), str)
         box.outbox.record(Sms((FIRST,), "Hi"), sender, SUCCESS)
-        deadline = time.monotonic() + 30  # it is gathered with others
-        while time.monotonic() < deadline and len(box.run("SELECT * FROM sms_number")) < 2:
-            time.sleep(0.02)
+        until(lambda: len(box.run("SELECT * FROM sms_number")) == 2)  # gathered with others
         assert not is_denied(box.accept(sender))
         assert is_denied(box.accept(sender))
         assert is_denied(box.reserve(sender))

@@ -1,5 +1,4 @@
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -19,13 +18,6 @@ from tests.unit.stored import NUMBERS, SENDER, another, locked
 
 A, B, _ = NUMBERS
 SUCCESS = Outcome(Status.SUCCESS)
-
-
-@pytest.fixture
-def outbox(database: str) -> Iterator[Outbox]:
-    outbox = Outbox(database)
-    yield outbox
-    outbox.close()
 
 
 def _accept(

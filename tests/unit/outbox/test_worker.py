@@ -4,7 +4,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.worker import Worker
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.sms import Handled, Sms
+from tests.waiting import until
 
 FIRST, SECOND = "+39333123456", "+39333123457"
 UNREACHABLE = error(Cause.UNREACHABLE, "no connection")
@@ -108,19 +109,36 @@ class Site:
         self.change(message.update().where(message.c.state == "pending").values(due=0.0))
         self.change(gateway.update().values(free_at=0.0))
 
-    def wait(self, id_: int, *states: str, seconds: float = 8) -> str:
-        deadline = time.monotonic() + seconds
-        while (state := self.state(id_)) not in states:
-            assert time.monotonic() < deadline, (state, self.notes)
-            time.sleep(0.02)
-        return state
+    def wait(self, id_: int, state: str, seconds: float = 20.0, hurry: bool = False) -> None:
+        """Until it is in this state; with *hurry* its next try is due at once."""
+
+        def there() -> bool:
+            if hurry and self.state(id_) == "pending":
+                self.hurry()
+            return self.state(id_) == state
+
+        until(there, lambda: (self.state(id_), self.notes), seconds)
+
+
+Sites = Callable[..., Site]
 
 
 @pytest.fixture
-def site(database: str) -> Iterator[Site]:
-    site = Site(database)
-    yield site
-    site.outbox.close()
+def sites() -> Iterator[Sites]:
+    """Makes a Site, which is closed with the test."""
+    with ExitStack() as closing:
+
+        def make(url: str, **fields: object) -> Site:
+            site = Site(url, **fields)
+            closing.callback(site.outbox.close)
+            return site
+
+        yield make
+
+
+@pytest.fixture
+def site(database: str, sites: Sites) -> Site:
+    return sites(database)
 
 
 def test_what_is_stored_is_sent(site: Site) -> None:
@@ -132,26 +150,22 @@ def test_what_is_stored_is_sent(site: Site) -> None:
     assert site.counts == [("sent", 1)]
 
 
-def test_a_list_goes_in_batches_and_only_the_refused_number_again(database: str) -> None:
-    site = Site(database, batch=2)
+def test_a_list_goes_in_batches_and_only_the_refused_number_again(
+    database: str, sites: Sites
+) -> None:
+    site = sites(database, batch=2)
     warning = Outcome(Status.WARNING, Cause.NOT_QUEUED, "full", (SECOND.lstrip("+"),))
     success = Outcome(Status.SUCCESS)
     pbx = Pbx(warning, success)
     third = "+39333123458"
     with site.working(pbx, threads=1):
         id_ = site.queue(FIRST, SECOND, third)
-        deadline = time.monotonic() + 20
-        while len(pbx.sent) < 1 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        deadline = time.monotonic() + 20
-        while site.state(id_) != "sent" and time.monotonic() < deadline:
-            site.hurry()
-            time.sleep(0.1)
+        until(lambda: pbx.sent)
+        site.wait(id_, "sent", hurry=True)
     assert pbx.sent[0].numbers == (FIRST, SECOND)
     again = [each for sms in pbx.sent[1:] for each in sms.numbers]
     assert sorted(again) == [SECOND, third]
     assert set(site.numbers(id_).values()) == {"sent"}
-    site.outbox.close()
 
 
 def test_an_outage_ends_with_the_first_success(site: Site) -> None:
@@ -171,30 +185,24 @@ def test_an_outage_ends_with_the_first_success(site: Site) -> None:
 def test_a_wrong_password_holds_all_and_is_loud(site: Site) -> None:
     with site.working(Pbx(error(Cause.UNAUTHORIZED, "no"))):
         first, second = site.queue(), site.queue()
-        deadline = time.monotonic() + 20
-        while not site.notes and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: site.notes)
     assert "sender 101 is held, UNAUTHORIZED" in site.notes[0]
     assert {site.state(first), site.state(second)} == {"pending"}
 
 
 @pytest.mark.parametrize(("delivery", "state"), [("at-least-once", "sent"), ("at-most-once", "unknown")])  # fmt: skip
-def test_where_nobody_knows_delivery_decides(database: str, delivery: str, state: str) -> None:
-    site = Site(database, delivery=delivery)
+def test_where_nobody_knows_delivery_decides(
+    database: str, sites: Sites, delivery: str, state: str
+) -> None:
+    site = sites(database, delivery=delivery)
     pbx = Pbx(NO_ANSWER, Outcome(Status.SUCCESS))
     with site.working(pbx):
-        id_ = site.queue()
-        deadline = time.monotonic() + 20
-        while site.state(id_) != state:
-            assert time.monotonic() < deadline
-            site.hurry()
-            time.sleep(0.1)
+        site.wait(site.queue(), state, hurry=True)
     assert len(pbx.sent) == (2 if state == "sent" else 1)
-    site.outbox.close()
 
 
-def test_too_old_is_expired_only_after_one_more_try(database: str) -> None:
-    site = Site(database, max_age=60.0)
+def test_too_old_is_expired_only_after_one_more_try(database: str, sites: Sites) -> None:
+    site = sites(database, max_age=60.0)
     id_ = site.queue()
     site.change(message.update().values(created=message.c.created - 3600))
     with site.working(Pbx(UNREACHABLE)):
@@ -204,18 +212,16 @@ def test_too_old_is_expired_only_after_one_more_try(database: str) -> None:
     site.hurry()
     with site.working(Pbx()):
         site.wait(other, "sent")
-    site.outbox.close()
 
 
-def test_what_expires_with_another_is_counted(database: str) -> None:
-    site = Site(database, max_age=60.0)
+def test_what_expires_with_another_is_counted(database: str, sites: Sites) -> None:
+    site = sites(database, max_age=60.0)
     ids = [site.queue() for _ in range(3)]
     site.change(message.update().values(created=message.c.created - 3600))
     with site.working(Pbx(UNREACHABLE), threads=1):
         for id_ in ids:
             site.wait(id_, "expired")
     assert sum(count for state, count in site.counts if state == "expired") == 3
-    site.outbox.close()
 
 
 def test_it_does_not_look_at_each_commit_where_nothing_can_go(
@@ -268,8 +274,8 @@ class Clock:
 
 @pytest.mark.parametrize("jump", [7 * 86400.0, -7 * 86400.0], ids=["ahead", "back"])
 class TestTheHostsClockJumps:
-    def test_nothing_is_lost(self, tmp_path: Path, jump: float) -> None:
-        site, clock = Site(f"sqlite:///{tmp_path}/o.sqlite"), Clock()
+    def test_nothing_is_lost(self, sites: Sites, tmp_path: Path, jump: float) -> None:
+        site, clock = sites(f"sqlite:///{tmp_path}/o.sqlite"), Clock()
         clock.fake(site.outbox)
         with site.working(Pbx(UNREACHABLE)):
             ids = [site.queue() for _ in range(3)]
@@ -281,10 +287,11 @@ class TestTheHostsClockJumps:
             for id_ in ids:
                 site.wait(id_, "sent", seconds=20)
         assert len(pbx.sent) == 4
-        site.outbox.close()
 
-    def test_nothing_under_way_is_sent_twice(self, tmp_path: Path, jump: float) -> None:
-        site, clock = Site(f"sqlite:///{tmp_path}/o.sqlite"), Clock()
+    def test_nothing_under_way_is_sent_twice(
+        self, sites: Sites, tmp_path: Path, jump: float
+    ) -> None:
+        site, clock = sites(f"sqlite:///{tmp_path}/o.sqlite"), Clock()
         other = Outbox(site.url)
         clock.fake(site.outbox)
         clock.fake(other)
@@ -298,7 +305,6 @@ class TestTheHostsClockJumps:
                 site.wait(id_, "sent")
         assert len(pbx.sent) == 1
         other.close()
-        site.outbox.close()
 
 
 def test_a_gateway_that_a_restored_file_does_not_know_is_found_again(site: Site) -> None:
@@ -314,9 +320,7 @@ def test_a_section_that_is_gone_holds_its_messages_however_old(site: Site) -> No
     site.change(message.update().values(created=message.c.created - 7 * 86400))
     site.config = Config(Path("/x"), {"102": site.sender}, "102", outbox=site.url)
     with site.working(Pbx()):
-        deadline = time.monotonic() + 20
-        while not site.notes and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: site.notes)
     assert "UNKNOWN_SENDER" in site.notes[0]
     assert site.state(id_) == "pending"
 
@@ -324,12 +328,17 @@ def test_a_section_that_is_gone_holds_its_messages_however_old(site: Site) -> No
 @pytest.mark.parametrize(("delivery", "state"), [("at-least-once", "sent"), ("at-most-once", "unknown")])  # fmt: skip
 @pytest.mark.parametrize("how", ["moved", "overwritten"])
 def test_a_restored_file_is_noticed_and_leaves_nothing_sending(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, delivery: str, state: str, how: str
+    sites: Sites,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    delivery: str,
+    state: str,
+    how: str,
 ) -> None:
     """An older copy, in which this very process has an SMS under way."""
     monkeypatch.setattr(worker_module, "_RECOVER", 0.2)
     file, copy = tmp_path / "o.sqlite", tmp_path / "copy"
-    site, pbx = Site(f"sqlite:///{file}", delivery=delivery), Pbx(seconds=1.0)
+    site, pbx = sites(f"sqlite:///{file}", delivery=delivery), Pbx(seconds=1.0)
     with site.working(pbx):
         id_ = site.queue()
         site.wait(id_, "sending")
@@ -342,23 +351,17 @@ def test_a_restored_file_is_noticed_and_leaves_nothing_sending(
         else:
             with sqlite3.connect(file) as now, sqlite3.connect(copy) as before:
                 before.backup(now)
-        deadline = time.monotonic() + 20
-        while site.state(id_) != state:
-            assert time.monotonic() < deadline, (site.state(id_), site.notes)
-            if site.state(id_) == "pending":  # after a pause, as after a crash
-                site.hurry()
-            time.sleep(0.1)
+        site.wait(id_, state, hurry=True)  # after a pause, as after a crash
     assert f"SMS {id_} was sending by a worker that is gone" in site.notes[0]
     assert len(pbx.sent) == (2 if state == "sent" else 1)
-    site.outbox.close()
 
 
 class TestALockedFile:
     """Another process, such as a backup, has locked the SQLite file."""
 
     @pytest.fixture
-    def locked(self, tmp_path: Path) -> Iterator[tuple[Site, sqlite3.Connection]]:
-        site = Site(f"sqlite:///{tmp_path}/o.sqlite")
+    def locked(self, sites: Sites, tmp_path: Path) -> Iterator[tuple[Site, sqlite3.Connection]]:
+        site = sites(f"sqlite:///{tmp_path}/o.sqlite")
         site.queue()
         other = sqlite3.connect(tmp_path / "o.sqlite", isolation_level=None, timeout=10)
         other.execute("BEGIN IMMEDIATE")
@@ -375,10 +378,10 @@ class TestALockedFile:
             assert time.monotonic() - began < 20
 
     def test_a_settlement_is_tried_until_it_is_done(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, sites: Sites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(database_module, "LOCK_TIME", 0.2)
-        site = Site(f"sqlite:///{tmp_path}/s.sqlite")
+        site = sites(f"sqlite:///{tmp_path}/s.sqlite")
         token = site.outbox.reserve(Sms((FIRST,), "x"), site.sender)
         assert isinstance(token, str)
         other = sqlite3.connect(tmp_path / "s.sqlite", isolation_level=None, timeout=10)
@@ -388,16 +391,13 @@ class TestALockedFile:
         other.execute("ROLLBACK")
         other.close()
         site.wait(1, "sent")
-        site.outbox.close()
 
 
 def test_a_new_configuration_lets_what_is_held_be_tried(site: Site) -> None:
     pbx = Pbx(error(Cause.UNAUTHORIZED, "no"))
     with site.working(pbx):
         id_ = site.queue()
-        deadline = time.monotonic() + 20
-        while not site.notes and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: site.notes)
         pbx.outcomes = [Outcome(Status.SUCCESS)]
         site.config = Config(Path("/x"), {"101": site.sender}, "101", outbox=site.url)
         site.wait(id_, "sent")
@@ -413,10 +413,7 @@ def test_an_sms_whose_going_out_cannot_be_noted_does_not_go_out(
     pbx = Pbx()
     with site.working(pbx):
         id_ = site.queue()
-        deadline = time.monotonic() + 8
-        while not site.lines:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: site.lines)
         monkeypatch.undo()
         assert (site.lines[0].outcome.cause, pbx.sent) == (Cause.INTERNAL, [])
         assert site.lines[0].outcome.reason == "the outbox is locked"
@@ -425,10 +422,9 @@ def test_an_sms_whose_going_out_cannot_be_noted_does_not_go_out(
     assert len(pbx.sent) == 1
 
 
-def test_a_missing_folder_is_told_once(tmp_path: Path) -> None:
-    site = Site(f"sqlite:///{tmp_path}/none/o.sqlite")
+def test_a_missing_folder_is_told_once(sites: Sites, tmp_path: Path) -> None:
+    site = sites(f"sqlite:///{tmp_path}/none/o.sqlite")
     with site.working(Pbx()):
         time.sleep(3)
     assert len(site.notes) == 1
     assert "its folder is missing" in site.notes[0]
-    site.outbox.close()

@@ -29,6 +29,15 @@ def writer(database: str) -> Iterator[Writer]:
     writer.close()
 
 
+@pytest.fixture
+def on_server(postgresql: str) -> Iterator[Writer]:
+    """A writer that has stored one already."""
+    writer = Writer(postgresql)
+    _store(writer, row())
+    yield writer
+    writer.close()
+
+
 def _store(writer: Writer, what: Row, patience: float = 20.0, grace: float = 0.0) -> int:
     return writer.do(lambda c: put(c, what), patience, grace)
 
@@ -175,39 +184,35 @@ def test_closing_finishes_what_waits(database: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_connection_that_has_gone_stale_is_made_anew(postgres: Postgres, postgresql: str) -> None:
-    writer = Writer(postgresql)
-    _store(writer, row())
+def test_a_connection_that_has_gone_stale_is_made_anew(
+    on_server: Writer, postgres: Postgres, postgresql: str
+) -> None:
     postgres.restart_immediately()
-    assert _store(writer, row(), patience=5.0)
+    assert _store(on_server, row(), patience=5.0)
     assert _count(postgresql) == 2
-    writer.close()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False])
 def test_a_commit_that_is_cut_off_is_done_once(
-    postgres: Postgres, postgresql: str, before: bool
+    on_server: Writer, postgres: Postgres, postgresql: str, before: bool
 ) -> None:
-    writer = Writer(postgresql)
-    _store(writer, row())
-    cut = _cut_next_commit(writer, postgres, before)
+    cut = _cut_next_commit(on_server, postgres, before)
 
-    assert _store(writer, row(), patience=20.0)
+    assert _store(on_server, row(), patience=20.0)
 
     assert cut.is_set()
     assert _count(postgresql) == 2
-    writer.close()
 
 
 @pytest.mark.slow
-def test_a_commit_that_is_cut_off_waits_for_the_server(postgres: Postgres, postgresql: str) -> None:
-    writer = Writer(postgresql)
-    _store(writer, row())
-    cut = _cut_next_commit(writer, postgres, before=False, stop=True)
+def test_a_commit_that_is_cut_off_waits_for_the_server(
+    on_server: Writer, postgres: Postgres, postgresql: str
+) -> None:
+    cut = _cut_next_commit(on_server, postgres, before=False, stop=True)
 
     once = row()
-    future = writer.submit(lambda c: put(c, once))
+    future = on_server.submit(lambda c: put(c, once))
     try:
         assert cut.wait(10)
         time.sleep(1.5)
@@ -217,34 +222,28 @@ def test_a_commit_that_is_cut_off_waits_for_the_server(postgres: Postgres, postg
 
     assert future.result(20)
     assert _count(postgresql) == 2
-    writer.close()
 
 
 @pytest.mark.slow
 def test_a_commit_that_is_cut_off_for_good_is_not_known(
-    postgres: Postgres, postgresql: str, monkeypatch: pytest.MonkeyPatch
+    on_server: Writer, postgres: Postgres, postgresql: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dialplan_sms.outbox.writer._RECONNECT", 1.0)
-    writer = Writer(postgresql)
-    _store(writer, row())
-    _cut_next_commit(writer, postgres, before=False, stop=True)
+    _cut_next_commit(on_server, postgres, before=False, stop=True)
     try:
         with pytest.raises(NotKnown, match="refused"):
-            _store(writer, row())
+            _store(on_server, row())
         with pytest.raises(OutboxError, match="refused"):  # this one has not even begun
-            _store(writer, row())
+            _store(on_server, row())
     finally:
         postgres.start()
-    assert _store(writer, row())
-    writer.close()
+    assert _store(on_server, row())
 
 
 @pytest.mark.slow
 def test_a_server_that_dies_before_the_commit_has_stored_nothing(
-    postgres: Postgres, postgresql: str
+    on_server: Writer, postgres: Postgres, postgresql: str
 ) -> None:
-    writer = Writer(postgresql)
-    _store(writer, row())
 
     def work(connection: sa.Connection) -> int:
         put(connection, row())
@@ -253,19 +252,18 @@ def test_a_server_that_dies_before_the_commit_has_stored_nothing(
 
     try:
         with pytest.raises(OutboxError):
-            writer.do(work, 20.0)
+            on_server.do(work, 20.0)
     finally:
         postgres.start()
     assert _count(postgresql) == 1
-    writer.close()
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("gathers")
-def test_nor_one_that_dies_while_others_come(postgres: Postgres, postgresql: str) -> None:
+def test_nor_one_that_dies_while_others_come(
+    on_server: Writer, postgres: Postgres, postgresql: str
+) -> None:
     """Not even doubtful: what went along was not done, so nothing was committed."""
-    writer = Writer(postgresql)
-    _store(writer, row())
     late: list[Any] = []
 
     def dies(connection: sa.Connection) -> int:
@@ -274,18 +272,17 @@ def test_nor_one_that_dies_while_others_come(postgres: Postgres, postgresql: str
 
     def work(connection: sa.Connection) -> int:
         if not late:
-            late.append(writer.submit(dies))
+            late.append(on_server.submit(dies))
         return put(connection, row())
 
     try:
         with pytest.raises(OutboxError):
-            writer.do(work, 20.0)
+            on_server.do(work, 20.0)
         with pytest.raises(OutboxError):
             late[0].result(20.0)
     finally:
         postgres.start()
     assert _count(postgresql) == 1
-    writer.close()
 
 
 def _cut_next_commit(

@@ -169,7 +169,7 @@ def cancel_(ids: tuple[int, ...], config: Path, every: bool, **chosen: Any) -> N
     with opened(config, filters.sender, ids) as box:
         keeping = [each.name for each in box.config.senders.values() if each.keep_text]
         pending = ids or _matching(box, replace(filters, states=(State.PENDING,)))
-        _change(box, pending, lambda c, some: cancel(c, some, keeping), "cancelled")
+        _change(box, pending, lambda c, id_: cancel(c, id_, keeping), "cancelled")
 
 
 def _matching(box: Opened, filters: Filters) -> list[int]:
@@ -180,7 +180,7 @@ def _matching(box: Opened, filters: Filters) -> list[int]:
 def _change(
     box: Opened,
     ids: Sequence[int],
-    change: Callable[[sa.Connection, list[int]], dict[int, str]],
+    change: Callable[[sa.Connection, int], str],
     done: str,
 ) -> None:
     """Apply *change* to *ids* in portions, and say what it did."""
@@ -189,7 +189,8 @@ def _change(
         if start:
             time.sleep(_PAUSE)
         portion = list(dict.fromkeys(ids[start : start + _PORTION]))
-        for id_, why in box.change(lambda c: change(c, portion)).items():  # noqa: B023
+        found = box.change(lambda c: [(id_, change(c, id_)) for id_ in portion])  # noqa: B023
+        for id_, why in found:
             count, refused = count + (not why), refused + bool(why)
             if why:
                 click.echo(f"{id_}: {plain(why)}", err=True)

@@ -37,21 +37,15 @@ class Overview:
 
 def overview(connection: sa.Connection) -> Overview:
     """How the outbox is doing; quick however long the history is."""
-    under_way = tuple(state for state in State if state not in ENDED)
+    under_way = [state for state in State if state not in ENDED]
     counts = connection.execute(
         sa.select(message.c.state, sa.func.count())
         .where(message.c.state.in_(under_way))
         .group_by(message.c.state)
     )
-    due = connection.scalar(
-        sa.select(sa.func.count()).where(message.c.state == State.PENDING, message.c.due <= now())
-    )
-    oldest = connection.scalar(
-        sa.select(now() - sa.func.coalesce(message.c.planned, message.c.created))
-        .where(message.c.state == State.PENDING, message.c.due <= now())
-        .order_by(message.c.due)
-        .limit(1)
-    )
+    is_due = (message.c.state == State.PENDING, message.c.due <= now())
+    age = now() - sa.func.coalesce(message.c.planned, message.c.created)
+    oldest = sa.select(age).where(*is_due).order_by(message.c.due).limit(1)
     waiting = connection.execute(
         sa.select(gateway.c.free_at, now(), *map(_first, PRIORITIES))
     ).all()
@@ -71,8 +65,8 @@ def overview(connection: sa.Connection) -> Overview:
         dict.fromkeys(map(str, under_way), 0) | {row[0]: row[1] for row in counts},
         max(waits, default=0.0),
         {row[0]: row[1] for row in held},
-        due or 0,
-        oldest,
+        connection.scalar(sa.select(sa.func.count()).where(*is_due)) or 0,
+        connection.scalar(oldest),
         max(0.0, min(tries)) if tries else None,
         {row[0]: max(0.0, row[2]) for row in held},
     )

@@ -91,8 +91,6 @@ class Board:
         """What *work* finds. Raises OutboxError."""
         try:
             found = self._reader.do(work)
-        except Damaged as error:
-            raise OutboxError(str(error)) from None
         except OutboxError:
             if self._made:
                 raise
@@ -119,12 +117,12 @@ class Board:
 
     def retry(self, id_: int) -> str:
         """Have an SMS tried again: why not; empty if so."""
-        return self._change(lambda c: transitions.retry(c, [id_])[id_])
+        return self._change(lambda c: transitions.retry(c, id_))
 
     def cancel(self, id_: int) -> str:
         """End an SMS that waits: why not; empty if so."""
         keeping = self._keeping()
-        return self._change(lambda c: transitions.cancel(c, [id_], keeping)[id_])
+        return self._change(lambda c: transitions.cancel(c, id_, keeping))
 
     def figures(self) -> Figures:
         """Counts and charts, at most some seconds old."""
