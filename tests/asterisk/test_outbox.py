@@ -15,6 +15,7 @@ from tests.asterisk.pbx import Pbx
 from tests.asterisk.serving import Service
 from tests.asterisk.site import NUMBER, agi_bin
 from tests.asterisk.test_texts import TEXTS, expected
+from tests.waiting import until
 
 SMS = {"SMS_NUMBER": NUMBER, "SMS_MESSAGE": "A private text"}
 QUEUE = SMS | {"SMS_MODE": "queue"}
@@ -50,10 +51,11 @@ class Bed:
         return self.rows("SELECT state, cause, text FROM sms_message WHERE id = ?", int(id_))[0]
 
     def wait_for(self, id_: str, state: str, seconds: float = 10) -> None:
-        deadline = time.monotonic() + seconds
-        while self.state(id_)[0] != state:
-            assert time.monotonic() < deadline, (self.state(id_), self.service.log)
-            time.sleep(0.05)
+        until(
+            lambda: self.state(id_)[0] == state,
+            lambda: (self.state(id_), self.service.log),
+            seconds,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -147,10 +149,8 @@ def test_mode_wait_leaves_a_history_without_texts(bed: Bed) -> None:
     bed.asterisk.call("agi", variables=SMS)
     bed.sandbox.fault = Fault.REJECT
     bed.asterisk.call("agi", variables=SMS)
-    deadline = time.monotonic() + 20
     query = "SELECT mode, state, text, chars, cause FROM sms_message ORDER BY id"
-    while len(bed.rows(query)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: len(bed.rows(query)) == 2)
     assert bed.rows(query) == [
         ("wait", "sent", None, 14, ""), ("wait", "failed", None, 14, "REJECTED"),
     ]  # fmt: skip
@@ -206,11 +206,8 @@ def test_over_the_limit_nothing_is_sent(bed: Bed, service: bool) -> None:
     abroad = bed.asterisk.call("sub", variables=SMS | {"SMS_NUMBER": "+447911123456"}).variables
     assert abroad["SMS_CAUSE"] == "DENIED"
     assert len(bed.sandbox.messages) == 2
-    deadline = time.monotonic() + 20
-    query = "SELECT state FROM sms_message"
-    while (states := bed.rows(query)) != [("sent",), ("sent",)]:
-        assert time.monotonic() < deadline, states  # also where a script ends with its call
-        time.sleep(0.05)
+    query = "SELECT state FROM sms_message"  # also where a script ends with its call
+    until(lambda: bed.rows(query) == [("sent",), ("sent",)], lambda: bed.rows(query))
 
 
 class TestTrouble:
@@ -225,14 +222,15 @@ class TestTrouble:
         assert bed.asterisk.call("agi", variables=SMS).variables["SMS_STATUS"] == "SUCCESS"
 
     def recovers(self, bed: Bed) -> None:
-        deadline = time.monotonic() + 20
-        while True:
-            call = bed.asterisk.call("agi", variables=QUEUE)
-            if call.variables["SMS_STATUS"] == "QUEUED":
-                break
-            assert time.monotonic() < deadline, call.variables
+        left: dict[str, str] = {}
+
+        def is_queued() -> bool:
+            left.update(bed.asterisk.call("agi", variables=QUEUE).variables)
+            return left["SMS_STATUS"] == "QUEUED"
+
+        until(is_queued, lambda: left)
         # The second pause of a sender whose PBX is away lasts up to 12.5 s.
-        bed.wait_for(call.variables["SMS_ID"], "sent", seconds=20)
+        bed.wait_for(left["SMS_ID"], "sent", seconds=20)
 
     def test_a_missing_folder(self, bed: Bed, tmp_path: Path) -> None:
         bed.service.kill()

@@ -17,6 +17,7 @@ from tests.asterisk.fetch import fetch
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.serving import Service
 from tests.asterisk.site import NUMBER
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 DIALPLAN = "[test]\n" + "".join(
@@ -34,10 +35,7 @@ def ended(url: str) -> Counter[str]:
 
 
 def wait_for(url: str, count: int, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while (found := ended(url))["sent"] < count:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.2)
+    until(lambda: ended(url)["sent"] >= count, lambda: ended(url), seconds)
 
 
 def test_three_services_share_the_work_and_one_dies_for_good(

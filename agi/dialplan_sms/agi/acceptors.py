@@ -15,7 +15,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from queue import SimpleQueue
 from typing import Any
 
@@ -23,8 +22,7 @@ from dialplan_sms.agi.stream import SocketStream
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.sms.log import Repeated
 
-PATIENCE = 3.0
-"""Seconds in all that a peer has to say what it wants."""
+PATIENCE = 3.0  # seconds in all that a peer has to say what it wants
 _AT_ONCE = 0.01  # seconds that the thread which took a connection waits for more of it
 _SPARE = 4  # threads beyond the calls to carry, which tell the rest that all are busy
 _WAITING = 8  # threads that wait for the next connection, and do not end after a call
@@ -51,7 +49,7 @@ class Peer:
         self,
         connection: socket.socket,
         serve: Callable[["Peer", str], None],
-        enter: Callable[[], AbstractContextManager[bool]],
+        enter: Callable[[], contextlib.AbstractContextManager[bool]],
         address: str = "",
         longest: int = 0,
     ) -> None:

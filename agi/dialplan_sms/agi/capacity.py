@@ -15,8 +15,8 @@ class Capacity:
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.most = most
+        # As many more have room that come from this host's own user: see HandOver.
         self.reserve = max(1, most // 4)
-        """As many more have room that come from this host's own user: see HandOver."""
         self._clock = clock
         self._changed = threading.Condition()
         self._began: dict[int, float] = {}
@@ -36,8 +36,8 @@ class Capacity:
             yield fits
         finally:
             with self._changed:
-                if self._began.pop(me, None) is not None and not self._began:
-                    self._changed.notify_all()
+                self._began.pop(me, None)
+                self._changed.notify_all()  # only drain() waits
 
     @property
     def in_flight(self) -> int:

@@ -102,7 +102,8 @@ class HandOver:
         connection, files = peer.connection, list[int]()
         connection.settimeout(5)
         try:
-            _require_two_files()
+            for file in os.pipe():  # without two descriptors left, the script can still go on
+                os.close(file)
             connection.sendall(READY)
             data, files, flags, _ = socket.recv_fds(connection, 65536, 2)
             if len(files) != 2:
@@ -122,12 +123,6 @@ class HandOver:
                 os.close(file)
         connection.close()  # the script need not wait for the log
         self._service.log(handled)
-
-
-def _require_two_files() -> None:
-    """Raise OSError if no descriptors are left for a script's streams: it can still go on."""
-    for file in os.pipe():
-        os.close(file)
 
 
 def _arguments(connection: socket.socket, data: bytes) -> list[str]:

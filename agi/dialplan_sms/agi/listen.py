@@ -8,8 +8,7 @@ from pathlib import Path
 
 SOCKET_VARIABLE = "DIALPLAN_SMS_SOCKET"
 SOCKET = "/run/dialplan-sms/agi.sock"
-_BACKLOG = 4096
-"""Connections that may wait for accept(), which net.core.somaxconn bounds further."""
+_BACKLOG = 4096  # connections that may wait for accept(); net.core.somaxconn bounds it further
 
 
 def listen_tcp(address: tuple[str, int], optional: bool = False) -> socket.socket | None:
