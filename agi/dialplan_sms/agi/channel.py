@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Mapping
 
-from asterisk.agi import AGI, AGIHangup, AGIInvalidCommand, AGIUsageError
+from asterisk.agi import AGI, AGIHangup, AGIInvalidCommand
 
 from dialplan_sms.agi.stream import Stream
 
@@ -100,12 +100,12 @@ class Channel(AGI):  # type: ignore[misc]
             return
         self.sets_together = False  # as another Asterisk at the same address does
         for name, value in tokens.items():
-            with contextlib.suppress(AGIInvalidCommand, AGIUsageError):  # takes no other along
+            with contextlib.suppress(AGIInvalidCommand):  # takes no other along
                 self.set_variable(name, value)
 
     def _set_at_once(self, tokens: Mapping[str, str]) -> bool:
         pairs = ",".join(f"{name}={value}" for name, value in tokens.items())
-        with contextlib.suppress(AGIInvalidCommand, AGIUsageError):
+        with contextlib.suppress(AGIInvalidCommand):
             return bool(self.execute("EXEC", "MSet", self._quote(pairs))["result"][0] == "0")
         return False
 
@@ -133,10 +133,8 @@ class Channel(AGI):  # type: ignore[misc]
             if line.startswith("200 "):
                 found = re.match(r"200 result=(\S*)(?: \((.*)\))?", line)
                 return {"result": (found[1], found[2] or "") if found else ("", "")}
-            if line.startswith(("510", "511")):
+            if line.startswith(("510", "511", "520 ")):
                 raise AGIInvalidCommand(line[:3])
-            if line.startswith("520 "):
-                raise AGIUsageError(line[:3])
 
     def test_hangup(self) -> None:
         """Nothing: Asterisk takes commands after a hang-up, too."""

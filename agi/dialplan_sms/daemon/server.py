@@ -10,10 +10,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dialplan_sms.agi import doors
 from dialplan_sms.agi.acceptors import Acceptors, Door, SilentPeers
 from dialplan_sms.agi.capacity import Capacity
-from dialplan_sms.agi.doors import FastAgi, HandOver
-from dialplan_sms.agi.listen import SOCKET, SOCKET_VARIABLE, listen_tcp, listen_unix
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.daemon.monitor import Metrics, Monitor
@@ -69,25 +68,25 @@ class Server:
         if self._storage is not None:
             closing.callback(self._storage.stop)
         closing.callback(self._drain)
-        fastagi = FastAgi(self._service, capacity, config.allow)
+        fastagi = doors.FastAgi(self._service, capacity, config.allow)
         monitor = Monitor(self._metrics, self._is_healthy)
-        doors: list[tuple[socket.socket | None, Door, int]] = [
-            (listen_tcp(address, optional=address == ("::1", 4573)), fastagi, capacity.most)
+        opened: list[tuple[socket.socket | None, Door, int]] = [
+            (doors.listen_tcp(address, optional=address == ("::1", 4573)), fastagi, capacity.most)
             for address in config.listen
         ]
         http = None
         if config.http is not None and self._storage is not None:
             http = _open_http(self._service, self._live, self._storage)
             closing.callback(http.stop, DRAIN)
-        socket_file = Path(os.environ.get(SOCKET_VARIABLE) or SOCKET)
-        scripts = HandOver(self._service, capacity)
-        doors.append((listen_unix(socket_file), scripts, capacity.most + capacity.reserve))
+        socket_file = Path(os.environ.get(doors.SOCKET_VARIABLE) or doors.SOCKET)
+        scripts = doors.HandOver(self._service, capacity)
+        opened.append((doors.listen_unix(socket_file), scripts, capacity.most + capacity.reserve))
         closing.callback(_remove, socket_file)  # which is ours only now
         # The last: who can be asked takes calls.
-        doors += [(listen_tcp(address), monitor, monitor.most) for address in config.monitor]
+        opened += [(doors.listen_tcp(address), monitor, monitor.most) for address in config.monitor]
         config.drop_privileges()  # all that may need root's rights is open
         silent = SilentPeers(capacity.most, repeated)
-        for listener, door, most in doors:
+        for listener, door, most in opened:
             if listener is not None:
                 acceptors = Acceptors(listener, door, most, repeated, silent)
                 closing.callback(acceptors.stop)

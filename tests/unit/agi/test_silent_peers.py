@@ -97,7 +97,7 @@ def test_those_that_are_gone_are_let_go() -> None:
 
 
 def _wait_for(house: House, waiting: int) -> None:
-    until(lambda: len(house.silent._waiting) == waiting)
+    until(lambda: len(house.silent.waiting) == waiting)
 
 
 def _ended(receive: object) -> bool:

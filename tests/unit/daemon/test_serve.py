@@ -24,6 +24,7 @@ from dialplan_sms.sandbox.certificate import self_signed
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sms.sms import Sms
 from tests.asterisk.serving import Service, free_port
+from tests.waiting import until
 
 
 def test_a_service_without_an_outbox_does_without_sqlalchemy() -> None:
@@ -38,11 +39,9 @@ def test_its_threads_wake_up_gently(tmp_path: Path) -> None:
     """sched(7): one that wakes up does not take the processor from the one with Python's lock."""
     with Sandbox(tls=False) as sandbox, Service(tmp_path, sandbox) as running:
         assert running.process is not None
-        deadline = time.monotonic() + 20  # it listens before its threads are there
-        while len(tasks := os.listdir(f"/proc/{running.process.pid}/task")) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        assert {os.sched_getscheduler(int(task)) for task in tasks} == {os.SCHED_BATCH}
+        tasks = Path(f"/proc/{running.process.pid}/task")
+        until(lambda: len(os.listdir(tasks)) > 1)  # it listens before its threads are there
+        assert {os.sched_getscheduler(int(task)) for task in os.listdir(tasks)} == {os.SCHED_BATCH}
 
 
 def test_what_an_admin_has_chosen_for_it_stays(tmp_path: Path) -> None:
@@ -189,7 +188,4 @@ def _status(running: Service) -> dict[str, Any]:
 def _reload(running: Service) -> None:
     read = running.log.count("read again")
     running.signal(signal.SIGHUP)
-    until = time.monotonic() + 20
-    while running.log.count("read again") == read:
-        assert time.monotonic() < until, running.log
-        time.sleep(0.02)
+    until(lambda: running.log.count("read again") > read, lambda: running.log)
