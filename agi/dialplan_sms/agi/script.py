@@ -29,8 +29,7 @@ def _serve() -> None:
     from asterisk.agi import AGIException
 
     try:
-        stream = Stream(0, 1, until=time.monotonic() + _LONGEST_DIALOGUE, patience=LONGEST_CALL)
-        channel = Channel(stream)
+        channel = Channel(Stream(0, 1, time.monotonic() + _LONGEST_DIALOGUE, LONGEST_CALL))
     except AGIException:
         return
     # What costs time comes after the channel is there, so that a hang-up loses little.
