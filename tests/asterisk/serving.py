@@ -7,13 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
 
 from dialplan_sms.sandbox import Sandbox
+from tests.waiting import until
 
 
 class Service:
@@ -74,16 +74,19 @@ class Service:
             },
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise RuntimeError(self.process.communicate()[0])
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.monitor)) == 0:
-                    return self
-            time.sleep(0.02)
-        self.kill()
-        raise TimeoutError("the service does not listen")
+        try:
+            until(self._listens, lambda: "the service does not listen")
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _listens(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise RuntimeError(self.process.communicate()[0])
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.monitor)) == 0
 
     def signal(self, number: int) -> None:
         """Send it a signal."""

@@ -15,6 +15,7 @@ from tests.asterisk.call import Call
 from tests.asterisk.serving import Service
 from tests.asterisk.site import NUMBER, PASSWORD, Site
 from tests.asterisk.test_dialplan import DIALPLAN
+from tests.waiting import until
 
 OTHER, THIRD = "+39333123457", "+39333123458"
 REFUSED = "+99900000013"  # by the stand-in
@@ -489,10 +490,7 @@ class TestBulk:
         with Service(
             tmp_path / "service", site.sandbox, f"outbox = sqlite:///{outbox}", "pace = 0"
         ):
-            deadline = time.monotonic() + 20
-            while {state for _, state in stored(outbox)} != {"sent"}:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            until(lambda: {state for _, state in stored(outbox)} == {"sent"})
         assert sorted(texts(site)) == [(n, self.TEXT) for n in (NUMBER, OTHER, THIRD)]
         assert all(len(message.numbers) == 1 for message in site.messages)
         assert re.search(r"bulk spring line 3 QUEUED: id \d+", site.asterisk.log)

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tests.asterisk import server
 from tests.asterisk.installation import Installation
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.scripts import script
+from tests.waiting import until
 
 
 def processes(folder: Path) -> list[int]:
@@ -29,22 +29,18 @@ def processes(folder: Path) -> list[int]:
     return found
 
 
-def gone(folder: Path, seconds: float = 8) -> bool:
-    deadline = time.monotonic() + seconds
-    while (left := processes(folder)) or folder.exists():
-        if time.monotonic() > deadline:
-            print("left:", left, folder.exists())
-            return False
-        time.sleep(0.05)
-    return True
+def gone(folder: Path, seconds: float = 8) -> None:
+    """Wait until nothing of it is left."""
+    until(
+        lambda: not processes(folder) and not folder.exists(),
+        lambda: (processes(folder), folder.exists()),
+        seconds,
+    )
 
 
 def all_there(folder: Path) -> None:
     """Wait for the warden, Asterisk, the script, its sleep and its grandchild."""
-    deadline = time.monotonic() + 20
-    while len(found := processes(folder)) < 5:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.05)
+    until(lambda: len(processes(folder)) >= 5, lambda: processes(folder))
 
 
 def lingering(folder: Path) -> Path:
@@ -99,7 +95,7 @@ def test_nothing_outlives_a_killed_test_run(
         process.send_signal(end)
         process.wait(20)
 
-    assert gone(folder)
+    gone(folder)
 
 
 def test_asterisk_goes_when_its_warden_is_killed(installation: Installation) -> None:
@@ -107,8 +103,5 @@ def test_asterisk_goes_when_its_warden_is_killed(installation: Installation) -> 
         folder = pbx.etc.parent
         warden, *_ = sorted(processes(folder))
         os.kill(warden, signal.SIGKILL)
-        deadline = time.monotonic() + 20
-        while processes(folder) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert processes(folder) == []
+        until(lambda: not processes(folder), lambda: processes(folder))
     assert not folder.exists()

@@ -4,13 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.asterisk.serving import free_port
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 SERVICE, PBX, STRANGER = "192.0.2.7", "192.0.2.10", "192.0.2.11"
@@ -66,9 +66,7 @@ def test_only_the_allowed_host_is_served(hosts: tuple[str, str], tmp_path: Path)
         env=os.environ | {"DIALPLAN_SMS_SOCKET": str(tmp_path / "agi.sock")},
     ) as service:
         try:
-            deadline = time.monotonic() + 15
-            while "started" not in read(tmp_path / "log") and time.monotonic() < deadline:
-                time.sleep(0.05)
+            until(lambda: "started" in read(tmp_path / "log"))
             assert call(there, PBX).startswith(("b'EXEC MSet", "b'GET FULL"))
             assert call(there, STRANGER) == "b''"
             assert f"connection from {STRANGER} refused" in read(tmp_path / "log")

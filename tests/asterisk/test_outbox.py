@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -222,15 +222,15 @@ class TestTrouble:
         assert bed.asterisk.call("agi", variables=SMS).variables["SMS_STATUS"] == "SUCCESS"
 
     def recovers(self, bed: Bed) -> None:
-        seen: list[Mapping[str, str]] = []
+        left: dict[str, str] = {}
 
-        def queued() -> bool:
-            seen.append(bed.asterisk.call("agi", variables=QUEUE).variables)
-            return seen[-1]["SMS_STATUS"] == "QUEUED"
+        def is_queued() -> bool:
+            left.update(bed.asterisk.call("agi", variables=QUEUE).variables)
+            return left["SMS_STATUS"] == "QUEUED"
 
-        until(queued, lambda: seen[-1])
+        until(is_queued, lambda: left)
         # The second pause of a sender whose PBX is away lasts up to 12.5 s.
-        bed.wait_for(seen[-1]["SMS_ID"], "sent", seconds=20)
+        bed.wait_for(left["SMS_ID"], "sent", seconds=20)
 
     def test_a_missing_folder(self, bed: Bed, tmp_path: Path) -> None:
         bed.service.kill()

@@ -20,6 +20,7 @@ from tests.asterisk.pbx import Pbx
 from tests.asterisk.serving import Service
 from tests.asterisk.site import NUMBER, agi_bin
 from tests.asterisk.test_texts import TEXTS, expected
+from tests.waiting import until
 
 SMS = {"SMS_NUMBER": NUMBER, "SMS_MESSAGE": "A private text"}
 SUB_SMS = Path(__file__).parents[2] / "dialplan/extensions-sms.conf"
@@ -208,9 +209,7 @@ def test_what_is_no_call_costs_one_line_however_often_it_comes(bed: Bed, data: b
             contextlib.suppress(OSError),
         ):
             peer.sendall(data)
-    deadline = time.monotonic() + 20
-    while not bed.service.log and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: bed.service.log)
     assert len(bed.service.log.splitlines()) == 1
     assert bed.asterisk.call("agi", variables=SMS).variables["SMS_STATUS"] == "SUCCESS"
 
@@ -223,10 +222,7 @@ def test_peers_that_stall_are_given_up_and_calls_go_on(bed: Bed) -> None:
         assert bed.asterisk.call("agi", variables=SMS).variables["SMS_STATUS"] == "SUCCESS"
         peer.settimeout(10)
         assert peer.recv(9) == b""
-    deadline = time.monotonic() + 20
-    while figures(bed.service)["in_flight"] != 0:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: figures(bed.service)["in_flight"] == 0)
 
 
 def test_only_allowed_networks_are_served(stand_in: Sandbox, tmp_path: Path) -> None:
@@ -302,9 +298,7 @@ class TestKilled:
         call.wait()
         bed.sandbox.wait(messages=1)
         assert len(bed.sandbox.requests) == 1
-        deadline = time.monotonic() + 20
-        while "SUCCESS" not in bed.service.log and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: "SUCCESS" in bed.service.log)
         assert bed.service.log.count("status=SUCCESS") == 1
 
 
@@ -440,10 +434,7 @@ class TestOperation:
 
 
 def wait_for(service: Service, words: str, times: int = 1) -> None:
-    deadline = time.monotonic() + 20
-    while service.log.count(words) < times:
-        assert time.monotonic() < deadline, service.log
-        time.sleep(0.02)
+    until(lambda: service.log.count(words) >= times, lambda: service.log)
 
 
 @pytest.mark.slow

@@ -3,12 +3,12 @@
 import json
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, Self
 
 from tests.packaging.root import ENVIRONMENT, Root
+from tests.waiting import until
 
 PASSWORD = "sms101api"
 
@@ -30,11 +30,12 @@ class StandIn:
             self._process = subprocess.Popen(
                 command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        deadline = time.monotonic() + 30
-        while "Listening on" not in told.read_text():
-            assert self._process.poll() is None, told.read_text()
-            assert time.monotonic() < deadline, told.read_text()
-            time.sleep(0.05)
+        until(
+            lambda: "Listening on" in told.read_text() or self._process.poll() is not None,
+            told.read_text,
+            30,
+        )
+        assert self._process.poll() is None, told.read_text()
 
     @property
     def messages(self) -> list[dict[str, Any]]:

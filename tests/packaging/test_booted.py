@@ -4,13 +4,14 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests import waiting
 from tests.packaging.booted import Booted
 from tests.packaging.root import BOOTING, need
 from tests.packaging.test_first_sms import asterisk, put_asterisk, shown, until
@@ -44,11 +45,11 @@ def system(deb: Path, request: pytest.FixtureRequest) -> Iterator[Booted]:
 
 def wait(system: Booted, state: str) -> None:
     """Until the unit is *state*."""
-    deadline = time.monotonic() + 60
-    while (now := system.try_run("systemctl", "is-active", UNIT).stdout.strip()) != state:
-        status = system.try_run("systemctl", "status", "--no-pager", UNIT).stdout
-        assert time.monotonic() < deadline, f"{now}: {status}"
-        time.sleep(0.1)
+    waiting.until(
+        lambda: system.try_run("systemctl", "is-active", UNIT).stdout.strip() == state,
+        lambda: system.try_run("systemctl", "status", "--no-pager", UNIT).stdout,
+        60,
+    )
 
 
 def main_pid(system: Booted) -> str:
@@ -75,13 +76,11 @@ def test_it_sends_through_the_service_and_the_journal_has_a_line(system: Booted)
         extensions.write("#include extensions_booted.conf\n")
     system.run("asterisk", "-rx", "dialplan reload")
     system.run("asterisk", "-rx", "channel originate Local/s@booted application Wait 5")
-    deadline = time.monotonic() + 30
-    while "SUCCESS" not in (journal := system.run("journalctl", "--no-pager", "-u", UNIT)):
-        assert time.monotonic() < deadline, journal
-        time.sleep(0.1)
+    journal = partial(system.run, "journalctl", "--no-pager", "-u", UNIT)
+    waiting.until(lambda: "SUCCESS" in journal(), journal, 30)
     after = json.loads(system.run("dialplan-sms", "status", "--json"))
     assert after != before
-    assert "Booted" not in journal
+    assert "Booted" not in journal()
 
 
 def test_every_systemctl_line_of_the_pages_works(system: Booted) -> None:
@@ -129,10 +128,11 @@ def test_it_comes_back_when_it_is_killed(system: Booted) -> None:
     for _ in range(3):
         before = main_pid(system)
         system.run("sh", "-c", f"kill -KILL {before}")  # there is no program of that name
-        deadline = time.monotonic() + 60
-        while (now := main_pid(system)) in ("0", before):
-            assert time.monotonic() < deadline, now
-            time.sleep(0.1)
+        waiting.until(
+            lambda before=before: main_pid(system) not in ("0", before),  # type: ignore[misc]
+            lambda: main_pid(system),
+            60,
+        )
         wait(system, "active")
 
 

@@ -6,11 +6,13 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 import pytest
 
+from tests import waiting
 from tests.asterisk.etc import MODULES
 from tests.asterisk.fetch import fetch
 from tests.packaging.root import SYSTEMS, Root
@@ -62,10 +64,8 @@ def test_a_new_admin_sends(root: Root, deb: Path) -> None:
         run(front_page("asterisk -rx 'dialplan reload'"))
         run(front_page("asterisk -rx 'channel originate"))
         taken = root.path / TAKEN
-        deadline = time.monotonic() + 30
-        while len(lines := taken.read_text().split("\n")) < 3:
-            assert time.monotonic() < deadline, "no SMS came"
-            time.sleep(0.05)
+        waiting.until(lambda: taken.read_text().count("\n") >= 2, lambda: "no SMS came", 30)
+        lines = taken.read_text().split("\n")
     texts = [list(json.loads(line).values()) for line in lines[:2]]
     assert "Hello from the PBX" in texts[0]
     assert "Hello from the dialplan, it works :) 100%" in texts[1]
@@ -87,11 +87,8 @@ def asterisk(root: Root) -> Iterator[None]:
         owned = ("-o", "asterisk", "-g", "asterisk", "-m", "0750")
         root.run("install", "-d", *owned, f"{folder}/asterisk")
     with root.start("asterisk", "-f", "-U", "asterisk", "-G", "asterisk"):
-        deadline = time.monotonic() + 60
-        ask = ("asterisk", "-rx", "core waitfullybooted")
-        while "fully booted" not in (said := root.try_run(*ask)).stdout:
-            assert time.monotonic() < deadline, said.stdout + said.stderr
-            time.sleep(0.1)
+        ask = partial(root.try_run, "asterisk", "-rx", "core waitfullybooted")
+        waiting.until(lambda: "fully booted" in ask().stdout, lambda: ask().stderr, 60)
         yield
 
 

@@ -1,7 +1,6 @@
 """The Debian package on fresh systems: what is where, and each door of the program opens."""
 
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from tests.packaging.root import Root
 from tests.unit.process import Asterisk
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SCRIPT = "/usr/share/asterisk/agi-bin/sms.agi"
@@ -94,12 +94,11 @@ def test_it_sends_to_the_sandbox(sandbox: Root, tmp_path: Path) -> None:
 def test_the_service_answers(sandbox: Root, tmp_path: Path) -> None:
     sandbox.run("install", "-d", "-o", "asterisk", "-g", "asterisk", "/run/dialplan-sms")
     with sandbox.start("dialplan-sms", "serve", user="asterisk"):
-        deadline = time.monotonic() + 20
         ask = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:4574/healthz').status)"
-        while (answer := sandbox.try_run("python3", "-c", ask)).returncode:
-            assert time.monotonic() < deadline, answer.stderr
-            time.sleep(0.1)
-        assert answer.stdout == "200\n"
+        until(
+            lambda: sandbox.try_run("python3", "-c", ask).stdout == "200\n",
+            lambda: sandbox.try_run("python3", "-c", ask).stderr,
+        )
         assert sandbox.run("test", "-S", "/run/dialplan-sms/agi.sock") == ""
         assert call(sandbox, tmp_path)["SMS_STATUS"] == "SUCCESS"
 

@@ -29,6 +29,7 @@ from tests.packaging.root import ENVIRONMENT, Output, need
 from tests.packaging.standin import PASSWORD, StandIn
 from tests.packaging.test_booted import UNIT, main_pid, wait
 from tests.unit.process import Asterisk
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 SCRIPT = "/usr/share/asterisk/agi-bin/sms.agi"
@@ -129,10 +130,11 @@ class Pbx:
 
     def wait(self, ids: list[int], *states: str) -> None:
         """Until they are in these states, all at once."""
-        deadline = time.monotonic() + 90
-        while (now := self.states(ids)) != list(states):
-            assert time.monotonic() < deadline, (now, self.journal()[-3000:])
-            time.sleep(0.05)
+        until(
+            lambda: self.states(ids) == list(states),
+            lambda: (self.states(ids), self.journal()[-3000:]),
+            90,
+        )
 
     def journal(self) -> str:
         """What the service and systemd said of it."""

@@ -19,6 +19,7 @@ from tests.asterisk.serving import Service, free_port
 from tests.packaging.released import Released
 from tests.postgres import Postgres
 from tests.unit.caller import Call
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 USERS = dict.fromkeys(("101", "102", "103"), "sms101api")
@@ -72,10 +73,7 @@ class Hosts:
 
     def wait(self, **states: int) -> None:
         """Until so many are in each state, and all others are sent."""
-        deadline = time.monotonic() + 90
-        while (now := self.states()) != Counter(states):
-            assert time.monotonic() < deadline, now
-            time.sleep(0.1)
+        until(lambda: self.states() == Counter(states), self.states, 90)
 
     def pass_time(self) -> None:
         """All leases are over now."""
@@ -193,8 +191,7 @@ def test_an_old_program_says_that_it_is_too_old(
             assert "Traceback" not in said.stderr
         with service:
             assert queue(service, "Hello")["SMS_REASON"] == too_old(version)
-            deadline = time.monotonic() + 20
-            while f"stored SMS wait: {too_old(version)}" not in service.log:
-                assert time.monotonic() < deadline, service.log
-                time.sleep(0.1)
+            until(
+                lambda: f"stored SMS wait: {too_old(version)}" in service.log, lambda: service.log
+            )
         assert sandbox.messages == []

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 from dialplan_sms.agi.acceptors import Acceptors, SilentPeers
-from dialplan_sms.daemon.metrics import Metrics
-from dialplan_sms.daemon.monitor import Monitor
+from dialplan_sms.daemon.monitor import Metrics, Monitor
 from dialplan_sms.sms.log import Repeated
 
 

@@ -20,6 +20,7 @@ class House:
     address: Address
     acceptors: Acceptors
     silent: SilentPeers
+    capacity: Capacity
     notes: list[str] = field(default_factory=list)
 
     def connect(self, says: bytes = b"") -> socket.socket:
@@ -49,7 +50,7 @@ def opened(door: Door, capacity: Capacity) -> Iterator[House]:
     silent = SilentPeers(capacity.most, counted)
     acceptors = Acceptors(listener, door, capacity.most, counted, silent)
     try:
-        yield House(address, acceptors, silent, notes)
+        yield House(address, acceptors, silent, capacity, notes)
     finally:
         acceptors.stop()
         assert capacity.drain(10)

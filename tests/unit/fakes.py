@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from dialplan_sms.agi.channel import Channel
+from dialplan_sms.agi.stream import Stream
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.sms.outcome import Outcome, Status
 from dialplan_sms.sms.service import Service
@@ -33,7 +34,7 @@ agi_threadid: 139
 """
 
 
-class FakeAsterisk:
+class FakeAsterisk(Stream):
     """Answers GET FULL VARIABLE and SET VARIABLE as Asterisk 16 and 22 do (asterisk facts, 1-2).
 
     ``commands`` holds each line it was sent; more than 2046 bytes split, as on Asterisk 16.
@@ -138,12 +139,17 @@ def service(route: FakeRoute, log: str = "/nonexistent/sms.log", **fields: objec
     return Service(lambda: config, lambda _: route)
 
 
-class Bytes:
+class Bytes(Stream):
     """A dialogue in which Asterisk says *data*, whatever it hears."""
 
     def __init__(self, data: bytes) -> None:
-        self.readline = io.BytesIO(data).readline
-        self.write = io.BytesIO().write
+        self._data = io.BytesIO(data)
+
+    def readline(self, limit: int = -1) -> bytes:
+        return self._data.readline(limit)
+
+    def write(self, data: bytes) -> int:
+        return len(data)
 
     def paragraph(self, limit: int = -1) -> bytes:
         return _paragraph(self.readline)

@@ -3,7 +3,7 @@
 import configparser
 from pathlib import Path
 
-from dialplan_sms.agi import listen
+from dialplan_sms.agi import doors
 from dialplan_sms.cli import main
 from dialplan_sms.daemon import server
 
@@ -17,7 +17,7 @@ def test_the_unit_fits_the_program() -> None:
     service = unit["Service"]
     assert service["Type"] == "notify"
     assert service["ExecStart"].split()[-1] in main._COMMANDS
-    assert Path(listen.SOCKET).parent == Path("/run", service["RuntimeDirectory"])
+    assert Path(doors.SOCKET).parent == Path("/run", service["RuntimeDirectory"])
     assert int(service["TimeoutStopSec"]) > server.DRAIN
     assert int(service["WatchdogSec"]) >= 30
     assert int(service["LimitNOFILE"]) > 3 * 4096  # max_calls at most, each with one to the PBX

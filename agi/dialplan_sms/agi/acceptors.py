@@ -15,7 +15,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from queue import SimpleQueue
 from typing import Any
 
@@ -23,8 +22,7 @@ from dialplan_sms.agi.stream import SocketStream
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.sms.log import Repeated
 
-PATIENCE = 3.0
-"""Seconds in all that a peer has to say what it wants."""
+PATIENCE = 3.0  # seconds in all that a peer has to say what it wants
 _AT_ONCE = 0.01  # seconds that the thread which took a connection waits for more of it
 _SPARE = 4  # threads beyond the calls to carry, which tell the rest that all are busy
 _WAITING = 8  # threads that wait for the next connection, and do not end after a call
@@ -51,7 +49,7 @@ class Peer:
         self,
         connection: socket.socket,
         serve: Callable[["Peer", str], None],
-        enter: Callable[[], AbstractContextManager[bool]],
+        enter: Callable[[], contextlib.AbstractContextManager[bool]],
         address: str = "",
         longest: int = 0,
     ) -> None:
@@ -62,11 +60,6 @@ class Peer:
         self.began = time.monotonic()
         self.stream = SocketStream(connection, self.began + 2 * _AT_ONCE, _AT_ONCE)
         self._longest = longest
-
-    @property
-    def is_late(self) -> bool:
-        """Whether its time to say what it wants is over."""
-        return time.monotonic() > self.began + PATIENCE
 
     def has_spoken(self, wait: bool = True) -> bool:
         """Whether it has said what it wants; waits some milliseconds for it, or not at all."""
@@ -83,12 +76,20 @@ class Peer:
 
 
 class _Threads:
-    """Threads, at most *most*, each of which takes one peer and serves it before the next.
+    """Threads, for *most* calls at once, each of which serves a peer before it takes the next.
 
-    Raises OSError if not even the first can be started.
+    *next_peer* waits for one, and gives None for one that is not let in; it raises OSError if none
+    can come. Raises OSError if not even the first thread can be started.
     """
 
-    def __init__(self, most: int, counted: Repeated, silent: "SilentPeers") -> None:
+    def __init__(
+        self,
+        next_peer: Callable[[], Peer | None],
+        most: int,
+        counted: Repeated,
+        silent: "SilentPeers",
+    ) -> None:
+        self._next = next_peer
         self._most = most + _SPARE
         self._counted = counted
         self._silent = silent
@@ -97,10 +98,6 @@ class _Threads:
         self._stopping = False
         if short := self._add():
             raise OSError(short)
-
-    def _next(self) -> Peer | None:
-        """Wait for a peer; None for one that is not let in. Raises OSError if none can come."""
-        raise NotImplementedError
 
     def _add(self) -> str:
         """See to it that one waits for the next peer; why that cannot be, else empty."""
@@ -145,7 +142,7 @@ class _Threads:
 
     def _attend(self, peer: Peer, short: str) -> None:
         """Serve *peer*; *short* is why nobody waits for the next one meanwhile."""
-        if not peer.has_spoken(wait=not self._silent.are_many):
+        if not peer.has_spoken(wait=len(self._silent.waiting) < _CROWD):
             self._silent.take(peer)
             return
         if short:
@@ -163,47 +160,39 @@ class SilentPeers(_Threads):
 
     def __init__(self, calls: int, counted: Repeated) -> None:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._most_waiting = min(_MOST_SILENT, files // 4)  # the others have something to say
+        self._most_silent = min(_MOST_SILENT, files // 4)  # the others have something to say
         self._poll = select.epoll()
         self._lock_waiting = threading.Lock()
-        self._waiting: dict[int, Peer] = {}  # by descriptor, the oldest first
+        self.waiting: dict[int, Peer] = {}  # by descriptor, the oldest first
         self._ready: SimpleQueue[Peer] = SimpleQueue()
-        super().__init__(calls, counted, self)
+        super().__init__(self._ready.get, calls, counted, self)
         threading.Thread(target=self._listen, name="silent", daemon=True).start()
-
-    @property
-    def are_many(self) -> bool:
-        """Whether so many wait that most who come say nothing."""
-        return len(self._waiting) >= _CROWD
 
     def take(self, peer: Peer) -> None:
         """Hold *peer* until it has said what it wants, or is late."""
-        while len(self._waiting) >= self._most_waiting and self.drop_oldest():
+        while len(self.waiting) >= self._most_silent and self.drop_oldest():
             self._counted(
                 "more than {} connections have not said what they want: the oldest are dropped",
-                self._most_waiting,
+                self._most_silent,
             )
         with self._lock_waiting:
             self._poll.register(peer.connection, select.EPOLLIN)
-            self._waiting[peer.connection.fileno()] = peer
+            self.waiting[peer.connection.fileno()] = peer
 
     def drop_oldest(self, late: bool = False) -> Peer | None:
         """Close the oldest, or only if it is *late*; None if there is none."""
         with self._lock_waiting:
-            file, oldest = next(iter(self._waiting.items()), (0, None))
-            if oldest is None or (late and not oldest.is_late):
+            file, oldest = next(iter(self.waiting.items()), (0, None))
+            if oldest is None or (late and time.monotonic() <= oldest.began + PATIENCE):
                 return None
             self._leave(file).connection.close()
             return oldest
-
-    def _next(self) -> Peer:
-        return self._ready.get()
 
     def _listen(self) -> None:
         while True:
             for file, _ in self._poll.poll(_TICK):
                 with self._lock_waiting:  # nobody else closes it meanwhile
-                    peer = self._waiting.get(file)
+                    peer = self.waiting.get(file)
                     if peer is not None and peer.has_spoken(wait=False):
                         self._ready.put(self._leave(file))
             while (late := self.drop_oldest(late=True)) is not None:
@@ -215,7 +204,7 @@ class SilentPeers(_Threads):
 
     def _leave(self, file: int) -> Peer:
         self._poll.unregister(file)
-        return self._waiting.pop(file)
+        return self.waiting.pop(file)
 
 
 Door = Callable[[socket.socket, Any], Peer | None]
@@ -230,7 +219,7 @@ class Acceptors(_Threads):
     ) -> None:
         self._listener = listener
         self._door = door
-        super().__init__(most, counted, silent)
+        super().__init__(self._accept, most, counted, silent)
 
     def stop(self) -> None:
         """Take no further connection; those that are open go on."""
@@ -239,7 +228,7 @@ class Acceptors(_Threads):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept(), which close() does not
         self._listener.close()
 
-    def _next(self) -> Peer | None:
+    def _accept(self) -> Peer | None:
         connection, address = self._listener.accept()
         peer = None
         with contextlib.suppress(Exception):  # as in a call

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 
 class Closed(Exception):
@@ -13,11 +13,10 @@ class Closed(Exception):
 class Capacity:
     """How many calls are under way, of how many at most; the doors of a service share one."""
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int) -> None:
         self.most = most
+        # As many more have room that come from this host's own user: see HandOver.
         self.reserve = max(1, most // 4)
-        """As many more have room that come from this host's own user: see HandOver."""
-        self._clock = clock
         self._changed = threading.Condition()
         self._began: dict[int, float] = {}
         self._closed = False
@@ -31,13 +30,13 @@ class Capacity:
                 raise Closed
             fits = len(self._began) < self.most + (self.reserve if reserve else 0)
             if fits:
-                self._began[me] = self._clock()
+                self._began[me] = time.monotonic()
         try:
             yield fits
         finally:
             with self._changed:
-                if self._began.pop(me, None) is not None and not self._began:
-                    self._changed.notify_all()
+                self._began.pop(me, None)
+                self._changed.notify_all()  # only drain() waits
 
     @property
     def in_flight(self) -> int:
@@ -48,7 +47,7 @@ class Capacity:
     def oldest(self) -> float:
         """Seconds since the oldest call under way began; 0 if there is none."""
         with self._changed:
-            return self._clock() - min(self._began.values()) if self._began else 0.0
+            return time.monotonic() - min(self._began.values()) if self._began else 0.0
 
     def drain(self, timeout: float) -> bool:
         """Wait for the calls under way to end, and take none from then on; whether they did."""

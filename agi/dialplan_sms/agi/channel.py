@@ -9,10 +9,11 @@ import hashlib
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping
 
-from asterisk.agi import AGI, AGIHangup, AGIInvalidCommand, AGIUsageError
+from asterisk.agi import AGI, AGIHangup, AGIInvalidCommand
+
+from dialplan_sms.agi.stream import Stream
 
 # Bytes of a command without its newline; Asterisk 16 executes the rest as another command.
 LONGEST_COMMAND = 2046
@@ -28,22 +29,8 @@ _ENVIRONMENT = (
 # The order in which Asterisk writes them (res_agi.c: setup_env); the arguments follow.
 _PLACE = {key: place for place, key in enumerate(_ENVIRONMENT.split())}
 
-_TOKEN = re.compile(r"[A-Z0-9_]*")
 # To try MSet with: outputs, which a call clears, and none that says that anything was sent.
 _PROBE = {"SMS_CAUSE": "INTERNAL", "SMS_REASON": "INTERNAL"}
-
-
-class Dialogue(Protocol):
-    """What a Channel reads from and writes to: a Stream."""
-
-    def readline(self, limit: int, /) -> bytes:
-        """A line with its newline, or what there is at *limit* bytes or the end."""
-
-    def paragraph(self, limit: int, /) -> bytes:
-        """All up to and with a blank line, or what there is at *limit* bytes or the end."""
-
-    def write(self, data: bytes, /) -> int:
-        """Write all of *data*, at once."""
 
 
 class Channel(AGI):  # type: ignore[misc]
@@ -54,7 +41,7 @@ class Channel(AGI):  # type: ignore[misc]
     Asterisk's own order vouches for it.
     """
 
-    def __init__(self, dialogue: Dialogue) -> None:
+    def __init__(self, dialogue: Stream) -> None:
         # Without super: it would set a signal handler and print the environment. All that pyst2
         # prints is overridden, as it holds the text of every SMS.
         self._dialogue = dialogue
@@ -73,13 +60,12 @@ class Channel(AGI):  # type: ignore[misc]
         """
         return () if self._forged else tuple(self._arguments)
 
-    def read_variables(self, names: Iterable[str]) -> dict[str, str]:
+    def read_variables(self, names: Collection[str]) -> dict[str, str]:
         """The values of channel variables, byte-exact, in one round trip; unset is empty.
 
         *names* must be constants: Asterisk evaluates them. The nonce at both ends cannot be
         forged, so that whatever a value or the environment holds, the dialogue is in step again.
         """
-        names = tuple(names)
         nonce = _nonce()
         expression = nonce + "".join(f"${{{name}}}{nonce}" for name in names)
         self.send_command("GET FULL VARIABLE", f'"{expression}"')
@@ -102,9 +88,7 @@ class Channel(AGI):  # type: ignore[misc]
         Asterisk 16 and 22 do; an older one that escapes the commas in what EXEC is given would
         set one variable to all of them.
         """
-        with contextlib.suppress(AGIInvalidCommand, AGIUsageError):
-            self._execute_mset(_PROBE)
-            self.sets_together = self.read_variables(_PROBE) == _PROBE
+        self.sets_together = self._set_at_once(_PROBE) and self.read_variables(_PROBE) == _PROBE
         return self.sets_together
 
     def set_tokens(self, tokens: Mapping[str, str]) -> None:
@@ -112,19 +96,18 @@ class Channel(AGI):  # type: ignore[misc]
 
         In one round trip if the channel has learned how: each costs 0.1 ms.
         """
-        if self.sets_together and all(map(_TOKEN.fullmatch, tokens.values())):
-            with contextlib.suppress(AGIInvalidCommand, AGIUsageError):
-                if self._execute_mset(tokens):
-                    return
-            self.sets_together = False  # another Asterisk at the same address
+        if self.sets_together and self._set_at_once(tokens):
+            return
+        self.sets_together = False  # as another Asterisk at the same address does
         for name, value in tokens.items():
-            with contextlib.suppress(AGIInvalidCommand, AGIUsageError):  # takes no other along
+            with contextlib.suppress(AGIInvalidCommand):  # takes no other along
                 self.set_variable(name, value)
 
-    def _execute_mset(self, tokens: Mapping[str, str]) -> bool:
+    def _set_at_once(self, tokens: Mapping[str, str]) -> bool:
         pairs = ",".join(f"{name}={value}" for name, value in tokens.items())
-        answer = self.execute("EXEC", "MSet", self._quote(pairs))
-        return bool(answer["result"][0] == "0")
+        with contextlib.suppress(AGIInvalidCommand):
+            return bool(self.execute("EXEC", "MSet", self._quote(pairs))["result"][0] == "0")
+        return False
 
     def set_variable(self, name: str, value: str) -> None:
         """Set a channel variable, cut on a character if the command would grow too long."""
@@ -150,10 +133,8 @@ class Channel(AGI):  # type: ignore[misc]
             if line.startswith("200 "):
                 found = re.match(r"200 result=(\S*)(?: \((.*)\))?", line)
                 return {"result": (found[1], found[2] or "") if found else ("", "")}
-            if line.startswith(("510", "511")):
+            if line.startswith(("510", "511", "520 ")):
                 raise AGIInvalidCommand(line[:3])
-            if line.startswith("520 "):
-                raise AGIUsageError(line[:3])
 
     def test_hangup(self) -> None:
         """Nothing: Asterisk takes commands after a hang-up, too."""

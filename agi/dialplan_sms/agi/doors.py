@@ -1,11 +1,14 @@
-"""The doors of a running service for calls: FastAGI over TCP, sms.agi over a Unix socket."""
+"""The doors of a running service: what it listens on, for FastAGI and for scripts of its host."""
 
+import contextlib
 import errno
 import os
 import socket
+import stat
 import struct
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from asterisk.agi import AGIException
@@ -20,8 +23,11 @@ from dialplan_sms.host.shortage import shortage
 from dialplan_sms.sms.outcome import Cause, Refused
 from dialplan_sms.sms.service import Service
 
+SOCKET_VARIABLE = "DIALPLAN_SMS_SOCKET"
+SOCKET = "/run/dialplan-sms/agi.sock"
 READY = b"READY\n"
 """What the service says before a script hands its streams over."""
+_BACKLOG = 4096  # connections that may wait for accept(); net.core.somaxconn bounds it further
 _GRACE = 3.0  # seconds of a dialogue beyond the longest call_timeout: the outcome is told last
 _MOST_ASTERISKS = 1000  # of which it is remembered whether they take MSet
 _MOST_ARGUMENTS = 128 * 1024  # bytes
@@ -102,7 +108,8 @@ class HandOver:
         connection, files = peer.connection, list[int]()
         connection.settimeout(5)
         try:
-            _require_two_files()
+            for file in os.pipe():  # without two descriptors left, the script can still go on
+                os.close(file)
             connection.sendall(READY)
             data, files, flags, _ = socket.recv_fds(connection, 65536, 2)
             if len(files) != 2:
@@ -122,12 +129,6 @@ class HandOver:
                 os.close(file)
         connection.close()  # the script need not wait for the log
         self._service.log(handled)
-
-
-def _require_two_files() -> None:
-    """Raise OSError if no descriptors are left for a script's streams: it can still go on."""
-    for file in os.pipe():
-        os.close(file)
 
 
 def _arguments(connection: socket.socket, data: bytes) -> list[str]:
@@ -151,3 +152,49 @@ def _busy(objection: str) -> Refused | None:
 def _latest(service: Service, peer: Peer, objection: str) -> float:
     """When a dialogue must be over; one that is told BUSY takes no more than a moment."""
     return peer.began + (0 if objection else service.longest) + _GRACE
+
+
+def listen_tcp(address: tuple[str, int], optional: bool = False) -> socket.socket | None:
+    """A listening TCP socket; None if an *optional* address does not exist on this host.
+
+    Its connections begin with TCP_NODELAY, and without TCP_QUICKACK (tcp(7)), for SocketStream.
+    """
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    try:
+        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+    except OSError as error:
+        if optional:
+            return None
+        # Not strerror, in which create_server() repeats the address in Python's words.
+        why = os.strerror(error.errno) if error.errno else "no reason given"
+        raise OSError(
+            f"cannot listen on {address[0]} port {address[1]}, {why}: stop what listens there, or"
+            " set listen or monitor in sms.conf"
+        ) from None
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+    return listener
+
+
+def listen_unix(path: Path) -> socket.socket | None:
+    """The socket for sms.agi, which only root and this user may write to."""
+    if not path.parent.is_dir():
+        raise OSError(f"{path.parent} does not exist: create it, or set {SOCKET_VARIABLE}")
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise OSError(f"{path} is no socket: remove it, or set {SOCKET_VARIABLE}")
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                raise OSError(f"{path}: another service answers there, stop it first")
+        path.unlink()  # left behind by one that was killed
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o117)
+    try:
+        listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        raise OSError(f"{path} cannot be made, {error.strerror}: set {SOCKET_VARIABLE}") from None
+    finally:
+        os.umask(before)
+    listener.listen(_BACKLOG)
+    return listener

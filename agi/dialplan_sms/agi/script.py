@@ -10,8 +10,7 @@ from typing import NoReturn
 from dialplan_sms.agi.channel import Channel
 from dialplan_sms.agi.stream import Stream
 
-LONGEST_CALL = 40
-"""Seconds after which the kernel ends the script, should Asterisk never answer it."""
+LONGEST_CALL = 40  # seconds after which the kernel ends the script, if Asterisk never answers it
 _LONGEST_DIALOGUE = 330  # seconds; the alarm of the call's own call_timeout comes before
 
 
@@ -30,8 +29,7 @@ def _serve() -> None:
     from asterisk.agi import AGIException
 
     try:
-        stream = Stream(0, 1, until=time.monotonic() + _LONGEST_DIALOGUE, patience=LONGEST_CALL)
-        channel = Channel(stream)
+        channel = Channel(Stream(0, 1, time.monotonic() + _LONGEST_DIALOGUE, LONGEST_CALL))
     except AGIException:
         return
     # What costs time comes after the channel is there, so that a hang-up loses little.

@@ -35,8 +35,11 @@ class LiveConfig:
 
     def state(self) -> Mapping[str, Any]:
         """Which file is in force, in which version, and what of it waits for a restart."""
-        path = os.path.abspath(self._path)
-        return {"path": path, "version": self.config.version, "waiting": self._waiting}
+        return {
+            "path": os.path.abspath(self._path),
+            "version": self.config.version,
+            "waiting": self._waiting,
+        }
 
     def reload(self, routes: Routes) -> tuple[str, bool]:
         """Read sms.conf again; a line that says what came of it, and whether that is a failure.

@@ -10,14 +10,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dialplan_sms.agi import doors
 from dialplan_sms.agi.acceptors import Acceptors, Door, SilentPeers
 from dialplan_sms.agi.capacity import Capacity
-from dialplan_sms.agi.doors import FastAgi, HandOver
-from dialplan_sms.agi.listen import SOCKET, SOCKET_VARIABLE, listen_tcp, listen_unix
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.daemon.metrics import Metrics
-from dialplan_sms.daemon.monitor import Monitor
+from dialplan_sms.daemon.monitor import Metrics, Monitor
 from dialplan_sms.daemon.reload import LiveConfig, until_ended
 from dialplan_sms.host.installation import cure
 from dialplan_sms.routes.pbx import Routes
@@ -34,90 +32,77 @@ _STUCK = 60.0
 
 
 class Server:
-    """The doors around one Service.
-
-    Raises ConfigError for sms.conf, OSError (with a text for people) if it cannot listen.
-    """
+    """The doors around one Service. Raises ConfigError for sms.conf."""
 
     def __init__(self, path: Path) -> None:
         self._live = LiveConfig(path)
         config = self._live.config
         self._capacity = Capacity(config.max_calls)
         self._routes = Routes(config.max_calls)
-        self._storage = storage = _open_storage(config.outbox) if config.outbox else None
+        self._storage = _open_storage(config.outbox) if config.outbox else None
         self._metrics = Metrics(
-            self._capacity,
-            lambda: self._routes.idle_connections,
-            (lambda: storage.seen) if storage else None,
-            storage.ask if storage else None,
-            self._live.state,
+            self._capacity, lambda: self._routes.idle_connections, self._storage, self._live.state
         )
         self._service = Service(
             self._live, self._routes, watch=self._metrics, store=self._store, records=True
         )
-        self._acceptors: list[Acceptors] = []
-        self._socket_file: Path | None = None
-        self._http: SmsServer | None = None
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
-        try:
-            self._open()
+        """Serve until SIGTERM or SIGINT.
+
+        Raises ConfigError, and OSError (with a text for people) if it cannot listen.
+        """
+        with contextlib.ExitStack() as closing:
+            self._open(closing)
             addresses = ", ".join(f"{host} port {port}" for host, port in self._live.config.listen)
             self._service.note(f"service started on {addresses}", failed=False)
             _notify("READY=1")
             received = until_ended(lambda: self._service.note(*self._live.reload(self._routes)))
             _notify("STOPPING=1")
             self._service.note(f"service ends: {received}", failed=False)
-        finally:
-            self._close()
 
-    def _open(self) -> None:
+    def _open(self, closing: contextlib.ExitStack) -> None:
+        """Open all; *closing* closes it in the opposite order."""
         config, capacity, repeated = self._live.config, self._capacity, self._service.repeated
-        fastagi = FastAgi(self._service, capacity, config.allow)
+        closing.callback(repeated.sum_up, 0)
+        if self._storage is not None:
+            closing.callback(self._storage.stop)
+        closing.callback(self._drain)
+        fastagi = doors.FastAgi(self._service, capacity, config.allow)
         monitor = Monitor(self._metrics, self._is_healthy)
-        doors: list[tuple[socket.socket | None, Door, int]] = [
-            (listen_tcp(address, optional=address == ("::1", 4573)), fastagi, capacity.most)
+        opened: list[tuple[socket.socket | None, Door, int]] = [
+            (doors.listen_tcp(address, optional=address == ("::1", 4573)), fastagi, capacity.most)
             for address in config.listen
         ]
-        socket_file = Path(os.environ.get(SOCKET_VARIABLE) or SOCKET)
-        scripts = HandOver(self._service, capacity)
-        doors.append((listen_unix(socket_file), scripts, capacity.most + capacity.reserve))
-        self._socket_file = socket_file  # ours only now: _close() removes it
+        http = None
         if config.http is not None and self._storage is not None:
-            self._http = _open_http(self._service, self._live, self._storage)
+            http = _open_http(self._service, self._live, self._storage)
+            closing.callback(http.stop, DRAIN)
+        socket_file = Path(os.environ.get(doors.SOCKET_VARIABLE) or doors.SOCKET)
+        scripts = doors.HandOver(self._service, capacity)
+        opened.append((doors.listen_unix(socket_file), scripts, capacity.most + capacity.reserve))
+        closing.callback(_remove, socket_file)  # which is ours only now
         # The last: who can be asked takes calls.
-        doors += [(listen_tcp(address), monitor, monitor.most) for address in config.monitor]
+        opened += [(doors.listen_tcp(address), monitor, monitor.most) for address in config.monitor]
         config.drop_privileges()  # all that may need root's rights is open
         silent = SilentPeers(capacity.most, repeated)
-        for listener, door, most in doors:
+        for listener, door, most in opened:
             if listener is not None:
-                self._acceptors.append(Acceptors(listener, door, most, repeated, silent))
+                acceptors = Acceptors(listener, door, most, repeated, silent)
+                closing.callback(acceptors.stop)
         threading.Thread(target=self._tick, name="ticker", daemon=True).start()
         if self._storage is not None:
             self._storage.start(self._service)
-        if self._http is not None:
-            self._http.start()
+            closing.callback(self._storage.halt, DRAIN)
+        if http is not None:
+            http.start()
         gc.collect()
         gc.freeze()  # what is here now stays; the collector need not look at it again
 
-    def _close(self) -> None:
-        """Take no more calls, and let those under way end."""
-        for acceptors in self._acceptors:
-            acceptors.stop()
-        if self._socket_file is not None:
-            with contextlib.suppress(OSError):
-                self._socket_file.unlink()
-        until = time.monotonic() + DRAIN
-        if self._http is not None:
-            self._http.stop(DRAIN)
-        if self._storage is not None:
-            self._storage.halt()
+    def _drain(self) -> None:
+        """Let the calls under way end."""
         if not self._capacity.drain(DRAIN):
             self._service.note(f"service ends with {self._capacity.in_flight} calls under way")
-        if self._storage is not None:
-            self._storage.stop(until)
-        self._service.repeated.sum_up(0)
 
     def _store(self, _: Config) -> Store:
         assert self._storage is not None, "the configuration has no outbox"  # noqa: S101
@@ -135,6 +120,11 @@ class Server:
             self._service.repeated.sum_up()
             if self._is_healthy():
                 _notify("WATCHDOG=1")
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _open_storage(url: str) -> "Storage":

@@ -34,6 +34,7 @@ class Storage:
         self._asked: Overview | None = None
         self._asked_at = float("-inf")
         self._asking = threading.Lock()
+        self._until = 0.0
         self._stopping = threading.Event()
 
     def start(self, service: Service) -> None:
@@ -70,16 +71,17 @@ class Storage:
             " dialplan-sms serve or worker run, with workers = 1 or more?"
         )
 
-    def halt(self) -> None:
-        """Take nothing more to send."""
+    def halt(self, patience: float) -> None:
+        """Take nothing more to send; requests under way may end within *patience* seconds."""
+        self._stopping.set()
+        self._until = time.monotonic() + patience
         if self._worker is not None:
             self._worker.halt()
 
-    def stop(self, until: float) -> None:
-        """Let requests under way end by *until* (monotonic seconds), and close the outbox."""
-        self._stopping.set()
+    def stop(self) -> None:
+        """Close the outbox, once requests under way have ended, or their time has."""
         if self._worker is not None:
-            self._worker.stop(max(0.5, until - time.monotonic()))
+            self._worker.stop(max(0.5, self._until - time.monotonic()))
         self.outbox.close()
 
     def _wake(self) -> None:

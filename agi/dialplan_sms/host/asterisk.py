@@ -44,12 +44,10 @@ def running(proc: Path, guess: bool = False) -> list[Process]:
     will do to show something, and for nothing else.
     """
     found = []
-    with suppress(OSError):
-        for entry in sorted(proc.iterdir()):
-            if entry.name.isdecimal():
-                with suppress(OSError, ValueError, LookupError):
-                    if process := _process(entry, guess):
-                        found.append(process)
+    for entry in sorted(proc.glob("[0-9]*")):
+        with suppress(OSError, ValueError, LookupError):
+            if process := _process(entry, guess):
+                found.append(process)
     return found
 
 

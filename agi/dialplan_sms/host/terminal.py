@@ -31,9 +31,8 @@ def _written(found: re.Match[str]) -> str:
 
 def plain(text: str) -> str:
     """*text* on one line, with what a terminal would act on, or not show, as Python writes it."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    shown = (char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return text if text.isprintable() else "".join(shown)
 
 
 class _Clean:

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -11,25 +12,27 @@ from tests.unit.doors import House, hearing, opened
 from tests.waiting import until
 
 
-def answer(said: bytes, objection: str) -> bytes:
-    return objection.encode() or said.upper()
+def heard() -> AbstractContextManager[House]:
+    """A door for one call at once that says in capitals what it heard."""
+    capacity = Capacity(1)
+    return opened(hearing(lambda said, no: no.encode() or said.upper(), capacity), capacity)
 
 
 @pytest.mark.parametrize("beginning", [b"", b"agi_network: yes\nagi_"])
 def test_300_silent_ones_take_no_room_and_no_time(beginning: bytes) -> None:
-    capacity = Capacity(1)
-    with opened(hearing(answer, capacity), capacity) as house, contextlib.ExitStack() as stack:
+    with heard() as house, contextlib.ExitStack() as stack:
         for _ in range(300):
             stack.enter_context(house.connect(beginning))
         began = time.monotonic()
         assert house.ask(b"hello\n\n") == b"HELLO\n\n"
         assert time.monotonic() - began < 2
-        until(lambda: capacity.in_flight == 0)  # the call's own place goes just after its answer
+        until(
+            lambda: house.capacity.in_flight == 0
+        )  # the call's own place goes just after its answer
 
 
 def test_what_comes_late_and_in_pieces_is_served() -> None:
-    capacity = Capacity(1)
-    with opened(hearing(answer, capacity), capacity) as house, house.connect() as slow:
+    with heard() as house, house.connect() as slow:
         for piece in (b"ab", b"c\nd", b"e\n", b"\nrest"):
             slow.sendall(piece)
             time.sleep(5 * acceptors._AT_ONCE)  # what the first thread waits for
@@ -38,8 +41,7 @@ def test_what_comes_late_and_in_pieces_is_served() -> None:
 
 def test_who_says_nothing_is_dropped_in_time_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acceptors, "PATIENCE", 0.3)
-    capacity = Capacity(1)
-    with opened(hearing(answer, capacity), capacity) as house, contextlib.ExitStack() as stack:
+    with heard() as house, contextlib.ExitStack() as stack:
         silent = [stack.enter_context(house.connect(b"x")) for _ in range(30)]
         for client in silent:
             assert _ended(client.recv)
@@ -54,8 +56,7 @@ def test_who_says_nothing_is_dropped_in_time_and_counted(monkeypatch: pytest.Mon
 
 def test_a_byte_now_and_then_gives_no_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acceptors, "PATIENCE", 0.3)
-    capacity = Capacity(1)
-    with opened(hearing(answer, capacity), capacity) as house, house.connect() as slow:
+    with heard() as house, house.connect() as slow:
         began = time.monotonic()
         with contextlib.suppress(ConnectionError):
             while time.monotonic() < began + 10:
@@ -66,8 +67,7 @@ def test_a_byte_now_and_then_gives_no_more_time(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_oldest_goes_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acceptors, "_MOST_SILENT", 10)
-    capacity = Capacity(1)
-    with opened(hearing(answer, capacity), capacity) as house, contextlib.ExitStack() as stack:
+    with heard() as house, contextlib.ExitStack() as stack:
         silent = []
         for _ in range(14):
             silent.append(stack.enter_context(house.connect()))
@@ -82,22 +82,20 @@ def test_the_oldest_goes_where_there_are_too_many(monkeypatch: pytest.MonkeyPatc
 
 
 def test_too_much_is_heard_to_its_end_by_nobody() -> None:
-    capacity = Capacity(1)
-    with opened(hearing(answer, capacity), capacity) as house:
+    with heard() as house:
         assert len(house.ask(b"x" * 5000)) <= 999
         assert house.ask(b"hello\n\n") == b"HELLO\n\n"
 
 
 def test_those_that_are_gone_are_let_go() -> None:
-    capacity = Capacity(1)
-    with opened(hearing(answer, capacity), capacity) as house:
+    with heard() as house:
         for _ in range(30):
             house.connect(b"x").close()
         _wait_for(house, 0)
 
 
 def _wait_for(house: House, waiting: int) -> None:
-    until(lambda: len(house.silent._waiting) == waiting)
+    until(lambda: len(house.silent.waiting) == waiting)
 
 
 def _ended(receive: object) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dialplan_sms.agi.listen import listen_tcp
+from dialplan_sms.agi.doors import listen_tcp
 from dialplan_sms.agi.stream import SocketStream, Stream
 
 

@@ -3,6 +3,8 @@
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -11,7 +13,7 @@ from prometheus_client import generate_latest
 from dialplan_sms.agi.capacity import Capacity
 from dialplan_sms.cli import main
 from dialplan_sms.config.config import Sender
-from dialplan_sms.daemon.metrics import Metrics
+from dialplan_sms.daemon.monitor import Metrics
 from dialplan_sms.daemon.storage import Storage
 from dialplan_sms.outbox.history.statistics import Overview
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
@@ -39,6 +41,11 @@ def handled(outcome: Outcome) -> Handled:
     return Handled("1.1", "101", Sms((NUMBER,), "Hello"), outcome, 0.04)
 
 
+def stored(seen: Overview) -> Any:
+    """A Storage that sees this."""
+    return SimpleNamespace(seen=seen, ask=lambda: seen)
+
+
 def shown(conf: Callable[[int], Path], watch: Metrics) -> list[str]:
     result = status(conf(asking.serve(watch)))
     assert result.exit_code == 0, result.output
@@ -47,7 +54,7 @@ def shown(conf: Callable[[int], Path], watch: Metrics) -> list[str]:
 
 def test_what_workers_did_is_shown_and_counted(configure: Configure) -> None:
     # given a service whose workers sent, failed, and will try again
-    watch = Metrics(Capacity(1), stored=lambda: SEEN)
+    watch = Metrics(Capacity(1), storage=stored(SEEN))
     watch.worked("sent", 1, handled(Outcome(Status.SUCCESS)))
     watch.worked("sent", 1, handled(Outcome(Status.SUCCESS)))
     watch.worked("pending", 1, handled(Outcome(Status.SUCCESS)))  # the rest of a list
@@ -80,7 +87,9 @@ def test_what_waits_is_shown_as_it_is_now_and_scraping_looks_at_nothing(
         asked.append(SEEN)
         return SEEN
 
-    watch = Metrics(Capacity(1), stored=lambda: Overview({}, 0.0, {}), ask=ask)
+    storage = stored(Overview({}, 0.0, {}))
+    storage.ask = ask
+    watch = Metrics(Capacity(1), storage=storage)
     generate_latest(watch.registry)
     assert asked == []
     lines = shown(configure, watch)
@@ -92,7 +101,7 @@ def test_what_waits_is_shown_as_it_is_now_and_scraping_looks_at_nothing(
 
 def test_a_held_sender_is_shown_with_its_next_try(configure: Configure) -> None:
     held = Overview({"pending": 1}, 0.0, {"101": "UNAUTHORIZED"}, 1, 5.0, 90.0, {"101": 90.0})
-    lines = shown(configure, Metrics(Capacity(1), stored=lambda: held))
+    lines = shown(configure, Metrics(Capacity(1), storage=stored(held)))
     says = "held all SMS of sender 101: UNAUTHORIZED, next try in 90 s, 20"
     assert any(line.startswith(says) for line in lines)
 

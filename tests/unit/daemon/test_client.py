@@ -10,7 +10,7 @@ import pytest
 
 from dialplan_sms.agi.capacity import Capacity
 from dialplan_sms.daemon import client
-from dialplan_sms.daemon.metrics import Metrics
+from dialplan_sms.daemon.monitor import Metrics
 from tests.unit import asking
 
 Address = tuple[str, int]

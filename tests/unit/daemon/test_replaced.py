@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.web.page.view import View
 from tests.asterisk.serving import Service
 from tests.unit.caller import Call
+from tests.waiting import until
 
 WATCH = """
 import runpy, sys
@@ -25,10 +25,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def said(running: Service, words: str) -> None:
-    deadline = time.monotonic() + 20
-    while words not in running.log:
-        assert time.monotonic() < deadline, running.log
-        time.sleep(0.02)
+    until(lambda: words in running.log, lambda: running.log)
 
 
 def test_what_is_used_late_is_imported_at_the_start(tmp_path: Path) -> None:

@@ -193,7 +193,4 @@ def _status(running: Service) -> dict[str, Any]:
 def _reload(running: Service) -> None:
     read = running.log.count("read again")
     running.signal(signal.SIGHUP)
-    until = time.monotonic() + 20
-    while running.log.count("read again") == read:
-        assert time.monotonic() < until, running.log
-        time.sleep(0.02)
+    until(lambda: running.log.count("read again") > read, lambda: running.log)

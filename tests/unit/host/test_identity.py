@@ -4,7 +4,6 @@ import grp
 import os
 import pwd
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ from dialplan_sms.host.identity import (
     current,
     named,
 )
-from tests.unit import checked
 
 STRANGER, OTHER = 47110, 47111
 NOBODY = 65534
@@ -36,10 +34,10 @@ def give(monkeypatch: pytest.MonkeyPatch, *folders: Path, user: int = STRANGER) 
     )
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with checked.folder() as found:
-        yield found
+def access_list(entries: list[tuple[int, int, int]]) -> bytes:
+    """As the kernel keeps it: kind, rights and id of each entry."""
+    packed = (struct.pack("<HHI", a, b, c & 0xFFFFFFFF) for a, b, c in entries)
+    return struct.pack("<I", 2) + b"".join(packed)
 
 
 class TestTheWay:
@@ -154,9 +152,7 @@ class TestWhoCanWrite:
         entries: list[tuple[int, int, int]],
         who: set[int],
     ) -> None:
-        packed = struct.pack("<I", 2)
-        packed += b"".join(struct.pack("<HHI", a, b, c & 0xFFFFFFFF) for a, b, c in entries)
-        monkeypatch.setattr(os, "getxattr", lambda *_, **__: packed)
+        monkeypatch.setattr(os, "getxattr", lambda *_, **__: access_list(entries))
         monkeypatch.setattr(identity, "_members", lambda gid: {gid})
         status = os.stat_result((mode, 0, 0, 0, 0, 20, 0, 0, 0, 0))
         assert identity._writers(Path("/none"), status) - {0} == who
@@ -180,9 +176,7 @@ class TestWhoCanWrite:
     @pytest.mark.usefixtures("as_root")
     def test_by_a_real_access_list(self, folder: Path) -> None:
         entries = [(1, 7, -1), (2, 7, STRANGER), (4, 5, -1), (0x10, 7, -1), (0x20, 5, -1)]
-        packed = struct.pack("<I", 2)
-        packed += b"".join(struct.pack("<HHI", a, b, c & 0xFFFFFFFF) for a, b, c in entries)
-        os.setxattr(folder, "system.posix_acl_access", packed)
+        os.setxattr(folder, "system.posix_acl_access", access_list(entries))
         assert changers(folder / "sms.conf") == {STRANGER: folder}
 
 

@@ -9,8 +9,6 @@ import sqlite3
 import struct
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,16 +26,10 @@ from dialplan_sms.host.privileges import as_changer, as_user, drop_privileges
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sms import log
 from tests.asterisk.serving import free_port
-from tests.unit import checked
+from tests.waiting import until
 
 NOBODY = 65534
 PROGRAM = f"{sys.prefix}/bin/dialplan-sms"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with checked.folder() as found:
-        yield found
 
 
 def outbox(folder: Path, owner: int) -> str:
@@ -294,10 +286,12 @@ class TestSmsConfOfAnotherUser:
         )  # fmt: skip
         try:
             if door == "serve":  # which says in its log that it has started
-                deadline = time.monotonic() + 20
-                while started.poll() is None and os.stat(f"/proc/{started.pid}").st_uid == 0:
-                    assert time.monotonic() < deadline, "it has kept root's rights"
-                    time.sleep(0.05)
+                until(
+                    lambda: (
+                        started.poll() is not None or os.stat(f"/proc/{started.pid}").st_uid != 0
+                    ),
+                    lambda: "it has kept root's rights",
+                )
                 started.terminate()
             told = started.communicate(timeout=20)[0] if door == "serve" else _speak(started)
         finally:
