@@ -56,12 +56,12 @@ def _split(text: str) -> tuple[str, str]:
     """What is wrong, and what to do."""
     says, perhaps, rest = text.partition(" - perhaps ")
     if perhaps:
-        return says, f"perhaps {rest.partition('?')[0]}? README has every key"
+        return says, f"perhaps {rest.partition('?')[0]}? docs/sms.conf.md has every key"
     for words in _CURES:
         says, found, do = text.partition(words)
         if found:
             return says, f"{words.removeprefix(' - ').removeprefix(': ')}{do}"
-    return text, "correct it; README has every key of sms.conf"
+    return text, "correct it; docs/sms.conf.md has every key of sms.conf"
 
 
 def _named(path: Path) -> Iterator[tuple[str, Path]]:

@@ -66,7 +66,7 @@ def _down(config: Config, unit: Mapping[str, str], peer: str) -> Finding:
         return _DOWN.wrong(f"it does not start ({state})", LOG)
     if unit.get("UnitFileState") == "enabled":
         return _DOWN.wrong("it was stopped", f"systemctl start {UNIT}")
-    start = "README, The service: install its unit and start it"
+    start = "docs/service.md, By hand: install its unit and start it"
     if state:
         start = f"systemctl enable --now {UNIT}"
     if config.http is not None:

@@ -123,7 +123,7 @@ def _rewrite(
 def _whole(answers: Answers, outbox: Path) -> str:
     """A whole sms.conf with one sender."""
     return (
-        "; Written by dialplan-sms setup. README.md of dialplan-sms explains every key.\n"
+        "; Written by dialplan-sms setup. docs/sms.conf.md of dialplan-sms explains every key.\n"
         f"[{GENERAL}]\noutbox = sqlite:///{_escaped(str(outbox))}\n\n{_section(answers)}"
     )
 
