@@ -176,7 +176,9 @@ def test_every_make_target_exists() -> None:
 
 def test_what_the_program_names_of_docs_is_there() -> None:
     files = [*TOP.glob("agi/**/*.py"), TOP / "agi/sms.agi", *TOP.glob("dialplan/*.conf")]
-    named = {page for path in files for page in re.findall(r"docs/[\w.-]+\.md", path.read_text())}
+    words = r"docs/[\w.-]+\.md|README"
+    named = {page for path in files for page in re.findall(words, path.read_text())}
+    assert "README" not in named, "name the page of docs/ that says it"
     assert named <= set(PAGES)
 
 

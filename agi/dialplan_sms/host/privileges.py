@@ -28,7 +28,7 @@ def drop_privileges(*paths: Path) -> None:
             raise HostError(
                 f"root uses no rights but those of {user} here, who can change {path}, and that"
                 f" user may not enter {bar.path}, where this program is: run"
-                " /opt/dialplan-sms/bin/dialplan-sms, see README, or chmod o+x it"
+                " /opt/dialplan-sms/bin/dialplan-sms, see docs/install.md, or chmod o+x it"
             )
     _become(user)
 

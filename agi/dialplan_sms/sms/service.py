@@ -220,7 +220,8 @@ def _where(failure: BaseException) -> str:
     """What broke and where, without the values that a message or a traceback would show."""
     if isinstance(failure, ModuleNotFoundError):
         return (
-            f"the Python package {failure.name} is missing: install dialplan-sms again, see README"
+            f"the Python package {failure.name} is missing: install dialplan-sms again,"
+            " see docs/install.md"
         )
     if short := shortage(failure):
         return short

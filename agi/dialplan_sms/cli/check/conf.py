@@ -52,9 +52,9 @@ def _split(text: str) -> tuple[str, str]:
     """What is wrong, and what to do."""
     says, perhaps, rest = text.partition(" - perhaps ")
     if perhaps:
-        return says, f"perhaps {rest.partition('?')[0]}? README has every key"
+        return says, f"perhaps {rest.partition('?')[0]}? docs/sms.conf.md has every key"
     says, *cure = _CURE.split(text, maxsplit=1)
-    return says, "".join(cure) or "correct it; README has every key of sms.conf"
+    return says, "".join(cure) or "correct it; docs/sms.conf.md has every key of sms.conf"
 
 
 def _named(path: Path) -> Iterator[tuple[str, Path]]:

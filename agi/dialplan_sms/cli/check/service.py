@@ -84,7 +84,7 @@ def check(config: Config, unit: Mapping[str, str], path: Path, user: User) -> It
 def _down(config: Config, unit: Mapping[str, str], peer: str) -> Finding:
     """What there is to say if nothing answers on *peer*."""
     state = unit.get("ActiveState")
-    by_hand = "README, The service: install its unit and start it"
+    by_hand = "docs/service.md, By hand: install its unit and start it"
     start = f"systemctl enable --now {_UNIT}" if state else by_hand
     stored = ", ".join(each.name for each in config.senders.values() if each.mode != "wait")
     return first(

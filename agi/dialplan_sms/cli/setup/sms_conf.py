@@ -60,7 +60,7 @@ def _put_whole(path: Path, answers: Answers, found: AsteriskHost) -> None:
     """A whole sms.conf with one sender."""
     outbox = _escaped(str(found.spool / "sms/outbox.sqlite"))
     text = (
-        "; Written by dialplan-sms setup. README.md of dialplan-sms explains every key.\n"
+        "; Written by dialplan-sms setup. docs/sms.conf.md of dialplan-sms explains every key.\n"
         f"[{GENERAL}]\noutbox = sqlite:///{outbox}\n\n{_section(answers)}"
     )
     files.put(path, text.encode(), 0o640, Ownership(0, found.user.gids[0]))
