@@ -124,6 +124,7 @@ BY_HAND = {
     ),
     "a status": (lines(shell(f'-w "%{{http_code}}" -d "{HI}"')), "is not converted with -w", (CALL,)),
     "tried again": (lines(shell(f'--retry 3 -d "{HI}"')), "is not converted with --retry", (CALL,)),
+    "an empty word": (lines(shell(f"'' -d '{HI}'")), "is not converted with another word", (CALL,)),
     "in the background": (
         lines(shell(f'-d "{HI}" >/dev/null 2>&1 &')),
         "it did not wait for the answer (&)",

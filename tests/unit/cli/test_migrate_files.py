@@ -15,7 +15,6 @@ from dialplan_sms.cli.migrate.conversion import Conversion
 from dialplan_sms.cli.migrate.expression import parts, split
 from dialplan_sms.cli.migrate.files import Tree
 from dialplan_sms.cli.migrate.find import Finder
-from dialplan_sms.cli.migrate.report import MASK, Mask
 from dialplan_sms.config import config
 from dialplan_sms.host import files, identity
 from dialplan_sms.host.identity import HostError
@@ -389,18 +388,6 @@ def test_an_sms_conf_that_cannot_be_used(site: Site) -> None:
     site.run(site.write(RECIPE), "--write")
     assert "sms.conf:2: neither" in site.stderr
     assert site.status == 1
-
-
-@pytest.mark.parametrize(
-    "line",
-    ["exten => 1,1,Set(CURLOPT(userpwd)=101:s3)", "; Set(CURLOPT(userpwd)=101:s3) ; old", "CURL(https://101:s3@h/x)",
-     "System(curl -u 101:s3 x)", 'System(curl --user "101:s3" x)', "password = s3", "PW=longsecret"],
-)  # fmt: skip
-def test_no_password_shows(line: str) -> None:
-    shown = Mask(["longsecret"])(line)
-    assert "s3" not in shown
-    assert "secret" not in shown
-    assert MASK in shown
 
 
 def test_without_a_file_it_is_asterisk_s_own(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

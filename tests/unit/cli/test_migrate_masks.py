@@ -13,6 +13,7 @@ LINES = r"""
 Set(CURLOPT(userpwd)=101:SEC)RET)
 Set(CURLOPT(proxyuserpwd)=p:SECRET)
 Set(CURLOPT(cookie)=sid=SECRET)
+; Set(CURLOPT(userpwd)=101:SECRET) ; visible
 ; Authorization: Bearer SECRETTOKEN99
 ; authorization :	Basic SECRET
 Set(CURLOPT(httpheader)=Authorization: Basic SECRETNtczEwMWFwaQ==)

@@ -202,11 +202,10 @@ def may_lack_code(item: str, given: Given) -> bool:
     found = _NUMBER.match(item.strip())
     if found is None:
         return not item.strip().startswith(("+", "00"))
-    try:
-        is_variable = found[2] == "}" and found[1] not in _OF_ASTERISK
-        values = given(found[1], False) if is_variable else []
-    except Unclear:  # as what stood in URIENCODE() may be
-        values = []
+    values: list[str] = []
+    if found[2] == "}" and found[1] not in _OF_ASTERISK:
+        with suppress(Unclear):  # as what stood in URIENCODE() may be
+            values = given(found[1], False)
     plain = (decoded(value).strip(' \t"').removeprefix("${URIENCODE(") for value in values)
     return not values or not all(value.startswith(("+", "00")) for value in plain)
 

@@ -123,9 +123,7 @@ class Tree:
             self._name(*named, f"{f'{path} ' if named_by else ''}cannot be read: {why}")
             return
         self.named[real].append(named)
-        if len(self.named[real]) > 100:
-            return
-        for line in lines(real, content):
+        for line in lines(real, content) if len(self.named[real]) <= 100 else ():
             self.stream.append(line)
             if include := line.said.include:
                 self._include(*include, line, (*within, real))
