@@ -20,11 +20,6 @@ from tests.unit.pbxhost import EXTENSIONS, GROUP, PASSWORD, USER, PbxHost
 LINE = dialplan.LINE
 
 
-@pytest.fixture
-def pbx(tmp_path: Path) -> PbxHost:
-    return PbxHost(tmp_path / "host")
-
-
 def newer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """From now on another version of the dialplan's file comes with the program."""
     changed = tmp_path / "newer"

@@ -14,11 +14,6 @@ from tests.unit.pbxhost import PbxHost
 
 
 @pytest.fixture
-def pbx(tmp_path: Path) -> PbxHost:
-    return PbxHost(tmp_path / "host")
-
-
-@pytest.fixture
 def hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """What /proc hides of another user's process."""
     real = os.readlink

@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,17 +10,6 @@ from dialplan_sms.cli.setup import certificate
 from dialplan_sms.config import config
 from dialplan_sms.sandbox import Sandbox
 from tests.unit.pbxhost import PASSWORD, PbxHost
-
-
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as running:
-        yield running
-
-
-@pytest.fixture
-def pbx(tmp_path: Path) -> PbxHost:
-    return PbxHost(tmp_path / "host")
 
 
 def verify(pbx: PbxHost) -> str:

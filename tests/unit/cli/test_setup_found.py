@@ -18,11 +18,6 @@ from tests.unit.pbxhost import EXTENSIONS, PbxHost
 NEW = ("--url", "http://192.0.2.1", "--sender", "101")
 
 
-@pytest.fixture
-def pbx(tmp_path: Path) -> PbxHost:
-    return PbxHost(tmp_path / "host")
-
-
 class TestTheOutboxFolder:
     def found(self, pbx: PbxHost, uid: int | None = None) -> Action:
         user = by_id(os.getuid() if uid is None else uid, [os.getgid()])

@@ -24,11 +24,6 @@ TOP = Path(__file__).parents[3]
 NOBODY = 65534
 
 
-@pytest.fixture
-def pbx(tmp_path: Path) -> PbxHost:
-    return PbxHost(tmp_path / "host")
-
-
 def test_a_closed_pipe_ends_it_in_silence(pbx: PbxHost, tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

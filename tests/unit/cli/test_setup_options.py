@@ -8,17 +8,10 @@ import pytest
 
 from dialplan_sms.config import config
 from dialplan_sms.sandbox import Sandbox
-from tests.unit.cli.test_setup_certificate import normal, sandbox
+from tests.unit.cli.test_setup_certificate import normal
 from tests.unit.pbxhost import PASSWORD, PbxHost
 
-__all__ = ["sandbox"]
-
 NEW = ("--url", "http://192.0.2.1", "--sender", "101")
-
-
-@pytest.fixture
-def pbx(tmp_path: Path) -> PbxHost:
-    return PbxHost(tmp_path / "host")
 
 
 def beside(pbx: PbxHost) -> config.Sender:

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -32,12 +32,6 @@ class Asking(PbxHost):
 @pytest.fixture
 def pbx(tmp_path: Path) -> Asking:
     return Asking(tmp_path / "host")
-
-
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as running:
-        yield running
 
 
 def given(sandbox: Sandbox) -> list[str]:

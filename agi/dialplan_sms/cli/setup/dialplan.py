@@ -25,8 +25,7 @@ _MADE = "made"
 
 
 def find_includes(etc: Path, name: str = EXTENSIONS) -> Iterator[tuple[Path, bool]]:
-    """The file of every line of the dialplan that includes *name* of this folder, and whether that
-    may be missing."""
+    """Each line of the dialplan that includes *name* of this folder: its file, may *name* miss."""
     tree = Tree(etc)
     tree.read(etc / MAIN)
     for line in tree.stream:

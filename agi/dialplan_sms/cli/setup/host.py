@@ -115,7 +115,13 @@ def find(host: Host, given: Path | None = None) -> AsteriskHost:
     conf = _find_conf(host, given, processes)
     settings = asterisk.settings(asterisk.read_conf(conf))
     options = settings.get("options", {})
-    process = _process_of(processes, conf, options, host)
+    users = using(processes, conf, options.get("runuser", ""), places.asterisk_confs)
+    names = " and ".join(sorted(each.user.name for each in users))
+    refuse(
+        len({each.user.uid for each in users}) > 1,
+        f"Asterisk runs here as {names}: end the one that is not meant",
+    )
+    process = users[0] if users else None
     console = _console(host, conf, process)
     asked = host.run([*console, "core show settings"], 15, None) if process and console else None
     shown = {_NAMES[name]: path for name, path in _SETTING.findall(asked.output if asked else "")}
@@ -206,19 +212,6 @@ def _is_believed(conf: Path) -> bool:
         f"an Asterisk runs here with {conf}, which {who} can change: if that is the one that is"
         f" meant, name it with --asterisk-conf {conf}, else name yours so"
     )
-
-
-def _process_of(
-    processes: list[Process], conf: Path, options: dict[str, str], host: Host
-) -> Process | None:
-    """The process of the Asterisk of *conf*, and of nobody who only says so."""
-    found = using(processes, conf, options.get("runuser", ""), host.places.asterisk_confs)
-    users = " and ".join(sorted(process.user.name for process in found))
-    refuse(
-        len({process.user.uid for process in found}) > 1,
-        f"Asterisk runs here as {users}: end the one that is not meant",
-    )
-    return found[0] if found else None
 
 
 def _console(host: Host, conf: Path, process: Process | None) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ import difflib
 import os
 import re
 import shlex
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def put_sender(found: AsteriskHost, answers: Answers | None) -> Action:
         about = f"{unchanged}, and cannot be used: {error}"
         return Action(path, StepState.NOTE, about, says=f"{path}: {about}", fails=True)
     if answers and answers.sender not in config.senders:
-        add = partial(_rewrite, path, path, answers, with_sender)
+        add = partial(_rewrite, path, path, answers)
         about = f"{who} at its end{new_owner(path)}"
         return Action(path, StepState.CHANGE, about, add, "service")
     if answers is None or not (keys := differing(config, answers)):
@@ -68,7 +67,7 @@ def _put_whole(path: Path, answers: Answers, found: AsteriskHost) -> None:
 
 def _put_beside(path: Path, answers: Answers, old: str) -> str:
     new = new_of(path)
-    _rewrite(path, new, answers, with_answers)
+    _rewrite(path, new, answers)
     was, now = ((files.content_of(each) or b"").decode().splitlines() for each in (path, new))
     codes = difflib.SequenceMatcher(None, was, now, autojunk=False).get_opcodes()
     lines = [str(n + 1) for kind, *_, a, b in codes if kind != "equal" for n in range(a, b)]
@@ -79,10 +78,8 @@ def _put_beside(path: Path, answers: Answers, old: str) -> str:
     )
 
 
-def _rewrite(
-    path: Path, to: Path, answers: Answers, change: Callable[[str, Answers, Config], str]
-) -> None:
-    """Write what *change* makes of sms.conf at *path* to a file of the same rights.
+def _rewrite(path: Path, to: Path, answers: Answers) -> None:
+    """Write sms.conf at *path* with *answers* to a file of the same rights.
 
     Raises HostError if it could not be used.
     """
@@ -100,7 +97,9 @@ def _rewrite(
             by_hand = f"correct {' and '.join(left)} of [{answers.sender}] there by hand"
             raise HostError(f"{path}: {by_hand}")
 
-    text = change(there.content.decode(), answers, smsconf.load(path))
+    config = smsconf.load(path)
+    change = with_answers if answers.sender in config.senders else with_sender
+    text = change(there.content.decode(), answers, config)
     files.put(to, text.encode(), there.mode, there.owner, check)
 
 
