@@ -55,7 +55,7 @@ def _commands(context: click.Context) -> Iterator[click.Context]:
     group = context.command
     for name in group.list_commands(context) if isinstance(group, click.Group) else ():
         if command := group.get_command(context, name):  # type: ignore[attr-defined]
-            yield click.Context(command, context, info_name=name)
+            yield click.Context(command, context, info_name=name, **command.context_settings)
 
 
 def _command(context: click.Context) -> Iterator[str]:

@@ -47,7 +47,7 @@ def test_the_sample_is_taken_once_its_lines_are_uncommented(tmp_path: Path) -> N
 
 
 def test_a_key_without_a_description_is_named() -> None:
-    keys = {"pace": Key("pace", SENDER["pace"].kind, "")}
+    keys = {"pace": Key(SENDER["pace"].kind, "", field="pace")}
     with pytest.raises(SystemExit, match="the key pace of sms.conf has no description"):
         list(_described("[101]", keys, smsconf.Sender))
 
