@@ -155,11 +155,14 @@ class TestACall:
         )
         Outbox(f"sqlite:///{file}").writer.do(lambda _: None, 20.0)
         script = Path(sys.prefix) / "bin/sms.agi"
+        began = time.monotonic()
+        Asterisk(script, tmp_path).serve().close()
         with holding(file, WRITES):
-            began = time.monotonic()
+            locked = time.monotonic()
             asterisk = Asterisk(script, tmp_path).serve()
-            assert time.monotonic() - began < LONGEST + 1
             asterisk.close()
+        # Beyond what it takes anyway, its imports for the most part.
+        assert time.monotonic() - locked < locked - began + LONGEST + 1
         assert asterisk.variables["SMS_CAUSE"] == "OUTBOX"
 
 
