@@ -177,9 +177,11 @@ class TestFreePbx:
         pbx.extensions.write_bytes(generated)
         if mark == "freepbx.conf":
             (pbx.root / "freepbx.conf").touch()
+        pbx.extensions.chmod(0o664)
         pbx.install()
         custom = pbx.etc / "extensions_custom.conf"
         assert custom.read_bytes() == LINE + b"\n"
+        assert custom.stat().st_mode & 0o777 == 0o664  # FreePBX's pages write both
         assert pbx.extensions.read_bytes() == generated
         # FreePBX's own #include of it would fail, were it gone.
         assert pbx.setup("--remove").exit_code == 0

@@ -91,8 +91,9 @@ def _put_include(work: Work, found: AsteriskHost) -> str | None:
     path = found.dialplan
     there = files.look(path)
     content, put = insert(there.content if there else b"")
+    like = there or files.look(found.etc / MAIN)  # FreePBX's own pages write both
     asterisk = Ownership(0, found.user.gids[0])
-    mode, owner = (there.mode, there.owner) if there else (0o640, asterisk)
+    mode, owner = (like.mode, like.owner) if like else (0o640, asterisk)
     made = [] if there else [_MADE]
     work.manifest.note(Path(os.path.realpath(path)), "include", *made, put.decode("latin-1"))
     files.put(path, content, mode, owner)
