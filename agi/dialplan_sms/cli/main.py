@@ -124,7 +124,9 @@ class Value(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
     """What *read* makes of a value. If it takes none, its ValueError or *wrong* says so."""
 
     def __init__(self, name: str, read: Callable[[str], Any], wrong: str = "") -> None:
-        self.name, self._read, self._wrong = name, read, wrong
+        self.name = name
+        self._read = read
+        self._wrong = wrong
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:

@@ -55,7 +55,9 @@ class Sandbox(Inbox):
         self._self_signed = self_signed(dict.fromkeys([*LOOPBACK, self.address.reachable.host]))
         self.fingerprint = self._self_signed.fingerprint
         self._keep_alive = keep_alive
-        self._spools, self._pace, self._note = spool, pace, note
+        self._spools = spool
+        self._pace = pace
+        self._note = note
         self._until_closed = ExitStack()
         self._context: ssl.SSLContext | None = None
         self._opened = 0

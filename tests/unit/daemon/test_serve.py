@@ -48,9 +48,9 @@ def test_its_threads_wake_up_gently(tmp_path: Path) -> None:
 def test_what_an_admin_has_chosen_for_it_stays() -> None:
     """Not by a whole service: beside a busy loop an idle process gets too little time to start."""
     code = """import os
-from dialplan_sms.cli.serve import _wake_gently
+from dialplan_sms.cli.serve import _prepare_process
 os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-_wake_gently()
+_prepare_process()
 os.write(1, b"%d" % os.sched_getscheduler(0))
 os._exit(0)
 """

@@ -45,8 +45,12 @@ class Asterisk:
         self, etc: Path, run: Run, proc: Path = Path("/proc"), path: str = PATH,
         agi_bins: tuple[str, ...] = _AGI_BINS,
     ) -> None:  # fmt: skip
-        self.etc, self.conf = etc, etc / "asterisk.conf"
-        self._run, self._proc, self._path, self._agi_bins = run, proc, path, agi_bins
+        self.etc = etc
+        self.conf = etc / "asterisk.conf"
+        self._run = run
+        self._proc = proc
+        self._path = path
+        self._agi_bins = agi_bins
         try:  # now, before there are threads, since it is read in a child
             self._configured = settings(read_conf(self.conf))
         except HostError:

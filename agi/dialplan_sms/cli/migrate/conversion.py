@@ -38,8 +38,10 @@ class Conversion:
         self.problems: list[files.Problem] = []
         self.done: set[files.Place] = set()
         self._varying: set[tuple[Path, str]] = set()  # who was told of country
-        self._finder, self._senders = finder, finder.senders
-        self._dialplan, self._edits = finder.dialplan, finder.edits
+        self._finder = finder
+        self._senders = finder.senders
+        self._dialplan = finder.dialplan
+        self._edits = finder.edits
         self.by_gosub = "sub-sms" in self._dialplan.contexts
         uses = replies.Replies(finder).uses
         good = [found for found in finder.recipes if not found.reason]

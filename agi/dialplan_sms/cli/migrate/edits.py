@@ -28,7 +28,10 @@ class Edits:
     """The new lines in place of a line and after it; no priority but theirs changes."""
 
     def __init__(self, tree: Tree, dialplan: Dialplan, flow: Flow, files: set[Path]) -> None:
-        self._tree, self._dialplan, self._flow, self._files = tree, dialplan, flow, files
+        self._tree = tree
+        self._dialplan = dialplan
+        self._flow = flow
+        self._files = files
         self._position = {id(step): number for number, step in enumerate(dialplan.steps)}
         highest = max((step.priority or 0 for step in dialplan.steps), default=0)
         # From here on nobody has priorities.

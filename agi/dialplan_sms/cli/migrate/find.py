@@ -58,7 +58,9 @@ class Finder:
     def __init__(
         self, tree: files.Tree, senders: senders.Senders, files: set[Path], anonymous: bool = False
     ) -> None:
-        self.dialplan, self.senders, self.files = dialplan.Dialplan(tree), senders, files
+        self.dialplan = dialplan.Dialplan(tree)
+        self.senders = senders
+        self.files = files
         self.flow = flow.Flow(self.dialplan)
         self.edits = edits.Edits(tree, self.dialplan, self.flow, files)
         self._anonymous = anonymous
