@@ -19,6 +19,8 @@ from dialplan_sms.agi.capacity import Capacity
 from dialplan_sms.agi.channel import LONGEST_READ, Channel
 from dialplan_sms.agi.stream import Stream
 from dialplan_sms.host.address import Network, is_in
+from dialplan_sms.host.identity import current
+from dialplan_sms.host.installation import make_run_folder
 from dialplan_sms.host.shortage import shortage
 from dialplan_sms.sms.outcome import Cause, Refused
 from dialplan_sms.sms.service import Service
@@ -179,7 +181,11 @@ def listen_tcp(address: tuple[str, int], optional: bool = False) -> socket.socke
 def listen_unix(path: Path) -> socket.socket | None:
     """The socket for sms.agi, which only root and this user may write to."""
     if not path.parent.is_dir():
-        raise OSError(f"{path.parent} does not exist: create it, or set {SOCKET_VARIABLE}")
+        make = make_run_folder(path.parent, current())
+        raise OSError(
+            f"{path.parent} does not exist: as root, run {make} at each start of this host, or set"
+            f" {SOCKET_VARIABLE}"
+        )
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise OSError(f"{path} is no socket: remove it, or set {SOCKET_VARIABLE}")

@@ -5,12 +5,13 @@ makes a script's first line a bare interpreter; with ``-IS`` (isolated, no site)
 in a third less time, so that line is written here.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import dialplan_sms
-from dialplan_sms.host.identity import HostError
+from dialplan_sms.host.identity import HostError, User
 
 DEBIAN = Path("/usr/lib/dialplan-sms")
 """Where the Debian package has it (debian/build.py: PREFIX)."""
@@ -57,6 +58,12 @@ def another_python(prefix: Path, python: str) -> str:
         "copy": cure(prefix),
     }
     return cures.get(_way(prefix), install)
+
+
+def make_run_folder(path: Path, user: User) -> str:
+    """The command that makes the folder of the service's socket, as the unit does."""
+    words = ["install", "-d", "-o", user.owner, "-g", user.group, "-m", "0750", str(path)]
+    return shlex.join(words)
 
 
 def is_pipx(prefix: Path) -> bool:

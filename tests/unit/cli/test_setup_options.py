@@ -41,6 +41,7 @@ class TestOneThatComesAlone:
         shown = self.renewed(installed)
         result = installed.setup("--pin", *sender)
         assert (result.exit_code, "the old verify of [101] stays" in result.output) == (1, True)
+        assert "is pinned" not in result.output
         assert (beside(installed).verify, beside(installed).password) == (shown, PASSWORD)
 
     def test_a_fingerprint_is_compared_with_what_is_shown(
@@ -60,6 +61,11 @@ class TestOneThatComesAlone:
         installed.sms_conf.write_text(f"{installed.sms_conf.read_text()}country = DE\n")
         installed.setup("--url", "http://192.0.2.9")
         assert beside(installed).country == "DE"  # which is not lost with another address
+
+    def test_a_gateway(self, installed: PbxHost) -> None:
+        result = installed.setup("--gsm", "9C:75:14:33:00:01")
+        assert (result.exit_code, "the old gsm of [101] stays" in result.output) == (1, True)
+        assert beside(installed).gsm == "9c7514330001"
 
     def test_a_certificate_out_of_reach_cannot_be_pinned(self, pbx: PbxHost) -> None:
         pbx.setup("--url", "https://127.0.0.1:9", "--sender", "101")

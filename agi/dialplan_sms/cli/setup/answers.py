@@ -5,7 +5,8 @@ From options, else the environment, else the person; in values that sms.conf tak
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,9 +28,10 @@ _KINDS = {
     "--url": (values.url, "https://<host>, http://<host>"),
     "--country": (values.country, "two letters, as IT"),
     "--fingerprint": (values.verify, "sha256: and 64 hex digits"),
+    "--gsm": (values.gsm, "12 hex digits, as 9c7514330001"),
 }
 """How the value of an option is read, and what is allowed."""
-_OF_SENDER = ("url", "password_file", "token_file", "country", "fingerprint", "pin")
+_OF_SENDER = ("url", "password_file", "token_file", "country", "fingerprint", "pin", "gsm")
 """The options that say something of one sender, but for its name."""
 Given = Mapping[str, Any]
 """The options, by the names of their parameters; empty is what was not given."""
@@ -44,11 +46,13 @@ class Answers:
     secret: Mapping[str, str] = field(repr=False)
     verify: str
     country: str
+    gsm: str
 
     @property
     def keys(self) -> dict[str, str]:
         """The keys of the section; a secret of the other kind, which goes, is empty."""
         keys = {"url": self.url, **self.secret, "verify": self.verify, "country": self.country}
+        keys["gsm"] = self.gsm
         return {key: text for key, text in keys.items() if text or key in self.secret}
 
 
@@ -98,7 +102,8 @@ def decide(path: Path, given: Given, host: Host, dry_run: bool) -> Answers | Non
         if sender := config.sender(given["sender"]):
             pinned = given["fingerprint"] or given["pin"]
             verify = _verify(given["url"] or sender.url, given, host) if pinned else ""
-            return Answers(sender.name, given["url"], secret, verify, given["country"])
+            url, country, gsm = (given[name] for name in ("url", "country", "gsm"))
+            return Answers(sender.name, url, secret, verify, country, gsm)
         if not given["sender"]:
             refuse(
                 of_sender,
@@ -113,10 +118,18 @@ def decide(path: Path, given: Given, host: Host, dry_run: bool) -> Answers | Non
                 " to see it added; without --dry-run setup asks"
             )
         return None
-    return _ask(given, secret, host)
+    return _ask(given, secret, host, _relayed(path))
 
 
-def _ask(given: Given, secret: dict[str, str], host: Host) -> Answers:
+def _relayed(path: Path) -> Collection[str]:
+    """The users of the HTTP SMS server in sms.conf; each sends as the sender of that name."""
+    with suppress(ConfigError):
+        http = smsconf.load(path, http=True).http
+        return http.users if http else ()
+    return ()
+
+
+def _ask(given: Given, secret: dict[str, str], host: Host, relayed: Collection[str]) -> Answers:
     """All answers: from options, else the environment, else the person. Raises HostError."""
     # Who gives all on the command line or in the environment is no person to be asked.
     unattended = bool(given["url"] and given["sender"] and secret) or not host.interactive
@@ -135,7 +148,11 @@ def _ask(given: Given, secret: dict[str, str], host: Host) -> Answers:
     if not country and not unattended:
         which = "Country, as IT, for national numbers; SMS go there alone; empty for none"
         country = _prompt(host, which, "--country", default="")
-    return Answers(sender, url, secret, _verify(url, given, host), country)
+    gsm = given["gsm"]
+    if not gsm and not unattended and sender in relayed:  # else it would come back for ever
+        which = f"Gateway (MAC address), if that PBX itself sends as {sender} by [http]; else empty"
+        gsm = _prompt(host, which, "--gsm", default="")
+    return Answers(sender, url, secret, _verify(url, given, host), country, gsm)
 
 
 def _prompt(host: Host, text: str, option: str, default: str | None = None) -> str:
@@ -175,7 +192,7 @@ def _verify(url: str, given: Given, host: Host) -> str:
             f"the PBX shows another certificate, {fingerprint}: check --url and --fingerprint",
         )
     elif given["pin"]:
-        click.echo(f"the certificate of the PBX is pinned: {fingerprint}")
+        click.echo(f"the PBX shows this certificate: {fingerprint}")
     elif not why:
         click.echo("the certificate of the PBX is trusted by this host")
         return "yes"

@@ -1,6 +1,5 @@
 """``dialplan-sms setup``: the command."""
 
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +12,8 @@ from click.core import ParameterSource
 from dialplan_sms.cli.main import Misused
 from dialplan_sms.cli.setup import plan, probe, remove
 from dialplan_sms.cli.setup.answers import checked, decide
-from dialplan_sms.cli.setup.host import AsteriskHost, Host, find, refuse
+from dialplan_sms.cli.setup.host import Host, find, refuse
+from dialplan_sms.cli.setup.last_words import last_words
 from dialplan_sms.cli.setup.manifest import Manifest, lock
 from dialplan_sms.cli.setup.steps import Action, StepState, Work
 from dialplan_sms.config.parser import ConfigError
@@ -27,7 +27,6 @@ _UNTOUCHED = "nothing was changed"
 _HALFWAY = "interrupted: run it again, it goes on from here"
 _INTERRUPTED = 130
 """The exit status after Ctrl-C: 128 and SIGINT."""
-_USUAL = Path("/etc/asterisk")
 
 
 @click.command(short_help="Configure all of it on this PBX and prove it.")
@@ -43,6 +42,7 @@ _USUAL = Path("/etc/asterisk")
     "--token-file", type=_FILE, help="The same for an API key (Bearer); or $DIALPLAN_SMS_TOKEN."
 )
 @click.option("--country", default="", help="National numbers are this country's, as IT.")
+@click.option("--gsm", default="", help="GSM gateway of its SMS, as 9c7514330001.")
 @click.option("--fingerprint", default="", help="Pin this certificate of the PBX: sha256:...")
 @click.option("--pin", is_flag=True, help="Pin the certificate that the PBX shows now.")
 @click.option("--asterisk-conf", type=_FILE, help="asterisk.conf, if setup does not find it.")
@@ -86,7 +86,7 @@ def setup(
             if remove_all:
                 _remove(host, asterisk_conf, yes, dry_run)
             else:
-                for name in ("url", "sender", "country", "fingerprint"):
+                for name in ("url", "sender", "country", "gsm", "fingerprint"):
                     given[name] = given[name] and checked(f"--{name}", given[name])
                 _set_up(host, given, asterisk_conf, yes, dry_run)
     except (HostError, ConfigError, click.UsageError) as error:
@@ -125,7 +125,7 @@ def _set_up(
         return
     with _interruptible(_HALFWAY):
         probe.prove(found, answers.sender if answers else "", work)
-        for line in _last_words(found, host.prefix, failed=work.failed):
+        for line in last_words(found, host.prefix, failed=work.failed):
             click.echo(line)
     if work.failed:
         raise SystemExit(1)
@@ -189,25 +189,3 @@ def _interruptible(says: str) -> Iterator[None]:
     except (KeyboardInterrupt, click.Abort):
         click.echo(f"\n{says}", err=True)
         raise SystemExit(_INTERRUPTED) from None
-
-
-def _last_words(found: AsteriskHost, prefix: Path, failed: bool) -> Iterator[str]:
-    """Where the commands find sms.conf; how to send a first SMS, unless something has *failed*."""
-    command = "dialplan-sms send"
-    if found.etc != _USUAL:
-        words = [f"{prefix}/bin/dialplan-sms", "send", "--config", f"{found.etc}/sms.conf"]
-        command = shlex.join(words)
-        yield (
-            f"Every command looks in {_USUAL}: run export"
-            f" AST_CONFIG_DIR={shlex.quote(str(found.etc))} first (and put it into /root/.profile)"
-        )
-    if failed:
-        return
-    user = f"runuser -u {found.user.name} -- " if found.user.uid else ""
-    yield (
-        "\nSend a first SMS, to a number of your own:\n"
-        f'  echo "Hello from the PBX" | {user}{command} +39333123456\n'
-        "In the dialplan: Gosub(sub-sms,s,1(+39333123456,TEXT)), TEXT being the name of the"
-        " variable\nthat holds the text; examples:"
-        f" {prefix}/share/doc/dialplan-sms/docs/cookbook.md"
-    )

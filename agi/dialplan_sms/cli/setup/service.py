@@ -4,12 +4,13 @@ from functools import partial
 from pathlib import Path
 
 from dialplan_sms import __version__
+from dialplan_sms.agi.doors import SOCKET
 from dialplan_sms.cli.setup.host import AsteriskHost
 from dialplan_sms.cli.setup.steps import Action, Failed, StepState, Work
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.daemon import client
-from dialplan_sms.host.installation import UNIT
+from dialplan_sms.host.installation import UNIT, make_run_folder
 from dialplan_sms.sms.outcome import safe_line
 
 _PREFIX = Path("/opt/dialplan-sms")
@@ -75,8 +76,9 @@ def start_service(work: Work, found: AsteriskHost) -> Action:
     if not found.systemd:
         about = "no systemd here: sms.agi does the whole job by itself"
         said = (
-            f"no systemd here: to have the service, too, let your supervisor run"
-            f" {work.host.prefix}/bin/dialplan-sms serve as {found.user.name}"
+            "no systemd here: to have the service, too, let your supervisor run as root"
+            f" {make_run_folder(Path(SOCKET).parent, found.user)}, then as {found.user.name}"
+            f" {work.host.prefix}/bin/dialplan-sms serve"
         )
         forget = partial(work.manifest.reloaded, "service")
         return Action(target, StepState.NOTE, about, forget, says=said)
