@@ -146,6 +146,18 @@ def test_another_sub_sms_that_loses_sms_is_named(
         assert f"[sub-sms] is also in {own}:1: Asterisk" in lines["dialplan"]["says"]
 
 
+def test_a_gosub_that_ends_the_call_is_named(healthy: tuple[Pbx, Service, Sandbox]) -> None:
+    pbx, service, _ = healthy
+    pbx.set_dialplan("[test]\nexten => 1,1,Gosub(Sub-SMS,s,1)\n same => n,Set(AFTER=yes)\n")
+    try:
+        assert pbx.call("1", ask=["AFTER"]).variables["AFTER"] == ""
+        status, lines, output = check(pbx, service)
+    finally:
+        pbx.set_dialplan("")
+    assert (status, list(bad(lines))) == (2, ["dialplan"]), output
+    assert lines["dialplan"]["says"].startswith("there is no [Sub-SMS]: the call ends at ")
+
+
 def test_a_reload_that_keeps_the_old_dialplan_is_explained(
     installation: Installation, healthy: tuple[Pbx, Service, Sandbox]
 ) -> None:

@@ -21,6 +21,7 @@ from dialplan_sms.cli.check.asterisk import check as check_asterisk
 from dialplan_sms.cli.check.command import at_once
 from dialplan_sms.cli.check.finding import CheckState, Finding, causes_only, exit_status
 from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.daemon.reload import LiveConfig
 from dialplan_sms.host.identity import READ, RUN, WRITE, User, blocked, by_id, current
 from dialplan_sms.host.process import NOT_STARTED, Ran, run
 from dialplan_sms.sandbox import Reply, Sandbox
@@ -274,6 +275,28 @@ def test_a_host_without_syslog_and_log_is_told(tmp_path: Path) -> None:
         assert conf.check_log(config, ASTERISK, tmp_path / "log").state is CheckState.OK
 
 
+@pytest.mark.parametrize(
+    ("keys", "left_out"),
+    [
+        ("country = IT\nallow = CH, +43", True),
+        ("country = IT\nallow = +41791234567", True),
+        ("country = IT\nallow = CH, IT", False),
+        ("country = IT\nallow = +39333", False),
+        ("country = IT\nallow = +3", False),
+        ("country = IT\nallow = all", False),
+        ("country = IT", False),
+        ("allow = CH", False),
+    ],
+)
+def test_allow_without_the_own_country_is_told(
+    sms_conf: Callable[[str], Path], keys: str, left_out: bool
+) -> None:
+    path = sms_conf(f"[101]\nurl = https://192.0.2.1\npassword = x\n{keys}\n")
+    found = conf.check(path, conf.load(path), by_id(os.geteuid()))
+    assert found.state is (CheckState.WARNING if left_out else CheckState.OK), found
+    assert ("add IT to allow in [101]" in found.do) is left_out
+
+
 # --- other programs
 
 
@@ -400,6 +423,34 @@ def test_each_sender_of_a_pbx_is_asked() -> None:
         assert sandbox.messages == []
 
 
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ('"sms101api"', "without its quotes"),
+        ("'sms101api'", "without its quotes"),
+        ("sms;101api", "write \\; for ;"),
+        ("sms\\;101;api", "write \\; for ;"),
+        ("sms101api", ""),
+        ("sms101api   ; of 101", ""),
+        ("sms\\;101api", ""),
+        ("sms'101'api", ""),
+    ],
+)
+def test_a_refused_password_that_sms_conf_has_otherwise_than_meant_is_told(
+    sms_conf: Callable[[str], Path], written: str, hint: str
+) -> None:
+    path = sms_conf(f"[101]\nurl = https://192.0.2.1\npassword = {written}\n")
+    loaded = conf.load(path)
+    assert isinstance(loaded, Config)
+    sender = loaded.senders["101"]
+    found = pbx.credentials(sender, error(Cause.UNAUTHORIZED, "HTTP 401 - Unauthorized"), path)
+    usual = "[101] must be the PBX user; correct its password"
+    assert found.do.startswith(usual) is (not hint)
+    assert hint in found.do
+    assert usual in found.do
+    assert sender.password not in found.says + found.do
+
+
 def test_a_pbx_that_echoes_the_password_does_not_show_it() -> None:
     with Sandbox(users={"101": "s3cr3t!"}) as sandbox:
         sandbox.fault = Reply(200, b'{"type":"error","reason":"what is s3cr3t! ?","result":null}')
@@ -452,7 +503,9 @@ def test_a_name_server_that_is_dead_costs_its_time_and_no_more() -> None:
 
 
 def test_a_reason_of_nobody_has_no_doubt() -> None:
-    found = pbx.credentials(SENDER, error(Cause.INTERNAL, "strange: it may have been sent"))
+    found = pbx.credentials(
+        SENDER, error(Cause.INTERNAL, "strange: it may have been sent"), Path("/x")
+    )
     assert found.says == "strange"
 
 
@@ -502,6 +555,29 @@ def test_what_a_service_tells_of_itself(
     )
     assert found.state is state
     assert do in found.do
+
+
+def test_a_service_that_has_an_older_ca_file_is_told(sms_conf: Callable[[str], Path]) -> None:
+    path = sms_conf("[101]\nurl = https://192.0.2.1\npassword = x\nverify = ca.pem\n")
+    ca = path.parent / "ca.pem"
+    ca.write_text("the old one")
+    # given a service that has read it
+    figures = {"version": __version__, "in_flight": 0, "max_calls": 9}
+    figures |= {"sms_conf": LiveConfig(path).state()}
+    # when the file is another
+    for content, state in (("", CheckState.OK), ("the new one", CheckState.WARNING)):
+        if content:
+            ca.unlink()
+            ca.write_text(content)
+        loaded = conf.load(path)
+        assert isinstance(loaded, Config)
+        found = service.up(figures, True, loaded)
+        # then it says so
+        assert found.state is state
+    assert (found.says, found.do) == (
+        f"{path}, or a file that it names, has changed since it was read",
+        "systemctl reload dialplan-sms",
+    )
 
 
 def test_the_socket_is_for_the_user_of_the_service(folder: Path) -> None:
@@ -598,7 +674,7 @@ _SUB = "[sub-sms]\nexten => s,1,Set(SMS_STATUS=)\n"
             "#include old.conf\n#include extensions-sms.conf\n[a]\n",
             CheckState.WRONG,
             "[sub-sms] is also in {etc}/old.conf:2: Asterisk merges that with"
-            " {etc}/extensions-sms.conf",
+            " {etc}/extensions-sms.conf:1, and SMS are lost",
         ),
         (
             "#include extensions-sms.conf\n\n[sub-sms](+)\nexten => 1,1,NoOp()\n",
@@ -636,3 +712,50 @@ def test_another_sub_sms_is_named_with_its_place(
     assert found.state is state, found
     assert says.format(etc=tmp_path) in found.says
     assert "dialplan reload" in found.do or state is CheckState.OK
+    assert ("delete those lines" in found.do) is (state is CheckState.WRONG)
+
+
+@pytest.mark.parametrize(
+    ("app", "missing"),
+    [
+        ("Gosub(sub-smss,s,1)", "sub-smss"),
+        ("Gosub(Sub-SMS,s,1(${NUMBER},TEXT))", "Sub-SMS"),
+        ("ExecIf($[${LEN(${X})} > 0]?Gosub(sms_alarm,s,1(a,b)))", "sms_alarm"),
+        ("GosubIf($[1]?my.sms,s,1:test,1,1)", "my.sms"),
+        ("Gosub(sub-sms,s,1)", ""),
+        ("Gosub(sms,1)", ""),  # an extension
+        ("Gosub(sms-${KIND},s,1)", ""),
+        ("Gosub(of-lua-sms,s,1)", ""),  # what has no file here, and is loaded
+        ("Gosub(announce,s,1)", ""),  # none of ours
+        ("GosubIf($[${DIALPLAN_EXISTS(sms-hook,s,1)}]?sms-hook,s,1)", ""),
+        ("NoOp(Gosub(sub-smss,s,1))", ""),
+    ],
+)
+def test_a_gosub_to_a_context_for_sms_that_is_nowhere_is_named_with_its_place(
+    tmp_path: Path, app: str, missing: str
+) -> None:
+    contexts = "".join(
+        f"[ Context '{name}' created by 'x' ]\n" for name in ("sub-sms", "of-lua-sms", "a")
+    )
+    shown = (
+        f"{contexts}  '1' =>  1. {app}  [extensions.conf:4]\n-= 3 extensions in 3 contexts. =-\n"
+    )
+    (tmp_path / "asterisk.conf").touch()
+    (tmp_path / "extensions.conf").write_text(f"{_SUB}[a]\nexten => 1,1,{app}\n")
+    program = tmp_path / "asterisk"
+    program.touch(mode=0o755)
+
+    def dialplan(answer: str) -> Finding:
+        asterisk = Asterisk(tmp_path, lambda *_: Ran(0, answer), tmp_path, str(tmp_path))
+        return {each.name: each for each in check_asterisk(asterisk, current())}["dialplan"]
+
+    found = dialplan(shown)
+    if missing:
+        says = f"there is no [{missing}]: the call ends at {tmp_path}/extensions.conf:4"
+        assert (found.state, found.says) == (CheckState.WRONG, says)
+    else:
+        assert found.state is CheckState.OK, found
+    # An answer that is cut may lack a context that Asterisk has.
+    assert dialplan(shown.rpartition("-=")[0]).state is CheckState.OK
+    # A line that is not loaded yet may come with its context.
+    assert dialplan(shown.replace(app, "NoOp()")).state is CheckState.OK

@@ -4,24 +4,21 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 
+from dialplan_sms.cli.check.dialplan import CONTEXT, DIALPLAN, RELOAD, Files, is_ours
 from dialplan_sms.cli.check.finding import Finding, first, listed
-from dialplan_sms.cli.migrate.dialplan import Dialplan
-from dialplan_sms.cli.migrate.files import Place, Tree
-from dialplan_sms.cli.migrate.flow import API, Flow
+from dialplan_sms.cli.migrate.flow import API
 from dialplan_sms.host.asterisk import Process, read_conf, running, settings, using
-from dialplan_sms.host.identity import READ, HostError, User, blocked, current
+from dialplan_sms.host.identity import HostError, User, current
 from dialplan_sms.host.installation import EXTENSIONS, put_in_place
 from dialplan_sms.host.process import PATH, Run
 
 ASTERISK = Finding("Asterisk")
 MODULES = Finding("modules", (ASTERISK.name,))
-DIALPLAN = Finding("dialplan", (ASTERISK.name, MODULES.name))
 CURL = Finding("old CURL()")
-CONTEXT = "sub-sms"
 NEEDED = {
     "pbx_config.so": "extensions.conf",
     "res_agi.so": "AGI()",
@@ -30,7 +27,6 @@ NEEDED = {
     "func_strings.so": "LEN(), FILTER()",
 }
 """The modules that [sub-sms] uses, and for what."""
-_RELOAD = "asterisk -rx 'dialplan reload'"
 _DIRECT = re.compile(r"(?<!Dead)AGI\((?:[^)]*/)?sms\.agi|AGI\(h?agi://[^)]*/sms\b")
 _PATIENCE = 4.0
 """Seconds for one command of the console."""
@@ -155,85 +151,31 @@ def _modules(asterisk: Asterisk) -> Finding:
     ) or MODULES.ok(", ".join(name.removesuffix(".so") for name in NEEDED))
 
 
-class Files:
-    """extensions.conf and what it includes, read once."""
-
-    def __init__(self, etc: Path) -> None:
-        self.etc = etc
-        self.path = etc / "extensions.conf"
-        self.tree = Tree(etc)
-        if os.path.exists(self.path):
-            self.tree.read(self.path)
-        self.plan = Dialplan(self.tree)
-
-    def problem(self, user: User) -> tuple[str, str]:
-        """What keeps *user* from loading all of it again, and the cure; empty for nothing."""
-        bars = (blocked(path, READ, user) for path in self.tree.contents)
-        if bar := next(filter(None, bars), None):
-            return bar.says, bar.do
-        unread = (str(problem) for problem in self.tree.problems if not problem.note)
-        return next(unread, ""), "mend that #include"
-
-    def merged(self, coming: bool = False) -> Finding | None:
-        """What is wrong if Asterisk makes one [sub-sms] of the lines of several places.
-
-        *coming*: our file may still be put in its place.
-        """
-        places = [line.place for line in self.plan.contexts.get(CONTEXT, ())]
-        for step in self.plan.steps:
-            # Lines below an #include are of the context that the included file has ended with.
-            if step.context == CONTEXT and step.line.path not in dict(places):
-                places.append(step.line.place)
-        if coming and all(path.name != EXTENSIONS for path, _ in places):
-            places.append((self.etc / EXTENSIONS, 0))
-        if len(places) < 2:
-            return None
-        ours = next((place for place in places if place[0].name == EXTENSIONS), places[0])
-        others = _shown(place for place in places if place != ours)
-        if others:
-            also = f"[{CONTEXT}] is also in {others}: Asterisk merges that with {ours[0]}"
-            do = f"give those lines a [context] with another name, then {_RELOAD}"
-            return DIALPLAN.wrong(f"{also}, and SMS are lost", do)
-        by = self.tree.named[ours[0]]
-        says = f"{ours[0]} is included {len(by)} times: {_shown(by)}"
-        return DIALPLAN.warning(says, f"keep one #include, then {_RELOAD}")
-
-    def old_lines(self, ports: Collection[int]) -> list[str]:
-        """``file:line`` of the steps that use the PBX's SMS API by CURL() or curl."""
-        flow = Flow(self.plan)
-        found = [
-            f"{step.line.path}:{step.line.number}"
-            for step in self.plan.steps
-            if flow.uses_api(step) and not _is_ours(step.plain, ports)
-        ]
-        return list(dict.fromkeys(found))
-
-
 def _dialplan(asterisk: Asterisk, files: Files, user: User, shown: str) -> Finding:
     merged = files.merged()
     if not shown:
         return merged or DIALPLAN.skipped("only a running Asterisk tells")
     cause, cure = files.problem(user)
-    mend = f"{cure}, then {_RELOAD}"
+    mend = f"{cure}, then {RELOAD}"
     missing = f"[{CONTEXT}] is not loaded"
     if f"Context '{CONTEXT}'" in shown:
         stale = f"[{CONTEXT}] is loaded, but Asterisk cannot load all files again: {cause}"
-        found = merged or first((cause, DIALPLAN.warning(stale, mend)))
+        found = merged or first((cause, DIALPLAN.warning(stale, mend))) or files.lost(shown)
         return found or DIALPLAN.ok(f"[{CONTEXT}] is loaded")
     includes = [line.raw for line in files.tree.stream if line.raw.lstrip().startswith("#")]
     install = put_in_place(Path(sys.prefix), f"ASTERISK_ETC={asterisk.etc}")
     of_freepbx = any("_custom.conf" in line for line in includes)
     freepbx = " (on FreePBX in extensions_custom.conf)" if of_freepbx else ""
     place = f"{files.path}{freepbx}, above a [context]"
-    include = f"#tryinclude {EXTENSIONS} in {place}, then {_RELOAD}"
+    include = f"#tryinclude {EXTENSIONS} in {place}, then {RELOAD}"
     return first(
         (cause, DIALPLAN.wrong(f"{missing}, and Asterisk keeps the old dialplan: {cause}", mend)),
         (CONTEXT in files.plan.contexts, DIALPLAN.wrong(
             f"[{CONTEXT}] is in the files, but not loaded",
-            f"{_RELOAD}; see its log if that is not enough")),
+            f"{RELOAD}; see its log if that is not enough")),
         (any(EXTENSIONS in line for line in includes), DIALPLAN.wrong(
             f"{missing}: {EXTENSIONS} is included, and not in {asterisk.etc}",
-            f"{install}, then {_RELOAD}")),
+            f"{install}, then {RELOAD}")),
         (_DIRECT.search(shown) and f"{CONTEXT}," not in shown, DIALPLAN.warning(
             f"{missing}: AGI(sms.agi) does without, and a hang-up may stop it", include)),
     ) or DIALPLAN.wrong(missing, include)  # fmt: skip
@@ -241,20 +183,12 @@ def _dialplan(asterisk: Asterisk, files: Files, user: User, shown: str) -> Findi
 
 def _curl(files: Files, shown: str, ports: Collection[int]) -> Finding:
     do, lines = "dialplan-sms migrate", files.old_lines(ports)
-    old = [line for line in shown.splitlines() if API.search(line) and not _is_ours(line, ports)]
+    old = [line for line in shown.splitlines() if API.search(line) and not is_ours(line, ports)]
     return first(
         (lines, CURL.warning(f"the SMS API is still used past sms.agi in {listed(lines)}", do)),
         (old, CURL.warning(
             f"{len(old)} of the loaded dialplan, none in {files.path}: AEL, Lua, a database?",
-            f"{_RELOAD} if {do} was here, else {do}")),
+            f"{RELOAD} if {do} was here, else {do}")),
         (not files.tree.stream and not shown, CURL.skipped(
             f"there is no {files.path}, and Asterisk does not answer")),
     ) or CURL.ok("none")  # fmt: skip
-
-
-def _shown(places: Iterable[Place]) -> str:
-    return " and ".join(dict.fromkeys(f"{path}:{line}" for path, line in places))
-
-
-def _is_ours(text: str, ports: Collection[int]) -> bool:
-    return any(f":{port}/" in text for port in ports)

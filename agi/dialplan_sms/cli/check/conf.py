@@ -3,13 +3,16 @@
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from dialplan_sms.cli.check.finding import Case, Finding, first
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import keys
-from dialplan_sms.config.config import Config
+from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.config.countries import CALLING_CODE
 from dialplan_sms.config.parser import ConfigError, parse, read_private
+from dialplan_sms.host.asterisk_syntax import lines
 from dialplan_sms.host.identity import READ, RUN, WRITE, User, blocked
 
 CONF = Finding("sms.conf")
@@ -39,6 +42,7 @@ def check(path: Path, config: Config | ConfigError, user: User) -> Finding:
     return (
         private
         or first(*(_if_private(file, user, f"{key}: ") for key, file in _named(path)))
+        or first(*map(_if_abroad, config.senders.values()))
         or CONF.ok(f"{path}: sender{'s' * several} {', '.join(config.senders)}{default}")
     )
 
@@ -46,6 +50,32 @@ def check(path: Path, config: Config | ConfigError, user: User) -> Finding:
 def _if_private(path: Path, user: User, key: str = "") -> Case:
     """The case that *user* may not read a file that holds secrets."""
     return CONF.if_blocked(path, READ, user, f"chgrp {user.group} {path} && chmod 0640 {path}", key)
+
+
+def _if_abroad(sender: Sender) -> Case:
+    """The case that ``allow`` has nothing of the country of which national numbers are."""
+    country, allow = sender.country or "", sender.allow
+    code = f"+{CALLING_CODE.get(country)}"
+    # A prefix may be of some of its numbers, or of those of more countries.
+    inside = any(
+        each == country or each.startswith(code) or code.startswith(each) for each in allow
+    )
+    return country and allow and not inside, CONF.warning(
+        f"allow of [{sender.name}] leaves out its country: all numbers of {country} are refused",
+        f"add {country} to allow in [{sender.name}], or set another country there",
+    )
+
+
+def in_password(path: Path, password: str) -> str:
+    """What to do if *password* is hardly what was meant in the sms.conf at *path*; or empty."""
+    if password[:1] in ("'", '"') and password[:1] == password[-1:]:
+        return "write the password without its quotes, which are part of it"
+    with suppress(ConfigError):
+        for line in lines(read_private(path, CONF.name)):
+            cut = line.content != line.raw and line.content == line.content.rstrip()
+            if cut and line.pair and line.pair[1] == password:
+                return "write \\; for ; in the password, which ends there"
+    return ""
 
 
 def _split(text: str) -> tuple[str, str]:

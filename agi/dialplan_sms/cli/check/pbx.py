@@ -10,9 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
+from itertools import repeat
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from dialplan_sms.cli.check.certificate import CERTIFICATE, CLOCK, certificate, clock, refusal
+from dialplan_sms.cli.check.conf import in_password
 from dialplan_sms.cli.check.finding import Finding, first, listed
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
@@ -50,7 +53,8 @@ def each(config: Config, connect_time: float) -> list["PbxCheck"]:
     groups: dict[tuple[str, str], list[Sender]] = {}
     for sender in config.senders.values():
         groups.setdefault((sender.url, sender.verify), []).append(sender)
-    return [PbxCheck(group, connect_time=connect_time) for group in groups.values()]
+    path = config.path
+    return [PbxCheck(group, connect_time=connect_time, conf=path) for group in groups.values()]
 
 
 class PbxCheck:
@@ -58,9 +62,9 @@ class PbxCheck:
 
     def __init__(
         self, senders: Sequence[Sender], resolver: Resolver | None = None,
-        connect_time: float = CONNECT_TIME,
+        connect_time: float = CONNECT_TIME, conf: Path = Path("sms.conf"),
     ) -> None:  # fmt: skip
-        self._senders, self._connect_time = senders, connect_time
+        self._senders, self._connect_time, self._conf = senders, connect_time, conf
         self.of = listed([sender.name for sender in senders], 2)
         self._url = urlsplit(senders[0].url)
         self._host = self._url.hostname or ""
@@ -92,7 +96,7 @@ class PbxCheck:
         else:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 others = pool.map(self._ask, self._senders[1:])
-                yield from map(credentials, self._senders, [outcome, *others])
+                yield from map(credentials, self._senders, [outcome, *others], repeat(self._conf))
         yield from map(length, self._senders)
 
     def _name(self) -> Finding:
@@ -191,16 +195,18 @@ def _is_of_api(outcome: Outcome) -> bool:
     return outcome.cause in (Cause.UNAUTHORIZED, Cause.REJECTED)
 
 
-def credentials(sender: Sender, outcome: Outcome) -> Finding:
-    """What the answer to a request with an empty number says about who asks."""
+def credentials(sender: Sender, outcome: Outcome, conf: Path) -> Finding:
+    """What the answer to a request with an empty number says about who asks, as *conf* has it."""
     line, reason = replace(CREDENTIALS, of=sender.name), outcome.reason
     refused, said = outcome.cause is Cause.UNAUTHORIZED, reason.rpartition(" - ")[2]
+    slip = in_password(conf, sender.password) if refused else ""
+    hint = f"{slip}; else " if slip else ""
     return first(
         (refused and sender.token, line.wrong(
             f"the PBX refuses this token: {said}", f"a valid token in [{sender.name}]")),
         (refused, line.wrong(
             f"the PBX refuses user {sender.name} and this password: {said}",
-            f"[{sender.name}] must be the PBX user; correct its password, or use token if the"
+            f"{hint}[{sender.name}] must be the PBX user; correct its password, or use token if the"
             " PBX takes no basic authorization")),
         (outcome.cause is not Cause.REJECTED, line.wrong(_without_doubt(reason), "check again")),
         (reason.lower() == api.EMPTY_NUMBER.lower(), line.ok(
