@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from dialplan_sms.cli.check.asterisk import CONTEXT, Files
+from dialplan_sms.cli.check.dialplan import CONTEXT, Files
 from dialplan_sms.cli.check.service import fastagi
 from dialplan_sms.cli.setup.host import AsteriskHost
 from dialplan_sms.config import config as smsconf
