@@ -120,6 +120,8 @@ def sandbox(
     from dialplan_sms.outbox.database import OutboxError  # what needs packages is not for --help
     from dialplan_sms.sandbox.server import Sandbox
 
+    if settings["certificate_file"] and not settings["tls"]:
+        raise click.UsageError("--certificate-file is for HTTPS, --no-tls is HTTP: leave one out")
     news: SimpleQueue[Served | str | None] = SimpleQueue()
 
     def watch(served: Served) -> None:
@@ -139,7 +141,8 @@ def sandbox(
         )
     server = Sandbox(
         listen=str(listen), users=dict(users), faults=Faults(faults), watch=watch, note=news.put,
-        spool=True, keep=0, **settings,  # each is shown, and that is it
+        spool=True, keep=0,  # each is shown, and that is it
+        keep_certificate=True, **settings,
     )  # fmt: skip
     with closing(server), interruptible(lambda: news.put(None)):
         try:

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
 from dialplan_sms.sandbox.app import make_app
-from dialplan_sms.sandbox.certificate import LOOPBACK, self_signed
+from dialplan_sms.sandbox.certificate import LOOPBACK, kept, self_signed
 from dialplan_sms.sandbox.faults import Fault, Reply, Trouble
 from dialplan_sms.sandbox.pbx import PACE, Inbox, Pbx
 from dialplan_sms.web.http.listener import Address, listen, parse_address
@@ -23,12 +23,13 @@ class Sandbox(Inbox):
     """A stand-in PBX on a free loopback port, to be used with ``with``; and its inbox.
 
     *listen* is ``HOST:PORT``, port 0 for a free one; *certificate_file* gets the certificate (PEM,
-    to be trusted as a CA file), else it lies in a temporary folder; *keep_alive* is how many
-    seconds an idle connection stays open; *keep* is how many requests and messages are kept at
-    most, None for all; the rest, such as *users*, *tokens* and *gateways*, are the fields of `Pbx`.
+    to be trusted as a CA file), else it lies in a temporary folder; with *keep_certificate* it is
+    that of the user's cache folder; *keep_alive* is how many seconds an idle connection stays open;
+    *keep* is how many requests and messages are kept at most, None for all; the rest, such as
+    *users*, *tokens* and *gateways*, are the fields of `Pbx`.
 
     With *spool* its simulated GSM gateways send what was taken, each one SMS in *pace* seconds, and
-    a page shows that; *note* is told if the spool cannot be used. Raises ValueError for a bad
+    a page shows that; *note* is told if spool or cache cannot be used. Raises ValueError for a bad
     option, ListenError if it cannot listen, OutboxError if the spool has no place.
     """
 
@@ -38,6 +39,7 @@ class Sandbox(Inbox):
         *,
         listen: str = "127.0.0.1:0",
         certificate_file: Path | None = None,
+        keep_certificate: bool = False,
         keep_alive: int = 5,
         keep: int | None = None,
         spool: bool = False,
@@ -52,7 +54,8 @@ class Sandbox(Inbox):
         self.certificate = certificate_file or Path()
         self.page: SandboxPage | None = None
         self._certificate_file = certificate_file
-        self._self_signed = self_signed(dict.fromkeys([*LOOPBACK, self.address.reachable.host]))
+        hosts = dict.fromkeys([*LOOPBACK, self.address.reachable.host])
+        self._self_signed = kept(hosts, note) if tls and keep_certificate else self_signed(hosts)
         self.fingerprint = self._self_signed.fingerprint
         self._keep_alive = keep_alive
         self._spools = spool

@@ -25,9 +25,17 @@ from dialplan_sms.host.console import Console
 from dialplan_sms.sandbox.faults import Fault, magic_number
 from dialplan_sms.sandbox.pbx import Pbx, Request, Served
 from dialplan_sms.sms import api
+from tests.waiting import until
 
 NUMBER = "+391234567890"
 AUTH = ("101", "sms101api")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the command keeps its certificate: not in that of who runs the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 def heed_signals() -> None:
@@ -128,6 +136,45 @@ def test_a_signal_ends_it_at_once_though_a_request_hangs(
     assert re.search(r"verify = sha256:(?:[0-9A-F]{2}:){31}[0-9A-F]{2}\n", shown)
 
 
+def test_what_trusts_it_goes_on_after_a_restart(tmp_path: Path, cache: Path) -> None:
+    file = tmp_path / "certificate.pem"
+    with Running(tmp_path, "--certificate-file", str(file)) as command:
+        before = re.search("verify = .*", command.shown)
+    trusted = file.read_bytes()
+    file.unlink()
+    with Running(tmp_path) as command:
+        file.write_bytes(trusted)
+        page = requests.get(command.url, verify=str(file), timeout=5)
+        after = re.search("verify = .*", command.shown)
+        shown = command.shown
+
+    assert page.ok
+    assert before is not None
+    assert after is not None
+    assert before[0] == after[0]
+    assert "Warning" not in shown
+    [kept] = (cache / "dialplan-sms/sandbox").iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert kept.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, cache: Path) -> None:
+    cache.write_text("no folder")
+    with Running(tmp_path) as command:
+        until(lambda: "Warning" in command.shown)
+        [line] = [line for line in command.shown.splitlines() if "Warning" in line]
+
+    assert line == (
+        f"Warning: the next start has another certificate, because {cache}/dialplan-sms/sandbox cannot"
+        " be written, Not a directory: set XDG_CACHE_HOME to a folder of your own"
+    )
+
+
+def test_without_tls_nothing_is_kept(tmp_path: Path, cache: Path) -> None:
+    with Running(tmp_path, "--no-tls"):
+        assert not cache.exists()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -142,6 +189,7 @@ def test_a_signal_ends_it_at_once_though_a_request_hangs(
         (["--wms", "new"], "WMS version such as"),
         (["--pace", "slow"], "'slow' is no time such as 5s, or 0 for none"),
         (["--certificate-file", "/nowhere/c.pem"], "/nowhere/c.pem: No such file"),
+        (["--certificate-file", "c.pem", "--no-tls"], "--no-tls is HTTP: leave one out"),
         (["--record", "/nowhere/r.jsonl"], "/nowhere/r.jsonl: No such file"),
     ],
 )
