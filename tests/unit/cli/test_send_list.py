@@ -336,6 +336,28 @@ def test_the_old_name_of_the_option_works_and_is_not_shown(server: Sandbox, conf
 
 
 @pytest.mark.parametrize(
+    ("arguments", "text", "reason"),
+    [
+        ([" "], "Hi", "the number is empty"),
+        ([A], "", "no text to send: it comes from standard input"),
+        ([A], " \n", "no text to send: it comes from standard input"),
+        ([A, "--postpone", "x"], "Hi",
+         "postpone x is no date as 14/07/2014 15:35 or 2014-07-14 15:35"),
+        ([A, "--gsm", "x"], "Hi",
+         "gsm x is no MAC address of a gateway, 12 hex digits as 9c7514330001"),
+    ],
+)  # fmt: skip
+def test_what_the_shell_is_told_has_no_words_of_the_dialplan(
+    server: Sandbox, conf: Path, arguments: list[str], text: str, reason: str
+) -> None:
+    told = run(conf, *arguments, "--json", text=text)
+    assert (told.exit_code, json.loads(told.stdout)["reason"]) == (1, reason)
+    assert run(conf, *arguments, "--dry-run", text=text).stderr.endswith(f": {reason}\n")
+    assert server.requests == []
+    assert not re.search("SMS_|AGI", conf.with_name("log").read_text())
+
+
+@pytest.mark.parametrize(
     ("arguments", "status"),
     [
         (["+39333123456"], 2),

@@ -8,7 +8,7 @@ import click
 
 from dialplan_sms.cli.main import config_option
 from dialplan_sms.config import config as smsconf
-from dialplan_sms.sms.outcome import Refused, safe_line
+from dialplan_sms.sms.outcome import Cause, Refused, safe_line
 from dialplan_sms.sms.sms import Draft
 
 
@@ -98,7 +98,10 @@ def send(
             raise SystemExit(status)
         from dialplan_sms.cli.send.single import send_one, show_one
 
-        draft = replace(draft, message=_text())
+        message = _text()
+        none = "no text to send: it comes from standard input"
+        refused = None if message.strip() else Refused(Cause.INVALID_MESSAGE, none)
+        draft = replace(draft, message=message, refused=refused)
         if not dry_run:
             raise SystemExit(send_one(draft, config, as_json))
         show_one(draft, smsconf.load(config), as_json)
