@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from asterisk.agi import AGIException
 
@@ -37,6 +38,7 @@ def call(
     """
     draft = _read(channel, arguments, refused)
     handled = service.handle(draft, lambda: _announce(channel), began)
+    handled = replace(handled, outcome=handled.outcome.in_dialplan())
     _report(channel, handled.outcome)
     return handled
 

@@ -27,6 +27,9 @@ _RESERVED = (message.c.state == State.SENDING, message.c.lease_until.is_(None))
 _NOT_RETRIED = {State.SENT: "is sent"} | dict.fromkeys(
     RETRIED, "is {}, and its text is gone: keep_text in sms.conf keeps texts for longer"
 )
+_NEVER_KEPT = _NOT_RETRIED | dict.fromkeys(
+    RETRIED, "is {}, and mode wait keeps no text: send it anew"
+)
 _NOT_CANCELLED = dict.fromkeys((State.LEASED, State.SENDING), "is {}: it is going out now")
 
 # Built once: to build a statement costs as much as to run it.
@@ -178,7 +181,9 @@ def retry(connection: sa.Connection, id_: int) -> str:
         connection, id_, *retriable, state=State.PENDING, due=now(), planned=now(), ended=None,
         attempts=0, cause="", reason="", lease_by=None, lease_until=None,
     ):  # fmt: skip
-        return _why_not(connection, id_, _NOT_RETRIED)
+        sent_by_call = (message.c.mode == "wait", message.c.planned.is_(None))
+        never = sa.select(message.c.id).where(message.c.id == id_, *sent_by_call)
+        return _why_not(connection, id_, _NEVER_KEPT if connection.scalar(never) else _NOT_RETRIED)
     connection.execute(number.update().where(*mine).values(state=State.PENDING))
     sender, gsm, postpone = connection.execute(
         sa.select(message.c.sender, message.c.gsm, message.c.postpone).where(message.c.id == id_)

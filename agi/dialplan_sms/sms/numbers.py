@@ -47,7 +47,7 @@ def read_numbers(
     if objection is not None and not (partly and good):
         raise objection
     if not good:
-        raise Refused(Cause.INVALID_NUMBER, "the number is empty: set SMS_NUMBER")
+        raise Refused(Cause.INVALID_NUMBER, "the number is empty", advice=": set SMS_NUMBER")
     return tuple(good), tuple(left_out), objection
 
 

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -50,7 +50,8 @@ class Outcome:
     ``reason`` is one line for people, ``failed`` the numbers that the PBX did not accept, as it
     names them, ``id`` the outbox's id if the SMS was stored. ``for_log`` stands in the log in
     place of a reason that quotes what a caller supplied: a text may hide in any variable.
-    ``from_pbx`` marks a reason in the PBX's own words.
+    ``from_pbx`` marks a reason in the PBX's own words. ``advice`` ends the reason where the SMS
+    comes from the dialplan.
     """
 
     status: Status
@@ -60,26 +61,35 @@ class Outcome:
     id: str = ""
     for_log: str = ""
     from_pbx: bool = False
+    advice: str = ""
+
+    def in_dialplan(self) -> "Outcome":
+        """The same with the advice in the reason."""
+        for_log = self.for_log and self.for_log + self.advice
+        return replace(self, reason=self.reason + self.advice, for_log=for_log, advice="")
 
 
-def error(cause: Cause, reason: str, for_log: str = "", from_pbx: bool = False) -> Outcome:
+def error(
+    cause: Cause, reason: str, for_log: str = "", from_pbx: bool = False, advice: str = ""
+) -> Outcome:
     """An Outcome with the status ERROR."""
-    return Outcome(Status.ERROR, cause, reason, for_log=for_log, from_pbx=from_pbx)
+    return Outcome(Status.ERROR, cause, reason, for_log=for_log, from_pbx=from_pbx, advice=advice)
 
 
 class Refused(Exception):
     """An SMS that is not even tried; carries what its Outcome says."""
 
-    def __init__(self, cause: Cause, reason: str, for_log: str = "") -> None:
+    def __init__(self, cause: Cause, reason: str, for_log: str = "", advice: str = "") -> None:
         super().__init__(f"{cause}: {reason}")
         self.cause = cause
         self.reason = reason
-        self.outcome = error(cause, reason, for_log)
+        self.outcome = error(cause, reason, for_log, advice=advice)
 
 
-def misplaced(cause: Cause, name: str, value: str, why: str) -> Refused:
+def misplaced(cause: Cause, name: str, value: str, why: str, advice: str = "") -> Refused:
     """For a *value* that may be a text in the wrong place: the log has no more than its length."""
-    return Refused(cause, f"{name} {value[:40]} {why}", f"{name} of {len(value)} characters {why}")
+    for_log = f"{name} of {len(value)} characters {why}"
+    return Refused(cause, f"{name} {value[:40]} {why}", for_log, advice)
 
 
 _UNSAFE = frozenset("\"'\\$`{}[]();|&<>*?~!#^")

@@ -101,8 +101,6 @@ class Service:
         try:
             config = self.load()
             self._log = config.log
-            if draft.refused is not None:
-                raise draft.refused
             sender = choose(config, draft)
             name = sender.name
             sms = check(draft, sender, config, datetime.now())
@@ -183,7 +181,9 @@ class Service:
 
 
 def choose(config: Config, draft: Draft) -> Sender:
-    """The sender that *draft* names, or the default. Raises Refused(UNKNOWN_SENDER)."""
+    """The sender that *draft* names, or the default. Raises Refused, also what the door objects."""
+    if draft.refused is not None:
+        raise draft.refused
     sender = config.sender(draft.sender)
     if sender is not None:
         return sender

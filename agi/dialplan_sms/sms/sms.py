@@ -112,13 +112,12 @@ def read_gsm(text: str) -> str:
     try:
         return values.gsm(text)
     except values.Bad:
-        raise misplaced(Cause.INVALID_GSM, "gsm", text, _NO_MAC) from None
+        raise misplaced(Cause.INVALID_GSM, "gsm", text, _NO_MAC, _COMMAS) from None
 
 
-_NO_MAC = (
-    "is no MAC address of a gateway, 12 hex digits as 9c7514330001, in AGI perhaps the rest of a"
-    " text with commas: use SMS_MESSAGE"
-)
+_NO_MAC = "is no MAC address of a gateway, 12 hex digits as 9c7514330001"
+_NO_DATE = "is no date as 14/07/2014 15:35 or 2014-07-14 15:35"
+_COMMAS = ", in AGI perhaps the rest of a text with commas: use SMS_MESSAGE"
 _POSTPONE_FORMATS = (api.POSTPONE_FORMAT, "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M")
 
 
@@ -132,13 +131,7 @@ def read_postpone(text: str, now: datetime) -> datetime:
         if when < now.replace(second=0, microsecond=0):
             raise Refused(Cause.INVALID_POSTPONE, f"postpone {when:%d/%m/%Y %H:%M} is in the past")
         return when
-    raise misplaced(Cause.INVALID_POSTPONE, "postpone", text, _NO_DATE)
-
-
-_NO_DATE = (
-    "is no date as 14/07/2014 15:35 or 2014-07-14 15:35, in AGI perhaps the rest of a text with"
-    " commas: use SMS_MESSAGE"
-)
+    raise misplaced(Cause.INVALID_POSTPONE, "postpone", text, _NO_DATE, _COMMAS)
 
 
 def _refuse_reply(message: str) -> None:
@@ -152,8 +145,8 @@ def _refuse_reply(message: str) -> None:
     if isinstance(reply, dict) and reply.get("type") in (api.RESULT, api.WARNING, api.ERROR):
         raise Refused(
             Cause.INVALID_MESSAGE,
-            "the message is a reply of the SMS API, as the CURL recipe leaves it in message:"
-            " set SMS_MESSAGE to the text",
+            "the message is a reply of the SMS API, as the CURL recipe leaves it in message",
+            advice=": set SMS_MESSAGE to the text",
         )
 
 
@@ -183,7 +176,8 @@ def shorten(text: str, limit: int, truncate: bool) -> str:
     if not text or text.isspace():
         raise Refused(
             Cause.INVALID_MESSAGE,
-            "the message is empty: set SMS_MESSAGE, or give sub-sms the name of a variable with it",
+            "the message is empty",
+            advice=": set SMS_MESSAGE, or give sub-sms the name of a variable with it",
         )
     if len(text) <= limit:
         return text

@@ -65,6 +65,32 @@ def test_an_unquoted_comma_in_a_text_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"SMS_MESSAGE": "x"}, "the number is empty: set SMS_NUMBER"),
+        (NUMBER,
+         "the message is empty: set SMS_MESSAGE, or give sub-sms the name of a variable with it"),
+        (BOTH | {"SMS_GSM": "x"},
+         "gsm x is no MAC address of a gateway, 12 hex digits as 9c7514330001, in AGI perhaps the"
+         " rest of a text with commas: use SMS_MESSAGE"),
+        (BOTH | {"SMS_POSTPONE": "x"},
+         "postpone x is no date as 14/07/2014 15:35 or 2014-07-14 15:35, in AGI perhaps the rest of"
+         " a text with commas: use SMS_MESSAGE"),
+        (NUMBER | {"SMS_MESSAGE": '{"type":"error"}'},
+         "the message is a reply of the SMS API, as the CURL recipe leaves it in message: set"
+         " SMS_MESSAGE to the text"),
+    ],
+)  # fmt: skip
+def test_the_dialplan_and_its_log_are_told_what_to_set(
+    tmp_path: Path, variables: dict[str, str | bytes], reason: str
+) -> None:
+    asterisk, of_it = FakeAsterisk(variables), service(FakeRoute(), log=str(tmp_path / "log"))
+    of_it.log(call(asterisk.channel, of_it))
+    assert asterisk.value("SMS_REASON") == reason
+    assert (tmp_path / "log").read_text().endswith(f"{reason.rpartition(' is ')[2]}\n")
+
+
+@pytest.mark.parametrize(
     ("variables", "cause"),
     [
         (NUMBER, "INVALID_MESSAGE"),

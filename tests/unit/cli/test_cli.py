@@ -159,7 +159,7 @@ def test_a_command_without_its_packages_says_what_to_install(
     ("words", "expected"),
     [
         ("dialplan-sms se", {"plain,send", "plain,serve", "plain,setup"}),
-        ("dialplan-sms send --to-file gues", {"file,"}),
+        ("dialplan-sms send --list gues", {"file,"}),
         ("dialplan-sms outbox --state fa", {"plain,failed"}),
     ],
 )

@@ -126,7 +126,7 @@ def test_the_list_says_who_waits_and_that_a_worker_is_missing(host: Host) -> Non
         (["--number", "0039069999001"], [2, 1]),
         (["--sender", "102"], [3]),
         (["--since", "1h"], [3, 2]),
-        (["--most", "1"], [3]),
+        (["--limit", "1"], [3]),
         (["--state", "unknown"], []),
     ],
 )
@@ -135,6 +135,45 @@ def test_filters(host: Host, arguments: list[str], found: list[int]) -> None:
     host.store(ROME, state=State.SENT)
     host.store(MILAN, state=State.FAILED, sender="102")
     assert [sms["id"] for sms in host.json(*arguments)] == found
+
+
+def test_list_is_the_same_as_outbox_alone(host: Host) -> None:
+    host.store(ROME)
+    host.store(MILAN, state=State.FAILED)
+    for arguments in ([], ["--csv"], ["--state", "failed", "--limit", "1"]):
+        shown = host.run("list", *arguments)
+        assert (shown.exit_code, shown.output) == (0, host.run(*arguments).output)
+    misplaced = host.run("--limit", "1", "list")
+    assert (misplaced.exit_code, "options belong after list" in misplaced.output) == (2, True)
+
+
+def test_the_old_name_of_the_limit_works_and_is_not_shown(host: Host) -> None:
+    for _ in range(2):
+        last = host.store(ROME)
+    for command in ([], ["list"]):
+        assert [sms["id"] for sms in host.json(*command, "--most", "1")] == [last]
+        shown = host.run(*command, "--help").output
+        assert ("--limit" in shown, "--most" in shown) == (True, False)
+    assert "the newest 1: --limit N shows more" in host.run("--most", "1").output
+
+
+@pytest.mark.parametrize(
+    ("log", "where"), [("", "journalctl -t dialplan-sms"), ("log = /var/log/sms", "/var/log/sms")]
+)
+def test_an_empty_list_says_what_it_shows_and_where_the_rest_is(
+    host: Host, tmp_path: Path, log: str, where: str
+) -> None:
+    says = (
+        ". The outbox shows what modes queue and fallback store, and what the service sends in mode"
+        f" wait. SMS of mode wait without the service are in the log: {where}\n"
+    )
+    host.configure(general=f"outbox = sqlite:///{host.file}\n{log}")
+    assert f"no SMS{says}" in host.run("--number", "7").output
+    host.configure(general=f"outbox = sqlite:///{tmp_path}/new.sqlite\n{log}")
+    assert host.run().output.endswith(f"is made with the first SMS that is stored{says}")
+    host.store(ROME)
+    host.configure(general=f"outbox = sqlite:///{host.file}\n{log}")
+    assert says not in host.run().output
 
 
 def test_json_has_local_times_and_no_text(host: Host) -> None:
@@ -209,6 +248,21 @@ def test_retry_by_id_and_by_state(host: Host) -> None:
     result = host.run("retry", "--state", "unknown", "--since", "1h")
     assert (result.exit_code, result.output) == (0, "3 pending again\n")
     assert {host.state(id_) for id_ in unknown} == {"pending"}
+
+
+def test_retry_says_why_there_is_no_text(host: Host) -> None:
+    # given what failed: a call in mode wait, one that was stored for later, and a stored one
+    wait, later, queue = (host.store(state=State.FAILED) for _ in range(3))
+    host.set(wait, text=None, mode="wait")
+    host.set(later, text=None, mode="wait", planned=time.time())
+    host.set(queue, text=None, mode="queue")
+    output = host.run("retry", wait, later, queue).output
+    assert f"{wait}: is failed, and mode wait keeps no text: send it anew\n" in output
+    for id_ in (later, queue):
+        assert f"{id_}: is failed, and its text is gone: keep_text in sms.conf keeps" in output
+    assert output.endswith("0 pending again\n")
+    host.set(wait, state=State.SENT)
+    assert f"{wait}: is sent\n" in host.run("retry", wait).output
 
 
 def test_cancel_by_id_and_by_filter(host: Host) -> None:

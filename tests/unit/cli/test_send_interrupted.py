@@ -33,7 +33,7 @@ class Run:
         self._out = conf.with_name("out")
         with self._out.open("w") as out:
             self.process = subprocess.Popen(
-                [COMMAND, "send", "--config", conf, "--to-file", file, "--json", *more],
+                [COMMAND, "send", "--config", conf, "--list", file, "--json", *more],
                 stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT,
             )  # fmt: skip
         assert self.process.stdin is not None
@@ -195,7 +195,7 @@ def test_nohup_goes_on_when_the_terminal_is_closed(server: Sandbox, conf: Path) 
     file.write_text("number,message\n+39333123456,a\n+39333123457,b\n")
     conf.write_text(conf.read_text().replace("pace = 0s", "pace = 1s"))
     process = subprocess.Popen(
-        ["nohup", COMMAND, "send", "--config", conf, "--to-file", file],
+        ["nohup", COMMAND, "send", "--config", conf, "--list", file],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     server.wait(messages=1)

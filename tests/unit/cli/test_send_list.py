@@ -1,4 +1,4 @@
-"""``dialplan-sms send --to-file`` against the stand-in, with outbox and without."""
+"""``dialplan-sms send --list`` against the stand-in, with outbox and without."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def send(conf: Path) -> Send:
     """Runs the command on list.csv beside sms.conf."""
 
     def send(*arguments: str, text: str = "Dear {name}\n") -> Result:
-        return run(conf, "--to-file", str(conf.with_name("list.csv")), *arguments, text=text)
+        return run(conf, "--list", str(conf.with_name("list.csv")), *arguments, text=text)
 
     return send
 
@@ -126,7 +126,7 @@ def test_two_texts_are_one_too_many(server: Sandbox, conf: Path, send: Send) -> 
         (f'"{A},{B}"', "more than one number"),
         ("Dear all of you who have subscribed,x", "BAD_ROW: has 3 cells"),
         ('"Dear all of you who have subscribed"', "35 characters.* 1 of 1 numbers"),
-        ("", "is empty: fill the cell"),
+        ("", "the number is empty: fill the cell"),
     ],
 )
 def test_numbers_that_a_spreadsheet_spoilt_are_bad_rows(
@@ -318,13 +318,43 @@ def test_a_dry_run_shows_all_and_leaves_nothing(server: Sandbox, conf: Path, sen
 def test_a_list_from_a_pipe_has_no_journal_of_its_own(server: Sandbox, conf: Path) -> None:
     def send(*more: str) -> Result:
         piped = f"number,message\n{A},x\n{REJECTED},y\n"
-        return run(conf, "--to-file", "-", *more, text=piped)
+        return run(conf, "--list", "-", *more, text=piped)
 
     assert "a list from a pipe needs --journal FILE" in send().stdout
     journal = str(conf.with_name("kept"))
     send("--journal", journal)
     assert "1 accepted (1 of them before)" in send("--journal", journal).stdout
     assert [to for to, _ in texts(server)] == [A, A]
+
+
+def test_the_old_name_of_the_option_works_and_is_not_shown(server: Sandbox, conf: Path) -> None:
+    list_ = write(conf, f"{A},Zoë")
+    assert run(conf, "--to-file", str(list_), text="Dear {name}").exit_code == 0
+    assert texts(server) == [(A, "Dear Zoë")]
+    shown = run(conf, "--help").output
+    assert ("--list FILE" in shown, "--to-file" in shown) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "reason"),
+    [
+        ([" "], "Hi", "the number is empty"),
+        ([A], "", "no text to send: it comes from standard input"),
+        ([A], " \n", "no text to send: it comes from standard input"),
+        ([A, "--postpone", "x"], "Hi",
+         "postpone x is no date as 14/07/2014 15:35 or 2014-07-14 15:35"),
+        ([A, "--gsm", "x"], "Hi",
+         "gsm x is no MAC address of a gateway, 12 hex digits as 9c7514330001"),
+    ],
+)  # fmt: skip
+def test_what_the_shell_is_told_has_no_words_of_the_dialplan(
+    server: Sandbox, conf: Path, arguments: list[str], text: str, reason: str
+) -> None:
+    told = run(conf, *arguments, "--json", text=text)
+    assert (told.exit_code, json.loads(told.stdout)["reason"]) == (1, reason)
+    assert run(conf, *arguments, "--dry-run", text=text).stderr.endswith(f": {reason}\n")
+    assert server.requests == []
+    assert not re.search("SMS_|AGI", conf.with_name("log").read_text())
 
 
 @pytest.mark.parametrize(
@@ -423,7 +453,7 @@ def test_nobody_who_reads_does_not_stop_a_list(server: Sandbox, conf: Path) -> N
     path = write(conf, f"{A},1", f"{REJECTED},2", f"{B},3")
     with open("/dev/full", "w") as full:
         ended = subprocess.run(
-            [Path(sys.prefix) / "bin/dialplan-sms", "send", "--config", conf, "--to-file", path, "--json"],
+            [Path(sys.prefix) / "bin/dialplan-sms", "send", "--config", conf, "--list", path, "--json"],
             input=b"Dear {name}", stdout=full, stderr=subprocess.PIPE, check=False,
         )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (1, b"")
@@ -480,7 +510,7 @@ def test_a_terminal_has_a_bar_that_leaves_nothing_behind(server: Sandbox, conf: 
     path = write(conf, f"{A},1", f"{B},2", f"{C},3", header="number,message")
     master, slave = os.openpty()
     with subprocess.Popen(
-        [Path(sys.prefix) / "bin/dialplan-sms", "send", "--config", conf, "--to-file", path],
+        [Path(sys.prefix) / "bin/dialplan-sms", "send", "--config", conf, "--list", path],
         stdin=subprocess.DEVNULL, stdout=slave, stderr=slave,
         env={"TERM": "xterm", "COLUMNS": "80", "PATH": os.environ["PATH"]},
     ) as process:  # fmt: skip

@@ -263,7 +263,7 @@ class TestSmsConfOfAnotherUser:
         self.run(theirs, text, "send", "+39333123456")
         assert precious.read_bytes() == b""
         (folder / "list.csv").write_text("number\n+39333123456\n")
-        told = self.run(theirs, text, "send", "--to-file", str(folder / "list.csv"))
+        told = self.run(theirs, text, "send", "--list", str(folder / "list.csv"))
         assert b"UNREACHABLE" in told
         assert precious.read_bytes() == b""
 

@@ -76,6 +76,7 @@ def test_a_request_whose_numbers_are_all_wrong_is_refused(written: str, says: st
     answer, stored = ask(written)
     assert (answer["type"], stored.sms) == ("error", [])
     assert says in answer["reason"]
+    assert "SMS_NUMBER" not in answer["reason"]
 
 
 def test_what_comes_from_the_pbx_does_not_go_back_without_a_gateway() -> None:

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from dialplan_sms.cli.main import Misused, Value, config_option
 from dialplan_sms.cli.outbox import view
-from dialplan_sms.cli.outbox.opened import NothingStored, Opened, opened
+from dialplan_sms.cli.outbox.opened import NothingStored, Opened, explain_empty, opened
 from dialplan_sms.config import values
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.outbox.history import retention, stored
@@ -73,10 +73,11 @@ _since = click.option("--since", type=_time, help="Stored within 30s, 15m, 24h o
 @_number
 @_sender
 @_since
-@click.option("--most", type=click.IntRange(1), default=50, show_default=True, help="So many.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="So many.")
+@click.option("--most", "limit", type=click.IntRange(1), default=50, hidden=True)  # in 0.1
 @_as_json
 @click.option("--csv", "as_csv", is_flag=True, help="As CSV.")
-def outbox(config: Path, most: int, as_json: bool, as_csv: bool, **chosen: Any) -> None:
+def outbox(config: Path, limit: int, as_json: bool, as_csv: bool, **chosen: Any) -> None:
     """List the SMS of the outbox and its history, newest first.
 
     Exit status: 0 done, 1 not done or not for all, 2 wrong usage.
@@ -93,16 +94,26 @@ def outbox(config: Path, most: int, as_json: bool, as_csv: bool, **chosen: Any) 
     print_all = view.print_json if as_json else view.print_csv
     try:
         with opened(config, filters.sender) as box:
-            found = box.walk(filters, most)
+            found = box.walk(filters, limit)
             if as_json or as_csv:
                 print_all(found)
             else:
-                view.print_table(list(found), most)
+                view.print_table(list(found), limit, explain_empty(box.config))
                 view.print_overview(box.reader.do(overview))
     except NothingStored:
         if not (as_json or as_csv):
             raise
         print_all([])
+
+
+outbox.add_command(
+    click.Command(
+        "list",
+        params=outbox.params,
+        callback=outbox.callback,
+        help="List the SMS, newest first: the same as outbox alone.",
+    )
+)
 
 
 def _refuse_misplaced(ctx: click.Context) -> None:

@@ -57,6 +57,15 @@ class NothingStored(click.ClickException):
         click.echo(self.message, file=file)
 
 
+def explain_empty(config: Config) -> str:
+    """What would be listed, and where the rest is."""
+    log = "journalctl -t dialplan-sms" if config.log == "syslog" else config.log
+    return (
+        "The outbox shows what modes queue and fallback store, and what the service sends in mode"
+        f" wait. SMS of mode wait without the service are in the log: {plain(log)}"
+    )
+
+
 @contextmanager
 def opened(path: Path, sender: str = "", ids: Sequence[int] = ()) -> Iterator[Opened]:
     """The outbox of the sms.conf at *path*; what is wrong with either is a ConfigError or one line.
@@ -72,7 +81,7 @@ def opened(path: Path, sender: str = "", ids: Sequence[int] = ()) -> Iterator[Op
         engine = open_engine(config.outbox)
         with ExitStack() as closing:
             closing.callback(engine.dispose)
-            _refuse_missing(engine.url, ids)
+            _refuse_missing(config, engine.url, ids)
             reader = HistoryReader(engine.url)
             closing.callback(reader.close)
             if not reader.do(is_prepared):
@@ -88,11 +97,11 @@ def opened(path: Path, sender: str = "", ids: Sequence[int] = ()) -> Iterator[Op
         raise click.ClickException(str(explain(error, engine.url))) from None
 
 
-def _refuse_missing(url: sa.URL, ids: Sequence[int]) -> None:
+def _refuse_missing(config: Config, url: sa.URL, ids: Sequence[int]) -> None:
     # If it were made here, the file would be root's, and the service could not write to it.
     file = url.database if url.get_backend_name() == "sqlite" else None
     if file and Path(file).parent.is_dir() and not Path(file).exists():
-        nothing = f"nothing is stored yet: {file} is made with the first SMS"
+        nothing = f"nothing is stored yet: {file} is made with the first SMS that is stored"
         if ids:
             raise click.ClickException(f"there is no SMS {ids[0]}: {nothing}")
-        raise NothingStored(nothing)
+        raise NothingStored(f"{nothing}. {explain_empty(config)}")

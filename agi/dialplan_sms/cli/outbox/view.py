@@ -111,10 +111,10 @@ def _table(*columns: str, **options: Any) -> Table:
     return Table(*headers, box=None, pad_edge=False, **options)
 
 
-def print_table(found: Sequence[Stored], most: int) -> None:
-    """The newest of the outbox, a line each."""
+def print_table(found: Sequence[Stored], limit: int, if_empty: str) -> None:
+    """The newest of the outbox, a line each; without any, *if_empty*."""
     if not found:
-        Console().print("no SMS")
+        click.echo(f"no SMS. {if_empty}")
         return
     table = _table("id", "stored", "sender", "to", "state", "cause, due")
     table.columns[0].justify = "right"
@@ -127,8 +127,8 @@ def print_table(found: Sequence[Stored], most: int) -> None:
             _fold(sms.state, _COLOUR.get(sms.state, "")), _fold(why),
         )  # fmt: skip
     Console().print(table)
-    if len(found) == most:
-        Console().print(f"the newest {most}: --most N shows more", soft_wrap=True)
+    if len(found) == limit:
+        Console().print(f"the newest {limit}: --limit N shows more", soft_wrap=True)
     _print_zone()
 
 

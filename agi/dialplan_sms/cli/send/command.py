@@ -8,7 +8,7 @@ import click
 
 from dialplan_sms.cli.main import config_option
 from dialplan_sms.config import config as smsconf
-from dialplan_sms.sms.outcome import Refused, safe_line
+from dialplan_sms.sms.outcome import Cause, Refused, safe_line
 from dialplan_sms.sms.sms import Draft
 
 
@@ -28,11 +28,13 @@ from dialplan_sms.sms.sms import Draft
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON; of a list a line for each row.")
 @click.option(
-    "--to-file",
+    "--list",
+    "file",
     type=click.Path(),
     metavar="FILE",
     help="A list: CSV with a column number; - is a pipe.",
 )
+@click.option("--to-file", "file", hidden=True)  # its name in 0.1
 @click.option(
     "--journal",
     type=click.Path(path_type=Path),
@@ -51,7 +53,7 @@ def send(
     key: str,
     dry_run: bool,
     as_json: bool,
-    to_file: str | None,
+    file: str | None,
     journal: Path | None,
     retry_unknown: bool,
     changed: bool,
@@ -64,20 +66,20 @@ def send(
 
     In the text for a list, {name} is what the row has in the column name, and {{ is a brace:
 
-        echo "Dear {name}, hello" | dialplan-sms send --to-file list.csv
+        echo "Dear {name}, hello" | dialplan-sms send --list list.csv
 
     A list may be interrupted (Ctrl-C): the same command goes on, and sends none of it twice.
 
     Exit status: 0 sent or stored, 1 not sent or not to all, 2 wrong usage, 130 interrupted.
     """
-    is_list = to_file is not None
+    is_list = file is not None
     misuse = {
         "one argument only: several numbers are comma-separated, and the text comes from standard"
         ' input: echo "Hello" | dialplan-sms send NUMBER,NUMBER': misplaced,
-        "Missing argument 'NUMBER', or --to-file FILE.": not number and not is_list,
-        "NUMBER or --to-file, not both": number and is_list,
+        "Missing argument 'NUMBER', or --list FILE.": not number and not is_list,
+        "NUMBER or --list, not both": number and is_list,
         "each SMS of a list has a key of its own: no --key": key and is_list,
-        "--journal, --retry-unknown and --changed go with --to-file": not is_list
+        "--journal, --retry-unknown and --changed go with --list": not is_list
         and (journal or retry_unknown or changed),
     }
     for message, is_so in misuse.items():
@@ -86,17 +88,20 @@ def send(
     number, gsm, postpone, sender, key = map(_utf8, (number or "", gsm, postpone, sender, key))
     draft = Draft(number, "", gsm, postpone, sender, mode or "", call="send", key=key)
     try:
-        if to_file is not None:
+        if file is not None:
             from dialplan_sms.cli.send.list import send_list
 
             status = send_list(
-                replace(draft, bulk=True), smsconf.load(config), _text, to_file, journal,
+                replace(draft, bulk=True), smsconf.load(config), _text, file, journal,
                 changed=changed, retry_unknown=retry_unknown, as_json=as_json, dry_run=dry_run,
             )  # fmt: skip
             raise SystemExit(status)
         from dialplan_sms.cli.send.single import send_one, show_one
 
-        draft = replace(draft, message=_text())
+        message = _text()
+        none = "no text to send: it comes from standard input"
+        refused = None if message.strip() else Refused(Cause.INVALID_MESSAGE, none)
+        draft = replace(draft, message=message, refused=refused)
         if not dry_run:
             raise SystemExit(send_one(draft, config, as_json))
         show_one(draft, smsconf.load(config), as_json)

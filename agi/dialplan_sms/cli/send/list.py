@@ -1,4 +1,4 @@
-"""``dialplan-sms send --to-file``, from the command's options to its exit status."""
+"""``dialplan-sms send --list``, from the command's options to its exit status."""
 
 import os
 import shlex

@@ -244,4 +244,4 @@ def _reason(refused: Refused, cell: str) -> str:
     """It quotes a number; of what may be a text it gives the length."""
     quotes = refused.cause is Cause.INVALID_NUMBER and shown_number(cell) == cell
     reason = refused.reason if quotes else refused.outcome.for_log or refused.reason
-    return safe_line(reason.replace("set SMS_NUMBER", "fill the cell"))
+    return safe_line(re.sub(" is empty$", r"\g<0>: fill the cell", reason))
