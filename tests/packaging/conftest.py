@@ -26,8 +26,8 @@ def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (made,) = folder.glob("*.deb")
-    said, _, command = done.stdout.partition(": ")
-    assert (said, shlex.split(command)) == ("To install it, as root", ["apt", "install", str(made)])
+    said, _, install = done.stdout.partition(": ")
+    assert (said, shlex.split(install)) == ("To install it, as root", ["apt", "install", str(made)])
     return made
 
 

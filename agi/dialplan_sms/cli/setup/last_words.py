@@ -37,12 +37,11 @@ def last_words(found: AsteriskHost, prefix: Path, failed: bool) -> Iterator[str]
     if failed:
         return
     yield from _faster(found)
-    user = f"runuser -u {found.user.name} -- " if found.user.uid else ""
     doc = prefix / "share/doc/dialplan-sms"
     yield (
         f"Limits keep the bill small, if callers choose the numbers: {doc}/docs/limits.md\n\n"
         "Send a first SMS, to a number of your own:\n"
-        f'  echo "Hello from the PBX" | {user}{command} +39333123456\n\n'
+        f'  echo "Hello from the PBX" | {command} +39333123456\n\n'
         f"From the dialplan: add this at the end of {found.dialplan}"
         f" (more examples: {doc}/docs/cookbook.md)\n\n{TRIAL}\n"
         "and try it:\n"
