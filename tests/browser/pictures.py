@@ -20,7 +20,7 @@ def main() -> None:
         id_ = variety(outbox)
         playground = Playground()
         playground.set_fault("slow")
-        with served(outbox, playground) as url, sync_playwright() as playwright:
+        with served(outbox, playground.routes) as url, sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path="/usr/bin/chromium", args=["--no-sandbox"]
             )

@@ -9,8 +9,10 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
+from dialplan_sms.config.password import make_hash
 from dialplan_sms.outbox.store import Outbox
-from dialplan_sms.sms.outcome import Outcome, Status
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
+from dialplan_sms.web.http.login import Login
 from tests.browser.serving import served
 from tests.unit.paged import (
     GATEWAY,
@@ -19,6 +21,7 @@ from tests.unit.paged import (
     ROME,
     Playground,
     end,
+    routes,
     store,
     variety,
 )
@@ -66,7 +69,15 @@ def outbox(sqlite: str) -> Iterator[Outbox]:
 
 @pytest.fixture
 def site(outbox: Outbox, playground: Playground) -> Iterator[str]:
-    with served(outbox, playground) as url:
+    with served(outbox, playground.routes) as url:
+        yield url
+
+
+@pytest.fixture
+def guarded(outbox: Outbox) -> Iterator[str]:
+    """The page as a service has it, for those who log in."""
+    users = {"anna": make_hash("s3cret")}
+    with served(outbox, lambda board: routes(board, Login(lambda: users, print))) as url:
         yield url
 
 
@@ -142,6 +153,22 @@ def test_a_server_that_is_away_is_told_and_found_again(outbox: Outbox, open_: Op
     expect(page.locator("#live")).to_have_text("not live")
     page.context.set_offline(False)
     expect(page.locator("#away")).to_be_hidden(timeout=8000)
+    expect(page.locator("#live")).to_have_text("live")
+
+
+def test_it_is_live_with_user_and_password_in_its_address(
+    outbox: Outbox, open_: Open, guarded: str
+) -> None:
+    store(outbox, "The first")
+    page = open_(url=guarded.replace("http://", "http://anna:s3cret@")).go("/?state=pending")
+    page.get_by_label("Name").fill("anna")
+    page.get_by_label("Password").fill("s3cret")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("#live")).to_have_text("live")
+    id_ = store(outbox, "The second")
+    expect(page.locator(f"#m{id_} .words")).to_have_text("The second", timeout=2000)
+    page.click(f"#b{id_}")
+    expect(page.locator("#said")).to_have_text(f"SMS {id_} is cancelled.")
     expect(page.locator("#live")).to_have_text("live")
 
 
@@ -289,3 +316,18 @@ def test_nothing_is_wider_than_the_window(outbox: Outbox, open_: Open, width: in
     for path in ("/", f"/message/{id_}", "/phone", f"/phone/{quote(ROME)}", "/?state=foo"):
         page = window.go(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+@pytest.mark.parametrize("width", [320, 360, 768, 1280])
+def test_no_word_of_a_table_head_breaks(outbox: Outbox, open_: Open, width: int) -> None:
+    id_ = store(outbox)
+    end(outbox, id_, error(Cause.REJECTED, "No credit on the SIM of the gateway. " * 5))
+    page = open_(width).go(f"/message/{id_}")
+    heads = page.locator(".tries th").all()
+    assert len(heads) == 3
+    for head in heads:
+        lines = head.evaluate(
+            "each => { const text = document.createRange(); text.selectNodeContents(each);"
+            " return new Set([...text.getClientRects()].map((it) => Math.round(it.bottom))).size }"
+        )
+        assert lines == 1, head.text_content()

@@ -220,6 +220,22 @@ def test_what_was_sent_at_once_is_in_the_list(site: Site) -> None:
     until(lambda: len(site.ids()) == 1)
 
 
+@pytest.mark.parametrize(("sandbox", "who"), [(False, "PBX"), (True, "gateway")])
+def test_what_found_the_pbx_out_of_reach_is_told_as_not_sent(
+    site: Site, sandbox: bool, who: str
+) -> None:
+    client = site.client if sandbox else site.open(None)
+    end(site.outbox, store(site.outbox), UNREACHABLE)
+    site.outbox.record(Sms((ROME,), "Hello", GATEWAY, call="17.1"), SENDER, UNREACHABLE)
+    until(lambda: len(site.ids()) == 2)
+    for id_, meaning in ((1, STATES[State.EXPIRED]), (2, "not sent")):
+        story = client.get(f"/message/{id_}").text
+        head, tries = story.split('id="s-tries"')
+        assert f"<span>{meaning}: the {who} was out of reach <" in head
+        assert f"<b>not sent: the {who} was out of reach</b>" in tries
+        assert "the PBX does not answer" in tries
+
+
 def test_figures_count_what_was_sent_and_why_not(site: Site) -> None:
     for outcome in (SENT, SENT, REJECTED, UNREACHABLE, UNREACHABLE):
         end(site.outbox, store(site.outbox), outcome)

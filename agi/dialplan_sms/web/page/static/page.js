@@ -72,7 +72,8 @@
     if (busy || document.hidden) return;
     busy = true;
     try {
-      const got = await fetch(location.pathname + location.search, {
+      // With its origin: in a page opened as http://user:password@host/ fetch takes no relative URL.
+      const got = await fetch(location.origin + location.pathname + location.search, {
         headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store", redirect: "manual",
         signal: AbortSignal.timeout(SILENCE),
       });
