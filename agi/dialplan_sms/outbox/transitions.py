@@ -81,22 +81,24 @@ def insert(connection: sa.Connection, row: Row, numbers: Sequence[str], state: S
 
 
 def make_pending(connection: sa.Connection, token: str, text: str) -> int | None:
-    """Have what a call has reserved sent by a worker; its id, None if it is not there any more.
+    """Have what a call has reserved sent by a worker; its id, None if it is not there or given up.
 
     The second time it is pending, leased or sent already, and nothing is changed.
     """
     found = connection.execute(
         sa.select(
-            message.c.id, message.c.sender, message.c.gsm, message.c.text,
+            message.c.id, message.c.sender, message.c.gsm,
             sa.and_(*_RESERVED).label("reserved"),
+            # No worker has had it.
+            sa.and_(message.c.state == State.UNKNOWN, message.c.text.is_(None)).label("given_up"),
         )
         .where(message.c.token == token)
         .with_for_update()
     ).one_or_none()  # fmt: skip
-    if found is None:
+    if found is None or found.given_up:
         return None
     if not found.reserved:
-        return int(found.id) if found.text is not None else None  # only what is to be sent has one
+        return int(found.id)
     due = sa.func.coalesce(message.c.planned, now())
     _update(connection, found.id, state=State.PENDING, text=text, lease_by=None, due=due)
     connection.execute(

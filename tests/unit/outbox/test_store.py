@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import leases
 from dialplan_sms.outbox import store as outbox_module
+from dialplan_sms.outbox.retry import Verdict
 from dialplan_sms.outbox.schema import State, message, meta, number
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
@@ -185,6 +186,11 @@ def test_storing_what_is_stored_already_takes_no_lease_away(outbox: Outbox, data
         outbox.accept(Sms((A,), "hello"), SENDER, reserved=id_)
         assert outbox.writer.do(lambda c: leases.begin_sending(c, claimed), 20.0)
     assert _rows(database)[0].state == "sending"
+    sent = Verdict(sent=(A,))
+    outbox.writer.do(lambda c: leases.finish(c, claimed, SUCCESS, sent, 0.0, False), 20.0)
+    outbox.accept(Sms((A,), "hello"), SENDER, reserved=id_)  # it has no text any more
+    (row,) = _rows(database)
+    assert row.state == "sent"
 
 
 def test_a_key_is_stored_once(outbox: Outbox, database: str) -> None:
