@@ -1,7 +1,9 @@
 """The worked examples of dialplan/ that keep something: codes, lists, dates. Real calls, as they stand."""
 
+import random
 import re
 import sqlite3
+import string
 import time
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -68,7 +70,8 @@ def type_in(site: Site, call: Call, digits: str) -> None:
 
 def hostile_calls(site: Site, name: str, *more: str) -> list[dict[str, str]]:
     """What calls leave, each with one hostile value in *name*; none of them sends or runs anything."""
-    mark = site.asterisk.etc / "PWNED"
+    # Without a digit: enough of them in a folder's name, and a value is a number after all.
+    mark = Path("/tmp", "".join(random.choices(string.ascii_letters, k=20)))
     values = [*more, *(value.replace("PWNED", str(mark)) for value in HOSTILE)]
     calls = [site.start({"REMINDER_NUMBER": NUMBER, name: value}) for value in values]
     left = [call.wait().variables for call in calls]
