@@ -362,6 +362,9 @@ def test_without_descriptors_connections_wait_and_the_log_is_not_flooded(
     serve: Serve, capfd: pytest.CaptureFixture[str]
 ) -> None:
     served = serve()
+    with served.connect() as client:  # the event loop needs descriptors of its own to begin
+        client.sendall(GET)
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     clients = [socket.socket() for _ in range(300)]
     kept = []
