@@ -29,7 +29,7 @@ class State(StrEnum):
     LEASED = "leased"  # a worker has it; nothing has gone out
     SENDING = "sending"  # a request is going out: from here on it may have been sent
     SENT = "sent"  # the PBX took it
-    FAILED = "failed"  # the PBX refuses it, or some of its numbers
+    FAILED = "failed"  # not sent, or not to all of its numbers
     EXPIRED = "expired"  # max_age was over
     CANCELLED = "cancelled"  # by an admin
     UNKNOWN = "unknown"  # nobody can know whether it was sent; it is not tried again

@@ -189,8 +189,8 @@ def choose(config: Config, draft: Draft) -> Sender:
         return sender
     known, cause = ", ".join(config.senders), Cause.UNKNOWN_SENDER
     if not draft.sender:
-        reason = f"has no default_sender: set it to one of {known}, or set SMS_SENDER"
-        raise Refused(cause, f"{config.path} {reason}")
+        reason = f"{config.path} has no default_sender: set it to one of {known}"
+        raise Refused(cause, reason, advice=", or set SMS_SENDER")
     none = f"is no section of {config.path}, which has {known}"
     # One word is the admin's own; more may be a text in the wrong place.
     is_word = _WORD.fullmatch(draft.sender)

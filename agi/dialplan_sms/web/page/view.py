@@ -39,7 +39,7 @@ STATES = {
     State.LEASED: "a worker has it; nothing has gone out yet",
     State.SENDING: "the request to the PBX is going out now",
     State.SENT: "the PBX took it",
-    State.FAILED: "the PBX refuses it, or some of its numbers",
+    State.FAILED: "not sent, or not to all of its numbers",
     State.EXPIRED: "it could not be sent within max_age",
     State.CANCELLED: "taken back before it was sent",
     State.UNKNOWN: "the PBX did not say: it may have been sent",
