@@ -159,6 +159,6 @@ def _paragraph(readline: Callable[[], bytes]) -> bytes:
     found = bytearray()
     while line := readline():
         found += line
-        if not line.strip():
+        if found.endswith((b"\n\n", b"\n\r\n")):
             break
     return bytes(found)

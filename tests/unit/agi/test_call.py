@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 from asterisk.agi import AGIHangup
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -202,6 +202,7 @@ def test_a_bug_in_the_route_is_a_status_and_a_line_that_shows_no_text(tmp_path: 
     ),
     st.binary(),
 )  # fmt: skip
+@example({}, b"\n ")
 def test_any_bytes_in_one_of_four_statuses_out(variables: dict[str, bytes], name: bytes) -> None:
     environment = ENVIRONMENT.replace(b"agi_calleridname: unknown", b"agi_calleridname: " + name)
     asterisk = FakeAsterisk(dict(variables), environment)
