@@ -151,6 +151,7 @@ class TestTheHostIsShort:
     ) -> None:
         calls.go.set()
         assert house.ask() == b"done"
+        until(lambda: house.acceptors._idle == 2)  # the one that has served waits again, too
 
         def start(_: threading.Thread) -> None:
             raise RuntimeError("can't start new thread")
