@@ -12,7 +12,7 @@ from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.outbox import gateways, idempotency, limits, transitions
 from dialplan_sms.outbox.database import OutboxError
-from dialplan_sms.outbox.recorder import Record, Recorder
+from dialplan_sms.outbox.history.recorder import Record, Recorder
 from dialplan_sms.outbox.retry import Verdict, ended
 from dialplan_sms.outbox.schema import Row, State, message, now, number
 from dialplan_sms.outbox.work import Together, Work
