@@ -26,10 +26,8 @@ WAIT = 5.0  # seconds that a call waits for the database in all, whatever holds 
 _BULK = 20  # numbers: a message with more lets others go first
 
 # Built once: to build a statement costs as much as to run it.
-_NEW = (
-    message.insert()
-    .values(created=now(), due=sa.func.coalesce(sa.bindparam("when", type_=sa.Double()), now()))
-    .returning(message.c.token, message.c.id)
+_NEW = message.insert().values(
+    created=now(), due=sa.func.coalesce(sa.bindparam("when", type_=sa.Double()), now())
 )
 _NEW_NUMBER = number.insert().values(created=now())
 _BY_TOKEN = sa.select(message.c.token, message.c.id).where(
@@ -172,10 +170,10 @@ def _ended(outcome: Outcome, sms: Sms) -> tuple[Outcome, Verdict]:
 
 def stored(connection: sa.Connection, those: Sequence[New]) -> dict[str, int]:
     """The ids of those that are stored already, by their tokens."""
-    tokens = [each.row["token"] for each in those if each.tried]
+    tried = [each for each in those if each.tried]
     for each in those:
         each.tried = True
-    return dict(connection.execute(_BY_TOKEN, {"these": tokens}).all()) if tokens else {}
+    return _ids(connection, tried) if tried else {}
 
 
 def insert(connection: sa.Connection, those: Sequence[New]) -> list[int]:
@@ -189,7 +187,8 @@ def insert(connection: sa.Connection, those: Sequence[New]) -> list[int]:
 def add(connection: sa.Connection, those: Sequence[New]) -> dict[str, int]:
     """Store SMS that are not stored yet; their ids, by their tokens."""
     rows = [each.row | {"state": each.state, "when": each.row["planned"]} for each in those]
-    ids: dict[str, int] = dict(connection.execute(_NEW, rows).all())
+    connection.execute(_NEW, rows)
+    ids = _ids(connection, those)
     numbers = [
         {"message_id": ids[each.row["token"]], "number": to, "state": each.state}
         for each in those for to in each.numbers
@@ -199,3 +198,8 @@ def add(connection: sa.Connection, those: Sequence[New]) -> dict[str, int]:
     for sender, gsm in {(row["sender"], row["gsm"]) for row in waiting}:
         gateways.ensure(connection, sender, gsm)
     return ids
+
+
+def _ids(connection: sa.Connection, those: Sequence[New]) -> dict[str, int]:
+    tokens = [each.row["token"] for each in those]
+    return dict(connection.execute(_BY_TOKEN, {"these": tokens}).all())
