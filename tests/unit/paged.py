@@ -12,6 +12,7 @@ from dialplan_sms.outbox import leases, transitions
 from dialplan_sms.outbox.retry import decide
 from dialplan_sms.outbox.schema import State, attempt, message, number
 from dialplan_sms.outbox.store import Outbox
+from dialplan_sms.outbox.transitions import Try
 from dialplan_sms.sandbox.faults import TROUBLES
 from dialplan_sms.sandbox.page import SandboxPage
 from dialplan_sms.sandbox.pbx import Pbx
@@ -56,10 +57,8 @@ def end(outbox: Outbox, id_: int, outcome: Outcome, keep_text: bool = False) -> 
             message.update().where(*others).values(state=State.PENDING, lease_by=None)
         )
         verdict = decide(outcome, claimed.sms.numbers, "", over=True)
-        transitions.end_try(
-            connection,  # type: ignore[arg-type]
-            id_, outcome, verdict, keep_text=keep_text,
-        )  # fmt: skip
+        tried = Try(id_, outcome, verdict, keep_text=keep_text)
+        transitions.end_tries(connection, [tried])  # type: ignore[arg-type]
 
     outbox.writer.do(work, 10.0)
 

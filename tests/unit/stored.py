@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from dialplan_sms.config.config import Sender
-from dialplan_sms.outbox import leases, store, transitions
+from dialplan_sms.outbox import leases, store
 from dialplan_sms.outbox.database import open_engine
 from dialplan_sms.outbox.leases import Lease
-from dialplan_sms.outbox.schema import State, message, number
-from dialplan_sms.outbox.transitions import Row
+from dialplan_sms.outbox.schema import Row, State, message, number
+from dialplan_sms.outbox.store import New
 from dialplan_sms.outbox.writer import Writer
 from dialplan_sms.sms.sms import Sms
 
@@ -30,7 +30,8 @@ def insert(
     connection: sa.Connection, *numbers: str, state: State = State.PENDING, **columns: Any
 ) -> int:
     """Store an SMS of sender 101 to the first of NUMBERS, if none are given; its id."""
-    return transitions.insert(connection, row(**columns), numbers or NUMBERS[:1], state)
+    new = New(row(**columns), numbers or NUMBERS[:1], state)
+    return store.add(connection, [new])[new.row["token"]]
 
 
 class Store:
@@ -54,7 +55,7 @@ class Store:
         return self.do(lambda c: leases.claim(c, owner, lease, most, senders))
 
     def begin(self, lease: Lease) -> bool:
-        return self.do(lambda c: leases.begin_sending(c, lease))
+        return self.do(lambda c: leases.begin_sending(c, [lease])[0])
 
     def row(self, id_: int) -> Any:
         return self.do(lambda c: c.execute(message.select().where(message.c.id == id_)).one())

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -12,11 +13,12 @@ import sqlalchemy as sa
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.shortage import shortage
-from dialplan_sms.outbox import leases, transitions
+from dialplan_sms.outbox import leases
 from dialplan_sms.outbox.database import OutboxError
-from dialplan_sms.outbox.leases import Lease
+from dialplan_sms.outbox.leases import Ended, Lease
 from dialplan_sms.outbox.retry import AT_LEAST_ONCE, decide
 from dialplan_sms.outbox.schema import State
+from dialplan_sms.outbox.work import Together
 from dialplan_sms.outbox.writer import NotKnown, Writer
 from dialplan_sms.sms import log
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, error
@@ -98,15 +100,11 @@ def carry(lease: Lease, service: WorkerService, access: WorkerOutbox) -> None:
     over = sender is not None and lease.age > sender.max_age
     verdict = decide(outcome, lease.sms.numbers, delivery, over)
     noted = replace(outcome, reason=log.harmless(outcome, lease.sms))
-    spread, keep = random.random(), bool(sender and sender.keep_text)
-
-    def work(connection: sa.Connection) -> tuple[str | None, int]:
-        state = leases.finish(connection, lease, noted, verdict, spread, keep)
-        if sender is not None and (verdict.holds or verdict.pauses):
-            return state, transitions.expire(connection, lease.sender, sender.max_age)
-        return state, 0
-
-    state, expired = _record(work, access)
+    ended = Ended(
+        lease, noted, verdict, random.random(), bool(sender and sender.keep_text),
+        sender.max_age if sender else inf,
+    )  # fmt: skip
+    state, expired = _record(ended, access)
     if expired:
         service.worked(State.EXPIRED, expired)
     if state is None:
@@ -116,9 +114,9 @@ def carry(lease: Lease, service: WorkerService, access: WorkerOutbox) -> None:
     took = time.monotonic() - began
     handled = Handled(lease.sms.call, lease.sender, lease.sms, outcome, took)
     service.worked(state, 1, handled)
-    if verdict.holds:
+    if verdict.stops not in ("", Cause.UNREACHABLE):
         service.note(
-            f"sender {lease.sender} is held, {verdict.holds}: all its SMS wait until that is"
+            f"sender {lease.sender} is held, {verdict.stops}: all its SMS wait until that is"
             " mended, the next try is in 5 minutes"
         )
 
@@ -129,7 +127,7 @@ def _send(
     def going_out() -> None:
         """Note that the request goes out now. Raises Refused if that is not noted."""
         try:
-            mine = access.do(lambda c: leases.begin_sending(c, lease))
+            mine = access.do(Together(leases.begin_sending, lease))
         except (OutboxError, NotKnown) as failure:
             raise Refused(Cause.INTERNAL, str(failure)) from None
         if not mine:
@@ -142,17 +140,15 @@ def _send(
     return service.route(sender).send(lease.sms, going_out, until)
 
 
-def _record(
-    work: Callable[[sa.Connection], tuple[str | None, int]], access: WorkerOutbox
-) -> tuple[str | None, int]:
-    """Have *work* done, however long the database is away: the message's state, how many expired.
+def _record(ended: Ended, access: WorkerOutbox) -> tuple[str | None, int]:
+    """Note it, however long the database is away: the message's state, how many others expired.
 
     The state is None if somebody else has decided, or the worker ends before.
     """
     unsure = False
     while True:
         try:
-            state, expired = access.do(work)
+            state, expired = access.do(Together(leases.finish, ended))
             break
         except (OutboxError, NotKnown) as failure:
             unsure = unsure or isinstance(failure, NotKnown)

@@ -53,14 +53,14 @@ def apply(
 
     *failures* is how many were counted when the try began: those of one outage count once.
     """
-    held: dict[str, Any] = {"of": sender}
-    if verdict.holds:
-        connection.execute(_HOLD, held | {"seconds": HELD, "held": verdict.holds})
-    elif verdict.pauses:
-        held |= {"held": Cause.UNREACHABLE, "failures": failures + 1}
-        connection.execute(_HOLD, held | {"seconds": wait(failures + 1, random)})
+    held: dict[str, Any] = {"of": sender, "held": verdict.stops}
+    if verdict.stops == Cause.UNREACHABLE:
+        held |= {"failures": failures + 1, "seconds": wait(failures + 1, random)}
+        connection.execute(_HOLD, held)
+    elif verdict.stops:
+        connection.execute(_HOLD, held | {"seconds": HELD})
     else:
-        connection.execute(_GO_ON, held)
+        connection.execute(_GO_ON, {"of": sender})
 
 
 def mend_clock(connection: sa.Connection, senders: Iterable[Sender]) -> None:

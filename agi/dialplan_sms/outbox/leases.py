@@ -1,21 +1,12 @@
 """Leases: a worker takes what is due, says when it goes out, and notes how it ended.
 
-Functions on the connection of a transaction, as in transitions.py, and the owner of leases.
-The clock of SQLite is its host's and may jump, so there a lease lasts as long as its process: that
-keeps a file locked, and the kernel releases the lock whatever ends the process. If hosts share a
-server, leases expire by the server's clock. They may have expired because no host could reach the
-server: the first host that is back waits for the others, which may know that their SMS were sent.
+Functions on the connection of a transaction, as in transitions.py. Those on many leases take no
+more statements than on one.
 """
 
-import contextlib
-import fcntl
-import os
-import secrets
-import socket
-import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from math import inf
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,26 +15,37 @@ from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import gateways
 from dialplan_sms.outbox.retry import FIRST_WAIT, Verdict, wait
 from dialplan_sms.outbox.schema import PRIORITIES, State, message, now, number
-from dialplan_sms.outbox.transitions import SET_NUMBERS, TRIED, end_try
+from dialplan_sms.outbox.transitions import SET_NUMBER, Try, end_tries, expire
 from dialplan_sms.sms.outcome import Outcome
 from dialplan_sms.sms.sms import Sms
 
-COME_BACK = 30.0  # seconds that other hosts have for it once the server is in reach again
-_PAUSE = 10.0  # seconds without a look after which the server, or this host, may have been away
 _BATCH = 20  # numbers of a request for a sender that sms.conf does not have any more
 _HELD = message.c.state.in_((State.LEASED, State.SENDING))
 
 # Built once, as in transitions.py.
-_MINE = (_HELD, message.c.lease_by == sa.bindparam("owner"),
-         message.c.lease_until == sa.bindparam("until"))  # fmt: skip
-_BEGUN = message.update().where(message.c.id == sa.bindparam("of"), *_MINE)
-_FINISHED = TRIED.where(*_MINE)
-_LEASED = message.update().where(message.c.id == sa.bindparam("of")).values(state=State.LEASED)
+_MINE = (
+    sa.select(message.c.id, message.c.lease_by, message.c.lease_until)
+    .where(_HELD, message.c.id.in_(sa.bindparam("these", expanding=True)))
+    .with_for_update()
+)
+_SET = message.update().where(message.c.id == sa.bindparam("of"))
+_BEGUN = _SET.values(state=State.SENDING)
+_LEASED = _SET.values(state=State.LEASED)
+_RANK = sa.func.row_number().over(
+    partition_by=number.c.message_id, order_by=number.c.number
+).label("rank")  # fmt: skip
 _WAITING = (
-    sa.select(number.c.number)
-    .where(number.c.message_id == sa.bindparam("of"), number.c.state == State.PENDING)
-    .order_by(number.c.number)
-    .limit(sa.bindparam("most"))
+    sa.select(number.c.message_id, number.c.number, _RANK)
+    .where(
+        number.c.message_id.in_(sa.bindparam("these", expanding=True)),
+        number.c.state == State.PENDING,
+    )
+    .subquery()
+)
+_NUMBERS = (
+    sa.select(_WAITING.c.message_id, _WAITING.c.number)
+    .where(_WAITING.c.rank <= sa.bindparam("most"))
+    .order_by(_WAITING.c.message_id, _WAITING.c.rank)
 )
 _DUE = (
     sa.select(
@@ -105,14 +107,16 @@ def claim(
             continue
         rows = [{"of": row.id, "lease_by": owner, "lease_until": row.until} for row in due]
         connection.execute(_LEASED, rows)
-        count = 0
+        numbers: dict[int, list[str]] = {row.id: [] for row in due}
+        for id_, to in connection.execute(_NUMBERS, {"these": list(numbers), "most": batch}):
+            numbers[id_].append(to)
         for row in due:
-            numbers = tuple(connection.scalars(_WAITING, {"of": row.id, "most": batch}))
-            count += len(numbers)
-            sms = Sms(numbers, row.text or "", row.gsm or None, row.postpone, call=row.call)
+            to = tuple(numbers[row.id])
+            sms = Sms(to, row.text or "", row.gsm or None, row.postpone, call=row.call)
             taken.append(
                 Lease(row.id, owner, row.until, name, sms, row.attempts, row.age, failures)
             )
+        count = sum(map(len, numbers.values()))
         # Also without a pace: the next turn begins with the others.
         connection.execute(gateways.BUSY, {"of": name, "to": gsm, "seconds": pace * count})
         if len(taken) >= most:
@@ -120,34 +124,64 @@ def claim(
     return taken
 
 
-def begin_sending(connection: sa.Connection, lease: Lease) -> bool:
-    """Note that the request goes out now; False if the lease is another's by now."""
-    mine = {"of": lease.id, "owner": lease.owner, "until": lease.until}
-    if connection.execute(_BEGUN, mine | {"state": State.SENDING}).rowcount != 1:
-        return False
-    numbers = {"of": lease.id, "these": lease.sms.numbers, "state": State.SENDING}
-    connection.execute(SET_NUMBERS, numbers)
-    return True
+def begin_sending(connection: sa.Connection, those: Sequence[Lease]) -> list[bool]:
+    """Note that requests go out now; of each, False if the lease is another's by now."""
+    mine = _mine(connection, those)
+    going = [lease for lease, is_mine in zip(those, mine, strict=True) if is_mine]
+    if going:
+        connection.execute(_BEGUN, [{"of": lease.id} for lease in going])
+        numbers = [
+            {"of": lease.id, "to": to, "is": State.SENDING}
+            for lease in going for to in lease.sms.numbers
+        ]  # fmt: skip
+        connection.execute(SET_NUMBER, numbers)
+    return mine
 
 
-def finish(
-    connection: sa.Connection, lease: Lease, outcome: Outcome, verdict: Verdict, random: float,
-    keep_text: bool,
-) -> State | None:  # fmt: skip
-    """Note how a request ended, and what follows; the message's state.
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the request of *lease* ended, and what follows; *random* (0 to 1) spreads later tries.
 
-    None if the lease is another's by now, who has then decided.
+    If it finds that none of the sender's SMS can go, those older than *max_age* seconds expire.
     """
-    # The rest of a list goes on at once, and so does what waits for all of the sender's anyway.
-    alone = verdict.again and not (verdict.holds or verdict.pauses)
-    pause = wait(lease.attempts + 1, random) if alone else 0.0
-    state = end_try(
-        connection, lease.id, outcome, verdict, pause, keep_text, _FINISHED,
-        owner=lease.owner, until=lease.until,
-    )  # fmt: skip
-    if state is not None:
-        gateways.apply(connection, lease.sender, verdict, lease.failures, random)
-    return state
+
+    lease: Lease
+    outcome: Outcome
+    verdict: Verdict
+    random: float
+    keep_text: bool = False
+    max_age: float = inf
+
+    def as_try(self) -> Try:
+        """The rest of a list goes on at once, and so does what waits for all of the sender's."""
+        alone = self.verdict.again and not self.verdict.stops
+        pause = wait(self.lease.attempts + 1, self.random) if alone else 0.0
+        return Try(self.lease.id, self.outcome, self.verdict, pause, self.keep_text)
+
+
+def finish(connection: sa.Connection, ends: Sequence[Ended]) -> list[tuple[State | None, int]]:
+    """Note how requests ended: of each the message's state, and how many others expired.
+
+    The state is None if the lease is another's by now, who has then decided.
+    """
+    mine = zip(ends, _mine(connection, [each.lease for each in ends]), strict=True)
+    noted = {each.lease.id: each for each, is_mine in mine if is_mine}
+    tries = [each.as_try() for each in noted.values()]
+    states = dict(zip(noted, end_tries(connection, tries), strict=True))
+    expired: dict[int, int] = {}
+    # What has to be said of a sender's gateways is said once.
+    by_sender = {(e.lease.sender, e.verdict.stops): e for e in noted.values()}
+    for (sender, stops), each in by_sender.items():
+        gateways.apply(connection, sender, each.verdict, each.lease.failures, each.random)
+        if stops and each.max_age < inf:
+            expired[each.lease.id] = expire(connection, sender, each.max_age)
+    return [(states.get(each.lease.id), expired.get(each.lease.id, 0)) for each in ends]
+
+
+def _mine(connection: sa.Connection, those: Sequence[Lease]) -> list[bool]:
+    """Of each, whether it is its owner's still; it then stays so in this transaction."""
+    found = set(connection.execute(_MINE, {"these": [lease.id for lease in those]}).all())
+    return [(lease.id, lease.owner, lease.until) in found for lease in those]
 
 
 def owners(connection: sa.Connection) -> list[str]:
@@ -187,74 +221,7 @@ def take_back(
     if numbers := tuple(connection.scalars(going)):
         verdict = Verdict(again=numbers) if at_least_once else Verdict(unknown=numbers)
         # One that ends its worker each time must not do so without a pause.
-        return end_try(connection, id_, outcome, verdict, FIRST_WAIT)
+        return end_tries(connection, [Try(id_, outcome, verdict, FIRST_WAIT)])[0]
     free = {"state": State.PENDING, "due": now(), "lease_by": None, "lease_until": None}
     connection.execute(message.update().where(message.c.id == id_).values(free))
     return State.PENDING
-
-
-class LeaseOwner:
-    """This process as a holder of leases on the SQLite file *database*, or on a server's (None).
-
-    Raises OSError if the file cannot be made beside the database.
-    """
-
-    def __init__(self, database: str | None, clock: Callable[[], float] = time.monotonic) -> None:
-        host = "".join(c for c in socket.gethostname()[:30] if c.isalnum() or c in ".-")
-        self.name = f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._database = Path(database).absolute() if database else None
-        self._clock = clock
-        self._since = clock()  # the server is in reach since then
-        self._reached = float("-inf")
-        self._file: int | None = None
-        if path := self._path(self.name):
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def reached(self) -> None:
-        """The database was in reach just now."""
-        now = self._clock()
-        if now - self._reached > _PAUSE:
-            self._since = now
-        self._reached = now
-
-    def failed(self) -> None:
-        """The database was out of reach just now."""
-        self._reached = float("-inf")
-
-    def dead(self, names: Iterable[str]) -> list[str] | None:
-        """Those of *names* whose processes are gone; None if only the time of a lease says so."""
-        if self._database is None:
-            now = self._clock()
-            steady = now - self._reached <= _PAUSE and now - self._since >= COME_BACK
-            return None if steady else []
-        return [name for name in names if name != self.name and not self._lives(name)]
-
-    def close(self) -> None:
-        """Release the file: others take back what is still leased."""
-        path = self._path(self.name)
-        if path and self._file is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-            os.close(self._file)
-            self._file = None
-
-    def _lives(self, name: str) -> bool:
-        path = self._path(name)
-        try:
-            with open(path, "r+b", buffering=0) as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                with contextlib.suppress(OSError):  # another user's, in a sticky folder
-                    os.unlink(path)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True  # perhaps: better late than twice
-        return False
-
-    def _path(self, name: str) -> str:
-        """The file of the owner *name*; empty if the database is a server's."""
-        if self._database is None:
-            return ""
-        mine = f".{self._database.name}-{name.replace('/', '_')}.lock"
-        return str(self._database.with_name(mine))

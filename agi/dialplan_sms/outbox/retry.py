@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from dialplan_sms.outbox.schema import State
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 
 FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0
@@ -12,7 +13,7 @@ HELD = 300.0  # seconds between tries if somebody has to mend something first
 STALE = 60.0  # seconds after which an SMS that could be sent and is not is worth a warning
 AT_LEAST_ONCE, AT_MOST_ONCE = "at-least-once", "at-most-once"
 
-_HOLDS = (Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER)
+_STOPS = (Cause.UNREACHABLE, Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER)
 _NOBODY_KNOWS = (Cause.NO_ANSWER, Cause.BAD_ANSWER)
 
 
@@ -20,8 +21,8 @@ _NOBODY_KNOWS = (Cause.NO_ANSWER, Cause.BAD_ANSWER)
 class Verdict:
     """What becomes of each number of a request.
 
-    ``holds`` names the cause for which all of the sender's messages wait; ``pauses`` is whether
-    they wait since the PBX is out of reach; otherwise only this message waits for its next try.
+    ``stops`` names the cause for which all of the sender's messages wait; if it is empty, only this
+    message waits for its next try.
     """
 
     sent: tuple[str, ...] = ()
@@ -29,8 +30,16 @@ class Verdict:
     failed: tuple[str, ...] = ()
     expired: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
-    holds: str = ""
-    pauses: bool = False
+    stops: str = ""
+
+    @property
+    def numbers(self) -> tuple[tuple[str, State], ...]:
+        """Each number with its state."""
+        every = (
+            (State.SENT, self.sent), (State.PENDING, self.again), (State.FAILED, self.failed),
+            (State.EXPIRED, self.expired), (State.UNKNOWN, self.unknown),
+        )  # fmt: skip
+        return tuple((number, state) for state, numbers in every for number in numbers)
 
 
 def decide(outcome: Outcome, numbers: Sequence[str], delivery: str, over: bool) -> Verdict:
@@ -46,10 +55,8 @@ def decide(outcome: Outcome, numbers: Sequence[str], delivery: str, over: bool) 
         again = delivery == AT_LEAST_ONCE and not over
         return Verdict(again=every) if again else Verdict(unknown=every)
     kept = Verdict(expired=every) if over else Verdict(again=every)
-    if outcome.cause in _HOLDS:
-        return replace(kept, holds=str(outcome.cause))
-    if outcome.cause is Cause.UNREACHABLE:
-        return replace(kept, pauses=True)
+    if outcome.cause in _STOPS:
+        return replace(kept, stops=str(outcome.cause))
     if outcome.cause is Cause.INTERNAL and not over:  # certainly not sent
         return kept
     return Verdict(failed=every)

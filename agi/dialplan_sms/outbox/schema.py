@@ -134,6 +134,10 @@ gateway = Table(
 )
 
 
+Row = dict[str, Any]
+"""The columns of an SMS that are known before it is stored, by name."""
+
+
 class now(FunctionElement[float]):
     """Seconds since 1970 by the database's clock."""
 

@@ -6,6 +6,7 @@ the state that it starts from, and leaves alone what is in another state by now.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -34,18 +35,19 @@ _NOT_CANCELLED = dict.fromkeys((State.LEASED, State.SENDING), "is {}: it is goin
 
 # Built once: to build a statement costs as much as to run it.
 _OF: sa.BindParameter[int] = sa.bindparam("of")
-_NEW = message.insert().values(
-    created=now(), due=sa.func.coalesce(sa.bindparam("when", type_=sa.Double()), now())
-)
-_NEW_NUMBER = number.insert().values(created=now())
 _NEW_TRY = attempt.insert().values(at=now())
-_THESE: sa.BindParameter[str] = sa.bindparam("these", expanding=True)
-_OTHERS = sa.select(number.c.state).distinct().where(
-    number.c.message_id == _OF, number.c.number.not_in(_THESE)
+_THESE: sa.BindParameter[Any] = sa.bindparam("these", expanding=True)
+_BY_TOKEN = sa.select(message.c.token, message.c.id).where(message.c.token.in_(_THESE))
+_STATES = sa.select(number.c.message_id, number.c.state).distinct().where(
+    number.c.message_id.in_(_THESE)
 )  # fmt: skip
-SET_NUMBERS = number.update().where(number.c.message_id == _OF, number.c.number.in_(_THESE))
+SET_NUMBER = (
+    number.update()
+    .where(number.c.message_id == _OF, number.c.number == sa.bindparam("to"))
+    .values(state=sa.bindparam("is"))
+)
 _AGAIN = sa.bindparam("again", type_=sa.Boolean())
-TRIED = (
+_TRIED = (
     message.update()
     .where(message.c.id == _OF)
     .values(
@@ -53,31 +55,10 @@ TRIED = (
         due=sa.case((_AGAIN, now() + sa.bindparam("wait", type_=sa.Double())), else_=message.c.due),
         ended=sa.case((_AGAIN, sa.null()), else_=now()),
         text=sa.case((sa.bindparam("keep", type_=sa.Boolean()), message.c.text), else_=sa.null()),
+        state=sa.bindparam("is"), cause=sa.bindparam("why"), reason=sa.bindparam("said"),
     )
 )  # fmt: skip
-"""For end_try()."""
-_SETTLED = TRIED.where(*_RESERVED)
-
-Row = dict[str, Any]
-"""The columns of a stored SMS that are known before it is stored, by name."""
-
-
-def find(connection: sa.Connection, token: str) -> int | None:
-    """The id of the SMS that was stored under *token*."""
-    found: int | None = connection.scalar(sa.select(message.c.id).where(message.c.token == token))
-    return found
-
-
-def insert(connection: sa.Connection, row: Row, numbers: Sequence[str], state: State) -> int:
-    """Store an SMS to *numbers*, which is not stored yet; its id."""
-    result = connection.execute(_NEW, row | {"state": state, "when": row["planned"]})
-    assert result.inserted_primary_key is not None  # noqa: S101
-    id_ = int(result.inserted_primary_key[0])
-    rows = [{"message_id": id_, "number": each, "state": state} for each in numbers]
-    connection.execute(_NEW_NUMBER, rows)
-    if state is State.PENDING:
-        gateways.ensure(connection, row["sender"], row["gsm"])
-    return id_
+_TO_SETTLE = _BY_TOKEN.where(*_RESERVED).with_for_update()
 
 
 def make_pending(connection: sa.Connection, token: str, text: str) -> int | None:
@@ -108,36 +89,61 @@ def make_pending(connection: sa.Connection, token: str, text: str) -> int | None
     return int(found.id)
 
 
-def settle(connection: sa.Connection, token: str, outcome: Outcome, verdict: Verdict) -> None:
-    """Note how the one try of a call in mode wait ended. Does nothing the second time."""
-    id_ = find(connection, token)
-    if id_ is not None:
-        end_try(connection, id_, outcome, verdict, tried=_SETTLED)
+def settle(connection: sa.Connection, calls: Sequence[tuple[str, Outcome, Verdict]]) -> list[None]:
+    """Note how calls in mode wait ended, by their tokens. Does nothing the second time."""
+    ends = {token: (outcome, verdict) for token, outcome, verdict in reversed(calls)}
+    reserved = connection.execute(_TO_SETTLE, {"these": list(ends)})
+    end_tries(connection, [Try(row.id, *ends[row.token]) for row in reserved])
+    return [None] * len(calls)
 
 
-def end_try(
-    connection: sa.Connection, id_: int, outcome: Outcome, verdict: Verdict, wait: float = 0.0,
-    keep_text: bool = False, tried: sa.Update = TRIED, **mine: Any,
-) -> State | None:  # fmt: skip
-    """Note a try: what becomes of its numbers and of the message, and the attempt.
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try of a message, and what follows from it.
 
-    The message is pending again, in *wait* seconds, if a number is, else it has ended: its state.
-    None, and nothing is changed, if it is not as *tried*, which is TRIED with conditions on *mine*,
-    says. The text of one that was not sent stays for a while: an admin may want to try it again.
+    The message is pending again, in *wait* seconds, if a number of it is. The text of one that was
+    not sent stays for a while, as an admin may want to try it again; *keep_text* keeps others.
     """
-    ends = states(verdict)
-    these = [each for numbers in ends.values() for each in numbers]
-    state = of_all({*ends, *connection.scalars(_OTHERS, {"of": id_, "these": these})})
-    keep = keep_text or state not in (State.SENT, State.CANCELLED)
-    again = state is State.PENDING
-    values = {"state": state, "again": again, "wait": wait, "keep": keep, **why(outcome)}
-    if connection.execute(tried, {"of": id_, **mine, **values}).rowcount != 1:
-        return None
-    for each, numbers in ends.items():
-        connection.execute(SET_NUMBERS, {"of": id_, "these": numbers, "state": each})
-    row = {"message_id": id_, "numbers": len(these), "status": outcome.status, **why(outcome)}
-    connection.execute(_NEW_TRY, row)
-    return state
+
+    id: int
+    outcome: Outcome
+    verdict: Verdict
+    wait: float = 0.0
+    keep_text: bool = False
+
+
+def end_tries(connection: sa.Connection, tries: Sequence[Try]) -> list[State]:
+    """Note tries of different messages, which the transaction has locked; the messages' states."""
+    if not tries:
+        return []
+    numbers = [
+        {"of": each.id, "to": to, "is": state}
+        for each in tries for to, state in each.verdict.numbers
+    ]  # fmt: skip
+    if numbers:
+        connection.execute(SET_NUMBER, numbers)
+    found: dict[int, set[State]] = {each.id: set() for each in tries}
+    for id_, state in connection.execute(_STATES, {"these": list(found)}):
+        found[id_].add(state)
+    ends = [of_all(found[each.id]) for each in tries]
+    connection.execute(
+        _TRIED,
+        [
+            {"of": each.id, "is": state, "again": state is State.PENDING, "wait": each.wait,
+             "keep": each.keep_text or state not in (State.SENT, State.CANCELLED),
+             "why": each.outcome.cause, "said": each.outcome.reason}
+            for each, state in zip(tries, ends, strict=True)
+        ],
+    )  # fmt: skip
+    connection.execute(
+        _NEW_TRY,
+        [
+            {"message_id": each.id, "status": each.outcome.status, **why(each.outcome),
+             "numbers": len(each.verdict.numbers)}
+            for each in tries
+        ],
+    )  # fmt: skip
+    return ends
 
 
 def expire(connection: sa.Connection, sender: str, max_age: float, most: int = 1000) -> int:
@@ -235,15 +241,6 @@ def _end(
         messages = message.update().where(message.c.id.in_(ids))
         connection.execute(messages.values(state=state, ended=now(), lease_by=None))
     return len(ids)
-
-
-def states(verdict: Verdict) -> dict[State, tuple[str, ...]]:
-    """The numbers of a request by the state that *verdict* has for them."""
-    every = {
-        State.SENT: verdict.sent, State.PENDING: verdict.again, State.FAILED: verdict.failed,
-        State.EXPIRED: verdict.expired, State.UNKNOWN: verdict.unknown,
-    }  # fmt: skip
-    return {state: numbers for state, numbers in every.items() if numbers}
 
 
 def of_all(found: Collection[str]) -> State:

@@ -13,7 +13,8 @@ from dialplan_sms.outbox import gateways, leases, transitions
 from dialplan_sms.outbox.attempt import WorkerOutbox, WorkerService, carry
 from dialplan_sms.outbox.database import OutboxError, explain, sqlite_file
 from dialplan_sms.outbox.history import retention
-from dialplan_sms.outbox.leases import Lease, LeaseOwner
+from dialplan_sms.outbox.lease_owner import LeaseOwner
+from dialplan_sms.outbox.leases import Lease
 from dialplan_sms.outbox.retry import AT_LEAST_ONCE
 from dialplan_sms.outbox.schema import State, message
 from dialplan_sms.outbox.store import Outbox

@@ -8,7 +8,6 @@ commit begins it can withdraw, and knows then that its work certainly was not do
 import contextlib
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from math import inf
@@ -19,11 +18,9 @@ import sqlalchemy as sa
 from dialplan_sms.outbox import database
 from dialplan_sms.outbox.database import OutboxError, explain
 from dialplan_sms.outbox.schema import message, prepare
+from dialplan_sms.outbox.work import Work, do
 
 T = TypeVar("T")
-Work = Callable[[sa.Connection], T]
-"""Statements of one transaction; may be run again if that failed, so it does nothing else, and
-finds out by itself whether it was committed before (the connection may break in the commit)."""
 
 _MOST = 100  # pieces of work that begin a transaction
 _LOOK = 0.5  # seconds to wait for a locked SQLite file until it is seen who still waits
@@ -162,7 +159,7 @@ class Writer:
             with connection.begin():
                 if connection.dialect.name == "postgresql":  # as BEGIN IMMEDIATE does on SQLite
                     connection.exec_driver_sql(f"LOCK TABLE {message.name} IN ROW EXCLUSIVE MODE")
-                results = [piece.work(connection) for piece in batch]
+                results = do(connection, [piece.work for piece in batch])
                 # Only now is work taken. What comes while it is done goes along, or it would wait
                 # for two commits; not for long, since who was first waits, too.
                 until = time.monotonic() + _GATHER
@@ -171,7 +168,7 @@ class Writer:
                     if not more:
                         break
                     batch += more
-                    results += [piece.work(connection) for piece in more]
+                    results += do(connection, [piece.work for piece in more])
                 self._seal(batch, connection)
                 self._committing = True
         except _Withdrawn:

@@ -14,6 +14,7 @@ from dialplan_sms.cli import main
 from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import leases
 from dialplan_sms.outbox.database import open_engine
+from dialplan_sms.outbox.leases import Ended
 from dialplan_sms.outbox.retry import Verdict
 from dialplan_sms.outbox.schema import State, gateway, message, number, prepare
 from dialplan_sms.outbox.store import Outbox
@@ -216,7 +217,7 @@ def test_show_tells_each_try_and_the_text_only_where_asked(host: Host) -> None:
         (claimed,) = leases.claim(connection, "worker", 60.0, 10, {})
         outcome = error(Cause.UNREACHABLE, "no route to host")
         verdict = Verdict(sent=(ROME,), again=(MILAN,))
-        leases.finish(connection, claimed, outcome, verdict, 0.5, True)
+        leases.finish(connection, [Ended(claimed, outcome, verdict, 0.5, True)])
     shown = host.run("show", id_)
     assert shown.exit_code == 0
     for part in (

@@ -14,11 +14,11 @@ from dialplan_sms.outbox.history.retention import forget_texts, purge
 from dialplan_sms.outbox.history.search import Place, listing
 from dialplan_sms.outbox.history.statistics import overview
 from dialplan_sms.outbox.history.stored import Filters, Stored, show
-from dialplan_sms.outbox.leases import Lease
+from dialplan_sms.outbox.leases import Ended, Lease
 from dialplan_sms.outbox.limits import used
 from dialplan_sms.outbox.retry import Verdict
 from dialplan_sms.outbox.schema import State, attempt, gateway, message, number, prepare
-from dialplan_sms.outbox.transitions import cancel, retry
+from dialplan_sms.outbox.transitions import Try, cancel, retry
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from tests.unit.stored import SENDER, insert
@@ -185,9 +185,8 @@ def test_show_has_numbers_tries_and_text_and_a_repr_without_it(box: Box) -> None
     (claimed,) = box.claim()
     refused = error(Cause.UNREACHABLE, "no route")
     with box() as connection:
-        leases.finish(
-            connection, claimed, refused, Verdict(sent=(ROME,), again=(MILAN,)), 0.5, True
-        )
+        verdict = Verdict(sent=(ROME,), again=(MILAN,))
+        leases.finish(connection, [Ended(claimed, refused, verdict, 0.5, True)])
     sms = box.show(id_)
     assert sms.numbers == ((MILAN, "pending"), (ROME, "sent"))
     (only,) = sms.tries
@@ -286,7 +285,7 @@ def test_an_admin_and_a_worker_at_once_have_one_winner(box: Box, change: object)
             time.sleep(0.3)
         assert waiting.result(10) != ""
     with box() as connection:
-        assert leases.begin_sending(connection, claimed)
+        assert leases.begin_sending(connection, [claimed]) == [True]
 
 
 def test_purge_deletes_what_ended_long_ago_in_portions(box: Box) -> None:
@@ -296,7 +295,8 @@ def test_purge_deletes_what_ended_long_ago_in_portions(box: Box) -> None:
     box.set(recent, ended=time.time() - 80 * DAY)
     waits = box.store(age=100 * DAY)
     with box() as connection:
-        transitions.end_try(connection, old[0], Outcome(Status.SUCCESS), Verdict(sent=(ROME,)))
+        sent = Try(old[0], Outcome(Status.SUCCESS), Verdict(sent=(ROME,)))
+        transitions.end_tries(connection, [sent])
     box.set(old[0], ended=time.time() - 100 * DAY)
     counts = []
     for _ in range(4):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from dialplan_sms.outbox import leases
+from dialplan_sms.outbox import lease_owner
 from dialplan_sms.outbox import worker as worker_module
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
@@ -155,7 +155,7 @@ def test_a_host_that_died_loses_its_leases_once_the_others_had_time(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_module, "_RECOVER", 0.5)
-    monkeypatch.setattr(leases, "COME_BACK", 2.0)
+    monkeypatch.setattr(lease_owner, "COME_BACK", 2.0)
     id_ = site.queue()
     store = Store(site.outbox.writer)
     (claimed,) = store.claim("dead", lease=-1.0)

@@ -10,7 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from dialplan_sms.outbox import gateways, leases, transitions
-from dialplan_sms.outbox.leases import Lease, LeaseOwner
+from dialplan_sms.outbox.lease_owner import LeaseOwner
+from dialplan_sms.outbox.leases import Ended, Lease
 from dialplan_sms.outbox.retry import Verdict
 from dialplan_sms.outbox.schema import State, attempt, gateway, message, now, number
 from dialplan_sms.outbox.writer import Writer
@@ -28,7 +29,8 @@ def _finish(
     store: Store, lease: Lease, verdict: Verdict, outcome: Outcome = SUCCESS,
     keep_text: bool = False,
 ) -> str | None:  # fmt: skip
-    return store.do(lambda c: leases.finish(c, lease, outcome, verdict, 0.5, keep_text))
+    ended = Ended(lease, outcome, verdict, 0.5, keep_text)
+    return store.do(lambda c: leases.finish(c, [ended]))[0][0]
 
 
 def _in(store: Store, column: "sa.ColumnElement[float]", *where: Any) -> float:
@@ -59,9 +61,9 @@ def test_a_claimed_request_holds_what_it_needs(store: Store) -> None:
         (Verdict(unknown=(A, B)), "unknown", ("unknown", "unknown")),
         (Verdict(again=(A, B)), "pending", ("pending", "pending")),
         (Verdict(sent=(A,), again=(B,)), "pending", ("sent", "pending")),
-        (Verdict(again=(A, B), pauses=True), "pending", ("pending", "pending")),
-        (Verdict(again=(A, B), holds="UNAUTHORIZED"), "pending", ("pending", "pending")),
-        (Verdict(expired=(A, B), pauses=True), "expired", ("expired", "expired")),
+        (Verdict(again=(A, B), stops="UNREACHABLE"), "pending", ("pending", "pending")),
+        (Verdict(again=(A, B), stops="UNAUTHORIZED"), "pending", ("pending", "pending")),
+        (Verdict(expired=(A, B), stops="UNREACHABLE"), "expired", ("expired", "expired")),
     ],
 )
 def test_a_request_ends(
@@ -234,7 +236,7 @@ def test_a_hold_concerns_all_of_the_senders(store: Store) -> None:
     (claimed,) = store.claim()
     store.add()
     other = store.add(sender="102")
-    _finish(store, claimed, Verdict(again=(A,), holds="UNAUTHORIZED"))
+    _finish(store, claimed, Verdict(again=(A,), stops="UNAUTHORIZED"))
     store.add(gsm="9c7514330002")  # a gateway that was not known before
 
     assert [each.id for each in store.claim()] == [other]
@@ -251,13 +253,13 @@ def test_a_pause_grows_with_each_outage_seen_and_ends_with_a_success(store: Stor
         store.add()
     together = store.claim()
     for each in together:  # of one moment: they count once
-        _finish(store, each, Verdict(again=(A,), pauses=True), UNREACHABLE)
+        _finish(store, each, Verdict(again=(A,), stops="UNREACHABLE"), UNREACHABLE)
     assert 4 < _in(store, gateway.c.free_at) <= 5
     assert store.claim() == []
 
     store.change(gateway, free_at=0.0)
     (again,) = store.claim(most=1)
-    _finish(store, again, Verdict(again=(A,), pauses=True), UNREACHABLE)
+    _finish(store, again, Verdict(again=(A,), stops="UNREACHABLE"), UNREACHABLE)
     assert 9 < _in(store, gateway.c.free_at) <= 10
 
     store.change(gateway, free_at=0.0)

@@ -17,7 +17,10 @@ from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 NUMBERS = ("+39333123456", "+39333123457")
 SENT, AGAIN, FAILED = Verdict(sent=NUMBERS), Verdict(again=NUMBERS), Verdict(failed=NUMBERS)
 UNKNOWN = Verdict(unknown=NUMBERS)
-PAUSES, GIVES_UP = Verdict(again=NUMBERS, pauses=True), Verdict(expired=NUMBERS, pauses=True)
+PAUSES, GIVES_UP = (
+    Verdict(again=NUMBERS, stops="UNREACHABLE"),
+    Verdict(expired=NUMBERS, stops="UNREACHABLE"),
+)
 
 TABLE = {
     # cause: at-least-once, over its max_age; at-most-once, over its max_age
@@ -33,8 +36,8 @@ HOLDS = {Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER}
 def test_each_error_has_its_verdicts(cause: Cause) -> None:
     expected = TABLE.get(cause, (FAILED,) * 4)
     if cause in HOLDS:
-        kept = Verdict(again=NUMBERS, holds=str(cause))
-        ended = Verdict(expired=NUMBERS, holds=str(cause))
+        kept = Verdict(again=NUMBERS, stops=str(cause))
+        ended = Verdict(expired=NUMBERS, stops=str(cause))
         expected = (kept, ended, kept, ended)
     assert expected == tuple(
         decide(error(cause, "x"), NUMBERS, delivery, over)
@@ -92,7 +95,6 @@ def test_every_number_ends_in_one_place(
     places = (verdict.sent, verdict.again, verdict.failed, verdict.expired, verdict.unknown)
     assert sorted(number for place in places for number in place) == sorted(sent_to)
     assert not (over and verdict.again)
-    assert not (verdict.holds and verdict.pauses)
 
 
 def test_the_wait_doubles_up_to_a_quarter_of_an_hour() -> None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import leases
 from dialplan_sms.outbox import store as outbox_module
+from dialplan_sms.outbox.leases import Ended
 from dialplan_sms.outbox.retry import Verdict
 from dialplan_sms.outbox.schema import State, message, meta, number
 from dialplan_sms.outbox.store import Outbox
@@ -184,10 +185,10 @@ def test_storing_what_is_stored_already_takes_no_lease_away(outbox: Outbox, data
     (claimed,) = outbox.writer.do(lambda c: leases.claim(c, "a", 60.0, 1, {}), 20.0)
     for _ in range(2):  # leased, then sending
         outbox.accept(Sms((A,), "hello"), SENDER, reserved=id_)
-        assert outbox.writer.do(lambda c: leases.begin_sending(c, claimed), 20.0)
+        assert outbox.writer.do(lambda c: leases.begin_sending(c, [claimed]), 20.0) == [True]
     assert _rows(database)[0].state == "sending"
     sent = Verdict(sent=(A,))
-    outbox.writer.do(lambda c: leases.finish(c, claimed, SUCCESS, sent, 0.0, False), 20.0)
+    outbox.writer.do(lambda c: leases.finish(c, [Ended(claimed, SUCCESS, sent, 0.0)]), 20.0)
     outbox.accept(Sms((A,), "hello"), SENDER, reserved=id_)  # it has no text any more
     (row,) = _rows(database)
     assert row.state == "sent"

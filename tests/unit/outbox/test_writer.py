@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dialplan_sms.outbox import transitions
 from dialplan_sms.outbox.database import OutboxError
-from dialplan_sms.outbox.schema import State, message
-from dialplan_sms.outbox.transitions import Row
+from dialplan_sms.outbox.schema import Row, State, message
+from dialplan_sms.outbox.store import New, insert
 from dialplan_sms.outbox.writer import NotKnown, Writer
 from tests.postgres import Postgres
 from tests.unit.stored import NUMBERS, another, locked, row
@@ -18,8 +17,7 @@ from tests.unit.stored import NUMBERS, another, locked, row
 
 def put(connection: sa.Connection, what: Row) -> int:
     """Store it, as the outbox does: once, however often it is run."""
-    stored = transitions.find(connection, what["token"])
-    return stored or transitions.insert(connection, what, NUMBERS[:1], State.PENDING)
+    return insert(connection, [New(what, NUMBERS[:1], State.PENDING, True)])[0]
 
 
 @pytest.fixture
