@@ -8,8 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from dialplan_sms.cli.main import main
-from dialplan_sms.cli.migrate.encoding import decoded, fields, written
-from dialplan_sms.cli.migrate.expression import Unclear
+from dialplan_sms.cli.migrate.dialplan import Unclear
+from dialplan_sms.cli.migrate.encoding import decoded, written
+from dialplan_sms.cli.migrate.request import fields
 from dialplan_sms.config import config
 
 URL = "http://127.0.0.1/api/v1/originate/sms"

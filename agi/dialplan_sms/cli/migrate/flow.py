@@ -7,8 +7,16 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
-from dialplan_sms.cli.migrate.dialplan import HARMLESS, Dialplan, Priority
-from dialplan_sms.cli.migrate.expression import IF_PLAIN, READ, Unclear, literal, resolve
+from dialplan_sms.cli.migrate.dialplan import (
+    HARMLESS,
+    IF_PLAIN,
+    READ,
+    Dialplan,
+    Priority,
+    Unclear,
+    literal,
+    resolve,
+)
 
 API = re.compile(r"/api/v1/ori?ginate/sms/?", re.IGNORECASE)
 """Where the API is; the oldest versions of the vendor's page misspell it."""
@@ -50,7 +58,7 @@ class Flow:
 
     def __init__(self, dialplan: Dialplan) -> None:
         self._dialplan = dialplan
-        self._before: dict[int, tuple[list[Priority], bool]] = {}
+        self._before: dict[Priority, tuple[list[Priority], bool]] = {}
         # Jumps within an extension; and the extensions to which others lead, by label or number.
         self._within: dict[tuple[str, str], list[tuple[Priority, str]]] = defaultdict(list)
         self._from_afar: dict[str, set[str]] = defaultdict(set)
@@ -93,14 +101,14 @@ class Flow:
         """
         found: list[Priority] = []
         elsewhere = False
-        seen, todo = set[int](), [step]
+        seen, todo = set[Priority](), [step]
         while todo:
             above, comes_from_afar = self._steps_before(todo.pop())
             elsewhere = elsewhere or comes_from_afar
             for each in above:
-                if id(each) in seen:
+                if each in seen:
                     continue
-                seen.add(id(each))
+                seen.add(each)
                 if wanted(each):
                     found.append(each)
                 else:
@@ -110,7 +118,7 @@ class Flow:
 
     def _steps_before(self, step: Priority) -> tuple[list[Priority], bool]:
         """The steps of its extension that lead to *step*, and whether others may."""
-        if id(step) not in self._before:
+        if step not in self._before:
             steps = self._dialplan.extensions[step.key]
             numbered = {each.priority: each for each in reversed(steps)}
             loops = any(_LOOPS.match(each.app) for each in steps)
@@ -120,8 +128,8 @@ class Flow:
                 into += [by for by, to in self._within[step.key] if _leads(by, to, each)]
                 labels = [each.label, str(each.priority), *self._open]
                 afar = loops or above is None or any(self._is_reached(each, to) for to in labels)
-                self._before[id(each)] = into, afar
-        return self._before[id(step)]
+                self._before[each] = into, afar
+        return self._before[step]
 
     def _is_reached(self, step: Priority, to: str | None) -> bool:
         """Whether a jump from afar to this label or number may lead to the extension of *step*."""

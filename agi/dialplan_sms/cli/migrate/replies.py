@@ -1,19 +1,26 @@
 """Who reads the API's replies, and what reads SMS_STATUS in their place.
 
 A reply is converted if each step that reads its variable does so in a known way, in the request's
-own extension, and every way to it comes from that request with no other SMS between.
+own extension, and every way to it comes from that request with no other SMS between. Of the other
+variables that the new lines set, the old dialplan must have none for itself.
 """
 
 import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from dialplan_sms.cli.migrate import dialplan, find, flow, request
+from dialplan_sms.cli.migrate import flow, request
+from dialplan_sms.cli.migrate.dialplan import Priority
+from dialplan_sms.cli.migrate.senders import Finder
 
 UNREACHABLE = '"UNREACHABLE"'  # what is in each test that was one for an empty answer
 
 _SYSTEM = re.compile(r"(?:Try)?System\(", re.IGNORECASE)
 _LEFT = ("GOSUB_RETVAL", "AGISTATUS")  # what Gosub() and AGI() leave set, so the new lines do
+_OURS = re.compile(
+    r"SMS_(?:NUMBER|MESSAGE|GSM|POSTPONE|SENDER|MODE|KEY|STATUS|CAUSE|REASON|FAILED|ID|VIA)|gsm"
+)
+"""Variables that sms.agi reads or sets; it takes number and message, too, but SMS_… come first."""
 _SHOWING = re.compile(r"(?:NoOp|Verbose|Log|System|TrySystem)\(", re.IGNORECASE)
 _SHOWN = "${SMS_STATUS} ${SMS_CAUSE} ${SMS_REASON}"
 _BY_NAME = "CUT|FIELDQTY|FIELDNUM|REPLACE|STRREPLACE|PASSTHRU|JSON_DECODE|SHIFT|POP|LISTFILTER"
@@ -46,6 +53,10 @@ _FROM_ELSEWHERE = (
 _CLEARED = (
     "its condition reads SMS_STATUS, which the new lines clear first: step over it with a GotoIf()"
 )
+_FOREIGN = (
+    "sets {}, which sms.agi takes for its own from now on: give yours another name, and convert"
+    " again"
+)
 _AROUND = (
     "the answer of the API is used in a way that has no certain replacement: write"
     " Set(name=${CURL(…)}) on a line of its own, and test ${name} below it"
@@ -56,7 +67,7 @@ _AROUND = (
 class Use:
     """A step that reads the reply of *sources*; *app* is what it becomes, None if nobody knows."""
 
-    step: dialplan.Priority
+    step: Priority
     sources: list[request.Recipe]
     app: str | None
     reason: str
@@ -65,13 +76,14 @@ class Use:
 class Replies:
     """The *uses* of what recipes left in variables; recipes whose replies cannot go are refused."""
 
-    def __init__(self, finder: find.Finder) -> None:
+    def __init__(self, finder: Finder) -> None:
         self._finder = finder
-        self._by_step = {id(found.step): found for found in finder.recipes}
-        self._named: dict[str, dict[int, request.Recipe]] = defaultdict(dict)
+        self._by_step = {found.step: found for found in finder.recipes}
+        self._see_to_foreign()
+        self._named: dict[str, dict[Priority, request.Recipe]] = defaultdict(dict)
         for found in finder.recipes:
             if found.reply:
-                self._named[found.reply][id(found.step)] = found
+                self._named[found.reply][found.step] = found
         self.uses = [
             use
             for step in finder.dialplan.steps
@@ -83,7 +95,21 @@ class Replies:
             self._see_to_others(step)
         self._refuse()
 
-    def _see_to_others(self, step: dialplan.Priority) -> None:
+    def _see_to_foreign(self) -> None:
+        """Refuse what would change variables of ours that the old dialplan has for itself."""
+        steps, unread = self._finder.dialplan.steps, self._finder.flow.unread
+        sending = {step.key for step in steps if flow.SENDS.search(step.plain)}
+        foreign = dict(self._finder.dialplan.global_lines)
+        for step in steps:
+            if not (step.context == "sub-sms" or step.key in sending or step in self._by_step):
+                foreign |= dict.fromkeys(step.writes, step.line)
+        foreign |= {word: by.line for word, by in unread.items() if by.key not in sending}
+        for name in filter(_OURS.fullmatch, foreign):
+            for found in self._finder.recipes:
+                if name != "gsm" or "gsm" not in found.fields:
+                    found.refuse(_FOREIGN.format(name), foreign[name].place)
+
+    def _see_to_others(self, step: Priority) -> None:
         """Refuse what would change a variable that *step* reads and a Gosub() or AGI() has set."""
         name = next((name for name in _LEFT if reads(step.app, name)), "")
         if name and step.context != "sub-sms":
@@ -93,14 +119,14 @@ class Replies:
                     reason = f"reads {name}, which the new lines set: let it do so above this line"
                     found.refuse(reason, step.line.place)
 
-    def _use(self, step: dialplan.Priority, name: str) -> Use | None:
+    def _use(self, step: Priority, name: str) -> Use | None:
         stops, elsewhere = self._stops(step, name)
         named = self._named[name]
-        sources = [named[id(stop)] for stop in stops if id(stop) in named]
-        others = [stop for stop in stops if id(stop) not in named]
+        sources = [named[stop] for stop in stops if stop in named]
+        others = [stop for stop in stops if stop not in named]
         if not sources and not elsewhere and all(_sets(stop, name) for stop in others):
             return None  # a value of its own
-        own = self._by_step.get(id(step))
+        own = self._by_step.get(step)
         app = converted(step.app, name) if reads(step.app, name) else None
         # A condition that is false leaves what another line has set.
         conditional = all(found.condition for found in sources)
@@ -118,12 +144,12 @@ class Replies:
             sources = list(named.values())
         return Use(step, sources, None if reason else app, reason.format(name))
 
-    def _stops(self, step: dialplan.Priority, name: str) -> tuple[list[dialplan.Priority], bool]:
+    def _stops(self, step: Priority, name: str) -> tuple[list[Priority], bool]:
         """The nearest steps above that set *name*, or may send an SMS; and whether others may."""
         return self._finder.flow.reaching(
             step,
             lambda above: (
-                id(above) in self._by_step
+                above in self._by_step
                 or _sets(above, name)
                 or flow.SENDS.search(above.app) is not None
                 or flow.calls_others(above)
@@ -149,7 +175,7 @@ class Replies:
             changed = before != [found.reason for found in self._finder.recipes]
 
 
-def _sets(step: dialplan.Priority, name: str) -> bool:
+def _sets(step: Priority, name: str) -> bool:
     return name in step.writes or (
         name == request.SYSTEMSTATUS and _SYSTEM.match(step.app) is not None
     )

@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 import click
 
-from dialplan_sms.cli.migrate import expression, files, find, senders
+from dialplan_sms.cli.migrate import files, senders
+from dialplan_sms.cli.migrate.dialplan import NAME
 from dialplan_sms.host.terminal import plain
 
 _LONGEST = 9000  # characters of a line that are shown; Asterisk reads no longer ones
@@ -110,7 +111,7 @@ class Mask:
         return "".join(char if char.isprintable() or char == "\t" else "\ufffd" for char in text)
 
 
-def show_diff(path: Path, old: bytes | None, new: bytes, mask: Mask) -> None:
+def show_diff(path: Path, old: bytes | None, new: bytes | None, mask: Mask) -> None:
     before, after = (
         [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")] if text else []
         for text in ((content or b"").decode("utf-8", "surrogateescape") for content in (old, new))
@@ -120,19 +121,18 @@ def show_diff(path: Path, old: bytes | None, new: bytes, mask: Mask) -> None:
         click.echo(f"{line[:1]}{mask(line[1:_LONGEST])}")
 
 
-def mask_of(known: senders.Senders, finder: find.Finder) -> Mask:
+def mask_of(known: senders.Senders, finder: senders.Finder) -> Mask:
     """Hides all passwords of sms.conf and of the dialplan, and what a login is made of."""
     logins = [(each.name, each.password) for each in (*known.new.values(), *known.there.values())]
     logins += [(found.user, found.password) for found in finder.recipes]
     secrets: list[str] = []
-    for option in finder.options.values():
-        if option.is_login:
-            value = finder.flow.resolve(option.step)(option.value) or option.value
-            user, _, password = value.partition(":")
-            logins.append((user, password))
-            for name in expression.NAME.findall(option.value.partition(":")[2] or option.value):
-                parts = finder.dialplan.variables.get(name, [])
-                secrets += [part.partition(":")[2] or part for part in parts if "$" not in part]
+    for option in finder.logins:
+        value = finder.flow.resolve(option.step)(option.value) or option.value
+        user, _, password = value.partition(":")
+        logins.append((user, password))
+        for name in NAME.findall(option.value.partition(":")[2] or option.value):
+            parts = finder.dialplan.variables.get(name, [])
+            secrets += [part.partition(":")[2] or part for part in parts if "$" not in part]
     for user, password in logins:
         secrets += [password, basic(user, password)] if password else []
     return Mask(secrets)

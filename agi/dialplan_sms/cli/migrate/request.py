@@ -7,12 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from dialplan_sms.cli.migrate import encoding
-from dialplan_sms.cli.migrate.dialplan import Priority
-from dialplan_sms.cli.migrate.expression import Unclear, closing, literal, parts, split
+from dialplan_sms.cli.migrate.dialplan import (
+    Priority,
+    Unclear,
+    closing,
+    expressions,
+    literal,
+    split,
+)
 from dialplan_sms.cli.migrate.files import Place
 from dialplan_sms.cli.migrate.flow import API
 
+PARAMETERS = ("message", "number", "gsm", "postpone")
 REPLY = "_sms_reply_"  # stands for the variable of a reply that went into none
 SYSTEMSTATUS = "SYSTEMSTATUS"  # the variable of System()'s outcome
 REPLACED = re.compile(r"[`$\\]")  # what the shell reads first
@@ -51,7 +57,7 @@ _ANY = "(?s:.*)"
 _FORM_TYPE = r"(?i:content-type:\s*application/x-www-form-urlencoded)"
 _OPTIONS = {
     "-u": ("login", _ANY), "--user": ("login", _ANY), "--url": ("address", _ANY),
-    "--data-urlencode": ("plain", f"(?:{'|'.join(encoding.PARAMETERS)})={_ANY}"),
+    "--data-urlencode": ("plain", f"(?:{'|'.join(PARAMETERS)})={_ANY}"),
     **dict.fromkeys(("-d", "--data", "--data-raw", "--data-ascii"), ("form", f"(?!@){_ANY}")),
     **dict.fromkeys(("-m", "--max-time", "--connect-timeout"), ("", ".*")),
     **dict.fromkeys(("-X", "--request"), ("", "(?i:GET|POST)")),
@@ -106,10 +112,9 @@ class Recipe:
 
 def read(step: Priority, resolve: Resolve) -> Recipe:
     """The request of *step*; refused if it is not understood."""
+    reader = _of_program if _STARTS.match(step.plain) else _of_function
     try:
-        if _STARTS.match(step.plain):
-            return _of_program(step, resolve)
-        return _of_function(step, resolve)
+        return reader(step, resolve)
     except Unclear as unclear:
         return Recipe(step, reason=str(unclear))
 
@@ -137,7 +142,7 @@ def _of_function(step: Priority, resolve: Resolve) -> Recipe:
         body = ",".join([query, *rest])
     else:
         body = "&".join(filter(None, [query, _written_out(",".join(rest), resolve)]))
-    made = Recipe(step, *url, encoding.fields(body))
+    made = Recipe(step, *url, fields(body))
     plain, conditional = _SET.fullmatch(around), _EXEC_IF.fullmatch(around)
     if plain:
         made.reply = plain[1]
@@ -146,6 +151,27 @@ def _of_function(step: Priority, resolve: Resolve) -> Recipe:
     else:
         made.tail = around
     return made
+
+
+def fields(body: str) -> dict[str, str]:
+    """The parameters of a form, undecoded.
+
+    An ``&`` that no parameter of the API follows belongs to the text: nobody encoded it.
+    """
+    found: dict[str, str] = {}
+    current = ""
+    for item in split(body, "&"):
+        name, equals, value = item.partition("=")
+        if equals and name.strip() in PARAMETERS:
+            current = name.strip()
+            if current in found:
+                raise Unclear(f"the request has {current} twice: leave one")
+            found[current] = value
+        elif current == "message":
+            found[current] += f"&{item}"
+        elif item.strip():
+            raise Unclear(f"{name.strip()[:40]} is no parameter of the SMS API")
+    return found
 
 
 def _written_out(text: str, resolve: Resolve) -> str:
@@ -184,8 +210,8 @@ def _of_program(step: Priority, resolve: Resolve) -> Recipe:
         raise Unclear(
             "the shell reads other commands, $, backquotes or patterns in it before curl does"
         )
-    expressions = (piece for is_expression, piece in parts(command) if is_expression)
-    words = [re.sub(_EXPRESSION, lambda _: next(expressions), word) for word in shlex.split(marked)]
+    given = expressions(command)
+    words = [re.sub(_EXPRESSION, lambda _: next(given), word) for word in shlex.split(marked)]
     made = _of_words(step, words[1:], resolve)
     made.reply, made.by_shell, made.unwaited = found["reply"] or SYSTEMSTATUS, True, unwaited > 0
     return made
@@ -221,7 +247,7 @@ def _of_words(step: Priority, words: list[str], resolve: Resolve) -> Recipe:
     if form and plain:
         raise Unclear(_TOO_MUCH.format("both --data and --data-urlencode"))
     made.encoded = bool(form)
-    made.fields = encoding.fields("&".join(form)) or dict(each.split("=", 1) for each in plain)
+    made.fields = fields("&".join(form)) or dict(each.split("=", 1) for each in plain)
     if len(made.fields) < len(plain):
         raise Unclear("the request has a parameter twice: leave one")
     return made
