@@ -96,6 +96,7 @@ def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
     problems = [*tree.problems, *made.problems]
     for file in others:
         problems += _other_language(file)
+    problems = list(dict.fromkeys(problems))  # a line may be read twice
     mask = report.mask_of(known, finder)
     contents = {path: tree.changed(path) for path in sorted(changeable)}
     changes = {path: new for path, new in contents.items() if new != tree.contents[path]}
@@ -155,7 +156,7 @@ def _pasted(text: str, known: senders.Senders, writing: bool) -> list[files.Prob
     tree.add(_PASTED, content.encode("utf-8", "surrogateescape"), (_PASTED, 0))
     finder = senders.Finder(tree, known, {_PASTED}, anonymous=True)
     made = Conversion(finder)
-    problems = [each.moved(lambda _, line: max(0, line - 2)) for each in made.problems]
+    problems = [each.moved(lambda _, line: line - 2) for each in dict.fromkeys(made.problems)]
     mask = report.mask_of(known, finder)
     steps = tree.changed(_PASTED).decode("utf-8", "surrogateescape").split("\n")[2:]
     apps = [step.split(",", 2)[2] for step in steps if made.done and step.startswith("exten")]

@@ -5,17 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dialplan_sms.cli.migrate import encoding, flow, replies
-from dialplan_sms.cli.migrate.dialplan import NAME, Priority, split
+from dialplan_sms.cli.migrate.dialplan import NAME, Priority, first, split
 from dialplan_sms.cli.migrate.files import FileLine, Place, Problem
 from dialplan_sms.cli.migrate.request import REPLY, Recipe
 from dialplan_sms.cli.migrate.senders import Finder
 
 _GOSUB = "Gosub(sub-sms,s,1)"
 _AGI = "AGI(sms.agi)"
-_TEMPLATE = (
-    "its context is a template or made from one, and numbers of priorities matter in it:"
-    " write n for them, or convert by hand"
-)
 _IDLE = "a login of CURLOPT that no CURL() of the SMS API uses: it is left, with its password"
 _KEPT = "left with its password, since another CURL() may need it"
 _CONDITION = (
@@ -30,85 +26,6 @@ _ANYWHERE = ("Set(SMS_NUMBER=<number>)", "Set(SMS_MESSAGE=<text>)", _AGI)
 _ORDER = ("number", "message", "gsm", "postpone", "sender", "mode")
 
 
-class Edits:
-    """The new lines in place of a line and after it; no priority but theirs changes."""
-
-    def __init__(self, finder: Finder) -> None:
-        self._tree = finder.tree
-        self._dialplan = finder.dialplan
-        self._flow = finder.flow
-        self._files = finder.files
-        steps = finder.dialplan.steps
-        self._position = {step: number for number, step in enumerate(steps)}
-        highest = max((step.priority or 0 for step in steps), default=0)
-        # From here on nobody has priorities.
-        self._free = max(1000, (highest // 100 + 1) * 100) + 1
-
-    def refusal(self, step: Priority) -> str:
-        """Why the step cannot become several; empty if it can."""
-        end = self._dialplan.section_ends[step.section]
-        if step.line.path not in self._files:
-            return "not in the files to convert"
-        if any(len(self._tree.named[path]) > 1 for path in (step.line.path, end.path)):
-            return "the file is included more than once: convert by hand"
-        if self._has_room(step):
-            return ""
-        if step.priority is None or step.token.lower() == "hint":
-            return "its priority cannot be known: give it a number or n"
-        if end.path not in self._files:
-            return f"its context ends in {end.path}: convert that file, too"
-        # New priorities far behind would move the next "n" of whoever has these lines, too.
-        return _TEMPLATE if step.context in self._dialplan.templates else ""
-
-    def _has_room(self, step: Priority) -> bool:
-        """Whether lines may come and go here: only ``n`` follows, and nobody jumps to a number."""
-        if step.priority is None or self._flow.jumps_to_numbers(step):
-            return False
-        for other in self._dialplan.extensions[step.key]:
-            follows = self._position[other] > self._position[step]
-            if other.section != step.section and (other.priority or 0) > step.priority:
-                return False
-            if other.section == step.section and follows and not other.counts_on:
-                return False
-        # Nor may a line of another extension count on from the last one of this.
-        for other in self._dialplan.steps[self._position[step] :]:
-            if (other.section, other.exten) != (step.section, step.exten):
-                return other.section != step.section or not other.counts_on
-        return True
-
-    def put(self, step: Priority, first: str, *rest: str) -> None:
-        """Applications in place of the step's: there, or far behind if numbers must not change."""
-        apps, before = [first, *rest], step.before.lstrip("\ufeff")
-        if not self._has_room(step):
-            apps, far = [f"Goto({self._free})"], [*apps, f"Goto({(step.priority or 0) + 1})"]
-            exten = f"exten {'=>' if '=>' in before else '='} {step.exten}"
-            end = self._dialplan.section_ends[step.section].place
-            self._tree.after[end] += [
-                f"{exten},{number},{app}" for number, app in enumerate(far, self._free)
-            ]
-            self._free += 100
-        label = "" if step.label is None else f"({step.label})"
-        comment = step.comment if step.comment.strip("; \t") else ""
-        space = " " if comment.startswith(";") else ""
-        self._tree.replaced[step.line.place] = [
-            f"{step.before}{step.token}{label},{apps[0]}{space}{comment}",
-            *(f"{before}n,{app}" for app in apps[1:]),
-        ]
-
-    def replace(self, step: Priority, app: str) -> None:
-        """Another application in a line that stays as it is."""
-        before, after = step.line.raw[: step.start], step.line.raw[step.start + len(step.app) :]
-        self._tree.replaced[step.line.place] = [before + app + after]
-
-    def remove(self, step: Priority) -> None:
-        """Without the line, or with nothing in it if its number or label counts."""
-        is_next = step.token.lower() == "n" and not step.label
-        if is_next and not self.refusal(step) and self._has_room(step):
-            self._tree.replaced[step.line.place] = []
-        else:
-            self.replace(step, "NoOp()")
-
-
 class Conversion:
     """What is made of what a Finder found; only its files change."""
 
@@ -118,10 +35,14 @@ class Conversion:
         self._finder = finder
         self._senders = finder.senders
         self._dialplan = finder.dialplan
-        self._edits = Edits(finder)
+        self._tree = finder.tree
+        self._position = {step: number for number, step in enumerate(self._dialplan.steps)}
+        highest = max((step.priority or 0 for step in self._dialplan.steps), default=0)
+        # From here on nobody has priorities.
+        self._free = max(1000, (highest // 100 + 1) * 100) + 1
         self.by_gosub = "sub-sms" in self._dialplan.contexts
         for found in finder.recipes:
-            found.refuse(self._edits.refusal(found.step))
+            found.refuse(self._refusal(found.step))
             finder.check(found)
         uses = replies.Replies(finder).uses
         self.done = [found for found in finder.recipes if not found.reason]
@@ -141,12 +62,79 @@ class Conversion:
                 self._convert(found)
         for use in uses:
             if use.app is not None and not any(found.reason for found in use.sources):
-                self._edits.replace(use.step, use.app)
+                self._replace(use.step, use.app)
                 self._see_to_empty(use.step, use.app)
         self._see_to_options({found.login for found in self.done})
         if self.done:
             self._name_misled()
         self._name_mentions()
+
+    def _refusal(self, step: Priority) -> str:
+        """Why the step cannot become several; empty if it can."""
+        end = self._dialplan.section_ends[step.section]
+        return first(
+            (step.line.path not in self._finder.files, "not in the files to convert"),
+            (any(len(self._tree.named[path]) > 1 for path in (step.line.path, end.path)),
+             "the file is included more than once: convert by hand"),
+            (self._has_room(step), ""),
+            (step.priority is None or step.token.lower() == "hint",
+             "its priority cannot be known: give it a number or n"),
+            (end.path not in self._finder.files,
+             f"its context ends in {end.path}: convert that file, too"),
+            # New priorities far behind would move the next "n" of whoever has these lines, too.
+            (step.context in self._dialplan.templates,
+             "its context is a template or made from one, and numbers of priorities matter in it:"
+             " write n for them, or convert by hand"),
+        )  # fmt: skip
+
+    def _has_room(self, step: Priority) -> bool:
+        """Whether lines may come and go here: only ``n`` follows, and nobody jumps to a number."""
+        if step.priority is None or self._finder.flow.jumps_to_numbers(step):
+            return False
+        for other in self._dialplan.extensions[step.key]:
+            follows = self._position[other] > self._position[step]
+            if other.section != step.section and (other.priority or 0) > step.priority:
+                return False
+            if other.section == step.section and follows and not other.counts_on:
+                return False
+        # Nor may a line of another extension count on from the last one of this.
+        for other in self._dialplan.steps[self._position[step] :]:
+            if (other.section, other.exten) != (step.section, step.exten):
+                return other.section != step.section or not other.counts_on
+        return True
+
+    def _put(self, step: Priority, first: str, *rest: str) -> None:
+        """Applications in place of the step's: there, or far behind if numbers must not change."""
+        apps, before = [first, *rest], step.before.lstrip("\ufeff")
+        if not self._has_room(step):
+            apps, far = [f"Goto({self._free})"], [*apps, f"Goto({(step.priority or 0) + 1})"]
+            exten = f"exten {'=>' if '=>' in before else '='} {step.exten}"
+            end = self._dialplan.section_ends[step.section].place
+            self._tree.after[end] += [
+                f"{exten},{number},{app}" for number, app in enumerate(far, self._free)
+            ]
+            self._free += 100
+        label = "" if step.label is None else f"({step.label})"
+        comment = step.line.raw[len(step.line.content) :]
+        if comment.startswith(";"):
+            comment = f" {comment}" if comment.strip("; \t") else ""
+        self._tree.replaced[step.line.place] = [
+            f"{step.before}{step.token}{label},{apps[0]}{comment}",
+            *(f"{before}n,{app}" for app in apps[1:]),
+        ]
+
+    def _replace(self, step: Priority, app: str) -> None:
+        """Another application in a line that stays as it is."""
+        before, after = step.line.raw[: step.start], step.line.raw[step.start + len(step.app) :]
+        self._tree.replaced[step.line.place] = [before + app + after]
+
+    def _remove(self, step: Priority) -> None:
+        """Without the line, or with nothing in it if its number or label counts."""
+        is_next = step.token.lower() == "n" and not step.label
+        if is_next and not self._refusal(step) and self._has_room(step):
+            self._tree.replaced[step.line.place] = []
+        else:
+            self._replace(step, "NoOp()")
 
     def _see_to_options(self, moved: set[str | None]) -> None:
         """The options of CURL() go with the last CURL(), if their logins are in sms.conf then."""
@@ -161,7 +149,7 @@ class Conversion:
             elif idle:
                 self._name(step.line, _IDLE)
             elif self.done:
-                self._edits.remove(step)
+                self._remove(step)
                 for name in NAME.findall(option.value):
                     if line := self._dialplan.global_lines.get(name):
                         self._name(line, f"{name} may still hold a password: see to it", note=True)
@@ -193,7 +181,7 @@ class Conversion:
         if tail := replies.converted(found.tail, REPLY):
             apps.append(tail)
             self._see_to_empty(step, tail)
-        self._edits.put(step, *apps)
+        self._put(step, *apps)
         self._see_to_country(found)
 
     def _see_to_empty(self, step: Priority, app: str) -> None:
@@ -242,8 +230,7 @@ class Conversion:
         for line in self._dialplan.others:
             if flow.API.search(line.text):
                 self._name(line, "not a line that can be read", by_hand=_ANYWHERE)
-        for line in self._dialplan.comments:
-            if re.search(r"(?i)CURLOPT\(userpwd\)", line.raw):
+            elif not line.text and re.search(r"(?i)CURLOPT\(userpwd\)", line.raw):
                 self._name(line, "a comment still has a password: delete it", note=True)
 
     def _name(
@@ -254,6 +241,5 @@ class Conversion:
         other: Place | None = None,
         by_hand: tuple[str, ...] = (),
     ) -> None:
-        problem = Problem(line.path, line.number, reason, note, other, by_hand)
-        if line.path in self._finder.files and problem not in self.problems:
-            self.problems.append(problem)
+        if line.path in self._finder.files:
+            self.problems.append(Problem(*line.place, reason, note, other, by_hand))

@@ -45,6 +45,17 @@ class Unclear(Exception):
     """What is not converted, and why; for the admin."""
 
 
+def first(*rows: tuple[object, str]) -> str:
+    """The reason of the first row that applies; empty if none does."""
+    return next((reason for applies, reason in rows if applies), "")
+
+
+def refuse_if(*rows: tuple[object, str]) -> None:
+    """Raise Unclear with the reason of the first row that applies."""
+    if reason := first(*rows):
+        raise Unclear(reason)
+
+
 def closing(text: str, start: int) -> int:
     """Where the ``${`` or ``$[`` at *start* ends (exclusive); -1 if it does not."""
     opens, closes = text[start + 1], _PAIRS[text[start + 1]]
@@ -107,7 +118,7 @@ def resolve(text: str, value: Callable[[str], str | None]) -> str | None:
 class Priority:
     """One priority of an extension.
 
-    The line is *before*, the priority (*token*, and *label* in brackets), *app* and *comment*;
+    The line is *before*, the priority (*token*, and *label* in brackets), *app* and a comment;
     *app* is as written, with ``\\;`` for a semicolon, and begins at *start*. *priority* is None if
     nobody can say. *writes* are the plain variables that it sets, and ``CURLOPT(name)``; *surely*
     or perhaps.
@@ -122,7 +133,6 @@ class Priority:
     label: str | None
     before: str
     app: str = field(repr=False)
-    comment: str = field(repr=False)
     start: int
     writes: dict[str, str] = field(repr=False)
     surely: bool
@@ -152,7 +162,7 @@ class Dialplan:
 
     *contexts* have their headers, *templates* are those that give their lines to others, or have
     some of others. *variables* have the values that they are given anywhere, in [globals], too.
-    *others* say something, but are neither step nor header nor variable of [globals].
+    *others* are neither step nor header nor variable of [globals]: comments, too.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -164,12 +174,11 @@ class Dialplan:
         self.global_lines: dict[str, FileLine] = {}
         self.section_ends: dict[int, FileLine] = {}
         self.others: list[FileLine] = []
-        self.comments: list[FileLine] = []
         section, context, exten, last = 0, "", "", None
         for line in tree.stream:
             header, text = line.header, line.text
             if not text:
-                self.comments.append(line)
+                self.others.append(line)
                 continue
             if header:
                 section, context, exten, last = section + 1, header[0], "", None
@@ -248,5 +257,5 @@ def _step(
     app = content[found.end() :].rstrip(" \t")
     return Priority(
         line, section, context, exten, found["token"], priority, found["label"], found["before"],
-        app, line.raw[len(content) :], found.end(), *_writes(app.replace("\\;", ";")),
+        app, found.end(), *_writes(app.replace("\\;", ";")),
     )  # fmt: skip

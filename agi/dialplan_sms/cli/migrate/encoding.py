@@ -4,7 +4,14 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from dialplan_sms.cli.migrate.dialplan import IF_PLAIN, Unclear, expressions, literal, parts
+from dialplan_sms.cli.migrate.dialplan import (
+    IF_PLAIN,
+    Unclear,
+    expressions,
+    literal,
+    parts,
+    refuse_if,
+)
 from dialplan_sms.cli.migrate.request import PARAMETERS
 
 _ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
@@ -36,9 +43,8 @@ Given = Callable[[str, bool], list[str]]
 
 def values(fields: Mapping[str, str], given: Given, encoded: bool) -> dict[str, str]:
     """The values of Set(SMS_…) for the parameters of a request. Raises Unclear."""
-    for needed in ("number", "message"):
-        if not fields.get(needed, "").strip():
-            raise Unclear(f"the request has no {needed}")
+    needed = ("number", "message")
+    refuse_if(*((not fields.get(n, "").strip(), f"the request has no {n}") for n in needed))
     found = {
         name: written(name, fields[name], given, encoded)
         for name in PARAMETERS
@@ -197,10 +203,9 @@ def may_lack_code(item: str, given: Given) -> bool:
 def _utf8(text: str) -> str:
     """*text*, with bytes that are no UTF-8 read as Latin-1 (as Windows has it)."""
     content = text.encode("utf-8", "surrogateescape")
-    for encoding in ("utf-8", "cp1252"):
-        with suppress(UnicodeDecodeError):
-            return content.decode(encoding)
-    return content.decode("latin-1")
+    with suppress(UnicodeDecodeError):
+        return content.decode()
+    return content.decode("cp1252", "ignore")
 
 
 def _escaped(text: str) -> str:

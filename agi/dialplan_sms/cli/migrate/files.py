@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from pathlib import Path
 
 from dialplan_sms.host import asterisk_syntax, files
@@ -112,7 +113,7 @@ class Tree:
             why = getattr(error, "strerror", None) or str(error) or "no path"
             wrong = f"{f'{path} ' if named_by else ''}cannot be read: {why}"
         if wrong:
-            self._name(*named, wrong)
+            self.problems.append(Problem(*named, wrong))
         else:
             self.add(real, content, named, within)
 
@@ -135,7 +136,7 @@ class Tree:
 
     def _include(self, kind: str, name: str, line: FileLine, within: tuple[Path, ...]) -> None:
         if kind == "exec":
-            self._name(*line.place, "what #exec prints is not looked at", note=True)
+            self.problems.append(Problem(*line.place, "what #exec prints is not looked at", True))
         elif name and "\0" not in name:
             pattern = str(self.etc / name)
             found: list[str] | None = [pattern]
@@ -144,15 +145,11 @@ class Tree:
                 found, must_be = files.matching(pattern, _MOST), False
                 self.globs.append(pattern)
             if found is None:
-                self._name(*line.place, "it is in too many folders: not looked at")
+                reason = "it is in too many folders: not looked at"
+                self.problems.append(Problem(*line.place, reason))
             for each in map(Path, found or ()):
                 if must_be or each.exists():
                     self.read(each, within, line.place)
-
-    def _name(self, path: Path, line: int, reason: str, note: bool = False) -> None:
-        problem = Problem(path, line, reason, note)
-        if problem not in self.problems:
-            self.problems.append(problem)
 
     def number(self, path: Path, number: int) -> int:
         """The number that the line of *path* has in the new file."""
@@ -211,9 +208,8 @@ def write(path: Path, old: bytes | None, new: bytes, beside: Path) -> Path | Non
         files.put(path, new, 0o640, files.Ownership(uid, gid))
         return None
     first = f"{os.path.realpath(path)}{BACKUP}"
-    for backup in map(Path, (first, *(f"{first}-{number}" for number in range(2, 1000)))):
-        if not os.path.lexists(backup):
-            files.put(backup, found.content, found.mode, found.owner)
-            files.put(path, new, found.mode, found.owner)
-            return backup
-    raise HostError(f"{path} has 999 backups: remove some")
+    names = chain([first], (f"{first}-{number}" for number in count(2)))
+    backup = Path(next(name for name in names if not os.path.lexists(name)))
+    files.put(backup, found.content, found.mode, found.owner)
+    files.put(path, new, found.mode, found.owner)
+    return backup

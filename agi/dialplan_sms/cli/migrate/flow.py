@@ -15,6 +15,7 @@ from dialplan_sms.cli.migrate.dialplan import (
     Priority,
     Unclear,
     literal,
+    refuse_if,
     resolve,
 )
 
@@ -46,7 +47,7 @@ _LOOPS = re.compile(r"While\(", re.IGNORECASE)
 _CALLS = re.compile(r"\b(?:Gosub(?:If)?|Macro\w*|\w*AGI|Exec|TryExec)\(", re.IGNORECASE)
 _PART = re.compile(r"ori?ginate/sms", re.IGNORECASE)
 _RUNS = re.compile(r"\b(?:CURL|SHELL)\(|\b(?:curl|wget)\s", re.IGNORECASE)
-_SHOWS = re.compile(r"(?:NoOp|Verbose|Log)\(", re.IGNORECASE)
+SHOWS = re.compile(r"(?:NoOp|Verbose|Log)\(", re.IGNORECASE)
 _ADDRESS = re.compile(r"""CURL\(([^,?]*)|https?://[^\s"'?]*""", re.IGNORECASE)
 
 
@@ -148,12 +149,12 @@ class Flow:
             )
         found = self._anywhere(name) if anywhere else self._reaching(step, name)
         known = [value for value in found if not (_RUNS.search(value) and self._has_address(value))]
-        if not known and re.fullmatch(r"(?:MACRO_)?ARG\d+", name):
-            raise Unclear(f"${{{name}}} comes with a Gosub() or Macro(), perhaps encoded{IF_PLAIN}")
-        if not known:
-            raise Unclear(
-                f"nothing in these files sets ${{{name}}}, and it may come encoded{IF_PLAIN}"
-            )
+        refuse_if(
+            (not known and re.fullmatch(r"(?:MACRO_)?ARG\d+", name),
+             f"${{{name}}} comes with a Gosub() or Macro(), perhaps encoded{IF_PLAIN}"),
+            (not known,
+             f"nothing in these files sets ${{{name}}}, and it may come encoded{IF_PLAIN}"),
+        )  # fmt: skip
         return known
 
     def exact(self, step: Priority, name: str) -> str | None:
@@ -179,7 +180,7 @@ class Flow:
         """Whether *step* calls the SMS API, or may: nothing that does stays unnamed."""
         app = step.plain
         if _RUNS.search(app) is None:
-            return not (step.writes or _SHOWS.match(app)) and self._has_address(app)
+            return not (step.writes or SHOWS.match(app)) and self._has_address(app)
         if self._has_address(app):
             return True
         words = self._with_values(app)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from dialplan_sms.cli.migrate import flow, request
-from dialplan_sms.cli.migrate.dialplan import Priority
+from dialplan_sms.cli.migrate.dialplan import Priority, first
 from dialplan_sms.cli.migrate.senders import Finder
 
 UNREACHABLE = '"UNREACHABLE"'  # what is in each test that was one for an empty answer
@@ -34,22 +34,6 @@ _EMPTY = {
 }
 """Empty meant no answer at all. After NO_ANSWER a loop would send twice, so it is not one."""
 
-_IN_CONDITION = (
-    "reads the answer in ${{{}}} in its condition: step over it with a GotoIf() on a line of its"
-    " own, and convert again"
-)
-_IN_ANOTHER_WAY = (
-    "reads the answer in ${{{}}}: change it to ${{SMS_STATUS}}, which is SUCCESS, WARNING, QUEUED"
-    " or ERROR, and convert again"
-)
-_AFTER_ANOTHER = (
-    "reads the answer in ${{{}}}, after another SMS may have been sent: SMS_STATUS is the latest"
-    " one's. Put that test right below this line, before the other SMS, and convert again"
-)
-_FROM_ELSEWHERE = (
-    "reads the answer in ${{{}}}, and a call may come there from elsewhere: put that test right"
-    " below this line, and convert again"
-)
 _CLEARED = (
     "its condition reads SMS_STATUS, which the new lines clear first: step over it with a GotoIf()"
 )
@@ -131,18 +115,24 @@ class Replies:
         # A condition that is false leaves what another line has set.
         conditional = all(found.condition for found in sources)
         set_again = sources and conditional and len(self._finder.dialplan.variables[name]) > 1
-        reason = ""
-        if own and reads(own.condition, name):
-            reason = _IN_CONDITION
-        elif own or app is None or step.line.path not in self._finder.files:
-            reason = _IN_ANOTHER_WAY
-        elif others or set_again:
-            reason = _AFTER_ANOTHER
-        elif not sources or (elsewhere and not conditional):
-            reason = _FROM_ELSEWHERE
+        told = f"reads the answer in ${{{name}}}"
+        reason = first(
+            (own and reads(own.condition, name),
+             f"{told} in its condition: step over it with a GotoIf() on a line of its own, and"
+             " convert again"),
+            (own or app is None or step.line.path not in self._finder.files,
+             f"{told}: change it to ${{SMS_STATUS}}, which is SUCCESS, WARNING, QUEUED or ERROR,"
+             " and convert again"),
+            (others or set_again,
+             f"{told}, after another SMS may have been sent: SMS_STATUS is the latest one's. Put"
+             " that test right below this line, before the other SMS, and convert again"),
+            (not sources or (elsewhere and not conditional),
+             f"{told}, and a call may come there from elsewhere: put that test right below this"
+             " line, and convert again"),
+        )  # fmt: skip
         if others or set_again or not sources:
             sources = list(named.values())
-        return Use(step, sources, None if reason else app, reason.format(name))
+        return Use(step, sources, None if reason else app, reason)
 
     def _stops(self, step: Priority, name: str) -> tuple[list[Priority], bool]:
         """The nearest steps above that set *name*, or may send an SMS; and whether others may."""

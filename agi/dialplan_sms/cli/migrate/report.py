@@ -10,7 +10,7 @@ from urllib.parse import quote
 import click
 
 from dialplan_sms.cli.migrate import files, senders
-from dialplan_sms.cli.migrate.dialplan import NAME
+from dialplan_sms.cli.migrate.dialplan import NAME, first
 from dialplan_sms.host.terminal import plain
 
 _LONGEST = 9000  # characters of a line that are shown; Asterisk reads no longer ones
@@ -157,9 +157,7 @@ def next_of_files(
 ) -> None:
     """The steps from a diff that is shown, or from *backups* on, to a dialplan that runs."""
     names = ", ".join(map(str, files))
-    write = f"it writes {_sections(known)}, then {names}"
-    if not known.new:
-        write = f"it writes {names}; {known.path} is ready"
+    write = f"{_sections(known)}, then {names}" if known.new else f"{names}; {known.path} is ready"
     if backups:
         # The service first, before a call can name a sender that it does not know.
         say_next(
@@ -173,7 +171,7 @@ def next_of_files(
         click.echo("Nothing is written yet.", err=True)
         say_next(
             (not gosub, f"{_TO_GOSUB} and run this again"),
-            (True, f"the same command with --write: {write}"),
+            (True, f"the same command with --write: it writes {write}"),
             (known.new, _RELOAD_SERVICE),
             (True, _RELOAD),
         )
@@ -187,26 +185,21 @@ def next_of_fields(
     backups: Mapping[Path, Path],
 ) -> None:
     """The steps for what was pasted. *anonymous* is whether a line does not say who sends."""
-    sender = f"{known.path} has no sender yet: for its section {_GIVE_LOGIN}"
-    if known.default:
-        sender = f"these SMS go as [{known.default}] of {known.path}: for another {_GIVE_LOGIN}"
-    elif known.there:
-        sender = f"{known.path} has no default_sender: {_GIVE_LOGIN}"
+    sender = first(
+        (known.default,
+         f"these SMS go as [{known.default}] of {known.path}: for another {_GIVE_LOGIN}"),
+        (known.there, f"{known.path} has no default_sender: {_GIVE_LOGIN}"),
+        (True, f"{known.path} has no sender yet: for its section {_GIVE_LOGIN}"),
+    )  # fmt: skip
     say_next(
         (known.new and writing, _RELOAD_SERVICE),
-        (
-            True,
-            f"in place of the old Custom application put {number}, one below the other in this"
-            f" order: each of the {number} lines above is what one field holds",
-        ),
-        (
-            known.new and not writing,
-            f"the same command with --write: it writes {_sections(known)}",
-        ),
+        (True, f"in place of the old Custom application put {number}, one below the other in this"
+               f" order: each of the {number} lines above is what one field holds"),
+        (known.new and not writing, f"the same command with --write: it writes {_sections(known)}"),
         (known.new and not writing, _RELOAD_SERVICE),
         (anonymous, sender),
         (backups, _delete(backups)),
-    )
+    )  # fmt: skip
 
 
 def _delete(backups: Mapping[Path, Path]) -> str:

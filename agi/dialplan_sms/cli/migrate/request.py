@@ -203,9 +203,9 @@ def _of_program(step: Priority, resolve: Resolve) -> Recipe:
         raise Unclear("the application's closing bracket is missing")
     command = found["system"] or found["shell"]
     marked = _THROWN_AWAY.sub("", literal(command, _EXPRESSION))
+    marked, unwaited = re.subn(r"(?<![>&])&\s*$", "", marked)
     if found["reply"] and _UNREAD.search(command):
         raise Unclear("its answer goes to /dev/null, and the line reads it")
-    marked, unwaited = re.subn(r"(?<![>&])&\s*$", "", marked)
     if not _COMMAND.fullmatch(marked):
         raise Unclear(
             "the shell reads other commands, $, backquotes or patterns in it before curl does"

@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dialplan_sms.cli.migrate import encoding, request
-from dialplan_sms.cli.migrate.dialplan import Dialplan, Priority, Unclear, literal
+from dialplan_sms.cli.migrate.dialplan import Dialplan, Priority, Unclear, literal, refuse_if
 from dialplan_sms.cli.migrate.files import Tree
 from dialplan_sms.cli.migrate.flow import API, Flow
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import values
-from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import Place, parse, read_private
 
-_RESERVED = (smsconf.GENERAL, smsconf.HTTP)
+_RESERVED = {smsconf.GENERAL, smsconf.HTTP}
 _NAME = re.compile(r"[^\[\]:;=#\s][^\[\]:;\n\r\t]*")
 _CURL = re.compile(r"\bCURL\(", re.IGNORECASE)
 _OPTION = re.compile(r"Set\([ \t]*CURLOPT\((\w+)\)[ \t]*=(.*)\)", re.IGNORECASE)
@@ -33,10 +32,6 @@ _UNWAITED = (
     "it did not wait for the answer (&), and the new lines would: with an outbox,"
     " Set(SMS_MODE=queue) stores the SMS at once"
 )
-_UNREAD = (
-    "the CURLOPT(userpwd) that says who sends cannot be read: write it as"
-    " Set(CURLOPT(userpwd)=USER:PASSWORD), with \\; for a semicolon"
-)
 
 
 @dataclass(slots=True)
@@ -50,55 +45,40 @@ class Senders:
     path: Path
     same_pbx: bool = False
     content: bytes | None = field(default=None, repr=False)
-    there: Mapping[str, Sender] = field(default_factory=dict)
+    there: Mapping[str, smsconf.Sender] = field(default_factory=dict)
     default: str | None = None
     default_set: bool = False
-    new: dict[str, Sender] = field(default_factory=dict)
+    new: dict[str, smsconf.Sender] = field(default_factory=dict)
 
     def take(self, user: str, password: str, url: str, insecure: bool) -> None:
         """See to a section for this user. Raises Unclear if another stands in its way."""
         there, known = self.there.get(user), self.new.get(user)
         there_url = API.sub("", there.url).lower().rstrip("/") if there else url
-        problems = (
+        another = f"[{user}] in {self.path} has another"
+        refuse_if(
             (not user, "no CURLOPT(userpwd) says who sends: set it in the line before"),
-            (
-                user in _RESERVED or not _NAME.fullmatch(user),
-                f"a section of sms.conf cannot be called {user[:40]}: convert by hand",
-            ),
-            (
-                not password or password != password.strip() or not password.isprintable(),
-                f"the password of {user} is empty or has spaces at its ends: write sms.conf by"
-                " hand, with password_file",
-            ),
-            (
-                there_url != url and not self.same_pbx,
-                f"[{user}] in {self.path} has another url than this line ({url}): if both are the"
-                " same PBX, add --same-pbx",
-            ),
-            (
-                there and there.password and there.password != password,
-                f"[{user}] in {self.path} has another password than this line: see which holds",
-            ),
-            (
-                known and known.url != url,
-                f"a section has one url: [{user}] gets {known and known.url}, and this line has"
-                f" {url}",
-            ),
-            (
-                known and known.password != password,
-                f"another password of [{user}] stands in another line: see which holds",
-            ),
-        )
-        for applies, reason in problems:
-            if applies:
-                raise Unclear(reason)
+            (user in _RESERVED or not _NAME.fullmatch(user),
+             f"a section of sms.conf cannot be called {user[:40]}: convert by hand"),
+            (not password or password != password.strip() or not password.isprintable(),
+             f"the password of {user} is empty or has spaces at its ends: write sms.conf by hand,"
+             " with password_file"),
+            (there_url != url and not self.same_pbx,
+             f"{another} url than this line ({url}): if both are the same PBX, add --same-pbx"),
+            (there and there.password and there.password != password,
+             f"{another} password than this line: see which holds"),
+            (known and known.url != url,
+             f"a section has one url: [{user}] gets {known and known.url}, and this line has"
+             f" {url}"),
+            (known and known.password != password,
+             f"another password of [{user}] stands in another line: see which holds"),
+        )  # fmt: skip
         try:
             values.url(url, Place(Path(), 0))
         except values.Bad:
             raise Unclear(f"{url[:80]} is no address that sms.conf takes") from None
         verify = "no" if insecure and url.startswith("https:") else "yes"
         if there is None and (known is None or verify == "no"):
-            self.new[user] = Sender(user, url, password, verify=verify)
+            self.new[user] = smsconf.Sender(user, url, password, verify=verify)
 
     @property
     def several(self) -> bool:
@@ -134,13 +114,13 @@ def read(path: Path, same_pbx: bool = False) -> Senders:
     content = path.read_bytes()
     general = sections.get(smsconf.GENERAL)
     default_set = general is not None and "default_sender" in general.values
-    if not sections.keys() - set(_RESERVED):
+    if not sections.keys() - _RESERVED:
         return Senders(path, same_pbx, content, default_set=default_set)
     loaded = smsconf.load(path)
     return Senders(path, same_pbx, content, loaded.senders, loaded.default_sender, default_set)
 
 
-def _section(sender: Sender) -> str:
+def _section(sender: smsconf.Sender) -> str:
     password = sender.password.replace(";", "\\;")
     verify = "verify = no\n" if sender.verify == "no" else ""
     return f"[{sender.name}]\nurl = {sender.url}\npassword = {password}\n{verify}"
@@ -175,18 +155,15 @@ class Finder:
         self.options: dict[Priority, Option] = {}
         self.has_other_curl = False
         for step in self.dialplan.steps:
-            self._look_at(step)
+            plain = _OPTION.fullmatch(step.plain)
+            option = plain or _ANY_OPTION.search(step.plain)
+            if self.flow.uses_api(step):
+                self.recipes.append(request.read(step, self.flow.resolve(step)))
+            elif plain is None and _CURL.search(step.plain):
+                self.has_other_curl = True
+            elif option:
+                self.options[step] = Option(step, option[1].lower(), option[2], plain is None)
         self.logins = [option for option in self.options.values() if option.name == _LOGIN]
-
-    def _look_at(self, step: Priority) -> None:
-        plain = _OPTION.fullmatch(step.plain)
-        option = plain or _ANY_OPTION.search(step.plain)
-        if self.flow.uses_api(step):
-            self.recipes.append(request.read(step, self.flow.resolve(step)))
-        elif plain is None and _CURL.search(step.plain):
-            self.has_other_curl = True
-        elif option:
-            self.options[step] = Option(step, option[1].lower(), option[2], plain is None)
 
     def check(self, found: request.Recipe) -> None:
         """Refuse a request that is not understood wholly, and see who sends it."""
@@ -251,16 +228,15 @@ class Finder:
         if elsewhere:
             headers = [o for o in self.options.values() if o.name in ("httpheader", "cookie")]
             options += self.logins + (headers if not options else [])
-        if not options:
-            raise Unclear("no CURLOPT(userpwd) says who sends")
-        if any(option.unread or option.name != _LOGIN for option in options):
-            raise Unclear(_UNREAD)
         logins = {self.flow.resolve(option.step)(option.value) for option in options}
-        if len(logins) > 1:
-            raise Unclear(
-                "several CURLOPT(userpwd) may say who sends: set it in this extension, above"
-            )
-        known = logins.pop()
-        if known is None:
-            raise Unclear("the value of CURLOPT(userpwd) cannot be resolved: write it out")
-        return options[0].value, known
+        known = next(iter(logins), None)
+        refuse_if(
+            (not options, "no CURLOPT(userpwd) says who sends"),
+            (any(option.unread or option.name != _LOGIN for option in options),
+             "the CURLOPT(userpwd) that says who sends cannot be read: write it as"
+             " Set(CURLOPT(userpwd)=USER:PASSWORD), with \\; for a semicolon"),
+            (len(logins) > 1,
+             "several CURLOPT(userpwd) may say who sends: set it in this extension, above"),
+            (known is None, "the value of CURLOPT(userpwd) cannot be resolved: write it out"),
+        )  # fmt: skip
+        return options[0].value, known or ""
