@@ -60,10 +60,10 @@ class Conversion:
                 self._name(found.step.line, found.reason, other=found.reader, by_hand=by_hand)
             else:
                 self._convert(found)
-        for use in uses:
-            if use.app is not None and not any(found.reason for found in use.sources):
-                self._replace(use.step, use.app)
-                self._see_to_empty(use.step, use.app)
+        for step, sources, app in uses:
+            if not any(found.reason for found in sources):
+                self._replace(step, app)
+                self._see_to_empty(step, app)
         self._see_to_options({found.login for found in self.done})
         if self.done:
             self._name_misled()

@@ -116,26 +116,20 @@ def resolve(text: str, value: Callable[[str], str | None]) -> str | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Priority:
-    """One priority of an extension.
-
-    The line is *before*, the priority (*token*, and *label* in brackets), *app* and a comment;
-    *app* is as written, with ``\\;`` for a semicolon, and begins at *start*. *priority* is None if
-    nobody can say. *writes* are the plain variables that it sets, and ``CURLOPT(name)``; *surely*
-    or perhaps.
-    """
+    """One priority of an extension: *before*, *token* and *label* in brackets, *app*, a comment."""
 
     line: FileLine
     section: int
     context: str
     exten: str
     token: str
-    priority: int | None
+    priority: int | None  # None if nobody can say
     label: str | None
     before: str
-    app: str = field(repr=False)
-    start: int
-    writes: dict[str, str] = field(repr=False)
-    surely: bool
+    app: str = field(repr=False)  # as written, with \; for a semicolon
+    start: int  # of *app* in the line
+    writes: dict[str, str] = field(repr=False)  # the plain variables it sets, and CURLOPT(name)
+    surely: bool  # or perhaps
 
     @property
     def key(self) -> tuple[str, str]:

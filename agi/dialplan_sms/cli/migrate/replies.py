@@ -7,7 +7,6 @@ variables that the new lines set, the old dialplan must have none for itself.
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
 
 from dialplan_sms.cli.migrate import flow, request
 from dialplan_sms.cli.migrate.dialplan import Priority, first
@@ -47,18 +46,11 @@ _AROUND = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """A step that reads the reply of *sources*; *app* is what it becomes, None if nobody knows."""
-
-    step: Priority
-    sources: list[request.Recipe]
-    app: str | None
-    reason: str
-
-
 class Replies:
-    """The *uses* of what recipes left in variables; recipes whose replies cannot go are refused."""
+    """Who reads what recipes left in variables; recipes whose replies cannot go are refused.
+
+    *uses* are the steps that can be converted, with those recipes and what each becomes.
+    """
 
     def __init__(self, finder: Finder) -> None:
         self._finder = finder
@@ -68,16 +60,19 @@ class Replies:
         for found in finder.recipes:
             if found.reply:
                 self._named[found.reply][found.step] = found
-        self.uses = [
-            use
-            for step in finder.dialplan.steps
-            for name in self._named
-            if (reads(step.app, name) or finder.flow.unread.get(name) is step)
-            and (use := self._use(step, name))
-        ]
         for step in finder.dialplan.steps:
             self._see_to_others(step)
-        self._refuse()
+        for found in finder.recipes:
+            if "SMS_STATUS" in found.condition:
+                found.refuse(_CLEARED)
+            if found.tail and not converted(found.tail, request.REPLY):
+                found.refuse(_AROUND)
+        self.uses: list[tuple[Priority, list[request.Recipe], str]] = []
+        for step in finder.dialplan.steps:
+            for name in self._named:
+                if reads(step.app, name) or finder.flow.unread.get(name) is step:
+                    self._see_to_use(step, name)
+        self._refuse_together()
 
     def _see_to_foreign(self) -> None:
         """Refuse what would change variables of ours that the old dialplan has for itself."""
@@ -103,13 +98,13 @@ class Replies:
                     reason = f"reads {name}, which the new lines set: let it do so above this line"
                     found.refuse(reason, step.line.place)
 
-    def _use(self, step: Priority, name: str) -> Use | None:
+    def _see_to_use(self, step: Priority, name: str) -> None:
         stops, elsewhere = self._stops(step, name)
         named = self._named[name]
         sources = [named[stop] for stop in stops if stop in named]
         others = [stop for stop in stops if stop not in named]
         if not sources and not elsewhere and all(_sets(stop, name) for stop in others):
-            return None  # a value of its own
+            return  # a value of its own
         own = self._by_step.get(step)
         app = converted(step.app, name) if reads(step.app, name) else None
         # A condition that is false leaves what another line has set.
@@ -130,9 +125,12 @@ class Replies:
              f"{told}, and a call may come there from elsewhere: put that test right below this"
              " line, and convert again"),
         )  # fmt: skip
-        if others or set_again or not sources:
+        if app is not None and not reason:
+            self.uses.append((step, sources, app))
+        elif others or set_again or not sources:
             sources = list(named.values())
-        return Use(step, sources, None if reason else app, reason)
+        for found in sources:
+            found.refuse(reason, step.line.place)
 
     def _stops(self, step: Priority, name: str) -> tuple[list[Priority], bool]:
         """The nearest steps above that set *name*, or may send an SMS; and whether others may."""
@@ -146,23 +144,16 @@ class Replies:
             ),
         )
 
-    def _refuse(self) -> None:
-        """A request whose reply is read in an unknown way stays, and so do its other uses."""
-        for found in self._finder.recipes:
-            if "SMS_STATUS" in found.condition:
-                found.refuse(_CLEARED)
-            if found.tail and not converted(found.tail, request.REPLY):
-                found.refuse(_AROUND)
+    def _refuse_together(self) -> None:
+        """If one of the requests whose reply a step reads stays, the others stay, too."""
         changed = True
         while changed:
-            before = [found.reason for found in self._finder.recipes]
-            for use in self.uses:
-                told = next(((f.reason, f.reader) for f in use.sources if f.reason), ("", None))
-                if use.reason:
-                    told = use.reason, use.step.line.place
-                for found in use.sources:
-                    found.refuse(*told)
-            changed = before != [found.reason for found in self._finder.recipes]
+            changed = False
+            for _, sources, _ in self.uses:
+                if refused := next((found for found in sources if found.reason), None):
+                    changed = changed or not all(found.reason for found in sources)
+                    for found in sources:
+                        found.refuse(refused.reason, refused.reader)
 
 
 def _sets(step: Priority, name: str) -> bool:

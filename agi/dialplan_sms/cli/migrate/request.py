@@ -74,35 +74,25 @@ Resolve = Callable[[str], str | None]
 
 @dataclass(slots=True)
 class Recipe:
-    """A step that sends an SMS the old way.
-
-    *url* is as in sms.conf. *user* is empty if CURLOPT(userpwd) has it. *fields* are the parameters
-    of the form, undecoded; *encoded* is whether they are form-encoded. *unwaited* is whether the
-    dialplan went on at once. *reply* is the variable of the API's answer, *condition* that of an
-    ExecIf, *tail* the application around it, with ``${_sms_reply_}`` for the answer.
-
-    *values* are those of Set(SMS_…), *sender* is the section of sms.conf by which it sends, *login*
-    what the CURLOPT(userpwd) says. *reason* is why it is not converted, *reader* the line that the
-    reason is about, if it is not the step's own.
-    """
+    """A step that sends an SMS the old way; what is known of who sends and of the new values."""
 
     step: Priority
-    url: str = ""
-    user: str = ""
+    url: str = ""  # as in sms.conf
+    user: str = ""  # empty if CURLOPT(userpwd) has it
     password: str = field(default="", repr=False)
-    fields: dict[str, str] = field(default_factory=dict, repr=False)
-    encoded: bool = True
+    fields: dict[str, str] = field(default_factory=dict, repr=False)  # of the form, undecoded
+    encoded: bool = True  # form-encoded
     insecure: bool = False
     by_shell: bool = False
-    unwaited: bool = False
-    reply: str = ""
-    condition: str = ""
-    tail: str = ""
-    values: dict[str, str] = field(default_factory=dict, repr=False)
-    sender: str = ""
-    login: str | None = None
-    reason: str = ""
-    reader: Place | None = None
+    unwaited: bool = False  # the dialplan went on at once
+    reply: str = ""  # the variable of the API's answer
+    condition: str = ""  # of an ExecIf
+    tail: str = ""  # the application around it, with ${_sms_reply_} for the answer
+    values: dict[str, str] = field(default_factory=dict, repr=False)  # of Set(SMS_…)
+    sender: str = ""  # the section of sms.conf by which it sends
+    login: str | None = field(default=None, repr=False)  # what the CURLOPT(userpwd) says
+    reason: str = ""  # why it is not converted
+    reader: Place | None = None  # the line that the reason is about, if not the step's own
 
     def refuse(self, reason: str, reader: Place | None = None) -> None:
         """It is not converted; the first reason stays."""
