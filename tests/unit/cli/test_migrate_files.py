@@ -18,11 +18,11 @@ from dialplan_sms.config import config
 from dialplan_sms.host import files, identity
 from dialplan_sms.host.identity import HostError
 from tests.unit import checked
-from tests.unit.cli.test_migrate import NEW, ONE, URL, USER, Site, curl, site
+from tests.unit.cli.test_migrate import NEW, ONE, URL, USER, Site, curl, site, steps
 
 __all__ = ["site"]
 
-RECIPE = f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n"
+RECIPE = steps(USER, ONE)
 PIECES = [
     USER, ONE, "[a]", "[b](!)", "exten => 1,1,", "exten => 1,2,", "same => n,", " same => n(x),", "exten => _X.,n+5,",
     "Goto(4)", "GotoIf($[\"${res}\" =~ \"Success\"]?5)", "#include x.conf", ";--", "--;", ";", "\\;", "\r", "\n", "\n",
@@ -198,12 +198,10 @@ class TestWriting:
     @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
     @pytest.mark.parametrize(
         "conf",
-        [
-            "[200]\nurl = https://pbx\npassword = secret\n[general]\noutbox = sqlite:////x",
-            "[general]\noutbox = sqlite:////x\n[200]\nurl = https://pbx\npassword = secret",
-            "[general]\n\n[200]\nurl = https://pbx\n\npassword = secret\n",
-        ],
-    )
+        ["[200]\nurl = https://pbx\npassword = secret\n[general]\noutbox = sqlite:////x",
+         "[general]\noutbox = sqlite:////x\n[200]\nurl = https://pbx\npassword = secret",
+         "[general]\n\n[200]\nurl = https://pbx\n\npassword = secret\n"],
+    )  # fmt: skip
     def test_the_diff_of_sms_conf_removes_nothing(self, site: Site, conf: str, end: str) -> None:
         site.configure(conf + end)
         site.run(site.write(RECIPE))

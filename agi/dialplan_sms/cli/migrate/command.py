@@ -76,10 +76,8 @@ def _standard_input() -> str:
 
 def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> list[files.Problem]:
     etc = files.asterisk_folder(named)
-    others = [file for file in named if file.suffix.lower() in _OTHER_LANGUAGES]
-    if not named:
-        usual = (etc / f"extensions{suffix}" for suffix in _OTHER_LANGUAGES)
-        others = list(filter(Path.exists, usual))
+    usual = filter(Path.exists, (etc / f"extensions{suffix}" for suffix in _OTHER_LANGUAGES))
+    others = [file for file in named or usual if file.suffix.lower() in _OTHER_LANGUAGES]
     tree = files.Tree(etc)
     for file in named or (etc / "extensions.conf",):
         if file not in others:
@@ -93,10 +91,6 @@ def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
     tree = files.around(tree, etc / "extensions.conf")
     finder = senders.Finder(tree, known, changeable)
     made = Conversion(finder)
-    problems = [*tree.problems, *made.problems]
-    for file in others:
-        problems += _other_language(file)
-    problems = list(dict.fromkeys(problems))  # a line may be read twice
     mask = report.mask_of(known, finder)
     contents = {path: tree.changed(path) for path in sorted(changeable)}
     changes = {path: new for path, new in contents.items() if new != tree.contents[path]}
@@ -109,7 +103,9 @@ def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
         for path in changes
         if fnmatch.fnmatch(f"{path}{files.BACKUP}", pattern)
     ]
-    problems += included
+    foreign = [problem for file in others for problem in _other_language(file)]
+    # A line may be read twice.
+    problems = list(dict.fromkeys([*tree.problems, *made.problems, *foreign, *included]))
     backups: dict[Path, Path] = {}
     try:
         if writing and not included:
@@ -188,8 +184,9 @@ def _write(
             backup = files.write(path, old, content, beside)
         except (HostError, OSError) as error:
             why = getattr(error, "strerror", None)
-            said = f"{path} cannot be written: {why}" if why else str(error)
-            raise click.ClickException(said) from None
+            raise click.ClickException(
+                f"{path} cannot be written: {why}" if why else str(error)
+            ) from None
         if backup:
             backups[path] = backup
         old_one = f", the old one is {backup}" if backup else ""

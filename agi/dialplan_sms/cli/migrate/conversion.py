@@ -36,14 +36,14 @@ class Conversion:
         self._senders = finder.senders
         self._dialplan = finder.dialplan
         self._tree = finder.tree
-        self._position = {step: number for number, step in enumerate(self._dialplan.steps)}
         highest = max((step.priority or 0 for step in self._dialplan.steps), default=0)
         # From here on nobody has priorities.
         self._free = max(1000, (highest // 100 + 1) * 100) + 1
         self.by_gosub = "sub-sms" in self._dialplan.contexts
         for found in finder.recipes:
             found.refuse(self._refusal(found.step))
-            finder.check(found)
+            if found.url:
+                finder.check(found)
         uses = replies.Replies(finder).uses
         self.done = [found for found in finder.recipes if not found.reason]
         wanted = {found.sender for found in self.done}
@@ -91,14 +91,14 @@ class Conversion:
         """Whether lines may come and go here: only ``n`` follows, and nobody jumps to a number."""
         if step.priority is None or self._finder.flow.jumps_to_numbers(step):
             return False
-        for other in self._dialplan.extensions[step.key]:
-            follows = self._position[other] > self._position[step]
-            if other.section != step.section and (other.priority or 0) > step.priority:
+        own = self._dialplan.extensions[step.key]
+        for each in own[own.index(step) + 1 :]:
+            if each.section == step.section and not each.counts_on:
                 return False
-            if other.section == step.section and follows and not other.counts_on:
-                return False
+        if any(e.section != step.section and (e.priority or 0) > step.priority for e in own):
+            return False
         # Nor may a line of another extension count on from the last one of this.
-        for other in self._dialplan.steps[self._position[step] :]:
+        for other in self._dialplan.steps[self._dialplan.steps.index(step) :]:
             if (other.section, other.exten) != (step.section, step.exten):
                 return other.section != step.section or not other.counts_on
         return True

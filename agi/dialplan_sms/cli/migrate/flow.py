@@ -13,7 +13,6 @@ from dialplan_sms.cli.migrate.dialplan import (
     READ,
     Dialplan,
     Priority,
-    Unclear,
     literal,
     refuse_if,
     resolve,
@@ -142,14 +141,12 @@ class Flow:
 
         One that another was made of may have any that it has *anywhere*: it has changed perhaps.
         """
-        if unread := self.unread.get(name):
-            line = f"line {unread.line.number} of {unread.line.path.name}"
-            raise Unclear(
-                f"what ${{{name}}} holds cannot be seen: {line} may set it, too{IF_PLAIN}"
-            )
+        unread = self.unread.get(name)
+        line = f"line {unread.line.number} of {unread.line.path.name}" if unread else ""
         found = self._anywhere(name) if anywhere else self._reaching(step, name)
         known = [value for value in found if not (_RUNS.search(value) and self._has_address(value))]
         refuse_if(
+            (line, f"what ${{{name}}} holds cannot be seen: {line} may set it, too{IF_PLAIN}"),
             (not known and re.fullmatch(r"(?:MACRO_)?ARG\d+", name),
              f"${{{name}}} comes with a Gosub() or Macro(), perhaps encoded{IF_PLAIN}"),
             (not known,

@@ -173,9 +173,9 @@ def converted(app: str, name: str) -> str | None:
     An application that only shows the reply shows status, cause and reason.
     """
     variable = rf"\$\{{{name}\}}"
-    operator = r"\s*(?P<operator>=~|==|!=|=|:)\s*"
     test = re.compile(
-        rf'(?P<quote>"?){variable}(?P=quote){operator}(?P<other>"?){_WORD}(?P=other)(?=\s*[\]&|)])',
+        rf'(?P<quote>"?){variable}(?P=quote)\s*(?P<operator>=~|==|!=|=|:)\s*'
+        rf'(?P<other>"?){_WORD}(?P=other)(?=\s*[\]&|)])',
         re.IGNORECASE,
     )
     regex = re.compile(rf'\$\{{REGEX\("{_WORD}"\s+{variable}\)\}}', re.IGNORECASE)

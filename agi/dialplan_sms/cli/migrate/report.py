@@ -16,11 +16,10 @@ from dialplan_sms.host.terminal import plain
 _LONGEST = 9000  # characters of a line that are shown; Asterisk reads no longer ones
 MASK = "********"
 
-_NAMES = (
-    r"pass(?:word|wd|phrase|code)?|(?<!\(user)(?<!\(proxyuser)pwd"
-    r"|secret|token|api[_-]?key|bearer|credential"
+_NAME = (
+    r"[\w.-]{0,40}(?:pass(?:word|wd|phrase|code)?|(?<!\(user)(?<!\(proxyuser)pwd"
+    r"|secret|token|api[_-]?key|bearer|credential)s?\d{0,4}"
 )
-_NAME = rf"[\w.-]{{0,40}}(?:{_NAMES})s?\d{{0,4}}"
 _GAP = r"(?:\s|%20|\\ ){0,9}"
 _WORD = r"""(?:\\"[^"]*"?|"(?:[^"\\]|\\.)*"?|'[^']*'?|\\.|[^\s"'\\])+"""
 """One of the shell, quotes that dialplans write as \\" included; one that does not end goes on."""

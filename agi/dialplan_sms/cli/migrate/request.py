@@ -25,11 +25,11 @@ REPLACED = re.compile(r"[`$\\]")  # what the shell reads first
 
 _URL = re.compile(r"(?:(https?)://)?(?:([^/@]*)@)?([^/?#@\s]+)([^?#\s]*)", re.IGNORECASE)
 _SET = re.compile(
-    r"Set\([ \t]*(?:GLOBAL\(|LOCAL\()?_{0,2}(\w+)\)?[ \t]*="
-    r'"?[ \t]*\$\{_sms_reply_\}[ \t]*"?[ \t]*\)',
+    r"(ExecIf\((?P<condition>[^?]*)\?[ \t]*)?"
+    r"Set\([ \t]*(?:GLOBAL\(|LOCAL\()?_{0,2}(?P<reply>\w+)\)?[ \t]*="
+    r'"?[ \t]*\$\{_sms_reply_\}[ \t]*"?[ \t]*\)(?(1)\))',
     re.IGNORECASE,
 )
-_EXEC_IF = re.compile(rf"ExecIf\(([^?]*)\?[ \t]*{_SET.pattern}\)", re.IGNORECASE)
 _CURL = re.compile(r"\$\{CURL\(", re.IGNORECASE)
 _WHOLE = re.compile(r"\s*\$\{(?:GLOBAL\()?\w+\)?\}\s*")
 
@@ -133,11 +133,8 @@ def _of_function(step: Priority, resolve: Resolve) -> Recipe:
     else:
         body = "&".join(filter(None, [query, _written_out(",".join(rest), resolve)]))
     made = Recipe(step, *url, fields(body))
-    plain, conditional = _SET.fullmatch(around), _EXEC_IF.fullmatch(around)
-    if plain:
-        made.reply = plain[1]
-    elif conditional:
-        made.condition, made.reply = conditional[1], conditional[2]
+    if is_set := _SET.fullmatch(around):
+        made.condition, made.reply = is_set["condition"] or "", is_set["reply"]
     else:
         made.tail = around
     return made

@@ -167,8 +167,6 @@ class Finder:
 
     def check(self, found: request.Recipe) -> None:
         """Refuse a request that is not understood wholly, and see who sends it."""
-        if not found.url:
-            return
         try:
             found.values = encoding.values(found.fields, self.given(found), found.encoded)
         except Unclear as unclear:
@@ -197,16 +195,18 @@ class Finder:
     def _see_who_sends(self, found: request.Recipe) -> None:
         user, password, insecure = found.user, found.password, found.insecure
         if not found.by_shell:
-            for name in sorted({option.name for option in self.options.values()} - _HARMLESS):
-                if self._reaching(found.step, name)[0]:
-                    raise Unclear(f"CURLOPT({name}) above it has no counterpart in sms.conf")
+            others = sorted({option.name for option in self.options.values()} - _HARMLESS)
+            other = next((name for name in others if self._reaching(found.step, name)[0]), "")
             insecure = any(
                 self.flow.exact(found.step, f"CURLOPT({name})") in ("0", "no", "false", "off")
                 for name in _INSECURE
             )
             above = self._reaching(found.step, _LOGIN)[0] if user else []
-            if any(option.value != f"{user}:{password}" for option in above):
-                raise Unclear("both its URL and CURLOPT(userpwd) say who sends: leave one")
+            refuse_if(
+                (other, f"CURLOPT({other}) above it has no counterpart in sms.conf"),
+                (any(option.value != f"{user}:{password}" for option in above),
+                 "both its URL and CURLOPT(userpwd) say who sends: leave one"),
+            )  # fmt: skip
         if not user:
             if self._anonymous and not self.logins:
                 return
