@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dialplan_sms.cli.migrate import encoding, flow, replies
 from dialplan_sms.cli.migrate.dialplan import NAME, Priority, first, split
-from dialplan_sms.cli.migrate.files import FileLine, Place, Problem
+from dialplan_sms.cli.migrate.files import FileLine, Problem
 from dialplan_sms.cli.migrate.request import REPLY, Recipe
 from dialplan_sms.cli.migrate.senders import Finder
 
@@ -57,7 +57,9 @@ class Conversion:
         for found in finder.recipes:
             if found.reason:
                 by_hand = tuple(self._by_hand(found))
-                self._name(found.step.line, found.reason, other=found.reader, by_hand=by_hand)
+                place = found.step.line.place
+                problem = Problem(*place, found.reason, other=found.reader, by_hand=by_hand)
+                self.problems.append(problem)
             else:
                 self._convert(found)
         for step, sources, app in uses:
@@ -68,6 +70,7 @@ class Conversion:
         if self.done:
             self._name_misled()
         self._name_mentions()
+        self.problems = [each for each in self.problems if each.path in finder.files]
 
     def _refusal(self, step: Priority) -> str:
         """Why the step cannot become several; empty if it can."""
@@ -145,14 +148,14 @@ class Conversion:
             idle = option in self._finder.logins and option.value not in moved
             if curl_stays:
                 if option in self._finder.logins and not idle:
-                    self._name(step.line, _KEPT, note=True)
+                    self._note(step.line, _KEPT)
             elif idle:
-                self._name(step.line, _IDLE)
+                self.problems.append(Problem(*step.line.place, _IDLE))
             elif self.done:
                 self._remove(step)
                 for name in NAME.findall(option.value):
                     if line := self._dialplan.global_lines.get(name):
-                        self._name(line, f"{name} may still hold a password: see to it", note=True)
+                        self._note(line, f"{name} may still hold a password: see to it")
 
     def _lines(self, found: Recipe, values: Mapping[str, str]) -> list[str]:
         """The applications in a request's place: *values* of SMS_… by their parameters, a call."""
@@ -177,7 +180,7 @@ class Conversion:
         sender = {"sender": found.sender} if self._senders.several else {}
         apps = self._lines(found, self._empty | found.values | sender)
         if found.condition:
-            self._name(step.line, _CONDITION, note=True)
+            self._note(step.line, _CONDITION)
         if tail := replies.converted(found.tail, REPLY):
             apps.append(tail)
             self._see_to_empty(step, tail)
@@ -186,7 +189,7 @@ class Conversion:
 
     def _see_to_empty(self, step: Priority, app: str) -> None:
         if replies.UNREACHABLE in app and replies.UNREACHABLE not in step.app:
-            self._name(step.line, _EMPTY, note=True)
+            self._note(step.line, _EMPTY)
 
     def _see_to_country(self, found: Recipe) -> None:
         senders, line = self._senders, found.step.line
@@ -198,11 +201,11 @@ class Conversion:
         lacking = [each for each in split(number, ",") if encoding.may_lack_code(each, given)]
         place = f"set country in {f'[{user}] of ' if user else ''}{senders.path.name}"
         if any("$" not in item for item in lacking):
-            self._name(line, f"converted, but {number} has no country code: {place}", note=True)
+            self._note(line, f"converted, but {number} has no country code: {place}")
         elif lacking and (line.path, user) not in self._varying:
             self._varying.add((line.path, user))
             reason = f"converted, but {lacking[0][:60]} may come without + and country code"
-            self._name(line, f"{reason}: {place}, as country = IT", note=True)
+            self._note(line, f"{reason}: {place}, as country = IT")
 
     def _name_misled(self) -> None:
         """A note on each step that sends already, and would go by what converted lines leave set.
@@ -223,23 +226,16 @@ class Conversion:
                         f"sends, too, and would keep the {' and '.join(missing)} of a converted"
                         f" line that the same call came through: put {sets} before it"
                     )
-                    self._name(step.line, reason, note=True)
+                    self._note(step.line, reason)
 
     def _name_mentions(self) -> None:
         """Lines that are no steps and name the SMS API, and comments that hold a password."""
         for line in self._dialplan.others:
             if flow.API.search(line.text):
-                self._name(line, "not a line that can be read", by_hand=_ANYWHERE)
+                reason = "not a line that can be read"
+                self.problems.append(Problem(*line.place, reason, by_hand=_ANYWHERE))
             elif not line.text and re.search(r"(?i)CURLOPT\(userpwd\)", line.raw):
-                self._name(line, "a comment still has a password: delete it", note=True)
+                self._note(line, "a comment still has a password: delete it")
 
-    def _name(
-        self,
-        line: FileLine,
-        reason: str,
-        note: bool = False,
-        other: Place | None = None,
-        by_hand: tuple[str, ...] = (),
-    ) -> None:
-        if line.path in self._finder.files:
-            self.problems.append(Problem(*line.place, reason, note, other, by_hand))
+    def _note(self, line: FileLine, reason: str) -> None:
+        self.problems.append(Problem(*line.place, reason, note=True))

@@ -83,11 +83,6 @@ def parts(text: str) -> Iterator[tuple[bool, str]]:
         yield False, text[begin:]
 
 
-def expressions(text: str) -> Iterator[str]:
-    """The expressions in *text*."""
-    return (piece for is_expression, piece in parts(text) if is_expression)
-
-
 def split(text: str, separator: str) -> list[str]:
     """*text* at each *separator* that stands outside of expressions."""
     found = [""]

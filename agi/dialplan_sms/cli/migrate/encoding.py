@@ -4,14 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from dialplan_sms.cli.migrate.dialplan import (
-    IF_PLAIN,
-    Unclear,
-    expressions,
-    literal,
-    parts,
-    refuse_if,
-)
+from dialplan_sms.cli.migrate.dialplan import IF_PLAIN, Unclear, literal, parts, refuse_if
 from dialplan_sms.cli.migrate.request import PARAMETERS
 
 _ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
@@ -160,7 +153,7 @@ def _signs(piece: str, given: Given, seen: frozenset[str]) -> set[str]:
 
 
 def _signs_within(text: str, given: Given, seen: frozenset[str]) -> set[str]:
-    return set().union(*(_signs(piece, given, seen) for piece in expressions(text)))
+    return set().union(*(_signs(e, given, seen) for is_e, e in parts(text) if is_e))
 
 
 def _variable_signs(name: str, given: Given, seen: frozenset[str]) -> set[str]:

@@ -27,12 +27,6 @@ _BY_NAME = "CUT|FIELDQTY|FIELDNUM|REPLACE|STRREPLACE|PASSTHRU|JSON_DECODE|SHIFT|
 _NO_WORD = r"[^\"\]$&|a-z]"
 _WORD = rf"(?:{_NO_WORD}|\btype\b)*(?P<word>success|warning|error){_NO_WORD}*"
 """The word with nothing around it that gives it another meaning, as in unsuccessful."""
-_EMPTY = {
-    True: f'("${{SMS_STATUS}}" = "" | "${{SMS_CAUSE}}" = {UNREACHABLE})',
-    False: f'("${{SMS_STATUS}}" != "" & "${{SMS_CAUSE}}" != {UNREACHABLE})',
-}
-"""Empty meant no answer at all. After NO_ANSWER a loop would send twice, so it is not one."""
-
 _CLEARED = (
     "its condition reads SMS_STATUS, which the new lines clear first: step over it with a GotoIf()"
 )
@@ -185,7 +179,9 @@ def converted(app: str, name: str) -> str | None:
         return f'"${{SMS_STATUS}}" {sign} "{found["word"].upper()}"'
 
     def empty(found: re.Match[str]) -> str:
-        return _EMPTY[found["operator"] != "!="]
+        # No answer at all. After NO_ANSWER a loop would send twice, so it is not one.
+        sign, joint = ("!=", "&") if found["operator"] == "!=" else ("=", "|")
+        return f'("${{SMS_STATUS}}" {sign} "" {joint} "${{SMS_CAUSE}}" {sign} {UNREACHABLE})'
 
     new = test.sub(compared, app)
     equals = r"\s*(?P<operator>==|!=|=)\s*"

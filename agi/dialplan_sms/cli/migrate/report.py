@@ -177,7 +177,7 @@ def next_of_files(
 
 
 def next_of_fields(
-    number: int,
+    fields: int,
     known: senders.Senders,
     writing: bool,
     anonymous: bool,
@@ -192,8 +192,8 @@ def next_of_fields(
     )  # fmt: skip
     say_next(
         (known.new and writing, _RELOAD_SERVICE),
-        (True, f"in place of the old Custom application put {number}, one below the other in this"
-               f" order: each of the {number} lines above is what one field holds"),
+        (True, f"in place of the old Custom application put {fields}, one below the other in this"
+               f" order: each of the {fields} lines above is what one field holds"),
         (known.new and not writing, f"the same command with --write: it writes {_sections(known)}"),
         (known.new and not writing, _RELOAD_SERVICE),
         (anonymous, sender),

@@ -7,14 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from dialplan_sms.cli.migrate.dialplan import (
-    Priority,
-    Unclear,
-    closing,
-    expressions,
-    literal,
-    split,
-)
+from dialplan_sms.cli.migrate.dialplan import Priority, Unclear, closing, literal, parts, split
 from dialplan_sms.cli.migrate.files import Place
 from dialplan_sms.cli.migrate.flow import API
 
@@ -197,7 +190,7 @@ def _of_program(step: Priority, resolve: Resolve) -> Recipe:
         raise Unclear(
             "the shell reads other commands, $, backquotes or patterns in it before curl does"
         )
-    given = expressions(command)
+    given = (piece for is_expression, piece in parts(command) if is_expression)
     words = [re.sub(_EXPRESSION, lambda _: next(given), word) for word in shlex.split(marked)]
     made = _of_words(step, words[1:], resolve)
     made.reply, made.by_shell, made.unwaited = found["reply"] or SYSTEMSTATUS, True, unwaited > 0
