@@ -8,8 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from dialplan_sms.cli.main import main
-from dialplan_sms.cli.migrate.encoding import decoded, fields, written
-from dialplan_sms.cli.migrate.expression import Unclear
+from dialplan_sms.cli.migrate.dialplan import Unclear
+from dialplan_sms.cli.migrate.encoding import decoded, written
+from dialplan_sms.cli.migrate.request import fields
 from dialplan_sms.config import config
 
 URL = "http://127.0.0.1/api/v1/originate/sms"
@@ -18,6 +19,11 @@ USER = "Set(CURLOPT(userpwd)=101:sms101api)"
 
 def curl(body: str, url: str = URL, name: str = "res") -> str:
     return f"Set({name}=${{CURL({url},{body})}})"
+
+
+def steps(*apps: str, exten: str = "1") -> str:
+    """[a] with an extension of these applications."""
+    return f"[a]\nexten => {exten},1," + "\n same => n,".join(apps) + "\n"
 
 
 ONE = curl("message=Hello&number=%2B39333123456")
@@ -55,6 +61,11 @@ class Site:
         self.run(path, "--write", *options)
         return path.read_bytes().decode("utf-8", "surrogateescape").removeprefix(INCLUDED)
 
+    def keeps(self, text: str, reason: str) -> None:
+        """*text* stays as it is, and *reason* is told."""
+        assert self.convert(text) == text
+        assert reason in self.stderr
+
     @property
     def conf(self) -> Path:
         return self.folder / "sms.conf"
@@ -75,12 +86,10 @@ NEW = "Set(SMS_NUMBER=+39333123456)", "Set(SMS_MESSAGE=Hello)", "Gosub(sub-sms,s
 
 class TestLines:
     def test_n_makes_room_where_the_line_stood(self, site: Site) -> None:
-        new = site.convert(
-            f"[a]\nexten => 1,1,Answer()\n same => n,{USER}\n same => n(x),{ONE}; hi\n"
-        )
+        new = site.convert(steps("Answer()", USER) + f" same => n(x),{ONE}; hi\n")
         assert new == (
-            "[a]\nexten => 1,1,Answer()\n"
-            f" same => n(x),{NEW[0]} ; hi\n same => n,{NEW[1]}\n same => n,{NEW[2]}\n"
+            steps("Answer()")
+            + f" same => n(x),{NEW[0]} ; hi\n same => n,{NEW[1]}\n same => n,{NEW[2]}\n"
         )
         assert site.status == 0
 
@@ -91,7 +100,7 @@ class TestLines:
         ]  # fmt: skip
 
     def test_numbers_of_priorities_never_change(self, site: Site) -> None:
-        old = f"[a]\nexten => 1,1,{USER}\nexten => 1,2(x),{ONE}\nexten => 1,3,Hangup()\n"
+        old = steps(USER) + f"exten => 1,2(x),{ONE}\nexten => 1,3,Hangup()\n"
         new = site.convert(f"{old}include => b\n\n[b]\nexten => 1,1,NoOp()\n").splitlines()
         assert new[1:4] == [
             "exten => 1,1,NoOp()",
@@ -109,9 +118,7 @@ class TestLines:
                  "ExecIf(${X}?Goto(4))", "GosubIf(${X}?a,1,4(b))", "Goto(${X})"],
     )  # fmt: skip
     def test_a_jump_to_a_number_keeps_the_numbers(self, site: Site, jump: str) -> None:
-        new = site.convert(
-            f"[a]\nexten => 1,1,{jump}\n same => n,{USER}\n same => n,{ONE}\n same => n,Hangup()\n"
-        )
+        new = site.convert(steps(jump, USER, ONE, "Hangup()"))
         assert [line.split(",", 1)[1] for line in new.splitlines()[2:5]] == [
             "NoOp()",
             "Goto(1001)",
@@ -123,9 +130,7 @@ class TestLines:
         "jump", ["Goto(b,1)", "GotoIf($[${X}]?ok:b,1)", "Gosub(a,1,1(4))", "Goto(b,2,4)"]
     )
     def test_other_jumps_do_not(self, site: Site, jump: str) -> None:
-        assert "1001" not in site.convert(
-            f"[a]\nexten => 1,1,{jump}\n same => n,{USER}\n same => n,{ONE}\n"
-        )
+        assert "1001" not in site.convert(steps(jump, USER, ONE))
 
     def test_each_extension_has_room_of_its_own(self, site: Site) -> None:
         block = "exten => {0},1,{1}\nexten => {0},2,{2}\nexten => {0},3,Hangup()\n"
@@ -138,7 +143,7 @@ class TestLines:
     def test_the_end_of_a_context_may_be_in_another_file(self, site: Site) -> None:
         site.write("exten => 2,1,NoOp()\n", "more.conf")
         new = site.convert(
-            f"[a]\nexten => 1,1,{USER}\nexten => 1,2,{ONE}\nexten => 1,3,Hangup()\n#include more.conf\n"
+            steps(USER) + f"exten => 1,2,{ONE}\nexten => 1,3,Hangup()\n#include more.conf\n"
         )
         assert "1001" not in new.replace("Goto(1001)", "")
         assert (site.folder / "more.conf").read_text().count("exten => 1,10") == 4
@@ -146,14 +151,13 @@ class TestLines:
     def test_a_file_that_begins_other_contexts_does_not_take_them(self, site: Site) -> None:
         site.write("[c]\nexten => 2,1,NoOp()\n", "more.conf")
         new = site.convert(
-            f"[a]\nexten => 1,1,{USER}\nexten => 1,2,{ONE}\nexten => 1,3,Hangup()\n#include more.conf\n"
+            steps(USER) + f"exten => 1,2,{ONE}\nexten => 1,3,Hangup()\n#include more.conf\n"
         )
         assert new.index("1001,Set") < new.index("#include")
 
     def test_comments_and_blocks_stay(self, site: Site) -> None:
         text = f"[a]\n;exten => 1,1,{USER}\n;--\nexten => 1,2,{ONE}\n--;\nexten => 1,1,NoOp()\n"
-        assert site.convert(text) == text
-        assert ":4: a comment still has a password" in site.stderr
+        site.keeps(text, ":4: a comment still has a password")
         assert site.status == 0
 
     def test_a_cid_match_is_kept(self, site: Site) -> None:
@@ -182,9 +186,7 @@ class TestReply:
         ],
     )  # fmt: skip
     def test_the_tests_that_are_known(self, site: Site, old: str, new: str) -> None:
-        text = site.convert(
-            f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n same => n,GotoIf({old}?ok)\n"
-        )
+        text = site.convert(steps(USER, ONE, f"GotoIf({old}?ok)"))
         assert text.endswith(f" same => n,GotoIf({new}?ok)\n"), site.stderr
         assert (":8: converted: an empty answer" in site.stderr) == ("UNREACHABLE" in new)
 
@@ -194,13 +196,12 @@ class TestReply:
          '$["${res}" =~ ""]', '$["${res}" = "Successful"]'],
     )  # fmt: skip
     def test_a_test_that_means_something_else_is_left(self, site: Site, test: str) -> None:
-        text = f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n same => n,GotoIf({test}?ok)\n"
-        assert site.convert(text) == text
-        assert ":5: line 6 of extensions.conf reads the answer in ${res}" in site.stderr
+        text = steps(USER, ONE, f"GotoIf({test}?ok)")
+        site.keeps(text, ":5: line 6 of extensions.conf reads the answer in ${res}")
 
     def test_an_empty_answer_at_once_is_noted(self, site: Site) -> None:
         at_once = ONE.removeprefix("Set(res=").removesuffix(")")
-        new = site.convert(f'[a]\nexten => 1,1,{USER}\n same => n,GotoIf($["{at_once}" = ""]?1)\n')
+        new = site.convert(steps(USER, f'GotoIf($["{at_once}" = ""]?1)'))
         assert 'GotoIf($[("${SMS_STATUS}" = "" | "${SMS_CAUSE}" = "UNREACHABLE")]?1)' in new
         assert ": converted: an empty answer is now SMS_STATUS empty or UNREACHABLE" in site.stderr
 
@@ -213,9 +214,7 @@ class TestReply:
         read = 'GotoIf($["${a}" =~ "Success"]?x)'
         first = curl("message=a&number=+391", name="a")
         tell = f"[tell]\nexten => s,1,{curl('message=c&number=+391', name='c')}\n"
-        new = site.convert(
-            f"[a]\nexten => 1,1,{USER}\n same => n,{first}\n same => n,{between}\n same => n,{read}\n{tell}"
-        )
+        new = site.convert(steps(USER, first, between, read) + tell)
         assert f" same => n,{first}\n" in new
         assert f" same => n,{read}\n" in new
         assert new.count("Set(SMS_NUMBER=") == 1 + ("CURL" in between)
@@ -226,18 +225,13 @@ class TestReply:
 
     @pytest.mark.parametrize(
         "rest",
-        [
-            f" same => n,{ONE}\n same => n,Goto(b,1,1)\n[b]\nexten => 1,1,{TEST}\n",
-            f" same => n,Gosub(tell,s,1)\n same => n,{TEST}\n[tell]\nexten => s,1,{ONE}\n",
-            f" same => n,GotoIf(${{X}}?x)\n same => n,{ONE}\n same => n(x),{TEST}\n",
-            f" same => n,{TEST}\n same => n,{ONE}\n",
-            f" same => n,{ONE}\nexten => h,1,{TEST}\n",
-        ],
-    )
+        [f" same => n,{ONE}\n same => n,Goto(b,1,1)\n[b]\nexten => 1,1,{TEST}\n",
+         f" same => n,Gosub(tell,s,1)\n same => n,{TEST}\n[tell]\nexten => s,1,{ONE}\n",
+         f" same => n,GotoIf(${{X}}?x)\n same => n,{ONE}\n same => n(x),{TEST}\n",
+         f" same => n,{TEST}\n same => n,{ONE}\n", f" same => n,{ONE}\nexten => h,1,{TEST}\n"],
+    )  # fmt: skip
     def test_an_answer_that_a_call_may_not_have_got_stays(self, site: Site, rest: str) -> None:
-        text = f"[a]\nexten => 1,1,{USER}\n{rest}"
-        assert site.convert(text) == text
-        assert "reads the answer in ${res}" in site.stderr
+        site.keeps(steps(USER) + rest, "reads the answer in ${res}")
         assert "put that test right below" in site.stderr.lower()
 
     @pytest.mark.parametrize(
@@ -250,24 +244,24 @@ class TestReply:
         ],
     )
     def test_an_answer_on_every_way_is_converted(self, site: Site, rest: str) -> None:
-        new = site.convert(f"[a]\nexten => 1,1,{USER}\n{rest}")
+        new = site.convert(steps(USER) + rest)
         assert "res}" not in new, site.stderr
 
     def test_an_answer_of_one_of_two_lines_stays(self, site: Site) -> None:
         second = f"ExecIf($[1 > 2]?{ONE})"
-        text = f'[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n same => n,{second}\n same => n,GotoIf($["${{res}}" =~ "Success"]?x)\n'
+        text = steps(USER, ONE, second, 'GotoIf($["${res}" =~ "Success"]?x)')
         assert site.convert(text) == text
         assert site.stderr.count("after another SMS may have been sent") == 2
 
     def test_a_variable_that_is_set_again_is_no_answer(self, site: Site) -> None:
         for again in ("Set(res=done)", "MSet(x=1,res=done)"):
             rest = f' same => n,{again}\n same => n,GotoIf($["${{res}}" =~ "Success"]?x)\n'
-            new = site.convert(f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n{rest}")
+            new = site.convert(steps(USER, ONE) + rest)
             assert new.endswith(f"{NEW[2]}\n{rest}"), site.stderr
 
     def test_an_answer_in_the_condition_of_the_next_stays(self, site: Site) -> None:
         second = f'ExecIf($["${{res}}" = ""]?{curl("message=b&number=+391", name="b")})'
-        text = f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n same => n,{second}\n"
+        text = steps(USER, ONE, second)
         new = site.convert(text)
         assert f" same => n,{ONE}\n" in new
         assert 'GosubIf($["${res}" = ""]?sub-sms,s,1)' in new
@@ -277,16 +271,11 @@ class TestReply:
 
     def test_a_condition_may_ask_for_the_text(self, site: Site) -> None:
         send = curl("message=${message}&number=+391", name="message")
-        text = (
-            f"[a]\nexten => 1,1,{USER}\n same => n,Set(message=Hi)\n"
-            f' same => n,ExecIf($["${{message}}" != ""]?{send})\n'
-        )
+        text = steps(USER, "Set(message=Hi)", f'ExecIf($["${{message}}" != ""]?{send})')
         assert 'GosubIf($["${message}" != ""]?sub-sms,s,1)' in site.convert(text)
 
     def test_what_shows_it_shows_the_outcome(self, site: Site) -> None:
-        text = site.convert(
-            f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n same => n,Verbose(1,error? ${{res}})\n"
-        )
+        text = site.convert(steps(USER, ONE, "Verbose(1,error? ${res})"))
         assert text.endswith("Verbose(1,error? ${SMS_STATUS} ${SMS_CAUSE} ${SMS_REASON})\n")
 
     @pytest.mark.parametrize(
@@ -294,7 +283,7 @@ class TestReply:
                 "AGI(mine.agi,${res})", "Set(X=${JSON_DECODE(res,type)})"],
     )  # fmt: skip
     def test_another_use_keeps_all_as_it_is(self, site: Site, use: str) -> None:
-        text = f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n same => n,{use}\n same => n,NoOp(${{res}})\n"
+        text = steps(USER, ONE, use, "NoOp(${res})")
         assert site.convert(text) == text
         assert site.status == 1
         assert (
@@ -304,8 +293,12 @@ class TestReply:
 
     def test_the_variable_before_is_the_text(self, site: Site) -> None:
         text = site.convert(
-            f"[a]\nexten => 1,1,Set(message=Hi)\n same => n,NoOp(${{message}})\n same => n,{USER}\n"
-            f" same => n,{curl('message=${message}&number=+39333123456', name='message')}\n"
+            steps(
+                "Set(message=Hi)",
+                "NoOp(${message})",
+                USER,
+                curl("message=${message}&number=+39333123456", name="message"),
+            )
         )
         assert "NoOp(${message})" in text
         assert "Set(SMS_MESSAGE=${message})" in text
@@ -313,7 +306,7 @@ class TestReply:
     @pytest.mark.parametrize("call", ["GosubIf({}?sub-sms,s,1)", "ExecIf({}?AGI(sms.agi))"])
     def test_a_condition_clears_the_status_and_is_noted(self, site: Site, call: str) -> None:
         condition = '$["${X}" = "1"]'
-        text = f"[a]\nexten => 1,1,{USER}\n same => n,ExecIf({condition}?{ONE})\n"
+        text = steps(USER, f"ExecIf({condition}?{ONE})")
         if "sub-sms" in call:
             new = site.convert(text)
         else:
@@ -414,11 +407,8 @@ class TestValues:
 
     @pytest.mark.parametrize(
         "body",
-        [
-            "message=a&number=1&number=2",
-            "message=a&number=1&user=5",
-        ],
-    )
+        ["message=a&number=1&number=2", "message=a&number=1&user=5"],
+    )  # fmt: skip
     def test_what_is_no_request(self, body: str) -> None:
         with pytest.raises(Unclear):
             fields(body)
@@ -427,8 +417,11 @@ class TestValues:
 class TestSenders:
     def test_credentials_move(self, site: Site) -> None:
         text = site.convert(
-            f"[a]\nexten => 1,1,Set(CURLOPT(userpwd)=101:a:b\\;c)\n same => n,Set(CURLOPT(ssl_verifypeer)=0)\n"
-            f" same => n,{curl('message=a&number=+39333123456', URL.replace('http:', 'HTTPS:'))}\n"
+            steps(
+                "Set(CURLOPT(userpwd)=101:a:b\\;c)",
+                "Set(CURLOPT(ssl_verifypeer)=0)",
+                curl("message=a&number=+39333123456", URL.replace("http:", "HTTPS:")),
+            )
         )
         assert "a:b" not in text + site.stdout + site.stderr
         assert "+password = ********" in site.stdout
@@ -440,7 +433,7 @@ class TestSenders:
     def test_sections_are_added_and_the_default_stays(self, site: Site) -> None:
         there = "; mine\n[general]\nlog = syslog\n\n[200]\nurl = https://pbx\npassword = x"
         site.configure(there)
-        text = site.convert(f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n")
+        text = site.convert(steps(USER, ONE))
         assert " same => n,Set(SMS_SENDER=101)\n" in text
         assert site.conf.read_text() == (
             "; mine\n[general]\ndefault_sender = 200\nlog = syslog\n\n[200]\nurl = https://pbx\npassword = x\n"
@@ -451,14 +444,12 @@ class TestSenders:
 
     @pytest.mark.parametrize(
         "section",
-        [
-            "url = http://127.0.0.1\npassword = other",
-            "url = http://127.0.0.2\npassword = sms101api",
-        ],
-    )
+        ["url = http://127.0.0.1\npassword = other",
+         "url = http://127.0.0.2\npassword = sms101api"],
+    )  # fmt: skip
     def test_a_conflict_is_named_and_left(self, site: Site, section: str) -> None:
         site.configure(f"[101]\n{section}\n")
-        text = f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n"
+        text = steps(USER, ONE)
         assert site.convert(text) == text
         assert site.status == 1
         assert re.search(r"extensions.conf:5: \[101\] in .*sms.conf has another", site.stderr)
@@ -468,18 +459,18 @@ class TestSenders:
     def test_the_same_is_no_conflict(self, site: Site) -> None:
         site.configure("[101]\nurl = http://127.0.0.1/\npassword = sms101api\n")
         before = site.conf.read_bytes()
-        assert "Gosub(sub-sms" in site.convert(f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n")
+        assert "Gosub(sub-sms" in site.convert(steps(USER, ONE))
         assert site.conf.read_bytes() == before
 
     def test_an_empty_general_at_the_end_is_used(self, site: Site) -> None:
         site.configure("[200]\nurl = https://pbx\npassword = x\n[general]")
-        site.convert(f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n")
+        site.convert(steps(USER, ONE))
         assert config.load(site.conf).default_sender == "200"
         assert config.load(site.conf).senders.keys() == {"200", "101"}
 
     def test_another_address_is_named_with_the_option(self, site: Site) -> None:
         site.configure("[101]\nurl = https://pbx.example.com\npassword = sms101api\n")
-        site.convert(f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n")
+        site.convert(steps(USER, ONE))
         assert (
             f":5: [101] in {site.conf} has another url than this line (http://127.0.0.1):"
             " if both are the same PBX, add --same-pbx\n" in site.stderr
@@ -489,31 +480,25 @@ class TestSenders:
     def test_the_same_pbx_may_have_another_address(self, site: Site, url: str) -> None:
         site.configure(f"[101]\nurl = {url}\npassword = sms101api\n")
         before = site.conf.read_bytes()
-        text = site.convert(f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n", "--same-pbx")
+        text = site.convert(steps(USER, ONE), "--same-pbx")
         assert NEW[2] in text
         assert "CURL" not in text
         assert (site.status, site.conf.read_bytes()) == (0, before)
 
     def test_the_same_pbx_has_the_same_password(self, site: Site) -> None:
         site.configure("[101]\nurl = https://pbx.example.com\npassword = other\n")
-        text = f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n"
+        text = steps(USER, ONE)
         assert site.convert(text, "--same-pbx") == text
         assert "has another password than this line: see which holds" in site.stderr
         assert site.status == 1
 
     @pytest.mark.parametrize(
         "login",
-        [
-            "Set(CURLOPT(userpwd)=102:pa;ss)",
-            "Set(CURLOPT(userpwd)=102:pa\\;ss)",
-            "MSet(A=1,CURLOPT(userpwd)=102:pass)",
-        ],
-    )
+        ["Set(CURLOPT(userpwd)=102:pa;ss)", "Set(CURLOPT(userpwd)=102:pa\\;ss)",
+         "MSet(A=1,CURLOPT(userpwd)=102:pass)"],
+    )  # fmt: skip
     def test_a_login_that_no_request_uses_is_named_and_left(self, site: Site, login: str) -> None:
-        text = site.convert(
-            f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n"
-            f"exten => 2,1,{login}\n same => n,Hangup()\n"
-        )
+        text = site.convert(steps(USER, ONE) + f"exten => 2,1,{login}\n same => n,Hangup()\n")
         assert text.endswith(f"exten => 2,1,{login}\n same => n,Hangup()\n")
         assert (
             ": a login of CURLOPT that no CURL() of the SMS API uses: it is left, with its password"
@@ -526,43 +511,39 @@ class TestSenders:
     def test_a_request_with_two_logins_stays(self, site: Site, login: str) -> None:
         """Which one counts depends on the version of libcurl."""
         own = curl("message=a&number=+391", URL.replace("//", "//102:pass@"))
-        text = f"[a]\nexten => 1,1,{login}\n same => n,{own}\n"
-        assert site.convert(text) == text
-        assert ":5: both its URL and CURLOPT(userpwd) say who sends: leave one" in site.stderr
+        text = steps(login, own)
+        site.keeps(text, ":5: both its URL and CURLOPT(userpwd) say who sends: leave one")
 
     def test_a_request_with_its_own_login_leaves_others(self, site: Site) -> None:
         own = curl("message=a&number=+391", URL.replace("//", "//102:pass@"))
-        text = site.convert(f"[a]\nexten => 1,1,{own}\nexten => 2,1,{USER}\n")
+        text = site.convert(steps(own) + f"exten => 2,1,{USER}\n")
         assert text.startswith("[a]\nexten => 1,1,Set(SMS_")
         assert text.endswith(f"exten => 2,1,{USER}\n")
         assert "a login of CURLOPT that no CURL() of the SMS API uses" in site.stderr
 
     def test_a_login_that_moved_is_not_left(self, site: Site) -> None:
-        text = site.convert(
-            f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\nexten => 2,1,{USER}\n same => n,Hangup()\n"
-        )
+        text = site.convert(steps(USER, ONE) + f"exten => 2,1,{USER}\n same => n,Hangup()\n")
         assert "CURL" not in text
         assert site.status == 0
 
     def test_a_login_of_another_curl_is_not_the_sms_api_s(self, site: Site) -> None:
         site.convert(
-            f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\nexten => 2,1,Set(CURLOPT(userpwd)=crm:pass)\n"
-            " same => n,Set(X=${CURL(http://crm.example.com/)})\n"
+            steps(USER, ONE)
+            + "exten => 2,1,Set(CURLOPT(userpwd)=crm:pass)\n same => n,Set(X=${CURL(http://crm.example.com/)})\n"
         )
         assert "a login of CURLOPT" not in site.stderr
         assert site.status == 0
 
     def test_a_login_that_may_be_a_request_s_is_not_called_unused(self, site: Site) -> None:
         site.convert(
-            f"[a]\nexten => 1,1,Gosub(login,s,1)\n same => n,{curl('message=a')}\n"
-            f"[login]\nexten => s,1,{USER}\n"
+            steps("Gosub(login,s,1)", curl("message=a")) + f"[login]\nexten => s,1,{USER}\n"
         )
         assert "has no number" in site.stderr
         assert "a login of CURLOPT" not in site.stderr
 
     def test_a_login_is_called_unused_once_no_request_is_left(self, site: Site) -> None:
         bad, other = curl("message=a"), USER.replace("101:", "102:")
-        text = f"[a]\nexten => 1,1,{USER}\n same => n,{bad}\nexten => 2,1,{other}\n"
+        text = steps(USER, bad) + f"exten => 2,1,{other}\n"
         assert site.convert(text) == text
         assert "a login of CURLOPT" not in site.stderr
         assert "0 converted, 1 to see to by hand." in site.stderr
@@ -574,30 +555,23 @@ class TestSenders:
         "login", ["Set(CURLOPT(userpwd)=102:pa;ss)", f"ExecIf($[1]?{USER.replace('101:', '102:')})"]
     )
     def test_a_login_that_cannot_be_read_is_not_another_s(self, site: Site, login: str) -> None:
-        text = (
-            f"[a]\nexten => 1,1,{USER}\n same => n,{login}\n same => n,{ONE}\n"
-            f"exten => 2,1,{USER}\n same => n,{ONE}\n"
-        )
+        text = steps(USER, login, ONE) + f"exten => 2,1,{USER}\n same => n,{ONE}\n"
         assert f" same => n,{login}\n same => n,{ONE}\n" in site.convert(text)
         assert ":6: the CURLOPT(userpwd) that says who sends cannot be read: write" in site.stderr
         assert site.status == 1
 
     def test_who_sends_is_what_stands_above(self, site: Site) -> None:
         text = site.convert(
-            f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\nexten => 2,1,{USER.replace('101:', '102:')}\n same => n,{ONE}\n"
+            steps(USER, ONE) + f"exten => 2,1,{USER.replace('101:', '102:')}\n same => n,{ONE}\n"
         )
         assert re.findall(r"SMS_SENDER=(\d+)", text) == ["101", "102"]
 
     def test_a_subroutine_may_log_in(self, site: Site) -> None:
-        text = site.convert(
-            f"[a]\nexten => 1,1,Gosub(login,s,1)\n same => n,{ONE}\n[login]\nexten => s,1,{USER}\n"
-        )
+        text = site.convert(steps("Gosub(login,s,1)", ONE) + f"[login]\nexten => s,1,{USER}\n")
         assert "CURL" not in text
 
     def test_another_curl_keeps_its_login(self, site: Site) -> None:
-        text = site.convert(
-            f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n same => n,Set(X=${{CURL(http://crm.example.com/)}})\n"
-        )
+        text = site.convert(steps(USER, ONE, "Set(X=${CURL(http://crm.example.com/)})"))
         assert USER in text
         assert NEW[2] in text
         assert "extensions.conf:4: left with its password" in site.stderr
@@ -614,7 +588,7 @@ class TestSenders:
         assert "sms101api" not in site.stdout + site.stderr
 
     def test_a_national_number_is_named(self, site: Site) -> None:
-        site.convert(f"[a]\nexten => 1,1,{USER}\n same => n,{curl('message=a&number=333123456')}\n")
+        site.convert(steps(USER, curl("message=a&number=333123456")))
         assert "333123456 has no country code: set country in [101]" in site.stderr
 
     @pytest.mark.parametrize(
@@ -640,7 +614,7 @@ class TestSenders:
 
     def test_a_country_that_is_set_needs_no_note(self, site: Site) -> None:
         site.configure("[101]\nurl = http://127.0.0.1\npassword = sms101api\ncountry = IT\n")
-        site.convert(f"[a]\nexten => 1,1,{USER}\n same => n,{curl('message=a&number=${EXTEN}')}\n")
+        site.convert(steps(USER, curl("message=a&number=${EXTEN}")))
         assert "set country" not in site.stderr
 
 
@@ -670,7 +644,7 @@ NAMED = {
 
 @pytest.mark.parametrize(("line", "reason"), NAMED.values(), ids=NAMED)
 def test_what_cannot_be_converted_is_named(site: Site, line: str, reason: str) -> None:
-    text = f"[a]\nexten => 1,1,{USER}\n same => n,{line}\n"
+    text = steps(USER, line)
     assert site.convert(text) == text
     assert re.search(rf"extensions.conf:5: .*{re.escape(reason)}", site.stderr), site.stderr
     assert site.status == 1
@@ -682,7 +656,7 @@ def test_what_cannot_be_converted_is_named(site: Site, line: str, reason: str) -
 )
 def test_any_password_arrives_in_sms_conf(site: Site, password: str) -> None:
     escaped = password.replace(";", "\\;")
-    site.convert(f"[a]\nexten => 1,1,Set(CURLOPT(userpwd)=101:{escaped})\n same => n,{ONE}\n")
+    site.convert(steps(f"Set(CURLOPT(userpwd)=101:{escaped})", ONE))
     assert site.status == 0, site.stderr
     assert config.load(site.conf).senders["101"].password == password
 
@@ -691,9 +665,7 @@ def test_any_password_arrives_in_sms_conf(site: Site, password: str) -> None:
     "login", ["101:", "101", ":x", "general:x", "a]b:x", "101: x", "${NOBODY}"]
 )
 def test_a_login_that_sms_conf_cannot_hold_is_named(site: Site, login: str) -> None:
-    text = f"[a]\nexten => 1,1,Set(CURLOPT(userpwd)={login})\n same => n,{ONE}\n"
-    assert site.convert(text) == text
-    assert "extensions.conf:5: " in site.stderr
+    site.keeps(steps(f"Set(CURLOPT(userpwd)={login})", ONE), "extensions.conf:5: ")
     assert site.status == 1
 
 
@@ -704,7 +676,7 @@ def test_a_login_that_sms_conf_cannot_hold_is_named(site: Site, login: str) -> N
 )  # fmt: skip
 def test_a_value_that_is_perhaps_set(site: Site, line: str) -> None:
     send = curl("message=${CODED}&number=+391")
-    new = site.convert(f"[a]\nexten => 1,1,{USER}\n same => n,{line}\n same => n,{send}\n")
+    new = site.convert(steps(USER, line, send))
     assert "Set(SMS_MESSAGE=${URIDECODE(${CODED})})" in new, site.stderr
 
 
@@ -712,33 +684,24 @@ def test_an_address_that_is_perhaps_another_cannot_be_resolved(site: Site) -> No
     pbx = "ExecIf($[${X}]?Set(PBX=http://127.0.0.2))"
     send = curl("message=a&number=+391", "${PBX}/api/v1/originate/sms")
     text = f"[globals]\nPBX=http://127.0.0.1\n[a]\nexten => 1,1,{USER}\n same => n,{pbx}\n same => n,{send}\n"
-    assert site.convert(text) == text
-    assert "cannot be resolved" in site.stderr
+    site.keeps(text, "cannot be resolved")
 
 
 class TestMset:
     @pytest.mark.parametrize("value", ["%2B39333123456", '"%2B39333123456"'])
     def test_a_value(self, site: Site, value: str) -> None:
         send = curl("message=a&number=${CODED}")
-        new = site.convert(
-            f"[a]\nexten => 1,1,{USER}\n same => n,MSet(A=1,CODED={value})\n same => n,{send}\n"
-        )
+        new = site.convert(steps(USER, f"MSet(A=1,CODED={value})", send))
         assert "Set(SMS_NUMBER=${URIDECODE(${CODED})})" in new
 
     @pytest.mark.parametrize(
         ("pairs", "password"),
-        [
-            ("PW=sms101api,B=2", "sms101api"),
-            ('PW=z,A="x,PW=y"', "z"),
-            ('A="x",PW=a\\\\b', "a\\b"),
-            ("PW=z,A=(1,PW=2)", "z"),
-        ],
-    )
+        [("PW=sms101api,B=2", "sms101api"), ('PW=z,A="x,PW=y"', "z"),
+         ('A="x",PW=a\\\\b', "a\\b"), ("PW=z,A=(1,PW=2)", "z")],
+    )  # fmt: skip
     def test_a_password(self, site: Site, pairs: str, password: str) -> None:
         login = "Set(CURLOPT(userpwd)=101:${PW})"
-        new = site.convert(
-            f"[a]\nexten => 1,1,MSet({pairs})\n same => n,{login}\n same => n,{ONE}\n"
-        )
+        new = site.convert(steps(f"MSet({pairs})", login, ONE))
         assert NEW[2] in new, site.stderr
         assert config.load(site.conf).senders["101"].password == password
 
@@ -754,7 +717,7 @@ def test_no_detour_in_a_template(site: Site, header: str) -> None:
 
 
 def test_without_a_user_it_is_named(site: Site) -> None:
-    site.convert(f"[a]\nexten => 1,1,{ONE}\n")
+    site.convert(steps(ONE))
     assert "no CURLOPT(userpwd) says who sends" in site.stderr
 
 

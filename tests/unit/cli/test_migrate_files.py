@@ -12,18 +12,17 @@ from hypothesis import strategies as st
 
 from dialplan_sms.cli.migrate import senders
 from dialplan_sms.cli.migrate.conversion import Conversion
-from dialplan_sms.cli.migrate.expression import parts, split
+from dialplan_sms.cli.migrate.dialplan import parts, split
 from dialplan_sms.cli.migrate.files import Tree
-from dialplan_sms.cli.migrate.find import Finder
 from dialplan_sms.config import config
 from dialplan_sms.host import files, identity
 from dialplan_sms.host.identity import HostError
 from tests.unit import checked
-from tests.unit.cli.test_migrate import NEW, ONE, URL, USER, Site, curl, site
+from tests.unit.cli.test_migrate import NEW, ONE, URL, USER, Site, curl, site, steps
 
 __all__ = ["site"]
 
-RECIPE = f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n"
+RECIPE = steps(USER, ONE)
 PIECES = [
     USER, ONE, "[a]", "[b](!)", "exten => 1,1,", "exten => 1,2,", "same => n,", " same => n(x),", "exten => _X.,n+5,",
     "Goto(4)", "GotoIf($[\"${res}\" =~ \"Success\"]?5)", "#include x.conf", ";--", "--;", ";", "\\;", "\r", "\n", "\n",
@@ -42,12 +41,12 @@ def open_site(site: Site) -> Iterator[Site]:
         yield site
 
 
-def convert(content: bytes) -> tuple[Finder, bytes]:
+def convert(content: bytes) -> tuple[senders.Finder, bytes]:
     path, tree = Path("x.conf"), Tree(Path("/nowhere"))
-    tree.add(path, content)
-    finder = Finder(tree, senders.Senders(Path("sms.conf")), {path})
+    tree.add(path, content, (path, 0))
+    finder = senders.Finder(tree, senders.Senders(Path("sms.conf")), {path})
     Conversion(finder)
-    return finder, finder.edits.content(path)
+    return finder, tree.changed(path)
 
 
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
@@ -58,11 +57,10 @@ def convert(content: bytes) -> tuple[Finder, bytes]:
     .map(lambda text: text.encode("utf-8", "surrogateescape"))
 )
 def test_whatever_the_file_only_what_is_converted_changes(content: bytes) -> None:
-    edits = convert(content)[0].edits
-    new = edits.content(Path("x.conf"))
-    replaced = {number for _, number in edits.replaced}
+    finder, new = convert(content)
+    replaced = {number for _, number in finder.tree.replaced}
     old = content.split(b"\n")
-    if not replaced and not edits.after:
+    if not replaced and not finder.tree.after:
         assert new == content
     # What is left of the old lines is there, in order, byte for byte.
     kept = [line for number, line in enumerate(old, 1) if number not in replaced]
@@ -200,12 +198,10 @@ class TestWriting:
     @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
     @pytest.mark.parametrize(
         "conf",
-        [
-            "[200]\nurl = https://pbx\npassword = secret\n[general]\noutbox = sqlite:////x",
-            "[general]\noutbox = sqlite:////x\n[200]\nurl = https://pbx\npassword = secret",
-            "[general]\n\n[200]\nurl = https://pbx\n\npassword = secret\n",
-        ],
-    )
+        ["[200]\nurl = https://pbx\npassword = secret\n[general]\noutbox = sqlite:////x",
+         "[general]\noutbox = sqlite:////x\n[200]\nurl = https://pbx\npassword = secret",
+         "[general]\n\n[200]\nurl = https://pbx\n\npassword = secret\n"],
+    )  # fmt: skip
     def test_the_diff_of_sms_conf_removes_nothing(self, site: Site, conf: str, end: str) -> None:
         site.configure(conf + end)
         site.run(site.write(RECIPE))

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from dialplan_sms.cli.migrate.report import MASK, Mask, basic
-from tests.unit.cli.test_migrate import ONE, URL, USER, Site, site
+from tests.unit.cli.test_migrate import ONE, URL, USER, Site, site, steps
 
 __all__ = ["site"]
 
@@ -136,18 +136,14 @@ def test_what_stands_beside_a_change_hides_its_passwords(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("option", "named"),
-    [
-        ("-u101:sms101api", "-u"),
-        ("-sku101:sms101api", "-sku"),
-        ("--oauth2-bearer=sms101api", "--oauth2-bearer"),
-        ("--anyauth:sms101api", "--anyauth"),
-    ],
-)
+    [("-u101:sms101api", "-u"), ("-sku101:sms101api", "-sku"),
+     ("--oauth2-bearer=sms101api", "--oauth2-bearer"), ("--anyauth:sms101api", "--anyauth")],
+)  # fmt: skip
 def test_an_option_that_is_not_converted_is_named_without_its_value(
     site: Site, option: str, named: str
 ) -> None:
     body = "-d 'message=x&number=%2B39333'"
-    site.run(site.write(f"[a]\nexten => 1,1,System(curl {option} {URL} {body})\n"))
+    site.run(site.write(steps(f"System(curl {option} {URL} {body})")))
     assert f":2: a curl command is not converted with {named}\n" in site.stderr
     assert "sms101api" not in site.stdout + site.stderr
 
@@ -155,6 +151,6 @@ def test_an_option_that_is_not_converted_is_named_without_its_value(
 def test_what_is_told_hides_what_the_diff_hides(site: Site) -> None:
     site.configure("[sesame99]\nurl = http://x\npassword = sesame99\n")
     body = "message=x&number=%2B39333&sesame99=1"
-    site.run(site.write(f"[a]\nexten => 1,1,{USER}\n same => n,Set(r=${{CURL({URL},{body})}})\n"))
+    site.run(site.write(steps(USER, f"Set(r=${{CURL({URL},{body})}})")))
     assert site.status == 1
     assert "sesame99" not in site.stderr

@@ -13,16 +13,13 @@ and with the lines to put there by hand:
 
 ::
 
-    files       what is read, and what #include names
-    dialplan    lines to steps: context, extension, priority, application
-    expression  ${…} and $[…] inside a text
+    files       what is read, and what #include names; the new lines, backup and replacement
+    dialplan    lines to steps: context, extension, priority, application; ${…} and $[…] in a text
     flow        how a call comes to a step, what a variable holds there, which steps use the SMS API
     request     what ${CURL(…)} or the program curl asks of it
     encoding    a parameter of the old request to what Set() takes
-    senders     what goes to sms.conf
-    edits       where one line may become several, the new files, backup and replacement
-    find        all uses, and who sends
+    senders     all uses, who sends, and what goes to sms.conf
     replies     who reads the answer, and SMS_STATUS in its place
-    conversion  which lines change, and what is to be done by hand
+    conversion  where one line may become several, into which, and what is to be done by hand
     report      what people see, without passwords
 """

@@ -1,19 +1,35 @@
 """``dialplan-sms migrate``: the command."""
 
 import fnmatch
+import re
 import sys
 from pathlib import Path
 
 import click
 
 from dialplan_sms.cli.main import Misused, config_option
-from dialplan_sms.cli.migrate import conversion, edits, files, find, flow, report, senders
-from dialplan_sms.config import config as smsconf
-from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.cli.migrate import files, flow, report, senders
+from dialplan_sms.cli.migrate.conversion import Conversion
 from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.terminal import plain
 
+_OTHER_LANGUAGES = {
+    ".ael": (
+        "AEL", "Set(SMS_NUMBER=<number>);", "Set(SMS_MESSAGE=<text>);", "AGI(sms.agi);",
+    ),
+    ".lua": (
+        "Lua", 'channel.SMS_NUMBER = "<number>"', 'channel.SMS_MESSAGE = "<text>"',
+        'app.AGI("sms.agi")',
+    ),
+}  # fmt: skip
+"""Files that are not converted: the language, and what to put there by hand."""
 _MOST_PASTED = 1 << 20
+_PASTED = Path("pasted")
+_NO_FIELDS = {"", "Set(SMS_STATUS=)", "Set(SMS_SENDER=)"}
+"""Not worth a field of their own; without a sender it is default_sender."""
+_OPTION = re.compile(r"(?i)CURLOPT\(\w+\)\s*=")
+_STEP = re.compile(r"(?i)\s*(?:exten\s*=>?\s*[^,]*,|same\s*=>?\s*)\s*[^,]*,\s*")
+_SEMICOLON = re.compile(r"(?<!\\);")
 
 
 @click.command()
@@ -27,11 +43,7 @@ _MOST_PASTED = 1 << 20
 )
 @click.option("--write", "writing", is_flag=True, help="Write the files; each keeps a backup.")
 def migrate(
-    named: tuple[Path, ...],
-    config: Path | None,
-    texts: tuple[str, ...],
-    same_pbx: bool,
-    writing: bool,
+    named: tuple[Path, ...], config: Path, texts: tuple[str, ...], same_pbx: bool, writing: bool
 ) -> None:
     """Convert the CURL() recipe in FILE and what it includes.
 
@@ -42,11 +54,7 @@ def migrate(
 
     Exit status: 0 all converted or nothing to convert, 1 something is left, 2 wrong usage.
     """
-    path = smsconf.find(str(config) if config else None)
-    try:
-        known = senders.read(path, same_pbx)
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from None
+    known = senders.read(config, same_pbx)
     if Path("-") in named or texts:
         if len(named) > (Path("-") in named):
             raise click.UsageError("files and pasted lines do not go together")
@@ -68,10 +76,8 @@ def _standard_input() -> str:
 
 def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> list[files.Problem]:
     etc = files.asterisk_folder(named)
-    others = [file for file in named if file.suffix.lower() in files.OTHER_LANGUAGES]
-    if not named:
-        usual = (etc / f"extensions{suffix}" for suffix in files.OTHER_LANGUAGES)
-        others = list(filter(Path.exists, usual))
+    usual = filter(Path.exists, (etc / f"extensions{suffix}" for suffix in _OTHER_LANGUAGES))
+    others = [file for file in named or usual if file.suffix.lower() in _OTHER_LANGUAGES]
     tree = files.Tree(etc)
     for file in named or (etc / "extensions.conf",):
         if file not in others:
@@ -83,24 +89,23 @@ def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
         raise Misused(report.Mask()(f"{unread[0]}{hint}"))
     changeable = set(tree.contents)
     tree = files.around(tree, etc / "extensions.conf")
-    finder = find.Finder(tree, known, changeable)
-    made = conversion.Conversion(finder)
-    problems = [*tree.problems, *made.problems]
-    for file in others:
-        problems += _other_language(file)
+    finder = senders.Finder(tree, known, changeable)
+    made = Conversion(finder)
     mask = report.mask_of(known, finder)
-    contents = {path: finder.edits.content(path) for path in sorted(changeable)}
+    contents = {path: tree.changed(path) for path in sorted(changeable)}
     changes = {path: new for path, new in contents.items() if new != tree.contents[path]}
-    for path, content in changes.items():
-        report.show_diff(path, tree.contents[path], content, mask)
+    for path, new in changes.items():
+        report.show_diff(path, tree.contents[path], new, mask)
     report.show_diff(known.path, known.content, known.after, mask)
     included = [
         files.Problem(path, 0, f"its backup would be included by {pattern}: make that *.conf")
         for pattern in tree.globs
         for path in changes
-        if fnmatch.fnmatch(f"{path}{edits.BACKUP}", pattern)
+        if fnmatch.fnmatch(f"{path}{files.BACKUP}", pattern)
     ]
-    problems += included
+    foreign = [problem for file in others for problem in _other_language(file)]
+    # A line may be read twice.
+    problems = list(dict.fromkeys([*tree.problems, *made.problems, *foreign, *included]))
     backups: dict[Path, Path] = {}
     try:
         if writing and not included:
@@ -108,7 +113,7 @@ def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
     finally:
         # Who reads this has the new files open; one that could not be written is as it was.
         def number(path: Path, line: int) -> int:
-            return finder.edits.number(path, line) if path in backups else line
+            return tree.number(path, line) if path in backups else line
 
         report.show_problems([problem.moved(number) for problem in problems], mask)
         left = sum(not problem.note for problem in problems)
@@ -123,10 +128,10 @@ def _other_language(file: Path) -> list[files.Problem]:
     """The uses of the SMS API in AEL or Lua, to be converted by hand."""
     tree = files.Tree(file.parent)
     tree.read(file)
-    language, *by_hand = files.OTHER_LANGUAGES[file.suffix.lower()]
+    language, *by_hand = _OTHER_LANGUAGES[file.suffix.lower()]
     reason = f"{language} is not converted: set SMS_NUMBER and SMS_MESSAGE, call AGI(sms.agi)"
     found = [
-        files.Problem(line.path, line.number, reason, by_hand=tuple(by_hand))
+        files.Problem(*line.place, reason, by_hand=tuple(by_hand))
         for line in tree.stream
         if flow.API.search(line.raw)
     ]
@@ -134,12 +139,24 @@ def _other_language(file: Path) -> list[files.Problem]:
 
 
 def _pasted(text: str, known: senders.Senders, writing: bool) -> list[files.Problem]:
-    tree = files.of_fields(text)
-    finder = find.Finder(tree, known, {files.PASTED}, anonymous=True)
-    made = conversion.Conversion(finder)
-    problems = [each.moved(lambda _, line: max(0, line - 2)) for each in made.problems]
+    """Convert each line, a step's beginning left off, as the steps of one extension.
+
+    A semicolon of a field is part of its text; one of a file would begin a comment.
+    """
+    content = "[pasted]\nexten => s,1,NoOp()\n"
+    for line in text.split("\n"):
+        app, of_a_file = _STEP.subn("", line, count=1)
+        app = app.strip() if of_a_file else _SEMICOLON.sub(r"\\;", app.strip("; \t\r"))
+        content += f"exten => s,n,{f'Set({app})' if _OPTION.match(app) else app}\n"
+    tree = files.Tree(Path("/"))
+    tree.add(_PASTED, content.encode("utf-8", "surrogateescape"), (_PASTED, 0))
+    finder = senders.Finder(tree, known, {_PASTED}, anonymous=True)
+    made = Conversion(finder)
+    problems = [each.moved(lambda _, line: line - 2) for each in dict.fromkeys(made.problems)]
     mask = report.mask_of(known, finder)
-    fields = files.to_fields(finder.edits.content(files.PASTED)) if made.done else []
+    steps = tree.changed(_PASTED).decode("utf-8", "surrogateescape").split("\n")[2:]
+    apps = [step.split(",", 2)[2] for step in steps if made.done and step.startswith("exten")]
+    fields = [app for app in apps if app not in _NO_FIELDS]
     for field in fields:
         click.echo(mask(field) if "CURL" in field.upper() else field)
     report.show_diff(known.path, known.content, known.after, mask)
@@ -148,7 +165,7 @@ def _pasted(text: str, known: senders.Senders, writing: bool) -> list[files.Prob
     if writing:
         _write(known, {}, tree, backups)
     if fields:
-        anonymous = any(not found.reason and not found.sender for found in finder.recipes)
+        anonymous = any(not found.sender for found in made.done)
         report.next_of_fields(len(fields), known, writing, anonymous, backups)
     elif not problems:
         click.echo("No use of the SMS API.", err=True)
@@ -160,15 +177,16 @@ def _write(
 ) -> None:
     """Write sms.conf and *changes*; *backups* gets the backup of each that there was."""
     beside = next(iter(changes), known.path.parent)
-    conf = {known.path: known.after} if known.new else {}
+    conf = {known.path: known.after} if known.after and known.new else {}
     for path, content in (conf | changes).items():
         old = known.content if path in conf else tree.contents[path]
         try:
-            backup = edits.write(path, old, content, beside)
+            backup = files.write(path, old, content, beside)
         except (HostError, OSError) as error:
             why = getattr(error, "strerror", None)
-            said = f"{path} cannot be written: {why}" if why else str(error)
-            raise click.ClickException(said) from None
+            raise click.ClickException(
+                f"{path} cannot be written: {why}" if why else str(error)
+            ) from None
         if backup:
             backups[path] = backup
         old_one = f", the old one is {backup}" if backup else ""

@@ -1,19 +1,14 @@
 """Which lines change, and into what; and what is to be done by hand."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
-from dialplan_sms.cli.migrate import (
-    dialplan,
-    encoding,
-    expression,
-    files,
-    find,
-    flow,
-    replies,
-    request,
-)
+from dialplan_sms.cli.migrate import encoding, flow, replies
+from dialplan_sms.cli.migrate.dialplan import NAME, Priority, first, split
+from dialplan_sms.cli.migrate.files import FileLine, Problem
+from dialplan_sms.cli.migrate.request import REPLY, Recipe
+from dialplan_sms.cli.migrate.senders import Finder
 
 _GOSUB = "Gosub(sub-sms,s,1)"
 _AGI = "AGI(sms.agi)"
@@ -28,127 +23,189 @@ _EMPTY = (
     " for NO_ANSWER, which may have been sent, and other failures test SMS_STATUS and SMS_CAUSE"
 )
 _ANYWHERE = ("Set(SMS_NUMBER=<number>)", "Set(SMS_MESSAGE=<text>)", _AGI)
-_ORDER = {name: f"SMS_{name.upper()}" for name in ("number", "message", "gsm", "postpone")}
+_ORDER = ("number", "message", "gsm", "postpone", "sender", "mode")
 
 
 class Conversion:
     """What is made of what a Finder found; only its files change."""
 
-    def __init__(self, finder: find.Finder) -> None:
-        self.problems: list[files.Problem] = []
-        self.done: set[files.Place] = set()
+    def __init__(self, finder: Finder) -> None:
+        self.problems: list[Problem] = []
         self._varying: set[tuple[Path, str]] = set()  # who was told of country
         self._finder = finder
         self._senders = finder.senders
         self._dialplan = finder.dialplan
-        self._edits = finder.edits
+        self._tree = finder.tree
+        highest = max((step.priority or 0 for step in self._dialplan.steps), default=0)
+        # From here on nobody has priorities.
+        self._free = max(1000, (highest // 100 + 1) * 100) + 1
         self.by_gosub = "sub-sms" in self._dialplan.contexts
+        for found in finder.recipes:
+            found.refuse(self._refusal(found.step))
+            if found.url:
+                finder.check(found)
         uses = replies.Replies(finder).uses
-        good = [found for found in finder.recipes if not found.reason]
-        wanted = {found.sender for found in good}
+        self.done = [found for found in finder.recipes if not found.reason]
+        wanted = {found.sender for found in self.done}
         self._senders.new = {n: each for n, each in self._senders.new.items() if n in wanted}
         set_somewhere = " ".join(step.app for step in self._dialplan.steps)
-        self._also = {
-            name
-            for name, variable in _ORDER.items()
-            if variable in set_somewhere or any(name in found.values for found in good)
+        self._empty = {
+            name: ""
+            for name in _ORDER[:4]
+            if f"SMS_{name.upper()}" in set_somewhere or any(name in f.values for f in self.done)
         }
         for found in finder.recipes:
             if found.reason:
                 by_hand = tuple(self._by_hand(found))
-                self._name(found.step.line, found.reason, other=found.reader, by_hand=by_hand)
+                place = found.step.line.place
+                problem = Problem(*place, found.reason, other=found.reader, by_hand=by_hand)
+                self.problems.append(problem)
             else:
                 self._convert(found)
-        for use in uses:
-            if use.app is not None and not any(found.reason for found in use.sources):
-                self._edits.replace(use.step, use.app)
-                self._see_to_empty(use.step, use.app)
-        self._see_to_options({found.login for found in good})
+        for step, sources, app in uses:
+            if not any(found.reason for found in sources):
+                self._replace(step, app)
+                self._see_to_empty(step, app)
+        self._see_to_options({found.login for found in self.done})
         if self.done:
             self._name_misled()
         self._name_mentions()
+        self.problems = [each for each in self.problems if each.path in finder.files]
+
+    def _refusal(self, step: Priority) -> str:
+        """Why the step cannot become several; empty if it can."""
+        end = self._dialplan.section_ends[step.section]
+        return first(
+            (step.line.path not in self._finder.files, "not in the files to convert"),
+            (any(len(self._tree.named[path]) > 1 for path in (step.line.path, end.path)),
+             "the file is included more than once: convert by hand"),
+            (self._has_room(step), ""),
+            (step.priority is None or step.token.lower() == "hint",
+             "its priority cannot be known: give it a number or n"),
+            (end.path not in self._finder.files,
+             f"its context ends in {end.path}: convert that file, too"),
+            # New priorities far behind would move the next "n" of whoever has these lines, too.
+            (step.context in self._dialplan.templates,
+             "its context is a template or made from one, and numbers of priorities matter in it:"
+             " write n for them, or convert by hand"),
+        )  # fmt: skip
+
+    def _has_room(self, step: Priority) -> bool:
+        """Whether lines may come and go here: only ``n`` follows, and nobody jumps to a number."""
+        if step.priority is None or self._finder.flow.jumps_to_numbers(step):
+            return False
+        own = self._dialplan.extensions[step.key]
+        for each in own[own.index(step) + 1 :]:
+            if each.section == step.section and not each.counts_on:
+                return False
+        if any(e.section != step.section and (e.priority or 0) > step.priority for e in own):
+            return False
+        # Nor may a line of another extension count on from the last one of this.
+        for other in self._dialplan.steps[self._dialplan.steps.index(step) :]:
+            if (other.section, other.exten) != (step.section, step.exten):
+                return other.section != step.section or not other.counts_on
+        return True
+
+    def _put(self, step: Priority, first: str, *rest: str) -> None:
+        """Applications in place of the step's: there, or far behind if numbers must not change."""
+        apps, before = [first, *rest], step.before.lstrip("\ufeff")
+        if not self._has_room(step):
+            apps, far = [f"Goto({self._free})"], [*apps, f"Goto({(step.priority or 0) + 1})"]
+            exten = f"exten {'=>' if '=>' in before else '='} {step.exten}"
+            end = self._dialplan.section_ends[step.section].place
+            self._tree.after[end] += [
+                f"{exten},{number},{app}" for number, app in enumerate(far, self._free)
+            ]
+            self._free += 100
+        label = "" if step.label is None else f"({step.label})"
+        comment = step.line.raw[len(step.line.content) :]
+        if comment.startswith(";"):
+            comment = f" {comment}" if comment.strip("; \t") else ""
+        self._tree.replaced[step.line.place] = [
+            f"{step.before}{step.token}{label},{apps[0]}{comment}",
+            *(f"{before}n,{app}" for app in apps[1:]),
+        ]
+
+    def _replace(self, step: Priority, app: str) -> None:
+        """Another application in a line that stays as it is."""
+        before, after = step.line.raw[: step.start], step.line.raw[step.start + len(step.app) :]
+        self._tree.replaced[step.line.place] = [before + app + after]
+
+    def _remove(self, step: Priority) -> None:
+        """Without the line, or with nothing in it if its number or label counts."""
+        is_next = step.token.lower() == "n" and not step.label
+        if is_next and not self._refusal(step) and self._has_room(step):
+            self._tree.replaced[step.line.place] = []
+        else:
+            self._replace(step, "NoOp()")
 
     def _see_to_options(self, moved: set[str | None]) -> None:
         """The options of CURL() go with the last CURL(), if their logins are in sms.conf then."""
         curl_stays = self._finder.has_other_curl or any(
             found.reason and not found.by_shell for found in self._finder.recipes
         )
-        for option in self._finder.options.values():
-            line = option.step.line
+        for step, option in self._finder.options.items():
+            idle = option in self._finder.logins and option.value not in moved
             if curl_stays:
-                if option.is_login and option.value in moved:
-                    self._name(line, _KEPT, note=True)
-            elif option.is_login and option.value not in moved:
-                self._name(line, _IDLE)
+                if option in self._finder.logins and not idle:
+                    self._note(step.line, _KEPT)
+            elif idle:
+                self.problems.append(Problem(*step.line.place, _IDLE))
             elif self.done:
-                self._edits.remove(option.step)
-                for name in expression.NAME.findall(option.value):
-                    if name in self._dialplan.global_lines:
-                        reason = f"{name} may still hold a password: see to it"
-                        self._name(self._dialplan.global_lines[name], reason, note=True)
+                self._remove(step)
+                for name in NAME.findall(option.value):
+                    if line := self._dialplan.global_lines.get(name):
+                        self._note(line, f"{name} may still hold a password: see to it")
 
-    def _call(self, condition: str) -> list[str]:
-        if condition and self.by_gosub:
-            call = f"GosubIf({condition}?sub-sms,s,1)"
-        elif self.by_gosub:
-            return [_GOSUB]
-        else:
-            call = f"ExecIf({condition}?{_AGI})" if condition else _AGI
-        return ["Set(SMS_STATUS=)", call]  # an earlier SMS's status is not this one's
+    def _lines(self, found: Recipe, values: Mapping[str, str]) -> list[str]:
+        """The applications in a request's place: *values* of SMS_… by their parameters, a call."""
+        lines = [f"Set(SMS_{n.upper()}={values[n]})" for n in _ORDER if n in values]
+        if found.condition or not self.by_gosub:
+            lines.append("Set(SMS_STATUS=)")  # an earlier SMS's status is not this one's
+        if not found.condition:
+            return [*lines, _GOSUB if self.by_gosub else _AGI]
+        call = "GosubIf({}?sub-sms,s,1)" if self.by_gosub else f"ExecIf({{}}?{_AGI})"
+        return [*lines, call.format(found.condition)]
 
-    def _by_hand(self, found: request.Recipe) -> Iterator[str]:
+    def _by_hand(self, found: Recipe) -> list[str]:
         """The applications for a person to put in a recipe's place, as far as can be told."""
         asked = {n: encoding.as_it_stands(v, found.encoded) for n, v in found.fields.items() if v}
-        known = {"number": "<number>", "message": "<text>"} | asked
-        for name, variable in _ORDER.items():
-            if value := found.values.get(name) or known.get(name):
-                yield f"Set({variable}={value})"
-        if found.sender and self._senders.several:
-            yield f"Set(SMS_SENDER={found.sender})"
-        if found.unwaited:
-            yield "Set(SMS_MODE=queue)"
-        yield from self._call(found.condition)
+        values = {"number": "<number>", "message": "<text>"} | asked | found.values
+        values["sender"] = found.sender if self._senders.several else ""
+        values["mode"] = "queue" if found.unwaited else ""
+        return self._lines(found, {name: value for name, value in values.items() if value})
 
-    def _convert(self, found: request.Recipe) -> None:
+    def _convert(self, found: Recipe) -> None:
         step = found.step
-        apps = [
-            f"Set({variable}={found.values.get(name, '')})"
-            for name, variable in _ORDER.items()
-            if name in self._also or name in found.values
-        ]
-        if self._senders.several:
-            apps.append(f"Set(SMS_SENDER={found.sender})")
-        apps += self._call(found.condition)
+        sender = {"sender": found.sender} if self._senders.several else {}
+        apps = self._lines(found, self._empty | found.values | sender)
         if found.condition:
-            self._name(step.line, _CONDITION, note=True)
-        if tail := replies.converted(found.tail, request.REPLY):
+            self._note(step.line, _CONDITION)
+        if tail := replies.converted(found.tail, REPLY):
             apps.append(tail)
             self._see_to_empty(step, tail)
-        self._edits.put(step, *apps)
-        self.done.add(step.line.place)
+        self._put(step, *apps)
         self._see_to_country(found)
 
-    def _see_to_empty(self, step: dialplan.Priority, app: str) -> None:
+    def _see_to_empty(self, step: Priority, app: str) -> None:
         if replies.UNREACHABLE in app and replies.UNREACHABLE not in step.app:
-            self._name(step.line, _EMPTY, note=True)
+            self._note(step.line, _EMPTY)
 
-    def _see_to_country(self, found: request.Recipe) -> None:
+    def _see_to_country(self, found: Recipe) -> None:
         senders, line = self._senders, found.step.line
         user = found.sender or senders.default or ""
         if user in senders.there and senders.there[user].country:
             return
         number = found.values["number"]
         given = self._finder.given(found)
-        lacking = [
-            item for item in expression.split(number, ",") if encoding.may_lack_code(item, given)
-        ]
+        lacking = [each for each in split(number, ",") if encoding.may_lack_code(each, given)]
         place = f"set country in {f'[{user}] of ' if user else ''}{senders.path.name}"
         if any("$" not in item for item in lacking):
-            self._name(line, f"converted, but {number} has no country code: {place}", note=True)
+            self._note(line, f"converted, but {number} has no country code: {place}")
         elif lacking and (line.path, user) not in self._varying:
             self._varying.add((line.path, user))
             reason = f"converted, but {lacking[0][:60]} may come without + and country code"
-            self._name(line, f"{reason}: {place}, as country = IT", note=True)
+            self._note(line, f"{reason}: {place}, as country = IT")
 
     def _name_misled(self) -> None:
         """A note on each step that sends already, and would go by what converted lines leave set.
@@ -156,7 +213,7 @@ class Conversion:
         A variable stays for the rest of a call: one that goes through both would send as the
         other line's sender.
         """
-        leave = {_ORDER[name]: "" for name in ("gsm", "postpone") if name in self._also}
+        leave = {f"SMS_{n.upper()}": "" for n in ("gsm", "postpone") if n in self._empty}
         if self._senders.several:
             own_sender = self._senders.default or next(iter(self._senders.new), "")
             leave = {"SMS_SENDER": own_sender, **leave}
@@ -169,25 +226,16 @@ class Conversion:
                         f"sends, too, and would keep the {' and '.join(missing)} of a converted"
                         f" line that the same call came through: put {sets} before it"
                     )
-                    self._name(step.line, reason, note=True)
+                    self._note(step.line, reason)
 
     def _name_mentions(self) -> None:
         """Lines that are no steps and name the SMS API, and comments that hold a password."""
         for line in self._dialplan.others:
-            if flow.API.search(line.said.text):
-                self._name(line, "not a line that can be read", by_hand=_ANYWHERE)
-        for line in self._dialplan.comments:
-            if re.search(r"(?i)CURLOPT\(userpwd\)", line.raw):
-                self._name(line, "a comment still has a password: delete it", note=True)
+            if flow.API.search(line.text):
+                reason = "not a line that can be read"
+                self.problems.append(Problem(*line.place, reason, by_hand=_ANYWHERE))
+            elif not line.text and re.search(r"(?i)CURLOPT\(userpwd\)", line.raw):
+                self._note(line, "a comment still has a password: delete it")
 
-    def _name(
-        self,
-        line: files.FileLine,
-        reason: str,
-        note: bool = False,
-        other: files.Place | None = None,
-        by_hand: tuple[str, ...] = (),
-    ) -> None:
-        problem = files.Problem(line.path, line.number, reason, note, other, by_hand)
-        if line.path in self._finder.files and problem not in self.problems:
-            self.problems.append(problem)
+    def _note(self, line: FileLine, reason: str) -> None:
+        self.problems.append(Problem(*line.place, reason, note=True))

@@ -1,18 +1,27 @@
-"""extensions.conf as steps: context, extension, priority and application of each line."""
+"""extensions.conf as steps: context, extension, priority, application; and what is in a text.
+
+Asterisk: pbx_config.c; pbx_variables.c for ``${…}`` and ``$[…]``.
+"""
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from dialplan_sms.cli.migrate.expression import split
 from dialplan_sms.cli.migrate.files import FileLine, Tree
 
-_LONGEST = 8191  # bytes of a line that Asterisk reads (main/config.c)
+NAME = re.compile(r"\$\{(?:GLOBAL\()?(\w+)\)?\}")  # A variable as a whole
+READ = re.compile(r"\$\{(?:GLOBAL\()?(\w+)")
+IF_PLAIN = "; the lines below are right if it is plain text"
+_OPENING = re.compile(r"\$(?=[{\[])")
+_PAIRS = {"{": "}", "[": "]"}
 
-_STEP = re.compile(r"\ufeff?[ \t]*(exten|same)[ \t]*=>?[ \t]*", re.IGNORECASE)
-_PRIORITY = re.compile(
-    r"[ \t]*(\d+|n|next|s|same|hint)[ \t]*(\+[ \t]*\d+)?[ \t]*(?:\(([^)]*)\))?[ \t]*,[ \t]*",
+_LONGEST = 8191  # bytes of a line that Asterisk reads (main/config.c)
+_STEP = re.compile(
+    r"(?P<before>\ufeff?[ \t]*"
+    r"(?:same[ \t]*=>?|exten[ \t]*=>?(?P<exten>(?:[^,\[]|\[[^\[\]]*\])*),)[ \t]*)"
+    r"(?P<token>(?P<word>\d+|n|next|s|same|hint)(?:[ \t]*\+[ \t]*(?P<plus>\d+))?)[ \t]*"
+    r"(?:\((?P<label>[^)]*)\))?[ \t]*,[ \t]*",
     re.IGNORECASE,
 )
 _SET = re.compile(r"(M?)Set\((.*)\)", re.IGNORECASE)
@@ -32,29 +41,90 @@ HARMLESS = re.compile(
 """Applications that set no variable but Asterisk's own."""
 
 
-@dataclass(frozen=True, slots=True)
+class Unclear(Exception):
+    """What is not converted, and why; for the admin."""
+
+
+def first(*rows: tuple[object, str]) -> str:
+    """The reason of the first row that applies; empty if none does."""
+    return next((reason for applies, reason in rows if applies), "")
+
+
+def refuse_if(*rows: tuple[object, str]) -> None:
+    """Raise Unclear with the reason of the first row that applies."""
+    if reason := first(*rows):
+        raise Unclear(reason)
+
+
+def closing(text: str, start: int) -> int:
+    """Where the ``${`` or ``$[`` at *start* ends (exclusive); -1 if it does not."""
+    opens, closes = text[start + 1], _PAIRS[text[start + 1]]
+    depth = 0
+    for position in range(start + 1, len(text)):
+        depth += (text[position] == opens) - (text[position] == closes)
+        if not depth:
+            return position + 1
+    return -1
+
+
+def parts(text: str) -> Iterator[tuple[bool, str]]:
+    """*text* in pieces: whether it is an expression, and the piece."""
+    begin = 0
+    for found in _OPENING.finditer(text):
+        if found.start() >= begin:
+            end = closing(text, found.start())
+            if end < 0:
+                break  # nothing after it closes either, or Asterisk would not read it so
+            if begin < found.start():
+                yield False, text[begin : found.start()]
+            yield True, text[found.start() : end]
+            begin = end
+    if begin < len(text):
+        yield False, text[begin:]
+
+
+def split(text: str, separator: str) -> list[str]:
+    """*text* at each *separator* that stands outside of expressions."""
+    found = [""]
+    for is_expression, piece in parts(text):
+        first, *rest = [piece] if is_expression else piece.split(separator)
+        found[-1] += first
+        found += rest
+    return found
+
+
+def literal(text: str, mark: str = "") -> str:
+    """*text* with *mark* in place of each expression."""
+    return "".join(mark if is_expression else piece for is_expression, piece in parts(text))
+
+
+def resolve(text: str, value: Callable[[str], str | None]) -> str | None:
+    """*text* with its ``${NAME}`` replaced; None if one of them is not known."""
+    for _ in range(5):
+        for name in dict.fromkeys(NAME.findall(text)):
+            known = value(name)
+            if known is None:
+                return None
+            text = text.replace(f"${{{name}}}", known).replace(f"${{GLOBAL({name})}}", known)
+    return None if "${" in text or "$[" in text else text
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Priority:
-    """One priority of an extension.
+    """One priority of an extension: *before*, *token* and *label* in brackets, *app*, a comment."""
 
-    The line is *before*, the priority (*token*, and *label* in brackets), *app* and *comment*;
-    *app* is as written, with ``\\;`` for a semicolon, and begins at *start*. *priority* is None if
-    nobody can say. *writes* are the plain variables that it sets, and ``CURLOPT(name)``; *surely*
-    or perhaps.
-    """
-
-    line: FileLine = field(repr=False)
+    line: FileLine
     section: int
     context: str
     exten: str
     token: str
-    priority: int | None
+    priority: int | None  # None if nobody can say
     label: str | None
-    before: str = field(repr=False)
-    app: str = field(repr=False)
-    comment: str = field(repr=False)
-    start: int
-    writes: dict[str, str] = field(repr=False)
-    surely: bool
+    before: str
+    app: str = field(repr=False)  # as written, with \; for a semicolon
+    start: int  # of *app* in the line
+    writes: dict[str, str] = field(repr=False)  # the plain variables it sets, and CURLOPT(name)
+    surely: bool  # or perhaps
 
     @property
     def key(self) -> tuple[str, str]:
@@ -70,12 +140,10 @@ class Priority:
         """The application as Asterisk sees it."""
         return self.app.replace("\\;", ";")
 
-    def as_line(self, app: str) -> str:
-        """The line with *app* in place of its own."""
-        label = "" if self.label is None else f"({self.label})"
-        comment = self.comment if self.comment.strip("; \t") else ""
-        space = " " if comment.startswith(";") else ""
-        return f"{self.before}{self.token}{label},{app}{space}{comment}"
+    @property
+    def counts_on(self) -> bool:
+        """Whether its number follows from the line above."""
+        return self.token.lower() in ("n", "next", "hint")
 
 
 class Dialplan:
@@ -83,7 +151,7 @@ class Dialplan:
 
     *contexts* have their headers, *templates* are those that give their lines to others, or have
     some of others. *variables* have the values that they are given anywhere, in [globals], too.
-    *others* say something, but are neither step nor header nor variable of [globals].
+    *others* are neither step nor header nor variable of [globals]: comments, too.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -95,12 +163,11 @@ class Dialplan:
         self.global_lines: dict[str, FileLine] = {}
         self.section_ends: dict[int, FileLine] = {}
         self.others: list[FileLine] = []
-        self.comments: list[FileLine] = []
         section, context, exten, last = 0, "", "", None
         for line in tree.stream:
-            header, text = line.said.header, line.said.text
+            header, text = line.header, line.text
             if not text:
-                self.comments.append(line)
+                self.others.append(line)
                 continue
             if header:
                 section, context, exten, last = section + 1, header[0], "", None
@@ -117,7 +184,7 @@ class Dialplan:
                 self.extensions[step.key].append(step)
                 for name, value in step.writes.items():
                     self.variables[name].append(value)
-            elif context.lower() == "globals" and (pair := line.said.pair):
+            elif context.lower() == "globals" and (pair := line.pair):
                 self.variables[pair[0]].append(pair[1])
                 self.global_lines[pair[0]] = line
             elif not header:
@@ -140,14 +207,13 @@ def _writes(app: str) -> tuple[dict[str, str], bool]:
                 texts.append(inner[2])
             elif not HARMLESS.match(each.strip()):
                 return {}, False
-    writes: dict[str, str] = {}
-    for text in texts:
-        pair = _ASSIGNED.fullmatch(text)
-        if pair is None:
-            return {}, False
-        name = f"CURLOPT({pair['option'].lower()})" if pair["option"] else pair["name"]
-        writes[name] = pair["value"]
-    return writes, found is not None
+    pairs = [_ASSIGNED.fullmatch(text) for text in texts]
+    if None in pairs:
+        return {}, False
+    return {
+        f"CURLOPT({pair['option'].lower()})" if pair["option"] else pair["name"]: pair["value"]
+        for pair in filter(None, pairs)
+    }, found is not None
 
 
 def _of_mset(text: str) -> Iterator[str]:
@@ -164,41 +230,21 @@ def _of_mset(text: str) -> Iterator[str]:
 def _step(
     line: FileLine, exten: str, last: int | None, section: int, context: str
 ) -> Priority | None:
-    content = line.said.content
-    start = _STEP.match(content)
+    content = line.content
+    found = _STEP.match(content)
     # A line with a comment block in it is left alone.
-    if start is None or not line.raw.startswith(content) or len(content) > _LONGEST:
+    if found is None or not line.raw.startswith(content) or len(content) > _LONGEST:
         return None
-    position = start.end()
-    if start[1].lower() == "exten":
-        comma = _name_end(content, position)
-        if comma < 0:
-            return None
-        exten, position = content[position:comma].strip(), comma + 1
-    found = _PRIORITY.match(content, position)
-    if found is None:
-        return None
-    word, plus = found[1].lower(), int((found[2] or "0").strip("+ \t"))
-    priority: int | None
+    exten = exten if found["exten"] is None else found["exten"].strip()
+    word, priority = found["word"].lower(), None
     if word.isdecimal():
-        priority = int(word[:9]) + plus
-    elif word == "hint" or last is None:
-        priority = None
-    else:
-        priority = last + (1 if word[0] == "n" else 0) + plus
+        priority = int(word[:9])
+    elif word != "hint" and last is not None:
+        priority = last + (word[0] == "n")
+    if priority is not None:
+        priority += int((found["plus"] or "0")[:9])
     app = content[found.end() :].rstrip(" \t")
     return Priority(
-        line, section, context, exten, f"{found[1]}{found[2] or ''}", priority, found[3],
-        content[: found.start(1)], app, line.raw[len(content) :], found.end(),
-        *_writes(app.replace("\\;", ";")),
+        line, section, context, exten, found["token"], priority, found["label"], found["before"],
+        app, found.end(), *_writes(app.replace("\\;", ";")),
     )  # fmt: skip
-
-
-def _name_end(text: str, start: int) -> int:
-    """The comma after the extension's name, which may hold ``[…]``."""
-    depth = 0
-    for position in range(start, len(text)):
-        depth += {"[": 1, "]": -1}.get(text[position], 0)
-        if text[position] == "," and depth <= 0:
-            return position
-    return -1

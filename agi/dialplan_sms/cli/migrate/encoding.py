@@ -4,9 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from dialplan_sms.cli.migrate.expression import IF_PLAIN, Unclear, literal, parts, split
-
-PARAMETERS = ("message", "number", "gsm", "postpone")
+from dialplan_sms.cli.migrate.dialplan import IF_PLAIN, Unclear, literal, parts, refuse_if
+from dialplan_sms.cli.migrate.request import PARAMETERS
 
 _ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _BY_HAND = re.compile(r"\A\$\{(?:STR)?REPLACE\((\w+),\s+,(?:\+|%20)\)\}\Z", re.IGNORECASE)
@@ -22,10 +21,10 @@ _OF_ASTERISK = {
     "LINKEDID", "PRIORITY", "QUEUESTATUS", "SYSTEMNAME", "TIMESTAMP", "UNIQUEID", "VMSTATUS",
 }  # fmt: skip
 """Variables that Asterisk itself sets, and functions that tell what it knows: plain text."""
-_KNOWN = {
+_BRINGS = {"URIENCODE": "%", **dict.fromkeys((
     "CALLERID", "CDR", "CHANNEL", "CONNECTEDLINE", "DEVICE_STATE", "EXTENSION_STATE", "FIELDQTY",
     "LEN", "MATH", "QUEUE_MEMBER", "QUEUE_WAITING_COUNT", "RAND", "REDIRECTING", "STRFTIME",
-}  # fmt: skip
+), "stray")}  # fmt: skip
 _NAMING = {"CUT", "POP", "REPLACE", "SHIFT", "STRREPLACE"}
 """Functions that take the name of a variable, and give of its text."""
 _PASSING = {"FILTER", "IF", "QUOTE", "TOLOWER", "TOUPPER", "TRIM", "URIDECODE", *_NAMING}
@@ -35,32 +34,10 @@ Given = Callable[[str, bool], list[str]]
 """All values that a variable may have: here, or anywhere; raises Unclear if nobody can say."""
 
 
-def fields(body: str) -> dict[str, str]:
-    """The parameters of a form, undecoded.
-
-    An ``&`` that no parameter of the API follows belongs to the text: nobody encoded it.
-    """
-    found: dict[str, str] = {}
-    current = ""
-    for item in split(body, "&"):
-        name, equals, value = item.partition("=")
-        if equals and name.strip() in PARAMETERS:
-            current = name.strip()
-            if current in found:
-                raise Unclear(f"the request has {current} twice: leave one")
-            found[current] = value
-        elif current == "message":
-            found[current] += f"&{item}"
-        elif item.strip():
-            raise Unclear(f"{name.strip()[:40]} is no parameter of the SMS API")
-    return found
-
-
 def values(fields: Mapping[str, str], given: Given, encoded: bool) -> dict[str, str]:
     """The values of Set(SMS_…) for the parameters of a request. Raises Unclear."""
-    for needed in ("number", "message"):
-        if not fields.get(needed, "").strip():
-            raise Unclear(f"the request has no {needed}")
+    needed = ("number", "message")
+    refuse_if(*((not fields.get(n, "").strip(), f"the request has no {n}") for n in needed))
     found = {
         name: written(name, fields[name], given, encoded)
         for name in PARAMETERS
@@ -158,41 +135,47 @@ def _signs(piece: str, given: Given, seen: frozenset[str]) -> set[str]:
     at which it ends, and any text of a caller's. Raises Unclear for what is not on the lists above.
     """
     if piece.startswith("$["):
-        return set().union(*(_signs(e, given, seen) for is_e, e in parts(piece[2:-1]) if is_e))
-    variable = _VARIABLE.fullmatch(piece)
-    if variable:
+        return _signs_within(piece[2:-1], given, seen)
+    if variable := _VARIABLE.fullmatch(piece):
         return _variable_signs(variable["name"] or variable["plain"], given, seen)
     function = _FUNCTION.fullmatch(piece)
-    name = function[1].upper() if function else ""
-    if function is None or name not in _KNOWN | _PASSING | {"URIENCODE"}:
+    name, arguments = (function[1].upper(), function[2]) if function else ("", "")
+    if name in _BRINGS:
+        return {_BRINGS[name]}
+    if name not in _PASSING:
         raise Unclear(f"whether {piece[:60]} comes encoded cannot be seen{IF_PLAIN}")
-    if name in _KNOWN or name == "URIENCODE":
-        return {"stray" if name in _KNOWN else "%"}
-    found = {"+"} if "+" in literal(function[2]) else set()
+    found = {"+"} if "+" in literal(arguments) else set()
     if name in _NAMING:
-        found |= {"%"} if name[-7:] == "REPLACE" and "%" in function[2] else set()
-        return found | _variable_signs(function[2].partition(",")[0].strip(), given, seen)
-    found |= _value_signs(function[2], given, seen)
+        found |= {"%"} if name.endswith("REPLACE") and "%" in arguments else set()
+        return found | _variable_signs(arguments.partition(",")[0].strip(), given, seen)
+    found |= _value_signs(arguments, given, seen)
     return found - {"%"} | {"stray"} if name == "URIDECODE" else found
 
 
+def _signs_within(text: str, given: Given, seen: frozenset[str]) -> set[str]:
+    return set().union(*(_signs(e, given, seen) for is_e, e in parts(text) if is_e))
+
+
 def _variable_signs(name: str, given: Given, seen: frozenset[str]) -> set[str]:
-    if name in seen or name in _OF_ASTERISK:
-        return set() if name in seen else {"stray"}
+    if name in seen:
+        return set()
+    if name in _OF_ASTERISK:
+        return {"stray"}
     values = given(name, bool(seen))
     return set().union(*(_value_signs(value, given, seen | {name}) for value in values))
 
 
 def _value_signs(value: str, given: Given, seen: frozenset[str]) -> set[str]:
     """The same of a variable's value; a ``+`` in a text with spaces is one, as in _is_text()."""
-    found: set[str] = set().union(*(_signs(e, given, seen) for is_e, e in parts(value) if is_e))
-    text, plain = literal(value, " "), literal(value)
+    found = _signs_within(value, given, seen)
+    text = literal(value, " ")
     encoded = [_unescaped(escapes) for escapes in _ESCAPES.findall(text)]
     if any(encoded):
         found.add("%")
     if not all(encoded) or not {"%", ")"}.isdisjoint(_ESCAPES.sub("", text)):
         found.add("stray")
-    if "+" in re.sub(r'^[\s"]*\+(?=\d)', "", plain) and not _is_text("message", plain):
+    plain = re.sub(r'^[\s"]*\+(?=\d)', "", literal(value))
+    if "+" in plain and not _is_text("message", value):
         found.add("+")
     return found
 
@@ -213,10 +196,9 @@ def may_lack_code(item: str, given: Given) -> bool:
 def _utf8(text: str) -> str:
     """*text*, with bytes that are no UTF-8 read as Latin-1 (as Windows has it)."""
     content = text.encode("utf-8", "surrogateescape")
-    for encoding in ("utf-8", "cp1252"):
-        with suppress(UnicodeDecodeError):
-            return content.decode(encoding)
-    return content.decode("latin-1")
+    with suppress(UnicodeDecodeError):
+        return content.decode()
+    return content.decode("cp1252", "ignore")
 
 
 def _escaped(text: str) -> str:

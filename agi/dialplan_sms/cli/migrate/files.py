@@ -1,34 +1,23 @@
-"""What is read, byte for byte: files and what they include, or fields that are pasted."""
+"""The files of the dialplan: what is read, byte for byte, with what they include; and written.
+
+A file is replaced whole or not at all: backup, owner and mode stay. As root in a folder that
+another user can change, that user writes it: see host/files.py.
+"""
 
 import glob
+import grp
 import os
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from pathlib import Path
 
-from dialplan_sms.host import asterisk_syntax
-from dialplan_sms.host.files import matching
+from dialplan_sms.host import asterisk_syntax, files
 from dialplan_sms.host.identity import READ, HostError, blocked, by_id, changers
 
-OTHER_LANGUAGES = {
-    ".ael": (
-        "AEL", "Set(SMS_NUMBER=<number>);", "Set(SMS_MESSAGE=<text>);", "AGI(sms.agi);",
-    ),
-    ".lua": (
-        "Lua", 'channel.SMS_NUMBER = "<number>"', 'channel.SMS_MESSAGE = "<text>"',
-        'app.AGI("sms.agi")',
-    ),
-}  # fmt: skip
-"""Files that are not converted: the language, and what to put there by hand."""
-PASTED = Path("pasted")
-_NO_FIELDS = {"", "Set(SMS_STATUS=)", "Set(SMS_SENDER=)"}
-"""Not worth a field of their own; without a sender it is default_sender."""
-_OPTION = re.compile(r"(?i)CURLOPT\(\w+\)\s*=")
-_STEP = re.compile(r"(?i)\s*(?:exten\s*=>?\s*[^,]*,|same\s*=>?\s*)\s*[^,]*,\s*")
-_SEMICOLON = re.compile(r"(?<!\\);")
-
+BACKUP = ".before-dialplan-sms"
 _MOST = 2000  # files that one pattern may name
 _LARGEST = 16 << 20
 _DEEPEST = 10  # Asterisk: main/config.c, MAX_INCLUDE_LEVEL
@@ -44,7 +33,7 @@ class Problem:
     applications to put there in its place.
     """
 
-    path: Path | None
+    path: Path
     line: int
     reason: str
     note: bool = False
@@ -52,42 +41,34 @@ class Problem:
     by_hand: tuple[str, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
-        place = f"{self.path}:{self.line}: " if self.line else f"{self.path}: "
+        place = f"{self.path}:{self.line}" if self.line else self.path
         other = f"line {self.other[1]} of {self.other[0].name} " if self.other else ""
-        return f"{place if self.path else ''}{other}{self.reason}"
+        return f"{place}: {other}{self.reason}"
 
     def moved(self, number: Callable[[Path, int], int]) -> "Problem":
         """The same with the numbers that its lines have now."""
-        line = number(self.path, self.line) if self.path and self.line else self.line
+        line = number(self.path, self.line) if self.line else 0
         other = (self.other[0], number(*self.other)) if self.other else None
         return replace(self, line=line, other=other)
 
 
 @dataclass(frozen=True, slots=True)
-class FileLine:
+class FileLine(asterisk_syntax.Line):
     """One line of a file."""
 
-    path: Path
-    said: asterisk_syntax.Line
-
-    @property
-    def number(self) -> int:
-        return self.said.number
-
-    @property
-    def raw(self) -> str:
-        return self.said.raw
+    path: Path = field(kw_only=True)
 
     @property
     def place(self) -> Place:
-        return self.path, self.said.number
+        return self.path, self.number
 
 
 @dataclass(slots=True)
 class Tree:
     """The files in Asterisk's order, each once by its real path, and which lines name them.
 
-    As root, *changers* can change the files read so far, and so have others read.
+    *replaced* are the new lines in place of one, *after* those after one. As root, *changers* can
+    change the files read so far, and so have others read.
     """
 
     etc: Path
@@ -97,89 +78,105 @@ class Tree:
     globs: list[str] = field(default_factory=list)
     changers: set[int] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
+    replaced: dict[Place, list[str]] = field(default_factory=dict)
+    after: dict[Place, list[str]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, path: Path, content: bytes) -> None:
-        """Add a file that is not read from the disk."""
+    def add(
+        self, path: Path, content: bytes, named_by: Place, within: tuple[Path, ...] = ()
+    ) -> None:
+        """Add a file's lines, UTF-8 with other bytes as surrogates, and what they include."""
         self.contents[path] = content
-        self.named[path] = [(path, 0)]
-        self.stream += lines(path, content)
+        self.named[path].append(named_by)
+        text = content.decode("utf-8", "surrogateescape") if len(self.named[path]) <= 100 else ""
+        for each in asterisk_syntax.lines(text):
+            line = FileLine(
+                each.number, each.start, each.raw, each.content, each.commented, path=path
+            )
+            self.stream.append(line)
+            if include := line.include:
+                self._include(*include, line, (*within, path))
 
     def read(
         self, path: Path, within: tuple[Path, ...] = (), named_by: Place | None = None
     ) -> None:
         """Add *path* and what it includes to the stream; what cannot be read is a problem."""
-        named = named_by or (path, 0)
+        named, wrong = named_by or (path, 0), ""
         try:
             real = path.resolve()
             if real in within:
-                self._name(*named, f"{path} is included within itself")
-                return
-            if len(within) >= _DEEPEST:
-                self._name(*named, f"{path} is included too deep for Asterisk: it is not read")
-                return
-            content = self._content(path, real)
+                wrong = f"{path} is included within itself"
+            elif len(within) >= _DEEPEST:
+                wrong = f"{path} is included too deep for Asterisk: it is not read"
+            else:
+                content = self.contents.get(real) or self._content(path, real)
         except (OSError, ValueError, RuntimeError, HostError) as error:
             why = getattr(error, "strerror", None) or str(error) or "no path"
-            self._name(*named, f"{f'{path} ' if named_by else ''}cannot be read: {why}")
-            return
-        self.named[real].append(named)
-        for line in lines(real, content) if len(self.named[real]) <= 100 else ():
-            self.stream.append(line)
-            if include := line.said.include:
-                self._include(*include, line, (*within, real))
+            wrong = f"{f'{path} ' if named_by else ''}cannot be read: {why}"
+        if wrong:
+            self.problems.append(Problem(*named, wrong))
+        else:
+            self.add(real, content, named, within)
 
     def _content(self, path: Path, real: Path) -> bytes:
-        if real not in self.contents:
-            if os.geteuid() == 0:
-                self.changers.update(changers(path))
-            if not real.exists():
-                raise ValueError("there is no such file")
-            if not real.is_file():
-                raise ValueError("it is not a file")
-            with open(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-                # A password that a global variable holds goes to sms.conf, which others can read.
-                for user in map(by_id, self.changers):
-                    if not user.may(os.fstat(file.fileno()), READ) or blocked(real, READ, user):
-                        raise ValueError(f"{user}, who can change what names it, may not read it")
-                content = file.read(_LARGEST + 1) or b""  # None: as /proc/kmsg, if nothing waits
-            if len(content) > _LARGEST:
-                raise ValueError("it is larger than 16 MiB")
-            self.contents[real] = content
-        return self.contents[real]
+        if os.geteuid() == 0:
+            self.changers.update(changers(path))
+        if not real.exists():
+            raise ValueError("there is no such file")
+        if not real.is_file():
+            raise ValueError("it is not a file")
+        with open(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            # A password that a global variable holds goes to sms.conf, which others can read.
+            for user in map(by_id, self.changers):
+                if not user.may(os.fstat(file.fileno()), READ) or blocked(real, READ, user):
+                    raise ValueError(f"{user}, who can change what names it, may not read it")
+            content = file.read(_LARGEST + 1) or b""  # None: as /proc/kmsg, if nothing waits
+        if len(content) > _LARGEST:
+            raise ValueError("it is larger than 16 MiB")
+        return content
 
     def _include(self, kind: str, name: str, line: FileLine, within: tuple[Path, ...]) -> None:
         if kind == "exec":
-            self._name(*line.place, "what #exec prints is not looked at", note=True)
+            self.problems.append(Problem(*line.place, "what #exec prints is not looked at", True))
         elif name and "\0" not in name:
             pattern = str(self.etc / name)
             found: list[str] | None = [pattern]
             must_be = kind == "include"
             if glob.has_magic(pattern):
-                found, must_be = matching(pattern, _MOST), False
+                found, must_be = files.matching(pattern, _MOST), False
                 self.globs.append(pattern)
             if found is None:
-                self._name(*line.place, "it is in too many folders: not looked at")
+                reason = "it is in too many folders: not looked at"
+                self.problems.append(Problem(*line.place, reason))
             for each in map(Path, found or ()):
                 if must_be or each.exists():
                     self.read(each, within, line.place)
 
-    def _name(self, path: Path, line: int, reason: str, note: bool = False) -> None:
-        problem = Problem(path, line, reason, note)
-        if problem not in self.problems:
-            self.problems.append(problem)
+    def number(self, path: Path, number: int) -> int:
+        """The number that the line of *path* has in the new file."""
+        lines = [(place, len(new) - 1) for place, new in self.replaced.items()]
+        lines += [(place, len(new)) for place, new in self.after.items()]
+        return number + sum(more for (file, at), more in lines if file == path and at < number)
+
+    def changed(self, path: Path) -> bytes:
+        """The file *path* with the new lines, which end as their neighbours."""
+        old = self.contents[path].decode("utf-8", "surrogateescape").split("\n")
+        new: list[str] = []
+        for number, line in enumerate(old, 1):
+            raw = line.rstrip("\r")
+            # The file's last line has no ending.
+            like = old[0] if number == len(old) else line
+            ending = like[len(like.rstrip("\r")) :] + "\n"
+            put = self.replaced.get((path, number), [raw]) + self.after.get((path, number), [])
+            if put:
+                new.append(ending.join(put) + line[len(raw) :])
+        return "\n".join(new).encode("utf-8", "surrogateescape")
 
 
-def lines(path: Path, content: bytes) -> Iterator[FileLine]:
-    """The lines of a file; UTF-8, other bytes as surrogates."""
-    text = content.decode("utf-8", "surrogateescape")
-    return (FileLine(path, line) for line in asterisk_syntax.lines(text))
-
-
-def asterisk_folder(files: tuple[Path, ...]) -> Path:
+def asterisk_folder(named: tuple[Path, ...]) -> Path:
     """The folder that #include starts from."""
-    named = Path(os.environ.get("AST_CONFIG_DIR") or "/etc/asterisk")
-    first = files[0].absolute() if files else named / "extensions.conf"
-    return named if first.is_relative_to(named) else first.parent
+    usual = Path(os.environ.get("AST_CONFIG_DIR") or "/etc/asterisk")
+    first = named[0].absolute() if named else usual / "extensions.conf"
+    return usual if first.is_relative_to(usual) else first.parent
 
 
 def around(tree: Tree, whole: Path) -> Tree:
@@ -193,23 +190,26 @@ def around(tree: Tree, whole: Path) -> Tree:
     return tree
 
 
-def of_fields(text: str) -> Tree:
-    """Each line of *text*, a step's beginning left off, as the steps of one extension.
+def write(path: Path, old: bytes | None, new: bytes, beside: Path) -> Path | None:
+    """Write *new* in place of *old*; returns the backup of that. Raises HostError, OSError.
 
-    A semicolon of a field is part of its text; one of a file would begin a comment.
+    One that was not there is our own then, for the group of *beside*, which is Asterisk's.
     """
-    tree = Tree(Path("/"))
-    content = "[pasted]\nexten => s,1,NoOp()\n"
-    for line in text.split("\n"):
-        app, of_a_file = _STEP.subn("", line, count=1)
-        app = app.strip() if of_a_file else _SEMICOLON.sub(r"\\;", app.strip("; \t\r"))
-        content += f"exten => s,n,{f'Set({app})' if _OPTION.match(app) else app}\n"
-    tree.add(PASTED, content.encode("utf-8", "surrogateescape"))
-    return tree
-
-
-def to_fields(content: bytes) -> list[str]:
-    """The applications of the converted steps."""
-    text = content.decode("utf-8", "surrogateescape")
-    apps = [line.split(",", 2)[2] for line in text.split("\n") if line.startswith("exten")]
-    return [app for app in apps[1:] if app not in _NO_FIELDS]
+    found = files.look(path)
+    if (found.content if found else None) != old:
+        raise HostError(f"{path} was changed meanwhile: run migrate again")
+    if found is None:
+        uid, gid = os.geteuid(), os.getegid()
+        if uid == 0:
+            gid = beside.stat().st_gid
+            if not gid:
+                with suppress(KeyError):
+                    gid = grp.getgrnam("asterisk").gr_gid
+        files.put(path, new, 0o640, files.Ownership(uid, gid))
+        return None
+    first = f"{os.path.realpath(path)}{BACKUP}"
+    names = chain([first], (f"{first}-{number}" for number in count(2)))
+    backup = Path(next(name for name in names if not os.path.lexists(name)))
+    files.put(backup, found.content, found.mode, found.owner)
+    files.put(path, new, found.mode, found.owner)
+    return backup

@@ -7,8 +7,16 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
-from dialplan_sms.cli.migrate.dialplan import HARMLESS, Dialplan, Priority
-from dialplan_sms.cli.migrate.expression import IF_PLAIN, READ, Unclear, literal, resolve
+from dialplan_sms.cli.migrate.dialplan import (
+    HARMLESS,
+    IF_PLAIN,
+    READ,
+    Dialplan,
+    Priority,
+    literal,
+    refuse_if,
+    resolve,
+)
 
 API = re.compile(r"/api/v1/ori?ginate/sms/?", re.IGNORECASE)
 """Where the API is; the oldest versions of the vendor's page misspell it."""
@@ -38,7 +46,7 @@ _LOOPS = re.compile(r"While\(", re.IGNORECASE)
 _CALLS = re.compile(r"\b(?:Gosub(?:If)?|Macro\w*|\w*AGI|Exec|TryExec)\(", re.IGNORECASE)
 _PART = re.compile(r"ori?ginate/sms", re.IGNORECASE)
 _RUNS = re.compile(r"\b(?:CURL|SHELL)\(|\b(?:curl|wget)\s", re.IGNORECASE)
-_SHOWS = re.compile(r"(?:NoOp|Verbose|Log)\(", re.IGNORECASE)
+SHOWS = re.compile(r"(?:NoOp|Verbose|Log)\(", re.IGNORECASE)
 _ADDRESS = re.compile(r"""CURL\(([^,?]*)|https?://[^\s"'?]*""", re.IGNORECASE)
 
 
@@ -50,7 +58,7 @@ class Flow:
 
     def __init__(self, dialplan: Dialplan) -> None:
         self._dialplan = dialplan
-        self._before: dict[int, tuple[list[Priority], bool]] = {}
+        self._before: dict[Priority, tuple[list[Priority], bool]] = {}
         # Jumps within an extension; and the extensions to which others lead, by label or number.
         self._within: dict[tuple[str, str], list[tuple[Priority, str]]] = defaultdict(list)
         self._from_afar: dict[str, set[str]] = defaultdict(set)
@@ -93,14 +101,14 @@ class Flow:
         """
         found: list[Priority] = []
         elsewhere = False
-        seen, todo = set[int](), [step]
+        seen, todo = set[Priority](), [step]
         while todo:
             above, comes_from_afar = self._steps_before(todo.pop())
             elsewhere = elsewhere or comes_from_afar
             for each in above:
-                if id(each) in seen:
+                if each in seen:
                     continue
-                seen.add(id(each))
+                seen.add(each)
                 if wanted(each):
                     found.append(each)
                 else:
@@ -110,7 +118,7 @@ class Flow:
 
     def _steps_before(self, step: Priority) -> tuple[list[Priority], bool]:
         """The steps of its extension that lead to *step*, and whether others may."""
-        if id(step) not in self._before:
+        if step not in self._before:
             steps = self._dialplan.extensions[step.key]
             numbered = {each.priority: each for each in reversed(steps)}
             loops = any(_LOOPS.match(each.app) for each in steps)
@@ -120,8 +128,8 @@ class Flow:
                 into += [by for by, to in self._within[step.key] if _leads(by, to, each)]
                 labels = [each.label, str(each.priority), *self._open]
                 afar = loops or above is None or any(self._is_reached(each, to) for to in labels)
-                self._before[id(each)] = into, afar
-        return self._before[id(step)]
+                self._before[each] = into, afar
+        return self._before[step]
 
     def _is_reached(self, step: Priority, to: str | None) -> bool:
         """Whether a jump from afar to this label or number may lead to the extension of *step*."""
@@ -133,19 +141,17 @@ class Flow:
 
         One that another was made of may have any that it has *anywhere*: it has changed perhaps.
         """
-        if unread := self.unread.get(name):
-            line = f"line {unread.line.number} of {unread.line.path.name}"
-            raise Unclear(
-                f"what ${{{name}}} holds cannot be seen: {line} may set it, too{IF_PLAIN}"
-            )
+        unread = self.unread.get(name)
+        line = f"line {unread.line.number} of {unread.line.path.name}" if unread else ""
         found = self._anywhere(name) if anywhere else self._reaching(step, name)
         known = [value for value in found if not (_RUNS.search(value) and self._has_address(value))]
-        if not known and re.fullmatch(r"(?:MACRO_)?ARG\d+", name):
-            raise Unclear(f"${{{name}}} comes with a Gosub() or Macro(), perhaps encoded{IF_PLAIN}")
-        if not known:
-            raise Unclear(
-                f"nothing in these files sets ${{{name}}}, and it may come encoded{IF_PLAIN}"
-            )
+        refuse_if(
+            (line, f"what ${{{name}}} holds cannot be seen: {line} may set it, too{IF_PLAIN}"),
+            (not known and re.fullmatch(r"(?:MACRO_)?ARG\d+", name),
+             f"${{{name}}} comes with a Gosub() or Macro(), perhaps encoded{IF_PLAIN}"),
+            (not known,
+             f"nothing in these files sets ${{{name}}}, and it may come encoded{IF_PLAIN}"),
+        )  # fmt: skip
         return known
 
     def exact(self, step: Priority, name: str) -> str | None:
@@ -171,7 +177,7 @@ class Flow:
         """Whether *step* calls the SMS API, or may: nothing that does stays unnamed."""
         app = step.plain
         if _RUNS.search(app) is None:
-            return not (step.writes or _SHOWS.match(app)) and self._has_address(app)
+            return not (step.writes or SHOWS.match(app)) and self._has_address(app)
         if self._has_address(app):
             return True
         words = self._with_values(app)

@@ -1,19 +1,25 @@
 """Who reads the API's replies, and what reads SMS_STATUS in their place.
 
 A reply is converted if each step that reads its variable does so in a known way, in the request's
-own extension, and every way to it comes from that request with no other SMS between.
+own extension, and every way to it comes from that request with no other SMS between. Of the other
+variables that the new lines set, the old dialplan must have none for itself.
 """
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
 
-from dialplan_sms.cli.migrate import dialplan, find, flow, request
+from dialplan_sms.cli.migrate import flow, request
+from dialplan_sms.cli.migrate.dialplan import Priority, first
+from dialplan_sms.cli.migrate.senders import Finder
 
 UNREACHABLE = '"UNREACHABLE"'  # what is in each test that was one for an empty answer
 
 _SYSTEM = re.compile(r"(?:Try)?System\(", re.IGNORECASE)
 _LEFT = ("GOSUB_RETVAL", "AGISTATUS")  # what Gosub() and AGI() leave set, so the new lines do
+_OURS = re.compile(
+    r"SMS_(?:NUMBER|MESSAGE|GSM|POSTPONE|SENDER|MODE|KEY|STATUS|CAUSE|REASON|FAILED|ID|VIA)|gsm"
+)
+"""Variables that sms.agi reads or sets; it takes number and message, too, but SMS_… come first."""
 _SHOWING = re.compile(r"(?:NoOp|Verbose|Log|System|TrySystem)\(", re.IGNORECASE)
 _SHOWN = "${SMS_STATUS} ${SMS_CAUSE} ${SMS_REASON}"
 _BY_NAME = "CUT|FIELDQTY|FIELDNUM|REPLACE|STRREPLACE|PASSTHRU|JSON_DECODE|SHIFT|POP|LISTFILTER"
@@ -21,30 +27,12 @@ _BY_NAME = "CUT|FIELDQTY|FIELDNUM|REPLACE|STRREPLACE|PASSTHRU|JSON_DECODE|SHIFT|
 _NO_WORD = r"[^\"\]$&|a-z]"
 _WORD = rf"(?:{_NO_WORD}|\btype\b)*(?P<word>success|warning|error){_NO_WORD}*"
 """The word with nothing around it that gives it another meaning, as in unsuccessful."""
-_EMPTY = {
-    True: f'("${{SMS_STATUS}}" = "" | "${{SMS_CAUSE}}" = {UNREACHABLE})',
-    False: f'("${{SMS_STATUS}}" != "" & "${{SMS_CAUSE}}" != {UNREACHABLE})',
-}
-"""Empty meant no answer at all. After NO_ANSWER a loop would send twice, so it is not one."""
-
-_IN_CONDITION = (
-    "reads the answer in ${{{}}} in its condition: step over it with a GotoIf() on a line of its"
-    " own, and convert again"
-)
-_IN_ANOTHER_WAY = (
-    "reads the answer in ${{{}}}: change it to ${{SMS_STATUS}}, which is SUCCESS, WARNING, QUEUED"
-    " or ERROR, and convert again"
-)
-_AFTER_ANOTHER = (
-    "reads the answer in ${{{}}}, after another SMS may have been sent: SMS_STATUS is the latest"
-    " one's. Put that test right below this line, before the other SMS, and convert again"
-)
-_FROM_ELSEWHERE = (
-    "reads the answer in ${{{}}}, and a call may come there from elsewhere: put that test right"
-    " below this line, and convert again"
-)
 _CLEARED = (
     "its condition reads SMS_STATUS, which the new lines clear first: step over it with a GotoIf()"
+)
+_FOREIGN = (
+    "sets {}, which sms.agi takes for its own from now on: give yours another name, and convert"
+    " again"
 )
 _AROUND = (
     "the answer of the API is used in a way that has no certain replacement: write"
@@ -52,38 +40,49 @@ _AROUND = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """A step that reads the reply of *sources*; *app* is what it becomes, None if nobody knows."""
-
-    step: dialplan.Priority
-    sources: list[request.Recipe]
-    app: str | None
-    reason: str
-
-
 class Replies:
-    """The *uses* of what recipes left in variables; recipes whose replies cannot go are refused."""
+    """Who reads what recipes left in variables; recipes whose replies cannot go are refused.
 
-    def __init__(self, finder: find.Finder) -> None:
+    *uses* are the steps that can be converted, with those recipes and what each becomes.
+    """
+
+    def __init__(self, finder: Finder) -> None:
         self._finder = finder
-        self._by_step = {id(found.step): found for found in finder.recipes}
-        self._named: dict[str, dict[int, request.Recipe]] = defaultdict(dict)
+        self._by_step = {found.step: found for found in finder.recipes}
+        self._see_to_foreign()
+        self._named: dict[str, dict[Priority, request.Recipe]] = defaultdict(dict)
         for found in finder.recipes:
             if found.reply:
-                self._named[found.reply][id(found.step)] = found
-        self.uses = [
-            use
-            for step in finder.dialplan.steps
-            for name in self._named
-            if (reads(step.app, name) or finder.flow.unread.get(name) is step)
-            and (use := self._use(step, name))
-        ]
+                self._named[found.reply][found.step] = found
         for step in finder.dialplan.steps:
             self._see_to_others(step)
-        self._refuse()
+        for found in finder.recipes:
+            if "SMS_STATUS" in found.condition:
+                found.refuse(_CLEARED)
+            if found.tail and not converted(found.tail, request.REPLY):
+                found.refuse(_AROUND)
+        self.uses: list[tuple[Priority, list[request.Recipe], str]] = []
+        for step in finder.dialplan.steps:
+            for name in self._named:
+                if reads(step.app, name) or finder.flow.unread.get(name) is step:
+                    self._see_to_use(step, name)
+        self._refuse_together()
 
-    def _see_to_others(self, step: dialplan.Priority) -> None:
+    def _see_to_foreign(self) -> None:
+        """Refuse what would change variables of ours that the old dialplan has for itself."""
+        steps, unread = self._finder.dialplan.steps, self._finder.flow.unread
+        sending = {step.key for step in steps if flow.SENDS.search(step.plain)}
+        foreign = dict(self._finder.dialplan.global_lines)
+        for step in steps:
+            if not (step.context == "sub-sms" or step.key in sending or step in self._by_step):
+                foreign |= dict.fromkeys(step.writes, step.line)
+        foreign |= {word: by.line for word, by in unread.items() if by.key not in sending}
+        for name in filter(_OURS.fullmatch, foreign):
+            for found in self._finder.recipes:
+                if name != "gsm" or "gsm" not in found.fields:
+                    found.refuse(_FOREIGN.format(name), foreign[name].place)
+
+    def _see_to_others(self, step: Priority) -> None:
         """Refuse what would change a variable that *step* reads and a Gosub() or AGI() has set."""
         name = next((name for name in _LEFT if reads(step.app, name)), "")
         if name and step.context != "sub-sms":
@@ -93,63 +92,65 @@ class Replies:
                     reason = f"reads {name}, which the new lines set: let it do so above this line"
                     found.refuse(reason, step.line.place)
 
-    def _use(self, step: dialplan.Priority, name: str) -> Use | None:
+    def _see_to_use(self, step: Priority, name: str) -> None:
         stops, elsewhere = self._stops(step, name)
         named = self._named[name]
-        sources = [named[id(stop)] for stop in stops if id(stop) in named]
-        others = [stop for stop in stops if id(stop) not in named]
+        sources = [named[stop] for stop in stops if stop in named]
+        others = [stop for stop in stops if stop not in named]
         if not sources and not elsewhere and all(_sets(stop, name) for stop in others):
-            return None  # a value of its own
-        own = self._by_step.get(id(step))
+            return  # a value of its own
+        own = self._by_step.get(step)
         app = converted(step.app, name) if reads(step.app, name) else None
         # A condition that is false leaves what another line has set.
         conditional = all(found.condition for found in sources)
         set_again = sources and conditional and len(self._finder.dialplan.variables[name]) > 1
-        reason = ""
-        if own and reads(own.condition, name):
-            reason = _IN_CONDITION
-        elif own or app is None or step.line.path not in self._finder.files:
-            reason = _IN_ANOTHER_WAY
-        elif others or set_again:
-            reason = _AFTER_ANOTHER
-        elif not sources or (elsewhere and not conditional):
-            reason = _FROM_ELSEWHERE
-        if others or set_again or not sources:
+        told = f"reads the answer in ${{{name}}}"
+        reason = first(
+            (own and reads(own.condition, name),
+             f"{told} in its condition: step over it with a GotoIf() on a line of its own, and"
+             " convert again"),
+            (own or app is None or step.line.path not in self._finder.files,
+             f"{told}: change it to ${{SMS_STATUS}}, which is SUCCESS, WARNING, QUEUED or ERROR,"
+             " and convert again"),
+            (others or set_again,
+             f"{told}, after another SMS may have been sent: SMS_STATUS is the latest one's. Put"
+             " that test right below this line, before the other SMS, and convert again"),
+            (not sources or (elsewhere and not conditional),
+             f"{told}, and a call may come there from elsewhere: put that test right below this"
+             " line, and convert again"),
+        )  # fmt: skip
+        if app is not None and not reason:
+            self.uses.append((step, sources, app))
+        elif others or set_again or not sources:
             sources = list(named.values())
-        return Use(step, sources, None if reason else app, reason.format(name))
+        for found in sources:
+            found.refuse(reason, step.line.place)
 
-    def _stops(self, step: dialplan.Priority, name: str) -> tuple[list[dialplan.Priority], bool]:
+    def _stops(self, step: Priority, name: str) -> tuple[list[Priority], bool]:
         """The nearest steps above that set *name*, or may send an SMS; and whether others may."""
         return self._finder.flow.reaching(
             step,
             lambda above: (
-                id(above) in self._by_step
+                above in self._by_step
                 or _sets(above, name)
                 or flow.SENDS.search(above.app) is not None
                 or flow.calls_others(above)
             ),
         )
 
-    def _refuse(self) -> None:
-        """A request whose reply is read in an unknown way stays, and so do its other uses."""
-        for found in self._finder.recipes:
-            if "SMS_STATUS" in found.condition:
-                found.refuse(_CLEARED)
-            if found.tail and not converted(found.tail, request.REPLY):
-                found.refuse(_AROUND)
+    def _refuse_together(self) -> None:
+        """If one of the requests whose reply a step reads stays, the others stay, too."""
         changed = True
         while changed:
-            before = [found.reason for found in self._finder.recipes]
-            for use in self.uses:
-                told = next(((f.reason, f.reader) for f in use.sources if f.reason), ("", None))
-                if use.reason:
-                    told = use.reason, use.step.line.place
-                for found in use.sources:
-                    found.refuse(*told)
-            changed = before != [found.reason for found in self._finder.recipes]
+            changed = False
+            for _, sources, _ in self.uses:
+                if refused := next((found for found in sources if found.reason), None):
+                    changed = changed or not all(found.reason for found in sources)
+                    for found in sources:
+                        found.refuse(refused.reason, refused.reader)
 
 
-def _sets(step: dialplan.Priority, name: str) -> bool:
+def _sets(step: Priority, name: str) -> bool:
     return name in step.writes or (
         name == request.SYSTEMSTATUS and _SYSTEM.match(step.app) is not None
     )
@@ -166,9 +167,9 @@ def converted(app: str, name: str) -> str | None:
     An application that only shows the reply shows status, cause and reason.
     """
     variable = rf"\$\{{{name}\}}"
-    operator = r"\s*(?P<operator>=~|==|!=|=|:)\s*"
     test = re.compile(
-        rf'(?P<quote>"?){variable}(?P=quote){operator}(?P<other>"?){_WORD}(?P=other)(?=\s*[\]&|)])',
+        rf'(?P<quote>"?){variable}(?P=quote)\s*(?P<operator>=~|==|!=|=|:)\s*'
+        rf'(?P<other>"?){_WORD}(?P=other)(?=\s*[\]&|)])',
         re.IGNORECASE,
     )
     regex = re.compile(rf'\$\{{REGEX\("{_WORD}"\s+{variable}\)\}}', re.IGNORECASE)
@@ -178,7 +179,9 @@ def converted(app: str, name: str) -> str | None:
         return f'"${{SMS_STATUS}}" {sign} "{found["word"].upper()}"'
 
     def empty(found: re.Match[str]) -> str:
-        return _EMPTY[found["operator"] != "!="]
+        # No answer at all. After NO_ANSWER a loop would send twice, so it is not one.
+        sign, joint = ("!=", "&") if found["operator"] == "!=" else ("=", "|")
+        return f'("${{SMS_STATUS}}" {sign} "" {joint} "${{SMS_CAUSE}}" {sign} {UNREACHABLE})'
 
     new = test.sub(compared, app)
     equals = r"\s*(?P<operator>==|!=|=)\s*"

@@ -9,17 +9,17 @@ from urllib.parse import quote
 
 import click
 
-from dialplan_sms.cli.migrate import expression, files, find, senders
+from dialplan_sms.cli.migrate import files, senders
+from dialplan_sms.cli.migrate.dialplan import NAME, first
 from dialplan_sms.host.terminal import plain
 
 _LONGEST = 9000  # characters of a line that are shown; Asterisk reads no longer ones
 MASK = "********"
 
-_NAMES = (
-    r"pass(?:word|wd|phrase|code)?|(?<!\(user)(?<!\(proxyuser)pwd"
-    r"|secret|token|api[_-]?key|bearer|credential"
+_NAME = (
+    r"[\w.-]{0,40}(?:pass(?:word|wd|phrase|code)?|(?<!\(user)(?<!\(proxyuser)pwd"
+    r"|secret|token|api[_-]?key|bearer|credential)s?\d{0,4}"
 )
-_NAME = rf"[\w.-]{{0,40}}(?:{_NAMES})s?\d{{0,4}}"
 _GAP = r"(?:\s|%20|\\ ){0,9}"
 _WORD = r"""(?:\\"[^"]*"?|"(?:[^"\\]|\\.)*"?|'[^']*'?|\\.|[^\s"'\\])+"""
 """One of the shell, quotes that dialplans write as \\" included; one that does not end goes on."""
@@ -110,7 +110,7 @@ class Mask:
         return "".join(char if char.isprintable() or char == "\t" else "\ufffd" for char in text)
 
 
-def show_diff(path: Path, old: bytes | None, new: bytes, mask: Mask) -> None:
+def show_diff(path: Path, old: bytes | None, new: bytes | None, mask: Mask) -> None:
     before, after = (
         [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")] if text else []
         for text in ((content or b"").decode("utf-8", "surrogateescape") for content in (old, new))
@@ -120,19 +120,18 @@ def show_diff(path: Path, old: bytes | None, new: bytes, mask: Mask) -> None:
         click.echo(f"{line[:1]}{mask(line[1:_LONGEST])}")
 
 
-def mask_of(known: senders.Senders, finder: find.Finder) -> Mask:
+def mask_of(known: senders.Senders, finder: senders.Finder) -> Mask:
     """Hides all passwords of sms.conf and of the dialplan, and what a login is made of."""
     logins = [(each.name, each.password) for each in (*known.new.values(), *known.there.values())]
     logins += [(found.user, found.password) for found in finder.recipes]
     secrets: list[str] = []
-    for option in finder.options.values():
-        if option.is_login:
-            value = finder.flow.resolve(option.step)(option.value) or option.value
-            user, _, password = value.partition(":")
-            logins.append((user, password))
-            for name in expression.NAME.findall(option.value.partition(":")[2] or option.value):
-                parts = finder.dialplan.variables.get(name, [])
-                secrets += [part.partition(":")[2] or part for part in parts if "$" not in part]
+    for option in finder.logins:
+        value = finder.flow.resolve(option.step)(option.value) or option.value
+        user, _, password = value.partition(":")
+        logins.append((user, password))
+        for name in NAME.findall(option.value.partition(":")[2] or option.value):
+            parts = finder.dialplan.variables.get(name, [])
+            secrets += [part.partition(":")[2] or part for part in parts if "$" not in part]
     for user, password in logins:
         secrets += [password, basic(user, password)] if password else []
     return Mask(secrets)
@@ -157,9 +156,7 @@ def next_of_files(
 ) -> None:
     """The steps from a diff that is shown, or from *backups* on, to a dialplan that runs."""
     names = ", ".join(map(str, files))
-    write = f"it writes {_sections(known)}, then {names}"
-    if not known.new:
-        write = f"it writes {names}; {known.path} is ready"
+    write = f"{_sections(known)}, then {names}" if known.new else f"{names}; {known.path} is ready"
     if backups:
         # The service first, before a call can name a sender that it does not know.
         say_next(
@@ -173,40 +170,35 @@ def next_of_files(
         click.echo("Nothing is written yet.", err=True)
         say_next(
             (not gosub, f"{_TO_GOSUB} and run this again"),
-            (True, f"the same command with --write: {write}"),
+            (True, f"the same command with --write: it writes {write}"),
             (known.new, _RELOAD_SERVICE),
             (True, _RELOAD),
         )
 
 
 def next_of_fields(
-    number: int,
+    fields: int,
     known: senders.Senders,
     writing: bool,
     anonymous: bool,
     backups: Mapping[Path, Path],
 ) -> None:
     """The steps for what was pasted. *anonymous* is whether a line does not say who sends."""
-    sender = f"{known.path} has no sender yet: for its section {_GIVE_LOGIN}"
-    if known.default:
-        sender = f"these SMS go as [{known.default}] of {known.path}: for another {_GIVE_LOGIN}"
-    elif known.there:
-        sender = f"{known.path} has no default_sender: {_GIVE_LOGIN}"
+    sender = first(
+        (known.default,
+         f"these SMS go as [{known.default}] of {known.path}: for another {_GIVE_LOGIN}"),
+        (known.there, f"{known.path} has no default_sender: {_GIVE_LOGIN}"),
+        (True, f"{known.path} has no sender yet: for its section {_GIVE_LOGIN}"),
+    )  # fmt: skip
     say_next(
         (known.new and writing, _RELOAD_SERVICE),
-        (
-            True,
-            f"in place of the old Custom application put {number}, one below the other in this"
-            f" order: each of the {number} lines above is what one field holds",
-        ),
-        (
-            known.new and not writing,
-            f"the same command with --write: it writes {_sections(known)}",
-        ),
+        (True, f"in place of the old Custom application put {fields}, one below the other in this"
+               f" order: each of the {fields} lines above is what one field holds"),
+        (known.new and not writing, f"the same command with --write: it writes {_sections(known)}"),
         (known.new and not writing, _RELOAD_SERVICE),
         (anonymous, sender),
         (backups, _delete(backups)),
-    )
+    )  # fmt: skip
 
 
 def _delete(backups: Mapping[Path, Path]) -> str:

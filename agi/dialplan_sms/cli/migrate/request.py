@@ -7,23 +7,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from dialplan_sms.cli.migrate import encoding
-from dialplan_sms.cli.migrate.dialplan import Priority
-from dialplan_sms.cli.migrate.expression import Unclear, closing, literal, parts, split
+from dialplan_sms.cli.migrate.dialplan import Priority, Unclear, closing, literal, parts, split
 from dialplan_sms.cli.migrate.files import Place
 from dialplan_sms.cli.migrate.flow import API
 
+PARAMETERS = ("message", "number", "gsm", "postpone")
 REPLY = "_sms_reply_"  # stands for the variable of a reply that went into none
 SYSTEMSTATUS = "SYSTEMSTATUS"  # the variable of System()'s outcome
 REPLACED = re.compile(r"[`$\\]")  # what the shell reads first
 
 _URL = re.compile(r"(?:(https?)://)?(?:([^/@]*)@)?([^/?#@\s]+)([^?#\s]*)", re.IGNORECASE)
 _SET = re.compile(
-    r"Set\([ \t]*(?:GLOBAL\(|LOCAL\()?_{0,2}(\w+)\)?[ \t]*="
-    r'"?[ \t]*\$\{_sms_reply_\}[ \t]*"?[ \t]*\)',
+    r"(ExecIf\((?P<condition>[^?]*)\?[ \t]*)?"
+    r"Set\([ \t]*(?:GLOBAL\(|LOCAL\()?_{0,2}(?P<reply>\w+)\)?[ \t]*="
+    r'"?[ \t]*\$\{_sms_reply_\}[ \t]*"?[ \t]*\)(?(1)\))',
     re.IGNORECASE,
 )
-_EXEC_IF = re.compile(rf"ExecIf\(([^?]*)\?[ \t]*{_SET.pattern}\)", re.IGNORECASE)
 _CURL = re.compile(r"\$\{CURL\(", re.IGNORECASE)
 _WHOLE = re.compile(r"\s*\$\{(?:GLOBAL\()?\w+\)?\}\s*")
 
@@ -51,7 +50,7 @@ _ANY = "(?s:.*)"
 _FORM_TYPE = r"(?i:content-type:\s*application/x-www-form-urlencoded)"
 _OPTIONS = {
     "-u": ("login", _ANY), "--user": ("login", _ANY), "--url": ("address", _ANY),
-    "--data-urlencode": ("plain", f"(?:{'|'.join(encoding.PARAMETERS)})={_ANY}"),
+    "--data-urlencode": ("plain", f"(?:{'|'.join(PARAMETERS)})={_ANY}"),
     **dict.fromkeys(("-d", "--data", "--data-raw", "--data-ascii"), ("form", f"(?!@){_ANY}")),
     **dict.fromkeys(("-m", "--max-time", "--connect-timeout"), ("", ".*")),
     **dict.fromkeys(("-X", "--request"), ("", "(?i:GET|POST)")),
@@ -68,35 +67,25 @@ Resolve = Callable[[str], str | None]
 
 @dataclass(slots=True)
 class Recipe:
-    """A step that sends an SMS the old way.
-
-    *url* is as in sms.conf. *user* is empty if CURLOPT(userpwd) has it. *fields* are the parameters
-    of the form, undecoded; *encoded* is whether they are form-encoded. *unwaited* is whether the
-    dialplan went on at once. *reply* is the variable of the API's answer, *condition* that of an
-    ExecIf, *tail* the application around it, with ``${_sms_reply_}`` for the answer.
-
-    *values* are those of Set(SMS_…), *sender* is the section of sms.conf by which it sends, *login*
-    what the CURLOPT(userpwd) says. *reason* is why it is not converted, *reader* the line that the
-    reason is about, if it is not the step's own.
-    """
+    """A step that sends an SMS the old way; what is known of who sends and of the new values."""
 
     step: Priority
-    url: str = ""
-    user: str = ""
+    url: str = ""  # as in sms.conf
+    user: str = ""  # empty if CURLOPT(userpwd) has it
     password: str = field(default="", repr=False)
-    fields: dict[str, str] = field(default_factory=dict, repr=False)
-    encoded: bool = True
+    fields: dict[str, str] = field(default_factory=dict, repr=False)  # of the form, undecoded
+    encoded: bool = True  # form-encoded
     insecure: bool = False
     by_shell: bool = False
-    unwaited: bool = False
-    reply: str = ""
-    condition: str = ""
-    tail: str = ""
-    values: dict[str, str] = field(default_factory=dict, repr=False)
-    sender: str = ""
-    login: str | None = None
-    reason: str = ""
-    reader: Place | None = None
+    unwaited: bool = False  # the dialplan went on at once
+    reply: str = ""  # the variable of the API's answer
+    condition: str = ""  # of an ExecIf
+    tail: str = ""  # the application around it, with ${_sms_reply_} for the answer
+    values: dict[str, str] = field(default_factory=dict, repr=False)  # of Set(SMS_…)
+    sender: str = ""  # the section of sms.conf by which it sends
+    login: str | None = field(default=None, repr=False)  # what the CURLOPT(userpwd) says
+    reason: str = ""  # why it is not converted
+    reader: Place | None = None  # the line that the reason is about, if not the step's own
 
     def refuse(self, reason: str, reader: Place | None = None) -> None:
         """It is not converted; the first reason stays."""
@@ -106,10 +95,9 @@ class Recipe:
 
 def read(step: Priority, resolve: Resolve) -> Recipe:
     """The request of *step*; refused if it is not understood."""
+    reader = _of_program if _STARTS.match(step.plain) else _of_function
     try:
-        if _STARTS.match(step.plain):
-            return _of_program(step, resolve)
-        return _of_function(step, resolve)
+        return reader(step, resolve)
     except Unclear as unclear:
         return Recipe(step, reason=str(unclear))
 
@@ -137,15 +125,33 @@ def _of_function(step: Priority, resolve: Resolve) -> Recipe:
         body = ",".join([query, *rest])
     else:
         body = "&".join(filter(None, [query, _written_out(",".join(rest), resolve)]))
-    made = Recipe(step, *url, encoding.fields(body))
-    plain, conditional = _SET.fullmatch(around), _EXEC_IF.fullmatch(around)
-    if plain:
-        made.reply = plain[1]
-    elif conditional:
-        made.condition, made.reply = conditional[1], conditional[2]
+    made = Recipe(step, *url, fields(body))
+    if is_set := _SET.fullmatch(around):
+        made.condition, made.reply = is_set["condition"] or "", is_set["reply"]
     else:
         made.tail = around
     return made
+
+
+def fields(body: str) -> dict[str, str]:
+    """The parameters of a form, undecoded.
+
+    An ``&`` that no parameter of the API follows belongs to the text: nobody encoded it.
+    """
+    found: dict[str, str] = {}
+    current = ""
+    for item in split(body, "&"):
+        name, equals, value = item.partition("=")
+        if equals and name.strip() in PARAMETERS:
+            current = name.strip()
+            if current in found:
+                raise Unclear(f"the request has {current} twice: leave one")
+            found[current] = value
+        elif current == "message":
+            found[current] += f"&{item}"
+        elif item.strip():
+            raise Unclear(f"{name.strip()[:40]} is no parameter of the SMS API")
+    return found
 
 
 def _written_out(text: str, resolve: Resolve) -> str:
@@ -177,15 +183,15 @@ def _of_program(step: Priority, resolve: Resolve) -> Recipe:
         raise Unclear("the application's closing bracket is missing")
     command = found["system"] or found["shell"]
     marked = _THROWN_AWAY.sub("", literal(command, _EXPRESSION))
+    marked, unwaited = re.subn(r"(?<![>&])&\s*$", "", marked)
     if found["reply"] and _UNREAD.search(command):
         raise Unclear("its answer goes to /dev/null, and the line reads it")
-    marked, unwaited = re.subn(r"(?<![>&])&\s*$", "", marked)
     if not _COMMAND.fullmatch(marked):
         raise Unclear(
             "the shell reads other commands, $, backquotes or patterns in it before curl does"
         )
-    expressions = (piece for is_expression, piece in parts(command) if is_expression)
-    words = [re.sub(_EXPRESSION, lambda _: next(expressions), word) for word in shlex.split(marked)]
+    given = (piece for is_expression, piece in parts(command) if is_expression)
+    words = [re.sub(_EXPRESSION, lambda _: next(given), word) for word in shlex.split(marked)]
     made = _of_words(step, words[1:], resolve)
     made.reply, made.by_shell, made.unwaited = found["reply"] or SYSTEMSTATUS, True, unwaited > 0
     return made
@@ -221,7 +227,7 @@ def _of_words(step: Priority, words: list[str], resolve: Resolve) -> Recipe:
     if form and plain:
         raise Unclear(_TOO_MUCH.format("both --data and --data-urlencode"))
     made.encoded = bool(form)
-    made.fields = encoding.fields("&".join(form)) or dict(each.split("=", 1) for each in plain)
+    made.fields = fields("&".join(form)) or dict(each.split("=", 1) for each in plain)
     if len(made.fields) < len(plain):
         raise Unclear("the request has a parameter twice: leave one")
     return made

@@ -1,18 +1,37 @@
-"""What goes to sms.conf: a section for each user, never in place of one that is there."""
+"""Where the SMS API is used, and who sends: logins in the dialplan, and the sections of sms.conf.
+
+A section for each user, never in place of one that is there.
+"""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dialplan_sms.cli.migrate.expression import Unclear
-from dialplan_sms.cli.migrate.flow import API
+from dialplan_sms.cli.migrate import encoding, request
+from dialplan_sms.cli.migrate.dialplan import Dialplan, Priority, Unclear, literal, refuse_if
+from dialplan_sms.cli.migrate.files import Tree
+from dialplan_sms.cli.migrate.flow import API, Flow
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import values
-from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import Place, parse, read_private
 
-_RESERVED = (smsconf.GENERAL, smsconf.HTTP)
+_RESERVED = {smsconf.GENERAL, smsconf.HTTP}
+_NAME = re.compile(r"[^\[\]:;=#\s][^\[\]:;\n\r\t]*")
+_CURL = re.compile(r"\bCURL\(", re.IGNORECASE)
+_OPTION = re.compile(r"Set\([ \t]*CURLOPT\((\w+)\)[ \t]*=(.*)\)", re.IGNORECASE)
+_ANY_OPTION = re.compile(r"CURLOPT\((\w+)\)[ \t]*=(.*)", re.IGNORECASE)
+_LOGIN = "userpwd"
+_INSECURE = ("ssl_verifypeer", "ssl_verifyhost")
+_HARMLESS = {
+    _LOGIN, *_INSECURE, "conntimeout", "dnstimeout", "followlocation", "httptimeout", "maxredirs",
+    "referer", "useragent",
+}  # fmt: skip
+"""Options that change neither what is asked, nor who asks, nor how the answer looks."""
+_UNWAITED = (
+    "it did not wait for the answer (&), and the new lines would: with an outbox,"
+    " Set(SMS_MODE=queue) stores the SMS at once"
+)
 
 
 @dataclass(slots=True)
@@ -26,52 +45,40 @@ class Senders:
     path: Path
     same_pbx: bool = False
     content: bytes | None = field(default=None, repr=False)
-    there: Mapping[str, Sender] = field(default_factory=dict)
+    there: Mapping[str, smsconf.Sender] = field(default_factory=dict)
     default: str | None = None
     default_set: bool = False
-    new: dict[str, Sender] = field(default_factory=dict)
+    new: dict[str, smsconf.Sender] = field(default_factory=dict)
 
     def take(self, user: str, password: str, url: str, insecure: bool) -> None:
         """See to a section for this user. Raises Unclear if another stands in its way."""
         there, known = self.there.get(user), self.new.get(user)
         there_url = API.sub("", there.url).lower().rstrip("/") if there else url
-        problems = (
+        another = f"[{user}] in {self.path} has another"
+        refuse_if(
             (not user, "no CURLOPT(userpwd) says who sends: set it in the line before"),
-            (
-                user in _RESERVED or not re.fullmatch(r"[^\[\]:;=#\s][^\[\]:;\n\r\t]*", user),
-                f"a section of sms.conf cannot be called {user[:40]}: convert by hand",
-            ),
-            (not _is_url(url), f"{url[:80]} is no address that sms.conf takes"),
-            (
-                not password or password != password.strip() or not password.isprintable(),
-                f"the password of {user} is empty or has spaces at its ends: write sms.conf by"
-                " hand, with password_file",
-            ),
-            (
-                there_url != url and not self.same_pbx,
-                f"[{user}] in {self.path} has another url than this line ({url}): if both are the"
-                " same PBX, add --same-pbx",
-            ),
-            (
-                there and there.password and there.password != password,
-                f"[{user}] in {self.path} has another password than this line: see which holds",
-            ),
-            (
-                known and known.url != url,
-                f"a section has one url: [{user}] gets {known and known.url}, and this line has"
-                f" {url}",
-            ),
-            (
-                known and known.password != password,
-                f"another password of [{user}] stands in another line: see which holds",
-            ),
-        )
-        for applies, reason in problems:
-            if applies:
-                raise Unclear(reason)
+            (user in _RESERVED or not _NAME.fullmatch(user),
+             f"a section of sms.conf cannot be called {user[:40]}: convert by hand"),
+            (not password or password != password.strip() or not password.isprintable(),
+             f"the password of {user} is empty or has spaces at its ends: write sms.conf by hand,"
+             " with password_file"),
+            (there_url != url and not self.same_pbx,
+             f"{another} url than this line ({url}): if both are the same PBX, add --same-pbx"),
+            (there and there.password and there.password != password,
+             f"{another} password than this line: see which holds"),
+            (known and known.url != url,
+             f"a section has one url: [{user}] gets {known and known.url}, and this line has"
+             f" {url}"),
+            (known and known.password != password,
+             f"another password of [{user}] stands in another line: see which holds"),
+        )  # fmt: skip
+        try:
+            values.url(url, Place(Path(), 0))
+        except values.Bad:
+            raise Unclear(f"{url[:80]} is no address that sms.conf takes") from None
         verify = "no" if insecure and url.startswith("https:") else "yes"
         if there is None and (known is None or verify == "no"):
-            self.new[user] = Sender(user, url, password, verify=verify)
+            self.new[user] = smsconf.Sender(user, url, password, verify=verify)
 
     @property
     def several(self) -> bool:
@@ -79,10 +86,10 @@ class Senders:
         return len(self.there.keys() | self.new.keys()) > 1
 
     @property
-    def after(self) -> bytes:
+    def after(self) -> bytes | None:
         """What sms.conf has with the new sections."""
         if not self.new:
-            return self.content or b""
+            return self.content
         before, first = (self.content or b"").decode(), next(iter(self.new))
         newline = "\r\n" if "\r\n" in before else "\n"
         if before and not before.endswith("\n"):
@@ -107,21 +114,129 @@ def read(path: Path, same_pbx: bool = False) -> Senders:
     content = path.read_bytes()
     general = sections.get(smsconf.GENERAL)
     default_set = general is not None and "default_sender" in general.values
-    if not sections.keys() - set(_RESERVED):
+    if not sections.keys() - _RESERVED:
         return Senders(path, same_pbx, content, default_set=default_set)
     loaded = smsconf.load(path)
     return Senders(path, same_pbx, content, loaded.senders, loaded.default_sender, default_set)
 
 
-def _is_url(url: str) -> bool:
-    try:
-        values.url(url, Place(Path(), 0))
-    except values.Bad:
-        return False
-    return True
-
-
-def _section(sender: Sender) -> str:
+def _section(sender: smsconf.Sender) -> str:
     password = sender.password.replace(";", "\\;")
     verify = "verify = no\n" if sender.verify == "no" else ""
     return f"[{sender.name}]\nurl = {sender.url}\npassword = {password}\n{verify}"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """``Set(CURLOPT(name)=value)``; *unread* is one that is written in another way."""
+
+    step: Priority
+    name: str
+    value: str = field(repr=False)
+    unread: bool
+
+
+class Finder:
+    """The requests in the dialplan of a tree, and the options of CURL().
+
+    Only *files* may change. *anonymous* is whether a request may leave open who sends.
+    """
+
+    def __init__(
+        self, tree: Tree, senders: Senders, files: set[Path], anonymous: bool = False
+    ) -> None:
+        self.tree = tree
+        self.dialplan = Dialplan(tree)
+        self.senders = senders
+        self.files = files
+        self.flow = Flow(self.dialplan)
+        self._anonymous = anonymous
+        self.recipes: list[request.Recipe] = []
+        self.options: dict[Priority, Option] = {}
+        self.has_other_curl = False
+        for step in self.dialplan.steps:
+            plain = _OPTION.fullmatch(step.plain)
+            option = plain or _ANY_OPTION.search(step.plain)
+            if self.flow.uses_api(step):
+                self.recipes.append(request.read(step, self.flow.resolve(step)))
+            elif plain is None and _CURL.search(step.plain):
+                self.has_other_curl = True
+            elif option:
+                self.options[step] = Option(step, option[1].lower(), option[2], plain is None)
+        self.logins = [option for option in self.options.values() if option.name == _LOGIN]
+
+    def check(self, found: request.Recipe) -> None:
+        """Refuse a request that is not understood wholly, and see who sends it."""
+        try:
+            found.values = encoding.values(found.fields, self.given(found), found.encoded)
+        except Unclear as unclear:
+            found.refuse(str(unclear))
+        except RecursionError:
+            found.refuse("its values stand in each other too deep to be followed")
+        found.refuse(_UNWAITED if found.unwaited else "")
+        try:
+            self._see_who_sends(found)
+        except Unclear as unclear:
+            found.refuse(str(unclear))
+
+    def given(self, found: request.Recipe) -> encoding.Given:
+        """All values that a variable may have there; a shell must not make others of them."""
+
+        def values(name: str, anywhere: bool) -> list[str]:
+            held = self.flow.values(found.step, name, anywhere)
+            if found.by_shell and any(request.REPLACED.search(literal(value)) for value in held):
+                raise Unclear(
+                    f"${{{name}}} holds what the shell reads first: $, backquotes, backslashes"
+                )
+            return held
+
+        return values
+
+    def _see_who_sends(self, found: request.Recipe) -> None:
+        user, password, insecure = found.user, found.password, found.insecure
+        if not found.by_shell:
+            others = sorted({option.name for option in self.options.values()} - _HARMLESS)
+            other = next((name for name in others if self._reaching(found.step, name)[0]), "")
+            insecure = any(
+                self.flow.exact(found.step, f"CURLOPT({name})") in ("0", "no", "false", "off")
+                for name in _INSECURE
+            )
+            above = self._reaching(found.step, _LOGIN)[0] if user else []
+            refuse_if(
+                (other, f"CURLOPT({other}) above it has no counterpart in sms.conf"),
+                (any(option.value != f"{user}:{password}" for option in above),
+                 "both its URL and CURLOPT(userpwd) say who sends: leave one"),
+            )  # fmt: skip
+        if not user:
+            if self._anonymous and not self.logins:
+                return
+            found.login, known = self._login(found.step)
+            user, _, password = known.partition(":")
+        if not found.reason:
+            self.senders.take(user, password, found.url, insecure)
+        found.sender = user
+
+    def _reaching(self, step: Priority, name: str) -> tuple[list[Option], bool]:
+        """The options of this name that hold at *step*, and whether there may be others."""
+        named = {by: option for by, option in self.options.items() if option.name == name}
+        steps, elsewhere = self.flow.reaching(step, named.__contains__)
+        return [named[above] for above in steps], elsewhere
+
+    def _login(self, step: Priority) -> tuple[str, str]:
+        """CURLOPT(userpwd) on every way to *step*, as written and as meant. Raises Unclear."""
+        options, elsewhere = self._reaching(step, _LOGIN)
+        if elsewhere:
+            headers = [o for o in self.options.values() if o.name in ("httpheader", "cookie")]
+            options += self.logins + (headers if not options else [])
+        logins = {self.flow.resolve(option.step)(option.value) for option in options}
+        known = next(iter(logins), None)
+        refuse_if(
+            (not options, "no CURLOPT(userpwd) says who sends"),
+            (any(option.unread or option.name != _LOGIN for option in options),
+             "the CURLOPT(userpwd) that says who sends cannot be read: write it as"
+             " Set(CURLOPT(userpwd)=USER:PASSWORD), with \\; for a semicolon"),
+            (len(logins) > 1,
+             "several CURLOPT(userpwd) may say who sends: set it in this extension, above"),
+            (known is None, "the value of CURLOPT(userpwd) cannot be resolved: write it out"),
+        )  # fmt: skip
+        return options[0].value, known or ""

@@ -29,7 +29,7 @@ def find_includes(etc: Path, name: str = EXTENSIONS) -> Iterator[tuple[Path, boo
     tree = Tree(etc)
     tree.read(etc / MAIN)
     for line in tree.stream:
-        kind, named = line.said.include or ("exec", "")
+        kind, named = line.include or ("exec", "")
         pattern = str(etc / named)
         if kind != "exec" and "\0" not in pattern and _names(pattern, etc / name):
             yield line.path, kind == "tryinclude"
