@@ -13,7 +13,7 @@ import pytest
 from dialplan_sms.cli.setup import dialplan, plan, service
 from dialplan_sms.cli.setup.steps import Manifest, lock
 from dialplan_sms.config import config
-from dialplan_sms.config.password import DECOY
+from dialplan_sms.config.http import DECOY
 from dialplan_sms.host.installation import EXTENSIONS as CONF
 from dialplan_sms.host.installation import UNIT, shared_file
 from tests.unit.pbxhost import EXTENSIONS, GROUP, PASSWORD, USER, PbxHost
