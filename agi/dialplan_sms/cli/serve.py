@@ -17,8 +17,6 @@ from dialplan_sms.sms.service import Service
 
 _ARENA_MAX = -8
 """mallopt(3): M_ARENA_MAX."""
-_DRAIN = 20.0
-"""Seconds that a worker's requests under way may take."""
 
 
 @click.command(short_help="Take calls over FastAGI and from sms.agi.")
@@ -87,5 +85,5 @@ def worker(config: Path) -> None:
     working.start()
     service.note(f"worker started with {threads} threads", failed=False)
     until_ended(lambda: service.note(*live.reload(routes)))
-    working.stop(_DRAIN)
+    working.stop(20.0)
     outbox.close()

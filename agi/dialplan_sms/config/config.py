@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 GENERAL = "general"
 HTTP = "http"
 """The section of the HTTP SMS server, which is no sender."""
-
-
-_RATES = ("per_number", "per_sender", "per_caller")
 _MONITOR = Kind(values.listen.read, "an address with a port, as 127.0.0.1:4574")
 
 
@@ -150,7 +147,11 @@ def load(path: Path, http: bool = False) -> Config:
 
 def _check_outbox(sender: Sender, given: Mapping[str, Value], config: Config) -> None:
     """What is stored needs a place, and a limit a history that goes back far enough."""
-    times = {name: rate[1] for name in _RATES if (rate := getattr(sender, name))}
+    times = {
+        name: rate[1]
+        for name in ("per_number", "per_sender", "per_caller")
+        if (rate := getattr(sender, name))
+    }
     if sender.repeat_window:
         times["repeat_window"] = sender.repeat_window
     if sender.mode != "wait":

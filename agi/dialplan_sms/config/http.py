@@ -20,7 +20,6 @@ _FORMAT = re.compile(
     # 16 bytes of salt, 32 of hash; the unused bits of the last character are zero.
     r"\$scrypt\$ln=14,r=8,p=1\$([A-Za-z0-9+/]{21}[AQgw])\$([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048])"
 )
-_MEMORY = 1 << 25
 DECOY = f"$scrypt$ln=14,r=8,p=1${'A' * 22}${'A' * 43}"
 """The hash of no password that anybody knows: to try one takes as long as with another."""
 
@@ -119,7 +118,7 @@ def fits(password: str, hashed: str) -> bool:
 
 def _scrypt(password: str, salt: bytes) -> bytes:
     secret = password.encode("utf-8", "replace")
-    return hashlib.scrypt(secret, salt=salt, n=1 << 14, r=8, p=1, maxmem=_MEMORY, dklen=32)
+    return hashlib.scrypt(secret, salt=salt, n=1 << 14, r=8, p=1, maxmem=1 << 25, dklen=32)
 
 
 def _encode(data: bytes) -> str:

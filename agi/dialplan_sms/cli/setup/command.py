@@ -28,8 +28,6 @@ _WITH_REMOVE = {"asterisk_conf", "yes", "dry_run", "remove_all"}
 """The parameters that go with --remove."""
 _UNTOUCHED = "nothing was changed"
 _HALFWAY = "interrupted: run it again, it goes on from here"
-_INTERRUPTED = 130
-"""The exit status after Ctrl-C: 128 and SIGINT."""
 TRIAL = """\
 [sms-test]
 exten => 701,1,Answer()
@@ -39,7 +37,6 @@ exten => 701,1,Answer()
  same => n,Hangup()
 """
 """The lines that send a first SMS from the dialplan, as the front page has them."""
-_ORIGINATE = "channel originate Local/701@sms-test application Wait 5"
 _USUAL = Path("/etc/asterisk")
 
 
@@ -202,7 +199,7 @@ def _interruptible(says: str) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, click.Abort):
         click.echo(f"\n{says}", err=True)
-        raise SystemExit(_INTERRUPTED) from None
+        raise SystemExit(130) from None  # 128 and SIGINT
 
 
 def _last_words(found: AsteriskHost, prefix: Path, failed: bool) -> Iterator[str]:
@@ -228,7 +225,7 @@ def _last_words(found: AsteriskHost, prefix: Path, failed: bool) -> Iterator[str
         f" (more examples: {doc}/docs/cookbook.md)\n\n{TRIAL}\n"
         "and try it:\n"
         f"  {console} 'dialplan reload'\n"
-        f"  {console} '{_ORIGINATE}'"
+        f"  {console} 'channel originate Local/701@sms-test application Wait 5'"
     )
 
 

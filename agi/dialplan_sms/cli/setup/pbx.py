@@ -29,8 +29,6 @@ from dialplan_sms.transport.resolver import Resolver
 
 _TIME = 5.0
 """Seconds for one connection that looks at the certificate."""
-_PATIENCE = 60.0
-"""Seconds: ``check`` gives name, connection and answer their own time, 15 in all."""
 
 
 def verify(url: str, given: Mapping[str, Any], host: Host) -> str:
@@ -119,7 +117,8 @@ def prove(found: AsteriskHost, sender: str, work: Work) -> None:
     """Try sms.conf and the PBX with *sender*, the default one if that is empty."""
     command = ["-m", __name__, str(found.etc / "sms.conf"), sender]
     command += ["systemd"] if found.systemd else []
-    done = work.host.ask_program(found.user, command, _PATIENCE)
+    # Check gives name, connection and answer their own time, 15 s in all.
+    done = work.host.ask_program(found.user, command, 60)
     try:
         said, good = json.loads(done.last_line)
     except (ValueError, TypeError):

@@ -14,13 +14,9 @@ from dialplan_sms.daemon import client
 from dialplan_sms.host.installation import UNIT, make_run_folder, shared_file
 from dialplan_sms.sms.outcome import safe_line
 
-_PREFIX = Path("/opt/dialplan-sms")
-"""That of the unit as it comes."""
 _HOMES = ("/home", "/root", "/run/user")
 _START = 100.0
 """Seconds that the service may take to stop and start (the unit's TimeoutStopSec is 40)."""
-_PATIENCE = 2.0
-"""Seconds that the running service has to answer with its version."""
 
 
 def put_unit(work: Work, found: AsteriskHost) -> Iterator[Action]:
@@ -50,7 +46,7 @@ def drop_in(found: AsteriskHost, host: Host) -> str:
             f"ExecStartPre=-+/usr/bin/setpriv --reuid={found.user.uid} --regid={found.user.gids[0]}"
             f" --clear-groups /usr/bin/mkdir -p -m 0750 {_quoted(outbox)}",
         ]
-    if prefix != _PREFIX and not host.packaged:
+    if prefix != Path("/opt/dialplan-sms") and not host.packaged:
         lines += ["ExecStart=", f"ExecStart={_quoted(prefix / 'bin/dialplan-sms')} serve"]
     if found.etc != Path("/etc/asterisk"):
         lines.append(f'Environment="DIALPLAN_SMS_CONF={_inner(found.etc / "sms.conf")}"')
@@ -113,7 +109,7 @@ def _running_version(conf: Path) -> str | None:
     Empty for one that is too old to say it.
     """
     try:
-        figures = client.figures(smsconf.load(conf).monitor[0], _PATIENCE)
+        figures = client.figures(smsconf.load(conf).monitor[0], patience=2)
     except (ConfigError, IndexError, OSError, client.NotOurs):
         return None
     return safe_line(str(figures.get("version", "")))[:40]
