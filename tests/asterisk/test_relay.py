@@ -20,7 +20,7 @@ import pytest
 import requests
 
 from dialplan_sms.config.config import Sender
-from dialplan_sms.config.password import make_hash
+from dialplan_sms.config.http import make_hash
 from dialplan_sms.routes.pbx import SmsApi
 from dialplan_sms.sandbox import Fault, Sandbox
 from dialplan_sms.sandbox.certificate import self_signed

@@ -12,7 +12,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
-from dialplan_sms.config.password import make_hash
+from dialplan_sms.config.http import make_hash
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sandbox.certificate import self_signed
 from dialplan_sms.sms import api

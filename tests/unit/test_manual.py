@@ -9,9 +9,8 @@ import pytest
 from dialplan_sms.cli.main import _COMMANDS
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import GENERAL_KEYS
-from dialplan_sms.config.http import KEYS
+from dialplan_sms.config.http import KEYS, make_hash
 from dialplan_sms.config.keys import SENDER, Key
-from dialplan_sms.config.password import make_hash
 from man import build
 from man.keys import _described
 

@@ -3,9 +3,12 @@
 import errno
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -26,7 +29,7 @@ _COMMANDS = {
     "setup": "dialplan_sms.cli.setup.command:setup",
     "status": "dialplan_sms.cli.status:status",
     "user": "dialplan_sms.cli.user:user",
-    "worker": "dialplan_sms.cli.worker:worker",
+    "worker": "dialplan_sms.cli.serve:worker",
 }
 
 
@@ -135,3 +138,32 @@ class Value(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
             self.fail(str(error), param, ctx)
         except values.Bad:
             self.fail(self._wrong.format(value), param, ctx)
+
+
+@contextmanager
+def interruptible(ask: Callable[[], None]) -> Iterator[None]:
+    """In the block the first SIGINT, SIGTERM or SIGHUP calls *ask*, the next ends the block.
+
+    That one raises KeyboardInterrupt. What is ignored stays so, as SIGHUP with nohup. For the main
+    thread; *ask* must be safe between any two steps of the block, as ``SimpleQueue.put`` is.
+    """
+    asked = False
+
+    def handle(_: int, __: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        ask()
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {
+        number: signal.signal(number, handle)
+        for number in numbers
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

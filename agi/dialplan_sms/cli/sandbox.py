@@ -12,8 +12,7 @@ import click
 from rich.padding import Padding
 from rich.text import Text
 
-from dialplan_sms.cli.interrupt import interruptible
-from dialplan_sms.cli.main import Value
+from dialplan_sms.cli.main import Value, interruptible
 from dialplan_sms.config import values
 from dialplan_sms.host.address import is_loopback
 from dialplan_sms.host.console import Console

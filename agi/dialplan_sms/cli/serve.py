@@ -1,4 +1,4 @@
-"""``dialplan-sms serve``: the process that answers FastAGI and the thin sms.agi."""
+"""``dialplan-sms serve`` answers FastAGI and the thin sms.agi, ``worker`` only sends."""
 
 import ctypes
 import os
@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 
 from dialplan_sms.cli.main import config_option
-from dialplan_sms.daemon.reload import block_signals
+from dialplan_sms.daemon.reload import LiveConfig, block_signals, until_ended
 from dialplan_sms.daemon.server import Server
 from dialplan_sms.host.shortage import shortage
+from dialplan_sms.routes.pbx import Routes
+from dialplan_sms.sms.service import Service
 
 _ARENA_MAX = -8
 """mallopt(3): M_ARENA_MAX."""
@@ -52,3 +54,36 @@ def _prepare_process() -> None:
     with suppress(OSError, ValueError):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@click.command(short_help="Send what is stored without taking calls.")
+@config_option
+def worker(config: Path) -> None:
+    """Send stored SMS from a host that takes no calls, or in place of the service's own workers.
+
+    Any number of them can share one outbox. SIGHUP reads sms.conf again, SIGTERM ends after the
+    requests under way.
+    """
+    # A service without an outbox does without SQLAlchemy.
+    from dialplan_sms.outbox.database import OutboxError
+    from dialplan_sms.outbox.store import Outbox
+    from dialplan_sms.outbox.worker import Worker
+
+    block_signals()
+    live = LiveConfig(config)
+    if not live.config.outbox:
+        raise click.ClickException("there is no outbox: set outbox in [general] of sms.conf")
+    live.config.drop_privileges()
+    try:
+        outbox = Outbox(live.config.outbox)
+    except OutboxError as error:
+        raise click.ClickException(str(error)) from None
+    threads = live.config.workers or 4
+    routes = Routes(threads)
+    service = Service(live, routes)
+    working = Worker(outbox, service, threads)
+    working.start()
+    service.note(f"worker started with {threads} threads", failed=False)
+    until_ended(lambda: service.note(*live.reload(routes)))
+    working.stop(20.0)
+    outbox.close()

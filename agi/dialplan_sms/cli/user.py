@@ -10,9 +10,8 @@ import click
 from dialplan_sms.cli.main import config_option
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import values
-from dialplan_sms.config.http import Http
+from dialplan_sms.config.http import Http, make_hash
 from dialplan_sms.config.parser import ConfigError, parse, read_private
-from dialplan_sms.config.password import make_hash
 from dialplan_sms.sms import api
 
 _LONGEST = 64

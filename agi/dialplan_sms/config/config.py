@@ -26,12 +26,7 @@ if TYPE_CHECKING:
 GENERAL = "general"
 HTTP = "http"
 """The section of the HTTP SMS server, which is no sender."""
-
-
-_RATES = ("per_number", "per_sender", "per_caller")
 _MONITOR = Kind(values.listen.read, "an address with a port, as 127.0.0.1:4574")
-_CALLS = keys.number("calls at once", 1, 4096)
-_WORKERS = keys.number("threads that send stored SMS", 0, 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +55,15 @@ class Config:
         values.listen, "where the service takes FastAGI calls", (("127.0.0.1", 4573), ("::1", 4573))
     )
     allow: tuple[Any, ...] = key(values.networks, "who may call the service besides this host", ())
-    max_calls: int = key(_CALLS, "how many calls the service carries at once", 256)
+    max_calls: int = key(
+        keys.number("calls at once", 1, 4096), "how many calls the service carries at once", 256
+    )
     monitor: tuple[HostPort, ...] = key(
         _MONITOR, "where the service answers status, /metrics and /healthz", (("127.0.0.1", 4574),)
     )
-    workers: int = key(_WORKERS, "how many threads send stored SMS", 4)
+    workers: int = key(
+        keys.number("threads that send stored SMS", 0, 64), "how many threads send stored SMS", 4
+    )
     retention: float = key(values.duration, "how long the history is kept", 90 * 86400.0)
     http: "Http | None" = None
     version: str = field(default="", compare=False)
@@ -148,7 +147,11 @@ def load(path: Path, http: bool = False) -> Config:
 
 def _check_outbox(sender: Sender, given: Mapping[str, Value], config: Config) -> None:
     """What is stored needs a place, and a limit a history that goes back far enough."""
-    times = {name: rate[1] for name in _RATES if (rate := getattr(sender, name))}
+    times = {
+        name: rate[1]
+        for name in ("per_number", "per_sender", "per_caller")
+        if (rate := getattr(sender, name))
+    }
     if sender.repeat_window:
         times["repeat_window"] = sender.repeat_window
     if sender.mode != "wait":

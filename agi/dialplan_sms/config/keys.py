@@ -133,11 +133,6 @@ def number(what: str, low: int, high: int, unit: str = "") -> Kind[int]:
 
 SECTION = text("the name of the section of a sender")
 _PASSWORD = text("the password of the PBX user")
-_TOKEN = text("an API key of the PBX")
-_MODE = one_of("wait", "queue", "fallback")
-_LONG_MESSAGE = one_of("refuse", "truncate")
-_POSTPONE = one_of("here", "pbx")
-_TIMEOUT = number("seconds", 1, 300, "s")
 _BATCH = number("numbers in a request", 1, 500)
 _KEEP = Kind(values.duration.read, f"{values.duration.allowed}, 0 for as long as needed")
 _DELIVERY = one_of("at-least-once", "at-most-once")
@@ -161,11 +156,13 @@ class Sender:
     password: str = key(
         _PASSWORD, "the PBX user's password; or give password_file or token", "", secret=True
     )
-    token: str = key(_TOKEN, "an API key, in place of a password", "", secret=True)
+    token: str = key(
+        text("an API key of the PBX"), "an API key, in place of a password", "", secret=True
+    )
     verify: str = key(values.verify, "how the PBX proves who it is", "yes")
     gsm: str | None = key(values.gsm, "the GSM gateway, if a call names none", None)
     max_length: int = key(number("characters", 1, 10000), "the most characters of a text", 670)
-    long_message: str = key(_LONG_MESSAGE, "what becomes of a longer text", "refuse")
+    long_message: str = key(one_of("refuse", "truncate"), "what becomes of a longer text", "refuse")
     country: str | None = key(
         values.country,
         "of national numbers; SMS go there alone, unless allow says more",
@@ -174,12 +171,16 @@ class Sender:
     short_numbers: bool = key(
         values.yes_no, "whether short codes, 3 to 6 digits, are numbers", False
     )
-    mode: str = key(_MODE, "when an SMS is sent, if a call does not say", "wait")
-    call_timeout: float = key(_TIMEOUT, "the most seconds that a call waits", 30.0)
+    mode: str = key(
+        one_of("wait", "queue", "fallback"), "when an SMS is sent, if a call does not say", "wait"
+    )
+    call_timeout: float = key(
+        number("seconds", 1, 300, "s"), "the most seconds that a call waits", 30.0
+    )
     delivery: str = key(
         _DELIVERY, "whether a stored SMS that may have been sent is tried again", "at-least-once"
     )
-    postpone: str = key(_POSTPONE, "who keeps an SMS that is to be sent later", "here")
+    postpone: str = key(one_of("here", "pbx"), "who keeps an SMS that is to be sent later", "here")
     pace: float = key(_TIME, "how long a gateway rests after each number from the outbox", 5.0)
     batch: int = key(_BATCH, "the most numbers in one request from the outbox", 20)
     max_age: float = key(values.duration, "how long a stored SMS is tried", 24 * 3600.0)

@@ -12,8 +12,7 @@ import pytest
 from dialplan_sms.cli.check import service
 from dialplan_sms.cli.check.finding import CheckState, Finding
 from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.config.http import Http
-from dialplan_sms.config.password import DECOY
+from dialplan_sms.config.http import DECOY, Http
 from dialplan_sms.host.identity import current
 from dialplan_sms.sandbox import Sandbox
 from tests.asterisk.serving import Service, free_port

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.cli.setup import dialplan, plan
-from dialplan_sms.cli.setup.manifest import Manifest, lock
+from dialplan_sms.cli.setup import dialplan, plan, service
+from dialplan_sms.cli.setup.steps import Manifest, lock
 from dialplan_sms.config import config
-from dialplan_sms.config.password import DECOY
+from dialplan_sms.config.http import DECOY
 from dialplan_sms.host.installation import EXTENSIONS as CONF
 from dialplan_sms.host.installation import UNIT, shared_file
 from tests.unit.pbxhost import EXTENSIONS, GROUP, PASSWORD, USER, PbxHost
@@ -115,7 +115,7 @@ class TestFirst:
     def test_no_drop_in_is_named_where_none_is_needed(
         self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(plan, "drop_in", lambda *_: "")
+        monkeypatch.setattr(service, "drop_in", lambda *_: "")
         assert "setup.conf" not in pbx.install().output
 
     def test_where_the_commands_find_another_folder_is_told(self, pbx: PbxHost) -> None:
@@ -708,7 +708,7 @@ class TestInterrupted:
     ) -> None:
         if arguments:
             pbx.install()
-        monkeypatch.setattr(Manifest, "_save", self.interrupt)
+        monkeypatch.setattr(Manifest, "save", self.interrupt)
         arguments = arguments or ["--url", "http://192.0.2.1", "--sender", "101"]
         result = pbx.setup(*arguments)
         assert result.exit_code == 130

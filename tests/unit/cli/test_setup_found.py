@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dialplan_sms.cli.setup import dialplan, plan
-from dialplan_sms.cli.setup.manifest import Manifest
-from dialplan_sms.cli.setup.steps import Action, StepState, Work, make_outbox_folder
+from dialplan_sms.cli.setup.plan import make_outbox_folder
+from dialplan_sms.cli.setup.steps import Action, Manifest, StepState, Work
 from dialplan_sms.host import files
 from dialplan_sms.host.identity import HostError, by_id
 from dialplan_sms.host.installation import EXTENSIONS as CONF

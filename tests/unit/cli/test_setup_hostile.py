@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from dialplan_sms.cli.setup.answers import PASSWORD, TOKEN
-from dialplan_sms.cli.setup.manifest import Manifest, lock
-from dialplan_sms.cli.setup.steps import StepState, Work, put_link
+from dialplan_sms.cli.setup.steps import Manifest, StepState, Work, lock, put_link
 from dialplan_sms.host import files, privileges, process
 from dialplan_sms.host.asterisk import Process, user_of
 from dialplan_sms.host.files import Ownership

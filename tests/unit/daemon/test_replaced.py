@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dialplan_sms.config.password import make_hash
+from dialplan_sms.config.http import make_hash
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.web.page.view import View
 from tests.asterisk.serving import Service

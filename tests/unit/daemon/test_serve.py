@@ -16,7 +16,7 @@ import pytest
 from dialplan_sms.cli.check import service
 from dialplan_sms.cli.check.finding import CheckState
 from dialplan_sms.config import config as smsconf
-from dialplan_sms.config.password import make_hash
+from dialplan_sms.config.http import make_hash
 from dialplan_sms.daemon.reload import LiveConfig
 from dialplan_sms.routes.pbx import Routes
 from dialplan_sms.sandbox import Sandbox

@@ -15,7 +15,7 @@ from starlette.datastructures import QueryParams
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from dialplan_sms.config.password import make_hash
+from dialplan_sms.config.http import make_hash
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.history import search
 from dialplan_sms.outbox.schema import State, attempt

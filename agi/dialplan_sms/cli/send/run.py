@@ -13,7 +13,7 @@ from dataclasses import replace
 import click
 from rich.progress import BarColumn, Progress, TextColumn
 
-from dialplan_sms.cli.interrupt import interruptible
+from dialplan_sms.cli.main import interruptible
 from dialplan_sms.cli.send.journal import Journal, JournalError
 from dialplan_sms.cli.send.listfile import Result, RowResult
 from dialplan_sms.cli.send.plan import Item

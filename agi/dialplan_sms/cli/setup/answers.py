@@ -1,4 +1,4 @@
-"""What only the admin knows: the PBX's address, the sender, the secret, the certificate.
+"""What only the admin knows: the PBX's address, the sender, the secret, the country.
 
 From options, else the environment, else the person; in values that sms.conf takes.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from dialplan_sms.cli.setup import certificate
+from dialplan_sms.cli.setup import pbx
 from dialplan_sms.cli.setup.host import Host, refuse
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import values
@@ -39,21 +39,13 @@ Given = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """A sender's section to be, or what is to be another in it; the rest is empty."""
+    """A sender, and the keys of its section to be, or what is to be another in it.
+
+    A secret of the other kind, which goes, is an empty key.
+    """
 
     sender: str
-    url: str
-    secret: Mapping[str, str] = field(repr=False)
-    verify: str
-    country: str
-    gsm: str
-
-    @property
-    def keys(self) -> dict[str, str]:
-        """The keys of the section; a secret of the other kind, which goes, is empty."""
-        keys = {"url": self.url, **self.secret, "verify": self.verify, "country": self.country}
-        keys["gsm"] = self.gsm
-        return {key: text for key, text in keys.items() if text or key in self.secret}
+    keys: Mapping[str, str] = field(repr=False)
 
 
 def checked(option: str, text: str) -> str:
@@ -101,9 +93,8 @@ def decide(path: Path, given: Given, host: Host, dry_run: bool) -> Answers | Non
             return None  # the step says so
         if sender := config.sender(given["sender"]):
             pinned = given["fingerprint"] or given["pin"]
-            verify = _verify(given["url"] or sender.url, given, host) if pinned else ""
-            url, country, gsm = (given[name] for name in ("url", "country", "gsm"))
-            return Answers(sender.name, url, secret, verify, country, gsm)
+            verify = pbx.verify(given["url"] or sender.url, given, host) if pinned else ""
+            return _answers(sender.name, secret, given["url"], verify, given)
         if not given["sender"]:
             refuse(
                 of_sender,
@@ -144,15 +135,20 @@ def _ask(given: Given, secret: dict[str, str], host: Host, relayed: Collection[s
         )
         typed = click.prompt(f"Password of {sender}", hide_input=True, err=True)
         secret = _checked_secret("password", typed)
-    country = given["country"]
-    if not country and not unattended:
+    more = {key: given[key] for key in ("country", "gsm")}
+    if not (more["country"] or unattended):
         which = "Country, as IT, for national numbers; SMS go there alone; empty for none"
-        country = _prompt(host, which, "--country", default="")
-    gsm = given["gsm"]
-    if not gsm and not unattended and sender in relayed:  # else it would come back for ever
+        more["country"] = _prompt(host, which, "--country", default="")
+    if not (more["gsm"] or unattended) and sender in relayed:  # else it would come back for ever
         which = f"Gateway (MAC address), if that PBX itself sends as {sender} by [http]; else empty"
-        gsm = _prompt(host, which, "--gsm", default="")
-    return Answers(sender, url, secret, _verify(url, given, host), country, gsm)
+        more["gsm"] = _prompt(host, which, "--gsm", default="")
+    return _answers(sender, secret, url, pbx.verify(url, given, host), more)
+
+
+def _answers(sender: str, secret: Given, url: str, verify: str, more: Given) -> Answers:
+    """In the order in which a new section has them."""
+    texts = {"url": url, **secret, "verify": verify, "country": more["country"], "gsm": more["gsm"]}
+    return Answers(sender, {key: text for key, text in texts.items() if text or key in secret})
 
 
 def _prompt(host: Host, text: str, option: str, default: str | None = None) -> str:
@@ -164,52 +160,6 @@ def _prompt(host: Host, text: str, option: str, default: str | None = None) -> s
         text, default=default, show_default=False, value_proc=partial(checked, option)
     )
     return answer
-
-
-def _verify(url: str, given: Given, host: Host) -> str:
-    """How the PBX at *url* proves who it is; empty with http. Raises HostError."""
-    if not url.startswith("https:"):
-        option = "--fingerprint" if given["fingerprint"] else "--pin"
-        refuse(
-            given["fingerprint"] or given["pin"],
-            f"{option}: {url} has no certificate: give an https --url, or neither",
-        )
-        click.echo("note: with http the password goes to the PBX without encryption")
-        return ""
-    shown, why = certificate.look_at(url)
-    if shown is None:
-        out = f"{url} cannot be reached now, {why}"
-        refuse(
-            given["pin"] and not given["fingerprint"],
-            f"{out}, so its certificate cannot be pinned: try again, or give --fingerprint",
-        )
-        click.echo(f"warning: {out}: its certificate was not looked at")
-        return given["fingerprint"] or "yes"
-    fingerprint = shown.fingerprint
-    if given["fingerprint"]:
-        refuse(
-            values.verify(fingerprint) != given["fingerprint"],
-            f"the PBX shows another certificate, {fingerprint}: check --url and --fingerprint",
-        )
-    elif given["pin"]:
-        click.echo(f"the PBX shows this certificate: {fingerprint}")
-    elif not why:
-        click.echo("the certificate of the PBX is trusted by this host")
-        return "yes"
-    else:
-        refuse(
-            not host.interactive,
-            f"the certificate of the PBX is not trusted, {why}: compare its fingerprint"
-            f" and give --fingerprint {fingerprint}",
-        )
-        click.echo(f"the certificate of the PBX is not trusted by this host: {why}")
-        for name, value in certificate.details(shown):
-            click.echo(f"  {name:11} {value}")
-        refuse(
-            not click.confirm("Is this your PBX, and shall exactly this certificate be trusted?"),
-            "nothing was changed: give the PBX a certificate that this host trusts",
-        )
-    return fingerprint
 
 
 def _secret(given: Given, environ: Mapping[str, str]) -> dict[str, str]:

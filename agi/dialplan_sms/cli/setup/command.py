@@ -1,5 +1,7 @@
 """``dialplan-sms setup``: the command."""
 
+import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -9,13 +11,14 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from dialplan_sms.cli.check.dialplan import CONTEXT, Files
+from dialplan_sms.cli.check.service import fastagi
 from dialplan_sms.cli.main import Misused
-from dialplan_sms.cli.setup import plan, probe, remove
+from dialplan_sms.cli.setup import pbx, plan, remove
 from dialplan_sms.cli.setup.answers import checked, decide
-from dialplan_sms.cli.setup.host import Host, find, refuse
-from dialplan_sms.cli.setup.last_words import last_words
-from dialplan_sms.cli.setup.manifest import Manifest, lock
-from dialplan_sms.cli.setup.steps import Action, StepState, Work
+from dialplan_sms.cli.setup.host import AsteriskHost, Host, find, refuse
+from dialplan_sms.cli.setup.steps import Action, Manifest, StepState, Work, lock
+from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.terminal import plain
@@ -25,8 +28,16 @@ _WITH_REMOVE = {"asterisk_conf", "yes", "dry_run", "remove_all"}
 """The parameters that go with --remove."""
 _UNTOUCHED = "nothing was changed"
 _HALFWAY = "interrupted: run it again, it goes on from here"
-_INTERRUPTED = 130
-"""The exit status after Ctrl-C: 128 and SIGINT."""
+TRIAL = """\
+[sms-test]
+exten => 701,1,Answer()
+ same => n,Set(TEXT=Hello from the dialplan, it works :) 100%)
+ same => n,Gosub(sub-sms,s,1(+39333123456,TEXT))
+ same => n,NoOp(${SMS_STATUS} ${SMS_CAUSE} ${SMS_REASON})
+ same => n,Hangup()
+"""
+"""The lines that send a first SMS from the dialplan, as the front page has them."""
+_USUAL = Path("/etc/asterisk")
 
 
 @click.command(short_help="Configure all of it on this PBX and prove it.")
@@ -124,8 +135,8 @@ def _set_up(
     if work is None:
         return
     with _interruptible(_HALFWAY):
-        probe.prove(found, answers.sender if answers else "", work)
-        for line in last_words(found, host.prefix, failed=work.failed):
+        pbx.prove(found, answers.sender if answers else "", work)
+        for line in _last_words(found, host.prefix, failed=work.failed):
             click.echo(line)
     if work.failed:
         raise SystemExit(1)
@@ -188,4 +199,47 @@ def _interruptible(says: str) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, click.Abort):
         click.echo(f"\n{says}", err=True)
-        raise SystemExit(_INTERRUPTED) from None
+        raise SystemExit(130) from None  # 128 and SIGINT
+
+
+def _last_words(found: AsteriskHost, prefix: Path, failed: bool) -> Iterator[str]:
+    """Where the commands find sms.conf; how to send a first SMS, unless something has *failed*."""
+    command, console = "dialplan-sms send", "asterisk -rx"
+    if found.etc != _USUAL:
+        words = [f"{prefix}/bin/dialplan-sms", "send", "--config", f"{found.etc}/sms.conf"]
+        command = shlex.join(words)
+        console = shlex.join(found.console) or console
+        yield (
+            f"Every command looks in {_USUAL}: run export"
+            f" AST_CONFIG_DIR={shlex.quote(str(found.etc))} first (and put it into /root/.profile)"
+        )
+    if failed:
+        return
+    yield from _faster(found)
+    doc = prefix / "share/doc/dialplan-sms"
+    yield (
+        f"Limits keep the bill small, if callers choose the numbers: {doc}/docs/limits.md\n\n"
+        "Send a first SMS, to a number of your own:\n"
+        f'  echo "Hello from the PBX" | {command} +39333123456\n\n'
+        f"From the dialplan: add this at the end of {found.dialplan}"
+        f" (more examples: {doc}/docs/cookbook.md)\n\n{TRIAL}\n"
+        "and try it:\n"
+        f"  {console} 'dialplan reload'\n"
+        f"  {console} 'channel originate Local/701@sms-test application Wait 5'"
+    )
+
+
+def _faster(found: AsteriskHost) -> Iterator[str]:
+    """What FastAGI saves, if the dialplan sends by the script and the service would answer."""
+    dialplan = Files(found.etc).plan
+    by_url = any("agi://" in value for value in dialplan.variables["SMS_AGI"])
+    script = re.compile(r"\bsms\.agi\b" if by_url else rf"\bsms\.agi\b|\b{CONTEXT}\b")
+    if not any(script.search(step.plain) for step in dialplan.steps if step.context != CONTEXT):
+        return
+    for host, port in smsconf.load(found.etc / "sms.conf").listen:
+        if host == "127.0.0.1" and fastagi(host, port) is None:
+            url = f"agi://{host}{f':{port}' if port != 4573 else ''}/sms"
+            yield (
+                f"{url} takes about a tenth of the CPU time of sms.agi: put SMS_AGI = {url} into"
+                f" [globals] for {CONTEXT}, and write AGI({url},...) in place of AGI(sms.agi,...)"
+            )

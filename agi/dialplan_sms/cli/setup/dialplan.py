@@ -11,8 +11,7 @@ from dialplan_sms.cli.check.dialplan import Files
 from dialplan_sms.cli.check.finding import CheckState
 from dialplan_sms.cli.migrate.files import Tree
 from dialplan_sms.cli.setup.host import AsteriskHost
-from dialplan_sms.cli.setup.manifest import Entry
-from dialplan_sms.cli.setup.steps import Action, Failed, StepState, Work, new_owner
+from dialplan_sms.cli.setup.steps import Action, Entry, Failed, StepState, Work, new_owner
 from dialplan_sms.host import files
 from dialplan_sms.host.asterisk_syntax import lines
 from dialplan_sms.host.files import Ownership
@@ -139,7 +138,6 @@ def load_dialplan(work: Work, found: AsteriskHost) -> Action:
     def load() -> str:
         done = work.host.run([*found.console, "dialplan reload"], 60, None)
         if is_there():
-            work.manifest.reloaded("dialplan")
             return "the dialplan has [sub-sms]"
         why = f" ({done.last_line})" if done.status else ""
         raise Failed(
@@ -157,5 +155,5 @@ def load_dialplan(work: Work, found: AsteriskHost) -> Action:
         return Action("the dialplan", StepState.NOTE, f"{why}: {cure}", says=said)
     if "dialplan" in work.manifest.pending or not is_there():
         about = "dialplan reload, then dialplan show sub-sms"
-        return Action("the dialplan", StepState.RUN, about, load)
+        return Action("the dialplan", StepState.RUN, about, load, reloads="dialplan")
     return Action("the dialplan", StepState.THERE, "it has [sub-sms]")

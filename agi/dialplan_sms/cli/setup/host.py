@@ -61,8 +61,6 @@ class Places:
         Path("/usr/share/asterisk/agi-bin"),
         Path("/usr/local/share/asterisk/agi-bin"),
     )
-    spool: Path = Path("/var/spool/asterisk")
-    log: Path = Path("/var/log/asterisk")
     path: str = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/opt/asterisk/sbin"
 
 
@@ -145,7 +143,7 @@ def find(host: Host, given: Path | None = None) -> AsteriskHost:
         not etc.is_dir(),
         f"{etc}, astetcdir in {conf}, is no folder: name the right asterisk.conf",
     )
-    spool = folder("astspooldir") or places.spool
+    spool = folder("astspooldir") or Path("/var/spool/asterisk")
     agi_bin = folder("astagidir") or next(filter(Path.is_dir, places.agi_bins), None)
     if agi_bin is None:
         raise HostError(
@@ -162,7 +160,7 @@ def find(host: Host, given: Path | None = None) -> AsteriskHost:
         etc=etc,
         agi_bin=agi_bin,
         spool=spool,
-        log=folder("astlogdir") or places.log,
+        log=folder("astlogdir") or Path("/var/log/asterisk"),
         user=user_of(process, options, spool, conf),
         console=console,
         runs=process is not None,

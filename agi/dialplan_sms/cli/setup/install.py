@@ -13,8 +13,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 from dialplan_sms.cli.setup.host import Host, Places, refuse
-from dialplan_sms.cli.setup.manifest import Manifest
-from dialplan_sms.cli.setup.steps import StepState, Work, put_file, put_link
+from dialplan_sms.cli.setup.steps import Manifest, StepState, Work, put_file, put_link
 from dialplan_sms.host import files
 from dialplan_sms.host.identity import RUN, HostError, User, blocked
 from dialplan_sms.host.installation import (

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from dialplan_sms.cli.setup.dialplan import find_includes, undo_include
 from dialplan_sms.cli.setup.host import AsteriskHost, Host
-from dialplan_sms.cli.setup.manifest import Entry
-from dialplan_sms.cli.setup.steps import Action, StepState, Work, run_command
+from dialplan_sms.cli.setup.steps import Action, Entry, StepState, Work
 from dialplan_sms.host import files
 from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.installation import EXTENSIONS, PIPX, UNIT, is_copy, is_pipx
@@ -22,9 +21,17 @@ from dialplan_sms.host.privileges import as_changer
 def steps(work: Work, found: AsteriskHost | None) -> Iterator[Action]:
     """The way back, in its order: what is used first, the folders last."""
     of, etc = work.manifest.of, found.etc if found else None
-    stop = ["systemctl", "disable", "--now", UNIT]
+
+    def run(target: str, about: str, *command: str, forget: Path | None = None) -> Action:
+        def act() -> str:
+            done = work.host.run([*command], 100, None)
+            return f"warning: {about}: {done.last_line}" if done.status else ""
+
+        return Action(target, StepState.RUN, about, act, forget=forget)
+
+    stop = ("systemctl", "disable", "--now", UNIT)
     for path, _ in of("service"):
-        yield run_command(work, "the service", " ".join(stop), stop, path)
+        yield run("the service", " ".join(stop), *stop, forget=path)
     for path, entry in of("include"):
         yield undo_include(path, entry, etc)
     for path, entry in of("file"):
@@ -37,8 +44,7 @@ def steps(work: Work, found: AsteriskHost | None) -> Iterator[Action]:
     for path, entry in of("link"):
         yield undo_link(path, entry)
     if found and found.answers:
-        reload = "dialplan reload"
-        yield run_command(work, "the dialplan", reload, [*found.console, reload])
+        yield run("the dialplan", "dialplan reload", *found.console, "dialplan reload")
     for path, _ in of("folder"):
         empty = path.is_dir() and not any(path.iterdir())
         state = StepState.REMOVE if empty else None

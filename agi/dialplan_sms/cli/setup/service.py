@@ -1,30 +1,41 @@
 """The service: what this host's unit says otherwise than ours, and its start."""
 
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 from dialplan_sms import __version__
 from dialplan_sms.agi.doors import SOCKET
-from dialplan_sms.cli.setup.host import AsteriskHost
-from dialplan_sms.cli.setup.steps import Action, Failed, StepState, Work
+from dialplan_sms.cli.setup.host import AsteriskHost, Host
+from dialplan_sms.cli.setup.remove import take_back
+from dialplan_sms.cli.setup.steps import Action, Failed, StepState, Work, put_file
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.daemon import client
-from dialplan_sms.host.installation import UNIT, make_run_folder
+from dialplan_sms.host.installation import UNIT, make_run_folder, shared_file
 from dialplan_sms.sms.outcome import safe_line
 
-_PREFIX = Path("/opt/dialplan-sms")
-"""That of the unit as it comes."""
 _HOMES = ("/home", "/root", "/run/user")
 _START = 100.0
 """Seconds that the service may take to stop and start (the unit's TimeoutStopSec is 40)."""
-_PATIENCE = 2.0
-"""Seconds that the running service has to answer with its version."""
 
 
-def drop_in(found: AsteriskHost, prefix: Path, packaged: bool) -> str:
+def put_unit(work: Work, found: AsteriskHost) -> Iterator[Action]:
+    """The unit, unless the package has its own, and what is another in it on this host."""
+    unit = work.host.places.units / UNIT
+    own = unit.with_name(f"{UNIT}.d") / "setup.conf"
+    if work.host.packaged:
+        yield take_back(work, unit, "the package has its own", "service")
+    else:
+        yield put_file(work, unit, shared_file(UNIT).read_bytes(), "the unit", "service")
+    if text := drop_in(found, work.host):
+        yield put_file(work, own, text.encode(), "this host's own", "service")
+    else:
+        yield take_back(work, own, "not needed", "service")
+
+
+def drop_in(found: AsteriskHost, host: Host) -> str:
     """The lines for ``dialplan-sms.service.d``; empty if the unit is right as it is."""
-    lines = []
+    lines, prefix = [], host.prefix
     if (found.user.name, found.user.group) != ("asterisk", "asterisk"):
         lines += [f"User={_escaped(found.user.owner)}", f"Group={_escaped(found.user.group)}"]
     outbox = found.spool / "sms"
@@ -35,7 +46,7 @@ def drop_in(found: AsteriskHost, prefix: Path, packaged: bool) -> str:
             f"ExecStartPre=-+/usr/bin/setpriv --reuid={found.user.uid} --regid={found.user.gids[0]}"
             f" --clear-groups /usr/bin/mkdir -p -m 0750 {_quoted(outbox)}",
         ]
-    if prefix != _PREFIX and not packaged:
+    if prefix != Path("/opt/dialplan-sms") and not host.packaged:
         lines += ["ExecStart=", f"ExecStart={_quoted(prefix / 'bin/dialplan-sms')} serve"]
     if found.etc != Path("/etc/asterisk"):
         lines.append(f'Environment="DIALPLAN_SMS_CONF={_inner(found.etc / "sms.conf")}"')
@@ -70,7 +81,6 @@ def start_service(work: Work, found: AsteriskHost) -> Action:
                 )
         if not is_active():
             raise Failed("the service is not active: see journalctl -u dialplan-sms -n 20")
-        work.manifest.reloaded("service")
         return "the service runs"
 
     if not found.systemd:
@@ -80,8 +90,7 @@ def start_service(work: Work, found: AsteriskHost) -> Action:
             f" {make_run_folder(Path(SOCKET).parent, found.user)}, then as {found.user.name}"
             f" {work.host.prefix}/bin/dialplan-sms serve"
         )
-        forget = partial(work.manifest.reloaded, "service")
-        return Action(target, StepState.NOTE, about, forget, says=said)
+        return Action(target, StepState.NOTE, about, reloads="service", says=said)
     about = ""
     if "service" in work.manifest.pending or not is_active():
         about = f"systemctl enable and restart {UNIT}"
@@ -90,7 +99,8 @@ def start_service(work: Work, found: AsteriskHost) -> Action:
         about = f"systemctl restart {UNIT}: {what} runs, {__version__} is installed"
     if not about:
         return Action(target, StepState.THERE, "enabled and active")
-    return Action(target, StepState.RUN, about, start, ours=(Path("/") / UNIT, "service", UNIT))
+    ours = (Path("/") / UNIT, "service", UNIT)
+    return Action(target, StepState.RUN, about, start, ours=ours, reloads="service")
 
 
 def _running_version(conf: Path) -> str | None:
@@ -99,7 +109,7 @@ def _running_version(conf: Path) -> str | None:
     Empty for one that is too old to say it.
     """
     try:
-        figures = client.figures(smsconf.load(conf).monitor[0], _PATIENCE)
+        figures = client.figures(smsconf.load(conf).monitor[0], patience=2)
     except (ConfigError, IndexError, OSError, client.NotOurs):
         return None
     return safe_line(str(figures.get("version", "")))[:40]

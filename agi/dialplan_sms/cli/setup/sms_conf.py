@@ -20,6 +20,7 @@ from dialplan_sms.host.identity import HostError
 
 _OLD = re.compile(r"(\s*)\w+\s*=(?:[^;]|(?<=\\);)*?(\s*(?:(?<!\\);.*)?)")
 """A line with a key: what stands before it, and the comment behind it."""
+_LINE_END = re.compile(r"(\r\n|\r|\n)")
 
 
 def put_sender(found: AsteriskHost, answers: Answers | None) -> Action:
@@ -117,14 +118,14 @@ def with_sender(text: str, answers: Answers, config: Config) -> str:
         if general is None:
             added = f"{newline}[{GENERAL}]{newline}{line}{newline}{added}"
         else:
-            text = _below(_lines(text), general.place.line, [line], newline)
+            text = _below(text, general.place.line, [line])
     return text + added
 
 
 def with_answers(text: str, answers: Answers, config: Config) -> str:
     """*text* with *answers* in place of what differs from them; all the rest stays."""
     section = parse(text, config.path)[answers.sender]
-    lines, missing = _lines(text), []
+    lines, missing = _LINE_END.split(text), []  # the lines at even, their ends at odd places
     for key in filter(answers.keys.get, differing(config, answers)):
         line = f"{key} = {_escaped(answers.keys[key])}"
         names = SECRETS if key in SECRETS else (key,)
@@ -135,21 +136,17 @@ def with_answers(text: str, answers: Answers, config: Config) -> str:
             at = 2 * there.place.line - 2
             old = _OLD.fullmatch(lines[at])
             lines[at] = f"{old[1]}{line}{old[2]}" if old else line
-    return _below(lines, section.place.line, missing, _newline(text))
-
-
-def _lines(text: str) -> list[str]:
-    """The lines at even, their ends at odd places."""
-    return re.split(r"(\r\n|\r|\n)", text)
+    return _below("".join(lines), section.place.line, missing)
 
 
 def _newline(text: str) -> str:
     return "\r\n" if "\r\n" in text else "\n"
 
 
-def _below(lines: list[str], number: int, added: list[str], newline: str) -> str:
-    """The text of *lines* with what is *added* below the line of that number."""
-    lines[2 * number - 2] += "".join(newline + line for line in added)
+def _below(text: str, number: int, added: list[str]) -> str:
+    """*text* with the lines *added* below the one of that number."""
+    lines = _LINE_END.split(text)
+    lines[2 * number - 2] += "".join(_newline(text) + line for line in added)
     return "".join(lines)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from dialplan_sms.config.password import DECOY, fits
+from dialplan_sms.config.http import DECOY, fits
 from dialplan_sms.host.address import machine
 
 FREE = 10  # wrong passwords without a pause

@@ -1,0 +1,174 @@
+"""What setup asks the PBX: its certificate first, and in the end whether it accepts the sender.
+
+That is asked as ``check`` asks it, without a number, so that nothing is sent; by a program of its
+own, run by the user that will send, who also has to read sms.conf.
+"""
+
+import json
+import ssl
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from dialplan_sms.cli.check.finding import CheckState, Finding
+from dialplan_sms.cli.setup.host import AsteriskHost, Host, refuse
+from dialplan_sms.cli.setup.steps import Work
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config import values
+from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.host.identity import current
+from dialplan_sms.host.terminal import plain
+from dialplan_sms.sms.outcome import safe_line
+from dialplan_sms.transport.look import PeerCertificate, look
+from dialplan_sms.transport.resolver import Resolver
+
+_TIME = 5.0
+"""Seconds for one connection that looks at the certificate."""
+
+
+def verify(url: str, given: Mapping[str, Any], host: Host) -> str:
+    """How the PBX at *url* proves who it is; empty with http. Raises HostError."""
+    if not url.startswith("https:"):
+        option = "--fingerprint" if given["fingerprint"] else "--pin"
+        refuse(
+            given["fingerprint"] or given["pin"],
+            f"{option}: {url} has no certificate: give an https --url, or neither",
+        )
+        click.echo("note: with http the password goes to the PBX without encryption")
+        return ""
+    shown, why = look_at(url)
+    if shown is None:
+        out = f"{url} cannot be reached now, {why}"
+        refuse(
+            given["pin"] and not given["fingerprint"],
+            f"{out}, so its certificate cannot be pinned: try again, or give --fingerprint",
+        )
+        click.echo(f"warning: {out}: its certificate was not looked at")
+        return given["fingerprint"] or "yes"
+    fingerprint = shown.fingerprint
+    if given["fingerprint"]:
+        refuse(
+            values.verify(fingerprint) != given["fingerprint"],
+            f"the PBX shows another certificate, {fingerprint}: check --url and --fingerprint",
+        )
+    elif given["pin"]:
+        click.echo(f"the PBX shows this certificate: {fingerprint}")
+    elif not why:
+        click.echo("the certificate of the PBX is trusted by this host")
+        return "yes"
+    else:
+        refuse(
+            not host.interactive,
+            f"the certificate of the PBX is not trusted, {why}: compare its fingerprint"
+            f" and give --fingerprint {fingerprint}",
+        )
+        click.echo(f"the certificate of the PBX is not trusted by this host: {why}")
+        for name, value in _details(shown):
+            click.echo(f"  {name:11} {value}")
+        refuse(
+            not click.confirm("Is this your PBX, and shall exactly this certificate be trusted?"),
+            "nothing was changed: give the PBX a certificate that this host trusts",
+        )
+    return fingerprint
+
+
+def look_at(url: str) -> tuple[PeerCertificate | None, str]:
+    """The certificate at an https *url*, and why this host does not trust it, empty if it does.
+
+    None if the PBX could not be asked, and why.
+    """
+    parts = urlsplit(url)
+    peer = ("https", parts.hostname or "", parts.port or 443, Resolver(), _TIME)
+    seen = look(*peer)
+    failure = seen.failure if seen.certificate is None else look(*peer, verify="yes").failure
+    return seen.certificate, (_why(failure) or "not trusted") if failure else ""
+
+
+def _why(error: Exception) -> str:
+    match error:
+        case TimeoutError():
+            return f"no answer in {_TIME:.0f} s"
+        case ssl.SSLCertVerificationError():
+            return safe_line(error.verify_message)
+        case ssl.SSLError():
+            return safe_line(error.reason or "no TLS").replace("_", " ").lower()
+    return safe_line(getattr(error, "strerror", None) or str(error))
+
+
+def _details(found: PeerCertificate) -> Iterator[tuple[str, str]]:
+    """What a person compares, by its name; only the fingerprint if the rest cannot be read."""
+    dates = [time.strftime("%Y-%m-%d", time.gmtime(when)) for when in (found.start, found.end)]
+    rows = {
+        "issued to": ", ".join(f"{key}={value}" for key, value in found.subject.items()),
+        "issued by": ", ".join(f"{key}={value}" for key, value in found.issuer.items()),
+        "names": ", ".join(found.names),
+        "valid": " to ".join(dates) if found.end else "",
+        "fingerprint": found.fingerprint,
+    }
+    return ((name, safe_line(value)) for name, value in rows.items() if value)
+
+
+def prove(found: AsteriskHost, sender: str, work: Work) -> None:
+    """Try sms.conf and the PBX with *sender*, the default one if that is empty."""
+    command = ["-m", __name__, str(found.etc / "sms.conf"), sender]
+    command += ["systemd"] if found.systemd else []
+    # Check gives name, connection and answer their own time, 15 s in all.
+    done = work.host.ask_program(found.user, command, 60)
+    try:
+        said, good = json.loads(done.last_line)
+    except (ValueError, TypeError):
+        why = f" ({done.last_line})" if done.status else ""
+        said, good = f"warning: the PBX was not asked{why}: run dialplan-sms check", True
+    click.echo(plain(str(said)))
+    work.failed |= not good
+
+
+def ask(conf: Path, name: str, systemd: str = "") -> tuple[str, bool]:
+    """A line on that sender, on the default one if *name* is empty, and whether SMS can go out."""
+    from dialplan_sms.cli.check.pbx import PbxCheck  # only here: setup itself asks nothing
+
+    try:
+        sender = smsconf.load(conf).sender(name)
+    except ConfigError as error:
+        return f"{current().name} cannot use sms.conf: {error}", False
+    if sender is None:
+        return (
+            "note: the PBX was not asked, since sms.conf has several senders and no"
+            " default_sender: run dialplan-sms check"
+        ), True
+    findings = list(PbxCheck([sender]).check())
+    found = next(each for each in findings if each.name == "credentials")
+    if found.state is CheckState.SKIPPED:  # it was not asked: the first that is wrong says why
+        found = next((each for each in findings if each.state is CheckState.WRONG), found)
+    reload = ", then systemctl reload dialplan-sms" if systemd else ""
+    return sentence(sender, found, f"{conf}{reload}")
+
+
+def sentence(sender: smsconf.Sender, found: Finding, conf: str) -> tuple[str, bool]:
+    """One line on what ``check`` has *found*, and whether SMS can go out.
+
+    *conf* is sms.conf, and what puts a change of it in force.
+    """
+    cure = f": {found.do}" if found.do else ""
+    match found.name, found.state:
+        case "credentials", CheckState.OK:
+            return f"the PBX accepts {sender.name}", True
+        case "credentials", CheckState.WRONG:
+            key, what = ("token", "the token") if sender.token else ("password", "user or password")
+            wrong = f"the PBX refuses {what} of [{sender.name}]"
+            return f"{wrong}: correct {key} in {conf}", False
+        case (("name" | "connection"), _):
+            asked = f"warning: the PBX could not be asked whether it accepts {sender.name}"
+            return f"{asked}, {found.says}{cure}; then run dialplan-sms check", True
+        case _, CheckState.WRONG:
+            return f"no SMS of {sender.name} can be sent, {found.name}: {found.says}{cure}", False
+    return f"warning: {found.says}{cure}", True
+
+
+if __name__ == "__main__":
+    print(json.dumps(ask(Path(sys.argv[1]), *sys.argv[2:])))
