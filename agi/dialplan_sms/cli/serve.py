@@ -9,8 +9,7 @@ from pathlib import Path
 import click
 
 from dialplan_sms.cli.main import config_option
-from dialplan_sms.daemon.reload import block_signals
-from dialplan_sms.daemon.server import Server
+from dialplan_sms.daemon.server import Server, block_signals
 from dialplan_sms.host.shortage import shortage
 
 _ARENA_MAX = -8

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from dialplan_sms.cli.main import config_option
-from dialplan_sms.daemon.reload import LiveConfig, block_signals, until_ended
+from dialplan_sms.daemon.server import LiveConfig, block_signals, until_ended
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.worker import Worker

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dialplan_sms.agi.capacity import Capacity
+from dialplan_sms.agi.doors import Capacity
 from dialplan_sms.cli.setup.last_words import TRIAL
 from tests.pages import README
 from tests.unit.doors import hearing, opened

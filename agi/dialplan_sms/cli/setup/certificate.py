@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from dialplan_sms.sms.outcome import safe_line
-from dialplan_sms.transport.look import PeerCertificate, look
-from dialplan_sms.transport.resolver import Resolver
+from dialplan_sms.transport.connection import Resolver
+from dialplan_sms.transport.tls import PeerCertificate, look
 
 _TIME = 5.0
 """Seconds for one connection."""
