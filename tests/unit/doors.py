@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dialplan_sms.agi.acceptors import Acceptors, Door, Peer, SilentPeers
-from dialplan_sms.agi.capacity import Capacity
+from dialplan_sms.agi.doors import Capacity
 from dialplan_sms.sms.log import Repeated
 
 Address = tuple[str, int]

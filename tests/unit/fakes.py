@@ -2,7 +2,10 @@
 
 import io
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from unittest.mock import patch
 
 from dialplan_sms.agi.channel import Channel
 from dialplan_sms.agi.stream import Stream
@@ -137,6 +140,12 @@ def service(route: FakeRoute, log: str = "/nonexistent/sms.log", **fields: objec
     sender = Sender(name="101", **(values | fields))  # type: ignore[arg-type]
     config = Config(Path("/etc/asterisk/sms.conf"), {"101": sender}, "101", log)
     return Service(lambda: config, lambda _: route)
+
+
+def no_threads() -> AbstractContextManager[object]:
+    """A host on which no thread can be started."""
+    short = RuntimeError("can't start new thread")
+    return patch.object(threading.Thread, "start", side_effect=short)
 
 
 class Bytes(Stream):

@@ -78,13 +78,13 @@ class Peer:
 class _Threads:
     """Threads, for *most* calls at once, each of which serves a peer before it takes the next.
 
-    *next_peer* waits for one, and gives None for one that is not let in; it raises OSError if none
-    can come. Raises OSError if not even the first thread can be started.
+    *next_peer* waits for one; it raises OSError if none can come. Raises OSError if not even the
+    first thread can be started.
     """
 
     def __init__(
         self,
-        next_peer: Callable[[], Peer | None],
+        next_peer: Callable[[], Peer],
         most: int,
         counted: Repeated,
         silent: "SilentPeers",
@@ -127,8 +127,6 @@ class _Threads:
                 if not self._silent.drop_oldest():
                     time.sleep(_PAUSE)
                 continue
-            if peer is None:
-                continue
             with self._lock:
                 self._idle -= 1
             short = self._add()
@@ -159,8 +157,8 @@ class SilentPeers(_Threads):
     """
 
     def __init__(self, calls: int, counted: Repeated) -> None:
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._most_silent = min(_MOST_SILENT, files // 4)  # the others have something to say
+        # The others have something to say.
+        self._most_silent = min(_MOST_SILENT, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._poll = select.epoll()
         self._lock_waiting = threading.Lock()
         self.waiting: dict[int, Peer] = {}  # by descriptor, the oldest first
@@ -207,8 +205,8 @@ class SilentPeers(_Threads):
         return self.waiting.pop(file)
 
 
+# What becomes of a connection from an address; None: it is not let in.
 Door = Callable[[socket.socket, Any], Peer | None]
-"""What becomes of a connection from an address; None: it is not let in."""
 
 
 class Acceptors(_Threads):
@@ -228,11 +226,10 @@ class Acceptors(_Threads):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept(), which close() does not
         self._listener.close()
 
-    def _accept(self) -> Peer | None:
-        connection, address = self._listener.accept()
-        peer = None
-        with contextlib.suppress(Exception):  # as in a call
-            peer = self._door(connection, address)
-        if peer is None:
+    def _accept(self) -> Peer:
+        while True:
+            connection, address = self._listener.accept()
+            with contextlib.suppress(Exception):  # as in a call
+                if peer := self._door(connection, address):
+                    return peer
             connection.close()
-        return peer

@@ -36,8 +36,7 @@ def call(
     are read, nothing that happens to the channel stops the SMS; before, AGIHangup is raised and
     nothing was sent.
     """
-    draft = _read(channel, arguments, refused)
-    handled = service.handle(draft, lambda: _announce(channel), began)
+    handled = service.handle(_read(channel, arguments, refused), lambda: _announce(channel), began)
     handled = replace(handled, outcome=handled.outcome.in_dialplan())
     _report(channel, handled.outcome)
     return handled

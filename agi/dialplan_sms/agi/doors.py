@@ -1,4 +1,4 @@
-"""The doors of a running service: what it listens on, for FastAGI and for scripts of its host."""
+"""The doors of a running service, for FastAGI and scripts of its host; how many calls they take."""
 
 import contextlib
 import errno
@@ -6,7 +6,9 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,6 @@ from asterisk.agi import AGIException
 
 from dialplan_sms.agi.acceptors import Peer
 from dialplan_sms.agi.call import call
-from dialplan_sms.agi.capacity import Capacity
 from dialplan_sms.agi.channel import LONGEST_READ, Channel
 from dialplan_sms.agi.stream import Stream
 from dialplan_sms.host.address import Network, is_in
@@ -27,12 +28,62 @@ from dialplan_sms.sms.service import Service
 
 SOCKET_VARIABLE = "DIALPLAN_SMS_SOCKET"
 SOCKET = "/run/dialplan-sms/agi.sock"
-READY = b"READY\n"
-"""What the service says before a script hands its streams over."""
+READY = b"READY\n"  # before a script hands its streams over
 _BACKLOG = 4096  # connections that may wait for accept(); net.core.somaxconn bounds it further
 _GRACE = 3.0  # seconds of a dialogue beyond the longest call_timeout: the outcome is told last
 _MOST_ASTERISKS = 1000  # of which it is remembered whether they take MSet
 _MOST_ARGUMENTS = 128 * 1024  # bytes
+
+
+class Closed(Exception):
+    """The service has ended, as far as calls go."""
+
+
+class Capacity:
+    """How many calls are under way, of how many at most; the doors of a service share one."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        # As many more have room that come from this host's own user: see HandOver.
+        self.reserve = max(1, most // 4)
+        self._changed = threading.Condition()
+        self._began: dict[int, float] = {}
+        self._closed = False
+
+    @contextlib.contextmanager
+    def call(self, reserve: bool = False) -> Iterator[bool]:
+        """Count one call while it lasts; False if it is one too many. Raises Closed."""
+        me = threading.get_ident()
+        with self._changed:
+            if self._closed:
+                raise Closed
+            fits = len(self._began) < self.most + (self.reserve if reserve else 0)
+            if fits:
+                self._began[me] = time.monotonic()
+        try:
+            yield fits
+        finally:
+            with self._changed:
+                self._began.pop(me, None)
+                self._changed.notify_all()  # only drain() waits
+
+    @property
+    def in_flight(self) -> int:
+        """Calls under way."""
+        return len(self._began)
+
+    @property
+    def oldest(self) -> float:
+        """Seconds since the oldest call under way began; 0 if there is none."""
+        with self._changed:
+            return time.monotonic() - min(self._began.values()) if self._began else 0.0
+
+    def drain(self, timeout: float) -> bool:
+        """Wait for the calls under way to end, and take none from then on; whether they did."""
+        with self._changed:
+            drained = self._changed.wait_for(lambda: not self._began, timeout)
+            self._closed = True
+            return drained
 
 
 class FastAgi:
@@ -68,7 +119,10 @@ class FastAgi:
             # Whether this Asterisk sets several variables at once: found out at its first call.
             known = self._sets_together.get(host)
             channel.sets_together = channel.learn_to_set_together() if known is None else known
-            refused = _busy(objection) or _wrong(path)
+            refused = _busy(objection)
+            if refused is None and path.partition("?")[0].strip("/") != "sms":
+                why = "is no path of this service: write agi://host/sms"
+                refused = Refused(Cause.CONFIG, f"/{path[:40]} {why}", f"the path {why}")
             handled = call(channel, self._service, None, peer.began, refused)
         except AGIException as gone:
             repeated("connection from {} ended before it said what to send: {}", host, gone)
@@ -78,13 +132,6 @@ class FastAgi:
         self._sets_together[host] = channel.sets_together
         peer.connection.close()  # which need not wait for the log
         self._service.log(handled)
-
-
-def _wrong(path: str) -> Refused | None:
-    if path.partition("?")[0].strip("/") == "sms":
-        return None
-    reason = "is no path of this service: write agi://host/sms"
-    return Refused(Cause.CONFIG, f"/{path[:40]} {reason}", f"the path {reason}")
 
 
 class HandOver:
@@ -119,8 +166,7 @@ class HandOver:
                     raise OSError(errno.EMFILE, "its streams were lost")
                 return  # it gave up waiting, and does the job itself
             arguments = _arguments(connection, data)
-            until = _latest(self._service, peer, objection)
-            channel = Channel(Stream(files[0], files[1], until))
+            channel = Channel(Stream(files[0], files[1], _latest(self._service, peer, objection)))
             handled = call(channel, self._service, arguments, peer.began, _busy(objection))
         except (OSError, AGIException) as gone:
             why = shortage(gone) or gone

@@ -26,12 +26,8 @@ def main() -> NoReturn:
 
 
 def _serve() -> None:
-    from asterisk.agi import AGIException
-
-    try:
-        channel = Channel(Stream(0, 1, time.monotonic() + _LONGEST_DIALOGUE, LONGEST_CALL))
-    except AGIException:
-        return
+    """Raises AGIException if the call is gone before it said what to send."""
+    channel = Channel(Stream(0, 1, time.monotonic() + _LONGEST_DIALOGUE, LONGEST_CALL))
     # What costs time comes after the channel is there, so that a hang-up loses little.
     from dialplan_sms.agi.call import call
     from dialplan_sms.config import config
@@ -62,6 +58,5 @@ def _serve() -> None:
 
     arguments = [os.fsencode(argument).decode("utf-8", "replace") for argument in sys.argv[1:]]
     service = Service(load, route, store=store)
-    # AGIException: the call is gone before it said what to send.
-    with contextlib.ExitStack() as ended, contextlib.suppress(AGIException):
+    with contextlib.ExitStack() as ended:
         service.log(call(channel, service, arguments))

@@ -53,17 +53,20 @@ class Stream:
         """Write all of *data*."""
         rest = memoryview(data)
         while rest:
-            rest = rest[self._write(rest) :]
+            self._wait(self._writer, select.POLLOUT)
+            try:
+                # A pipe that can be written to takes so many bytes without blocking, and no more.
+                rest = rest[os.write(self._writer, rest[: select.PIPE_BUF]) :]
+            except BlockingIOError:
+                raise TimeoutError from None
         return len(data)
 
     def _read(self) -> bytes:
         self._wait(self._reader, select.POLLIN)
-        return os.read(self._reader, 65536)
-
-    def _write(self, data: memoryview) -> int:
-        self._wait(self._writer, select.POLLOUT)
-        # No more at once: a pipe that can be written to takes PIPE_BUF bytes without blocking.
-        return os.write(self._writer, data[: select.PIPE_BUF])
+        try:
+            return os.read(self._reader, 65536)
+        except BlockingIOError:
+            raise TimeoutError from None
 
     def _wait(self, file: int, event: int) -> None:
         poll = select.poll()
@@ -111,24 +114,13 @@ class SocketStream(Stream):
             return True  # it is gone: the next read says so
         return True
 
-    def _read(self) -> bytes:
-        self._bound(socket.SO_RCVTIMEO)
-        self._reads += 1
-        if self._reads == 2:
-            self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        try:
-            return os.read(self._reader, 65536)
-        except BlockingIOError:
-            raise TimeoutError from None
-
-    def _write(self, data: memoryview) -> int:
-        self._bound(socket.SO_SNDTIMEO)
-        try:
-            return os.write(self._writer, data)
-        except BlockingIOError:
-            raise TimeoutError from None
-
-    def _bound(self, option: int) -> None:
+    def _wait(self, file: int, event: int) -> None:
+        """Have the kernel bound what follows."""
+        if event == select.POLLIN:
+            self._reads += 1
+            if self._reads == 2:
+                self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        option = socket.SO_RCVTIMEO if event == select.POLLIN else socket.SO_SNDTIMEO
         left = self._left()
         if self._bounds.get(option) != left:
             self._bounds[option] = left

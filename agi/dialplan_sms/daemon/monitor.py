@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from dialplan_sms import __version__
 from dialplan_sms.agi.acceptors import Peer
-from dialplan_sms.agi.capacity import Capacity
+from dialplan_sms.agi.doors import Capacity
 from dialplan_sms.host.address import is_loopback_name
 from dialplan_sms.sms import log
 from dialplan_sms.sms.sms import Handled
@@ -121,22 +121,24 @@ class Metrics(Collector):
         if self._storage is None:
             return None
         seen = self._storage.ask()
-        done = {
+        found = (
+            {}
+            if seen is None
+            else {
+                "stored": dict(seen.counts),
+                "due": seen.due,
+                "oldest_seconds": seen.oldest,
+                "next_try_seconds": seen.next_try,
+                "oldest_due_seconds": seen.waits,
+                "held": dict(seen.held),
+                "held_seconds": dict(seen.held_for),
+            }
+        )
+        return {
+            "works": seen is not None,
+            **found,
             "by_workers": _counts(self._worker_sms),
             "last_failures": list(self._failures),
-        }
-        if seen is None:
-            return {"works": False, **done}
-        return {
-            "works": True,
-            "stored": dict(seen.counts),
-            "due": seen.due,
-            "oldest_seconds": seen.oldest,
-            "next_try_seconds": seen.next_try,
-            "oldest_due_seconds": seen.waits,
-            "held": dict(seen.held),
-            "held_seconds": dict(seen.held_for),
-            **done,
         }
 
     def collect(self) -> Iterable[Metric]:

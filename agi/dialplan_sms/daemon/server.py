@@ -1,22 +1,24 @@
-"""The running service: its doors, its signals, its end."""
+"""The running service: its sms.conf, which can change, its signals, its doors, its end."""
 
 import contextlib
 import gc
 import os
+import signal
 import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dialplan_sms.agi import doors
 from dialplan_sms.agi.acceptors import Acceptors, Door, SilentPeers
-from dialplan_sms.agi.capacity import Capacity
+from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.daemon.monitor import Metrics, Monitor
-from dialplan_sms.daemon.reload import LiveConfig, until_ended
 from dialplan_sms.host.installation import cure
 from dialplan_sms.routes.pbx import Routes
 from dialplan_sms.sms.service import Service, Store
@@ -25,10 +27,74 @@ if TYPE_CHECKING:
     from dialplan_sms.daemon.storage import Storage
     from dialplan_sms.web.relay.smsserver import SmsServer
 
-DRAIN = 20.0
-"""Seconds that calls under way have to end after SIGTERM."""
+DRAIN = 20.0  # seconds that calls under way have to end after SIGTERM
 # Seconds that a call may exceed the longest call_timeout before the service calls itself stuck.
 _STUCK = 60.0
+SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+# What a running process cannot change.
+_FIXED = ("listen", "allow", "max_calls", "monitor", "outbox", "workers")
+# What others import when they need it. An update may have replaced the files by then.
+_LATE = ("certifi", "phonenumbers", "regex", "dialplan_sms.config.http")
+
+
+class LiveConfig:
+    """The sms.conf at *path* as it is in force. Raises ConfigError if it is wrong at first."""
+
+    def __init__(self, path: Path) -> None:
+        for name in _LATE:
+            import_module(name)
+        self._path = path
+        self._waiting: list[str] = []
+        self.config = self._first = smsconf.load(path, http=True)
+
+    def __call__(self) -> Config:
+        """The configuration in force."""
+        return self.config
+
+    def state(self) -> Mapping[str, Any]:
+        """Which file is in force, in which version, and what of it waits for a restart."""
+        return {
+            "path": os.path.abspath(self._path),
+            "version": self.config.version,
+            "waiting": self._waiting,
+        }
+
+    def reload(self, routes: Routes) -> tuple[str, bool]:
+        """Read sms.conf again; a line that says what came of it, and whether that is a failure.
+
+        If it is wrong, the old one stays in force.
+        """
+        try:
+            fresh = smsconf.load(self._path, http=True)
+            for sender in fresh.senders.values():
+                routes(sender)
+        except ConfigError as error:
+            return f"sms.conf is not taken over, the old one goes on: {error}", True
+        changed = [key for key in _FIXED if getattr(fresh, key) != getattr(self._first, key)]
+        if getattr(fresh.http, "fixed", None) != getattr(self._first.http, "fixed", None):
+            changed.append("what [http] listens on and shows")
+        self.config, self._waiting = fresh, changed
+        routes.keep(list(fresh.senders.values()))
+        line = "sms.conf was read again"
+        if changed:
+            line += f", but {' and '.join(changed)}: only a restart of the service changes that"
+        return line, False
+
+
+def block_signals() -> None:
+    """Call this before any thread starts, so that only until_ended() takes them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def until_ended(reload: Callable[[], None]) -> str:
+    """Wait for SIGTERM or SIGINT, and say which came; *reload* at SIGHUP.
+
+    Not with sigtimedwait(): Python's returns any number once the process was stopped for longer
+    than it was to wait, as a suspended host stops it.
+    """
+    while (received := signal.sigwait(SIGNALS)) == signal.SIGHUP:
+        reload()
+    return signal.Signals(received).name
 
 
 class Server:
@@ -37,7 +103,7 @@ class Server:
     def __init__(self, path: Path) -> None:
         self._live = LiveConfig(path)
         config = self._live.config
-        self._capacity = Capacity(config.max_calls)
+        self._capacity = doors.Capacity(config.max_calls)
         self._routes = Routes(config.max_calls)
         self._storage = _open_storage(config.outbox) if config.outbox else None
         self._metrics = Metrics(
@@ -88,8 +154,7 @@ class Server:
         silent = SilentPeers(capacity.most, repeated)
         for listener, door, most in opened:
             if listener is not None:
-                acceptors = Acceptors(listener, door, most, repeated, silent)
-                closing.callback(acceptors.stop)
+                closing.callback(Acceptors(listener, door, most, repeated, silent).stop)
         threading.Thread(target=self._tick, name="ticker", daemon=True).start()
         if self._storage is not None:
             self._storage.start(self._service)

@@ -1,8 +1,16 @@
-"""The routes: one SMS to the SMS API of its sender's PBX, and the answer as an Outcome."""
+"""The route to a PBX: one SMS to its SMS API, and the reply, or why there is none, as an Outcome.
 
+An Outcome says in the contract's words what was sent, and who knows.
+"""
+
+import base64
+import contextlib
+import json
 import threading
 import time
 from collections.abc import Callable, Collection
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import requests
@@ -10,18 +18,21 @@ import requests
 from dialplan_sms import __version__
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.routes.reply import LARGEST, answered, basic, failed, secrets_of
+from dialplan_sms.host.shortage import shortage
 from dialplan_sms.sms import api
-from dialplan_sms.sms.outcome import Cause, Outcome, Refused
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error, safe_line, safe_number
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.transport.exchange import Exchange, Watchdog
-from dialplan_sms.transport.pool import Pool
-from dialplan_sms.transport.resolver import Resolver
+from dialplan_sms.transport import tls
+from dialplan_sms.transport.connection import Pool, Resolver
+from dialplan_sms.transport.exchange import Exchange, Stage, Watchdog
 
-CONNECT_TIME = 3.0
-"""Seconds for name, connection and TLS handshake together."""
+CONNECT_TIME = 3.0  # seconds for name, connection and TLS handshake together
+# Seconds for each number (sms-api: "the timeout for mass sending is 5 s for each SMS").
 ANSWER_TIME = 5.0
-"""Seconds for each number (sms-api: "the timeout for mass sending is 5 s for each SMS")."""
+_LARGEST = 64 * 1024  # bytes of an answer's body
+# Another try may do: so answers another dialplan-sms that is busy, or whose outbox is away.
+_LATER = (429, 503)
+PERHAPS = "it may have been sent"
 
 
 def open_pool(sender: Sender, resolver: Resolver | None = None, connections: int = 1) -> Pool:
@@ -31,28 +42,26 @@ def open_pool(sender: Sender, resolver: Resolver | None = None, connections: int
     Raises ConfigError if ``verify`` names a file without a certificate.
     """
     try:
-        return Pool(sender.url, sender.verify, resolver or Resolver(), connections)
+        settings = tls.settings(sender.verify) if sender.url.startswith("https:") else {}
     except OSError as error:
         raise ConfigError(
             f"[{sender.name}] verify = {sender.verify}: no certificate in PEM format can be read"
             f" from it, {error.strerror or type(error).__name__}"
         ) from None
+    return Pool(settings, resolver or Resolver(), connections)
 
 
 class SmsApi:
     """The SMS API of one sender's PBX."""
 
     def __init__(
-        self,
-        sender: Sender,
-        pool: Pool | None = None,
-        watchdog: Watchdog | None = None,
+        self, sender: Sender, pool: Pool | None = None, watchdog: Watchdog | None = None
     ) -> None:
         self._sender = sender
         self.pool = pool or open_pool(sender)
         self._watchdog = watchdog or Watchdog()
         self._secrets = secrets_of(sender)
-        who = f"Bearer {sender.token}" if sender.token else f"Basic {basic(sender)}"
+        who = f"Bearer {sender.token}" if sender.token else f"Basic {_basic(sender)}"
         # Made once: requests needs 0.2 ms for it, a copy 0.03.
         self._template = requests.Request(
             "POST",
@@ -80,32 +89,29 @@ class SmsApi:
         until = time.monotonic() + sender.call_timeout if until is None else until
         answer_time = ANSWER_TIME * len(sms.numbers)
         exchange = Exchange(CONNECT_TIME, answer_time, until, going_out, self._watchdog)
+        form = {
+            "number": ",".join(sms.numbers),
+            "message": sms.text,
+            "gsm": sms.gsm,
+            "postpone": sms.postpone and sms.postpone.strftime(api.POSTPONE_FORMAT),
+        }
         try:
-            form = urlencode(_form(sms)).encode()
+            body = urlencode({name: value for name, value in form.items() if value}).encode()
             request = self._template.copy()
-            request.body = form
-            request.headers["Content-Length"] = str(len(form))
+            request.body = body
+            request.headers["Content-Length"] = str(len(body))
             # Not Session.send: it follows redirects and keeps cookies.
-            status, location, body = self.pool.send(request, exchange, LARGEST + 1)
+            status, location, answer = self.pool.send(request, exchange, _LARGEST + 1)
         except Refused:
             raise
         except Exception as failure:  # noqa: BLE001 - any of them must become an Outcome
             return failed(exchange, failure, sender)
         finally:
             exchange.close()
-        outcome = answered(status, location, body, sender.name, self._secrets)
+        outcome = answered(status, location, answer, sender.name, self._secrets)
         if exchange.timed_out and outcome.cause is Cause.BAD_ANSWER:
             return failed(exchange, TimeoutError(), sender)  # cut at the deadline
         return outcome
-
-
-def _form(sms: Sms) -> dict[str, str]:
-    form = {"number": ",".join(sms.numbers), "message": sms.text}
-    if sms.gsm:
-        form["gsm"] = sms.gsm
-    if sms.postpone:
-        form["postpone"] = sms.postpone.strftime(api.POSTPONE_FORMAT)
-    return form
 
 
 class Routes:
@@ -124,12 +130,10 @@ class Routes:
     def __call__(self, sender: Sender) -> SmsApi:
         """The sender's route. Raises ConfigError as open_pool does."""
         with self._lock:
-            route = self._routes.get(sender)
-            if route is None:
+            if sender not in self._routes:
                 pool = open_pool(sender, self._resolver, self._connections)
-                route = SmsApi(sender, pool, self._watchdog)
-                self._routes[sender] = route
-            return route
+                self._routes[sender] = SmsApi(sender, pool, self._watchdog)
+            return self._routes[sender]
 
     @property
     def idle_connections(self) -> int:
@@ -141,3 +145,113 @@ class Routes:
         """Forget the routes of other senders; calls that use one finish on it."""
         with self._lock:
             self._routes = {s: route for s, route in self._routes.items() if s in senders}
+
+
+def answered(
+    status: int, location: str, body: bytes, user: str = "", secrets: Collection[str] = ()
+) -> Outcome:
+    """The PBX's reply in the contract's words: by its ``type`` first, then by the HTTP status.
+
+    A hostile PBX that echoes one of the *secrets* does not get it into the call.
+    """
+    if len(body) > _LARGEST:
+        return error(Cause.BAD_ANSWER, f"the answer, HTTP {status}, exceeds 64 KiB: {PERHAPS}")
+    reply: Any = None
+    with contextlib.suppress(ValueError, RecursionError):
+        reply = json.loads(body)
+    reply = reply if isinstance(reply, dict) else {}
+    kind, result = reply.get("type"), reply.get("result")
+    reason = _quoted(str(reply.get("reason") or ""), secrets)
+    if kind == api.RESULT and result == api.SUCCESS:
+        return Outcome(Status.SUCCESS)
+    if kind == api.WARNING:
+        # A bool is an int, and no number.
+        named = [str(n) for n in result if type(n) in (str, int)] if type(result) is list else []
+        missed = tuple(n for n in map(safe_number, named) if n and n not in secrets)
+        reason = reason or "the PBX warns without a reason"
+        return Outcome(Status.WARNING, Cause.NOT_QUEUED, reason, missed, from_pbx=True)
+    said = reason or f"HTTP {status}"
+    unauthorized = status in (401, 403) or reason.lower() == api.UNAUTHORIZED.lower()
+    if unauthorized and kind in (api.ERROR, None):
+        advice = f"the PBX refuses user {user}: check the name of the section, and its password or"
+        cause, why = Cause.UNAUTHORIZED, f"{advice} token, in sms.conf - {said}"
+    elif kind == api.ERROR and status in _LATER:
+        cause, why = Cause.UNREACHABLE, f"the PBX takes nothing now - {said}"
+    elif kind == api.ERROR:
+        cause, why = Cause.REJECTED, reason or "the PBX rejects without a reason"
+    else:
+        cause, why = Cause.BAD_ANSWER, f"{_strange(status, _quoted(location, secrets))}{PERHAPS}"
+    return error(cause, why, from_pbx=True)
+
+
+def _basic(sender: Sender) -> str:
+    """The sender's name and password as they go over the wire; as UTF-8, whatever the script."""
+    return base64.b64encode(f"{sender.name}:{sender.password}".encode()).decode()
+
+
+def secrets_of(sender: Sender) -> tuple[str, ...]:
+    """What proves who the sender is, in every form that goes over the wire."""
+    # One or two characters stand in every reason, and hide nothing.
+    return tuple(each for each in (sender.token, sender.password, _basic(sender)) if len(each) > 2)
+
+
+def _quoted(text: str, secrets: Collection[str]) -> str:
+    """What the PBX says, on one line and without the secrets."""
+    for secret in secrets:
+        text = text.replace(secret, " xxx ")
+    line = safe_line(text)
+    for secret in filter(None, map(safe_line, secrets)):
+        line = line.replace(secret, "xxx")
+    return line
+
+
+def _strange(status: int, location: str) -> str:
+    if 300 <= status < 400:
+        return f"HTTP {status} redirects to {location[:200] or 'nowhere'} - check url in sms.conf, "
+    if status == 404:
+        return "HTTP 404, no SMS API at this path: check url in sms.conf, "
+    return f"the PBX answered HTTP {status}, but not as the SMS API does: "
+
+
+def failed(exchange: Exchange, failure: Exception, sender: Sender) -> Outcome:
+    """What *failure* of the request in *exchange* comes to."""
+    if exchange.stage is not Stage.GONE_OUT:
+        told = exchange.failure or failure
+        short = shortage(told) or shortage(told.__cause__)
+        if exchange.failure is None:
+            # Neither network nor time: the request could not even be made.
+            why = short or f"the request failed here: {type(failure).__name__}"
+            return error(Cause.INTERNAL, f"nothing was sent{':' if short else ','} {why}")
+        why = f"nothing was sent: {short}" if short else _unreachable(exchange.stage, told, sender)
+        return error(Cause.UNREACHABLE, why)
+    broken_off = isinstance(failure, RemoteDisconnected | IncompleteRead)
+    if isinstance(failure, HTTPException) and not (exchange.timed_out or broken_off):
+        return error(Cause.BAD_ANSWER, f"the answer of the PBX is no HTTP: {PERHAPS}")
+    how = "in time" if exchange.timed_out else "but ended the connection"
+    plain = not exchange.timed_out and sender.url.startswith("http:")
+    hint = " - perhaps url needs https" if plain else ""
+    return error(Cause.NO_ANSWER, f"the PBX did not answer {how}: {PERHAPS}{hint}")
+
+
+_LATE = "no connection to {peer} in time: check url, firewall and PBX"
+# By how far it came, and whether time was over.
+_UNREACHABLE = {
+    (Stage.RESOLVING, True):
+        "the name {name} was not resolved in time: check the DNS of this host",
+    (Stage.RESOLVING, False):
+        "the name {name} is unknown: check url in sms.conf and the DNS of this host",
+    (Stage.CONNECTING, True): _LATE,
+    (Stage.CONNECTING, False): "no connection to {peer}, {why}: check url, firewall and PBX",
+    (Stage.SECURING, True): _LATE,
+    (Stage.SECURING, False): "no TLS with {peer}: {why}",
+}  # fmt: skip
+
+
+def _unreachable(stage: Stage, failure: Exception, sender: Sender) -> str:
+    parts = urlsplit(sender.url)
+    name, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+    why = str(getattr(failure, "strerror", None) or type(failure).__name__)
+    if stage is Stage.SECURING:
+        why = tls.why_none(failure)
+    reason = _UNREACHABLE[stage, isinstance(failure, TimeoutError)]
+    return reason.format(name=name, peer=f"{name} port {port}", why=why)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from dialplan_sms.host.identity import HostError, changers
-from dialplan_sms.transport.look import fingerprint
+from dialplan_sms.transport.tls import fingerprint
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _DAY = timedelta(days=1)

@@ -8,23 +8,17 @@ from typing import Any
 
 from dialplan_sms.config.values import PATH as PATH
 
+# The oldest versions of the vendor's page misspell the path; PBXs answer there, too.
 OLD_PATH = "/api/v1/orginate/sms"
-"""The oldest versions of the vendor's page misspell the path; PBXs answer there, too."""
-
-RESULT, WARNING, ERROR = "result", "warning", "error"
-"""The three values of a reply's ``type``."""
-
+RESULT, WARNING, ERROR = "result", "warning", "error"  # the values of a reply's ``type``
 SUCCESS = "Success"
 UNAUTHORIZED = "Unauthorized"
 EMPTY_NUMBER = "Number should not be empty"
 NOT_ADDED = "Unable to add a SMS to the queue"
-
+# What a PBX since WMS 6.02.20230306.1 replaces with a space in a message.
 REPLACED = "'\"\\/"
-"""What a PBX since WMS 6.02.20230306.1 replaces with a space in a message."""
-
+# Characters of a message: since WMS 6.02.20230306.1, and before.
 MAX_LENGTH, OLD_MAX_LENGTH = 670, 300
-"""Characters of a message: since WMS 6.02.20230306.1, and before."""
-
 POSTPONE_FORMAT = "%d/%m/%Y %H:%M"
 
 

@@ -18,7 +18,7 @@ from dialplan_sms.sms.outcome import Outcome, Status, safe_line
 from dialplan_sms.sms.sms import Handled, Sms
 
 _SYSLOG = "/dev/log"
-_PATIENCE = 0.2  # seconds that a call gives a syslog which does not read
+_PATIENCE = struct.pack("ll", 0, 200_000)  # 0.2 s that a call gives a syslog which does not read
 _EVERY = 60.0  # seconds between two counts of what comes again and again
 _KEPT = 1.0  # seconds that a file stays open
 _USER, _WARNING, _INFO = 8, 4, 6  # Facility and severities (RFC 5424, section 6.2.1)
@@ -62,8 +62,7 @@ def write(target: str, line: str, failed: bool = False) -> None:
     """Write *line* to *target*: ``syslog`` or the path of a file. Never raises for the disk."""
     line = plain(line)  # it is read on a terminal
     if target == "syslog":
-        _to_syslog(line, failed)
-        return
+        return _to_syslog(line, failed)
     entry = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n"
     try:
         outlet = _outlet(target, _open_file)
@@ -77,16 +76,15 @@ def write(target: str, line: str, failed: bool = False) -> None:
 def _open_file(path: str) -> int:
     # Not to wait for the reader of a FIFO, nor to take a terminal; and no link, which Asterisk's
     # user could put into its own folder for root to follow.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-    made = True
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    flags |= os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW
     where, name = os.path.split(path)
     folder = os.open(where or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
-            file = os.open(name, flags | os.O_NOFOLLOW | os.O_EXCL, 0o640, dir_fd=folder)
+            file, made = os.open(name, flags | os.O_EXCL, 0o640, dir_fd=folder), True
         except FileExistsError:
-            made = False
-            file = os.open(name, flags | os.O_NOFOLLOW, 0o640, dir_fd=folder)
+            file, made = os.open(name, flags, 0o640, dir_fd=folder), False
         owner = os.fstat(folder)  # of the one it is in, whatever its path leads to by now
     finally:
         os.close(folder)
@@ -101,16 +99,14 @@ def _open_file(path: str) -> int:
 
 def _to_syslog(line: str, failed: bool) -> None:
     """Write as syslog(3) does, which would block if nobody reads, whatever signal comes."""
-    priority = _USER | (_WARNING if failed else _INFO)
-    stamp = time.strftime("%b %e %H:%M:%S")
+    priority, stamp = _USER | (_WARNING if failed else _INFO), time.strftime("%b %e %H:%M:%S")
     entry = f"<{priority}>{stamp} dialplan-sms[{os.getpid()}]: {line}"
-    data = entry.encode("utf-8", "backslashreplace")
     # No syslog here, or one that is stuck: the call goes on. A second try is for one that began
     # anew since the socket was opened.
     for _ in range(2):
         try:
             outlet = _outlet(_SYSLOG, _open_syslog)
-            os.write(outlet.file, data)
+            os.write(outlet.file, entry.encode("utf-8", "backslashreplace"))
         except BlockingIOError:
             return
         except OSError:
@@ -122,8 +118,7 @@ def _to_syslog(line: str, failed: bool) -> None:
 def _open_syslog(path: str) -> int:
     log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     try:
-        limit = struct.pack("ll", 0, int(_PATIENCE * 1e6))
-        log.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        log.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _PATIENCE)
         log.connect(path)
     except OSError:
         log.close()
@@ -162,12 +157,10 @@ class Repeated:
         with self._lock:
             for condition, (line, noted_at, times) in list(self._lines.items()):
                 took = now - noted_at
-                if took < every:
-                    continue
-                if times:
+                if took >= every and times:
                     counts.append(f"{line} - the same {times} times more within {took:.0f} s")
                     self._lines[condition] = line, now, 0
-                else:
+                elif took >= every:
                     del self._lines[condition]
         for each in counts:
             self._note(each)
@@ -209,8 +202,8 @@ def harmless(outcome: Outcome, sms: Sms | None) -> str:
         return reason
     text = safe_line(sms.text)
     pieces = (reason[at : at + _OVERLAP] for at in range(max(1, len(reason) - _OVERLAP + 1)))
-    is_short = 0 < len(text) < _OVERLAP
-    if (is_short and text in reason) or any(piece in text for piece in pieces if piece):
+    whole = 0 < len(text) < _OVERLAP and text in reason
+    if whole or any(piece in text for piece in pieces if piece):
         return "the PBX repeats the text"
     return _LONG_NUMBER.sub(lambda found: _mask(found[0]), reason)
 

@@ -9,8 +9,8 @@ from dialplan_sms.sms.outcome import Cause, Refused
 
 _SCHEME = re.compile(r"(?i)^\s*(?:sms|tel):(?://)?")
 _DECORATION = re.compile(r"[\s.\-()\[\]\"'‐-―−⁠\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]+")
+# ITU-T E.164: at most 15 digits. Fewer than 7 reach nobody.
 _INTERNATIONAL = re.compile(r"\+[1-9][0-9]{6,14}")
-"""ITU-T E.164: at most 15 digits. Fewer than 7 reach nobody."""
 _DIGITS = re.compile(r"[0-9]+")
 _TRUNK_ZERO = re.compile(r"\(\s*0\s*\)")
 
@@ -26,29 +26,25 @@ def read_numbers(
     Raises Refused if it is not so, or if none is left.
     """
     good: dict[str, None] = {}
-    wrong: list[str] = []
-    denied: dict[str, Refused] = {}
-    left_out: dict[str, None] = {}
+    bad: dict[str, Refused | None] = {}  # as it was written; None: it is no number
     for item in map(str.strip, written.split(",")):
         if not item.strip(" \t\r\n\"'"):
             continue
         number = read_number(item, sender.country, sender.short_numbers)
-        if number is None:
-            wrong.append(item)
-        elif no := denial(number, sender):
-            denied[item] = no
-        else:
+        denied = denial(number, sender) if number else None
+        if number and denied is None:
             good[number] = None
-            continue
-        left_out[item[:40]] = None
-    objection = next(iter(denied.values()), None)
+        else:
+            bad[item] = denied
+    wrong = [item for item, denied in bad.items() if denied is None]
+    objection = next(iter(bad.values()), None)
     if wrong:
-        objection = _no_numbers(wrong, len(good) + len(denied), sender)
+        objection = _no_numbers(wrong, len(good) + len(bad) - len(wrong), sender)
     if objection is not None and not (partly and good):
         raise objection
     if not good:
         raise Refused(Cause.INVALID_NUMBER, "the number is empty", advice=": set SMS_NUMBER")
-    return tuple(good), tuple(left_out), objection
+    return tuple(good), tuple(dict.fromkeys(item[:40] for item in bad)), objection
 
 
 def read_number(item: str, country: str | None, short: bool) -> str | None:
@@ -139,4 +135,4 @@ def denial(number: str, sender: Sender) -> Refused | None:
 
 def _is_among(number: str, places: Collection[str], unsure: bool) -> bool:
     prefixes = tuple(place for place in places if place.startswith("+"))
-    return bool(prefixes and number.startswith(prefixes)) or is_in(number, places, unsure)
+    return number.startswith(prefixes) or is_in(number, places, unsure)

@@ -114,8 +114,8 @@ def _is_unsafe(char: str) -> bool:
 
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# For str.translate: most lines are ASCII, and each call writes some.
 _ASCII = {code: " " for code in range(128) if _is_unsafe(chr(code))}
-"""For str.translate: most lines are ASCII, and each call writes some."""
 
 
 def safe_number(number: str) -> str:

@@ -81,8 +81,8 @@ class Service:
         self._store = store
         self._records = records
         self._log = "syslog"
+        # For what is about no call, and may happen thousands of times.
         self.repeated = log.Repeated(self.note)
-        """For what is about no call, and may happen thousands of times."""
 
     def handle(
         self,
@@ -192,11 +192,9 @@ def choose(config: Config, draft: Draft) -> Sender:
         reason = f"{config.path} has no default_sender: set it to one of {known}"
         raise Refused(cause, reason, advice=", or set SMS_SENDER")
     none = f"is no section of {config.path}, which has {known}"
-    # One word is the admin's own; more may be a text in the wrong place.
-    is_word = _WORD.fullmatch(draft.sender)
-    shown = (
-        f"the sender {draft.sender}" if is_word else f"a sender of {len(draft.sender)} characters"
-    )
+    shown = f"a sender of {len(draft.sender)} characters"
+    if _WORD.fullmatch(draft.sender):  # it is the admin's own; more may be a text in its place
+        shown = f"the sender {draft.sender}"
     raise Refused(cause, f"the sender {draft.sender[:40]} {none}", f"{shown} {none}")
 
 
@@ -227,7 +225,6 @@ def _where(failure: BaseException) -> str:
         return short
     import traceback  # for what should never happen
 
-    place = ""
-    for frame, line in traceback.walk_tb(failure.__traceback__):
-        place = f" in {frame.f_code.co_filename.rpartition('/')[2]} line {line}"
-    return f"dialplan-sms broke, {type(failure).__name__}{place}: please report this line"
+    *_, (frame, line) = traceback.walk_tb(failure.__traceback__)
+    place = f"{frame.f_code.co_filename.rpartition('/')[2]} line {line}"
+    return f"dialplan-sms broke, {type(failure).__name__} in {place}: please report this line"

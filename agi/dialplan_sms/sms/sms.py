@@ -161,6 +161,7 @@ def clean(text: str) -> str:
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n").translate(_CLEAN))
 
 
+# For str.translate: Unicode's categories Cc and Cs.
 _CLEAN: dict[int, str | None] = {
     **dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)]),
     **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
@@ -168,7 +169,6 @@ _CLEAN: dict[int, str | None] = {
     ord("\r"): "\n",
     ord("\n"): "\n",
 }
-"""For str.translate: Unicode's categories Cc and Cs."""
 
 
 def shorten(text: str, limit: int, truncate: bool) -> str:
@@ -191,5 +191,4 @@ def shorten(text: str, limit: int, truncate: bool) -> str:
 
     # The longest beginning of whole graphemes (UAX #29).
     ends = (grapheme.end() for grapheme in regex.finditer(r"\X", text))
-    end = max(takewhile(lambda at: at <= limit, ends), default=limit)
-    return text[:end]
+    return text[: max(takewhile(lambda at: at <= limit, ends), default=limit)]

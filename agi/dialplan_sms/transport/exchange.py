@@ -1,19 +1,33 @@
-"""One request on its way: what it has done, and its deadlines, which hold whatever a peer does.
+"""One request and its answer: how far it came, its deadlines, and the heads of both.
 
-Whether a request went out decides between "certainly not sent" and "may have been sent". No
-exception of requests or urllib3 tells it (both cases end in ``Connection aborted``), so the
-connection notes it here.
+The deadlines hold whatever a peer does. Whether a request went out decides between "certainly not
+sent" and "may have been sent". No exception of requests or urllib3 tells it (both cases end in
+``Connection aborted``), so the connection notes it here.
 """
 
 import contextlib
 import heapq
 import itertools
 import math
+import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum, auto
+from http.client import (
+    SWITCHING_PROTOCOLS,
+    HTTPException,
+    HTTPResponse,
+    LineTooLong,
+    UnknownProtocol,
+)
+from typing import BinaryIO
+
+_LONGEST_LINE = 1 << 16
+_MOST_HEADERS = 100
+_MOST_BEFORE = 10  # answers with a status of 1xx before the one that counts
+_CHUNK = re.compile(rb"[0-9A-Fa-f]{1,8}")
 
 
 class Stage(Enum):
@@ -158,3 +172,65 @@ class Alarm:
                 with contextlib.suppress(Exception):
                     self._action()
                 self._action = None
+
+
+class Answer(HTTPResponse):
+    """http.client's, but for how it reads its head, a third of the cost without an e-mail parser.
+
+    The body is still read there. ``headers`` has names in small letters only.
+    """
+
+    def begin(self) -> None:
+        """Read the head. Raises HTTPException and OSError."""
+        for _ in range(_MOST_BEFORE + 1):
+            version, status, reason = self._read_status()  # type: ignore[attr-defined]
+            headers = _headers(self.fp)
+            if not 100 <= status < 200 or status == SWITCHING_PROTOCOLS:
+                break  # others precede the answer
+        else:
+            raise HTTPException("no end of answers before the answer")
+        self.version = 10 if version in ("HTTP/1.0", "HTTP/0.9") else 11
+        if self.version == 11 and not version.startswith("HTTP/1."):
+            raise UnknownProtocol(version)
+        self.status, self.reason = status, reason.strip()
+        self.headers = self.msg = headers  # type: ignore[assignment]
+        self.chunked = headers.get("transfer-encoding", "").lower() == "chunked"
+        self.chunk_left = None
+        length = headers.get("content-length", "")
+        known = not self.chunked and length.isascii() and length.isdigit()
+        self.length = int(length[:18]) if known else None
+        if status in (204, 304) or status < 200:
+            self.length = 0
+        closing: bool = self._check_close()  # type: ignore[attr-defined]
+        self.will_close = closing or (not self.chunked and self.length is None)
+
+    def _read_next_chunk_size(self) -> int:
+        """Strictly: http.client takes -1, too, and reads without end then."""
+        size = self.fp.readline(_LONGEST_LINE + 1).partition(b";")[0].strip()
+        if not _CHUNK.fullmatch(size):
+            self.close()
+            raise HTTPException("no size of a chunk")
+        return int(size, 16)
+
+
+def _headers(file: BinaryIO) -> dict[str, str]:
+    """The headers of an answer by their names in small letters; of several the first."""
+    headers: dict[str, str] = {}
+    for _ in range(_MOST_HEADERS + 1):
+        line = file.readline(_LONGEST_LINE + 1)
+        if len(line) > _LONGEST_LINE:
+            raise LineTooLong("header line")
+        if line in (b"\r\n", b"\n", b""):
+            return headers
+        name, _, value = line.decode("latin-1").partition(":")
+        headers.setdefault(name.strip().lower(), value.strip())
+    raise HTTPException(f"more than {_MOST_HEADERS} headers")
+
+
+def request_head(path: str, headers: Iterable[tuple[str, str | bytes]]) -> bytes:
+    """The head of a POST. Requests has seen to it that no value holds a newline."""
+    head = f"POST {path} HTTP/1.1\r\n".encode()
+    for name, value in headers:
+        encoded = value if isinstance(value, bytes) else value.encode("latin-1")
+        head += b"%b: %b\r\n" % (name.encode(), encoded)
+    return head + b"\r\n"

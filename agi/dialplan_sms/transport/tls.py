@@ -1,10 +1,21 @@
-"""TLS with the PBX: what ``verify`` in sms.conf trusts, a pinned fingerprint among it."""
+"""TLS with the PBX: what ``verify`` in sms.conf trusts, and a look at the certificate it shows."""
 
+import contextlib
+import hashlib
 import os
+import socket
 import ssl
-from typing import Any
+import time
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from dialplan_sms.sms.outcome import safe_line
+from dialplan_sms.transport.connection import Resolver, make
+from dialplan_sms.transport.exchange import Exchange, Stage, Watchdog
 
 PIN = "sha256:"
+_NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # OpenSSL: X509_V_FLAG_NO_CHECK_TIME
 
 
 def settings(verify: str) -> dict[str, Any]:
@@ -54,3 +65,108 @@ def _is_hashed(folder: str) -> bool:
         return any(name.endswith(".0") for name in os.listdir(folder))
     except OSError:
         return False
+
+
+class PeerCertificate(NamedTuple):
+    """A server's certificate; all but the fingerprint is empty if OpenSSL cannot read it.
+
+    *subject* and *issuer* are the parts of a name, as ``commonName``; *start* and *end* are
+    seconds since 1970.
+    """
+
+    fingerprint: str
+    names: tuple[str, ...] = ()
+    subject: Mapping[str, str] = MappingProxyType({})
+    issuer: Mapping[str, str] = MappingProxyType({})
+    start: float = 0.0
+    end: float = 0.0
+
+    @property
+    def self_signed(self) -> bool:
+        return bool(self.subject) and self.subject == self.issuer
+
+
+def fingerprint(der: bytes) -> str:
+    """That of a certificate, ``sha256:AA:BB:…``, as OpenSSL shows it and ``verify`` takes it."""
+    return PIN + hashlib.sha256(der).digest().hex(":").upper()
+
+
+class Look(NamedTuple):
+    """One connection to a peer: *failure* at *stage*, or the *certificate* and TLS *version*."""
+
+    stage: Stage
+    seconds: float
+    failure: Exception | None = None
+    version: str = ""
+    certificate: PeerCertificate | None = None
+
+
+def look(
+    scheme: str, host: str, port: int, resolver: Resolver, connect_time: float, verify: str = "no"
+) -> Look:
+    """Connect within *connect_time* seconds, and see the certificate; nothing is asked for."""
+    tls = settings(verify) if scheme == "https" else {}
+    began = time.monotonic()
+    exchange = Exchange(connect_time, 0, began + connect_time, lambda: None, Watchdog())
+    connection = make(scheme, host, port, resolver, **tls)
+    connection.exchange = exchange
+    with contextlib.closing(exchange), contextlib.closing(connection):
+        try:
+            connection.connect()
+        except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
+            return Look(exchange.stage, time.monotonic() - began, exchange.failure or error)
+        seconds = time.monotonic() - began
+        if not isinstance(connection.sock, ssl.SSLSocket):
+            return Look(exchange.stage, seconds)
+        version, address = connection.sock.version() or "", connection.sock.getpeername()
+        der = connection.sock.getpeercert(True) or b""
+    certificate = _decoded(der, host, address[:2], connect_time)
+    return Look(exchange.stage, seconds, None, version, certificate)
+
+
+def _decoded(der: bytes, host: str, address: tuple[str, int], timeout: float) -> PeerCertificate:
+    """Python decodes a certificate only once it is trusted: a second connection trusts this one."""
+    context = any_peer()
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
+    try:
+        context.load_verify_locations(cadata=der)
+        with (
+            socket.create_connection(address, timeout) as plain,
+            context.wrap_socket(plain, server_hostname=host) as secure,
+        ):
+            told: Any = secure.getpeercert()
+        subject, issuer = _name(told["subject"]), _name(told["issuer"])
+        names = tuple(value for _, value in told.get("subjectAltName", ()))
+        return PeerCertificate(
+            fingerprint(der),
+            names or tuple(filter(None, [subject.get("commonName")])),
+            subject,
+            issuer,
+            ssl.cert_time_to_seconds(told["notBefore"]),
+            ssl.cert_time_to_seconds(told["notAfter"]),
+        )
+    except (OSError, ValueError):
+        return PeerCertificate(fingerprint(der))
+
+
+def _name(parts: Any) -> dict[str, str]:
+    return {key: value for part in parts for key, value in part}
+
+
+def why_none(failure: Exception) -> str:
+    """Why there is no TLS with a peer, and what to do in sms.conf."""
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate is not trusted, {safe_line(failure.verify_message)}: set verify in"
+            " sms.conf to its CA file or to its sha256: fingerprint"
+        )
+    text = str(failure)
+    if "Fingerprints did not match" in text:
+        found = text.rpartition("got ")[2].strip(" \"')")
+        return (
+            f"the certificate has another fingerprint than verify in sms.conf, sha256:{found}"
+            " - take it over only if you know why it changed"
+        )
+    what = getattr(failure, "reason", None) or type(failure).__name__
+    return f"{safe_line(str(what))} - perhaps url needs http or another port"

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from dialplan_sms.agi.acceptors import Acceptors
-from dialplan_sms.agi.capacity import Capacity, Closed
+from dialplan_sms.agi.doors import Capacity, Closed
 from tests.unit.doors import House, opened, saying
+from tests.unit.fakes import no_threads
 from tests.waiting import until
 
 
@@ -147,18 +148,13 @@ class TestTheHostIsShort:
         ]
 
     def test_of_threads_the_call_that_takes_the_last_one_is_told(
-        self, calls: Calls, house: House, monkeypatch: pytest.MonkeyPatch
+        self, calls: Calls, house: House
     ) -> None:
         calls.go.set()
         assert house.ask() == b"done"
         until(lambda: house.acceptors._idle == 2)  # the one that has served waits again, too
-
-        def start(_: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
-        with contextlib.ExitStack() as stack, monkeypatch.context() as patch:
-            calls.go.clear()
-            patch.setattr(threading.Thread, "start", start)
+        calls.go.clear()
+        with contextlib.ExitStack() as stack, no_threads():
             clients = [stack.enter_context(house.connect()) for _ in range(10)]
             until(lambda: any(calls.objections))
             assert next(filter(None, calls.objections)).startswith(
@@ -169,14 +165,9 @@ class TestTheHostIsShort:
         assert len(house.notes) == 1
         assert house.ask() == b"done"
 
-    def test_of_threads_at_the_start_it_does_not_start(
-        self, calls: Calls, house: House, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def start(_: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
-        monkeypatch.setattr(threading.Thread, "start", start)
+    def test_of_threads_at_the_start_it_does_not_start(self, calls: Calls, house: House) -> None:
         with (
+            no_threads(),
             socket.create_server(("127.0.0.1", 0)) as listener,
             pytest.raises(OSError, match="no process or thread can be started"),
         ):

@@ -66,15 +66,12 @@ def test_the_environment_is_read_once_and_in_order() -> None:
     assert channel.arguments == ("+39333123456", "", " a b ")
 
 
+REST = b"x\n" + ENVIRONMENT[ENVIRONMENT.index(b"agi_callingpres") :] + b"agi_arg_1: +39666666666\n"
 FORGERIES = {
     "an argument before its time": b"x\nagi_arg_1: +39666666666",
     "a blank line": b"x\n\n200 result=1 (+39666666666)",
-    "the rest of an environment": b"x\n"
-    + ENVIRONMENT[ENVIRONMENT.index(b"agi_callingpres") :]
-    + b"agi_arg_1: +39666666666\n",
-    "the rest and a blank line": b"x\n"
-    + ENVIRONMENT[ENVIRONMENT.index(b"agi_callingpres") :]
-    + b"agi_arg_1: +39666666666\n\n",
+    "the rest of an environment": REST,
+    "the rest and a blank line": REST + b"\n",
     "a key again": b"x\nagi_callerid: 999",
     "an unknown key": b"x\nfoo: bar",
     "a hang-up": b"x\nHANGUP",

@@ -6,8 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -41,11 +43,8 @@ def folder(server: Sandbox, tmp_path: Path) -> Path:
 
 
 def run(script: Path, folder: Path, *arguments: str) -> tuple[dict[str, str], str]:
-    asterisk = Asterisk(script, folder, *arguments)
-    try:
+    with closing(Asterisk(script, folder, *arguments)) as asterisk:
         return asterisk.serve().variables, asterisk.errors
-    finally:
-        asterisk.close()
 
 
 def test_the_first_line_is_the_one_of_the_installation() -> None:
@@ -76,75 +75,48 @@ def test_a_link_is_as_good(server: Sandbox, folder: Path) -> None:
     assert server.messages[0].numbers == ("+39333123457",)
 
 
-def test_a_hang_up_signal_does_not_stop_it(server: Sandbox, folder: Path) -> None:
-    server.fault = Fault.SLOW
-    asterisk = Asterisk(SCRIPT, folder)
-    try:
-        os.kill(asterisk.process.pid, signal.SIGHUP) if asterisk.process.poll() is None else None
-    finally:
-        asterisk.close()
-    asterisk = Asterisk(SCRIPT, folder)
-    try:
-        import threading
-
+def signalled(server: Sandbox, folder: Path, number: signal.Signals) -> tuple[str, str]:
+    """SMS_STATUS and SMS_CAUSE of a script that gets this signal once its request is there."""
+    with closing(Asterisk(SCRIPT, folder)) as asterisk:
         answering = threading.Thread(target=asterisk.serve)
         answering.start()
         server.wait(requests=1)
-        os.kill(asterisk.process.pid, signal.SIGHUP)
+        asterisk.process.send_signal(number)
         answering.join(10)
-    finally:
-        asterisk.close()
-    assert asterisk.variables["SMS_STATUS"] == "SUCCESS"
+    return asterisk.variables["SMS_STATUS"], asterisk.variables["SMS_CAUSE"]
+
+
+def test_a_hang_up_signal_does_not_stop_it(server: Sandbox, folder: Path) -> None:
+    server.fault = Fault.SLOW
+    assert signalled(server, folder, signal.SIGHUP) == ("SUCCESS", "")
 
 
 def test_killed_in_the_request_it_leaves_the_truth(server: Sandbox, folder: Path) -> None:
     server.fault = Fault.HANG
-    asterisk = Asterisk(SCRIPT, folder)
-    try:
-        import threading
-
-        answering = threading.Thread(target=asterisk.serve)
-        answering.start()
-        server.wait(requests=1)
-        asterisk.process.kill()
-        answering.join(10)
-    finally:
-        asterisk.close()
-    assert (asterisk.variables["SMS_STATUS"], asterisk.variables["SMS_CAUSE"]) == (
-        "ERROR",
-        "NO_ANSWER",
-    )
+    assert signalled(server, folder, signal.SIGKILL) == ("ERROR", "NO_ANSWER")
 
 
-@pytest.mark.parametrize(
-    ("missing", "named"),
-    [("dialplan_sms", "dialplan_sms"), ("asterisk", "asterisk"), ("requests", "requests"),
-     ("urllib3", "urllib3")],
-)  # fmt: skip
-def test_a_missing_package_is_named(
-    server: Sandbox, folder: Path, missing: str, named: str
-) -> None:
+def bare_venv(folder: Path) -> tuple[Path, Path]:
+    """The Python of a virtual environment without packages, and where they would be."""
     venv = folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    packages = next(venv.glob("lib/python*/site-packages"))
+    return venv / "bin/python3", next(venv.glob("lib/python*/site-packages"))
+
+
+@pytest.mark.parametrize("missing", ["dialplan_sms", "asterisk", "requests", "urllib3"])
+def test_a_missing_package_is_named(server: Sandbox, folder: Path, missing: str) -> None:
+    python, packages = bare_venv(folder)
     site = next((Path(sys.prefix) / "lib").glob("python*/site-packages"))
-    for package in (
-        "asterisk",
-        "six.py",
-        "requests",
-        "urllib3",
-        "certifi",
-        "idna",
-        "charset_normalizer",
-    ):
+    needed = ("asterisk", "six.py", "requests", "urllib3", "certifi", "idna", "charset_normalizer")
+    for package in needed:
         if package != missing:
             (packages / package).symlink_to(site / package)
     if missing != "dialplan_sms":
         (packages / "dialplan_sms").symlink_to(SOURCE.with_name("dialplan_sms"))
-    write_script(SOURCE, folder / "sms.agi", venv / "bin/python3")
+    write_script(SOURCE, folder / "sms.agi", python)
     variables, errors = run(folder / "sms.agi", folder)
     assert (variables["SMS_STATUS"], variables["SMS_CAUSE"]) == ("ERROR", "INTERNAL")
-    assert f"package {named} is missing" in variables["SMS_REASON"]
+    assert f"package {missing} is missing" in variables["SMS_REASON"]
     assert errors == ""
     assert server.requests == []
 
@@ -205,12 +177,9 @@ def test_a_host_without_processes_is_named(server: Sandbox, folder: Path, mode: 
 
 @pytest.mark.parametrize("failure", ["MemoryError()", "RuntimeError()", "OSError(11, 'again')"])
 def test_a_host_on_which_it_cannot_even_start_is_named(folder: Path, failure: str) -> None:
-    venv = folder / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    package = next(venv.glob("lib/python*/site-packages")) / "dialplan_sms"
-    package.mkdir()
-    (package / "__init__.py").write_text(f"raise {failure}\n")
-    write_script(SOURCE, folder / "sms.agi", venv / "bin/python3")
+    python, packages = bare_venv(folder)
+    (packages / "dialplan_sms.py").write_text(f"raise {failure}\n")
+    write_script(SOURCE, folder / "sms.agi", python)
     variables, errors = run(folder / "sms.agi", folder)
     assert (variables["SMS_STATUS"], variables["SMS_CAUSE"]) == ("ERROR", "INTERNAL")
     assert variables["SMS_REASON"].endswith(
@@ -231,11 +200,7 @@ def test_a_fifo_blocks_nothing(server: Sandbox, folder: Path, what: str) -> None
 
 
 def test_a_folder_whose_name_is_no_utf8(folder: Path) -> None:
-    asterisk = Asterisk(SCRIPT, folder / "\udcff")
-    try:
-        assert asterisk.serve().variables["SMS_CAUSE"] == "CONFIG"
-    finally:
-        asterisk.close()
+    assert run(SCRIPT, folder / "\udcff")[0]["SMS_CAUSE"] == "CONFIG"
 
 
 def test_an_interpreter_that_cannot_stand_in_a_first_line_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from dialplan_sms.agi import acceptors
-from dialplan_sms.agi.capacity import Capacity
+from dialplan_sms.agi.doors import Capacity
 from tests.unit.doors import House, hearing, opened
 from tests.waiting import until
 

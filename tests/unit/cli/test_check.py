@@ -21,14 +21,14 @@ from dialplan_sms.cli.check.asterisk import check as check_asterisk
 from dialplan_sms.cli.check.command import at_once
 from dialplan_sms.cli.check.finding import CheckState, Finding, causes_only, exit_status
 from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.daemon.reload import LiveConfig
+from dialplan_sms.daemon.server import LiveConfig
 from dialplan_sms.host.identity import READ, RUN, WRITE, User, blocked, by_id, current
 from dialplan_sms.host.process import NOT_STARTED, Ran, run
 from dialplan_sms.sandbox import Reply, Sandbox
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
+from dialplan_sms.transport.connection import Resolver
 from dialplan_sms.transport.exchange import Stage
-from dialplan_sms.transport.look import Look, PeerCertificate
-from dialplan_sms.transport.resolver import Resolver
+from dialplan_sms.transport.tls import Look, PeerCertificate
 from tests.asterisk.serving import free_port
 from tests.unit import checked
 

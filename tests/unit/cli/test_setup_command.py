@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.agi.capacity import Capacity
+from dialplan_sms.agi.doors import Capacity
 from dialplan_sms.cli.setup.command import TRIAL
 from dialplan_sms.config import config
 from dialplan_sms.sandbox import Sandbox

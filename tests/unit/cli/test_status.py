@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from prometheus_client import generate_latest
 
-from dialplan_sms.agi.capacity import Capacity
+from dialplan_sms.agi.doors import Capacity
 from dialplan_sms.cli import main
 from dialplan_sms.config.config import Sender
 from dialplan_sms.daemon.monitor import Metrics

@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 
 import pytest
 
-from dialplan_sms.agi.capacity import Capacity
+from dialplan_sms.agi.doors import Capacity
 from dialplan_sms.daemon import client
 from dialplan_sms.daemon.monitor import Metrics
 from tests.unit import asking

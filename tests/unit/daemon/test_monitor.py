@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from dialplan_sms.agi.capacity import Capacity
+from dialplan_sms.agi.doors import Capacity
 from dialplan_sms.daemon.monitor import Metrics
 from dialplan_sms.host.address import is_loopback_name
 from tests.unit import asking

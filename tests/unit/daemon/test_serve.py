@@ -17,7 +17,7 @@ from dialplan_sms.cli.check import service
 from dialplan_sms.cli.check.finding import CheckState
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.http import make_hash
-from dialplan_sms.daemon.reload import LiveConfig
+from dialplan_sms.daemon.server import LiveConfig
 from dialplan_sms.routes.pbx import Routes
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sandbox.certificate import self_signed

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from dialplan_sms.sandbox import Sandbox, certificate
 from dialplan_sms.sandbox.certificate import LOOPBACK, SelfSigned, kept, self_signed
 from dialplan_sms.transport import tls
-from dialplan_sms.transport.look import look
-from dialplan_sms.transport.resolver import Resolver
+from dialplan_sms.transport.connection import Resolver
+from dialplan_sms.transport.tls import look
 
 NOBODY = 65534
 STRICT = [ssl.VerifyFlags(0), ssl.VERIFY_X509_STRICT]

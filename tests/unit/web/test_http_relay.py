@@ -13,7 +13,7 @@ from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.service import Service
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.transport.resolver import Resolver
+from dialplan_sms.transport.connection import Resolver
 from dialplan_sms.web.page.access import COOKIE
 from dialplan_sms.web.relay.relay import Loops, Relay, Rounds, is_here, reply
 from dialplan_sms.web.relay.smsserver import describe

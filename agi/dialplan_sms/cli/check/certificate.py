@@ -7,8 +7,7 @@ from dialplan_sms.cli.check.finding import Finding, first, listed
 from dialplan_sms.config.config import Sender
 from dialplan_sms.host.address import is_loopback
 from dialplan_sms.sms.outcome import Cause, Outcome
-from dialplan_sms.transport.look import PeerCertificate
-from dialplan_sms.transport.tls import PIN
+from dialplan_sms.transport.tls import PIN, PeerCertificate
 
 CLOCK = Finding("clock", ("connection",))
 CERTIFICATE = Finding("certificate", ("connection", "clock"))

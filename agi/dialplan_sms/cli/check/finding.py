@@ -12,7 +12,7 @@ from rich.text import Text
 from dialplan_sms.config.config import Config
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.identity import User, blocked
-from dialplan_sms.routes.reply import secrets_of
+from dialplan_sms.routes.pbx import secrets_of
 
 
 class CheckState(StrEnum):

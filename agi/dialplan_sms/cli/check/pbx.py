@@ -19,16 +19,14 @@ from dialplan_sms.cli.check.conf import in_password
 from dialplan_sms.cli.check.finding import Finding, first, listed
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.routes.pbx import CONNECT_TIME, SmsApi, open_pool
-from dialplan_sms.routes.reply import PERHAPS
+from dialplan_sms.routes.pbx import CONNECT_TIME, PERHAPS, SmsApi, open_pool
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport import tls
-from dialplan_sms.transport.connection import make
+from dialplan_sms.transport.connection import Resolver, make
 from dialplan_sms.transport.exchange import Exchange, Stage, Watchdog
-from dialplan_sms.transport.look import Look, look
-from dialplan_sms.transport.resolver import Resolver
+from dialplan_sms.transport.tls import Look, look
 
 NAME = Finding("name")
 CONNECTION = Finding("connection", ("name",))
@@ -149,7 +147,7 @@ class PbxCheck:
         try:
             with closing(exchange), closing(connection):
                 answer = connection.post("/", {"Content-Length": "0", "Connection": "close"}, b"")
-                return parsedate_to_datetime(answer.getheader("Date") or "").timestamp()
+                return parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
         except Exception:  # noqa: BLE001 - a PBX need not tell
             return None
 

@@ -11,24 +11,21 @@ import json
 import os
 import secrets
 import stat
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from dialplan_sms.cli.send.listfile import Result
 
+# No waiting for a FIFO; no link, which others could put beside their list for root to follow.
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
-"""No waiting for a FIFO; no link, which others could put beside their list for root to follow."""
 _HEAD = b'{"journal":"dialplan-sms send","version":1,'
-_WHY = {errno.ELOOP: "it is a link", errno.ENOENT: "there is no such folder"}
+_WHY: dict[int | None, str] = {errno.ELOOP: "it is a link", errno.ENOENT: "there is no such folder"}
 
 
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
+class JournalEntry(NamedTuple):
     """One SMS in the journal.
 
     *answered* is whether its last request had an answer, *key* its SMS_KEY in the outbox, *resends*
@@ -55,8 +52,7 @@ class Journal:
     path: Path | None
     reading: bool = False
     salt: str = field(default_factory=lambda: secrets.token_hex(8))
-    list: str = ""
-    """The digest of the list that it belongs to; empty for none yet."""
+    list: str = ""  # the digest of the list that it belongs to; empty for none yet
     entries: dict[str, JournalEntry] = field(default_factory=dict, repr=False)
     _file: int | None = None
 
@@ -87,15 +83,11 @@ class Journal:
         whole = json.dumps(parts).encode()
         return hashlib.blake2b(whole, digest_size=16, key=self.salt.encode()).hexdigest()
 
-    def results(self, digests: Iterable[str]) -> Counter[Result]:
-        """How many of the SMS with these digests have which result."""
-        return Counter(self.entries[each].result for each in digests if each in self.entries)
-
     def begin(self, digest: str) -> None:
         """It is the journal of the list with *digest* from here on."""
-        head = {"journal": "dialplan-sms send", "version": 1, "salt": self.salt, "list": digest}
+        head = {"journal": "dialplan-sms send", "version": 1, "salt": self.salt}
         if digest != self.list:
-            self._add({"list": digest} if self.list else head)
+            self._add(({} if self.list else head) | {"list": digest})
 
     def going_out(self, sms: str, line: int, key: str, resends: int) -> None:
         """The request for *sms* goes out next: from here on it may have been sent."""
@@ -103,12 +95,10 @@ class Journal:
 
     def ended(self, sms: str, line: int, result: Result, cause: str) -> None:
         """How it ended. A refusal without a request stays in memory: as if it was not tried."""
-        before = self.entries.get(sms)
         record = {"sms": sms, "line": line, "end": result, "cause": cause}
-        if result is Result.REFUSED and (before is None or before.answered):
-            self._apply(record)
-        else:
-            self._add(record)
+        tried = sms in self.entries and not self.entries[sms].answered
+        keep = self._add if tried or result is not Result.REFUSED else self._apply
+        keep(record)
 
     def close(self) -> None:
         if self._file is not None:
@@ -116,7 +106,7 @@ class Journal:
             self._file = None
 
     def _load(self, file: int) -> None:
-        with open(os.dup(file), "rb") as whole:
+        with open(file, "rb", closefd=False) as whole:
             content = whole.read() or b""  # None if there is nothing to read yet
         # A last line without its end was cut off when it was written: its request had not gone out,
         # or has no answer yet.
@@ -146,8 +136,9 @@ class Journal:
             self.entries[record["sms"]] = JournalEntry(Result.UNKNOWN, False, key, resends)
         else:
             before = self.entries.get(record["sms"], JournalEntry(Result.UNKNOWN))
-            result = Result(record["end"])
-            self.entries[record["sms"]] = replace(before, result=result, answered=True)
+            self.entries[record["sms"]] = before._replace(
+                result=Result(record["end"]), answered=True
+            )
 
     def _add(self, record: dict[str, Any]) -> None:
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
@@ -164,8 +155,8 @@ class Journal:
         self._apply(record)
 
     def _unusable(self, error: OSError) -> JournalError:
-        why = _WHY.get(error.errno or 0, error.strerror)
         return JournalError(
-            f"the journal {self.path} cannot be written, {why}: without it no list is sent, since"
-            " it is what keeps an SMS from being sent twice; --journal FILE names another"
+            f"the journal {self.path} cannot be written, {_WHY.get(error.errno) or error.strerror}:"
+            " without it no list is sent, since it is what keeps an SMS from being sent twice;"
+            " --journal FILE names another"
         )

@@ -8,26 +8,71 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import click
 from rich.table import Table
 from rich.text import Text
 
 from dialplan_sms.cli.send.listfile import Result, RowResult
+from dialplan_sms.cli.send.plan import Item, ListPlan
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.sms.parts import parts
 from dialplan_sms.sms.sms import Sms
 
-if TYPE_CHECKING:  # a single SMS does without
-    from dialplan_sms.cli.send.plan import Item, ListPlan
-
-Facts = list[tuple[str, str]]
-"""Names and values."""
+Facts = list[tuple[str, str]]  # names and values
 _FIRST = 10  # rows of the table in the dry run
 _RED = (Result.BAD, Result.REFUSED)
+# GSM-7 and UCS-2: 3GPP TS 23.038; long texts: 23.040.
+_BASIC = (
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+_EXTENDED = "\f^{}\\[~]|€"  # two septets each: the escape and a character of the extension table
+_GSM = frozenset(_BASIC + _EXTENDED)
+_GSM7, _UCS2 = "GSM-7", "UCS-2"
+_ALONE = {_GSM7: 160, _UCS2: 70}  # units of one SMS
+# Units of each part of a text in several: six bytes hold them together.
+_EACH = {_GSM7: 153, _UCS2: 67}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """How many SMS a text is on the air; the gateway decides in the end.
+
+    *coding* is ``GSM-7`` or ``UCS-2``, *units* are septets or UTF-16 units, *count* the SMS.
+    """
+
+    coding: str
+    units: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.count} ({self.coding}, {self.units} of {self.room})"
+
+    @property
+    def room(self) -> int:
+        """The units that so many parts can hold."""
+        return self.count * _EACH[self.coding] if self.count > 1 else _ALONE[self.coding]
+
+
+def parts(text: str) -> Parts:
+    """The parts that *text* is sent in. No part ends within a character."""
+    if _GSM.issuperset(text):
+        coding, sizes = _GSM7, [2 if char in _EXTENDED else 1 for char in text]
+    else:
+        coding, sizes = _UCS2, [2 if ord(char) > 0xFFFF else 1 for char in text]
+    units = sum(sizes)
+    if units <= _ALONE[coding]:
+        return Parts(coding, units, 1)
+    count, used = 1, 0
+    for size in sizes:
+        if used + size > _EACH[coding]:
+            count, used = count + 1, 0
+        used += size
+    return Parts(coding, units, count)
 
 
 def say(line: str | Text) -> None:
@@ -113,7 +158,7 @@ def show(row: RowResult, as_json: bool) -> None:
 
 
 def show_plan(
-    plan: "ListPlan",
+    plan: ListPlan,
     facts: Facts,
     max_length: int,
     ready: Collection[str],
@@ -163,7 +208,7 @@ def show_plan(
         console.print("\ndry run: nothing was sent")
 
 
-def _text_facts(items: "Sequence[Item]", max_length: int) -> Facts:
+def _text_facts(items: Sequence[Item], max_length: int) -> Facts:
     if not items:
         return []
     lengths = [len(item.sms.text) for item in items]
@@ -182,7 +227,7 @@ def _text_facts(items: "Sequence[Item]", max_length: int) -> Facts:
     ]
 
 
-def _first(items: "Sequence[Item]") -> Table:
+def _first(items: Sequence[Item]) -> Table:
     more = f"… and {len(items) - _FIRST:,} more: --json shows all" if len(items) > _FIRST else None
     table = Table(box=None, pad_edge=False, caption=more, caption_justify="left")
     for name in ("line", "to", "characters", "parts", "may be replaced"):

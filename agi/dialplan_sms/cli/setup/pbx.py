@@ -24,8 +24,8 @@ from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.identity import current
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.sms.outcome import safe_line
-from dialplan_sms.transport.look import PeerCertificate, look
-from dialplan_sms.transport.resolver import Resolver
+from dialplan_sms.transport.connection import Resolver
+from dialplan_sms.transport.tls import PeerCertificate, look
 
 _TIME = 5.0
 """Seconds for one connection that looks at the certificate."""

@@ -23,7 +23,7 @@ from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, safe_line
 from dialplan_sms.sms.service import Service
 from dialplan_sms.sms.sms import Draft, Sms
-from dialplan_sms.transport.resolver import Resolver
+from dialplan_sms.transport.connection import Resolver
 
 EMPTY_MESSAGE = "Message should not be empty"
 _LOOP = Refused(

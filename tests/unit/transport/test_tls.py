@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from dialplan_sms.sandbox import Sandbox
+from dialplan_sms.transport.connection import Resolver
 from dialplan_sms.transport.exchange import Stage
-from dialplan_sms.transport.look import Look, look
-from dialplan_sms.transport.resolver import Resolver
+from dialplan_sms.transport.tls import Look, look
 from tests.asterisk.serving import free_port
 from tests.unit import checked
 

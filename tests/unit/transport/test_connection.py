@@ -2,7 +2,8 @@ import threading
 
 import pytest
 
-from dialplan_sms.transport.resolver import Resolver
+from dialplan_sms.transport.connection import Resolver
+from tests.unit.fakes import no_threads
 
 
 class Dns:
@@ -33,16 +34,10 @@ def test_a_lookup_that_hangs_costs_one_thread_and_no_more_than_its_time() -> Non
     assert resolver.resolve("pbx.example.com", 443, 5)[0][4] == ("192.0.2.1", 443)
 
 
-def test_a_host_without_threads_for_a_moment_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_without_threads_for_a_moment_recovers() -> None:
     resolver = Resolver()
-
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as exhausted:
-        exhausted.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(RuntimeError):
-            resolver.resolve("localhost", 80, 1)
+    with no_threads(), pytest.raises(RuntimeError):
+        resolver.resolve("localhost", 80, 1)
     assert resolver.resolve("localhost", 80, 5)
 
 
