@@ -11,7 +11,7 @@ import click
 from dialplan_sms.cli.main import config_option
 from dialplan_sms.daemon.reload import block_signals
 from dialplan_sms.daemon.server import Server
-from dialplan_sms.host.shortage import shortage
+from dialplan_sms.host import shortage
 
 _ARENA_MAX = -8
 """mallopt(3): M_ARENA_MAX."""

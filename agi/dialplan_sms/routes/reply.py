@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dialplan_sms.config.config import Sender
-from dialplan_sms.host.shortage import shortage
+from dialplan_sms.host import shortage
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error, safe_line, safe_number
 from dialplan_sms.transport.exchange import Exchange, Stage

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.cli.check.finding import CheckState, exit_status
+from dialplan_sms.cli.check import CheckState
+from dialplan_sms.cli.check.command import exit_status
 from dialplan_sms.sandbox import Fault, Reply, Sandbox
 from tests.asterisk.serving import Service, free_port
 from tests.unit import checked

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dialplan_sms import __version__
-from dialplan_sms.cli.check.finding import Finding
+from dialplan_sms.cli.check import Finding
 from dialplan_sms.cli.setup import probe
 from dialplan_sms.config import config
 from dialplan_sms.host import process

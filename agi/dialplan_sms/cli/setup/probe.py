@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from dialplan_sms.cli.check.finding import CheckState, Finding
+from dialplan_sms.cli.check import CheckState, Finding
 from dialplan_sms.cli.setup.host import AsteriskHost
 from dialplan_sms.cli.setup.steps import Work
 from dialplan_sms.config import config as smsconf
