@@ -44,6 +44,7 @@ from dialplan_sms.transport.look import Look, PeerCertificate
 from dialplan_sms.transport.resolver import Resolver
 from tests.asterisk.serving import free_port
 from tests.unit import checked
+from tests.unit.host.test_asterisk import process
 
 SENDER = Sender("101", "https://pbx.example.com/api/v1/originate/sms", "sms101api")
 NOW = 1_800_000_000.0
@@ -312,27 +313,17 @@ def test_allow_without_the_own_country_is_told(
 # --- other programs
 
 
-def process(
-    proc: Path, number: int, *command: str, uid: int = 110, effective: int | None = None
-) -> None:
-    run_as = uid if effective is None else effective
-    (proc / str(number)).mkdir(parents=True)
-    (proc / str(number) / "cmdline").write_bytes("\0".join([*command, ""]).encode())
-    status = f"Name:\tx\nUid:\t{uid}\t{run_as}\t{uid}\t{run_as}\nGid:\t9\t9\t9\t9\nGroups:\t9 20 \n"
-    (proc / str(number) / "status").write_text(status)
-    for name, target in (("exe", command[0]), ("root", "/"), ("cwd", "/")):
-        (proc / str(number) / name).symlink_to(target)
-
-
 def test_the_running_asterisk_is_found_by_its_configuration(tmp_path: Path) -> None:
     proc, etc, me = tmp_path / "proc", tmp_path / "etc", os.getuid()
-    process(proc, 10, "ls", "/etc/asterisk")
-    process(proc, 11, "/usr/sbin/asterisk", "-C", f"{etc}/asterisk.conf", "-rx", "core show uptime")
-    process(proc, 12, "/usr/sbin/asterisk", "-f", "-U", "asterisk", uid=me)
-    process(proc, 13, "/x/ld-linux-x86-64.so.2", "--library-path", "/x", "/x/asterisk", "-fC", "y", "-C", f"{etc}/asterisk.conf", uid=me)  # fmt: skip
+    process(proc, "ls", "/etc/asterisk", pid=10)
+    process(
+        proc, "/usr/sbin/asterisk", "-C", f"{etc}/asterisk.conf", "-rx", "core show uptime", pid=11
+    )
+    process(proc, "/usr/sbin/asterisk", "-f", "-U", "asterisk", uid=me, pid=12)
+    process(proc, "/x/ld-linux-x86-64.so.2", "--library-path", "/x", "/x/asterisk", "-fC", "y", "-C", f"{etc}/asterisk.conf", uid=me, pid=13)  # fmt: skip
     found = Asterisk(etc, quiet, proc).process
     assert found is not None
-    assert (found.user.uid, found.user.gids) == (me, (9, 20))
+    assert (found.user.uid, found.user.gids) == (me, (119, 20))
     assert found.command[-1] == "/x/asterisk"
     system = Asterisk(Path("/etc/asterisk"), quiet, proc).process
     assert system is not None
@@ -343,17 +334,16 @@ def test_nobodys_program_is_run_for_its_name(tmp_path: Path) -> None:
     """exec -a /tmp/asterisk sleep 60, by anybody; also where that is a set-user-id program."""
     proc, etc = tmp_path / "proc", tmp_path / "etc"
     etc.mkdir()
-    process(proc, 12, "/tmp/asterisk", "-C", f"{etc}/asterisk.conf", uid=64321)
-    process(
-        proc, 13, "/tmp/asterisk", "-C", f"{etc}/asterisk.conf", uid=64321, effective=os.getuid()
-    )
+    command = ("/tmp/asterisk", "-C", f"{etc}/asterisk.conf")
+    for pid, effective in ((12, 64321), (13, os.getuid())):
+        process(proc, *command, pid=pid, uid=64321, effective=effective)
     assert Asterisk(etc, quiet, proc, "/nowhere").command == ()
 
 
 def test_the_console_has_the_rights_of_who_runs_asterisk(tmp_path: Path) -> None:
     proc = tmp_path / "proc"
     asked: list[tuple[str, int | None]] = []
-    process(proc, 12, "/x/asterisk", "-C", f"{tmp_path}/asterisk.conf", uid=os.getuid())
+    process(proc, "/x/asterisk", "-C", f"{tmp_path}/asterisk.conf", uid=os.getuid(), pid=12)
 
     def remember(command: Sequence[str], _: float, user: User | None) -> Ran:
         asked.append((command[0], user.uid if user else None))

@@ -221,9 +221,8 @@ def _python(python: Path, user: User, run: Run, config: Config | None) -> Iterat
     host = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else "<one for everybody>"
     another, bar = another_python(prefix, host), blocked(python, RUN, user)
     link = f" (a link to {python.readlink()})" if os.path.islink(python) else ""
-    postgresql = config and config.outbox.startswith("postgresql")
-    wanted = {"postgresql": postgresql, "http": config and config.http}
-    extras = [extra for extra, needed in wanted.items() if needed]
+    extras = ["postgresql"] if config and config.outbox.startswith("postgresql") else []
+    extras += ["http"] if config and config.http else []
     names = [*_PACKAGES, *(name for extra in extras for name in _OF_EXTRAS[extra])]
     said, version, missing, ours = "", [], {}, ""
     if not bar:

@@ -64,12 +64,16 @@ class Files:
         ours = next((place for place in places if place[0].name == EXTENSIONS), places[0])
         others = _shown(place for place in places if place != ours)
         if others:
-            also = f"[{CONTEXT}] is also in {others}: Asterisk merges that with {_shown([ours])}"
-            do = f"delete those lines, or give them a [context] with another name, then {RELOAD}"
-            return DIALPLAN.wrong(f"{also}, and SMS are lost", do)
+            return DIALPLAN.wrong(
+                f"[{CONTEXT}] is also in {others}: Asterisk merges that with {_shown([ours])}, and"
+                " SMS are lost",
+                f"delete those lines, or give them a [context] with another name, then {RELOAD}",
+            )
         by = self.tree.named[ours[0]]
-        says = f"{ours[0]} is included {len(by)} times: {_shown(by)}"
-        return DIALPLAN.warning(says, f"keep one #include, then {RELOAD}")
+        return DIALPLAN.warning(
+            f"{ours[0]} is included {len(by)} times: {_shown(by)}",
+            f"keep one #include, then {RELOAD}",
+        )
 
     def lost(self, shown: str) -> Finding | None:
         """What is wrong if a loaded line for SMS goes to a context that is nowhere.

@@ -53,12 +53,9 @@ def _digits(text: str) -> str:
 
 def _state(*states: State) -> Callable[[Any], Any]:
     return click.option(
-        "--state",
-        "states",
-        multiple=True,
-        type=click.Choice([*map(str, states)]),
+        "--state", "states", multiple=True, type=click.Choice([*map(str, states)]),
         help="May be repeated.",
-    )
+    )  # fmt: skip
 
 
 _ids = click.argument("ids", metavar="[ID]...", nargs=-1, type=_id)
@@ -116,12 +113,10 @@ def outbox(config: Path, limit: int, as_json: bool, as_csv: bool, **chosen: Any)
 
 outbox.add_command(
     click.Command(
-        "list",
-        params=outbox.params,
-        callback=outbox.callback,
+        "list", params=outbox.params, callback=outbox.callback,
         help="List the SMS, newest first: the same as outbox alone.",
     )
-)
+)  # fmt: skip
 
 
 @outbox.command()

@@ -73,7 +73,13 @@ def opened(path: Path, sender: str = "", ids: Sequence[int] = ()) -> Iterator[Op
         engine = open_engine(config.outbox)
         with ExitStack() as closing:
             closing.callback(engine.dispose)
-            _refuse_missing(config, engine.url, ids)
+            # If it were made here, the file would be root's, and the service could not write to it.
+            file = sqlite_file(engine.url)
+            if file and Path(file).parent.is_dir() and not Path(file).exists():
+                nothing = f"nothing is stored yet: {file} is made with the first SMS that is stored"
+                if ids:
+                    raise click.ClickException(f"there is no SMS {ids[0]}: {nothing}")
+                raise NothingStored(f"{nothing}. {explain_empty(config)}")
             reader = HistoryReader(engine.url)
             closing.callback(reader.close)
             if not reader.do(is_prepared):
@@ -87,13 +93,3 @@ def opened(path: Path, sender: str = "", ids: Sequence[int] = ()) -> Iterator[Op
         raise click.ClickException(str(error)) from None
     except sa.exc.SQLAlchemyError as error:
         raise click.ClickException(str(explain(error, engine.url))) from None
-
-
-def _refuse_missing(config: Config, url: sa.URL, ids: Sequence[int]) -> None:
-    # If it were made here, the file would be root's, and the service could not write to it.
-    file = sqlite_file(url)
-    if file and Path(file).parent.is_dir() and not Path(file).exists():
-        nothing = f"nothing is stored yet: {file} is made with the first SMS that is stored"
-        if ids:
-            raise click.ClickException(f"there is no SMS {ids[0]}: {nothing}")
-        raise NothingStored(f"{nothing}. {explain_empty(config)}")

@@ -82,10 +82,8 @@ def as_dict_whole(sms: Stored, with_text: bool) -> dict[str, Any]:
 def print_json(found: Iterable[Stored]) -> None:
     """A JSON array, one SMS a line, as they come."""
     click.echo("[", nl=False)
-    between = "\n"
-    for sms in found:
-        click.echo(between + json.dumps(as_dict(sms)), nl=False)
-        between = ",\n"
+    for index, sms in enumerate(found):
+        click.echo(("," if index else "") + "\n" + json.dumps(as_dict(sms)), nl=False)
     click.echo("\n]")
 
 
