@@ -23,9 +23,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from dialplan_sms.cli.check import outbox
+from dialplan_sms.cli.check import CheckState, Finding, outbox
 from dialplan_sms.cli.check.command import inspect
-from dialplan_sms.cli.check.finding import CheckState, Finding
 from dialplan_sms.host import process
 from dialplan_sms.host.identity import User, current
 from dialplan_sms.host.process import Ran

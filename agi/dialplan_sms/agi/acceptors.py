@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from dialplan_sms.agi.stream import SocketStream
-from dialplan_sms.host.shortage import shortage
+from dialplan_sms.host import shortage
 from dialplan_sms.sms.log import Repeated
 
 PATIENCE = 3.0  # seconds in all that a peer has to say what it wants

@@ -19,10 +19,10 @@ from dialplan_sms.agi.acceptors import Peer
 from dialplan_sms.agi.call import call
 from dialplan_sms.agi.channel import LONGEST_READ, Channel
 from dialplan_sms.agi.stream import Stream
+from dialplan_sms.host import shortage
 from dialplan_sms.host.address import Network, is_in
 from dialplan_sms.host.identity import current
 from dialplan_sms.host.installation import make_run_folder
-from dialplan_sms.host.shortage import shortage
 from dialplan_sms.sms.outcome import Cause, Refused
 from dialplan_sms.sms.service import Service
 

@@ -10,7 +10,7 @@ import click
 
 from dialplan_sms.cli.main import config_option
 from dialplan_sms.daemon.server import LiveConfig, Server, block_signals, until_ended
-from dialplan_sms.host.shortage import shortage
+from dialplan_sms.host import shortage
 from dialplan_sms.routes.pbx import Routes
 from dialplan_sms.sms.service import Service
 

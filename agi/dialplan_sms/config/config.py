@@ -75,7 +75,7 @@ class Config:
         """
         if os.geteuid() != 0:
             return
-        from dialplan_sms.host import identity, privileges  # nothing for a call's script
+        from dialplan_sms.host import identity, process  # nothing for a call's script
 
         file = Path(self.outbox.removeprefix("sqlite:///").partition("?")[0])
         # SQLite believes a journal that lies beside its file, links followed.
@@ -83,7 +83,7 @@ class Config:
             [file, Path(os.path.realpath(file)).parent] if self.outbox.startswith("sqlite:") else []
         )
         try:
-            privileges.drop_privileges(self.path, *outbox)
+            process.drop_privileges(self.path, *outbox)
         except identity.HostError as error:
             raise ConfigError(str(error)) from None
 

@@ -80,13 +80,16 @@ def _process(entry: Path, guess: bool) -> Process | None:
     program, root = _link(entry / "exe", guess), _link(entry / "root", guess)
     if not _runs_asterisk(program, place) or root not in ("/", None):
         return None
-    remote, conf = _called_with(arguments[place + 1 :])
-    if remote:
+    options: dict[str, str] = {}
+    with suppress(getopt.GetoptError):
+        options = dict(getopt.gnu_getopt(arguments[place + 1 :], _OPTIONS)[0])
+    if not options.keys().isdisjoint(("-r", "-R", "-x")):  # a console of another one
         return None
     told = (entry / "status").read_text(errors="replace")
     status = {name: values.split() for name, values in _STATUS.findall(told)}
     if root is None and len(status.get("NSpid", ())) > 1:  # in a container, as far as can be seen
         return None
+    conf = options.get("-C", "")
     if conf and not conf.startswith("/"):
         conf = os.path.join(os.readlink(entry / "cwd"), conf)
     # The real ids: anybody can start a set-user-id program under the name asterisk.
@@ -120,14 +123,6 @@ def _runs_asterisk(program: str | None, place: int) -> bool:
         return place == 0
     name = os.path.basename(program)
     return bool(_PROGRAM.match(name)) or (place > 0 and bool(_LOADER.match(name)))
-
-
-def _called_with(arguments: Sequence[str]) -> tuple[bool, str]:
-    """Whether it is a console of another one, and the value of -C."""
-    options: dict[str, str] = {}
-    with suppress(getopt.GetoptError):
-        options = dict(getopt.gnu_getopt(arguments, _OPTIONS)[0])
-    return not options.keys().isdisjoint(("-r", "-R", "-x")), options.get("-C", "")
 
 
 def user_of(process: Process | None, options: Mapping[str, str], spool: Path, conf: Path) -> User:

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from dialplan_sms.host.identity import HostError
-from dialplan_sms.host.privileges import as_changer
+from dialplan_sms.host.process import as_changer
 
 _LARGEST = 32 << 20  # bytes of a file that is read
 _MOST_FOLDERS = 2  # parts of an #include's path, but for the last, that may be patterns

@@ -1,7 +1,7 @@
 """Who besides root can change a path, and what keeps a user from one.
 
 Root does nothing through a path that another user can change, who could put a link to any file
-there meanwhile. It does such work as that user (privileges.py), who can do no more with it.
+there meanwhile. It does such work as that user (process.py), who can do no more with it.
 """
 
 import errno

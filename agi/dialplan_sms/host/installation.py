@@ -62,8 +62,9 @@ def another_python(prefix: Path, python: str) -> str:
 
 def make_run_folder(path: Path, user: User) -> str:
     """The command that makes the folder of the service's socket, as the unit does."""
-    words = ["install", "-d", "-o", user.owner, "-g", user.group, "-m", "0750", str(path)]
-    return shlex.join(words)
+    return shlex.join(
+        ["install", "-d", "-o", user.owner, "-g", user.group, "-m", "0750", str(path)]
+    )
 
 
 def is_pipx(prefix: Path) -> bool:
@@ -95,11 +96,10 @@ def source() -> Path:
 
 def shared_file(name: str) -> Path:
     """The program's own extensions-sms.conf or unit. Raises HostError."""
-    top = source()
-    folders = [Path(sys.prefix) / "share/dialplan-sms"]  # setup.cfg: data_files
-    if (top / "setup.cfg").is_file():  # always as new as the code
-        folders = [top / "dialplan", top / "systemd"]
-    for folder in folders:
+    top, share = source(), Path(sys.prefix) / "share/dialplan-sms"  # setup.cfg: data_files
+    # The source folder's are always as new as the code.
+    of_source = (top / "setup.cfg").is_file()
+    for folder in (top / "dialplan", top / "systemd") if of_source else (share,):
         if (folder / name).is_file():
             return folder / name
     raise HostError(f"{name} did not come with this installation: install dialplan-sms again")

@@ -1,20 +1,98 @@
-"""Other programs, with limits of time and output, without a shell and without our environment."""
+"""What is done in another process or as another user, and how root becomes one itself.
+
+A process that has become a user has done so for good: nothing brings root's rights back. Other
+programs have limits of time and output, no shell, and nothing of our environment.
+"""
 
 import contextlib
 import os
 import select
 import signal
-import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import IO
+from pathlib import Path
+from typing import IO, TypeVar
 
-from dialplan_sms.host.identity import User
+from dialplan_sms.host.identity import READ, HostError, User, blocked, changer
 
+T = TypeVar("T")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_STARTED, NOT_ENDED = 127, 124
 _LARGEST = 4 << 20  # bytes of a program's output that are read
+
+
+def drop_privileges(*paths: Path) -> None:
+    """Become for good who can change the first of *paths* that others than root can; as root.
+
+    If there is none, stay root. Raises HostError if several users can change it, if root cannot
+    become that user, or if that user cannot read this program, of which parts are yet to be loaded.
+    """
+    path, user = next(((path, user) for path in paths if (user := changer(path))), (None, None))
+    if user is None:
+        return
+    for place in (sys.prefix, sys.base_prefix, __file__):
+        if bar := blocked(Path(place), READ, user):
+            raise HostError(
+                f"root uses no rights but those of {user} here, who can change {path}, and that"
+                f" user may not enter {bar.path}, where this program is: run"
+                " /opt/dialplan-sms/bin/dialplan-sms, see docs/install.md, or chmod o+x it"
+            )
+    _become(user)
+
+
+def as_changer(path: Path, work: Callable[[], T], itself: bool = False) -> T:
+    """What *work* returns or raises, done as who can put something else in the place of *path*.
+
+    With *itself*, as who can also write to what is there. Raises HostError as changer() does, or
+    if root cannot become that user.
+    """
+    return as_user(changer(path, itself) if os.geteuid() == 0 else None, work)
+
+
+def as_user(user: User | None, work: Callable[[], T]) -> T:
+    """What *work* returns or raises, done in a child that has become *user*; None for ourselves."""
+    if user is None or user.uid == os.geteuid():
+        return work()
+    import pickle  # which drop_privileges(), for each call where Asterisk is root, does without
+
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:  # without root's rights, it has no core dump and no debugger of that user either
+        try:
+            try:
+                _become(user)
+                data = pickle.dumps((work(), None))
+            except BaseException as failure:  # noqa: BLE001 - raised again by who waits
+                data = pickle.dumps((None, failure))
+            with open(writer, "wb") as answer:
+                answer.write(data)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    try:
+        with open(reader, "rb") as answer:
+            result, error = pickle.load(answer)  # of our own code
+    except (EOFError, pickle.UnpicklingError):
+        raise HostError(f"what root does as {user} was ended by a signal: run it again") from None
+    finally:
+        os.waitpid(child, 0)
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]
+
+
+def _become(user: User) -> None:
+    try:
+        os.setgroups(user.gids)
+        os.setresgid(user.gids[0], user.gids[0], user.gids[0])
+        os.setresuid(user.uid, user.uid, user.uid)
+    except OSError as error:
+        raise HostError(
+            f"root cannot become {user} here, {error.strerror}: run this as that user, or make what"
+            " that user can change root's"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +107,7 @@ class Ran:
 
     @property
     def last_line(self) -> str:
-        lines = [line.strip() for line in self.output.splitlines() if line.strip()]
-        return lines[-1] if lines else f"exit status {self.status}"
+        return (self.output.strip() or f"exit status {self.status}").splitlines()[-1].strip()
 
 
 Run = Callable[[Sequence[str], float, User | None], Ran]
@@ -38,6 +115,8 @@ Run = Callable[[Sequence[str], float, User | None], Ran]
 
 def run(command: Sequence[str], timeout: float, user: User | None = None) -> Ran:
     """Run *command* for at most *timeout* seconds, as *user* if we are root; never raises."""
+    import subprocess  # which drop_privileges() does without, too
+
     rights: dict[str, object] = {}
     if user is not None and os.geteuid() == 0 and user.uid != 0:
         rights = {"user": user.uid, "group": user.gids[0], "extra_groups": user.gids}

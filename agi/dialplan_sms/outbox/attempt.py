@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.host.shortage import shortage
+from dialplan_sms.host import shortage
 from dialplan_sms.outbox import leases
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.leases import Ended, Lease

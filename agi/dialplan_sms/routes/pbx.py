@@ -18,7 +18,7 @@ import requests
 from dialplan_sms import __version__
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.host.shortage import shortage
+from dialplan_sms.host import shortage
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error, safe_line, safe_number
 from dialplan_sms.sms.sms import Sms

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.host.shortage import shortage
+from dialplan_sms.host import shortage
 from dialplan_sms.sms import log
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error, misplaced, safe_line
 from dialplan_sms.sms.sms import Draft, Handled, Sms, compose

@@ -15,11 +15,24 @@ from click.testing import CliRunner, Result
 
 from dialplan_sms import __version__
 from dialplan_sms.cli import main as cli
-from dialplan_sms.cli.check import certificate, conf, finding, outbox, pbx, program, service
+from dialplan_sms.cli.check import (
+    CheckState,
+    Finding,
+    asterisk,
+    certificate,
+    conf,
+    outbox,
+    pbx,
+    service,
+)
 from dialplan_sms.cli.check.asterisk import Asterisk
-from dialplan_sms.cli.check.asterisk import check as check_asterisk
-from dialplan_sms.cli.check.command import at_once
-from dialplan_sms.cli.check.finding import CheckState, Finding, causes_only, exit_status
+from dialplan_sms.cli.check.command import (
+    at_once,
+    causes_only,
+    exit_status,
+    show,
+    without_secrets,
+)
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.daemon.server import LiveConfig
 from dialplan_sms.host.identity import READ, RUN, WRITE, User, blocked, by_id, current
@@ -31,6 +44,7 @@ from dialplan_sms.transport.exchange import Stage
 from dialplan_sms.transport.tls import Look, PeerCertificate
 from tests.asterisk.serving import free_port
 from tests.unit import checked
+from tests.unit.host.test_asterisk import process
 
 SENDER = Sender("101", "https://pbx.example.com/api/v1/originate/sms", "sms101api")
 NOW = 1_800_000_000.0
@@ -46,16 +60,15 @@ def quiet(_: object, __: float, ___: User | None = None) -> Ran:
 
 
 def test_what_follows_from_an_earlier_line_is_not_wrong() -> None:
-    found = causes_only(
-        [
-            Finding("a").wrong("broken", "mend it"),
-            Finding("b", ("a",)).wrong("broken, too", "mend it"),
-            Finding("c", ("b",)),
-            Finding("d", ("c",)).warning("hm", "look"),
-            Finding("e").ok("fine"),
-            Finding("f", ("e",)).wrong("of itself", "mend it"),
-        ]
+    lines = (
+        Finding("a").wrong("broken", "mend it"),
+        Finding("b", ("a",)).wrong("broken, too", "mend it"),
+        Finding("c", ("b",)),
+        Finding("d", ("c",)).warning("hm", "look"),
+        Finding("e").ok("fine"),
+        Finding("f", ("e",)).wrong("of itself", "mend it"),
     )
+    found = list(causes_only(lines))
     states = [each.state for each in found]
     skip = CheckState.SKIPPED
     assert states == [CheckState.WRONG, skip, skip, skip, CheckState.OK, CheckState.WRONG]
@@ -102,7 +115,7 @@ LINES = [
 def shown(encoding: str, findings: list[Finding] = LINES) -> str:
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding=encoding)
-    finding.show(findings, out)
+    show(findings, out)
     out.flush()
     return raw.getvalue().decode(encoding)
 
@@ -135,9 +148,9 @@ def test_no_secret_shows_whoever_says_it() -> None:
     outbox = "postgresql+psycopg://sms:dbsecret@db/sms"
     config = Config(Path("x"), {"101": SENDER}, "101", outbox=outbox)
     said = Finding("x").warning("the PBX says: sms101api\x1b[31m", "use dbsecret")
-    found = finding.without_secrets([said], config)
+    found = without_secrets([said], config)
     assert [(each.says, each.do) for each in found] == [("the PBX says: xxx [31m", "use xxx")]
-    assert finding.without_secrets([said], None)[0].do == said.do
+    assert without_secrets([said], None)[0].do == said.do
 
 
 # --- the command
@@ -300,27 +313,17 @@ def test_allow_without_the_own_country_is_told(
 # --- other programs
 
 
-def process(
-    proc: Path, number: int, *command: str, uid: int = 110, effective: int | None = None
-) -> None:
-    run_as = uid if effective is None else effective
-    (proc / str(number)).mkdir(parents=True)
-    (proc / str(number) / "cmdline").write_bytes("\0".join([*command, ""]).encode())
-    status = f"Name:\tx\nUid:\t{uid}\t{run_as}\t{uid}\t{run_as}\nGid:\t9\t9\t9\t9\nGroups:\t9 20 \n"
-    (proc / str(number) / "status").write_text(status)
-    for name, target in (("exe", command[0]), ("root", "/"), ("cwd", "/")):
-        (proc / str(number) / name).symlink_to(target)
-
-
 def test_the_running_asterisk_is_found_by_its_configuration(tmp_path: Path) -> None:
     proc, etc, me = tmp_path / "proc", tmp_path / "etc", os.getuid()
-    process(proc, 10, "ls", "/etc/asterisk")
-    process(proc, 11, "/usr/sbin/asterisk", "-C", f"{etc}/asterisk.conf", "-rx", "core show uptime")
-    process(proc, 12, "/usr/sbin/asterisk", "-f", "-U", "asterisk", uid=me)
-    process(proc, 13, "/x/ld-linux-x86-64.so.2", "--library-path", "/x", "/x/asterisk", "-fC", "y", "-C", f"{etc}/asterisk.conf", uid=me)  # fmt: skip
+    process(proc, "ls", "/etc/asterisk", pid=10)
+    process(
+        proc, "/usr/sbin/asterisk", "-C", f"{etc}/asterisk.conf", "-rx", "core show uptime", pid=11
+    )
+    process(proc, "/usr/sbin/asterisk", "-f", "-U", "asterisk", uid=me, pid=12)
+    process(proc, "/x/ld-linux-x86-64.so.2", "--library-path", "/x", "/x/asterisk", "-fC", "y", "-C", f"{etc}/asterisk.conf", uid=me, pid=13)  # fmt: skip
     found = Asterisk(etc, quiet, proc).process
     assert found is not None
-    assert (found.user.uid, found.user.gids) == (me, (9, 20))
+    assert (found.user.uid, found.user.gids) == (me, (119, 20))
     assert found.command[-1] == "/x/asterisk"
     system = Asterisk(Path("/etc/asterisk"), quiet, proc).process
     assert system is not None
@@ -331,17 +334,16 @@ def test_nobodys_program_is_run_for_its_name(tmp_path: Path) -> None:
     """exec -a /tmp/asterisk sleep 60, by anybody; also where that is a set-user-id program."""
     proc, etc = tmp_path / "proc", tmp_path / "etc"
     etc.mkdir()
-    process(proc, 12, "/tmp/asterisk", "-C", f"{etc}/asterisk.conf", uid=64321)
-    process(
-        proc, 13, "/tmp/asterisk", "-C", f"{etc}/asterisk.conf", uid=64321, effective=os.getuid()
-    )
-    assert Asterisk(etc, quiet, proc, "/nowhere").command is None
+    command = ("/tmp/asterisk", "-C", f"{etc}/asterisk.conf")
+    for pid, effective in ((12, 64321), (13, os.getuid())):
+        process(proc, *command, pid=pid, uid=64321, effective=effective)
+    assert Asterisk(etc, quiet, proc, "/nowhere").command == ()
 
 
 def test_the_console_has_the_rights_of_who_runs_asterisk(tmp_path: Path) -> None:
     proc = tmp_path / "proc"
     asked: list[tuple[str, int | None]] = []
-    process(proc, 12, "/x/asterisk", "-C", f"{tmp_path}/asterisk.conf", uid=os.getuid())
+    process(proc, "/x/asterisk", "-C", f"{tmp_path}/asterisk.conf", uid=os.getuid(), pid=12)
 
     def remember(command: Sequence[str], _: float, user: User | None) -> Ran:
         asked.append((command[0], user.uid if user else None))
@@ -351,21 +353,21 @@ def test_the_console_has_the_rights_of_who_runs_asterisk(tmp_path: Path) -> None
     assert asked == [("/x/asterisk", os.getuid())]
 
 
-def test_a_template_of_directories_is_none(tmp_path: Path) -> None:
+def test_a_template_of_directories_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # as Debian ships it: [directories](!) leaves what was compiled in
-    bins = (str(tmp_path / "none"), str(tmp_path))
+    monkeypatch.setattr(asterisk, "_AGI_BINS", (str(tmp_path / "none"), str(tmp_path)))
     file = tmp_path / "asterisk.conf"
     file.write_text("[directories](!) ; remove the (!)\nastagidir => /nowhere\n")
-    assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere", bins).agi_bin == tmp_path
+    assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere").agi_bin == tmp_path
     file.write_text("[directories]\nastagidir => /srv/agi ; ours\n")
-    assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere", bins).agi_bin == Path("/srv/agi")
+    assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere").agi_bin == Path("/srv/agi")
 
 
 def test_a_module_that_does_not_run_is_missing(tmp_path: Path) -> None:
     rows = "res_agi.so   AGI   0   Not Running   core\napp_stack.so  Gosub  0  Running  core\n"
-    asterisk = Asterisk(tmp_path, lambda *_: Ran(0, rows), tmp_path)
-    asterisk.__dict__["command"] = ("asterisk",)
-    assert asterisk.modules == frozenset({"app_stack.so"})
+    host = Asterisk(tmp_path, lambda *_: Ran(0, rows), tmp_path)
+    host.__dict__["command"] = ("asterisk",)
+    assert host.modules == frozenset({"app_stack.so"})
 
 
 # --- the PBX
@@ -469,7 +471,7 @@ def test_an_answer_that_nobody_sends_is_not_the_api() -> None:
 
 def test_a_list_of_senders_is_cut() -> None:
     senders = [Sender(str(101 + n), f"http://127.0.0.1:{free_port()}/", "x") for n in range(5)]
-    found = causes_only(list(pbx.PbxCheck(senders).check()))
+    found = list(causes_only(pbx.PbxCheck(senders).check()))
     assert [each.label for each in checked.bad(found)] == ["connection 101, 102 and 3 more"]
     assert sum(1 for each in found if each.name == "credentials") == 5
 
@@ -641,10 +643,10 @@ def test_a_database_server_is_looked_into(postgresql: str) -> None:
 
 
 def test_a_host_without_asterisk_is_not_asked(tmp_path: Path) -> None:
-    asterisk = Asterisk(tmp_path, run, path="/nowhere")
+    host = Asterisk(tmp_path, run, path="/nowhere")
     found = [
-        *check_asterisk(asterisk, current()),
-        *program.check(asterisk, current(), run, None),
+        *asterisk.check(host, current()),
+        *asterisk.check_script(host, current(), None),
     ]
     states = {each.name: each.state for each in found}
     skip = dict.fromkeys(
@@ -658,9 +660,9 @@ def test_curl_to_our_own_server_is_none_of_the_old_lines(tmp_path: Path) -> None
     (tmp_path / "extensions.conf").write_text(
         "[a]\nexten => 1,1,Set(m=${CURL(http://127.0.0.1:4575/api/v1/originate/sms,number=%2B39)})\n"
     )
-    asterisk = Asterisk(tmp_path, quiet, tmp_path, "/nowhere")
-    assert [each.state for each in check_asterisk(asterisk, current())][-1] is CheckState.WARNING
-    assert [each.state for each in check_asterisk(asterisk, current(), [4575])][-1] is CheckState.OK
+    host = Asterisk(tmp_path, quiet, tmp_path, "/nowhere")
+    for ports, state in (([], CheckState.WARNING), ([4575], CheckState.OK)):
+        assert [*asterisk.check(host, current(), ports)][-1].state is state
 
 
 _SUB = "[sub-sms]\nexten => s,1,Set(SMS_STATUS=)\n"
@@ -707,8 +709,8 @@ def test_another_sub_sms_is_named_with_its_place(
     (tmp_path / "more.conf").write_text("#include extensions-sms.conf\n")
     program = tmp_path / "asterisk"
     program.touch(mode=0o755)
-    asterisk = Asterisk(tmp_path, console, tmp_path, str(tmp_path))
-    found = {each.name: each for each in check_asterisk(asterisk, current())}["dialplan"]
+    host = Asterisk(tmp_path, console, tmp_path, str(tmp_path))
+    found = {each.name: each for each in asterisk.check(host, current())}["dialplan"]
     assert found.state is state, found
     assert says.format(etc=tmp_path) in found.says
     assert "dialplan reload" in found.do or state is CheckState.OK
@@ -746,8 +748,8 @@ def test_a_gosub_to_a_context_for_sms_that_is_nowhere_is_named_with_its_place(
     program.touch(mode=0o755)
 
     def dialplan(answer: str) -> Finding:
-        asterisk = Asterisk(tmp_path, lambda *_: Ran(0, answer), tmp_path, str(tmp_path))
-        return {each.name: each for each in check_asterisk(asterisk, current())}["dialplan"]
+        host = Asterisk(tmp_path, lambda *_: Ran(0, answer), tmp_path, str(tmp_path))
+        return {each.name: each for each in asterisk.check(host, current())}["dialplan"]
 
     found = dialplan(shown)
     if missing:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.cli.check.finding import CheckState, exit_status
+from dialplan_sms.cli.check import CheckState
+from dialplan_sms.cli.check.command import exit_status
 from dialplan_sms.sandbox import Fault, Reply, Sandbox
 from tests.asterisk.serving import Service, free_port
 from tests.unit import checked
@@ -21,21 +22,23 @@ from tests.unit.checked import Bed, bad
 class Broken:
     """How it is broken, and the one line that says so."""
 
+    id: str
     name: str
     cure: str
-    state: CheckState
     breaks: Callable[[Bed, ExitStack], None]
+    state: CheckState = CheckState.WRONG
 
 
 ALL: list[Broken] = []
 Breaks = Callable[[Bed, ExitStack], None]
+WARNING = CheckState.WARNING
 
 
 def names(name: str, cure: str, state: CheckState = CheckState.WRONG) -> Callable[[Breaks], Breaks]:
     """A set-up that the check is to call by *name*, with *cure* among what to do."""
 
     def add(breaks: Breaks) -> Breaks:
-        ALL.append(Broken(name, cure, state, breaks))
+        ALL.append(Broken(breaks.__name__, name, cure, breaks, state))
         return breaks
 
     return add
@@ -133,11 +136,6 @@ def conf_for_everybody(bed: Bed, _: ExitStack) -> None:
     bed.conf.chmod(0o644)
 
 
-@names("sms.conf", "perhaps country?")
-def mistyped_key(bed: Bed, _: ExitStack) -> None:
-    bed.sender += "contry = IT\n"
-
-
 @names("sms.conf", "chmod 0640")
 def password_file_for_root_only(bed: Bed, _: ExitStack) -> None:
     bed.as_asterisk()
@@ -161,16 +159,6 @@ def to(bed: Bed, url: str, verify: str = "") -> None:
     bed.sender = f"url = {url}\npassword = sms101api\n{verify}"
 
 
-@names("name", "DNS")
-def unknown_name(bed: Bed, _: ExitStack) -> None:
-    to(bed, "https://pbx.invalid")
-
-
-@names("connection", "port in url")
-def closed_port(bed: Bed, _: ExitStack) -> None:
-    to(bed, f"https://127.0.0.1:{free_port()}")
-
-
 @names("connection", "firewall")
 def firewall(bed: Bed, stack: ExitStack) -> None:
     to(bed, f"https://127.0.0.1:{stack.enter_context(checked.firewalled())}")
@@ -182,115 +170,68 @@ def https_where_http_is(bed: Bed, stack: ExitStack) -> None:
     to(bed, f"https://127.0.0.1:{port}")
 
 
-@names("SMS API", "https")
-def http_where_https_is(bed: Bed, _: ExitStack) -> None:
-    to(bed, bed.sandbox.url.replace("https:", "http:"))
-
-
-@names("certificate", "verify = sha256:")
-def unknown_issuer(bed: Bed, _: ExitStack) -> None:
-    to(bed, bed.sandbox.url)
-
-
 @names("certificate", "verify = sha256:")
 def ca_file_of_another(bed: Bed, _: ExitStack) -> None:
     (bed.folder / "etc/ca.pem").write_bytes(checked.certificate()[0])
     to(bed, bed.sandbox.url, "ca.pem")
 
 
-@names("certificate", "url = https://pbx.example.com")
-def certificate_of_another_name(bed: Bed, stack: ExitStack) -> None:
-    made = checked.certificate(["pbx.example.com"])
-    port = stack.enter_context(checked.pbx(bed, made))
-    to(bed, f"https://localhost:{port}", f"{bed.folder}/opt/ca.pem")
+def says(old: str, new: str) -> Breaks:
+    """sms.conf has *new* in place of *old* for its sender."""
+    return lambda bed, _: setattr(bed, "sender", bed.sender.replace(old, new))
 
 
-@names("certificate", "renew it")
-def expired_certificate(bed: Bed, stack: ExitStack) -> None:
-    port = stack.enter_context(checked.pbx(bed, checked.certificate(start=-9, end=-2)))
-    to(bed, f"https://localhost:{port}", f"{bed.folder}/opt/ca.pem")
+def at(url: str, verify: str = "") -> Breaks:
+    """Its url is another one, with {} for that of the stand-in."""
+    return lambda bed, _: to(bed, url.format(bed.sandbox.url), verify)
 
 
-@names("certificate", "renew it", CheckState.WARNING)
-def certificate_that_ends_soon(bed: Bed, stack: ExitStack) -> None:
-    port = stack.enter_context(checked.pbx(bed, checked.certificate(end=3)))
-    to(bed, f"https://localhost:{port}", f"{bed.folder}/opt/ca.pem")
+def answers(fault: Fault | Reply) -> Breaks:
+    return lambda bed, _: setattr(bed.sandbox, "fault", fault)
 
 
-@names("certificate", "clocks")
-def certificate_of_tomorrow(bed: Bed, stack: ExitStack) -> None:
-    port = stack.enter_context(checked.pbx(bed, checked.certificate(start=1)))
-    to(bed, f"https://localhost:{port}", f"{bed.folder}/opt/ca.pem")
+def shows(*names: str, start: float = -1, end: float = 365, ahead: float = 0) -> Breaks:
+    """A PBX with a certificate of these days, and a clock that is so many seconds ahead."""
+
+    def breaks(bed: Bed, stack: ExitStack) -> None:
+        made = checked.certificate(names or ("localhost",), start, end)
+        port = stack.enter_context(checked.pbx(bed, made, lambda: time.time() + ahead))
+        to(bed, f"https://localhost:{port}", f"{bed.folder}/opt/ca.pem")
+
+    return breaks
 
 
-@names("clock", "timedatectl")
-def clock_that_is_slow(bed: Bed, stack: ExitStack) -> None:
-    # by the PBX's clock the certificate is valid
-    made = checked.certificate(start=1)
-    port = stack.enter_context(checked.pbx(bed, made, lambda: time.time() + 2 * 86400))
-    to(bed, f"https://localhost:{port}", f"{bed.folder}/opt/ca.pem")
-
-
-@names("clock", "timedatectl", CheckState.WARNING)
-def clocks_that_differ(bed: Bed, stack: ExitStack) -> None:
-    made = checked.certificate()
-    port = stack.enter_context(checked.pbx(bed, made, lambda: time.time() + 900))
-    to(bed, f"https://localhost:{port}", f"{bed.folder}/opt/ca.pem")
-
-
-@names("certificate", "if you know why: verify = sha256:")
-def new_certificate(bed: Bed, _: ExitStack) -> None:
-    to(bed, bed.sandbox.url, f"sha256:{'ab' * 32}")
-
-
-@names("credentials", "correct its password")
-def wrong_password(bed: Bed, _: ExitStack) -> None:
-    bed.sender = bed.sender.replace("sms101api", "sms101apo")
-
-
-@names("credentials", "a valid token")
-def wrong_token(bed: Bed, _: ExitStack) -> None:
-    bed.sender = bed.sender.replace("password = sms101api", "token = wsk-v1-nobody")
-
-
-@names("SMS API", "url without a path")
-def wrong_path(bed: Bed, _: ExitStack) -> None:
-    bed.sender = bed.sender.replace(bed.sandbox.url, f"{bed.sandbox.url}/sms")
-
-
-@names("SMS API", "url = https://pbx.example.com")
-def redirected(bed: Bed, _: ExitStack) -> None:
-    bed.sandbox.fault = Reply(302, b"", (("Location", "https://pbx.example.com/login"),))
-
-
-@names("SMS API", "address, port")
-def web_page(bed: Bed, _: ExitStack) -> None:
-    bed.sandbox.fault = Fault.HTML
-
-
-@names("SMS API", "logs")
-def pbx_that_breaks(bed: Bed, _: ExitStack) -> None:
-    bed.sandbox.fault = Fault.SERVER_ERROR
-
-
-@names("SMS API", "check again")
-def pbx_that_takes_nothing_now(bed: Bed, _: ExitStack) -> None:
-    bed.sandbox.fault = Reply(503, b'{"type":"error","reason":"busy","result":null}')
-
-
-@names("SMS API", "overloaded")
-def pbx_that_hangs(bed: Bed, _: ExitStack) -> None:
-    bed.sandbox.fault = Fault.HANG
-
-
-@names("credentials", "Collaboration", CheckState.WARNING)
-def unknown_answer(bed: Bed, _: ExitStack) -> None:
-    bed.sandbox.fault = Reply(200, b'{"type":"error","reason":"No licence","result":null}')
-
-
-@names("max_length", "max_length = 670", CheckState.WARNING)
-def longer_than_the_pbx_takes(bed: Bed, _: ExitStack) -> None:
-    bed.sender += "max_length = 1000\n"
+MOVED = Reply(302, b"", (("Location", "https://pbx.example.com/login"),))
+BUSY = Reply(503, b'{"type":"error","reason":"busy","result":null}')
+NO_LICENCE = Reply(200, b'{"type":"error","reason":"No licence","result":null}')
+BY_THEIRS = shows(start=1, ahead=2 * 86400)
+"""By the PBX's clock the certificate is valid."""
+ALL += [
+    Broken("mistyped_key", "sms.conf", "perhaps country?", says("url", "contry = IT\nurl")),
+    Broken("unknown_name", "name", "DNS", at("https://pbx.invalid")),
+    Broken("closed_port", "connection", "port in url", lambda bed, _: to(bed, f"https://127.0.0.1:{free_port()}")),
+    Broken("http_for_https", "SMS API", "https", lambda bed, _: to(bed, f"http{bed.sandbox.url[5:]}")),
+    Broken("unknown_issuer", "certificate", "verify = sha256:", at("{}")),
+    Broken("new_certificate", "certificate", "if you know why: verify = sha256:",
+           at("{}", f"sha256:{'ab' * 32}")),
+    Broken("another_name", "certificate", "url = https://pbx.example.com", shows("pbx.example.com")),
+    Broken("expired_certificate", "certificate", "renew it", shows(start=-9, end=-2)),
+    Broken("certificate_ends_soon", "certificate", "renew it", shows(end=3), WARNING),
+    Broken("certificate_of_tomorrow", "certificate", "clocks", shows(start=1)),
+    Broken("clock_that_is_slow", "clock", "timedatectl", BY_THEIRS),
+    Broken("clocks_that_differ", "clock", "timedatectl", shows(ahead=900), WARNING),
+    Broken("wrong_password", "credentials", "correct its password", says("sms101api", "sms101apo")),
+    Broken("wrong_token", "credentials", "a valid token",
+           says("password = sms101api", "token = wsk-v1-nobody")),
+    Broken("wrong_path", "SMS API", "url without a path", says("\npassword", "/sms\npassword")),
+    Broken("redirected", "SMS API", "url = https://pbx.example.com", answers(MOVED)),
+    Broken("web_page", "SMS API", "address, port", answers(Fault.HTML)),
+    Broken("pbx_that_breaks", "SMS API", "logs", answers(Fault.SERVER_ERROR)),
+    Broken("pbx_that_takes_nothing_now", "SMS API", "check again", answers(BUSY)),
+    Broken("pbx_that_hangs", "SMS API", "overloaded", answers(Fault.HANG)),
+    Broken("unknown_answer", "credentials", "Collaboration", answers(NO_LICENCE), WARNING),
+    Broken("too_long", "max_length", "max_length = 670", says("url", "max_length = 1000\nurl"), WARNING),
+]  # fmt: skip
 
 
 # --- the outbox
@@ -590,7 +531,7 @@ def test_there_are_enough_of_them() -> None:
     assert sum(1 for each in ALL if each.state is CheckState.WRONG) >= 25
 
 
-@pytest.mark.parametrize("broken", ALL, ids=[each.breaks.__name__ for each in ALL])
+@pytest.mark.parametrize("broken", ALL, ids=[each.id for each in ALL])
 def test_the_one_cause_is_named_with_its_cure(bed: Bed, broken: Broken) -> None:
     # given a set-up that is broken in one way
     with ExitStack() as stack:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from dialplan_sms.cli.check import service
-from dialplan_sms.cli.check.finding import CheckState, Finding
+from dialplan_sms.cli.check import CheckState, Finding, service
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.http import DECOY, Http
 from dialplan_sms.host.identity import current

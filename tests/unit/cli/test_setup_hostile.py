@@ -12,7 +12,7 @@ import pytest
 
 from dialplan_sms.cli.setup.answers import PASSWORD, TOKEN
 from dialplan_sms.cli.setup.steps import Manifest, StepState, Work, lock, put_link
-from dialplan_sms.host import files, privileges, process
+from dialplan_sms.host import files, process
 from dialplan_sms.host.asterisk import Process, user_of
 from dialplan_sms.host.files import Ownership
 from dialplan_sms.host.identity import HostError, User, by_id, changer
@@ -127,9 +127,9 @@ def test_a_link_in_an_agi_bin_that_is_refused_does_not_stop_what_is_taken_back(
             raise HostError("several users can change it")
         return refused(path, itself)
 
-    monkeypatch.setattr(privileges, "changer", refusing)
+    monkeypatch.setattr(process, "changer", refusing)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(privileges, "as_user", lambda _, work: work())
+    monkeypatch.setattr(process, "as_user", lambda _, work: work())
     result = pbx.setup("--remove", "--yes")
     assert f"kept: {pbx.agi_bin}/sms.agi: several users can change it" in result.output
     assert (result.exit_code, (pbx.root / "state/setup.json").exists()) == (0, False)

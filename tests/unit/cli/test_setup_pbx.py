@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dialplan_sms import __version__
-from dialplan_sms.cli.check.finding import Finding
+from dialplan_sms.cli.check import Finding
 from dialplan_sms.cli.setup.pbx import __name__ as MODULE
 from dialplan_sms.cli.setup.pbx import ask, look_at, sentence
 from dialplan_sms.config import config

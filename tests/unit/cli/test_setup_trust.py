@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dialplan_sms.host import asterisk, identity, privileges
+from dialplan_sms.host import asterisk, identity, process
 from dialplan_sms.host.asterisk import refuse_foreign, user_of
 from dialplan_sms.host.identity import HostError
 from tests.unit.pbxhost import PbxHost
@@ -159,7 +159,7 @@ class TestTheFolders:
         )
         (pbx.root / "bin/asterisk").unlink()  # which would say what is compiled in
         give(monkeypatch, pbx.etc)
-        monkeypatch.setattr(privileges, "as_user", lambda _, work: work())  # there is no such user
+        monkeypatch.setattr(process, "as_user", lambda _, work: work())  # there is no such user
         result = pbx.setup(*ANSWERS)
         assert (result.exit_code, "does not look like Asterisk's" in result.output) == (1, True)
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from dialplan_sms.cli.check import service
-from dialplan_sms.cli.check.finding import CheckState
+from dialplan_sms.cli.check import CheckState, service
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.http import make_hash
 from dialplan_sms.daemon.server import LiveConfig

@@ -8,11 +8,15 @@ from dialplan_sms.host import asterisk
 from dialplan_sms.host.asterisk import running
 
 
-def process(proc: Path, *command: str, root: str = "/", pid: int = 7) -> None:
+def process(
+    proc: Path, *command: str, root: str = "/", pid: int = 7, uid: int = 112, effective: int = 0
+) -> None:
+    """What /proc shows of a process, which a user of that id has started."""
     folder = proc / str(pid)
     folder.mkdir(parents=True)
     (folder / "cmdline").write_bytes(b"".join(word.encode() + b"\0" for word in command))
-    (folder / "status").write_text("Name:\tasterisk\nUid:\t112\t0\t0\t0\nGid:\t119\t0\t0\t0\n")
+    uids, gids = f"{uid}\t{effective}\t{uid}\t{effective}", "119\t0\t0\t0\nGroups:\t119 20 "
+    (folder / "status").write_text(f"Name:\tasterisk\nUid:\t{uids}\nGid:\t{gids}\n")
     (folder / "root").symlink_to(root)
     program = command[0] if command else ""
     (folder / "exe").symlink_to("/usr/bin/dash" if program == "/bin/sh" else program or "/none")
@@ -36,7 +40,7 @@ def test_the_asterisk_that_runs_is_found(
 ) -> None:
     process(tmp_path, *command)
     (found,) = running(tmp_path)
-    assert (found.user.uid, found.user.gids) == (112, (119,))
+    assert (found.user.uid, found.user.gids) == (112, (119, 20))
     assert found.conf == (Path(conf) if conf else None)
 
 

@@ -1,8 +1,466 @@
-"""Other programs: what they may take of time, memory and our environment."""
+"""Root's commands and the files of Asterisk's user, who can put there what it likes."""
 
+import contextlib
+import os
+import pickle
+import re
+import shutil
+import sqlite3
+import struct
+import subprocess
+import sys
 import time
+from pathlib import Path
 
-from dialplan_sms.host.process import NOT_ENDED, NOT_STARTED, Ran, run
+import pytest
+
+from dialplan_sms.cli.check import CheckState
+from dialplan_sms.cli.check.asterisk import Asterisk, check_script
+from dialplan_sms.cli.check.outbox import OUTBOX, check
+from dialplan_sms.cli.send.journal import Journal, JournalError
+from dialplan_sms.config.config import Config
+from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.host import process
+from dialplan_sms.host.identity import HostError, by_id, current
+from dialplan_sms.host.process import (
+    NOT_ENDED,
+    NOT_STARTED,
+    Ran,
+    as_changer,
+    as_user,
+    drop_privileges,
+    run,
+)
+from dialplan_sms.sandbox import Sandbox
+from dialplan_sms.sms import log
+from tests.asterisk.serving import free_port
+from tests.waiting import until
+
+NOBODY = 65534
+PROGRAM = f"{sys.prefix}/bin/dialplan-sms"
+
+
+def outbox(folder: Path, owner: int) -> str:
+    """The URL of an empty outbox in a folder of *owner*."""
+    place = folder / "sms"
+    place.mkdir()
+    database = sqlite3.connect(place / "outbox.sqlite")
+    database.execute("CREATE TABLE t (x)")
+    database.execute("INSERT INTO t VALUES (zeroblob(900000))")
+    database.commit()
+    database.close()
+    if os.geteuid() == 0:
+        for path in (place, place / "outbox.sqlite"):
+            os.chown(path, owner, owner)
+    return f"sqlite:///{place}/outbox.sqlite"
+
+
+_DIE = """
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size = 2")
+database.execute("BEGIN IMMEDIATE")
+database.execute("UPDATE t SET x = zeroblob(900001)")
+database.execute("INSERT INTO t VALUES (zeroblob(500000))")
+os.kill(os.getpid(), 9)
+"""
+
+
+def leave_hot_journal(folder: Path, named: Path) -> None:
+    """What a crash leaves behind, made to name another file: SQLite deletes that as it rolls back.
+
+    https://sqlite.org/fileformat2.html, 3: the journal of one of several files has at its end the
+    name of a file that all of them share.
+    """
+    file = folder / "sms/outbox.sqlite"
+    subprocess.run([sys.executable, "-c", _DIE, file], check=False)
+    name = os.fsencode(named)
+    with (folder / "sms/outbox.sqlite-journal").open("ab") as journal:
+        journal.write(struct.pack(">I", 0x40000000 // 4096 + 1) + name)
+        journal.write(struct.pack(">II", len(name), sum(name)) + bytes.fromhex("d9d505f920a163d7"))
+    for path in file.parent.iterdir():
+        os.chown(path, NOBODY, NOBODY)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+def test_what_sqlite_deletes_is_not_deleted_with_roots_rights(folder: Path) -> None:
+    """The attack is real where nothing stops it, so that the two tests below prove something."""
+    outbox(folder, NOBODY)
+    precious = folder / "precious"
+    precious.write_text("precious")
+    leave_hot_journal(folder, precious)
+    with sqlite3.connect(folder / "sms/outbox.sqlite") as database:
+        database.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    assert not precious.exists(), "this SQLite does not delete it: the tests below prove nothing"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+def test_check_looks_at_the_outbox_as_its_owner(folder: Path) -> None:
+    url = outbox(folder, NOBODY)
+    precious = folder / "precious"
+    precious.write_text("precious")
+    leave_hot_journal(folder, precious)
+    list(check(url, current()))
+    assert precious.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("theirs", ["agi-bin", "agi-bin/sms.agi", "python3"])
+def test_check_as_root_runs_no_program_of_another_user(folder: Path, theirs: str) -> None:
+    """Where no Asterisk, unit or user says whose rights are meant, they are root's."""
+    ran, python, script = folder / "ran", folder / "python3", folder / "agi-bin/sms.agi"
+    for path, text in ((python, f"#!/bin/sh\ntouch {ran}\n"), (script, f"#!{python}\n# dialplan")):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    os.chown(folder / theirs, NOBODY, NOBODY)
+    (folder / "asterisk.conf").write_text(f"[directories]\nastagidir => {script.parent}\n")
+    asterisk = Asterisk(folder, process.run, folder / "none", path="")
+    first = next(iter([*check_script(asterisk, current(), None)]))
+    assert not ran.exists()
+    path = script if "agi" in theirs else python
+    assert first.says == f"the user nobody can change {path}, and root is to run it"
+    assert first.do == "make it root's, or run check --user nobody"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("command", [["outbox"], ["send", "+39333123456"], ["worker"]])
+def test_commands_use_the_outbox_as_its_owner(folder: Path, command: list[str]) -> None:
+    url = outbox(folder, NOBODY)
+    precious = folder / "precious"
+    precious.write_text("precious")
+    leave_hot_journal(folder, precious)
+    conf = folder / "sms.conf"
+    conf.touch(0o600)
+    conf.write_text(
+        f"[general]\noutbox = {url}\nmode = queue\n[101]\nurl = http://127.0.0.1:9\npassword = x\n"
+    )
+    started = subprocess.Popen(
+        [PROGRAM, *command, "--config", conf], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        told, _ = started.communicate(b"Hello", timeout=5)
+    except subprocess.TimeoutExpired:  # the worker
+        started.kill()
+        told, _ = started.communicate()
+    assert b"Traceback" not in told
+    assert precious.exists(), told
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+def test_what_lies_beside_the_outbox_counts_where_a_link_leads(folder: Path) -> None:
+    outbox(folder, 0)
+    (folder / "sms").chmod(0o1777)
+    (folder / "link").symlink_to("sms/outbox.sqlite")
+    url = f"sqlite:///{folder}/link"
+    with pytest.raises(ConfigError, match=f"everybody can change {folder}/sms"):
+        Config(folder / "sms.conf", {}, outbox=url).drop_privileges()
+    found = {each.name: each for each in check(url, current())}[OUTBOX.name]
+    assert "is not looked into: everybody can change" in found.says
+
+
+def test_check_sees_the_version_and_what_is_broken(folder: Path) -> None:
+    url = outbox(folder, os.getuid())
+    found = {each.name: each for each in check(url, current())}[OUTBOX.name]
+    assert found.state is CheckState.OK
+    (folder / "sms/outbox.sqlite").write_bytes(b"no database" * 500)
+    found = {each.name: each for each in check(url, current())}[OUTBOX.name]
+    assert (found.state, "move the file away" in found.do) == (CheckState.WRONG, True)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+def test_a_log_that_root_begins_is_its_folders_owners(folder: Path) -> None:
+    os.chown(folder, NOBODY, NOBODY)
+    os.close(log._open_file(str(folder / "sms.log")))
+    status = (folder / "sms.log").stat()
+    assert (status.st_uid, status.st_mode & 0o777) == (NOBODY, 0o640)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+def test_a_log_in_roots_folder_stays_roots_whatever_its_path_leads_to_then(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("roots", "theirs"):
+        (folder / name).mkdir()
+    os.chown(folder / "theirs", NOBODY, NOBODY)
+    (folder / "logs").symlink_to("roots")
+    open_ = os.open
+
+    def open_and_turn(path: str, flags: int, *rest: int, **where: int) -> int:
+        file = open_(path, flags, *rest, **where)
+        if flags & os.O_CREAT:
+            (folder / "logs").unlink()
+            (folder / "logs").symlink_to("theirs")
+        return file
+
+    monkeypatch.setattr(os, "open", open_and_turn)
+    os.close(log._open_file(str(folder / "logs/sms.log")))
+    assert (folder / "roots/sms.log").stat().st_uid == 0
+
+
+def test_no_link_is_followed_for_log_and_journal(folder: Path) -> None:
+    precious = folder / "precious"
+    (folder / "sms.log").symlink_to(precious)
+    (folder / "list.csv.journal").symlink_to(precious)
+    with pytest.raises(OSError, match="link"):
+        log._open_file(str(folder / "sms.log"))
+    with pytest.raises(JournalError, match="it is a link"):
+        Journal(folder / "list.csv.journal")
+    assert not precious.exists()
+
+
+def _speak(script: subprocess.Popen[bytes]) -> bytes:
+    """Be Asterisk to *script* until it ends, with a number and a text; what it has said."""
+    assert script.stdin is not None
+    assert script.stdout is not None
+    values = {b"SMS_NUMBER": b"+39333123456", b"SMS_MESSAGE": b"hi"}
+    said = b""
+    with script, contextlib.suppress(BrokenPipeError):  # it does not wait for the last reply
+        script.stdin.write(b"agi_request: sms.agi\nagi_uniqueid: 1.1\n\n")
+        script.stdin.flush()
+        for line in script.stdout:
+            said += line
+            read = re.match(rb'GET FULL VARIABLE "(.*)"', line)
+            text = (
+                re.sub(rb"\$\{(\w+)\}", lambda v: values.get(v[1], b""), read[1]) if read else b""
+            )
+            script.stdin.write(b"200 result=1" + (b" (" + text + b")" if read else b"") + b"\n")
+            script.stdin.flush()
+    assert b"UNREACHABLE" in said
+    return said
+
+
+@pytest.fixture
+def theirs(folder: Path) -> Path:
+    """sms.conf of root's, in a folder of another user, who can put another in its place."""
+    conf = folder / "etc/sms.conf"
+    conf.parent.mkdir()
+    conf.touch(0o644)
+    os.chown(conf.parent, NOBODY, NOBODY)
+    return conf
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+class TestSmsConfOfAnotherUser:
+    """Who can change sms.conf has root use no rights but that user's."""
+
+    def run(self, conf: Path, text: str, *command: str) -> bytes:
+        conf.write_text(text)
+        conf.chmod(0o640)
+        os.chown(conf, 0, NOBODY)
+        done = subprocess.run(
+            [PROGRAM, *command, "--config", conf], input=b"Hello", stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, timeout=20, check=False,
+        )  # fmt: skip
+        assert b"Traceback" not in done.stdout
+        return done.stdout
+
+    def test_no_log_of_roots_is_written(self, theirs: Path, folder: Path) -> None:
+        precious = folder / "precious"
+        precious.touch(0o600)
+        text = f"[general]\nlog = {precious}\n[$(id)]\nurl = http://127.0.0.1:9\npassword = x\n"
+        self.run(theirs, text, "send", "+39333123456")
+        assert precious.read_bytes() == b""
+        (folder / "list.csv").write_text("number\n+39333123456\n")
+        told = self.run(theirs, text, "send", "--list", str(folder / "list.csv"))
+        assert b"UNREACHABLE" in told
+        assert precious.read_bytes() == b""
+
+    @pytest.mark.parametrize("door", ["serve", "sms.agi"])
+    def test_nor_by_the_service_or_the_script(self, theirs: Path, folder: Path, door: str) -> None:
+        precious = folder / "precious"
+        precious.touch(0o600)
+        theirs.write_text(
+            f"[general]\nlog = {precious}\nlisten = 127.0.0.1:{free_port()}\n"
+            f"monitor = 127.0.0.1:{free_port()}\n[101]\nurl = http://127.0.0.1:9\npassword = x\n"
+        )
+        theirs.chmod(0o640)
+        os.chown(theirs, 0, NOBODY)
+        environment = {**os.environ, "DIALPLAN_SMS_CONF": str(theirs)}
+        environment["DIALPLAN_SMS_SOCKET"] = str(folder / "agi.sock")
+        command = [PROGRAM, "serve"] if door == "serve" else [f"{sys.prefix}/bin/sms.agi"]
+        started = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            if door == "serve":  # which says in its log that it has started
+                until(
+                    lambda: (
+                        started.poll() is not None or os.stat(f"/proc/{started.pid}").st_uid != 0
+                    ),
+                    lambda: "it has kept root's rights",
+                )
+                started.terminate()
+            told = started.communicate(timeout=20)[0] if door == "serve" else _speak(started)
+        finally:
+            started.kill()
+        assert b"Traceback" not in told
+        assert precious.read_bytes() == b""
+
+    def test_no_outbox_of_roots_is_used(self, theirs: Path, folder: Path) -> None:
+        precious = folder / "precious"
+        precious.touch(0o644)
+        precious.write_text("root:x:0:0::/root:/bin/bash\n")
+        (folder / "roots").mkdir(0o700)
+        for path in (precious, folder / "roots/outbox.sqlite"):
+            text = f"[general]\noutbox = sqlite:///{path}\nmode = queue\n[101]\nurl = http://127.0.0.1:9\npassword = x\n"
+            self.run(theirs, text, "send", "+39333123456")
+            self.run(theirs, text, "outbox")
+        assert precious.stat().st_mode & 0o777 == 0o644
+        assert list((folder / "roots").iterdir()) == []
+
+    def test_it_sends_all_the_same(self, theirs: Path) -> None:
+        with Sandbox() as pbx:
+            text = f"[101]\nurl = {pbx.url}\nverify = no\npassword = sms101api\ncountry = IT\n"
+            self.run(theirs, text, "send", "333 123456")
+            assert [message.numbers for message in pbx.messages] == [("+39333123456",)]
+
+    @pytest.mark.parametrize("command", [("send", "+39333123456"), ("outbox",)])
+    def test_where_several_users_can_change_it_nothing_is_done(
+        self, theirs: Path, folder: Path, command: tuple[str, ...]
+    ) -> None:
+        os.chown(folder, 1, 1)
+        with Sandbox() as pbx:
+            text = (
+                f"[general]\noutbox = sqlite:///{folder}/outbox.sqlite\n[101]\nurl = {pbx.url}\n"
+                "verify = no\npassword = sms101api\n"
+            )
+            told = self.run(theirs, text, *command)
+            assert b"more than one user can change" in b" ".join(told.split())
+            assert pbx.requests == []
+        assert not (folder / "outbox.sqlite").exists()
+
+    def test_in_a_container_root_can_be_nobody_else(self, theirs: Path, folder: Path) -> None:
+        """Without CAP_SETUID it does its own work, and none in a folder of another user."""
+        ours = folder / "sms.conf"
+        ours.touch(0o640)
+        with Sandbox() as pbx:
+            for conf in (ours, theirs):
+                conf.write_text(
+                    f"[101]\nurl = {pbx.url}\nverify = no\npassword = sms101api\ncountry = IT\n"
+                )
+                conf.chmod(0o640)
+                done = subprocess.run(
+                    ["setpriv", "--bounding-set", "-setuid,-setgid", PROGRAM, "send",
+                     "333 123456", "--config", conf],
+                    input=b"Hello", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20,
+                    check=False,
+                )  # fmt: skip
+                assert len(pbx.messages) == 1
+        assert b"root cannot become the user nobody here" in b" ".join(done.stdout.split())
+
+    def test_a_program_that_they_may_not_read_says_so(self, theirs: Path, folder: Path) -> None:
+        """As pipx of root's makes it, below /root."""
+        closed = folder / "root"
+        shutil.copytree(Path(process.__file__).parents[1], closed / "dialplan_sms")
+        closed.chmod(0o700)
+        theirs.write_text("[101]\nurl = http://127.0.0.1:9\npassword = x\n")
+        theirs.chmod(0o640)
+        code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from dialplan_sms.cli.main import main; main()"
+        told = subprocess.run(
+            [sys.executable, "-c", code, closed, "send", "+39333123456", "--config", theirs],
+            input=b"Hi", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=20,
+        ).stdout.decode()  # fmt: skip
+        assert "CONFIG" in told
+        assert f"may not enter {closed}" in told.replace("\n", " ")
+
+    @pytest.mark.parametrize("command", ["send", "check"])
+    def test_no_secret_of_roots_is_sent(self, theirs: Path, folder: Path, command: str) -> None:
+        secret = folder / "shadow"
+        secret.touch(0o640)
+        secret.write_text("root:secret\n")
+        with Sandbox() as pbx:
+            text = f"[101]\nurl = {pbx.url}\nverify = no\npassword_file = {secret}\n"
+            told = self.run(theirs, text, command, *(["+39333123456"] if command == "send" else []))
+            assert b"may not read" in told
+            assert pbx.requests == []
+            os.chown(secret, NOBODY, NOBODY)
+            assert b"may not read" not in self.run(theirs, text, "check")
+
+    def test_nor_one_of_theirs_that_root_keeps_from_them(self, theirs: Path, folder: Path) -> None:
+        secret = folder / "backup/old"
+        secret.parent.mkdir(0o700)
+        secret.touch(0o600)
+        secret.write_text("secret\n")
+        os.chown(secret, NOBODY, NOBODY)
+        with Sandbox() as pbx:
+            text = f"[101]\nurl = {pbx.url}\nverify = no\npassword_file = {secret}\n"
+            assert b"may not" in self.run(theirs, text, "send", "+39333123456")
+            assert pbx.requests == []
+
+
+def test_who_runs_this_does_its_own_work(tmp_path: Path) -> None:
+    """So does root, where all is root's: Asterisk that runs as root, a container."""
+    for done in (as_user(None, os.getpid), as_changer(tmp_path / "x", os.getpid)):
+        assert done == os.getpid()
+    drop_privileges(tmp_path / "x")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_root")
+class TestTheChild:
+    def test_it_has_become_that_user_for_good(self) -> None:
+        def look() -> tuple[object, ...]:
+            for change in (os.setuid, os.seteuid, os.setgid):
+                with contextlib.suppress(PermissionError):
+                    change(0)
+            return os.getresuid(), os.getresgid(), sorted(os.getgroups())
+
+        user = by_id(1)
+        assert as_user(user, look) == ((1, 1, 1), (user.gids[0],) * 3, sorted(user.gids))
+        assert os.geteuid() == 0
+
+    def test_what_it_raises_is_raised(self) -> None:
+        def fail(error: BaseException) -> None:
+            raise error
+
+        for error in (HostError("no"), PermissionError(13, "denied", "/x"), KeyboardInterrupt()):
+            with pytest.raises(type(error)) as raised:
+                as_user(by_id(1), lambda error=error: fail(error))  # type: ignore[misc]
+            assert str(raised.value) == str(error)
+
+    def test_that_user_can_end_it_and_not_look_into_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(HostError, match="as the user nobody was ended by a signal"):
+            as_user(by_id(NOBODY), lambda: os.kill(os.getpid(), 9))
+        whole = pickle.dumps
+        with monkeypatch.context() as patched:  # ended while it answers
+            patched.setattr(pickle, "dumps", lambda answer: whole(answer)[:-9])
+            with pytest.raises(HostError, match="as the user nobody was ended by a signal"):
+                as_user(by_id(NOBODY), lambda: "x" * 99)
+
+        def look() -> str:
+            command = ["cat", f"/proc/{os.getpid()}/environ"]
+            return subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False).stderr
+
+        assert "denied" in as_user(by_id(NOBODY), look)
+
+    def test_root_that_cannot_become_that_user_does_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As in a container without CAP_SETUID."""
+
+        def refused(*_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "setresuid", refused)
+        with pytest.raises(HostError, match="root cannot become the user nobody here, Operation"):
+            as_user(by_id(NOBODY), (tmp_path / "made").touch)
+        assert not (tmp_path / "made").exists()
+
+
+# --- other programs: what they may take of time and memory
 
 
 def test_a_program_is_given_a_time() -> None:

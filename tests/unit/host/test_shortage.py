@@ -6,7 +6,7 @@ import os
 import pytest
 
 from dialplan_sms.config.config import Sender
-from dialplan_sms.host.shortage import shortage
+from dialplan_sms.host import shortage
 from dialplan_sms.routes.pbx import failed
 from dialplan_sms.sms.outcome import Cause
 from dialplan_sms.sms.sms import Draft

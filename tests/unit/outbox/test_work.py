@@ -47,7 +47,13 @@ def test_the_like_goes_with_the_first_of_its_kind_and_the_rest_in_order() -> Non
         said.append(items)
         return [-each for each in items]
 
-    works = [alone("a"), Together(many, 1), alone("b"), Together(many, 2), alone("c")]
+    works: list[Work[object]] = [
+        alone("a"),
+        Together(many, 1),
+        alone("b"),
+        Together(many, 2),
+        alone("c"),
+    ]
     with sa.create_engine("sqlite://").connect() as connection:
         assert do(connection, works) == ["a", -1, "b", -2, "c"]
     assert said == ["a", [1, 2], "b", "c"]

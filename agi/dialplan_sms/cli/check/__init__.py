@@ -1,5 +1,87 @@
 """``dialplan-sms check``: what is wrong with an installation, the one cause of it, and its cure.
 
 ``command`` runs the parts, each of which is a module; a part looks at one thing and gives its
-lines, as ``finding`` describes them. Nothing here sends an SMS.
+lines, which are Findings. Nothing here sends an SMS.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from dialplan_sms.host.identity import User, blocked
+
+
+class CheckState(StrEnum):
+    """What was found."""
+
+    OK = "ok"
+    WARNING = "warning"  # it works, and somebody should look
+    WRONG = "wrong"
+    SKIPPED = "not looked at"  # there is none here, or another thing comes first
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: *name*, and *of* whom if there are several; *do* is the cure.
+
+    *needs* are labels of other lines: if one of those is wrong, this one follows from it. Each
+    part of the check has its lines as constants, which say nothing yet.
+    """
+
+    name: str
+    needs: tuple[str, ...] = ()
+    of: str = ""
+    state: CheckState = CheckState.SKIPPED
+    says: str = ""
+    do: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} {self.of}".strip()
+
+    def ok(self, says: str) -> "Finding":
+        return replace(self, state=CheckState.OK, says=says)
+
+    def wrong(self, says: str, do: str) -> "Finding":
+        return replace(self, state=CheckState.WRONG, says=says, do=do)
+
+    def warning(self, says: str, do: str) -> "Finding":
+        return replace(self, state=CheckState.WARNING, says=says, do=do)
+
+    def skipped(self, says: str) -> "Finding":
+        return replace(self, state=CheckState.SKIPPED, says=says, do="")
+
+    def refused(self, error: object, do: str = "") -> "Finding":
+        """Wrong, as *error* says; the cure is what stands after its last colon, else *do*."""
+        says, colon, cure = str(error).rpartition(": ")
+        return self.wrong(says, cure) if colon else self.wrong(cure, do or cure)
+
+    def if_blocked(
+        self, path: Path, want: int, user: User, do: str = "", key: str = "", missing: bool = False
+    ) -> "Case":
+        """The case that *user* may not *want* of what is at *path*; *do* if for its own mode.
+
+        With *missing*, also that it is not there.
+        """
+        bar = blocked(path, want, user)
+        if bar is None or (bar.missing and not missing):
+            return False, self
+        of_mode = bar.path == path and not bar.missing
+        return True, self.wrong(key + bar.says, do if do and of_mode else bar.do)
+
+
+Case = tuple[object, Finding]
+"""Whether it is so, and what is found then."""
+
+
+def first(*cases: Case) -> Finding | None:
+    """What is found in the first of *cases* that is so."""
+    return next((found for is_so, found in cases if is_so), None)
+
+
+def listed(items: Sequence[str], most: int = 3) -> str:
+    """The first of *items*, and how many more there are."""
+    if len(items) <= most + 1:
+        return ", ".join(items)
+    return f"{', '.join(items[:most])} and {len(items) - most} more"

@@ -1,25 +1,29 @@
-"""Asterisk: is it up, has it the modules, is [sub-sms] loaded, are CURL() lines left."""
+"""Asterisk: is it up, has it the modules; sms.agi in its agi-bin, and the Python that runs that."""
 
+import json
 import os
 import re
 import shutil
 import sys
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
-from dialplan_sms.cli.check.dialplan import CONTEXT, DIALPLAN, RELOAD, Files, is_ours
-from dialplan_sms.cli.check.finding import Finding, first, listed
-from dialplan_sms.cli.migrate.flow import API
+from dialplan_sms import __version__
+from dialplan_sms.cli.check import Case, CheckState, Finding, dialplan, first, listed
+from dialplan_sms.config.config import Config
 from dialplan_sms.host.asterisk import Process, read_conf, running, settings, using
-from dialplan_sms.host.identity import HostError, User, current
-from dialplan_sms.host.installation import EXTENSIONS, put_in_place
+from dialplan_sms.host.identity import READ, RUN, HostError, User, blocked, changer, current
+from dialplan_sms.host.installation import another_python, cure, put_in_place
 from dialplan_sms.host.process import PATH, Run
 
 ASTERISK = Finding("Asterisk")
 MODULES = Finding("modules", (ASTERISK.name,))
-CURL = Finding("old CURL()")
-NEEDED = {
+SCRIPT = Finding("sms.agi")
+PYTHON = Finding("Python", (SCRIPT.name,))
+PACKAGES = Finding("packages", (PYTHON.name,))
+_MODULES = {
     "pbx_config.so": "extensions.conf",
     "res_agi.so": "AGI()",
     "app_stack.so": "Gosub(), Return(), LOCAL()",
@@ -27,62 +31,67 @@ NEEDED = {
     "func_strings.so": "LEN(), FILTER()",
 }
 """The modules that [sub-sms] uses, and for what."""
-_DIRECT = re.compile(r"(?<!Dead)AGI\((?:[^)]*/)?sms\.agi|AGI\(h?agi://[^)]*/sms\b")
-_PATIENCE = 4.0
-"""Seconds for one command of the console."""
 _AGI_BINS = ("/var/lib/asterisk/agi-bin", "/usr/share/asterisk/agi-bin")
 _SETTING = re.compile(r"AGI Scripts directory:\s*(\S.*)")
+_OLDEST = (3, 11)
+_PACKAGES = (
+    "asterisk.agi", "requests", "urllib3", "phonenumbers", "regex", "click", "rich",
+    "prometheus_client", "sqlalchemy", "dialplan_sms.agi.script", "dialplan_sms.agi.call",
+    "dialplan_sms.routes.pbx",
+)  # fmt: skip
+_OF_EXTRAS = {"postgresql": ("psycopg",), "http": ("starlette", "h11", "jinja2")}
+_ASK = """
+import importlib, json, sys
+missing = {}
+for name in sys.argv[1:] if sys.version_info >= (3, 11) else ():
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        missing[getattr(error, "name", None) or name] = type(error).__name__
+version = getattr(sys.modules.get("dialplan_sms"), "__version__", "")
+print(json.dumps([list(sys.version_info[:3]), missing, version]))
+"""
 
 
 class Asterisk:
     """The Asterisk whose configuration is in *etc*; each answer is fetched once."""
 
-    def __init__(
-        self, etc: Path, run: Run, proc: Path = Path("/proc"), path: str = PATH,
-        agi_bins: tuple[str, ...] = _AGI_BINS,
-    ) -> None:  # fmt: skip
-        self.etc = etc
-        self.conf = etc / "asterisk.conf"
-        self._run = run
-        self._proc = proc
-        self._path = path
-        self._agi_bins = agi_bins
-        try:  # now, before there are threads, since it is read in a child
+    def __init__(self, etc: Path, run: Run, proc: Path = Path("/proc"), path: str = PATH) -> None:
+        self.etc, self.conf = etc, etc / "asterisk.conf"
+        self.run, self._proc, self._path = run, proc, path
+        self._configured: dict[str, dict[str, str]] = {}
+        with suppress(HostError):  # now, before there are threads, since it is read in a child
             self._configured = settings(read_conf(self.conf))
-        except HostError:
-            self._configured = {}
 
     @cached_property
     def process(self) -> Process | None:
         """The running one that uses our asterisk.conf, of a user who may be believed."""
         runuser = self._configured.get("options", {}).get("runuser", "")
-        processes = running(self._proc, guess=os.geteuid() != 0)
-        try:
+        with suppress(HostError):
+            processes = running(self._proc, guess=os.geteuid() != 0)
             return next(iter(using(processes, self.conf, runuser)), None)
-        except HostError:
-            return None
+        return None
 
     @cached_property
-    def command(self) -> tuple[str, ...] | None:
-        """The program; None if this host has none."""
+    def command(self) -> tuple[str, ...]:
+        """The program; empty if this host has none."""
         if self.process is not None:
             return self.process.command
-        found = shutil.which("asterisk", path=self._path)
-        return (found,) if found else None
+        return tuple(filter(None, [shutil.which("asterisk", path=self._path)]))
 
     @property
     def is_here(self) -> bool:
         """Whether this host has an Asterisk at all, running or not."""
-        return self.command is not None or self.conf.exists()
+        return bool(self.command) or self.conf.exists()
 
     def ask(self, command: str) -> str:
         """What the console answers to *command*; empty if it does not."""
-        if self.command is None:
+        if not self.command:
             return ""
         options = ("-C", str(self.conf)) if self.conf.exists() else ()
         # With the rights of whose program it is: anybody can start one under this name.
         user = self.process.user if self.process else None
-        ran = self._run([*self.command, *options, "-rx", command], _PATIENCE, user)
+        ran = self.run([*self.command, *options, "-rx", command], 4.0, user)
         return "" if ran.status else ran.output.strip()
 
     @cached_property
@@ -103,7 +112,7 @@ class Asterisk:
         """Where AGI() looks for scripts; None if that cannot be known."""
         told = _SETTING.search(self.settings)
         configured = self._configured.get("directories", {}).get("astagidir")
-        usual = next((each for each in self._agi_bins if Path(each).is_dir()), None)
+        usual = next(filter(os.path.isdir, _AGI_BINS), None)
         found = told[1].strip() if told else configured or usual
         return Path(found) if found else None
 
@@ -111,84 +120,133 @@ class Asterisk:
 def check(asterisk: Asterisk, user: User, ports: Collection[int] = ()) -> Iterator[Finding]:
     """The lines of Asterisk, which *user* runs; *ports* are those of our own HTTP SMS server."""
     if not asterisk.is_here:
-        lines = (ASTERISK, MODULES, DIALPLAN, CURL)
+        lines = (ASTERISK, MODULES, dialplan.DIALPLAN, dialplan.CURL)
         yield from (line.skipped("no Asterisk on this host") for line in lines)
         return
     yield _up(asterisk)
-    yield _modules(asterisk)
-    files = Files(asterisk.etc)
+    missing = [name for name in _MODULES if name not in asterisk.modules]
+    says = ", ".join(f"{name} is not loaded ({_MODULES[name]})" for name in missing)
+    loads = "; ".join(f"asterisk -rx 'module load {name}'" for name in missing)
+    noload = f"take its noload from {asterisk.etc}/modules.conf"
+    yield first(
+        (not asterisk.modules, MODULES.skipped("only a running Asterisk tells")),
+        (missing, MODULES.wrong(says, f"{loads}; {noload}")),
+    ) or MODULES.ok(", ".join(name.removesuffix(".so") for name in _MODULES))
     shown = asterisk.ask("dialplan show") if asterisk.settings else ""
-    yield _dialplan(asterisk, files, user, shown)
-    yield _curl(files, shown, ports)
+    yield from dialplan.check(asterisk.etc, shown, user, ports)
 
 
 def _up(asterisk: Asterisk) -> Finding:
-    told = re.search(r"Version:\s*(\S+)", asterisk.settings)
-    version, user = told[1] if told else "up", asterisk.process and asterisk.process.user
-    if asterisk.settings:
-        return ASTERISK.ok(f"{version}, as {user.name}" if user else version)
-    if user and current().uid not in (0, user.uid):
-        return ASTERISK.skipped(f"it runs; only root and {user.name} may ask it")
+    told, process = re.search(r"Version:\s*(\S+)", asterisk.settings), asterisk.process
+    version, user = told[1] if told else "up", process.user if process else current()
     return first(
-        (user, ASTERISK.wrong(
+        (asterisk.settings, ASTERISK.ok(f"{version}, as {user.name}" if process else version)),
+        (current().uid not in (0, user.uid), ASTERISK.skipped(
+            f"it runs; only root and {user.name} may ask it")),
+        (process, ASTERISK.wrong(
             "it runs, but its console does not answer",
             "see its log; systemctl restart asterisk")),
-        (asterisk.command is None, ASTERISK.skipped(
+        (not asterisk.command, ASTERISK.skipped(
             f"there is {asterisk.conf}, but neither a running Asterisk nor the program")),
     ) or ASTERISK.wrong(
         "it does not run", "systemctl start asterisk; see /var/log/asterisk/messages"
     )  # fmt: skip
 
 
-def _modules(asterisk: Asterisk) -> Finding:
-    missing = [name for name in NEEDED if name not in asterisk.modules]
-    says = ", ".join(f"{name} is not loaded ({NEEDED[name]})" for name in missing)
-    loads = "; ".join(f"asterisk -rx 'module load {name}'" for name in missing)
-    noload = f"take its noload from {asterisk.etc}/modules.conf"
+def check_script(asterisk: Asterisk, user: User, config: Config | None) -> Iterator[Finding]:
+    """The script, if an Asterisk is here, and the Python that sends."""
+    script, python = SCRIPT.skipped("no Asterisk on this host: FastAGI only"), Path(sys.executable)
+    if asterisk.is_here:
+        script, python = _script(asterisk, user)
+    yield script
+    wrong = script.state is CheckState.WRONG
+    yield from (PYTHON, PACKAGES) if wrong else _python(python, user, asterisk.run, config)
+
+
+def _script(asterisk: Asterisk, user: User) -> tuple[Finding, Path]:
+    """Its line, and the interpreter that its first line names, else ours."""
+    folder = asterisk.agi_bin
+    if folder is None:
+        return SCRIPT.warning(
+            "Asterisk's agi-bin is not known: asterisk.conf names none, and Asterisk is down",
+            "start Asterisk and check again",
+        ), Path(sys.executable)
+    path, real = folder / "sms.agi", os.path.realpath(folder / "sms.agi")
+    install = put_in_place(Path(sys.prefix), f"AGI_BIN={folder}")
+    link = f"{path} is a link to {path.readlink()}" if os.path.islink(path) else ""
+    wrong = first(
+        (not os.path.isdir(folder),
+         SCRIPT.wrong(f"there is no folder {folder}", f"correct astagidir in {asterisk.conf}")),
+        (link and not os.path.exists(path), SCRIPT.wrong(f"{link}, which is not there", install)),
+        (not os.path.exists(path), SCRIPT.wrong(f"there is no sms.agi in {folder}", install)),
+        SCRIPT.if_blocked(path, READ | RUN, user, f"chmod 0755 {real}"),
+    )  # fmt: skip
+    if wrong:
+        return wrong, path
+    try:
+        with path.open("rb") as file:
+            head = file.read(8192)
+    except OSError as error:
+        return SCRIPT.wrong(f"{path} cannot be read, {error.strerror}", "run check as root"), path
+    line = head.partition(b"\n")[0].decode("utf-8", "replace")
+    why = ", it ends in a carriage return" if line.endswith("\r") else ""
+    words = line[2:].split() if line.startswith("#!") and not why else []
+    python = Path(words[0] if words else "")
+    if python.name == "env" and len(words) > 1:
+        python = Path(shutil.which(words[-1], path=PATH) or words[-1])
+    of_root = user.uid == os.geteuid() == 0
     return first(
-        (not asterisk.modules, MODULES.skipped("only a running Asterisk tells")),
-        (missing, MODULES.wrong(says, f"{loads}; {noload}")),
-    ) or MODULES.ok(", ".join(name.removesuffix(".so") for name in NEEDED))
+        (b"dialplan" not in head, SCRIPT.wrong(
+            f"{path} is another program of that name", f"move it away, then {install}")),
+        (not words, SCRIPT.wrong(f"the first line of {path} names no interpreter{why}", install)),
+        *(_if_of_another(each) for each in (path, python) if of_root),
+    ) or SCRIPT.ok(f"{path} -> {real}" if link else str(path)), python  # fmt: skip
 
 
-def _dialplan(asterisk: Asterisk, files: Files, user: User, shown: str) -> Finding:
-    merged = files.merged()
-    if not shown:
-        return merged or DIALPLAN.skipped("only a running Asterisk tells")
-    cause, cure = files.problem(user)
-    mend = f"{cure}, then {RELOAD}"
-    missing = f"[{CONTEXT}] is not loaded"
-    if f"Context '{CONTEXT}'" in shown:
-        stale = f"[{CONTEXT}] is loaded, but Asterisk cannot load all files again: {cause}"
-        found = merged or first((cause, DIALPLAN.warning(stale, mend))) or files.lost(shown)
-        return found or DIALPLAN.ok(f"[{CONTEXT}] is loaded")
-    includes = [line.raw for line in files.tree.stream if line.raw.lstrip().startswith("#")]
-    install = put_in_place(Path(sys.prefix), f"ASTERISK_ETC={asterisk.etc}")
-    of_freepbx = any("_custom.conf" in line for line in includes)
-    freepbx = " (on FreePBX in extensions_custom.conf)" if of_freepbx else ""
-    place = f"{files.path}{freepbx}, above a [context]"
-    include = f"#tryinclude {EXTENSIONS} in {place}, then {RELOAD}"
-    return first(
-        (cause, DIALPLAN.wrong(f"{missing}, and Asterisk keeps the old dialplan: {cause}", mend)),
-        (CONTEXT in files.plan.contexts, DIALPLAN.wrong(
-            f"[{CONTEXT}] is in the files, but not loaded",
-            f"{RELOAD}; see its log if that is not enough")),
-        (any(EXTENSIONS in line for line in includes), DIALPLAN.wrong(
-            f"{missing}: {EXTENSIONS} is included, and not in {asterisk.etc}",
-            f"{install}, then {RELOAD}")),
-        (_DIRECT.search(shown) and f"{CONTEXT}," not in shown, DIALPLAN.warning(
-            f"{missing}: AGI(sms.agi) does without, and a hang-up may stop it", include)),
-    ) or DIALPLAN.wrong(missing, include)  # fmt: skip
+def _if_of_another(path: Path) -> Case:
+    """The case that another user can change a program that root would run here."""
+    try:
+        other = changer(path)
+    except HostError as error:
+        return True, SCRIPT.refused(error)
+    return other, SCRIPT.wrong(
+        f"{other} can change {path}, and root is to run it",
+        f"make it root's, or run check --user {other and other.owner}",
+    )
 
 
-def _curl(files: Files, shown: str, ports: Collection[int]) -> Finding:
-    do, lines = "dialplan-sms migrate", files.old_lines(ports)
-    old = [line for line in shown.splitlines() if API.search(line) and not is_ours(line, ports)]
-    return first(
-        (lines, CURL.warning(f"the SMS API is still used past sms.agi in {listed(lines)}", do)),
-        (old, CURL.warning(
-            f"{len(old)} of the loaded dialplan, none in {files.path}: AEL, Lua, a database?",
-            f"{RELOAD} if {do} was here, else {do}")),
-        (not files.tree.stream and not shown, CURL.skipped(
-            f"there is no {files.path}, and Asterisk does not answer")),
-    ) or CURL.ok("none")  # fmt: skip
+def _python(python: Path, user: User, run: Run, config: Config | None) -> Iterator[Finding]:
+    """Its line, and that of its packages."""
+    prefix = Path(os.path.abspath(python)).parent.parent
+    host = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else "<one for everybody>"
+    another, bar = another_python(prefix, host), blocked(python, RUN, user)
+    link = f" (a link to {python.readlink()})" if os.path.islink(python) else ""
+    extras = ["postgresql"] if config and config.outbox.startswith("postgresql") else []
+    extras += ["http"] if config and config.http else []
+    names = [*_PACKAGES, *(name for extra in extras for name in _OF_EXTRAS[extra])]
+    said, version, missing, ours = "", [], {}, ""
+    if not bar:
+        said = run([str(python), "-I", "-c", _ASK, *names], 10.0, user).last_line
+        with suppress(ValueError):
+            version, missing, ours = json.loads(said)
+    number = ".".join(map(str, version))
+    wrong = first(
+        (not os.path.exists(python),
+         PYTHON.wrong(f"{python}, which runs sms.agi, is not there{link}", another)),
+        (bar, PYTHON.wrong(f"{python}: {bar and bar.says}", another)),
+        (not version,
+         PYTHON.wrong(f"{python} does not run as {user.name}: {said[:200]}", another)),
+        (tuple(version) < _OLDEST, PYTHON.wrong(
+            f"{python} is {number}, older than 3.11", another_python(prefix, "<a newer one>"))),
+    )  # fmt: skip
+    yield wrong or PYTHON.ok(f"{number}, {python}")
+    lacks = [
+        f"{name} is missing" if kind == "ModuleNotFoundError" else f"{name} fails ({kind})"
+        for name, kind in missing.items()
+    ]
+    yield first(
+        (wrong, PACKAGES),
+        (lacks, PACKAGES.wrong(listed(lacks, 2), cure(prefix, extras))),
+        (ours not in ("", __version__), PACKAGES.warning(
+            f"sms.agi is of dialplan-sms {ours}, this command of {__version__}", cure(prefix))),
+    ) or PACKAGES.ok(f"all there, dialplan-sms {ours or __version__}")  # fmt: skip

@@ -3,7 +3,7 @@
 import time
 from urllib.parse import urlsplit
 
-from dialplan_sms.cli.check.finding import Finding, first, listed
+from dialplan_sms.cli.check import Finding, first, listed
 from dialplan_sms.config.config import Sender
 from dialplan_sms.host.address import is_loopback
 from dialplan_sms.sms.outcome import Cause, Outcome
@@ -48,10 +48,10 @@ def certificate(
     why, host = refusal(outcome), urlsplit(sender.url).hostname or ""
     if outcome.cause is Cause.CONFIG:
         return CERTIFICATE.wrong(why, "verify = a file in PEM format")
-    if found is None and is_loopback(host):
-        return CERTIFICATE.ok("none needed: http on this host")
     if found is None:
-        return CERTIFICATE.warning(f"http: {_IN_BETWEEN}", f"url = https://{host}")
+        return first(
+            (is_loopback(host), CERTIFICATE.ok("none needed: http on this host")),
+        ) or CERTIFICATE.warning(f"http: {_IN_BETWEEN}", f"url = https://{host}")  # fmt: skip
     compare = f"compare with the PBX's own, then verify = {found.fingerprint} in [{sender.name}]"
     if why:
         return _not_trusted(sender, host, found, now, why, compare)

@@ -1,24 +1,25 @@
-"""``dialplan-sms check``: the command, and all that it looks at, at the same time."""
+"""``dialplan-sms check``: the command, all that it looks at, at the same time, and how it shows."""
 
+import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
+from rich.text import Text
 
-from dialplan_sms.cli.check import asterisk, conf, finding, outbox, pbx, program, service
-from dialplan_sms.cli.check.finding import Finding
+from dialplan_sms.cli.check import CheckState, Finding, asterisk, conf, outbox, pbx, service
 from dialplan_sms.cli.main import config_option
 from dialplan_sms.config.config import Config
+from dialplan_sms.host.console import Console
 from dialplan_sms.host.identity import READ, User, blocked, current, named
 from dialplan_sms.host.process import PATH, Run, run
-from dialplan_sms.routes.pbx import CONNECT_TIME
+from dialplan_sms.routes.pbx import CONNECT_TIME, secrets_of
 
 _LONGEST = 15.0
 """Seconds after which what has not ended is given up."""
@@ -27,6 +28,12 @@ _OF_CONF = (
     conf.LOG, *pbx.LINES, outbox.DISK, outbox.OUTBOX,
     service.SERVICE, service.SOCKET, service.FASTAGI,
 )  # fmt: skip
+_SIGNS = {
+    CheckState.OK: ("✓", "ok", "green"),
+    CheckState.WARNING: ("!", "! ", "yellow"),
+    CheckState.WRONG: ("✗", "X ", "bold red"),
+    CheckState.SKIPPED: ("–", "- ", "dim"),
+}
 Part = Callable[[], Iterable[Finding]]
 
 
@@ -62,12 +69,19 @@ def check(config: Path, name: str | None, as_json: bool) -> None:
     user = named(name) if name is not None else None
     if name is not None and user is None:
         raise CannotCheck(f"--user: there is no user {name}")
-    found = finding.without_secrets(*inspect(config.absolute(), user))
+    found = without_secrets(*inspect(config.absolute(), user))
+    status = exit_status(found)
     if as_json:
-        click.echo(finding.as_json(found))
+        lines = [
+            {"name": each.name, "state": each.state.value}
+            | ({"sender": each.of} if each.of else {})
+            | {"says": each.says, "do": each.do}
+            for each in found
+        ]
+        click.echo(json.dumps({"status": status, "findings": lines}, indent=2))
     elif sys.stdout is not None:  # closed: who runs this wants the exit status alone
-        finding.show(found, sys.stdout)
-    raise SystemExit(finding.exit_status(found))
+        show(found, sys.stdout)
+    raise SystemExit(status)
 
 
 def inspect(
@@ -81,23 +95,21 @@ def inspect(
     """
     etc = Path(environ.get("AST_CONFIG_DIR") or "/etc/asterisk").absolute()
     host = asterisk.Asterisk(etc, run, proc, environ.get("PATH") or PATH)
-    unit = service.ask_unit(run)
+    unit, me = service.ask_unit(run), current()
     candidates = (
         (user, "as --user says"),
         (host.process and host.process.user, "as Asterisk runs"),
         (named(unit.get("User", "")), "as the service's unit says"),
         (named("asterisk"), "since there is that user"),
+        (me, "who runs this check: --user names another"),
     )
-    nobody = (current(), "who runs this check: --user names another")
-    who, why = next(((each, why) for each, why in candidates if each), nobody)
-    me = current()
+    who, why = next((each, why) for each, why in candidates if each)
     if me.uid not in (0, who.uid) and (bar := blocked(path, READ, me)) and not bar.missing:
         raise CannotCheck(f"{bar.says}: run this as root or as {who.name}")
     loaded = conf.load(path)
     config = loaded if isinstance(loaded, Config) else None
-    http = config.http if config else None
     parts: dict[str, Part] = {
-        program.SCRIPT.name: lambda: program.check(host, who, run, config),
+        asterisk.SCRIPT.name: lambda: asterisk.check_script(host, who, config),
         conf.CONF.name: lambda: [conf.check(path, loaded, who)],
     }
     if config is None:
@@ -111,16 +123,17 @@ def inspect(
             service.SERVICE.name: lambda: service.check(config, unit, socket, who),
             service.HTTP.name: lambda: service.check_http(config),
         }
-    ports = {port for _, port in http.listen} if http else set()
+    ports = {port for _, port in config.http.listen} if config and config.http else set()
     parts[asterisk.ASTERISK.name] = lambda: asterisk.check(host, who, ports)
     found = [Finding("user").ok(f"{who.name}, {why}"), *at_once(parts, _LONGEST)]
-    return finding.causes_only(found), config
+    return list(causes_only(found)), config
 
 
 def at_once(parts: Mapping[str, Part], longest: float) -> list[Finding]:
     """The findings of all *parts* in their order; each runs on a thread of its own."""
     until = time.monotonic() + longest
-    found: dict[str, list[Finding]] = {}
+    late = f"not done within {longest:.0f} s", "run it again; what of it is stuck?"
+    found: dict[str, Iterable[Finding]] = {name: [Finding(name).wrong(*late)] for name in parts}
 
     def look(name: str) -> None:
         try:
@@ -134,6 +147,68 @@ def at_once(parts: Mapping[str, Part], longest: float) -> list[Finding]:
         thread.start()
     for thread in threads:
         thread.join(max(0.01, until - time.monotonic()))
-    late = f"not done within {longest:.0f} s", "run it again; what of it is stuck?"
-    lines = (found.get(name, [Finding(name).wrong(*late)]) for name in parts)
-    return list(chain.from_iterable(lines))
+    return [line for lines in found.values() for line in lines]
+
+
+def causes_only(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The *findings* in which what needs something that is wrong is not looked at."""
+    cause: dict[str, str] = {}
+    for each in findings:
+        root = next((cause[need] for need in each.needs if need in cause), None)
+        if root is not None and each.state is not CheckState.OK:
+            each = each.skipped(f"not looked at: mend {root} first")
+            cause[each.label] = root
+        elif each.state is CheckState.WRONG:
+            cause[each.label] = each.label
+        yield each
+
+
+def exit_status(findings: Iterable[Finding]) -> int:
+    """As a plugin of Nagios: 0 all is well, 1 a warning, 2 something is wrong."""
+    states = {each.state for each in findings}
+    return 2 if CheckState.WRONG in states else 1 if CheckState.WARNING in states else 0
+
+
+def without_secrets(findings: Iterable[Finding], config: Config | None) -> list[Finding]:
+    """The *findings* as they can be shown, whoever has said what is in them."""
+    secrets: list[str] = []
+    if config is not None:
+        secrets += (secret for sender in config.senders.values() for secret in secrets_of(sender))
+        password = config.outbox.partition("://")[2].rpartition("@")[0].partition(":")[2]
+        secrets += [password] if len(password) > 2 else []
+
+    def clean(text: str) -> str:
+        for secret in secrets:
+            text = text.replace(secret, "xxx")
+        return "".join(char if char.isprintable() else " " for char in text)
+
+    return [replace(each, says=clean(each.says), do=clean(each.do)) for each in findings]
+
+
+def show(findings: Sequence[Finding], out: TextIO) -> None:
+    """A line each, and below a bad one what to do.
+
+    What all of it means comes last on a terminal, and first if a program reads it: with what is
+    wrong, as monitoring shows the first line only.
+    """
+    console = Console(file=out, soft_wrap=True)
+    letters, whole = console.options.ascii_only, not out.isatty()  # the encoding has no signs
+    several = len({each.of for each in findings if each.of}) > 1
+    labels = [each.label if several else each.name for each in findings]
+    bad = [each for each in findings if each.state is CheckState.WRONG]
+    names = ", ".join(f"{each.label} ({each.says})" if whole else each.label for each in bad)
+    warned = sum(each.state is CheckState.WARNING for each in findings)
+    also = f", {warned} to look at" if warned else ""
+    fine = f"Nothing is wrong{also}. No SMS was sent: dialplan-sms send does that"
+    summary = f"Wrong: {names}{also}" if bad else fine
+    if whole:
+        console.print(Text(summary))
+    width = max(map(len, labels), default=0)
+    for each, label in zip(findings, labels, strict=True):
+        sign, letter, style = _SIGNS[each.state]
+        mark, arrow = (letter, "->") if letters else (sign, "→")
+        says = (each.says or "not looked at", "dim" if each.state is CheckState.SKIPPED else "")
+        cure = f"\n{' ' * (len(mark) + width + 3)}{arrow} {each.do}" if each.do else ""
+        console.print(Text.assemble((mark, style), f" {label:{width}}  ", says, (cure, "bold")))
+    if not whole:
+        console.print(Text(f"\n{summary}"))

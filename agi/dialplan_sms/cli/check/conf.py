@@ -6,20 +6,19 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from dialplan_sms.cli.check.finding import Case, Finding, first
+from dialplan_sms.cli.check import Case, Finding, first
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import keys
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.countries import CALLING_CODE
 from dialplan_sms.config.parser import ConfigError, parse, read_private
 from dialplan_sms.host.asterisk_syntax import lines
-from dialplan_sms.host.identity import READ, RUN, WRITE, User, blocked
+from dialplan_sms.host.identity import READ, RUN, WRITE, User
 
 CONF = Finding("sms.conf")
 LOG = Finding("log", (CONF.name,))
 _CURE = re.compile(r" - (?=allowed: )|: (?=(?:run|create|set|add|raise|save) )")
 """What stands before the cure in what a ConfigError says."""
-_DEVLOG = Path("/dev/log")
 
 
 def load(path: Path) -> Config | ConfigError:
@@ -93,24 +92,19 @@ def _named(path: Path) -> Iterator[tuple[str, Path]]:
             yield f"{key} of [{section.name}]", file
 
 
-def check_log(config: Config, user: User, devlog: Path = _DEVLOG) -> Finding:
+def check_log(config: Config, user: User, devlog: Path = Path("/dev/log")) -> Finding:
     """Whether *user* can write the log."""
     if config.log == "syslog":
         return first((devlog.is_socket(), LOG.ok("syslog, tag dialplan-sms"))) or LOG.warning(
             f"no syslog: there is no {devlog}",
             f"start one, or set log = /var/log/asterisk/sms.log in {CONF.name}",
         )
-    path = Path(config.log)
-    if os.path.islink(path):
-        return LOG.wrong(
+    path, own = Path(config.log), f"chown {user.owner}:{user.group} {config.log}"
+    return first(
+        (os.path.islink(path), LOG.wrong(
             f"{path} is a link, and none is followed",
-            f"log = {os.path.realpath(path)} in {CONF.name}",
-        )
-    own = f"chown {user.owner}:{user.group} {path}"
-    if os.path.exists(path):
-        return first(LOG.if_blocked(path, WRITE, user, own)) or LOG.ok(str(path))
-    bar = blocked(path.parent, WRITE | RUN, user)
-    if bar is None:
-        return LOG.ok(str(path))
-    here = bar.path == path.parent and not bar.missing
-    return LOG.wrong(bar.says, f"touch {path} && {own}" if here else bar.do)
+            f"log = {os.path.realpath(path)} in {CONF.name}")),
+        LOG.if_blocked(path, WRITE, user, own),
+        (os.path.exists(path), LOG.ok(str(path))),
+        LOG.if_blocked(path.parent, WRITE | RUN, user, f"touch {path} && {own}", missing=True),
+    ) or LOG.ok(str(path))  # fmt: skip

@@ -1,18 +1,20 @@
-"""The dialplan as its files have it: what Asterisk makes of [sub-sms] and of lines for SMS."""
+"""The dialplan, in its files and as Asterisk has loaded it: [sub-sms], and lines for SMS."""
 
 import os
 import re
-from collections.abc import Collection, Iterable
+import sys
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from dialplan_sms.cli.check.finding import Finding
+from dialplan_sms.cli.check import Finding, first, listed
 from dialplan_sms.cli.migrate.dialplan import Dialplan
 from dialplan_sms.cli.migrate.files import Place, Tree
-from dialplan_sms.cli.migrate.flow import Flow
+from dialplan_sms.cli.migrate.flow import API, Flow
 from dialplan_sms.host.identity import READ, User, blocked
-from dialplan_sms.host.installation import EXTENSIONS
+from dialplan_sms.host.installation import EXTENSIONS, put_in_place
 
 DIALPLAN = Finding("dialplan", ("Asterisk", "modules"))
+CURL = Finding("old CURL()")
 CONTEXT = "sub-sms"
 RELOAD = "asterisk -rx 'dialplan reload'"
 _GOSUB = re.compile(
@@ -21,6 +23,7 @@ _GOSUB = re.compile(
 )
 """A Gosub that names its context: with an extension alone, it is one of its own."""
 _TRIED = re.compile(r"(?:DIALPLAN_EXISTS|VALID_EXTEN)\([ \t]*([\w.-]+)")
+_DIRECT = re.compile(r"(?<!Dead)AGI\((?:[^)]*/)?sms\.agi|AGI\(h?agi://[^)]*/sms\b")
 _WHOLE = "=-"
 """How the answer to ``dialplan show`` ends."""
 
@@ -61,12 +64,16 @@ class Files:
         ours = next((place for place in places if place[0].name == EXTENSIONS), places[0])
         others = _shown(place for place in places if place != ours)
         if others:
-            also = f"[{CONTEXT}] is also in {others}: Asterisk merges that with {_shown([ours])}"
-            do = f"delete those lines, or give them a [context] with another name, then {RELOAD}"
-            return DIALPLAN.wrong(f"{also}, and SMS are lost", do)
+            return DIALPLAN.wrong(
+                f"[{CONTEXT}] is also in {others}: Asterisk merges that with {_shown([ours])}, and"
+                " SMS are lost",
+                f"delete those lines, or give them a [context] with another name, then {RELOAD}",
+            )
         by = self.tree.named[ours[0]]
-        says = f"{ours[0]} is included {len(by)} times: {_shown(by)}"
-        return DIALPLAN.warning(says, f"keep one #include, then {RELOAD}")
+        return DIALPLAN.warning(
+            f"{ours[0]} is included {len(by)} times: {_shown(by)}",
+            f"keep one #include, then {RELOAD}",
+        )
 
     def lost(self, shown: str) -> Finding | None:
         """What is wrong if a loaded line for SMS goes to a context that is nowhere.
@@ -74,28 +81,18 @@ class Files:
         *shown* is the loaded dialplan. Others than those for SMS are not looked at: what comes with
         a PBX tries contexts that need not exist.
         """
-        tried = {name for step in self.plan.steps for name in _TRIED.findall(step.plain)}
+        known = {name for step in self.plan.steps for name in _TRIED.findall(step.plain)}
+        known |= self.plan.contexts.keys()
         for step in self.plan.steps if shown.endswith(_WHOLE) else ():
             found = _GOSUB.match(step.plain)
-            name = found[1] if found and "sms" in found[1].lower() else None
-            if name is None or name in tried or name in self.plan.contexts:
-                continue
-            if f"{name}," in shown and f"Context '{name}'" not in shown:
+            name = found[1] if found else ""
+            is_lost = f"{name}," in shown and f"Context '{name}'" not in shown
+            if "sms" in name.lower() and name not in known and is_lost:
                 return DIALPLAN.wrong(
                     f"there is no [{name}]: the call ends at {_shown([step.line.place])}",
                     f"correct the name, or #include the file with [{name}], then {RELOAD}",
                 )
         return None
-
-    def old_lines(self, ports: Collection[int]) -> list[str]:
-        """``file:line`` of the steps that use the PBX's SMS API by CURL() or curl."""
-        flow = Flow(self.plan)
-        found = [
-            f"{step.line.path}:{step.line.number}"
-            for step in self.plan.steps
-            if flow.uses_api(step) and not is_ours(step.plain, ports)
-        ]
-        return list(dict.fromkeys(found))
 
 
 def _shown(places: Iterable[Place]) -> str:
@@ -103,6 +100,59 @@ def _shown(places: Iterable[Place]) -> str:
     return " and ".join(dict.fromkeys(named))
 
 
-def is_ours(text: str, ports: Collection[int]) -> bool:
+def _is_ours(text: str, ports: Collection[int]) -> bool:
     """Whether a line asks our own HTTP SMS server, which has one of *ports*."""
     return any(f":{port}/" in text for port in ports)
+
+
+def check(etc: Path, shown: str, user: User, ports: Collection[int]) -> Iterator[Finding]:
+    """The lines of the dialplan in *etc*, of which Asterisk, run by *user*, has loaded *shown*.
+
+    That is empty if it does not tell. *ports* are those of our own HTTP SMS server.
+    """
+    files = Files(etc)
+    yield _loaded(files, user, shown)
+    flow, do = Flow(files.plan), "dialplan-sms migrate"
+    lines = {
+        f"{step.line.path}:{step.line.number}": None
+        for step in files.plan.steps
+        if flow.uses_api(step) and not _is_ours(step.plain, ports)
+    }
+    old = [line for line in shown.splitlines() if API.search(line) and not _is_ours(line, ports)]
+    yield first(
+        (lines, CURL.warning(f"the SMS API is still used past sms.agi in {listed([*lines])}", do)),
+        (old, CURL.warning(
+            f"{len(old)} of the loaded dialplan, none in {files.path}: AEL, Lua, a database?",
+            f"{RELOAD} if {do} was here, else {do}")),
+        (not files.tree.stream and not shown, CURL.skipped(
+            f"there is no {files.path}, and Asterisk does not answer")),
+    ) or CURL.ok("none")  # fmt: skip
+
+
+def _loaded(files: Files, user: User, shown: str) -> Finding:
+    merged = files.merged()
+    if not shown:
+        return merged or DIALPLAN.skipped("only a running Asterisk tells")
+    cause, cure = files.problem(user)
+    mend = f"{cure}, then {RELOAD}"
+    missing = f"[{CONTEXT}] is not loaded"
+    if f"Context '{CONTEXT}'" in shown:
+        stale = f"[{CONTEXT}] is loaded, but Asterisk cannot load all files again: {cause}"
+        found = merged or first((cause, DIALPLAN.warning(stale, mend))) or files.lost(shown)
+        return found or DIALPLAN.ok(f"[{CONTEXT}] is loaded")
+    includes = [line.raw for line in files.tree.stream if line.raw.lstrip().startswith("#")]
+    install = put_in_place(Path(sys.prefix), f"ASTERISK_ETC={files.etc}")
+    of_freepbx = any("_custom.conf" in line for line in includes)
+    freepbx = " (on FreePBX in extensions_custom.conf)" if of_freepbx else ""
+    include = f"#tryinclude {EXTENSIONS} in {files.path}{freepbx}, above a [context], then {RELOAD}"
+    return first(
+        (cause, DIALPLAN.wrong(f"{missing}, and Asterisk keeps the old dialplan: {cause}", mend)),
+        (CONTEXT in files.plan.contexts, DIALPLAN.wrong(
+            f"[{CONTEXT}] is in the files, but not loaded",
+            f"{RELOAD}; see its log if that is not enough")),
+        (any(EXTENSIONS in line for line in includes), DIALPLAN.wrong(
+            f"{missing}: {EXTENSIONS} is included, and not in {files.etc}",
+            f"{install}, then {RELOAD}")),
+        (_DIRECT.search(shown) and f"{CONTEXT}," not in shown, DIALPLAN.warning(
+            f"{missing}: AGI(sms.agi) does without, and a hang-up may stop it", include)),
+    ) or DIALPLAN.wrong(missing, include)  # fmt: skip

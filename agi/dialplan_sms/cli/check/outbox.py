@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
 
-from dialplan_sms.cli.check.finding import Finding, first
+from dialplan_sms.cli.check import Finding, first
 from dialplan_sms.host.identity import READ, RUN, WRITE, HostError, User, blocked, changer, current
 from dialplan_sms.host.process import run
 from dialplan_sms.outbox.database import OutboxError, explain, open_engine
@@ -30,7 +28,7 @@ _NETWORKED = (
 )  # fmt: skip
 _LOCKED = 2.0
 """Seconds to wait for a locked SQLite file."""
-_PATIENCE = 5.0
+_DO = "correct outbox in sms.conf"
 _OPEN = """
 import json, sqlite3, sys, urllib.parse
 file, patience, meta = sys.argv[1:]
@@ -60,7 +58,7 @@ def check(outbox: str, user: User) -> Iterator[Finding]:
     try:
         engine = open_engine(outbox)
     except OutboxError as error:
-        yield OUTBOX.wrong(*_split(str(error)))
+        yield OUTBOX.refused(error, _DO)
         return
     if engine.dialect.name == "sqlite":
         file = Path(engine.url.database or "")
@@ -68,7 +66,7 @@ def check(outbox: str, user: User) -> Iterator[Finding]:
         yield _rights(file, user) or _sqlite(file, engine.url)
     else:
         yield DISK.skipped("the server's")
-        yield _server(engine, engine.url)
+        yield _server(engine)
 
 
 def _disk(folder: Path) -> Finding:
@@ -108,7 +106,7 @@ def _rights(file: Path, user: User) -> Finding | None:
         OUTBOX.if_blocked(folder, WRITE | RUN, user, f"{own} {folder} && chmod 0750 {folder}"),
         (not os.path.exists(file), OUTBOX.ok(f"{file} is made with the first SMS")),
         (not os.path.isfile(file),
-         OUTBOX.wrong(f"{file} is not a file", "correct outbox in sms.conf")),
+         OUTBOX.wrong(f"{file} is not a file", _DO)),
         *(OUTBOX.if_blocked(part, READ | WRITE, user, f"{own} {part} && chmod 0640 {part}")
           for part in parts),
         (os.path.isdir(folder) and os.statvfs(folder).f_flag & os.ST_RDONLY, OUTBOX.wrong(
@@ -118,13 +116,13 @@ def _rights(file: Path, user: User) -> Finding | None:
     )  # fmt: skip
 
 
-def _sqlite(file: Path, url: URL) -> Finding:
+def _sqlite(file: Path, url: sa.URL) -> Finding:
     try:
         become = changer(file) or changer(Path(os.path.realpath(file)).parent)
     except HostError as error:
         return OUTBOX.skipped(f"{file} is not looked into: {error}")
     command = [sys.executable, "-I", "-c", _OPEN, str(file), str(_LOCKED), meta.name]
-    ran = run(command, _LOCKED + _PATIENCE, become)
+    ran = run(command, _LOCKED + 5.0, become)
     try:
         told = json.loads(ran.last_line)
         said, version = told["error"], told["version"]
@@ -135,11 +133,12 @@ def _sqlite(file: Path, url: URL) -> Finding:
         ("locked" in said, OUTBOX.wrong(
             f"{file} is locked by another program for more than {_LOCKED:.0f} s",
             f"see which: fuser -v {file}")),
-        (said, OUTBOX.wrong(*_split(str(explain(sqlite3.OperationalError(said), url))))),
+        (said, OUTBOX.refused(explain(sqlite3.OperationalError(said), url), _DO)),
     ) or _of_version(version, str(file))  # fmt: skip
 
 
-def _server(engine: sa.Engine, url: URL) -> Finding:
+def _server(engine: sa.Engine) -> Finding:
+    url = engine.url
     where = f"{url.database} on {url.host or 'this host'}"
     may_create = "SELECT has_schema_privilege(current_schema(), 'CREATE')"
     try:
@@ -147,14 +146,17 @@ def _server(engine: sa.Engine, url: URL) -> Finding:
             if sa.inspect(connection).has_table(meta.name):
                 query = sa.select(meta.c.value).where(meta.c.name == "version")
                 return _of_version(connection.scalar(query), where)
-            if connection.exec_driver_sql(may_create).scalar():
-                return _of_version(None, where)
-            return OUTBOX.wrong(
+            may = connection.exec_driver_sql(may_create).scalar()
+        return (
+            _of_version(None, where)
+            if may
+            else OUTBOX.wrong(
                 f"{url.username} may not make tables in {where}",
                 f"GRANT CREATE ON SCHEMA public TO {url.username}",
             )
-    except (SQLAlchemyError, OSError) as error:
-        return OUTBOX.wrong(*_split(str(explain(error, url))))
+        )
+    except (sa.exc.SQLAlchemyError, OSError) as error:
+        return OUTBOX.refused(explain(error, url), _DO)
     finally:
         engine.dispose()
 
@@ -166,9 +168,3 @@ def _of_version(version: str | None, where: str) -> Finding:
             f"{where} was made by a newer dialplan-sms, tables of version {version}",
             "update this host")),
     ) or OUTBOX.ok(where)  # fmt: skip
-
-
-def _split(text: str) -> tuple[str, str]:
-    """What database.explain() says, and what it advises."""
-    says, found, do = text.rpartition(": ")
-    return (says, do) if found else (text, "correct outbox in sms.conf")

@@ -10,13 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from itertools import repeat
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from dialplan_sms.cli.check import Finding, first, listed
 from dialplan_sms.cli.check.certificate import CERTIFICATE, CLOCK, certificate, clock, refusal
 from dialplan_sms.cli.check.conf import in_password
-from dialplan_sms.cli.check.finding import Finding, first, listed
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.routes.pbx import CONNECT_TIME, PERHAPS, SmsApi, open_pool
@@ -51,8 +50,7 @@ def each(config: Config, connect_time: float) -> list["PbxCheck"]:
     groups: dict[tuple[str, str], list[Sender]] = {}
     for sender in config.senders.values():
         groups.setdefault((sender.url, sender.verify), []).append(sender)
-    path = config.path
-    return [PbxCheck(group, connect_time=connect_time, conf=path) for group in groups.values()]
+    return [PbxCheck(of, connect_time=connect_time, conf=config.path) for of in groups.values()]
 
 
 class PbxCheck:
@@ -93,8 +91,9 @@ class PbxCheck:
             yield from (replace(CREDENTIALS, of=sender.name) for sender in self._senders)
         else:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
-                others = pool.map(self._ask, self._senders[1:])
-                yield from map(credentials, self._senders, [outcome, *others], repeat(self._conf))
+                outcomes = [outcome, *pool.map(self._ask, self._senders[1:])]
+            for sender, outcome in zip(self._senders, outcomes, strict=True):
+                yield credentials(sender, outcome, self._conf)
         yield from map(length, self._senders)
 
     def _name(self) -> Finding:
@@ -168,7 +167,6 @@ class PbxCheck:
         target = urlsplit(redirect[1] if redirect else "")
         moved = f"{target.scheme}://{target.netloc}"
         without_path = f"url without a path: {api.PATH} is added"
-        elsewhere = target.netloc and not url.startswith(f"{moved}/")
         return first(
             (refusal(outcome), API),
             (_is_of_api(outcome), API.ok(self._url.path)),
@@ -178,8 +176,9 @@ class PbxCheck:
             (cause is not Cause.BAD_ANSWER, API.wrong(
                 f"{said} for a request without a number: this is not the PBX's API",
                 "correct url in sms.conf")),
-            (redirect, API.wrong(
-                reason.partition(" - ")[0], f"url = {moved}" if elsewhere else without_path)),
+            (target.netloc and not url.startswith(f"{moved}/"), API.wrong(
+                reason.partition(" - ")[0], f"url = {moved}")),
+            (redirect, API.wrong(reason.partition(" - ")[0], without_path)),
             ("HTTP 404" in reason, API.wrong(
                 f"HTTP 404, no SMS API at {self._url.path}", without_path)),
             ("HTTP 5" in reason, API.wrong(reason, "see the PBX's own logs; a proxy in between?")),

@@ -10,12 +10,11 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dialplan_sms import __version__
-from dialplan_sms.cli.check.finding import Finding, first
+from dialplan_sms.cli.check import Finding, first
 from dialplan_sms.config.config import Config
 from dialplan_sms.daemon import client
 from dialplan_sms.host.address import is_loopback
@@ -38,9 +37,12 @@ _LARGEST = 1 << 20
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound to
 _ASKS = (b"GET FULL VARIABLE", b"EXEC MSet", b"NOOP")
 """How the service begins, once it knows who calls."""
-_CALL = (
-    "network: yes", "network_script: check", "request: agi://127.0.0.1/check",
-    "channel: dialplan-sms-check", "uniqueid: check", "callerid: unknown", "threadid: 1",
+_CALL = b"".join(
+    b"agi_%s\n" % line
+    for line in (
+        b"network: yes", b"network_script: check", b"request: agi://127.0.0.1/check",
+        b"channel: dialplan-sms-check", b"uniqueid: check", b"callerid: unknown", b"threadid: 1",
+    )
 )  # fmt: skip
 """A call, in Asterisk's order, that says all but what to send."""
 Problem = tuple[str, str] | None
@@ -105,19 +107,18 @@ def _down(config: Config, unit: Mapping[str, str], peer: str) -> Finding:
 def up(figures: Mapping[str, Any], healthy: bool, config: Config) -> Finding:
     """What a service says of itself in its *figures*."""
     conf, outbox = figures.get("sms_conf") or {}, figures.get("outbox") or {}
-    runs = f"dialplan-sms {figures.get('version', 'of an older version')} runs, and"
-    changed = conf.get("path") == os.path.abspath(config.path)
-    changed = changed and conf.get("version") != config.version
+    runs = figures.get("version", "of an older version")
+    is_same = conf.get("path") == os.path.abspath(config.path)
     late = " and ".join(conf.get("waiting") or ())
     calls, most = figures["in_flight"], figures["max_calls"]
-    held = (outbox.get("held") or {}).items()
-    waits = ", ".join(f"all SMS of {sender} wait: {cause}" for sender, cause in held)
+    held = outbox.get("held") or {}
+    waits = ", ".join(f"all SMS of {sender} wait: {cause}" for sender, cause in held.items())
     idle = outbox.get("oldest_due_seconds", 0) if outbox.get("works") else 0
     return first(
         (not healthy, SERVICE.wrong("a call is stuck", f"{_RESTART}; then {_LOG}")),
-        (figures.get("version") != __version__,
-         SERVICE.warning(f"{runs} {__version__} is installed", _RESTART)),
-        (changed, SERVICE.warning(
+        (runs != __version__, SERVICE.warning(
+            f"dialplan-sms {runs} runs, and {__version__} is installed", _RESTART)),
+        (is_same and conf.get("version") != config.version, SERVICE.warning(
             f"{config.path}, or a file that it names, has changed since it was read",
             f"systemctl reload {_UNIT}")),
         (late, SERVICE.warning(f"of {conf.get('path')} it has not taken over {late}", _RESTART)),
@@ -138,12 +139,12 @@ def sms_agi(path: Path, user: User) -> Finding:
             "set DIALPLAN_SMS_SOCKET to the service's, for Asterisk, too",
         )
     owner = path.stat().st_uid
-    runs = f"it is for {by_id(owner).name}, as the service runs, not for {user.name}"
     wrong = first(
         (not path.is_socket(),
          SOCKET.wrong(f"{path} is no socket", f"remove it and {_RESTART}")),
-        (user.uid not in (0, owner),
-         SOCKET.wrong(runs, f"User={user.name} in the unit, then {_RESTART}")),
+        (user.uid not in (0, owner), SOCKET.wrong(
+            f"it is for {by_id(owner).name}, as the service runs, not for {user.name}",
+            f"User={user.name} in the unit, then {_RESTART}")),
         SOCKET.if_blocked(path, WRITE, user),
     )  # fmt: skip
     if wrong:
@@ -169,9 +170,10 @@ def sms_agi(path: Path, user: User) -> Finding:
 def check_http(config: Config) -> Iterator[Finding]:
     """One line for all addresses of [http], if there are any."""
     if config.http is not None:
-        tls = bool(config.http.certificate)
-        kind = ", https" if tls else ", http"
-        yield _listening(HTTP, config.http.listen, partial(sms_api, tls), kind)
+        kind = "https" if config.http.certificate else "http"
+        yield _listening(
+            HTTP, config.http.listen, lambda host, port: sms_api(kind, host, port), f", {kind}"
+        )
 
 
 def _listening(
@@ -182,11 +184,10 @@ def _listening(
     seen: list[str] = []
     for host, port in addresses:
         problem = ask(host, port)
-        if problem and (host, port) == ("::1", 4573) and seen:
-            continue  # a host without IPv6
-        if problem:
+        if problem is None:
+            seen.append(f"{host} port {port}")
+        elif not seen or (host, port) != ("::1", 4573):  # on a host without IPv6
             return line.wrong(*problem)
-        seen.append(f"{host} port {port}")
     return line.ok(", ".join(seen) + kind)
 
 
@@ -196,8 +197,7 @@ def fastagi(host: str, port: int) -> Problem:
     restart = f"listen in sms.conf is new? {_RESTART}"
     try:
         with socket.create_connection((target, port), timeout=_PATIENCE) as connection:
-            lines = "".join(f"agi_{line}\n" for line in _CALL)
-            connection.sendall(f"{lines}\n".encode())
+            connection.sendall(_CALL + b"\n")
             command = connection.makefile("rb").readline(4096)
     except TimeoutError:
         return f"{peer} takes calls and does not answer them", _RESTART
@@ -210,26 +210,27 @@ def fastagi(host: str, port: int) -> Problem:
     return f"what answers on {peer} is not dialplan-sms", "set listen in sms.conf to another port"
 
 
-def sms_api(tls: bool, host: str, port: int) -> Problem:
-    """Ask the HTTP SMS server there what it is; nobody logs in, and nothing is sent."""
+def sms_api(kind: str, host: str, port: int) -> Problem:
+    """Ask the HTTP SMS server there by *kind* what it is; nobody logs in, and nothing is sent."""
     peer, target = f"{host} port {port}", _ANY.get(host, host)
     restart = f"the service runs with an older sms.conf? {_RESTART}"
     other = (
-        f"what answers on {peer} is not the HTTP SMS server by {'https' if tls else 'http'}",
+        f"what answers on {peer} is not the HTTP SMS server by {kind}",
         f"{restart}; else another program listens there: another listen in [http]",
     )
-    connection = http.client.HTTPConnection(target, port, timeout=_PATIENCE)
-    if tls:  # whose certificate it is, clients look at: its names need not be this address
-        context = any_peer()
-        connection = http.client.HTTPSConnection(target, port, timeout=_PATIENCE, context=context)
+    connection = (
+        # Whose certificate it is, clients look at: its names need not be this address.
+        http.client.HTTPSConnection(target, port, timeout=_PATIENCE, context=any_peer())
+        if kind == "https"
+        else http.client.HTTPConnection(target, port, timeout=_PATIENCE)
+    )
     with closing(connection):
         try:
             connection.connect()
             connection.request("GET", "/openapi.json")
             answer = connection.getresponse()
-            described = json.loads(answer.read(_LARGEST))
-            # The title is that of web/relay/openapi.json.
-            ours = answer.status == 200 and described["info"]["title"] == _UNIT
+            title = json.loads(answer.read(_LARGEST))["info"]["title"]
+            ours = answer.status == 200 and title == _UNIT  # as in web/relay/openapi.json
         except TimeoutError:
             return f"no answer on {peer} within {_PATIENCE:.0f} s", f"{_RESTART}; then {_LOG}"
         except (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError):  # RemoteDisconnected, too

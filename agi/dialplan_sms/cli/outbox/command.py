@@ -52,8 +52,10 @@ def _digits(text: str) -> str:
 
 
 def _state(*states: State) -> Callable[[Any], Any]:
-    choice = click.Choice([str(each) for each in states])
-    return click.option("--state", "states", multiple=True, type=choice, help="May be repeated.")
+    return click.option(
+        "--state", "states", multiple=True, type=click.Choice([*map(str, states)]),
+        help="May be repeated.",
+    )  # fmt: skip
 
 
 _ids = click.argument("ids", metavar="[ID]...", nargs=-1, type=_id)
@@ -84,7 +86,10 @@ def outbox(config: Path, limit: int, as_json: bool, as_csv: bool, **chosen: Any)
     """
     ctx = click.get_current_context()
     if ctx.invoked_subcommand:
-        _refuse_misplaced(ctx)
+        # A filter before the command would be lost: outbox --sender 101 cancel --all.
+        for name in ctx.params:
+            if name != "config" and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+                raise click.UsageError(f"options belong after {ctx.invoked_subcommand}")
         # --config counts before and after the command's name.
         ctx.default_map = {ctx.invoked_subcommand: {"config": str(config)}}
         return
@@ -108,19 +113,10 @@ def outbox(config: Path, limit: int, as_json: bool, as_csv: bool, **chosen: Any)
 
 outbox.add_command(
     click.Command(
-        "list",
-        params=outbox.params,
-        callback=outbox.callback,
+        "list", params=outbox.params, callback=outbox.callback,
         help="List the SMS, newest first: the same as outbox alone.",
     )
-)
-
-
-def _refuse_misplaced(ctx: click.Context) -> None:
-    """A filter before the command would be lost: ``outbox --sender 101 cancel --all``."""
-    for name in ctx.params:
-        if name != "config" and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            raise click.UsageError(f"options belong after {ctx.invoked_subcommand}")
+)  # fmt: skip
 
 
 @outbox.command()
@@ -156,7 +152,7 @@ def retry_(ids: tuple[int, ...], config: Path, **chosen: Any) -> None:
     if bool(ids) == bool(filters.states) or (ids and filters != Filters()):
         raise click.UsageError("which? ID..., or --state with or without other filters")
     with opened(config, filters.sender, ids) as box:
-        _change(box, ids or _matching(box, filters), retry, "pending again")
+        _change(box, ids, filters, retry, "pending again")
 
 
 def _refuse_state(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> None:
@@ -179,33 +175,27 @@ def cancel_(ids: tuple[int, ...], config: Path, every: bool, **chosen: Any) -> N
         raise click.UsageError("which? ID..., or --number, --sender and --since, or --all")
     with opened(config, filters.sender, ids) as box:
         keeping = [each.name for each in box.config.senders.values() if each.keep_text]
-        pending = ids or _matching(box, replace(filters, states=(State.PENDING,)))
-        _change(box, pending, lambda c, id_: cancel(c, id_, keeping), "cancelled")
-
-
-def _matching(box: Opened, filters: Filters) -> list[int]:
-    """All are found before any is changed: from then on it matches no more."""
-    return [sms.id for sms in box.walk(filters, 10**9)]
+        pending = replace(filters, states=(State.PENDING,))
+        _change(box, ids, pending, lambda c, id_: cancel(c, id_, keeping), "cancelled")
 
 
 def _change(
-    box: Opened,
-    ids: Sequence[int],
-    change: Callable[[sa.Connection, int], str],
-    done: str,
-) -> None:
-    """Apply *change* to *ids* in portions, and say what it did."""
-    count, refused = 0, 0
-    for start in range(0, len(ids), _PORTION):
-        if start:
-            time.sleep(_PAUSE)
-        portion = list(dict.fromkeys(ids[start : start + _PORTION]))
-        found = box.change(lambda c: [(id_, change(c, id_)) for id_ in portion])  # noqa: B023
-        for id_, why in found:
-            count, refused = count + (not why), refused + bool(why)
+    box: Opened, ids: Sequence[int], filters: Filters,
+    change: Callable[[sa.Connection, int], str], done: str,
+) -> None:  # fmt: skip
+    """Apply *change* to *ids*, else to what *filters* find, in portions, and say what it did."""
+    # All are found before any is changed: from then on it matches no more.
+    every = list(dict.fromkeys(ids or (sms.id for sms in box.walk(filters, 10**9))))
+    refused = 0
+    for start in range(0, len(every), _PORTION):
+        with box.engine.begin() as connection:
+            told = {id_: change(connection, id_) for id_ in every[start : start + _PORTION]}
+        for id_, why in told.items():
             if why:
+                refused += 1
                 click.echo(f"{id_}: {plain(why)}", err=True)
-    click.echo(f"{count} {done}")
+        time.sleep(_PAUSE)
+    click.echo(f"{len(every) - refused} {done}")
     if refused:
         raise SystemExit(1)
 
@@ -220,10 +210,12 @@ def purge(config: Path, older: float | None) -> None:
 
     Limits are counted on the history: what is deleted does not count any more.
     """
-    total = 0
+    total, portion = 0, 1
     with opened(config) as box:
-        age = box.config.retention if older is None else older
-        while portion := box.change(lambda c: retention.purge(c, age)):
+        while portion:
+            with box.engine.begin() as connection:
+                age = box.config.retention if older is None else older
+                portion = retention.purge(connection, age)
             total += portion
             time.sleep(_PAUSE)
     click.echo(f"{total} deleted")

@@ -1,25 +1,22 @@
 """The outbox as a command opens it: without the service, for as long as the command runs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import click
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.outbox.database import OutboxError, explain, open_engine
+from dialplan_sms.outbox.database import OutboxError, explain, open_engine, sqlite_file
 from dialplan_sms.outbox.history.reader import HistoryReader
 from dialplan_sms.outbox.history.search import Place, listing
 from dialplan_sms.outbox.history.stored import Filters, Stored
 from dialplan_sms.outbox.schema import is_prepared, prepare
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +26,6 @@ class Opened:
     config: Config
     engine: sa.Engine
     reader: HistoryReader
-
-    def change(self, work: Callable[[sa.Connection], T]) -> T:
-        """*work* in a transaction of its own."""
-        with self.engine.begin() as connection:
-            return work(connection)
 
     def walk(self, filters: Filters, most: int) -> Iterator[Stored]:
         """At most *most* SMS, newest first."""
@@ -81,7 +73,13 @@ def opened(path: Path, sender: str = "", ids: Sequence[int] = ()) -> Iterator[Op
         engine = open_engine(config.outbox)
         with ExitStack() as closing:
             closing.callback(engine.dispose)
-            _refuse_missing(config, engine.url, ids)
+            # If it were made here, the file would be root's, and the service could not write to it.
+            file = sqlite_file(engine.url)
+            if file and Path(file).parent.is_dir() and not Path(file).exists():
+                nothing = f"nothing is stored yet: {file} is made with the first SMS that is stored"
+                if ids:
+                    raise click.ClickException(f"there is no SMS {ids[0]}: {nothing}")
+                raise NothingStored(f"{nothing}. {explain_empty(config)}")
             reader = HistoryReader(engine.url)
             closing.callback(reader.close)
             if not reader.do(is_prepared):
@@ -93,15 +91,5 @@ def opened(path: Path, sender: str = "", ids: Sequence[int] = ()) -> Iterator[Op
             yield Opened(config, engine, reader)
     except OutboxError as error:
         raise click.ClickException(str(error)) from None
-    except SQLAlchemyError as error:
+    except sa.exc.SQLAlchemyError as error:
         raise click.ClickException(str(explain(error, engine.url))) from None
-
-
-def _refuse_missing(config: Config, url: sa.URL, ids: Sequence[int]) -> None:
-    # If it were made here, the file would be root's, and the service could not write to it.
-    file = url.database if url.get_backend_name() == "sqlite" else None
-    if file and Path(file).parent.is_dir() and not Path(file).exists():
-        nothing = f"nothing is stored yet: {file} is made with the first SMS that is stored"
-        if ids:
-            raise click.ClickException(f"there is no SMS {ids[0]}: {nothing}")
-        raise NothingStored(f"{nothing}. {explain_empty(config)}")

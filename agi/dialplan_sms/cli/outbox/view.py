@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -48,20 +48,16 @@ def cell(value: object) -> str:
     return f"'{text}" if formula else text
 
 
-def iso(at: float | None) -> str | None:
-    """A time as ISO 8601 has it, local, with its offset."""
-    return _local(at, lambda when: when.isoformat(timespec="seconds"))
+def iso(at: Any) -> str | None:
+    """A time as ISO 8601 has it, local, with its offset; None for none, and for a damaged one."""
+    try:
+        return datetime.fromtimestamp(at).astimezone().isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError, TypeError):
+        return None
 
 
 def _minute(at: float | None) -> str:
-    return _local(at, lambda when: f"{when:%Y-%m-%d %H:%M}") or "-"
-
-
-def _local(at: float | None, shown: Callable[[datetime], str]) -> str | None:
-    try:
-        return None if at is None else shown(datetime.fromtimestamp(at).astimezone())
-    except (OverflowError, ValueError, OSError, TypeError):
-        return None
+    return (iso(at) or "-")[:16].replace("T", " ")
 
 
 def as_dict(sms: Stored) -> dict[str, Any]:
@@ -86,10 +82,8 @@ def as_dict_whole(sms: Stored, with_text: bool) -> dict[str, Any]:
 def print_json(found: Iterable[Stored]) -> None:
     """A JSON array, one SMS a line, as they come."""
     click.echo("[", nl=False)
-    between = "\n"
-    for sms in found:
-        click.echo(between + json.dumps(as_dict(sms)), nl=False)
-        between = ",\n"
+    for index, sms in enumerate(found):
+        click.echo(("," if index else "") + "\n" + json.dumps(as_dict(sms)), nl=False)
     click.echo("\n]")
 
 
@@ -141,8 +135,8 @@ def _print_zone() -> None:
 def print_overview(figures: Overview) -> None:
     """What is not ended, who is held, and whether a worker is missing."""
     console = Console()
-    counts = ", ".join(f"{count} {state}" for state, count in figures.counts.items())
-    console.print(_fold(counts))
+    counts = (f"{count} {state}" for state, count in figures.counts.items())
+    console.print(_fold(", ".join(counts)))
     for sender, cause in figures.held.items():
         again = _minute(time.time() + figures.held_for[sender])
         console.print(_fold(f"sender {sender} waits: {cause}, next try {again}", "yellow"))
@@ -202,9 +196,9 @@ def print_limits(uses: Iterable[tuple[str, Usage, Rate]]) -> None:
     """The use of all limits, a line each."""
     table = _table("sender", "limit", "whose", "used", "frees up")
     for sender, use, rate in uses:
-        whose = "" if use.rule == "per_sender" else use.whose
         table.add_row(
-            _fold(sender), f"{use.rule} = {rate}", _fold(whose or "-"),
+            _fold(sender), f"{use.rule} = {rate}",
+            _fold(use.whose if use.whose and use.rule != "per_sender" else "-"),
             Text(f"{use.used} of {rate.count}", style="red" if use.used >= rate.count else ""),
             _minute(use.oldest + rate.seconds) if use.used else "-",
         )  # fmt: skip

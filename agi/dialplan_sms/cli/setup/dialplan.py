@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from dialplan_sms.cli.check import CheckState
 from dialplan_sms.cli.check.dialplan import Files
-from dialplan_sms.cli.check.finding import CheckState
 from dialplan_sms.cli.migrate.files import Tree
 from dialplan_sms.cli.setup.host import AsteriskHost
 from dialplan_sms.cli.setup.steps import Action, Entry, Failed, StepState, Work, new_owner

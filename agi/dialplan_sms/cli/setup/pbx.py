@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from dialplan_sms.cli.check.finding import CheckState, Finding
+from dialplan_sms.cli.check import CheckState, Finding
 from dialplan_sms.cli.setup.host import AsteriskHost, Host, refuse
 from dialplan_sms.cli.setup.steps import Work
 from dialplan_sms.config import config as smsconf

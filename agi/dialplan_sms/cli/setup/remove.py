@@ -15,7 +15,7 @@ from dialplan_sms.cli.setup.steps import Action, Entry, StepState, Work
 from dialplan_sms.host import files
 from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.installation import EXTENSIONS, PIPX, UNIT, is_copy, is_pipx
-from dialplan_sms.host.privileges import as_changer
+from dialplan_sms.host.process import as_changer
 
 
 def steps(work: Work, found: AsteriskHost | None) -> Iterator[Action]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, cast
 
-from dialplan_sms.host.shortage import shortage
+from dialplan_sms.host import shortage
 from dialplan_sms.web.http.connection import LINGER, Connection
 from dialplan_sms.web.http.listener import Admission
 
