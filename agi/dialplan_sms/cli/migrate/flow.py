@@ -143,7 +143,7 @@ class Flow:
         """
         unread = self.unread.get(name)
         line = f"line {unread.line.number} of {unread.line.path.name}" if unread else ""
-        found = self._anywhere(name) if anywhere else self._reaching(step, name)
+        found = self._held(step, name, anywhere)
         known = [value for value in found if not (_RUNS.search(value) and self._has_address(value))]
         refuse_if(
             (line, f"what ${{{name}}} holds cannot be seen: {line} may set it, too{IF_PLAIN}"),
@@ -156,22 +156,22 @@ class Flow:
 
     def exact(self, step: Priority, name: str) -> str | None:
         """The one value that *name* has on every way to *step*; None if there are several."""
-        values = self._reaching(step, name)
+        values = self._held(step, name)
         return values[0] if len(values) == 1 and name not in self.unread else None
 
-    def _reaching(self, step: Priority, name: str) -> list[str]:
+    def _held(self, step: Priority, name: str, anywhere: bool = False) -> list[str]:
         """What *name* is set to on the ways to *step*; anywhere, if a way has no such line."""
-        found, elsewhere = self.reaching(step, lambda above: name in above.writes)
+        found, elsewhere = list[Priority](), anywhere
+        if not anywhere:
+            found, elsewhere = self.reaching(step, lambda above: name in above.writes)
+        values = [each.writes[name] for each in found]
         if elsewhere or not all(each.surely for each in found):
-            return self._anywhere(name)
-        return list(dict.fromkeys(each.writes[name] for each in found))
+            values = self._dialplan.variables.get(name, [])
+        return list(dict.fromkeys(values))
 
     def resolve(self, step: Priority) -> Callable[[str], str | None]:
         """*text* with its variables replaced, as a call has them at *step*; None if not known."""
         return lambda text: resolve(text, lambda name: self.exact(step, name))
-
-    def _anywhere(self, name: str) -> list[str]:
-        return list(dict.fromkeys(self._dialplan.variables.get(name, ())))
 
     def uses_api(self, step: Priority) -> bool:
         """Whether *step* calls the SMS API, or may: nothing that does stays unnamed."""
