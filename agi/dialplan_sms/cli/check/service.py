@@ -228,7 +228,7 @@ def sms_api(tls: bool, host: str, port: int) -> Problem:
             connection.request("GET", "/openapi.json")
             answer = connection.getresponse()
             described = json.loads(answer.read(_LARGEST))
-            # The title is that of web/relay/openapi.json.
+            # The title is that of web/openapi.json.
             ours = answer.status == 200 and described["info"]["title"] == _UNIT
         except TimeoutError:
             return f"no answer on {peer} within {_PATIENCE:.0f} s", f"{_RESTART}; then {_LOG}"
