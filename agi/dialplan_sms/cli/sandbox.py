@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import click
 from rich.padding import Padding
@@ -20,11 +20,8 @@ from dialplan_sms.host.address import is_loopback
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.sandbox.faults import Fault, Faults, Trouble, magic_number, parse_fault
-from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Message, Served, wms_version
+from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Message, Pbx, Served, wms_version
 from dialplan_sms.sms import api
-
-if TYPE_CHECKING:
-    from dialplan_sms.sandbox.server import Sandbox
 
 _USER = ":".join(*USERS.items())
 _JOINERS = "\u200c\u200d"
@@ -148,7 +145,8 @@ def sandbox(
         except (ListenError, OutboxError) as error:
             raise click.ClickException(str(error)) from error
         console = Console()
-        console.print(_welcome(server), soft_wrap=True)
+        fingerprint = server.fingerprint if server.tls else ""
+        console.print(_welcome(server.url, server.pbx, fingerprint), soft_wrap=True)
         while (item := news.get()) is not None:
             if isinstance(item, Served):
                 show(console, item)
@@ -156,12 +154,12 @@ def sandbox(
                 click.echo(f"Warning: {plain(item)}", err=True)
 
 
-def _welcome(server: "Sandbox") -> Text:
+def _welcome(url: str, pbx: Pbx, fingerprint: str) -> Text:
     """Where it listens, and a sender for sms.conf; only the well-known password is shown."""
-    users, gateways, url = server.pbx.users, server.pbx.gateways, server.url
+    users, gateways = pbx.users, pbx.gateways
     name = next(iter(users))
     password = users[name] if users == USERS else "…"
-    verify = f"verify = {server.fingerprint}\n" if server.tls else ""
+    verify = f"verify = {fingerprint}\n" if fingerprint else ""
     gsm = f"gsm = {gateways[0]}\n" if gateways else ""  # what a relay on this host needs
     return Text.assemble(
         ("Listening on ", "dim"),

@@ -89,8 +89,8 @@ class SmsServer:
         )
         self._app.router.redirect_slashes = False
         tls = _tls(load().path, http.certificate, http.key) if http.certificate else None
-        where = "set listen in [http] of sms.conf"
-        listeners = [listen(Address(*each), where) for each in http.listen]
+        elsewhere = "set listen in [http] of sms.conf"
+        listeners = [listen(Address(*each), elsewhere) for each in http.listen]
         self._web = WebServer(self, listeners, tls, admits=self._admits, note=service.repeated)
         if tls is None and not all(is_loopback(host) for host, _ in http.listen):
             service.note(

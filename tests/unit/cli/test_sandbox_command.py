@@ -57,7 +57,7 @@ class Running:
                 env={**os.environ, "PYTHONPATH": str(Path(dialplan_sms.__file__).parents[1])},
                 preexec_fn=heed_signals,
             )
-        until(lambda: "password" in self.shown or self._process.poll() is not None)
+        until(lambda: "password" in self.shown or self._process.poll() is not None, seconds=90)
         match = re.search(r"on (https?://\S+)", self.shown)
         assert match, self.shown
         self.url = match[1]
