@@ -27,7 +27,7 @@ from dialplan_sms.sandbox.certificate import self_signed
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Status
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.web.page.access import COOKIE
+from dialplan_sms.web.page import COOKIE
 from tests.asterisk import curl as curls
 from tests.asterisk.installation import Installation
 from tests.asterisk.pbx import Pbx

@@ -16,7 +16,7 @@ from dialplan_sms.config.http import make_hash
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sandbox.certificate import self_signed
 from dialplan_sms.sms import api
-from dialplan_sms.web.page.access import COOKIE
+from dialplan_sms.web.page import COOKIE
 from tests.asterisk.installation import Installation
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.site import agi_bin

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import certifi
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from dialplan_sms.sandbox.certificate import self_signed
 from tests.asterisk.fetch import INSTALLED_VARIABLE, VERSIONS, fetch
@@ -61,7 +62,8 @@ def bed(rsa_bits: int) -> Iterator[Bed]:
         temporary = tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp")
         folder = Path(stack.enter_context(temporary))
         ports = nginx.Ports(*free_ports(6))
-        certificate = self_signed(rsa_bits=rsa_bits)
+        key = rsa.generate_private_key(65537, rsa_bits) if rsa_bits else None
+        certificate = self_signed(key=key)
         stack.enter_context(_slow(folder, ports.slow))
         web = stack.enter_context(nginx.server(binary, folder, ports, certificate))
         bundle = _bundle(folder, certificate.pem)

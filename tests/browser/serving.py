@@ -7,9 +7,8 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from dialplan_sms.outbox.store import Outbox
-from dialplan_sms.web.http.listener import Address, listen
-from dialplan_sms.web.http.server import WebServer
-from dialplan_sms.web.page.board import Board
+from dialplan_sms.web.board import Board
+from dialplan_sms.web.server import Address, WebServer, listen
 
 
 @contextmanager

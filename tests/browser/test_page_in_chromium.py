@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 from dialplan_sms.config.http import make_hash
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
-from dialplan_sms.web.http.login import Login
+from dialplan_sms.web.login import Login
 from tests.browser.serving import served
 from tests.unit.paged import (
     GATEWAY,

@@ -19,12 +19,10 @@ from dialplan_sms.sandbox.pbx import Pbx
 from dialplan_sms.sandbox.spool import Gateway
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.sms import Sms
-from dialplan_sms.web.http.listener import Address
-from dialplan_sms.web.http.login import Login
-from dialplan_sms.web.page.access import Access
-from dialplan_sms.web.page.board import Board
-from dialplan_sms.web.page.page import page
-from dialplan_sms.web.page.view import View
+from dialplan_sms.web.board import Board
+from dialplan_sms.web.login import Login
+from dialplan_sms.web.page import Page
+from dialplan_sms.web.server import Address
 from tests.unit.stored import SENDER
 
 ROME, MILAN, TURIN = "+390612345601", "+390212345602", "+390112345603"
@@ -151,15 +149,12 @@ class Playground:
 
     def routes(self, board: Board) -> list[Route]:
         spool: Any = self.spool
-        return SandboxPage(self.pbx, spool, board, Address("testserver", 80)).routes
+        spool.board = board
+        return SandboxPage(self.pbx, spool, Address("testserver", 80)).routes()
 
 
 def routes(
-    board: Board,
-    login: Login | None = None,
-    clock: Callable[[], float] = time.monotonic,
+    board: Board, login: Login | None = None, clock: Callable[[], float] = time.monotonic
 ) -> list[Route]:
     """The page as a service has it."""
-    view = View(board)
-    access = Access(view, login, clock)
-    return [*page(board, view, access, {}), *(access.sessions(login) if login else ())]
+    return Page(board, login, clock=clock).routes()

@@ -4,9 +4,10 @@ import json
 import os
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import click
 from rich.padding import Padding
@@ -18,12 +19,8 @@ from dialplan_sms.host.address import is_loopback
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.sandbox.faults import Fault, Faults, Trouble, magic_number, parse_fault
-from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Message, Served, wms_version
+from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Message, Pbx, Served, wms_version
 from dialplan_sms.sms import api
-from dialplan_sms.web.http.listener import Address, ListenError, parse_address
-
-if TYPE_CHECKING:
-    from dialplan_sms.sandbox.server import Sandbox
 
 _USER = ":".join(*USERS.items())
 _JOINERS = "\u200c\u200d"
@@ -53,19 +50,13 @@ def _user(text: str) -> tuple[str, str]:
     return name, password
 
 
-def _version(text: str) -> str:
-    """*text* if it is a version of the PBX."""
-    wms_version(text)
-    return text
-
-
 def _append(context: click.Context, _: click.Parameter, path: str | None) -> IO[str] | None:
     """The file at *path*, open until the command ends."""
     if path is None:
         return None
     # Texts of people are for its owner alone.
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    return context.with_resource(open(descriptor, "a", encoding="ascii"))
+    opener = partial(os.open, mode=0o600)
+    return context.with_resource(open(path, "a", encoding="ascii", opener=opener))
 
 
 @click.command(
@@ -76,7 +67,7 @@ def _append(context: click.Context, _: click.Parameter, path: str | None) -> IO[
     },
 )  # fmt: skip
 @click.option(
-    "--listen", default="127.0.0.1:8443", type=Value("HOST:PORT", parse_address),
+    "--listen", default="127.0.0.1:8443", metavar="HOST:PORT",
     help="Port 0 is any that is free.",
 )  # fmt: skip
 @click.option("--tls/--no-tls", default=True, help="HTTPS or HTTP.")
@@ -100,7 +91,7 @@ def _append(context: click.Context, _: click.Parameter, path: str | None) -> IO[
     help="What a gateway takes for each SMS, 0 for nothing.",
 )  # fmt: skip
 @click.option(
-    "--wms", default=WMS, type=Value("VERSION", _version),
+    "--wms", default=WMS, type=Value("VERSION", lambda text: wms_version(text) and text),
     help="The PBX's version. Before the default: 300 characters, and quotes and slashes stay.",
 )  # fmt: skip
 @click.option(
@@ -112,12 +103,13 @@ def _append(context: click.Context, _: click.Parameter, path: str | None) -> IO[
     help="Append each message taken to this file, a line of JSON each.",
 )  # fmt: skip
 def sandbox(
-    listen: Address, users: list[tuple[str, str]], faults: list[tuple[Trouble, int | None]],
+    users: list[tuple[str, str]], faults: list[tuple[Trouble, int | None]],
     record_file: IO[str] | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Run a stand-in PBX: it answers as the SMS API does, shows each message, and sends nothing."""
     from dialplan_sms.outbox.database import OutboxError  # what needs packages is not for --help
     from dialplan_sms.sandbox.server import Sandbox
+    from dialplan_sms.web.server import ListenError
 
     if settings["certificate_file"] and not settings["tls"]:
         raise click.UsageError("--certificate-file is for HTTPS, --no-tls is HTTP: leave one out")
@@ -132,24 +124,28 @@ def sandbox(
                 news.put(f"not recorded: {error.strerror}")
         news.put(served)
 
-    if not is_loopback(listen.host):
+    try:
+        server = Sandbox(
+            users=dict(users), faults=Faults(faults), watch=watch, note=news.put, spool=True,
+            keep=0,  # each is shown, and that is it
+            keep_certificate=True, **settings,
+        )  # fmt: skip
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="'--listen'") from None
+    if not is_loopback(server.address.host):
         click.echo(
-            f"Warning: {listen} is not the loopback address: whoever reaches it can read every "
-            "text on the page, which asks for no password. Nothing is sent.",
+            f"Warning: {server.address} is not the loopback address: whoever reaches it can read "
+            "every text on the page, which asks for no password. Nothing is sent.",
             err=True,
         )
-    server = Sandbox(
-        listen=str(listen), users=dict(users), faults=Faults(faults), watch=watch, note=news.put,
-        spool=True, keep=0,  # each is shown, and that is it
-        keep_certificate=True, **settings,
-    )  # fmt: skip
     with closing(server), interruptible(lambda: news.put(None)):
         try:
             server.start()
         except (ListenError, OutboxError) as error:
             raise click.ClickException(str(error)) from error
         console = Console()
-        console.print(_welcome(server), soft_wrap=True)
+        fingerprint = server.fingerprint if server.tls else ""
+        console.print(_welcome(server.url, server.pbx, fingerprint), soft_wrap=True)
         while (item := news.get()) is not None:
             if isinstance(item, Served):
                 show(console, item)
@@ -157,12 +153,12 @@ def sandbox(
                 click.echo(f"Warning: {plain(item)}", err=True)
 
 
-def _welcome(server: "Sandbox") -> Text:
+def _welcome(url: str, pbx: Pbx, fingerprint: str) -> Text:
     """Where it listens, and a sender for sms.conf; only the well-known password is shown."""
-    users, gateways, url = server.pbx.users, server.pbx.gateways, server.url
+    users, gateways = pbx.users, pbx.gateways
     name = next(iter(users))
     password = users[name] if users == USERS else "…"
-    verify = f"verify = {server.fingerprint}\n" if server.tls else ""
+    verify = f"verify = {fingerprint}\n" if fingerprint else ""
     gsm = f"gsm = {gateways[0]}\n" if gateways else ""  # what a relay on this host needs
     return Text.assemble(
         ("Listening on ", "dim"),

@@ -25,7 +25,7 @@ from dialplan_sms.sms.service import Service, Store
 
 if TYPE_CHECKING:
     from dialplan_sms.daemon.storage import Storage
-    from dialplan_sms.web.relay.smsserver import SmsServer
+    from dialplan_sms.web.smsserver import SmsServer
 
 DRAIN = 20.0  # seconds that calls under way have to end after SIGTERM
 # Seconds that a call may exceed the longest call_timeout before the service calls itself stuck.
@@ -204,7 +204,7 @@ def _open_storage(url: str) -> "Storage":
 
 def _open_http(service: Service, live: LiveConfig, storage: "Storage") -> "SmsServer":
     try:
-        from dialplan_sms.web.relay.smsserver import SmsServer
+        from dialplan_sms.web.smsserver import SmsServer
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"[http] of sms.conf needs the Python package {error.name}:"

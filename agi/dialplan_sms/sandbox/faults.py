@@ -48,6 +48,7 @@ class Reply:
     status: int = 200
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
+    meaning = "an answer of your own"
 
     def wire(self) -> bytes:
         """The answer as it goes over the wire."""

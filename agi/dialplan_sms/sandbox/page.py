@@ -16,16 +16,14 @@ from starlette.types import ASGIApp
 
 from dialplan_sms.host.address import bare, is_loopback_name
 from dialplan_sms.outbox.history import search
-from dialplan_sms.sandbox.faults import TROUBLES, Fault, Trouble
+from dialplan_sms.sandbox.faults import TROUBLES, Fault
 from dialplan_sms.sandbox.pbx import TOKEN_USER, Pbx, Request, Served
 from dialplan_sms.sandbox.spool import Spool
 from dialplan_sms.sms import api
-from dialplan_sms.web.http.listener import Address
-from dialplan_sms.web.page.access import Access
-from dialplan_sms.web.page.board import Board
-from dialplan_sms.web.page.page import page
-from dialplan_sms.web.page.view import View, go
-from dialplan_sms.web.relay.smsserver import describe
+from dialplan_sms.web.page import Page
+from dialplan_sms.web.server import Address
+from dialplan_sms.web.smsserver import describe
+from dialplan_sms.web.view import go
 
 _ANSWERED = (Fault.UNAUTHORIZED, Fault.PARTIAL, Fault.REJECT)  # their answer says it all
 _BUBBLES, _PHONES = 100, 50
@@ -33,34 +31,40 @@ _ANSWERS = 20  # to tests, that are kept to be shown
 _NUMBER = re.compile(r"[0-9+*#]{1,40}")
 
 
-class SandboxPage:
-    """The page over *board* and the *spool* of *pbx*; *routes* are for callers of *address*."""
+class SandboxPage(Page):
+    """The page over the *spool* of *pbx*, for callers of *address*."""
 
-    def __init__(self, pbx: Pbx, spool: Spool, board: Board, address: Address) -> None:
+    def __init__(self, pbx: Pbx, spool: Spool, address: Address) -> None:
+        super().__init__(spool.board, switches=self.switches)
+        self.spool = spool
         self._pbx = pbx
-        self._spool = spool
-        self._board = board
-        self._view = View(board, self.switches)
-        self._answers: dict[str, str] = {}
-        access = Access(self._view, None)
-        self.routes = [
+        self._address = address
+
+    def routes(self) -> list[Route]:
+        """What the page of a service answers, too, and what only a sandbox has."""
+        routes = [
             Route("/openapi.json", JSONResponse(describe(page=False)), methods=["GET"]),
-            *page(board, self._view, access, self._answers),
-            access.reads("/phone", self._phones),
-            access.reads("/phone/{number}", self._phone),
-            access.writes("/faults", self._set_fault),
-            access.writes("/gateways", self._set_gateway),
-            access.writes("/test", self._test),
+            *super().routes(),
+            self.reads("/phone", self._phones),
+            self.reads("/phone/{number}", self._phone),
+            self.writes("/faults", self._set_fault),
+            self.writes("/gateways", self._set_gateway),
+            self.writes("/test", self._test),
         ]
-        for route in self.routes:
-            route.app = _guarded(route.app, address)
+        for route in routes:
+            route.app = _guarded(route.app, self._address)
+        return routes
 
     def switches(self) -> tuple[list[tuple[str, str, bool]], list[tuple[str, bool, int]]]:
         """The faults (name, meaning, whether it is on) and the gateways (MAC, whether it is online,
         how many SMS wait for it). Raises OutboxError."""
-        on, waiting = self._pbx.faults.current, self._spool.waiting()
-        faults = [(name, _meaning(each), each == on) for name, each in TROUBLES.items()]
-        gateways = [(mac, it.online, waiting[mac]) for mac, it in self._spool.gateways.items()]
+        on, waiting = self._pbx.faults.current, self.spool.waiting()
+        faults = [
+            (name, f"as {it.fault}, but the message is taken" if it.taken else it.fault.meaning,
+             it == on)
+            for name, it in TROUBLES.items()
+        ]  # fmt: skip
+        gateways = [(mac, it.online, waiting[mac]) for mac, it in self.spool.gateways.items()]
         return faults, gateways
 
     def send_test(self, number: str, text: str, gsm: str) -> str:
@@ -74,16 +78,16 @@ class SandboxPage:
         typed = re.sub(r"[-\s().]", "", request.query_params.get("number", ""))
         if typed:
             return go(f"/phone/{quote(typed[:60], safe='')}")
-        numbers = self._board.read(lambda c: search.recent_numbers(c, _PHONES))
-        return self._view.render(request, "phones.html", numbers=numbers)
+        numbers = self.board.read(lambda c: search.recent_numbers(c, _PHONES))
+        return self.render(request, "phones.html", numbers=numbers)
 
     def _phone(self, request: HttpRequest) -> Response:
         """What one number got."""
         number = request.path_params["number"]
         if not _NUMBER.fullmatch(number):
             raise HTTPException(400, "That is no phone number.")
-        got = self._board.read(lambda c: search.received(c, number, _BUBBLES))
-        return self._view.render(request, "phone.html", number=number, received=got)
+        got = self.board.read(lambda c: search.received(c, number, _BUBBLES))
+        return self.render(request, "phone.html", number=number, received=got)
 
     def _set_fault(self, _: HttpRequest, given: Mapping[str, str]) -> Response:
         name = given.get("fault", "")
@@ -93,26 +97,18 @@ class SandboxPage:
         return go("/#faults")
 
     def _set_gateway(self, _: HttpRequest, given: Mapping[str, str]) -> Response:
-        if given.get("mac") not in self._spool.gateways:
+        if given.get("mac") not in self.spool.gateways:
             raise HTTPException(400, "There is no such switch.")
-        self._spool.set_online(given["mac"], given.get("online") == "yes")
+        self.spool.set_online(given["mac"], given.get("online") == "yes")
         return go("/#gateways")
 
     def _test(self, _: HttpRequest, given: Mapping[str, str]) -> Response:
         number, text, gsm = (given.get(name, "") for name in ("number", "text", "gsm"))
-        if len(self._answers) >= _ANSWERS:
-            del self._answers[next(iter(self._answers))]
+        if len(self.answers) >= _ANSWERS:
+            del self.answers[next(iter(self.answers))]
         name = secrets.token_hex(8)
-        self._answers[name] = self.send_test(number, text.replace("\r\n", "\n"), gsm)[:500]
+        self.answers[name] = self.send_test(number, text.replace("\r\n", "\n"), gsm)[:500]
         return go(f"/?answer={name}#test")
-
-
-def _meaning(trouble: Trouble) -> str:
-    if not isinstance(trouble.fault, Fault):
-        return "an answer of your own"
-    if trouble.taken:
-        return f"as {trouble.fault}, but the message is taken"
-    return trouble.fault.meaning
 
 
 def _in_words(served: Served) -> str:
@@ -121,7 +117,7 @@ def _in_words(served: Served) -> str:
     if trouble is None or trouble.fault in _ANSWERED:
         return _answer(served)
     taken = "the message was taken" if served.message else "nothing was taken"
-    told = f"Fault {trouble}: {_meaning(Trouble(trouble.fault))} - {taken}"
+    told = f"Fault {trouble}: {trouble.fault.meaning} - {taken}"
     return f"{told}. {_answer(served)}" if trouble.fault is Fault.SLOW else told
 
 

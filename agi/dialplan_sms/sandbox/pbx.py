@@ -25,11 +25,6 @@ WMS = "6.02.20230306.1"
 PACE = 5.0  # seconds that a gateway needs for each SMS (sms-api: Request)
 TOKEN_USER = "token"  # noqa: S105 - a company's API key belongs to no user
 
-EMPTY_MESSAGE = "Message should not be empty"
-UNKNOWN_GATEWAY = "GSM gateway not found"
-BAD_POSTPONE = "Postpone should be a date such as 14/07/2014 15:35"
-REJECTED = "SMS sending is not allowed"
-
 _DIALLABLE = re.compile(r"\+?[0-9*#]{1,32}", re.ASCII)
 
 
@@ -131,11 +126,10 @@ class Inbox:
     def wait(self, *, requests: int = 0, messages: int = 0, timeout: float = 20.0) -> None:
         """Wait until so many have come; raises TimeoutError after *timeout* seconds."""
 
-        def have_come() -> bool:
-            return len(self._requests) >= requests and len(self._messages) >= messages
-
         with self._changed:
-            if not self._changed.wait_for(have_come, timeout):
+            if not self._changed.wait_for(
+                lambda: len(self._requests) >= requests and len(self._messages) >= messages, timeout
+            ):
                 raise TimeoutError(
                     f"{len(self._requests)} of {requests} requests and {len(self._messages)} of "
                     f"{messages} messages came within {timeout} s"
@@ -168,7 +162,7 @@ class Pbx:
 
     def authorize(self, header: str | None) -> str | None:
         """The user that an ``Authorization`` *header* proves, or None."""
-        from dialplan_sms.web.http.login import read_basic  # not for the command's --help
+        from dialplan_sms.web.login import read_basic  # not for the command's --help
 
         scheme, _, token = (header or "").strip().partition(" ")
         if scheme.lower() == "bearer":
@@ -206,20 +200,21 @@ class Pbx:
         form = request.form
         numbers, text, gsm = _numbers(form), form.get("message", ""), form.get("gsm", "").strip()
         date = form.get("postpone", "").strip()
-        postpone = _date(date)
+        postpone = None
+        with suppress(ValueError):
+            postpone = datetime.strptime(date, api.POSTPONE_FORMAT)
         longest = api.MAX_LENGTH if self._recent else api.OLD_MAX_LENGTH
         wrong = (
             (not numbers, api.EMPTY_NUMBER),
-            (not text, EMPTY_MESSAGE),
+            (not text, "Message should not be empty"),
             (len(text) > longest, f"Message should not be longer than {longest} characters"),
-            (gsm and gsm not in self.gateways, UNKNOWN_GATEWAY),
-            (date and postpone is None, BAD_POSTPONE),
-            (fault is Fault.REJECT, REJECTED),
+            (gsm and gsm not in self.gateways, "GSM gateway not found"),
+            (date and not postpone, "Postpone should be a date such as 14/07/2014 15:35"),
+            (fault is Fault.REJECT, "SMS sending is not allowed"),
         )
-        for is_wrong, reason in wrong:
-            if is_wrong:
-                return Served(request, api.error(reason), trouble=trouble)
-
+        reason = next((reason for is_wrong, reason in wrong if is_wrong), "")
+        if reason:
+            return Served(request, api.error(reason), trouble=trouble)
         refused = self._refused(numbers, fault)
         left = tuple(number for number in numbers if number not in refused)
         message = None
@@ -251,9 +246,3 @@ class Pbx:
 
 def _numbers(form: Mapping[str, str]) -> list[str]:
     return [number for part in form.get("number", "").split(",") if (number := part.strip())]
-
-
-def _date(text: str) -> datetime | None:
-    with suppress(ValueError):
-        return datetime.strptime(text, api.POSTPONE_FORMAT)
-    return None

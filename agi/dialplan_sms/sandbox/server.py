@@ -1,22 +1,45 @@
-"""The stand-in as a running server."""
+"""The stand-in as a running server: the SMS API over a PBX, and how it carries out each fault."""
 
+import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
-from dialplan_sms.sandbox.app import make_app
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, request_response
+
 from dialplan_sms.sandbox.certificate import LOOPBACK, kept, self_signed
 from dialplan_sms.sandbox.faults import Fault, Reply, Trouble
-from dialplan_sms.sandbox.pbx import PACE, Inbox, Pbx
-from dialplan_sms.web.http.listener import Address, listen, parse_address
-from dialplan_sms.web.http.server import WebServer
+from dialplan_sms.sandbox.pbx import PACE, Inbox, Pbx, Request, Served
+from dialplan_sms.sms import api
+from dialplan_sms.web.connection import TRANSPORT, reset
+from dialplan_sms.web.form import read_pairs
+from dialplan_sms.web.server import Address, WebServer, listen, parse_address
 
 if TYPE_CHECKING:
     from dialplan_sms.sandbox.page import SandboxPage
     from dialplan_sms.sandbox.spool import Spool
+
+# Where Fault.REDIRECT points: this and the path that was asked for. No fault applies there.
+REDIRECTED = "/redirected"
+PAGE = "<html><body><h1>{}</h1>{}</body></html>"
+NOT_HTTP = b"\x15\x03\x01\x00\x02\x02\x28 this is not HTTP \xff\xfe\r\n\r\n"
+PADDING = 100_000  # characters that make Fault.HUGE huge
+# What has come when the trickle begins, and what goes on for ever.
+TRICKLES = {
+    Fault.TRICKLE: (b"HTTP/1.1 200 OK\r\nX-Trickle: ", b"."),
+    Fault.TRICKLE_BODY: (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99999\r\n\r\n",
+        b" ",
+    ),
+}
 
 
 class Sandbox(Inbox):
@@ -87,17 +110,13 @@ class Sandbox(Inbox):
             # SQLAlchemy and jinja2 are not for those who need no spool.
             from dialplan_sms.sandbox.page import SandboxPage
             from dialplan_sms.sandbox.spool import Spool
-            from dialplan_sms.web.page.board import Board
 
-            spool = self._spool = Spool(self.pbx.gateways, self._pace, self._note)
-            self._until_closed.callback(spool.close)
-            board = Board(spool.outbox, lambda: spool.gateways)
-            self._until_closed.callback(board.close)
-            self.page = SandboxPage(self.pbx, spool, board, self.address)
+            spool = Spool(self.pbx.gateways, self._pace, self._note, self._until_closed)
+            self.page = SandboxPage(self.pbx, spool, self.address)
             self.pbx.spool = spool.take
         listener = listen(self.address)
         self.address = Address(self.address.host, listener.getsockname()[1])
-        app = make_app(self.pbx, self.page.routes if self.page else ())
+        app = make_app(self.pbx, self.page.routes() if self.page else ())
         self._web = WebServer(app, [listener], self._context, self._keep_alive)
         self._web.start()
 
@@ -132,7 +151,7 @@ class Sandbox(Inbox):
         """What was taken and is sent by the gateways; while it runs with *spool*."""
         if self.page is None:
             raise RuntimeError("this sandbox has no spool, or does not run")
-        return self._spool
+        return self.page.spool
 
     @property
     def url(self) -> str:
@@ -164,3 +183,78 @@ class Sandbox(Inbox):
         super().clear()
         self.pbx.faults.set(None)
         self._opened = -(self._web.opened if self._web else 0)
+
+
+def make_app(pbx: Pbx, beside: Sequence[BaseRoute] = ()) -> Starlette:
+    """The application that answers for *pbx*; whatever else is asked for is recorded, too."""
+
+    async def answer(http: HttpRequest) -> Response:
+        request = Request(
+            method=http.method,
+            path=http.scope["path"],
+            pairs=await read_pairs(http),
+            user=pbx.authorize(http.headers.get("authorization")),
+        )
+        path = request.path.removeprefix(REDIRECTED)
+        known = path in (api.PATH, api.OLD_PATH)
+        if not known or request.method not in ("GET", "POST"):
+            pbx.inbox.add(request)
+            status, name = (405, "Method Not Allowed") if known else (404, "Not Found")
+            allowed = {"Allow": "GET, POST"} if known else {}
+            return HTMLResponse(PAGE.format(f"{status} {name}", ""), status, allowed)
+        if pbx.spool is None:
+            served = pbx.handle(request, faulty=path == request.path)
+        else:  # which waits for a disk
+            served = await run_in_threadpool(pbx.handle, request, faulty=path == request.path)
+        return await _answer(http, served, pbx)
+
+    async def refuse(_: HttpRequest, failure: Any) -> Response:
+        return JSONResponse(api.error(failure.detail), failure.status_code, failure.headers)
+
+    app = Starlette(routes=beside, exception_handlers={HTTPException: refuse})
+    app.router.redirect_slashes = False
+    app.router.default = request_response(answer)
+    return app
+
+
+async def _answer(http: HttpRequest, served: Served, pbx: Pbx) -> Response:
+    """The answer; if the request has trouble, what that leaves of it, however long it takes."""
+    fault = served.trouble.fault if served.trouble else None
+    proper = JSONResponse(dict(served.reply), served.status)
+    transport = http.scope["extensions"][TRANSPORT]
+    match fault:
+        case Fault.SLOW:
+            await asyncio.sleep(pbx.slow)
+            return proper
+        case Fault.SERVER_ERROR:
+            return HTMLResponse(PAGE.format("Web Interface", "<p>Internal Server Error</p>"), 500)
+        case Fault.HTML:
+            return HTMLResponse(PAGE.format("Web Interface", "<p>Please log in.</p>"))
+        case Fault.HUGE:
+            return JSONResponse({**api.result(), "padding": "x" * PADDING})
+        case Fault.REDIRECT:
+            query = http.scope["query_string"].decode("latin-1")
+            location = f"{REDIRECTED}{served.request.path}?{query}".rstrip("?")
+            return Response(status_code=302, headers={"Location": location})
+        case Reply() | Fault.GARBAGE:
+            transport.write(NOT_HTTP if isinstance(fault, Fault) else fault.wire())
+            transport.close()
+        case Fault.RESET:
+            reset(transport)
+        case Fault.CLOSE:
+            # close() would say goodbye on TLS first; a PBX that dies does not.
+            transport.abort()
+        case Fault.TRICKLE | Fault.TRICKLE_BODY:
+            head, endless = TRICKLES[fault]
+            transport.write(head)
+            while not transport.is_closing():
+                transport.write(endless)
+                await asyncio.sleep(pbx.trickle)
+        case Fault.HANG:
+            pass
+        case _:
+            return proper
+    # The server drops an answer to a client that is gone, so any will do.
+    while (await http.receive())["type"] != "http.disconnect":
+        pass
+    return Response()

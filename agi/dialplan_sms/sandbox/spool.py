@@ -15,13 +15,13 @@ from tempfile import TemporaryDirectory
 import sqlalchemy as sa
 
 from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.outbox.history.reader import HistoryReader
 from dialplan_sms.outbox.schema import State, message, now, number
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.worker import Worker
-from dialplan_sms.sandbox.pbx import PACE, Message
+from dialplan_sms.sandbox.pbx import Message
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.sms import Handled, Sms
+from dialplan_sms.web.board import Board
 
 _KEPT = 7 * 86400.0  # seconds that the history and its texts are kept
 _EVER = 1000 * 365 * 86400.0  # seconds: a PBX's spool gives nothing up
@@ -49,39 +49,34 @@ class Gateway:
 class Spool:
     """Sends through *gateways* (MACs), each one SMS in *pace* seconds; 0 for no pace at all.
 
-    *note* is told when it cannot be used. Its database lies in a temporary folder, which `close`
-    removes. Raises OSError and OutboxError if there is no place for it.
+    *note* is told when it cannot be used. Its database lies in a temporary folder, which *closing*
+    removes once nothing is sent any more. Raises OSError and OutboxError if there is no place.
     """
 
     def __init__(
-        self,
-        gateways: Sequence[str],
-        pace: float = PACE,
-        note: Callable[[str], None] = lambda _: None,
+        self, gateways: Sequence[str], pace: float, note: Callable[[str], None], closing: ExitStack
     ) -> None:
         self.note = note
         self.gateways: Mapping[str, Gateway] = {mac: Gateway(mac) for mac in gateways}
-        with ExitStack() as stack:
-            folder = stack.enter_context(TemporaryDirectory(prefix="dialplan-sms-spool-"))
-            url = f"sqlite:///{folder}/outbox.sqlite"
-            # One number a try if each costs its pace, for all to be paced.
-            senders = {
-                mac: Sender(
-                    name=mac, url="", gsm=mac, mode="queue", pace=pace, batch=1 if pace else 500,
-                    max_age=_EVER, keep_text=_KEPT,
-                )
-                for mac in gateways
-            }  # fmt: skip
-            self._config = Config(Path("the sandbox"), senders, None, outbox=url, retention=_KEPT)
-            self.outbox = Outbox(url, lambda: self._worker.wake())
-            stack.callback(self.outbox.close)
-            self._reader = HistoryReader(self.outbox.writer.engine.url)
-            stack.callback(self._reader.close)
-            self.outbox.writer.do(lambda _: None, _OPENING)
-            self._worker = Worker(self.outbox, self, _WORKERS)
-            self._worker.start()
-            stack.callback(self._worker.stop, _ENDING)
-            self._until_closed = stack.pop_all()
+        folder = closing.enter_context(TemporaryDirectory(prefix="dialplan-sms-spool-"))
+        url = f"sqlite:///{folder}/outbox.sqlite"
+        # One number a try if each costs its pace, for all to be paced.
+        senders = {
+            mac: Sender(
+                name=mac, url="", gsm=mac, mode="queue", pace=pace, batch=1 if pace else 500,
+                max_age=_EVER, keep_text=_KEPT,
+            )
+            for mac in gateways
+        }  # fmt: skip
+        self._config = Config(Path("the sandbox"), senders, None, outbox=url, retention=_KEPT)
+        self.outbox = Outbox(url, lambda: self._worker.wake())
+        closing.callback(self.outbox.close)
+        self.board = Board(self.outbox, lambda: self.gateways)
+        closing.callback(self.board.close)
+        self.outbox.writer.do(lambda _: None, _OPENING)
+        self._worker = Worker(self.outbox, self, _WORKERS)
+        self._worker.start()
+        closing.callback(self._worker.stop, _ENDING)
 
     def take(self, taken: Message) -> bool:
         """Put a message on the disk, to be sent now or at its date; whether it is there."""
@@ -94,8 +89,7 @@ class Spool:
             mode="queue",
             caller=taken.user,
         )
-        outcome = self.outbox.accept(sms, self._config.senders[taken.gsm])
-        return outcome.status is Status.QUEUED
+        return self.outbox.accept(sms, self._config.senders[taken.gsm]).status is Status.QUEUED
 
     def set_online(self, mac: str, online: bool) -> None:
         """Plug a gateway in or out."""
@@ -112,8 +106,8 @@ class Spool:
             .where(message.c.state.in_(states), message.c.due <= now(), number.c.state.in_(states))
             .group_by(message.c.gsm)
         )
-        found = {row[0]: int(row[1]) for row in self._reader.do(lambda c: c.execute(query).all())}
-        return {mac: found.get(mac, 0) for mac in self.gateways}
+        found = self.board.read(lambda c: c.execute(query).all())
+        return dict.fromkeys(self.gateways, 0) | {mac: int(count) for mac, count in found}
 
     def load(self) -> Config:
         """For the worker: the gateways as senders."""
@@ -125,13 +119,9 @@ class Spool:
 
     def worked(self, state: str, count: int = 1, handled: Handled | None = None) -> None:
         """A try that found its gateway offline may end when that is online again already."""
-        paused = handled if handled and handled.outcome.cause is Cause.UNREACHABLE else None
-        if paused is not None and self.gateways[paused.sender].online:
+        paused = handled is not None and handled.outcome.cause is Cause.UNREACHABLE
+        if handled and paused and self.gateways[handled.sender].online:
             self._retry_now()
-
-    def close(self) -> None:
-        """Send no more, and remove all of it."""
-        self._until_closed.close()
 
     def _retry_now(self) -> None:
         """Have what waits for an offline gateway tried now.

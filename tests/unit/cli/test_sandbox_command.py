@@ -8,7 +8,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from io import StringIO
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from dialplan_sms.sandbox.pbx import Pbx, Request, Served
 from dialplan_sms.sms import api
 from tests.waiting import until
 
+COMMAND = (Path(sys.prefix) / "bin/dialplan-sms", "sandbox", "--listen", "127.0.0.1:0")
 NUMBER = "+391234567890"
 AUTH = ("101", "sms101api")
 
@@ -51,21 +51,15 @@ class Running:
         self._output = folder / "output"
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                [
-                    Path(sys.prefix) / "bin/dialplan-sms",
-                    "sandbox",
-                    "--listen",
-                    "127.0.0.1:0",
-                    *options,
-                ],
+                [*COMMAND, *options],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONPATH": str(Path(dialplan_sms.__file__).parents[1])},
                 preexec_fn=heed_signals,
             )
-        while not (match := re.search(r"on (https?://\S+)", self.shown)):
-            assert self._process.poll() is None, self.shown
-            time.sleep(0.02)
+        until(lambda: "password" in self.shown or self._process.poll() is not None, seconds=90)
+        match = re.search(r"on (https?://\S+)", self.shown)
+        assert match, self.shown
         self.url = match[1]
 
     def __enter__(self) -> "Running":
@@ -109,6 +103,14 @@ def test_a_message_is_shown_and_recorded(tmp_path: Path) -> None:
     assert (taken["text"], taken["numbers"], taken["user"]) == (text, [NUMBER], "101")
     assert taken["postpone"] == "2014-07-14T15:35"
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_it_says_where_its_page_is(tmp_path: Path) -> None:
+    with Running(tmp_path, "--no-tls", "--pace", "0") as command:
+        assert f"\nPage: {command.url}/\n" in command.shown
+        form = {"number": NUMBER, "message": "hello"}
+        requests.post(command.url + api.PATH, form, auth=AUTH, timeout=5)
+        until(lambda: "hello" in requests.get(command.url, timeout=5).text)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -228,15 +230,14 @@ def test_help_lists_the_magic_numbers() -> None:
 
 def test_without_its_packages_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h11", None)
-    for module in ("sandbox.server", "web.http.server", "web.http.connection"):
+    for module in ("sandbox.server", "web.server", "web.connection"):
         monkeypatch.delitem(sys.modules, f"dialplan_sms.{module}", raising=False)
 
     result = CliRunner().invoke(main.main, ["sandbox"])
 
     assert result.exit_code == 1
-    assert (
-        "sandbox needs the Python package h11: in the source folder, run make venv" in result.output
-    )
+    needs = "sandbox needs the Python package h11: in the source folder, run make venv"
+    assert needs in result.output
 
 
 def handled(text: str, number: str = NUMBER) -> Served:

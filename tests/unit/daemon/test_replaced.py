@@ -9,7 +9,7 @@ import pytest
 
 from dialplan_sms.config.http import make_hash
 from dialplan_sms.sandbox import Sandbox
-from dialplan_sms.web.page.view import View
+from dialplan_sms.web.view import View
 from tests.asterisk.serving import Service
 from tests.unit.caller import Call
 from tests.waiting import until

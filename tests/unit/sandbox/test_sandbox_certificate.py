@@ -77,23 +77,24 @@ def contexts(file: Path) -> list[ssl.SSLContext]:
 
 @pytest.mark.parametrize("strict", STRICT)
 @pytest.mark.parametrize("client", [0, 1], ids=["ours", "python"])
-def test_it_is_trusted_as_a_ca_file(strict: ssl.VerifyFlags, client: int) -> None:
+def test_it_is_trusted_as_a_ca_file_by_every_loopback_name(
+    strict: ssl.VerifyFlags, client: int
+) -> None:
     with Sandbox() as sandbox:
         context = contexts(sandbox.certificate)[client]
         context.verify_flags |= strict
-        address = (sandbox.address.host, sandbox.address.port)
-        with (
-            socket.create_connection(address, timeout=5) as plain,
-            context.wrap_socket(plain, server_hostname="localhost") as connection,
-        ):
-            assert connection.version()
+        for name in ("localhost", "127.0.0.1", "::1"):
+            with (
+                socket.create_connection(sandbox.address, timeout=5) as plain,
+                context.wrap_socket(plain, server_hostname=name) as connection,
+            ):
+                assert connection.version()
 
 
 def test_it_is_trusted_by_its_fingerprint_and_no_other() -> None:
     with Sandbox() as sandbox:
-        host, port = sandbox.address.host, sandbox.address.port
         for verify, good in ((sandbox.fingerprint, True), (self_signed().fingerprint, False)):
-            found = look("https", host, port, Resolver(), 5, verify)
+            found = look("https", *sandbox.address, Resolver(), 5, verify)
             assert (found.failure is None) is good
 
 

@@ -1,10 +1,7 @@
 """The page of the stand-in: its switches, who may call it, and the command that shows it."""
 
 import re
-import subprocess
-import sys
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 import requests
@@ -13,9 +10,8 @@ from dialplan_sms.sandbox import Fault, Sandbox, Trouble
 from dialplan_sms.sandbox.faults import TROUBLES
 from dialplan_sms.sandbox.page import SandboxPage, is_ours
 from dialplan_sms.sms import api
-from dialplan_sms.web.http.listener import Address
+from dialplan_sms.web.server import Address
 from tests.unit.spooling import AUTH, NUMBER, ONE, OTHER, TWO, post, running, spooled
-from tests.waiting import until
 
 
 def switches(sandbox: Sandbox) -> SandboxPage:
@@ -135,30 +131,6 @@ def test_the_api_and_what_is_not_there_answer_to_any_name() -> None:
 )
 def test_which_names_are_ours(host: str, listen: str, ours: bool) -> None:
     assert is_ours(host, Address(listen, 8443)) is ours
-
-
-def test_the_command_says_where_its_page_is(tmp_path: Path) -> None:
-    output = tmp_path / "output"
-    options = ["--listen", "127.0.0.1:0", "--no-tls", "--pace", "0"]
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [Path(sys.executable).parent / "dialplan-sms", "sandbox", *options],
-            stdout=file, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    try:
-        until(lambda: "password" in output.read_text("utf-8"), seconds=20)
-        page = re.search(
-            r"^Page: (http://127\.0\.0\.1:\d+/)$", output.read_text("utf-8"), re.MULTILINE
-        )
-        assert page is not None
-        form = {"number": NUMBER, "message": "hello"}
-        requests.post(page[1].rstrip("/") + api.PATH, form, auth=AUTH, timeout=5)
-        until(lambda: "hello" in requests.get(page[1], timeout=5).text)
-        process.terminate()
-        assert process.wait(5) == 0
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_it_describes_its_api() -> None:

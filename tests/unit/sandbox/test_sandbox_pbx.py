@@ -19,7 +19,7 @@ from dialplan_sms.sandbox.faults import (
 )
 from dialplan_sms.sandbox.pbx import TOKEN_USER, Pbx, Request, Served, wms_version
 from dialplan_sms.sms import api
-from dialplan_sms.web.http.form import MAX_FIELDS, form_pairs
+from dialplan_sms.web.form import MAX_FIELDS, form_pairs
 
 NUMBER, OTHER = "+391234567890", "+391234567891"
 OLD_WMS = "6.01.20221019.7"

@@ -2,8 +2,11 @@
 
 import asyncio
 import base64
+import functools
 import itertools
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -14,7 +17,7 @@ from dialplan_sms.cli.user import user
 from dialplan_sms.config.config import load
 from dialplan_sms.config.http import fits, make_hash
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.web.http.login import FREE, Login, TooMany, Unknown, read_basic
+from dialplan_sms.web.login import FREE, Login, TooMany, Unknown, read_basic
 
 HASH = (  # of s3cret
     "$scrypt$ln=14,r=8,p=1$3Pvr4j7mesOu8n7gpoECSQ$CauPGQIauSmxrR8dmgh+VAfKZKhQ+FE58kFt7Q7FJtc"
@@ -104,6 +107,11 @@ def test_the_command_refuses_an_empty_password() -> None:
     assert result.output == "Error: the password is empty\n"
 
 
+def awaited(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run it on an event loop."""
+    return functools.wraps(test)(lambda *given, **named: asyncio.run(test(*given, **named)))
+
+
 def basic(name: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
@@ -144,108 +152,90 @@ class Door:
             return "too many"
 
 
-def test_a_user_is_known_and_a_stranger_is_not() -> None:
-    async def story() -> None:
-        door = Door()
-        assert await door.enter(basic("wms", "s3cret")) == "wms"
-        for header in (basic("wms", "S3cret"), basic("other", "s3cret"), basic("", ""), None, "x"):
-            assert await door.enter(header) == "unknown"
-        door.users = {"wms": make_hash("new"), "b": HASH}
-        assert await door.enter(basic("wms", "s3cret")) == "unknown"  # remembered no longer
-        assert await door.enter(basic("b", "s3cret")) == "b"
-
-    asyncio.run(story())
+@awaited
+async def test_a_user_is_known_and_a_stranger_is_not() -> None:
+    door = Door()
+    assert await door.enter(basic("wms", "s3cret")) == "wms"
+    for header in (basic("wms", "S3cret"), basic("other", "s3cret"), basic("", ""), None, "x"):
+        assert await door.enter(header) == "unknown"
+    door.users = {"wms": make_hash("new"), "b": HASH}
+    assert await door.enter(basic("wms", "s3cret")) == "unknown"  # remembered no longer
+    assert await door.enter(basic("b", "s3cret")) == "b"
 
 
-def test_after_ten_each_try_is_paused_and_the_log_is_not_flooded() -> None:
-    async def story() -> None:
-        door = Door()
-        for _ in range(100):
-            assert await door.enter(basic("wms", "wrong")) == "unknown"
-        assert len(door.pauses) == 100 - FREE
-        assert door.pauses[:4] == [0.25, 0.5, 1.0, 2.0]
-        assert max(door.pauses) == 5.0
-        assert len(door.notes) == FREE + 3  # 16, 32, 64
-        assert "192.0.2.1" in door.notes[0]
-        before = len(door.pauses)
-        assert await door.enter(basic("wms", "wrong"), "192.0.2.2") == "unknown"
-        assert len(door.pauses) == before
-        door.time = 1000.0  # forgotten
+@awaited
+async def test_after_ten_each_try_is_paused_and_the_log_is_not_flooded() -> None:
+    door = Door()
+    for _ in range(100):
         assert await door.enter(basic("wms", "wrong")) == "unknown"
-        assert len(door.pauses) == before
-
-    asyncio.run(story())
-
-
-def test_right_passwords_at_once_share_one_try() -> None:
-    async def story() -> None:
-        door = Door()
-        found = await asyncio.gather(*(door.enter(basic("wms", "s3cret")) for _ in range(300)))
-        assert found == ["wms"] * 300
-        assert not door.pauses
-
-    asyncio.run(story())
+    assert len(door.pauses) == 100 - FREE
+    assert door.pauses[:4] == [0.25, 0.5, 1.0, 2.0]
+    assert max(door.pauses) == 5.0
+    assert len(door.notes) == FREE + 3  # 16, 32, 64
+    assert "192.0.2.1" in door.notes[0]
+    before = len(door.pauses)
+    assert await door.enter(basic("wms", "wrong"), "192.0.2.2") == "unknown"
+    assert len(door.pauses) == before
+    door.time = 1000.0  # forgotten
+    assert await door.enter(basic("wms", "wrong")) == "unknown"
+    assert len(door.pauses) == before
 
 
-def test_logging_in_does_not_buy_further_guesses() -> None:
-    async def story() -> None:
-        door = Door()
-        door.users["own"] = HASH
-        for number in range(60):
-            await door.enter(basic("wms", f"guess {number}"))
-            assert (
-                await door.enter("basic" + " " * (number + 1) + basic("own", "s3cret")[6:]) == "own"
-            )
-        assert len(door.pauses) >= 60 - FREE
-
-    asyncio.run(story())
+@awaited
+async def test_right_passwords_at_once_share_one_try() -> None:
+    door = Door()
+    found = await asyncio.gather(*(door.enter(basic("wms", "s3cret")) for _ in range(300)))
+    assert found == ["wms"] * 300
+    assert not door.pauses
 
 
-def test_strangers_do_not_keep_a_user_out() -> None:
+@awaited
+async def test_logging_in_does_not_buy_further_guesses() -> None:
+    door = Door()
+    door.users["own"] = HASH
+    for number in range(60):
+        await door.enter(basic("wms", f"guess {number}"))
+        assert await door.enter("basic" + " " * (number + 1) + basic("own", "s3cret")[6:]) == "own"
+    assert len(door.pauses) >= 60 - FREE
+
+
+@awaited
+async def test_strangers_do_not_keep_a_user_out() -> None:
     gate = asyncio.Event()
+    door = Door()
 
-    async def story() -> None:
-        door = Door()
+    async def wait(_: float) -> None:
+        await gate.wait()
 
-        async def wait(_: float) -> None:
-            await gate.wait()
-
-        door.login._pause = wait
-        lanes = {door.login._digest(f"x{n}")[0] % 16: f"x{n}" for n in range(100)}
-        lanes.pop(door.login._digest("wms")[0] % 16)
-        names = list(lanes.values())
-        for name in names:
-            for number in range(FREE):
-                await door.enter(basic(name, str(number)))
-        stuck = [asyncio.create_task(door.enter(basic(name, "more"))) for name in names]
-        await asyncio.sleep(0)
-        assert await door.enter(basic("wms", "s3cret")) == "wms"
-        gate.set()
-        assert set(await asyncio.gather(*stuck)) <= {"unknown", "too many"}
-
-    asyncio.run(story())
+    door.login._pause = wait
+    lanes = {door.login._digest(f"x{n}")[0] % 16: f"x{n}" for n in range(100)}
+    lanes.pop(door.login._digest("wms")[0] % 16)
+    names = list(lanes.values())
+    for name in names:
+        for number in range(FREE):
+            await door.enter(basic(name, str(number)))
+    stuck = [asyncio.create_task(door.enter(basic(name, "more"))) for name in names]
+    await asyncio.sleep(0)
+    assert await door.enter(basic("wms", "s3cret")) == "wms"
+    gate.set()
+    assert set(await asyncio.gather(*stuck)) <= {"unknown", "too many"}
 
 
-def test_an_ipv6_client_cannot_change_its_address() -> None:
-    async def story() -> None:
-        door = Door()
-        for number in range(FREE + 1):
-            await door.enter(basic("wms", "wrong"), f"2001:db8::{number:x}")
-        assert len(door.pauses) == 1
-        await door.enter(basic("wms", "wrong"), "2001:db8:0:1::1")
-        assert len(door.pauses) == 1
-
-    asyncio.run(story())
+@awaited
+async def test_an_ipv6_client_cannot_change_its_address() -> None:
+    door = Door()
+    for number in range(FREE + 1):
+        await door.enter(basic("wms", "wrong"), f"2001:db8::{number:x}")
+    assert len(door.pauses) == 1
+    await door.enter(basic("wms", "wrong"), "2001:db8:0:1::1")
+    assert len(door.pauses) == 1
 
 
-def test_strangers_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dialplan_sms.web.http.login._MOST_LANES", 50)
-    monkeypatch.setattr("dialplan_sms.web.http.login.fits", lambda *_: False)
-
-    async def story() -> None:
-        door = Door()
-        for number in itertools.islice(itertools.count(), 200):
-            await door.enter(basic("wms", f"wrong {number}"), f"192.0.2.{number}")
-        assert len(door.login._lanes) <= 50
-
-    asyncio.run(story())
+@awaited
+async def test_strangers_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dialplan_sms.web.login._MOST_LANES", 50)
+    monkeypatch.setattr("dialplan_sms.web.login.fits", lambda *_: False)
+    door = Door()
+    for number in itertools.islice(itertools.count(), 200):
+        await door.enter(basic("wms", f"wrong {number}"), f"192.0.2.{number}")
+    assert len(door.login._lanes) <= 50

@@ -14,9 +14,9 @@ from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.service import Service
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport.connection import Resolver
-from dialplan_sms.web.page.access import COOKIE
-from dialplan_sms.web.relay.relay import Loops, Relay, Rounds, is_here, reply
-from dialplan_sms.web.relay.smsserver import describe
+from dialplan_sms.web.page import COOKIE
+from dialplan_sms.web.relay import Loops, Relay, is_here, reply
+from dialplan_sms.web.smsserver import describe
 from tests.unit.fakes import FakeRoute
 
 
@@ -29,6 +29,15 @@ class Stored:
     def accept(self, sms: Sms, sender: Sender, left: float, reserved: str | None = None) -> Outcome:
         self.sms.append(sms)
         return Outcome(Status.QUEUED, id="1")
+
+
+def resolver(*addresses: str) -> Resolver:
+    def lookup(host: str, *_: object) -> list[tuple[object, ...]]:
+        if not addresses:
+            raise OSError("no name server")
+        return [(0, 0, 0, "", (each, 0)) for each in addresses]
+
+    return Resolver(lookup)
 
 
 def told(answer: Response) -> dict[str, Any]:
@@ -46,7 +55,7 @@ def ask(
     config = Config(Path("/x"), {"101": sender}, "101", str(log), outbox="sqlite:////x")
     stored = Stored()
     service = Service(lambda: config, lambda _: FakeRoute(), store=lambda _: stored)  # type: ignore[arg-type, return-value]
-    relay = Relay(service, lambda *_: loops)
+    relay = Relay(service, Loops(resolver("192.0.2.7" if loops else "192.0.2.1")))
     answer = relay.send({"number": number, "message": "Hello"}, "wms", "192.0.2.7")
     assert answer.status_code == 200
     return told(answer), stored
@@ -118,20 +127,11 @@ def test_what_nobody_knows_is_no_error_of_the_api() -> None:
 
 def test_an_sms_that_comes_again_and_again_is_taken_for_a_loop() -> None:
     time = [0.0]
-    rounds = Rounds(lambda: time[0])
+    rounds = Loops(clock=lambda: time[0])
     assert [rounds.again("a") for _ in range(7)] == [False] * 5 + [True] * 2
     assert not rounds.again("b")
     time[0] = 61.0
     assert not rounds.again("a")
-
-
-def resolver(*addresses: str) -> Resolver:
-    def lookup(host: str, *_: object) -> list[tuple[object, ...]]:
-        if not addresses:
-            raise OSError("no name server")
-        return [(0, 0, 0, "", (each, 0)) for each in addresses]
-
-    return Resolver(lookup)
 
 
 @pytest.mark.parametrize(
@@ -147,17 +147,17 @@ def resolver(*addresses: str) -> Resolver:
     ],
 )
 def test_a_client_that_is_the_pbx_is_known(client: str, pbx: str, loops: bool) -> None:
-    assert Loops(resolver(pbx))(client, "https://pbx.example.com/api") is loops
+    assert Loops(resolver(pbx)).is_pbx(client, "https://pbx.example.com/api") is loops
 
 
 def test_where_names_cannot_be_read_what_was_known_holds() -> None:
     time = [0.0]
     loops = Loops(resolver("192.0.2.1"), lambda: time[0])
-    assert loops("192.0.2.1", "https://pbx.example.com")
+    assert loops.is_pbx("192.0.2.1", "https://pbx.example.com")
     loops._resolver = resolver()
     time[0] = 1000.0
-    assert loops("192.0.2.1", "https://pbx.example.com")
-    assert not loops("192.0.2.1", "https://other.example.com")
+    assert loops.is_pbx("192.0.2.1", "https://pbx.example.com")
+    assert not loops.is_pbx("192.0.2.1", "https://other.example.com")
 
 
 def test_what_is_no_address_is_not_here() -> None:

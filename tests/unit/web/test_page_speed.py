@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from dialplan_sms.outbox.store import Outbox
-from dialplan_sms.web.page.board import HOURS, Board
+from dialplan_sms.web.board import HOURS, Board
 from tests.unit.paged import Playground, fill
 
 COUNT = 100_000

@@ -230,7 +230,7 @@ def sms_api(kind: str, host: str, port: int) -> Problem:
             connection.request("GET", "/openapi.json")
             answer = connection.getresponse()
             title = json.loads(answer.read(_LARGEST))["info"]["title"]
-            ours = answer.status == 200 and title == _UNIT  # as in web/relay/openapi.json
+            ours = answer.status == 200 and title == _UNIT  # as in web/openapi.json
         except TimeoutError:
             return f"no answer on {peer} within {_PATIENCE:.0f} s", f"{_RESTART}; then {_LOG}"
         except (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError):  # RemoteDisconnected, too

@@ -1,24 +1,89 @@
-"""An ASGI application as a running server: an event loop in a thread.
+"""An ASGI application as a running server: its sockets, whom it lets in, an event loop in a thread.
 
-The loop accepts connections by itself: once no file descriptor is left, asyncio's own servers log a
-traceback for each connection, thousands in a second.
+Who is not let in is dropped at once, before a TLS handshake takes memory and time. The loop accepts
+connections by itself: once no file descriptor is left, asyncio's own servers log a traceback for
+each connection, thousands in a second.
 """
 
 import asyncio
+import errno
+import os
+import re
+import resource
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import Any, cast
+from contextlib import contextmanager
+from typing import Any, NamedTuple, cast
 
 from dialplan_sms.host import shortage
-from dialplan_sms.web.http.connection import LINGER, Connection
-from dialplan_sms.web.http.listener import Admission
+from dialplan_sms.host.address import is_loopback, machine
+from dialplan_sms.web.connection import LINGER, Connection
 
+MOST = 1000  # connections at once of all the listeners of a server; one more is dropped
+MOST_EACH = 250  # from one other machine, or from one /64 of IPv6
 HANDSHAKE = 5.0  # seconds for a TLS handshake, and for its end
+_BACKLOG = 1024
 _STOP = 10.0  # seconds
 _SHORT = 0.1  # seconds until the next try after a connection could not be accepted
+_ANOTHER = "give another address with --listen, such as 127.0.0.1:0 (0: any free port)"
+_ADDRESS = re.compile(
+    r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]:|(?P<name>[^:\[\]\s]*):)?(?P<port>[0-9]{1,5})"
+)
+
+
+class Address(NamedTuple):
+    """Where to listen: a host name or address, and a port, 0 for any that is free."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def reachable(self) -> "Address":
+        """Where a client can connect: the loopback address in place of "any address"."""
+        anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound to here
+        return Address(anywhere.get(self.host, self.host), self.port)
+
+
+def parse_address(text: str) -> Address:
+    """Read ``HOST:PORT``, ``[IPv6]:PORT``, ``:PORT`` or ``PORT``; the host is 127.0.0.1 then.
+
+    Raises ValueError, its text for people.
+    """
+    match = _ADDRESS.fullmatch(text.strip())
+    if not match or int(match["port"]) > 65535:
+        raise ValueError(f"{text!r} is not an address such as 127.0.0.1:8443 or [::1]:8443")
+    return Address(match["six"] or match["name"] or "127.0.0.1", int(match["port"]))
+
+
+class ListenError(OSError):
+    """An address cannot be listened on; the text says why and what to do."""
+
+
+def listen(address: Address, elsewhere: str = _ANOTHER) -> socket.socket:
+    """Listen on *address*; raises ListenError, which ends in how to listen *elsewhere*."""
+    try:
+        family, _, _, _, where = socket.getaddrinfo(
+            *address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as error:
+        raise ListenError(f"{address.host!r} is not the name of a host: {elsewhere}") from error
+    try:
+        return socket.create_server(where, family=family, backlog=_BACKLOG)
+    except OSError as error:
+        # Not strerror, in which create_server() repeats the address in Python's words.
+        reason = {
+            errno.EADDRINUSE: "is in use: stop what listens there, or",
+            errno.EACCES: "needs root:",
+            errno.EADDRNOTAVAIL: "is not an address of this machine:",
+        }.get(error.errno or 0, f"cannot be listened on ({os.strerror(error.errno or 0)}):")
+        raise ListenError(f"{address} {reason} {elsewhere}") from error
 
 
 class WebServer:
@@ -40,7 +105,10 @@ class WebServer:
         note: Callable[[str, object], None] = lambda *_: None,
     ) -> None:
         self.opened = 0  # TCP connections so far, failed TLS handshakes included
-        self.admission = Admission(admits)
+        self._admits = admits
+        self._of: Counter[str] = Counter()  # connections that are open, by machine
+        # Calls and the outbox need descriptors, too.
+        self._most = min(MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._app = app
         self._listeners = listeners
         self._keep_alive = keep_alive
@@ -63,6 +131,25 @@ class WebServer:
             self._thread.join(patience + _STOP)
         for listener in self._listeners:  # of a server that was never started
             listener.close()
+
+    @property
+    def open(self) -> int:
+        """Connections that are."""
+        return self._of.total()
+
+    @contextmanager
+    def room(self, host: str) -> Iterator[bool]:
+        """Whether one more connection from *host* may come in; it is counted while it lasts."""
+        source = machine(host)
+        each = MOST if is_loopback(host) else MOST_EACH
+        if self.open >= self._most or self._of[source] >= each or not self._admits(host):
+            yield False
+            return
+        self._of[source] += 1
+        try:
+            yield True
+        finally:
+            self._of -= Counter([source])  # and those that have none left
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -103,7 +190,7 @@ class WebServer:
         task.add_done_callback(lambda _: self._ended(task, client))
 
     async def _connect(self, client: socket.socket, address: Any) -> None:
-        with self.admission.room(str(address[0])) as fits:
+        with self.room(str(address[0])) as fits:
             if not fits:
                 return
             self.opened += 1

@@ -29,11 +29,10 @@ from dialplan_sms.host.address import is_in, is_loopback, parse
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms import api
 from dialplan_sms.sms.service import Service
-from dialplan_sms.web.http.form import FORM, content_type, read_pairs
-from dialplan_sms.web.http.listener import Address, listen
-from dialplan_sms.web.http.login import Login, TooMany, Unknown
-from dialplan_sms.web.http.server import WebServer
-from dialplan_sms.web.relay.relay import Loops, Relay
+from dialplan_sms.web.form import FORM, content_type, read_pairs
+from dialplan_sms.web.login import Login, TooMany, Unknown
+from dialplan_sms.web.relay import Loops, Relay
+from dialplan_sms.web.server import Address, WebServer, listen
 
 PATHS = (api.PATH, api.OLD_PATH)
 _AT_ONCE = 16  # requests that are carried; each waits for a commit that many share
@@ -68,20 +67,18 @@ class SmsServer:
         self._relay = Relay(service, Loops())
         self._login = Login(lambda: self._conf().users, service.note)
         self._carrying = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="relay")
-        self._under_way = 0
+        self._waiting = asyncio.Semaphore(_WAITING)
         self._until_stopped = ExitStack()
+        self._until_stopped.callback(self._carrying.shutdown, wait=False, cancel_futures=True)
+        self._until_stopped.callback(self._login.close)
         page: list[Route] = []
         if http.page:
-            from dialplan_sms.web.page.access import Access
-            from dialplan_sms.web.page.board import Board
-            from dialplan_sms.web.page.page import page as make_page
-            from dialplan_sms.web.page.view import View
+            from dialplan_sms.web.board import Board
+            from dialplan_sms.web.page import Page
 
             board = Board(outbox, lambda: [s.name for s in load().senders.values() if s.keep_text])
             self._until_stopped.callback(board.close)
-            view = View(board)
-            access = Access(view, self._login)
-            page = [*make_page(board, view, access, {}), *access.sessions(self._login)]
+            page = Page(board, self._login).routes()
         sending = [Route(path, self._originate, methods=["GET", "POST"]) for path in PATHS]
         for route in sending:
             route.methods = {"GET", "POST"}  # not HEAD, which starlette adds
@@ -92,8 +89,8 @@ class SmsServer:
         )
         self._app.router.redirect_slashes = False
         tls = _tls(load().path, http.certificate, http.key) if http.certificate else None
-        where = "set listen in [http] of sms.conf"
-        listeners = [listen(Address(*each), where) for each in http.listen]
+        elsewhere = "set listen in [http] of sms.conf"
+        listeners = [listen(Address(*each), elsewhere) for each in http.listen]
         self._web = WebServer(self, listeners, tls, admits=self._admits, note=service.repeated)
         if tls is None and not all(is_loopback(host) for host, _ in http.listen):
             service.note(
@@ -107,9 +104,7 @@ class SmsServer:
     def stop(self, patience: float) -> None:
         """Listen no more; requests under way may end within *patience* seconds."""
         self._web.stop(patience)
-        self._login.close()
         self._until_stopped.close()
-        self._carrying.shutdown(wait=False, cancel_futures=True)
 
     def _conf(self) -> Http:
         """The section as it is now; if it is gone, nobody may send any more."""
@@ -152,14 +147,11 @@ class SmsServer:
             raise HTTPException(415, _NO_FORM)
         if any("\ufffd" in value for value in form.values()):
             raise HTTPException(400, "The request is not UTF-8, or not URL-encoded")
-        if self._under_way >= _WAITING:
+        if self._waiting.locked():
             raise HTTPException(503, "too many requests at once: try again")
-        self._under_way += 1
-        try:
+        async with self._waiting:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._carrying, self._relay.send, form, user, address)
-        finally:
-            self._under_way -= 1
 
 
 async def _refuse(_: Request, failure: Any) -> Response:

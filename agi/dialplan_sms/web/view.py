@@ -18,7 +18,7 @@ from starlette.responses import RedirectResponse, Response
 
 from dialplan_sms.outbox.schema import State
 from dialplan_sms.outbox.transitions import RETRIED
-from dialplan_sms.web.page.board import Board
+from dialplan_sms.web.board import Board
 
 _HERE = Path(__file__).parent
 # Of every response of the page.
@@ -105,12 +105,10 @@ class View:
     """The responses of the page over *board*; *switches* are the sandbox's, on its own page."""
 
     def __init__(self, board: Board, switches: Callable[[], object] | None = None) -> None:
-        self._secret = secrets.token_bytes(32)  # of this process
-        self._board = board
+        self.board = board
         self._switches = switches
-        self._name = secrets.token_hex(4)  # of this process, for ETags
-        folder = _HERE / "static"
-        self._files = {file.name: file.read_bytes() for file in folder.iterdir()}
+        self._secret = secrets.token_bytes(32)  # of this process
+        self._files = {file.name: file.read_bytes() for file in (_HERE / "static").iterdir()}
         self._tags = {
             name: hashlib.blake2b(content, digest_size=8).hexdigest()
             for name, content in self._files.items()
@@ -165,8 +163,8 @@ class View:
     def tag(self, request: Request) -> str:
         """Another one whenever the page may look different; cheap."""
         url, switches = request.url, self._switches() if self._switches else None
-        state = self._name, url.path, url.query, user_of(request), self._board.changes(), switches
-        return f'"{hashlib.blake2b(repr(state).encode(), digest_size=12).hexdigest()}"'
+        state = repr((url.path, url.query, user_of(request), self.board.changes(), switches))
+        return f'"{hashlib.blake2b(state.encode(), digest_size=12, key=self._secret).hexdigest()}"'
 
 
 def user_of(request: Request) -> str:

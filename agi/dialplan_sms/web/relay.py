@@ -25,7 +25,6 @@ from dialplan_sms.sms.service import Service
 from dialplan_sms.sms.sms import Draft, Sms
 from dialplan_sms.transport.connection import Resolver
 
-EMPTY_MESSAGE = "Message should not be empty"
 _LOOP = Refused(
     Cause.DENIED,
     "the SMS comes from the PBX that it would go back to: give gsm in the request, or set gsm in"
@@ -39,7 +38,6 @@ _ROUND = Refused(
 _PLUS_LOST = re.compile(r"(?:^|,) [0-9]{7}")
 _PLUS_ADVICE = " - a + in a request means a space: write %2B, or use curl --data-urlencode"
 _MOST = 1000
-_TOO_MANY = f"At most {_MOST} numbers in a request"
 _UNAVAILABLE = (Cause.OUTBOX, Cause.BUSY, Cause.CONFIG, Cause.INTERNAL)  # another try may do
 _PERHAPS = "dialplan-sms does not know whether the SMS was stored: it may be sent"
 _FRESH = 60.0  # seconds for which the addresses of a PBX hold
@@ -50,40 +48,38 @@ _NONLOCAL = Path("/proc/sys/net/ipv4/ip_nonlocal_bind")
 
 
 class Relay:
-    """Takes requests from users of ``[http]``, and stores what they ask for.
+    """Takes requests from users of ``[http]``, and stores what they ask for."""
 
-    *loops* says whether an address is that of a sender's PBX.
-    """
-
-    def __init__(self, service: Service, loops: Callable[[str, str], bool]) -> None:
+    def __init__(self, service: Service, loops: "Loops") -> None:
         self._service = service
         self._loops = loops
-        self._rounds = Rounds()
 
     def send(self, form: Mapping[str, str], user: str, address: str) -> Response:
         """Store what *form* (parameters by name) asks for; blocks until it is on the disk.
 
         The numbers that cannot be sent to are named in a warning, and the others are sent.
         """
-        number = form.get("number", "")
-        if not number.strip(", \t\r\n"):
-            return JSONResponse(api.error(api.EMPTY_NUMBER))
-        if number.count(",") >= _MOST:
-            return JSONResponse(api.error(_TOO_MANY))
-        if not form.get("message", ""):
-            return JSONResponse(api.error(EMPTY_MESSAGE))
+        number, message = form.get("number", ""), form.get("message", "")
+        wrong = (
+            (not number.strip(", \t\r\n"), api.EMPTY_NUMBER),
+            (number.count(",") >= _MOST, f"At most {_MOST} numbers in a request"),
+            (not message, "Message should not be empty"),
+        )
+        reason = next((reason for is_wrong, reason in wrong if is_wrong), "")
+        if reason:
+            return JSONResponse(api.error(reason))
 
         def refuse_loops(sms: Sms, sender: Sender) -> None:
-            if sms.gsm is None and self._loops(address, sender.url):
+            if sms.gsm is None and self._loops.is_pbx(address, sender.url):
                 raise _LOOP
-            if sms.gsm is None and self._rounds.again(f"{sender.name}\0{number}\0{sms.text}"):
+            if sms.gsm is None and self._loops.again(f"{sender.name}\0{number}\0{sms.text}"):
                 raise _ROUND
 
         config = self._service.load()
         default = config.http.sender if config.http else ""
         draft = Draft(
             number=number,
-            message=form["message"],
+            message=message,
             gsm=form.get("gsm", ""),
             postpone=form.get("postpone", ""),
             sender=user if user in config.senders else default,
@@ -111,16 +107,18 @@ def reply(outcome: Outcome) -> Response:
 
 
 class Loops:
-    """Compares addresses of clients with those of PBXs; thread-safe."""
+    """What shows that an SMS comes from the PBX that it would go back to; thread-safe."""
 
     def __init__(
         self, resolver: Resolver | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._resolver = resolver or Resolver()
         self._clock = clock
-        self._known: dict[str, tuple[float, frozenset[str]]] = {}
+        self._known: dict[str, tuple[float, frozenset[str]]] = {}  # addresses of PBXs, and when
+        self._lock = threading.Lock()
+        self._seen: dict[int, deque[float]] = {}  # when each SMS came
 
-    def __call__(self, address: str, url: str) -> bool:
+    def is_pbx(self, address: str, url: str) -> bool:
         """Whether *address* is the host of *url*, or both are this host."""
         host, now = urlsplit(url).hostname or "", self._clock()
         asked, pbx = self._known.get(host, (-math.inf, frozenset[str]()))
@@ -133,17 +131,8 @@ class Loops:
         mine = str(parse(address))
         return mine in pbx or (is_here(mine) and any(map(is_here, pbx)))
 
-
-class Rounds:
-    """Counts how often the same SMS comes: a loop shows, whatever address it comes by."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._seen: dict[int, deque[float]] = {}
-
     def again(self, sms: str) -> bool:
-        """Whether *sms* came _MOST_ROUNDS times within the last minute already."""
+        """Whether *sms* came _MOST_ROUNDS times within the last minute, whatever address it had."""
         key, now = hash(sms), self._clock()
         with self._lock:
             if len(self._seen) >= _KEPT_ROUNDS:

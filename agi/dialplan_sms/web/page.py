@@ -1,0 +1,235 @@
+"""The page: the history as a list and one by one, who may see it, and what it changes.
+
+A cookie names the session of who has logged in. HTTP's own login would not do: a browser sends it
+with every request that any other page has it make here, those to the SMS API included. So nothing
+is done but for forms that only the page itself can have sent.
+"""
+
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, QueryParams
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from dialplan_sms.outbox.database import OutboxError
+from dialplan_sms.outbox.history import stored
+from dialplan_sms.web.board import Board, Query
+from dialplan_sms.web.form import form_pairs, read_body
+from dialplan_sms.web.login import Login, TooMany, Unknown
+from dialplan_sms.web.view import HEADERS, View, go
+
+COOKIE = "sms_session"
+LASTS = 12 * 3600  # seconds
+MOST = 1 << 16  # bytes of a form
+_MOST_SESSIONS = 1000  # with one more, the oldest ends
+_FORGED = (
+    "This form is out of date or came from another site, so nothing was done:"
+    " go back, reload the page and try again."
+)
+_GONE = "There is no such SMS: retention in sms.conf says how long they are kept."
+_ID = re.compile("[0-9]{1,18}")  # what both databases can hold
+_HERE = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # a path of this site, perhaps with a query
+# What can be done with an SMS, and what is said once it is done.
+_CHANGES = {
+    "retry": (Board.retry, "SMS {} will be tried again."),
+    "cancel": (Board.cancel, "SMS {} is cancelled."),
+}
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Page(View):
+    """The page over *board*: for who has logged in, or for everybody without *login*.
+
+    Its endpoints may raise HTTPException and OutboxError, which become a page with one plain line.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        login: Login | None = None,
+        switches: Callable[[], object] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(board, switches)
+        self._login = login
+        self._clock = clock
+        # The sessions of this process: whose, with which hash, until when.
+        self._sessions: dict[str, tuple[str, str, float]] = {}
+        self.answers: dict[str, str] = {}  # of the sandbox to tests, by name
+
+    def routes(self) -> list[Route]:
+        """What the page answers, and if there is a login, where sessions begin and end."""
+        routes = [
+            Route("/static/{name}", self.static),
+            self.reads("/", self._list),
+            self.reads("/message/{id}", self._story),
+            *(
+                self.writes(f"/message/{{id}}/{what}", partial(self._change, what))
+                for what in _CHANGES
+            ),
+        ]
+        if self._login is not None:
+            begin = partial(self._begin, self._login)
+            for path, endpoint in (("/login", begin), ("/logout", self._end)):
+                routes.append(Route(path, self._guarded(endpoint), methods=["POST"]))
+        return routes
+
+    def reads(self, path: str, read: Callable[[Request], Response]) -> Route:
+        """A page that is read; what did not change is answered with 304."""
+
+        def answer(request: Request) -> Response:
+            tag = self.tag(request)
+            if request.headers.get("if-none-match") == tag:
+                return Response(status_code=304, headers=HEADERS | {"ETag": tag})
+            response = read(request)
+            if response.status_code == 200:
+                response.headers["ETag"] = tag
+            return response
+
+        async def endpoint(request: Request) -> Response:
+            if self._admits(request):
+                return await run_in_threadpool(answer, request)
+            return self._ask(request, f"{request.url.path}?{request.url.query}".removesuffix("?"))
+
+        return Route(path, self._guarded(endpoint))
+
+    def writes(self, path: str, write: Callable[[Request, Mapping[str, str]], Response]) -> Route:
+        """A form: nothing is done unless a page of ours has sent it."""
+
+        async def endpoint(request: Request) -> Response:
+            if self._admits(request):
+                return await run_in_threadpool(write, request, await self._form(request))
+            return self._ask(request, "/", "You are signed out, so nothing was done.")
+
+        return Route(path, self._guarded(endpoint), methods=["POST"])
+
+    def _list(self, request: Request) -> Response:
+        query = Query.read(request.query_params)
+        return self.render(
+            request,
+            "messages.html",
+            400 if query.wrong else 200,
+            query=query,
+            portion=None if query.wrong else self.board.search(query),
+            figures=self.board.figures(),
+            said=self._said(request),
+        )
+
+    def _story(self, request: Request, refused: str = "") -> Response:
+        """All of one SMS; *refused* is why a form before this page has done nothing."""
+        id_ = request.path_params["id"]
+        known = _ID.fullmatch(id_)
+        sms = self.board.read(lambda c: stored.show(c, int(id_))) if known else None
+        if sms is None:
+            raise HTTPException(404, _GONE)
+        said = "" if refused else self._said(request)
+        status = 409 if refused else 200
+        return self.render(request, "message.html", status, sms=sms, refused=refused, said=said)
+
+    def _change(self, what: str, request: Request, given: Mapping[str, str]) -> Response:
+        id_, (change, _) = request.path_params["id"], _CHANGES[what]
+        refused = change(self.board, int(id_)) if _ID.fullmatch(id_) else "there is no such SMS"
+        if refused:
+            return self._story(request, f"Not done: it {refused}.")
+        if "back" not in given:
+            return go(f"/message/{id_}?done={what}&id={id_}")
+        here = Query.read(QueryParams(given["back"])).here
+        return go(f"/?{here}{'&' if here else ''}done={what}&id={id_}")
+
+    def _said(self, request: Request) -> str:
+        """What the form before this page has done."""
+        asked = request.query_params
+        if asked.get("done") in _CHANGES and _ID.fullmatch(asked.get("id", "")):
+            return _CHANGES[asked["done"]][1].format(asked["id"])
+        return self.answers.get(asked.get("answer", ""), "")
+
+    async def _begin(self, login: Login, request: Request) -> Response:
+        """Begin a session."""
+        given = await self._form(request)
+        back, name, password = (given.get(it, "") for it in ("back", "name", "password"))
+        try:
+            await login.check(name, password, request.scope["client"][0])
+        except Unknown:
+            return self._ask(request, back, "Wrong name or password.")
+        except TooMany:
+            line = "Too many wrong passwords: wait a minute."
+            raise HTTPException(429, line, {"Retry-After": "60"}) from None
+        if len(self._sessions) >= _MOST_SESSIONS:
+            del self._sessions[next(iter(self._sessions))]
+        token = secrets.token_urlsafe(32)
+        self._sessions[token] = (name, login.users().get(name, ""), self._clock() + LASTS)
+        response = go(back if _HERE.fullmatch(back) else "/")
+        secure = request.url.scheme == "https"
+        response.set_cookie(COOKIE, token, LASTS, secure=secure, httponly=True, samesite="strict")
+        return response
+
+    async def _end(self, request: Request) -> Response:
+        """End a session."""
+        self._admits(request)
+        await self._form(request)
+        self._sessions.pop(request.cookies.get(COOKIE, ""), None)
+        response = go("/")
+        response.delete_cookie(COOKIE)
+        return response
+
+    def _guarded(self, endpoint: Endpoint) -> Endpoint:
+        async def answer(request: Request) -> Response:
+            try:
+                return await endpoint(request)
+            except HTTPException as problem:
+                return self.problem(request, problem)
+            except OutboxError as error:
+                line = str(error)
+                away = HTTPException(503, f"{line[:1].upper()}{line[1:]}.")
+                return self.problem(request, away)
+
+        return answer
+
+    def _admits(self, request: Request) -> bool:
+        """Whether who asks may see the page; who it is stands in the scope then."""
+        if self._login is None:
+            return True
+        token = request.cookies.get(COOKIE, "")
+        name, hashed, ends = self._sessions.get(token, ("", "", 0.0))
+        # A user with another password now has none.
+        valid = self._clock() < ends and self._login.users().get(name) == hashed
+        request.scope["user"] = name if valid else ""
+        return valid
+
+    def _ask(self, request: Request, back: str, line: str = "") -> Response:
+        """The form to log in; without the header that has browsers ask for a login of HTTP."""
+        return self.render(request, "login.html", 401, back=back, line=line)
+
+    async def _form(self, request: Request) -> Mapping[str, str]:
+        """The fields of a form if it is one of ours; the last of a name counts."""
+        body = await read_body(request, MOST, "That is too long.")
+        given = dict(form_pairs(body))  # of a stranger: starlette would read any number of fields
+        mine, theirs = self.token(request), given.get("token", "")
+        right = hmac.compare_digest(mine.encode(), theirs.encode())
+        if not right or not _is_same_site(request.headers):
+            raise HTTPException(403, _FORGED)
+        return given
+
+
+def _is_same_site(headers: Headers) -> bool:
+    """Whether nothing says that a page of another site asks; only a form's token can prove it."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site == "same-origin"
+    if origin is None or origin == "null":  # no-referrer makes a browser say null
+        return True
+    try:
+        # The scheme is left out: a proxy in front may speak TLS for us.
+        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    except ValueError:  # "http://["
+        return False
