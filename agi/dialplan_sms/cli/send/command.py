@@ -17,6 +17,7 @@ from dialplan_sms.config.config import Config
 from dialplan_sms.host.console import Console
 from dialplan_sms.routes.pbx import SmsApi
 from dialplan_sms.sms.outcome import Cause, Refused, Status, safe_line
+from dialplan_sms.sms.parts import parts
 from dialplan_sms.sms.service import check, choose
 from dialplan_sms.sms.sms import Draft
 
@@ -173,7 +174,7 @@ def show_one(draft: Draft, config: Config, as_json: bool) -> None:
         *view.sender_facts(config, sender),
         ("to", ", ".join(sms.numbers)),
         ("text", f"{len(sms.text)} characters of {sender.max_length}"),
-        ("parts", str(view.parts(sms.text))),
+        ("parts", str(parts(sms.text))),
         ("gateway", sms.gsm or "the PBX chooses"),
         ("mode", mode),
         ("when", f"{sms.postpone:%d/%m/%Y %H:%M}" if sms.postpone else "now"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialplan_sms.cli.send.view import parts
+from dialplan_sms.sms.parts import parts
 
 
 @pytest.mark.parametrize(
