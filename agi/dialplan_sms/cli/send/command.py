@@ -2,26 +2,14 @@
 
 import sys
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 import click
-from rich.text import Text
 
 from dialplan_sms.cli.main import config_option
-from dialplan_sms.cli.send import view
-from dialplan_sms.cli.send.list import send_list
-from dialplan_sms.cli.send.run import open_service
 from dialplan_sms.config import config as smsconf
-from dialplan_sms.config.config import Config
-from dialplan_sms.host.console import Console
-from dialplan_sms.routes.pbx import SmsApi
-from dialplan_sms.sms.outcome import Cause, Refused, Status, safe_line
-from dialplan_sms.sms.parts import parts
-from dialplan_sms.sms.service import check, choose
+from dialplan_sms.sms.outcome import Cause, Refused, safe_line
 from dialplan_sms.sms.sms import Draft
-
-_COLOUR = {Status.SUCCESS: "green", Status.QUEUED: "green", Status.WARNING: "yellow"}
 
 
 @click.command(short_help="Send one SMS or one to each row of a list.")
@@ -101,16 +89,19 @@ def send(
     draft = Draft(number, "", gsm, postpone, sender, mode or "", call="send", key=key)
     try:
         if file is not None:
-            raise SystemExit(
-                send_list(
-                    replace(draft, bulk=True), smsconf.load(config), _text, file, journal,
-                    changed=changed, retry_unknown=retry_unknown, as_json=as_json, dry_run=dry_run,
-                )
+            from dialplan_sms.cli.send.list import send_list
+
+            status = send_list(
+                replace(draft, bulk=True), smsconf.load(config), _text, file, journal,
+                changed=changed, retry_unknown=retry_unknown, as_json=as_json, dry_run=dry_run,
             )  # fmt: skip
-        draft = replace(draft, message=_text())
-        if not draft.message.strip():
-            none = "no text to send: it comes from standard input"
-            draft = replace(draft, refused=Refused(Cause.INVALID_MESSAGE, none))
+            raise SystemExit(status)
+        from dialplan_sms.cli.send.single import send_one, show_one
+
+        message = _text()
+        none = "no text to send: it comes from standard input"
+        refused = None if message.strip() else Refused(Cause.INVALID_MESSAGE, none)
+        draft = replace(draft, message=message, refused=refused)
         if not dry_run:
             raise SystemExit(send_one(draft, config, as_json))
         show_one(draft, smsconf.load(config), as_json)
@@ -130,57 +121,3 @@ def _text() -> str:
         click.echo("Text of the SMS; end it with Ctrl-D on a line of its own:", err=True)
     # The shell's own newline at the end is no part of the text.
     return sys.stdin.buffer.read().decode("utf-8", "replace").removesuffix("\n")
-
-
-def send_one(draft: Draft, path: Path, as_json: bool) -> int:
-    """Send *draft* by the sms.conf in *path*; the exit status."""
-
-    def load() -> Config:
-        config = smsconf.load(path)
-        config.drop_privileges()
-        return config
-
-    with open_service(load) as service:
-        handled = service.handle(draft)
-        service.log(handled)
-    of = handled.outcome
-    if as_json:
-        view.say_json(
-            status=of.status, cause=of.cause, reason=of.reason, failed=of.failed, id=of.id
-        )
-    else:
-        words = [
-            f" {of.cause}" if of.cause else "",
-            f", id {of.id}" if of.id else "",
-            f": {safe_line(of.reason)}" if of.reason else "",
-            f" (not accepted: {', '.join(of.failed)})" if of.failed else "",
-        ]
-        view.say(Text.assemble((of.status, _COLOUR.get(of.status, "red")), "".join(words)))
-    return int(of.status not in (Status.SUCCESS, Status.QUEUED))
-
-
-def show_one(draft: Draft, config: Config, as_json: bool) -> None:
-    """The dry run of *draft*. Raises Refused, and ConfigError if verify cannot be used."""
-    sender = choose(config, draft)
-    sms = check(draft, sender, config, datetime.now())
-    SmsApi(sender)
-    mode = draft.mode or sender.mode
-    if as_json:
-        view.say_json(sender=sender.name, numbers=sms.numbers, mode=mode, dry_run=True,
-                      **view.sms_values(sms))  # fmt: skip
-        return
-    cut = sms.cut_from - len(sms.text) if sms.cut_from else 0
-    facts = [
-        *view.sender_facts(config, sender),
-        ("to", ", ".join(sms.numbers)),
-        ("text", f"{len(sms.text)} characters of {sender.max_length}"),
-        ("parts", str(parts(sms.text))),
-        ("gateway", sms.gsm or "the PBX chooses"),
-        ("mode", mode),
-        ("when", f"{sms.postpone:%d/%m/%Y %H:%M}" if sms.postpone else "now"),
-        ("key", draft.key),
-        ("cut", f"{cut} characters (long_message = truncate)" if cut else ""),
-        ("note", view.replaced(sms.replaced)),
-        ("", "dry run: nothing was sent"),
-    ]
-    view.show_facts(Console(), facts)

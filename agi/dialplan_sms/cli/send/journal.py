@@ -11,21 +11,24 @@ import json
 import os
 import secrets
 import stat
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
 from dialplan_sms.cli.send.listfile import Result
 
-# No waiting for a FIFO; no link, which others could put beside their list for root to follow.
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+"""No waiting for a FIFO; no link, which others could put beside their list for root to follow."""
 _HEAD = b'{"journal":"dialplan-sms send","version":1,'
-_WHY: dict[int | None, str] = {errno.ELOOP: "it is a link", errno.ENOENT: "there is no such folder"}
+_WHY = {errno.ELOOP: "it is a link", errno.ENOENT: "there is no such folder"}
 
 
-class JournalEntry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
     """One SMS in the journal.
 
     *answered* is whether its last request had an answer, *key* its SMS_KEY in the outbox, *resends*
@@ -52,7 +55,8 @@ class Journal:
     path: Path | None
     reading: bool = False
     salt: str = field(default_factory=lambda: secrets.token_hex(8))
-    list: str = ""  # the digest of the list that it belongs to; empty for none yet
+    list: str = ""
+    """The digest of the list that it belongs to; empty for none yet."""
     entries: dict[str, JournalEntry] = field(default_factory=dict, repr=False)
     _file: int | None = None
 
@@ -83,11 +87,15 @@ class Journal:
         whole = json.dumps(parts).encode()
         return hashlib.blake2b(whole, digest_size=16, key=self.salt.encode()).hexdigest()
 
+    def results(self, digests: Iterable[str]) -> Counter[Result]:
+        """How many of the SMS with these digests have which result."""
+        return Counter(self.entries[each].result for each in digests if each in self.entries)
+
     def begin(self, digest: str) -> None:
         """It is the journal of the list with *digest* from here on."""
-        head = {"journal": "dialplan-sms send", "version": 1, "salt": self.salt}
+        head = {"journal": "dialplan-sms send", "version": 1, "salt": self.salt, "list": digest}
         if digest != self.list:
-            self._add(({} if self.list else head) | {"list": digest})
+            self._add({"list": digest} if self.list else head)
 
     def going_out(self, sms: str, line: int, key: str, resends: int) -> None:
         """The request for *sms* goes out next: from here on it may have been sent."""
@@ -95,10 +103,12 @@ class Journal:
 
     def ended(self, sms: str, line: int, result: Result, cause: str) -> None:
         """How it ended. A refusal without a request stays in memory: as if it was not tried."""
+        before = self.entries.get(sms)
         record = {"sms": sms, "line": line, "end": result, "cause": cause}
-        tried = sms in self.entries and not self.entries[sms].answered
-        keep = self._add if tried or result is not Result.REFUSED else self._apply
-        keep(record)
+        if result is Result.REFUSED and (before is None or before.answered):
+            self._apply(record)
+        else:
+            self._add(record)
 
     def close(self) -> None:
         if self._file is not None:
@@ -106,7 +116,7 @@ class Journal:
             self._file = None
 
     def _load(self, file: int) -> None:
-        with open(file, "rb", closefd=False) as whole:
+        with open(os.dup(file), "rb") as whole:
             content = whole.read() or b""  # None if there is nothing to read yet
         # A last line without its end was cut off when it was written: its request had not gone out,
         # or has no answer yet.
@@ -136,9 +146,8 @@ class Journal:
             self.entries[record["sms"]] = JournalEntry(Result.UNKNOWN, False, key, resends)
         else:
             before = self.entries.get(record["sms"], JournalEntry(Result.UNKNOWN))
-            self.entries[record["sms"]] = before._replace(
-                result=Result(record["end"]), answered=True
-            )
+            result = Result(record["end"])
+            self.entries[record["sms"]] = replace(before, result=result, answered=True)
 
     def _add(self, record: dict[str, Any]) -> None:
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
@@ -155,8 +164,8 @@ class Journal:
         self._apply(record)
 
     def _unusable(self, error: OSError) -> JournalError:
+        why = _WHY.get(error.errno or 0, error.strerror)
         return JournalError(
-            f"the journal {self.path} cannot be written, {_WHY.get(error.errno) or error.strerror}:"
-            " without it no list is sent, since it is what keeps an SMS from being sent twice;"
-            " --journal FILE names another"
+            f"the journal {self.path} cannot be written, {why}: without it no list is sent, since"
+            " it is what keeps an SMS from being sent twice; --journal FILE names another"
         )

@@ -3,8 +3,7 @@
 import os
 import shlex
 import sys
-from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ from dialplan_sms.cli.send import view
 from dialplan_sms.cli.send.journal import Journal
 from dialplan_sms.cli.send.listfile import ListError, Result, read_file, read_list
 from dialplan_sms.cli.send.plan import ListPlan, plan, read_text
-from dialplan_sms.cli.send.run import Run, RunProgress, Todo, open_service, remaining
+from dialplan_sms.cli.send.run import Run, RunProgress, Todo, remaining
+from dialplan_sms.cli.send.single import open_service
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.routes.pbx import SmsApi
@@ -87,18 +87,15 @@ class _Job:
             return ""
         return f", about {view.duration(number * pace)}, a gateway rests {pace:g} s for each (pace)"
 
-    def results(self, but: Collection[str] = ()) -> Counter[Result]:
-        """How many of the SMS have which result in the journal; *but* are digests of others."""
-        tried = {item.digest for item in self.plan.items} & self.journal.entries.keys()
-        return Counter(self.journal.entries[each].result for each in tried.difference(but))
-
     def refusal(self) -> ListError:
-        whole, known, path = len(self.plan.items), self.results().total(), self.journal.path
+        items, path = self.plan.items, self.journal.path
+        known = self.journal.results(item.digest for item in items).total()
         return ListError(
             f"the list, its text or sms.conf has changed since {path} was begun: of"
-            f" {whole:,} SMS, {known:,} tried before (the outcome stays), {whole - known:,} new or"
-            " changed. To send these: add --changed; who got an earlier text gets a second SMS"
-            f" then. To begin anew, with another SMS to everybody: remove {path}"
+            f" {len(items):,} SMS, {known:,} tried before (the outcome stays),"
+            f" {len(items) - known:,} new or changed. To send these: add --changed; who got an"
+            " earlier text gets a second SMS then. To begin anew, with another SMS to everybody:"
+            f" remove {path}"
         )
 
     def show(self) -> int:
@@ -115,14 +112,16 @@ class _Job:
             ("journal", known),
         ]
         ready = {item.digest for item, _ in self.todo}
-        longest = self.sender.max_length
-        view.show_plan(self.plan, facts, longest, ready, self.results(ready), self.as_json)
+        earlier = journal.results(
+            each.digest for each in self.plan.items if each.digest not in ready
+        )
+        view.show_plan(self.plan, facts, self.sender.max_length, ready, earlier, self.as_json)
         return int(self.plan.count(Result.BAD) > 0)
 
     def send(self, has_text: bool) -> int:
         """Send what is left; *has_text* is whether its text came from standard input."""
         self.journal.begin(self.plan.digest)
-        before = self.results()[Result.ACCEPTED]
+        before = self.journal.results(item.digest for item in self.plan.items)[Result.ACCEPTED]
         self._announce()
         self.config.drop_privileges()  # only now: list and journal are those of who runs this
         progress = RunProgress(len(self.todo), self.as_json)
@@ -172,7 +171,7 @@ class _Job:
         them were so in an earlier run and not tried again. ``unknown`` may have been sent, ``left``
         were never tried; ``stopped`` is why the run ended early. ``journal`` is its file or empty.
         """
-        results = self.results()
+        results = self.journal.results(item.digest for item in self.plan.items)
         refused = results[Result.REFUSED]
         return SimpleNamespace(
             rows=self.plan.rows,
@@ -214,7 +213,7 @@ def _show(of: SimpleNamespace, whole: bool, again: str) -> None:
     done = of.before and of.before == of.accepted and not (rest or of.unknown)
     mended = "when that is mended, " if of.stopped else ""
     goes_on = of.journal
-    for applies, line in (
+    lines = (
         (of.stopped, f"stopped: {of.stopped}"),
         (of.queued, f"stored, the worker sends them: {of.queued:,} (see dialplan-sms outbox)"),
         (not goes_on and not whole,
@@ -227,6 +226,7 @@ def _show(of: SimpleNamespace, whole: bool, again: str) -> None:
          "unknown may have been sent: see the PBX's history; --retry-unknown sends it again"),
         (goes_on and of.bad,
          "bad rows: mend them in the list, and add --changed to the same command"),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for applies, line in lines:
         if applies:
             view.say(plain(line))

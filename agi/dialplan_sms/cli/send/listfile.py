@@ -18,13 +18,15 @@ import click
 
 from dialplan_sms.cli.main import Misused
 
-NUMBER = "number"  # the column that every list has
-BAD_ROW = "BAD_ROW"  # the cause if the row is wrong, and not the SMS in it
+NUMBER = "number"
+"""The column that every list has."""
+BAD_ROW = "BAD_ROW"
+"""The cause if the row is wrong, and not the SMS in it."""
 _LARGEST = 256 << 20
 _DELIMITERS = ",;\t"
 _HINT = re.compile(f"(?i)sep=([{_DELIMITERS}])")  # Excel's own
-# Lines of one row: a text has fewer, and a quote that is never closed would take all the rest.
 _MOST_LINES = 100
+"""Lines of one row: a text has fewer, and a quote that is never closed would take all the rest."""
 _LONGEST_SHOWN, _MOST_LETTERS = 30, 6
 
 

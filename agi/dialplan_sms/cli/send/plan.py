@@ -5,11 +5,15 @@ In the text ``{{`` and ``}}`` are braces.
 
 import hashlib
 import re
+import select
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
+
+import click
 
 from dialplan_sms.cli.send.journal import Journal
 from dialplan_sms.cli.send.listfile import (
@@ -27,10 +31,11 @@ from dialplan_sms.sms.outcome import Cause, Refused, safe_line
 from dialplan_sms.sms.service import check
 from dialplan_sms.sms.sms import Draft, Sms
 
-MESSAGE = "message"  # the column that holds whole texts
+MESSAGE = "message"
+"""The column that holds whole texts."""
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _ANY = r"[\s\S]*"
-# Numbers as Excel and its like leave them, when they take them for quantities.
+_PATIENCE = 2.0  # seconds after which a command that reads standard input says so
 _SPOILT = (
     (r"[+-]?[0-9]+([.,][0-9]+)?[eE][+-]?[0-9]+", "is rounded by a spreadsheet: give its column the"
      " format Text, type again"),
@@ -38,9 +43,10 @@ _SPOILT = (
      " Text"),
     (rf"{_ANY}[,;]{_ANY}", "is more than one number: give each a row of its own"),
 )  # fmt: skip
+"""Numbers as Excel and its like leave them, when they take them for quantities."""
 _BARE = re.compile(r"[1-9][0-9]+")
-# What is wrong with no row in particular.
 _FOR_ALL = (Cause.CONFIG, Cause.OUTBOX, Cause.UNKNOWN_SENDER)
+"""What is wrong with no row in particular."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +114,10 @@ def columns_in(text: str, columns: Collection[str]) -> list[str]:
 def fill(text: str, cells: Mapping[str, str]) -> str:
     """The *text* of one row, which has all its columns."""
 
-    cell = {name: value.strip() for name, value in cells.items()}
-    return _TOKEN.sub(lambda at: at[0][0] if at[1] is None else cell[name_of(at[1])], text)
+    def put(token: re.Match[str]) -> str:
+        return token[0][0] if token[1] is None else cells[name_of(token[1])].strip()
+
+    return _TOKEN.sub(put, text)
 
 
 def read_text(
@@ -121,6 +129,10 @@ def read_text(
     """
     whole, text = MESSAGE in columns, ""
     if not is_piped and not (whole and (sys.stdin is None or sys.stdin.isatty())):
+        with suppress(OSError, ValueError):  # it is no file
+            if whole and not select.select([sys.stdin], [], [], _PATIENCE)[0]:
+                hint = "reading standard input to its end; </dev/null if there is no text"
+                click.echo(hint, err=True)
         text = read_input()
     if not text.strip():
         if whole:
@@ -174,13 +186,14 @@ def plan(
                 raise
             cause, wrong = refused.cause, [_reason(refused, cell), *wrong]
         if wrong:
-            why = "; and ".join(wrong)
-            unsent.append(RowResult(line, shown_number(cell), Result.BAD, cause, why))
+            number = shown_number(cell)
+            unsent.append(RowResult(line, number, Result.BAD, cause, "; and ".join(wrong)))
             continue
         when = f"{sms.postpone:%Y%m%d%H%M}" if sms.postpone else ""
         digest = journal.digest("sms", sms.numbers[0], sms.text, sms.gsm or "", when)
-        later = sms.mode != "wait" or (sms.postpone is not None and sender.postpone == "here")
-        stored_as = f"list {journal.salt} {outbox} {digest}" if config.outbox and later else ""
+        later = sms.postpone is not None and sender.postpone == "here"
+        stored = config.outbox and (sms.mode != "wait" or later)
+        stored_as = f"list {journal.salt} {outbox} {digest}" if stored else ""
         item = Item(line, draft, sms, digest, stored_as)
         first = items.setdefault(digest, item)
         if first is not item:
@@ -211,8 +224,8 @@ def _check(draft: Draft, sender: Sender, config: Config) -> Sms:
     # taken for one that lost its + if it is a mobile phone's with it and no mobile's without.
     is_other = _BARE.fullmatch(cell) and number.startswith("+") and number != f"+{cell}"
     if is_other and _is_mobile(f"+{cell}") and not _is_mobile(number):
-        why = f"{cell} is perhaps +{cell}: a spreadsheet drops the + and 00 but for Text"
-        raise Refused(Cause.INVALID_NUMBER, why)
+        why = f"is perhaps +{cell}: a spreadsheet drops the + and 00 but for Text"
+        raise Refused(Cause.INVALID_NUMBER, f"{cell} {why}")
     return sms
 
 

@@ -1,4 +1,4 @@
-"""What sends; and the run over what is left of a list, which knows when to stop.
+"""The run: sends what is left of a list, one after the other, and knows when to stop.
 
 How far it is shows as a bar on a terminal, and as a line every so often elsewhere.
 """
@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import click
 from rich.progress import BarColumn, Progress, TextColumn
@@ -19,31 +18,26 @@ from dialplan_sms.cli.send.journal import Journal, JournalError
 from dialplan_sms.cli.send.listfile import Result, RowResult
 from dialplan_sms.cli.send.plan import Item
 from dialplan_sms.cli.send.view import duration
-from dialplan_sms.config.config import Config
 from dialplan_sms.host.console import Console
 from dialplan_sms.outbox.retry import ended
-from dialplan_sms.routes.pbx import Routes
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, safe_line
 from dialplan_sms.sms.service import Service
 
-if TYPE_CHECKING:
-    from dialplan_sms.outbox.store import Outbox
-
-# So many with the same cause, one after the other, are not the row's trouble.
 _IN_A_ROW = {
     Cause.UNAUTHORIZED: 1, Cause.CONFIG: 1, Cause.UNKNOWN_SENDER: 1, Cause.OUTBOX: 1,
     Cause.BUSY: 1, Cause.INTERNAL: 1,
     Cause.UNREACHABLE: 3, Cause.NO_ANSWER: 3, Cause.BAD_ANSWER: 3,
     Cause.REJECTED: 10, Cause.NOT_QUEUED: 10,
 }  # fmt: skip
+"""So many with the same cause, one after the other, are not the row's trouble."""
 _TICK = 0.1  # seconds in which a rest ends after a signal
 _EVERY = 30.0  # seconds between two lines
 _SHORT = 5  # a list of so few needs no lines
 _MEASURED = 3600.0  # seconds over which the rate is measured: a pace may be a minute
 _ENDING = "finishing the SMS that is under way; Ctrl-C again ends at once"
 
-# SMS to send, each with how often it was sent once more although it may have been sent.
 Todo = Sequence[tuple[Item, int]]
+"""SMS to send, each with how often it was sent once more although it may have been sent."""
 
 
 def remaining(items: Sequence[Item], journal: Journal, retry_unknown: bool) -> Todo:
@@ -63,26 +57,6 @@ def remaining(items: Sequence[Item], journal: Journal, retry_unknown: bool) -> T
             elif retry_unknown:
                 again.append((item, entry.resends + 1))
     return new + again
-
-
-@contextmanager
-def open_service(load: Callable[[], Config]) -> Iterator[Service]:
-    """Sends SMS as *load* configures it. Connections and outbox stay open in the block.
-
-    They are not closed if an exception ends the block: then the process ends at once.
-    """
-    opened: list[Outbox] = []
-
-    def store(config: Config) -> "Outbox":
-        from dialplan_sms.outbox.store import open_outbox  # 0.4 s for who needs the outbox
-
-        if not opened:
-            opened.append(open_outbox(config))
-        return opened[0]
-
-    yield Service(load, Routes(1), store=store)
-    for outbox in opened:
-        outbox.close()
 
 
 class RunProgress:
@@ -198,10 +172,10 @@ class Run:
             self._journal.ended(item.digest, item.line, result, outcome.cause)
         except JournalError as error:
             self.stopped = str(error)
-        if outcome.status is Status.QUEUED:
-            self.queued += 1
-        elif gone:
+        queued = outcome.status is Status.QUEUED
+        if gone and not queued:
             self._free_at[item.sms.gsm] = time.monotonic() + self._pace
+        self.queued += queued
         reason = safe_line(outcome.reason)
         row = item.row(result, outcome.cause, reason, status=outcome.status, id=outcome.id)
         self.failed += [] if result is Result.ACCEPTED else [row]

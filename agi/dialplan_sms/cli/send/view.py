@@ -8,21 +8,24 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 from rich.text import Text
 
 from dialplan_sms.cli.send.listfile import Result, RowResult
-from dialplan_sms.cli.send.plan import Item, ListPlan
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.sms.parts import parts
 from dialplan_sms.sms.sms import Sms
 
-Facts = list[tuple[str, str]]  # names and values
+if TYPE_CHECKING:  # a single SMS does without
+    from dialplan_sms.cli.send.plan import Item, ListPlan
+
+Facts = list[tuple[str, str]]
+"""Names and values."""
 _FIRST = 10  # rows of the table in the dry run
 _RED = (Result.BAD, Result.REFUSED)
 
@@ -110,7 +113,7 @@ def show(row: RowResult, as_json: bool) -> None:
 
 
 def show_plan(
-    plan: ListPlan,
+    plan: "ListPlan",
     facts: Facts,
     max_length: int,
     ready: Collection[str],
@@ -160,7 +163,7 @@ def show_plan(
         console.print("\ndry run: nothing was sent")
 
 
-def _text_facts(items: Sequence[Item], max_length: int) -> Facts:
+def _text_facts(items: "Sequence[Item]", max_length: int) -> Facts:
     if not items:
         return []
     lengths = [len(item.sms.text) for item in items]
@@ -179,7 +182,7 @@ def _text_facts(items: Sequence[Item], max_length: int) -> Facts:
     ]
 
 
-def _first(items: Sequence[Item]) -> Table:
+def _first(items: "Sequence[Item]") -> Table:
     more = f"… and {len(items) - _FIRST:,} more: --json shows all" if len(items) > _FIRST else None
     table = Table(box=None, pad_edge=False, caption=more, caption_justify="left")
     for name in ("line", "to", "characters", "parts", "may be replaced"):
