@@ -4,7 +4,6 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from dialplan_sms.outbox.schema import State
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 
 FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0
@@ -31,15 +30,6 @@ class Verdict:
     expired: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     stops: str = ""
-
-    @property
-    def numbers(self) -> tuple[tuple[str, State], ...]:
-        """Each number with its state."""
-        every = (
-            (State.SENT, self.sent), (State.PENDING, self.again), (State.FAILED, self.failed),
-            (State.EXPIRED, self.expired), (State.UNKNOWN, self.unknown),
-        )  # fmt: skip
-        return tuple((number, state) for state, numbers in every for number in numbers)
 
 
 def decide(outcome: Outcome, numbers: Sequence[str], delivery: str, over: bool) -> Verdict:

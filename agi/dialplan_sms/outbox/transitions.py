@@ -17,14 +17,13 @@ from dialplan_sms.outbox.retry import Verdict
 from dialplan_sms.outbox.schema import State, attempt, message, now, number
 from dialplan_sms.sms.outcome import Outcome
 
-RETRIED = (State.FAILED, State.EXPIRED, State.UNKNOWN, State.CANCELLED)
-"""The states from which an SMS can be tried again."""
+RETRIED = (State.FAILED, State.EXPIRED, State.UNKNOWN, State.CANCELLED)  # can be tried again
 _DECIDES = (
     State.PENDING, State.UNKNOWN, State.FAILED, State.EXPIRED, State.CANCELLED, State.SENT
 )  # fmt: skip
 """The first of these that a number has is the state of the message."""
+# What a call is sending itself.
 _RESERVED = (message.c.state == State.SENDING, message.c.lease_until.is_(None))
-"""What a call is sending itself."""
 _NOT_RETRIED = {State.SENT: "is sent"} | dict.fromkeys(
     RETRIED, "is {}, and its text is gone: keep_text in sms.conf keeps texts for longer"
 )
@@ -33,8 +32,7 @@ _NEVER_KEPT = _NOT_RETRIED | dict.fromkeys(
 )
 _NOT_CANCELLED = dict.fromkeys((State.LEASED, State.SENDING), "is {}: it is going out now")
 
-# Built once: to build a statement costs as much as to run it.
-_OF: sa.BindParameter[int] = sa.bindparam("of")
+_OF: sa.BindParameter[int] = sa.bindparam("of")  # all built once, as that costs as much as to run
 _NEW_TRY = attempt.insert().values(at=now())
 _THESE: sa.BindParameter[Any] = sa.bindparam("these", expanding=True)
 _BY_TOKEN = sa.select(message.c.token, message.c.id).where(message.c.token.in_(_THESE))
@@ -118,7 +116,7 @@ def end_tries(connection: sa.Connection, tries: Sequence[Try]) -> list[State]:
         return []
     numbers = [
         {"of": each.id, "to": to, "is": state}
-        for each in tries for to, state in each.verdict.numbers
+        for each in tries for to, state in numbers_in(each.verdict)
     ]  # fmt: skip
     if numbers:
         connection.execute(SET_NUMBER, numbers)
@@ -139,7 +137,7 @@ def end_tries(connection: sa.Connection, tries: Sequence[Try]) -> list[State]:
         _NEW_TRY,
         [
             {"message_id": each.id, "status": each.outcome.status, **why(each.outcome),
-             "numbers": len(each.verdict.numbers)}
+             "numbers": len(numbers_in(each.verdict))}
             for each in tries
         ],
     )  # fmt: skip
@@ -241,6 +239,15 @@ def _end(
         messages = message.update().where(message.c.id.in_(ids))
         connection.execute(messages.values(state=state, ended=now(), lease_by=None))
     return len(ids)
+
+
+def numbers_in(verdict: Verdict) -> list[tuple[str, State]]:
+    """The numbers of a request, each with the state that *verdict* has for it."""
+    every = {
+        State.SENT: verdict.sent, State.PENDING: verdict.again, State.FAILED: verdict.failed,
+        State.EXPIRED: verdict.expired, State.UNKNOWN: verdict.unknown,
+    }  # fmt: skip
+    return [(number, state) for state, numbers in every.items() for number in numbers]
 
 
 def of_all(found: Collection[str]) -> State:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from dialplan_sms.outbox.retry import Verdict
 from dialplan_sms.outbox.schema import Row, attempt, message, now, number
-from dialplan_sms.outbox.transitions import of_all, why
+from dialplan_sms.outbox.transitions import numbers_in, of_all, why
 from dialplan_sms.outbox.work import Work
 from dialplan_sms.outbox.writer import Writer
 from dialplan_sms.sms.outcome import Outcome
@@ -104,7 +104,7 @@ def _write(connection: sa.Connection, batch: Sequence[Record]) -> None:
         return
     rows = [
         {**each.row, "created": since + each.at, "due": since + each.at, "ended": at,
-         "state": of_all({state for _, state in each.verdict.numbers}), "attempts": 1,
+         "state": of_all({state for _, state in numbers_in(each.verdict)}), "attempts": 1,
          **why(each.outcome)}
         for each in new
     ]  # fmt: skip
@@ -115,7 +115,7 @@ def _write(connection: sa.Connection, batch: Sequence[Record]) -> None:
         id_, when = ids[each.row["token"]], since + each.at
         mine = [
             {"message_id": id_, "number": to, "state": state, "created": when}
-            for to, state in each.verdict.numbers
+            for to, state in numbers_in(each.verdict)
         ]  # fmt: skip
         numbers += mine
         attempts.append(
