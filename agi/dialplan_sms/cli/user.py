@@ -30,10 +30,12 @@ def user(name: str, config: Path) -> None:
     _refuse(name)
     password = _password(name)
     click.echo(f"user = {name}:{make_hash(password)}")
-    url = _url(config) + api.PATH
+    base = _url(config)
+    url = base + api.PATH
     click.echo(
         "\nPut this line into [http] of sms.conf, then run systemctl restart dialplan-sms if"
-        " [http] is new, else systemctl reload dialplan-sms.\n\n"
+        " [http] is new, else systemctl reload dialplan-sms."
+        f" If page = yes is there, the page is {base}/\n\n"
         'A WMS sends through it with this in "Curl SMS send enabled" (Settings, System, FAX/SMS'
         " server), the password in place of PASSWORD:\n\n"
         f'curl -k -X POST -u {quote(name)}:PASSWORD --url "{url}"'

@@ -24,7 +24,7 @@ DECOY = f"$scrypt$ln=14,r=8,p=1${'A' * 22}${'A' * 43}"
 """The hash of no password that anybody knows: to try one takes as long as with another."""
 
 
-@values.kind("what dialplan-sms user <name> prints, one line a user")
+@values.kind("what dialplan-sms user NAME prints, one line a user")
 def _users(text: str, _: Place) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in text.split("\n"):

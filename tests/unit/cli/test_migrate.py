@@ -796,8 +796,8 @@ class TestWhatWasConvertedBefore:
         site.convert(self.OLD + self.NEW)
         assert site.status == 0
         assert (
-            "extensions.conf:5: sends, too, and would keep the SMS_SENDER and SMS_GSM of a converted"
-            " line that the same call came through: put Set(SMS_SENDER=101) and Set(SMS_GSM=) before"
+            "extensions.conf:5: sends, too: if a call comes here after a converted line, it goes by"
+            " that line's SMS_SENDER and SMS_GSM; then put Set(SMS_SENDER=101) and Set(SMS_GSM=)"
             in site.stderr
         )
 

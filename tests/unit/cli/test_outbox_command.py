@@ -165,8 +165,8 @@ def test_an_empty_list_says_what_it_shows_and_where_the_rest_is(
     host: Host, tmp_path: Path, log: str, where: str
 ) -> None:
     says = (
-        ". The outbox shows what modes queue and fallback store, and what the service sends in mode"
-        f" wait. SMS of mode wait without the service are in the log: {where}\n"
+        ". The outbox shows what modes queue and fallback store, and what the service sends; what"
+        f" was sent at once without the service, as by send, is only in the log: {where}\n"
     )
     host.configure(general=f"outbox = sqlite:///{host.file}\n{log}")
     assert f"no SMS{says}" in host.run("--number", "7").output

@@ -57,7 +57,7 @@ def test_without_the_section_there_is_no_server(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("http", "says"),
     [
-        ("", "has no user: add what dialplan-sms user <name> prints"),
+        ("", "has no user: add what dialplan-sms user NAME prints"),
         ("user = wms:secret", "that of wms is no hash"),
         (f"user = {HASH}", "no name and hash"),
         (f"user = a:{HASH[:-2]}", "that of a is no hash"),

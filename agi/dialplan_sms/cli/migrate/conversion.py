@@ -223,8 +223,8 @@ class Conversion:
                 if missing := [name for name in leave if name not in own]:
                     sets = " and ".join(f"Set({name}={leave[name]})" for name in missing)
                     reason = (
-                        f"sends, too, and would keep the {' and '.join(missing)} of a converted"
-                        f" line that the same call came through: put {sets} before it"
+                        "sends, too: if a call comes here after a converted line, it goes by that"
+                        f" line's {' and '.join(missing)}; then put {sets} before it"
                     )
                     self._note(step.line, reason)
 

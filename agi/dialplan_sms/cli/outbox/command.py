@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from dialplan_sms.cli.main import Misused, Value, config_option
 from dialplan_sms.cli.outbox import view
-from dialplan_sms.cli.outbox.opened import NothingStored, Opened, explain_empty, opened
+from dialplan_sms.cli.outbox.opened import NothingStored, Opened, elsewhere, explain_empty, opened
 from dialplan_sms.config import values
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.outbox.history import retention, stored
@@ -103,7 +103,9 @@ def outbox(config: Path, limit: int, as_json: bool, as_csv: bool, **chosen: Any)
             if as_json or as_csv:
                 print_all(found)
             else:
-                view.print_table(list(found), limit, explain_empty(box.config))
+                shown = list(found)
+                none = f"no SMS. {explain_empty(box.config)}"
+                view.print_table(shown, limit, elsewhere(box.config) if shown else none)
                 view.print_overview(box.reader.do(overview))
     except NothingStored:
         if not (as_json or as_csv):

@@ -49,12 +49,18 @@ class NothingStored(click.ClickException):
         click.echo(self.message, file=file)
 
 
+def elsewhere(config: Config) -> str:
+    """Which SMS are not listed, and where they are."""
+    log = "journalctl -t dialplan-sms" if config.log == "syslog" else config.log
+    what = "what was sent at once without the service, as by send"
+    return f"{what}, is only in the log: {plain(log)}"
+
+
 def explain_empty(config: Config) -> str:
     """What would be listed, and where the rest is."""
-    log = "journalctl -t dialplan-sms" if config.log == "syslog" else config.log
     return (
-        "The outbox shows what modes queue and fallback store, and what the service sends in mode"
-        f" wait. SMS of mode wait without the service are in the log: {plain(log)}"
+        "The outbox shows what modes queue and fallback store, and what the service sends;"
+        f" {elsewhere(config)}"
     )
 
 

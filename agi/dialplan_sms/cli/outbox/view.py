@@ -105,10 +105,10 @@ def _table(*columns: str, **options: Any) -> Table:
     return Table(*headers, box=None, pad_edge=False, **options)
 
 
-def print_table(found: Sequence[Stored], limit: int, if_empty: str) -> None:
-    """The newest of the outbox, a line each; without any, *if_empty*."""
+def print_table(found: Sequence[Stored], limit: int, note: str) -> None:
+    """The newest of the outbox, a line each, and the *note* below; without any, it alone."""
     if not found:
-        click.echo(f"no SMS. {if_empty}")
+        click.echo(note)
         return
     table = _table("id", "stored", "sender", "to", "state", "cause, due")
     table.columns[0].justify = "right"
@@ -123,6 +123,7 @@ def print_table(found: Sequence[Stored], limit: int, if_empty: str) -> None:
     Console().print(table)
     if len(found) == limit:
         Console().print(f"the newest {limit}: --limit N shows more", soft_wrap=True)
+    Console().print(_fold(note, "bright_black"))
     _print_zone()
 
 

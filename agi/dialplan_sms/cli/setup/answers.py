@@ -137,7 +137,7 @@ def _ask(given: Given, secret: dict[str, str], host: Host, relayed: Collection[s
         secret = _checked_secret("password", typed)
     more = {key: given[key] for key in ("country", "gsm")}
     if not (more["country"] or unattended):
-        which = "Country, as IT, for national numbers; SMS go there alone; empty for none"
+        which = "Country of numbers without +, as IT: SMS go to no other; empty: to all, with +"
         more["country"] = _prompt(host, which, "--country", default="")
     if not (more["gsm"] or unattended) and sender in relayed:  # else it would come back for ever
         which = f"Gateway (MAC address), if that PBX itself sends as {sender} by [http]; else empty"

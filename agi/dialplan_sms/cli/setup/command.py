@@ -135,8 +135,9 @@ def _set_up(
     if work is None:
         return
     with _interruptible(_HALFWAY):
-        pbx.prove(found, answers.sender if answers else "", work)
-        for line in _last_words(found, host.prefix, failed=work.failed):
+        sender = answers.sender if answers else ""
+        pbx.prove(found, sender, work)
+        for line in _last_words(found, host.prefix, sender, work.failed):
             click.echo(line)
     if work.failed:
         raise SystemExit(1)
@@ -202,8 +203,11 @@ def _interruptible(says: str) -> Iterator[None]:
         raise SystemExit(130) from None  # 128 and SIGINT
 
 
-def _last_words(found: AsteriskHost, prefix: Path, failed: bool) -> Iterator[str]:
-    """Where the commands find sms.conf; how to send a first SMS, unless something has *failed*."""
+def _last_words(found: AsteriskHost, prefix: Path, sender: str, failed: bool) -> Iterator[str]:
+    """Where the commands find sms.conf; how to send a first SMS, unless something has *failed*.
+
+    By *sender*, if that is not the default.
+    """
     command, console = "dialplan-sms send", "asterisk -rx"
     if found.etc != _USUAL:
         words = [f"{prefix}/bin/dialplan-sms", "send", "--config", f"{found.etc}/sms.conf"]
@@ -216,13 +220,18 @@ def _last_words(found: AsteriskHost, prefix: Path, failed: bool) -> Iterator[str
     if failed:
         return
     yield from _faster(found)
+    lines = TRIAL
+    if sender not in ("", smsconf.load(found.etc / "sms.conf").default_sender):
+        command += f" --sender {shlex.quote(sender)}"
+        choose = f"Answer()\n same => n,Set(SMS_SENDER={sender})\n"
+        lines = TRIAL.replace("Answer()\n", choose)
     doc = prefix / "share/doc/dialplan-sms"
     yield (
         f"Limits keep the bill small, if callers choose the numbers: {doc}/docs/limits.md\n\n"
         "Send a first SMS, to a number of your own:\n"
         f'  echo "Hello from the PBX" | {command} +39333123456\n\n'
         f"From the dialplan: add this at the end of {found.dialplan}"
-        f" (more examples: {doc}/docs/cookbook.md)\n\n{TRIAL}\n"
+        f" (more examples: {doc}/docs/cookbook.md)\n\n{lines}\n"
         "and try it:\n"
         f"  {console} 'dialplan reload'\n"
         f"  {console} 'channel originate Local/701@sms-test application Wait 5'"
@@ -240,6 +249,7 @@ def _faster(found: AsteriskHost) -> Iterator[str]:
         if host == "127.0.0.1" and fastagi(host, port) is None:
             url = f"agi://{host}{f':{port}' if port != 4573 else ''}/sms"
             yield (
-                f"{url} takes about a tenth of the CPU time of sms.agi: put SMS_AGI = {url} into"
-                f" [globals] for {CONTEXT}, and write AGI({url},...) in place of AGI(sms.agi,...)"
+                f"Optional, for a busy PBX: {url} takes about a tenth of the CPU time of sms.agi:"
+                f" put SMS_AGI = {url} into [globals] for {CONTEXT}, and write AGI({url},...)"
+                " in place of AGI(sms.agi,...)"
             )

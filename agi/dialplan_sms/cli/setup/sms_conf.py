@@ -43,14 +43,15 @@ def put_sender(found: AsteriskHost, answers: Answers | None) -> Action:
         return Action(path, StepState.NOTE, about, says=f"{path}: {about}", fails=True)
     if answers and answers.sender not in config.senders:
         add = partial(_rewrite, path, path, answers)
-        about = f"{who} at its end{new_owner(path)}"
+        stays = f"; {config.default_sender} stays the default" if config.default_sender else ""
+        about = f"{who} at its end{stays}{new_owner(path)}"
         return Action(path, StepState.CHANGE, about, add, "service")
     if answers is None or not (keys := differing(config, answers)):
         return Action(path, StepState.THERE, unchanged)
     old = (
         f"the old {' and '.join(keys)} of [{answers.sender}] stay{'s' * (len(keys) == 1)} in force"
     )
-    about = f"{old}; a whole file with the new goes beside it, {new_of(path).name}"
+    about = f"{old} until you move {new_of(path).name}, a whole file with the new, in its place"
     beside = partial(_put_beside, path, answers, old)
     # Not in the manifest: it stays as sms.conf does, and a digest would betray a password.
     return Action(path, StepState.KEEP, about, beside, fails=True)
