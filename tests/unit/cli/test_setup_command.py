@@ -200,6 +200,14 @@ def test_it_ends_with_the_lines_to_paste_and_how_to_try_them(pbx: PbxHost) -> No
     assert f"{pbx.prefix}/share/doc/dialplan-sms/docs/limits.md\n" in said
 
 
+def test_a_second_sender_is_tried_as_itself_and_is_not_the_default(pbx: PbxHost) -> None:
+    pbx.install()
+    said = pbx.setup("--url", "http://192.0.2.1", "--sender", "102").output
+    assert "sender 102 at its end; 101 stays the default" in said
+    assert "--sender 102 +39333123456" in said
+    assert "exten => 701,1,Answer()\n same => n,Set(SMS_SENDER=102)\n" in said
+
+
 @pytest.mark.parametrize(
     ("own", "says"),
     [
