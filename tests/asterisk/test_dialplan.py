@@ -173,7 +173,7 @@ exten => 1,1,{macro}
             "ERROR",
             "INVALID_NUMBER",
         )
-        assert "set SMS_NUMBER" in call.variables["SMS_REASON"]
+        assert "put a text with commas into a variable" in call.variables["SMS_REASON"]
         assert site.messages == []
 
     def test_a_reason_can_be_pasted_into_system(self, site: Site) -> None:
