@@ -174,7 +174,7 @@ def test_a_list_that_has_changed_is_noticed(server: Sandbox, conf: Path, send: S
     write(conf, f"{A},Zoë", f"{B},Max")
     refused = send()
     assert refused.exit_code == 2
-    assert "of 2 SMS, 1 tried before (the outcome stays), 1 new or changed" in refused.output
+    assert "1 of its 2 SMS are new or changed" in refused.output
     assert "--changed is needed" in send("--dry-run").output.replace("\n", " ").replace("  ", " ")
     assert len(server.messages) == 1
     # when that is wanted, only what is new goes out

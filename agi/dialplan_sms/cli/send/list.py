@@ -91,10 +91,9 @@ class _Job:
         items, path = self.plan.items, self.journal.path
         known = self.journal.results(item.digest for item in items).total()
         return ListError(
-            f"the list, its text or sms.conf has changed since {path} was begun: of"
-            f" {len(items):,} SMS, {known:,} tried before (the outcome stays),"
-            f" {len(items) - known:,} new or changed. To send these: add --changed; who got an"
-            " earlier text gets a second SMS then. To begin anew, with another SMS to everybody:"
+            f"this list was sent before, see {path}, and it, its text or sms.conf has changed"
+            f" since: {len(items) - known:,} of its {len(items):,} SMS are new or changed. To send"
+            " those: add --changed; who got the earlier text gets a second SMS. To send all again:"
             f" remove {path}"
         )
 
