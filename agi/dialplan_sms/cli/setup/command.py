@@ -221,7 +221,7 @@ def _last_words(found: AsteriskHost, prefix: Path, sender: str, failed: bool) ->
         return
     yield from _faster(found)
     lines = TRIAL
-    if sender not in ("", smsconf.load(found.etc / "sms.conf").default_sender):
+    if sender and sender != smsconf.load(found.etc / "sms.conf").default_sender:
         command += f" --sender {shlex.quote(sender)}"
         choose = f"Answer()\n same => n,Set(SMS_SENDER={sender})\n"
         lines = TRIAL.replace("Answer()\n", choose)
