@@ -17,6 +17,7 @@ from dialplan_sms.sms.outcome import safe_line
 
 LOCK_TIME = 30.0  # seconds for which a command waits for an SQLite file that another has locked
 _SAFE_WAL = (3, 51, 3)  # from this SQLite on its quicker WAL is used; before, the rollback journal
+_JOURNAL = 4_000_000  # bytes that the journal keeps after a commit
 _CONFLICTS = ("40001", "40P01")  # PostgreSQL: serialization_failure, deadlock_detected
 _LOCKED = "55P03"  # PostgreSQL: lock_not_available
 _SEVERAL = "Multiple connection attempts failed"
@@ -107,12 +108,11 @@ def _sqlite(url: URL) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _: Any) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself
-        if sqlite3.sqlite_version_info >= _SAFE_WAL:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-        else:
-            connection.execute("PRAGMA journal_mode = DELETE")
-            connection.execute("PRAGMA synchronous = EXTRA")
+        safe_wal = sqlite3.sqlite_version_info >= _SAFE_WAL
+        # PERSIST is as safe as DELETE, and takes half of its time: no file is made and removed.
+        connection.execute(f"PRAGMA journal_mode = {'WAL' if safe_wal else 'PERSIST'}")
+        connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL}")
+        connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         # Else a long transaction waits for readers whenever its cache is full.
         connection.execute("PRAGMA cache_spill = OFF")

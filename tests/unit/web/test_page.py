@@ -1,5 +1,6 @@
 import html
 import re
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -610,8 +611,7 @@ def test_an_outbox_that_cannot_be_read_is_a_line(tmp_path: Path, path: str, trou
     outbox.close()
     holder: Any = None
     if trouble == "gone":
-        file.unlink()
-        file.parent.rmdir()
+        shutil.rmtree(file.parent)
     elif trouble == "no database":
         file.write_bytes(b"garbage " * 1000)
     else:
