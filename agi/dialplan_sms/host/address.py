@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Network = IPv4Network | IPv6Network
 
 
+@lru_cache
 def parse(text: str) -> IPv4Address | IPv6Address:
     """The address that *text* is, without its zone. Raises ValueError."""
     found = ip_address(text.partition("%")[0])

@@ -33,6 +33,7 @@ _NEW_NUMBER = number.insert().values(created=now())
 _BY_TOKEN = sa.select(message.c.token, message.c.id).where(
     message.c.token.in_(sa.bindparam("these", expanding=True))
 )
+_UNSURE = error(Cause.NO_ANSWER, "the outbox does not say whether it was stored: it may be sent")
 
 
 @dataclass(slots=True, eq=False)
@@ -79,13 +80,21 @@ class Outbox:
             mine = reserved and transitions.make_pending(connection, reserved, sms.text)
             return mine or insert(connection)
 
-        unsure = "the outbox does not say whether it was stored: it may be sent"
-        work = pending if reserved else insert
-        outcome = self._do(work, error(Cause.NO_ANSWER, unsure), left)
-        if isinstance(outcome, Outcome):
-            return outcome
+        return self._queued(self._do(pending if reserved else insert, _UNSURE, left))
+
+    async def accepted(self, sms: Sms, sender: Sender) -> Outcome:
+        """As accept(), on an event loop."""
+        work = self._inserting(New(row(sms, sender), sms.numbers, State.PENDING), sms, sender)
+        try:
+            return self._queued(await self.writer.done(work, PATIENCE, WAIT - PATIENCE))
+        except (OutboxError, NotKnown) as failure:
+            return _why(failure, _UNSURE)
+
+    def _queued(self, found: int | Outcome) -> Outcome:
+        if isinstance(found, Outcome):
+            return found
         self._stored()
-        return Outcome(Status.QUEUED, id=str(outcome))
+        return Outcome(Status.QUEUED, id=str(found))
 
     def reserve(self, sms: Sms, sender: Sender, left: float = PATIENCE) -> str | Outcome:
         """Note that *sms* is about to be sent, if the sender's limits allow; its token.
@@ -124,7 +133,7 @@ class Outbox:
                 return ids[new.row["token"]]
             if new.row["key"] or sender.repeat_window:
                 # A hash of the text, which says nothing of it without the database.
-                secret = self.writer.secret.encode()
+                secret = self.writer.session.secret.encode()
                 text = hashlib.blake2b(sms.text.encode(), key=secret, digest_size=16)
                 new.row["fingerprint"] = text.hexdigest()
             if new.row["key"] and (known := idempotency.earlier(connection, new.row, new.numbers)):
@@ -141,12 +150,14 @@ class Outbox:
         began = time.monotonic()
         try:
             return self.writer.do(work, patience, max(0.0, min(WAIT, left) - patience))
-        except OutboxError as failure:
-            return error(Cause.OUTBOX, str(failure))
-        except NotKnown:
-            return unsure
+        except (OutboxError, NotKnown) as failure:
+            return _why(failure, unsure)
         finally:
             self._waited = time.monotonic() - began
+
+
+def _why(failure: Exception, unsure: Outcome) -> Outcome:
+    return unsure if isinstance(failure, NotKnown) else error(Cause.OUTBOX, str(failure))
 
 
 def row(sms: Sms, sender: Sender) -> Row:

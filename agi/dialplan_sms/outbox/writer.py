@@ -5,9 +5,11 @@ many times as quick as one for each. A caller is answered after the commit, neve
 commit begins it can withdraw, and knows then that its work certainly was not done.
 """
 
+import asyncio
 import contextlib
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from math import inf
@@ -17,17 +19,18 @@ import sqlalchemy as sa
 
 from dialplan_sms.outbox import database
 from dialplan_sms.outbox.database import OutboxError, explain
-from dialplan_sms.outbox.schema import message, prepare
-from dialplan_sms.outbox.work import Work, do
+from dialplan_sms.outbox.schema import message
+from dialplan_sms.outbox.session import LOOK, Session
+from dialplan_sms.outbox.work import Ended, Work, do
 
 T = TypeVar("T")
 
 _MOST = 100  # pieces of work that begin a transaction
-_LOOK = 0.5  # seconds to wait for a locked SQLite file until it is seen who still waits
 _COMMIT = (0.5, 30.0)  # seconds that one may wait for who reads an SQLite file: least, most
 _GATHER = 0.01  # seconds from the first piece on in which further ones go along
 _CONFLICTS = 5  # tries if another host stores the same at the same time
 _RECONNECT = 15.0  # seconds to reach the database again if only it knows what it has committed
+_ENDLESS = "a commit of the outbox does not end"
 
 
 class NotKnown(Exception):
@@ -56,25 +59,31 @@ class Writer:
 
     def __init__(self, url: str) -> None:
         self.engine = database.open_engine(url)
-        self.secret = ""
         self._changed = threading.Condition()
         self._pieces: list[_Piece] = []  # in the order in which they came
         self._closed = False
+        self._ended = Ended()
         self._thread: threading.Thread | None = None
-        self._connection: sa.Connection | None = None
+        self.session = Session(self.engine)
         self._committing = False  # whether the last transaction came as far as its commit
 
     def submit(self, work: Work[T], patience: float = inf) -> "Future[T]":
         """Have *work* done with the next commit. The Future fails with OutboxError or NotKnown."""
-        future: Future[T] = Future()
+        return self.submit_all([work], patience)[0]
+
+    def submit_all(self, works: Sequence[Work[T]], patience: float = inf) -> "list[Future[T]]":
+        """As submit(), with one commit if none of *works* fails."""
+        futures: list[Future[T]] = [Future() for _ in works]
         with self._changed:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="writer", daemon=True)
                 thread.start()  # raises RuntimeError if the host has no thread left
                 self._thread = thread
-            self._pieces.append(_Piece(work, future, time.monotonic() + patience))
+            until = time.monotonic() + patience
+            for work, future in zip(works, futures, strict=True):
+                self._pieces.append(_Piece(work, future, until))
             self._changed.notify()
-        return future
+        return futures
 
     def do(self, work: Work[T], patience: float, grace: float = 0.0) -> T:
         """Have *work* done and committed within *patience* seconds.
@@ -82,21 +91,43 @@ class Writer:
         Raises OutboxError if it certainly is not, since it was withdrawn in time or has failed;
         NotKnown if its commit has not ended *grace* seconds later, or was cut off.
         """
-        future = self.submit(work, patience)
+        return self.result(self.submit(work, patience), patience, grace)
+
+    def result(self, future: "Future[T]", patience: float, grace: float = 0.0) -> T:
+        """What submitted work gives; raises as do()."""
         try:
             return future.result(patience)
         except TimeoutError:
-            with self._changed:  # never in the middle of _seal()
-                withdrawn = future.cancel()
-        if withdrawn:
-            raise OutboxError(
-                f"the outbox did not take it within {patience:.0f} s: is the database locked or"
-                " out of reach?"
-            )
+            self._withdraw(future, patience)
         try:
             return future.result(grace)
         except TimeoutError:
-            raise NotKnown("a commit of the outbox does not end") from None
+            raise NotKnown(_ENDLESS) from None
+
+    async def done(self, work: Work[T], patience: float, grace: float = 0.0) -> T:
+        """As do(), on an event loop."""
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        future = self.submit(work, patience)
+        future.add_done_callback(lambda _: self._ended.tell(loop, ended))
+        for seconds in (patience, grace):
+            late = loop.call_later(seconds, ended.set)
+            await ended.wait()
+            late.cancel()
+            if future.done():
+                return future.result()
+            self._withdraw(future, patience)
+            ended.clear()
+        raise NotKnown(_ENDLESS)
+
+    def _withdraw(self, future: "Future[Any]", patience: float) -> None:
+        """Take work back if its commit has not begun. Raises OutboxError if so."""
+        with self._changed:  # never in the middle of _seal()
+            if not future.cancel():
+                return
+        raise OutboxError(
+            f"the outbox did not take it within {patience:.0f} s: is the database locked or out of"
+            " reach?"
+        )
 
     def close(self, timeout: float = 5.0) -> None:
         """Finish what waits, and end."""
@@ -115,7 +146,7 @@ class Writer:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._waiting())
                 if not self._waiting():  # what comes from now on starts another thread
-                    self._disconnect()
+                    self.session.close()
                     self._thread = None
                     return
             self._turn()
@@ -132,9 +163,7 @@ class Writer:
 
     def _turn(self) -> None:
         """One transaction with all that waits."""
-        if self._connection is not None and database.is_another_file(self._connection):
-            self._disconnect()
-        fresh = self._connection is None
+        fresh = self.session.is_closed()
         batch: list[_Piece] = []
         try:
             self._transact(batch)
@@ -154,8 +183,8 @@ class Writer:
         gathers = not batch
         self._committing = False
         try:
-            connection = self._connect()
-            database.wait_at_most(connection, _LOOK)
+            connection = self.session.open()
+            database.wait_at_most(connection, LOOK)
             with connection.begin():
                 if connection.dialect.name == "postgresql":  # as BEGIN IMMEDIATE does on SQLite
                     connection.exec_driver_sql(f"LOCK TABLE {message.name} IN ROW EXCLUSIVE MODE")
@@ -174,7 +203,7 @@ class Writer:
         except _Withdrawn:
             raise
         except Exception:
-            self._disconnect()
+            self.session.close()
             raise
         for piece, result in zip(batch, results, strict=True):
             piece.future.set_result(result)
@@ -198,7 +227,7 @@ class Writer:
         deadline = time.monotonic() + (_RECONNECT if doubtful else 0.0)
         for done, piece in enumerate(batch):
             try:
-                self._connect(deadline)
+                self.session.open(deadline)
             except Exception as error:  # noqa: BLE001
                 self._fail(batch[done:], error, doubtful)
                 return
@@ -227,31 +256,3 @@ class Writer:
         for piece in batch:
             with contextlib.suppress(InvalidStateError):  # withdrawn
                 piece.future.set_exception(failure)
-
-    def _connect(self, deadline: float = 0.0) -> sa.Connection:
-        """The connection, made if there is none; tried until *deadline* (monotonic seconds)."""
-        while self._connection is None:
-            try:
-                self._open()
-            except Exception:
-                self._disconnect()
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(0.2)
-        return self._connection
-
-    def _open(self) -> None:
-        if file := database.sqlite_file(self.engine.url):
-            with contextlib.suppress(OSError):  # SQLite says better what is wrong
-                database.make_private(file)
-        self._connection = connection = self.engine.connect()
-        database.wait_at_most(connection, _LOOK)
-        with connection.begin():
-            self.secret = prepare(connection)
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            for end in (connection.invalidate, connection.close):
-                with contextlib.suppress(Exception):
-                    end()

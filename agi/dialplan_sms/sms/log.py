@@ -37,6 +37,7 @@ class _Outlet:
 
     def __init__(self, file: int) -> None:
         self.file = file
+        self.deaf = False
         self.stale_at = time.monotonic() + _KEPT
 
     def __del__(self) -> None:
@@ -106,13 +107,14 @@ def _to_syslog(line: str, failed: bool) -> None:
     for _ in range(2):
         try:
             outlet = _outlet(_SYSLOG, _open_syslog)
-            os.write(outlet.file, entry.encode("utf-8", "backslashreplace"))
+            if not outlet.deaf:
+                os.write(outlet.file, entry.encode("utf-8", "backslashreplace"))
+            return
         except BlockingIOError:
+            outlet.deaf = True  # the next calls do not wait
             return
         except OSError:
             _outlets.pop(_SYSLOG, None)
-        else:
-            return
 
 
 def _open_syslog(path: str) -> int:

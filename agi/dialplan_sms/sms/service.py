@@ -4,7 +4,7 @@ import contextlib
 import re
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -89,39 +89,45 @@ class Service:
         draft: Draft,
         going_out: Callable[[], None] = lambda: None,
         began: float | None = None,
-        veto: Callable[[Sms, Sender], None] = lambda *_: None,
     ) -> Handled:
         """Send what *draft* asks for. Never raises. What it returns is for log(), after the answer.
 
-        *began* is when the call came in: its time runs from there. *veto* raises Refused if the
-        door objects to what is to be sent.
+        *began* is when the call came in: its time runs from there.
         """
-        started = self._clock() if began is None else began
-        sms, name = None, ""
+        ready = self.prepare(draft, began)
+        outcome = ready.refused
+        if outcome is None:
+            try:
+                outcome = self._carry(ready, going_out)
+            except Exception as failure:  # noqa: BLE001 - a call must get its status
+                outcome = failed(failure)
+        return self.conclude(ready, outcome)
+
+    def prepare(self, draft: Draft, began: float | None = None) -> "Ready":
+        """What *draft* asks for, or why it is refused. Never raises."""
+        ready = Ready(draft.call, self._clock() if began is None else began)
         try:
-            config = self.load()
-            self._log = config.log
-            sender = choose(config, draft)
-            name = sender.name
-            sms = check(draft, sender, config, datetime.now())
-            veto(sms, sender)
-            until = started + sender.call_timeout
-            outcome = self._carry(sms, sender, config, going_out, until)
-        except ConfigError as failure:
-            outcome = error(Cause.CONFIG, str(failure))
-        except Refused as refused:
-            outcome = refused.outcome
+            ready.config = self.load()
+            self._log = ready.config.log
+            ready.sender = choose(ready.config, draft)
+            ready.sms = check(draft, ready.sender, ready.config, datetime.now())
         except Exception as failure:  # noqa: BLE001 - a call must get its status
-            outcome = error(Cause.INTERNAL, _where(failure))
+            ready.refused = failed(failure)
+        return ready
+
+    def conclude(self, ready: "Ready", outcome: Outcome) -> Handled:
+        """What became of it."""
+        sms = ready.sms
         if sms is not None and sms.objection is not None and outcome.status is not Status.ERROR:
             failed, why = (*sms.left_out, *outcome.failed), sms.objection.outcome
             outcome = replace(outcome, failed=failed, reason=why.reason, for_log=why.for_log)
-        return Handled(draft.call, name, sms, outcome, self._clock() - started)
+        name = ready.sender.name if ready.sender else ""
+        return Handled(ready.call, name, sms, outcome, self._clock() - ready.began)
 
-    def _carry(
-        self, sms: Sms, sender: Sender, config: Config, going_out: Callable[[], None], until: float
-    ) -> Outcome:
+    def _carry(self, ready: "Ready", going_out: Callable[[], None]) -> Outcome:
         """Send or store, as the mode says."""
+        sms, sender, config = ready.whole
+        until = ready.began + sender.call_timeout
         later = sms.postpone is not None and sender.postpone == "here" and bool(config.outbox)
         limited = sender.counted or bool(sms.key)
         needed = later or limited or sms.mode != "wait"
@@ -178,6 +184,36 @@ class Service:
     def longest(self) -> float:
         """Seconds of the longest call_timeout: when every call is over."""
         return max(sender.call_timeout for sender in self.load().senders.values())
+
+
+@dataclass(slots=True)
+class Ready:
+    """A Draft that was read: *sms* is to go out unless it is *refused*.
+
+    *began* is when it came in, on the service's clock.
+    """
+
+    call: str
+    began: float
+    config: Config | None = None
+    sender: Sender | None = None
+    sms: Sms | None = None
+    refused: Outcome | None = None
+
+    @property
+    def whole(self) -> tuple[Sms, Sender, Config]:
+        """What one has that is not refused."""
+        assert self.sms and self.sender and self.config  # noqa: S101, PT018 - for mypy
+        return self.sms, self.sender, self.config
+
+
+def failed(failure: Exception) -> Outcome:
+    """The Outcome of what raised *failure*."""
+    if isinstance(failure, Refused):
+        return failure.outcome
+    if isinstance(failure, ConfigError):
+        return error(Cause.CONFIG, str(failure))
+    return error(Cause.INTERNAL, _where(failure))
 
 
 def choose(config: Config, draft: Draft) -> Sender:

@@ -50,14 +50,14 @@ class Connection:
         self._last = False
         self.under_way = False  # whether a request is being answered
         # For drain() to wait until the kernel has taken every byte.
-        tls = writer.get_extra_info("sslcontext") is not None
-        writer.transport.set_write_buffer_limits(high=1 if tls else 0, low=0)
+        self._tls = writer.get_extra_info("sslcontext") is not None
+        writer.transport.set_write_buffer_limits(high=1 if self._tls else 0, low=0)
         self._of_all = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "server": writer.get_extra_info("sockname")[:2],
             "client": client,
-            "scheme": "https" if tls else "http",
+            "scheme": "https" if self._tls else "http",
             "root_path": "",
             "extensions": {TRANSPORT: writer.transport},
         }
@@ -108,10 +108,10 @@ class Connection:
     async def _event(self) -> Any:
         """What the client says next; ConnectionClosed if it is no HTTP, or comes too late."""
         try:
-            async with asyncio.timeout_at(self._until):
-                while (event := self._http.next_event()) is h11.NEED_DATA:
+            while (event := self._http.next_event()) is h11.NEED_DATA:
+                async with asyncio.timeout_at(self._until):
                     self._http.receive_data(await self._reader.read(_READ))
-                return event
+            return event
         except h11.RemoteProtocolError as error:
             await self._refuse(error.error_status_hint, "The request is no HTTP, or not whole")
         except TimeoutError:
@@ -187,9 +187,10 @@ class Connection:
         """Write what was put; a client that does not read it is dropped at once."""
         unsent, self._unsent = self._unsent, b""
         try:
-            async with asyncio.timeout(self._patience) as self._writing:
-                self._writer.write(unsent)
-                await self._writer.drain()
+            self._writer.write(unsent)
+            if self._tls or self._writer.transport.get_write_buffer_size():
+                async with asyncio.timeout(self._patience) as self._writing:
+                    await self._writer.drain()
         except TimeoutError:
             reset(self._writer.transport)
         except OSError:

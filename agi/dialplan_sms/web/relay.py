@@ -3,11 +3,11 @@
 What a PBX gives back of its own is not sent to it again: it would come back for ever.
 """
 
+import asyncio
 import contextlib
 import math
 import re
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,18 +19,19 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from dialplan_sms.config.config import Sender
 from dialplan_sms.host.address import is_loopback, parse
+from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms import api
-from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, safe_line
-from dialplan_sms.sms.service import Service
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error, safe_line
+from dialplan_sms.sms.service import Service, failed
 from dialplan_sms.sms.sms import Draft, Sms
 from dialplan_sms.transport.connection import Resolver
 
-_LOOP = Refused(
+_LOOP = error(
     Cause.DENIED,
     "the SMS comes from the PBX that it would go back to: give gsm in the request, or set gsm in"
     " the section of the sender in sms.conf",
 )
-_ROUND = Refused(
+_ROUND = error(
     Cause.DENIED,
     "the same SMS comes again and again: does the PBX give it back? Then give gsm, or set it in"
     " sms.conf",
@@ -50,12 +51,13 @@ _NONLOCAL = Path("/proc/sys/net/ipv4/ip_nonlocal_bind")
 class Relay:
     """Takes requests from users of ``[http]``, and stores what they ask for."""
 
-    def __init__(self, service: Service, loops: "Loops") -> None:
+    def __init__(self, service: Service, outbox: Outbox, loops: "Loops") -> None:
         self._service = service
+        self._outbox = outbox
         self._loops = loops
 
-    def send(self, form: Mapping[str, str], user: str, address: str) -> Response:
-        """Store what *form* (parameters by name) asks for; blocks until it is on the disk.
+    async def send(self, form: Mapping[str, str], user: str, address: str) -> Response:
+        """Store what *form* (parameters by name) asks for; the reply comes once it is on the disk.
 
         The numbers that cannot be sent to are named in a warning, and the others are sent.
         """
@@ -69,12 +71,6 @@ class Relay:
         if reason:
             return JSONResponse(api.error(reason))
 
-        def refuse_loops(sms: Sms, sender: Sender) -> None:
-            if sms.gsm is None and self._loops.is_pbx(address, sender.url):
-                raise _LOOP
-            if sms.gsm is None and self._loops.again(f"{sender.name}\0{number}\0{sms.text}"):
-                raise _ROUND
-
         config = self._service.load()
         default = config.http.sender if config.http else ""
         draft = Draft(
@@ -87,12 +83,30 @@ class Relay:
             call=f"http:{user}@{address}",
             partly=True,
         )
-        handled = self._service.handle(draft, veto=refuse_loops)
+        ready = self._service.prepare(draft)
+        outcome = ready.refused
+        if outcome is None:
+            try:
+                sms, sender, _ = ready.whole
+                outcome = await self._returns(sms, sender, address)
+                outcome = outcome or await self._outbox.accepted(sms, sender)
+            except Exception as failure:  # noqa: BLE001 - a client must get its reply
+                outcome = failed(failure)
+        handled = self._service.conclude(ready, outcome)
         self._service.log(handled)
         outcome = handled.outcome
         if outcome.cause is Cause.INVALID_NUMBER and _PLUS_LOST.search(number):
             outcome = replace(outcome, reason=outcome.reason + _PLUS_ADVICE)
         return reply(outcome)
+
+    async def _returns(self, sms: Sms, sender: Sender, address: str) -> Outcome | None:
+        """Why it is refused as one that comes from where it would go to."""
+        if sms.gsm is not None:
+            return None
+        if await self._loops.is_pbx(address, sender.url):
+            return _LOOP
+        again = self._loops.again(f"{sender.name}\0{','.join(sms.numbers)}\0{sms.text}")
+        return _ROUND if again else None
 
 
 def reply(outcome: Outcome) -> Response:
@@ -107,7 +121,7 @@ def reply(outcome: Outcome) -> Response:
 
 
 class Loops:
-    """What shows that an SMS comes from the PBX that it would go back to; thread-safe."""
+    """What shows that an SMS comes from the PBX that it would go back to."""
 
     def __init__(
         self, resolver: Resolver | None = None, clock: Callable[[], float] = time.monotonic
@@ -115,17 +129,16 @@ class Loops:
         self._resolver = resolver or Resolver()
         self._clock = clock
         self._known: dict[str, tuple[float, frozenset[str]]] = {}  # addresses of PBXs, and when
-        self._lock = threading.Lock()
         self._seen: dict[int, deque[float]] = {}  # when each SMS came
 
-    def is_pbx(self, address: str, url: str) -> bool:
+    async def is_pbx(self, address: str, url: str) -> bool:
         """Whether *address* is the host of *url*, or both are this host."""
         host, now = urlsplit(url).hostname or "", self._clock()
         asked, pbx = self._known.get(host, (-math.inf, frozenset[str]()))
         if now - asked >= _FRESH:
             # What held before holds on: a name server that is away must not make a loop.
             with contextlib.suppress(OSError):
-                found = self._resolver.resolve(host, 0, _PATIENCE)
+                found = await asyncio.to_thread(self._resolver.resolve, host, 0, _PATIENCE)
                 pbx = frozenset(str(parse(str(each[4][0]))) for each in found)
                 self._known[host] = now, pbx
         mine = str(parse(address))
@@ -134,14 +147,13 @@ class Loops:
     def again(self, sms: str) -> bool:
         """Whether *sms* came _MOST_ROUNDS times within the last minute, whatever address it had."""
         key, now = hash(sms), self._clock()
-        with self._lock:
-            if len(self._seen) >= _KEPT_ROUNDS:
-                self._seen = {k: v for k, v in self._seen.items() if v[-1] > now - _MINUTE}
-            times = self._seen.setdefault(key, deque(maxlen=_MOST_ROUNDS))
-            full = len(times) == _MOST_ROUNDS and times[0] > now - _MINUTE
-            if not full:
-                times.append(now)
-            return full
+        if len(self._seen) >= _KEPT_ROUNDS:
+            self._seen = {k: v for k, v in self._seen.items() if v[-1] > now - _MINUTE}
+        times = self._seen.setdefault(key, deque(maxlen=_MOST_ROUNDS))
+        full = len(times) == _MOST_ROUNDS and times[0] > now - _MINUTE
+        if not full:
+            times.append(now)
+        return full
 
 
 def is_here(address: str) -> bool:

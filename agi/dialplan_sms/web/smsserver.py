@@ -8,7 +8,6 @@ import json
 import re
 import ssl
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +34,6 @@ from dialplan_sms.web.relay import Loops, Relay
 from dialplan_sms.web.server import Address, WebServer, listen
 
 PATHS = (api.PATH, api.OLD_PATH)
-_AT_ONCE = 16  # requests that are carried; each waits for a commit that many share
 _WAITING = 256  # requests under way; one more is told that the service is busy
 # An address, with a port or without.
 _NAMED = re.compile(
@@ -49,7 +47,7 @@ _NO_FORM = (
     "The body has neither number nor message: send it as application/x-www-form-urlencoded, not as"
     " JSON or multipart/form-data"
 )
-_OF_BROWSERS = ("sec-fetch-site", "origin", "upgrade-insecure-requests")  # nobody else's
+_OF_BROWSERS = {"sec-fetch-site", "origin", "upgrade-insecure-requests"}  # nobody else's
 
 
 class SmsServer:
@@ -64,12 +62,10 @@ class SmsServer:
         self._load = load
         self._nobody = replace(http, users={}, allow=(), proxy=())
         self._repeated = service.repeated
-        self._relay = Relay(service, Loops())
+        self._relay = Relay(service, outbox, Loops())
         self._login = Login(lambda: self._conf().users, service.note)
-        self._carrying = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="relay")
         self._waiting = asyncio.Semaphore(_WAITING)
         self._until_stopped = ExitStack()
-        self._until_stopped.callback(self._carrying.shutdown, wait=False, cancel_futures=True)
         self._until_stopped.callback(self._login.close)
         page: list[Route] = []
         if http.page:
@@ -79,12 +75,9 @@ class SmsServer:
             board = Board(outbox, lambda: [s.name for s in load().senders.values() if s.keep_text])
             self._until_stopped.callback(board.close)
             page = Page(board, self._login).routes()
-        sending = [Route(path, self._originate, methods=["GET", "POST"]) for path in PATHS]
-        for route in sending:
-            route.methods = {"GET", "POST"}  # not HEAD, which starlette adds
         described = Route("/openapi.json", JSONResponse(describe(http.page)), methods=["GET"])
         self._app = Starlette(
-            routes=[*sending, described, *page],
+            routes=[described, *page],
             exception_handlers={HTTPException: _refuse, Exception: _break},
         )
         self._app.router.redirect_slashes = False
@@ -124,14 +117,29 @@ class SmsServer:
         address = _client(scope, conf)
         if address is not None and _may_send(address, conf):
             scope["client"] = (address, 0)
-            await self._app(scope, receive, send)
+            app = self._send if scope["path"] in PATHS else self._app
+            await app(scope, receive, send)
             return
         text = f"{address} is not in allow of [http] in sms.conf"
         if address is None:
             text = "The proxy does not say in X-Forwarded-For for whom it asks"
         await JSONResponse(api.error(text), 403, _CLOSE)(scope, receive, send)
 
+    async def _send(self, scope: Any, receive: Any, send: Any) -> None:
+        """The SMS API, without starlette's routing: that takes as long as the rest of the door."""
+        http = Request(scope, receive)
+        try:
+            response = await self._originate(http)
+        except HTTPException as failure:
+            response = await _refuse(http, failure)
+        except Exception as failure:
+            await (await _break(http, failure))(scope, receive, send)
+            raise
+        await response(scope, receive, send)
+
     async def _originate(self, http: Request) -> Response:
+        if http.method not in ("GET", "POST"):
+            raise HTTPException(405, "Method Not Allowed", {"Allow": "GET, POST"})
         address = http.scope["client"][0]
         if is_browser(http.headers):
             raise HTTPException(403, _NO_BROWSER)
@@ -150,8 +158,7 @@ class SmsServer:
         if self._waiting.locked():
             raise HTTPException(503, "too many requests at once: try again")
         async with self._waiting:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._carrying, self._relay.send, form, user, address)
+            return await self._relay.send(form, user, address)
 
 
 async def _refuse(_: Request, failure: Any) -> Response:
@@ -186,8 +193,9 @@ def is_browser(headers: Headers) -> bool:
     Old ones, and all if the name is no trustworthy one (plain HTTP), tell it by their name and
     language alone. PowerShell has such a name, and some programs a language, but none has both.
     """
-    named = headers.get("user-agent", "").startswith("Mozilla/")
-    return any(name in headers for name in _OF_BROWSERS) or (named and "accept-language" in headers)
+    names = set(headers.keys())
+    named = "accept-language" in names and headers.get("user-agent", "").startswith("Mozilla/")
+    return named or not _OF_BROWSERS.isdisjoint(names)
 
 
 def _has_other_body(http: Request, form: Mapping[str, str]) -> bool:

@@ -62,7 +62,7 @@ def test_tables_of_an_older_program_are_migrated(
 ) -> None:
     with _writing(database) as writer:
         _store(writer)
-        secret = writer.secret
+        secret = writer.session.secret
     steps = {
         1: lambda c: c.exec_driver_sql("ALTER TABLE sms_message ADD COLUMN colour TEXT") and None,
         2: lambda c: c.exec_driver_sql("UPDATE sms_message SET colour = 'red'") and None,
@@ -72,7 +72,7 @@ def test_tables_of_an_older_program_are_migrated(
     for _ in range(2):
         with _writing(database) as writer:
             _store(writer)
-            assert writer.secret == secret
+            assert writer.session.secret == secret
     with another(database) as connection, connection.begin():
         found = connection.exec_driver_sql("SELECT colour FROM sms_message ORDER BY id").all()
         version = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "version"))

@@ -1,5 +1,6 @@
 """A request to our SMS API, as a value: which numbers go, what the client is told, and loops."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ class Stored:
     def __init__(self) -> None:
         self.sms: list[Sms] = []
 
-    def accept(self, sms: Sms, sender: Sender, left: float, reserved: str | None = None) -> Outcome:
+    async def accepted(self, sms: Sms, sender: Sender) -> Outcome:
         self.sms.append(sms)
         return Outcome(Status.QUEUED, id="1")
 
@@ -54,11 +55,17 @@ def ask(
     sender = Sender("101", **(values | fields))
     config = Config(Path("/x"), {"101": sender}, "101", str(log), outbox="sqlite:////x")
     stored = Stored()
-    service = Service(lambda: config, lambda _: FakeRoute(), store=lambda _: stored)  # type: ignore[arg-type, return-value]
-    relay = Relay(service, Loops(resolver("192.0.2.7" if loops else "192.0.2.1")))
-    answer = relay.send({"number": number, "message": "Hello"}, "wms", "192.0.2.7")
+    service = Service(lambda: config, lambda _: FakeRoute())
+    loops_ = Loops(resolver("192.0.2.7" if loops else "192.0.2.1"))
+    relay = Relay(service, stored, loops_)  # type: ignore[arg-type]
+    form = {"number": number, "message": "Hello"}
+    answer = asyncio.run(relay.send(form, "wms", "192.0.2.7"))
     assert answer.status_code == 200
     return told(answer), stored
+
+
+def comes_from(loops: Loops, client: str, pbx: str = "pbx.example.com") -> bool:
+    return asyncio.run(loops.is_pbx(client, f"https://{pbx}/api"))
 
 
 def test_numbers_that_cannot_be_sent_to_are_named_and_the_others_are_sent(tmp_path: Path) -> None:
@@ -147,17 +154,17 @@ def test_an_sms_that_comes_again_and_again_is_taken_for_a_loop() -> None:
     ],
 )
 def test_a_client_that_is_the_pbx_is_known(client: str, pbx: str, loops: bool) -> None:
-    assert Loops(resolver(pbx)).is_pbx(client, "https://pbx.example.com/api") is loops
+    assert comes_from(Loops(resolver(pbx)), client) is loops
 
 
 def test_where_names_cannot_be_read_what_was_known_holds() -> None:
     time = [0.0]
     loops = Loops(resolver("192.0.2.1"), lambda: time[0])
-    assert loops.is_pbx("192.0.2.1", "https://pbx.example.com")
+    assert comes_from(loops, "192.0.2.1")
     loops._resolver = resolver()
     time[0] = 1000.0
-    assert loops.is_pbx("192.0.2.1", "https://pbx.example.com")
-    assert not loops.is_pbx("192.0.2.1", "https://other.example.com")
+    assert comes_from(loops, "192.0.2.1")
+    assert not comes_from(loops, "192.0.2.1", "other.example.com")
 
 
 def test_what_is_no_address_is_not_here() -> None:
