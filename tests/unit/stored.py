@@ -11,6 +11,7 @@ from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import leases, store
 from dialplan_sms.outbox.database import open_engine
 from dialplan_sms.outbox.leases import Lease
+from dialplan_sms.outbox.retry import AT_MOST_ONCE
 from dialplan_sms.outbox.schema import Row, State, message, number
 from dialplan_sms.outbox.store import New
 from dialplan_sms.outbox.writer import Writer
@@ -48,9 +49,9 @@ class Store:
 
     def claim(
         self, owner: str = "a", most: int = 10, pace: float = 0.0, batch: int = 20,
-        lease: float = 60.0,
+        lease: float = 60.0, delivery: str = AT_MOST_ONCE,
     ) -> list[Lease]:  # fmt: skip
-        sender = replace(SENDER, pace=pace, batch=batch)
+        sender = replace(SENDER, pace=pace, batch=batch, delivery=delivery)
         senders = {"101": sender, "102": sender}
         return self.do(lambda c: leases.claim(c, owner, lease, most, senders))
 

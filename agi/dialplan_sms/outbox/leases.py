@@ -4,7 +4,7 @@ Functions on the connection of a transaction, as in transitions.py. Those on man
 more statements than on one.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import gateways
-from dialplan_sms.outbox.retry import FIRST_WAIT, Verdict, wait
+from dialplan_sms.outbox.retry import AT_LEAST_ONCE, FIRST_WAIT, Verdict, wait
 from dialplan_sms.outbox.schema import PRIORITIES, State, message, now, number
 from dialplan_sms.outbox.transitions import SET_NUMBER, Try, end_tries, expire
 from dialplan_sms.sms.outcome import Outcome
@@ -30,7 +30,7 @@ _MINE = (
 )
 _SET = message.update().where(message.c.id == sa.bindparam("of"))
 _BEGUN = _SET.values(state=State.SENDING)
-_LEASED = _SET.values(state=State.LEASED)
+_LEASED = _SET.values(state=sa.bindparam("is"))
 _RANK = sa.func.row_number().over(
     partition_by=number.c.message_id, order_by=number.c.number
 ).label("rank")  # fmt: skip
@@ -72,7 +72,8 @@ class Lease:
     """One request to make: a message, and those of its numbers that it goes to.
 
     ``until`` distinguishes it from a later lease of the same owner; ``age`` is seconds since the
-    SMS was to be sent; ``failures`` are the sender's tries before that found the PBX out of reach.
+    SMS was to be sent; ``failures`` are the sender's tries before that found the PBX out of reach;
+    ``begun`` is whether its request counts as out already.
     """
 
     id: int
@@ -83,6 +84,7 @@ class Lease:
     attempts: int
     age: float
     failures: int
+    begun: bool
 
 
 def claim(
@@ -91,7 +93,8 @@ def claim(
     """Lease at most *most* requests that are due, each for so many *seconds*.
 
     One for each gateway that is free, several if the sender's pace is 0 s. The gateway is then
-    busy for its pace for each number.
+    busy for its pace for each number. If the sender's SMS may be doubled, they count as sending
+    from now on, which saves a commit; the others do so from begin_sending() on.
     """
     taken: list[Lease] = []
     for name, gsm, failures in connection.execute(gateways.FREE).all():
@@ -105,17 +108,22 @@ def claim(
                 due += connection.execute(_DUE, where | {"most": room - len(due)})
         if not due:
             continue
-        rows = [{"of": row.id, "lease_by": owner, "lease_until": row.until} for row in due]
-        connection.execute(_LEASED, rows)
+        begun = sender is not None and sender.delivery == AT_LEAST_ONCE
+        state = State.SENDING if begun else State.LEASED
+        connection.execute(_LEASED, [
+            {"of": row.id, "is": state, "lease_by": owner, "lease_until": row.until} for row in due
+        ])  # fmt: skip
         numbers: dict[int, list[str]] = {row.id: [] for row in due}
         for id_, to in connection.execute(_NUMBERS, {"these": list(numbers), "most": batch}):
             numbers[id_].append(to)
+        if begun:
+            _send(connection, numbers.items())
         for row in due:
             to = tuple(numbers[row.id])
             sms = Sms(to, row.text or "", row.gsm or None, row.postpone, call=row.call)
-            taken.append(
-                Lease(row.id, owner, row.until, name, sms, row.attempts, row.age, failures)
-            )
+            taken.append(Lease(
+                row.id, owner, row.until, name, sms, row.attempts, row.age, failures, begun
+            ))  # fmt: skip
         count = sum(map(len, numbers.values()))
         # Also without a pace: the next turn begins with the others.
         connection.execute(gateways.BUSY, {"of": name, "to": gsm, "seconds": pace * count})
@@ -130,12 +138,15 @@ def begin_sending(connection: sa.Connection, those: Sequence[Lease]) -> list[boo
     going = [lease for lease, is_mine in zip(those, mine, strict=True) if is_mine]
     if going:
         connection.execute(_BEGUN, [{"of": lease.id} for lease in going])
-        numbers = [
-            {"of": lease.id, "to": to, "is": State.SENDING}
-            for lease in going for to in lease.sms.numbers
-        ]  # fmt: skip
-        connection.execute(SET_NUMBER, numbers)
+        _send(connection, [(lease.id, lease.sms.numbers) for lease in going])
     return mine
+
+
+def _send(connection: sa.Connection, those: Iterable[tuple[int, Sequence[str]]]) -> None:
+    numbers = [
+        {"of": id_, "to": to, "is": State.SENDING} for id_, numbers in those for to in numbers
+    ]
+    connection.execute(SET_NUMBER, numbers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,26 +2,33 @@
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
+from math import inf
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.outbox import gateways, leases, transitions
-from dialplan_sms.outbox.attempt import WorkerOutbox, WorkerService, carry
+from dialplan_sms.outbox.attempt import PATIENCE, WorkerService, carry
 from dialplan_sms.outbox.database import OutboxError, explain, sqlite_file
 from dialplan_sms.outbox.history import retention
 from dialplan_sms.outbox.lease_owner import LeaseOwner
-from dialplan_sms.outbox.leases import Lease
+from dialplan_sms.outbox.leases import Ended
 from dialplan_sms.outbox.retry import AT_LEAST_ONCE
 from dialplan_sms.outbox.schema import State, message
 from dialplan_sms.outbox.store import Outbox
+from dialplan_sms.outbox.work import Together, Work
 from dialplan_sms.outbox.writer import NotKnown
 from dialplan_sms.sms.outcome import Cause, error, safe_line
+from dialplan_sms.sms.sms import Handled
 
-_POLL = 0.5
+T = TypeVar("T")
+_POLL, _LATER = 0.5, 2.0  # seconds between two looks; if the outbox does not work
+_GATHER = 0.004  # seconds for which outcomes gather while every thread has a request
 _REST = 0.02
 """Seconds between two looks at an outbox of which nothing can go: calls that store are heard of
 with every commit, and each look costs the writer a turn."""
@@ -40,21 +47,27 @@ _GONE = error(Cause.NO_ANSWER, "the worker ended while the request was out: it m
 
 
 class Worker:
-    """Sends what *outbox* holds for *service*, with so many *threads*."""
+    """Sends what *outbox* holds for *service*, with so many *threads*.
+
+    One more thread leases what is due, and notes how requests have ended: many with one commit.
+    """
 
     def __init__(self, outbox: Outbox, service: WorkerService, threads: int) -> None:
-        self._url = outbox.writer.engine.url
+        self._writer = outbox.writer
         self._service = service
-        self._access = WorkerOutbox(outbox.writer, service.note)
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="worker")
         self._owner: LeaseOwner | None = None
         self._news = threading.Event()
         self._stopping = threading.Event()
-        self._busy: dict[tuple[int, float], Future[None]] = {}  # by id, and until when it is leased
+        self._end = inf  # of requests under way, on the monotonic clock
+        # By id, and until when it is leased; it stays until its end is on the disk.
+        self._busy: dict[tuple[int, float], Future[tuple[Ended, Handled]]] = {}
         self._silent: set[str] = set()
         self._config: Config | None = None
         self._recovered = self._tidied = float("-inf")
+        self._noted: set[str] = set()  # why the outbox does not work
+        self._unsure = False  # whether a commit that failed may have been done
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
     def start(self) -> None:
@@ -72,38 +85,54 @@ class Worker:
 
     def stop(self, timeout: float) -> None:
         """Take nothing more; requests under way may end within *timeout* seconds."""
+        self._end = time.monotonic() + timeout
         self.halt()
-        end = time.monotonic() + timeout
         self._thread.join(timeout)
-        wait(list(self._busy.values()), max(0.0, end - time.monotonic()))
-        self._access.ended.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._owner is not None:
             self._owner.close()
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() or (self._busy and time.monotonic() < self._end):
             self._news.clear()
             try:
                 more = self._turn()
+                self._worked()
             except Exception as failure:  # noqa: BLE001 - what is stored needs this thread
-                if self._owner is not None:
-                    self._owner.failed()
-                self._access.failed(self._explain(failure))
+                self._failed(failure)
                 more = False
             if not more:
-                self._news.wait(2.0 if self._access.fails else _POLL)
+                self._news.wait(_LATER if self._noted else _POLL)
 
-    def _explain(self, failure: Exception) -> str:
+    def _worked(self) -> None:
+        if self._owner is not None:
+            self._owner.reached()
+        self._unsure = False
+        if self._noted:
+            self._noted.clear()
+            self._service.note("the outbox works again")
+
+    def _failed(self, failure: Exception) -> None:
+        """Note that the outbox does not work, once for each reason."""
+        if self._owner is not None:
+            self._owner.failed()
         if isinstance(failure, OSError):  # the owner's file lies beside the database
-            failure = explain(failure, self._url)
+            failure = explain(failure, self._writer.engine.url)
+        self._unsure |= isinstance(failure, NotKnown)
+        why = f"the worker broke, {type(failure).__name__}: please report this line"
         if isinstance(failure, OutboxError | NotKnown | ConfigError):
-            return str(failure)
-        return f"the worker broke, {type(failure).__name__}: please report this line"
+            why = str(failure)
+        if why not in self._noted:
+            self._noted.add(why)
+            self._service.note(f"stored SMS wait: {why}")
+
+    def _do(self, work: Work[T]) -> T:
+        """Have *work* committed. Raises OutboxError or NotKnown."""
+        return self._writer.do(work, PATIENCE, PATIENCE)
 
     def _turn(self) -> bool:
-        """Take what is due and can be carried; whether there may be more."""
-        owner = self._owner = self._owner or LeaseOwner(sqlite_file(self._url))
+        """Note what has ended, and take what is due and can be carried; whether to look again."""
+        owner = self._owner = self._owner or LeaseOwner(sqlite_file(self._writer.engine.url))
         now = time.monotonic()
         if now - self._recovered >= _RECOVER:
             self._recovered = now
@@ -111,33 +140,66 @@ class Worker:
         if now - self._tidied >= _TIDY:
             self._tidied = now
             self._tidy()
-        room = self._threads - len(self._busy)
-        if room <= 0:
-            return False
         config = self._service.load()
         if config is not self._config:  # new, or read again: what was held may be mended
-            self._access.do(gateways.resume)
+            self._do(gateways.resume)
             self._config = config
-        seconds = max(each.call_timeout for each in config.senders.values()) + _MARGIN
-        leased = self._access.do(
-            lambda c: leases.claim(c, owner.name, seconds, room, config.senders)
-        )
-        owner.reached()
-        self._access.worked()
+        if self._going() >= self._threads:
+            self._stopping.wait(_GATHER)
+        ends: list[tuple[Ended, Handled]] = []
+        for key in [key for key, future in self._busy.items() if future.done()]:
+            if broken := self._busy[key].exception():  # _recover() decides on that SMS
+                del self._busy[key]
+                raise broken
+            ends.append(self._busy[key].result())
+        # As many may wait for a thread as have ended since: none if the PBX answers no more.
+        room = self._threads + min(len(ends), self._threads) - self._going()
+        takes = room > 0 and not self._stopping.is_set()
+        seconds = 2 * max(each.call_timeout for each in config.senders.values()) + _MARGIN
+        works: list[Work[Any]] = [Together(leases.finish, ended) for ended, _ in ends]
+        if takes:
+            works.append(lambda c: leases.claim(c, owner.name, seconds, room, config.senders))
+        found = self._writer.submit_all(works, PATIENCE)
+        until = time.monotonic() + PATIENCE
+        failures: list[Exception] = []
+        for (ended, handled), future in zip(ends, found, strict=False):
+            try:
+                state, expired = self._writer.result(future, until - time.monotonic(), PATIENCE)
+            except (OutboxError, NotKnown) as failure:  # it stays "sending" until it is noted
+                failures.append(failure)
+                continue
+            del self._busy[ended.lease.id, ended.lease.until]
+            self._report(ended, handled, state, expired)
+        leased = self._writer.result(found[-1], until - time.monotonic(), PATIENCE) if takes else []
         for each in leased:
-            self._carry(each)
-        if not leased:
+            carried = self._pool.submit(carry, each, self._service, self._writer)
+            self._busy[each.id, each.until] = carried
+            carried.add_done_callback(lambda _: self._news.set())
+        if failures:
+            raise failures[0]
+        if takes and not leased:
             self._stopping.wait(_REST)
-        return len(leased) == room
+        return bool(leased) and len(leased) == room
 
-    def _carry(self, lease: Lease) -> None:
-        def free(_: "Future[None]") -> None:
-            del self._busy[lease.id, lease.until]
-            self.wake()
+    def _going(self) -> int:
+        """How many requests have not ended."""
+        return sum(not future.done() for future in self._busy.values())
 
-        future = self._pool.submit(carry, lease, self._service, self._access)
-        self._busy[lease.id, lease.until] = future
-        future.add_done_callback(free)
+    def _report(self, ended: Ended, handled: Handled, state: str | None, expired: int) -> None:
+        """Log and count what was noted."""
+        if expired:
+            self._service.worked(State.EXPIRED, expired)
+        if state is None and not self._unsure:
+            return  # the lease was another's by then, who has decided
+        outcome = handled.outcome
+        for_log = f"{outcome.for_log or outcome.reason} - {state or 'recorded'}"
+        handled = replace(handled, outcome=replace(outcome, for_log=for_log))
+        self._service.worked(state or "recorded", 1, handled)
+        if ended.verdict.stops not in ("", Cause.UNREACHABLE):
+            self._service.note(
+                f"sender {handled.sender} is held, {ended.verdict.stops}: all its SMS wait until"
+                " that is mended, the next try is in 5 minutes"
+            )
 
     def _recover(self, owner: LeaseOwner) -> None:
         """Decide on what workers had under way that are gone."""
@@ -154,8 +216,7 @@ class Worker:
             return decided, _silent_hosts(connection)
 
         senders = self._service.load().senders
-        decided, silent = self._access.do(work)
-        owner.reached()
+        decided, silent = self._do(work)
         for id_, before, after in decided:
             self._service.note(
                 f"SMS {id_} was {before} by a worker that is gone, and is {after} now"
@@ -176,11 +237,11 @@ class Worker:
         """What is done once a minute."""
         config = self._service.load()
         senders = config.senders.values()
-        self._access.do(lambda c: gateways.mend_clock(c, senders))
-        self._access.do(lambda c: transitions.give_up_calls(c, _GIVEN_UP))
+        self._do(lambda c: gateways.mend_clock(c, senders))
+        self._do(lambda c: transitions.give_up_calls(c, _GIVEN_UP))
         for each in senders:
-            self._access.do(partial(retention.forget_texts, sender=each.name, keep=each.keep_text))
-        while self._access.do(lambda c: retention.purge(c, config.retention)):
+            self._do(partial(retention.forget_texts, sender=each.name, keep=each.keep_text))
+        while self._do(lambda c: retention.purge(c, config.retention)):
             if self._stopping.is_set():
                 return
 

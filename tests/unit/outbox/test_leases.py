@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from dialplan_sms.outbox import gateways, leases, transitions
 from dialplan_sms.outbox.lease_owner import LeaseOwner
 from dialplan_sms.outbox.leases import Ended, Lease
-from dialplan_sms.outbox.retry import Verdict
+from dialplan_sms.outbox.retry import AT_LEAST_ONCE, Verdict
 from dialplan_sms.outbox.schema import State, attempt, gateway, message, now, number
 from dialplan_sms.outbox.writer import Writer
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
@@ -147,6 +147,17 @@ def test_a_lease_that_is_anothers_by_now_counts_no_more(store: Store) -> None:
     assert _finish(store, old, Verdict(sent=(A,))) is None
     assert store.begin(new)
     assert store.row(id_).state == "sending"
+
+
+def test_what_may_be_doubled_counts_as_sending_once_it_is_claimed(store: Store) -> None:
+    id_ = store.add(A, B, C)
+    (claimed,) = store.claim(batch=2, delivery=AT_LEAST_ONCE, lease=-1.0)
+    assert (claimed.begun, store.row(id_).state) == (True, "sending")
+    assert store.states(id_) == {A: "sending", B: "sending", C: "pending"}
+
+    (row,) = store.do(lambda c: leases.lost(c, "b", (), None))
+    assert store.do(lambda c: leases.take_back(c, row.id, GONE, True)) == State.PENDING
+    assert set(store.states(id_).values()) == {"pending"}
 
 
 @pytest.mark.parametrize(

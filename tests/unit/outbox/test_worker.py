@@ -2,8 +2,9 @@
 
 import shutil
 import sqlite3
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 import sqlalchemy as sa
 
 from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.outbox import attempt, leases
 from dialplan_sms.outbox import database as database_module
-from dialplan_sms.outbox import leases
 from dialplan_sms.outbox import worker as worker_module
 from dialplan_sms.outbox.database import OutboxError
+from dialplan_sms.outbox.leases import Ended
+from dialplan_sms.outbox.retry import decide
 from dialplan_sms.outbox.schema import gateway, message, number
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.outbox.worker import Worker
@@ -404,8 +407,10 @@ def test_a_new_configuration_lets_what_is_held_be_tried(site: Site) -> None:
 
 
 def test_an_sms_whose_going_out_cannot_be_noted_does_not_go_out(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    database: str, sites: Sites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    site = sites(database, delivery="at-most-once")
+
     def fails(*_: object) -> bool:
         raise OutboxError("the outbox is locked")
 
@@ -420,6 +425,66 @@ def test_an_sms_whose_going_out_cannot_be_noted_does_not_go_out(
         site.hurry()
         site.wait(id_, "sent")
     assert len(pbx.sent) == 1
+
+
+def test_an_end_that_cannot_be_noted_takes_no_other_along(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noting = leases.finish
+
+    def fails(connection: sa.Connection, ends: Sequence[Ended]) -> Any:
+        if any(each.lease.id == bad for each in ends):
+            raise OutboxError("this one breaks")
+        return noting(connection, ends)
+
+    bad = 1
+    monkeypatch.setattr(leases, "finish", fails)
+    with site.working(Pbx()):
+        ids = [site.queue() for _ in range(6)]
+        for id_ in ids[1:]:
+            site.wait(id_, "sent")
+        assert site.state(bad) == "sending"
+        assert site.notes == ["stored SMS wait: this one breaks"]
+        monkeypatch.undo()
+        site.wait(bad, "sent")
+        until(lambda: "the outbox works again" in site.notes)
+    assert len(site.pbx.sent) == 6
+
+
+def test_a_worker_that_breaks_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: object) -> None:
+        raise ValueError("what nobody expects")
+
+    monkeypatch.setattr(attempt, "decide", breaks)
+    monkeypatch.setattr(worker_module, "_RECOVER", 0.2)
+    with site.working(Pbx()):
+        first = site.queue()
+        until(lambda: site.notes)
+        assert "the worker broke, ValueError" in site.notes[0]
+        monkeypatch.setattr(attempt, "decide", decide)
+        site.wait(site.queue(), "sent")
+        site.wait(first, "sent", hurry=True)
+
+
+def test_no_more_wait_for_a_thread_than_have_ended(site: Site) -> None:
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    class Hanging(Pbx):
+        def send(self, sms: Sms, going_out: Callable[[], None], until: float) -> Outcome:
+            if hangs.is_set():
+                goes_on.wait(20)
+            return super().send(sms, going_out, until)
+
+    hangs.set()
+    with site.working(Hanging(), threads=2):
+        ids = [site.queue() for _ in range(9)]
+        until(lambda: [site.state(id_) for id_ in ids].count("sending") == 2)
+        time.sleep(1.2)  # two looks
+        assert [site.state(id_) for id_ in ids].count("sending") == 2
+        hangs.clear()
+        goes_on.set()
+        for id_ in ids:
+            site.wait(id_, "sent")
 
 
 def test_a_missing_folder_is_told_once(sites: Sites, tmp_path: Path) -> None:
