@@ -55,6 +55,8 @@ class Apt:
     """apt-get over one suite, with everything that it writes in one folder."""
 
     def __init__(self, folder: Path, site: str, suite: str) -> None:
+        if not KEYRING.exists():
+            raise AsteriskUnavailable(f"{KEYRING} is missing: install debian-archive-keyring")
         self.folder = folder
         self.archives = folder / "cache/archives"
         self.status = folder / "status"
@@ -122,8 +124,6 @@ class Apt:
 
 def download(folder: Path, site: str, suite: str, say: Say) -> list[Path]:
     """Asterisk's packages of a suite, with the libraries that the tests' modules need."""
-    if not KEYRING.exists():
-        raise AsteriskUnavailable(f"{KEYRING} is missing: install debian-archive-keyring")
     apt = Apt(folder, site, suite)
     say(f"reading the package lists of Debian {suite} ({site})")
     apt.run("update")
@@ -136,6 +136,18 @@ def download(folder: Path, site: str, suite: str, say: Say) -> list[Path]:
     libcurl = re.findall(r"\blibcurl[\w.+-]*", _field(record, "Depends"))
     apt.pretend(dict.fromkeys(_NOT_FETCHED, "99:0") | dict.fromkeys(_MODULES, version))
     apt.run("install", "--download-only", "asterisk", *libcurl[:1])
+    return sorted(apt.archives.glob("*.deb"))
+
+
+def with_dependencies(
+    folder: Path, site: str, suite: str, names: Sequence[str], say: Say
+) -> list[Path]:
+    """Packages of a suite with all that they depend on, the C library, too."""
+    apt = Apt(folder, site, suite)
+    say(f"downloading {', '.join(names)} of Debian {suite} ({site})")
+    apt.run("update")
+    apt.pretend(dict.fromkeys(_NOT_FETCHED, "99:0"))
+    apt.run("install", "--download-only", *names)
     return sorted(apt.archives.glob("*.deb"))
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.asterisk.installation import AsteriskUnavailable
-from tests.bench import bench, chart, report
+from tests.bench import bench, chart, relay, report
 from tests.bench.bed import bed
 from tests.bench.measure import summarize
 from tests.bench.nginx import NginxUnavailable
-from tests.bench.targets import judge
+from tests.bench.targets import judge, judge_relay
 
 RESULTS = Path(__file__).with_name("results.json")
 PICTURE = Path(__file__).parents[2] / "docs/pictures/cpu.svg"
@@ -40,6 +40,11 @@ def main(arguments: Sequence[str]) -> int:
             stages = bench.QUICK if options.quick else bench.FULL
             measured = bench.run(running, stages, lambda line: status.update(line))
             versions = running.versions
+        with console.status("starting") as status:
+            connections, rounds = ((64,), 1) if options.quick else ((1, 8, 64), 3)
+            relays, versions["kannel"] = relay.run(
+                connections, rounds, lambda line: status.update(line)
+            )
     except (AsteriskUnavailable, NginxUnavailable) as error:
         console.print(str(error), style="red", markup=False)
         return 1
@@ -48,14 +53,14 @@ def main(arguments: Sequence[str]) -> int:
         return 130
     rows = summarize(measured.rounds)
     majors = sorted({row.asterisk for row in rows.values()}, reverse=True)
-    verdicts = judge(rows, majors, measured.memory_most, measured.fsync)
-    report.show(console, rows, verdicts, measured, versions)
+    verdicts = judge(rows, majors, measured.memory_most, measured.fsync) + judge_relay(relays)
+    report.show(console, rows, relays, verdicts, measured, versions)
     if options.write or not options.quick:
         results, picture = RESULTS, PICTURE
         if options.out:
             options.out.mkdir(parents=True, exist_ok=True)
             results, picture = options.out / RESULTS.name, options.out / PICTURE.name
-        report.write(results, rows, verdicts, measured, versions)
+        report.write(results, rows, relays, verdicts, measured, versions)
         chart.write(picture, rows)
         console.print(f"\nwritten: {results} and {picture}")
     return 0

@@ -80,7 +80,7 @@ def server(binary: Path, folder: Path, ports: Ports, certificate: SelfSigned) ->
     conf = folder / "nginx.conf"
     conf.write_text(
         _CONF.format(
-            user="user root;" if os.geteuid() == 0 else "",
+            user=user(),
             folder=folder,
             ports=ports,
             path=api.PATH,
@@ -90,6 +90,11 @@ def server(binary: Path, folder: Path, ports: Ports, certificate: SelfSigned) ->
     )
     command = (binary, "-p", folder, "-c", conf, "-e", folder / "nginx.log")
     return Child(command, ports.https, folder / "nginx.told", {"PATH": os.environ["PATH"]})
+
+
+def user() -> str:
+    """The line with which workers of root stay root: they read our folder."""
+    return "user root;" if os.geteuid() == 0 else ""
 
 
 def obtain() -> Path:

@@ -14,6 +14,8 @@ from rich.table import Table
 from tests.bench.bed import FAST, SLOW, STALE
 from tests.bench.bench import Measured
 from tests.bench.measure import Key, Row
+from tests.bench.relay import Key as Relayed
+from tests.bench.relay import RelayRow
 from tests.bench.targets import Verdict
 from tests.bench.ways import FASTAGI, WAYS
 
@@ -30,6 +32,10 @@ HOW = (
     " which is not counted.",
     "CURL() verified trusts a bundle of the usual size plus that certificate (the path in a copy of"
     " libcurl points to it), the naive script the same; ours has verify = <certificate>.",
+    "HTTP: wrk asks the SMS API of `serve` and Kannel's sendsms as Debian starts it (store-type ="
+    " spool) for 3 seconds, each with an empty store, before the same API; delivered: until all is."
+    " pace = 0s, 8 workers. CPU: that of their processes, a message, without the database server's."
+    " fsyncs a message: a round of its own under strace. Kannel calls none.",
 )
 _PLACES = {
     FAST: "an API that answers at once",
@@ -42,6 +48,7 @@ _TITLES = {way.key: way.title for way in WAYS}
 def show(
     console: Console,
     rows: Mapping[Key, Row],
+    relays: Mapping[Relayed, RelayRow],
     verdicts: Sequence[Verdict],
     measured: Measured,
     versions: Mapping[str, str],
@@ -51,6 +58,7 @@ def show(
         console.print(line, style="dim")
     for concurrency, api in dict.fromkeys((row.concurrency, row.api) for row in rows.values()):
         console.print(_table(rows, concurrency, api, versions))
+    console.print(_relayed(relays, versions))
     strange = [row for row in rows.values() if row.lost]
     for row in strange:
         console.print(
@@ -95,6 +103,21 @@ def _table(
     return table
 
 
+def _relayed(relays: Mapping[Relayed, RelayRow], versions: Mapping[str, str]) -> Table:
+    title = f"\nHTTP SMS servers, Kannel {versions['kannel']}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for name in ("C", "accepted/s", "delivered/s", "CPU ms", "p50", "p99", "fsyncs", "lost"):
+        table.add_column(name, justify="right")
+    for row in relays.values():
+        table.add_row(
+            row.title, str(row.connections), f"{row.accepted:.0f}",
+            f"{row.delivered:.0f}" if row.delivers else "–", f"{row.cpu:.2f}", _short(row.p50),
+            _short(row.p99), "" if row.fsyncs is None else f"{row.fsyncs:.2f}", str(row.lost),
+        )  # fmt: skip
+    return table
+
+
 def _cells(row: Row | None, ours: Row | None) -> list[str]:
     if row is None:
         return [""] * 7
@@ -129,6 +152,7 @@ def _host(versions: Mapping[str, str]) -> str:
 def write(
     path: Path,
     rows: Mapping[Key, Row],
+    relays: Mapping[Relayed, RelayRow],
     verdicts: Sequence[Verdict],
     measured: Measured,
     versions: Mapping[str, str],
@@ -147,6 +171,7 @@ def write(
         "skipped": measured.skipped,
         "fsync": round(measured.fsync, 3),
         "rows": [_rounded(asdict(row) | {"title": _TITLES[row.way]}) for row in rows.values()],
+        "relay": [_rounded(asdict(row)) for row in relays.values()],
         "targets": [asdict(verdict) for verdict in verdicts],
     }
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")

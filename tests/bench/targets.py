@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from tests.bench.bed import FAST, SLOW, STALE
 from tests.bench.measure import Key, Row
+from tests.bench.peers import KANNEL, POSTGRESQL, SQLITE, TWO
+from tests.bench.relay import RelayRow
 from tests.bench.ways import (
     ALONE,
     CURL_UNVERIFIED,
@@ -84,6 +86,44 @@ def judge(
         )
     )
     return verdicts + [_queue(rows, major, fsync) for major in majors]
+
+
+_RELAYED = (
+    ("delivered a second, one process", SQLITE, "delivered", True, {64: 0.25}),
+    ("delivered a second, serve and a worker", TWO, "delivered", True, {64: 0.4}),
+    ("accepted a second, nothing delivered", SQLITE, "accepted", False, {64: 0.6, 8: 0.45}),
+    ("accepted a second while it delivers", SQLITE, "accepted", True, {64: 0.35}),
+)
+
+
+def judge_relay(rows: Mapping[tuple[str, int, bool], RelayRow]) -> list[Verdict]:
+    """The targets of stage "relay", most of them as a share of Kannel's."""
+    verdicts = []
+    for name, peer, what, delivers, limits in _RELAYED:
+        for connections, limit in limits.items():
+            ours, theirs = (rows.get((p.key, connections, delivers)) for p in (peer, KANNEL))
+            verdicts.append(
+                _share(
+                    f"HTTP, {connections} connections: {name} ÷ Kannel", what, ours, theirs, limit
+                )
+            )
+    alone, server = (rows.get((p.key, 64, True)) for p in (SQLITE, POSTGRESQL))
+    name = "HTTP, 64 connections: delivered a second, PostgreSQL ÷ SQLite"
+    verdicts.append(_share(name, "delivered", server, alone, 0.6))
+    cpu = None if alone is None else alone.cpu
+    name = "CPU a message from accept to sent, SQLite, one process"
+    said = "not measured" if cpu is None else f"{cpu:.2f} ms"
+    return [*verdicts, Verdict(name, "≤ 1.2 ms", said, None if cpu is None else cpu <= 1.2)]
+
+
+def _share(
+    name: str, what: str, above: RelayRow | None, below: RelayRow | None, limit: float
+) -> Verdict:
+    if above is None or below is None:
+        return Verdict(name, f"≥ {limit:g}", "not measured", None)
+    mine, other = getattr(above, what), getattr(below, what)
+    said = f"{mine / other:.2f} ({mine:.0f} ÷ {other:.0f})"
+    return Verdict(name, f"≥ {limit:g}", said, mine / other >= limit)
 
 
 def _queue(rows: Mapping[Key, Row], major: int, fsync: float) -> Verdict:

@@ -9,19 +9,20 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.bench import nginx
+from tests.bench.peers import PEERS
 from tests.bench.ways import WAYS
 
 TOP = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 def test_a_quick_run_shows_a_table_and_writes_json_and_chart(tmp_path: Path) -> None:
     nginx.obtain()
 
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench", "--quick", "--write", "--out", tmp_path],
-        cwd=TOP, capture_output=True, text=True, timeout=220, check=False,
+        cwd=TOP, capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -34,6 +35,10 @@ def test_a_quick_run_shows_a_table_and_writes_json_and_chart(tmp_path: Path) -> 
     }
     assert [row for row in rows if row["lost"]] == []
     assert all(row["cpu"] > 0 and row["p99"] >= row["p50"] for row in rows)
+    relayed = {(row["peer"], row["delivers"]): row for row in found["relay"]}
+    assert set(relayed) == {(peer.key, delivers) for peer in PEERS for delivers in (False, True)}
+    assert [row for row in relayed.values() if row["lost"] or not row["accepted"]] == []
+    assert all(row["delivered"] > 0 for (_, delivers), row in relayed.items() if delivers)
     chart = ElementTree.parse(tmp_path / "cpu.svg")
     texts = {each.text for each in chart.iter("{http://www.w3.org/2000/svg}text")}
     assert {way.title for way in WAYS} <= texts
