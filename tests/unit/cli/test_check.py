@@ -33,6 +33,7 @@ from dialplan_sms.cli.check.command import (
     show,
     without_secrets,
 )
+from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.daemon.server import LiveConfig
 from dialplan_sms.host.identity import READ, RUN, WRITE, User, blocked, by_id, current
@@ -266,7 +267,7 @@ def test_the_cure_names_the_group_of_who_is_judged(folder: Path) -> None:
     for mode, about in ((0o644, path), (0o640, folder / "secret")):
         path.chmod(mode)
         # when they are looked at, then the cure is for that user's group, whatever usual ones are
-        found = conf.check(path, conf.load(path), nameless)
+        found = conf.check(path, nameless)[0]
         assert f"chgrp 64399 {about} && chmod 0640 {about}" in found.do
     log = conf.check_log(config(log=str(folder / "none/sms.log")), nameless)
     assert "user 64321" not in log.do
@@ -305,7 +306,7 @@ def test_allow_without_the_own_country_is_told(
     sms_conf: Callable[[str], Path], keys: str, left_out: bool
 ) -> None:
     path = sms_conf(f"[101]\nurl = https://192.0.2.1\npassword = x\n{keys}\n")
-    found = conf.check(path, conf.load(path), by_id(os.geteuid()))
+    found = conf.check(path, by_id(os.geteuid()))[0]
     assert found.state is (CheckState.WARNING if left_out else CheckState.OK), found
     assert ("add IT to allow in [101]" in found.do) is left_out
 
@@ -358,16 +359,18 @@ def test_a_template_of_directories_is_none(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(asterisk, "_AGI_BINS", (str(tmp_path / "none"), str(tmp_path)))
     file = tmp_path / "asterisk.conf"
     file.write_text("[directories](!) ; remove the (!)\nastagidir => /nowhere\n")
-    assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere").agi_bin == tmp_path
+    assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere").agi_bin() == tmp_path
     file.write_text("[directories]\nastagidir => /srv/agi ; ours\n")
-    assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere").agi_bin == Path("/srv/agi")
+    assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere").agi_bin() == Path("/srv/agi")
 
 
 def test_a_module_that_does_not_run_is_missing(tmp_path: Path) -> None:
     rows = "res_agi.so   AGI   0   Not Running   core\napp_stack.so  Gosub  0  Running  core\n"
-    host = Asterisk(tmp_path, lambda *_: Ran(0, rows), tmp_path)
-    host.__dict__["command"] = ("asterisk",)
-    assert host.modules == frozenset({"app_stack.so"})
+    (tmp_path / "asterisk").touch(mode=0o755)
+    host = Asterisk(tmp_path, lambda *_: Ran(0, rows), tmp_path, str(tmp_path))
+    found = {each.name: each for each in asterisk.check(host, current())}["modules"]
+    assert "res_agi.so is not loaded" in found.says
+    assert "app_stack.so" not in found.says
 
 
 # --- the PBX
@@ -442,9 +445,7 @@ def test_a_refused_password_that_sms_conf_has_otherwise_than_meant_is_told(
     sms_conf: Callable[[str], Path], written: str, hint: str
 ) -> None:
     path = sms_conf(f"[101]\nurl = https://192.0.2.1\npassword = {written}\n")
-    loaded = conf.load(path)
-    assert isinstance(loaded, Config)
-    sender = loaded.senders["101"]
+    sender = smsconf.load(path).senders["101"]
     found = pbx.credentials(sender, error(Cause.UNAUTHORIZED, "HTTP 401 - Unauthorized"), path)
     usual = "[101] must be the PBX user; correct its password"
     assert found.do.startswith(usual) is (not hint)
@@ -483,7 +484,7 @@ def test_a_list_of_senders_is_cut() -> None:
 def test_no_tls_and_old_tls_have_different_cures(reason: str, do: str) -> None:
     failure = ssl.SSLError(1, "x")
     failure.reason = reason
-    found = pbx.PbxCheck([SENDER])._connection(Look(Stage.SECURING, 0.1, failure))
+    found = pbx.connection("x port 443", Look(Stage.SECURING, 0.1, failure), 1.0)
     assert (found.state, do in found.do) == (CheckState.WRONG, True)
 
 
@@ -571,9 +572,7 @@ def test_a_service_that_has_an_older_ca_file_is_told(sms_conf: Callable[[str], P
         if content:
             ca.unlink()
             ca.write_text(content)
-        loaded = conf.load(path)
-        assert isinstance(loaded, Config)
-        found = service.up(figures, True, loaded)
+        found = service.up(figures, True, smsconf.load(path))
         # then it says so
         assert found.state is state
     assert (found.says, found.do) == (
