@@ -102,8 +102,8 @@ class Asterisk:
 def check(asterisk: Asterisk, user: User, ports: Collection[int] = ()) -> Iterator[Finding]:
     """The lines of Asterisk, which *user* runs; *ports* are those of our own HTTP SMS server."""
     if not asterisk.is_here:
-        lines = (ASTERISK, MODULES, dialplan.DIALPLAN, dialplan.CURL)
-        yield from (line.skipped("no Asterisk on this host") for line in lines)
+        for line in (ASTERISK, MODULES, dialplan.DIALPLAN, dialplan.CURL):
+            yield line.skipped("no Asterisk on this host")
         return
     yield _up(asterisk)
     shown = asterisk.ask("module show") if asterisk.settings else ""
@@ -144,8 +144,10 @@ def check_script(asterisk: Asterisk, user: User, config: Config | None) -> Itera
     none = SCRIPT.skipped("no Asterisk on this host: FastAGI only"), Path(sys.executable)
     script, python = _script(asterisk, user) if asterisk.is_here else none
     yield script
-    unknown = script.state is CheckState.WRONG
-    yield from (PYTHON, PACKAGES) if unknown else _python(python, user, asterisk.run, config)
+    if script.state is CheckState.WRONG:
+        yield from (PYTHON, PACKAGES)
+    else:
+        yield from _python(python, user, asterisk.run, config)
 
 
 def _script(asterisk: Asterisk, user: User) -> tuple[Finding, Path]:
@@ -179,13 +181,12 @@ def _script(asterisk: Asterisk, user: User) -> tuple[Finding, Path]:
     python = Path(words[0] if words else "")
     if python.name == "env" and len(words) > 1:
         python = Path(shutil.which(words[-1], path=PATH) or words[-1])
-    of_root = user.uid == os.geteuid() == 0
     return (
         (b"dialplan" not in head and SCRIPT.wrong(
             f"{path} is another program of that name", f"move it away, then {install}"))
         or (not words and SCRIPT.wrong(
             f"the first line of {path} names no interpreter{why}", install))
-        or (of_root and (_if_of_another(path) or _if_of_another(python)))
+        or (user.uid == os.geteuid() == 0 and (_if_of_another(path) or _if_of_another(python)))
         or SCRIPT.ok(f"{path} -> {real}" if link else str(path))
     ), python  # fmt: skip
 

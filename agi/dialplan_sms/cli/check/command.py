@@ -113,12 +113,11 @@ def inspect(
         asterisk.SCRIPT.name: lambda: asterisk.check_script(host, who, config),
         conf.CONF.name: lambda: [line],
     }
-    ports: set[int] = set()
+    ports = {port for _, port in config.http.listen} if config and config.http else set()
     if config is None:
         parts[""] = lambda: [replace(each, needs=(conf.CONF.name,)) for each in _OF_CONF]
     else:
         socket = Path(environ.get("DIALPLAN_SMS_SOCKET") or _SOCKET)
-        ports |= {port for _, port in config.http.listen} if config.http else set()
         parts |= {
             conf.LOG.name: lambda: [conf.check_log(config, who)],
             **{f"name {one.of}": one.check for one in pbx.each(config, connect_time)},
@@ -127,7 +126,7 @@ def inspect(
             service.HTTP.name: lambda: service.check_http(config),
         }
     parts[asterisk.ASTERISK.name] = lambda: asterisk.check(host, who, ports)
-    found = [Finding("user").ok(f"{who.name}, {why}"), *at_once(parts, _LONGEST)]
+    found = Finding("user").ok(f"{who.name}, {why}"), *at_once(parts, _LONGEST)
     return list(causes_only(found)), config
 
 

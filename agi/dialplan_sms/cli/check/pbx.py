@@ -107,8 +107,8 @@ class PbxCheck:
             )) or NAME.wrong(
                 f"{host} is unknown", "correct url in sms.conf, or the DNS of this host"
             )  # fmt: skip
-        every = list(dict.fromkeys(str(address[4][0]) for address in found))
-        return NAME.ok(" = ".join(dict.fromkeys([host, listed(every)])))
+        addresses = listed([*dict.fromkeys(str(each[4][0]) for each in found)])
+        return NAME.ok(host if addresses == host else f"{host} = {addresses}")
 
     def _their_clock(self, peer: tuple[str, str, int, Resolver]) -> float | None:
         """The Date of an answer to a request of nothing, at no SMS API and without a password."""

@@ -32,6 +32,7 @@ _DOWN = Finding("service", ("sms.conf", "Python", "packages"))
 _NONE = Finding("service", (*_DOWN.needs, "outbox"))
 _UNIT = "dialplan-sms"
 _RESTART = f"systemctl restart {_UNIT}"
+_BY_HAND = "docs/service.md, By hand: install its unit and start it"
 _LOG = f"journalctl -u {_UNIT} -n 20"
 _PATIENCE = 4.0
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound to
@@ -83,8 +84,7 @@ def check(config: Config, unit: Mapping[str, str], path: Path, user: User) -> It
 def _down(config: Config, unit: Mapping[str, str], peer: str) -> Finding:
     """What there is to say if nothing answers on *peer*."""
     state = unit.get("ActiveState")
-    by_hand = "docs/service.md, By hand: install its unit and start it"
-    start = f"systemctl enable --now {_UNIT}" if state else by_hand
+    start = f"systemctl enable --now {_UNIT}" if state else _BY_HAND
     stored = ", ".join(each.name for each in config.senders.values() if each.mode != "wait")
     return (
         (state == "active" and _DOWN.wrong(

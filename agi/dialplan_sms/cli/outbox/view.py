@@ -106,10 +106,7 @@ def _table(*columns: str, **options: Any) -> Table:
 
 
 def print_table(found: Sequence[Stored], limit: int, note: str) -> None:
-    """The newest of the outbox, a line each, and the *note* below; without any, it alone."""
-    if not found:
-        click.echo(note)
-        return
+    """The newest of the outbox, a line each, and the *note* below."""
     table = _table("id", "stored", "sender", "to", "state", "cause, due")
     table.columns[0].justify = "right"
     for sms in found:
@@ -135,15 +132,14 @@ def _print_zone() -> None:
 
 def print_overview(figures: Overview) -> None:
     """What is not ended, who is held, and whether a worker is missing."""
-    console = Console()
-    counts = (f"{count} {state}" for state, count in figures.counts.items())
-    console.print(_fold(", ".join(counts)))
+    lines = [_fold(", ".join(f"{count} {state}" for state, count in figures.counts.items()))]
     for sender, cause in figures.held.items():
         again = _minute(time.time() + figures.held_for[sender])
-        console.print(_fold(f"sender {sender} waits: {cause}, next try {again}", "yellow"))
+        lines += [_fold(f"sender {sender} waits: {cause}, next try {again}", "yellow")]
     if figures.waits > STALE:
-        line = f"no worker took an SMS for {figures.waits / 60:.0f} min: is the service running?"
-        console.print(_fold(line, "red"))
+        stuck = f"no worker took an SMS for {figures.waits / 60:.0f} min: is the service running?"
+        lines += [_fold(stuck, "red")]
+    Console().print(*lines, sep="\n")
 
 
 def print_whole(sms: Stored, with_text: bool) -> None:
@@ -174,8 +170,9 @@ def print_whole(sms: Stored, with_text: bool) -> None:
     table = _table(show_header=False)
     for name, value in rows:
         if value:
-            shown = value if isinstance(value, Text) else _fold(value)
-            table.add_row(Text(name, style="bold"), shown)
+            table.add_row(
+                Text(name, style="bold"), value if isinstance(value, Text) else _fold(value)
+            )
     Console().print(table)
 
 
