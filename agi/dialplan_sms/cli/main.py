@@ -62,8 +62,8 @@ class _Commands(click.Group):
         except ConfigError as error:
             raise click.ClickException(plain(str(error))) from None
         except ImportError as error:
-            why = f"{ctx.invoked_subcommand} {_need(ctx.invoked_subcommand, error)}"
-            raise click.ClickException(why) from error
+            command = ctx.invoked_subcommand
+            raise click.ClickException(f"{command} {_need(command, error)}") from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

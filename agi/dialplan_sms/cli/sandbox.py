@@ -32,12 +32,11 @@ MAX_SHOWN = 2000
 def _epilog() -> str:
     rows = [f"{fault:<13} {magic_number(fault)}  {fault.meaning}" for fault in Fault]
     listing = "\n".join(["\b", "Faults, and the numbers that bring them about:", *rows])
-    taken = magic_number(Fault.HANG, taken=True)
     return (
         f"{listing}\n\nBy option or by number a fault takes no message. taken-NAME, or a number in "
-        f"+999000001NN ({taken}: taken-hang), takes it and loses the answer. +999 is reserved: no "
-        "phone has such a number. --fault hang:2 --fault 500:1 makes two requests hang, fails the "
-        "third with status 500, and then all goes well."
+        f"+999000001NN ({magic_number(Fault.HANG, taken=True)}: taken-hang), takes it and loses the"
+        " answer. +999 is reserved: no phone has such a number. --fault hang:2 --fault 500:1 makes"
+        " two requests hang, fails the third with status 500, and then all goes well."
     )
 
 
@@ -54,8 +53,10 @@ def _append(context: click.Context, _: click.Parameter, path: str | None) -> IO[
     """The file at *path*, open until the command ends."""
     if path is None:
         return None
-    private = partial(os.open, mode=0o600)  # texts of people are for its owner alone
-    return context.with_resource(open(path, "a", encoding="ascii", opener=private))
+    # Texts of people are for its owner alone.
+    return context.with_resource(
+        open(path, "a", encoding="ascii", opener=partial(os.open, mode=0o600))
+    )
 
 
 @click.command(
@@ -117,8 +118,7 @@ def sandbox(
     def watch(served: Served) -> None:
         if record_file is not None and served.message is not None:
             try:
-                record_file.write(record(served.message))
-                record_file.flush()
+                print(record(served.message), end="", file=record_file, flush=True)
             except OSError as error:
                 news.put(f"not recorded: {error.strerror}")
         news.put(served)
@@ -143,8 +143,8 @@ def sandbox(
         except (ListenError, OutboxError) as error:
             raise click.ClickException(str(error)) from error
         console = Console()
-        fingerprint = server.fingerprint if server.tls else ""
-        console.print(_welcome(server.url, server.pbx, fingerprint), soft_wrap=True)
+        verify = server.fingerprint if server.tls else ""
+        console.print(_welcome(server.url, server.pbx, verify), soft_wrap=True)
         while (item := news.get()) is not None:
             if isinstance(item, Served):
                 show(console, item)

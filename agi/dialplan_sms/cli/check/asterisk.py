@@ -32,8 +32,6 @@ _MODULES = {
 }
 """The modules that [sub-sms] uses, and for what."""
 _AGI_BINS = ("/var/lib/asterisk/agi-bin", "/usr/share/asterisk/agi-bin")
-_SETTING = re.compile(r"AGI Scripts directory:\s*(\S.*)")
-_OLDEST = (3, 11)
 _PACKAGES = (
     "asterisk.agi", "requests", "urllib3", "phonenumbers", "regex", "click", "rich",
     "prometheus_client", "sqlalchemy", "dialplan_sms.agi.script", "dialplan_sms.agi.call",
@@ -69,8 +67,8 @@ class Asterisk:
             self._configured = settings(read_conf(self.conf))
         with suppress(HostError):
             runuser = self._configured.get("options", {}).get("runuser", "")
-            processes = running(proc, guess=os.geteuid() != 0)
-            self.process = next(iter(using(processes, self.conf, runuser)), None)
+            found = using(running(proc, guess=os.geteuid() != 0), self.conf, runuser)
+            self.process = found[0] if found else None
         program = filter(None, [shutil.which("asterisk", path=path)])
         self.command = self.process.command if self.process else tuple(program)
         self.is_here = bool(self.command) or self.conf.exists()
@@ -92,10 +90,11 @@ class Asterisk:
 
     def agi_bin(self) -> Path | None:
         """Where AGI() looks for scripts; None if that cannot be known."""
-        told = _SETTING.search(self.settings)
-        configured = self._configured.get("directories", {}).get("astagidir")
-        usual = next(filter(os.path.isdir, _AGI_BINS), None)
-        found = told[1].strip() if told else configured or usual
+        told = re.search(r"AGI Scripts directory:\s*(\S.*)", self.settings)
+        set_to = (
+            told[1].strip() if told else self._configured.get("directories", {}).get("astagidir")
+        )
+        found = set_to or next(filter(os.path.isdir, _AGI_BINS), None)
         return Path(found) if found else None
 
 
@@ -144,10 +143,11 @@ def check_script(asterisk: Asterisk, user: User, config: Config | None) -> Itera
     none = SCRIPT.skipped("no Asterisk on this host: FastAGI only"), Path(sys.executable)
     script, python = _script(asterisk, user) if asterisk.is_here else none
     yield script
-    if script.state is CheckState.WRONG:
-        yield from (PYTHON, PACKAGES)
-    else:
-        yield from _python(python, user, asterisk.run, config)
+    yield from (
+        (PYTHON, PACKAGES)
+        if script.state is CheckState.WRONG
+        else _python(python, user, asterisk.run, config)
+    )
 
 
 def _script(asterisk: Asterisk, user: User) -> tuple[Finding, Path]:
@@ -209,14 +209,8 @@ def _python(python: Path, user: User, run: Run, config: Config | None) -> Iterat
     host = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else "<one for everybody>"
     another, bar = another_python(prefix, host), blocked(python, RUN, user)
     link = f" (a link to {python.readlink()})" if os.path.islink(python) else ""
-    extras = [
-        extra
-        for extra, wanted in (
-            ("postgresql", config and config.outbox.startswith("postgresql")),
-            ("http", config and config.http),
-        )
-        if wanted
-    ]
+    extras = ["postgresql"] if config and config.outbox.startswith("postgresql") else []
+    extras += ["http"] if config and config.http else []
     names = [*_PACKAGES, *(name for extra in extras for name in _OF_EXTRAS[extra])]
     said = run([str(python), "-I", "-c", _ASK, *names], 10.0, user).last_line
     version, missing, ours = [], {}, ""
@@ -229,7 +223,7 @@ def _python(python: Path, user: User, run: Run, config: Config | None) -> Iterat
         or (bar and PYTHON.wrong(f"{python}: {bar.says}", another))
         or (not version and PYTHON.wrong(
             f"{python} does not run as {user.name}: {said[:200]}", another))
-        or (tuple(version) < _OLDEST and PYTHON.wrong(
+        or (tuple(version) < (3, 11) and PYTHON.wrong(
             f"{python} is {number}, older than 3.11", another_python(prefix, "<a newer one>")))
     )  # fmt: skip
     yield wrong or PYTHON.ok(f"{number}, {python}")

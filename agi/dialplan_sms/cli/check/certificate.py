@@ -11,9 +11,6 @@ from dialplan_sms.transport.tls import PIN, PeerCertificate
 
 CLOCK = Finding("clock", ("connection",))
 CERTIFICATE = Finding("certificate", ("connection", "clock"))
-_SOON = 14 * 86400.0
-_OFF = 300.0
-"""Seconds that two clocks may differ."""
 _IN_BETWEEN = "whoever is between this host and the PBX can read the password"
 
 
@@ -35,7 +32,7 @@ def clock(now: float, theirs: float | None, found: PeerCertificate | None, why: 
     do = "timedatectl set-ntp true, here or on the PBX"
     holds = found and found.end and found.start <= theirs <= found.end
     return (
-        (abs(now - theirs) <= _OFF and CLOCK.ok(f"as the PBX's, {_moment(now)}"))
+        (abs(now - theirs) <= 300 and CLOCK.ok(f"as the PBX's, {_moment(now)}"))
         or (_for_dates(why) and holds and CLOCK.wrong(
             f"{says}: the certificate holds by the PBX's only", do))
         or CLOCK.warning(says, do)
@@ -61,7 +58,7 @@ def certificate(
         or (sender.verify.startswith(PIN) and CERTIFICATE.ok(
             f"the one of verify = {sender.verify[:15]}..."))
         or (not found.end and CERTIFICATE.ok("trusted"))
-        or (found.end - now < _SOON and CERTIFICATE.warning(
+        or (found.end - now < 14 * 86400 and CERTIFICATE.warning(
             f"ends on {ends}", "renew it on the PBX"))
         or CERTIFICATE.ok(f"for {listed(found.names, 4)}, until {ends}")
     )  # fmt: skip
@@ -70,7 +67,6 @@ def certificate(
 def _not_trusted(
     sender: Sender, host: str, found: PeerCertificate, now: float, why: str, compare: str
 ) -> Finding:
-    names = listed(found.names, 4) or "no name"
     usable = next((f"url = https://{name}, or " for name in found.names if "*" not in name), "")
     issuer = found.issuer.get("commonName") or found.issuer.get("organizationName") or "somebody"
     signer = "itself" if found.self_signed else issuer[:80]
@@ -80,7 +76,7 @@ def _not_trusted(
             f"it is another one than verify = {sender.verify[:15]}...: a new one, or somebody in"
             " between", f"if you know why: verify = {found.fingerprint} in [{sender.name}]"))
         or ("mismatch" in why and CERTIFICATE.wrong(
-            f"it is for {names}, not for {host}", usable + compare))
+            f"it is for {listed(found.names, 4) or 'no name'}, not for {host}", usable + compare))
         or (dates and now > found.end and CERTIFICATE.wrong(
             f"it expired on {_date(found.end)}", f"renew it on the PBX, or {compare}"))
         or (dates and CERTIFICATE.wrong(

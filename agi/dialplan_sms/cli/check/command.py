@@ -22,9 +22,6 @@ from dialplan_sms.host.identity import READ, User, blocked, current, named
 from dialplan_sms.host.process import PATH, Run, run
 from dialplan_sms.routes.pbx import CONNECT_TIME, secrets_of
 
-_LONGEST = 15.0
-"""Seconds after which what has not ended is given up."""
-_SOCKET = "/run/dialplan-sms/agi.sock"
 _OF_CONF = (
     conf.LOG, *pbx.LINES, outbox.DISK, outbox.OUTBOX,
     service.SERVICE, service.SOCKET, service.FASTAGI,
@@ -117,7 +114,7 @@ def inspect(
     if config is None:
         parts[""] = lambda: [replace(each, needs=(conf.CONF.name,)) for each in _OF_CONF]
     else:
-        socket = Path(environ.get("DIALPLAN_SMS_SOCKET") or _SOCKET)
+        socket = Path(environ.get("DIALPLAN_SMS_SOCKET") or "/run/dialplan-sms/agi.sock")
         parts |= {
             conf.LOG.name: lambda: [conf.check_log(config, who)],
             **{f"name {one.of}": one.check for one in pbx.each(config, connect_time)},
@@ -126,12 +123,15 @@ def inspect(
             service.HTTP.name: lambda: service.check_http(config),
         }
     parts[asterisk.ASTERISK.name] = lambda: asterisk.check(host, who, ports)
-    found = Finding("user").ok(f"{who.name}, {why}"), *at_once(parts, _LONGEST)
+    found = Finding("user").ok(f"{who.name}, {why}"), *at_once(parts, 15.0)
     return list(causes_only(found)), config
 
 
 def at_once(parts: Mapping[str, Part], longest: float) -> list[Finding]:
-    """The findings of all *parts* in their order; each runs on a thread of its own."""
+    """The findings of all *parts* in their order; each runs on a thread of its own.
+
+    What has not ended after *longest* seconds is given up.
+    """
     until = time.monotonic() + longest
     late = f"not done within {longest:.0f} s", "run it again; what of it is stuck?"
     found: dict[str, Iterable[Finding]] = {name: [Finding(name).wrong(*late)] for name in parts}
@@ -193,12 +193,18 @@ def show(findings: Sequence[Finding], out: TextIO) -> None:
     letters, whole = console.options.ascii_only, not out.isatty()  # the encoding has no signs
     several = len({each.of for each in findings if each.of}) > 1
     labels = [each.label if several else each.name for each in findings]
-    bad = [each for each in findings if each.state is CheckState.WRONG]
-    names = ", ".join(f"{each.label} ({each.says})" if whole else each.label for each in bad)
+    bad = ", ".join(
+        f"{each.label} ({each.says})" if whole else each.label
+        for each in findings
+        if each.state is CheckState.WRONG
+    )
     warned = sum(each.state is CheckState.WARNING for each in findings)
     also = f", {warned} to look at" if warned else ""
-    fine = f"Nothing is wrong{also}. No SMS was sent: dialplan-sms send does that"
-    summary = Text(f"Wrong: {names}{also}" if bad else fine)
+    summary = Text(
+        f"Wrong: {bad}{also}"
+        if bad
+        else f"Nothing is wrong{also}. No SMS was sent: dialplan-sms send does that"
+    )
     width = max(map(len, labels), default=0)
     lines = [summary] if whole else []
     for each, label in zip(findings, labels, strict=True):

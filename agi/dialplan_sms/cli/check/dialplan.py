@@ -25,8 +25,6 @@ _GOSUB = re.compile(
 """A Gosub that names its context: with an extension alone, it is one of its own."""
 _TRIED = re.compile(r"(?:DIALPLAN_EXISTS|VALID_EXTEN)\([ \t]*([\w.-]+)")
 _DIRECT = re.compile(r"(?<!Dead)AGI\((?:[^)]*/)?sms\.agi|AGI\(h?agi://[^)]*/sms\b")
-_WHOLE = "=-"
-"""How the answer to ``dialplan show`` ends."""
 
 
 class Files:
@@ -90,7 +88,7 @@ class Files:
             if found and "sms" in found[1].lower() and found[1] not in known
             if f"{found[1]}," in shown and f"Context '{found[1]}'" not in shown
         )
-        return next(lost, None) if shown.endswith(_WHOLE) else None
+        return next(lost, None) if shown.endswith("=-") else None  # else it is cut
 
 
 def _shown(places: Iterable[Place]) -> str:
@@ -135,9 +133,9 @@ def _loaded(files: Files, user: User, shown: str) -> Finding:
         return merged or DIALPLAN.skipped("only a running Asterisk tells")
     mend, missing = f"{cure}, then {RELOAD}", f"[{CONTEXT}] is not loaded"
     if f"Context '{CONTEXT}'" in shown:
-        stale = f"[{CONTEXT}] is loaded, but Asterisk cannot load all files again: {cause}"
-        found = merged or (cause and DIALPLAN.warning(stale, mend)) or files.lost(shown)
-        return found or DIALPLAN.ok(f"[{CONTEXT}] is loaded")
+        return merged or (cause and DIALPLAN.warning(
+            f"[{CONTEXT}] is loaded, but Asterisk cannot load all files again: {cause}", mend
+        )) or files.lost(shown) or DIALPLAN.ok(f"[{CONTEXT}] is loaded")  # fmt: skip
     includes = "\n".join(each.raw for each in files.tree.stream if each.raw.lstrip()[:1] == "#")
     freepbx = " (on FreePBX in extensions_custom.conf)" if "_custom.conf" in includes else ""
     include = f"#tryinclude {EXTENSIONS} in {files.path}{freepbx}, above a [context], then {RELOAD}"

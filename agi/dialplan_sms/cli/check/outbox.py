@@ -22,7 +22,6 @@ MOUNTS = Path("/proc/self/mountinfo")
 DISK = Finding("disk")
 OUTBOX = Finding("outbox", (DISK.name,))
 _MIB = 1 << 20
-_TOO_LITTLE, _LITTLE = 10 * _MIB, 200 * _MIB
 _NETWORKED = (
     "nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "afs",
     "lustre",
@@ -79,9 +78,9 @@ def _disk(folder: Path) -> Finding:
         (kind.startswith(_NETWORKED) and DISK.warning(
             f"{folder} is on a network file system ({kind}), where locks are not reliable",
             "put the outbox on a local disk, or on PostgreSQL"))
-        or (left < _TOO_LITTLE and DISK.wrong(
+        or (left < 10 * _MIB and DISK.wrong(
             f"{space} are free for {folder}: nothing can be stored", "free some space"))
-        or (left < _LITTLE and DISK.warning(f"{space} are free for {folder}", "free some space"))
+        or (left < 200 * _MIB and DISK.warning(f"{space} are free for {folder}", "free some space"))
         or DISK.ok(f"{space} free for {folder}")
     )  # fmt: skip
 
@@ -97,16 +96,17 @@ def file_system(device: int) -> str:
 def _rights(file: Path, user: User) -> Finding | None:
     """What there is to say of an SQLite *file* before it is opened."""
     folder, own = file.parent, f"chown {user.owner}:{user.group}"
-    make = f"install -d -o {user.owner} -g {user.group} -m 0750 {folder}"
-    parts = (file, *(file.with_name(file.name + end) for end in ("-journal", "-wal", "-shm")))
-    bars = (OUTBOX.if_blocked(part, READ | WRITE, user, f"{own} {part} && chmod 0640 {part}")
-            for part in parts)  # fmt: skip
+    parts = (file.with_name(file.name + end) for end in ("", "-journal", "-wal", "-shm"))
     return (
-        (not os.path.isdir(folder) and OUTBOX.wrong(f"there is no folder {folder}", make))
+        (not os.path.isdir(folder) and OUTBOX.wrong(
+            f"there is no folder {folder}",
+            f"install -d -o {user.owner} -g {user.group} -m 0750 {folder}"))
         or OUTBOX.if_blocked(folder, WRITE | RUN, user, f"{own} {folder} && chmod 0750 {folder}")
         or (not os.path.exists(file) and OUTBOX.ok(f"{file} is made with the first SMS"))
         or (not os.path.isfile(file) and OUTBOX.wrong(f"{file} is not a file", _DO))
-        or next(filter(None, bars), None)
+        or next(filter(None, (
+            OUTBOX.if_blocked(part, READ | WRITE, user, f"{own} {part} && chmod 0640 {part}")
+            for part in parts)), None)
         or (os.statvfs(folder).f_flag & os.ST_RDONLY and OUTBOX.wrong(
             f"the file system of {folder} is read-only", "mount it writable"))
         or (blocked(file, READ | WRITE, current()) and OUTBOX.skipped(
@@ -121,12 +121,12 @@ def _sqlite(file: Path, url: sa.URL) -> Finding:
     except HostError as error:
         return OUTBOX.skipped(f"{file} is not looked into: {error}")
     command = [sys.executable, "-I", "-c", _OPEN, str(file), str(_LOCKED), meta.name]
-    ran = run(command, _LOCKED + 5.0, become)
+    told = run(command, _LOCKED + 5.0, become).last_line
     try:
-        said, version = json.loads(ran.last_line)
+        said, version = json.loads(told)
     except ValueError:
         who = f" as {become.name}" if become and os.geteuid() == 0 else ""
-        return OUTBOX.skipped(f"{file} cannot be looked into{who}: {ran.last_line[-200:]}")
+        return OUTBOX.skipped(f"{file} cannot be looked into{who}: {told[-200:]}")
     return (
         ("locked" in said and OUTBOX.wrong(
             f"{file} is locked by another program for more than {_LOCKED:.0f} s",

@@ -36,7 +36,6 @@ _NOT_TLS = (
     "WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE",
 )  # fmt: skip
 """What OpenSSL says of a peer that speaks something else."""
-_AT_ONCE = 8
 _DATE_TIME = 2.0
 """Seconds that an answer with a Date may take."""
 _WHOLE = 9.0
@@ -91,7 +90,7 @@ class PbxCheck:
         if outcome is None or outcome.cause not in _OF_API:
             yield from (replace(CREDENTIALS, of=sender.name) for sender in self.senders)
         else:
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
+            with ThreadPoolExecutor(8) as pool:
                 outcomes = [outcome, *pool.map(self._ask, self.senders[1:])]
             for sender, outcome in zip(self.senders, outcomes, strict=True):
                 yield credentials(sender, outcome, self.conf)
@@ -189,14 +188,13 @@ def credentials(sender: Sender, outcome: Outcome, conf: Path) -> Finding:
     line, reason = replace(CREDENTIALS, of=sender.name), outcome.reason
     refused, said = outcome.cause is Cause.UNAUTHORIZED, reason.rpartition(" - ")[2]
     slip = in_password(conf, sender.password) if refused else ""
-    hint = f"{slip}; else " if slip else ""
     return (
         (refused and sender.token and line.wrong(
             f"the PBX refuses this token: {said}", f"a valid token in [{sender.name}]"))
         or (refused and line.wrong(
             f"the PBX refuses user {sender.name} and this password: {said}",
-            f"{hint}[{sender.name}] must be the PBX user; correct its password, or use token if the"
-            " PBX takes no basic authorization"))
+            f"{slip}{'; else ' if slip else ''}[{sender.name}] must be the PBX user; correct its"
+            " password, or use token if the PBX takes no basic authorization"))
         or (outcome.cause is not Cause.REJECTED and line.wrong(
             _without_doubt(reason), "check again"))
         or (reason.lower() == api.EMPTY_NUMBER.lower() and line.ok(

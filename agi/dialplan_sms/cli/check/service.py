@@ -38,13 +38,11 @@ _PATIENCE = 4.0
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound to
 _ASKS = (b"GET FULL VARIABLE", b"EXEC MSet", b"NOOP")
 """How the service begins, once it knows who calls."""
-_CALL = b"".join(
-    b"agi_%s\n" % line
-    for line in (
-        b"network: yes", b"network_script: check", b"request: agi://127.0.0.1/check",
-        b"channel: dialplan-sms-check", b"uniqueid: check", b"callerid: unknown", b"threadid: 1",
-    )
-)  # fmt: skip
+_CALL = (
+    b"agi_network: yes\nagi_network_script: check\nagi_request: agi://127.0.0.1/check\n"
+    b"agi_channel: dialplan-sms-check\nagi_uniqueid: check\nagi_callerid: unknown\n"
+    b"agi_threadid: 1\n\n"
+)
 """A call, in Asterisk's order, that says all but what to send."""
 Problem = tuple[str, str] | None
 """What is wrong with one address, and what to do."""
@@ -196,7 +194,7 @@ def fastagi(host: str, port: int) -> Problem:
     restart = f"listen in sms.conf is new? {_RESTART}"
     try:
         with socket.create_connection((target, port), timeout=_PATIENCE) as connection:
-            connection.sendall(_CALL + b"\n")
+            connection.sendall(_CALL)
             command = connection.makefile("rb").readline(4096)
     except OSError as error:
         return (
