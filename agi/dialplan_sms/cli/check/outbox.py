@@ -89,7 +89,7 @@ def file_system(device: int) -> str:
     """The type of the file system on *device*, as /proc/self/mountinfo names it."""
     number, found = f"{os.major(device)}:{os.minor(device)}", None
     with contextlib.suppress(OSError):
-        found = re.search(rf"(?m)^\d+ \d+ {number} .* - (\S+)", MOUNTS.read_text())
+        found = re.search(rf"(?m)^\d+ \d+ {number} .*? - (\S+)", MOUNTS.read_text())
     return found[1] if found else ""
 
 
