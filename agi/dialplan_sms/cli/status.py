@@ -102,17 +102,14 @@ def _of_outbox(outbox: Mapping[str, Any]) -> Sequence[Row]:
     ]
     oldest, next_try = outbox.get("oldest_seconds"), outbox.get("next_try_seconds")
     idle, until = outbox["oldest_due_seconds"], outbox.get("held_seconds", {})
+    stuck = f"for {_ago(idle)}, is workers = 0 in sms.conf?" if idle > STALE else ""
     again = {sender: f", next try {_ahead(seconds)}" for sender, seconds in until.items()}
     return (
         by_workers,
         ("outbox", ", ".join(stored) or "nothing waits", ""),
         ("oldest", "" if oldest is None else f"was to be sent {_ago(oldest)} ago", ""),
         ("next try", "" if next_try is None else _ahead(next_try), ""),
-        (
-            "no worker",
-            f"for {_ago(idle)}, is workers = 0 in sms.conf?" if idle > STALE else "",
-            "yellow",
-        ),
+        ("no worker", stuck, "yellow"),
         *(
             ("held", f"all SMS of sender {sender}: {cause}{again.get(sender, '')}", "red")
             for sender, cause in outbox["held"].items()

@@ -647,10 +647,7 @@ def test_a_database_server_is_looked_into(postgresql: str) -> None:
 
 def test_a_host_without_asterisk_is_not_asked(tmp_path: Path) -> None:
     host = Asterisk(tmp_path, run, path="/nowhere")
-    found = [
-        *asterisk.check(host, current()),
-        *asterisk.check_script(host, current(), None),
-    ]
+    found = [*asterisk.check(host, current()), *asterisk.check_script(host, current(), None)]
     states = {each.name: each.state for each in found}
     skip = dict.fromkeys(
         ("Asterisk", "modules", "dialplan", "old CURL()", "sms.agi"), CheckState.SKIPPED

@@ -143,11 +143,8 @@ def check_script(asterisk: Asterisk, user: User, config: Config | None) -> Itera
     none = SCRIPT.skipped("no Asterisk on this host: FastAGI only"), Path(sys.executable)
     script, python = _script(asterisk, user) if asterisk.is_here else none
     yield script
-    yield from (
-        (PYTHON, PACKAGES)
-        if script.state is CheckState.WRONG
-        else _python(python, user, asterisk.run, config)
-    )
+    wrong = script.state is CheckState.WRONG
+    yield from (PYTHON, PACKAGES) if wrong else _python(python, user, asterisk.run, config)
 
 
 def _script(asterisk: Asterisk, user: User) -> tuple[Finding, Path]:

@@ -200,11 +200,8 @@ def show(findings: Sequence[Finding], out: TextIO) -> None:
     )
     warned = sum(each.state is CheckState.WARNING for each in findings)
     also = f", {warned} to look at" if warned else ""
-    summary = Text(
-        f"Wrong: {bad}{also}"
-        if bad
-        else f"Nothing is wrong{also}. No SMS was sent: dialplan-sms send does that"
-    )
+    fine = f"Nothing is wrong{also}. No SMS was sent: dialplan-sms send does that"
+    summary = Text(f"Wrong: {bad}{also}" if bad else fine)
     width = max(map(len, labels), default=0)
     lines = [summary] if whole else []
     for each, label in zip(findings, labels, strict=True):

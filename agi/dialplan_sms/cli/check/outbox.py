@@ -22,10 +22,7 @@ MOUNTS = Path("/proc/self/mountinfo")
 DISK = Finding("disk")
 OUTBOX = Finding("outbox", (DISK.name,))
 _MIB = 1 << 20
-_NETWORKED = (
-    "nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "afs",
-    "lustre",
-)  # fmt: skip
+_NETWORKED = tuple("nfs cifs smb 9p ceph glusterfs fuse.sshfs fuse.glusterfs afs lustre".split())
 _LOCKED = 2.0
 """Seconds to wait for a locked SQLite file."""
 _DO = "correct outbox in sms.conf"
