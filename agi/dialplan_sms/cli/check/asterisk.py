@@ -209,7 +209,7 @@ def _python(python: Path, user: User, run: Run, config: Config | None) -> Iterat
     extras = ["postgresql"] if config and config.outbox.startswith("postgresql") else []
     extras += ["http"] if config and config.http else []
     names = [*_PACKAGES, *(name for extra in extras for name in _OF_EXTRAS[extra])]
-    said = run([str(python), "-I", "-c", _ASK, *names], 10.0, user).last_line
+    said = "" if bar else run([str(python), "-I", "-c", _ASK, *names], 10.0, user).last_line
     version, missing, ours = [], {}, ""
     with suppress(ValueError):
         version, missing, ours = json.loads(said)
