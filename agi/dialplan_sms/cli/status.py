@@ -50,16 +50,15 @@ def _ask(address: tuple[str, int]) -> Mapping[str, Any]:
     monitor = f"{look}, and monitor in sms.conf"
     try:
         return client.figures(address, _PATIENCE)
-    except (client.NotOurs, OSError) as error:
-        why = getattr(error, "strerror", None) or "no reason given"
-        raise click.ClickException(
-            (isinstance(error, client.NotOurs) and f"what answers on {where} is not dialplan-sms")
-            or (isinstance(error, ConnectionRefusedError)
-                and f"the service does not run, nothing listens on {where}: {monitor}")
-            or (isinstance(error, TimeoutError)
-                and f"the service does not answer within {_PATIENCE} s on {where}: {look}")
-            or f"no service answers on {where}, {why}: {monitor}"
-        ) from None  # fmt: skip
+    except client.NotOurs:
+        why = f"what answers on {where} is not dialplan-sms"
+    except ConnectionRefusedError:
+        why = f"the service does not run, nothing listens on {where}: {monitor}"
+    except TimeoutError:
+        why = f"the service does not answer within {_PATIENCE} s on {where}: {look}"
+    except OSError as error:
+        why = f"no service answers on {where}, {error.strerror or 'no reason given'}: {monitor}"
+    raise click.ClickException(why)
 
 
 def _show(figures: Mapping[str, Any]) -> None:

@@ -99,13 +99,12 @@ class PbxCheck:
     def _name(self, host: str, port: int) -> Finding:
         try:
             found = self.resolver.resolve(host, port, self.connect_time)
-        except OSError as error:
-            return (isinstance(error, TimeoutError) and NAME.wrong(
-                f"{host} was not resolved within {self.connect_time:.0f} s",
-                "check the name servers in /etc/resolv.conf",
-            )) or NAME.wrong(
-                f"{host} is unknown", "correct url in sms.conf, or the DNS of this host"
-            )  # fmt: skip
+        except TimeoutError:
+            late = f"{host} was not resolved within {self.connect_time:.0f} s"
+            return NAME.wrong(late, "check the name servers in /etc/resolv.conf")
+        except OSError:
+            cure = "correct url in sms.conf, or the DNS of this host"
+            return NAME.wrong(f"{host} is unknown", cure)
         addresses = listed([*dict.fromkeys(str(each[4][0]) for each in found)])
         return NAME.ok(host if addresses == host else f"{host} = {addresses}")
 

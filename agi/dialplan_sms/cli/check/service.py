@@ -63,20 +63,20 @@ def check(config: Config, unit: Mapping[str, str], path: Path, user: User) -> It
     try:
         figures = client.figures(address, _PATIENCE)
         running = up(figures, client.is_healthy(address, _PATIENCE), config)
-    except (client.NotOurs, OSError) as error:
-        yield (
-            (isinstance(error, client.NotOurs) and SERVICE.wrong(
-                f"what answers on {peer} is not dialplan-sms",
-                "set monitor in sms.conf to another port, and restart the service"))
-            or (isinstance(error, TimeoutError) and SERVICE.wrong(
-                f"no answer on {peer} within {_PATIENCE:.0f} s", f"{_RESTART}; then {_LOG}"))
-            or _down(config, unit, peer)
-        )  # fmt: skip
-        yield from (line.skipped("no service") for line in (SOCKET, FASTAGI))
+    except client.NotOurs:
+        other = "set monitor in sms.conf to another port, and restart the service"
+        yield SERVICE.wrong(f"what answers on {peer} is not dialplan-sms", other)
+    except TimeoutError:
+        late = f"no answer on {peer} within {_PATIENCE:.0f} s"
+        yield SERVICE.wrong(late, f"{_RESTART}; then {_LOG}")
+    except OSError:
+        yield _down(config, unit, peer)
     else:
         yield running
         yield sms_agi(path, user)
         yield _listening(FASTAGI, config.listen, fastagi)
+        return
+    yield from (line.skipped("no service") for line in (SOCKET, FASTAGI))
 
 
 def _down(config: Config, unit: Mapping[str, str], peer: str) -> Finding:
@@ -160,10 +160,12 @@ def _greeted(path: Path) -> Finding | None:
             connection.settimeout(_PATIENCE)
             connection.connect(str(path))
             return SOCKET.ok(str(path)) if connection.recv(16) == b"READY\n" else None
-    except OSError as error:
-        return (isinstance(error, ConnectionRefusedError) and SOCKET.wrong(
+    except ConnectionRefusedError:
+        return SOCKET.wrong(
             f"nobody listens at {path}: left behind by a service that was killed", _RESTART
-        )) or None  # fmt: skip
+        )
+    except OSError:
+        return None
 
 
 def check_http(config: Config) -> Iterator[Finding]:
@@ -196,14 +198,12 @@ def fastagi(host: str, port: int) -> Problem:
         with socket.create_connection((target, port), timeout=_PATIENCE) as connection:
             connection.sendall(_CALL)
             command = connection.makefile("rb").readline(4096)
+    except TimeoutError:
+        return f"{peer} takes calls and does not answer them", _RESTART
+    except ConnectionRefusedError:
+        return f"nothing listens on {peer}", restart
     except OSError as error:
-        return (
-            (isinstance(error, TimeoutError)
-             and (f"{peer} takes calls and does not answer them", _RESTART))
-            or (isinstance(error, ConnectionRefusedError)
-             and (f"nothing listens on {peer}", restart))
-            or (f"{peer} does not answer, {error.strerror or type(error).__name__}", restart)
-        )  # fmt: skip
+        return f"{peer} does not answer, {error.strerror or type(error).__name__}", restart
     if command.startswith(_ASKS) or (not command and not is_loopback(target)):
         return None  # or it takes calls from those in allow only, which this host need not be
     return f"what answers on {peer} is not dialplan-sms", "set listen in sms.conf to another port"
@@ -225,17 +225,15 @@ def sms_api(kind: str, host: str, port: int) -> Problem:
             answer = connection.getresponse()
             title = json.loads(answer.read(1 << 20))["info"]["title"]
             ours = answer.status == 200 and title == _UNIT  # as in web/openapi.json
+    except TimeoutError:
+        return f"no answer on {peer} within {_PATIENCE:.0f} s", f"{_RESTART}; then {_LOG}"
     except (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError):  # RemoteDisconnected, too
         # It answers those in allow only, which this host need not be.
         ours = not is_loopback(target)
     except (ssl.SSLError, http.client.HTTPException, ValueError, LookupError, TypeError):
         ours = False
-    except OSError as error:
-        return (
-            (isinstance(error, TimeoutError)
-             and (f"no answer on {peer} within {_PATIENCE:.0f} s", f"{_RESTART}; then {_LOG}"))
-            or (f"nothing listens on {peer}", restart)
-        )  # fmt: skip
+    except OSError:
+        return f"nothing listens on {peer}", restart
     return None if ours else (
         f"what answers on {peer} is not the HTTP SMS server by {kind}",
         f"{restart}; else another program listens there: another listen in [http]",
