@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,17 +21,18 @@ from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.terminal import clean_output, plain
 
 _COMMANDS = {
-    "check": "dialplan_sms.cli.check.command:check",
-    "migrate": "dialplan_sms.cli.migrate.command:migrate",
-    "outbox": "dialplan_sms.cli.outbox.command:outbox",
-    "sandbox": "dialplan_sms.cli.sandbox:sandbox",
-    "send": "dialplan_sms.cli.send.command:send",
-    "serve": "dialplan_sms.cli.serve:serve",
-    "setup": "dialplan_sms.cli.setup.command:setup",
-    "status": "dialplan_sms.cli.status:status",
-    "user": "dialplan_sms.cli.user:user",
-    "worker": "dialplan_sms.cli.serve:worker",
+    "check": "check.command",
+    "migrate": "migrate.command",
+    "outbox": "outbox.command",
+    "sandbox": "sandbox",
+    "send": "send.command",
+    "serve": "serve",
+    "setup": "setup.command",
+    "status": "status",
+    "user": "user",
+    "worker": "serve",
 }
+"""The modules of the commands, beside this one; in each, its command has its own name."""
 
 
 class _Commands(click.Group):
@@ -60,30 +62,28 @@ class _Commands(click.Group):
         except ConfigError as error:
             raise click.ClickException(plain(str(error))) from None
         except ImportError as error:
-            command = ctx.invoked_subcommand or ""
+            command = ctx.invoked_subcommand
             raise click.ClickException(f"{command} {_need(command, error)}") from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        where = _COMMANDS.get(cmd_name)
-        if where is None:
+        if cmd_name not in _COMMANDS:
             return None
-        module, _, name = where.partition(":")
         try:
-            command: click.Command = getattr(importlib.import_module(module), name)
+            module = importlib.import_module(f"dialplan_sms.cli.{_COMMANDS[cmd_name]}")
         except ImportError as error:
             return _missing(cmd_name, error)
-        return command
+        return getattr(module, cmd_name)  # type: ignore[no-any-return]
 
 
-def _need(command: str, error: ImportError) -> str:
+def _need(command: str | None, error: ImportError) -> str:
     """Which package *command* needs, and how to install it."""
     from dialplan_sms.host.installation import cure
 
-    extras = ["sandbox"] if command == "sandbox" else []
-    return f"needs the Python package {error.name}: {cure(Path(sys.prefix), extras)}"
+    how = cure(Path(sys.prefix), ["sandbox"] if command == "sandbox" else [])
+    return f"needs the Python package {error.name}: {how}"
 
 
 def _missing(command: str, error: ImportError) -> click.Command:
@@ -123,21 +123,19 @@ class Misused(click.ClickException):
     exit_code = 2
 
 
+@dataclass(eq=False)
 class Value(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on
     """What *read* makes of a value. If it takes none, its ValueError or *wrong* says so."""
 
-    def __init__(self, name: str, read: Callable[[str], Any], wrong: str = "") -> None:
-        self.name = name
-        self._read = read
-        self._wrong = wrong
+    name: str
+    read: Callable[[str], Any]
+    wrong: str = ""
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            return self._read(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        except values.Bad:
-            self.fail(self._wrong.format(value), param, ctx)
+            return self.read(value)
+        except (ValueError, values.Bad) as error:
+            self.fail(self.wrong.format(value) or str(error), param, ctx)
 
 
 @contextmanager
@@ -147,23 +145,19 @@ def interruptible(ask: Callable[[], None]) -> Iterator[None]:
     That one raises KeyboardInterrupt. What is ignored stays so, as SIGHUP with nohup. For the main
     thread; *ask* must be safe between any two steps of the block, as ``SimpleQueue.put`` is.
     """
-    asked = False
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    found = zip(numbers, map(signal.getsignal, numbers), strict=True)
+    before = {number: how for number, how in found if how is not signal.SIG_IGN}
 
-    def handle(_: int, __: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
+    def first(_: int, __: FrameType | None) -> None:
+        for number in before:
+            signal.signal(number, signal.default_int_handler)
         ask()
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {
-        number: signal.signal(number, handle)
-        for number in numbers
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
+    for number in before:
+        signal.signal(number, first)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, how in before.items():
+            signal.signal(number, how)

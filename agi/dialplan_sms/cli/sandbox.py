@@ -23,8 +23,8 @@ from dialplan_sms.sandbox.pbx import GATEWAYS, PACE, USERS, WMS, Message, Pbx, S
 from dialplan_sms.sms import api
 
 _USER = ":".join(*USERS.items())
-_JOINERS = "\u200c\u200d"
-"""Not printable by themselves, but what scripts and emoji are put together with."""
+_KEPT = "\n\u200c\u200d"
+"""Not printable by themselves; scripts and emoji are put together with the last two."""
 MAX_SHOWN = 2000
 """Characters of a line: a text refused for its length may have a million."""
 
@@ -32,12 +32,11 @@ MAX_SHOWN = 2000
 def _epilog() -> str:
     rows = [f"{fault:<13} {magic_number(fault)}  {fault.meaning}" for fault in Fault]
     listing = "\n".join(["\b", "Faults, and the numbers that bring them about:", *rows])
-    taken = magic_number(Fault.HANG, taken=True)
     return (
         f"{listing}\n\nBy option or by number a fault takes no message. taken-NAME, or a number in "
-        f"+999000001NN ({taken}: taken-hang), takes it and loses the answer. +999 is reserved: no "
-        "phone has such a number. --fault hang:2 --fault 500:1 makes two requests hang, fails the "
-        "third with status 500, and then all goes well."
+        f"+999000001NN ({magic_number(Fault.HANG, taken=True)}: taken-hang), takes it and loses the"
+        " answer. +999 is reserved: no phone has such a number. --fault hang:2 --fault 500:1 makes"
+        " two requests hang, fails the third with status 500, and then all goes well."
     )
 
 
@@ -55,8 +54,9 @@ def _append(context: click.Context, _: click.Parameter, path: str | None) -> IO[
     if path is None:
         return None
     # Texts of people are for its owner alone.
-    opener = partial(os.open, mode=0o600)
-    return context.with_resource(open(path, "a", encoding="ascii", opener=opener))
+    return context.with_resource(
+        open(path, "a", encoding="ascii", opener=partial(os.open, mode=0o600))
+    )
 
 
 @click.command(
@@ -118,8 +118,7 @@ def sandbox(
     def watch(served: Served) -> None:
         if record_file is not None and served.message is not None:
             try:
-                record_file.write(record(served.message))
-                record_file.flush()
+                print(record(served.message), end="", file=record_file, flush=True)
             except OSError as error:
                 news.put(f"not recorded: {error.strerror}")
         news.put(served)
@@ -144,8 +143,8 @@ def sandbox(
         except (ListenError, OutboxError) as error:
             raise click.ClickException(str(error)) from error
         console = Console()
-        fingerprint = server.fingerprint if server.tls else ""
-        console.print(_welcome(server.url, server.pbx, fingerprint), soft_wrap=True)
+        verify = server.fingerprint if server.tls else ""
+        console.print(_welcome(server.url, server.pbx, verify), soft_wrap=True)
         while (item := news.get()) is not None:
             if isinstance(item, Served):
                 show(console, item)
@@ -155,18 +154,17 @@ def sandbox(
 
 def _welcome(url: str, pbx: Pbx, fingerprint: str) -> Text:
     """Where it listens, and a sender for sms.conf; only the well-known password is shown."""
-    users, gateways = pbx.users, pbx.gateways
-    name = next(iter(users))
-    password = users[name] if users == USERS else "…"
+    name, password = next(iter(pbx.users.items()))
     verify = f"verify = {fingerprint}\n" if fingerprint else ""
-    gsm = f"gsm = {gateways[0]}\n" if gateways else ""  # what a relay on this host needs
+    gsm = [f"gsm = {mac}\n" for mac in pbx.gateways]  # what a relay on this host needs
     return Text.assemble(
         ("Listening on ", "dim"),
         (url, "bold"),
         ("  (Ctrl-C ends it; nothing is sent)\n", "dim"),
         ("Page: ", "dim"),
-        f"{url}/\n\n",
-        f"[{name}]\nurl = {url}\npassword = {password}\n{verify}{gsm}",
+        f"{url}/\n\n[{name}]\nurl = {url}\n",
+        f"password = {password if pbx.users == USERS else '…'}\n{verify}",
+        *gsm[:1],
     )
 
 
@@ -175,8 +173,7 @@ def visible(text: str) -> str:
 
     Newlines stay; other control and format characters are written as ``\\x1b`` or ``\\u202e``.
     """
-    kept = f"\n{_JOINERS}"
-    shown = "".join(char if char in kept else plain(char) for char in text[:MAX_SHOWN])
+    shown = "".join(char if char in _KEPT else plain(char) for char in text[:MAX_SHOWN])
     return shown if len(text) <= MAX_SHOWN else f"{shown}…"
 
 
@@ -185,6 +182,8 @@ def show(console: Console, served: Served) -> None:
     request, message, reply = served.request, served.message, served.reply
     numbers = message.numbers if message else (request.form.get("number", "") or "nobody",)
     postpone = message.postpone if message else None
+    is_fine = reply["type"] == api.RESULT
+    said = () if is_fine else (reply["type"], reply["reason"], ", ".join(reply["result"] or ()))
     line = Text.assemble(
         (f"{request.received_at.astimezone():%H:%M:%S}  ", "dim"),
         (visible(request.user or "?"), "bold"),
@@ -193,10 +192,11 @@ def show(console: Console, served: Served) -> None:
         f"  via {message.gsm}" if message else "",
         f"  on {postpone:{api.POSTPONE_FORMAT}}" if postpone else "",
         (f"  fault {served.trouble}" if served.trouble else "", "magenta"),
+        (
+            f"  {_one_line(' '.join(said))}" if said else "",
+            "yellow" if reply["type"] == api.WARNING else "red",
+        ),
     )
-    if reply["type"] != api.RESULT:
-        said = " ".join((reply["type"], reply["reason"], ", ".join(reply["result"] or ())))
-        line.append(f"  {_one_line(said)}", "yellow" if reply["type"] == api.WARNING else "red")
     console.print(line, soft_wrap=True)
     if message:
         # Indented, wrapped lines too: no text can pass for a line of ours.

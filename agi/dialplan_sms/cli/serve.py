@@ -14,9 +14,6 @@ from dialplan_sms.host import shortage
 from dialplan_sms.routes.pbx import Routes
 from dialplan_sms.sms.service import Service
 
-_ARENA_MAX = -8
-"""mallopt(3): M_ARENA_MAX."""
-
 
 @click.command(short_help="Take calls over FastAGI and from sms.agi.")
 @config_option
@@ -41,7 +38,7 @@ def _prepare_process() -> None:
     """Set what a process of many threads needs of its host, as far as the host lets it."""
     # The threads share two heaps: glibc would give each its own, and few of them shrink.
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
+        ctypes.CDLL(None).mallopt(-8, 2)  # mallopt(3): M_ARENA_MAX
     # A thread that wakes up does not take the processor from another (sched(7): SCHED_BATCH). Only
     # one of the service's can run Python at a time: it would mostly take it from the one that holds
     # Python's lock, and wait for that. A fifth of the service's CPU time goes without it. What an

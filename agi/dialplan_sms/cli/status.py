@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from dialplan_sms.host.terminal import plain
 from dialplan_sms.outbox.retry import STALE
 from dialplan_sms.sms.outcome import Status
 
-_DONE = {"again": "tried again"}
 _PATIENCE = 8
 """Seconds: the service itself gives its database three."""
+Row = tuple[str, str, str]
+"""Name, value and colour of a line; one without a value is not shown."""
 
 
 @click.command(short_help="Show how the running service is doing.")
@@ -63,8 +64,9 @@ def _ask(address: tuple[str, int]) -> Mapping[str, Any]:
 def _show(figures: Mapping[str, Any]) -> None:
     table, console = Table(show_header=False, box=None), Console()
     outbox = figures.get("outbox") or {}
-    for name, value, style in _rows(figures, outbox):
-        table.add_row(Text(plain(name)), Text(plain(value), style=style))
+    for name, value, style in (*_of_calls(figures), *(_of_outbox(outbox) if outbox else ())):
+        if value:
+            table.add_row(Text(plain(name)), Text(plain(value), style=style))
     for name, count in sorted(figures["calls"].items(), key=lambda item: -item[1]):
         style = "green" if name.startswith((Status.SUCCESS, Status.QUEUED)) else "yellow"
         table.add_row(Text(plain(name), style=style), plain(str(count)))
@@ -75,43 +77,43 @@ def _show(figures: Mapping[str, Any]) -> None:
     ):
         if lines:
             console.print(Text(f"\n{title}", style="bold"))
-            for line in lines:
-                console.print(Text(plain(line)), soft_wrap=True)
+            console.print(*(Text(plain(line)) for line in lines), sep="\n", soft_wrap=True)
 
 
-def _rows(figures: Mapping[str, Any], outbox: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Name, value and colour of each line, but for the counts of calls."""
-    latency = f"half below {_ms(figures['p50'])}, 99% below {_ms(figures['p99'])}"
-    yield "up", _duration(figures["uptime"]), ""
-    yield "under way", f"{figures['in_flight']} of {figures['max_calls']} calls", ""
-    yield "last minute", f"{figures['last_minute']} calls", ""
-    yield "latency", latency, ""
-    if not outbox:
-        return
-    by_workers = outbox.get("by_workers", {})
-    done = [f"{count} {_DONE.get(state, state)}" for state, count in by_workers.items()]
-    yield "by workers", ", ".join(done) or "nothing yet", ""
+def _of_calls(figures: Mapping[str, Any]) -> Sequence[Row]:
+    return (
+        ("up", _duration(figures["uptime"]), ""),
+        ("under way", f"{figures['in_flight']} of {figures['max_calls']} calls", ""),
+        ("last minute", f"{figures['last_minute']} calls", ""),
+        ("latency", f"half below {_ms(figures['p50'])}, 99% below {_ms(figures['p99'])}", ""),
+    )
+
+
+def _of_outbox(outbox: Mapping[str, Any]) -> Sequence[Row]:
+    names, worked = {"again": "tried again"}, outbox.get("by_workers", {})
+    done = [f"{count} {names.get(state, state)}" for state, count in worked.items()]
+    by_workers = ("by workers", ", ".join(done) or "nothing yet", "")
     if not outbox["works"]:
-        yield "outbox", "does not work, see the log", "red"
-        return
-    counts = [
-        f"{count} {state}" + (f" ({outbox.get('due', 0)} due)" if state == "pending" else "")
-        for state, count in outbox["stored"].items()
-        if count
+        return by_workers, ("outbox", "does not work, see the log", "red")
+    due = {"pending": f" ({outbox.get('due', 0)} due)"}
+    stored = [
+        f"{count} {state}{due.get(state, '')}" for state, count in outbox["stored"].items() if count
     ]
-    yield "outbox", ", ".join(counts) or "nothing waits", ""
     oldest, next_try = outbox.get("oldest_seconds"), outbox.get("next_try_seconds")
-    if oldest is not None:
-        yield "oldest", f"was to be sent {_ago(oldest)} ago", ""
-    if next_try is not None:
-        yield "next try", _ahead(next_try), ""
-    if outbox["oldest_due_seconds"] > STALE:
-        idle = f"for {_ago(outbox['oldest_due_seconds'])}, is workers = 0 in sms.conf?"
-        yield "no worker", idle, "yellow"
-    for sender, cause in outbox["held"].items():
-        until = outbox.get("held_seconds", {}).get(sender)
-        again = "" if until is None else f", next try {_ahead(until)}"
-        yield "held", f"all SMS of sender {sender}: {cause}{again}", "red"
+    idle, until = outbox["oldest_due_seconds"], outbox.get("held_seconds", {})
+    stuck = f"for {_ago(idle)}, is workers = 0 in sms.conf?" if idle > STALE else ""
+    again = {sender: f", next try {_ahead(seconds)}" for sender, seconds in until.items()}
+    return (
+        by_workers,
+        ("outbox", ", ".join(stored) or "nothing waits", ""),
+        ("oldest", "" if oldest is None else f"was to be sent {_ago(oldest)} ago", ""),
+        ("next try", "" if next_try is None else _ahead(next_try), ""),
+        ("no worker", stuck, "yellow"),
+        *(
+            ("held", f"all SMS of sender {sender}: {cause}{again.get(sender, '')}", "red")
+            for sender, cause in outbox["held"].items()
+        ),
+    )
 
 
 def _ahead(seconds: float) -> str:

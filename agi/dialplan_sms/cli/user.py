@@ -1,6 +1,7 @@
 """The command ``dialplan-sms user``: a line for ``[http]``, and what to paste elsewhere."""
 
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
@@ -16,6 +17,7 @@ from dialplan_sms.sms import api
 
 _LONGEST = 64
 """Characters of a user name."""
+_ANY = dict.fromkeys(("0.0.0.0", "::"), "THIS-HOST")  # noqa: S104 - not bound to here
 
 
 @click.command(short_help="Make a user of the HTTP SMS server.")
@@ -27,7 +29,16 @@ def user(name: str, config: Path) -> None:
     Asks for the password, or reads it from standard input; only its hash is kept. After the line
     it shows, on standard error, what to paste into a PBX or a dialplan that sends through us.
     """
-    _refuse(name)
+    wrong = {  # what HTTP's basic authorization, or a line of sms.conf, does not carry plainly
+        "is empty": not name,
+        f"has {len(name)} characters": len(name) > _LONGEST,
+        "holds a colon or a semicolon": set(name) & set(":;"),
+        "holds white space": any(map(str.isspace, name)),
+        "holds a control character": not name.isprintable(),
+    }
+    _refuse(
+        "this user name", wrong, f": take 1 to {_LONGEST} characters without white space, : and ;"
+    )
     password = _password(name)
     click.echo(f"user = {name}:{make_hash(password)}")
     base = _url(config)
@@ -47,35 +58,22 @@ def user(name: str, config: Path) -> None:
     )
 
 
-def _refuse(name: str) -> None:
-    """Refuse what HTTP's basic authorization, or a line of sms.conf, does not carry plainly."""
-    wrong = {
-        "is empty": not name,
-        f"has {len(name)} characters": len(name) > _LONGEST,
-        "holds a colon or a semicolon": set(name) & set(":;"),
-        "holds white space": any(map(str.isspace, name)),
-        "holds a control character": not name.isprintable(),
-    }
-    why = next((why for why, is_wrong in wrong.items() if is_wrong), "")
-    if why:
-        raise click.ClickException(
-            f"this user name {why}: take 1 to {_LONGEST} characters without white space, : and ;"
-        )
+def _refuse(what: str, wrong: Mapping[str, object], cure: str = "") -> None:
+    for why, is_wrong in wrong.items():
+        if is_wrong:
+            raise click.ClickException(f"{what} {why}{cure}")
 
 
 def _password(name: str) -> str:
-    if sys.stdin is None:
-        raise click.ClickException("the password comes from standard input, which is closed")
+    _refuse("the password", {"comes from standard input, which is closed": sys.stdin is None})
     if sys.stdin.isatty():
         password: str = click.prompt(
             f"Password of {name}", hide_input=True, confirmation_prompt=True, err=True
         )
     else:
         password = sys.stdin.readline().rstrip("\r\n")
-    if not password:
-        raise click.ClickException("the password is empty")
-    if not password.isprintable():
-        raise click.ClickException("the password holds a control character")
+    wrong = {"is empty": not password, "holds a control character": not password.isprintable()}
+    _refuse("the password", wrong)
     return password
 
 
@@ -87,7 +85,5 @@ def _url(config: Path) -> str:
         found = sections[smsconf.HTTP].values if smsconf.HTTP in sections else {}
         if said := found.get("listen"):
             host, port = values.listen(said.text, said.place)[0]
-    shown = f"[{host}]" if ":" in host else host
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - not bound to here
-        shown = "THIS-HOST"
+    shown = _ANY.get(host, f"[{host}]" if ":" in host else host)
     return f"{'https' if 'certificate' in found else 'http'}://{shown}:{port}"

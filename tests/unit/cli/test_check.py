@@ -33,6 +33,7 @@ from dialplan_sms.cli.check.command import (
     show,
     without_secrets,
 )
+from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.daemon.server import LiveConfig
 from dialplan_sms.host.identity import READ, RUN, WRITE, User, blocked, by_id, current
@@ -169,9 +170,9 @@ def test_json_has_the_status_and_every_line(sms_conf: Callable[[str], Path]) -> 
         f"[general]\nlog = sms.log\n{monitor}\n[101]\nurl = {url}\npassword = secret!\n"
     )
     result = check(path, "--json")
-    told = json.loads(result.stdout)
-    assert (result.exit_code, told["status"]) == (2, 2)
-    bad = [line for line in told["findings"] if line["state"] == "wrong"]
+    shown = json.loads(result.stdout)
+    assert (result.exit_code, shown["status"]) == (2, 2)
+    bad = [line for line in shown["findings"] if line["state"] == "wrong"]
     assert [(line["name"], line["sender"]) for line in bad] == [("connection", "101")]
     assert "port in url" in bad[0]["do"]
     assert "secret!" not in result.output
@@ -266,26 +267,24 @@ def test_the_cure_names_the_group_of_who_is_judged(folder: Path) -> None:
     for mode, about in ((0o644, path), (0o640, folder / "secret")):
         path.chmod(mode)
         # when they are looked at, then the cure is for that user's group, whatever usual ones are
-        found = conf.check(path, conf.load(path), nameless)
+        found = conf.check(path, nameless)[0]
         assert f"chgrp 64399 {about} && chmod 0640 {about}" in found.do
     log = conf.check_log(config(log=str(folder / "none/sms.log")), nameless)
     assert "user 64321" not in log.do
 
 
 def test_a_log_is_made_in_its_folder(folder: Path) -> None:
-    config = Config(folder / "sms.conf", {"101": SENDER}, "101", str(folder / "sms.log"))
-    assert conf.check_log(config, ASTERISK).state is CheckState.WRONG
-    folder.chmod(0o777)
-    assert conf.check_log(config, ASTERISK).state is CheckState.OK
+    for mode, state in ((0o755, CheckState.WRONG), (0o777, CheckState.OK)):
+        folder.chmod(mode)
+        assert conf.check_log(config(log=str(folder / "sms.log")), ASTERISK).state is state
 
 
 def test_a_host_without_syslog_and_log_is_told(tmp_path: Path) -> None:
-    config = Config(tmp_path / "sms.conf", {"101": SENDER}, "101")
-    found = conf.check_log(config, ASTERISK, tmp_path / "log")
+    found = conf.check_log(config(), ASTERISK, tmp_path / "log")
     assert (found.state, "log = " in found.do) == (CheckState.WARNING, True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
         log.bind(str(tmp_path / "log"))
-        assert conf.check_log(config, ASTERISK, tmp_path / "log").state is CheckState.OK
+        assert conf.check_log(config(), ASTERISK, tmp_path / "log").state is CheckState.OK
 
 
 @pytest.mark.parametrize(
@@ -305,7 +304,7 @@ def test_allow_without_the_own_country_is_told(
     sms_conf: Callable[[str], Path], keys: str, left_out: bool
 ) -> None:
     path = sms_conf(f"[101]\nurl = https://192.0.2.1\npassword = x\n{keys}\n")
-    found = conf.check(path, conf.load(path), by_id(os.geteuid()))
+    found = conf.check(path, by_id(os.geteuid()))[0]
     assert found.state is (CheckState.WARNING if left_out else CheckState.OK), found
     assert ("add IT to allow in [101]" in found.do) is left_out
 
@@ -358,16 +357,24 @@ def test_a_template_of_directories_is_none(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(asterisk, "_AGI_BINS", (str(tmp_path / "none"), str(tmp_path)))
     file = tmp_path / "asterisk.conf"
     file.write_text("[directories](!) ; remove the (!)\nastagidir => /nowhere\n")
-    assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere").agi_bin == tmp_path
+    assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere").agi_bin() == tmp_path
     file.write_text("[directories]\nastagidir => /srv/agi ; ours\n")
-    assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere").agi_bin == Path("/srv/agi")
+    assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere").agi_bin() == Path("/srv/agi")
+
+
+def told(etc: Path, answer: str) -> dict[str, Finding]:
+    """The lines of an Asterisk whose console answers that."""
+    for file in ("asterisk", "asterisk.conf"):
+        (etc / file).touch(mode=0o755)
+    host = Asterisk(etc, lambda *_: Ran(0, answer), etc, str(etc))
+    return {each.name: each for each in asterisk.check(host, current())}
 
 
 def test_a_module_that_does_not_run_is_missing(tmp_path: Path) -> None:
     rows = "res_agi.so   AGI   0   Not Running   core\napp_stack.so  Gosub  0  Running  core\n"
-    host = Asterisk(tmp_path, lambda *_: Ran(0, rows), tmp_path)
-    host.__dict__["command"] = ("asterisk",)
-    assert host.modules == frozenset({"app_stack.so"})
+    found = told(tmp_path, rows)["modules"]
+    assert "res_agi.so is not loaded" in found.says
+    assert "app_stack.so" not in found.says
 
 
 # --- the PBX
@@ -442,9 +449,7 @@ def test_a_refused_password_that_sms_conf_has_otherwise_than_meant_is_told(
     sms_conf: Callable[[str], Path], written: str, hint: str
 ) -> None:
     path = sms_conf(f"[101]\nurl = https://192.0.2.1\npassword = {written}\n")
-    loaded = conf.load(path)
-    assert isinstance(loaded, Config)
-    sender = loaded.senders["101"]
+    sender = smsconf.load(path).senders["101"]
     found = pbx.credentials(sender, error(Cause.UNAUTHORIZED, "HTTP 401 - Unauthorized"), path)
     usual = "[101] must be the PBX user; correct its password"
     assert found.do.startswith(usual) is (not hint)
@@ -483,7 +488,7 @@ def test_a_list_of_senders_is_cut() -> None:
 def test_no_tls_and_old_tls_have_different_cures(reason: str, do: str) -> None:
     failure = ssl.SSLError(1, "x")
     failure.reason = reason
-    found = pbx.PbxCheck([SENDER])._connection(Look(Stage.SECURING, 0.1, failure))
+    found = pbx.connection("x port 443", Look(Stage.SECURING, 0.1, failure), 1.0)
     assert (found.state, do in found.do) == (CheckState.WRONG, True)
 
 
@@ -571,9 +576,7 @@ def test_a_service_that_has_an_older_ca_file_is_told(sms_conf: Callable[[str], P
         if content:
             ca.unlink()
             ca.write_text(content)
-        loaded = conf.load(path)
-        assert isinstance(loaded, Config)
-        found = service.up(figures, True, loaded)
+        found = service.up(figures, True, smsconf.load(path))
         # then it says so
         assert found.state is state
     assert (found.says, found.do) == (
@@ -594,25 +597,25 @@ def test_the_socket_is_for_the_user_of_the_service(folder: Path) -> None:
 
 def test_no_call_goes_beyond_what_the_service_asks_for() -> None:
     # given a service that notes what it is told
-    told = b""
+    heard = b""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
-            nonlocal told
+            nonlocal heard
             connection, _ = listener.accept()
             with connection, connection.makefile("rb") as lines:
                 while (line := lines.readline()).strip():
-                    told += line
+                    heard += line
                 connection.sendall(b'GET FULL VARIABLE "abc${SMS_NUMBER}abc"\n')
-                told += lines.read()
+                heard += lines.read()
 
         thread = threading.Thread(target=serve)
         thread.start()
         assert service.fastagi("127.0.0.1", listener.getsockname()[1]) is None
         thread.join(5)
     # then it was told that this is a check, no number, and nothing after its question
-    assert b"agi_network_script: check\n" in told
-    assert told.endswith(b"agi_threadid: 1\n")
+    assert b"agi_network_script: check\n" in heard
+    assert heard.endswith(b"agi_threadid: 1\n")
 
 
 # --- the outbox
@@ -644,10 +647,7 @@ def test_a_database_server_is_looked_into(postgresql: str) -> None:
 
 def test_a_host_without_asterisk_is_not_asked(tmp_path: Path) -> None:
     host = Asterisk(tmp_path, run, path="/nowhere")
-    found = [
-        *asterisk.check(host, current()),
-        *asterisk.check_script(host, current(), None),
-    ]
+    found = [*asterisk.check(host, current()), *asterisk.check_script(host, current(), None)]
     states = {each.name: each.state for each in found}
     skip = dict.fromkeys(
         ("Asterisk", "modules", "dialplan", "old CURL()", "sms.agi"), CheckState.SKIPPED
@@ -699,18 +699,11 @@ _SUB = "[sub-sms]\nexten => s,1,Set(SMS_STATUS=)\n"
 def test_another_sub_sms_is_named_with_its_place(
     tmp_path: Path, main: str, state: CheckState, says: str
 ) -> None:
-    def console(command: Sequence[str], _: float, __: User | None = None) -> Ran:
-        return Ran(0, "[ Context 'sub-sms' created by 'pbx_config' ]\n")
-
-    (tmp_path / "asterisk.conf").touch()
     (tmp_path / "extensions.conf").write_text(main)
     (tmp_path / "extensions-sms.conf").write_text(_SUB)
     (tmp_path / "old.conf").write_text("; of long ago\n" + _SUB)
     (tmp_path / "more.conf").write_text("#include extensions-sms.conf\n")
-    program = tmp_path / "asterisk"
-    program.touch(mode=0o755)
-    host = Asterisk(tmp_path, console, tmp_path, str(tmp_path))
-    found = {each.name: each for each in asterisk.check(host, current())}["dialplan"]
+    found = told(tmp_path, "[ Context 'sub-sms' created by 'pbx_config' ]\n")["dialplan"]
     assert found.state is state, found
     assert says.format(etc=tmp_path) in found.says
     assert "dialplan reload" in found.do or state is CheckState.OK
@@ -742,22 +735,14 @@ def test_a_gosub_to_a_context_for_sms_that_is_nowhere_is_named_with_its_place(
     shown = (
         f"{contexts}  '1' =>  1. {app}  [extensions.conf:4]\n-= 3 extensions in 3 contexts. =-\n"
     )
-    (tmp_path / "asterisk.conf").touch()
     (tmp_path / "extensions.conf").write_text(f"{_SUB}[a]\nexten => 1,1,{app}\n")
-    program = tmp_path / "asterisk"
-    program.touch(mode=0o755)
-
-    def dialplan(answer: str) -> Finding:
-        host = Asterisk(tmp_path, lambda *_: Ran(0, answer), tmp_path, str(tmp_path))
-        return {each.name: each for each in asterisk.check(host, current())}["dialplan"]
-
-    found = dialplan(shown)
+    found = told(tmp_path, shown)["dialplan"]
     if missing:
         says = f"there is no [{missing}]: the call ends at {tmp_path}/extensions.conf:4"
         assert (found.state, found.says) == (CheckState.WRONG, says)
     else:
         assert found.state is CheckState.OK, found
     # An answer that is cut may lack a context that Asterisk has.
-    assert dialplan(shown.rpartition("-=")[0]).state is CheckState.OK
+    assert told(tmp_path, shown.rpartition("-=")[0])["dialplan"].state is CheckState.OK
     # A line that is not loaded yet may come with its context.
-    assert dialplan(shown.replace(app, "NoOp()")).state is CheckState.OK
+    assert told(tmp_path, shown.replace(app, "NoOp()"))["dialplan"].state is CheckState.OK

@@ -25,12 +25,12 @@ class Broken:
     id: str
     name: str
     cure: str
-    breaks: Callable[[Bed, ExitStack], None]
+    breaks: Callable[[Bed, ExitStack], object]
     state: CheckState = CheckState.WRONG
 
 
 ALL: list[Broken] = []
-Breaks = Callable[[Bed, ExitStack], None]
+Breaks = Callable[[Bed, ExitStack], object]
 WARNING = CheckState.WARNING
 
 
@@ -47,35 +47,10 @@ def names(name: str, cure: str, state: CheckState = CheckState.WRONG) -> Callabl
 # --- files and rights, Python and packages
 
 
-@names("sms.agi", "make install AGI_BIN=")
-def script_not_linked(bed: Bed, _: ExitStack) -> None:
-    bed.link.unlink()
-
-
-@names("sms.agi", "make install")
-def dangling_link(bed: Bed, _: ExitStack) -> None:
-    bed.script.unlink()
-
-
-@names("sms.agi", "chmod 0755")
-def script_not_executable(bed: Bed, _: ExitStack) -> None:
-    bed.script.chmod(0o644)
-
-
 @names("sms.agi", "chmod o+x")
 def script_in_a_private_folder(bed: Bed, _: ExitStack) -> None:
     bed.as_asterisk()
     bed.script.parent.chmod(0o700)
-
-
-@names("sms.agi", "move it away")
-def another_script(bed: Bed, _: ExitStack) -> None:
-    bed.program(bed.script, "#!/bin/sh\necho hello\n")
-
-
-@names("sms.agi", "make install AGI_BIN=")
-def carriage_returns(bed: Bed, _: ExitStack) -> None:
-    bed.script.write_bytes(bed.script.read_bytes().replace(b"\n", b"\r\n"))
 
 
 @names("sms.agi", "astagidir")
@@ -86,32 +61,12 @@ def wrong_agi_bin(bed: Bed, _: ExitStack) -> None:
 
 
 @names("Python", "make install PYTHON=")
-def interpreter_gone(bed: Bed, _: ExitStack) -> None:
-    bed.python.unlink()
-
-
-@names("Python", "make install PYTHON=")
 def python_below_root(bed: Bed, _: ExitStack) -> None:
     bed.as_asterisk()
     private = bed.folder / "root"
     private.mkdir(0o700)
     bed.python.rename(private / "python3")
     bed.python.symlink_to(private / "python3")
-
-
-@names("Python", "a newer one")
-def old_python(bed: Bed, _: ExitStack) -> None:
-    bed.program(bed.python, "#!/bin/sh\necho '[[3, 9, 2], {}, \"\"]'\n")
-
-
-@names("Python", "make install PYTHON=")
-def broken_python(bed: Bed, _: ExitStack) -> None:
-    bed.program(bed.python, "#!/bin/sh\necho 'cannot execute binary file' >&2; exit 126\n")
-
-
-@names("packages", "make install")
-def packages_gone(bed: Bed, _: ExitStack) -> None:
-    bed.program(bed.python, bed.python.read_text().replace('"$@"', '-S "$@"'))
 
 
 # --- sms.conf and what it names
@@ -255,11 +210,6 @@ def made(folder: Path) -> Path:
     return file
 
 
-@names("outbox", "install -d")
-def outbox_without_a_folder(bed: Bed, _: ExitStack) -> None:
-    outbox(bed, f"sqlite:///{bed.folder}/spool/outbox.sqlite")
-
-
 @names("outbox", "chown asterisk")
 def outbox_in_a_folder_of_root(bed: Bed, _: ExitStack) -> None:
     bed.as_asterisk()
@@ -303,11 +253,6 @@ def outbox_that_is_locked(bed: Bed, stack: ExitStack) -> None:
     outbox(bed, f"sqlite:///{file}")
 
 
-@names("disk", "free some space")
-def full_disk(bed: Bed, _: ExitStack) -> None:
-    bed.free = 1 << 20
-
-
 @names("disk", "local disk", CheckState.WARNING)
 def outbox_on_nfs(bed: Bed, _: ExitStack) -> None:
     device = bed.service.folder.stat().st_dev
@@ -317,34 +262,17 @@ def outbox_on_nfs(bed: Bed, _: ExitStack) -> None:
     )
 
 
-@names("outbox", "is the server running")
-def database_server_that_is_down(bed: Bed, _: ExitStack) -> None:
-    outbox(bed, f"postgresql+psycopg://sms:dbsecret@127.0.0.1:{free_port()}/sms")
-
-
 # --- the service
+
+
+def move(bed: Bed, port: int, to: int) -> None:
+    """sms.conf has another port of the service than it listens on."""
+    bed.general = bed.general.replace(f":{port}", f":{to}")
 
 
 def unit(bed: Bed, **properties: str) -> None:
     bed.unit = "LoadState=loaded\n" + "".join(f"{k}={v}\n" for k, v in properties.items())
-    bed.general = bed.general.replace(
-        f"monitor = 127.0.0.1:{bed.service.monitor}", f"monitor = 127.0.0.1:{free_port()}"
-    )
-
-
-@names("service", "systemctl start dialplan-sms")
-def service_stopped(bed: Bed, _: ExitStack) -> None:
-    unit(bed, ActiveState="inactive", UnitFileState="enabled", User="nobody")
-
-
-@names("service", "journalctl")
-def service_that_fails(bed: Bed, _: ExitStack) -> None:
-    unit(bed, ActiveState="failed", UnitFileState="enabled")
-
-
-@names("service", "systemctl restart")
-def monitor_of_another_port(bed: Bed, _: ExitStack) -> None:
-    unit(bed, ActiveState="active", UnitFileState="enabled")
+    move(bed, bed.service.monitor, free_port())
 
 
 @names("service", "install its unit")
@@ -352,12 +280,6 @@ def nobody_sends_what_is_stored(bed: Bed, _: ExitStack) -> None:
     unit(bed)
     bed.unit = ""
     bed.sender += "mode = queue\n"
-
-
-@names("service", "another port")
-def monitor_of_a_stranger(bed: Bed, stack: ExitStack) -> None:
-    port = stack.enter_context(checked.stranger())
-    bed.general = bed.general.replace(f":{bed.service.monitor}", f":{port}")
 
 
 @names("socket", "systemctl restart")
@@ -370,17 +292,6 @@ def socket_left_behind(bed: Bed, _: ExitStack) -> None:
     bed.environ["DIALPLAN_SMS_SOCKET"] = str(path)
 
 
-@names("FastAGI", "systemctl restart")
-def fastagi_that_nobody_answers(bed: Bed, _: ExitStack) -> None:
-    bed.general = bed.general.replace(f":{bed.service.port}", f":{free_port()}")
-
-
-@names("FastAGI", "another port")
-def fastagi_of_a_stranger(bed: Bed, stack: ExitStack) -> None:
-    port = stack.enter_context(checked.stranger())
-    bed.general = bed.general.replace(f":{bed.service.port}", f":{port}")
-
-
 @names("log", "log = ")
 def log_that_is_a_link(bed: Bed, _: ExitStack) -> None:
     (bed.folder / "sms.log").rename(bed.folder / "real.log")
@@ -390,19 +301,8 @@ def log_that_is_a_link(bed: Bed, _: ExitStack) -> None:
 # --- Asterisk
 
 
-@names("Asterisk", "systemctl start asterisk")
-def asterisk_down(bed: Bed, _: ExitStack) -> None:
-    bed.down()
-
-
-@names("modules", "module load res_agi.so")
-def no_agi(bed: Bed, _: ExitStack) -> None:
-    bed.modules([name for name in checked.MODULES if name != "res_agi"])
-
-
-@names("modules", "module load app_stack.so")
-def no_gosub(bed: Bed, _: ExitStack) -> None:
-    bed.modules([name for name in checked.MODULES if name != "app_stack"])
+def include_nothing(bed: Bed) -> None:
+    bed.extensions.write_text(f"#include nowhere.conf\n{bed.extensions.read_text()}")
 
 
 def unloaded(bed: Bed, dialplan: str = "[ Context 'test' created by 'pbx_config' ]\n") -> None:
@@ -444,11 +344,6 @@ def an_included_file_not_for_asterisk(bed: Bed, _: ExitStack) -> None:
     bed.extensions.write_text(f"{bed.extensions.read_text()}#include old.conf\n")
 
 
-@names("dialplan", "mend that #include", CheckState.WARNING)
-def the_next_reload_fails(bed: Bed, _: ExitStack) -> None:
-    bed.extensions.write_text(f"#include nowhere.conf\n{bed.extensions.read_text()}")
-
-
 @names("dialplan", "make install ASTERISK_ETC=")
 def included_and_missing(bed: Bed, _: ExitStack) -> None:
     unloaded(bed)
@@ -458,25 +353,59 @@ def included_and_missing(bed: Bed, _: ExitStack) -> None:
 @names("dialplan", "mend that #include")
 def another_include_missing(bed: Bed, _: ExitStack) -> None:
     unloaded(bed)
-    bed.extensions.write_text(f"#include nowhere.conf\n{bed.extensions.read_text()}")
-
-
-@names("dialplan", "dialplan reload")
-def not_reloaded(bed: Bed, _: ExitStack) -> None:
-    unloaded(bed)
+    include_nothing(bed)
 
 
 CURL = "Set(message=${CURL(http://127.0.0.1/api/v1/originate/sms, message=Hello&number=%2B39333123456)})"
 
 
 @names("old CURL()", "dialplan-sms migrate", CheckState.WARNING)
-def curl_left(bed: Bed, _: ExitStack) -> None:
-    bed.extensions.write_text(f"{bed.extensions.read_text()}exten => 2,1,{CURL}\n")
-
-
-@names("old CURL()", "dialplan-sms migrate", CheckState.WARNING)
 def curl_loaded_from_elsewhere(bed: Bed, _: ExitStack) -> None:
     unloaded(bed, f"[ Context 'sub-sms' created by 'pbx_config' ]\n'2' => 1. {CURL} [pbx_ael]\n")
+
+
+ALL += [
+    Broken("script_not_linked", "sms.agi", "make install AGI_BIN=", lambda bed, _: bed.link.unlink()),
+    Broken("dangling_link", "sms.agi", "make install", lambda bed, _: bed.script.unlink()),
+    Broken("script_not_executable", "sms.agi", "chmod 0755", lambda bed, _: bed.script.chmod(0o644)),
+    Broken("another_script", "sms.agi", "move it away",
+           lambda bed, _: bed.program(bed.script, "#!/bin/sh\necho hello\n")),
+    Broken("carriage_returns", "sms.agi", "make install AGI_BIN=",
+           lambda bed, _: bed.script.write_bytes(bed.script.read_bytes().replace(b"\n", b"\r\n"))),
+    Broken("interpreter_gone", "Python", "make install PYTHON=", lambda bed, _: bed.python.unlink()),
+    Broken("old_python", "Python", "a newer one",
+           lambda bed, _: bed.program(bed.python, "#!/bin/sh\necho '[[3, 9, 2], {}, \"\"]'\n")),
+    Broken("broken_python", "Python", "make install PYTHON=",
+           lambda bed, _: bed.program(bed.python, "#!/bin/sh\necho 'cannot execute binary file' >&2; exit 126\n")),
+    Broken("packages_gone", "packages", "make install",
+           lambda bed, _: bed.program(bed.python, bed.python.read_text().replace('"$@"', '-S "$@"'))),
+    Broken("outbox_without_a_folder", "outbox", "install -d",
+           lambda bed, _: outbox(bed, f"sqlite:///{bed.folder}/spool/outbox.sqlite")),
+    Broken("full_disk", "disk", "free some space", lambda bed, _: setattr(bed, "free", 1 << 20)),
+    Broken("database_server_that_is_down", "outbox", "is the server running",
+           lambda bed, _: outbox(bed, f"postgresql+psycopg://sms:dbsecret@127.0.0.1:{free_port()}/sms")),
+    Broken("service_stopped", "service", "systemctl start dialplan-sms",
+           lambda bed, _: unit(bed, ActiveState="inactive", UnitFileState="enabled", User="nobody")),
+    Broken("service_that_fails", "service", "journalctl",
+           lambda bed, _: unit(bed, ActiveState="failed", UnitFileState="enabled")),
+    Broken("monitor_of_another_port", "service", "systemctl restart",
+           lambda bed, _: unit(bed, ActiveState="active", UnitFileState="enabled")),
+    Broken("monitor_of_a_stranger", "service", "another port",
+           lambda bed, stack: move(bed, bed.service.monitor, stack.enter_context(checked.stranger()))),
+    Broken("fastagi_that_nobody_answers", "FastAGI", "systemctl restart",
+           lambda bed, _: move(bed, bed.service.port, free_port())),
+    Broken("fastagi_of_a_stranger", "FastAGI", "another port",
+           lambda bed, stack: move(bed, bed.service.port, stack.enter_context(checked.stranger()))),
+    Broken("asterisk_down", "Asterisk", "systemctl start asterisk", lambda bed, _: bed.down()),
+    Broken("no_agi", "modules", "module load res_agi.so",
+           lambda bed, _: bed.modules(set(checked.MODULES) - {"res_agi"})),
+    Broken("no_gosub", "modules", "module load app_stack.so",
+           lambda bed, _: bed.modules(set(checked.MODULES) - {"app_stack"})),
+    Broken("not_reloaded", "dialplan", "dialplan reload", lambda bed, _: unloaded(bed)),
+    Broken("the_next_reload_fails", "dialplan", "mend that #include", lambda bed, _: include_nothing(bed), WARNING),
+    Broken("curl_left", "old CURL()", "dialplan-sms migrate",
+           lambda bed, _: bed.extensions.write_text(f"{bed.extensions.read_text()}exten => 2,1,{CURL}\n"), WARNING),
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

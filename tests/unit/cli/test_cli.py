@@ -143,7 +143,7 @@ def test_what_the_pbx_did_not_take_is_named(server: Sandbox, conf: Path) -> None
 def test_a_command_without_its_packages_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(main._COMMANDS, "sandbox", "no_such_package.command:sandbox")
+    monkeypatch.setitem(main._COMMANDS, "sandbox", "no_such_package")
     monkeypatch.setattr(sys, "prefix", str(Path(__file__).parents[3] / ".venv"))
     result = CliRunner().invoke(main.main, ["sandbox", "--listen", "x"])
     assert result.exit_code == 1

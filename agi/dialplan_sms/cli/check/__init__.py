@@ -1,13 +1,14 @@
 """``dialplan-sms check``: what is wrong with an installation, the one cause of it, and its cure.
 
 ``command`` runs the parts, each of which is a module; a part looks at one thing and gives its
-lines, which are Findings. Nothing here sends an SMS.
+lines, which are Findings: of each line the first case that holds. Nothing here sends an SMS.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import final
 
 from dialplan_sms.host.identity import User, blocked
 
@@ -21,6 +22,7 @@ class CheckState(StrEnum):
     SKIPPED = "not looked at"  # there is none here, or another thing comes first
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One line: *name*, and *of* whom if there are several; *do* is the cure.
@@ -59,29 +61,19 @@ class Finding:
 
     def if_blocked(
         self, path: Path, want: int, user: User, do: str = "", key: str = "", missing: bool = False
-    ) -> "Case":
-        """The case that *user* may not *want* of what is at *path*; *do* if for its own mode.
+    ) -> "Finding | None":
+        """What is wrong if *user* may not *want* of what is at *path*; *do* if for its own mode.
 
-        With *missing*, also that it is not there.
+        With *missing*, also if it is not there.
         """
         bar = blocked(path, want, user)
         if bar is None or (bar.missing and not missing):
-            return False, self
-        of_mode = bar.path == path and not bar.missing
-        return True, self.wrong(key + bar.says, do if do and of_mode else bar.do)
-
-
-Case = tuple[object, Finding]
-"""Whether it is so, and what is found then."""
-
-
-def first(*cases: Case) -> Finding | None:
-    """What is found in the first of *cases* that is so."""
-    return next((found for is_so, found in cases if is_so), None)
+            return None
+        own = do if bar.path == path and not bar.missing else ""
+        return self.wrong(key + bar.says, own or bar.do)
 
 
 def listed(items: Sequence[str], most: int = 3) -> str:
     """The first of *items*, and how many more there are."""
-    if len(items) <= most + 1:
-        return ", ".join(items)
-    return f"{', '.join(items[:most])} and {len(items) - most} more"
+    more = len(items) - most
+    return ", ".join(items) if more <= 1 else f"{', '.join(items[:most])} and {more} more"

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from dialplan_sms import __version__
-from dialplan_sms.cli.check import Case, CheckState, Finding, dialplan, first, listed
+from dialplan_sms.cli.check import CheckState, Finding, dialplan, listed
 from dialplan_sms.config.config import Config
 from dialplan_sms.host.asterisk import Process, read_conf, running, settings, using
 from dialplan_sms.host.identity import READ, RUN, HostError, User, blocked, changer, current
@@ -32,8 +32,6 @@ _MODULES = {
 }
 """The modules that [sub-sms] uses, and for what."""
 _AGI_BINS = ("/var/lib/asterisk/agi-bin", "/usr/share/asterisk/agi-bin")
-_SETTING = re.compile(r"AGI Scripts directory:\s*(\S.*)")
-_OLDEST = (3, 11)
 _PACKAGES = (
     "asterisk.agi", "requests", "urllib3", "phonenumbers", "regex", "click", "rich",
     "prometheus_client", "sqlalchemy", "dialplan_sms.agi.script", "dialplan_sms.agi.call",
@@ -54,35 +52,26 @@ print(json.dumps([list(sys.version_info[:3]), missing, version]))
 
 
 class Asterisk:
-    """The Asterisk whose configuration is in *etc*; each answer is fetched once."""
+    """The Asterisk whose configuration is in *etc*; *path* is where its program is looked for.
+
+    ``process`` is the running one that uses our asterisk.conf, of a user who may be believed, and
+    ``command`` the program, empty if this host has none. Made before there are threads, since it
+    reads files in a child.
+    """
 
     def __init__(self, etc: Path, run: Run, proc: Path = Path("/proc"), path: str = PATH) -> None:
-        self.etc, self.conf = etc, etc / "asterisk.conf"
-        self.run, self._proc, self._path = run, proc, path
+        self.etc, self.conf, self.run = etc, etc / "asterisk.conf", run
         self._configured: dict[str, dict[str, str]] = {}
-        with suppress(HostError):  # now, before there are threads, since it is read in a child
-            self._configured = settings(read_conf(self.conf))
-
-    @cached_property
-    def process(self) -> Process | None:
-        """The running one that uses our asterisk.conf, of a user who may be believed."""
-        runuser = self._configured.get("options", {}).get("runuser", "")
+        self.process: Process | None = None
         with suppress(HostError):
-            processes = running(self._proc, guess=os.geteuid() != 0)
-            return next(iter(using(processes, self.conf, runuser)), None)
-        return None
-
-    @cached_property
-    def command(self) -> tuple[str, ...]:
-        """The program; empty if this host has none."""
-        if self.process is not None:
-            return self.process.command
-        return tuple(filter(None, [shutil.which("asterisk", path=self._path)]))
-
-    @property
-    def is_here(self) -> bool:
-        """Whether this host has an Asterisk at all, running or not."""
-        return bool(self.command) or self.conf.exists()
+            self._configured = settings(read_conf(self.conf))
+        with suppress(HostError):
+            runuser = self._configured.get("options", {}).get("runuser", "")
+            found = using(running(proc, guess=os.geteuid() != 0), self.conf, runuser)
+            self.process = found[0] if found else None
+        program = filter(None, [shutil.which("asterisk", path=path)])
+        self.command = self.process.command if self.process else tuple(program)
+        self.is_here = bool(self.command) or self.conf.exists()
 
     def ask(self, command: str) -> str:
         """What the console answers to *command*; empty if it does not."""
@@ -99,39 +88,36 @@ class Asterisk:
         """``core show settings``; empty if Asterisk does not answer."""
         return self.ask("core show settings")
 
-    @cached_property
-    def modules(self) -> frozenset[str]:
-        """The modules that run; none if Asterisk does not answer."""
-        shown = self.ask("module show") if self.settings else ""
-        # One that Asterisk holds but could not start is "Not Running".
-        rows = (row for row in shown.splitlines() if "Not Running" not in row)
-        return frozenset(row.split()[0] for row in rows if ".so" in row[:60])
-
-    @cached_property
     def agi_bin(self) -> Path | None:
         """Where AGI() looks for scripts; None if that cannot be known."""
-        told = _SETTING.search(self.settings)
-        configured = self._configured.get("directories", {}).get("astagidir")
-        usual = next(filter(os.path.isdir, _AGI_BINS), None)
-        found = told[1].strip() if told else configured or usual
+        told = re.search(r"AGI Scripts directory:\s*(\S.*)", self.settings)
+        set_to = (
+            told[1].strip() if told else self._configured.get("directories", {}).get("astagidir")
+        )
+        found = set_to or next(filter(os.path.isdir, _AGI_BINS), None)
         return Path(found) if found else None
 
 
 def check(asterisk: Asterisk, user: User, ports: Collection[int] = ()) -> Iterator[Finding]:
     """The lines of Asterisk, which *user* runs; *ports* are those of our own HTTP SMS server."""
     if not asterisk.is_here:
-        lines = (ASTERISK, MODULES, dialplan.DIALPLAN, dialplan.CURL)
-        yield from (line.skipped("no Asterisk on this host") for line in lines)
+        for line in (ASTERISK, MODULES, dialplan.DIALPLAN, dialplan.CURL):
+            yield line.skipped("no Asterisk on this host")
         return
     yield _up(asterisk)
-    missing = [name for name in _MODULES if name not in asterisk.modules]
-    says = ", ".join(f"{name} is not loaded ({_MODULES[name]})" for name in missing)
+    shown = asterisk.ask("module show") if asterisk.settings else ""
+    # One that Asterisk holds but could not start is "Not Running".
+    rows = (row for row in shown.splitlines() if "Not Running" not in row)
+    modules = {row.split()[0] for row in rows if ".so" in row[:60]}
+    missing = [name for name in _MODULES if name not in modules]
     loads = "; ".join(f"asterisk -rx 'module load {name}'" for name in missing)
-    noload = f"take its noload from {asterisk.etc}/modules.conf"
-    yield first(
-        (not asterisk.modules, MODULES.skipped("only a running Asterisk tells")),
-        (missing, MODULES.wrong(says, f"{loads}; {noload}")),
-    ) or MODULES.ok(", ".join(name.removesuffix(".so") for name in _MODULES))
+    yield (
+        (not modules and MODULES.skipped("only a running Asterisk tells"))
+        or (missing and MODULES.wrong(
+            ", ".join(f"{name} is not loaded ({_MODULES[name]})" for name in missing),
+            f"{loads}; take its noload from {asterisk.etc}/modules.conf"))
+        or MODULES.ok(", ".join(name.removesuffix(".so") for name in _MODULES))
+    )  # fmt: skip
     shown = asterisk.ask("dialplan show") if asterisk.settings else ""
     yield from dialplan.check(asterisk.etc, shown, user, ports)
 
@@ -139,25 +125,23 @@ def check(asterisk: Asterisk, user: User, ports: Collection[int] = ()) -> Iterat
 def _up(asterisk: Asterisk) -> Finding:
     told, process = re.search(r"Version:\s*(\S+)", asterisk.settings), asterisk.process
     version, user = told[1] if told else "up", process.user if process else current()
-    return first(
-        (asterisk.settings, ASTERISK.ok(f"{version}, as {user.name}" if process else version)),
-        (current().uid not in (0, user.uid), ASTERISK.skipped(
-            f"it runs; only root and {user.name} may ask it")),
-        (process, ASTERISK.wrong(
-            "it runs, but its console does not answer",
-            "see its log; systemctl restart asterisk")),
-        (not asterisk.command, ASTERISK.skipped(
-            f"there is {asterisk.conf}, but neither a running Asterisk nor the program")),
-    ) or ASTERISK.wrong(
-        "it does not run", "systemctl start asterisk; see /var/log/asterisk/messages"
+    return (
+        (asterisk.settings and ASTERISK.ok(f"{version}, as {user.name}" if process else version))
+        or (current().uid not in (0, user.uid) and ASTERISK.skipped(
+            f"it runs; only root and {user.name} may ask it"))
+        or (process and ASTERISK.wrong(
+            "it runs, but its console does not answer", "see its log; systemctl restart asterisk"))
+        or (not asterisk.command and ASTERISK.skipped(
+            f"there is {asterisk.conf}, but neither a running Asterisk nor the program"))
+        or ASTERISK.wrong(
+            "it does not run", "systemctl start asterisk; see /var/log/asterisk/messages")
     )  # fmt: skip
 
 
 def check_script(asterisk: Asterisk, user: User, config: Config | None) -> Iterator[Finding]:
     """The script, if an Asterisk is here, and the Python that sends."""
-    script, python = SCRIPT.skipped("no Asterisk on this host: FastAGI only"), Path(sys.executable)
-    if asterisk.is_here:
-        script, python = _script(asterisk, user)
+    none = SCRIPT.skipped("no Asterisk on this host: FastAGI only"), Path(sys.executable)
+    script, python = _script(asterisk, user) if asterisk.is_here else none
     yield script
     wrong = script.state is CheckState.WRONG
     yield from (PYTHON, PACKAGES) if wrong else _python(python, user, asterisk.run, config)
@@ -165,7 +149,7 @@ def check_script(asterisk: Asterisk, user: User, config: Config | None) -> Itera
 
 def _script(asterisk: Asterisk, user: User) -> tuple[Finding, Path]:
     """Its line, and the interpreter that its first line names, else ours."""
-    folder = asterisk.agi_bin
+    folder = asterisk.agi_bin()
     if folder is None:
         return SCRIPT.warning(
             "Asterisk's agi-bin is not known: asterisk.conf names none, and Asterisk is down",
@@ -174,12 +158,12 @@ def _script(asterisk: Asterisk, user: User) -> tuple[Finding, Path]:
     path, real = folder / "sms.agi", os.path.realpath(folder / "sms.agi")
     install = put_in_place(Path(sys.prefix), f"AGI_BIN={folder}")
     link = f"{path} is a link to {path.readlink()}" if os.path.islink(path) else ""
-    wrong = first(
-        (not os.path.isdir(folder),
-         SCRIPT.wrong(f"there is no folder {folder}", f"correct astagidir in {asterisk.conf}")),
-        (link and not os.path.exists(path), SCRIPT.wrong(f"{link}, which is not there", install)),
-        (not os.path.exists(path), SCRIPT.wrong(f"there is no sms.agi in {folder}", install)),
-        SCRIPT.if_blocked(path, READ | RUN, user, f"chmod 0755 {real}"),
+    wrong = (
+        (not os.path.isdir(folder) and SCRIPT.wrong(
+            f"there is no folder {folder}", f"correct astagidir in {asterisk.conf}"))
+        or (not os.path.exists(path) and SCRIPT.wrong(
+            f"{link}, which is not there" if link else f"there is no sms.agi in {folder}", install))
+        or SCRIPT.if_blocked(path, READ | RUN, user, f"chmod 0755 {real}")
     )  # fmt: skip
     if wrong:
         return wrong, path
@@ -194,25 +178,26 @@ def _script(asterisk: Asterisk, user: User) -> tuple[Finding, Path]:
     python = Path(words[0] if words else "")
     if python.name == "env" and len(words) > 1:
         python = Path(shutil.which(words[-1], path=PATH) or words[-1])
-    of_root = user.uid == os.geteuid() == 0
-    return first(
-        (b"dialplan" not in head, SCRIPT.wrong(
-            f"{path} is another program of that name", f"move it away, then {install}")),
-        (not words, SCRIPT.wrong(f"the first line of {path} names no interpreter{why}", install)),
-        *(_if_of_another(each) for each in (path, python) if of_root),
-    ) or SCRIPT.ok(f"{path} -> {real}" if link else str(path)), python  # fmt: skip
+    return (
+        (b"dialplan" not in head and SCRIPT.wrong(
+            f"{path} is another program of that name", f"move it away, then {install}"))
+        or (not words and SCRIPT.wrong(
+            f"the first line of {path} names no interpreter{why}", install))
+        or (user.uid == os.geteuid() == 0 and (_if_of_another(path) or _if_of_another(python)))
+        or SCRIPT.ok(f"{path} -> {real}" if link else str(path))
+    ), python  # fmt: skip
 
 
-def _if_of_another(path: Path) -> Case:
-    """The case that another user can change a program that root would run here."""
+def _if_of_another(path: Path) -> Finding | None:
+    """What is wrong if another user can change a program that root would run here."""
     try:
         other = changer(path)
     except HostError as error:
-        return True, SCRIPT.refused(error)
-    return other, SCRIPT.wrong(
+        return SCRIPT.refused(error)
+    return None if other is None else SCRIPT.wrong(
         f"{other} can change {path}, and root is to run it",
-        f"make it root's, or run check --user {other and other.owner}",
-    )
+        f"make it root's, or run check --user {other.owner}",
+    )  # fmt: skip
 
 
 def _python(python: Path, user: User, run: Run, config: Config | None) -> Iterator[Finding]:
@@ -224,29 +209,29 @@ def _python(python: Path, user: User, run: Run, config: Config | None) -> Iterat
     extras = ["postgresql"] if config and config.outbox.startswith("postgresql") else []
     extras += ["http"] if config and config.http else []
     names = [*_PACKAGES, *(name for extra in extras for name in _OF_EXTRAS[extra])]
-    said, version, missing, ours = "", [], {}, ""
-    if not bar:
-        said = run([str(python), "-I", "-c", _ASK, *names], 10.0, user).last_line
-        with suppress(ValueError):
-            version, missing, ours = json.loads(said)
+    said = "" if bar else run([str(python), "-I", "-c", _ASK, *names], 10.0, user).last_line
+    version, missing, ours = [], {}, ""
+    with suppress(ValueError):
+        version, missing, ours = json.loads(said)
     number = ".".join(map(str, version))
-    wrong = first(
-        (not os.path.exists(python),
-         PYTHON.wrong(f"{python}, which runs sms.agi, is not there{link}", another)),
-        (bar, PYTHON.wrong(f"{python}: {bar and bar.says}", another)),
-        (not version,
-         PYTHON.wrong(f"{python} does not run as {user.name}: {said[:200]}", another)),
-        (tuple(version) < _OLDEST, PYTHON.wrong(
-            f"{python} is {number}, older than 3.11", another_python(prefix, "<a newer one>"))),
+    wrong = (
+        (not os.path.exists(python) and PYTHON.wrong(
+            f"{python}, which runs sms.agi, is not there{link}", another))
+        or (bar and PYTHON.wrong(f"{python}: {bar.says}", another))
+        or (not version and PYTHON.wrong(
+            f"{python} does not run as {user.name}: {said[:200]}", another))
+        or (tuple(version) < (3, 11) and PYTHON.wrong(
+            f"{python} is {number}, older than 3.11", another_python(prefix, "<a newer one>")))
     )  # fmt: skip
     yield wrong or PYTHON.ok(f"{number}, {python}")
     lacks = [
         f"{name} is missing" if kind == "ModuleNotFoundError" else f"{name} fails ({kind})"
         for name, kind in missing.items()
     ]
-    yield first(
-        (wrong, PACKAGES),
-        (lacks, PACKAGES.wrong(listed(lacks, 2), cure(prefix, extras))),
-        (ours not in ("", __version__), PACKAGES.warning(
-            f"sms.agi is of dialplan-sms {ours}, this command of {__version__}", cure(prefix))),
-    ) or PACKAGES.ok(f"all there, dialplan-sms {ours or __version__}")  # fmt: skip
+    yield (
+        (wrong and PACKAGES)
+        or (lacks and PACKAGES.wrong(listed(lacks, 2), cure(prefix, extras)))
+        or (ours not in ("", __version__) and PACKAGES.warning(
+            f"sms.agi is of dialplan-sms {ours}, this command of {__version__}", cure(prefix)))
+        or PACKAGES.ok(f"all there, dialplan-sms {ours or __version__}")
+    )  # fmt: skip

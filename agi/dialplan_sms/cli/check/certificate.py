@@ -3,7 +3,7 @@
 import time
 from urllib.parse import urlsplit
 
-from dialplan_sms.cli.check import Finding, first, listed
+from dialplan_sms.cli.check import Finding, listed
 from dialplan_sms.config.config import Sender
 from dialplan_sms.host.address import is_loopback
 from dialplan_sms.sms.outcome import Cause, Outcome
@@ -11,9 +11,6 @@ from dialplan_sms.transport.tls import PIN, PeerCertificate
 
 CLOCK = Finding("clock", ("connection",))
 CERTIFICATE = Finding("certificate", ("connection", "clock"))
-_SOON = 14 * 86400.0
-_OFF = 300.0
-"""Seconds that two clocks may differ."""
 _IN_BETWEEN = "whoever is between this host and the PBX can read the password"
 
 
@@ -34,11 +31,12 @@ def clock(now: float, theirs: float | None, found: PeerCertificate | None, why: 
     says = f"this host has {_moment(now)}, the PBX {_moment(theirs)}"
     do = "timedatectl set-ntp true, here or on the PBX"
     holds = found and found.end and found.start <= theirs <= found.end
-    return first(
-        (abs(now - theirs) <= _OFF, CLOCK.ok(f"as the PBX's, {_moment(now)}")),
-        (_for_dates(why) and holds,
-         CLOCK.wrong(f"{says}: the certificate holds by the PBX's only", do)),
-    ) or CLOCK.warning(says, do)  # fmt: skip
+    return (
+        (abs(now - theirs) <= 300 and CLOCK.ok(f"as the PBX's, {_moment(now)}"))
+        or (_for_dates(why) and holds and CLOCK.wrong(
+            f"{says}: the certificate holds by the PBX's only", do))
+        or CLOCK.warning(says, do)
+    )  # fmt: skip
 
 
 def certificate(
@@ -49,49 +47,48 @@ def certificate(
     if outcome.cause is Cause.CONFIG:
         return CERTIFICATE.wrong(why, "verify = a file in PEM format")
     if found is None:
-        return first(
-            (is_loopback(host), CERTIFICATE.ok("none needed: http on this host")),
-        ) or CERTIFICATE.warning(f"http: {_IN_BETWEEN}", f"url = https://{host}")  # fmt: skip
+        none = CERTIFICATE.warning(f"http: {_IN_BETWEEN}", f"url = https://{host}")
+        return CERTIFICATE.ok("none needed: http on this host") if is_loopback(host) else none
     compare = f"compare with the PBX's own, then verify = {found.fingerprint} in [{sender.name}]"
-    if why:
-        return _not_trusted(sender, host, found, now, why, compare)
     unverified, ends = sender.verify == "no", _date(found.end)
-    pinned = f"verify = {sender.verify[:15]}..." if sender.verify.startswith(PIN) else ""
-    return first(
-        (unverified and is_loopback(host), CERTIFICATE.ok("not looked at: verify = no")),
-        (unverified, CERTIFICATE.warning(f"verify = no: {_IN_BETWEEN}", compare)),
-        (pinned, CERTIFICATE.ok(f"the one of {pinned}")),
-        (not found.end, CERTIFICATE.ok("trusted")),
-        (found.end - now < _SOON, CERTIFICATE.warning(f"ends on {ends}", "renew it on the PBX")),
-    ) or CERTIFICATE.ok(f"for {listed(found.names, 4)}, until {ends}")
+    return (
+        (why and _not_trusted(sender, host, found, now, why, compare))
+        or (unverified and is_loopback(host) and CERTIFICATE.ok("not looked at: verify = no"))
+        or (unverified and CERTIFICATE.warning(f"verify = no: {_IN_BETWEEN}", compare))
+        or (sender.verify.startswith(PIN) and CERTIFICATE.ok(
+            f"the one of verify = {sender.verify[:15]}..."))
+        or (not found.end and CERTIFICATE.ok("trusted"))
+        or (found.end - now < 14 * 86400 and CERTIFICATE.warning(
+            f"ends on {ends}", "renew it on the PBX"))
+        or CERTIFICATE.ok(f"for {listed(found.names, 4)}, until {ends}")
+    )  # fmt: skip
 
 
 def _not_trusted(
     sender: Sender, host: str, found: PeerCertificate, now: float, why: str, compare: str
 ) -> Finding:
-    names = listed(found.names, 4) or "no name"
     usable = next((f"url = https://{name}, or " for name in found.names if "*" not in name), "")
     issuer = found.issuer.get("commonName") or found.issuer.get("organizationName") or "somebody"
     signer = "itself" if found.self_signed else issuer[:80]
     dates = _for_dates(why) and found.end
-    start, ends = _date(found.start), _date(found.end)
-    return first(
-        (sender.verify.startswith(PIN), CERTIFICATE.wrong(
+    return (
+        (sender.verify.startswith(PIN) and CERTIFICATE.wrong(
             f"it is another one than verify = {sender.verify[:15]}...: a new one, or somebody in"
-            " between", f"if you know why: verify = {found.fingerprint} in [{sender.name}]")),
-        ("mismatch" in why, CERTIFICATE.wrong(
-            f"it is for {names}, not for {host}", usable + compare)),
-        (dates and now > found.end, CERTIFICATE.wrong(
-            f"it expired on {ends}", f"renew it on the PBX, or {compare}")),
-        (dates, CERTIFICATE.wrong(
-            f"it is valid from {start} on only, and here it is {_date(now)}",
-            "set the clocks of this host and of the PBX")),
-        (sender.verify != "yes", CERTIFICATE.wrong(
+            " between", f"if you know why: verify = {found.fingerprint} in [{sender.name}]"))
+        or ("mismatch" in why and CERTIFICATE.wrong(
+            f"it is for {listed(found.names, 4) or 'no name'}, not for {host}", usable + compare))
+        or (dates and now > found.end and CERTIFICATE.wrong(
+            f"it expired on {_date(found.end)}", f"renew it on the PBX, or {compare}"))
+        or (dates and CERTIFICATE.wrong(
+            f"it is valid from {_date(found.start)} on only, and here it is {_date(now)}",
+            "set the clocks of this host and of the PBX"))
+        or (sender.verify != "yes" and CERTIFICATE.wrong(
             f"{sender.verify} is not the CA that signed it: that is {signer}",
-            f"put the PBX's CA into it, or {compare}")),
-        (found.self_signed, CERTIFICATE.wrong(
-            "it is self-signed, and this host does not know it", compare)),
-    ) or CERTIFICATE.wrong(f"it is signed by {signer}, unknown to this host", compare)  # fmt: skip
+            f"put the PBX's CA into it, or {compare}"))
+        or (found.self_signed and CERTIFICATE.wrong(
+            "it is self-signed, and this host does not know it", compare))
+        or CERTIFICATE.wrong(f"it is signed by {signer}, unknown to this host", compare)
+    )  # fmt: skip
 
 
 def _for_dates(why: str) -> bool:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,19 +22,17 @@ from dialplan_sms.host.identity import READ, User, blocked, current, named
 from dialplan_sms.host.process import PATH, Run, run
 from dialplan_sms.routes.pbx import CONNECT_TIME, secrets_of
 
-_LONGEST = 15.0
-"""Seconds after which what has not ended is given up."""
-_SOCKET = "/run/dialplan-sms/agi.sock"
 _OF_CONF = (
     conf.LOG, *pbx.LINES, outbox.DISK, outbox.OUTBOX,
     service.SERVICE, service.SOCKET, service.FASTAGI,
 )  # fmt: skip
-_SIGNS = {
-    CheckState.OK: ("✓", "ok", "green"),
-    CheckState.WARNING: ("!", "! ", "yellow"),
-    CheckState.WRONG: ("✗", "X ", "bold red"),
-    CheckState.SKIPPED: ("–", "- ", "dim"),
+_SHOWN = {
+    CheckState.OK: (0, ("✓", "ok"), "green"),
+    CheckState.WARNING: (1, ("!", "! "), "yellow"),
+    CheckState.WRONG: (2, ("✗", "X "), "bold red"),
+    CheckState.SKIPPED: (0, ("–", "- "), "dim"),
 }
+"""The exit status, as a plugin of Nagios; the sign, also where the encoding has none; its style."""
 Part = Callable[[], Iterable[Finding]]
 
 
@@ -106,16 +105,16 @@ def inspect(
     who, why = next((each, why) for each, why in candidates if each)
     if me.uid not in (0, who.uid) and (bar := blocked(path, READ, me)) and not bar.missing:
         raise CannotCheck(f"{bar.says}: run this as root or as {who.name}")
-    loaded = conf.load(path)
-    config = loaded if isinstance(loaded, Config) else None
+    line, config = conf.check(path, who)
     parts: dict[str, Part] = {
         asterisk.SCRIPT.name: lambda: asterisk.check_script(host, who, config),
-        conf.CONF.name: lambda: [conf.check(path, loaded, who)],
+        conf.CONF.name: lambda: [line],
     }
+    ports = {port for _, port in config.http.listen} if config and config.http else set()
     if config is None:
-        parts[""] = lambda: [replace(line, needs=(conf.CONF.name,)) for line in _OF_CONF]
+        parts[""] = lambda: [replace(each, needs=(conf.CONF.name,)) for each in _OF_CONF]
     else:
-        socket = Path(environ.get("DIALPLAN_SMS_SOCKET") or _SOCKET)
+        socket = Path(environ.get("DIALPLAN_SMS_SOCKET") or "/run/dialplan-sms/agi.sock")
         parts |= {
             conf.LOG.name: lambda: [conf.check_log(config, who)],
             **{f"name {one.of}": one.check for one in pbx.each(config, connect_time)},
@@ -123,31 +122,33 @@ def inspect(
             service.SERVICE.name: lambda: service.check(config, unit, socket, who),
             service.HTTP.name: lambda: service.check_http(config),
         }
-    ports = {port for _, port in config.http.listen} if config and config.http else set()
     parts[asterisk.ASTERISK.name] = lambda: asterisk.check(host, who, ports)
-    found = [Finding("user").ok(f"{who.name}, {why}"), *at_once(parts, _LONGEST)]
+    found = Finding("user").ok(f"{who.name}, {why}"), *at_once(parts, 15.0)
     return list(causes_only(found)), config
 
 
 def at_once(parts: Mapping[str, Part], longest: float) -> list[Finding]:
-    """The findings of all *parts* in their order; each runs on a thread of its own."""
+    """The findings of all *parts* in their order; each runs on a thread of its own.
+
+    What has not ended after *longest* seconds is given up.
+    """
     until = time.monotonic() + longest
     late = f"not done within {longest:.0f} s", "run it again; what of it is stuck?"
     found: dict[str, Iterable[Finding]] = {name: [Finding(name).wrong(*late)] for name in parts}
 
-    def look(name: str) -> None:
+    def look(name: str, part: Part) -> None:
         try:
-            found[name] = list(parts[name]())
+            found[name] = list(part())
         except Exception as error:  # noqa: BLE001 - the other parts are of use all the same
             says = f"the check itself failed: {type(error).__name__}: {error}"[:200]
             found[name] = [Finding(name).warning(says, "please report this line")]
 
-    threads = [threading.Thread(target=look, args=(name,), daemon=True) for name in parts]
+    threads = [threading.Thread(target=look, args=each, daemon=True) for each in parts.items()]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.01, until - time.monotonic()))
-    return [line for lines in found.values() for line in lines]
+    return [*chain.from_iterable(found.values())]
 
 
 def causes_only(findings: Iterable[Finding]) -> Iterator[Finding]:
@@ -164,22 +165,19 @@ def causes_only(findings: Iterable[Finding]) -> Iterator[Finding]:
 
 
 def exit_status(findings: Iterable[Finding]) -> int:
-    """As a plugin of Nagios: 0 all is well, 1 a warning, 2 something is wrong."""
-    states = {each.state for each in findings}
-    return 2 if CheckState.WRONG in states else 1 if CheckState.WARNING in states else 0
+    """That of the worst of them."""
+    return max(_SHOWN[each.state][0] for each in findings)
 
 
 def without_secrets(findings: Iterable[Finding], config: Config | None) -> list[Finding]:
     """The *findings* as they can be shown, whoever has said what is in them."""
-    secrets: list[str] = []
-    if config is not None:
-        secrets += (secret for sender in config.senders.values() for secret in secrets_of(sender))
-        password = config.outbox.partition("://")[2].rpartition("@")[0].partition(":")[2]
-        secrets += [password] if len(password) > 2 else []
+    senders, outbox = (config.senders.values(), config.outbox) if config else ((), "")
+    password = outbox.partition("://")[2].rpartition("@")[0].partition(":")[2]
+    secrets = [*chain.from_iterable(map(secrets_of, senders)), password]
 
     def clean(text: str) -> str:
         for secret in secrets:
-            text = text.replace(secret, "xxx")
+            text = text.replace(secret, "xxx") if len(secret) > 2 else text
         return "".join(char if char.isprintable() else " " for char in text)
 
     return [replace(each, says=clean(each.says), do=clean(each.do)) for each in findings]
@@ -195,20 +193,21 @@ def show(findings: Sequence[Finding], out: TextIO) -> None:
     letters, whole = console.options.ascii_only, not out.isatty()  # the encoding has no signs
     several = len({each.of for each in findings if each.of}) > 1
     labels = [each.label if several else each.name for each in findings]
-    bad = [each for each in findings if each.state is CheckState.WRONG]
-    names = ", ".join(f"{each.label} ({each.says})" if whole else each.label for each in bad)
+    bad = ", ".join(
+        f"{each.label} ({each.says})" if whole else each.label
+        for each in findings
+        if each.state is CheckState.WRONG
+    )
     warned = sum(each.state is CheckState.WARNING for each in findings)
     also = f", {warned} to look at" if warned else ""
     fine = f"Nothing is wrong{also}. No SMS was sent: dialplan-sms send does that"
-    summary = f"Wrong: {names}{also}" if bad else fine
-    if whole:
-        console.print(Text(summary))
+    summary = Text(f"Wrong: {bad}{also}" if bad else fine)
     width = max(map(len, labels), default=0)
+    lines = [summary] if whole else []
     for each, label in zip(findings, labels, strict=True):
-        sign, letter, style = _SIGNS[each.state]
-        mark, arrow = (letter, "->") if letters else (sign, "→")
+        _, signs, style = _SHOWN[each.state]
+        mark, arrow = signs[letters], ("→", "->")[letters]
         says = (each.says or "not looked at", "dim" if each.state is CheckState.SKIPPED else "")
         cure = f"\n{' ' * (len(mark) + width + 3)}{arrow} {each.do}" if each.do else ""
-        console.print(Text.assemble((mark, style), f" {label:{width}}  ", says, (cure, "bold")))
-    if not whole:
-        console.print(Text(f"\n{summary}"))
+        lines += [Text.assemble((mark, style), f" {label:{width}}  ", says, (cure, "bold"))]
+    console.print(*lines, *([] if whole else ["", summary]), sep="\n")

@@ -2,11 +2,10 @@
 
 import os
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from dialplan_sms.cli.check import Case, Finding, first
+from dialplan_sms.cli.check import Finding
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import keys
 from dialplan_sms.config.config import Config, Sender
@@ -21,48 +20,47 @@ _CURE = re.compile(r" - (?=allowed: )|: (?=(?:run|create|set|add|raise|save) )")
 """What stands before the cure in what a ConfigError says."""
 
 
-def load(path: Path) -> Config | ConfigError:
-    """The configuration, or why there is none."""
+def check(path: Path, user: User) -> tuple[Finding, Config | None]:
+    """Whether *user* can use sms.conf and what it names, and the configuration if there is one."""
     try:
-        return smsconf.load(path, http=True)
+        config = smsconf.load(path, http=True)
     except ConfigError as error:
-        return error
-
-
-def check(path: Path, config: Config | ConfigError, user: User) -> Finding:
-    """Whether *user* can use sms.conf and what it names."""
-    private = first(_if_private(path, user))
-    if isinstance(config, ConfigError):
-        # The error names the usual group, and no && for SMS_REASON's sake: here they can be said.
-        says = str(config).replace("chgrp asterisk ", f"chgrp {user.group} ")
-        return private or CONF.wrong(*_split(says.replace(", then chmod", " && chmod")))
+        # It names the usual group, and no && for SMS_REASON's sake: here they can be said.
+        says = str(error).replace("chgrp asterisk ", f"chgrp {user.group} ")
+        wrong = CONF.wrong(*_split(says.replace(", then chmod", " && chmod")))
+        return _if_private(path, user) or wrong, None
     several = len(config.senders) > 1
     default = f", default {config.default_sender}" if several and config.default_sender else ""
-    return (
-        private
-        or first(*(_if_private(file, user, f"{key}: ") for key, file in _named(path)))
-        or first(*map(_if_abroad, config.senders.values()))
-        or CONF.ok(f"{path}: sender{'s' * several} {', '.join(config.senders)}{default}")
+    found = (
+        _if_private(path, user),
+        *(
+            _if_private(file, user, f"{key} of [{section.name}]: ")
+            for section in parse(read_private(path, CONF.name), path).values()
+            for key, file in keys.named(section.values, smsconf.known_keys(section.name))
+        ),
+        *map(_if_abroad, config.senders.values()),
+        CONF.ok(f"{path}: sender{'s' * several} {', '.join(config.senders)}{default}"),
     )
+    return next(filter(None, found)), config
 
 
-def _if_private(path: Path, user: User, key: str = "") -> Case:
-    """The case that *user* may not read a file that holds secrets."""
+def _if_private(path: Path, user: User, key: str = "") -> Finding | None:
+    """What is wrong if *user* may not read a file that holds secrets."""
     return CONF.if_blocked(path, READ, user, f"chgrp {user.group} {path} && chmod 0640 {path}", key)
 
 
-def _if_abroad(sender: Sender) -> Case:
-    """The case that ``allow`` has nothing of the country of which national numbers are."""
+def _if_abroad(sender: Sender) -> Finding | None:
+    """What there is to say if ``allow`` lacks the country of which national numbers are."""
     country, allow = sender.country or "", sender.allow
     code = f"+{CALLING_CODE.get(country)}"
     # A prefix may be of some of its numbers, or of those of more countries.
     inside = any(
         each == country or each.startswith(code) or code.startswith(each) for each in allow
     )
-    return country and allow and not inside, CONF.warning(
+    return (country and allow and not inside and CONF.warning(
         f"allow of [{sender.name}] leaves out its country: all numbers of {country} are refused",
         f"add {country} to allow in [{sender.name}], or set another country there",
-    )
+    )) or None  # fmt: skip
 
 
 def in_password(path: Path, password: str) -> str:
@@ -86,25 +84,20 @@ def _split(text: str) -> tuple[str, str]:
     return says, "".join(cure) or "correct it; docs/sms.conf.md has every key of sms.conf"
 
 
-def _named(path: Path) -> Iterator[tuple[str, Path]]:
-    for section in parse(read_private(path, CONF.name), path).values():
-        for key, file in keys.named(section.values, smsconf.known_keys(section.name)):
-            yield f"{key} of [{section.name}]", file
-
-
 def check_log(config: Config, user: User, devlog: Path = Path("/dev/log")) -> Finding:
     """Whether *user* can write the log."""
+    path, own = Path(config.log), f"chown {user.owner}:{user.group} {config.log}"
     if config.log == "syslog":
-        return first((devlog.is_socket(), LOG.ok("syslog, tag dialplan-sms"))) or LOG.warning(
+        return (devlog.is_socket() and LOG.ok("syslog, tag dialplan-sms")) or LOG.warning(
             f"no syslog: there is no {devlog}",
             f"start one, or set log = /var/log/asterisk/sms.log in {CONF.name}",
         )
-    path, own = Path(config.log), f"chown {user.owner}:{user.group} {config.log}"
-    return first(
-        (os.path.islink(path), LOG.wrong(
+    return (
+        (os.path.islink(path) and LOG.wrong(
             f"{path} is a link, and none is followed",
-            f"log = {os.path.realpath(path)} in {CONF.name}")),
-        LOG.if_blocked(path, WRITE, user, own),
-        (os.path.exists(path), LOG.ok(str(path))),
-        LOG.if_blocked(path.parent, WRITE | RUN, user, f"touch {path} && {own}", missing=True),
-    ) or LOG.ok(str(path))  # fmt: skip
+            f"log = {os.path.realpath(path)} in {CONF.name}"))
+        or LOG.if_blocked(path, WRITE, user, own)
+        or (not os.path.exists(path) and LOG.if_blocked(
+            path.parent, WRITE | RUN, user, f"touch {path} && {own}", missing=True))
+        or LOG.ok(str(path))
+    )  # fmt: skip

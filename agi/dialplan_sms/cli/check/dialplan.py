@@ -4,9 +4,10 @@ import os
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
-from dialplan_sms.cli.check import Finding, first, listed
+from dialplan_sms.cli.check import Finding, listed
 from dialplan_sms.cli.migrate.dialplan import Dialplan
 from dialplan_sms.cli.migrate.files import Place, Tree
 from dialplan_sms.cli.migrate.flow import API, Flow
@@ -24,15 +25,12 @@ _GOSUB = re.compile(
 """A Gosub that names its context: with an extension alone, it is one of its own."""
 _TRIED = re.compile(r"(?:DIALPLAN_EXISTS|VALID_EXTEN)\([ \t]*([\w.-]+)")
 _DIRECT = re.compile(r"(?<!Dead)AGI\((?:[^)]*/)?sms\.agi|AGI\(h?agi://[^)]*/sms\b")
-_WHOLE = "=-"
-"""How the answer to ``dialplan show`` ends."""
 
 
 class Files:
     """extensions.conf and what it includes, read once."""
 
     def __init__(self, etc: Path) -> None:
-        self.etc = etc
         self.path = etc / "extensions.conf"
         self.tree = Tree(etc)
         if os.path.exists(self.path):
@@ -41,11 +39,9 @@ class Files:
 
     def problem(self, user: User) -> tuple[str, str]:
         """What keeps *user* from loading all of it again, and the cure; empty for nothing."""
-        bars = (blocked(path, READ, user) for path in self.tree.contents)
-        if bar := next(filter(None, bars), None):
-            return bar.says, bar.do
-        unread = (str(problem) for problem in self.tree.problems if not problem.note)
-        return next(unread, ""), "mend that #include"
+        bars = filter(None, (blocked(path, READ, user) for path in self.tree.contents))
+        unread = ((str(each), "mend that #include") for each in self.tree.problems if not each.note)
+        return next(chain(((bar.says, bar.do) for bar in bars), unread), ("", ""))
 
     def merged(self, coming: bool = False) -> Finding | None:
         """What is wrong if Asterisk makes one [sub-sms] of the lines of several places.
@@ -58,22 +54,21 @@ class Files:
             if step.context == CONTEXT and step.line.path not in dict(places):
                 places.append(step.line.place)
         if coming and all(path.name != EXTENSIONS for path, _ in places):
-            places.append((self.etc / EXTENSIONS, 0))
+            places.append((self.tree.etc / EXTENSIONS, 0))
         if len(places) < 2:
             return None
         ours = next((place for place in places if place[0].name == EXTENSIONS), places[0])
         others = _shown(place for place in places if place != ours)
-        if others:
-            return DIALPLAN.wrong(
+        by = self.tree.named[ours[0]]
+        return (
+            (others and DIALPLAN.wrong(
                 f"[{CONTEXT}] is also in {others}: Asterisk merges that with {_shown([ours])}, and"
                 " SMS are lost",
-                f"delete those lines, or give them a [context] with another name, then {RELOAD}",
-            )
-        by = self.tree.named[ours[0]]
-        return DIALPLAN.warning(
-            f"{ours[0]} is included {len(by)} times: {_shown(by)}",
-            f"keep one #include, then {RELOAD}",
-        )
+                f"delete those lines, or give them a [context] with another name, then {RELOAD}"))
+            or DIALPLAN.warning(
+                f"{ours[0]} is included {len(by)} times: {_shown(by)}",
+                f"keep one #include, then {RELOAD}")
+        )  # fmt: skip
 
     def lost(self, shown: str) -> Finding | None:
         """What is wrong if a loaded line for SMS goes to a context that is nowhere.
@@ -83,16 +78,17 @@ class Files:
         """
         known = {name for step in self.plan.steps for name in _TRIED.findall(step.plain)}
         known |= self.plan.contexts.keys()
-        for step in self.plan.steps if shown.endswith(_WHOLE) else ():
-            found = _GOSUB.match(step.plain)
-            name = found[1] if found else ""
-            is_lost = f"{name}," in shown and f"Context '{name}'" not in shown
-            if "sms" in name.lower() and name not in known and is_lost:
-                return DIALPLAN.wrong(
-                    f"there is no [{name}]: the call ends at {_shown([step.line.place])}",
-                    f"correct the name, or #include the file with [{name}], then {RELOAD}",
-                )
-        return None
+        gosubs = ((step, _GOSUB.match(step.plain)) for step in self.plan.steps)
+        lost = (
+            DIALPLAN.wrong(
+                f"there is no [{found[1]}]: the call ends at {_shown([step.line.place])}",
+                f"correct the name, or #include the file with [{found[1]}], then {RELOAD}",
+            )
+            for step, found in gosubs
+            if found and "sms" in found[1].lower() and found[1] not in known
+            if f"{found[1]}," in shown and f"Context '{found[1]}'" not in shown
+        )
+        return next(lost, None) if shown.endswith("=-") else None  # else it is cut
 
 
 def _shown(places: Iterable[Place]) -> str:
@@ -119,40 +115,39 @@ def check(etc: Path, shown: str, user: User, ports: Collection[int]) -> Iterator
         if flow.uses_api(step) and not _is_ours(step.plain, ports)
     }
     old = [line for line in shown.splitlines() if API.search(line) and not _is_ours(line, ports)]
-    yield first(
-        (lines, CURL.warning(f"the SMS API is still used past sms.agi in {listed([*lines])}", do)),
-        (old, CURL.warning(
+    yield (
+        (lines and CURL.warning(
+            f"the SMS API is still used past sms.agi in {listed([*lines])}", do))
+        or (old and CURL.warning(
             f"{len(old)} of the loaded dialplan, none in {files.path}: AEL, Lua, a database?",
-            f"{RELOAD} if {do} was here, else {do}")),
-        (not files.tree.stream and not shown, CURL.skipped(
-            f"there is no {files.path}, and Asterisk does not answer")),
-    ) or CURL.ok("none")  # fmt: skip
+            f"{RELOAD} if {do} was here, else {do}"))
+        or (not files.tree.stream and not shown and CURL.skipped(
+            f"there is no {files.path}, and Asterisk does not answer"))
+        or CURL.ok("none")
+    )  # fmt: skip
 
 
 def _loaded(files: Files, user: User, shown: str) -> Finding:
-    merged = files.merged()
+    merged, (cause, cure) = files.merged(), files.problem(user)
     if not shown:
         return merged or DIALPLAN.skipped("only a running Asterisk tells")
-    cause, cure = files.problem(user)
-    mend = f"{cure}, then {RELOAD}"
-    missing = f"[{CONTEXT}] is not loaded"
+    mend, missing = f"{cure}, then {RELOAD}", f"[{CONTEXT}] is not loaded"
     if f"Context '{CONTEXT}'" in shown:
-        stale = f"[{CONTEXT}] is loaded, but Asterisk cannot load all files again: {cause}"
-        found = merged or first((cause, DIALPLAN.warning(stale, mend))) or files.lost(shown)
-        return found or DIALPLAN.ok(f"[{CONTEXT}] is loaded")
-    includes = [line.raw for line in files.tree.stream if line.raw.lstrip().startswith("#")]
-    install = put_in_place(Path(sys.prefix), f"ASTERISK_ETC={files.etc}")
-    of_freepbx = any("_custom.conf" in line for line in includes)
-    freepbx = " (on FreePBX in extensions_custom.conf)" if of_freepbx else ""
+        return merged or (cause and DIALPLAN.warning(
+            f"[{CONTEXT}] is loaded, but Asterisk cannot load all files again: {cause}", mend
+        )) or files.lost(shown) or DIALPLAN.ok(f"[{CONTEXT}] is loaded")  # fmt: skip
+    includes = "\n".join(each.raw for each in files.tree.stream if each.raw.lstrip()[:1] == "#")
+    freepbx = " (on FreePBX in extensions_custom.conf)" if "_custom.conf" in includes else ""
     include = f"#tryinclude {EXTENSIONS} in {files.path}{freepbx}, above a [context], then {RELOAD}"
-    return first(
-        (cause, DIALPLAN.wrong(f"{missing}, and Asterisk keeps the old dialplan: {cause}", mend)),
-        (CONTEXT in files.plan.contexts, DIALPLAN.wrong(
+    return (
+        (cause and DIALPLAN.wrong(f"{missing}, and Asterisk keeps the old dialplan: {cause}", mend))
+        or (CONTEXT in files.plan.contexts and DIALPLAN.wrong(
             f"[{CONTEXT}] is in the files, but not loaded",
-            f"{RELOAD}; see its log if that is not enough")),
-        (any(EXTENSIONS in line for line in includes), DIALPLAN.wrong(
-            f"{missing}: {EXTENSIONS} is included, and not in {files.etc}",
-            f"{install}, then {RELOAD}")),
-        (_DIRECT.search(shown) and f"{CONTEXT}," not in shown, DIALPLAN.warning(
-            f"{missing}: AGI(sms.agi) does without, and a hang-up may stop it", include)),
-    ) or DIALPLAN.wrong(missing, include)  # fmt: skip
+            f"{RELOAD}; see its log if that is not enough"))
+        or (EXTENSIONS in includes and DIALPLAN.wrong(
+            f"{missing}: {EXTENSIONS} is included, and not in {files.tree.etc}",
+            f"{put_in_place(Path(sys.prefix), f'ASTERISK_ETC={files.tree.etc}')}, then {RELOAD}"))
+        or (_DIRECT.search(shown) and f"{CONTEXT}," not in shown and DIALPLAN.warning(
+            f"{missing}: AGI(sms.agi) does without, and a hang-up may stop it", include))
+        or DIALPLAN.wrong(missing, include)
+    )  # fmt: skip

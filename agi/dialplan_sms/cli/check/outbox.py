@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -11,39 +12,35 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from dialplan_sms.cli.check import Finding, first
+from dialplan_sms.cli.check import Finding
 from dialplan_sms.host.identity import READ, RUN, WRITE, HostError, User, blocked, changer, current
 from dialplan_sms.host.process import run
-from dialplan_sms.outbox.database import OutboxError, explain, open_engine
+from dialplan_sms.outbox.database import OutboxError, explain, open_engine, sqlite_file
 from dialplan_sms.outbox.schema import VERSION, meta
 
 MOUNTS = Path("/proc/self/mountinfo")
 DISK = Finding("disk")
 OUTBOX = Finding("outbox", (DISK.name,))
 _MIB = 1 << 20
-_TOO_LITTLE, _LITTLE = 10 * _MIB, 200 * _MIB
-_NETWORKED = (
-    "nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "afs",
-    "lustre",
-)  # fmt: skip
+_NETWORKED = tuple("nfs cifs smb 9p ceph glusterfs fuse.sshfs fuse.glusterfs afs lustre".split())
 _LOCKED = 2.0
 """Seconds to wait for a locked SQLite file."""
 _DO = "correct outbox in sms.conf"
 _OPEN = """
 import json, sqlite3, sys, urllib.parse
 file, patience, meta = sys.argv[1:]
-told = {"version": None, "error": ""}
+error = version = None
 try:
     # With the right to write, since what a crash left behind is rolled back by who reads.
     place = f"file:{urllib.parse.quote(file)}?mode=rw"
     database = sqlite3.connect(place, uri=True, timeout=float(patience))
     database.execute("BEGIN IMMEDIATE")
     if database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (meta,)).fetchone():
-        told["version"] = dict(database.execute(f"SELECT name, value FROM {meta}")).get("version")
+        version = dict(database.execute(f"SELECT name, value FROM {meta}")).get("version")
     database.execute("ROLLBACK")
-except sqlite3.Error as error:
-    told["error"] = str(error)
-print(json.dumps(told))
+except sqlite3.Error as failure:
+    error = str(failure)
+print(json.dumps([error or "", version]))
 """
 """Asks the file as who can change it: SQLite believes a journal that lies beside it, whoever left
 it there, and deletes a file that this names."""
@@ -60,10 +57,9 @@ def check(outbox: str, user: User) -> Iterator[Finding]:
     except OutboxError as error:
         yield OUTBOX.refused(error, _DO)
         return
-    if engine.dialect.name == "sqlite":
-        file = Path(engine.url.database or "")
-        yield _disk(file.parent)
-        yield _rights(file, user) or _sqlite(file, engine.url)
+    if file := sqlite_file(engine.url):
+        yield _disk(Path(file).parent)
+        yield _rights(Path(file), user) or _sqlite(Path(file), engine.url)
     else:
         yield DISK.skipped("the server's")
         yield _server(engine)
@@ -75,44 +71,44 @@ def _disk(folder: Path) -> Finding:
     except OSError:
         return DISK.skipped(f"there is no {folder}")
     space = f"{left / _MIB:.0f} MiB" if left < 10240 * _MIB else f"{left / 1024 / _MIB:.0f} GiB"
-    return first(
-        (kind.startswith(_NETWORKED), DISK.warning(
+    return (
+        (kind.startswith(_NETWORKED) and DISK.warning(
             f"{folder} is on a network file system ({kind}), where locks are not reliable",
-            "put the outbox on a local disk, or on PostgreSQL")),
-        (left < _TOO_LITTLE, DISK.wrong(
-            f"{space} are free for {folder}: nothing can be stored", "free some space")),
-        (left < _LITTLE, DISK.warning(f"{space} are free for {folder}", "free some space")),
-    ) or DISK.ok(f"{space} free for {folder}")  # fmt: skip
+            "put the outbox on a local disk, or on PostgreSQL"))
+        or (left < 10 * _MIB and DISK.wrong(
+            f"{space} are free for {folder}: nothing can be stored", "free some space"))
+        or (left < 200 * _MIB and DISK.warning(f"{space} are free for {folder}", "free some space"))
+        or DISK.ok(f"{space} free for {folder}")
+    )  # fmt: skip
 
 
 def file_system(device: int) -> str:
     """The type of the file system on *device*, as /proc/self/mountinfo names it."""
-    number = f"{os.major(device)}:{os.minor(device)}"
+    number, found = f"{os.major(device)}:{os.minor(device)}", None
     with contextlib.suppress(OSError):
-        for line in MOUNTS.read_text().splitlines():
-            left, _, right = line.partition(" - ")
-            if right and left.split()[2] == number:
-                return right.split()[0]
-    return ""
+        found = re.search(rf"(?m)^\d+ \d+ {number} .*? - (\S+)", MOUNTS.read_text())
+    return found[1] if found else ""
 
 
 def _rights(file: Path, user: User) -> Finding | None:
     """What there is to say of an SQLite *file* before it is opened."""
     folder, own = file.parent, f"chown {user.owner}:{user.group}"
-    make = f"install -d -o {user.owner} -g {user.group} -m 0750 {folder}"
-    parts = (file, *(file.with_name(file.name + end) for end in ("-journal", "-wal", "-shm")))
-    return first(
-        (not os.path.isdir(folder), OUTBOX.wrong(f"there is no folder {folder}", make)),
-        OUTBOX.if_blocked(folder, WRITE | RUN, user, f"{own} {folder} && chmod 0750 {folder}"),
-        (not os.path.exists(file), OUTBOX.ok(f"{file} is made with the first SMS")),
-        (not os.path.isfile(file),
-         OUTBOX.wrong(f"{file} is not a file", _DO)),
-        *(OUTBOX.if_blocked(part, READ | WRITE, user, f"{own} {part} && chmod 0640 {part}")
-          for part in parts),
-        (os.path.isdir(folder) and os.statvfs(folder).f_flag & os.ST_RDONLY, OUTBOX.wrong(
-            f"the file system of {folder} is read-only", "mount it writable")),
-        (blocked(file, READ | WRITE, current()), OUTBOX.skipped(
-            f"{file}: run check as root or as {user.name} to see into it")),
+    parts = (file.with_name(file.name + end) for end in ("", "-journal", "-wal", "-shm"))
+    return (
+        (not os.path.isdir(folder) and OUTBOX.wrong(
+            f"there is no folder {folder}",
+            f"install -d -o {user.owner} -g {user.group} -m 0750 {folder}"))
+        or OUTBOX.if_blocked(folder, WRITE | RUN, user, f"{own} {folder} && chmod 0750 {folder}")
+        or (not os.path.exists(file) and OUTBOX.ok(f"{file} is made with the first SMS"))
+        or (not os.path.isfile(file) and OUTBOX.wrong(f"{file} is not a file", _DO))
+        or next(filter(None, (
+            OUTBOX.if_blocked(part, READ | WRITE, user, f"{own} {part} && chmod 0640 {part}")
+            for part in parts)), None)
+        or (os.statvfs(folder).f_flag & os.ST_RDONLY and OUTBOX.wrong(
+            f"the file system of {folder} is read-only", "mount it writable"))
+        or (blocked(file, READ | WRITE, current()) and OUTBOX.skipped(
+            f"{file}: run check as root or as {user.name} to see into it"))
+        or None
     )  # fmt: skip
 
 
@@ -122,49 +118,45 @@ def _sqlite(file: Path, url: sa.URL) -> Finding:
     except HostError as error:
         return OUTBOX.skipped(f"{file} is not looked into: {error}")
     command = [sys.executable, "-I", "-c", _OPEN, str(file), str(_LOCKED), meta.name]
-    ran = run(command, _LOCKED + 5.0, become)
+    told = run(command, _LOCKED + 5.0, become).last_line
     try:
-        told = json.loads(ran.last_line)
-        said, version = told["error"], told["version"]
+        said, version = json.loads(told)
     except ValueError:
         who = f" as {become.name}" if become and os.geteuid() == 0 else ""
-        return OUTBOX.skipped(f"{file} cannot be looked into{who}: {ran.last_line[-200:]}")
-    return first(
-        ("locked" in said, OUTBOX.wrong(
+        return OUTBOX.skipped(f"{file} cannot be looked into{who}: {told[-200:]}")
+    return (
+        ("locked" in said and OUTBOX.wrong(
             f"{file} is locked by another program for more than {_LOCKED:.0f} s",
-            f"see which: fuser -v {file}")),
-        (said, OUTBOX.refused(explain(sqlite3.OperationalError(said), url), _DO)),
-    ) or _of_version(version, str(file))  # fmt: skip
+            f"see which: fuser -v {file}"))
+        or (said and OUTBOX.refused(explain(sqlite3.OperationalError(said), url), _DO))
+        or _of_version(version, str(file))
+    )  # fmt: skip
 
 
 def _server(engine: sa.Engine) -> Finding:
-    url = engine.url
+    url, query = engine.url, sa.select(meta.c.value).where(meta.c.name == "version")
     where = f"{url.database} on {url.host or 'this host'}"
     may_create = "SELECT has_schema_privilege(current_schema(), 'CREATE')"
     try:
         with engine.connect() as connection:
-            if sa.inspect(connection).has_table(meta.name):
-                query = sa.select(meta.c.value).where(meta.c.name == "version")
-                return _of_version(connection.scalar(query), where)
-            may = connection.exec_driver_sql(may_create).scalar()
-        return (
-            _of_version(None, where)
-            if may
-            else OUTBOX.wrong(
-                f"{url.username} may not make tables in {where}",
-                f"GRANT CREATE ON SCHEMA public TO {url.username}",
-            )
-        )
+            is_made = sa.inspect(connection).has_table(meta.name)
+            version = connection.scalar(query) if is_made else None
+            may = is_made or connection.exec_driver_sql(may_create).scalar()
     except (sa.exc.SQLAlchemyError, OSError) as error:
         return OUTBOX.refused(explain(error, url), _DO)
     finally:
         engine.dispose()
+    return _of_version(version, where) if may else OUTBOX.wrong(
+        f"{url.username} may not make tables in {where}",
+        f"GRANT CREATE ON SCHEMA public TO {url.username}",
+    )  # fmt: skip
 
 
 def _of_version(version: str | None, where: str) -> Finding:
-    return first(
-        (version is None, OUTBOX.ok(f"{where}, its tables are made with the first SMS")),
-        (int(version or 0) > VERSION, OUTBOX.wrong(
+    return (
+        (version is None and OUTBOX.ok(f"{where}, its tables are made with the first SMS"))
+        or (int(version) > VERSION and OUTBOX.wrong(
             f"{where} was made by a newer dialplan-sms, tables of version {version}",
-            "update this host")),
-    ) or OUTBOX.ok(where)  # fmt: skip
+            "update this host"))
+        or OUTBOX.ok(where)
+    )  # fmt: skip

@@ -10,11 +10,12 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dialplan_sms import __version__
-from dialplan_sms.cli.check import Finding, first
+from dialplan_sms.cli.check import Finding
 from dialplan_sms.config.config import Config
 from dialplan_sms.daemon import client
 from dialplan_sms.host.address import is_loopback
@@ -31,19 +32,17 @@ _DOWN = Finding("service", ("sms.conf", "Python", "packages"))
 _NONE = Finding("service", (*_DOWN.needs, "outbox"))
 _UNIT = "dialplan-sms"
 _RESTART = f"systemctl restart {_UNIT}"
+_BY_HAND = "docs/service.md, By hand: install its unit and start it"
 _LOG = f"journalctl -u {_UNIT} -n 20"
 _PATIENCE = 4.0
-_LARGEST = 1 << 20
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound to
 _ASKS = (b"GET FULL VARIABLE", b"EXEC MSet", b"NOOP")
 """How the service begins, once it knows who calls."""
-_CALL = b"".join(
-    b"agi_%s\n" % line
-    for line in (
-        b"network: yes", b"network_script: check", b"request: agi://127.0.0.1/check",
-        b"channel: dialplan-sms-check", b"uniqueid: check", b"callerid: unknown", b"threadid: 1",
-    )
-)  # fmt: skip
+_CALL = (
+    b"agi_network: yes\nagi_network_script: check\nagi_request: agi://127.0.0.1/check\n"
+    b"agi_channel: dialplan-sms-check\nagi_uniqueid: check\nagi_callerid: unknown\n"
+    b"agi_threadid: 1\n\n"
+)
 """A call, in Asterisk's order, that says all but what to send."""
 Problem = tuple[str, str] | None
 """What is wrong with one address, and what to do."""
@@ -63,20 +62,17 @@ def check(config: Config, unit: Mapping[str, str], path: Path, user: User) -> It
     peer = "{} port {}".format(*address)
     try:
         figures = client.figures(address, _PATIENCE)
-        healthy = client.is_healthy(address, _PATIENCE)
+        running = up(figures, client.is_healthy(address, _PATIENCE), config)
     except client.NotOurs:
-        yield SERVICE.wrong(
-            f"what answers on {peer} is not dialplan-sms",
-            "set monitor in sms.conf to another port, and restart the service",
-        )
+        other = "set monitor in sms.conf to another port, and restart the service"
+        yield SERVICE.wrong(f"what answers on {peer} is not dialplan-sms", other)
     except TimeoutError:
-        yield SERVICE.wrong(
-            f"no answer on {peer} within {_PATIENCE:.0f} s", f"{_RESTART}; then {_LOG}"
-        )
+        late = f"no answer on {peer} within {_PATIENCE:.0f} s"
+        yield SERVICE.wrong(late, f"{_RESTART}; then {_LOG}")
     except OSError:
         yield _down(config, unit, peer)
     else:
-        yield up(figures, healthy, config)
+        yield running
         yield sms_agi(path, user)
         yield _listening(FASTAGI, config.listen, fastagi)
         return
@@ -86,22 +82,23 @@ def check(config: Config, unit: Mapping[str, str], path: Path, user: User) -> It
 def _down(config: Config, unit: Mapping[str, str], peer: str) -> Finding:
     """What there is to say if nothing answers on *peer*."""
     state = unit.get("ActiveState")
-    by_hand = "docs/service.md, By hand: install its unit and start it"
-    start = f"systemctl enable --now {_UNIT}" if state else by_hand
+    start = f"systemctl enable --now {_UNIT}" if state else _BY_HAND
     stored = ", ".join(each.name for each in config.senders.values() if each.mode != "wait")
-    return first(
-        (state == "active", _DOWN.wrong(
+    return (
+        (state == "active" and _DOWN.wrong(
             f"it runs, but nothing answers on {peer}",
-            f"{_RESTART}, if monitor in sms.conf is new")),
-        (state in ("failed", "activating"), _DOWN.wrong(f"it does not start ({state})", _LOG)),
-        (unit.get("UnitFileState") == "enabled",
-         _DOWN.wrong("it was stopped", f"systemctl start {_UNIT}")),
-        (config.http, _NONE.wrong(
-            "none runs, and it is what answers those who send through [http]", start)),
-        (config.outbox and stored, _NONE.wrong(
-            f"none runs, and it is what sends the stored SMS of {stored}", start)),
-        (config.outbox, _NONE.warning("none runs here, and it is what sends stored SMS", start)),
-    ) or SERVICE.skipped("none runs here: sms.agi does the whole job itself")  # fmt: skip
+            f"{_RESTART}, if monitor in sms.conf is new"))
+        or (state in ("failed", "activating") and _DOWN.wrong(f"it does not start ({state})", _LOG))
+        or (unit.get("UnitFileState") == "enabled" and _DOWN.wrong(
+            "it was stopped", f"systemctl start {_UNIT}"))
+        or (config.http and _NONE.wrong(
+            "none runs, and it is what answers those who send through [http]", start))
+        or (config.outbox and stored and _NONE.wrong(
+            f"none runs, and it is what sends the stored SMS of {stored}", start))
+        or (config.outbox and _NONE.warning(
+            "none runs here, and it is what sends stored SMS", start))
+        or SERVICE.skipped("none runs here: sms.agi does the whole job itself")
+    )  # fmt: skip
 
 
 def up(figures: Mapping[str, Any], healthy: bool, config: Config) -> Finding:
@@ -111,24 +108,27 @@ def up(figures: Mapping[str, Any], healthy: bool, config: Config) -> Finding:
     is_same = conf.get("path") == os.path.abspath(config.path)
     late = " and ".join(conf.get("waiting") or ())
     calls, most = figures["in_flight"], figures["max_calls"]
-    held = outbox.get("held") or {}
-    waits = ", ".join(f"all SMS of {sender} wait: {cause}" for sender, cause in held.items())
+    held = (outbox.get("held") or {}).items()
     idle = outbox.get("oldest_due_seconds", 0) if outbox.get("works") else 0
-    return first(
-        (not healthy, SERVICE.wrong("a call is stuck", f"{_RESTART}; then {_LOG}")),
-        (runs != __version__, SERVICE.warning(
-            f"dialplan-sms {runs} runs, and {__version__} is installed", _RESTART)),
-        (is_same and conf.get("version") != config.version, SERVICE.warning(
+    return (
+        (not healthy and SERVICE.wrong("a call is stuck", f"{_RESTART}; then {_LOG}"))
+        or (runs != __version__ and SERVICE.warning(
+            f"dialplan-sms {runs} runs, and {__version__} is installed", _RESTART))
+        or (is_same and conf.get("version") != config.version and SERVICE.warning(
             f"{config.path}, or a file that it names, has changed since it was read",
-            f"systemctl reload {_UNIT}")),
-        (late, SERVICE.warning(f"of {conf.get('path')} it has not taken over {late}", _RESTART)),
-        (calls >= most, SERVICE.warning(
+            f"systemctl reload {_UNIT}"))
+        or (late and SERVICE.warning(
+            f"of {conf.get('path')} it has not taken over {late}", _RESTART))
+        or (calls >= most and SERVICE.warning(
             f"it carries {calls} calls, as many as max_calls allows",
-            "see why the PBX answers slowly, or raise max_calls")),
-        (waits, SERVICE.warning(waits, "mend that; dialplan-sms outbox shows until when")),
-        (idle > STALE, SERVICE.warning(
-            f"no worker took an SMS for {idle:.0f} s", "is workers = 0 in sms.conf?")),
-    ) or SERVICE.ok(f"up, {calls} of {most} calls under way")  # fmt: skip
+            "see why the PBX answers slowly, or raise max_calls"))
+        or (held and SERVICE.warning(
+            ", ".join(f"all SMS of {sender} wait: {cause}" for sender, cause in held),
+            "mend that; dialplan-sms outbox shows until when"))
+        or (idle > STALE and SERVICE.warning(
+            f"no worker took an SMS for {idle:.0f} s", "is workers = 0 in sms.conf?"))
+        or SERVICE.ok(f"up, {calls} of {most} calls under way")
+    )  # fmt: skip
 
 
 def sms_agi(path: Path, user: User) -> Finding:
@@ -139,41 +139,40 @@ def sms_agi(path: Path, user: User) -> Finding:
             "set DIALPLAN_SMS_SOCKET to the service's, for Asterisk, too",
         )
     owner = path.stat().st_uid
-    wrong = first(
-        (not path.is_socket(),
-         SOCKET.wrong(f"{path} is no socket", f"remove it and {_RESTART}")),
-        (user.uid not in (0, owner), SOCKET.wrong(
+    return (
+        (not path.is_socket() and SOCKET.wrong(
+            f"{path} is no socket", f"remove it and {_RESTART}"))
+        or (user.uid not in (0, owner) and SOCKET.wrong(
             f"it is for {by_id(owner).name}, as the service runs, not for {user.name}",
-            f"User={user.name} in the unit, then {_RESTART}")),
-        SOCKET.if_blocked(path, WRITE, user),
+            f"User={user.name} in the unit, then {_RESTART}"))
+        or SOCKET.if_blocked(path, WRITE, user)
+        or _greeted(path)
+        or (os.geteuid() not in (0, owner) and SOCKET.skipped(
+            f"{path}: run check as root or as {user.name}"))
+        or SOCKET.wrong(f"{path} does not answer", _RESTART)
     )  # fmt: skip
-    if wrong:
-        return wrong
+
+
+def _greeted(path: Path) -> Finding | None:
+    """Whether a service says there that it is ready; None if that cannot be seen."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_PATIENCE)
             connection.connect(str(path))
-            ready = connection.recv(16) == b"READY\n"
+            return SOCKET.ok(str(path)) if connection.recv(16) == b"READY\n" else None
     except ConnectionRefusedError:
         return SOCKET.wrong(
             f"nobody listens at {path}: left behind by a service that was killed", _RESTART
         )
     except OSError:
-        ready = False
-    return first(
-        (ready, SOCKET.ok(str(path))),
-        (os.geteuid() not in (0, owner),
-         SOCKET.skipped(f"{path}: run check as root or as {user.name}")),
-    ) or SOCKET.wrong(f"{path} does not answer", _RESTART)  # fmt: skip
+        return None
 
 
 def check_http(config: Config) -> Iterator[Finding]:
     """One line for all addresses of [http], if there are any."""
     if config.http is not None:
         kind = "https" if config.http.certificate else "http"
-        yield _listening(
-            HTTP, config.http.listen, lambda host, port: sms_api(kind, host, port), f", {kind}"
-        )
+        yield _listening(HTTP, config.http.listen, partial(sms_api, kind), f", {kind}")
 
 
 def _listening(
@@ -197,7 +196,7 @@ def fastagi(host: str, port: int) -> Problem:
     restart = f"listen in sms.conf is new? {_RESTART}"
     try:
         with socket.create_connection((target, port), timeout=_PATIENCE) as connection:
-            connection.sendall(_CALL + b"\n")
+            connection.sendall(_CALL)
             command = connection.makefile("rb").readline(4096)
     except TimeoutError:
         return f"{peer} takes calls and does not answer them", _RESTART
@@ -214,30 +213,28 @@ def sms_api(kind: str, host: str, port: int) -> Problem:
     """Ask the HTTP SMS server there by *kind* what it is; nobody logs in, and nothing is sent."""
     peer, target = f"{host} port {port}", _ANY.get(host, host)
     restart = f"the service runs with an older sms.conf? {_RESTART}"
-    other = (
-        f"what answers on {peer} is not the HTTP SMS server by {kind}",
-        f"{restart}; else another program listens there: another listen in [http]",
-    )
     connection = (
         # Whose certificate it is, clients look at: its names need not be this address.
         http.client.HTTPSConnection(target, port, timeout=_PATIENCE, context=any_peer())
         if kind == "https"
         else http.client.HTTPConnection(target, port, timeout=_PATIENCE)
     )
-    with closing(connection):
-        try:
-            connection.connect()
+    try:
+        with closing(connection):
             connection.request("GET", "/openapi.json")
             answer = connection.getresponse()
-            title = json.loads(answer.read(_LARGEST))["info"]["title"]
+            title = json.loads(answer.read(1 << 20))["info"]["title"]
             ours = answer.status == 200 and title == _UNIT  # as in web/openapi.json
-        except TimeoutError:
-            return f"no answer on {peer} within {_PATIENCE:.0f} s", f"{_RESTART}; then {_LOG}"
-        except (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError):  # RemoteDisconnected, too
-            # It answers those in allow only, which this host need not be.
-            ours = not is_loopback(target)
-        except (ssl.SSLError, http.client.HTTPException, ValueError, LookupError, TypeError):
-            return other
-        except OSError:
-            return f"nothing listens on {peer}", restart
-    return None if ours else other
+    except TimeoutError:
+        return f"no answer on {peer} within {_PATIENCE:.0f} s", f"{_RESTART}; then {_LOG}"
+    except (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError):  # RemoteDisconnected, too
+        # It answers those in allow only, which this host need not be.
+        ours = not is_loopback(target)
+    except (ssl.SSLError, http.client.HTTPException, ValueError, LookupError, TypeError):
+        ours = False
+    except OSError:
+        return f"nothing listens on {peer}", restart
+    return None if ours else (
+        f"what answers on {peer} is not the HTTP SMS server by {kind}",
+        f"{restart}; else another program listens there: another listen in [http]",
+    )  # fmt: skip

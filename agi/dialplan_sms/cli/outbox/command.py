@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from dialplan_sms.cli.main import Misused, Value, config_option
 from dialplan_sms.cli.outbox import view
-from dialplan_sms.cli.outbox.opened import NothingStored, Opened, elsewhere, explain_empty, opened
+from dialplan_sms.cli.outbox.opened import Opened, elsewhere, explain_empty, opened
 from dialplan_sms.config import values
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.outbox.history import retention, stored
@@ -39,15 +39,14 @@ def _id(value: str) -> int:
 
 def _seconds(text: str) -> float:
     """``15m`` as 900.0."""
-    if text.strip().isdigit():
-        raise values.Bad  # 90 may be meant as days, and purge would delete all but 90 s
+    # 90 may be meant as days, and purge would delete all but 90 s.
+    values.must(not text.strip().isdigit())
     return values.duration(text.strip())
 
 
 def _digits(text: str) -> str:
     digits = re.sub(r"[ ()./+-]", "", text).removeprefix("00")
-    if text and not re.fullmatch(r"[0-9*#]{1,32}", digits):
-        raise values.Bad
+    values.must(not text or re.fullmatch(r"[0-9*#]{1,32}", digits))
     return digits
 
 
@@ -87,9 +86,9 @@ def outbox(config: Path, limit: int, as_json: bool, as_csv: bool, **chosen: Any)
     ctx = click.get_current_context()
     if ctx.invoked_subcommand:
         # A filter before the command would be lost: outbox --sender 101 cancel --all.
-        for name in ctx.params:
-            if name != "config" and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
-                raise click.UsageError(f"options belong after {ctx.invoked_subcommand}")
+        sources = {ctx.get_parameter_source(name) for name in ctx.params if name != "config"}
+        if sources != {ParameterSource.DEFAULT}:
+            raise click.UsageError(f"options belong after {ctx.invoked_subcommand}")
         # --config counts before and after the command's name.
         ctx.default_map = {ctx.invoked_subcommand: {"config": str(config)}}
         return
@@ -97,20 +96,17 @@ def outbox(config: Path, limit: int, as_json: bool, as_csv: bool, **chosen: Any)
         raise click.UsageError("--json or --csv, not both")
     filters = Filters(**chosen)
     print_all = view.print_json if as_json else view.print_csv
-    try:
-        with opened(config, filters.sender) as box:
-            found = box.walk(filters, limit)
-            if as_json or as_csv:
-                print_all(found)
-            else:
-                shown = list(found)
-                none = f"no SMS. {explain_empty(box.config)}"
-                view.print_table(shown, limit, elsewhere(box.config) if shown else none)
-                view.print_overview(box.reader.do(overview))
-    except NothingStored:
-        if not (as_json or as_csv):
-            raise
-        print_all([])
+    say = (lambda _: print_all(())) if as_json or as_csv else click.echo
+    with opened(config, filters.sender, say=say) as box:
+        found = box.walk(filters, limit)
+        if as_json or as_csv:
+            print_all(found)
+            return
+        if shown := list(found):
+            view.print_table(shown, limit, elsewhere(box.config))
+        else:
+            click.echo(f"no SMS. {explain_empty(box.config)}")
+        view.print_overview(box.reader.do(overview))
 
 
 outbox.add_command(
@@ -177,8 +173,8 @@ def cancel_(ids: tuple[int, ...], config: Path, every: bool, **chosen: Any) -> N
         raise click.UsageError("which? ID..., or --number, --sender and --since, or --all")
     with opened(config, filters.sender, ids) as box:
         keeping = [each.name for each in box.config.senders.values() if each.keep_text]
-        pending = replace(filters, states=(State.PENDING,))
-        _change(box, ids, pending, lambda c, id_: cancel(c, id_, keeping), "cancelled")
+        filters = replace(filters, states=(State.PENDING,))
+        _change(box, ids, filters, lambda c, id_: cancel(c, id_, keeping), "cancelled")
 
 
 def _change(
@@ -214,9 +210,9 @@ def purge(config: Path, older: float | None) -> None:
     """
     total, portion = 0, 1
     with opened(config) as box:
+        age = box.config.retention if older is None else older
         while portion:
             with box.engine.begin() as connection:
-                age = box.config.retention if older is None else older
                 portion = retention.purge(connection, age)
             total += portion
             time.sleep(_PAUSE)

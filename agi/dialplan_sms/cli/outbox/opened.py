@@ -1,10 +1,10 @@
 """The outbox as a command opens it: without the service, for as long as the command runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
 
 import click
 import sqlalchemy as sa
@@ -31,22 +31,11 @@ class Opened:
         """At most *most* SMS, newest first."""
         place: Place | None = None
         while most > 0:
-            size = min(most, 500)
-            portion = self.reader.do(lambda c: listing(c, filters, size, place))  # noqa: B023
+            find = partial(listing, filters=filters, most=min(most, 500), place=place)
+            portion = self.reader.do(find)
             yield from portion.found
-            most -= len(portion.found)
             place = portion.place
-            if place is None:
-                return
-
-
-class NothingStored(click.ClickException):
-    """There is no SQLite file yet, which is no error."""
-
-    exit_code = 0
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(self.message, file=file)
+            most = most - len(portion.found) if place else 0
 
 
 def elsewhere(config: Config) -> str:
@@ -65,11 +54,17 @@ def explain_empty(config: Config) -> str:
 
 
 @contextmanager
-def opened(path: Path, sender: str = "", ids: Sequence[int] = ()) -> Iterator[Opened]:
+def opened(
+    path: Path,
+    sender: str = "",
+    ids: Sequence[int] = (),
+    say: Callable[[str], None] = click.echo,
+) -> Iterator[Opened]:
     """The outbox of the sms.conf at *path*; what is wrong with either is a ConfigError or one line.
 
-    Names a *sender* that sms.conf has no more: its SMS may be there all the same. Raises
-    NothingStored, unless *ids* are looked for.
+    Names a *sender* that sms.conf has no more: its SMS may be there all the same. If there is no
+    SQLite file yet, which is no error unless *ids* are looked for, that ends the command,
+    once *say* has said so.
     """
     config = smsconf.load(path)
     if not config.outbox:
@@ -77,15 +72,16 @@ def opened(path: Path, sender: str = "", ids: Sequence[int] = ()) -> Iterator[Op
     config.drop_privileges()
     try:
         engine = open_engine(config.outbox)
+        # If it were made here, the file would be root's, and the service could not write to it.
+        file = sqlite_file(engine.url)
+        if file and Path(file).parent.is_dir() and not Path(file).exists():
+            nothing = f"nothing is stored yet: {file} is made with the first SMS that is stored"
+            if ids:
+                raise click.ClickException(f"there is no SMS {ids[0]}: {nothing}")
+            say(f"{nothing}. {explain_empty(config)}")
+            raise SystemExit(0)
         with ExitStack() as closing:
             closing.callback(engine.dispose)
-            # If it were made here, the file would be root's, and the service could not write to it.
-            file = sqlite_file(engine.url)
-            if file and Path(file).parent.is_dir() and not Path(file).exists():
-                nothing = f"nothing is stored yet: {file} is made with the first SMS that is stored"
-                if ids:
-                    raise click.ClickException(f"there is no SMS {ids[0]}: {nothing}")
-                raise NothingStored(f"{nothing}. {explain_empty(config)}")
             reader = HistoryReader(engine.url)
             closing.callback(reader.close)
             if not reader.do(is_prepared):

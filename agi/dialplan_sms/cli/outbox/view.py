@@ -44,8 +44,7 @@ _FIELDS = (
 def cell(value: object) -> str:
     """*value* for a CSV: a spreadsheet must not take it for a formula."""
     text = "" if value is None else plain(str(value))
-    formula = text[:1] in tuple("=+-@") and not _NUMBER.fullmatch(text)
-    return f"'{text}" if formula else text
+    return f"'{text}" if text[:1] in tuple("=+-@") and not _NUMBER.fullmatch(text) else text
 
 
 def iso(at: Any) -> str | None:
@@ -63,20 +62,20 @@ def _minute(at: float | None) -> str:
 def as_dict(sms: Stored) -> dict[str, Any]:
     """One SMS without its text, for JSON and CSV."""
     values = {name: getattr(sms, name) for name in _FIELDS if name != "to"}
-    times = {name: iso(values[name]) for name in ("created", "due", "ended")}
-    return {**values, **times, "to": [to for to, _ in sms.numbers]}
+    times = {name: iso(getattr(sms, name)) for name in ("created", "due", "ended")}
+    return values | times | {"to": [to for to, _ in sms.numbers]}
 
 
 def as_dict_whole(sms: Stored, with_text: bool) -> dict[str, Any]:
     """One SMS with the state of each number and its tries, for JSON."""
-    whole = as_dict(sms) | {
+    return as_dict(sms) | {
         "to": [{"number": to, "state": state} for to, state in sms.numbers],
         "planned": iso(sms.planned),
         "held": {"cause": sms.held, "until": iso(sms.free_at)} if sms.held else None,
         "tries": [asdict(each) | {"at": iso(each.at)} for each in sms.tries],
         "text_kept": sms.text is not None,
+        **({"text": sms.text} if with_text else {}),
     }
-    return whole | ({"text": sms.text} if with_text else {})
 
 
 def print_json(found: Iterable[Stored]) -> None:
@@ -106,19 +105,16 @@ def _table(*columns: str, **options: Any) -> Table:
 
 
 def print_table(found: Sequence[Stored], limit: int, note: str) -> None:
-    """The newest of the outbox, a line each, and the *note* below; without any, it alone."""
-    if not found:
-        click.echo(note)
-        return
+    """The newest of the outbox, a line each, and the *note* below."""
     table = _table("id", "stored", "sender", "to", "state", "cause, due")
     table.columns[0].justify = "right"
     for sms in found:
         first = sms.numbers[0][0] if sms.numbers else "-"
         more = f" +{len(sms.numbers) - 1}" if len(sms.numbers) > 1 else ""
-        why = f"due {_minute(sms.due)}" if sms.later else sms.cause
         table.add_row(
             str(sms.id), _minute(sms.created), _fold(sms.sender), _fold(first + more),
-            _fold(sms.state, _COLOUR.get(sms.state, "")), _fold(why),
+            _fold(sms.state, _COLOUR.get(sms.state, "")),
+            _fold(f"due {_minute(sms.due)}" if sms.later else sms.cause),
         )  # fmt: skip
     Console().print(table)
     if len(found) == limit:
@@ -135,15 +131,14 @@ def _print_zone() -> None:
 
 def print_overview(figures: Overview) -> None:
     """What is not ended, who is held, and whether a worker is missing."""
-    console = Console()
-    counts = (f"{count} {state}" for state, count in figures.counts.items())
-    console.print(_fold(", ".join(counts)))
+    lines = [_fold(", ".join(f"{count} {state}" for state, count in figures.counts.items()))]
     for sender, cause in figures.held.items():
         again = _minute(time.time() + figures.held_for[sender])
-        console.print(_fold(f"sender {sender} waits: {cause}, next try {again}", "yellow"))
+        lines += [_fold(f"sender {sender} waits: {cause}, next try {again}", "yellow")]
     if figures.waits > STALE:
-        line = f"no worker took an SMS for {figures.waits / 60:.0f} min: is the service running?"
-        console.print(_fold(line, "red"))
+        stuck = f"no worker took an SMS for {figures.waits / 60:.0f} min: is the service running?"
+        lines += [_fold(stuck, "red")]
+    Console().print(*lines, sep="\n")
 
 
 def print_whole(sms: Stored, with_text: bool) -> None:
@@ -174,8 +169,9 @@ def print_whole(sms: Stored, with_text: bool) -> None:
     table = _table(show_header=False)
     for name, value in rows:
         if value:
-            shown = value if isinstance(value, Text) else _fold(value)
-            table.add_row(Text(name, style="bold"), shown)
+            table.add_row(
+                Text(name, style="bold"), value if isinstance(value, Text) else _fold(value)
+            )
     Console().print(table)
 
 
