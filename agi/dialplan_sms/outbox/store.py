@@ -33,6 +33,8 @@ _NEW_NUMBER = number.insert().values(created=now())
 _BY_TOKEN = sa.select(message.c.token, message.c.id).where(
     message.c.token.in_(sa.bindparam("these", expanding=True))
 )
+# A commit that was cut off may be missing on a standby. One that writes something waits for both.
+_STORED = _BY_TOKEN.with_for_update()
 
 
 @dataclass(slots=True, eq=False)
@@ -173,7 +175,7 @@ def stored(connection: sa.Connection, those: Sequence[New]) -> dict[str, int]:
     tried = [each for each in those if each.tried]
     for each in those:
         each.tried = True
-    return _ids(connection, tried) if tried else {}
+    return _ids(connection, tried, _STORED) if tried else {}
 
 
 def insert(connection: sa.Connection, those: Sequence[New]) -> list[int]:
@@ -200,6 +202,8 @@ def add(connection: sa.Connection, those: Sequence[New]) -> dict[str, int]:
     return ids
 
 
-def _ids(connection: sa.Connection, those: Sequence[New]) -> dict[str, int]:
+def _ids(
+    connection: sa.Connection, those: Sequence[New], by_token: sa.Select[str, int] = _BY_TOKEN
+) -> dict[str, int]:
     tokens = [each.row["token"] for each in those]
-    return dict(connection.execute(_BY_TOKEN, {"these": tokens}).all())
+    return dict(connection.execute(by_token, {"these": tokens}).all())

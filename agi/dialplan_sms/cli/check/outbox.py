@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from dialplan_sms.cli.check import Finding, first
 from dialplan_sms.host.identity import READ, RUN, WRITE, HostError, User, blocked, changer, current
 from dialplan_sms.host.process import run
-from dialplan_sms.outbox.database import OutboxError, explain, open_engine
+from dialplan_sms.outbox.database import OutboxError, explain, open_engine, place
 from dialplan_sms.outbox.schema import VERSION, meta
 
 MOUNTS = Path("/proc/self/mountinfo")
@@ -139,7 +139,7 @@ def _sqlite(file: Path, url: sa.URL) -> Finding:
 
 def _server(engine: sa.Engine) -> Finding:
     url = engine.url
-    where = f"{url.database} on {url.host or 'this host'}"
+    where = place(url)
     may_create = "SELECT has_schema_privilege(current_schema(), 'CREATE')"
     try:
         with engine.connect() as connection:
