@@ -22,6 +22,7 @@ from tests.asterisk.serving import free_port
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
+PROGRAMS_VARIABLE = "DIALPLAN_SMS_POSTGRESQL"  # names their folder, if not the host's are wanted
 _START = 30.0  # seconds until one that does not answer is given up
 _NOBODY = 65534
 _OPTIONS = (
@@ -31,6 +32,7 @@ _OPTIONS = (
     "max_connections=50",
     "shared_buffers=64MB",
     "log_min_messages=warning",
+    "jit=off",  # LLVM is not everywhere, and compiles for longer than a test's statements take
 )
 
 
@@ -186,7 +188,9 @@ class Postgres:
 
 
 def _programs() -> Path:
-    """The folder of the newest PostgreSQL's programs."""
+    """The folder of the newest PostgreSQL's programs, or that in the environment."""
+    if chosen := os.environ.get(PROGRAMS_VARIABLE):
+        return Path(chosen)
     found = [
         path.parent
         for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")

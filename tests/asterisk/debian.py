@@ -55,6 +55,8 @@ class Apt:
     """apt-get over one suite, with everything that it writes in one folder."""
 
     def __init__(self, folder: Path, site: str, suite: str) -> None:
+        if not KEYRING.exists():
+            raise AsteriskUnavailable(f"{KEYRING} is missing: install debian-archive-keyring")
         self.folder = folder
         self.archives = folder / "cache/archives"
         self.status = folder / "status"
@@ -122,8 +124,6 @@ class Apt:
 
 def download(folder: Path, site: str, suite: str, say: Say) -> list[Path]:
     """Asterisk's packages of a suite, with the libraries that the tests' modules need."""
-    if not KEYRING.exists():
-        raise AsteriskUnavailable(f"{KEYRING} is missing: install debian-archive-keyring")
     apt = Apt(folder, site, suite)
     say(f"reading the package lists of Debian {suite} ({site})")
     apt.run("update")

@@ -27,17 +27,21 @@ class Installation:
 
 
 def unpacked(root: Path) -> Installation:
-    """The Asterisk in a tree of unpacked Debian packages.
+    """The Asterisk in a tree of unpacked Debian packages."""
+    command = (*libraries(root), str(root / "usr/sbin/asterisk"))
+    modules = _one(root, "usr/lib/*/asterisk/modules", "usr/lib/asterisk/modules")
+    return Installation(version_of(command), command, modules, root / "usr/share/asterisk", root)
 
-    It runs through the tree's own loader and libraries, since the host's C library may be older.
+
+def libraries(root: Path) -> tuple[str, ...]:
+    """Runs the program that follows by the loader and libraries of a tree of Debian packages.
+
+    The host's C library may be older.
     """
     loader = _one(root, "lib/*/ld-linux*.so.*", "usr/lib/*/ld-linux*.so.*")
     triplet = loader.parent.name
     places = [root / "lib" / triplet, root / "usr/lib" / triplet, root / "usr/lib"]
-    libraries = ":".join(str(place) for place in places if place.is_dir())
-    command = (str(loader), "--library-path", libraries, str(root / "usr/sbin/asterisk"))
-    modules = _one(root, "usr/lib/*/asterisk/modules", "usr/lib/asterisk/modules")
-    return Installation(version_of(command), command, modules, root / "usr/share/asterisk", root)
+    return (str(loader), "--library-path", ":".join(map(str, filter(Path.is_dir, places))))
 
 
 def installed(binary: Path) -> Installation:
