@@ -33,7 +33,7 @@ _NEW_NUMBER = number.insert().values(created=now())
 _BY_TOKEN = sa.select(message.c.token, message.c.id).where(
     message.c.token.in_(sa.bindparam("these", expanding=True))
 )
-# A commit that was cut off may be missing on a standby. One that writes something waits for both.
+# Of a commit that was cut off, the standby may have nothing: only one that writes waits for it.
 _STORED = _BY_TOKEN.with_for_update()
 
 

@@ -2,16 +2,18 @@
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.schema import State
-from dialplan_sms.outbox.store import PATIENCE, New, insert
+from dialplan_sms.outbox.store import PATIENCE, New, Outbox, insert
 from dialplan_sms.outbox.writer import Writer
+from dialplan_sms.sms.sms import Sms
 from tests.postgres import Postgres, url_of, with_standby
-from tests.unit.stored import NUMBERS, row
+from tests.unit.stored import NUMBERS, SENDER, row
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -75,6 +77,25 @@ def test_a_commit_that_is_cut_off_waits_for_the_standby(servers: Servers) -> Non
         standby.start()
         assert future.result(20)
         primary.crash()
+    assert count(standby) == 2
+
+
+def test_nor_does_its_key_make_it_queued_before(servers: Servers) -> None:
+    primary, standby = servers
+    sms = Sms(NUMBERS[:1], "hello", mode="queue", key="fire")
+    call, again = (Outbox(url_of(primary.port, standby.port)) for _ in range(2))
+    with ThreadPoolExecutor() as pool:
+        assert again.accept(Sms(NUMBERS[:1], "first", mode="queue"), SENDER).status == "QUEUED"
+        standby.stop()
+        cut_off = pool.submit(call.accept, sms, SENDER)
+        until(lambda: primary.execute(f"SELECT pg_terminate_backend(pid) {WAITS}"))
+        until(lambda: count(primary) == 2)
+        assert again.accept(sms, SENDER).status == "ERROR"
+        standby.start()
+        assert cut_off.result(20).status in ("QUEUED", "ERROR")
+        until(lambda: again.accept(sms, SENDER).status == "QUEUED")
+    for outbox in (call, again):
+        outbox.close()
     assert count(standby) == 2
 
 
