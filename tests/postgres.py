@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from tests.asterisk.serving import free_port
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
+PROGRAMS_VARIABLE = "DIALPLAN_SMS_POSTGRESQL"  # names their folder, if not the host's are wanted
 _START = 30.0  # seconds until one that does not answer is given up
 _NOBODY = 65534
 _OPTIONS = (
@@ -31,6 +32,7 @@ _OPTIONS = (
     "max_connections=50",
     "shared_buffers=64MB",
     "log_min_messages=warning",
+    "jit=off",  # LLVM is not everywhere, and compiles for longer than a test's statements take
 )
 
 
@@ -41,12 +43,18 @@ class PostgresUnavailable(Exception):
 class Postgres:
     """A PostgreSQL server on a free port of loopback that asks for no password.
 
+    Of a *primary*, if one is given, it is a standby until it is promoted.
+
     *folder* is its own, and handed to the user that the server runs as, who must be able to reach
     it: pytest's tmp_path is closed to others. The host's own cluster is not touched. Its processes
     end with the thread that starts them, whatever ends it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, primary: "Postgres | None" = None, options: Sequence[str] = ()
+    ) -> None:
+        self._primary = primary
+        self._options = (*_OPTIONS, *options)
         self._programs = _programs()
         self._data = folder / "data"
         self._told = folder / "log"
@@ -65,13 +73,16 @@ class Postgres:
         self._folder.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:  # the server refuses to run as root
             os.chown(self._folder, _NOBODY, _NOBODY)
-        command = ["initdb", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        program, options = "initdb", ["--auth=trust", "--encoding=UTF8", "--locale=C"]
+        if self._primary:
+            port = f"--port={self._primary.port}"
+            program, options = "pg_basebackup", ["--write-recovery-conf", "--host=127.0.0.1", port]
         made = subprocess.run(
-            [self._programs / command[0], *command[1:], "--username=postgres", "-D", self._data],
+            [self._programs / program, *options, "--no-sync", "-U", "postgres", "-D", self._data],
             capture_output=True, text=True, timeout=60, **self._user(),
         )  # fmt: skip
         if made.returncode:
-            raise RuntimeError(f"initdb: {made.stderr.strip()[-500:]}")
+            raise RuntimeError(f"{program}: {made.stderr.strip()[-500:]}")
         self.start()
         return self
 
@@ -95,14 +106,17 @@ class Postgres:
         assert re.fullmatch(r"\w+", name)
         self.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
-    def execute(self, statement: str) -> None:
-        """Run *statement* as the superuser, in a connection of its own."""
+    def execute(self, statement: str) -> list[Any]:
+        """Run *statement* as the superuser, in a connection of its own; its rows."""
         with self._connect() as connection:
-            connection.execute(statement.encode())
+            done = connection.execute(statement.encode())
+            return done.fetchall() if done.description else []
 
     def start(self) -> None:
         """Start it, also after stop(), and wait until it answers. Does nothing while it runs."""
-        options = [part for option in (*_OPTIONS, f"port={self.port}") for part in ("-c", option)]
+        options = [
+            part for option in (*self._options, f"port={self.port}") for part in ("-c", option)
+        ]
         with self._turn, self._told.open("ab") as told:
             if self._process is not None:
                 return
@@ -120,8 +134,16 @@ class Postgres:
     def restart_immediately(self) -> None:
         """Have it drop everything as after a crash, and recover on the same port."""
         with self._turn:
-            self._end(signal.SIGQUIT)
+            self.crash()
             self.start()
+
+    def promote(self) -> None:
+        """Make a standby take writes."""
+        self.execute("SELECT pg_promote()")
+
+    def crash(self) -> None:
+        """Have it drop everything, and leave it so."""
+        self._end(signal.SIGQUIT)
 
     def stop(self) -> None:
         """End it; who is connected is cut off."""
@@ -166,7 +188,9 @@ class Postgres:
 
 
 def _programs() -> Path:
-    """The folder of the newest PostgreSQL's programs."""
+    """The folder of the newest PostgreSQL's programs, or that in the environment."""
+    if chosen := os.environ.get(PROGRAMS_VARIABLE):
+        return Path(chosen)
     found = [
         path.parent
         for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")
@@ -197,9 +221,26 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def temporary() -> Iterator[Postgres]:
+def temporary(primary: Postgres | None = None, options: Sequence[str] = ()) -> Iterator[Postgres]:
     """A server in a folder of its own, which the user that it runs as can reach (not pytest's)."""
     with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder:
         os.chmod(folder, 0o755)
-        with Postgres(Path(folder) / "server") as server:
+        with Postgres(Path(folder) / "server", primary, options) as server:
             yield server
+
+
+@contextmanager
+def with_standby() -> Iterator[tuple[Postgres, Postgres]]:
+    """A server that has committed only what its standby has, too; and the standby."""
+    # On its command line, which the standby does not inherit: promoted, it commits alone.
+    with (
+        temporary(options=["synchronous_standby_names=*"]) as primary,
+        temporary(primary) as standby,
+    ):
+        yield primary, standby
+
+
+def url_of(*ports: int) -> str:
+    """The URL of the database that every server has, on the one of these that takes writes."""
+    hosts = "&".join(f"host=127.0.0.1:{port}" for port in ports)
+    return f"postgresql+psycopg://postgres@/postgres?{hosts}"

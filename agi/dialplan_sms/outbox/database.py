@@ -21,7 +21,9 @@ _JOURNAL = 4_000_000  # bytes that the journal keeps after a commit
 _CONFLICTS = ("40001", "40P01")  # PostgreSQL: serialization_failure, deadlock_detected
 _LOCKED = "55P03"  # PostgreSQL: lock_not_available
 _SEVERAL = "Multiple connection attempts failed"
+_STANDBY = "session is read-only"
 _CHECKS = (
+    (_STANDBY, "only a standby is in reach, promote it or start the primary"),
     ("onnection refused", "is the server running, and does it listen there?"),
     ("password authentication failed", "check user and password in outbox"),
     ("no password supplied", "outbox needs user and password"),
@@ -78,7 +80,9 @@ def open_engine(url: str) -> sa.Engine:
             pool_size=2,
             isolation_level="READ COMMITTED",
             connect_args={
-                "connect_timeout": 5,
+                # For each host: a call that waits must come to the one after a dead one.
+                "connect_timeout": 2 if "host" in parsed.query else 5,
+                "target_session_attrs": "read-write",
                 "options": " ".join(f"-c {key}={value}" for key, value in _OPTIONS.items()),
                 "fallback_application_name": f"dialplan-sms on {socket.gethostname()[:40]}",
                 "keepalives_idle": 10,
@@ -197,12 +201,20 @@ def is_locked(error: Exception) -> bool:
     return getattr(cause, "sqlstate", None) == _LOCKED
 
 
+def place(url: URL) -> str:
+    """The name of a server's database, and the host that has it, or each that may."""
+    hosts = url.query.get("host") or url.host or "this host"
+    return f"{url.database} on {hosts if isinstance(hosts, str) else ' or '.join(hosts)}"
+
+
 def explain(error: Exception, url: URL) -> OutboxError:
     """What is wrong with the database, in one line for people."""
     if isinstance(error, OutboxError):
         return error
     cause: BaseException = getattr(error, "orig", None) or error
     lines = str(cause).splitlines() or [type(cause).__name__]
+    if _STANDBY in str(cause):  # whatever the others say: the primary is not among them
+        lines = [_STANDBY]
     # If there are several addresses, psycopg begins with how many failed.
     said = next((line for line in lines if _SEVERAL not in line), lines[0])
     # The text of an OSError has a file name, which differs from try to try.
@@ -215,7 +227,7 @@ def explain(error: Exception, url: URL) -> OutboxError:
         elif not os.access(folder, os.W_OK):
             said = "readonly"
     else:
-        where, checks = f"{url.database} on {url.host or 'this host'}", _CHECKS
+        where, checks = place(url), _CHECKS
         # "connection failed: connection to server at ..., port ... failed: FATAL: ...": its end.
         what = re.sub(r"^connection .*? failed: (FATAL: )?", "", what)
     what = next((f"{what}: {check}" for words, check in checks if words in said), what)

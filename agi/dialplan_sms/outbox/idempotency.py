@@ -22,7 +22,8 @@ def earlier(
     The key of one that certainly went to nobody is free again.
     """
     mine = (message.c.sender == new["sender"]) & (message.c.key == new["key"])
-    found = connection.execute(sa.select(message).where(mine)).one_or_none()
+    # Locked, so that the commit waits for a standby, which may not have it yet.
+    found = connection.execute(sa.select(message).where(mine).with_for_update()).one_or_none()
     if found is None:
         return None
     rows = connection.execute(

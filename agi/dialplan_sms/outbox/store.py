@@ -33,6 +33,8 @@ _NEW_NUMBER = number.insert().values(created=now())
 _BY_TOKEN = sa.select(message.c.token, message.c.id).where(
     message.c.token.in_(sa.bindparam("these", expanding=True))
 )
+# Of a commit that was cut off, the standby may have nothing: only one that writes waits for it.
+_STORED = _BY_TOKEN.with_for_update()
 _UNSURE = error(Cause.NO_ANSWER, "the outbox does not say whether it was stored: it may be sent")
 
 
@@ -184,7 +186,7 @@ def stored(connection: sa.Connection, those: Sequence[New]) -> dict[str, int]:
     tried = [each for each in those if each.tried]
     for each in those:
         each.tried = True
-    return _ids(connection, tried) if tried else {}
+    return _ids(connection, tried, _STORED) if tried else {}
 
 
 def insert(connection: sa.Connection, those: Sequence[New]) -> list[int]:
@@ -211,6 +213,8 @@ def add(connection: sa.Connection, those: Sequence[New]) -> dict[str, int]:
     return ids
 
 
-def _ids(connection: sa.Connection, those: Sequence[New]) -> dict[str, int]:
+def _ids(
+    connection: sa.Connection, those: Sequence[New], by_token: sa.Select[str, int] = _BY_TOKEN
+) -> dict[str, int]:
     tokens = [each.row["token"] for each in those]
-    return dict(connection.execute(_BY_TOKEN, {"these": tokens}).all())
+    return dict(connection.execute(by_token, {"these": tokens}).all())

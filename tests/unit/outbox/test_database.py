@@ -207,6 +207,19 @@ def test_what_a_server_refuses_says_what_to_check(said: str, told: str) -> None:
     assert explained == f"the outbox x on 192.0.2.3 cannot be used, {told}"
 
 
+@pytest.mark.parametrize("hosts", ["host=db1:5433&host=db2", "host=db2&host=db1:5433"])
+def test_of_several_hosts_a_standby_says_most(hosts: str) -> None:
+    url = sa.make_url(f"postgresql+psycopg://sms:hush@/x?{hosts}")
+    failed = 'connection failed: connection to server at "192.0.2.3", port 5432 failed: '
+    errors = [f"{failed}Connection refused\n\tIs it running?", f"{failed}session is read-only"]
+    both = "\n".join([errors[0], "Multiple connection attempts failed.", *errors])
+    explained = str(database_module.explain(OSError(both), url))
+    assert explained == (
+        f"the outbox x on {' or '.join(url.query['host'])} cannot be used, session is read-only:"
+        " only a standby is in reach, promote it or start the primary"
+    )
+
+
 def test_others_on_the_host_cannot_read_the_file(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
     before = os.umask(0)

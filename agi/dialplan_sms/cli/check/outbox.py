@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from dialplan_sms.cli.check import Finding
 from dialplan_sms.host.identity import READ, RUN, WRITE, HostError, User, blocked, changer, current
 from dialplan_sms.host.process import run
-from dialplan_sms.outbox.database import OutboxError, explain, open_engine, sqlite_file
+from dialplan_sms.outbox.database import OutboxError, explain, open_engine, place, sqlite_file
 from dialplan_sms.outbox.schema import VERSION, meta
 
 MOUNTS = Path("/proc/self/mountinfo")
@@ -135,7 +135,7 @@ def _sqlite(file: Path, url: sa.URL) -> Finding:
 
 def _server(engine: sa.Engine) -> Finding:
     url, query = engine.url, sa.select(meta.c.value).where(meta.c.name == "version")
-    where = f"{url.database} on {url.host or 'this host'}"
+    where = place(url)
     may_create = "SELECT has_schema_privilege(current_schema(), 'CREATE')"
     try:
         with engine.connect() as connection:
