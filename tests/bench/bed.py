@@ -17,12 +17,12 @@ from tests.asterisk.fetch import INSTALLED_VARIABLE, VERSIONS, fetch
 from tests.asterisk.installation import AsteriskUnavailable, Installation
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.site import PASSWORD, agi_bin
-from tests.bench import nginx
+from tests.bench import floor, nginx
 from tests.bench.children import Child, free_ports
 from tests.bench.load import Load
 from tests.bench.measure import children
 from tests.bench.test_script_cost import NAIVE
-from tests.bench.ways import Api, dialplan, write_naive
+from tests.bench.ways import FLOOR, Api, Way, dialplan, write_naive
 
 FAST, SLOW, STALE = "fast", "slow", "stale"
 """The API that answers at once, after 100 ms, and that keeps no connection between two calls."""
@@ -41,6 +41,7 @@ class Bed:
     service: int  # its process id
     socket: Path  # where the service takes calls of sms.agi
     versions: dict[str, str]
+    lacking: dict[Way, str]  # what this host cannot run, and why
 
 
 @contextmanager
@@ -88,6 +89,12 @@ def bed(rsa_bits: int) -> Iterator[Bed]:
                 {"PATH": os.environ["PATH"], "DIALPLAN_SMS_SOCKET": f"{folder}/outbox/agi.sock"},
             )
         ).pid
+        (port,) = free_ports(1)
+        services, lacking = [service, storage], {}
+        try:
+            services.append(stack.enter_context(floor.server(folder, port)).pid)
+        except floor.CompilerUnavailable as error:
+            lacking[FLOOR] = str(error)
         scripts = folder / "agi-bin"
         scripts.mkdir()
         agi_bin(scripts)
@@ -98,18 +105,18 @@ def bed(rsa_bits: int) -> Iterator[Bed]:
         for installation in installations:
             asterisk = Pbx(
                 _trusting(installation, bundle, folder),
-                dialplan(apis.values(), fastagi, storing),
+                dialplan(apis.values(), fastagi, storing, port),
                 agi_bin=scripts,
                 files={"logger.conf": _LOGGER},
                 environment=environment,
             )
             stack.enter_context(asterisk)
-            measured = {"nginx": web_pids, "service": [service, storage]}
+            measured = {"nginx": web_pids, "service": services}
             loads[installation.major] = Load(asterisk, measured)
         versions = {str(each.major): each.version for each in installations}
         versions |= {"python": platform.python_version(), "kernel": platform.release()}
         versions["certificate"] = f"RSA {rsa_bits}" if rsa_bits else "ECDSA P-256"
-        yield Bed(loads, apis, service, folder / "agi.sock", versions)
+        yield Bed(loads, apis, service, folder / "agi.sock", versions, lacking)
 
 
 def _slow(folder: Path, port: int) -> Child:

@@ -14,6 +14,7 @@ from tests.bench.ways import (
     CURL_VERIFIED,
     EMPTY,
     FASTAGI,
+    FLOOR,
     HISTORY,
     NOOP,
     PROCESSES,
@@ -48,7 +49,7 @@ class Stage:
 
 
 _NETWORKED = (CURL_HTTP, CURL_UNVERIFIED, CURL_VERIFIED, FASTAGI)
-_IN_PLACE = (NOOP, *_NETWORKED, EMPTY, HISTORY, QUEUE)
+_IN_PLACE = (NOOP, *_NETWORKED, FLOOR, EMPTY, HISTORY, QUEUE)
 FULL = (
     Stage(FAST, 1, WAYS, rounds=3, share=0.25),
     Stage(FAST, 8, WAYS, rounds=5),
@@ -83,9 +84,9 @@ class Measured:
 def run(bed: Bed, stages: Sequence[Stage], say: Say) -> Measured:
     """Measure all stages, the rounds of both Asterisks and of all ways interleaved."""
     began = time.monotonic()
-    skipped = []
+    skipped = [f"{way.title}: {why}" for way, why in bed.lacking.items()]
     say("warming up")
-    for way in WAYS:
+    for way in _possible(bed, WAYS):
         for major in bed.loads:
             one(bed, major, way, Stage(FAST, 1, (way,), 1, calls=2))
     before = memory(bed.service)[0]
@@ -95,7 +96,7 @@ def run(bed: Bed, stages: Sequence[Stage], say: Say) -> Measured:
             skipped.append(f"200 processes at once: this host has less than {_ROOM:g} GiB free")
             continue
         for number in range(stage.rounds):
-            for way in stage.ways:
+            for way in _possible(bed, stage.ways):
                 for major in bed.loads:
                     say(
                         f"{stage.concurrency} at a time, round {number + 1} of {stage.rounds}:"
@@ -110,6 +111,10 @@ def run(bed: Bed, stages: Sequence[Stage], say: Say) -> Measured:
         skipped,
         fsync(bed.socket.parent),
     )
+
+
+def _possible(bed: Bed, ways: Sequence[Way]) -> list[Way]:
+    return [way for way in ways if way not in bed.lacking]
 
 
 def one(bed: Bed, major: int, way: Way, stage: Stage) -> Round:

@@ -28,6 +28,8 @@ HOW = (
     "p50, p99: milliseconds in the dialplan around the way, over all calls of all rounds, by"
     " STRFTIME(,,%s%6q), which counts microseconds; whole: p50 from the placing of the call on."
     " ÷: CPU divided by that of FastAGI.",
+    "FastAGI in C holds the dialogue of our mode wait and sends nothing, so that it is what FastAGI"
+    " costs at least; its process counts as the service.",
     "The API is nginx over TLS. The one that takes 100 ms is nginx before a small asyncio server,"
     " which is not counted.",
     "CURL() verified trusts a bundle of the usual size plus that certificate (the path in a copy of"

@@ -13,6 +13,7 @@ from tests.bench.ways import (
     CURL_VERIFIED,
     EMPTY,
     FASTAGI,
+    FLOOR,
     NAIVE,
     QUEUE,
     SYSTEM,
@@ -62,6 +63,7 @@ _RATIOS = (
     _Ratio(CURL_VERIFIED, FASTAGI, {22: 4, 16: 3}, True),
     _Ratio(CURL_UNVERIFIED, FASTAGI, {22: 1.4, 16: 3}, True),
     _Ratio(FASTAGI, CURL_VERIFIED, {22: 1.5, 16: 1.5}, False, STALE),
+    _Ratio(FASTAGI, FLOOR, {22: 1.2, 16: 1.2}, False),
     _Ratio(THIN, SYSTEM, {22: 1.2, 16: 1.2}, False),
     _Ratio(ALONE, NAIVE, {22: 0.8, 16: 0.8}, False),
 )

@@ -41,12 +41,14 @@ NAIVE = Way("naive", "naive script: pyst2 + requests", 16, "SUCCESS")
 ALONE = Way("alone", "sms.agi, no service", 24, "SUCCESS")
 THIN = Way("thin", "sms.agi, service up", 96, "SUCCESS")
 FASTAGI = Way("fastagi", "FastAGI, mode wait", 400, "SUCCESS")
+FLOOR = Way("floor", "FastAGI in C, sends nothing", 400, "SUCCESS")
 EMPTY = Way("empty", "FastAGI, nothing to send", 400, "INVALID_NUMBER")
 HISTORY = Way("history", "FastAGI, mode wait, with outbox", 400, "SUCCESS")
 QUEUE = Way("queue", "FastAGI, mode queue", 400, "QUEUED")
 
 WAYS = (
-    NOOP, CURL_HTTP, CURL_UNVERIFIED, CURL_VERIFIED, SYSTEM, NAIVE, ALONE, THIN, FASTAGI, EMPTY, HISTORY, QUEUE,
+    NOOP, CURL_HTTP, CURL_UNVERIFIED, CURL_VERIFIED, SYSTEM, NAIVE, ALONE, THIN, FASTAGI, FLOOR, EMPTY, HISTORY,
+    QUEUE,
 )  # fmt: skip
 PROCESSES = (SYSTEM, NAIVE, ALONE, THIN)
 """Those that start a process a call."""
@@ -82,16 +84,17 @@ exten => {key},1,Set(SMS_NUMBER={number})
 """
 
 
-def dialplan(apis: Iterable[Api], fastagi: int, storing: int) -> str:
+def dialplan(apis: Iterable[Api], fastagi: int, storing: int, floor: int) -> str:
     """extensions.conf: extension `drive-API-WAY-CALLS-PAUSE-ROUND` of context bench drives.
 
-    The ports are those of a service without and of one with an outbox. It writes lines to the file ${OUT}: ready, call PLACED BEGAN ENDED RESULT (microseconds), done.
+    The ports are those of a service without and of one with an outbox, and of the server in C. It writes lines to the file ${OUT}: ready, call PLACED BEGAN ENDED RESULT (microseconds), done.
     """
     text = _DRIVE
+    ports = {HISTORY: storing, QUEUE: storing, FLOOR: floor}
     for place in apis:
         text += f"[{place.context}]\n"
         for way in WAYS:
-            lines, result = _lines(way, place, storing if way in (HISTORY, QUEUE) else fastagi)
+            lines, result = _lines(way, place, ports.get(way, fastagi))
             text += _CALL.format(
                 key=way.key, number=NUMBER, message=MESSAGE, sender=place.sender, result=result,
                 lines="\n".join(f" same => n,{line}" for line in lines),
