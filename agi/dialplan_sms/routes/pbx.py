@@ -24,7 +24,7 @@ from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error, saf
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport import tls
 from dialplan_sms.transport.connection import Pool, Resolver
-from dialplan_sms.transport.exchange import Exchange, Stage, Watchdog
+from dialplan_sms.transport.exchange import Stage, Unanswered, Unreached, Watchdog
 
 CONNECT_TIME = 3.0  # seconds for name, connection and TLS handshake together
 # Seconds for each number (sms-api: "the timeout for mass sending is 5 s for each SMS").
@@ -35,44 +35,43 @@ _LATER = (429, 503)
 PERHAPS = "it may have been sent"
 
 
-def open_pool(sender: Sender, resolver: Resolver | None = None, connections: int = 1) -> Pool:
-    """The way to the sender's PBX: no proxies, no netrc, no redirects, nothing but the PBX.
-
-    *connections* is how many stay open between SMS.
-    Raises ConfigError if ``verify`` names a file without a certificate.
-    """
-    try:
-        settings = tls.settings(sender.verify) if sender.url.startswith("https:") else {}
-    except OSError as error:
-        raise ConfigError(
-            f"[{sender.name}] verify = {sender.verify}: no certificate in PEM format can be read"
-            f" from it, {error.strerror or type(error).__name__}"
-        ) from None
-    return Pool(settings, resolver or Resolver(), connections)
-
-
 class SmsApi:
-    """The SMS API of one sender's PBX."""
+    """The SMS API of one sender's PBX: no proxies, no netrc, no redirects, nothing but the PBX.
+
+    *connections* is how many stay open between SMS. Raises ConfigError if ``verify`` names a file
+    without a certificate.
+    """
 
     def __init__(
-        self, sender: Sender, pool: Pool | None = None, watchdog: Watchdog | None = None
+        self,
+        sender: Sender,
+        resolver: Resolver | None = None,
+        watchdog: Watchdog | None = None,
+        connections: int = 1,
     ) -> None:
         self._sender = sender
-        self.pool = pool or open_pool(sender)
-        self._watchdog = watchdog or Watchdog()
         self._secrets = secrets_of(sender)
         who = f"Bearer {sender.token}" if sender.token else f"Basic {_basic(sender)}"
-        # Made once: requests needs 0.2 ms for it, a copy 0.03.
-        self._template = requests.Request(
-            "POST",
-            sender.url,
-            headers={
-                "Host": urlsplit(sender.url).netloc,
-                "User-Agent": f"dialplan-sms/{__version__}",
-                "Content-Type": "application/x-www-form-urlencoded",
-                "Authorization": who.encode(),
-            },
-        ).prepare()
+        prepared = requests.Request("POST", sender.url).prepare()
+        self._head = (
+            f"POST {prepared.path_url} HTTP/1.1\r\n"
+            f"Host: {urlsplit(sender.url).netloc}\r\n"
+            f"User-Agent: dialplan-sms/{__version__}\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\n"
+            f"Authorization: {who}\r\n"
+            "Content-Length: "
+        ).encode()
+        url = urlsplit(str(prepared.url))  # the name of the host encoded by requests
+        try:
+            peer = tls.peer(
+                url.scheme, url.hostname or "", url.port, resolver or Resolver(), sender.verify
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"[{sender.name}] verify = {sender.verify}: no certificate in PEM format can be"
+                f" read from it, {error.strerror or type(error).__name__}"
+            ) from None
+        self.pool = Pool(peer, watchdog or Watchdog(), connections)
 
     def send(
         self,
@@ -85,10 +84,8 @@ class SmsApi:
         *going_out* is called just before the request leaves this host; what it refuses does not
         leave. Raises that Refused, and nothing for what the PBX or the network does.
         """
-        sender = self._sender
-        until = time.monotonic() + sender.call_timeout if until is None else until
-        answer_time = ANSWER_TIME * len(sms.numbers)
-        exchange = Exchange(CONNECT_TIME, answer_time, until, going_out, self._watchdog)
+        sender, now = self._sender, time.monotonic()
+        until = now + sender.call_timeout if until is None else until
         form = {
             "number": ",".join(sms.numbers),
             "message": sms.text,
@@ -97,20 +94,17 @@ class SmsApi:
         }
         try:
             body = urlencode({name: value for name, value in form.items() if value}).encode()
-            request = self._template.copy()
-            request.body = body
-            request.headers["Content-Length"] = str(len(body))
-            # Not Session.send: it follows redirects and keeps cookies.
-            status, location, answer = self.pool.send(request, exchange, _LARGEST + 1)
+            request = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
+            connect_by, answer_time = min(now + CONNECT_TIME, until), ANSWER_TIME * len(sms.numbers)
+            reply = self.pool.send(request, _LARGEST + 1, connect_by, answer_time, until, going_out)
         except Refused:
             raise
         except Exception as failure:  # noqa: BLE001 - any of them must become an Outcome
-            return failed(exchange, failure, sender)
-        finally:
-            exchange.close()
-        outcome = answered(status, location, answer, sender.name, self._secrets)
-        if exchange.timed_out and outcome.cause is Cause.BAD_ANSWER:
-            return failed(exchange, TimeoutError(), sender)  # cut at the deadline
+            return failed(failure, sender)
+        location = reply.headers.get("location", "")
+        outcome = answered(reply.status, location, reply.body, sender.name, self._secrets)
+        if reply.cut and outcome.cause is Cause.BAD_ANSWER:
+            return failed(Unanswered(True, TimeoutError()), sender)
         return outcome
 
 
@@ -128,11 +122,12 @@ class Routes:
         self._routes: dict[Sender, SmsApi] = {}
 
     def __call__(self, sender: Sender) -> SmsApi:
-        """The sender's route. Raises ConfigError as open_pool does."""
+        """The sender's route. Raises ConfigError as SmsApi does."""
         with self._lock:
             if sender not in self._routes:
-                pool = open_pool(sender, self._resolver, self._connections)
-                self._routes[sender] = SmsApi(sender, pool, self._watchdog)
+                self._routes[sender] = SmsApi(
+                    sender, self._resolver, self._watchdog, self._connections
+                )
             return self._routes[sender]
 
     @property
@@ -213,24 +208,24 @@ def _strange(status: int, location: str) -> str:
     return f"the PBX answered HTTP {status}, but not as the SMS API does: "
 
 
-def failed(exchange: Exchange, failure: Exception, sender: Sender) -> Outcome:
-    """What *failure* of the request in *exchange* comes to."""
-    if exchange.stage is not Stage.GONE_OUT:
-        told = exchange.failure or failure
-        short = shortage(told) or shortage(told.__cause__)
-        if exchange.failure is None:
-            # Neither network nor time: the request could not even be made.
-            why = short or f"the request failed here: {type(failure).__name__}"
-            return error(Cause.INTERNAL, f"nothing was sent{':' if short else ','} {why}")
-        why = f"nothing was sent: {short}" if short else _unreachable(exchange.stage, told, sender)
-        return error(Cause.UNREACHABLE, why)
-    broken_off = isinstance(failure, RemoteDisconnected | IncompleteRead)
-    if isinstance(failure, HTTPException) and not (exchange.timed_out or broken_off):
-        return error(Cause.BAD_ANSWER, f"the answer of the PBX is no HTTP: {PERHAPS}")
-    how = "in time" if exchange.timed_out else "but ended the connection"
-    plain = not exchange.timed_out and sender.url.startswith("http:")
-    hint = " - perhaps url needs https" if plain else ""
-    return error(Cause.NO_ANSWER, f"the PBX did not answer {how}: {PERHAPS}{hint}")
+def failed(failure: Exception, sender: Sender) -> Outcome:
+    """What *failure* of a Pool's send() comes to."""
+    if isinstance(failure, Unanswered):
+        why, late = failure.why, failure.late
+        broken_off = isinstance(why, RemoteDisconnected | IncompleteRead)
+        if isinstance(why, HTTPException) and not (late or broken_off):
+            return error(Cause.BAD_ANSWER, f"the answer of the PBX is no HTTP: {PERHAPS}")
+        how = "in time" if late else "but ended the connection"
+        hint = " - perhaps url needs https" if not late and sender.url.startswith("http:") else ""
+        return error(Cause.NO_ANSWER, f"the PBX did not answer {how}: {PERHAPS}{hint}")
+    if isinstance(failure, Unreached):
+        short = shortage(failure.why) or shortage(failure.why.__cause__)
+        reason = short or _unreachable(failure.stage, failure.why, sender)
+        return error(Cause.UNREACHABLE, f"nothing was sent: {short}" if short else reason)
+    # Neither network nor time: the request could not even be made.
+    short = shortage(failure)
+    reason = f": {short}" if short else f", the request failed here: {type(failure).__name__}"
+    return error(Cause.INTERNAL, f"nothing was sent{reason}")
 
 
 _LATE = "no connection to {peer} in time: check url, firewall and PBX"

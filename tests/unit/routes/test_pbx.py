@@ -16,16 +16,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dialplan_sms import __version__
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.routes import pbx as smsapi
-from dialplan_sms.routes.pbx import SmsApi, answered, open_pool, secrets_of
+from dialplan_sms.routes.pbx import SmsApi, answered, secrets_of
 from dialplan_sms.sandbox import Fault, Reply, Sandbox
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport.connection import Pool, Resolver
-from dialplan_sms.transport.exchange import Alarm, Watchdog
+from dialplan_sms.transport.exchange import Watchdog
 
 SMS = Sms(("+39333123456",), "This API is awesome")
 LIST = Sms(("+39333123456", "+39333123457"), "Hi", "9c7514330001", datetime(2999, 7, 14, 15, 35))
@@ -187,9 +188,9 @@ class NotedWatchdog(Watchdog):
         super().__init__()
         self.given: list[float] = []
 
-    def at(self, when: float, action: Callable[[], None]) -> Alarm:
-        self.given.append(round(when - time.monotonic()))
-        return super().at(when, action)
+    def watch(self, connection: socket.socket, at: float) -> Any:
+        self.given.append(round(at - time.monotonic()))
+        return super().watch(connection, at)
 
 
 @pytest.mark.parametrize(("count", "seconds"), [(1, 5), (2, 10), (6, 30), (7, 30), (2000, 30)])
@@ -241,9 +242,9 @@ class TestUnreachable:
             return []
 
         user = Sender("101", "http://pbx.example.com/", "x", call_timeout=1.0)
-        pool = open_pool(user, Resolver(lookup))
+        route = SmsApi(user, Resolver(lookup))
         started = time.monotonic()
-        outcome = SmsApi(user, pool).send(SMS)
+        outcome = route.send(SMS)
         hang.set()
         assert outcome.cause is Cause.UNREACHABLE
         assert "was not resolved in time" in outcome.reason
@@ -304,7 +305,7 @@ def test_the_environment_changes_nothing(pbx: Sandbox, monkeypatch: pytest.Monke
 
 def test_a_thread_that_cannot_start_is_not_held_against_the_pbx(pbx: Sandbox) -> None:
     class Exhausted(Watchdog):
-        def at(self, when: float, action: Callable[[], None]) -> Alarm:
+        def watch(self, connection: socket.socket, at: float) -> Any:
             raise RuntimeError("can't start new thread")
 
     announced: list[int] = []
@@ -340,16 +341,16 @@ def test_what_is_refused_at_the_last_moment_does_not_go_out(pbx: Sandbox) -> Non
 def test_a_connection_is_kept_once_no_deadline_can_shut_it_down(
     pbx: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cancelled = []
+    watched = []
     keep = Pool._keep
 
-    def look(pool: Pool, connection: Any, answer: Any) -> None:
-        cancelled.append(connection.exchange._alarm.cancelled)
-        keep(pool, connection, answer)
+    def look(pool: Pool, connection: socket.socket, keep_alive: str) -> None:
+        watched.append(set(pool._watchdog._watched))
+        keep(pool, connection, keep_alive)
 
     monkeypatch.setattr(Pool, "_keep", look)
     assert send(pbx).status is Status.SUCCESS
-    assert cancelled == [True]
+    assert watched == [set()]
 
 
 def test_a_connection_that_is_kept_keeps_nothing_of_the_call(pbx: Sandbox) -> None:
@@ -444,7 +445,7 @@ class Keeper:
     def route(self, connections: int = 1) -> Iterator[SmsApi]:
         port = self._listener.getsockname()[1]
         user = Sender("101", f"http://127.0.0.1:{port}/", "x")
-        with opened(user, pool=open_pool(user, connections=connections)) as route:
+        with opened(user, connections=connections) as route:
             yield route
 
 
@@ -458,8 +459,17 @@ def test_cookies_are_not_kept() -> None:
 def test_head_and_body_go_out_together() -> None:
     with Keeper() as pbx, pbx.route() as route:
         route.send(SMS)
-    assert pbx.requests[0].startswith(b"POST / HTTP/1.1\r\nHost: 127.0.0.1:")
-    assert b"\r\n\r\nnumber=" in pbx.requests[0]
+    head, _, body = pbx.requests[0].decode().partition("\r\n\r\n")
+    first, *lines = head.split("\r\n")
+    headers = dict(line.split(": ") for line in lines)
+    assert (first, body) == ("POST / HTTP/1.1", "number=%2B39333123456&message=This+API+is+awesome")
+    assert headers.pop("Host").startswith("127.0.0.1:")
+    assert headers == {
+        "User-Agent": f"dialplan-sms/{__version__}",
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Authorization": "Basic MTAxOng=",
+        "Content-Length": str(len(body)),
+    }
 
 
 class TestIdleConnections:
@@ -487,13 +497,12 @@ class TestIdleConnections:
     def test_one_that_is_closed_while_the_channel_is_told_is_replaced(self) -> None:
         with Keeper() as other, other.route() as route:
             assert route.send(SMS).status is Status.SUCCESS
-            (idle,) = route.pool._idle
+            ((_, idle),) = route.pool._idle
             told = []
 
             def going_out() -> None:
                 told.append(1)
-                assert idle.sock is not None
-                idle.sock.shutdown(socket.SHUT_RD)  # as a PBX's closing shows itself
+                idle.shutdown(socket.SHUT_RD)  # as a PBX's closing shows itself
 
             assert route.send(SMS, going_out).status is Status.SUCCESS
             assert told == [1]
