@@ -1,7 +1,7 @@
 """One call: the channel's variables say what to send, then what became of it."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from asterisk.agi import AGIException
@@ -9,7 +9,7 @@ from asterisk.agi import AGIException
 from dialplan_sms.agi.channel import Channel
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, safe_line, safe_number
 from dialplan_sms.sms.service import Service
-from dialplan_sms.sms.sms import Draft, Handled
+from dialplan_sms.sms.sms import Draft
 
 INPUTS = (
     "SMS_NUMBER", "number", "SMS_MESSAGE", "message", "SMS_GSM", "gsm",
@@ -26,20 +26,20 @@ def call(
     arguments: Sequence[str] | None = None,
     began: float | None = None,
     refused: Refused | None = None,
-) -> Handled:
-    """Serve one call: read the variables, send, set the variables.
-
-    The caller passes the result to service.log(), once the channel need not wait for that.
+    ended: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve one call: read the variables, send, set the variables, log.
 
     *arguments* are those of AGI(); without them the environment's are taken. *began* is when the
-    call came in, on the service's clock; *refused* is what the door objects to. Once the variables
-    are read, nothing that happens to the channel stops the SMS; before, AGIHangup is raised and
-    nothing was sent.
+    call came in, on the service's clock; *refused* is what the door objects to; *ended* is called
+    once the channel need not wait any longer. Once the variables are read, nothing that happens to
+    the channel stops the SMS; before, AGIHangup is raised and nothing was sent.
     """
     handled = service.handle(_read(channel, arguments, refused), lambda: _announce(channel), began)
     handled = replace(handled, outcome=handled.outcome.in_dialplan())
     _report(channel, handled.outcome)
-    return handled
+    ended()
+    service.log(handled)
 
 
 def _read(channel: Channel, arguments: Sequence[str] | None, refused: Refused | None) -> Draft:
@@ -89,14 +89,13 @@ def _report(channel: Channel, outcome: Outcome) -> None:
         if value:
             with contextlib.suppress(AGIException):  # one that fails takes no other along
                 channel.set_variable(name, value)
+    stored = {"SMS_ID": outcome.id} if outcome.id else {}
     verdict: dict[str, str] = {"SMS_CAUSE": outcome.cause, "SMS_STATUS": outcome.status}
     if not outcome.cause:
         # Never ERROR without a cause, not even for a moment.
         verdict = dict(reversed(verdict.items()))
-    if outcome.id:
-        verdict = {"SMS_ID": outcome.id} | verdict
     with contextlib.suppress(AGIException):
-        channel.set_tokens(verdict)
+        channel.set_tokens(stored | verdict)
 
 
 def _join(numbers: Sequence[str]) -> str:

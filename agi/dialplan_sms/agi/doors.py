@@ -32,7 +32,6 @@ READY = b"READY\n"  # before a script hands its streams over
 _BACKLOG = 4096  # connections that may wait for accept(); net.core.somaxconn bounds it further
 _GRACE = 3.0  # seconds of a dialogue beyond the longest call_timeout: the outcome is told last
 _MOST_ASTERISKS = 1000  # of which it is remembered whether they take MSet
-_MOST_ARGUMENTS = 128 * 1024  # bytes
 
 
 class Closed(Exception):
@@ -105,33 +104,28 @@ class FastAgi:
         self._service.repeated("connection from {} refused: it is not in allow of sms.conf", host)
         return None
 
-    def _serve(self, peer: Peer, objection: str) -> None:
+    def _serve(self, peer: Peer, refused: Refused | None) -> None:
         host, repeated = peer.address, self._service.repeated
         try:
-            channel = Channel(peer.answer(_latest(self._service, peer, objection)))
+            channel = Channel(peer.answer(_latest(self._service, peer, refused)))
+            path = channel.env.get("agi_network_script", "")
             if channel.env.get("agi_network") != "yes":
                 repeated("connection from {} dropped: it does not speak FastAGI", host)
-                return
-            path = channel.env.get("agi_network_script", "")
-            if path == "check":  # dialplan-sms check: no call
+            elif path == "check":  # dialplan-sms check: no call
                 channel.send_command("NOOP")
-                return
-            # Whether this Asterisk sets several variables at once: found out at its first call.
-            known = self._sets_together.get(host)
-            channel.sets_together = channel.learn_to_set_together() if known is None else known
-            refused = _busy(objection)
-            if refused is None and path.partition("?")[0].strip("/") != "sms":
-                why = "is no path of this service: write agi://host/sms"
-                refused = Refused(Cause.CONFIG, f"/{path[:40]} {why}", f"the path {why}")
-            handled = call(channel, self._service, None, peer.began, refused)
+            else:
+                # Whether this Asterisk sets several variables at once: found out at its first call.
+                known = self._sets_together.get(host)
+                channel.sets_together = channel.learn_to_set_together() if known is None else known
+                if refused is None and path.partition("?")[0].strip("/") != "sms":
+                    why = "is no path of this service: write agi://host/sms"
+                    refused = Refused(Cause.CONFIG, f"/{path[:40]} {why}", f"the path {why}")
+                call(channel, self._service, None, peer.began, refused, peer.connection.close)
+                if len(self._sets_together) >= _MOST_ASTERISKS:
+                    self._sets_together.clear()
+                self._sets_together[host] = channel.sets_together
         except AGIException as gone:
             repeated("connection from {} ended before it said what to send: {}", host, gone)
-            return
-        if len(self._sets_together) >= _MOST_ASTERISKS:
-            self._sets_together.clear()
-        self._sets_together[host] = channel.sets_together
-        peer.connection.close()  # which need not wait for the log
-        self._service.log(handled)
 
 
 class HandOver:
@@ -153,37 +147,35 @@ class HandOver:
         self._service.repeated("a script of another user was refused")
         return None
 
-    def _serve(self, peer: Peer, objection: str) -> None:
-        connection, files = peer.connection, list[int]()
+    def _serve(self, peer: Peer, refused: Refused | None) -> None:
+        connection = peer.connection
         connection.settimeout(5)
-        try:
-            for file in os.pipe():  # without two descriptors left, the script can still go on
-                os.close(file)
-            connection.sendall(READY)
-            data, files, flags, _ = socket.recv_fds(connection, 65536, 2)
-            if len(files) != 2:
-                if flags & socket.MSG_CTRUNC:
+        with contextlib.ExitStack() as given:
+            given.callback(connection.close)
+            try:
+                for file in os.pipe():  # without two descriptors left, the script can still go on
+                    os.close(file)
+                connection.sendall(READY)
+                data, files, flags, _ = socket.recv_fds(connection, 65536, 2)
+                for file in files:
+                    given.callback(os.close, file)
+                if len(files) == 2:
+                    arguments = _arguments(connection, data)
+                    channel = Channel(
+                        Stream(files[0], files[1], _latest(self._service, peer, refused))
+                    )
+                    call(channel, self._service, arguments, peer.began, refused, given.close)
+                elif flags & socket.MSG_CTRUNC:
                     raise OSError(errno.EMFILE, "its streams were lost")
-                return  # it gave up waiting, and does the job itself
-            arguments = _arguments(connection, data)
-            channel = Channel(Stream(files[0], files[1], _latest(self._service, peer, objection)))
-            handled = call(channel, self._service, arguments, peer.began, _busy(objection))
-        except (OSError, AGIException) as gone:
-            why = shortage(gone) or gone
-            self._service.repeated("a script ended before it said what to send: {}", why)
-            return
-        finally:
-            for file in files:
-                os.close(file)
-        connection.close()  # the script need not wait for the log
-        self._service.log(handled)
+                # Else it gave up waiting, and does the job itself.
+            except (OSError, AGIException) as gone:
+                why = shortage(gone) or gone
+                self._service.repeated("a script ended before it said what to send: {}", why)
 
 
 def _arguments(connection: socket.socket, data: bytes) -> list[str]:
     """The script's arguments: four bytes of length, then NUL-terminated."""
     size = int.from_bytes(data[:4], "big")
-    if size > _MOST_ARGUMENTS:
-        raise OSError("too many arguments")
     while len(data) < 4 + size:
         chunk = connection.recv(65536)
         if not chunk:
@@ -192,14 +184,9 @@ def _arguments(connection: socket.socket, data: bytes) -> list[str]:
     return data[4 : 4 + size].decode("utf-8", "replace").split("\0")[:-1]
 
 
-def _busy(objection: str) -> Refused | None:
-    """What a door objects to that has no room; None if *objection* is empty."""
-    return Refused(Cause.BUSY, objection) if objection else None
-
-
-def _latest(service: Service, peer: Peer, objection: str) -> float:
+def _latest(service: Service, peer: Peer, refused: Refused | None) -> float:
     """When a dialogue must be over; one that is told BUSY takes no more than a moment."""
-    return peer.began + (0 if objection else service.longest) + _GRACE
+    return peer.began + (0 if refused else service.longest) + _GRACE
 
 
 def listen_tcp(address: tuple[str, int], optional: bool = False) -> socket.socket | None:

@@ -59,4 +59,4 @@ def _serve() -> None:
     arguments = [os.fsencode(argument).decode("utf-8", "replace") for argument in sys.argv[1:]]
     service = Service(load, route, store=store)
     with contextlib.ExitStack() as ended:
-        service.log(call(channel, service, arguments))
+        call(channel, service, arguments)

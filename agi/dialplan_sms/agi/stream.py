@@ -7,8 +7,8 @@ import socket
 import struct
 import time
 
-_LINE = re.compile(rb"\n")
-_PARAGRAPH = re.compile(rb"\n\r?\n")
+LINE = re.compile(rb"\n")
+PARAGRAPH = re.compile(rb"\n\r?\n")  # up to and with a blank line
 
 
 class Stream:
@@ -25,15 +25,8 @@ class Stream:
         self._patience = patience
         self._buffer = b""
 
-    def readline(self, limit: int) -> bytes:
-        """The next line with its newline, or what there is at *limit* bytes or the end."""
-        return self._up_to(_LINE, limit)
-
-    def paragraph(self, limit: int) -> bytes:
-        """All up to and with the next blank line, or what there is at *limit* or the end."""
-        return self._up_to(_PARAGRAPH, limit)
-
-    def _up_to(self, end: re.Pattern[bytes], limit: int) -> bytes:
+    def up_to(self, end: re.Pattern[bytes], limit: int) -> bytes:
+        """All up to and with *end*, or what there is at *limit* bytes or the end of the stream."""
         size = self._gather(end, limit)
         taken, self._buffer = self._buffer[:size], self._buffer[size:]
         return taken
@@ -105,13 +98,11 @@ class SocketStream(Stream):
         self._until, self._patience = until, patience
 
     def has_paragraph(self, limit: int) -> bool:
-        """Whether paragraph() would not wait any longer; what came is kept for it."""
+        """Whether up_to(PARAGRAPH) would not wait any longer; what came is kept for it."""
         try:
-            self._gather(_PARAGRAPH, limit)
-        except TimeoutError:
-            return False
-        except OSError:
-            return True  # it is gone: the next read says so
+            self._gather(PARAGRAPH, limit)
+        except OSError as error:  # if it is gone, the next read says so
+            return not isinstance(error, TimeoutError)
         return True
 
     def _wait(self, file: int, event: int) -> None:

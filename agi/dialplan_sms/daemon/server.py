@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dialplan_sms.agi import doors
-from dialplan_sms.agi.acceptors import Acceptors, Door, SilentPeers
+from dialplan_sms.agi.acceptors import Acceptors, Door
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
@@ -75,10 +75,8 @@ class LiveConfig:
             changed.append("what [http] listens on and shows")
         self.config, self._waiting = fresh, changed
         routes.keep(list(fresh.senders.values()))
-        line = "sms.conf was read again"
-        if changed:
-            line += f", but {' and '.join(changed)}: only a restart of the service changes that"
-        return line, False
+        but = f", but {' and '.join(changed)}: only a restart of the service changes that"
+        return f"sms.conf was read again{but if changed else ''}", False
 
 
 def block_signals() -> None:
@@ -151,10 +149,11 @@ class Server:
         # The last: who can be asked takes calls.
         opened += [(doors.listen_tcp(address), monitor, monitor.most) for address in config.monitor]
         config.drop_privileges()  # all that may need root's rights is open
-        silent = SilentPeers(capacity.most, repeated)
+        acceptors = Acceptors(capacity.most, repeated)
+        closing.callback(acceptors.stop)
         for listener, door, most in opened:
             if listener is not None:
-                closing.callback(Acceptors(listener, door, most, repeated, silent).stop)
+                acceptors.open(listener, door, most)
         threading.Thread(target=self._tick, name="ticker", daemon=True).start()
         if self._storage is not None:
             self._storage.start(self._service)

@@ -30,10 +30,10 @@ class Storage:
     def __init__(self, url: str) -> None:
         self.outbox = Outbox(url, self._wake)
         self.seen: Overview | None = None
+        self._seen_at = float("-inf")
+        self._trouble = ""
+        self._looking = threading.Lock()
         self._worker: Worker | None = None
-        self._asked: Overview | None = None
-        self._asked_at = float("-inf")
-        self._asking = threading.Lock()
         self._until = 0.0
         self._stopping = threading.Event()
 
@@ -46,30 +46,16 @@ class Storage:
             target=self._watch, args=(service.note,), name="watcher", daemon=True
         ).start()
 
-    def ask(self) -> Overview | None:
+    def ask(self, patience: float = 2.0, grace: float = 1.0) -> Overview | None:
         """How the outbox is doing now, at most a second ago; None if that cannot be seen."""
-        with self._asking:
-            if time.monotonic() - self._asked_at >= _FRESH:
+        with self._looking:
+            if time.monotonic() - self._seen_at >= _FRESH:
                 try:
-                    self._asked = self.outbox.writer.do(overview, 2.0, 1.0)
-                except (OutboxError, NotKnown, RuntimeError):
-                    self._asked = None
-                self._asked_at = time.monotonic()
-            return self._asked
-
-    def look(self) -> str:
-        """Look once; a line to warn of, or empty."""
-        try:
-            self.seen = self.outbox.writer.do(overview, 5.0, 5.0)
-        except (OutboxError, NotKnown, RuntimeError) as failure:
-            self.seen = None
-            return f"the outbox does not work: {failure}"
-        if self.seen.waits <= STALE:
-            return ""
-        return (
-            f"an SMS is due since {self.seen.waits:.0f} s and no worker takes it: does"
-            " dialplan-sms serve or worker run, with workers = 1 or more?"
-        )
+                    self.seen = self.outbox.writer.do(overview, patience, grace)
+                except (OutboxError, NotKnown, RuntimeError) as failure:
+                    self.seen, self._trouble = None, f"the outbox does not work: {failure}"
+                self._seen_at = time.monotonic()
+            return self.seen
 
     def halt(self, patience: float) -> None:
         """Take nothing more to send; requests under way may end within *patience* seconds."""
@@ -91,7 +77,14 @@ class Storage:
     def _watch(self, note: Callable[[str], None]) -> None:
         warned = float("-inf")
         while not self._stopping.is_set():
-            line = self.look()
+            seen, line = self.ask(5.0, 5.0), ""
+            if seen is None:
+                line = self._trouble
+            elif seen.waits > STALE:
+                line = (
+                    f"an SMS is due since {seen.waits:.0f} s and no worker takes it: does"
+                    " dialplan-sms serve or worker run, with workers = 1 or more?"
+                )
             if line and time.monotonic() - warned >= _REPEAT:
                 warned = time.monotonic()
                 note(line)

@@ -89,8 +89,7 @@ def test_what_is_refused_is_not_sent_and_the_dialplan_and_the_log_are_told_what_
     tmp_path: Path, variables: dict[str, str | bytes], cause: str, reason: str | None
 ) -> None:
     asterisk, route = FakeAsterisk(variables), FakeRoute()
-    of_it = service(route, log=str(tmp_path / "log"))
-    of_it.log(call(asterisk.channel, of_it))
+    call(asterisk.channel, service(route, log=str(tmp_path / "log")))
     assert not route.sent
     assert (asterisk.value("SMS_STATUS"), asterisk.value("SMS_CAUSE")) == ("ERROR", cause)
     assert asterisk.value("SMS_REASON") == (reason or asterisk.value("SMS_REASON")) != ""
@@ -109,8 +108,7 @@ def test_what_an_earlier_sms_left_is_gone_when_this_one_goes_out() -> None:
 
 def test_a_log_that_breaks_takes_nothing_along() -> None:
     asterisk = FakeAsterisk(dict(BOTH))
-    of_it = service(FakeRoute(), log="a\0b")
-    of_it.log(call(asterisk.channel, of_it))
+    call(asterisk.channel, service(FakeRoute(), log="a\0b"))
     assert asterisk.value("SMS_STATUS") == "SUCCESS"
 
 
@@ -174,8 +172,7 @@ def test_a_bug_in_the_route_is_a_status_and_a_line_that_shows_no_text(tmp_path: 
         raise RuntimeError("Hello, world")
 
     asterisk, log = FakeAsterisk(dict(BOTH)), tmp_path / "log"
-    broken = service(FakeRoute(on_send=fail), str(log))
-    broken.log(call(asterisk.channel, broken))
+    call(asterisk.channel, service(FakeRoute(on_send=fail), str(log)))
     assert (asterisk.value("SMS_STATUS"), asterisk.value("SMS_CAUSE")) == ("ERROR", "INTERNAL")
     assert "RuntimeError in test_call.py" in asterisk.value("SMS_REASON")
     assert "Hello" not in asterisk.value("SMS_REASON") + log.read_text()
@@ -244,7 +241,7 @@ class OldStyle(FakeAsterisk):
             self.commands.append(line)
             name, _, value = line[11:-1].partition(b"=")
             self.variables[name.decode()] = value
-            self._to_script += b"200 result=0\n"
+            self.replies += b"200 result=0\n"
         else:
             super()._execute(line)
 

@@ -45,11 +45,10 @@ def test_who_says_nothing_is_dropped_in_time_and_counted(monkeypatch: pytest.Mon
         silent = [stack.enter_context(house.connect(b"x")) for _ in range(30)]
         for client in silent:
             assert _ended(client.recv)
-        counted = house.silent._counted
-        until(lambda: [times for *_, times in counted._lines.values()] == [29])
+        until(lambda: [times for *_, times in house.counted._lines.values()] == [29])
         assert len(house.notes) == 1
         assert house.notes[0].startswith("connection from 127.0.0.1 dropped: it did not say what")
-        counted.sum_up(0)
+        house.counted.sum_up(0)
         assert house.notes[1].startswith(house.notes[0])
         assert " - the same 29 times more within " in house.notes[1]
 
@@ -95,7 +94,7 @@ def test_those_that_are_gone_are_let_go() -> None:
 
 
 def _wait_for(house: House, waiting: int) -> None:
-    until(lambda: len(house.silent.waiting) == waiting)
+    until(lambda: len(house.acceptors.silent) == waiting)
 
 
 def _ended(receive: object) -> bool:

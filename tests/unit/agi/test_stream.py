@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from dialplan_sms.agi.doors import listen_tcp
-from dialplan_sms.agi.stream import SocketStream, Stream
+from dialplan_sms.agi.stream import LINE, PARAGRAPH, SocketStream, Stream
 
 
 def connected() -> tuple[socket.socket, socket.socket]:
@@ -34,13 +34,13 @@ def test_lines_come_out_as_they_went_in(pipes: tuple[int, int, int, int]) -> Non
     reader, peer, _, writer = pipes
     stream = Stream(reader, writer, time.monotonic() + 5)
     os.write(peer, b"one\ntwo\n\nth")
-    assert [stream.readline(99) for _ in range(3)] == [b"one\n", b"two\n", b"\n"]
+    assert [stream.up_to(LINE, 99) for _ in range(3)] == [b"one\n", b"two\n", b"\n"]
     os.write(peer, b"ree\n")
-    assert stream.readline(99) == b"three\n"
+    assert stream.up_to(LINE, 99) == b"three\n"
     os.write(peer, b"x" * 10)
-    assert stream.readline(4) == b"xxxx"
+    assert stream.up_to(LINE, 4) == b"xxxx"
     os.close(peer)
-    assert [stream.readline(99), stream.readline(99)] == [b"xxxxxx", b""]
+    assert [stream.up_to(LINE, 99), stream.up_to(LINE, 99)] == [b"xxxxxx", b""]
 
 
 STALLS = pytest.mark.parametrize(("until", "patience"), [(0.2, 5), (5, 0.2), (-1, 5)])
@@ -61,7 +61,7 @@ def gives_up(open_: Callable[[float], Stream]) -> None:
     started = time.monotonic()
     stream = open_(started)
     with pytest.raises(TimeoutError):
-        stream.readline(99)
+        stream.up_to(LINE, 99)
     with pytest.raises(TimeoutError):
         stream.write(b"x" * 10_000_000)
     assert time.monotonic() - started < 3
@@ -87,12 +87,12 @@ def test_a_paragraph_ends_with_a_blank_line(pipes: tuple[int, int, int, int]) ->
     stream = Stream(reader, writer, time.monotonic() + 5)
     os.write(peer, b"a: 1\nb:")
     threading.Timer(0.1, os.write, (peer, b" 2\n\nrest\r\n\r\n200 re")).start()
-    assert stream.paragraph(999) == b"a: 1\nb: 2\n\n"
-    assert stream.paragraph(999) == b"rest\r\n\r\n"
+    assert stream.up_to(PARAGRAPH, 999) == b"a: 1\nb: 2\n\n"
+    assert stream.up_to(PARAGRAPH, 999) == b"rest\r\n\r\n"
     os.write(peer, b"sult=1\n")
-    assert stream.readline(999) == b"200 result=1\n"
+    assert stream.up_to(LINE, 999) == b"200 result=1\n"
     os.write(peer, b"x" * 20)
-    assert stream.paragraph(10) == b"x" * 10
+    assert stream.up_to(PARAGRAPH, 10) == b"x" * 10
 
 
 class TestSocket:
@@ -118,7 +118,7 @@ class TestSocket:
         with ours, peer:
             threading.Thread(target=trickle, daemon=True).start()
             with pytest.raises(TimeoutError):
-                SocketStream(ours, started + 0.5, 5).readline(99)
+                SocketStream(ours, started + 0.5, 5).up_to(LINE, 99)
         assert time.monotonic() - started < 3
 
     def test_lines_come_out_as_they_went_in(self) -> None:
@@ -128,9 +128,9 @@ class TestSocket:
             assert stream.write(b"hello\n") == 6
             assert peer.recv(9) == b"hello\n"
             peer.sendall(b"one\ntwo")
-            assert stream.readline(99) == b"one\n"
+            assert stream.up_to(LINE, 99) == b"one\n"
             peer.close()
-            assert [stream.readline(99), stream.readline(99)] == [b"two", b""]
+            assert [stream.up_to(LINE, 99), stream.up_to(LINE, 99)] == [b"two", b""]
 
     def test_lines_that_are_sent_one_by_one_come_together_and_at_once(self) -> None:
         """As Asterisk sends its environment; a kernel that waited with its ACK would take 40 ms."""
@@ -143,7 +143,7 @@ class TestSocket:
                 for number in range(24):
                     peer.send(b"agi_line_%d: value\n" % number)
                 peer.send(b"\n")
-                assert stream.paragraph(9999).count(b"\n") == 25
+                assert stream.up_to(PARAGRAPH, 9999).count(b"\n") == 25
                 first, *rest = stream.chunks
                 apart += first == b"agi_line_0: value\n" and len(rest) == 1
         assert apart > rounds / 2  # but for those where this host was busy for 40 ms
