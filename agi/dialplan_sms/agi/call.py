@@ -16,6 +16,8 @@ INPUTS = (
     "SMS_POSTPONE", "SMS_SENDER", "SMS_MODE", "SMS_KEY",
 )  # fmt: skip
 OUTPUTS = ("SMS_STATUS", "SMS_CAUSE", "SMS_REASON", "SMS_FAILED", "SMS_ID")
+# Just before the request goes out: what is true if this process dies then.
+_IF_IT_DIES = {"SMS_CAUSE": Cause.NO_ANSWER, "SMS_STATUS": Status.ERROR}
 # Bytes of SMS_FAILED: it must end after a whole number, so the channel may not cut it.
 _ROOM_FOR_FAILED = 2000
 
@@ -35,7 +37,8 @@ def call(
     once the channel need not wait any longer. Once the variables are read, nothing that happens to
     the channel stops the SMS; before, AGIHangup is raised and nothing was sent.
     """
-    handled = service.handle(_read(channel, arguments, refused), lambda: _announce(channel), began)
+    draft = _read(channel, arguments, refused)
+    handled = service.handle(draft, lambda: channel.set_tokens(_IF_IT_DIES), began)
     handled = replace(handled, outcome=handled.outcome.in_dialplan())
     _report(channel, handled.outcome)
     ended()
@@ -75,12 +78,6 @@ def _read(channel: Channel, arguments: Sequence[str] | None, refused: Refused | 
     )
 
 
-def _announce(channel: Channel) -> None:
-    """Just before the request goes out: what is true if this process dies now."""
-    with contextlib.suppress(AGIException):
-        channel.set_tokens({"SMS_CAUSE": Cause.NO_ANSWER, "SMS_STATUS": Status.ERROR})
-
-
 def _report(channel: Channel, outcome: Outcome) -> None:
     """Set the variables to *outcome*, SMS_STATUS last."""
     details = {"SMS_REASON": safe_line(outcome.reason), "SMS_FAILED": _join(outcome.failed)}
@@ -94,8 +91,7 @@ def _report(channel: Channel, outcome: Outcome) -> None:
     if not outcome.cause:
         # Never ERROR without a cause, not even for a moment.
         verdict = dict(reversed(verdict.items()))
-    with contextlib.suppress(AGIException):
-        channel.set_tokens(stored | verdict)
+    channel.set_tokens(stored | verdict)
 
 
 def _join(numbers: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from asterisk.agi import AGIException
 
-from dialplan_sms.agi.acceptors import Peer
+from dialplan_sms.agi.acceptors import Door, Peer
 from dialplan_sms.agi.call import call
 from dialplan_sms.agi.channel import LONGEST_READ, Channel
 from dialplan_sms.agi.stream import Stream
@@ -43,7 +43,7 @@ class Capacity:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        # As many more have room that come from this host's own user: see HandOver.
+        # As many more have room that come from this host's own user: see hand_over().
         self.reserve = max(1, most // 4)
         self._changed = threading.Condition()
         self._began: dict[int, float] = {}
@@ -85,29 +85,14 @@ class Capacity:
             return drained
 
 
-class FastAgi:
+def fastagi(service: Service, capacity: Capacity, allowed: Sequence[Network] = ()) -> Door:
     """Lets in connections of AGI(agi://host/sms)."""
+    sets_together: dict[str, bool] = {}  # by the address of an Asterisk
 
-    def __init__(
-        self, service: Service, capacity: Capacity, allowed: Sequence[Network] = ()
-    ) -> None:
-        self._service = service
-        self._capacity = capacity
-        self._allowed = allowed
-        self._sets_together: dict[str, bool] = {}
-
-    def __call__(self, connection: socket.socket, address: Any) -> Peer | None:
-        """A call, once its environment is there."""
-        host: str = address[0]
-        if host in ("127.0.0.1", "::1") or is_in(host, self._allowed):
-            return Peer(connection, self._serve, self._capacity.call, host, LONGEST_READ)
-        self._service.repeated("connection from {} refused: it is not in allow of sms.conf", host)
-        return None
-
-    def _serve(self, peer: Peer, refused: Refused | None) -> None:
-        host, repeated = peer.address, self._service.repeated
+    def serve(peer: Peer, refused: Refused | None) -> None:
+        host, repeated = peer.address, service.repeated
         try:
-            channel = Channel(peer.answer(_latest(self._service, peer, refused)))
+            channel = Channel(peer.answer(_latest(service, peer, refused)))
             path = channel.env.get("agi_network_script", "")
             if channel.env.get("agi_network") != "yes":
                 repeated("connection from {} dropped: it does not speak FastAGI", host)
@@ -115,39 +100,37 @@ class FastAgi:
                 channel.send_command("NOOP")
             else:
                 # Whether this Asterisk sets several variables at once: found out at its first call.
-                known = self._sets_together.get(host)
+                known = sets_together.get(host)
                 channel.sets_together = channel.learn_to_set_together() if known is None else known
                 if refused is None and path.partition("?")[0].strip("/") != "sms":
                     why = "is no path of this service: write agi://host/sms"
                     refused = Refused(Cause.CONFIG, f"/{path[:40]} {why}", f"the path {why}")
-                call(channel, self._service, None, peer.began, refused, peer.connection.close)
-                if len(self._sets_together) >= _MOST_ASTERISKS:
-                    self._sets_together.clear()
-                self._sets_together[host] = channel.sets_together
+                call(channel, service, None, peer.began, refused, peer.connection.close)
+                if len(sets_together) >= _MOST_ASTERISKS:
+                    sets_together.clear()
+                sets_together[host] = channel.sets_together
         except AGIException as gone:
             repeated("connection from {} ended before it said what to send: {}", host, gone)
 
+    def admit(connection: socket.socket, address: Any) -> Peer | None:
+        """A call, once its environment is there."""
+        host: str = address[0]
+        if host in ("127.0.0.1", "::1") or is_in(host, allowed):
+            return Peer(connection, serve, capacity.call, host, LONGEST_READ)
+        service.repeated("connection from {} refused: it is not in allow of sms.conf", host)
+        return None
 
-class HandOver:
+    return admit
+
+
+def hand_over(service: Service, capacity: Capacity) -> Door:
     """Lets in scripts that pass their stdin and stdout: see sms.agi for the other side.
 
     In two phases, so that never both do the job: the script gives its streams away only once the
     service has said that it is ready. They have room even if FastAGI's calls take up all of theirs.
     """
 
-    def __init__(self, service: Service, capacity: Capacity) -> None:
-        self._service = service
-        self._enter = partial(capacity.call, reserve=True)
-
-    def __call__(self, connection: socket.socket, _: Any) -> Peer | None:
-        """A call, of this service's own user."""
-        whose = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        if struct.unpack("3i", whose)[1] in (0, os.geteuid()):
-            return Peer(connection, self._serve, self._enter)
-        self._service.repeated("a script of another user was refused")
-        return None
-
-    def _serve(self, peer: Peer, refused: Refused | None) -> None:
+    def serve(peer: Peer, refused: Refused | None) -> None:
         connection = peer.connection
         connection.settimeout(5)
         with contextlib.ExitStack() as given:
@@ -161,16 +144,24 @@ class HandOver:
                     given.callback(os.close, file)
                 if len(files) == 2:
                     arguments = _arguments(connection, data)
-                    channel = Channel(
-                        Stream(files[0], files[1], _latest(self._service, peer, refused))
-                    )
-                    call(channel, self._service, arguments, peer.began, refused, given.close)
+                    stream = Stream(files[0], files[1], _latest(service, peer, refused))
+                    call(Channel(stream), service, arguments, peer.began, refused, given.close)
                 elif flags & socket.MSG_CTRUNC:
                     raise OSError(errno.EMFILE, "its streams were lost")
                 # Else it gave up waiting, and does the job itself.
             except (OSError, AGIException) as gone:
                 why = shortage(gone) or gone
-                self._service.repeated("a script ended before it said what to send: {}", why)
+                service.repeated("a script ended before it said what to send: {}", why)
+
+    def admit(connection: socket.socket, _: Any) -> Peer | None:
+        """A call, of this service's own user."""
+        whose = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        if struct.unpack("3i", whose)[1] in (0, os.geteuid()):
+            return Peer(connection, serve, partial(capacity.call, reserve=True))
+        service.repeated("a script of another user was refused")
+        return None
+
+    return admit
 
 
 def _arguments(connection: socket.socket, data: bytes) -> list[str]:

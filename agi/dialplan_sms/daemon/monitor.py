@@ -5,7 +5,6 @@
 
 import io
 import json
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +18,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from dialplan_sms import __version__
-from dialplan_sms.agi.acceptors import Peer
+from dialplan_sms.agi.acceptors import Door, Peer
 from dialplan_sms.agi.doors import Capacity
 from dialplan_sms.agi.stream import PARAGRAPH
 from dialplan_sms.host.address import is_loopback_name
@@ -30,6 +29,7 @@ from dialplan_sms.sms.sms import Handled
 if TYPE_CHECKING:
     from dialplan_sms.daemon.storage import Storage
 
+MOST_ASKERS = 8  # that are answered at once
 _KEPT = 1000  # calls that rates and latencies are computed from
 _ERRORS = 10
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -182,41 +182,34 @@ def _counts(counter: Counter) -> dict[str, int]:
     }
 
 
-class Monitor:
-    """Lets everybody in, *most* at once; figures only for who asks this host by name."""
+def monitor(metrics: Metrics, is_healthy: Callable[[], bool]) -> Door:
+    """Lets everybody in; tells figures only to who asks this host by name."""
 
-    most = 8
+    def answer(path: str, host: str) -> tuple[int, str, bytes]:
+        if path == "/healthz":
+            return (200, _TEXT, b"ok\n") if is_healthy() else (503, _TEXT, b"stuck\n")
+        if path not in ("/metrics", "/status"):
+            return 404, _TEXT, b"/metrics, /healthz, /status\n"
+        if not is_loopback_name(host):
+            return 421, _TEXT, b"This is for this host alone: ask it by the name localhost\n"
+        if path == "/metrics":
+            return 200, "text/plain; version=0.0.4", generate_latest(metrics.registry)
+        return 200, "application/json", json.dumps(metrics.figures()).encode()
 
-    def __init__(self, metrics: Metrics, healthy: Callable[[], bool]) -> None:
-        self._metrics = metrics
-        self._healthy = healthy
-
-    def __call__(self, connection: socket.socket, address: Any) -> Peer:
-        """A request, once its head is there."""
-        return Peer(connection, self._serve, lambda: nullcontext(True), address[0], _LONGEST_HEAD)
-
-    def _serve(self, peer: Peer, _: Refused | None) -> None:
+    def serve(peer: Peer, _: Refused | None) -> None:
         stream = peer.answer(time.monotonic() + _PATIENCE)
         line, _newline, rest = stream.up_to(PARAGRAPH, _LONGEST_HEAD).partition(b"\n")
-        match line.decode("latin-1").split():
-            case [_, path, version] if version.startswith("HTTP/"):
-                host = parse_headers(io.BytesIO(rest)).get("Host", "")
-                status, kind, body = self._answer(path, host)
-            case _:
-                status, kind, body = HTTPStatus.BAD_REQUEST, _TEXT, b"this is no HTTP\n"
+        words = line.decode("latin-1").split()
+        status, kind, body = 400, _TEXT, b"this is no HTTP\n"
+        if len(words) == 3 and words[2].startswith("HTTP/"):
+            host = parse_headers(io.BytesIO(rest)).get("Host", "")
+            status, kind, body = answer(words[1], host)
         head = (
             f"HTTP/1.0 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {kind}\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         stream.write(head.encode() + body)
 
-    def _answer(self, path: str, host: str) -> tuple[int, str, bytes]:
-        if path == "/healthz":
-            return (200, _TEXT, b"ok\n") if self._healthy() else (503, _TEXT, b"stuck\n")
-        if path not in ("/metrics", "/status"):
-            return 404, _TEXT, b"/metrics, /healthz, /status\n"
-        if not is_loopback_name(host):
-            return 421, _TEXT, b"This is for this host alone: ask it by the name localhost\n"
-        if path == "/metrics":
-            return 200, "text/plain; version=0.0.4", generate_latest(self._metrics.registry)
-        return 200, "application/json", json.dumps(self._metrics.figures()).encode()
+    return lambda connection, address: Peer(
+        connection, serve, lambda: nullcontext(True), address[0], _LONGEST_HEAD
+    )

@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -50,7 +51,8 @@ def any_peer() -> ssl.SSLContext:
 def _trust_the_host(context: ssl.SSLContext) -> None:
     """The host's own CAs, where admins put theirs; certifi's if the host has none."""
     places = ssl.get_default_verify_paths()
-    if places.capath and "SSL_CERT_FILE" not in os.environ and _is_hashed(places.capath):
+    is_hashed = places.capath and any(Path(places.capath).glob("*.0"))
+    if is_hashed and "SSL_CERT_FILE" not in os.environ:
         # OpenSSL looks into the folder when it needs a CA; a bundle would cost 40 ms now.
         context.load_verify_locations(capath=places.capath)
     elif places.cafile or places.capath:
@@ -59,13 +61,6 @@ def _trust_the_host(context: ssl.SSLContext) -> None:
         import certifi
 
         context.load_verify_locations(certifi.where())
-
-
-def _is_hashed(folder: str) -> bool:
-    try:
-        return any(name.endswith(".0") for name in os.listdir(folder))
-    except OSError:
-        return False
 
 
 class PeerCertificate(NamedTuple):
