@@ -29,7 +29,6 @@ _AT_ONCE = 0.01  # seconds that the thread which took a connection waits for mor
 _SPARE = 4  # threads beyond the calls to carry, which tell the rest that all are busy
 _WAITING = 8  # threads that wait for the next connection, and do not end after a call
 _PAUSE = 0.1  # seconds to wait for what is short
-_FULL = "the service carries as many calls as max_calls in sms.conf allows"
 _MOST_SILENT = 4096
 # Silent peers from which on nobody is given even milliseconds: most who come say nothing.
 _CROWD = 8
@@ -182,8 +181,9 @@ class Acceptors:
         if short:
             self._counted("calls are told BUSY: {}", short)
         with peer.connection, peer.enter() as fits:
-            why = short or ("" if fits else _FULL)
-            peer.serve(peer, Refused(Cause.BUSY, why) if why else None)
+            full = "the service carries as many calls as max_calls in sms.conf allows"
+            busy = Refused(Cause.BUSY, short or full) if short or not fits else None
+            peer.serve(peer, busy)
 
     def _hold(self, peer: Peer) -> None:
         """Hear *peer* until it has said what it wants, or is late."""

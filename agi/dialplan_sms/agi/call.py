@@ -37,8 +37,9 @@ def call(
     once the channel need not wait any longer. Once the variables are read, nothing that happens to
     the channel stops the SMS; before, AGIHangup is raised and nothing was sent.
     """
-    draft = _read(channel, arguments, refused)
-    handled = service.handle(draft, lambda: channel.set_tokens(_IF_IT_DIES), began)
+    handled = service.handle(
+        _read(channel, arguments, refused), lambda: channel.set_tokens(_IF_IT_DIES), began
+    )
     handled = replace(handled, outcome=handled.outcome.in_dialplan())
     _report(channel, handled.outcome)
     ended()

@@ -166,13 +166,12 @@ def hand_over(service: Service, capacity: Capacity) -> Door:
 
 def _arguments(connection: socket.socket, data: bytes) -> list[str]:
     """The script's arguments: four bytes of length, then NUL-terminated."""
-    size = int.from_bytes(data[:4], "big")
-    while len(data) < 4 + size:
+    while len(data) < 4 + int.from_bytes(data[:4], "big"):
         chunk = connection.recv(65536)
         if not chunk:
             raise OSError("its arguments broke off")
         data += chunk
-    return data[4 : 4 + size].decode("utf-8", "replace").split("\0")[:-1]
+    return data[4:].decode("utf-8", "replace").split("\0")[:-1]
 
 
 def _latest(service: Service, peer: Peer, refused: Refused | None) -> float:
@@ -205,10 +204,9 @@ def listen_tcp(address: tuple[str, int], optional: bool = False) -> socket.socke
 def listen_unix(path: Path) -> socket.socket | None:
     """The socket for sms.agi, which only root and this user may write to."""
     if not path.parent.is_dir():
-        make = make_run_folder(path.parent, current())
         raise OSError(
-            f"{path.parent} does not exist: as root, run {make} at each start of this host, or set"
-            f" {SOCKET_VARIABLE}"
+            f"{path.parent} does not exist: as root, run {make_run_folder(path.parent, current())}"
+            f" at each start of this host, or set {SOCKET_VARIABLE}"
         )
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):

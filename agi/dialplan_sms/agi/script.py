@@ -57,6 +57,5 @@ def _serve() -> None:
         return outbox
 
     arguments = [os.fsencode(argument).decode("utf-8", "replace") for argument in sys.argv[1:]]
-    service = Service(load, route, store=store)
     with contextlib.ExitStack() as ended:
-        call(channel, service, arguments)
+        call(channel, Service(load, route, store=store), arguments)

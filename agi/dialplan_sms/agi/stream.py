@@ -42,7 +42,7 @@ class Stream:
             self._buffer += chunk
         return min(found.end() if found else len(self._buffer), limit)
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes) -> None:
         """Write all of *data*."""
         rest = memoryview(data)
         while rest:
@@ -52,7 +52,6 @@ class Stream:
                 rest = rest[os.write(self._writer, rest[: select.PIPE_BUF]) :]
             except BlockingIOError:
                 raise TimeoutError from None
-        return len(data)
 
     def _read(self) -> bytes:
         self._wait(self._reader, select.POLLIN)
@@ -115,8 +114,6 @@ class SocketStream(Stream):
         left = self._left()
         if self._bounds.get(option) != left:
             self._bounds[option] = left
-            whole = int(left)
-            fraction = max(1, int((left - whole) * 1e6))  # all zero would mean no bound at all
-            self._connection.setsockopt(
-                socket.SOL_SOCKET, option, struct.pack("ll", whole, fraction)
-            )
+            # In microseconds; 0 would mean no bound at all.
+            bound = struct.pack("ll", *divmod(max(1, int(left * 1_000_000)), 1_000_000))
+            self._connection.setsockopt(socket.SOL_SOCKET, option, bound)

@@ -103,7 +103,11 @@ def run_service(path: Path) -> None:
     live = LiveConfig(path)
     config = live.config
     capacity, routes = doors.Capacity(config.max_calls), Routes(config.max_calls)
-    storage = _open_storage(config.outbox) if config.outbox else None
+    storage = None
+    if config.outbox:
+        from dialplan_sms.daemon.storage import Storage
+
+        storage = Storage(config.outbox)
     metrics = Metrics(capacity, lambda: routes.idle_connections, storage, live.state)
 
     def store(_: Config) -> Store:
@@ -179,16 +183,6 @@ def _tick(service: Service, is_healthy: Callable[[], bool]) -> None:
 def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.unlink()
-
-
-def _open_storage(url: str) -> "Storage":
-    from dialplan_sms.daemon.storage import Storage
-    from dialplan_sms.outbox.database import OutboxError
-
-    try:
-        return Storage(url)
-    except OutboxError as error:
-        raise ConfigError(str(error)) from None
 
 
 def _open_http(service: Service, live: LiveConfig, storage: "Storage") -> "SmsServer":

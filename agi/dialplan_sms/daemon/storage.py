@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.history.statistics import Overview, overview
 from dialplan_sms.outbox.retry import STALE
@@ -24,11 +25,14 @@ class Storage:
     """The outbox at the *url*, and who works on it and watches it once start() was called.
 
     ``seen`` is how the outbox was doing within the last ten seconds, None if that could not be
-    seen. Raises OutboxError for a URL that is none.
+    seen. Raises ConfigError for a URL that is none.
     """
 
     def __init__(self, url: str) -> None:
-        self.outbox = Outbox(url, self._wake)
+        try:
+            self.outbox = Outbox(url, self._wake)
+        except OutboxError as error:
+            raise ConfigError(str(error)) from None
         self.seen: Overview | None = None
         self._seen_at = float("-inf")
         self._trouble = ""

@@ -155,27 +155,30 @@ def answered(
     with contextlib.suppress(ValueError, RecursionError):
         reply = json.loads(body)
     reply = reply if isinstance(reply, dict) else {}
-    kind, result = reply.get("type"), reply.get("result")
     reason = _quoted(str(reply.get("reason") or ""), secrets)
-    if kind == api.RESULT and result == api.SUCCESS:
-        return Outcome(Status.SUCCESS)
-    if kind == api.WARNING:
-        # A bool is an int, and no number.
-        named = [str(n) for n in result if type(n) in (str, int)] if type(result) is list else []
-        missed = tuple(n for n in map(safe_number, named) if n and n not in secrets)
-        reason = reason or "the PBX warns without a reason"
-        return Outcome(Status.WARNING, Cause.NOT_QUEUED, reason, missed, from_pbx=True)
     said = reason or f"HTTP {status}"
     unauthorized = status in (401, 403) or reason.lower() == api.UNAUTHORIZED.lower()
-    if unauthorized and kind in (api.ERROR, None):
-        advice = f"the PBX refuses user {user}: check the name of the section, and its password or"
-        cause, why = Cause.UNAUTHORIZED, f"{advice} token, in sms.conf - {said}"
-    elif kind == api.ERROR and status in _LATER:
-        cause, why = Cause.UNREACHABLE, f"the PBX takes nothing now - {said}"
-    elif kind == api.ERROR:
-        cause, why = Cause.REJECTED, reason or "the PBX rejects without a reason"
-    else:
-        cause, why = Cause.BAD_ANSWER, f"{_strange(status, _quoted(location, secrets))}{PERHAPS}"
+    match reply.get("type"), reply.get("result"):
+        case api.RESULT, api.SUCCESS:
+            return Outcome(Status.SUCCESS)
+        case api.WARNING, result:
+            # A bool is an int, and no number.
+            named = [n for n in result if type(n) in (str, int)] if type(result) is list else []
+            missed = tuple(n for n in map(safe_number, map(str, named)) if n and n not in secrets)
+            reason = reason or "the PBX warns without a reason"
+            return Outcome(Status.WARNING, Cause.NOT_QUEUED, reason, missed, from_pbx=True)
+        case ((api.ERROR | None), _) if unauthorized:
+            cause = Cause.UNAUTHORIZED
+            why = (
+                f"the PBX refuses user {user}: check the name of the section, and its password or"
+                f" token, in sms.conf - {said}"
+            )
+        case api.ERROR, _ if status in _LATER:
+            cause, why = Cause.UNREACHABLE, f"the PBX takes nothing now - {said}"
+        case api.ERROR, _:
+            cause, why = Cause.REJECTED, reason or "the PBX rejects without a reason"
+        case _:
+            cause, why = Cause.BAD_ANSWER, _strange(status, _quoted(location, secrets)) + PERHAPS
     return error(cause, why, from_pbx=True)
 
 
@@ -243,10 +246,11 @@ _UNREACHABLE = {
 
 
 def _unreachable(stage: Stage, failure: Exception, sender: Sender) -> str:
-    parts = urlsplit(sender.url)
-    name, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+    url = urlsplit(sender.url)
+    port = url.port or (443 if url.scheme == "https" else 80)
     why = str(getattr(failure, "strerror", None) or type(failure).__name__)
-    if stage is Stage.SECURING:
-        why = tls.why_none(failure)
-    reason = _UNREACHABLE[stage, isinstance(failure, TimeoutError)]
-    return reason.format(name=name, peer=f"{name} port {port}", why=why)
+    return _UNREACHABLE[stage, isinstance(failure, TimeoutError)].format(
+        name=url.hostname,
+        peer=f"{url.hostname} port {port}",
+        why=tls.why_none(failure) if stage is Stage.SECURING else why,
+    )

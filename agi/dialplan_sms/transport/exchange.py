@@ -36,23 +36,23 @@ class Stage(Enum):
     SECURING = auto()  # the TLS handshake
 
 
+@dataclass(eq=False)
 class Unreached(Exception):
     """No connection came about, at which *stage* and *why*: certainly nothing was sent."""
 
-    def __init__(self, stage: Stage, why: Exception) -> None:
-        super().__init__(stage, why)
-        self.stage, self.why = stage, why
+    stage: Stage
+    why: Exception
 
 
+@dataclass(eq=False)
 class Unanswered(Exception):
     """The request went out, and no answer is there: it may have been processed.
 
     *late* is whether its time was over; *why* is what came of it otherwise.
     """
 
-    def __init__(self, late: bool, why: Exception) -> None:
-        super().__init__(late, why)
-        self.late, self.why = late, why
+    late: bool
+    why: Exception
 
 
 @dataclass(eq=False)
@@ -140,8 +140,8 @@ class Answer(HTTPResponse):
         self.length = int(length[:18]) if known else None
         if status in (204, 304) or status < 200:
             self.length = 0
-        closing: bool = self._check_close()  # type: ignore[attr-defined]
-        self.will_close = closing or (not self.chunked and self.length is None)
+        endless = not self.chunked and self.length is None
+        self.will_close = endless or self._check_close()  # type: ignore[attr-defined]
 
     def _read_next_chunk_size(self) -> int:
         """Strictly: http.client takes -1, too, and reads without end then."""
