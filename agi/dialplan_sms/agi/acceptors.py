@@ -147,8 +147,8 @@ class Acceptors:
 
     def open(self, listener: socket.socket, door: Door, most: int) -> None:
         """Let in who comes, *most* at once. Raises OSError if no thread can be started."""
-        threads = _Threads(partial(self._accept, listener, door), self._serve, most)
-        self.opened.append((listener, threads))
+        take = partial(self._accept, listener, door)
+        self.opened.append((listener, _Threads(take, self._serve, most)))
 
     def stop(self) -> None:
         """Take no further connection; those that are open go on."""

@@ -58,11 +58,10 @@ class Channel(AGI):  # type: ignore[misc]
             key, _, value = line.rstrip("\r").partition(": ")
             key = key.rstrip(":")  # before an empty value
             place = _PLACE.get(key, -1)
-            next_argument = f"agi_arg_{len(self._arguments) + 1}"
             if place >= expected:
                 expected = place + 1
                 self.env[key] = value
-            elif key == next_argument and expected == len(_PLACE):
+            elif expected == len(_PLACE) and key == f"agi_arg_{len(self._arguments) + 1}":
                 self._arguments.append(value)
             else:
                 self._forged = True

@@ -96,14 +96,15 @@ class SmsApi:
             body = urlencode({name: value for name, value in form.items() if value}).encode()
             request = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
             connect_by, answer_time = min(now + CONNECT_TIME, until), ANSWER_TIME * len(sms.numbers)
-            reply = self.pool.send(request, _LARGEST + 1, connect_by, answer_time, until, going_out)
+            status, headers, answer, cut = self.pool.send(
+                request, _LARGEST + 1, connect_by, answer_time, until, going_out
+            )
         except Refused:
             raise
         except Exception as failure:  # noqa: BLE001 - any of them must become an Outcome
             return failed(failure, sender)
-        location = reply.headers.get("location", "")
-        outcome = answered(reply.status, location, reply.body, sender.name, self._secrets)
-        if reply.cut and outcome.cause is Cause.BAD_ANSWER:
+        outcome = answered(status, headers.get("location", ""), answer, sender.name, self._secrets)
+        if cut and outcome.cause is Cause.BAD_ANSWER:
             return failed(Unanswered(True, TimeoutError()), sender)
         return outcome
 

@@ -113,8 +113,8 @@ def look(
             return Look(Stage.CONNECTING, seconds)
         version, address = connection.version() or "", connection.getpeername()
         der = connection.getpeercert(True) or b""
-    decoded = _decoded(der, host, address[:2], connect_time)
-    return Look(Stage.SECURING, seconds, None, version, decoded)
+    found = _decoded(der, host, address[:2], connect_time)
+    return Look(Stage.SECURING, seconds, version=version, certificate=found)
 
 
 def _decoded(der: bytes, host: str, address: tuple[str, int], timeout: float) -> PeerCertificate:

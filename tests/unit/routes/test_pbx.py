@@ -27,6 +27,8 @@ from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport.connection import Pool, Resolver
 from dialplan_sms.transport.exchange import Watchdog
+from tests.asterisk.serving import free_port
+from tests.unit.fakes import no_threads
 
 SMS = Sms(("+39333123456",), "This API is awesome")
 LIST = Sms(("+39333123456", "+39333123457"), "Hi", "9c7514330001", datetime(2999, 7, 14, 15, 35))
@@ -181,27 +183,20 @@ def test_a_slow_answer_is_an_answer(pbx: Sandbox) -> None:
     assert send(pbx).status is Status.SUCCESS
 
 
-class NotedWatchdog(Watchdog):
-    """Notes how many seconds it was given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.given: list[float] = []
-
-    def watch(self, connection: socket.socket, at: float) -> Any:
-        self.given.append(round(at - time.monotonic()))
-        return super().watch(connection, at)
-
-
 @pytest.mark.parametrize(("count", "seconds"), [(1, 5), (2, 10), (6, 30), (7, 30), (2000, 30)])
 def test_each_number_has_five_seconds_within_the_calls(
-    pbx: Sandbox, count: int, seconds: int
+    pbx: Sandbox, count: int, seconds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watchdog = NotedWatchdog()
-    numbers = tuple(f"+39333{n:06}" for n in range(count))
-    with opened(sender(pbx), watchdog=watchdog) as route:
-        route.send(Sms(numbers, "x"))
-    assert watchdog.given == [seconds]
+    given: list[float] = []
+    watch = Watchdog.watch
+
+    def noted(watchdog: Watchdog, connection: socket.socket, at: float) -> Any:
+        given.append(round(at - time.monotonic()))
+        return watch(watchdog, connection, at)
+
+    monkeypatch.setattr(Watchdog, "watch", noted)
+    send(pbx, Sms(tuple(f"+39333{n:06}" for n in range(count)), "x"))
+    assert given == [seconds]
     assert smsapi.CONNECT_TIME == 3.0
 
 
@@ -224,9 +219,7 @@ class TestUnreachable:
         assert announced == []
 
     def test_refused(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.check(f"http://127.0.0.1:{port}/", f"127.0.0.1 port {port}, Connection refused")
 
     def test_an_unknown_name(self) -> None:
@@ -304,17 +297,12 @@ def test_the_environment_changes_nothing(pbx: Sandbox, monkeypatch: pytest.Monke
 
 
 def test_a_thread_that_cannot_start_is_not_held_against_the_pbx(pbx: Sandbox) -> None:
-    class Exhausted(Watchdog):
-        def watch(self, connection: socket.socket, at: float) -> Any:
-            raise RuntimeError("can't start new thread")
-
     announced: list[int] = []
-    with opened(sender(pbx), watchdog=Exhausted()) as route:
+    with opened(sender(pbx)) as route, no_threads():
         outcome = route.send(SMS, lambda: announced.append(1))
     assert outcome.cause is Cause.INTERNAL
     assert "nothing was sent" in outcome.reason
-    assert announced == []
-    assert pbx.requests == []
+    assert (announced, pbx.requests) == ([], [])
 
 
 @pytest.mark.parametrize("tls", [True, False], ids=["https", "http"])
@@ -449,16 +437,10 @@ class Keeper:
             yield route
 
 
-def test_cookies_are_not_kept() -> None:
+def test_head_and_body_go_out_together_and_no_cookie_is_kept() -> None:
     with Keeper("Set-Cookie: a=b") as pbx, pbx.route() as route:
         assert [route.send(SMS).status for _ in range(2)] == [Status.SUCCESS] * 2
-    assert len(pbx.requests) == 2
-    assert b"Cookie" not in pbx.requests[1]
-
-
-def test_head_and_body_go_out_together() -> None:
-    with Keeper() as pbx, pbx.route() as route:
-        route.send(SMS)
+    assert pbx.requests[0] == pbx.requests[1]
     head, _, body = pbx.requests[0].decode().partition("\r\n\r\n")
     first, *lines = head.split("\r\n")
     headers = dict(line.split(": ") for line in lines)
@@ -530,27 +512,24 @@ class TestIdleConnections:
             assert route.pool.idle == 0
 
 
-class TestDroppedWhileItGoesOut:
-    """A peer that vanishes between connection and answer: nobody can know."""
-
-    @pytest.mark.parametrize(
-        "behave",
-        [
-            pytest.param(lambda peer: peer.close(), id="closes at once"),
-            pytest.param(lambda peer: (peer.recv(10), peer.close()), id="resets in the request"),
-            pytest.param(lambda peer: (peer.recv(65536), peer.sendall(b"HTTP/1.1 200"), peer.close()), id="half a line"),
-        ],
-    )  # fmt: skip
-    def test_it_is_never_called_unreachable(
-        self, behave: Callable[[socket.socket], object]
-    ) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            thread = threading.Thread(target=lambda: behave(listener.accept()[0]))
-            thread.start()
-            user = Sender("101", f"http://127.0.0.1:{listener.getsockname()[1]}/", "x")
-            outcome = SmsApi(user).send(Sms(SMS.numbers, "x" * 500_000))
-            thread.join()
-        assert outcome.cause in (Cause.NO_ANSWER, Cause.BAD_ANSWER)
+@pytest.mark.parametrize(
+    "behave",
+    [
+        pytest.param(lambda peer: peer.close(), id="closes at once"),
+        pytest.param(lambda peer: (peer.recv(10), peer.close()), id="resets in the request"),
+        pytest.param(lambda peer: (peer.recv(65536), peer.sendall(b"HTTP/1.1 200"), peer.close()), id="half a line"),
+    ],
+)  # fmt: skip
+def test_a_peer_that_vanishes_while_it_goes_out_is_never_called_unreachable(
+    behave: Callable[[socket.socket], object],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=lambda: behave(listener.accept()[0]))
+        thread.start()
+        user = Sender("101", f"http://127.0.0.1:{listener.getsockname()[1]}/", "x")
+        outcome = SmsApi(user).send(Sms(SMS.numbers, "x" * 500_000))
+        thread.join()
+    assert outcome.cause in (Cause.NO_ANSWER, Cause.BAD_ANSWER)
 
 
 @given(st.integers(100, 599), st.binary())
