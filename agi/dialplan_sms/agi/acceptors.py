@@ -25,6 +25,7 @@ from dialplan_sms.sms.log import Repeated
 from dialplan_sms.sms.outcome import Cause, Refused
 
 PATIENCE = 3.0  # seconds in all that a peer has to say what it wants
+_PATIENT = 5.0  # seconds that one wait may last once it has
 _AT_ONCE = 0.01  # seconds that the thread which took a connection waits for more of it
 _SPARE = 4  # threads beyond the calls to carry, which tell the rest that all are busy
 _WAITING = 8  # threads that wait for the next connection, and do not end after a call
@@ -66,13 +67,13 @@ class Peer:
         """Whether it has said what it wants; waits some milliseconds for it, or not at all."""
         if self.longest and not wait:
             self.connection.setblocking(False)
-            self.stream.allow(self.began + PATIENCE + 1, PATIENCE)
+            self.stream.until, self.stream.patience = self.began + PATIENCE + 1, PATIENCE
         return not self.longest or self.stream.has_paragraph(self.longest)
 
-    def answer(self, until: float, patience: float = 5.0) -> SocketStream:
+    def answer(self, until: float) -> SocketStream:
         """The stream for what is to be said now."""
         self.connection.setblocking(True)
-        self.stream.allow(until, patience)
+        self.stream.until, self.stream.patience = until, _PATIENT
         return self.stream
 
 

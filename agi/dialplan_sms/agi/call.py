@@ -98,6 +98,4 @@ def _report(channel: Channel, outcome: Outcome) -> None:
 def _join(numbers: Sequence[str]) -> str:
     """The numbers that fit, comma-separated; the last one is whole."""
     joined = ",".join(filter(None, map(safe_number, numbers)))
-    if len(joined) <= _ROOM_FOR_FAILED:
-        return joined
-    return joined[: _ROOM_FOR_FAILED + 1].rpartition(",")[0]
+    return f"{joined},"[: _ROOM_FOR_FAILED + 1].rpartition(",")[0]

@@ -21,8 +21,8 @@ class Stream:
     def __init__(self, reader: int, writer: int, until: float, patience: float = 5.0) -> None:
         self._reader = reader
         self._writer = writer
-        self._until = until
-        self._patience = patience
+        self.until = until
+        self.patience = patience
         self._buffer = b""
 
     def up_to(self, end: re.Pattern[bytes], limit: int) -> bytes:
@@ -68,7 +68,7 @@ class Stream:
 
     def _left(self) -> float:
         """Seconds that the next wait may last."""
-        left = min(self._patience, self._until - time.monotonic())
+        left = min(self.patience, self.until - time.monotonic())
         if left <= 0:
             raise TimeoutError
         return left
@@ -91,10 +91,6 @@ class SocketStream(Stream):
         self._connection = connection
         self._bounds: dict[int, float] = {}  # by option, as the kernel has it
         self._reads = 0
-
-    def allow(self, until: float, patience: float) -> None:
-        """Have the next waits end by *until* and after *patience*, whatever held before."""
-        self._until, self._patience = until, patience
 
     def has_paragraph(self, limit: int) -> bool:
         """Whether up_to(PARAGRAPH) would not wait any longer; what came is kept for it."""

@@ -186,15 +186,16 @@ def monitor(metrics: Metrics, is_healthy: Callable[[], bool]) -> Door:
     """Lets everybody in; tells figures only to who asks this host by name."""
 
     def answer(path: str, host: str) -> tuple[int, str, bytes]:
-        if path == "/healthz":
-            return (200, _TEXT, b"ok\n") if is_healthy() else (503, _TEXT, b"stuck\n")
-        if path not in ("/metrics", "/status"):
-            return 404, _TEXT, b"/metrics, /healthz, /status\n"
-        if not is_loopback_name(host):
-            return 421, _TEXT, b"This is for this host alone: ask it by the name localhost\n"
-        if path == "/metrics":
-            return 200, "text/plain; version=0.0.4", generate_latest(metrics.registry)
-        return 200, "application/json", json.dumps(metrics.figures()).encode()
+        match path:
+            case "/healthz":
+                return (200, _TEXT, b"ok\n") if is_healthy() else (503, _TEXT, b"stuck\n")
+            case "/metrics" | "/status" if not is_loopback_name(host):
+                return 421, _TEXT, b"This is for this host alone: ask it by the name localhost\n"
+            case "/metrics":
+                return 200, "text/plain; version=0.0.4", generate_latest(metrics.registry)
+            case "/status":
+                return 200, "application/json", json.dumps(metrics.figures()).encode()
+        return 404, _TEXT, b"/metrics, /healthz, /status\n"
 
     def serve(peer: Peer, _: Refused | None) -> None:
         stream = peer.answer(time.monotonic() + _PATIENCE)

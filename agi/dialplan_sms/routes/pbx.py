@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -33,6 +34,7 @@ _LARGEST = 64 * 1024  # bytes of an answer's body
 # Another try may do: so answers another dialplan-sms that is busy, or whose outbox is away.
 _LATER = (429, 503)
 PERHAPS = "it may have been sent"
+_BROKEN_OFF = (RemoteDisconnected, IncompleteRead)
 
 
 class SmsApi:
@@ -116,9 +118,9 @@ class Routes:
     """
 
     def __init__(self, connections: int) -> None:
-        self._connections = connections
-        self._watchdog = Watchdog()
-        self._resolver = Resolver()
+        self._open = partial(
+            SmsApi, resolver=Resolver(), watchdog=Watchdog(), connections=connections
+        )
         self._lock = threading.Lock()
         self._routes: dict[Sender, SmsApi] = {}
 
@@ -126,9 +128,7 @@ class Routes:
         """The sender's route. Raises ConfigError as SmsApi does."""
         with self._lock:
             if sender not in self._routes:
-                self._routes[sender] = SmsApi(
-                    sender, self._resolver, self._watchdog, self._connections
-                )
+                self._routes[sender] = self._open(sender)
             return self._routes[sender]
 
     @property
@@ -214,18 +214,18 @@ def _strange(status: int, location: str) -> str:
 
 def failed(failure: Exception, sender: Sender) -> Outcome:
     """What *failure* of a Pool's send() comes to."""
-    if isinstance(failure, Unanswered):
-        why, late = failure.why, failure.late
-        broken_off = isinstance(why, RemoteDisconnected | IncompleteRead)
-        if isinstance(why, HTTPException) and not (late or broken_off):
+    match failure:
+        case Unanswered(False, HTTPException() as why) if not isinstance(why, _BROKEN_OFF):
             return error(Cause.BAD_ANSWER, f"the answer of the PBX is no HTTP: {PERHAPS}")
-        how = "in time" if late else "but ended the connection"
-        hint = " - perhaps url needs https" if not late and sender.url.startswith("http:") else ""
-        return error(Cause.NO_ANSWER, f"the PBX did not answer {how}: {PERHAPS}{hint}")
-    if isinstance(failure, Unreached):
-        short = shortage(failure.why) or shortage(failure.why.__cause__)
-        reason = short or _unreachable(failure.stage, failure.why, sender)
-        return error(Cause.UNREACHABLE, f"nothing was sent: {short}" if short else reason)
+        case Unanswered(late, _):
+            how = "in time" if late else "but ended the connection"
+            plain = sender.url.startswith("http:") and not late
+            hint = " - perhaps url needs https" if plain else ""
+            return error(Cause.NO_ANSWER, f"the PBX did not answer {how}: {PERHAPS}{hint}")
+        case Unreached(stage, why):
+            short = shortage(why) or shortage(why.__cause__)
+            reason = f"nothing was sent: {short}" if short else _unreachable(stage, why, sender)
+            return error(Cause.UNREACHABLE, reason)
     # Neither network nor time: the request could not even be made.
     short = shortage(failure)
     reason = f": {short}" if short else f", the request failed here: {type(failure).__name__}"
