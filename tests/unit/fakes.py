@@ -86,7 +86,9 @@ class FakeAsterisk(Stream):
                 rb"\$\{(\w+)\}", lambda name: self.variables.get(name[1].decode(), b""), found[1]
             )
             self.replies += b"200 result=1 (" + value + b")\n"
-        elif found := re.fullmatch(rb'SET VARIABLE "(\w+)" "((?:[^"\\]|\\.)*)"', line):
+        elif found := re.fullmatch(rb'GET VARIABLE "(\w+)"', line):
+            self.replies += b"200 result=1 (%b)\n" % self.variables.get(found[1].decode(), b"")
+        elif found := re.fullmatch(rb'SET VARIABLE "?(\w+)"? "((?:[^"\\]|\\.)*)"', line):
             self.variables[found[1].decode()] = re.sub(rb"\\(.)", rb"\1", found[2])
             self.replies += b"200 result=1\n"
         elif found := re.fullmatch(rb'EXEC MSet "((?:[A-Z_]+=[A-Z0-9_]*,?)*)"', line):

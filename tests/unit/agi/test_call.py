@@ -197,27 +197,21 @@ def test_any_bytes_in_one_of_four_statuses_out(variables: dict[str, bytes], name
     assert set(asterisk.variables) <= OUTPUTS | set(variables)
 
 
-def test_several_tokens_are_set_at_once_where_asterisk_can() -> None:
+@pytest.mark.parametrize(
+    ("outcome", "last"),
+    [(Outcome(Status.SUCCESS), b"SMS_STATUS=SUCCESS,SMS_CAUSE="),
+     (Outcome(Status.QUEUED, id="4573"), b"SMS_ID=4573,SMS_STATUS=QUEUED,SMS_CAUSE=")],
+)  # fmt: skip
+def test_several_tokens_are_set_at_once_where_asterisk_can(outcome: Outcome, last: bytes) -> None:
     asterisk = FakeAsterisk(dict(BOTH))
     channel = asterisk.channel
     assert channel.learn_to_set_together()
-    call(channel, service(FakeRoute()))
+    call(channel, service(FakeRoute(outcome)))
     assert asterisk.commands[-2:] == [
-        b'EXEC MSet "SMS_CAUSE=NO_ANSWER,SMS_STATUS=ERROR"',
-        b'EXEC MSet "SMS_STATUS=SUCCESS,SMS_CAUSE="',
-    ]
-    assert {name: asterisk.value(name) for name in OUTPUTS} == {
-        name: "SUCCESS" if name == "SMS_STATUS" else "" for name in OUTPUTS
-    }
-
-
-def test_the_id_of_a_stored_one_goes_along() -> None:
-    asterisk = FakeAsterisk(dict(BOTH))
-    channel = asterisk.channel
-    channel.learn_to_set_together()
-    call(channel, service(FakeRoute(Outcome(Status.QUEUED, id="4573"))))
-    assert asterisk.commands[-1] == b'EXEC MSet "SMS_ID=4573,SMS_STATUS=QUEUED,SMS_CAUSE="'
-    assert asterisk.value("SMS_ID") == "4573"
+        b'EXEC MSet "SMS_CAUSE=NO_ANSWER,SMS_STATUS=ERROR"', b'EXEC MSet "%b"' % last
+    ]  # fmt: skip
+    outputs = {"SMS_STATUS": outcome.status, "SMS_ID": outcome.id}
+    assert {name: asterisk.value(name) for name in OUTPUTS} == dict.fromkeys(OUTPUTS, "") | outputs
 
 
 @pytest.mark.parametrize("refused", ["SMS_ID", "SMS_STATUS", "SMS_CAUSE"])

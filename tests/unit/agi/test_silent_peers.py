@@ -26,9 +26,7 @@ def test_300_silent_ones_take_no_room_and_no_time(beginning: bytes) -> None:
         began = time.monotonic()
         assert house.ask(b"hello\n\n") == b"HELLO\n\n"
         assert time.monotonic() - began < 2
-        until(
-            lambda: house.capacity.in_flight == 0
-        )  # the call's own place goes just after its answer
+        until(lambda: house.capacity.in_flight == 0)  # it ends just after its answer
 
 
 def test_what_comes_late_and_in_pieces_is_served() -> None:
@@ -68,9 +66,9 @@ def test_the_oldest_goes_where_there_are_too_many(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(acceptors, "_MOST_SILENT", 10)
     with heard() as house, contextlib.ExitStack() as stack:
         silent = []
-        for _ in range(14):
+        for count in range(1, 15):
             silent.append(stack.enter_context(house.connect()))
-            _wait_for(house, min(len(silent), 10))
+            until(lambda count=count: len(house.acceptors.silent) == min(count, 10))  # type: ignore[misc]
         for client in silent[:4]:
             assert _ended(client.recv)
         silent[4].sendall(b"hello\n\n")
@@ -90,11 +88,7 @@ def test_those_that_are_gone_are_let_go() -> None:
     with heard() as house:
         for _ in range(30):
             house.connect(b"x").close()
-        _wait_for(house, 0)
-
-
-def _wait_for(house: House, waiting: int) -> None:
-    until(lambda: len(house.acceptors.silent) == waiting)
+        until(lambda: not house.acceptors.silent)
 
 
 def _ended(receive: object) -> bool:

@@ -3,7 +3,7 @@
 import io
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPException, HTTPResponse
 
 import pytest
@@ -13,60 +13,54 @@ from hypothesis import strategies as st
 from dialplan_sms.transport.exchange import Answer, Watchdog
 from tests.unit.fakes import no_threads
 
-Open = Callable[[], socket.socket]
+Connections = list[socket.socket]
 
 
 @pytest.fixture
-def connected() -> Iterator[Open]:
-    """Opens connections, whose peers say nothing."""
-    ends: list[socket.socket] = []
-
-    def open_() -> socket.socket:
-        ends.extend(socket.socketpair())
-        return ends[-2]
-
-    yield open_
+def three() -> Iterator[Connections]:
+    """Connections whose peers say nothing."""
+    ends = [end for _ in range(3) for end in socket.socketpair()]
+    yield ends[::2]
     for end in ends:
         end.close()
 
 
-def test_each_connection_is_shut_down_at_its_own_time(connected: Open) -> None:
+def test_each_connection_is_shut_down_at_its_own_time(three: Connections) -> None:
     watchdog, now = Watchdog(), time.monotonic()
-    late, early = connected(), connected()
+    late, early, _ = three
     with watchdog.watch(late, now + 60) as of_late, watchdog.watch(early, now + 0.1) as of_early:
         assert early.recv(1) == b""
         assert time.monotonic() - now >= 0.1
         assert (of_late.passed, of_early.passed) == (False, True)
 
 
-def test_one_that_is_met_or_put_off_shuts_nothing_down(connected: Open) -> None:
+def test_one_that_is_met_or_put_off_shuts_nothing_down(three: Connections) -> None:
     watchdog, now = Watchdog(), time.monotonic()
-    met, other, last = connected(), connected(), connected()
+    met, other, last = three
     with watchdog.watch(met, now + 1.0):
         pass
     with watchdog.watch(other, now + 1.0) as put_off, watchdog.watch(last, now + 1.1):
         put_off.at = now + 60
         assert last.recv(1) == b""
         for each in (met, other):
-            each.setblocking(False)
             with pytest.raises(BlockingIOError):
-                each.recv(1)
+                each.recv(1, socket.MSG_DONTWAIT)
 
 
-def test_a_connection_that_is_closed_does_not_end_the_watch(connected: Open) -> None:
+def test_a_connection_that_is_closed_does_not_end_the_watch(three: Connections) -> None:
     watchdog, now = Watchdog(), time.monotonic()
-    closed, last = connected(), connected()
+    closed, last, _ = three
     closed.close()
     with watchdog.watch(closed, now), watchdog.watch(last, now + 0.1):
         assert last.recv(1) == b""
 
 
-def test_a_host_without_threads_for_a_moment_recovers(connected: Open) -> None:
-    watchdog, connection = Watchdog(), connected()
-    with no_threads(), pytest.raises(RuntimeError), watchdog.watch(connection, time.monotonic()):
+def test_a_host_without_threads_for_a_moment_recovers(three: Connections) -> None:
+    watchdog, now = Watchdog(), time.monotonic()
+    with no_threads(), pytest.raises(RuntimeError), watchdog.watch(three[0], now):
         pass
-    with watchdog.watch(connection, time.monotonic()):
-        assert connection.recv(1) == b""
+    with watchdog.watch(three[0], now):
+        assert three[0].recv(1) == b""
 
 
 class Wire:
