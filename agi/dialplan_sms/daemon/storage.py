@@ -34,10 +34,10 @@ class Storage:
         except OutboxError as error:
             raise ConfigError(str(error)) from None
         self.seen: Overview | None = None
-        self._seen_at = float("-inf")
-        self._trouble = ""
-        self._looking = threading.Lock()
         self._worker: Worker | None = None
+        self._asked: Overview | None = None
+        self._asked_at = float("-inf")
+        self._asking = threading.Lock()
         self._until = 0.0
         self._stopping = threading.Event()
 
@@ -50,16 +50,20 @@ class Storage:
             target=self._watch, args=(service.note,), name="watcher", daemon=True
         ).start()
 
-    def ask(self, patience: float = 2.0, grace: float = 1.0) -> Overview | None:
+    def ask(self) -> Overview | None:
         """How the outbox is doing now, at most a second ago; None if that cannot be seen."""
-        with self._looking:
-            if time.monotonic() - self._seen_at >= _FRESH:
-                try:
-                    self.seen = self.outbox.writer.do(overview, patience, grace)
-                except (OutboxError, NotKnown, RuntimeError) as failure:
-                    self.seen, self._trouble = None, f"the outbox does not work: {failure}"
-                self._seen_at = time.monotonic()
-            return self.seen
+        with self._asking:
+            if time.monotonic() - self._asked_at >= _FRESH:
+                self._asked, _ = self.look(2.0, 1.0)
+                self._asked_at = time.monotonic()
+            return self._asked
+
+    def look(self, patience: float, grace: float) -> tuple[Overview | None, str]:
+        """How the outbox is doing, or why that cannot be seen within so many seconds."""
+        try:
+            return self.outbox.writer.do(overview, patience, grace), ""
+        except (OutboxError, NotKnown, RuntimeError) as failure:
+            return None, f"the outbox does not work: {failure}"
 
     def halt(self, patience: float) -> None:
         """Take nothing more to send; requests under way may end within *patience* seconds."""
@@ -81,12 +85,10 @@ class Storage:
     def _watch(self, note: Callable[[str], None]) -> None:
         warned = float("-inf")
         while not self._stopping.is_set():
-            seen, line = self.ask(5.0, 5.0), ""
-            if seen is None:
-                line = self._trouble
-            elif seen.waits > STALE:
+            self.seen, line = self.look(5.0, 5.0)
+            if self.seen is not None and self.seen.waits > STALE:
                 line = (
-                    f"an SMS is due since {seen.waits:.0f} s and no worker takes it: does"
+                    f"an SMS is due since {self.seen.waits:.0f} s and no worker takes it: does"
                     " dialplan-sms serve or worker run, with workers = 1 or more?"
                 )
             if line and time.monotonic() - warned >= _REPEAT:

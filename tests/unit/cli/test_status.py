@@ -131,19 +131,23 @@ def test_another_program_on_the_port_is_not_taken_for_the_service(configure: Con
 def test_who_asks_sees_what_was_stored_just_now(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("dialplan_sms.daemon.storage._FRESH", 60.0)
     # given a storage that was looked at, and something stored since
     storage = Storage(database)
-    first = storage.ask()
-    assert first is not None
-    assert first.counts["pending"] == 0
+    storage.seen, trouble = storage.look(5.0, 5.0)
+    assert trouble == ""
     storage.outbox.accept(Sms((NUMBER,), "Hello"), SENDER)
-    # then many who ask at once cost one look
-    monkeypatch.setattr("dialplan_sms.daemon.storage._FRESH", 60.0)
-    assert storage.ask() is first
-    # and who asks a second later sees what is so now, which a scrape sees, too
-    monkeypatch.setattr("dialplan_sms.daemon.storage._FRESH", 0.0)
+    # then what it saw is old, and what it is asked for is not
+    assert storage.seen is not None
+    assert storage.seen.counts["pending"] == 0
     found = storage.ask()
     assert found is not None
     assert (found.counts["pending"], found.due, found.next_try) == (1, 1, 0.0)
-    assert storage.seen is found
+    # and many who ask at once cost one look
+    storage.outbox.accept(Sms((NUMBER,), "Hello"), SENDER)
+    assert storage.ask() is found
+    monkeypatch.setattr("dialplan_sms.daemon.storage._FRESH", 0.0)  # a second later
+    again = storage.ask()
+    assert again is not None
+    assert again.due == 2
     storage.outbox.close()
