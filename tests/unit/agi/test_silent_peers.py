@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from contextlib import AbstractContextManager
 
 import pytest
 
@@ -12,7 +11,7 @@ from tests.unit.doors import House, hearing, opened
 from tests.waiting import until
 
 
-def heard() -> AbstractContextManager[House]:
+def heard() -> contextlib.AbstractContextManager[House]:
     """A door for one call at once that says in capitals what it heard."""
     capacity = Capacity(1)
     return opened(hearing(lambda said, no: no.encode() or said.upper(), capacity), capacity)
