@@ -10,8 +10,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import Any, Self
 
+from dialplan_sms.daemon import client
 from dialplan_sms.sandbox import Sandbox
 from tests.waiting import until
 
@@ -87,6 +88,10 @@ class Service:
             raise RuntimeError(self.process.communicate()[0])
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.monitor)) == 0
+
+    def figures(self) -> dict[str, Any]:
+        """What ``dialplan-sms status`` is made of."""
+        return client.figures(("127.0.0.1", self.monitor), 10)
 
     def signal(self, number: int) -> None:
         """Send it a signal."""

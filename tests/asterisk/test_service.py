@@ -1,7 +1,6 @@
 """The service on both real Asterisks: FastAGI, the thin script, and what happens where it breaks."""
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -222,7 +221,7 @@ def test_peers_that_stall_are_given_up_and_calls_go_on(bed: Bed) -> None:
         assert bed.asterisk.call("agi", variables=SMS).variables["SMS_STATUS"] == "SUCCESS"
         peer.settimeout(10)
         assert peer.recv(9) == b""
-    until(lambda: figures(bed.service)["in_flight"] == 0)
+    until(lambda: bed.service.figures()["in_flight"] == 0)
 
 
 def test_only_allowed_networks_are_served(stand_in: Sandbox, tmp_path: Path) -> None:
@@ -355,12 +354,6 @@ class TestHandOver:
         assert bed.service.socket.stat().st_mode & 0o777 == 0o660
 
 
-def figures(service: Service) -> dict[str, object]:
-    """What ``dialplan-sms status`` is made of."""
-    found: dict[str, object] = json.loads(get(service, "/status"))
-    return found
-
-
 def get(service: Service, path: str) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{service.monitor}{path}", timeout=5) as reply:
         body: str = reply.read().decode()
@@ -377,7 +370,7 @@ class TestOperation:
         assert "dialplan_sms_call_seconds_bucket" in metrics
         assert "dialplan_sms_idle_connections 1.0" in metrics
         assert get(bed.service, "/healthz") == "ok\n"
-        assert "INVALID_NUMBER" in str(figures(bed.service)["last_errors"])
+        assert "INVALID_NUMBER" in str(bed.service.figures()["last_errors"])
         with pytest.raises(urllib.error.HTTPError):
             get(bed.service, "/")
 

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from dialplan_sms.agi.acceptors import Acceptors, SilentPeers
-from dialplan_sms.daemon.monitor import Metrics, Monitor
+from dialplan_sms.agi.acceptors import Acceptors
+from dialplan_sms.daemon.monitor import MOST_ASKERS, Metrics, monitor
 from dialplan_sms.sms.log import Repeated
 
 
-def serve(monitor: Metrics, healthy: Callable[[], bool] = lambda: True) -> int:
-    """The port at which *monitor* is asked from now on."""
+def serve(metrics: Metrics, healthy: Callable[[], bool] = lambda: True) -> int:
+    """The port at which *metrics* are asked from now on."""
     listener = socket.create_server(("127.0.0.1", 0))
-    counted = Repeated(lambda _: None)
-    Acceptors(listener, Monitor(monitor, healthy), Monitor.most, counted, SilentPeers(1, counted))
+    acceptors = Acceptors(1, Repeated(lambda _: None))
+    acceptors.open(listener, monitor(metrics, healthy), MOST_ASKERS)
     port: int = listener.getsockname()[1]
     return port
 

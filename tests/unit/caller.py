@@ -46,11 +46,10 @@ def hand_over(path: Path) -> dict[str, str]:
 
 
 def _answer(asterisk: FakeAsterisk, reading: int, writing: int) -> None:
-    asterisk.readline()  # the end of its own environment: this one's was sent
+    asterisk.take()  # its own environment: this one's was sent
     buffer = b""
     while chunk := os.read(reading, 65536):
         *lines, buffer = (buffer + chunk).split(b"\n")
         for line in lines:
             asterisk.write(line + b"\n")
-            while reply := asterisk.readline():
-                os.write(writing, reply)
+            os.write(writing, asterisk.take())

@@ -3,12 +3,14 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from dialplan_sms.agi.acceptors import Acceptors, Door, Peer, SilentPeers
+from dialplan_sms.agi.acceptors import Acceptors, Door, Peer
 from dialplan_sms.agi.doors import Capacity
+from dialplan_sms.agi.stream import PARAGRAPH
 from dialplan_sms.sms.log import Repeated
+from dialplan_sms.sms.outcome import Refused
 
 Address = tuple[str, int]
 
@@ -18,10 +20,10 @@ class House:
     """Its address, and what was noted."""
 
     address: Address
-    acceptors: Acceptors
-    silent: SilentPeers
     capacity: Capacity
-    notes: list[str] = field(default_factory=list)
+    counted: Repeated
+    acceptors: Acceptors
+    notes: list[str]
 
     def connect(self, says: bytes = b"") -> socket.socket:
         """A client that has said this, and waits for 10 s at most."""
@@ -47,10 +49,10 @@ def opened(door: Door, capacity: Capacity) -> Iterator[House]:
     address: Address = listener.getsockname()
     notes: list[str] = []
     counted = Repeated(notes.append)
-    silent = SilentPeers(capacity.most, counted)
-    acceptors = Acceptors(listener, door, capacity.most, counted, silent)
+    acceptors = Acceptors(capacity.most, counted)
+    acceptors.open(listener, door, capacity.most)
     try:
-        yield House(address, acceptors, silent, capacity, notes)
+        yield House(address, capacity, counted, acceptors, notes)
     finally:
         acceptors.stop()
         assert capacity.drain(10)
@@ -60,7 +62,7 @@ def saying(answer: Callable[[str], bytes], capacity: Capacity) -> Door:
     """A door that says at once what *answer* makes of the objection."""
 
     def door(connection: socket.socket, _: Any) -> Peer:
-        return Peer(connection, lambda _, no: connection.sendall(answer(no)), capacity.call)
+        return Peer(connection, lambda _, no: connection.sendall(answer(_why(no))), capacity.call)
 
     return door
 
@@ -68,11 +70,15 @@ def saying(answer: Callable[[str], bytes], capacity: Capacity) -> Door:
 def hearing(answer: Callable[[bytes, str], bytes], capacity: Capacity) -> Door:
     """A door that says what *answer* makes of a first paragraph and the objection."""
 
-    def serve(peer: Peer, objection: str) -> None:
+    def serve(peer: Peer, refused: Refused | None) -> None:
         stream = peer.answer(peer.began + 10)
-        stream.write(answer(stream.paragraph(999), objection))
+        stream.write(answer(stream.up_to(PARAGRAPH, 999), _why(refused)))
 
     def door(connection: socket.socket, address: Address) -> Peer:
         return Peer(connection, serve, capacity.call, address[0], 999)
 
     return door
+
+
+def _why(refused: Refused | None) -> str:
+    return refused.reason if refused else ""

@@ -1,6 +1,6 @@
 """An Asterisk's side of the AGI dialogue, and a route, both in memory."""
 
-import io
+import math
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -56,32 +56,28 @@ class FakeAsterisk(Stream):
             for name, value in (variables or {}).items()
         }
         lines = b"".join(b"agi_arg_%d: %s\n" % (n, text) for n, text in enumerate(arguments, 1))
+        super().__init__(-1, -1, math.inf)
         self.commands: list[bytes] = []
-        self._to_script = bytearray(environment + lines + b"\n")
+        self.replies = environment + lines + b"\n"
         self._hang_up_after = hang_up_after
         self._hang_up_line = hang_up_line
 
-    def readline(self, limit: int = -1) -> bytes:
-        end = self._to_script.find(b"\n") + 1 or len(self._to_script)
-        if limit >= 0:
-            end = min(end, limit)
-        line = bytes(self._to_script[:end])
-        del self._to_script[:end]
-        return line
+    def take(self) -> bytes:
+        """What it has said since it was asked last."""
+        said, self.replies = self.replies, b""
+        return said
 
-    def paragraph(self, limit: int = -1) -> bytes:
-        return _paragraph(self.readline)
+    _read = take
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes) -> None:
         if self._hang_up_after is not None and len(self.commands) >= self._hang_up_after:
             raise BrokenPipeError
         if self._hang_up_line:
-            self._to_script += b"HANGUP\n"
+            self.replies += b"HANGUP\n"
             self._hang_up_line = False
         for line in data.split(b"\n")[:-1]:
             for start in range(0, max(len(line), 1), 2046):
                 self._execute(line[start : start + 2046])
-        return len(data)
 
     def _execute(self, line: bytes) -> None:
         self.commands.append(line)
@@ -89,17 +85,19 @@ class FakeAsterisk(Stream):
             value = re.sub(
                 rb"\$\{(\w+)\}", lambda name: self.variables.get(name[1].decode(), b""), found[1]
             )
-            self._to_script += b"200 result=1 (" + value + b")\n"
-        elif found := re.fullmatch(rb'SET VARIABLE "(\w+)" "((?:[^"\\]|\\.)*)"', line):
+            self.replies += b"200 result=1 (" + value + b")\n"
+        elif found := re.fullmatch(rb'GET VARIABLE "(\w+)"', line):
+            self.replies += b"200 result=1 (%b)\n" % self.variables.get(found[1].decode(), b"")
+        elif found := re.fullmatch(rb'SET VARIABLE "?(\w+)"? "((?:[^"\\]|\\.)*)"', line):
             self.variables[found[1].decode()] = re.sub(rb"\\(.)", rb"\1", found[2])
-            self._to_script += b"200 result=1\n"
+            self.replies += b"200 result=1\n"
         elif found := re.fullmatch(rb'EXEC MSet "((?:[A-Z_]+=[A-Z0-9_]*,?)*)"', line):
             for pair in found[1].split(b","):
                 name, _, token = pair.partition(b"=")
                 self.variables[name.decode()] = token
-            self._to_script += b"200 result=0\n"
+            self.replies += b"200 result=0\n"
         else:
-            self._to_script += b"510 Invalid or unknown command\n"
+            self.replies += b"510 Invalid or unknown command\n"
 
     @property
     def channel(self) -> Channel:
@@ -152,22 +150,11 @@ class Bytes(Stream):
     """A dialogue in which Asterisk says *data*, whatever it hears."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = io.BytesIO(data)
+        super().__init__(-1, -1, math.inf)
+        self._buffer = data
 
-    def readline(self, limit: int = -1) -> bytes:
-        return self._data.readline(limit)
+    def _read(self) -> bytes:
+        return b""
 
-    def write(self, data: bytes) -> int:
-        return len(data)
-
-    def paragraph(self, limit: int = -1) -> bytes:
-        return _paragraph(self.readline)
-
-
-def _paragraph(readline: Callable[[], bytes]) -> bytes:
-    found = bytearray()
-    while line := readline():
-        found += line
-        if found.endswith((b"\n\n", b"\n\r\n")):
-            break
-    return bytes(found)
+    def write(self, data: bytes) -> None:
+        pass

@@ -1,11 +1,11 @@
 """An Asterisk's side of the AGI dialogue for a script that runs as a process, on pipes."""
 
 import os
-import re
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
-from tests.unit.fakes import ENVIRONMENT
+from tests.unit.fakes import ENVIRONMENT, FakeAsterisk
 
 VARIABLES = {"SMS_NUMBER": "+39333123456", "SMS_MESSAGE": "A private text"}
 """The channel variables that a call begins with."""
@@ -20,7 +20,7 @@ class Asterisk:
     def __init__(
         self, script: Path, folder: Path, *arguments: str, user: int | None = None, **more: str
     ) -> None:
-        self.variables: dict[str, str] = dict(VARIABLES)
+        self.variables: dict[str, str] = {}
         self.process = subprocess.Popen(
             [script, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -33,26 +33,16 @@ class Asterisk:
 
     def serve(self) -> "Asterisk":
         """Answer until the script ends."""
+        asterisk = FakeAsterisk(VARIABLES, b"")
+        asterisk.take()  # its own environment: this one's was sent
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if found := re.fullmatch(rb'SET VARIABLE "?(\w+)"? "(.*)"\n', line):
-                self.variables[found[1].decode()] = found[2].decode()
-                reply = b"200 result=1\n"
-            elif found := re.fullmatch(rb'GET FULL VARIABLE "(.*)"\n', line):
-                text = re.sub(
-                    r"\$\{(\w+)\}", lambda m: self.variables.get(m[1], ""), found[1].decode()
-                )
-                reply = f"200 result=1 ({text})\n".encode()
-            elif found := re.fullmatch(rb'GET VARIABLE "(\w+)"\n', line):
-                reply = f"200 result=1 ({self.variables.get(found[1].decode(), '')})\n".encode()
-            else:
-                reply = b"510 Invalid or unknown command\n"
-            try:
-                self.process.stdin.write(reply)
+        with suppress(BrokenPipeError):
+            for line in self.process.stdout:
+                asterisk.write(line)
+                self.process.stdin.write(asterisk.take())
                 self.process.stdin.flush()
-            except BrokenPipeError:
-                break
+        self.variables = {name: value.decode() for name, value in asterisk.variables.items()}
         self.process.wait(10)
         return self
 

@@ -1,7 +1,7 @@
 """One call: the channel's variables say what to send, then what became of it."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from asterisk.agi import AGIException
@@ -9,13 +9,15 @@ from asterisk.agi import AGIException
 from dialplan_sms.agi.channel import Channel
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, safe_line, safe_number
 from dialplan_sms.sms.service import Service
-from dialplan_sms.sms.sms import Draft, Handled
+from dialplan_sms.sms.sms import Draft
 
 INPUTS = (
     "SMS_NUMBER", "number", "SMS_MESSAGE", "message", "SMS_GSM", "gsm",
     "SMS_POSTPONE", "SMS_SENDER", "SMS_MODE", "SMS_KEY",
 )  # fmt: skip
 OUTPUTS = ("SMS_STATUS", "SMS_CAUSE", "SMS_REASON", "SMS_FAILED", "SMS_ID")
+# Just before the request goes out: what is true if this process dies then.
+_IF_IT_DIES = {"SMS_CAUSE": Cause.NO_ANSWER, "SMS_STATUS": Status.ERROR}
 # Bytes of SMS_FAILED: it must end after a whole number, so the channel may not cut it.
 _ROOM_FOR_FAILED = 2000
 
@@ -26,20 +28,22 @@ def call(
     arguments: Sequence[str] | None = None,
     began: float | None = None,
     refused: Refused | None = None,
-) -> Handled:
-    """Serve one call: read the variables, send, set the variables.
-
-    The caller passes the result to service.log(), once the channel need not wait for that.
+    ended: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve one call: read the variables, send, set the variables, log.
 
     *arguments* are those of AGI(); without them the environment's are taken. *began* is when the
-    call came in, on the service's clock; *refused* is what the door objects to. Once the variables
-    are read, nothing that happens to the channel stops the SMS; before, AGIHangup is raised and
-    nothing was sent.
+    call came in, on the service's clock; *refused* is what the door objects to; *ended* is called
+    once the channel need not wait any longer. Once the variables are read, nothing that happens to
+    the channel stops the SMS; before, AGIHangup is raised and nothing was sent.
     """
-    handled = service.handle(_read(channel, arguments, refused), lambda: _announce(channel), began)
+    handled = service.handle(
+        _read(channel, arguments, refused), lambda: channel.set_tokens(_IF_IT_DIES), began
+    )
     handled = replace(handled, outcome=handled.outcome.in_dialplan())
     _report(channel, handled.outcome)
-    return handled
+    ended()
+    service.log(handled)
 
 
 def _read(channel: Channel, arguments: Sequence[str] | None, refused: Refused | None) -> Draft:
@@ -75,12 +79,6 @@ def _read(channel: Channel, arguments: Sequence[str] | None, refused: Refused | 
     )
 
 
-def _announce(channel: Channel) -> None:
-    """Just before the request goes out: what is true if this process dies now."""
-    with contextlib.suppress(AGIException):
-        channel.set_tokens({"SMS_CAUSE": Cause.NO_ANSWER, "SMS_STATUS": Status.ERROR})
-
-
 def _report(channel: Channel, outcome: Outcome) -> None:
     """Set the variables to *outcome*, SMS_STATUS last."""
     details = {"SMS_REASON": safe_line(outcome.reason), "SMS_FAILED": _join(outcome.failed)}
@@ -89,19 +87,15 @@ def _report(channel: Channel, outcome: Outcome) -> None:
         if value:
             with contextlib.suppress(AGIException):  # one that fails takes no other along
                 channel.set_variable(name, value)
+    stored = {"SMS_ID": outcome.id} if outcome.id else {}
     verdict: dict[str, str] = {"SMS_CAUSE": outcome.cause, "SMS_STATUS": outcome.status}
     if not outcome.cause:
         # Never ERROR without a cause, not even for a moment.
         verdict = dict(reversed(verdict.items()))
-    if outcome.id:
-        verdict = {"SMS_ID": outcome.id} | verdict
-    with contextlib.suppress(AGIException):
-        channel.set_tokens(verdict)
+    channel.set_tokens(stored | verdict)
 
 
 def _join(numbers: Sequence[str]) -> str:
     """The numbers that fit, comma-separated; the last one is whole."""
     joined = ",".join(filter(None, map(safe_number, numbers)))
-    if len(joined) <= _ROOM_FOR_FAILED:
-        return joined
-    return joined[: _ROOM_FOR_FAILED + 1].rpartition(",")[0]
+    return f"{joined},"[: _ROOM_FOR_FAILED + 1].rpartition(",")[0]

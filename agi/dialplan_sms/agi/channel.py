@@ -9,11 +9,11 @@ import hashlib
 import itertools
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 
 from asterisk.agi import AGI, AGIHangup, AGIInvalidCommand
 
-from dialplan_sms.agi.stream import Stream
+from dialplan_sms.agi.stream import LINE, PARAGRAPH, Stream
 
 # Bytes of a command without its newline; Asterisk 16 executes the rest as another command.
 LONGEST_COMMAND = 2046
@@ -50,7 +50,21 @@ class Channel(AGI):  # type: ignore[misc]
         self._read = 0
         self.sets_together = False
         self.env: dict[str, str] = {}
-        self._get_agi_env()
+        text = self._take(PARAGRAPH)
+        if not text.endswith((b"\n\n", b"\n\r\n")):
+            raise AGIHangup("Asterisk has ended the environment early, or does not end it")
+        expected = 0
+        for line in text.decode("utf-8", "replace").rstrip("\r\n").split("\n"):
+            key, _, value = line.rstrip("\r").partition(": ")
+            key = key.rstrip(":")  # before an empty value
+            place = _PLACE.get(key, -1)
+            if place >= expected:
+                expected = place + 1
+                self.env[key] = value
+            elif expected == len(_PLACE) and key == f"agi_arg_{len(self._arguments) + 1}":
+                self._arguments.append(value)
+            else:
+                self._forged = True
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -71,11 +85,11 @@ class Channel(AGI):  # type: ignore[misc]
         self.send_command("GET FULL VARIABLE", f'"{expression}"')
         first = f"200 result=1 ({nonce}".encode()
         last = f"{nonce})\n".encode()
-        while not (line := self._line()).startswith(first):
+        while not (line := self._take(LINE)).startswith(first):
             self._forged = self._forged or line != b"HANGUP\n"
         reply = bytearray(line)
         while not (reply.endswith(last) and reply.count(nonce.encode()) > len(names)):
-            reply += self._line()
+            reply += self._take(LINE)
         values = bytes(reply[len(first) : -len(last)]).split(nonce.encode())
         return {
             name: value.decode("utf-8", "replace")
@@ -94,14 +108,16 @@ class Channel(AGI):  # type: ignore[misc]
     def set_tokens(self, tokens: Mapping[str, str]) -> None:
         """Set variables to words of the contract (``A-Z``, digits, ``_``; or empty), in order.
 
-        In one round trip if the channel has learned how: each costs 0.1 ms.
+        In one round trip if the channel has learned how: each costs 0.1 ms. A channel that is gone
+        is no error here.
         """
-        if self.sets_together and self._set_at_once(tokens):
-            return
-        self.sets_together = False  # as another Asterisk at the same address does
-        for name, value in tokens.items():
-            with contextlib.suppress(AGIInvalidCommand):  # takes no other along
-                self.set_variable(name, value)
+        with contextlib.suppress(AGIHangup):
+            if self.sets_together and self._set_at_once(tokens):
+                return
+            self.sets_together = False  # as another Asterisk at the same address does
+            for name, value in tokens.items():
+                with contextlib.suppress(AGIInvalidCommand):  # takes no other along
+                    self.set_variable(name, value)
 
     def _set_at_once(self, tokens: Mapping[str, str]) -> bool:
         pairs = ",".join(f"{name}={value}" for name, value in tokens.items())
@@ -129,46 +145,25 @@ class Channel(AGI):  # type: ignore[misc]
     def get_result(self, stdin: object = None) -> dict[str, tuple[str, str]]:
         """The next reply, in pyst2's form: ``{"result": (value, data)}``."""
         while True:
-            line = self._line().decode("utf-8", "replace").rstrip("\r\n")
+            line = self._take(LINE).decode("utf-8", "replace").rstrip("\r\n")
             if line.startswith("200 "):
-                found = re.match(r"200 result=(\S*)(?: \((.*)\))?", line)
-                return {"result": (found[1], found[2] or "") if found else ("", "")}
+                found = re.match(r"200 result=(\S*)", line)
+                return {"result": (found[1] if found else "", "")}
             if line.startswith(("510", "511", "520 ")):
                 raise AGIInvalidCommand(line[:3])
 
     def test_hangup(self) -> None:
         """Nothing: Asterisk takes commands after a hang-up, too."""
 
-    def _line(self) -> bytes:
-        return self._take(self._dialogue.readline)
-
-    def _take(self, read: Callable[[int], bytes]) -> bytes:
+    def _take(self, end: re.Pattern[bytes]) -> bytes:
         try:
-            taken = read(LONGEST_READ)
+            taken = self._dialogue.up_to(end, LONGEST_READ)
         except (OSError, ValueError) as error:
             raise AGIHangup(f"Asterisk is gone ({type(error).__name__})") from None
         self._read += len(taken)
         if not taken or self._read > _LONGEST_DIALOGUE:
             raise AGIHangup("Asterisk has ended the dialogue, or does not end it")
         return taken
-
-    def _get_agi_env(self) -> None:
-        text = self._take(self._dialogue.paragraph)
-        if not text.endswith((b"\n\n", b"\n\r\n")):
-            raise AGIHangup("Asterisk has ended the environment early, or does not end it")
-        expected = 0
-        for line in text.decode("utf-8", "replace").rstrip("\r\n").split("\n"):
-            key, _, value = line.rstrip("\r").partition(": ")
-            key = key.rstrip(":")  # before an empty value
-            place = _PLACE.get(key, -1)
-            next_argument = f"agi_arg_{len(self._arguments) + 1}"
-            if place >= expected:
-                expected = place + 1
-                self.env[key] = value
-            elif key == next_argument and expected == len(_PLACE):
-                self._arguments.append(value)
-            else:
-                self._forged = True
 
 
 _SECRET = os.urandom(32)

@@ -15,7 +15,7 @@ from typing import Any
 
 from asterisk.agi import AGIException
 
-from dialplan_sms.agi.acceptors import Peer
+from dialplan_sms.agi.acceptors import Door, Peer
 from dialplan_sms.agi.call import call
 from dialplan_sms.agi.channel import LONGEST_READ, Channel
 from dialplan_sms.agi.stream import Stream
@@ -32,7 +32,6 @@ READY = b"READY\n"  # before a script hands its streams over
 _BACKLOG = 4096  # connections that may wait for accept(); net.core.somaxconn bounds it further
 _GRACE = 3.0  # seconds of a dialogue beyond the longest call_timeout: the outcome is told last
 _MOST_ASTERISKS = 1000  # of which it is remembered whether they take MSet
-_MOST_ARGUMENTS = 128 * 1024  # bytes
 
 
 class Closed(Exception):
@@ -44,7 +43,7 @@ class Capacity:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        # As many more have room that come from this host's own user: see HandOver.
+        # As many more have room that come from this host's own user: see hand_over().
         self.reserve = max(1, most // 4)
         self._changed = threading.Condition()
         self._began: dict[int, float] = {}
@@ -86,120 +85,98 @@ class Capacity:
             return drained
 
 
-class FastAgi:
+def fastagi(service: Service, capacity: Capacity, allowed: Sequence[Network] = ()) -> Door:
     """Lets in connections of AGI(agi://host/sms)."""
+    sets_together: dict[str, bool] = {}  # by the address of an Asterisk
 
-    def __init__(
-        self, service: Service, capacity: Capacity, allowed: Sequence[Network] = ()
-    ) -> None:
-        self._service = service
-        self._capacity = capacity
-        self._allowed = allowed
-        self._sets_together: dict[str, bool] = {}
-
-    def __call__(self, connection: socket.socket, address: Any) -> Peer | None:
-        """A call, once its environment is there."""
-        host: str = address[0]
-        if host in ("127.0.0.1", "::1") or is_in(host, self._allowed):
-            return Peer(connection, self._serve, self._capacity.call, host, LONGEST_READ)
-        self._service.repeated("connection from {} refused: it is not in allow of sms.conf", host)
-        return None
-
-    def _serve(self, peer: Peer, objection: str) -> None:
-        host, repeated = peer.address, self._service.repeated
+    def serve(peer: Peer, refused: Refused | None) -> None:
+        host, repeated = peer.address, service.repeated
         try:
-            channel = Channel(peer.answer(_latest(self._service, peer, objection)))
+            channel = Channel(peer.answer(_latest(service, peer, refused)))
+            path = channel.env.get("agi_network_script", "")
             if channel.env.get("agi_network") != "yes":
                 repeated("connection from {} dropped: it does not speak FastAGI", host)
-                return
-            path = channel.env.get("agi_network_script", "")
-            if path == "check":  # dialplan-sms check: no call
+            elif path == "check":  # dialplan-sms check: no call
                 channel.send_command("NOOP")
-                return
-            # Whether this Asterisk sets several variables at once: found out at its first call.
-            known = self._sets_together.get(host)
-            channel.sets_together = channel.learn_to_set_together() if known is None else known
-            refused = _busy(objection)
-            if refused is None and path.partition("?")[0].strip("/") != "sms":
-                why = "is no path of this service: write agi://host/sms"
-                refused = Refused(Cause.CONFIG, f"/{path[:40]} {why}", f"the path {why}")
-            handled = call(channel, self._service, None, peer.began, refused)
+            else:
+                # Whether this Asterisk sets several variables at once: found out at its first call.
+                known = sets_together.get(host)
+                channel.sets_together = channel.learn_to_set_together() if known is None else known
+                if refused is None and path.partition("?")[0].strip("/") != "sms":
+                    why = "is no path of this service: write agi://host/sms"
+                    refused = Refused(Cause.CONFIG, f"/{path[:40]} {why}", f"the path {why}")
+                call(channel, service, None, peer.began, refused, peer.connection.close)
+                if len(sets_together) >= _MOST_ASTERISKS:
+                    sets_together.clear()
+                sets_together[host] = channel.sets_together
         except AGIException as gone:
             repeated("connection from {} ended before it said what to send: {}", host, gone)
-            return
-        if len(self._sets_together) >= _MOST_ASTERISKS:
-            self._sets_together.clear()
-        self._sets_together[host] = channel.sets_together
-        peer.connection.close()  # which need not wait for the log
-        self._service.log(handled)
+
+    def admit(connection: socket.socket, address: Any) -> Peer | None:
+        """A call, once its environment is there."""
+        host: str = address[0]
+        if host in ("127.0.0.1", "::1") or is_in(host, allowed):
+            return Peer(connection, serve, capacity.call, host, LONGEST_READ)
+        service.repeated("connection from {} refused: it is not in allow of sms.conf", host)
+        return None
+
+    return admit
 
 
-class HandOver:
+def hand_over(service: Service, capacity: Capacity) -> Door:
     """Lets in scripts that pass their stdin and stdout: see sms.agi for the other side.
 
     In two phases, so that never both do the job: the script gives its streams away only once the
     service has said that it is ready. They have room even if FastAGI's calls take up all of theirs.
     """
 
-    def __init__(self, service: Service, capacity: Capacity) -> None:
-        self._service = service
-        self._enter = partial(capacity.call, reserve=True)
+    def serve(peer: Peer, refused: Refused | None) -> None:
+        connection = peer.connection
+        connection.settimeout(5)
+        with contextlib.ExitStack() as given:
+            given.callback(connection.close)
+            try:
+                for file in os.pipe():  # without two descriptors left, the script can still go on
+                    os.close(file)
+                connection.sendall(READY)
+                data, files, flags, _ = socket.recv_fds(connection, 65536, 2)
+                for file in files:
+                    given.callback(os.close, file)
+                if len(files) == 2:
+                    arguments = _arguments(connection, data)
+                    stream = Stream(files[0], files[1], _latest(service, peer, refused))
+                    call(Channel(stream), service, arguments, peer.began, refused, given.close)
+                elif flags & socket.MSG_CTRUNC:
+                    raise OSError(errno.EMFILE, "its streams were lost")
+                # Else it gave up waiting, and does the job itself.
+            except (OSError, AGIException) as gone:
+                why = shortage(gone) or gone
+                service.repeated("a script ended before it said what to send: {}", why)
 
-    def __call__(self, connection: socket.socket, _: Any) -> Peer | None:
+    def admit(connection: socket.socket, _: Any) -> Peer | None:
         """A call, of this service's own user."""
         whose = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         if struct.unpack("3i", whose)[1] in (0, os.geteuid()):
-            return Peer(connection, self._serve, self._enter)
-        self._service.repeated("a script of another user was refused")
+            return Peer(connection, serve, partial(capacity.call, reserve=True))
+        service.repeated("a script of another user was refused")
         return None
 
-    def _serve(self, peer: Peer, objection: str) -> None:
-        connection, files = peer.connection, list[int]()
-        connection.settimeout(5)
-        try:
-            for file in os.pipe():  # without two descriptors left, the script can still go on
-                os.close(file)
-            connection.sendall(READY)
-            data, files, flags, _ = socket.recv_fds(connection, 65536, 2)
-            if len(files) != 2:
-                if flags & socket.MSG_CTRUNC:
-                    raise OSError(errno.EMFILE, "its streams were lost")
-                return  # it gave up waiting, and does the job itself
-            arguments = _arguments(connection, data)
-            channel = Channel(Stream(files[0], files[1], _latest(self._service, peer, objection)))
-            handled = call(channel, self._service, arguments, peer.began, _busy(objection))
-        except (OSError, AGIException) as gone:
-            why = shortage(gone) or gone
-            self._service.repeated("a script ended before it said what to send: {}", why)
-            return
-        finally:
-            for file in files:
-                os.close(file)
-        connection.close()  # the script need not wait for the log
-        self._service.log(handled)
+    return admit
 
 
 def _arguments(connection: socket.socket, data: bytes) -> list[str]:
     """The script's arguments: four bytes of length, then NUL-terminated."""
-    size = int.from_bytes(data[:4], "big")
-    if size > _MOST_ARGUMENTS:
-        raise OSError("too many arguments")
-    while len(data) < 4 + size:
+    while len(data) < 4 + int.from_bytes(data[:4], "big"):
         chunk = connection.recv(65536)
         if not chunk:
             raise OSError("its arguments broke off")
         data += chunk
-    return data[4 : 4 + size].decode("utf-8", "replace").split("\0")[:-1]
+    return data[4:].decode("utf-8", "replace").split("\0")[:-1]
 
 
-def _busy(objection: str) -> Refused | None:
-    """What a door objects to that has no room; None if *objection* is empty."""
-    return Refused(Cause.BUSY, objection) if objection else None
-
-
-def _latest(service: Service, peer: Peer, objection: str) -> float:
+def _latest(service: Service, peer: Peer, refused: Refused | None) -> float:
     """When a dialogue must be over; one that is told BUSY takes no more than a moment."""
-    return peer.began + (0 if objection else service.longest) + _GRACE
+    return peer.began + (0 if refused else service.longest) + _GRACE
 
 
 def listen_tcp(address: tuple[str, int], optional: bool = False) -> socket.socket | None:
@@ -227,10 +204,9 @@ def listen_tcp(address: tuple[str, int], optional: bool = False) -> socket.socke
 def listen_unix(path: Path) -> socket.socket | None:
     """The socket for sms.agi, which only root and this user may write to."""
     if not path.parent.is_dir():
-        make = make_run_folder(path.parent, current())
         raise OSError(
-            f"{path.parent} does not exist: as root, run {make} at each start of this host, or set"
-            f" {SOCKET_VARIABLE}"
+            f"{path.parent} does not exist: as root, run {make_run_folder(path.parent, current())}"
+            f" at each start of this host, or set {SOCKET_VARIABLE}"
         )
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):

@@ -56,7 +56,6 @@ def _serve() -> None:
         ended.callback(outbox.close)  # which notes what is still to be noted
         return outbox
 
-    arguments = [os.fsencode(argument).decode("utf-8", "replace") for argument in sys.argv[1:]]
-    service = Service(load, route, store=store)
     with contextlib.ExitStack() as ended:
-        service.log(call(channel, service, arguments))
+        arguments = [os.fsencode(argument).decode("utf-8", "replace") for argument in sys.argv[1:]]
+        call(channel, Service(load, route, store=store), arguments)

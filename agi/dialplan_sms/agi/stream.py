@@ -7,8 +7,8 @@ import socket
 import struct
 import time
 
-_LINE = re.compile(rb"\n")
-_PARAGRAPH = re.compile(rb"\n\r?\n")
+LINE = re.compile(rb"\n")
+PARAGRAPH = re.compile(rb"\n\r?\n")  # up to and with a blank line
 
 
 class Stream:
@@ -21,19 +21,12 @@ class Stream:
     def __init__(self, reader: int, writer: int, until: float, patience: float = 5.0) -> None:
         self._reader = reader
         self._writer = writer
-        self._until = until
-        self._patience = patience
+        self.until = until
+        self.patience = patience
         self._buffer = b""
 
-    def readline(self, limit: int) -> bytes:
-        """The next line with its newline, or what there is at *limit* bytes or the end."""
-        return self._up_to(_LINE, limit)
-
-    def paragraph(self, limit: int) -> bytes:
-        """All up to and with the next blank line, or what there is at *limit* or the end."""
-        return self._up_to(_PARAGRAPH, limit)
-
-    def _up_to(self, end: re.Pattern[bytes], limit: int) -> bytes:
+    def up_to(self, end: re.Pattern[bytes], limit: int) -> bytes:
+        """All up to and with *end*, or what there is at *limit* bytes or the end of the stream."""
         size = self._gather(end, limit)
         taken, self._buffer = self._buffer[:size], self._buffer[size:]
         return taken
@@ -49,7 +42,7 @@ class Stream:
             self._buffer += chunk
         return min(found.end() if found else len(self._buffer), limit)
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes) -> None:
         """Write all of *data*."""
         rest = memoryview(data)
         while rest:
@@ -59,7 +52,6 @@ class Stream:
                 rest = rest[os.write(self._writer, rest[: select.PIPE_BUF]) :]
             except BlockingIOError:
                 raise TimeoutError from None
-        return len(data)
 
     def _read(self) -> bytes:
         self._wait(self._reader, select.POLLIN)
@@ -76,7 +68,7 @@ class Stream:
 
     def _left(self) -> float:
         """Seconds that the next wait may last."""
-        left = min(self._patience, self._until - time.monotonic())
+        left = min(self.patience, self.until - time.monotonic())
         if left <= 0:
             raise TimeoutError
         return left
@@ -100,18 +92,12 @@ class SocketStream(Stream):
         self._bounds: dict[int, float] = {}  # by option, as the kernel has it
         self._reads = 0
 
-    def allow(self, until: float, patience: float) -> None:
-        """Have the next waits end by *until* and after *patience*, whatever held before."""
-        self._until, self._patience = until, patience
-
     def has_paragraph(self, limit: int) -> bool:
-        """Whether paragraph() would not wait any longer; what came is kept for it."""
+        """Whether up_to(PARAGRAPH) would not wait any longer; what came is kept for it."""
         try:
-            self._gather(_PARAGRAPH, limit)
-        except TimeoutError:
-            return False
-        except OSError:
-            return True  # it is gone: the next read says so
+            self._gather(PARAGRAPH, limit)
+        except OSError as error:  # if it is gone, the next read says so
+            return not isinstance(error, TimeoutError)
         return True
 
     def _wait(self, file: int, event: int) -> None:
@@ -124,8 +110,6 @@ class SocketStream(Stream):
         left = self._left()
         if self._bounds.get(option) != left:
             self._bounds[option] = left
-            whole = int(left)
-            fraction = max(1, int((left - whole) * 1e6))  # all zero would mean no bound at all
-            self._connection.setsockopt(
-                socket.SOL_SOCKET, option, struct.pack("ll", whole, fraction)
-            )
+            # In microseconds; 0 would mean no bound at all.
+            bound = struct.pack("ll", *divmod(max(1, int(left * 1_000_000)), 1_000_000))
+            self._connection.setsockopt(socket.SOL_SOCKET, option, bound)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from dialplan_sms.cli.main import config_option
-from dialplan_sms.daemon.server import LiveConfig, Server, block_signals, until_ended
+from dialplan_sms.daemon.server import LiveConfig, block_signals, run_service, until_ended
 from dialplan_sms.host import shortage
 from dialplan_sms.routes.pbx import Routes
 from dialplan_sms.sms.service import Service
@@ -26,7 +26,7 @@ def serve(config: Path) -> None:
     _prepare_process()
     block_signals()
     try:
-        Server(config).run()
+        run_service(config)
     except (OSError, RuntimeError) as error:
         short = shortage(error)
         if isinstance(error, RuntimeError) and not short:

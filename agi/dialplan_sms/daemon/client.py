@@ -1,9 +1,11 @@
 """What the service that runs on this host says of itself, at ``/status`` and ``/healthz``."""
 
 import json
-import socket
 import time
 from typing import Any
+
+from dialplan_sms.transport.connection import Peer, Pool, Reply, Resolver
+from dialplan_sms.transport.exchange import Unanswered, Unreached, Watchdog
 
 _LARGEST = 1 << 20  # bytes
 
@@ -18,9 +20,9 @@ def figures(address: tuple[str, int], patience: float) -> dict[str, Any]:
     Waits *patience* seconds in all. Raises NotOurs, and OSError if nobody answers:
     ConnectionRefusedError, TimeoutError or another.
     """
-    is_well, body = _get(address, "/status", patience)
+    reply = _get(address, "/status", patience)
     try:
-        found = json.loads(body) if is_well else None
+        found = json.loads(reply.body) if reply.status == 200 else None
     except (ValueError, RecursionError):
         raise NotOurs from None
     if not isinstance(found, dict) or not all(
@@ -32,27 +34,18 @@ def figures(address: tuple[str, int], patience: float) -> dict[str, Any]:
 
 def is_healthy(address: tuple[str, int], patience: float) -> bool:
     """Whether it says that all is well; errors as figures()."""
-    return _get(address, "/healthz", patience)[0]
+    return _get(address, "/healthz", patience).status == 200
 
 
-def _get(address: tuple[str, int], path: str, patience: float) -> tuple[bool, bytes]:
-    """Whether the status is 200, and the body; http.client would wait anew for each byte of it."""
-    until = time.monotonic() + patience
-    heard = b""
+def _get(address: tuple[str, int], path: str, patience: float) -> Reply:
+    request = f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
+    pool, until = Pool(Peer(*address, Resolver()), Watchdog()), time.monotonic() + patience
     try:
-        with socket.create_connection(address, patience) as peer:
-            peer.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-            while (left := until - time.monotonic()) > 0:
-                peer.settimeout(left)
-                piece = peer.recv(1 << 16)
-                if not piece or len(heard) > _LARGEST:
-                    break
-                heard += piece
-            else:
-                raise TimeoutError
-    except (ConnectionResetError, BrokenPipeError):
-        raise NotOurs from None
-    head, _, body = heard.partition(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1."):
-        raise NotOurs
-    return head[9:12] == b"200", body
+        reply = pool.send(request, _LARGEST, until, patience, until)
+    except Unreached as failure:
+        raise failure.why from None
+    except Unanswered as failure:
+        raise (TimeoutError if failure.late else NotOurs) from None
+    if reply.cut:
+        raise TimeoutError
+    return reply

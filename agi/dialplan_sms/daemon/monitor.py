@@ -5,27 +5,31 @@
 
 import io
 import json
-import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from http.server import BaseHTTPRequestHandler
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from http import HTTPStatus
+from http.client import parse_headers
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from dialplan_sms import __version__
-from dialplan_sms.agi.acceptors import Peer
+from dialplan_sms.agi.acceptors import Door, Peer
 from dialplan_sms.agi.doors import Capacity
+from dialplan_sms.agi.stream import PARAGRAPH
 from dialplan_sms.host.address import is_loopback_name
 from dialplan_sms.sms import log
+from dialplan_sms.sms.outcome import Refused
 from dialplan_sms.sms.sms import Handled
 
 if TYPE_CHECKING:
     from dialplan_sms.daemon.storage import Storage
 
+MOST_ASKERS = 8  # that are answered at once
 _KEPT = 1000  # calls that rates and latencies are computed from
 _ERRORS = 10
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -49,6 +53,7 @@ class Metrics(Collector):
         conf: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._capacity = capacity
+        self._idle_connections = idle_connections
         self._storage = storage
         self._conf = conf
         self._started = time.time()
@@ -57,6 +62,7 @@ class Metrics(Collector):
         self._errors: deque[str] = deque(maxlen=_ERRORS)
         self._failures: deque[str] = deque(maxlen=_ERRORS)
         self.registry = CollectorRegistry()
+        self.registry.register(self)
         self._calls = Counter(
             "dialplan_sms_calls", "Calls by outcome", ("status", "cause"), registry=self.registry
         )
@@ -66,21 +72,12 @@ class Metrics(Collector):
             buckets=_BUCKETS,
             registry=self.registry,
         )
-        for name, what, read in (
-            ("in_flight", "Calls under way", lambda: capacity.in_flight),
-            ("max_calls", "Calls that are carried at once over FastAGI", lambda: capacity.most),
-            ("oldest_call_seconds", "Age of the oldest call under way", lambda: capacity.oldest),
-            ("idle_connections", "Connections to PBXs that wait for an SMS", idle_connections),
-        ):
-            Gauge(f"dialplan_sms_{name}", what, registry=self.registry).set_function(read)
-        if storage is not None:
-            self._worker_sms = Counter(
-                "dialplan_sms_worker_sms",
-                "Stored SMS by what workers brought them to; again: a try that is repeated",
-                ("state",),
-                registry=self.registry,
-            )
-            self.registry.register(self)
+        self._worker_sms = Counter(
+            "dialplan_sms_worker_sms",
+            "Stored SMS by what workers brought them to; again: a try that is repeated",
+            ("state",),
+            registry=self.registry if storage else None,
+        )
 
     def called(self, handled: Handled) -> None:
         """Count one call."""
@@ -142,28 +139,34 @@ class Metrics(Collector):
         }
 
     def collect(self) -> Iterable[Metric]:
-        """How the outbox is, as gauges; the others are those of the registry."""
-        seen = self._storage.seen if self._storage else None
-        yield GaugeMetricFamily(
-            "dialplan_sms_outbox_works", "1 if the outbox can be used", seen is not None
-        )
-        if seen is None:
-            return
-        yield GaugeMetricFamily(
-            "dialplan_sms_oldest_due_seconds",
-            "Age of the oldest SMS that a worker could take",
-            seen.waits,
-        )
-        stored = GaugeMetricFamily("dialplan_sms_stored", "SMS that wait", labels=["state"])
-        for state, count in seen.counts.items():
-            stored.add_metric([state], count)
-        yield stored
-        held = GaugeMetricFamily(
-            "dialplan_sms_held", "Senders whose SMS all wait", labels=["sender", "cause"]
-        )
-        for of in seen.held.items():
-            held.add_metric(of, 1)
-        yield held
+        """What is so now, as gauges; what is counted is in the registry by itself."""
+        # Name, help, names of the labels, and values by those of the labels.
+        gauges: list[tuple[str, str, Sequence[str], Mapping[tuple[str, ...], float]]] = [
+            ("in_flight", "Calls under way", (), {(): self._capacity.in_flight}),
+            ("max_calls", "Calls that are carried at once over FastAGI", (),
+             {(): self._capacity.most}),
+            ("oldest_call_seconds", "Age of the oldest call under way", (),
+             {(): self._capacity.oldest}),
+            ("idle_connections", "Connections to PBXs that wait for an SMS", (),
+             {(): self._idle_connections()}),
+        ]  # fmt: skip
+        if self._storage is not None:
+            seen = self._storage.seen
+            gauges.append(("outbox_works", "1 if the outbox can be used", (), {(): bool(seen)}))
+            if seen is not None:
+                gauges += [
+                    ("oldest_due_seconds", "Age of the oldest SMS that a worker could take", (),
+                     {(): seen.waits}),
+                    ("stored", "SMS that wait", ("state",),
+                     {(state,): count for state, count in seen.counts.items()}),
+                    ("held", "Senders whose SMS all wait", ("sender", "cause"),
+                     dict.fromkeys(seen.held.items(), 1)),
+                ]  # fmt: skip
+        for name, what, labels, values in gauges:
+            gauge = GaugeMetricFamily(f"dialplan_sms_{name}", what, labels=labels)
+            for of, value in values.items():
+                gauge.add_metric(of, value)
+            yield gauge
 
 
 def _line(handled: Handled) -> str:
@@ -179,55 +182,35 @@ def _counts(counter: Counter) -> dict[str, int]:
     }
 
 
-class Monitor:
-    """Lets everybody in, and answers *most* at once; figures only to who asks this host by name."""
+def monitor(metrics: Metrics, is_healthy: Callable[[], bool]) -> Door:
+    """Lets everybody in; tells figures only to who asks this host by name."""
 
-    most = 8
+    def answer(path: str, host: str) -> tuple[int, str, bytes]:
+        match path:
+            case "/healthz":
+                return (200, _TEXT, b"ok\n") if is_healthy() else (503, _TEXT, b"stuck\n")
+            case "/metrics" | "/status" if not is_loopback_name(host):
+                return 421, _TEXT, b"This is for this host alone: ask it by the name localhost\n"
+            case "/metrics":
+                return 200, "text/plain; version=0.0.4", generate_latest(metrics.registry)
+            case "/status":
+                return 200, "application/json", json.dumps(metrics.figures()).encode()
+        return 404, _TEXT, b"/metrics, /healthz, /status\n"
 
-    def __init__(self, metrics: Metrics, healthy: Callable[[], bool]) -> None:
-        self._metrics = metrics
-        self._healthy = healthy
-        self._capacity = Capacity(self.most)
+    def serve(peer: Peer, _: Refused | None) -> None:
+        stream = peer.answer(time.monotonic() + _PATIENCE)
+        line, _newline, rest = stream.up_to(PARAGRAPH, _LONGEST_HEAD).partition(b"\n")
+        words = line.decode("latin-1").split()
+        status, kind, body = 400, _TEXT, b"this is no HTTP\n"
+        if len(words) == 3 and words[2].startswith("HTTP/"):
+            host = parse_headers(io.BytesIO(rest)).get("Host", "")
+            status, kind, body = answer(words[1], host)
+        head = (
+            f"HTTP/1.0 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {kind}\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        stream.write(head.encode() + body)
 
-    def __call__(self, connection: socket.socket, address: Any) -> Peer:
-        """A request, once its head is there."""
-        return Peer(connection, self._serve, self._capacity.call, address[0], _LONGEST_HEAD)
-
-    def _serve(self, peer: Peer, objection: str) -> None:
-        stream, written = peer.answer(time.monotonic() + _PATIENCE), io.BytesIO()
-        request = _Request(stream.paragraph(_LONGEST_HEAD), written)
-        if request.parse_request():  # which else has answered
-            request.answer(*self._answer(request, objection))
-        stream.write(written.getvalue())
-
-    def _answer(self, request: "_Request", objection: str) -> tuple[int, str, bytes]:
-        if objection:
-            return 503, _TEXT, b"busy\n"
-        if request.path == "/healthz":
-            return (200, _TEXT, b"ok\n") if self._healthy() else (503, _TEXT, b"stuck\n")
-        if request.path not in ("/metrics", "/status"):
-            return 404, _TEXT, b"/metrics, /healthz, /status\n"
-        if not is_loopback_name(request.headers.get("Host", "")):
-            return 421, _TEXT, b"This is for this host alone: ask it by the name localhost\n"
-        if request.path == "/metrics":
-            return 200, "text/plain; version=0.0.4", generate_latest(self._metrics.registry)
-        return 200, "application/json", json.dumps(self._metrics.figures()).encode()
-
-
-class _Request(BaseHTTPRequestHandler):
-    """The standard library's reading of a head and writing of an answer, without its server."""
-
-    def __init__(self, head: bytes, written: io.BytesIO) -> None:
-        self.rfile, self.wfile = io.BytesIO(head), written
-        self.raw_requestline = self.rfile.readline()
-
-    def answer(self, status: int, kind: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing: what a peer asks is not for our log."""
+    return lambda connection, address: Peer(
+        connection, serve, lambda: nullcontext(True), address[0], _LONGEST_HEAD
+    )

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dialplan_sms.agi import doors
-from dialplan_sms.agi.acceptors import Acceptors, Door, SilentPeers
+from dialplan_sms.agi.acceptors import Acceptors, Door
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.daemon.monitor import Metrics, Monitor
+from dialplan_sms.daemon.monitor import MOST_ASKERS, Metrics, monitor
 from dialplan_sms.host.installation import cure
 from dialplan_sms.routes.pbx import Routes
 from dialplan_sms.sms.service import Service, Store
@@ -75,10 +75,8 @@ class LiveConfig:
             changed.append("what [http] listens on and shows")
         self.config, self._waiting = fresh, changed
         routes.keep(list(fresh.senders.values()))
-        line = "sms.conf was read again"
-        if changed:
-            line += f", but {' and '.join(changed)}: only a restart of the service changes that"
-        return line, False
+        but = f", but {' and '.join(changed)}: only a restart of the service changes that"
+        return f"sms.conf was read again{but if changed else ''}", False
 
 
 def block_signals() -> None:
@@ -97,109 +95,94 @@ def until_ended(reload: Callable[[], None]) -> str:
     return signal.Signals(received).name
 
 
-class Server:
-    """The doors around one Service. Raises ConfigError for sms.conf."""
+def run_service(path: Path) -> None:
+    """Serve by the sms.conf at *path* until SIGTERM or SIGINT.
 
-    def __init__(self, path: Path) -> None:
-        self._live = LiveConfig(path)
-        config = self._live.config
-        self._capacity = doors.Capacity(config.max_calls)
-        self._routes = Routes(config.max_calls)
-        self._storage = _open_storage(config.outbox) if config.outbox else None
-        self._metrics = Metrics(
-            self._capacity, lambda: self._routes.idle_connections, self._storage, self._live.state
-        )
-        self._service = Service(
-            self._live, self._routes, watch=self._metrics, store=self._store, records=True
-        )
+    Raises ConfigError, and OSError (with a text for people) if it cannot listen.
+    """
+    live = LiveConfig(path)
+    config = live.config
+    capacity, routes = doors.Capacity(config.max_calls), Routes(config.max_calls)
+    storage = None
+    if config.outbox:
+        from dialplan_sms.daemon.storage import Storage
 
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT.
+        storage = Storage(config.outbox)
+    metrics = Metrics(capacity, lambda: routes.idle_connections, storage, live.state)
 
-        Raises ConfigError, and OSError (with a text for people) if it cannot listen.
-        """
-        with contextlib.ExitStack() as closing:
-            self._open(closing)
-            addresses = ", ".join(f"{host} port {port}" for host, port in self._live.config.listen)
-            self._service.note(f"service started on {addresses}", failed=False)
-            _notify("READY=1")
-            received = until_ended(lambda: self._service.note(*self._live.reload(self._routes)))
-            _notify("STOPPING=1")
-            self._service.note(f"service ends: {received}", failed=False)
+    def store(_: Config) -> Store:
+        assert storage is not None, "the configuration has no outbox"  # noqa: S101
+        return storage.outbox
 
-    def _open(self, closing: contextlib.ExitStack) -> None:
-        """Open all; *closing* closes it in the opposite order."""
-        config, capacity, repeated = self._live.config, self._capacity, self._service.repeated
-        closing.callback(repeated.sum_up, 0)
-        if self._storage is not None:
-            closing.callback(self._storage.stop)
-        closing.callback(self._drain)
-        fastagi = doors.FastAgi(self._service, capacity, config.allow)
-        monitor = Monitor(self._metrics, self._is_healthy)
+    service = Service(live, routes, watch=metrics, store=store, records=True)
+
+    def is_healthy() -> bool:
+        """Whether every call keeps its deadline."""
+        return capacity.oldest < service.longest + _STUCK
+
+    def drain() -> None:
+        """Let the calls under way end."""
+        if not capacity.drain(DRAIN):
+            service.note(f"service ends with {capacity.in_flight} calls under way")
+
+    with contextlib.ExitStack() as closing:  # what is opened is closed in the opposite order
+        closing.callback(service.repeated.sum_up, 0)
+        if storage is not None:
+            closing.callback(storage.stop)
+        closing.callback(drain)
+        fastagi = doors.fastagi(service, capacity, config.allow)
         opened: list[tuple[socket.socket | None, Door, int]] = [
             (doors.listen_tcp(address, optional=address == ("::1", 4573)), fastagi, capacity.most)
             for address in config.listen
         ]
         http = None
-        if config.http is not None and self._storage is not None:
-            http = _open_http(self._service, self._live, self._storage)
+        if config.http is not None and storage is not None:
+            http = _open_http(service, live, storage)
             closing.callback(http.stop, DRAIN)
         socket_file = Path(os.environ.get(doors.SOCKET_VARIABLE) or doors.SOCKET)
-        scripts = doors.HandOver(self._service, capacity)
+        scripts = doors.hand_over(service, capacity)
         opened.append((doors.listen_unix(socket_file), scripts, capacity.most + capacity.reserve))
         closing.callback(_remove, socket_file)  # which is ours only now
         # The last: who can be asked takes calls.
-        opened += [(doors.listen_tcp(address), monitor, monitor.most) for address in config.monitor]
+        asked = monitor(metrics, is_healthy)
+        opened += [(doors.listen_tcp(address), asked, MOST_ASKERS) for address in config.monitor]
         config.drop_privileges()  # all that may need root's rights is open
-        silent = SilentPeers(capacity.most, repeated)
+        acceptors = Acceptors(capacity.most, service.repeated)
+        closing.callback(acceptors.stop)
         for listener, door, most in opened:
             if listener is not None:
-                closing.callback(Acceptors(listener, door, most, repeated, silent).stop)
-        threading.Thread(target=self._tick, name="ticker", daemon=True).start()
-        if self._storage is not None:
-            self._storage.start(self._service)
-            closing.callback(self._storage.halt, DRAIN)
+                acceptors.open(listener, door, most)
+        threading.Thread(
+            target=_tick, args=(service, is_healthy), name="ticker", daemon=True
+        ).start()
+        if storage is not None:
+            storage.start(service)
+            closing.callback(storage.halt, DRAIN)
         if http is not None:
             http.start()
         gc.collect()
         gc.freeze()  # what is here now stays; the collector need not look at it again
+        addresses = ", ".join(f"{host} port {port}" for host, port in config.listen)
+        service.note(f"service started on {addresses}", failed=False)
+        _notify("READY=1")
+        received = until_ended(lambda: service.note(*live.reload(routes)))
+        _notify("STOPPING=1")
+        service.note(f"service ends: {received}", failed=False)
 
-    def _drain(self) -> None:
-        """Let the calls under way end."""
-        if not self._capacity.drain(DRAIN):
-            self._service.note(f"service ends with {self._capacity.in_flight} calls under way")
 
-    def _store(self, _: Config) -> Store:
-        assert self._storage is not None, "the configuration has no outbox"  # noqa: S101
-        return self._storage.outbox
-
-    def _is_healthy(self) -> bool:
-        """Whether every call keeps its deadline."""
-        return self._capacity.oldest < self._service.longest + _STUCK
-
-    def _tick(self) -> None:
-        # A third of what systemd allows (WATCHDOG_USEC), in seconds.
-        interval = min(int(os.environ.get("WATCHDOG_USEC") or 30_000_000) / 3_000_000, 10.0)
-        while True:
-            time.sleep(interval)
-            self._service.repeated.sum_up()
-            if self._is_healthy():
-                _notify("WATCHDOG=1")
+def _tick(service: Service, is_healthy: Callable[[], bool]) -> None:
+    # A third of what systemd allows (WATCHDOG_USEC), in seconds.
+    interval = min(int(os.environ.get("WATCHDOG_USEC") or 30_000_000) / 3_000_000, 10.0)
+    while True:
+        time.sleep(interval)
+        service.repeated.sum_up()
+        if is_healthy():
+            _notify("WATCHDOG=1")
 
 
 def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.unlink()
-
-
-def _open_storage(url: str) -> "Storage":
-    from dialplan_sms.daemon.storage import Storage
-    from dialplan_sms.outbox.database import OutboxError
-
-    try:
-        return Storage(url)
-    except OutboxError as error:
-        raise ConfigError(str(error)) from None
 
 
 def _open_http(service: Service, live: LiveConfig, storage: "Storage") -> "SmsServer":

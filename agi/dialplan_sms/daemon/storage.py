@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.history.statistics import Overview, overview
 from dialplan_sms.outbox.retry import STALE
@@ -24,11 +25,14 @@ class Storage:
     """The outbox at the *url*, and who works on it and watches it once start() was called.
 
     ``seen`` is how the outbox was doing within the last ten seconds, None if that could not be
-    seen. Raises OutboxError for a URL that is none.
+    seen. Raises ConfigError for a URL that is none.
     """
 
     def __init__(self, url: str) -> None:
-        self.outbox = Outbox(url, self._wake)
+        try:
+            self.outbox = Outbox(url, self._wake)
+        except OutboxError as error:
+            raise ConfigError(str(error)) from None
         self.seen: Overview | None = None
         self._worker: Worker | None = None
         self._asked: Overview | None = None
@@ -50,26 +54,16 @@ class Storage:
         """How the outbox is doing now, at most a second ago; None if that cannot be seen."""
         with self._asking:
             if time.monotonic() - self._asked_at >= _FRESH:
-                try:
-                    self._asked = self.outbox.writer.do(overview, 2.0, 1.0)
-                except (OutboxError, NotKnown, RuntimeError):
-                    self._asked = None
+                self._asked, _ = self.look(2.0, 1.0)
                 self._asked_at = time.monotonic()
             return self._asked
 
-    def look(self) -> str:
-        """Look once; a line to warn of, or empty."""
+    def look(self, patience: float, grace: float) -> tuple[Overview | None, str]:
+        """How the outbox is doing, or why that cannot be seen within so many seconds."""
         try:
-            self.seen = self.outbox.writer.do(overview, 5.0, 5.0)
+            return self.outbox.writer.do(overview, patience, grace), ""
         except (OutboxError, NotKnown, RuntimeError) as failure:
-            self.seen = None
-            return f"the outbox does not work: {failure}"
-        if self.seen.waits <= STALE:
-            return ""
-        return (
-            f"an SMS is due since {self.seen.waits:.0f} s and no worker takes it: does"
-            " dialplan-sms serve or worker run, with workers = 1 or more?"
-        )
+            return None, f"the outbox does not work: {failure}"
 
     def halt(self, patience: float) -> None:
         """Take nothing more to send; requests under way may end within *patience* seconds."""
@@ -91,7 +85,12 @@ class Storage:
     def _watch(self, note: Callable[[str], None]) -> None:
         warned = float("-inf")
         while not self._stopping.is_set():
-            line = self.look()
+            self.seen, line = self.look(5.0, 5.0)
+            if self.seen is not None and self.seen.waits > STALE:
+                line = (
+                    f"an SMS is due since {self.seen.waits:.0f} s and no worker takes it: does"
+                    " dialplan-sms serve or worker run, with workers = 1 or more?"
+                )
             if line and time.monotonic() - warned >= _REPEAT:
                 warned = time.monotonic()
                 note(line)

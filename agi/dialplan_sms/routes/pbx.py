@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -24,7 +25,7 @@ from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error, saf
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport import tls
 from dialplan_sms.transport.connection import Pool, Resolver
-from dialplan_sms.transport.exchange import Exchange, Stage, Watchdog
+from dialplan_sms.transport.exchange import Stage, Unanswered, Unreached, Watchdog
 
 CONNECT_TIME = 3.0  # seconds for name, connection and TLS handshake together
 # Seconds for each number (sms-api: "the timeout for mass sending is 5 s for each SMS").
@@ -33,46 +34,46 @@ _LARGEST = 64 * 1024  # bytes of an answer's body
 # Another try may do: so answers another dialplan-sms that is busy, or whose outbox is away.
 _LATER = (429, 503)
 PERHAPS = "it may have been sent"
-
-
-def open_pool(sender: Sender, resolver: Resolver | None = None, connections: int = 1) -> Pool:
-    """The way to the sender's PBX: no proxies, no netrc, no redirects, nothing but the PBX.
-
-    *connections* is how many stay open between SMS.
-    Raises ConfigError if ``verify`` names a file without a certificate.
-    """
-    try:
-        settings = tls.settings(sender.verify) if sender.url.startswith("https:") else {}
-    except OSError as error:
-        raise ConfigError(
-            f"[{sender.name}] verify = {sender.verify}: no certificate in PEM format can be read"
-            f" from it, {error.strerror or type(error).__name__}"
-        ) from None
-    return Pool(settings, resolver or Resolver(), connections)
+_BROKEN_OFF = (RemoteDisconnected, IncompleteRead)
 
 
 class SmsApi:
-    """The SMS API of one sender's PBX."""
+    """The SMS API of one sender's PBX: no proxies, no netrc, no redirects, nothing but the PBX.
+
+    *connections* is how many stay open between SMS. Raises ConfigError if ``verify`` names a file
+    without a certificate.
+    """
 
     def __init__(
-        self, sender: Sender, pool: Pool | None = None, watchdog: Watchdog | None = None
+        self,
+        sender: Sender,
+        resolver: Resolver | None = None,
+        watchdog: Watchdog | None = None,
+        connections: int = 1,
     ) -> None:
         self._sender = sender
-        self.pool = pool or open_pool(sender)
-        self._watchdog = watchdog or Watchdog()
         self._secrets = secrets_of(sender)
         who = f"Bearer {sender.token}" if sender.token else f"Basic {_basic(sender)}"
-        # Made once: requests needs 0.2 ms for it, a copy 0.03.
-        self._template = requests.Request(
-            "POST",
-            sender.url,
-            headers={
-                "Host": urlsplit(sender.url).netloc,
-                "User-Agent": f"dialplan-sms/{__version__}",
-                "Content-Type": "application/x-www-form-urlencoded",
-                "Authorization": who.encode(),
-            },
-        ).prepare()
+        prepared = requests.Request("POST", sender.url).prepare()
+        self._head = (
+            f"POST {prepared.path_url} HTTP/1.1\r\n"
+            f"Host: {urlsplit(sender.url).netloc}\r\n"
+            f"User-Agent: dialplan-sms/{__version__}\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\n"
+            f"Authorization: {who}\r\n"
+            "Content-Length: "
+        ).encode()
+        url = urlsplit(str(prepared.url))  # the name of the host encoded by requests
+        try:
+            peer = tls.peer(
+                url.scheme, url.hostname or "", url.port, resolver or Resolver(), sender.verify
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"[{sender.name}] verify = {sender.verify}: no certificate in PEM format can be"
+                f" read from it, {error.strerror or type(error).__name__}"
+            ) from None
+        self.pool = Pool(peer, watchdog or Watchdog(), connections)
 
     def send(
         self,
@@ -85,10 +86,8 @@ class SmsApi:
         *going_out* is called just before the request leaves this host; what it refuses does not
         leave. Raises that Refused, and nothing for what the PBX or the network does.
         """
-        sender = self._sender
-        until = time.monotonic() + sender.call_timeout if until is None else until
-        answer_time = ANSWER_TIME * len(sms.numbers)
-        exchange = Exchange(CONNECT_TIME, answer_time, until, going_out, self._watchdog)
+        sender, now = self._sender, time.monotonic()
+        until = now + sender.call_timeout if until is None else until
         form = {
             "number": ",".join(sms.numbers),
             "message": sms.text,
@@ -97,20 +96,18 @@ class SmsApi:
         }
         try:
             body = urlencode({name: value for name, value in form.items() if value}).encode()
-            request = self._template.copy()
-            request.body = body
-            request.headers["Content-Length"] = str(len(body))
-            # Not Session.send: it follows redirects and keeps cookies.
-            status, location, answer = self.pool.send(request, exchange, _LARGEST + 1)
+            request = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
+            connect_by, answer_time = min(now + CONNECT_TIME, until), ANSWER_TIME * len(sms.numbers)
+            status, headers, answer, cut = self.pool.send(
+                request, _LARGEST + 1, connect_by, answer_time, until, going_out
+            )
         except Refused:
             raise
         except Exception as failure:  # noqa: BLE001 - any of them must become an Outcome
-            return failed(exchange, failure, sender)
-        finally:
-            exchange.close()
-        outcome = answered(status, location, answer, sender.name, self._secrets)
-        if exchange.timed_out and outcome.cause is Cause.BAD_ANSWER:
-            return failed(exchange, TimeoutError(), sender)  # cut at the deadline
+            return failed(failure, sender)
+        outcome = answered(status, headers.get("location", ""), answer, sender.name, self._secrets)
+        if cut and outcome.cause is Cause.BAD_ANSWER:
+            return failed(Unanswered(True, TimeoutError()), sender)
         return outcome
 
 
@@ -121,18 +118,17 @@ class Routes:
     """
 
     def __init__(self, connections: int) -> None:
-        self._connections = connections
-        self._watchdog = Watchdog()
-        self._resolver = Resolver()
+        self._open = partial(
+            SmsApi, resolver=Resolver(), watchdog=Watchdog(), connections=connections
+        )
         self._lock = threading.Lock()
         self._routes: dict[Sender, SmsApi] = {}
 
     def __call__(self, sender: Sender) -> SmsApi:
-        """The sender's route. Raises ConfigError as open_pool does."""
+        """The sender's route. Raises ConfigError as SmsApi does."""
         with self._lock:
             if sender not in self._routes:
-                pool = open_pool(sender, self._resolver, self._connections)
-                self._routes[sender] = SmsApi(sender, pool, self._watchdog)
+                self._routes[sender] = self._open(sender)
             return self._routes[sender]
 
     @property
@@ -160,27 +156,30 @@ def answered(
     with contextlib.suppress(ValueError, RecursionError):
         reply = json.loads(body)
     reply = reply if isinstance(reply, dict) else {}
-    kind, result = reply.get("type"), reply.get("result")
     reason = _quoted(str(reply.get("reason") or ""), secrets)
-    if kind == api.RESULT and result == api.SUCCESS:
-        return Outcome(Status.SUCCESS)
-    if kind == api.WARNING:
-        # A bool is an int, and no number.
-        named = [str(n) for n in result if type(n) in (str, int)] if type(result) is list else []
-        missed = tuple(n for n in map(safe_number, named) if n and n not in secrets)
-        reason = reason or "the PBX warns without a reason"
-        return Outcome(Status.WARNING, Cause.NOT_QUEUED, reason, missed, from_pbx=True)
     said = reason or f"HTTP {status}"
     unauthorized = status in (401, 403) or reason.lower() == api.UNAUTHORIZED.lower()
-    if unauthorized and kind in (api.ERROR, None):
-        advice = f"the PBX refuses user {user}: check the name of the section, and its password or"
-        cause, why = Cause.UNAUTHORIZED, f"{advice} token, in sms.conf - {said}"
-    elif kind == api.ERROR and status in _LATER:
-        cause, why = Cause.UNREACHABLE, f"the PBX takes nothing now - {said}"
-    elif kind == api.ERROR:
-        cause, why = Cause.REJECTED, reason or "the PBX rejects without a reason"
-    else:
-        cause, why = Cause.BAD_ANSWER, f"{_strange(status, _quoted(location, secrets))}{PERHAPS}"
+    match reply.get("type"), reply.get("result"):
+        case api.RESULT, api.SUCCESS:
+            return Outcome(Status.SUCCESS)
+        case api.WARNING, result:
+            # A bool is an int, and no number.
+            named = [n for n in result if type(n) in (str, int)] if type(result) is list else []
+            missed = tuple(n for n in map(safe_number, map(str, named)) if n and n not in secrets)
+            reason = reason or "the PBX warns without a reason"
+            return Outcome(Status.WARNING, Cause.NOT_QUEUED, reason, missed, from_pbx=True)
+        case ((api.ERROR | None), _) if unauthorized:
+            cause = Cause.UNAUTHORIZED
+            why = (
+                f"the PBX refuses user {user}: check the name of the section, and its password or"
+                f" token, in sms.conf - {said}"
+            )
+        case api.ERROR, _ if status in _LATER:
+            cause, why = Cause.UNREACHABLE, f"the PBX takes nothing now - {said}"
+        case api.ERROR, _:
+            cause, why = Cause.REJECTED, reason or "the PBX rejects without a reason"
+        case _:
+            cause, why = Cause.BAD_ANSWER, _strange(status, _quoted(location, secrets)) + PERHAPS
     return error(cause, why, from_pbx=True)
 
 
@@ -213,24 +212,24 @@ def _strange(status: int, location: str) -> str:
     return f"the PBX answered HTTP {status}, but not as the SMS API does: "
 
 
-def failed(exchange: Exchange, failure: Exception, sender: Sender) -> Outcome:
-    """What *failure* of the request in *exchange* comes to."""
-    if exchange.stage is not Stage.GONE_OUT:
-        told = exchange.failure or failure
-        short = shortage(told) or shortage(told.__cause__)
-        if exchange.failure is None:
-            # Neither network nor time: the request could not even be made.
-            why = short or f"the request failed here: {type(failure).__name__}"
-            return error(Cause.INTERNAL, f"nothing was sent{':' if short else ','} {why}")
-        why = f"nothing was sent: {short}" if short else _unreachable(exchange.stage, told, sender)
-        return error(Cause.UNREACHABLE, why)
-    broken_off = isinstance(failure, RemoteDisconnected | IncompleteRead)
-    if isinstance(failure, HTTPException) and not (exchange.timed_out or broken_off):
-        return error(Cause.BAD_ANSWER, f"the answer of the PBX is no HTTP: {PERHAPS}")
-    how = "in time" if exchange.timed_out else "but ended the connection"
-    plain = not exchange.timed_out and sender.url.startswith("http:")
-    hint = " - perhaps url needs https" if plain else ""
-    return error(Cause.NO_ANSWER, f"the PBX did not answer {how}: {PERHAPS}{hint}")
+def failed(failure: Exception, sender: Sender) -> Outcome:
+    """What *failure* of a Pool's send() comes to."""
+    match failure:
+        case Unanswered(False, HTTPException() as why) if not isinstance(why, _BROKEN_OFF):
+            return error(Cause.BAD_ANSWER, f"the answer of the PBX is no HTTP: {PERHAPS}")
+        case Unanswered(late, _):
+            how = "in time" if late else "but ended the connection"
+            plain = sender.url.startswith("http:") and not late
+            hint = " - perhaps url needs https" if plain else ""
+            return error(Cause.NO_ANSWER, f"the PBX did not answer {how}: {PERHAPS}{hint}")
+        case Unreached(stage, why):
+            short = shortage(why) or shortage(why.__cause__)
+            reason = f"nothing was sent: {short}" if short else _unreachable(stage, why, sender)
+            return error(Cause.UNREACHABLE, reason)
+    # Neither network nor time: the request could not even be made.
+    short = shortage(failure)
+    reason = f": {short}" if short else f", the request failed here: {type(failure).__name__}"
+    return error(Cause.INTERNAL, f"nothing was sent{reason}")
 
 
 _LATE = "no connection to {peer} in time: check url, firewall and PBX"
@@ -248,10 +247,11 @@ _UNREACHABLE = {
 
 
 def _unreachable(stage: Stage, failure: Exception, sender: Sender) -> str:
-    parts = urlsplit(sender.url)
-    name, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+    url = urlsplit(sender.url)
+    port = url.port or (443 if url.scheme == "https" else 80)
     why = str(getattr(failure, "strerror", None) or type(failure).__name__)
-    if stage is Stage.SECURING:
-        why = tls.why_none(failure)
-    reason = _UNREACHABLE[stage, isinstance(failure, TimeoutError)]
-    return reason.format(name=name, peer=f"{name} port {port}", why=why)
+    return _UNREACHABLE[stage, isinstance(failure, TimeoutError)].format(
+        name=url.hostname,
+        peer=f"{url.hostname} port {port}",
+        why=tls.why_none(failure) if stage is Stage.SECURING else why,
+    )

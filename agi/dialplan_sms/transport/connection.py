@@ -1,4 +1,4 @@
-"""Connections to one PBX: its name resolved in time, each request reported, some kept open."""
+"""Connections to one PBX: its name resolved in time, each request sent once, some kept open."""
 
 import contextlib
 import re
@@ -6,16 +6,15 @@ import socket
 import ssl
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
-from urllib.parse import urlsplit
+from concurrent.futures import Future
+from typing import Any, NamedTuple
 
-from requests import PreparedRequest
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util.ssl_ import assert_fingerprint
+from urllib3.util.wait import wait_for_read
 
-from dialplan_sms.transport.exchange import Answer, Exchange, Stage, request_head
+from dialplan_sms.transport.exchange import Answer, Stage, Unanswered, Unreached, Watchdog
 
 _IDLE = 55.0  # seconds until an idle connection is closed, if the PBX does not say when it does
 _MARGIN = 1.0  # seconds before the PBX closes an idle connection that it is not used any more
@@ -23,7 +22,6 @@ _KEEP_ALIVE = re.compile(r"timeout=([0-9]{1,5})")
 
 # One entry of socket.getaddrinfo: family, type, protocol, canonical name, socket address.
 Address = tuple[Any, ...]
-_Found = list[list[Address] | Exception]  # empty until the lookup has ended
 
 
 class Resolver:
@@ -36,116 +34,73 @@ class Resolver:
     def __init__(self, lookup: Callable[..., list[Address]] = socket.getaddrinfo) -> None:
         self._lookup = lookup
         self._lock = threading.Lock()
-        self._threads: dict[tuple[str, int], tuple[threading.Thread, _Found]] = {}
+        self._lookups: dict[tuple[str, int], Future[list[Address]]] = {}
 
     def resolve(self, host: str, port: int, timeout: float) -> list[Address]:
         """The addresses of *host*. Raises OSError; TimeoutError after *timeout* seconds."""
         with contextlib.suppress(OSError, UnicodeError):  # of a name
             return self._lookup(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
-        key = (host, port)
         with self._lock:
-            if key not in self._threads or not self._threads[key][0].is_alive():
-                found: _Found = []
-                thread = threading.Thread(
-                    target=self._run, args=(host, port, found), name="resolver", daemon=True
-                )
-                thread.start()  # raises RuntimeError if the host has no thread left
-                self._threads[key] = thread, found
-            thread, found = self._threads[key]
-        thread.join(timeout)
-        if not found:
-            raise TimeoutError
-        if isinstance(found[0], Exception):
-            raise OSError(str(found[0])) from found[0]
-        return found[0]
-
-    def _run(self, host: str, port: int, found: _Found) -> None:
+            found = self._lookups.get((host, port))
+            if found is None or found.done():
+                found = Future()
+                threading.Thread(
+                    target=self._look_up, args=(found, host, port), name="resolver", daemon=True
+                ).start()  # raises RuntimeError if the host has no thread left
+                self._lookups[host, port] = found
         try:
-            found.append(self._lookup(host, port, 0, socket.SOCK_STREAM))
+            return found.result(timeout)
+        except (UnicodeError, MemoryError) as error:
+            raise OSError(str(error)) from error
+
+    def _look_up(self, found: Future[list[Address]], host: str, port: int) -> None:
+        try:
+            found.set_result(self._lookup(host, port, 0, socket.SOCK_STREAM))
         except Exception as error:  # noqa: BLE001 - the caller's to handle, in its own thread
-            found.append(error)
+            found.set_exception(error)
 
 
-class Connection(HTTPConnection):
-    """One without TLS, which reports to the Exchange of the request that uses it."""
+class Peer(NamedTuple):
+    """Where a PBX is; over TLS if there is a *context*, which *pin* narrows to one certificate."""
 
+    host: str
+    port: int
     resolver: Resolver
-    exchange: Exchange
-    idle_since = 0.0
-    reused = False
+    context: ssl.SSLContext | None = None
+    pin: str = ""
 
-    def _new_conn(self) -> socket.socket:
-        exchange = self.exchange
-        exchange.stage = Stage.RESOLVING
-        host = self.host.strip("[]")
-        addresses = self.resolver.resolve(host, self.port, exchange.time_to_connect())
-        exchange.stage = Stage.CONNECTING
-        connection = _connect(addresses, exchange)
-        # The handshake's deadline: CPython begins a socket's timeout once for all of it.
-        connection.settimeout(exchange.time_to_connect())
-        exchange.stage = Stage.SECURING
-        return connection
+    def connect(self, until: float) -> socket.socket:
+        """A new connection. Raises Unreached, also if it takes longer than *until* (monotonic).
 
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except Exception as error:
-            self.exchange.failure = error
-            raise
-
-    def post(self, path: str, headers: Mapping[str, str | bytes], body: bytes) -> Answer:
-        """Send a request, once, and return its answer, the body still to be read.
-
-        ``Host`` is among the *headers*.
+        Name, connection and handshake are each given what is left of the time.
         """
-        exchange = self.exchange
-        if self.sock is None:
-            self.connect()
-        exchange.go_out(self.sock)
-        if self.reused and not self.is_connected:
-            # The PBX has closed it, and nothing is written yet: over another socket.
-            self.close()
-            self.connect()
-            exchange.watch(self.sock)
-        exchange.stage = Stage.GONE_OUT
-        # A PBX that answers before it has read all is heard all the same.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            # Head and body together: one TLS record, one write.
-            self.sock.sendall(request_head(path, headers.items()) + body)
-        answer = Answer(self.sock, method="POST")
+        stage = Stage.RESOLVING
         try:
-            answer.begin()
-        except BaseException:
-            answer.close()
-            raise
-        if answer.will_close:
-            self.close()  # the answer keeps the socket until it is read
-        return answer
+            addresses = self.resolver.resolve(self.host, self.port, _left(until))
+            stage = Stage.CONNECTING
+            with contextlib.ExitStack() as failing:
+                connection = failing.enter_context(_connect(addresses, until))
+                if self.context is not None:
+                    stage = Stage.SECURING
+                    # CPython begins a socket's timeout once for all of the handshake.
+                    connection.settimeout(_left(until))
+                    name = self.host.rstrip(".")
+                    connection = secure = self.context.wrap_socket(connection, server_hostname=name)
+                    failing.enter_context(secure)
+                    if self.pin:
+                        assert_fingerprint(secure.getpeercert(binary_form=True), self.pin)
+                connection.settimeout(None)  # from here on a Watchdog has its deadline
+                failing.pop_all()
+                return connection
+        except Exception as error:
+            raise Unreached(stage, error) from error
 
 
-class SecureConnection(Connection, HTTPSConnection):
-    """One with TLS."""
-
-    @property
-    def is_connected(self) -> bool:
-        """False, too, if an answer that nobody asked for waits in the TLS layer."""
-        waiting = self.sock.pending() if isinstance(self.sock, ssl.SSLSocket) else 0
-        return super().is_connected and not waiting
-
-
-def make(scheme: str, host: str, port: int | None, resolver: Resolver, **tls: Any) -> Connection:
-    """A connection that is not open yet; *tls* are arguments of urllib3's HTTPSConnection."""
-    kind = SecureConnection if scheme == "https" else Connection
-    connection = kind(host, port, timeout=None, **tls)
-    connection.resolver = resolver
-    return connection
-
-
-def _connect(addresses: list[Address], exchange: Exchange) -> socket.socket:
+def _connect(addresses: list[Address], until: float) -> socket.socket:
     """A connection to the first address that takes it; each gets its share of the time."""
     failure: OSError = OSError("the name has no address")
     for index, (family, kind, protocol, _, address) in enumerate(addresses):
-        share = exchange.time_to_connect() / (len(addresses) - index)
+        share = _left(until) / (len(addresses) - index)
         connection = socket.socket(family, kind, protocol)
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -159,47 +114,88 @@ def _connect(addresses: list[Address], exchange: Exchange) -> socket.socket:
     raise failure
 
 
+def _left(until: float) -> float:
+    """Seconds until then. Raises TimeoutError if there are none."""
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+class Reply(NamedTuple):
+    """An answer; *cut* if its time was over before it had ended. Names of headers are small."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    cut: bool
+
+
 class Pool:
     """Sends each request to one PBX once, over a connection that is open if there is one.
 
     A session of requests would load the CA bundle for every new connection (33-41 ms), and spend
     half of a request's time on pools, proxies, redirects and cookies, of which an API needs
-    nothing. *tls* is as for make(); *connections* is how many stay open to the PBX.
+    nothing. *connections* is how many stay open to the PBX.
     """
 
-    def __init__(self, tls: Mapping[str, Any], resolver: Resolver, connections: int = 1) -> None:
-        self._tls = tls
-        self._resolver = resolver
+    def __init__(self, peer: Peer, watchdog: Watchdog, connections: int = 1) -> None:
+        self._peer = peer
+        self._watchdog = watchdog
         self._most = connections
-        self._idle: deque[Connection] = deque()
-        self._idle_for = _IDLE
-        weakref.finalize(self, _close_all, self._idle)
+        self._idle: deque[tuple[float, socket.socket]] = deque()  # with when they get too old
 
     def send(
-        self, request: PreparedRequest, exchange: Exchange, largest: int
-    ) -> tuple[int, str, bytes]:
-        """The answer to *request*: its status, its Location, and at most *largest* bytes of it.
+        self,
+        request: bytes,
+        largest: int,
+        connect_by: float,
+        answer_time: float,
+        until: float,
+        going_out: Callable[[], None] = lambda: None,
+    ) -> Reply:
+        """The answer to *request*, with at most *largest* bytes of its body.
 
-        Raises OSError and http.client.HTTPException; *exchange* says how far the request came.
+        *answer_time* (seconds) bounds what follows once the request goes out, *until* all of it.
+        *going_out* is called just before. Raises Unreached, Unanswered, and what else keeps the
+        request from going out, as *going_out* does.
         """
-        connection = self._connection(request)
-        connection.exchange = exchange
+        kept = self._take()
+        connection = kept or self._peer.connect(connect_by)
         try:
-            headers: Any = request.headers
-            answer = connection.post(request.path_url, headers, request.body)  # type: ignore[arg-type]
-            body = answer.read(largest)
+            if time.monotonic() >= connect_by:
+                raise Unreached(Stage.CONNECTING, TimeoutError())
+            answer_by = min(time.monotonic() + answer_time, until)
+            with self._watchdog.watch(connection, answer_by) as deadline:
+                going_out()
+                if kept is not None and not _is_quiet(kept):
+                    # The PBX has closed it, and nothing is written yet: over another socket.
+                    kept.close()
+                    connection = deadline.connection = self._peer.connect(connect_by)
+                    deadline.at = min(time.monotonic() + answer_time, until)
+                    if deadline.passed:
+                        raise Unreached(Stage.CONNECTING, TimeoutError())
+                try:
+                    # A PBX that answers before it has read all is heard all the same.
+                    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                        # Head and body together: one TLS record, one write.
+                        connection.sendall(request)
+                    answer = Answer(connection, method="POST")
+                    answer.begin()
+                    body = answer.read(largest)
+                except Exception as error:
+                    raise Unanswered(deadline.passed, error) from error
         except BaseException:
             connection.close()
             raise
-        # Only once no deadline can shut it down any more is it another request's to use.
-        exchange.close()
         # After a status below 200 another answer follows, which would be taken for the next one's.
-        whole = answer.isclosed() and not answer.length and answer.status >= 200
-        if whole and connection.sock is not None:
-            self._keep(connection, answer)
+        is_whole = answer.isclosed() and not answer.length and answer.status >= 200
+        if is_whole and not answer.will_close:
+            # Only now that no deadline can shut it down any more.
+            self._keep(connection, answer.headers.get("keep-alive", ""))
         else:
             connection.close()
-        return answer.status, answer.headers.get("location", ""), body
+        return Reply(answer.status, answer.headers, body, deadline.passed)  # type: ignore[arg-type]
 
     @property
     def idle(self) -> int:
@@ -209,33 +205,33 @@ class Pool:
     def close(self) -> None:
         """Close what is idle; what is in use is closed after its request."""
         self._most = 0
-        _close_all(self._idle)
-
-    def _connection(self, request: PreparedRequest) -> Connection:
-        """One that is open, that which was used last, or a new one; those too old are closed."""
         with contextlib.suppress(IndexError):
             while True:
-                connection = self._idle.pop()
-                if time.monotonic() - connection.idle_since < self._idle_for:
-                    connection.reused = True  # whether it is open still is seen at the last moment
-                    return connection
-                connection.close()
-        parts = urlsplit(str(request.url))  # the name of the host encoded by requests
-        return make(parts.scheme, parts.hostname or "", parts.port, self._resolver, **self._tls)
+                self._idle.pop()[1].close()
 
-    def _keep(self, connection: Connection, answer: Answer) -> None:
-        told = _KEEP_ALIVE.search(answer.headers.get("keep-alive", ""))
+    __del__ = close
+
+    def _take(self) -> socket.socket | None:
+        """An open connection, that which was used last; those too old are closed."""
+        with contextlib.suppress(IndexError):
+            while True:
+                too_old_at, connection = self._idle.pop()
+                if time.monotonic() < too_old_at:
+                    return connection  # whether it is open still is seen at the last moment
+                connection.close()
+        return None
+
+    def _keep(self, connection: socket.socket, keep_alive: str) -> None:
+        told = _KEEP_ALIVE.search(keep_alive)
         # A request that goes out just as the PBX closes the connection may be lost.
-        self._idle_for = min(int(told[1]) - _MARGIN, _IDLE) if told else _IDLE
-        connection.idle_since = time.monotonic()
-        del connection.exchange  # which would keep the call that it was of
-        self._idle.append(connection)
+        idle_for = min(int(told[1]) - _MARGIN, _IDLE) if told else _IDLE
+        self._idle.append((time.monotonic() + idle_for, connection))
         if len(self._idle) > self._most:
             with contextlib.suppress(IndexError):
-                self._idle.popleft().close()
+                self._idle.popleft()[1].close()
 
 
-def _close_all(connections: deque[Connection]) -> None:
-    with contextlib.suppress(IndexError):
-        while True:
-            connections.pop().close()
+def _is_quiet(connection: socket.socket) -> bool:
+    """Whether it is open, and no answer waits that nobody asked for, be it in the TLS layer."""
+    waiting = connection.pending() if isinstance(connection, ssl.SSLSocket) else 0
+    return not waiting and not wait_for_read(connection, 0.0)

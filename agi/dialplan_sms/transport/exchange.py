@@ -1,19 +1,17 @@
-"""One request and its answer: how far it came, its deadlines, and the heads of both.
+"""One request and its answer: how far it came, its deadline, and the head of the answer.
 
-The deadlines hold whatever a peer does. Whether a request went out decides between "certainly not
-sent" and "may have been sent". No exception of requests or urllib3 tells it (both cases end in
-``Connection aborted``), so the connection notes it here.
+Whether a request went out decides between "certainly not sent" and "may have been sent". No
+exception of a socket or of http.client tells it, so two of our own do: Unreached and Unanswered.
 """
 
 import contextlib
-import heapq
-import itertools
 import math
 import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import Enum, auto
 from http.client import (
     SWITCHING_PROTOCOLS,
@@ -31,147 +29,88 @@ _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,8}")
 
 
 class Stage(Enum):
-    """How far one request came."""
+    """How far a connection came."""
 
     RESOLVING = auto()
     CONNECTING = auto()
     SECURING = auto()  # the TLS handshake
-    GONE_OUT = auto()  # from here on it may have been processed
 
 
-class Exchange:
-    """One request on its way: its stage and its deadlines.
+@dataclass(eq=False)
+class Unreached(Exception):
+    """No connection came about, at which *stage* and *why*: certainly nothing was sent."""
 
-    *connect_time* bounds name, connection and handshake together: each is given what is left of
-    it. *answer_time* bounds what follows after the request has gone out: a watchdog shuts the
-    connection down, since each byte restarts a socket's own timeout. Both are seconds, and neither
-    lasts beyond *until* (monotonic). *going_out* is called just before the request goes out.
+    stage: Stage
+    why: Exception
+
+
+@dataclass(eq=False)
+class Unanswered(Exception):
+    """The request went out, and no answer is there: it may have been processed.
+
+    *late* is whether its time was over; *why* is what came of it otherwise.
     """
 
-    def __init__(
-        self,
-        connect_time: float,
-        answer_time: float,
-        until: float,
-        going_out: Callable[[], None],
-        watchdog: "Watchdog",
-    ) -> None:
-        self.stage = Stage.RESOLVING
-        self.failure: Exception | None = None
-        self.timed_out = False
-        self._answer_time = answer_time
-        self._going_out = going_out
-        self._watchdog = watchdog
-        self._until = until
-        self._connect_by = min(time.monotonic() + connect_time, until)
-        self._alarm: Alarm | None = None
+    late: bool
+    why: Exception
 
-    def time_to_connect(self) -> float:
-        """Seconds left to connect. Raises TimeoutError if there are none."""
-        left = self._connect_by - time.monotonic()
-        if left <= 0:
-            self.failure = TimeoutError()
-            raise self.failure
-        return left
 
-    def go_out(self, connection: socket.socket) -> None:
-        """Called just before the request goes out by *connection*."""
-        self.time_to_connect()
-        self.watch(connection)
-        self._going_out()
+@dataclass(eq=False)
+class Deadline:
+    """When a connection is shut down (monotonic, in seconds), and whether it was."""
 
-    def watch(self, connection: socket.socket) -> None:
-        """From here on the deadline is that of the answer, and ends *connection*."""
-        self.close()
-        if connection.gettimeout() is not None:  # to set it is a turn at Python's lock
-            connection.settimeout(None)
-        self._alarm = self._watchdog.at(
-            min(time.monotonic() + self._answer_time, self._until),
-            lambda: self._too_late(connection),
-        )
-
-    def close(self) -> None:
-        """The request has ended; no deadline touches the connection any more."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-
-    def _too_late(self, connection: socket.socket) -> None:
-        self.timed_out = True
-        # Not SSLSocket.shutdown: it would take the TLS object from under the reading thread.
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+    connection: socket.socket
+    at: float
+    passed: bool = False
 
 
 class Watchdog:
-    """Runs actions at their time, on one thread that starts with the first of them.
+    """Holds deadlines whatever a peer does, on one thread that starts with the first of them.
 
-    An action must not block. Times are monotonic, in seconds.
+    A socket's own timeout would begin anew with each byte.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._alarms: list[tuple[float, int, Alarm]] = []
+        self._watched: set[Deadline] = set()
         self._wakes_at = math.inf
-        self._order = itertools.count()
-        self._thread: threading.Thread | None = None
+        self._is_running = False
 
-    def at(self, when: float, action: Callable[[], None]) -> "Alarm":
-        """Run *action* at *when* unless the Alarm is cancelled before."""
-        alarm = Alarm(action)
-        with self._changed:
-            if self._thread is None:
-                thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
-                thread.start()  # raises RuntimeError if the host has no thread left
-                self._thread = thread
-            heapq.heappush(self._alarms, (when, next(self._order), alarm))
-            if when < self._wakes_at:
-                self._wakes_at = when
-                self._changed.notify()
-        return alarm
+    @contextlib.contextmanager
+    def watch(self, connection: socket.socket, at: float) -> Iterator[Deadline]:
+        """Shut *connection* down at that time, unless the block has ended.
 
-    def _watch(self) -> None:
-        while True:
-            with self._changed:
-                while (left := self._time_left()) > 0:
-                    self._changed.wait(None if left == math.inf else left)
-                alarm = heapq.heappop(self._alarms)[2]
-            alarm.ring()
-
-    def _time_left(self) -> float:
-        """Seconds to the next alarm that nobody has cancelled, for ever if there is none.
-
-        Cancelled ones go here, many at a time: to wake for each would cost every call a turn.
+        Within the block the deadline may be put off, or be that of another connection.
         """
-        while self._alarms and self._alarms[0][2].cancelled:
-            heapq.heappop(self._alarms)
-        self._wakes_at = self._alarms[0][0] if self._alarms else math.inf
-        return self._wakes_at - time.monotonic()
+        deadline = Deadline(connection, at)
+        with self._changed:
+            if not self._is_running:
+                # Raises RuntimeError if the host has no thread left.
+                threading.Thread(target=self._run, name="watchdog", daemon=True).start()
+                self._is_running = True
+            self._watched.add(deadline)
+            if at < self._wakes_at:
+                self._wakes_at = at
+                self._changed.notify()
+        try:
+            yield deadline
+        finally:
+            with self._changed:
+                self._watched.discard(deadline)
 
-
-class Alarm:
-    """One action of a Watchdog."""
-
-    def __init__(self, action: Callable[[], None]) -> None:
-        self._lock = threading.Lock()
-        self._action: Callable[[], None] | None = action
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether it will not ring (any more)."""
-        return self._action is None
-
-    def cancel(self) -> None:
-        """After this the action does not run, nor is it still running."""
-        with self._lock:
-            self._action = None
-
-    def ring(self) -> None:
-        with self._lock:
-            if self._action is not None:
-                # One that fails must not end the thread that the others count on.
-                with contextlib.suppress(Exception):
-                    self._action()
-                self._action = None
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                for late in [each for each in self._watched if each.at <= now]:
+                    self._watched.remove(late)
+                    late.passed = True
+                    # Not SSLSocket.shutdown: it would take the TLS object from under the reader.
+                    with contextlib.suppress(OSError):
+                        socket.socket.shutdown(late.connection, socket.SHUT_RDWR)
+                # Not woken for each that is met in time: that would cost every call a turn.
+                self._wakes_at = min((each.at for each in self._watched), default=math.inf)
+                self._changed.wait(min(self._wakes_at - now, threading.TIMEOUT_MAX))
 
 
 class Answer(HTTPResponse):
@@ -201,8 +140,8 @@ class Answer(HTTPResponse):
         self.length = int(length[:18]) if known else None
         if status in (204, 304) or status < 200:
             self.length = 0
-        closing: bool = self._check_close()  # type: ignore[attr-defined]
-        self.will_close = closing or (not self.chunked and self.length is None)
+        endless = not self.chunked and self.length is None
+        self.will_close = endless or self._check_close()  # type: ignore[attr-defined]
 
     def _read_next_chunk_size(self) -> int:
         """Strictly: http.client takes -1, too, and reads without end then."""
@@ -225,12 +164,3 @@ def _headers(file: BinaryIO) -> dict[str, str]:
         name, _, value = line.decode("latin-1").partition(":")
         headers.setdefault(name.strip().lower(), value.strip())
     raise HTTPException(f"more than {_MOST_HEADERS} headers")
-
-
-def request_head(path: str, headers: Iterable[tuple[str, str | bytes]]) -> bytes:
-    """The head of a POST. Requests has seen to it that no value holds a newline."""
-    head = f"POST {path} HTTP/1.1\r\n".encode()
-    for name, value in headers:
-        encoded = value if isinstance(value, bytes) else value.encode("latin-1")
-        head += b"%b: %b\r\n" % (name.encode(), encoded)
-    return head + b"\r\n"

@@ -1,41 +1,43 @@
 """TLS with the PBX: what ``verify`` in sms.conf trusts, and a look at the certificate it shows."""
 
-import contextlib
 import hashlib
 import os
 import socket
 import ssl
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dialplan_sms.sms.outcome import safe_line
-from dialplan_sms.transport.connection import Resolver, make
-from dialplan_sms.transport.exchange import Exchange, Stage, Watchdog
+from dialplan_sms.transport.connection import Peer, Resolver
+from dialplan_sms.transport.exchange import Stage, Unreached
 
 PIN = "sha256:"
 _NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # OpenSSL: X509_V_FLAG_NO_CHECK_TIME
 
 
-def settings(verify: str) -> dict[str, Any]:
-    """Arguments of urllib3's HTTPSConnection.
+def peer(scheme: str, host: str, port: int | None, resolver: Resolver, verify: str = "no") -> Peer:
+    """What answers at that place, once *verify* trusts it: ``yes``, ``no``, a CA file or a pin.
 
-    *verify* is ``yes``, ``no``, a CA file or ``sha256:<hex>``. Raises OSError and ssl.SSLError for
-    a file without a certificate.
+    Raises OSError and ssl.SSLError for a file without a certificate.
     """
-    if verify.startswith(PIN):
-        return {"ssl_context": any_peer(), "assert_fingerprint": verify.removeprefix(PIN)}
-    if verify == "no":
-        return {"ssl_context": any_peer(), "assert_hostname": False}
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if verify != "yes":
-        # A certificate that an admin saved from the PBX is trusted, whoever signed it.
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.load_verify_locations(verify)
+    if scheme != "https":
+        return Peer(host, port or 80, resolver)
+    pin = verify.removeprefix(PIN) if verify.startswith(PIN) else ""
+    if pin or verify == "no":
+        context = any_peer()
     else:
-        _trust_the_host(context)
-    return {"ssl_context": context}
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if verify == "yes":
+            _trust_the_host(context)
+        else:
+            # A certificate that an admin saved from the PBX is trusted, whoever signed it.
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            context.load_verify_locations(verify)
+    context.set_alpn_protocols(["http/1.1"])
+    return Peer(host, port or 443, resolver, context, pin)
 
 
 def any_peer() -> ssl.SSLContext:
@@ -49,7 +51,8 @@ def any_peer() -> ssl.SSLContext:
 def _trust_the_host(context: ssl.SSLContext) -> None:
     """The host's own CAs, where admins put theirs; certifi's if the host has none."""
     places = ssl.get_default_verify_paths()
-    if places.capath and "SSL_CERT_FILE" not in os.environ and _is_hashed(places.capath):
+    is_hashed = places.capath and any(Path(places.capath).glob("*.0"))
+    if is_hashed and "SSL_CERT_FILE" not in os.environ:
         # OpenSSL looks into the folder when it needs a CA; a bundle would cost 40 ms now.
         context.load_verify_locations(capath=places.capath)
     elif places.cafile or places.capath:
@@ -58,13 +61,6 @@ def _trust_the_host(context: ssl.SSLContext) -> None:
         import certifi
 
         context.load_verify_locations(certifi.where())
-
-
-def _is_hashed(folder: str) -> bool:
-    try:
-        return any(name.endswith(".0") for name in os.listdir(folder))
-    except OSError:
-        return False
 
 
 class PeerCertificate(NamedTuple):
@@ -105,23 +101,20 @@ def look(
     scheme: str, host: str, port: int, resolver: Resolver, connect_time: float, verify: str = "no"
 ) -> Look:
     """Connect within *connect_time* seconds, and see the certificate; nothing is asked for."""
-    tls = settings(verify) if scheme == "https" else {}
+    looked_at = peer(scheme, host, port, resolver, verify)
     began = time.monotonic()
-    exchange = Exchange(connect_time, 0, began + connect_time, lambda: None, Watchdog())
-    connection = make(scheme, host, port, resolver, **tls)
-    connection.exchange = exchange
-    with contextlib.closing(exchange), contextlib.closing(connection):
-        try:
-            connection.connect()
-        except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
-            return Look(exchange.stage, time.monotonic() - began, exchange.failure or error)
-        seconds = time.monotonic() - began
-        if not isinstance(connection.sock, ssl.SSLSocket):
-            return Look(exchange.stage, seconds)
-        version, address = connection.sock.version() or "", connection.sock.getpeername()
-        der = connection.sock.getpeercert(True) or b""
-    certificate = _decoded(der, host, address[:2], connect_time)
-    return Look(exchange.stage, seconds, None, version, certificate)
+    try:
+        connection = looked_at.connect(began + connect_time)
+    except Unreached as failure:
+        return Look(failure.stage, time.monotonic() - began, failure.why)
+    seconds = time.monotonic() - began
+    with connection:
+        if not isinstance(connection, ssl.SSLSocket):
+            return Look(Stage.CONNECTING, seconds)
+        version, address = connection.version() or "", connection.getpeername()
+        der = connection.getpeercert(True) or b""
+    found = _decoded(der, host, address[:2], connect_time)
+    return Look(Stage.SECURING, seconds, version=version, certificate=found)
 
 
 def _decoded(der: bytes, host: str, address: tuple[str, int], timeout: float) -> PeerCertificate:

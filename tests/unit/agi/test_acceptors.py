@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from dialplan_sms.agi.acceptors import Acceptors
 from dialplan_sms.agi.doors import Capacity, Closed
 from tests.unit.doors import House, opened, saying
 from tests.unit.fakes import no_threads
@@ -152,7 +151,8 @@ class TestTheHostIsShort:
     ) -> None:
         calls.go.set()
         assert house.ask() == b"done"
-        until(lambda: house.acceptors._idle == 2)  # the one that has served waits again, too
+        ((_, threads),) = house.acceptors.opened
+        until(lambda: threads.idle == 2)  # the one that has served waits again, too
         calls.go.clear()
         with contextlib.ExitStack() as stack, no_threads():
             clients = [stack.enter_context(house.connect()) for _ in range(10)]
@@ -171,4 +171,4 @@ class TestTheHostIsShort:
             socket.create_server(("127.0.0.1", 0)) as listener,
             pytest.raises(OSError, match="no process or thread can be started"),
         ):
-            Acceptors(listener, saying(calls, Capacity(1)), 1, print, house.silent)  # type: ignore[arg-type]
+            house.acceptors.open(listener, saying(calls, Capacity(1)), 1)

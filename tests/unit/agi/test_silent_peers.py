@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from contextlib import AbstractContextManager
 
 import pytest
 
@@ -12,7 +11,7 @@ from tests.unit.doors import House, hearing, opened
 from tests.waiting import until
 
 
-def heard() -> AbstractContextManager[House]:
+def heard() -> contextlib.AbstractContextManager[House]:
     """A door for one call at once that says in capitals what it heard."""
     capacity = Capacity(1)
     return opened(hearing(lambda said, no: no.encode() or said.upper(), capacity), capacity)
@@ -26,9 +25,7 @@ def test_300_silent_ones_take_no_room_and_no_time(beginning: bytes) -> None:
         began = time.monotonic()
         assert house.ask(b"hello\n\n") == b"HELLO\n\n"
         assert time.monotonic() - began < 2
-        until(
-            lambda: house.capacity.in_flight == 0
-        )  # the call's own place goes just after its answer
+        until(lambda: house.capacity.in_flight == 0)  # it ends just after its answer
 
 
 def test_what_comes_late_and_in_pieces_is_served() -> None:
@@ -45,11 +42,10 @@ def test_who_says_nothing_is_dropped_in_time_and_counted(monkeypatch: pytest.Mon
         silent = [stack.enter_context(house.connect(b"x")) for _ in range(30)]
         for client in silent:
             assert _ended(client.recv)
-        counted = house.silent._counted
-        until(lambda: [times for *_, times in counted._lines.values()] == [29])
+        until(lambda: [times for *_, times in house.counted._lines.values()] == [29])
         assert len(house.notes) == 1
         assert house.notes[0].startswith("connection from 127.0.0.1 dropped: it did not say what")
-        counted.sum_up(0)
+        house.counted.sum_up(0)
         assert house.notes[1].startswith(house.notes[0])
         assert " - the same 29 times more within " in house.notes[1]
 
@@ -69,9 +65,9 @@ def test_the_oldest_goes_where_there_are_too_many(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(acceptors, "_MOST_SILENT", 10)
     with heard() as house, contextlib.ExitStack() as stack:
         silent = []
-        for _ in range(14):
+        for count in range(1, 15):
             silent.append(stack.enter_context(house.connect()))
-            _wait_for(house, min(len(silent), 10))
+            until(lambda count=count: len(house.acceptors.silent) == min(count, 10))  # type: ignore[misc]
         for client in silent[:4]:
             assert _ended(client.recv)
         silent[4].sendall(b"hello\n\n")
@@ -91,11 +87,7 @@ def test_those_that_are_gone_are_let_go() -> None:
     with heard() as house:
         for _ in range(30):
             house.connect(b"x").close()
-        _wait_for(house, 0)
-
-
-def _wait_for(house: House, waiting: int) -> None:
-    until(lambda: len(house.silent.waiting) == waiting)
+        until(lambda: not house.acceptors.silent)
 
 
 def _ended(receive: object) -> bool:

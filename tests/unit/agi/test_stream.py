@@ -1,14 +1,17 @@
-import contextlib
+"""A stream over the two pipes of a script, and over the socket of FastAGI."""
+
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import NamedTuple
 
 import pytest
 
 from dialplan_sms.agi.doors import listen_tcp
-from dialplan_sms.agi.stream import SocketStream, Stream
+from dialplan_sms.agi.stream import LINE, PARAGRAPH, SocketStream, Stream
 
 
 def connected() -> tuple[socket.socket, socket.socket]:
@@ -20,139 +23,125 @@ def connected() -> tuple[socket.socket, socket.socket]:
         return listener.accept()[0], peer
 
 
-@pytest.fixture
-def pipes() -> Iterator[tuple[int, int, int, int]]:
-    """Reading and writing end of a pipe to the stream, and of one from it."""
-    ends = (*os.pipe(), *os.pipe())
-    yield ends
-    for end in ends:
-        with contextlib.suppress(OSError):
-            os.close(end)
+class Ends(NamedTuple):
+    """What opens the stream, with its *until* and *patience*, and the peer's descriptors."""
+
+    open: Callable[..., Stream]
+    says: int
+    hears: int
+    end: Callable[[], None]
 
 
-def test_lines_come_out_as_they_went_in(pipes: tuple[int, int, int, int]) -> None:
-    reader, peer, _, writer = pipes
-    stream = Stream(reader, writer, time.monotonic() + 5)
-    os.write(peer, b"one\ntwo\n\nth")
-    assert [stream.readline(99) for _ in range(3)] == [b"one\n", b"two\n", b"\n"]
-    os.write(peer, b"ree\n")
-    assert stream.readline(99) == b"three\n"
-    os.write(peer, b"x" * 10)
-    assert stream.readline(4) == b"xxxx"
-    os.close(peer)
-    assert [stream.readline(99), stream.readline(99)] == [b"xxxxxx", b""]
+@pytest.fixture(params=["pipes", "socket"])
+def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
+    with ExitStack() as closing:
+        if request.param == "socket":
+            ours, peer = map(closing.enter_context, connected())
+            file = peer.fileno()
+            yield Ends(
+                lambda *times: SocketStream(ours, *times), file, file,
+                lambda: peer.shutdown(socket.SHUT_WR),
+            )  # fmt: skip
+            return
+        (reader, says), (hears, writer) = os.pipe(), os.pipe()
+        for file in (reader, hears, writer):
+            closing.callback(os.close, file)
+        end = closing.enter_context(os.fdopen(says, "wb")).close
+        yield Ends(lambda *times: Stream(reader, writer, *times), says, hears, end)
 
 
-STALLS = pytest.mark.parametrize(("until", "patience"), [(0.2, 5), (5, 0.2), (-1, 5)])
+def in_seconds(seconds: float) -> float:
+    return time.monotonic() + seconds
 
 
-@STALLS
-def test_a_peer_that_stalls_is_given_up(
-    pipes: tuple[int, int, int, int], until: float, patience: float
-) -> None:
-    reader, peer, unread, writer = pipes
-    os.write(peer, b"half a li")
-    gives_up(lambda started: Stream(reader, writer, started + until, patience))
-    assert unread
+def test_lines_come_out_as_they_went_in(ends: Ends) -> None:
+    stream = ends.open(in_seconds(5))
+    os.write(ends.says, b"one\ntwo\n\nth")
+    assert [stream.up_to(LINE, 99) for _ in range(3)] == [b"one\n", b"two\n", b"\n"]
+    os.write(ends.says, b"ree\n")
+    assert stream.up_to(LINE, 99) == b"three\n"
+    os.write(ends.says, b"x" * 10)
+    assert stream.up_to(LINE, 4) == b"xxxx"
+    ends.end()
+    assert [stream.up_to(LINE, 99), stream.up_to(LINE, 99)] == [b"xxxxxx", b""]
 
 
-def gives_up(open_: Callable[[float], Stream]) -> None:
-    """The stream that begins now neither reads a line nor writes much, and says so in time."""
+@pytest.mark.parametrize(("until", "patience"), [(0.2, 5), (5, 0.2), (-1, 5)])
+def test_a_peer_that_stalls_is_given_up(ends: Ends, until: float, patience: float) -> None:
+    os.write(ends.says, b"half a li")
     started = time.monotonic()
-    stream = open_(started)
+    stream = ends.open(started + until, patience)
     with pytest.raises(TimeoutError):
-        stream.readline(99)
+        stream.up_to(LINE, 99)
     with pytest.raises(TimeoutError):
         stream.write(b"x" * 10_000_000)
     assert time.monotonic() - started < 3
 
 
-def test_what_is_written_arrives_whole(pipes: tuple[int, int, int, int]) -> None:
-    reader, _, peer, writer = pipes
+def test_a_peer_that_trickles_gets_no_more_time_than_there_is(ends: Ends) -> None:
+    started, over = time.monotonic(), threading.Event()
+
+    def trickle() -> None:
+        while not over.wait(0.05):
+            os.write(ends.says, b"x")
+
+    thread = threading.Thread(target=trickle)
+    thread.start()
+    with pytest.raises(TimeoutError):
+        ends.open(started + 0.5, 5).up_to(LINE, 99)
+    assert time.monotonic() - started < 3
+    over.set()
+    thread.join()
+
+
+def test_what_is_written_arrives_whole(ends: Ends) -> None:
     found = bytearray()
 
     def read() -> None:
         while len(found) < 300_000:
-            found.extend(os.read(peer, 4096))
+            found.extend(os.read(ends.hears, 4096))
 
     thread = threading.Thread(target=read)
     thread.start()
-    assert Stream(reader, writer, time.monotonic() + 5).write(b"ab" * 150_000) == 300_000
+    ends.open(in_seconds(5)).write(b"ab" * 150_000)
     thread.join(5)
     assert bytes(found) == b"ab" * 150_000
 
 
-def test_a_paragraph_ends_with_a_blank_line(pipes: tuple[int, int, int, int]) -> None:
-    reader, peer, _, writer = pipes
-    stream = Stream(reader, writer, time.monotonic() + 5)
-    os.write(peer, b"a: 1\nb:")
-    threading.Timer(0.1, os.write, (peer, b" 2\n\nrest\r\n\r\n200 re")).start()
-    assert stream.paragraph(999) == b"a: 1\nb: 2\n\n"
-    assert stream.paragraph(999) == b"rest\r\n\r\n"
-    os.write(peer, b"sult=1\n")
-    assert stream.readline(999) == b"200 result=1\n"
-    os.write(peer, b"x" * 20)
-    assert stream.paragraph(10) == b"x" * 10
+def test_a_paragraph_ends_with_a_blank_line(ends: Ends) -> None:
+    stream = ends.open(in_seconds(5))
+    os.write(ends.says, b"a: 1\nb:")
+    threading.Timer(0.1, os.write, (ends.says, b" 2\n\nrest\r\n\r\n200 re")).start()
+    assert stream.up_to(PARAGRAPH, 999) == b"a: 1\nb: 2\n\n"
+    assert stream.up_to(PARAGRAPH, 999) == b"rest\r\n\r\n"
+    os.write(ends.says, b"sult=1\n")
+    assert stream.up_to(LINE, 999) == b"200 result=1\n"
+    os.write(ends.says, b"x" * 20)
+    assert stream.up_to(PARAGRAPH, 10) == b"x" * 10
 
 
-class TestSocket:
-    """The same over a socket, where the kernel bounds the waits."""
-
-    @STALLS
-    def test_a_peer_that_stalls_is_given_up(self, until: float, patience: float) -> None:
+def test_lines_that_are_sent_one_by_one_come_together_and_at_once() -> None:
+    """As Asterisk sends its environment; a kernel that waited with its ACK would take 40 ms."""
+    rounds, apart = 100, 0
+    began = time.monotonic()
+    for _ in range(rounds):
         ours, peer = connected()
         with ours, peer:
-            peer.sendall(b"half a li")
-            gives_up(lambda started: SocketStream(ours, started + until, patience))
+            stream = Chunked(ours, in_seconds(5))
+            for number in range(24):
+                peer.send(b"agi_line_%d: value\n" % number)
+            peer.send(b"\n")
+            assert stream.up_to(PARAGRAPH, 9999).count(b"\n") == 25
+            first, *rest = stream.chunks
+            apart += first == b"agi_line_0: value\n" and len(rest) == 1
+    assert apart > rounds / 2  # but for those where this host was busy for 40 ms
+    assert time.monotonic() - began < rounds * 0.04
 
-    def test_a_peer_that_trickles_gets_no_more_time_than_there_is(self) -> None:
-        ours, peer = connected()
-        started = time.monotonic()
 
-        def trickle() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    peer.sendall(b"x")
-                    time.sleep(0.05)
-
-        with ours, peer:
-            threading.Thread(target=trickle, daemon=True).start()
-            with pytest.raises(TimeoutError):
-                SocketStream(ours, started + 0.5, 5).readline(99)
-        assert time.monotonic() - started < 3
-
-    def test_lines_come_out_as_they_went_in(self) -> None:
-        ours, peer = connected()
-        with ours, peer:
-            stream = SocketStream(ours, time.monotonic() + 5)
-            assert stream.write(b"hello\n") == 6
-            assert peer.recv(9) == b"hello\n"
-            peer.sendall(b"one\ntwo")
-            assert stream.readline(99) == b"one\n"
-            peer.close()
-            assert [stream.readline(99), stream.readline(99)] == [b"two", b""]
-
-    def test_lines_that_are_sent_one_by_one_come_together_and_at_once(self) -> None:
-        """As Asterisk sends its environment; a kernel that waited with its ACK would take 40 ms."""
-        rounds, apart = 100, 0
-        began = time.monotonic()
-        for _ in range(rounds):
-            ours, peer = connected()
-            with ours, peer:
-                stream = Chunked(ours, time.monotonic() + 5)
-                for number in range(24):
-                    peer.send(b"agi_line_%d: value\n" % number)
-                peer.send(b"\n")
-                assert stream.paragraph(9999).count(b"\n") == 25
-                first, *rest = stream.chunks
-                apart += first == b"agi_line_0: value\n" and len(rest) == 1
-        assert apart > rounds / 2  # but for those where this host was busy for 40 ms
-        assert time.monotonic() - began < rounds * 0.04
-
-    def test_its_end_of_the_connection_sends_at_once(self) -> None:
-        ours, peer = connected()
-        with ours, peer:
-            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+def test_its_end_of_the_connection_sends_at_once() -> None:
+    ours, peer = connected()
+    with ours, peer:
+        assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 class Chunked(SocketStream):

@@ -134,7 +134,8 @@ def test_who_asks_sees_what_was_stored_just_now(
     monkeypatch.setattr("dialplan_sms.daemon.storage._FRESH", 60.0)
     # given a storage that was looked at, and something stored since
     storage = Storage(database)
-    assert storage.look() == ""
+    storage.seen, trouble = storage.look(5.0, 5.0)
+    assert trouble == ""
     storage.outbox.accept(Sms((NUMBER,), "Hello"), SENDER)
     # then what it saw is old, and what it is asked for is not
     assert storage.seen is not None

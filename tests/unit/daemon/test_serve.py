@@ -1,7 +1,5 @@
 """What a service loads, and how it runs."""
 
-import http.client
-import json
 import os
 import signal
 import socket
@@ -9,7 +7,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -76,7 +73,7 @@ def test_a_pause_of_the_process_does_not_end_it(tmp_path: Path) -> None:
                 running.signal(signal.SIGCONT)
             for _ in range(10):
                 _hear(systemd, b"WATCHDOG=1")
-            assert _status(running)["in_flight"] == 0
+            assert running.figures()["in_flight"] == 0
             running.signal(signal.SIGTERM)
             assert running.wait() == 0
             assert running.log.splitlines()[-1].endswith("service ends: SIGTERM")
@@ -101,7 +98,7 @@ def test_it_tells_which_version_of_its_file_is_in_force(tmp_path: Path) -> None:
         conf.touch()  # changed again, and read again: it still listens where it did
         _reload(running)
         assert _found(running) == (CheckState.WARNING, "systemctl restart dialplan-sms")
-        assert _status(running)["sms_conf"]["waiting"] == ["listen"]
+        assert running.figures()["sms_conf"]["waiting"] == ["listen"]
         conf.write_text(before)
         _reload(running)
         assert _found(running) == (CheckState.OK, "")
@@ -174,19 +171,9 @@ def test_a_new_certificate_of_the_http_server_waits_for_a_restart(tmp_path: Path
 
 
 def _found(running: Service) -> tuple[CheckState, str]:
-    found = service.up(_status(running), True, smsconf.load(running.conf, http=True))
+    found = service.up(running.figures(), True, smsconf.load(running.conf, http=True))
     assert "sms101" not in found.says
     return found.state, found.do
-
-
-def _status(running: Service) -> dict[str, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", running.monitor, timeout=10)
-    try:
-        connection.request("GET", "/status")
-        figures: dict[str, Any] = json.loads(connection.getresponse().read())
-        return figures
-    finally:
-        connection.close()
 
 
 def _reload(running: Service) -> None:

@@ -1,11 +1,9 @@
 """A service under peers that say nothing, and on a host that is short."""
 
-import json
 import resource
 import signal
 import socket
 import time
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -35,12 +33,6 @@ def files(count: int) -> Iterator[int]:
         yield granted
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def status(service: Service) -> dict[str, int]:
-    with urllib.request.urlopen(f"http://localhost:{service.monitor}/status", timeout=10) as answer:
-        found: dict[str, int] = json.load(answer)
-        return found
 
 
 def connect(stack: ExitStack, service: Service, says: bytes) -> socket.socket:
@@ -89,7 +81,7 @@ def test_who_is_too_many_is_told_at_once_and_the_script_has_room(
             assert (left["SMS_STATUS"], left["SMS_CAUSE"]) == ("ERROR", "BUSY")
             assert hand_over(service.socket)["SMS_STATUS"] == "SUCCESS"
         # a call's answer comes before its place is free
-        until(lambda: status(service)["in_flight"] == 20, lambda: status(service))
+        until(lambda: service.figures()["in_flight"] == 20, service.figures)
         service.kill()
         for call in calls:
             assert call.result(30)["SMS_CAUSE"] == "NO_ANSWER"

@@ -10,7 +10,7 @@ from dialplan_sms.host import shortage
 from dialplan_sms.routes.pbx import failed
 from dialplan_sms.sms.outcome import Cause
 from dialplan_sms.sms.sms import Draft
-from dialplan_sms.transport.exchange import Exchange, Watchdog
+from dialplan_sms.transport.exchange import Stage, Unreached
 from tests.unit.fakes import FakeRoute, service
 
 THREAD = RuntimeError("can't start new thread")
@@ -36,11 +36,10 @@ def test_what_is_short_is_named_in_the_call(failure: Exception, says: str) -> No
 
 @pytest.mark.parametrize(("failure", "says"), SHORT)
 def test_and_where_the_request_could_not_go_out(failure: Exception, says: str) -> None:
-    for connecting in (None, failure):
-        exchange = Exchange(3.0, 5.0, 10.0, lambda: None, Watchdog())
-        exchange.failure = connecting
-        outcome = failed(exchange, failure, Sender("101", "https://192.0.2.1", "x"))
-        assert outcome.cause is (Cause.INTERNAL if connecting is None else Cause.UNREACHABLE)
+    connecting = Unreached(Stage.CONNECTING, failure)
+    for told, cause in ((failure, Cause.INTERNAL), (connecting, Cause.UNREACHABLE)):
+        outcome = failed(told, Sender("101", "https://192.0.2.1", "x"))
+        assert outcome.cause is cause
         assert outcome.reason.startswith(f"nothing was sent: {says}")
 
 

@@ -16,16 +16,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dialplan_sms import __version__
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.routes import pbx as smsapi
-from dialplan_sms.routes.pbx import SmsApi, answered, open_pool, secrets_of
+from dialplan_sms.routes.pbx import SmsApi, answered, secrets_of
 from dialplan_sms.sandbox import Fault, Reply, Sandbox
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport.connection import Pool, Resolver
-from dialplan_sms.transport.exchange import Alarm, Watchdog
+from dialplan_sms.transport.exchange import Watchdog
+from tests.asterisk.serving import free_port
+from tests.unit.fakes import no_threads
 
 SMS = Sms(("+39333123456",), "This API is awesome")
 LIST = Sms(("+39333123456", "+39333123457"), "Hi", "9c7514330001", datetime(2999, 7, 14, 15, 35))
@@ -180,27 +183,20 @@ def test_a_slow_answer_is_an_answer(pbx: Sandbox) -> None:
     assert send(pbx).status is Status.SUCCESS
 
 
-class NotedWatchdog(Watchdog):
-    """Notes how many seconds it was given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.given: list[float] = []
-
-    def at(self, when: float, action: Callable[[], None]) -> Alarm:
-        self.given.append(round(when - time.monotonic()))
-        return super().at(when, action)
-
-
 @pytest.mark.parametrize(("count", "seconds"), [(1, 5), (2, 10), (6, 30), (7, 30), (2000, 30)])
 def test_each_number_has_five_seconds_within_the_calls(
-    pbx: Sandbox, count: int, seconds: int
+    pbx: Sandbox, count: int, seconds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watchdog = NotedWatchdog()
-    numbers = tuple(f"+39333{n:06}" for n in range(count))
-    with opened(sender(pbx), watchdog=watchdog) as route:
-        route.send(Sms(numbers, "x"))
-    assert watchdog.given == [seconds]
+    given: list[float] = []
+    watch = Watchdog.watch
+
+    def noted(watchdog: Watchdog, connection: socket.socket, at: float) -> Any:
+        given.append(round(at - time.monotonic()))
+        return watch(watchdog, connection, at)
+
+    monkeypatch.setattr(Watchdog, "watch", noted)
+    send(pbx, Sms(tuple(f"+39333{n:06}" for n in range(count)), "x"))
+    assert given == [seconds]
     assert smsapi.CONNECT_TIME == 3.0
 
 
@@ -214,18 +210,16 @@ def test_the_channel_is_told_before_anything_goes_out(pbx: Sandbox) -> None:
 class TestUnreachable:
     """Certainly not sent, and told apart from "may have been sent"."""
 
-    def check(self, url: str, says: str, **fields: Any) -> None:
+    def check(self, url: str, says: str, resolver: Resolver | None = None, **fields: Any) -> None:
         announced: list[str] = []
-        with opened(Sender("101", url, "x", **fields)) as route:
+        with opened(Sender("101", url, "x", **fields), resolver=resolver) as route:
             outcome = route.send(SMS, lambda: announced.append("gone out"))
         assert outcome.cause is Cause.UNREACHABLE
         assert says in outcome.reason
         assert announced == []
 
     def test_refused(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.check(f"http://127.0.0.1:{port}/", f"127.0.0.1 port {port}, Connection refused")
 
     def test_an_unknown_name(self) -> None:
@@ -240,13 +234,9 @@ class TestUnreachable:
             hang.wait(20)
             return []
 
-        user = Sender("101", "http://pbx.example.com/", "x", call_timeout=1.0)
-        pool = open_pool(user, Resolver(lookup))
-        started = time.monotonic()
-        outcome = SmsApi(user, pool).send(SMS)
+        url, started = "http://pbx.example.com/", time.monotonic()
+        self.check(url, "was not resolved in time", Resolver(lookup), call_timeout=1.0)
         hang.set()
-        assert outcome.cause is Cause.UNREACHABLE
-        assert "was not resolved in time" in outcome.reason
         assert time.monotonic() - started < 4
 
     def test_a_connection_that_is_never_accepted(self) -> None:
@@ -303,17 +293,12 @@ def test_the_environment_changes_nothing(pbx: Sandbox, monkeypatch: pytest.Monke
 
 
 def test_a_thread_that_cannot_start_is_not_held_against_the_pbx(pbx: Sandbox) -> None:
-    class Exhausted(Watchdog):
-        def at(self, when: float, action: Callable[[], None]) -> Alarm:
-            raise RuntimeError("can't start new thread")
-
     announced: list[int] = []
-    with opened(sender(pbx), watchdog=Exhausted()) as route:
+    with opened(sender(pbx)) as route, no_threads():
         outcome = route.send(SMS, lambda: announced.append(1))
     assert outcome.cause is Cause.INTERNAL
     assert "nothing was sent" in outcome.reason
-    assert announced == []
-    assert pbx.requests == []
+    assert (announced, pbx.requests) == ([], [])
 
 
 @pytest.mark.parametrize("tls", [True, False], ids=["https", "http"])
@@ -340,16 +325,16 @@ def test_what_is_refused_at_the_last_moment_does_not_go_out(pbx: Sandbox) -> Non
 def test_a_connection_is_kept_once_no_deadline_can_shut_it_down(
     pbx: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cancelled = []
+    watched = []
     keep = Pool._keep
 
-    def look(pool: Pool, connection: Any, answer: Any) -> None:
-        cancelled.append(connection.exchange._alarm.cancelled)
-        keep(pool, connection, answer)
+    def look(pool: Pool, connection: socket.socket, keep_alive: str) -> None:
+        watched.append(set(pool._watchdog._watched))
+        keep(pool, connection, keep_alive)
 
     monkeypatch.setattr(Pool, "_keep", look)
     assert send(pbx).status is Status.SUCCESS
-    assert cancelled == [True]
+    assert watched == [set()]
 
 
 def test_a_connection_that_is_kept_keeps_nothing_of_the_call(pbx: Sandbox) -> None:
@@ -444,22 +429,25 @@ class Keeper:
     def route(self, connections: int = 1) -> Iterator[SmsApi]:
         port = self._listener.getsockname()[1]
         user = Sender("101", f"http://127.0.0.1:{port}/", "x")
-        with opened(user, pool=open_pool(user, connections=connections)) as route:
+        with opened(user, connections=connections) as route:
             yield route
 
 
-def test_cookies_are_not_kept() -> None:
+def test_head_and_body_go_out_together_and_no_cookie_is_kept() -> None:
     with Keeper("Set-Cookie: a=b") as pbx, pbx.route() as route:
         assert [route.send(SMS).status for _ in range(2)] == [Status.SUCCESS] * 2
-    assert len(pbx.requests) == 2
-    assert b"Cookie" not in pbx.requests[1]
-
-
-def test_head_and_body_go_out_together() -> None:
-    with Keeper() as pbx, pbx.route() as route:
-        route.send(SMS)
-    assert pbx.requests[0].startswith(b"POST / HTTP/1.1\r\nHost: 127.0.0.1:")
-    assert b"\r\n\r\nnumber=" in pbx.requests[0]
+    assert pbx.requests[0] == pbx.requests[1]
+    head, _, body = pbx.requests[0].decode().partition("\r\n\r\n")
+    first, *lines = head.split("\r\n")
+    headers = dict(line.split(": ") for line in lines)
+    assert (first, body) == ("POST / HTTP/1.1", "number=%2B39333123456&message=This+API+is+awesome")
+    assert headers.pop("Host").startswith("127.0.0.1:")
+    assert headers == {
+        "User-Agent": f"dialplan-sms/{__version__}",
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Authorization": "Basic MTAxOng=",
+        "Content-Length": str(len(body)),
+    }
 
 
 class TestIdleConnections:
@@ -487,13 +475,12 @@ class TestIdleConnections:
     def test_one_that_is_closed_while_the_channel_is_told_is_replaced(self) -> None:
         with Keeper() as other, other.route() as route:
             assert route.send(SMS).status is Status.SUCCESS
-            (idle,) = route.pool._idle
+            ((_, idle),) = route.pool._idle
             told = []
 
             def going_out() -> None:
                 told.append(1)
-                assert idle.sock is not None
-                idle.sock.shutdown(socket.SHUT_RD)  # as a PBX's closing shows itself
+                idle.shutdown(socket.SHUT_RD)  # as a PBX's closing shows itself
 
             assert route.send(SMS, going_out).status is Status.SUCCESS
             assert told == [1]
@@ -521,27 +508,24 @@ class TestIdleConnections:
             assert route.pool.idle == 0
 
 
-class TestDroppedWhileItGoesOut:
-    """A peer that vanishes between connection and answer: nobody can know."""
-
-    @pytest.mark.parametrize(
-        "behave",
-        [
-            pytest.param(lambda peer: peer.close(), id="closes at once"),
-            pytest.param(lambda peer: (peer.recv(10), peer.close()), id="resets in the request"),
-            pytest.param(lambda peer: (peer.recv(65536), peer.sendall(b"HTTP/1.1 200"), peer.close()), id="half a line"),
-        ],
-    )  # fmt: skip
-    def test_it_is_never_called_unreachable(
-        self, behave: Callable[[socket.socket], object]
-    ) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            thread = threading.Thread(target=lambda: behave(listener.accept()[0]))
-            thread.start()
-            user = Sender("101", f"http://127.0.0.1:{listener.getsockname()[1]}/", "x")
-            outcome = SmsApi(user).send(Sms(SMS.numbers, "x" * 500_000))
-            thread.join()
-        assert outcome.cause in (Cause.NO_ANSWER, Cause.BAD_ANSWER)
+@pytest.mark.parametrize(
+    "behave",
+    [
+        pytest.param(lambda peer: peer.close(), id="closes at once"),
+        pytest.param(lambda peer: (peer.recv(10), peer.close()), id="resets in the request"),
+        pytest.param(lambda peer: (peer.recv(65536), peer.sendall(b"HTTP/1.1 200"), peer.close()), id="half a line"),
+    ],
+)  # fmt: skip
+def test_a_peer_that_vanishes_while_it_goes_out_is_never_called_unreachable(
+    behave: Callable[[socket.socket], object],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=lambda: behave(listener.accept()[0]))
+        thread.start()
+        user = Sender("101", f"http://127.0.0.1:{listener.getsockname()[1]}/", "x")
+        outcome = SmsApi(user).send(Sms(SMS.numbers, "x" * 500_000))
+        thread.join()
+    assert outcome.cause in (Cause.NO_ANSWER, Cause.BAD_ANSWER)
 
 
 @given(st.integers(100, 599), st.binary())

@@ -70,7 +70,7 @@ def serving(chain: bytes, folder: Path) -> Iterator[tuple[str, int]]:
 
 def contexts(file: Path) -> list[ssl.SSLContext]:
     """Ours with verify = FILE, and Python's own."""
-    ours = tls.settings(str(file))["ssl_context"]
+    ours = tls.peer("https", "localhost", None, Resolver(), str(file)).context
     assert isinstance(ours, ssl.SSLContext)
     return [ours, ssl.create_default_context(cafile=file)]
 

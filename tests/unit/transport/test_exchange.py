@@ -1,57 +1,66 @@
-"""A request's deadlines; and heads of answers are read as http.client reads them."""
+"""A request's deadline; and heads of answers are read as http.client reads them."""
 
 import io
-import threading
+import socket
 import time
+from collections.abc import Iterator
 from http.client import HTTPException, HTTPResponse
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialplan_sms.transport.exchange import Answer, Watchdog, request_head
+from dialplan_sms.transport.exchange import Answer, Watchdog
 from tests.unit.fakes import no_threads
 
-
-def test_actions_run_in_the_order_of_their_times() -> None:
-    watchdog, ran, done = Watchdog(), list[int](), threading.Event()
-    now = time.monotonic()
-    watchdog.at(now + 0.2, lambda: ran.append(2))
-    watchdog.at(now + 0.25, done.set)
-    watchdog.at(now + 0.1, lambda: ran.append(1))
-    assert done.wait(5)
-    assert ran == [1, 2]
-    assert time.monotonic() - now >= 0.25
+Connections = list[socket.socket]
 
 
-def test_a_cancelled_alarm_never_rings() -> None:
-    watchdog, ran, done = Watchdog(), list[int](), threading.Event()
-    now = time.monotonic()
-    alarm = watchdog.at(now + 1.0, lambda: ran.append(1))
-    watchdog.at(now + 1.1, done.set)
-    alarm.cancel()
-    assert done.wait(5)
-    assert ran == []
+@pytest.fixture
+def three() -> Iterator[Connections]:
+    """Connections whose peers say nothing."""
+    ends = [end for _ in range(3) for end in socket.socketpair()]
+    yield ends[::2]
+    for end in ends:
+        end.close()
 
 
-def test_an_action_that_fails_does_not_end_the_watch() -> None:
-    watchdog, done = Watchdog(), threading.Event()
-
-    def fail() -> None:
-        raise OSError
-
-    now = time.monotonic()
-    watchdog.at(now, fail)
-    watchdog.at(now + 0.1, done.set)
-    assert done.wait(5)
+def test_each_connection_is_shut_down_at_its_own_time(three: Connections) -> None:
+    watchdog, now = Watchdog(), time.monotonic()
+    late, early, _ = three
+    with watchdog.watch(late, now + 60) as of_late, watchdog.watch(early, now + 0.1) as of_early:
+        assert early.recv(1) == b""
+        assert time.monotonic() - now >= 0.1
+        assert (of_late.passed, of_early.passed) == (False, True)
 
 
-def test_a_host_without_threads_for_a_moment_recovers() -> None:
-    watchdog, done = Watchdog(), threading.Event()
-    with no_threads(), pytest.raises(RuntimeError):
-        watchdog.at(time.monotonic(), done.set)
-    watchdog.at(time.monotonic(), done.set)
-    assert done.wait(5)
+def test_one_that_is_met_or_put_off_shuts_nothing_down(three: Connections) -> None:
+    watchdog, now = Watchdog(), time.monotonic()
+    met, other, last = three
+    with watchdog.watch(met, now + 1.0):
+        pass
+    with watchdog.watch(other, now + 1.0) as put_off, watchdog.watch(last, now + 1.1):
+        put_off.at = now + 60
+        assert last.recv(1) == b""
+        for each in (met, other):
+            with pytest.raises(BlockingIOError):
+                each.recv(1, socket.MSG_DONTWAIT)
+
+
+def test_a_connection_that_is_closed_does_not_end_the_watch(three: Connections) -> None:
+    watchdog, now = Watchdog(), time.monotonic()
+    closed, last, _ = three
+    closed.close()
+    with watchdog.watch(closed, now), watchdog.watch(last, now + 0.1):
+        assert last.recv(1) == b""
+
+
+def test_a_host_without_threads_for_a_moment_recovers(three: Connections) -> None:
+    watchdog, now = Watchdog(), time.monotonic()
+    with no_threads(), pytest.raises(RuntimeError), watchdog.watch(three[0], now):
+        pass
+    with watchdog.watch(three[0], now):
+        assert three[0].recv(1) == b""
 
 
 class Wire:
@@ -129,8 +138,3 @@ def test_any_bytes_are_an_answer_or_none(data: bytes) -> None:
 @pytest.mark.parametrize("more", [b"X: y\r\n" * 200, b"X: " + b"y" * 70000])
 def test_a_head_has_an_end(more: bytes) -> None:
     assert read(Answer, b"HTTP/1.1 200 OK\r\n" + more + b"\r\n\r\n") == ("no HTTP",)
-
-
-def test_a_request() -> None:
-    head = request_head("/a?b", [("Host", "192.0.2.1"), ("Authorization", b"Basic \xc3\xa8")])
-    assert head == b"POST /a?b HTTP/1.1\r\nHost: 192.0.2.1\r\nAuthorization: Basic \xc3\xa8\r\n\r\n"

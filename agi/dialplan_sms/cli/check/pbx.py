@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -18,13 +17,13 @@ from dialplan_sms.cli.check.certificate import CERTIFICATE, CLOCK, certificate, 
 from dialplan_sms.cli.check.conf import in_password
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.routes.pbx import CONNECT_TIME, PERHAPS, SmsApi, open_pool
+from dialplan_sms.routes.pbx import CONNECT_TIME, PERHAPS, SmsApi
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport import tls
-from dialplan_sms.transport.connection import Resolver, make
-from dialplan_sms.transport.exchange import Exchange, Stage, Watchdog
+from dialplan_sms.transport.connection import Pool, Resolver
+from dialplan_sms.transport.exchange import Stage, Watchdog
 
 NAME = Finding("name")
 CONNECTION = Finding("connection", ("name",))
@@ -43,6 +42,7 @@ _WHOLE = 9.0
 _OF_API = (Cause.UNAUTHORIZED, Cause.REJECTED)
 """The SMS API has answered, and so knows who asks or does not."""
 _NOBODY = Sms(("",), "dialplan-sms check")
+_NOTHING = b"POST / HTTP/1.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 def each(config: Config, connect_time: float) -> list["PbxCheck"]:
@@ -110,21 +110,19 @@ class PbxCheck:
 
     def _their_clock(self, peer: tuple[str, str, int, Resolver]) -> float | None:
         """The Date of an answer to a request of nothing, at no SMS API and without a password."""
-        settings = tls.settings("no") if peer[0] == "https" else {}
-        until = time.monotonic() + self.connect_time + _DATE_TIME
-        exchange = Exchange(self.connect_time, _DATE_TIME, until, lambda: None, Watchdog())
+        connect_by = time.monotonic() + self.connect_time
+        until = connect_by + _DATE_TIME
+        pool = Pool(tls.peer(*peer), Watchdog(), connections=0)
         try:
-            with closing(exchange), closing(make(*peer, **settings)) as connection:
-                connection.exchange = exchange
-                answer = connection.post("/", {"Content-Length": "0", "Connection": "close"}, b"")
-                return parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
+            reply = pool.send(_NOTHING, 0, connect_by, _DATE_TIME, until)
+            return parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
         except Exception:  # noqa: BLE001 - a PBX need not tell
             return None
 
     def _ask(self, sender: Sender) -> Outcome:
         try:
-            with closing(open_pool(sender, self.resolver)) as pool:
-                return SmsApi(sender, pool).send(_NOBODY, until=time.monotonic() + _WHOLE)
+            route = SmsApi(sender, self.resolver, connections=0)
+            return route.send(_NOBODY, until=time.monotonic() + _WHOLE)
         except ConfigError as error:
             return Outcome(Status.ERROR, Cause.CONFIG, str(error))
 
