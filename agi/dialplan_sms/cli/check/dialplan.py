@@ -44,7 +44,7 @@ class Files:
         bars = (blocked(path, READ, user) for path in self.tree.contents)
         if bar := next(filter(None, bars), None):
             return bar.says, bar.do
-        unread = (str(problem) for problem in self.tree.problems if not problem.note)
+        unread = (problem.told() for problem in self.tree.problems if not problem.note)
         return next(unread, ""), "mend that #include"
 
     def merged(self, coming: bool = False) -> Finding | None:

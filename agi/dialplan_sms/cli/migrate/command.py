@@ -26,9 +26,6 @@ _OTHER_LANGUAGES = {
 }  # fmt: skip
 _MOST_PASTED = 1 << 20
 _PASTED = Path("pasted")
-_ABOVE = Path()
-# Not worth a field of their own; without a sender it is default_sender.
-_NO_FIELDS = {"", "Set(SMS_STATUS=)", "Set(SMS_SENDER=)"}
 _OPTION = re.compile(r"(?i)CURLOPT\(\w+\)\s*=")
 _STEP = re.compile(r"(?i)\s*(?:exten\s*=>?\s*[^,]*,|same\s*=>?\s*)\s*[^,]*,\s*")
 _SEMICOLON = re.compile(r"(?<!\\);")
@@ -68,11 +65,10 @@ def migrate(
     finder = senders.Finder(tree, known, changeable, anonymous=pasted)
     made = Conversion(finder)
     mask = report.mask_of(known, finder)
-    new = {path: tree.changed(path) for path in sorted(changeable)}
-    changes = [(path, tree.contents[path], new[path]) for path in new if not pasted]
-    changes = [(path, old, content) for path, old, content in changes if content != old]
+    contents = [(path, tree.contents[path], tree.changed(path)) for path in sorted(changeable)]
+    changes = [(path, old, new) for path, old, new in contents if old != new and not pasted]
     conf = (known.path, known.content, known.after)
-    fields = _fields(new[_PASTED]) if pasted and made.done else []
+    fields = _fields(contents[0][2]) if pasted and made.done else []
     for field in fields:
         click.echo(mask(field) if "CURL" in field.upper() else field)
     for change in (*changes, conf):
@@ -86,12 +82,12 @@ def migrate(
     # A line may be read twice.
     problems = list(dict.fromkeys([*tree.problems, *made.problems, *problems, *included]))
     left = sum(not problem.note for problem in problems)
-    counts = f"{len(made.done)} converted{f', {left} to see to by hand' if left else ''}."
     said = first(
-        (not pasted and (made.done or left), counts),
+        (not pasted and (made.done or left),
+         f"{len(made.done)} converted{f', {left} to see to by hand' if left else ''}."),
         (not pasted, "No use of the SMS API is left."),
         (not fields and not problems, "No use of the SMS API."),
-    )
+    )  # fmt: skip
     backups: dict[Path, Path] = {}
     try:
         if writing and not included:
@@ -104,8 +100,8 @@ def migrate(
         if said:
             click.echo(said, err=True)
     if fields or (changes and not included):
-        paths = [path for path, *_ in changes]
-        report.show_next(known, made, paths, len(fields), writing, backups)
+        names = ", ".join(str(path) for path, *_ in changes)
+        report.show_next(known, made, names, len(fields), writing, backups)
     if left:
         raise SystemExit(1)
 
@@ -132,7 +128,7 @@ def _files(named: tuple[Path, ...]) -> tuple[files.Tree, set[Path], list[files.P
     unread = [problem for problem in tree.problems if not problem.line]
     if unread and (named or not others):
         hint = "" if named else ": name the dialplan's file"
-        raise Misused(report.Mask()(f"{unread[0]}{hint}"))
+        raise Misused(report.Mask()(unread[0].told()) + hint)
     foreign = [problem for file in others for problem in _other_language(file)]
     return files.around(tree, etc / "extensions.conf"), set(tree.contents), foreign
 
@@ -143,12 +139,11 @@ def _other_language(file: Path) -> list[files.Problem]:
     tree.read(file)
     language, *by_hand = _OTHER_LANGUAGES[file.suffix.lower()]
     reason = f"{language} is not converted: set SMS_NUMBER and SMS_MESSAGE, call AGI(sms.agi)"
-    found = [
-        files.Problem(*line.place, reason, by_hand=tuple(by_hand))
-        for line in tree.stream
-        if flow.API.search(line.raw)
-    ]
-    return [*(each for each in tree.problems if not each.note), *found]
+    return [
+        *(problem for problem in tree.problems if not problem.note),
+        *(files.Problem(*line.place, reason, by_hand=tuple(by_hand))
+          for line in tree.stream if flow.API.search(line.raw)),
+    ]  # fmt: skip
 
 
 def _pasted(text: str) -> files.Tree:
@@ -162,7 +157,7 @@ def _pasted(text: str) -> files.Tree:
         app = app.strip() if of_a_file else _SEMICOLON.sub(r"\\;", app.strip("; \t\r"))
         steps.append(f"exten => s,n,{f'Set({app})' if _OPTION.match(app) else app}")
     tree = files.Tree(Path("/"))
-    tree.add(_ABOVE, b"[pasted]\nexten => s,1,NoOp()", (_ABOVE, 0))
+    tree.add(Path(), b"[pasted]\nexten => s,1,NoOp()", (Path(), 0))
     tree.add(_PASTED, "\n".join(steps).encode("utf-8", "surrogateescape"), (_PASTED, 0))
     return tree
 
@@ -170,7 +165,8 @@ def _pasted(text: str) -> files.Tree:
 def _fields(content: bytes) -> list[str]:
     """What the fields are to hold, of the converted lines."""
     apps = re.findall(r"(?m)^exten[^,\n]*,[^,\n]*,(.*)", content.decode("utf-8", "surrogateescape"))
-    return [app for app in apps if app not in _NO_FIELDS]
+    # Some are not worth a field of their own; without a sender it is default_sender.
+    return [app for app in apps if app not in ("", "Set(SMS_STATUS=)", "Set(SMS_SENDER=)")]
 
 
 def _write(
@@ -182,10 +178,10 @@ def _write(
         if new is not None and new != old:
             try:
                 backup = files.write(path, old, new, beside)
-            except (HostError, OSError) as error:
-                why = getattr(error, "strerror", None)
-                said = f"{path} cannot be written: {why}" if why else str(error)
-                raise click.ClickException(said) from None
+            except HostError as error:
+                raise click.ClickException(str(error)) from None
+            except OSError as error:
+                raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None
             if backup:
                 backups[path] = backup
             old_one = f", the old one is {backup}" if backup else ""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dialplan_sms.cli.migrate import encoding, flow, replies
 from dialplan_sms.cli.migrate.dialplan import NAME, Priority, first, split
-from dialplan_sms.cli.migrate.files import FileLine, Place, Problem
+from dialplan_sms.cli.migrate.files import FileLine, Problem
 from dialplan_sms.cli.migrate.request import REPLY, Recipe
 from dialplan_sms.cli.migrate.senders import Finder
 
@@ -16,15 +16,6 @@ _BY_GOSUB = ("Gosub(sub-sms,s,1)", "GosubIf({}?sub-sms,s,1)")
 _BY_AGI = ("AGI(sms.agi)", "ExecIf({}?AGI(sms.agi))")
 _IDLE = "a login of CURLOPT that no CURL() of the SMS API uses: it is left, with its password"
 _KEPT = "left with its password, since another CURL() may need it"
-_CONDITION = (
-    "converted, and now sends only if the condition is true: Asterisk ran CURL() before ExecIf"
-    " looked at it, so the old line sent every time"
-)
-_EMPTY = (
-    "converted: an empty answer is now SMS_STATUS empty or UNREACHABLE, and nothing was sent then;"
-    " for NO_ANSWER, which may have been sent, and other failures test SMS_STATUS and SMS_CAUSE"
-)
-_ANYWHERE = ("Set(SMS_NUMBER=<number>)", "Set(SMS_MESSAGE=<text>)", _BY_AGI[0])
 _ORDER = ("number", "message", "gsm", "postpone", "sender", "mode")
 
 
@@ -36,11 +27,9 @@ class Conversion:
         self._finder = finder
         self._senders = finder.senders
         self._dialplan = finder.dialplan
-        self._tree = finder.tree
         steps = self._dialplan.steps
-        highest = max((step.priority or 0 for step in steps), default=0)
         # From here on nobody has priorities.
-        self._free = max(1000, (highest // 100 + 1) * 100) + 1
+        self._free = 100 * max([10, *((step.priority or 0) // 100 + 1 for step in steps)]) + 1
         self.by_gosub = "sub-sms" in self._dialplan.contexts
         for found in finder.recipes:
             found.refuse(self._refusal(found.step))
@@ -58,8 +47,9 @@ class Conversion:
         }
         for found in finder.recipes:
             if found.reason:
-                line, by_hand = found.step.line, self._by_hand(found)
-                self._name(line, found.reason, False, found.reader, by_hand)
+                place, by_hand = found.step.line.place, self._by_hand(found)
+                problem = Problem(*place, found.reason, other=found.reader, by_hand=by_hand)
+                self.problems.append(problem)
             else:
                 self._convert(found)
         for step, sources, app in uses:
@@ -70,24 +60,17 @@ class Conversion:
         self._see_to_countries()
         self._name_misled()
         self._name_mentions()
+        self.problems = [each for each in self.problems if each.path in finder.files]
 
-    def _name(
-        self,
-        line: FileLine,
-        reason: str,
-        note: bool = True,
-        other: Place | None = None,
-        by_hand: tuple[str, ...] = (),
-    ) -> None:
-        if line.path in self._finder.files:
-            self.problems.append(Problem(*line.place, reason, note, other, by_hand))
+    def _note(self, line: FileLine, reason: str) -> None:
+        self.problems.append(Problem(*line.place, reason, note=True))
 
     def _refusal(self, step: Priority) -> str:
         """Why the step cannot become several; empty if it can."""
         end = self._dialplan.section_ends[step.section]
         return first(
             (step.line.path not in self._finder.files, "not in the files to convert"),
-            (any(len(self._tree.named[path]) > 1 for path in (step.line.path, end.path)),
+            (any(len(self._finder.tree.named[path]) > 1 for path in (step.line.path, end.path)),
              "the file is included more than once: convert by hand"),
             (self._has_room(step), ""),
             (step.priority is None or step.token.lower() == "hint",
@@ -120,13 +103,13 @@ class Conversion:
         if not self._has_room(step):
             exten = f"exten {'=>' if '=>' in before else '='} {step.exten}"
             end = self._dialplan.section_ends[step.section].place
-            far = [*apps, f"Goto({(step.priority or 0) + 1})"]
-            self._tree.after[end] += [f"{exten},{n},{app}" for n, app in enumerate(far, self._free)]
+            far = enumerate([*apps, f"Goto({(step.priority or 0) + 1})"], self._free)
+            self._finder.tree.after[end] += [f"{exten},{number},{app}" for number, app in far]
             apps = (f"Goto({self._free})",)
             self._free += 100
         label = "" if step.label is None else f"({step.label})"
         comment = f" {comment}" if comment.strip("; \t") else ""
-        self._tree.replaced[step.line.place] = [
+        self._finder.tree.replaced[step.line.place] = [
             f"{step.before}{step.token}{label},{apps[0]}{comment}",
             *(f"{before}n,{app}" for app in apps[1:]),
         ]
@@ -134,33 +117,32 @@ class Conversion:
     def _replace(self, step: Priority, app: str) -> None:
         """Another application in a line that stays as it is."""
         before, after = step.line.raw[: step.start], step.line.raw[step.start + len(step.app) :]
-        self._tree.replaced[step.line.place] = [before + app + after]
+        self._finder.tree.replaced[step.line.place] = [before + app + after]
 
     def _remove(self, step: Priority) -> None:
         """Without the line, or with nothing in it if its number or label counts."""
         self._replace(step, "NoOp()")
         is_next = step.token.lower() == "n" and not step.label
         if is_next and not self._refusal(step) and self._has_room(step):
-            self._tree.replaced[step.line.place] = []
+            self._finder.tree.replaced[step.line.place] = []
 
     def _see_to_options(self, moved: set[str | None]) -> None:
         """The options of CURL() go with the last CURL(), if their logins are in sms.conf then."""
-        curl_stays = self._finder.has_other_curl or any(
+        logins = self._finder.logins
+        if self._finder.has_other_curl or any(
             found.reason and not found.by_shell for found in self._finder.recipes
-        )
+        ):
+            for option in (each for each in logins if each.value in moved):
+                self._note(option.step.line, _KEPT)
+            return
         for option in self._finder.options:
-            line, is_login = option.step.line, option in self._finder.logins
-            idle = is_login and option.value not in moved
-            if curl_stays:
-                if is_login and not idle:
-                    self._name(line, _KEPT)
-            elif idle:
-                self._name(line, _IDLE, note=False)
+            if option in logins and option.value not in moved:
+                self.problems.append(Problem(*option.step.line.place, _IDLE))
             elif self.done:
                 self._remove(option.step)
                 held = self._dialplan.global_lines
                 for name in filter(held.__contains__, NAME.findall(option.value)):
-                    self._name(held[name], f"{name} may still hold a password: see to it")
+                    self._note(held[name], f"{name} may still hold a password: see to it")
 
     def _lines(self, found: Recipe, values: Mapping[str, str]) -> list[str]:
         """The applications in a request's place: *values* of SMS_… by their parameters, a call."""
@@ -183,13 +165,22 @@ class Conversion:
         tail = replies.converted(found.tail, REPLY)
         apps = [*self._lines(found, self._empty | found.values | sender), *filter(None, [tail])]
         if found.condition:
-            self._name(found.step.line, _CONDITION)
+            self._note(
+                found.step.line,
+                "converted, and now sends only if the condition is true: Asterisk ran CURL() before"
+                " ExecIf looked at it, so the old line sent every time",
+            )
         self._see_to_empty(found.step, apps[-1])
         self._put(found.step, *apps)
 
     def _see_to_empty(self, step: Priority, app: str) -> None:
         if replies.UNREACHABLE in app and replies.UNREACHABLE not in step.app:
-            self._name(step.line, _EMPTY)
+            self._note(
+                step.line,
+                "converted: an empty answer is now SMS_STATUS empty or UNREACHABLE, and nothing was"
+                " sent then; for NO_ANSWER, which may have been sent, and other failures test"
+                " SMS_STATUS and SMS_CAUSE",
+            )
 
     def _see_to_countries(self) -> None:
         """A note on numbers that may lack the country, if sms.conf has none for their sender."""
@@ -202,11 +193,11 @@ class Conversion:
             lacking = [each for each in items if encoding.may_lack_code(each, given)]
             place = f"set country in {f'[{user}] of ' if user else ''}{senders.path.name}"
             if any("$" not in item for item in lacking):
-                self._name(line, f"converted, but {number} has no country code: {place}")
+                self._note(line, f"converted, but {number} has no country code: {place}")
             elif lacking and (line.path, user) not in varying:
                 varying.add((line.path, user))
                 reason = f"converted, but {lacking[0][:60]} may come without + and country code"
-                self._name(line, f"{reason}: {place}, as country = IT")
+                self._note(line, f"{reason}: {place}, as country = IT")
 
     def _name_misled(self) -> None:
         """A note on each step that sends already, and would go by what converted lines leave set.
@@ -222,7 +213,7 @@ class Conversion:
             own = " ".join(other.app for other in self._dialplan.extensions[step.key])
             if missing := [name for name in leave if name not in own]:
                 sets = " and ".join(f"Set({name}={leave[name]})" for name in missing)
-                self._name(
+                self._note(
                     step.line,
                     "sends, too: if a call comes here after a converted line, it goes by that"
                     f" line's {' and '.join(missing)}; then put {sets} before it",
@@ -232,6 +223,8 @@ class Conversion:
         """Lines that are no steps and name the SMS API, and comments that hold a password."""
         for line in self._dialplan.others:
             if flow.API.search(line.text):
-                self._name(line, "not a line that can be read", note=False, by_hand=_ANYWHERE)
+                by_hand = ("Set(SMS_NUMBER=<number>)", "Set(SMS_MESSAGE=<text>)", "AGI(sms.agi)")
+                problem = Problem(*line.place, "not a line that can be read", by_hand=by_hand)
+                self.problems.append(problem)
             elif not line.text and re.search(r"(?i)CURLOPT\(userpwd\)", line.raw):
-                self._name(line, "a comment still has a password: delete it")
+                self._note(line, "a comment still has a password: delete it")

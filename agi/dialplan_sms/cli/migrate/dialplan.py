@@ -30,6 +30,7 @@ _ASSIGNED = re.compile(
     r"(?P<value>(?s:.*))",
     re.IGNORECASE,
 )
+_ARGUMENT = re.compile(r'(?:"[^"]*"|\((?:[^()]|\([^()]*\))*\)|[^,])+')
 _READ = re.compile(r"Read\([ \t]*(\w+)[ \t]*(?:,.*)?\)", re.IGNORECASE)
 WITHIN = re.compile(r"(ExecIf|TryExec|Exec)\((.*)\)", re.IGNORECASE)
 # Applications that set no variable but Asterisk's own.
@@ -151,8 +152,8 @@ class Dialplan:
             if header:
                 section, context, exten, last = section + 1, header[0], "", None
                 self.contexts[context].append(line)
-                if header[1]:
-                    self.templates |= {context, *(base.strip() for base in header[1].split(","))}
+                bases = [base.strip() for base in header[1].split(",")]
+                self.templates.update([context, *bases] if header[1] else [])
             elif step := _step(line, section, context, exten, last):
                 exten = step.exten
                 last = last if step.token.lower() == "hint" else step.priority
@@ -211,11 +212,6 @@ def _writes(app: str) -> Iterator[tuple[str, str]]:
             yield "", ""
 
 
-def _of_mset(text: str) -> Iterator[str]:
+def _of_mset(text: str) -> list[str]:
     """The arguments of MSet(), which drops quotes and backslashes; no comma within them parts."""
-    held = ""
-    for item in split(text, ","):
-        held = f"{held},{item}" if held else item
-        if held.count("(") <= held.count(")") and held.count('"') % 2 == 0:
-            yield re.sub(r'\\(.)|"', r"\1", held)
-            held = ""
+    return [re.sub(r'\\(.)|"', r"\1", each) for each in _ARGUMENT.findall(text)]

@@ -89,10 +89,9 @@ def decoded(text: str) -> str:
 def _unescaped(escapes: str) -> str:
     """What they stand for; empty if they are no encoding."""
     content = bytes.fromhex(escapes.replace("%", ""))
-    if len(content) > 1 or not content.isalnum():
-        with suppress(UnicodeDecodeError):
-            return content.decode()
-    return ""
+    text = content.decode("utf-8", "ignore")
+    is_whole = text.encode() == content
+    return text if is_whole and (len(content) > 1 or not content.isalnum()) else ""
 
 
 def _expression(name: str, piece: str, given: Given, plus: str, encoded: bool) -> str:
@@ -124,37 +123,29 @@ def _signs(piece: str, given: Given, seen: frozenset[str]) -> set[str]:
     "stray" is what URIDECODE() would garble: "% de" and "100%41", which it reads, too, a bracket,
     at which it ends, and any text of a caller's. Raises Unclear for what is not on the lists above.
     """
-    if piece.startswith("$["):
-        return _signs_within(piece[2:-1], given, seen)
-    if variable := _VARIABLE.fullmatch(piece):
-        return _variable_signs(variable["name"], given, seen)
-    function = _FUNCTION.fullmatch(piece)
+    variable, function = _VARIABLE.fullmatch(piece), _FUNCTION.fullmatch(piece)
     name, arguments = (function[1].upper(), function[2]) if function else ("", "")
     if name in _BRINGS:
         return {_BRINGS[name]}
-    if name not in _PASSING:
-        raise Unclear(f"whether {piece[:60]} comes encoded cannot be seen{IF_PLAIN}")
-    found = {"+"} if "+" in literal(arguments) else set()
-    if name in _NAMING:
+    found, texts = {"+"} if "+" in literal(arguments) else set(), [arguments]
+    if piece.startswith("$["):
+        texts = ["".join(each for is_expression, each in parts(piece[2:-1]) if is_expression)]
+    elif variable or name in _NAMING:
+        held = variable["name"] if variable else arguments.partition(",")[0].strip()
+        known = held in seen or held in _OF_ASTERISK
+        texts = [] if known else given(held, bool(seen))
+        found |= {"stray"} if held in _OF_ASTERISK else set()
         found |= {"%"} if name.endswith("REPLACE") and "%" in arguments else set()
-        return found | _variable_signs(arguments.partition(",")[0].strip(), given, seen)
-    found |= _value_signs(arguments, given, seen)
+        seen = seen | {held}
+    elif name not in _PASSING:
+        raise Unclear(f"whether {piece[:60]} comes encoded cannot be seen{IF_PLAIN}")
+    found = found.union(*(_value_signs(text, given, seen) for text in texts))
     return found - {"%"} | {"stray"} if name == "URIDECODE" else found
 
 
-def _signs_within(text: str, given: Given, seen: frozenset[str]) -> set[str]:
-    return set().union(*(_signs(e, given, seen) for is_e, e in parts(text) if is_e))
-
-
-def _variable_signs(name: str, given: Given, seen: frozenset[str]) -> set[str]:
-    if name in _OF_ASTERISK:
-        return {"stray"}
-    values = [] if name in seen else given(name, bool(seen))
-    return set().union(*(_value_signs(value, given, seen | {name}) for value in values))
-
-
 def _value_signs(value: str, given: Given, seen: frozenset[str]) -> set[str]:
-    """The same of a variable's value; a ``+`` in a text with spaces is one, as in _is_text()."""
+    """The same of a text; a ``+`` in one with spaces is one, as in _is_text()."""
+    within = (_signs(piece, given, seen) for is_expression, piece in parts(value) if is_expression)
     text = literal(value, " ")
     encoded = [_unescaped(escapes) for escapes in _ESCAPES.findall(text)]
     other = {"%", ")"}.intersection(_ESCAPES.sub("", text))
@@ -164,7 +155,7 @@ def _value_signs(value: str, given: Given, seen: frozenset[str]) -> set[str]:
         "stray": other or not all(encoded),
         "+": "+" in plain and not _is_text("message", value),
     }
-    return _signs_within(value, given, seen) | {sign for sign, found in signs.items() if found}
+    return {sign for sign, found in signs.items() if found}.union(*within)
 
 
 def may_lack_code(item: str, given: Given) -> bool:
@@ -191,7 +182,7 @@ def _escaped(text: str) -> str:
 
 def _literal(text: str) -> str:
     """Text that Set() in a line of a file keeps: no expression, no comment, no second line."""
-    text = re.sub(r"\r\n?", "\n", text)
-    text = "".join(char for char in text if char in "\n\t" or char.isprintable() or char > "\x9f")
-    text = re.sub(r"\$(?=[{\[])", "${URIDECODE(%24)}", _escaped(text))
-    return text.replace("\n", "${URIDECODE(%0A)}")
+    lines = re.sub(r"\r\n?", "\n", text)
+    kept = "".join(char for char in lines if char in "\n\t" or char.isprintable() or char > "\x9f")
+    plain = re.sub(r"\$(?=[{\[])", "${URIDECODE(%24)}", _escaped(kept))
+    return plain.replace("\n", "${URIDECODE(%0A)}")

@@ -38,11 +38,8 @@ class Problem:
     other: Place | None = None
     by_hand: tuple[str, ...] = field(default=(), repr=False)
 
-    def __str__(self) -> str:
-        return self.told(lambda _, line: line)
-
-    def told(self, number: Callable[[Path, int], int]) -> str:
-        """The same with the numbers that its lines have now."""
+    def told(self, number: Callable[[Path, int], int] = lambda _, line: line) -> str:
+        """The same for people, with the numbers that its lines have now."""
         place = f"{self.path}:{number(self.path, self.line)}" if self.line else self.path
         other = f"line {number(*self.other)} of {self.other[0].name} " if self.other else ""
         return f"{place}: {other}{self.reason}"
@@ -133,8 +130,9 @@ class Tree:
             self.globs.append(pattern)
             found = [pattern] if is_one else files.matching(pattern, _MOST)
             if found is None:
-                reason = "it is in too many folders: not looked at"
-                self.problems.append(Problem(*line.place, reason))
+                self.problems.append(
+                    Problem(*line.place, "it is in too many folders: not looked at")
+                )
             for each in map(Path, found or ()):
                 if (is_one and kind == "include") or each.exists():
                     self.read(each, within, line.place)

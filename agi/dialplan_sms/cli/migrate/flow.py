@@ -44,7 +44,6 @@ _NO_JUMPS = {
 }  # fmt: skip
 _OPEN = re.compile(r"[^A-Za-z]*\$")
 _LEAVES = re.compile(r"(?:Goto|Hangup|Return)\(", re.IGNORECASE)
-_LOOPS = re.compile(r"While\(", re.IGNORECASE)
 _CALLS = re.compile(r"\b(?:Gosub(?:If)?|Macro\w*|\w*AGI|Exec|TryExec)\(", re.IGNORECASE)
 _PART = re.compile(r"ori?ginate/sms", re.IGNORECASE)
 _RUNS = re.compile(r"\b(?:CURL|SHELL)\(|\b(?:curl|wget)\s", re.IGNORECASE)
@@ -73,8 +72,7 @@ class Flow:
                 if not own or (not place and "$" in to):
                     self._from_afar[to].add((place[-1] if place else "$") or step.name)
             if not (step.writes or HARMLESS.match(step.plain) or SENDS.search(step.plain)):
-                is_set = step.plain[:4].lower() == "set("
-                text = step.plain.partition("=")[0] if is_set else step.plain
+                text = re.sub(r"(?is)^(set\([^=]*)=.*", r"\1", step.plain)
                 for word in re.findall(r"\w+", READ.sub("", text)):
                     self.unread.setdefault(word, step)
         self._open = list(filter(_OPEN.search, self._from_afar))
@@ -115,7 +113,7 @@ class Flow:
         if step not in self._before:
             steps = self._dialplan.extensions[step.key]
             numbered = {each.priority: each for each in reversed(steps) if each.priority}
-            loops = any(_LOOPS.match(each.app) for each in steps)
+            loops = any(re.match(r"(?i)While\(", each.app) for each in steps)
             for each in steps:
                 above = numbered.get((each.priority or 0) - 1)
                 into = [above] if above and not _LEAVES.match(above.app) else []

@@ -26,17 +26,6 @@ _BY_NAME = "CUT|FIELDQTY|FIELDNUM|REPLACE|STRREPLACE|PASSTHRU|JSON_DECODE|SHIFT|
 # The word with nothing around it that gives it another meaning, as in unsuccessful.
 _NO_WORD = r"[^\"\]$&|a-z]"
 _WORD = rf"(?:{_NO_WORD}|\btype\b)*(?P<word>success|warning|error){_NO_WORD}*"
-_CLEARED = (
-    "its condition reads SMS_STATUS, which the new lines clear first: step over it with a GotoIf()"
-)
-_FOREIGN = (
-    "sets {}, which sms.agi takes for its own from now on: give yours another name, and convert"
-    " again"
-)
-_AROUND = (
-    "the answer of the API is used in a way that has no certain replacement: write"
-    " Set(name=${CURL(…)}) on a line of its own, and test ${name} below it"
-)
 
 
 class Replies:
@@ -51,8 +40,14 @@ class Replies:
         self.uses: list[tuple[Priority, list[request.Recipe], str]] = []
         self._see_to_foreign()
         for found in finder.recipes:
-            is_left = found.tail and not converted(found.tail, request.REPLY)
-            found.refuse(first(("SMS_STATUS" in found.condition, _CLEARED), (is_left, _AROUND)))
+            found.refuse(first(
+                ("SMS_STATUS" in found.condition,
+                 "its condition reads SMS_STATUS, which the new lines clear first: step over it"
+                 " with a GotoIf()"),
+                (found.tail and not converted(found.tail, request.REPLY),
+                 "the answer of the API is used in a way that has no certain replacement: write"
+                 " Set(name=${CURL(…)}) on a line of its own, and test ${name} below it"),
+            ))  # fmt: skip
         names = dict.fromkeys(found.reply for found in finder.recipes if found.reply)
         for step in finder.dialplan.steps:
             for name in _LEFT:
@@ -80,7 +75,11 @@ class Replies:
         for name in filter(_OURS.fullmatch, foreign):
             for found in self._finder.recipes:
                 if name != "gsm" or "gsm" not in found.fields:
-                    found.refuse(_FOREIGN.format(name), foreign[name].place)
+                    found.refuse(
+                        f"sets {name}, which sms.agi takes for its own from now on: give yours"
+                        " another name, and convert again",
+                        foreign[name].place,
+                    )
 
     def _see_to_left(self, step: Priority, name: str) -> None:
         """Refuse what would change a variable that *step* reads and a Gosub() or AGI() has set."""

@@ -66,11 +66,6 @@ _RELOAD_SERVICE = (
     "if the service runs: systemctl reload dialplan-sms, since it still has the old sms.conf"
 )
 _GIVE_LOGIN = "give the line with CURLOPT(userpwd), too"
-_TO_GOSUB = (
-    "if an SMS is to go out even if the caller hangs up (as it does with Gosub(sub-sms,s,1),"
-    " not with AGI(sms.agi)): write #tryinclude extensions-sms.conf into extensions.conf (on"
-    " FreePBX into extensions_custom.conf),"
-)
 
 
 def _without_password(found: re.Match[str]) -> str:
@@ -122,17 +117,17 @@ def show_diff(path: Path, old: bytes | None, new: bytes | None, mask: Mask) -> N
 
 def mask_of(known: senders.Senders, finder: senders.Finder) -> Mask:
     """Hides all passwords of sms.conf and of the dialplan, and what a login is made of."""
-    logins = [(each.name, each.password) for each in (*known.new.values(), *known.there.values())]
-    logins += [(found.user, found.password) for found in finder.recipes]
+    pairs = [(each.name, each.password) for each in (*known.new.values(), *known.there.values())]
+    pairs += [(found.user, found.password) for found in finder.recipes]
     secrets: list[str] = []
     for option in finder.logins:
-        value = finder.flow.resolve(option.step, option.value) or option.value
-        user, _, password = value.partition(":")
-        logins.append((user, password))
+        login = finder.flow.resolve(option.step, option.value) or option.value
+        user, _, password = login.partition(":")
+        pairs.append((user, password))
         for name in NAME.findall(option.value.partition(":")[2] or option.value):
-            parts = finder.dialplan.variables.get(name, [])
-            secrets += [part.partition(":")[2] or part for part in parts if "$" not in part]
-    for user, password in logins:
+            held = finder.dialplan.variables.get(name, [])
+            secrets += [text.partition(":")[2] or text for text in held if "$" not in text]
+    for user, password in pairs:
         secrets += [password, basic(user, password)] if password else []
     return Mask(secrets)
 
@@ -150,13 +145,13 @@ def show_problems(
 def show_next(
     known: senders.Senders,
     made: Conversion,
-    changed: Iterable[Path],
+    names: str,
     fields: int,
     writing: bool,
     backups: Mapping[Path, Path],
 ) -> None:
-    """What to do next, in order; *fields* is how many are to be filled by hand."""
-    names, old = (", ".join(map(str, each)) for each in (changed, backups.values()))
+    """What to do next, in order: with the files *names*, or with so many *fields*."""
+    old = ", ".join(map(str, backups.values()))
     section = f"{', '.join(f'[{user}]' for user in known.new)} to {known.path}"
     written = f"{section}, then {names}" if known.new else f"{names}; {known.path} is ready"
     then = "put Gosub(sub-sms,s,1) in place of AGI(sms.agi)" if writing else "run this again"
@@ -171,7 +166,10 @@ def show_next(
         (known.new and writing, _RELOAD_SERVICE),
         (fields, f"in place of the old Custom application put {fields}, one below the other in this"
                  f" order: each of the {fields} lines above is what one field holds"),
-        (names and not made.by_gosub, f"{_TO_GOSUB} and {then}"),
+        (names and not made.by_gosub,
+         "if an SMS is to go out even if the caller hangs up (as it does with Gosub(sub-sms,s,1),"
+         " not with AGI(sms.agi)): write #tryinclude extensions-sms.conf into extensions.conf (on"
+         f" FreePBX into extensions_custom.conf), and {then}"),
         (not writing and (names or known.new),
          f"the same command with --write: it writes {written if names else section}"),
         (known.new and not writing, _RELOAD_SERVICE),

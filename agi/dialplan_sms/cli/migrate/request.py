@@ -67,10 +67,6 @@ _OPTIONS = {
 }  # fmt: skip
 # An option's name alone: a value that is written onto it may be a password.
 _NAME = re.compile(r"--[a-z0-9.-]*|-[sSfvLGk]*.?")
-_UNWAITED = (
-    "it did not wait for the answer (&), and the new lines would: with an outbox,"
-    " Set(SMS_MODE=queue) stores the SMS at once"
-)
 _TOO_MUCH = "a curl command is not converted with {}"
 
 Resolve = Callable[[str], str | None]
@@ -105,12 +101,8 @@ class Recipe:
 
 
 def read(step: Priority, resolve: Resolve) -> Recipe:
-    """The request of *step*; refused if it is not understood."""
-    reader = _of_program if _STARTS.match(step.plain) else _of_function
-    try:
-        return reader(step, resolve)
-    except Unclear as unclear:
-        return Recipe(step, reason=str(unclear))
+    """The request of *step*. Raises Unclear if it is not understood."""
+    return (_of_program if _STARTS.match(step.plain) else _of_function)(step, resolve)
 
 
 def _of_function(step: Priority, resolve: Resolve) -> Recipe:
@@ -205,10 +197,14 @@ def _of_program(step: Priority, resolve: Resolve) -> Recipe:
     address, _, query = asked["address"][-1].partition("?")
     form = [*asked["form"], *filter(None, [query])]
     plain = dict(each.split("=", 1) for each in asked["plain"])
+    reason = (
+        "it did not wait for the answer (&), and the new lines would: with an outbox,"
+        " Set(SMS_MODE=queue) stores the SMS at once"
+    )
     made = Recipe(
         step, *_read_url(address, resolve), fields("&".join(form)) or plain, encoded=bool(form),
         insecure="insecure" in asked, by_shell=True, mode="queue" if unwaited else "",
-        reply=found["reply"] or SYSTEMSTATUS, reason=_UNWAITED if unwaited else "",
+        reply=found["reply"] or SYSTEMSTATUS, reason=reason if unwaited else "",
     )  # fmt: skip
     login = resolve(asked["login"][-1])
     if login is None or REPLACED.search(login):

@@ -45,7 +45,6 @@ class Senders:
     content: bytes | None = field(default=None, repr=False)
     there: Mapping[str, smsconf.Sender] = field(default_factory=dict)
     default: str | None = None
-    default_set: bool = False
     new: dict[str, smsconf.Sender] = field(default_factory=dict)
 
     def take(self, user: str, password: str, url: str, insecure: bool) -> None:
@@ -95,7 +94,9 @@ class Senders:
         newline = "\r\n" if "\r\n" in text else "\n"
         # What comes next would continue a last line without an end.
         text = re.sub(r"(?<=[^\n])\Z", newline, text)
-        if not self.default_set and self.several and (self.default or not self.there):
+        general = parse(text, self.path).get(smsconf.GENERAL)
+        is_set = general is not None and "default_sender" in general.values
+        if not is_set and self.several and (self.default or not self.there):
             if not _HEADER.search(text):
                 text = f"[general]{newline}{newline if text else ''}{text}"
             line = f"default_sender = {self.default or next(iter(self.new))}{newline}"
@@ -110,8 +111,6 @@ def read(path: Path, same_pbx: bool = False) -> Senders:
     if path.exists():
         sections = parse(read_private(path, "sms.conf"), path)
         known.content = path.read_bytes()
-        general = sections.get(smsconf.GENERAL)
-        known.default_set = general is not None and "default_sender" in general.values
         if sections.keys() - _RESERVED:
             loaded = smsconf.load(path)
             known.there, known.default = loaded.senders, loaded.default_sender
@@ -156,7 +155,11 @@ class Finder:
             plain = _OPTION.fullmatch(step.plain)
             option = plain or _ANY_OPTION.search(step.plain)
             if self.flow.uses_api(step):
-                self.recipes.append(request.read(step, partial(self.flow.resolve, step)))
+                try:
+                    found = request.read(step, partial(self.flow.resolve, step))
+                except Unclear as unclear:
+                    found = request.Recipe(step, reason=str(unclear))
+                self.recipes.append(found)
             elif plain is None and _CURL.search(step.plain):
                 self.has_other_curl = True
             elif option:
