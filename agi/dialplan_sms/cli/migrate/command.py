@@ -25,6 +25,7 @@ _OTHER_LANGUAGES = {
     ),
 }  # fmt: skip
 _MOST_PASTED = 1 << 20
+_Source = tuple[files.Tree, set[Path], list[files.Problem]]
 _PASTED = Path("pasted")
 _OPTION = re.compile(r"(?i)CURLOPT\(\w+\)\s*=")
 _STEP = re.compile(r"(?i)\s*(?:exten\s*=>?\s*[^,]*,|same\s*=>?\s*)\s*[^,]*,\s*")
@@ -57,16 +58,13 @@ def migrate(
     pasted = bool(texts) or Path("-") in named
     if pasted and len(named) > (Path("-") in named):
         raise click.UsageError("files and pasted lines do not go together")
-    if pasted:
-        tree = _pasted("\n".join(texts) if texts else _standard_input())
-        changeable, problems = {_PASTED}, list[files.Problem]()
-    else:
-        tree, changeable, problems = _files(named)
+    tree, changeable, problems = _pasted(texts) if pasted else _files(named)
     finder = senders.Finder(tree, known, changeable, anonymous=pasted)
     made = Conversion(finder)
     mask = report.mask_of(known, finder)
     contents = [(path, tree.contents[path], tree.changed(path)) for path in sorted(changeable)]
     changes = [(path, old, new) for path, old, new in contents if old != new and not pasted]
+    paths = [path for path, *_ in changes]
     conf = (known.path, known.content, known.after)
     fields = _fields(contents[0][2]) if pasted and made.done else []
     for field in fields:
@@ -76,7 +74,7 @@ def migrate(
     included = [
         files.Problem(path, 0, f"its backup would be included by {pattern}: make that *.conf")
         for pattern in tree.globs
-        for path, *_ in changes
+        for path in paths
         if fnmatch.fnmatch(f"{path}{files.BACKUP}", pattern)
     ]
     # A line may be read twice.
@@ -99,9 +97,8 @@ def migrate(
         )
         if said:
             click.echo(said, err=True)
-    if fields or (changes and not included):
-        names = ", ".join(str(path) for path, *_ in changes)
-        report.show_next(known, made, names, len(fields), writing, backups)
+    if fields or (paths and not included):
+        report.show_next(known, made, paths, len(fields), writing, backups)
     if left:
         raise SystemExit(1)
 
@@ -115,7 +112,7 @@ def _standard_input() -> str:
     return content.decode("utf-8", "surrogateescape")
 
 
-def _files(named: tuple[Path, ...]) -> tuple[files.Tree, set[Path], list[files.Problem]]:
+def _files(named: tuple[Path, ...]) -> _Source:
     """What FILE names, which of it may change, and the uses of the SMS API in AEL and Lua."""
     etc = files.asterisk_folder(named)
     usual = filter(Path.exists, (etc / f"extensions{suffix}" for suffix in _OTHER_LANGUAGES))
@@ -146,20 +143,20 @@ def _other_language(file: Path) -> list[files.Problem]:
     ]  # fmt: skip
 
 
-def _pasted(text: str) -> files.Tree:
+def _pasted(texts: tuple[str, ...]) -> _Source:
     """Each line, a step's beginning left off, as a step of one extension.
 
     A semicolon of a field is part of its text; one of a file would begin a comment.
     """
     steps = []
-    for line in text.split("\n"):
+    for line in ("\n".join(texts) if texts else _standard_input()).split("\n"):
         app, of_a_file = _STEP.subn("", line, count=1)
         app = app.strip() if of_a_file else _SEMICOLON.sub(r"\\;", app.strip("; \t\r"))
         steps.append(f"exten => s,n,{f'Set({app})' if _OPTION.match(app) else app}")
     tree = files.Tree(Path("/"))
     tree.add(Path(), b"[pasted]\nexten => s,1,NoOp()", (Path(), 0))
     tree.add(_PASTED, "\n".join(steps).encode("utf-8", "surrogateescape"), (_PASTED, 0))
-    return tree
+    return tree, {_PASTED}, []
 
 
 def _fields(content: bytes) -> list[str]:

@@ -1,21 +1,19 @@
 """Which lines change, and into what; and what is to be done by hand."""
 
 import re
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from dialplan_sms.cli.migrate import encoding, flow, replies
 from dialplan_sms.cli.migrate.dialplan import NAME, Priority, first, split
-from dialplan_sms.cli.migrate.files import FileLine, Problem
+from dialplan_sms.cli.migrate.files import FileLine, Place, Problem
 from dialplan_sms.cli.migrate.request import REPLY, Recipe
 from dialplan_sms.cli.migrate.senders import Finder
 
 # A call, and one on a condition.
 _BY_GOSUB = ("Gosub(sub-sms,s,1)", "GosubIf({}?sub-sms,s,1)")
 _BY_AGI = ("AGI(sms.agi)", "ExecIf({}?AGI(sms.agi))")
-_IDLE = "a login of CURLOPT that no CURL() of the SMS API uses: it is left, with its password"
-_KEPT = "left with its password, since another CURL() may need it"
+_ANYWHERE = ("Set(SMS_NUMBER=<number>)", "Set(SMS_MESSAGE=<text>)", "AGI(sms.agi)")
 _ORDER = ("number", "message", "gsm", "postpone", "sender", "mode")
 
 
@@ -47,9 +45,7 @@ class Conversion:
         }
         for found in finder.recipes:
             if found.reason:
-                place, by_hand = found.step.line.place, self._by_hand(found)
-                problem = Problem(*place, found.reason, other=found.reader, by_hand=by_hand)
-                self.problems.append(problem)
+                self._name(found.step.line, found.reason, found.reader, self._by_hand(found))
             else:
                 self._convert(found)
         for step, sources, app in uses:
@@ -61,6 +57,11 @@ class Conversion:
         self._name_misled()
         self._name_mentions()
         self.problems = [each for each in self.problems if each.path in finder.files]
+
+    def _name(
+        self, line: FileLine, reason: str, other: Place | None = None, by_hand: tuple[str, ...] = ()
+    ) -> None:
+        self.problems.append(Problem(*line.place, reason, other=other, by_hand=by_hand))
 
     def _note(self, line: FileLine, reason: str) -> None:
         self.problems.append(Problem(*line.place, reason, note=True))
@@ -88,12 +89,15 @@ class Conversion:
         if step.priority is None or self._finder.flow.jumps_to_numbers(step):
             return False
         steps, own = self._dialplan.steps, self._dialplan.extensions[step.key]
-        below = [each for each in steps[steps.index(step) + 1 :] if each.section == step.section]
-        # Nor may a line of another extension count on from the last one of this.
-        other = next((each for each in below if each.exten != step.exten), None)
+        below = [
+            (each.exten == step.exten, each.token.lower() in ("n", "next", "hint"))
+            for each in steps[steps.index(step) + 1 :]
+            if each.section == step.section
+        ]
         return (
-            all(each.counts_on for each in below if each.exten == step.exten)
-            and not (other and other.counts_on)
+            all(counts_on for is_own, counts_on in below if is_own)
+            # Nor may a line of another extension count on from the last one of this.
+            and not next((counts_on for is_own, counts_on in below if not is_own), False)
             and all(e.section == step.section or (e.priority or 0) <= step.priority for e in own)
         )
 
@@ -121,10 +125,11 @@ class Conversion:
 
     def _remove(self, step: Priority) -> None:
         """Without the line, or with nothing in it if its number or label counts."""
-        self._replace(step, "NoOp()")
         is_next = step.token.lower() == "n" and not step.label
         if is_next and not self._refusal(step) and self._has_room(step):
             self._finder.tree.replaced[step.line.place] = []
+        else:
+            self._replace(step, "NoOp()")
 
     def _see_to_options(self, moved: set[str | None]) -> None:
         """The options of CURL() go with the last CURL(), if their logins are in sms.conf then."""
@@ -133,20 +138,28 @@ class Conversion:
             found.reason and not found.by_shell for found in self._finder.recipes
         ):
             for option in (each for each in logins if each.value in moved):
-                self._note(option.step.line, _KEPT)
+                self._note(
+                    option.step.line, "left with its password, since another CURL() may need it"
+                )
             return
         for option in self._finder.options:
             if option in logins and option.value not in moved:
-                self.problems.append(Problem(*option.step.line.place, _IDLE))
+                self._name(
+                    option.step.line,
+                    "a login of CURLOPT that no CURL() of the SMS API uses: it is left, with its"
+                    " password",
+                )
             elif self.done:
                 self._remove(option.step)
                 held = self._dialplan.global_lines
                 for name in filter(held.__contains__, NAME.findall(option.value)):
                     self._note(held[name], f"{name} may still hold a password: see to it")
 
-    def _lines(self, found: Recipe, values: Mapping[str, str]) -> list[str]:
+    def _lines(self, found: Recipe, values: dict[str, str]) -> list[str]:
         """The applications in a request's place: *values* of SMS_… by their parameters, a call."""
-        lines = [f"Set(SMS_{n.upper()}={values[n]})" for n in _ORDER if n in values]
+        if self._senders.several and found.sender:
+            values = values | {"sender": found.sender}
+        lines = [f"Set(SMS_{name.upper()}={values[name]})" for name in _ORDER if name in values]
         call, call_if = _BY_GOSUB if self.by_gosub else _BY_AGI
         if found.condition or not self.by_gosub:
             lines.append("Set(SMS_STATUS=)")  # an earlier SMS's status is not this one's
@@ -155,15 +168,13 @@ class Conversion:
     def _by_hand(self, found: Recipe) -> tuple[str, ...]:
         """The applications for a person to put in a recipe's place, as far as can be told."""
         asked = {n: encoding.as_it_stands(v, found.encoded) for n, v in found.fields.items()}
-        sender = found.sender if self._senders.several else ""
-        told = asked | found.values | {"sender": sender, "mode": found.mode}
-        values = {"number": "<number>", "message": "<text>"}
-        return tuple(self._lines(found, values | {n: v for n, v in told.items() if v}))
+        told = asked | found.values | {"mode": found.mode}
+        known = {name: value for name, value in told.items() if value}
+        return tuple(self._lines(found, {"number": "<number>", "message": "<text>"} | known))
 
     def _convert(self, found: Recipe) -> None:
-        sender = {"sender": found.sender} if self._senders.several else {}
         tail = replies.converted(found.tail, REPLY)
-        apps = [*self._lines(found, self._empty | found.values | sender), *filter(None, [tail])]
+        apps = [*self._lines(found, self._empty | found.values), *filter(None, [tail])]
         if found.condition:
             self._note(
                 found.step.line,
@@ -188,8 +199,8 @@ class Conversion:
         for found in self.done:
             line, user = found.step.line, found.sender or senders.default or ""
             number, given = found.values["number"], partial(self._finder.given, found)
-            known = user in senders.there and senders.there[user].country
-            items = [] if known else split(number, ",")
+            has_country = user in senders.there and senders.there[user].country
+            items = [] if has_country else split(number, ",")
             lacking = [each for each in items if encoding.may_lack_code(each, given)]
             place = f"set country in {f'[{user}] of ' if user else ''}{senders.path.name}"
             if any("$" not in item for item in lacking):
@@ -223,8 +234,6 @@ class Conversion:
         """Lines that are no steps and name the SMS API, and comments that hold a password."""
         for line in self._dialplan.others:
             if flow.API.search(line.text):
-                by_hand = ("Set(SMS_NUMBER=<number>)", "Set(SMS_MESSAGE=<text>)", "AGI(sms.agi)")
-                problem = Problem(*line.place, "not a line that can be read", by_hand=by_hand)
-                self.problems.append(problem)
+                self._name(line, "not a line that can be read", by_hand=_ANYWHERE)
             elif not line.text and re.search(r"(?i)CURLOPT\(userpwd\)", line.raw):
                 self._note(line, "a comment still has a password: delete it")

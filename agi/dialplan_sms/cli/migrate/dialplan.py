@@ -123,11 +123,6 @@ class Priority:
         """The extension without the caller whom it is for."""
         return self.exten.partition("/")[0]
 
-    @property
-    def counts_on(self) -> bool:
-        """Whether its number follows from the line above."""
-        return self.token.lower() in ("n", "next", "hint")
-
 
 class Dialplan:
     """All steps of a tree in Asterisk's order, and what else of the files matters here.
@@ -152,8 +147,8 @@ class Dialplan:
             if header:
                 section, context, exten, last = section + 1, header[0], "", None
                 self.contexts[context].append(line)
-                bases = [base.strip() for base in header[1].split(",")]
-                self.templates.update([context, *bases] if header[1] else [])
+                if header[1]:
+                    self.templates.update(map(str.strip, [context, *header[1].split(",")]))
             elif step := _step(line, section, context, exten, last):
                 exten = step.exten
                 last = last if step.token.lower() == "hint" else step.priority

@@ -12,7 +12,6 @@ _BY_HAND = re.compile(r"\A\$\{(?:STR)?REPLACE\((\w+),\s+,(?:\+|%20)\)\}\Z", re.I
 _VARIABLE = re.compile(r"\$\{(?P<whole>(GLOBAL\()?(?P<name>\w+)(?(2)\)))(?P<cut>:[^}]*)?\}")
 _FUNCTION = re.compile(r"\$\{(\w+)\((.*)\)(?::[^()]*)?\}", re.DOTALL)
 _NUMBER = re.compile(r"\$\{(?:URIDECODE\(\$\{)?(?:GLOBAL\()?(\w+)\)?(.?)|\$")
-_LONGEST = 8000
 
 # Variables that Asterisk itself sets, and functions that tell what it knows: plain text.
 _OF_ASTERISK = {
@@ -37,8 +36,10 @@ def values(fields: Mapping[str, str], given: Given, encoded: bool) -> dict[str, 
     there = {name: fields[name] for name in PARAMETERS if fields.get(name, "").strip()}
     refuse_if(*((n not in there, f"the request has no {n}") for n in ("number", "message")))
     found = {name: written(name, value, given, encoded) for name, value in there.items()}
-    is_long = any(len(each.encode("utf-8", "replace")) > _LONGEST for each in found.values())
-    refuse_if((is_long, "the text is longer than Asterisk takes in one line"))
+    refuse_if(
+        (any(len(each.encode("utf-8", "replace")) > 8000 for each in found.values()),
+         "the text is longer than Asterisk takes in one line")
+    )  # fmt: skip
     return found
 
 
@@ -63,7 +64,7 @@ def written(name: str, value: str, given: Given, encoded: bool) -> str:
 def as_it_stands(value: str, encoded: bool) -> str:
     """*value* for a person to look at: decoded, its expressions as they are."""
     return "".join(
-        _escaped(piece) if is_expression or not encoded else _literal(decoded(piece))
+        piece.replace(";", "\\;") if is_expression or not encoded else _literal(decoded(piece))
         for is_expression, piece in parts(_utf8(value))
     ).strip()
 
@@ -98,7 +99,7 @@ def _expression(name: str, piece: str, given: Given, plus: str, encoded: bool) -
     if encoded:
         function = _FUNCTION.fullmatch(piece)
         if function and function[1].upper() == "URIENCODE":
-            return _escaped(function[2])
+            return function[2].replace(";", "\\;")
         piece = _BY_HAND.sub(r"${\1}", piece)
     signs = _signs(piece, given, frozenset())
     if "+" in signs and plus != "+":
@@ -107,7 +108,7 @@ def _expression(name: str, piece: str, given: Given, plus: str, encoded: bool) -
             " spaces, or %2B for a plus"
         )
     if not encoded or "%" not in signs:
-        return _escaped(piece)
+        return piece.replace(";", "\\;")
     variable = _VARIABLE.fullmatch(piece)
     cut = (variable and variable["cut"]) or ""
     # Cut after decoding, as was meant. What a number's or another cut was to drop is not known.
@@ -176,13 +177,9 @@ def _utf8(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("cp1252", "ignore")
 
 
-def _escaped(text: str) -> str:
-    return text.replace(";", "\\;")
-
-
 def _literal(text: str) -> str:
     """Text that Set() in a line of a file keeps: no expression, no comment, no second line."""
     lines = re.sub(r"\r\n?", "\n", text)
     kept = "".join(char for char in lines if char in "\n\t" or char.isprintable() or char > "\x9f")
-    plain = re.sub(r"\$(?=[{\[])", "${URIDECODE(%24)}", _escaped(kept))
+    plain = re.sub(r"\$(?=[{\[])", "${URIDECODE(%24)}", kept.replace(";", "\\;"))
     return plain.replace("\n", "${URIDECODE(%0A)}")

@@ -43,6 +43,7 @@ _NO_JUMPS = {
     "waitexten",
 }  # fmt: skip
 _OPEN = re.compile(r"[^A-Za-z]*\$")
+_NUMBER = re.compile(rf"{_OPEN.pattern}|[+-]?\d+\Z")
 _LEAVES = re.compile(r"(?:Goto|Hangup|Return)\(", re.IGNORECASE)
 _CALLS = re.compile(r"\b(?:Gosub(?:If)?|Macro\w*|\w*AGI|Exec|TryExec)\(", re.IGNORECASE)
 _PART = re.compile(r"ori?ginate/sms", re.IGNORECASE)
@@ -87,9 +88,10 @@ class Flow:
 
     def jumps_to_numbers(self, step: Priority) -> bool:
         """Whether somebody jumps to a number in the extension of *step*, but to its first line."""
-        return any(_may_be_number(to) for _, to in self._within[step.key]) or any(
-            _may_be_number(to) and self._is_reached(step, to) for to in self._from_afar
-        )
+        near = (to for _, to in self._within[step.key])
+        afar = (to for to in self._from_afar if self._is_reached(step, to))
+        # What may turn out one counts: no label has a $ first.
+        return any(to != "1" and _NUMBER.match(to) for to in (*near, *afar))
 
     def reaching(
         self, step: Priority, wanted: Callable[[Priority], bool]
@@ -195,11 +197,6 @@ class Flow:
             values = (value for name in names for value in self._dialplan.variables.get(name, ()))
             text = " ".join([text, *values])[:100_000]
         return text
-
-
-def _may_be_number(to: str) -> bool:
-    """Whether *to* is a priority's number but 1, or may turn out one: no label has a $ first."""
-    return (_OPEN.match(to) or re.fullmatch(r"[+-]?\d+", to)) is not None and to != "1"
 
 
 def calls_others(step: Priority) -> bool:

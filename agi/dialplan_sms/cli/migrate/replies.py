@@ -57,9 +57,13 @@ class Replies:
                 if reads(step.app, name) or finder.flow.unread.get(name) is step:
                     self._see_to_use(step, name)
         # If one of the requests whose reply a step reads stays, the others stay, too.
-        while mixed := next(filter(_is_mixed, (sources for _, sources, _ in self.uses)), None):
-            refused = next(found for found in mixed if found.reason)
-            for found in mixed:
+        while mixed := [
+            sources
+            for _, sources, _ in self.uses
+            if len({bool(found.reason) for found in sources}) > 1
+        ]:
+            refused = next(found for found in mixed[0] if found.reason)
+            for found in mixed[0]:
                 found.refuse(refused.reason, refused.reader)
 
     def _see_to_foreign(self) -> None:
@@ -86,8 +90,10 @@ class Replies:
         stops, elsewhere = self._stops(step, name)
         for found in self._finder.recipes:
             if elsewhere or found.step in stops:
-                reason = f"reads {name}, which the new lines set: let it do so above this line"
-                found.refuse(reason, step.line.place)
+                found.refuse(
+                    f"reads {name}, which the new lines set: let it do so above this line",
+                    step.line.place,
+                )
 
     def _see_to_use(self, step: Priority, name: str) -> None:
         stops, elsewhere = self._stops(step, name)
@@ -132,10 +138,6 @@ class Replies:
                 or flow.calls_others(above)
             ),
         )
-
-
-def _is_mixed(sources: list[request.Recipe]) -> bool:
-    return len({bool(found.reason) for found in sources}) > 1
 
 
 def _sets(step: Priority, name: str) -> bool:

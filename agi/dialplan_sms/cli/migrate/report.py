@@ -119,17 +119,14 @@ def mask_of(known: senders.Senders, finder: senders.Finder) -> Mask:
     """Hides all passwords of sms.conf and of the dialplan, and what a login is made of."""
     pairs = [(each.name, each.password) for each in (*known.new.values(), *known.there.values())]
     pairs += [(found.user, found.password) for found in finder.recipes]
-    secrets: list[str] = []
-    for option in finder.logins:
-        login = finder.flow.resolve(option.step, option.value) or option.value
-        user, _, password = login.partition(":")
-        pairs.append((user, password))
-        for name in NAME.findall(option.value.partition(":")[2] or option.value):
-            held = finder.dialplan.variables.get(name, [])
-            secrets += [text.partition(":")[2] or text for text in held if "$" not in text]
-    for user, password in pairs:
-        secrets += [password, basic(user, password)] if password else []
-    return Mask(secrets)
+    values = [option.value for option in finder.logins]
+    logins = [finder.flow.resolve(o.step, o.value) or o.value for o in finder.logins]
+    pairs += [login.partition(":")[::2] for login in logins]
+    names = [name for each in values for name in NAME.findall(each.partition(":")[2] or each)]
+    held = [text for name in names for text in finder.dialplan.variables.get(name, [])]
+    secrets = [text.partition(":")[2] or text for text in held if "$" not in text]
+    passwords = (password for _, password in pairs)
+    return Mask([*secrets, *passwords, *(basic(*pair) for pair in pairs if pair[1])])
 
 
 def show_problems(
@@ -145,13 +142,13 @@ def show_problems(
 def show_next(
     known: senders.Senders,
     made: Conversion,
-    names: str,
+    paths: Iterable[Path],
     fields: int,
     writing: bool,
     backups: Mapping[Path, Path],
 ) -> None:
-    """What to do next, in order: with the files *names*, or with so many *fields*."""
-    old = ", ".join(map(str, backups.values()))
+    """What to do next, in order: with the files *paths*, or with so many *fields*."""
+    names, old = (", ".join(map(str, each)) for each in (paths, backups.values()))
     section = f"{', '.join(f'[{user}]' for user in known.new)} to {known.path}"
     written = f"{section}, then {names}" if known.new else f"{names}; {known.path} is ready"
     then = "put Gosub(sub-sms,s,1) in place of AGI(sms.agi)" if writing else "run this again"

@@ -66,7 +66,7 @@ _OPTIONS = {
     ),
 }  # fmt: skip
 # An option's name alone: a value that is written onto it may be a password.
-_NAME = re.compile(r"--[a-z0-9.-]*|-[sSfvLGk]*.?")
+_NAME = re.compile(r"--[a-z0-9.-]*|-[sSfvLGk]*.?|")
 _TOO_MUCH = "a curl command is not converted with {}"
 
 Resolve = Callable[[str], str | None]
@@ -122,17 +122,17 @@ def _of_function(step: Priority, resolve: Resolve) -> Recipe:
     head, *rest = split(_written_out(inner, resolve), ",")
     address, _, query = head.partition("?")
     url = _read_url(address, resolve)
-    if "message=" in query:
-        # A comma in a text that nobody encoded: all of it was to be the query.
-        body = ",".join([query, *rest])
-    else:
-        body = "&".join(filter(None, [query, _written_out(",".join(rest), resolve)]))
-    made = Recipe(step, *url, fields(body))
-    if is_set := _SET.fullmatch(around):
-        made.condition, made.reply = is_set["condition"] or "", is_set["reply"]
-    else:
-        made.tail = around
-    return made
+    body = (
+        ",".join([query, *rest])  # a comma in a text that nobody encoded: all was to be the query
+        if "message=" in query
+        else "&".join(filter(None, [query, _written_out(",".join(rest), resolve)]))
+    )
+    is_set = _SET.fullmatch(around)
+    told = is_set.groupdict("") if is_set else {"reply": "", "condition": "", "tail": around}
+    return Recipe(
+        step, *url, fields(body), reply=told["reply"], condition=told["condition"],
+        tail=told.get("tail", ""),
+    )  # fmt: skip
 
 
 def fields(body: str) -> dict[str, str]:
@@ -173,8 +173,7 @@ def _read_url(address: str, resolve: Resolve) -> tuple[str, str, str]:
     if found is None or not API.fullmatch(found[4]):
         raise Unclear("the URL is not that of the SMS API")
     user, _, password = (found[2] or "").partition(":")
-    url = f"{found[1] or 'http'}://{found[3]}".lower()
-    return url, unquote(user), unquote(password)
+    return f"{found[1] or 'http'}://{found[3]}".lower(), unquote(user), unquote(password)
 
 
 def _of_program(step: Priority, resolve: Resolve) -> Recipe:
@@ -230,7 +229,6 @@ def _asked_by(words: list[str]) -> dict[str, list[str]]:
         if allowed and not equals:
             value = next(rest, "")
         if not re.fullmatch(allowed, value):
-            option = _NAME.match(word)
-            raise Unclear(_TOO_MUCH.format(option[0] if option else "another word"))
+            raise Unclear(_TOO_MUCH.format(_NAME.findall(word)[0] or "another word"))
         asked[kind].append(value)
     return asked

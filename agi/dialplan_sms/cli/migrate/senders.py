@@ -48,9 +48,8 @@ class Senders:
     new: dict[str, smsconf.Sender] = field(default_factory=dict)
 
     def take(self, user: str, password: str, url: str, insecure: bool) -> None:
-        """See to a section for this user. Raises Unclear if another stands in its way."""
+        """See to a section for this user. Raises Unclear if another stands in its way, Bad."""
         there, known = self.there.get(user), self.new.get(user)
-        there_url = API.sub("", there.url).lower().rstrip("/") if there else url
         another = f"[{user}] in {self.path} has another"
         refuse_if(
             (not user, "no CURLOPT(userpwd) says who sends: set it in the line before"),
@@ -59,7 +58,7 @@ class Senders:
             (not password or password != password.strip() or not password.isprintable(),
              f"the password of {user} is empty or has spaces at its ends: write sms.conf by hand,"
              " with password_file"),
-            (there_url != url and not self.same_pbx,
+            (there and API.sub("", there.url).lower().rstrip("/") != url and not self.same_pbx,
              f"{another} url than this line ({url}): if both are the same PBX, add --same-pbx"),
             (there and there.password and there.password != password,
              f"{another} password than this line: see which holds"),
@@ -69,10 +68,7 @@ class Senders:
             (known and known.password != password,
              f"another password of [{user}] stands in another line: see which holds"),
         )  # fmt: skip
-        try:
-            values.url(url, Place(Path(), 0))
-        except values.Bad:
-            raise Unclear(f"{url[:80]} is no address that sms.conf takes") from None
+        values.url(url, Place(Path(), 0))
         verify = "no" if insecure and url.startswith("https:") else "yes"
         if there is None and (known is None or verify == "no"):
             self.new[user] = smsconf.Sender(user, url, password, verify=verify)
@@ -109,18 +105,18 @@ def read(path: Path, same_pbx: bool = False) -> Senders:
     """The senders of the sms.conf that there is. Raises ConfigError if it cannot be used."""
     known = Senders(path, same_pbx)
     if path.exists():
-        sections = parse(read_private(path, "sms.conf"), path)
+        text = read_private(path, "sms.conf")
         known.content = path.read_bytes()
-        if sections.keys() - _RESERVED:
+        if parse(text, path).keys() - _RESERVED:
             loaded = smsconf.load(path)
             known.there, known.default = loaded.senders, loaded.default_sender
     return known
 
 
 def _section(sender: smsconf.Sender) -> str:
-    password = sender.password.replace(";", "\\;")
     verify = "verify = no\n" if sender.verify == "no" else ""
-    return f"[{sender.name}]\nurl = {sender.url}\npassword = {password}\n{verify}"
+    text = f"[{sender.name}]\nurl = {sender.url}\npassword = {sender.password}\n{verify}"
+    return text.replace(";", "\\;")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +174,8 @@ class Finder:
             self._see_who_sends(found)
         except Unclear as unclear:
             found.refuse(str(unclear))
+        except values.Bad:
+            found.refuse(f"{found.url[:80]} is no address that sms.conf takes")
 
     def given(self, found: request.Recipe, name: str, anywhere: bool) -> list[str]:
         """All values that a variable may have there; a shell must not make others of them."""
@@ -199,8 +197,8 @@ class Finder:
                 (user and any(option.value != f"{user}:{password}" for option in logins),
                  "both its URL and CURLOPT(userpwd) say who sends: leave one"),
             )  # fmt: skip
-            checks = [self.flow.exact(step, f"curlopt({name})") for name in _INSECURE]
-            insecure = not {"0", "no", "false", "off"}.isdisjoint(checks)
+            checked = (self.flow.exact(step, f"curlopt({name})") for name in _INSECURE)
+            insecure = any(each in ("0", "no", "false", "off") for each in checked)
         if not user:
             if self._anonymous and not self.logins:
                 return
