@@ -125,11 +125,13 @@ class Conversion:
 
     def _remove(self, step: Priority) -> None:
         """Without the line, or with nothing in it if its number or label counts."""
-        is_next = step.token.lower() == "n" and not step.label
-        if is_next and not self._refusal(step) and self._has_room(step):
+        self._replace(step, "NoOp()")
+        if (
+            step.token.lower() == "n"
+            and not (step.label or self._refusal(step))
+            and self._has_room(step)
+        ):
             self._finder.tree.replaced[step.line.place] = []
-        else:
-            self._replace(step, "NoOp()")
 
     def _see_to_options(self, moved: set[str | None]) -> None:
         """The options of CURL() go with the last CURL(), if their logins are in sms.conf then."""

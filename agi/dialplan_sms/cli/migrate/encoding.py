@@ -172,9 +172,8 @@ def may_lack_code(item: str, given: Given) -> bool:
 
 def _utf8(text: str) -> str:
     """*text*, with bytes that are no UTF-8 read as Latin-1 (as Windows has it)."""
-    if not re.search("[\udc80-\udcff]", text):
-        return text
-    return text.encode("utf-8", "surrogateescape").decode("cp1252", "ignore")
+    is_utf8 = re.search("[\udc80-\udcff]", text) is None
+    return text if is_utf8 else text.encode("utf-8", "surrogateescape").decode("cp1252", "ignore")
 
 
 def _literal(text: str) -> str:

@@ -88,10 +88,10 @@ class Flow:
 
     def jumps_to_numbers(self, step: Priority) -> bool:
         """Whether somebody jumps to a number in the extension of *step*, but to its first line."""
-        near = (to for _, to in self._within[step.key])
-        afar = (to for to in self._from_afar if self._is_reached(step, to))
+        jumps = [to for to in self._from_afar if self._is_reached(step, to)]
+        jumps += [to for _, to in self._within[step.key]]
         # What may turn out one counts: no label has a $ first.
-        return any(to != "1" and _NUMBER.match(to) for to in (*near, *afar))
+        return any(to != "1" and _NUMBER.match(to) for to in jumps)
 
     def reaching(
         self, step: Priority, wanted: Callable[[Priority], bool]

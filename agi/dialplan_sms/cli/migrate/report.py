@@ -119,10 +119,9 @@ def mask_of(known: senders.Senders, finder: senders.Finder) -> Mask:
     """Hides all passwords of sms.conf and of the dialplan, and what a login is made of."""
     pairs = [(each.name, each.password) for each in (*known.new.values(), *known.there.values())]
     pairs += [(found.user, found.password) for found in finder.recipes]
-    values = [option.value for option in finder.logins]
-    logins = [finder.flow.resolve(o.step, o.value) or o.value for o in finder.logins]
-    pairs += [login.partition(":")[::2] for login in logins]
-    names = [name for each in values for name in NAME.findall(each.partition(":")[2] or each)]
+    logins = [(finder.flow.resolve(o.step, o.value) or o.value, o.value) for o in finder.logins]
+    pairs += [login.partition(":")[::2] for login, _ in logins]
+    names = [name for _, old in logins for name in NAME.findall(old.partition(":")[2] or old)]
     held = [text for name in names for text in finder.dialplan.variables.get(name, [])]
     secrets = [text.partition(":")[2] or text for text in held if "$" not in text]
     passwords = (password for _, password in pairs)
@@ -151,7 +150,6 @@ def show_next(
     names, old = (", ".join(map(str, each)) for each in (paths, backups.values()))
     section = f"{', '.join(f'[{user}]' for user in known.new)} to {known.path}"
     written = f"{section}, then {names}" if known.new else f"{names}; {known.path} is ready"
-    then = "put Gosub(sub-sms,s,1) in place of AGI(sms.agi)" if writing else "run this again"
     sender = first(
         (known.default,
          f"these SMS go as [{known.default}] of {known.path}: for another {_GIVE_LOGIN}"),
@@ -166,7 +164,8 @@ def show_next(
         (names and not made.by_gosub,
          "if an SMS is to go out even if the caller hangs up (as it does with Gosub(sub-sms,s,1),"
          " not with AGI(sms.agi)): write #tryinclude extensions-sms.conf into extensions.conf (on"
-         f" FreePBX into extensions_custom.conf), and {then}"),
+         " FreePBX into extensions_custom.conf), and "
+         + ("put Gosub(sub-sms,s,1) in place of AGI(sms.agi)" if writing else "run this again")),
         (not writing and (names or known.new),
          f"the same command with --write: it writes {written if names else section}"),
         (known.new and not writing, _RELOAD_SERVICE),

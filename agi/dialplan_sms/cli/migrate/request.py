@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from dialplan_sms.cli.migrate.dialplan import (
+    NAME,
     Priority,
     Unclear,
     closing,
@@ -32,8 +33,6 @@ _SET = re.compile(
     re.IGNORECASE,
 )
 _CURL = re.compile(r"\$\{CURL\(", re.IGNORECASE)
-_WHOLE = re.compile(r"\s*\$\{(?:GLOBAL\()?\w+\)?\}\s*")
-
 _PROGRAM = re.compile(
     r"(?:Try)?System\((?P<system>(?s:.*))\)"
     r"|Set\([ \t]*(?P<reply>\w+)[ \t]*=[ \t]*\$\{SHELL\((?P<shell>.*)\)\}[ \t]*\)",
@@ -47,7 +46,6 @@ _WORD = rf"""(?:[\w@%+=:,./{_EXPRESSION}-]|'[^']*'|"(?:[^"`$\\]|\\["\\])*")+"""
 # Words that the shell hands on as they are: nothing in them that it would replace.
 _COMMAND = re.compile(rf"\s*{_WORD}(?:\s+{_WORD})*\s*")
 _THROWN_AWAY = re.compile(r"(?:\s*(?:[12]?>\s*/dev/null|2>&1))+\s*(?=&?\s*$)")
-_UNREAD = re.compile(r"(?<!2)>\s*/dev/null|\s(?:-o|--output)\b")
 
 _ANY = "(?s:.*)"
 # curl's options: what each is of the request, and the values that it may have; none if it has none.
@@ -157,7 +155,7 @@ def fields(body: str) -> dict[str, str]:
 
 def _written_out(text: str, resolve: Resolve) -> str:
     """*text*, or what it holds if it is one variable as a whole."""
-    held = resolve(text.strip()) if _WHOLE.fullmatch(text) else text
+    held = resolve(text.strip()) if NAME.fullmatch(text.strip()) else text
     if held is None:
         raise Unclear(f"the request stands in {text.strip()}: write it into CURL()")
     return held
@@ -185,7 +183,7 @@ def _of_program(step: Priority, resolve: Resolve) -> Recipe:
     marked = _THROWN_AWAY.sub("", literal(command, _EXPRESSION))
     marked, unwaited = re.subn(r"(?<![>&])&\s*$", "", marked)
     refuse_if(
-        (found["reply"] and _UNREAD.search(command),
+        (found["reply"] and re.search(r"(?<!2)>\s*/dev/null|\s(?:-o|--output)\b", command),
          "its answer goes to /dev/null, and the line reads it"),
         (not _COMMAND.fullmatch(marked),
          "the shell reads other commands, $, backquotes or patterns in it before curl does"),

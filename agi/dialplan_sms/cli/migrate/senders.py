@@ -91,8 +91,8 @@ class Senders:
         # What comes next would continue a last line without an end.
         text = re.sub(r"(?<=[^\n])\Z", newline, text)
         general = parse(text, self.path).get(smsconf.GENERAL)
-        is_set = general is not None and "default_sender" in general.values
-        if not is_set and self.several and (self.default or not self.there):
+        is_set = general and "default_sender" in general.values
+        if self.several and not is_set and (self.default or not self.there):
             if not _HEADER.search(text):
                 text = f"[general]{newline}{newline if text else ''}{text}"
             line = f"default_sender = {self.default or next(iter(self.new))}{newline}"
