@@ -44,9 +44,7 @@ class Site:
 
     def run(self, *arguments: object, given: str | None = None) -> None:
         result = CliRunner().invoke(
-            main,
-            ["migrate", "--config", str(self.conf), *map(str, arguments)],
-            input=given,
+            main, ["migrate", "--config", str(self.conf), *map(str, arguments)], input=given
         )
         assert result.exception is None or isinstance(result.exception, SystemExit)
         self.stdout, self.stderr, self.status = result.stdout, result.stderr, result.exit_code
