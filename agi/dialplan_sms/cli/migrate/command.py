@@ -16,9 +16,7 @@ from dialplan_sms.host.terminal import plain
 
 # Files that are not converted: the language, and what to put there by hand.
 _OTHER_LANGUAGES = {
-    ".ael": (
-        "AEL", "Set(SMS_NUMBER=<number>);", "Set(SMS_MESSAGE=<text>);", "AGI(sms.agi);",
-    ),
+    ".ael": ("AEL", "Set(SMS_NUMBER=<number>);", "Set(SMS_MESSAGE=<text>);", "AGI(sms.agi);"),
     ".lua": (
         "Lua", 'channel.SMS_NUMBER = "<number>"', 'channel.SMS_MESSAGE = "<text>"',
         'app.AGI("sms.agi")',

@@ -74,8 +74,7 @@ class Conversion:
             (any(len(self._finder.tree.named[path]) > 1 for path in (step.line.path, end.path)),
              "the file is included more than once: convert by hand"),
             (self._has_room(step), ""),
-            (step.priority is None or step.token.lower() == "hint",
-             "its priority cannot be known: give it a number or n"),
+            (step.priority is None, "its priority cannot be known: give it a number or n"),
             (end.path not in self._finder.files,
              f"its context ends in {end.path}: convert that file, too"),
             # New priorities far behind would move the next "n" of whoever has these lines, too.
