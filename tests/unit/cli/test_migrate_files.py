@@ -18,7 +18,7 @@ from dialplan_sms.config import config
 from dialplan_sms.host import files, identity
 from dialplan_sms.host.identity import HostError
 from tests.unit import checked
-from tests.unit.cli.test_migrate import NEW, ONE, URL, USER, Site, curl, site, steps
+from tests.unit.cli.test_migrate import CONF, INCLUDED, NEW, ONE, URL, USER, Site, curl, site, steps
 
 __all__ = ["site"]
 
@@ -104,8 +104,8 @@ def test_a_last_line_without_an_end_stays_one(ending: str) -> None:
 
 
 def test_a_latin_1_text_is_sent_as_utf_8() -> None:
-    new = convert(f"[a]\nexten => 1,1,{USER}\n same => n,{curl('message=perch?&number=+391234567')}".replace("?", "\udce8")
-                  .encode("utf-8", "surrogateescape"))[1]  # fmt: skip
+    text = steps(USER, curl("message=perch\udce8&number=+391234567"))
+    new = convert(text.encode("utf-8", "surrogateescape"))[1]
     assert "Set(SMS_MESSAGE=perchè)".encode() in new
 
 
@@ -138,13 +138,12 @@ class TestWriting:
         assert site.stderr == "No use of the SMS API is left.\n"
 
     def test_a_section_that_is_there_is_not_announced(self, site: Site) -> None:
-        site.configure("[101]\nurl = http://127.0.0.1\npassword = sms101api\n")
-        site.run(site.write(f"[sub-sms]\nexten => s,1,Return()\n{RECIPE}"))
-        assert (
-            f"--write: it writes {site.folder}/extensions.conf; {site.conf} is ready" in site.stderr
-        )
+        site.configure(CONF)
+        path = site.write(INCLUDED + RECIPE)
+        site.run(path)
+        assert f"--write: it writes {path}; {site.conf} is ready" in site.stderr
         assert "#tryinclude" not in site.stderr
-        site.run(site.folder / "extensions.conf", "--write")
+        site.run(path, "--write")
         assert "Next:\n  1. asterisk -rx 'dialplan reload'\n" in site.stderr
 
     def test_the_backup_of_sms_conf_is_named(self, site: Site) -> None:
@@ -171,9 +170,8 @@ class TestWriting:
             site.run(path, *options)
             new = path.read_text().splitlines()
             noted = re.search(r":(\d+): converted, but \$\{EXTEN\}", site.stderr)
-            left = re.search(
-                r":(\d+): line (\d+) of extensions.conf reads the answer in \$\{x\}", site.stderr
-            )
+            reads = r":(\d+): line (\d+) of extensions.conf reads the answer in \$\{x\}"
+            left = re.search(reads, site.stderr)
             assert noted
             assert left
             assert "${EXTEN}" in new[int(noted[1]) - 1]
@@ -310,11 +308,8 @@ class TestWriting:
         path = site.write('#include "sub/*.conf"\n#tryinclude missing.conf\n')
         site.run(path, "--write")
         assert site.status == 0, site.stderr
-        assert (
-            "CURL"
-            not in (site.folder / "sub/one.conf").read_text()
-            + (site.folder / "sub/two.conf").read_text()
-        )
+        for name in ("one", "two"):
+            assert "CURL" not in (site.folder / f"sub/{name}.conf").read_text()
 
     def test_a_backup_that_would_be_included_is_not_made(self, site: Site) -> None:
         included = site.write(RECIPE, "sub/one.conf")
@@ -325,9 +320,7 @@ class TestWriting:
         assert site.status == 1
 
     def test_globals_of_the_file_around(self, site: Site) -> None:
-        site.write(
-            "[globals]\nPBX=http://127.0.0.1\n#include custom.conf\n[sub-sms]\nexten => s,1,Return()\n"
-        )
+        site.write(f"[globals]\nPBX=http://127.0.0.1\n#include custom.conf\n{INCLUDED}")
         path = site.write(RECIPE.replace("http://127.0.0.1", "${PBX}"), "custom.conf")
         site.run(path, "--write")
         assert "Gosub(sub-sms,s,1)" in path.read_text(), site.stderr
@@ -410,9 +403,8 @@ def test_an_include_starts_from_asterisk_s_folder(
 
 def test_pasted_lines_are_read_whole_or_not_at_all(site: Site) -> None:
     site.run("-", given="NoOp(x)\n" * (1 << 17) + ONE)
-    assert site.stderr == (
-        "Error: standard input is larger than 1 MiB: give it in parts, or name the file\n"
-    )
+    told = "Error: standard input is larger than 1 MiB: give it in parts, or name the file\n"
+    assert site.stderr == told
     assert (site.stdout, site.status) == ("", 2)
     site.run("-", given=("NoOp(x)\n" * (1 << 17))[: -len(ONE) - 1] + "\n" + ONE)
     assert "Set(SMS_MESSAGE=Hello)" in site.stdout

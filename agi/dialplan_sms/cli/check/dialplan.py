@@ -40,7 +40,9 @@ class Files:
     def problem(self, user: User) -> tuple[str, str]:
         """What keeps *user* from loading all of it again, and the cure; empty for nothing."""
         bars = filter(None, (blocked(path, READ, user) for path in self.tree.contents))
-        unread = ((str(each), "mend that #include") for each in self.tree.problems if not each.note)
+        unread = (
+            (each.told(), "mend that #include") for each in self.tree.problems if not each.note
+        )
         return next(chain(((bar.says, bar.do) for bar in bars), unread), ("", ""))
 
     def merged(self, coming: bool = False) -> Finding | None:

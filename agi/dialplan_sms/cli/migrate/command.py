@@ -10,23 +10,21 @@ import click
 from dialplan_sms.cli.main import Misused, config_option
 from dialplan_sms.cli.migrate import files, flow, report, senders
 from dialplan_sms.cli.migrate.conversion import Conversion
+from dialplan_sms.cli.migrate.dialplan import first
 from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.terminal import plain
 
+# Files that are not converted: the language, and what to put there by hand.
 _OTHER_LANGUAGES = {
-    ".ael": (
-        "AEL", "Set(SMS_NUMBER=<number>);", "Set(SMS_MESSAGE=<text>);", "AGI(sms.agi);",
-    ),
+    ".ael": ("AEL", "Set(SMS_NUMBER=<number>);", "Set(SMS_MESSAGE=<text>);", "AGI(sms.agi);"),
     ".lua": (
         "Lua", 'channel.SMS_NUMBER = "<number>"', 'channel.SMS_MESSAGE = "<text>"',
         'app.AGI("sms.agi")',
     ),
 }  # fmt: skip
-"""Files that are not converted: the language, and what to put there by hand."""
 _MOST_PASTED = 1 << 20
+_Source = tuple[files.Tree, set[Path], list[files.Problem]]
 _PASTED = Path("pasted")
-_NO_FIELDS = {"", "Set(SMS_STATUS=)", "Set(SMS_SENDER=)"}
-"""Not worth a field of their own; without a sender it is default_sender."""
 _OPTION = re.compile(r"(?i)CURLOPT\(\w+\)\s*=")
 _STEP = re.compile(r"(?i)\s*(?:exten\s*=>?\s*[^,]*,|same\s*=>?\s*)\s*[^,]*,\s*")
 _SEMICOLON = re.compile(r"(?<!\\);")
@@ -55,13 +53,51 @@ def migrate(
     Exit status: 0 all converted or nothing to convert, 1 something is left, 2 wrong usage.
     """
     known = senders.read(config, same_pbx)
-    if Path("-") in named or texts:
-        if len(named) > (Path("-") in named):
-            raise click.UsageError("files and pasted lines do not go together")
-        problems = _pasted("\n".join(texts) if texts else _standard_input(), known, writing)
-    else:
-        problems = _files(named, known, writing)
-    if any(not problem.note for problem in problems):
+    pasted = bool(texts) or Path("-") in named
+    if pasted and len(named) > (Path("-") in named):
+        raise click.UsageError("files and pasted lines do not go together")
+    tree, changeable, problems = _pasted(texts) if pasted else _files(named)
+    finder = senders.Finder(tree, known, changeable, anonymous=pasted)
+    made = Conversion(finder)
+    mask = report.mask_of(known, finder)
+    contents = [(path, tree.contents[path], tree.changed(path)) for path in sorted(changeable)]
+    changes = [(path, old, new) for path, old, new in contents if old != new and not pasted]
+    paths = [path for path, *_ in changes]
+    conf = (known.path, known.content, known.after)
+    fields = _fields(contents[0][2]) if pasted and made.done else []
+    for field in fields:
+        click.echo(mask(field) if "CURL" in field.upper() else field)
+    for change in (*changes, conf):
+        report.show_diff(*change, mask)
+    included = [
+        files.Problem(path, 0, f"its backup would be included by {pattern}: make that *.conf")
+        for pattern in tree.globs
+        for path in paths
+        if fnmatch.fnmatch(f"{path}{files.BACKUP}", pattern)
+    ]
+    # A line may be read twice.
+    problems = list(dict.fromkeys([*tree.problems, *made.problems, *problems, *included]))
+    left = sum(not problem.note for problem in problems)
+    said = first(
+        (not pasted and (made.done or left),
+         f"{len(made.done)} converted{f', {left} to see to by hand' if left else ''}."),
+        (not pasted, "No use of the SMS API is left."),
+        (not fields and not problems, "No use of the SMS API."),
+    )  # fmt: skip
+    backups: dict[Path, Path] = {}
+    try:
+        if writing and not included:
+            _write([conf, *changes], backups)
+    finally:
+        # Who reads this has the new files open; one that could not be written is as it was.
+        report.show_problems(
+            problems, mask, lambda path, line: tree.number(path, line) if path in backups else line
+        )
+        if said:
+            click.echo(said, err=True)
+    if fields or (paths and not included):
+        report.show_next(known, made, paths, len(fields), writing, backups)
+    if left:
         raise SystemExit(1)
 
 
@@ -74,7 +110,8 @@ def _standard_input() -> str:
     return content.decode("utf-8", "surrogateescape")
 
 
-def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> list[files.Problem]:
+def _files(named: tuple[Path, ...]) -> _Source:
+    """What FILE names, which of it may change, and the uses of the SMS API in AEL and Lua."""
     etc = files.asterisk_folder(named)
     usual = filter(Path.exists, (etc / f"extensions{suffix}" for suffix in _OTHER_LANGUAGES))
     others = [file for file in named or usual if file.suffix.lower() in _OTHER_LANGUAGES]
@@ -86,42 +123,9 @@ def _files(named: tuple[Path, ...], known: senders.Senders, writing: bool) -> li
     unread = [problem for problem in tree.problems if not problem.line]
     if unread and (named or not others):
         hint = "" if named else ": name the dialplan's file"
-        raise Misused(report.Mask()(f"{unread[0]}{hint}"))
-    changeable = set(tree.contents)
-    tree = files.around(tree, etc / "extensions.conf")
-    finder = senders.Finder(tree, known, changeable)
-    made = Conversion(finder)
-    mask = report.mask_of(known, finder)
-    contents = {path: tree.changed(path) for path in sorted(changeable)}
-    changes = {path: new for path, new in contents.items() if new != tree.contents[path]}
-    for path, new in changes.items():
-        report.show_diff(path, tree.contents[path], new, mask)
-    report.show_diff(known.path, known.content, known.after, mask)
-    included = [
-        files.Problem(path, 0, f"its backup would be included by {pattern}: make that *.conf")
-        for pattern in tree.globs
-        for path in changes
-        if fnmatch.fnmatch(f"{path}{files.BACKUP}", pattern)
-    ]
+        raise Misused(report.Mask()(unread[0].told()) + hint)
     foreign = [problem for file in others for problem in _other_language(file)]
-    # A line may be read twice.
-    problems = list(dict.fromkeys([*tree.problems, *made.problems, *foreign, *included]))
-    backups: dict[Path, Path] = {}
-    try:
-        if writing and not included:
-            _write(known, changes, tree, backups)
-    finally:
-        # Who reads this has the new files open; one that could not be written is as it was.
-        def number(path: Path, line: int) -> int:
-            return tree.number(path, line) if path in backups else line
-
-        report.show_problems([problem.moved(number) for problem in problems], mask)
-        left = sum(not problem.note for problem in problems)
-        counts = f"{len(made.done)} converted{f', {left} to see to by hand' if left else ''}."
-        click.echo(counts if made.done or left else "No use of the SMS API is left.", err=True)
-    if backups or (changes and not included):
-        report.next_of_files(known, changes, made.by_gosub, backups)
-    return problems
+    return files.around(tree, etc / "extensions.conf"), set(tree.contents), foreign
 
 
 def _other_language(file: Path) -> list[files.Problem]:
@@ -130,64 +134,50 @@ def _other_language(file: Path) -> list[files.Problem]:
     tree.read(file)
     language, *by_hand = _OTHER_LANGUAGES[file.suffix.lower()]
     reason = f"{language} is not converted: set SMS_NUMBER and SMS_MESSAGE, call AGI(sms.agi)"
-    found = [
-        files.Problem(*line.place, reason, by_hand=tuple(by_hand))
-        for line in tree.stream
-        if flow.API.search(line.raw)
-    ]
-    return [*(each for each in tree.problems if not each.note), *found]
+    return [
+        *(problem for problem in tree.problems if not problem.note),
+        *(files.Problem(*line.place, reason, by_hand=tuple(by_hand))
+          for line in tree.stream if flow.API.search(line.raw)),
+    ]  # fmt: skip
 
 
-def _pasted(text: str, known: senders.Senders, writing: bool) -> list[files.Problem]:
-    """Convert each line, a step's beginning left off, as the steps of one extension.
+def _pasted(texts: tuple[str, ...]) -> _Source:
+    """Each line, a step's beginning left off, as a step of one extension.
 
     A semicolon of a field is part of its text; one of a file would begin a comment.
     """
-    content = "[pasted]\nexten => s,1,NoOp()\n"
-    for line in text.split("\n"):
+    steps = []
+    for line in ("\n".join(texts) if texts else _standard_input()).split("\n"):
         app, of_a_file = _STEP.subn("", line, count=1)
         app = app.strip() if of_a_file else _SEMICOLON.sub(r"\\;", app.strip("; \t\r"))
-        content += f"exten => s,n,{f'Set({app})' if _OPTION.match(app) else app}\n"
+        steps.append(f"exten => s,n,{f'Set({app})' if _OPTION.match(app) else app}")
     tree = files.Tree(Path("/"))
-    tree.add(_PASTED, content.encode("utf-8", "surrogateescape"), (_PASTED, 0))
-    finder = senders.Finder(tree, known, {_PASTED}, anonymous=True)
-    made = Conversion(finder)
-    problems = [each.moved(lambda _, line: line - 2) for each in dict.fromkeys(made.problems)]
-    mask = report.mask_of(known, finder)
-    steps = tree.changed(_PASTED).decode("utf-8", "surrogateescape").split("\n")[2:]
-    apps = [step.split(",", 2)[2] for step in steps if made.done and step.startswith("exten")]
-    fields = [app for app in apps if app not in _NO_FIELDS]
-    for field in fields:
-        click.echo(mask(field) if "CURL" in field.upper() else field)
-    report.show_diff(known.path, known.content, known.after, mask)
-    report.show_problems(problems, mask)
-    backups: dict[Path, Path] = {}
-    if writing:
-        _write(known, {}, tree, backups)
-    if fields:
-        anonymous = any(not found.sender for found in made.done)
-        report.next_of_fields(len(fields), known, writing, anonymous, backups)
-    elif not problems:
-        click.echo("No use of the SMS API.", err=True)
-    return problems
+    tree.add(Path(), b"[pasted]\nexten => s,1,NoOp()", (Path(), 0))
+    tree.add(_PASTED, "\n".join(steps).encode("utf-8", "surrogateescape"), (_PASTED, 0))
+    return tree, {_PASTED}, []
+
+
+def _fields(content: bytes) -> list[str]:
+    """What the fields are to hold, of the converted lines."""
+    apps = re.findall(r"(?m)^exten[^,\n]*,[^,\n]*,(.*)", content.decode("utf-8", "surrogateescape"))
+    # Some are not worth a field of their own; without a sender it is default_sender.
+    return [app for app in apps if app not in ("", "Set(SMS_STATUS=)", "Set(SMS_SENDER=)")]
 
 
 def _write(
-    known: senders.Senders, changes: dict[Path, bytes], tree: files.Tree, backups: dict[Path, Path]
+    changes: list[tuple[Path, bytes | None, bytes | None]], backups: dict[Path, Path]
 ) -> None:
-    """Write sms.conf and *changes*; *backups* gets the backup of each that there was."""
-    beside = next(iter(changes), known.path.parent)
-    conf = {known.path: known.after} if known.after and known.new else {}
-    for path, content in (conf | changes).items():
-        old = known.content if path in conf else tree.contents[path]
-        try:
-            backup = files.write(path, old, content, beside)
-        except (HostError, OSError) as error:
-            why = getattr(error, "strerror", None)
-            raise click.ClickException(
-                f"{path} cannot be written: {why}" if why else str(error)
-            ) from None
-        if backup:
-            backups[path] = backup
-        old_one = f", the old one is {backup}" if backup else ""
-        click.echo(plain(f"{path}: written{old_one}"), err=True)
+    """Write each file that changes, sms.conf first; *backups* gets the backup of each there was."""
+    beside = changes[-1][0] if len(changes) > 1 else changes[0][0].parent
+    for path, old, new in changes:
+        if new is not None and new != old:
+            try:
+                backup = files.write(path, old, new, beside)
+            except HostError as error:
+                raise click.ClickException(str(error)) from None
+            except OSError as error:
+                raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None
+            if backup:
+                backups[path] = backup
+            old_one = f", the old one is {backup}" if backup else ""
+            click.echo(plain(f"{path}: written{old_one}"), err=True)

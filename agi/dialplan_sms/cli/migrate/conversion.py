@@ -1,28 +1,19 @@
 """Which lines change, and into what; and what is to be done by hand."""
 
 import re
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from dialplan_sms.cli.migrate import encoding, flow, replies
 from dialplan_sms.cli.migrate.dialplan import NAME, Priority, first, split
-from dialplan_sms.cli.migrate.files import FileLine, Problem
+from dialplan_sms.cli.migrate.files import FileLine, Place, Problem
 from dialplan_sms.cli.migrate.request import REPLY, Recipe
 from dialplan_sms.cli.migrate.senders import Finder
 
-_GOSUB = "Gosub(sub-sms,s,1)"
-_AGI = "AGI(sms.agi)"
-_IDLE = "a login of CURLOPT that no CURL() of the SMS API uses: it is left, with its password"
-_KEPT = "left with its password, since another CURL() may need it"
-_CONDITION = (
-    "converted, and now sends only if the condition is true: Asterisk ran CURL() before ExecIf"
-    " looked at it, so the old line sent every time"
-)
-_EMPTY = (
-    "converted: an empty answer is now SMS_STATUS empty or UNREACHABLE, and nothing was sent then;"
-    " for NO_ANSWER, which may have been sent, and other failures test SMS_STATUS and SMS_CAUSE"
-)
-_ANYWHERE = ("Set(SMS_NUMBER=<number>)", "Set(SMS_MESSAGE=<text>)", _AGI)
+# A call, and one on a condition.
+_BY_GOSUB = ("Gosub(sub-sms,s,1)", "GosubIf({}?sub-sms,s,1)")
+_BY_AGI = ("AGI(sms.agi)", "ExecIf({}?AGI(sms.agi))")
+_ANYWHERE = ("Set(SMS_NUMBER=<number>)", "Set(SMS_MESSAGE=<text>)", "AGI(sms.agi)")
 _ORDER = ("number", "message", "gsm", "postpone", "sender", "mode")
 
 
@@ -31,14 +22,12 @@ class Conversion:
 
     def __init__(self, finder: Finder) -> None:
         self.problems: list[Problem] = []
-        self._varying: set[tuple[Path, str]] = set()  # who was told of country
         self._finder = finder
         self._senders = finder.senders
         self._dialplan = finder.dialplan
-        self._tree = finder.tree
-        highest = max((step.priority or 0 for step in self._dialplan.steps), default=0)
+        steps = self._dialplan.steps
         # From here on nobody has priorities.
-        self._free = max(1000, (highest // 100 + 1) * 100) + 1
+        self._free = 100 * max([10, *((step.priority or 0) // 100 + 1 for step in steps)]) + 1
         self.by_gosub = "sub-sms" in self._dialplan.contexts
         for found in finder.recipes:
             found.refuse(self._refusal(found.step))
@@ -48,7 +37,7 @@ class Conversion:
         self.done = [found for found in finder.recipes if not found.reason]
         wanted = {found.sender for found in self.done}
         self._senders.new = {n: each for n, each in self._senders.new.items() if n in wanted}
-        set_somewhere = " ".join(step.app for step in self._dialplan.steps)
+        set_somewhere = " ".join(step.app for step in steps)
         self._empty = {
             name: ""
             for name in _ORDER[:4]
@@ -56,32 +45,36 @@ class Conversion:
         }
         for found in finder.recipes:
             if found.reason:
-                by_hand = tuple(self._by_hand(found))
-                place = found.step.line.place
-                problem = Problem(*place, found.reason, other=found.reader, by_hand=by_hand)
-                self.problems.append(problem)
+                self._name(found.step.line, found.reason, found.reader, self._by_hand(found))
             else:
                 self._convert(found)
         for step, sources, app in uses:
-            if not any(found.reason for found in sources):
+            if not sources[0].reason:
                 self._replace(step, app)
                 self._see_to_empty(step, app)
         self._see_to_options({found.login for found in self.done})
-        if self.done:
-            self._name_misled()
+        self._see_to_countries()
+        self._name_misled()
         self._name_mentions()
         self.problems = [each for each in self.problems if each.path in finder.files]
+
+    def _name(
+        self, line: FileLine, reason: str, other: Place | None = None, by_hand: tuple[str, ...] = ()
+    ) -> None:
+        self.problems.append(Problem(*line.place, reason, other=other, by_hand=by_hand))
+
+    def _note(self, line: FileLine, reason: str) -> None:
+        self.problems.append(Problem(*line.place, reason, note=True))
 
     def _refusal(self, step: Priority) -> str:
         """Why the step cannot become several; empty if it can."""
         end = self._dialplan.section_ends[step.section]
         return first(
             (step.line.path not in self._finder.files, "not in the files to convert"),
-            (any(len(self._tree.named[path]) > 1 for path in (step.line.path, end.path)),
+            (any(len(self._finder.tree.named[path]) > 1 for path in (step.line.path, end.path)),
              "the file is included more than once: convert by hand"),
             (self._has_room(step), ""),
-            (step.priority is None or step.token.lower() == "hint",
-             "its priority cannot be known: give it a number or n"),
+            (step.priority is None, "its priority cannot be known: give it a number or n"),
             (end.path not in self._finder.files,
              f"its context ends in {end.path}: convert that file, too"),
             # New priorities far behind would move the next "n" of whoever has these lines, too.
@@ -94,34 +87,32 @@ class Conversion:
         """Whether lines may come and go here: only ``n`` follows, and nobody jumps to a number."""
         if step.priority is None or self._finder.flow.jumps_to_numbers(step):
             return False
-        own = self._dialplan.extensions[step.key]
-        for each in own[own.index(step) + 1 :]:
-            if each.section == step.section and not each.counts_on:
-                return False
-        if any(e.section != step.section and (e.priority or 0) > step.priority for e in own):
-            return False
-        # Nor may a line of another extension count on from the last one of this.
-        for other in self._dialplan.steps[self._dialplan.steps.index(step) :]:
-            if (other.section, other.exten) != (step.section, step.exten):
-                return other.section != step.section or not other.counts_on
-        return True
+        steps, own = self._dialplan.steps, self._dialplan.extensions[step.key]
+        below = [
+            (each.exten == step.exten, each.token.lower() in ("n", "next", "hint"))
+            for each in steps[steps.index(step) + 1 :]
+            if each.section == step.section
+        ]
+        return (
+            all(counts_on for is_own, counts_on in below if is_own)
+            # Nor may a line of another extension count on from the last one of this.
+            and not next((counts_on for is_own, counts_on in below if not is_own), False)
+            and all(e.section == step.section or (e.priority or 0) <= step.priority for e in own)
+        )
 
-    def _put(self, step: Priority, first: str, *rest: str) -> None:
+    def _put(self, step: Priority, *apps: str) -> None:
         """Applications in place of the step's: there, or far behind if numbers must not change."""
-        apps, before = [first, *rest], step.before.lstrip("\ufeff")
+        before, comment = step.before.lstrip("\ufeff"), step.line.raw[len(step.line.content) :]
         if not self._has_room(step):
-            apps, far = [f"Goto({self._free})"], [*apps, f"Goto({(step.priority or 0) + 1})"]
             exten = f"exten {'=>' if '=>' in before else '='} {step.exten}"
             end = self._dialplan.section_ends[step.section].place
-            self._tree.after[end] += [
-                f"{exten},{number},{app}" for number, app in enumerate(far, self._free)
-            ]
+            far = enumerate([*apps, f"Goto({(step.priority or 0) + 1})"], self._free)
+            self._finder.tree.after[end] += [f"{exten},{number},{app}" for number, app in far]
+            apps = (f"Goto({self._free})",)
             self._free += 100
         label = "" if step.label is None else f"({step.label})"
-        comment = step.line.raw[len(step.line.content) :]
-        if comment.startswith(";"):
-            comment = f" {comment}" if comment.strip("; \t") else ""
-        self._tree.replaced[step.line.place] = [
+        comment = f" {comment}" if comment.strip("; \t") else ""
+        self._finder.tree.replaced[step.line.place] = [
             f"{step.before}{step.token}{label},{apps[0]}{comment}",
             *(f"{before}n,{app}" for app in apps[1:]),
         ]
@@ -129,83 +120,96 @@ class Conversion:
     def _replace(self, step: Priority, app: str) -> None:
         """Another application in a line that stays as it is."""
         before, after = step.line.raw[: step.start], step.line.raw[step.start + len(step.app) :]
-        self._tree.replaced[step.line.place] = [before + app + after]
+        self._finder.tree.replaced[step.line.place] = [before + app + after]
 
     def _remove(self, step: Priority) -> None:
         """Without the line, or with nothing in it if its number or label counts."""
-        is_next = step.token.lower() == "n" and not step.label
-        if is_next and not self._refusal(step) and self._has_room(step):
-            self._tree.replaced[step.line.place] = []
-        else:
-            self._replace(step, "NoOp()")
+        self._replace(step, "NoOp()")
+        if (
+            step.token.lower() == "n"
+            and not (step.label or self._refusal(step))
+            and self._has_room(step)
+        ):
+            self._finder.tree.replaced[step.line.place] = []
 
     def _see_to_options(self, moved: set[str | None]) -> None:
         """The options of CURL() go with the last CURL(), if their logins are in sms.conf then."""
-        curl_stays = self._finder.has_other_curl or any(
+        logins = self._finder.logins
+        if self._finder.has_other_curl or any(
             found.reason and not found.by_shell for found in self._finder.recipes
-        )
-        for step, option in self._finder.options.items():
-            idle = option in self._finder.logins and option.value not in moved
-            if curl_stays:
-                if option in self._finder.logins and not idle:
-                    self._note(step.line, _KEPT)
-            elif idle:
-                self.problems.append(Problem(*step.line.place, _IDLE))
+        ):
+            for option in (each for each in logins if each.value in moved):
+                self._note(
+                    option.step.line, "left with its password, since another CURL() may need it"
+                )
+            return
+        for option in self._finder.options:
+            if option in logins and option.value not in moved:
+                self._name(
+                    option.step.line,
+                    "a login of CURLOPT that no CURL() of the SMS API uses: it is left, with its"
+                    " password",
+                )
             elif self.done:
-                self._remove(step)
-                for name in NAME.findall(option.value):
-                    if line := self._dialplan.global_lines.get(name):
-                        self._note(line, f"{name} may still hold a password: see to it")
+                self._remove(option.step)
+                held = self._dialplan.global_lines
+                for name in filter(held.__contains__, NAME.findall(option.value)):
+                    self._note(held[name], f"{name} may still hold a password: see to it")
 
-    def _lines(self, found: Recipe, values: Mapping[str, str]) -> list[str]:
+    def _lines(self, found: Recipe, values: dict[str, str]) -> list[str]:
         """The applications in a request's place: *values* of SMS_… by their parameters, a call."""
-        lines = [f"Set(SMS_{n.upper()}={values[n]})" for n in _ORDER if n in values]
+        if self._senders.several and found.sender:
+            values = values | {"sender": found.sender}
+        lines = [f"Set(SMS_{name.upper()}={values[name]})" for name in _ORDER if name in values]
+        call, call_if = _BY_GOSUB if self.by_gosub else _BY_AGI
         if found.condition or not self.by_gosub:
             lines.append("Set(SMS_STATUS=)")  # an earlier SMS's status is not this one's
-        if not found.condition:
-            return [*lines, _GOSUB if self.by_gosub else _AGI]
-        call = "GosubIf({}?sub-sms,s,1)" if self.by_gosub else f"ExecIf({{}}?{_AGI})"
-        return [*lines, call.format(found.condition)]
+        return [*lines, call_if.format(found.condition) if found.condition else call]
 
-    def _by_hand(self, found: Recipe) -> list[str]:
+    def _by_hand(self, found: Recipe) -> tuple[str, ...]:
         """The applications for a person to put in a recipe's place, as far as can be told."""
-        asked = {n: encoding.as_it_stands(v, found.encoded) for n, v in found.fields.items() if v}
-        values = {"number": "<number>", "message": "<text>"} | asked | found.values
-        values["sender"] = found.sender if self._senders.several else ""
-        values["mode"] = "queue" if found.unwaited else ""
-        return self._lines(found, {name: value for name, value in values.items() if value})
+        asked = {n: encoding.as_it_stands(v, found.encoded) for n, v in found.fields.items()}
+        told = asked | found.values | {"mode": found.mode}
+        known = {name: value for name, value in told.items() if value}
+        return tuple(self._lines(found, {"number": "<number>", "message": "<text>"} | known))
 
     def _convert(self, found: Recipe) -> None:
-        step = found.step
-        sender = {"sender": found.sender} if self._senders.several else {}
-        apps = self._lines(found, self._empty | found.values | sender)
+        tail = replies.converted(found.tail, REPLY)
+        apps = [*self._lines(found, self._empty | found.values), *filter(None, [tail])]
         if found.condition:
-            self._note(step.line, _CONDITION)
-        if tail := replies.converted(found.tail, REPLY):
-            apps.append(tail)
-            self._see_to_empty(step, tail)
-        self._put(step, *apps)
-        self._see_to_country(found)
+            self._note(
+                found.step.line,
+                "converted, and now sends only if the condition is true: Asterisk ran CURL() before"
+                " ExecIf looked at it, so the old line sent every time",
+            )
+        self._see_to_empty(found.step, apps[-1])
+        self._put(found.step, *apps)
 
     def _see_to_empty(self, step: Priority, app: str) -> None:
         if replies.UNREACHABLE in app and replies.UNREACHABLE not in step.app:
-            self._note(step.line, _EMPTY)
+            self._note(
+                step.line,
+                "converted: an empty answer is now SMS_STATUS empty or UNREACHABLE, and nothing was"
+                " sent then; for NO_ANSWER, which may have been sent, and other failures test"
+                " SMS_STATUS and SMS_CAUSE",
+            )
 
-    def _see_to_country(self, found: Recipe) -> None:
-        senders, line = self._senders, found.step.line
-        user = found.sender or senders.default or ""
-        if user in senders.there and senders.there[user].country:
-            return
-        number = found.values["number"]
-        given = self._finder.given(found)
-        lacking = [each for each in split(number, ",") if encoding.may_lack_code(each, given)]
-        place = f"set country in {f'[{user}] of ' if user else ''}{senders.path.name}"
-        if any("$" not in item for item in lacking):
-            self._note(line, f"converted, but {number} has no country code: {place}")
-        elif lacking and (line.path, user) not in self._varying:
-            self._varying.add((line.path, user))
-            reason = f"converted, but {lacking[0][:60]} may come without + and country code"
-            self._note(line, f"{reason}: {place}, as country = IT")
+    def _see_to_countries(self) -> None:
+        """A note on numbers that may lack the country, if sms.conf has none for their sender."""
+        senders, varying = self._senders, set[tuple[Path, str]]()
+        for found in self.done:
+            line, user = found.step.line, found.sender or senders.default or ""
+            number, given = found.values["number"], partial(self._finder.given, found)
+            has_country = user in senders.there and senders.there[user].country
+            items = [] if has_country else split(number, ",")
+            lacking = [each for each in items if encoding.may_lack_code(each, given)]
+            place = f"set country in {f'[{user}] of ' if user else ''}{senders.path.name}"
+            if any("$" not in item for item in lacking):
+                self._note(line, f"converted, but {number} has no country code: {place}")
+            elif lacking and (line.path, user) not in varying:
+                varying.add((line.path, user))
+                reason = f"converted, but {lacking[0][:60]} may come without + and country code"
+                self._note(line, f"{reason}: {place}, as country = IT")
 
     def _name_misled(self) -> None:
         """A note on each step that sends already, and would go by what converted lines leave set.
@@ -213,29 +217,24 @@ class Conversion:
         A variable stays for the rest of a call: one that goes through both would send as the
         other line's sender.
         """
-        leave = {f"SMS_{n.upper()}": "" for n in ("gsm", "postpone") if n in self._empty}
-        if self._senders.several:
-            own_sender = self._senders.default or next(iter(self._senders.new), "")
-            leave = {"SMS_SENDER": own_sender, **leave}
-        for step in self._dialplan.steps:
-            if step.context != "sub-sms" and flow.SENDS.search(step.app):
-                own = " ".join(other.app for other in self._dialplan.extensions[step.key])
-                if missing := [name for name in leave if name not in own]:
-                    sets = " and ".join(f"Set({name}={leave[name]})" for name in missing)
-                    reason = (
-                        "sends, too: if a call comes here after a converted line, it goes by that"
-                        f" line's {' and '.join(missing)}; then put {sets} before it"
-                    )
-                    self._note(step.line, reason)
+        own_sender = self._senders.default or next(iter(self._senders.new), "")
+        leave = {"SMS_SENDER": own_sender} if self._senders.several else {}
+        leave |= {f"SMS_{n.upper()}": "" for n in ("gsm", "postpone") if n in self._empty}
+        others = [step for step in self._dialplan.steps if self.done and step.context != "sub-sms"]
+        for step in (step for step in others if flow.SENDS.search(step.app)):
+            own = " ".join(other.app for other in self._dialplan.extensions[step.key])
+            if missing := [name for name in leave if name not in own]:
+                sets = " and ".join(f"Set({name}={leave[name]})" for name in missing)
+                self._note(
+                    step.line,
+                    "sends, too: if a call comes here after a converted line, it goes by that"
+                    f" line's {' and '.join(missing)}; then put {sets} before it",
+                )
 
     def _name_mentions(self) -> None:
         """Lines that are no steps and name the SMS API, and comments that hold a password."""
         for line in self._dialplan.others:
             if flow.API.search(line.text):
-                reason = "not a line that can be read"
-                self.problems.append(Problem(*line.place, reason, by_hand=_ANYWHERE))
+                self._name(line, "not a line that can be read", by_hand=_ANYWHERE)
             elif not line.text and re.search(r"(?i)CURLOPT\(userpwd\)", line.raw):
                 self._note(line, "a comment still has a password: delete it")
-
-    def _note(self, line: FileLine, reason: str) -> None:
-        self.problems.append(Problem(*line.place, reason, note=True))

@@ -5,12 +5,12 @@ Asterisk: pbx_config.c; pbx_variables.c for ``${…}`` and ``$[…]``.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dialplan_sms.cli.migrate.files import FileLine, Tree
 
-NAME = re.compile(r"\$\{(?:GLOBAL\()?(\w+)\)?\}")  # A variable as a whole
+NAME = re.compile(r"\$\{(?:GLOBAL\()?(\w+)\)?\}")  # a variable as a whole
 READ = re.compile(r"\$\{(?:GLOBAL\()?(\w+)")
 IF_PLAIN = "; the lines below are right if it is plain text"
 _OPENING = re.compile(r"\$(?=[{\[])")
@@ -26,19 +26,20 @@ _STEP = re.compile(
 )
 _SET = re.compile(r"(M?)Set\((.*)\)", re.IGNORECASE)
 _ASSIGNED = re.compile(
-    r"[ \t]*(?:GLOBAL\(|LOCAL\()?_{0,2}(?:CURLOPT\((?P<option>\w+)|(?P<name>\w+))\)?"
-    r"[ \t]*=(?P<value>(?s:.*))",
+    r"[ \t]*(?:GLOBAL\(|LOCAL\()?_{0,2}(?P<name>CURLOPT\(\w+\)|\w+)\)?[ \t]*="
+    r"(?P<value>(?s:.*))",
     re.IGNORECASE,
 )
+_ARGUMENT = re.compile(r'(?:"[^"]*"|\((?:[^()]|\([^()]*\))*\)|[^,])+')
 _READ = re.compile(r"Read\([ \t]*(\w+)[ \t]*(?:,.*)?\)", re.IGNORECASE)
-_WITHIN = re.compile(r"(ExecIf|TryExec|Exec)\((.*)\)", re.IGNORECASE)
+WITHIN = re.compile(r"(ExecIf|TryExec|Exec)\((.*)\)", re.IGNORECASE)
+# Applications that set no variable but Asterisk's own.
 HARMLESS = re.compile(
     r"(?:NoOp|Verbose|Log|(?:Try)?System|Playback|BackGround|Goto(?:If(?:Time)?)?|Dial|Queue|Answer|Hangup"
     r"|Wait\w*|Ringing|Progress|Busy|Congestion|Return|Say\w+|MusicOnHold|PlayTones|SendDTMF|VoiceMail"
     r"|Record|Page|ConfBridge|MeetMe|MixMonitor|NoCDR|ResetCDR|While|EndWhile|ExitWhile)\b",
     re.IGNORECASE,
 )
-"""Applications that set no variable but Asterisk's own."""
 
 
 class Unclear(Exception):
@@ -68,19 +69,17 @@ def closing(text: str, start: int) -> int:
 
 
 def parts(text: str) -> Iterator[tuple[bool, str]]:
-    """*text* in pieces: whether it is an expression, and the piece."""
+    """*text* in pieces, some of them empty: whether it is an expression, and the piece."""
     begin = 0
     for found in _OPENING.finditer(text):
         if found.start() >= begin:
             end = closing(text, found.start())
             if end < 0:
                 break  # nothing after it closes either, or Asterisk would not read it so
-            if begin < found.start():
-                yield False, text[begin : found.start()]
+            yield False, text[begin : found.start()]
             yield True, text[found.start() : end]
             begin = end
-    if begin < len(text):
-        yield False, text[begin:]
+    yield False, text[begin:]
 
 
 def split(text: str, separator: str) -> list[str]:
@@ -98,17 +97,6 @@ def literal(text: str, mark: str = "") -> str:
     return "".join(mark if is_expression else piece for is_expression, piece in parts(text))
 
 
-def resolve(text: str, value: Callable[[str], str | None]) -> str | None:
-    """*text* with its ``${NAME}`` replaced; None if one of them is not known."""
-    for _ in range(5):
-        for name in dict.fromkeys(NAME.findall(text)):
-            known = value(name)
-            if known is None:
-                return None
-            text = text.replace(f"${{{name}}}", known).replace(f"${{GLOBAL({name})}}", known)
-    return None if "${" in text or "$[" in text else text
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Priority:
     """One priority of an extension: *before*, *token* and *label* in brackets, *app*, a comment."""
@@ -122,9 +110,9 @@ class Priority:
     label: str | None
     before: str
     app: str = field(repr=False)  # as written, with \; for a semicolon
+    plain: str = field(repr=False)  # the same as Asterisk sees it
     start: int  # of *app* in the line
-    writes: dict[str, str] = field(repr=False)  # the plain variables it sets, and CURLOPT(name)
-    surely: bool  # or perhaps
+    writes: dict[str, str] = field(repr=False)  # the plain variables it sets, and curlopt(name)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -134,16 +122,6 @@ class Priority:
     def name(self) -> str:
         """The extension without the caller whom it is for."""
         return self.exten.partition("/")[0]
-
-    @property
-    def plain(self) -> str:
-        """The application as Asterisk sees it."""
-        return self.app.replace("\\;", ";")
-
-    @property
-    def counts_on(self) -> bool:
-        """Whether its number follows from the line above."""
-        return self.token.lower() in ("n", "next", "hint")
 
 
 class Dialplan:
@@ -166,18 +144,12 @@ class Dialplan:
         section, context, exten, last = 0, "", "", None
         for line in tree.stream:
             header, text = line.header, line.text
-            if not text:
-                self.others.append(line)
-                continue
             if header:
                 section, context, exten, last = section + 1, header[0], "", None
                 self.contexts[context].append(line)
                 if header[1]:
-                    self.templates |= {context, *(base.strip() for base in header[1].split(","))}
-            if not text.startswith("#"):
-                self.section_ends[section] = line  # an included file may have begun another
-            step = None if header else _step(line, exten, last, section, context)
-            if step is not None:
+                    self.templates.update(map(str.strip, [context, *header[1].split(",")]))
+            elif step := _step(line, section, context, exten, last):
                 exten = step.exten
                 last = last if step.token.lower() == "hint" else step.priority
                 self.steps.append(step)
@@ -187,64 +159,54 @@ class Dialplan:
             elif context.lower() == "globals" and (pair := line.pair):
                 self.variables[pair[0]].append(pair[1])
                 self.global_lines[pair[0]] = line
-            elif not header:
+            else:
                 self.others.append(line)
-
-
-def _writes(app: str) -> tuple[dict[str, str], bool]:
-    """The variables that an application sets, and whether surely; none if it may set others."""
-    if keys := _READ.fullmatch(app):
-        return {keys[1]: "0"}, True
-    found, within = _SET.fullmatch(app), _WITHIN.fullmatch(app)
-    texts: list[str] = []
-    if found:
-        texts = list(_of_mset(found[2])) if found[1] else [found[2]]
-    elif within:
-        _, *rest = split(within[2], "?") if within[1].lower() == "execif" else ["", within[2]]
-        for each in re.split(r"\)[ \t]*:[ \t]*", "?".join(rest)):
-            inner = _SET.fullmatch(f"{each.strip().removesuffix(')')})")
-            if inner and not inner[1]:
-                texts.append(inner[2])
-            elif not HARMLESS.match(each.strip()):
-                return {}, False
-    pairs = [_ASSIGNED.fullmatch(text) for text in texts]
-    if None in pairs:
-        return {}, False
-    return {
-        f"CURLOPT({pair['option'].lower()})" if pair["option"] else pair["name"]: pair["value"]
-        for pair in filter(None, pairs)
-    }, found is not None
-
-
-def _of_mset(text: str) -> Iterator[str]:
-    """The arguments of MSet(), which drops quotes and backslashes; no comma within them parts."""
-    held: list[str] = []
-    for item in split(text, ","):
-        held.append(item)
-        whole = ",".join(held)
-        if whole.count("(") <= whole.count(")") and whole.count('"') % 2 == 0:
-            yield re.sub(r'\\(.)|"', r"\1", whole)
-            held = []
+            if text and not text.startswith("#"):
+                self.section_ends[section] = line  # an included file may have begun another
 
 
 def _step(
-    line: FileLine, exten: str, last: int | None, section: int, context: str
+    line: FileLine, section: int, context: str, exten: str, last: int | None
 ) -> Priority | None:
+    """The step of a line below one of *exten* whose priority is *last*; None if it is none."""
     content = line.content
     found = _STEP.match(content)
     # A line with a comment block in it is left alone.
     if found is None or not line.raw.startswith(content) or len(content) > _LONGEST:
         return None
-    exten = exten if found["exten"] is None else found["exten"].strip()
-    word, priority = found["word"].lower(), None
-    if word.isdecimal():
-        priority = int(word[:9])
-    elif word != "hint" and last is not None:
-        priority = last + (word[0] == "n")
+    word, app = found["word"].lower(), content[found.end() :].rstrip(" \t")
+    priority = int(word[:9]) if word.isdecimal() else last
     if priority is not None:
-        priority += int((found["plus"] or "0")[:9])
-    app = content[found.end() :].rstrip(" \t")
+        priority += int((found["plus"] or "0")[:9]) + (word[0] == "n")
+    plain = app.replace("\\;", ";")
+    writes = dict(_writes(plain))
     return Priority(
-        line, section, context, exten, found["token"], priority, found["label"], found["before"],
-        app, found.end(), *_writes(app.replace("\\;", ";")),
+        line, section, context, exten if found["exten"] is None else found["exten"].strip(),
+        found["token"], None if word == "hint" else priority, found["label"], found["before"],
+        app, plain, found.end(), {} if "" in writes else writes,
     )  # fmt: skip
+
+
+def _writes(app: str) -> Iterator[tuple[str, str]]:
+    """The variables that an application sets; an empty name for others that it may set."""
+    apps = [app]
+    if within := WITHIN.fullmatch(app):
+        # What stands before the question mark of an ExecIf() is its condition.
+        text = "?".join(split(within[2], "?")[1:]) if within[1].lower() == "execif" else within[2]
+        found = re.split(r"\)[ \t]*:[ \t]*", text)
+        apps = [f"{each.strip().removesuffix(')')})" for each in found]
+    for each in apps:
+        if keys := _READ.fullmatch(each):
+            yield keys[1], "0"
+        elif is_set := _SET.fullmatch(each):
+            for text in _of_mset(is_set[2]) if is_set[1] else [is_set[2]]:
+                pair = _ASSIGNED.fullmatch(text)
+                name = pair["name"] if pair else ""
+                yield name.lower() if "(" in name else name, pair["value"] if pair else ""
+        elif not HARMLESS.match(each):
+            yield "", ""
+
+
+def _of_mset(text: str) -> list[str]:
+    """The arguments of MSet(), which drops quotes and backslashes; no comma within them parts."""
+    return [re.sub(r'\\(.)|"', r"\1", each) for each in _ARGUMENT.findall(text)]

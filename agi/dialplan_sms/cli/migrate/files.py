@@ -5,17 +5,15 @@ another user can change, that user writes it: see host/files.py.
 """
 
 import glob
-import grp
 import os
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 
 from dialplan_sms.host import asterisk_syntax, files
-from dialplan_sms.host.identity import READ, HostError, blocked, by_id, changers
+from dialplan_sms.host.identity import READ, HostError, blocked, by_id, changers, named
 
 BACKUP = ".before-dialplan-sms"
 _MOST = 2000  # files that one pattern may name
@@ -40,16 +38,11 @@ class Problem:
     other: Place | None = None
     by_hand: tuple[str, ...] = field(default=(), repr=False)
 
-    def __str__(self) -> str:
-        place = f"{self.path}:{self.line}" if self.line else self.path
-        other = f"line {self.other[1]} of {self.other[0].name} " if self.other else ""
+    def told(self, number: Callable[[Path, int], int] = lambda _, line: line) -> str:
+        """The same for people, with the numbers that its lines have now."""
+        place = f"{self.path}:{number(self.path, self.line)}" if self.line else self.path
+        other = f"line {number(*self.other)} of {self.other[0].name} " if self.other else ""
         return f"{place}: {other}{self.reason}"
-
-    def moved(self, number: Callable[[Path, int], int]) -> "Problem":
-        """The same with the numbers that its lines have now."""
-        line = number(self.path, self.line) if self.line else 0
-        other = (self.other[0], number(*self.other)) if self.other else None
-        return replace(self, line=line, other=other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,30 +93,24 @@ class Tree:
         self, path: Path, within: tuple[Path, ...] = (), named_by: Place | None = None
     ) -> None:
         """Add *path* and what it includes to the stream; what cannot be read is a problem."""
-        named, wrong = named_by or (path, 0), ""
+        named, shown = named_by or (path, 0), f"{path} " if named_by else ""
         try:
             real = path.resolve()
-            if real in within:
-                wrong = f"{path} is included within itself"
-            elif len(within) >= _DEEPEST:
-                wrong = f"{path} is included too deep for Asterisk: it is not read"
-            else:
+            if real not in within and len(within) < _DEEPEST:
                 content = self.contents.get(real) or self._content(path, real)
+                self.add(real, content, named, within)
+                return
+            too_deep = "is included too deep for Asterisk: it is not read"
+            why = "is included within itself" if real in within else too_deep
         except (OSError, ValueError, RuntimeError, HostError) as error:
-            why = getattr(error, "strerror", None) or str(error) or "no path"
-            wrong = f"{f'{path} ' if named_by else ''}cannot be read: {why}"
-        if wrong:
-            self.problems.append(Problem(*named, wrong))
-        else:
-            self.add(real, content, named, within)
+            why = f"cannot be read: {getattr(error, 'strerror', None) or str(error) or 'no path'}"
+        self.problems.append(Problem(*named, f"{shown}{why}"))
 
     def _content(self, path: Path, real: Path) -> bytes:
         if os.geteuid() == 0:
             self.changers.update(changers(path))
-        if not real.exists():
-            raise ValueError("there is no such file")
         if not real.is_file():
-            raise ValueError("it is not a file")
+            raise ValueError("it is not a file" if real.exists() else "there is no such file")
         with open(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             # A password that a global variable holds goes to sms.conf, which others can read.
             for user in map(by_id, self.changers):
@@ -135,20 +122,19 @@ class Tree:
         return content
 
     def _include(self, kind: str, name: str, line: FileLine, within: tuple[Path, ...]) -> None:
+        pattern = str(self.etc / name)
+        is_one = not glob.has_magic(pattern)
         if kind == "exec":
             self.problems.append(Problem(*line.place, "what #exec prints is not looked at", True))
         elif name and "\0" not in name:
-            pattern = str(self.etc / name)
-            found: list[str] | None = [pattern]
-            must_be = kind == "include"
-            if glob.has_magic(pattern):
-                found, must_be = files.matching(pattern, _MOST), False
-                self.globs.append(pattern)
+            self.globs.append(pattern)
+            found = [pattern] if is_one else files.matching(pattern, _MOST)
             if found is None:
-                reason = "it is in too many folders: not looked at"
-                self.problems.append(Problem(*line.place, reason))
+                self.problems.append(
+                    Problem(*line.place, "it is in too many folders: not looked at")
+                )
             for each in map(Path, found or ()):
-                if must_be or each.exists():
+                if (is_one and kind == "include") or each.exists():
                     self.read(each, within, line.place)
 
     def number(self, path: Path, number: int) -> int:
@@ -199,13 +185,11 @@ def write(path: Path, old: bytes | None, new: bytes, beside: Path) -> Path | Non
     if (found.content if found else None) != old:
         raise HostError(f"{path} was changed meanwhile: run migrate again")
     if found is None:
-        uid, gid = os.geteuid(), os.getegid()
-        if uid == 0:
-            gid = beside.stat().st_gid
-            if not gid:
-                with suppress(KeyError):
-                    gid = grp.getgrnam("asterisk").gr_gid
-        files.put(path, new, 0o640, files.Ownership(uid, gid))
+        gid = os.getegid()
+        if os.geteuid() == 0:
+            asterisk = named("asterisk")
+            gid = beside.stat().st_gid or (asterisk.gids[0] if asterisk else 0)
+        files.put(path, new, 0o640, files.Ownership(os.geteuid(), gid))
         return None
     first = f"{os.path.realpath(path)}{BACKUP}"
     names = chain([first], (f"{first}-{number}" for number in count(2)))

@@ -6,43 +6,45 @@ It errs to the side of too many ways: a jump that cannot be read leads everywher
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from itertools import dropwhile
 
 from dialplan_sms.cli.migrate.dialplan import (
     HARMLESS,
     IF_PLAIN,
+    NAME,
     READ,
+    WITHIN,
     Dialplan,
     Priority,
     literal,
     refuse_if,
-    resolve,
 )
 
+# Where the API is; the oldest versions of the vendor's page misspell it.
 API = re.compile(r"/api/v1/ori?ginate/sms/?", re.IGNORECASE)
-"""Where the API is; the oldest versions of the vendor's page misspell it."""
+# What sends an SMS as a converted line does.
 SENDS = re.compile(r"\bsub-sms\b|\bsms\.agi\b|agi://", re.IGNORECASE)
-"""What sends an SMS as a converted line does."""
 
 _JUMP = re.compile(r".*(?:goto|gosub)(if\w*)?\(", re.IGNORECASE | re.DOTALL)
 _VALUE = re.compile(
     r"(?:hangup_handler_\w+[ \t]*\)|GOTO_ON_BLINDXFR)[ \t]*=[ \t]*(.*)", re.IGNORECASE
 )
+# Targets in options, as G(context^exten^priority); those of U() and M() are arguments.
 _CARETS = re.compile(
     r"(?:^|(?<=[\s,?:&|=])|(?<=\()(?<![UM]\())[^\s,()?:&|=^]*(?:\^[^\s,()?:&|=^]*)+"
 )
-"""Targets in options, as G(context^exten^priority); those of U() and M() are arguments."""
 _OPTION = re.compile(r"[GF]\(([\d$]+)\)")
 _WITH_OPTIONS = {"bridge", "dial", "followme", "page", "queue", "retrydial"}
+# Whose arguments are no targets, but for options.
 _NO_JUMPS = {
     *_WITH_OPTIONS, "agi", "answer", "background", "confbridge", "controlplayback", "log",
     "meetme", "mixmonitor", "noop", "playback", "playtones", "read", "readexten", "record",
     "saydigits", "saynumber", "senddtmf", "system", "trysystem", "verbose", "voicemail", "wait",
     "waitexten",
 }  # fmt: skip
-"""Whose arguments are no targets, but for options."""
 _OPEN = re.compile(r"[^A-Za-z]*\$")
+_NUMBER = re.compile(rf"{_OPEN.pattern}|[+-]?\d+\Z")
 _LEAVES = re.compile(r"(?:Goto|Hangup|Return)\(", re.IGNORECASE)
-_LOOPS = re.compile(r"While\(", re.IGNORECASE)
 _CALLS = re.compile(r"\b(?:Gosub(?:If)?|Macro\w*|\w*AGI|Exec|TryExec)\(", re.IGNORECASE)
 _PART = re.compile(r"ori?ginate/sms", re.IGNORECASE)
 _RUNS = re.compile(r"\b(?:CURL|SHELL)\(|\b(?:curl|wget)\s", re.IGNORECASE)
@@ -71,26 +73,25 @@ class Flow:
                 if not own or (not place and "$" in to):
                     self._from_afar[to].add((place[-1] if place else "$") or step.name)
             if not (step.writes or HARMLESS.match(step.plain) or SENDS.search(step.plain)):
-                is_set = step.plain[:4].lower() == "set("
-                text = step.plain.partition("=")[0] if is_set else step.plain
+                text = re.sub(r"(?is)^(set\([^=]*)=.*", r"\1", step.plain)
                 for word in re.findall(r"\w+", READ.sub("", text)):
                     self.unread.setdefault(word, step)
         self._open = list(filter(_OPEN.search, self._from_afar))
         self._addresses: set[str] = set()  # variables that hold the address of the API
-        before = -1
-        while before < len(self._addresses):
-            before = len(self._addresses)
-            self._addresses |= {
-                name
-                for name, values in dialplan.variables.items()
-                if any(self._has_address(value) and not _RUNS.search(value) for value in values)
-            }
+        while more := {
+            name
+            for name, values in dialplan.variables.items()
+            if name not in self._addresses
+            and any(self._has_address(value) and not _RUNS.search(value) for value in values)
+        }:
+            self._addresses |= more
 
     def jumps_to_numbers(self, step: Priority) -> bool:
         """Whether somebody jumps to a number in the extension of *step*, but to its first line."""
-        return any(_may_be_number(to) for _, to in self._within[step.key]) or any(
-            _may_be_number(to) and self._is_reached(step, to) for to in self._from_afar
-        )
+        jumps = [to for to in self._from_afar if self._is_reached(step, to)]
+        jumps += [to for _, to in self._within[step.key]]
+        # What may turn out one counts: no label has a $ first.
+        return any(to != "1" and _NUMBER.match(to) for to in jumps)
 
     def reaching(
         self, step: Priority, wanted: Callable[[Priority], bool]
@@ -100,41 +101,36 @@ class Flow:
         A way from another extension has none, nor has one through a subroutine.
         """
         found: list[Priority] = []
-        elsewhere = False
-        seen, todo = set[Priority](), [step]
-        while todo:
-            above, comes_from_afar = self._steps_before(todo.pop())
-            elsewhere = elsewhere or comes_from_afar
-            for each in above:
-                if each in seen:
-                    continue
-                seen.add(each)
-                if wanted(each):
-                    found.append(each)
-                else:
-                    elsewhere = elsewhere or calls_others(each)
-                    todo.append(each)
-        return found, elsewhere
+        passed, seen = [step], set[Priority]()
+        for below in passed:
+            for above in self._steps_before(below)[0]:
+                if above not in seen:
+                    seen.add(above)
+                    (found if wanted(above) else passed).append(above)
+        from_afar = any(self._steps_before(each)[1] for each in passed)
+        return found, from_afar or any(map(calls_others, passed[1:]))
 
     def _steps_before(self, step: Priority) -> tuple[list[Priority], bool]:
         """The steps of its extension that lead to *step*, and whether others may."""
         if step not in self._before:
             steps = self._dialplan.extensions[step.key]
-            numbered = {each.priority: each for each in reversed(steps)}
-            loops = any(_LOOPS.match(each.app) for each in steps)
+            numbered = {each.priority: each for each in reversed(steps) if each.priority}
+            loops = any(re.match(r"(?i)While\(", each.app) for each in steps)
             for each in steps:
-                above = numbered.get(each.priority - 1) if each.priority else None
+                above = numbered.get((each.priority or 0) - 1)
                 into = [above] if above and not _LEAVES.match(above.app) else []
                 into += [by for by, to in self._within[step.key] if _leads(by, to, each)]
-                labels = [each.label, str(each.priority), *self._open]
+                labels = [each.label or "", str(each.priority), *self._open]
                 afar = loops or above is None or any(self._is_reached(each, to) for to in labels)
                 self._before[each] = into, afar
         return self._before[step]
 
-    def _is_reached(self, step: Priority, to: str | None) -> bool:
+    def _is_reached(self, step: Priority, to: str) -> bool:
         """Whether a jump from afar to this label or number may lead to the extension of *step*."""
-        extens = self._from_afar.get(to or "", ())
-        return any(step.exten[:1] == "_" or "$" in exten or exten == step.name for exten in extens)
+        return any(
+            step.exten[:1] == "_" or "$" in exten or exten == step.name
+            for exten in self._from_afar.get(to, ())
+        )
 
     def values(self, step: Priority, name: str, anywhere: bool) -> list[str]:
         """All values that a variable may have at *step*; raises Unclear if there may be others.
@@ -165,26 +161,31 @@ class Flow:
         if not anywhere:
             found, elsewhere = self.reaching(step, lambda above: name in above.writes)
         values = [each.writes[name] for each in found]
-        if elsewhere or not all(each.surely for each in found):
+        if elsewhere or any(WITHIN.match(each.app) for each in found):
             values = self._dialplan.variables.get(name, [])
         return list(dict.fromkeys(values))
 
-    def resolve(self, step: Priority) -> Callable[[str], str | None]:
-        """*text* with its variables replaced, as a call has them at *step*; None if not known."""
-        return lambda text: resolve(text, lambda name: self.exact(step, name))
+    def resolve(self, step: Priority, text: str) -> str | None:
+        """*text* with its variables as a call has them at *step*; None if one is not known."""
+
+        def known(found: re.Match[str]) -> str:
+            value = self.exact(step, found[1])
+            return found[0] if value is None else value
+
+        for _ in range(5):
+            text = NAME.sub(known, text)
+        return None if "${" in text or "$[" in text else text
 
     def uses_api(self, step: Priority) -> bool:
         """Whether *step* calls the SMS API, or may: nothing that does stays unnamed."""
         app = step.plain
-        if _RUNS.search(app) is None:
+        if not _RUNS.search(app):
             return not (step.writes or SHOWS.match(app)) and self._has_address(app)
-        if self._has_address(app):
-            return True
-        words = self._with_values(app)
-        if "message=" not in words or "number=" not in words:
-            return False
-        address = _ADDRESS.search(app)
-        return address is None or self.resolve(step)(address[0].partition(")}")[0]) is None
+        words, address = self._with_values(app), _ADDRESS.search(app)
+        named = self.resolve(step, address[0].partition(")}")[0]) if address else None
+        return self._has_address(app) or (
+            named is None and "message=" in words and "number=" in words
+        )
 
     def _has_address(self, text: str) -> bool:
         return _PART.search(text) is not None or not self._addresses.isdisjoint(READ.findall(text))
@@ -196,11 +197,6 @@ class Flow:
             values = (value for name in names for value in self._dialplan.variables.get(name, ()))
             text = " ".join([text, *values])[:100_000]
         return text
-
-
-def _may_be_number(to: str) -> bool:
-    """Whether *to* is a priority's number but 1, or may turn out one: no label has a $ first."""
-    return (_OPEN.match(to) or re.fullmatch(r"[+-]?\d+", to)) is not None and to != "1"
 
 
 def calls_others(step: Priority) -> bool:
@@ -218,28 +214,26 @@ def targets(app: str) -> Iterator[list[str]]:
     """All of *app* that may be [[context,]extension,]priority: rather too many than too few."""
     # An expression as one character, so that no comma, bracket or question mark in it counts.
     flat = literal(app, "$")
-    runs = [*_CARETS.findall(flat), *(run for run in _CARETS.findall(app) if run[-1].isdigit())]
-    yield from (_parted(run, r"\^") for run in runs)
-    yield from (_parted(value, "[,^]") for value in _VALUE.findall(flat))
-    within = False
-    for piece in re.split(r"[?:]", flat):
+    found = [*_CARETS.findall(flat), *(run for run in _CARETS.findall(app) if run[-1].isdigit())]
+    found += _VALUE.findall(flat)
+    for piece in dropwhile(lambda piece: not _JUMP.match(piece), re.split(r"[?:]", flat)):
         jump = _JUMP.match(piece)
-        within = within or jump is not None
         # What stands before the question mark is no target; if there is none, all may be.
-        if within and not (jump and jump[1] and "?" in flat):
-            yield _parted(piece[jump.end() if jump else 0 :], ",")
+        if not (jump and jump[1] and "?" in flat):
+            found.append(piece[jump.end() if jump else 0 :])
     before, _, given = flat.partition("(")
     name, words = before.strip().lower(), re.split("[,=]", given)
     if name in _WITH_OPTIONS:
-        yield from ([option] for option in _OPTION.findall(given))
+        found += _OPTION.findall(given)
     if name == "channelredirect" or (name == "originate" and len(words) > 4):
-        yield _parted(",".join(words[1:4] if name[0] == "c" else words[2:5]), ",")
+        found.append(",".join(words[1:4] if name[0] == "c" else words[2:5]))
+    yield from map(_parted, found)
     for number in range(2, len(words) if name not in _NO_JUMPS else 0):
-        target = _parted(",".join(words[number - 2 : number + 1]), ",")
+        target = _parted(",".join(words[number - 2 : number + 1]))
         if len(target) == 3 and target[2].isdecimal() and target[1] and "$" not in target[1]:
             yield target
 
 
-def _parted(target: str, separator: str) -> list[str]:
-    """*target* at its separators, without the arguments of a Gosub."""
-    return [part.strip(" \t)\"'\\") for part in re.split(separator, target.partition("(")[0])]
+def _parted(target: str) -> list[str]:
+    """*target* at its commas or carets, without the arguments of a Gosub."""
+    return [part.strip(" \t)\"'\\") for part in re.split("[,^]", target.partition("(")[0])]

@@ -6,7 +6,6 @@ variables that the new lines set, the old dialplan must have none for itself.
 """
 
 import re
-from collections import defaultdict
 
 from dialplan_sms.cli.migrate import flow, request
 from dialplan_sms.cli.migrate.dialplan import Priority, first
@@ -16,28 +15,17 @@ UNREACHABLE = '"UNREACHABLE"'  # what is in each test that was one for an empty 
 
 _SYSTEM = re.compile(r"(?:Try)?System\(", re.IGNORECASE)
 _LEFT = ("GOSUB_RETVAL", "AGISTATUS")  # what Gosub() and AGI() leave set, so the new lines do
+# Variables that sms.agi reads or sets; it takes number and message, too, but SMS_… come first.
 _OURS = re.compile(
     r"SMS_(?:NUMBER|MESSAGE|GSM|POSTPONE|SENDER|MODE|KEY|STATUS|CAUSE|REASON|FAILED|ID|VIA)|gsm"
 )
-"""Variables that sms.agi reads or sets; it takes number and message, too, but SMS_… come first."""
 _SHOWING = re.compile(r"(?:NoOp|Verbose|Log|System|TrySystem)\(", re.IGNORECASE)
 _SHOWN = "${SMS_STATUS} ${SMS_CAUSE} ${SMS_REASON}"
+# Functions that take the name of a variable.
 _BY_NAME = "CUT|FIELDQTY|FIELDNUM|REPLACE|STRREPLACE|PASSTHRU|JSON_DECODE|SHIFT|POP|LISTFILTER"
-"""Functions that take the name of a variable."""
+# The word with nothing around it that gives it another meaning, as in unsuccessful.
 _NO_WORD = r"[^\"\]$&|a-z]"
 _WORD = rf"(?:{_NO_WORD}|\btype\b)*(?P<word>success|warning|error){_NO_WORD}*"
-"""The word with nothing around it that gives it another meaning, as in unsuccessful."""
-_CLEARED = (
-    "its condition reads SMS_STATUS, which the new lines clear first: step over it with a GotoIf()"
-)
-_FOREIGN = (
-    "sets {}, which sms.agi takes for its own from now on: give yours another name, and convert"
-    " again"
-)
-_AROUND = (
-    "the answer of the API is used in a way that has no certain replacement: write"
-    " Set(name=${CURL(…)}) on a line of its own, and test ${name} below it"
-)
 
 
 class Replies:
@@ -49,52 +37,67 @@ class Replies:
     def __init__(self, finder: Finder) -> None:
         self._finder = finder
         self._by_step = {found.step: found for found in finder.recipes}
-        self._see_to_foreign()
-        self._named: dict[str, dict[Priority, request.Recipe]] = defaultdict(dict)
-        for found in finder.recipes:
-            if found.reply:
-                self._named[found.reply][found.step] = found
-        for step in finder.dialplan.steps:
-            self._see_to_others(step)
-        for found in finder.recipes:
-            if "SMS_STATUS" in found.condition:
-                found.refuse(_CLEARED)
-            if found.tail and not converted(found.tail, request.REPLY):
-                found.refuse(_AROUND)
         self.uses: list[tuple[Priority, list[request.Recipe], str]] = []
+        self._see_to_foreign()
+        for found in finder.recipes:
+            found.refuse(first(
+                ("SMS_STATUS" in found.condition,
+                 "its condition reads SMS_STATUS, which the new lines clear first: step over it"
+                 " with a GotoIf()"),
+                (found.tail and not converted(found.tail, request.REPLY),
+                 "the answer of the API is used in a way that has no certain replacement: write"
+                 " Set(name=${CURL(…)}) on a line of its own, and test ${name} below it"),
+            ))  # fmt: skip
+        names = dict.fromkeys(found.reply for found in finder.recipes if found.reply)
         for step in finder.dialplan.steps:
-            for name in self._named:
+            for name in _LEFT:
+                if reads(step.app, name) and step.context != "sub-sms":
+                    self._see_to_left(step, name)
+            for name in names:
                 if reads(step.app, name) or finder.flow.unread.get(name) is step:
                     self._see_to_use(step, name)
-        self._refuse_together()
+        # If one of the requests whose reply a step reads stays, the others stay, too.
+        while mixed := [
+            sources
+            for _, sources, _ in self.uses
+            if len({bool(found.reason) for found in sources}) > 1
+        ]:
+            refused = next(found for found in mixed[0] if found.reason)
+            for found in mixed[0]:
+                found.refuse(refused.reason, refused.reader)
 
     def _see_to_foreign(self) -> None:
         """Refuse what would change variables of ours that the old dialplan has for itself."""
         steps, unread = self._finder.dialplan.steps, self._finder.flow.unread
         sending = {step.key for step in steps if flow.SENDS.search(step.plain)}
-        foreign = dict(self._finder.dialplan.global_lines)
-        for step in steps:
-            if not (step.context == "sub-sms" or step.key in sending or step in self._by_step):
-                foreign |= dict.fromkeys(step.writes, step.line)
-        foreign |= {word: by.line for word, by in unread.items() if by.key not in sending}
+        own = [step for step in steps if not (step.context == "sub-sms" or step in self._by_step)]
+        foreign = {
+            **self._finder.dialplan.global_lines,
+            **{n: step.line for step in own for n in step.writes if step.key not in sending},
+            **{word: by.line for word, by in unread.items() if by.key not in sending},
+        }
         for name in filter(_OURS.fullmatch, foreign):
             for found in self._finder.recipes:
                 if name != "gsm" or "gsm" not in found.fields:
-                    found.refuse(_FOREIGN.format(name), foreign[name].place)
+                    found.refuse(
+                        f"sets {name}, which sms.agi takes for its own from now on: give yours"
+                        " another name, and convert again",
+                        foreign[name].place,
+                    )
 
-    def _see_to_others(self, step: Priority) -> None:
+    def _see_to_left(self, step: Priority, name: str) -> None:
         """Refuse what would change a variable that *step* reads and a Gosub() or AGI() has set."""
-        name = next((name for name in _LEFT if reads(step.app, name)), "")
-        if name and step.context != "sub-sms":
-            stops, elsewhere = self._stops(step, name)
-            for found in self._by_step.values():
-                if elsewhere or found.step in stops:
-                    reason = f"reads {name}, which the new lines set: let it do so above this line"
-                    found.refuse(reason, step.line.place)
+        stops, elsewhere = self._stops(step, name)
+        for found in self._finder.recipes:
+            if elsewhere or found.step in stops:
+                found.refuse(
+                    f"reads {name}, which the new lines set: let it do so above this line",
+                    step.line.place,
+                )
 
     def _see_to_use(self, step: Priority, name: str) -> None:
         stops, elsewhere = self._stops(step, name)
-        named = self._named[name]
+        named = {found.step: found for found in self._finder.recipes if found.reply == name}
         sources = [named[stop] for stop in stops if stop in named]
         others = [stop for stop in stops if stop not in named]
         if not sources and not elsewhere and all(_sets(stop, name) for stop in others):
@@ -121,9 +124,7 @@ class Replies:
         )  # fmt: skip
         if app is not None and not reason:
             self.uses.append((step, sources, app))
-        elif others or set_again or not sources:
-            sources = list(named.values())
-        for found in sources:
+        for found in named.values() if others or set_again or not sources else sources:
             found.refuse(reason, step.line.place)
 
     def _stops(self, step: Priority, name: str) -> tuple[list[Priority], bool]:
@@ -137,17 +138,6 @@ class Replies:
                 or flow.calls_others(above)
             ),
         )
-
-    def _refuse_together(self) -> None:
-        """If one of the requests whose reply a step reads stays, the others stay, too."""
-        changed = True
-        while changed:
-            changed = False
-            for _, sources, _ in self.uses:
-                if refused := next((found for found in sources if found.reason), None):
-                    changed = changed or not all(found.reason for found in sources)
-                    for found in sources:
-                        found.refuse(refused.reason, refused.reader)
 
 
 def _sets(step: Priority, name: str) -> bool:
@@ -167,12 +157,7 @@ def converted(app: str, name: str) -> str | None:
     An application that only shows the reply shows status, cause and reason.
     """
     variable = rf"\$\{{{name}\}}"
-    test = re.compile(
-        rf'(?P<quote>"?){variable}(?P=quote)\s*(?P<operator>=~|==|!=|=|:)\s*'
-        rf'(?P<other>"?){_WORD}(?P=other)(?=\s*[\]&|)])',
-        re.IGNORECASE,
-    )
-    regex = re.compile(rf'\$\{{REGEX\("{_WORD}"\s+{variable}\)\}}', re.IGNORECASE)
+    equals, end = r"\s*(?P<operator>==|!=|=)\s*", r"(?=\s*[\]&|)])"
 
     def compared(found: re.Match[str]) -> str:
         sign = "!=" if found["operator"] == "!=" else "="
@@ -183,13 +168,19 @@ def converted(app: str, name: str) -> str | None:
         sign, joint = ("!=", "&") if found["operator"] == "!=" else ("=", "|")
         return f'("${{SMS_STATUS}}" {sign} "" {joint} "${{SMS_CAUSE}}" {sign} {UNREACHABLE})'
 
-    new = test.sub(compared, app)
-    equals = r"\s*(?P<operator>==|!=|=)\s*"
-    new = re.sub(rf'"{variable}"{equals}""', empty, new)
-    new = re.sub(rf'"?\$\{{LEN\({variable}\)\}}"?{equals}"?0"?(?=\s*[\]&|)])', empty, new)
-    new = regex.sub(lambda found: f'$["${{SMS_STATUS}}" = "{found["word"].upper()}"]', new)
+    def matched(found: re.Match[str]) -> str:
+        return f'$["${{SMS_STATUS}}" = "{found["word"].upper()}"]'
+
+    for pattern, test in (
+        (rf'(?i)(?P<quote>"?){variable}(?P=quote)\s*(?P<operator>=~|==|!=|=|:)\s*'
+         rf'(?P<other>"?){_WORD}(?P=other){end}', compared),
+        (rf'"{variable}"{equals}""', empty),
+        (rf'"?\$\{{LEN\({variable}\)\}}"?{equals}"?0"?{end}', empty),
+        (rf'(?i)\$\{{REGEX\("{_WORD}"\s+{variable}\)\}}', matched),
+    ):  # fmt: skip
+        app = re.sub(pattern, test, app)
     # A command that searches the reply for a word would not find it.
-    searched = _SYSTEM.match(new) and re.search("success|warning|error", new, re.IGNORECASE)
-    if reads(new, name) and _SHOWING.match(new) and not searched:
-        new = re.sub(variable, lambda _: _SHOWN, new)
-    return None if reads(new, name) else new
+    searched = _SYSTEM.match(app) and re.search("success|warning|error", app, re.IGNORECASE)
+    if _SHOWING.match(app) and not searched:
+        app = re.sub(variable, lambda _: _SHOWN, app)
+    return None if reads(app, name) else app

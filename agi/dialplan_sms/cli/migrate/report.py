@@ -3,13 +3,14 @@
 import difflib
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 import click
 
 from dialplan_sms.cli.migrate import files, senders
+from dialplan_sms.cli.migrate.conversion import Conversion
 from dialplan_sms.cli.migrate.dialplan import NAME, first
 from dialplan_sms.host.terminal import plain
 
@@ -21,10 +22,10 @@ _NAME = (
     r"|secret|token|api[_-]?key|bearer|credential)s?\d{0,4}"
 )
 _GAP = r"(?:\s|%20|\\ ){0,9}"
+# A word of the shell, quotes that dialplans write as \\" included; one that does not end goes on.
 _WORD = r"""(?:\\"[^"]*"?|"(?:[^"\\]|\\.)*"?|'[^']*'?|\\.|[^\s"'\\])+"""
-"""One of the shell, quotes that dialplans write as \\" included; one that does not end goes on."""
+# Before the application's closing bracket: a password may hold brackets.
 _LAST = r"(?=\)(?:[^)]*$|\)?\s*;)|$)"
-"""Before the application's closing bracket: a password may hold brackets."""
 _QUOTED_OR_NOT = r"""(?:"[^"]*|'[^']*|[^&\s"',;)}]+)"""
 
 # What comes before a password, and the password. If its end is not sure, more is hidden.
@@ -57,20 +58,14 @@ _PLACES = tuple(
         r"(\b(?:Authenticate|DISA)\()[^,)]+",
     )
 )
+# -u USER:PASSWORD, also as -sSuUSER:PASSWORD and in quotes.
 _LOGIN = re.compile(
     rf"(?:(?<![\w-])-[\w#]*?[uU][\s=]*|--(?:proxy-)?user(?:\s+|\s*=\s*))({_WORD})", re.IGNORECASE
 )
-"""``-u USER:PASSWORD``, also as ``-sSuUSER:PASSWORD`` and in quotes."""
-_RELOAD = "asterisk -rx 'dialplan reload'"
 _RELOAD_SERVICE = (
     "if the service runs: systemctl reload dialplan-sms, since it still has the old sms.conf"
 )
 _GIVE_LOGIN = "give the line with CURLOPT(userpwd), too"
-_TO_GOSUB = (
-    "if an SMS is to go out even if the caller hangs up (as it does with Gosub(sub-sms,s,1),"
-    " not with AGI(sms.agi)): write #tryinclude extensions-sms.conf into extensions.conf (on"
-    " FreePBX into extensions_custom.conf),"
-)
 
 
 def _without_password(found: re.Match[str]) -> str:
@@ -122,89 +117,65 @@ def show_diff(path: Path, old: bytes | None, new: bytes | None, mask: Mask) -> N
 
 def mask_of(known: senders.Senders, finder: senders.Finder) -> Mask:
     """Hides all passwords of sms.conf and of the dialplan, and what a login is made of."""
-    logins = [(each.name, each.password) for each in (*known.new.values(), *known.there.values())]
-    logins += [(found.user, found.password) for found in finder.recipes]
-    secrets: list[str] = []
-    for option in finder.logins:
-        value = finder.flow.resolve(option.step)(option.value) or option.value
-        user, _, password = value.partition(":")
-        logins.append((user, password))
-        for name in NAME.findall(option.value.partition(":")[2] or option.value):
-            parts = finder.dialplan.variables.get(name, [])
-            secrets += [part.partition(":")[2] or part for part in parts if "$" not in part]
-    for user, password in logins:
-        secrets += [password, basic(user, password)] if password else []
-    return Mask(secrets)
+    pairs = [(each.name, each.password) for each in (*known.new.values(), *known.there.values())]
+    pairs += [(found.user, found.password) for found in finder.recipes]
+    logins = [(finder.flow.resolve(o.step, o.value) or o.value, o.value) for o in finder.logins]
+    pairs += [login.partition(":")[::2] for login, _ in logins]
+    names = [name for _, old in logins for name in NAME.findall(old.partition(":")[2] or old)]
+    held = [text for name in names for text in finder.dialplan.variables.get(name, [])]
+    secrets = [text.partition(":")[2] or text for text in held if "$" not in text]
+    passwords = (password for _, password in pairs)
+    return Mask([*secrets, *passwords, *(basic(*pair) for pair in pairs if pair[1])])
 
 
-def show_problems(problems: list[files.Problem], mask: Mask) -> None:
+def show_problems(
+    problems: list[files.Problem], mask: Mask, number: Callable[[Path, int], int]
+) -> None:
+    """Each with the *number* that its line has now."""
     for problem in sorted(problems, key=lambda each: (str(each.path), each.line)):
-        click.echo(mask(str(problem)), err=True)
+        click.echo(mask(problem.told(number)), err=True)
         for line in problem.by_hand:
             click.echo(f"    {mask(line)}", err=True)
 
 
-def say_next(*steps: tuple[object, str]) -> None:
-    """What to do next, in order: each step with whether there is need for it."""
-    click.echo("Next:", err=True)
-    for number, step in enumerate((step for needed, step in steps if needed), 1):
-        click.echo(plain(f"  {number}. {step}"), err=True)
-
-
-def next_of_files(
-    known: senders.Senders, files: Iterable[Path], gosub: bool, backups: Mapping[Path, Path]
-) -> None:
-    """The steps from a diff that is shown, or from *backups* on, to a dialplan that runs."""
-    names = ", ".join(map(str, files))
-    write = f"{_sections(known)}, then {names}" if known.new else f"{names}; {known.path} is ready"
-    if backups:
-        # The service first, before a call can name a sender that it does not know.
-        say_next(
-            (known.new, _RELOAD_SERVICE),
-            (not gosub, f"{_TO_GOSUB} and put Gosub(sub-sms,s,1) in place of AGI(sms.agi)"),
-            (True, _RELOAD),
-            (True, "dialplan-sms check, and a call that sends an SMS"),
-            (True, _delete(backups)),
-        )
-    else:
-        click.echo("Nothing is written yet.", err=True)
-        say_next(
-            (not gosub, f"{_TO_GOSUB} and run this again"),
-            (True, f"the same command with --write: it writes {write}"),
-            (known.new, _RELOAD_SERVICE),
-            (True, _RELOAD),
-        )
-
-
-def next_of_fields(
-    fields: int,
+def show_next(
     known: senders.Senders,
+    made: Conversion,
+    paths: Iterable[Path],
+    fields: int,
     writing: bool,
-    anonymous: bool,
     backups: Mapping[Path, Path],
 ) -> None:
-    """The steps for what was pasted. *anonymous* is whether a line does not say who sends."""
+    """What to do next, in order: with the files *paths*, or with so many *fields*."""
+    names, old = (", ".join(map(str, each)) for each in (paths, backups.values()))
+    section = f"{', '.join(f'[{user}]' for user in known.new)} to {known.path}"
+    written = f"{section}, then {names}" if known.new else f"{names}; {known.path} is ready"
     sender = first(
         (known.default,
          f"these SMS go as [{known.default}] of {known.path}: for another {_GIVE_LOGIN}"),
         (known.there, f"{known.path} has no default_sender: {_GIVE_LOGIN}"),
         (True, f"{known.path} has no sender yet: for its section {_GIVE_LOGIN}"),
     )  # fmt: skip
-    say_next(
+    steps = (
+        # The service first, before a call can name a sender that it does not know.
         (known.new and writing, _RELOAD_SERVICE),
-        (True, f"in place of the old Custom application put {fields}, one below the other in this"
-               f" order: each of the {fields} lines above is what one field holds"),
-        (known.new and not writing, f"the same command with --write: it writes {_sections(known)}"),
+        (fields, f"in place of the old Custom application put {fields}, one below the other in this"
+                 f" order: each of the {fields} lines above is what one field holds"),
+        (names and not made.by_gosub,
+         "if an SMS is to go out even if the caller hangs up (as it does with Gosub(sub-sms,s,1),"
+         " not with AGI(sms.agi)): write #tryinclude extensions-sms.conf into extensions.conf (on"
+         " FreePBX into extensions_custom.conf), and "
+         + ("put Gosub(sub-sms,s,1) in place of AGI(sms.agi)" if writing else "run this again")),
+        (not writing and (names or known.new),
+         f"the same command with --write: it writes {written if names else section}"),
         (known.new and not writing, _RELOAD_SERVICE),
-        (anonymous, sender),
-        (backups, _delete(backups)),
+        (names, "asterisk -rx 'dialplan reload'"),
+        (names and writing, "dialplan-sms check, and a call that sends an SMS"),
+        (any(not found.sender for found in made.done), sender),
+        (old, f"when all works, delete what still has the passwords: {old}"),
     )  # fmt: skip
-
-
-def _delete(backups: Mapping[Path, Path]) -> str:
-    names = ", ".join(map(str, backups.values()))
-    return f"when all works, delete what still has the passwords: {names}"
-
-
-def _sections(known: senders.Senders) -> str:
-    return f"{', '.join(f'[{user}]' for user in known.new)} to {known.path}"
+    if names and not writing:
+        click.echo("Nothing is written yet.", err=True)
+    click.echo("Next:", err=True)
+    for number, step in enumerate((step for needed, step in steps if needed), 1):
+        click.echo(plain(f"  {number}. {step}"), err=True)

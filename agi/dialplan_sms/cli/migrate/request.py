@@ -7,7 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from dialplan_sms.cli.migrate.dialplan import Priority, Unclear, closing, literal, parts, split
+from dialplan_sms.cli.migrate.dialplan import (
+    NAME,
+    Priority,
+    Unclear,
+    closing,
+    literal,
+    parts,
+    refuse_if,
+    split,
+)
 from dialplan_sms.cli.migrate.files import Place
 from dialplan_sms.cli.migrate.flow import API
 
@@ -24,8 +33,6 @@ _SET = re.compile(
     re.IGNORECASE,
 )
 _CURL = re.compile(r"\$\{CURL\(", re.IGNORECASE)
-_WHOLE = re.compile(r"\s*\$\{(?:GLOBAL\()?\w+\)?\}\s*")
-
 _PROGRAM = re.compile(
     r"(?:Try)?System\((?P<system>(?s:.*))\)"
     r"|Set\([ \t]*(?P<reply>\w+)[ \t]*=[ \t]*\$\{SHELL\((?P<shell>.*)\)\}[ \t]*\)",
@@ -36,30 +43,28 @@ _STARTS = re.compile(
 )
 _EXPRESSION = "\ud800"  # stands for an expression in a command: no file and no terminal can give it
 _WORD = rf"""(?:[\w@%+=:,./{_EXPRESSION}-]|'[^']*'|"(?:[^"`$\\]|\\["\\])*")+"""
+# Words that the shell hands on as they are: nothing in them that it would replace.
 _COMMAND = re.compile(rf"\s*{_WORD}(?:\s+{_WORD})*\s*")
-"""Words that the shell hands on as they are: nothing in them that it would replace."""
 _THROWN_AWAY = re.compile(r"(?:\s*(?:[12]?>\s*/dev/null|2>&1))+\s*(?=&?\s*$)")
-_UNREAD = re.compile(r"(?<!2)>\s*/dev/null|\s(?:-o|--output)\b")
 
-_INSECURE = {"-k", "--insecure", "-sk", "-ks"}
-_FLAGS = {
-    *_INSECURE, "-s", "-S", "-sS", "--silent", "--show-error", "-f", "--fail", "-v", "-L",
-    "--location", "-G", "--get",
-}  # fmt: skip
 _ANY = "(?s:.*)"
-_FORM_TYPE = r"(?i:content-type:\s*application/x-www-form-urlencoded)"
+# curl's options: what each is of the request, and the values that it may have; none if it has none.
 _OPTIONS = {
+    **dict.fromkeys(("-k", "--insecure", "-sk", "-ks"), ("insecure", "")),
+    **dict.fromkeys(("-s", "-S", "-sS", "--silent", "--show-error", "-f", "--fail"), ("", "")),
+    **dict.fromkeys(("-v", "-L", "--location", "-G", "--get"), ("", "")),
     "-u": ("login", _ANY), "--user": ("login", _ANY), "--url": ("address", _ANY),
     "--data-urlencode": ("plain", f"(?:{'|'.join(PARAMETERS)})={_ANY}"),
     **dict.fromkeys(("-d", "--data", "--data-raw", "--data-ascii"), ("form", f"(?!@){_ANY}")),
     **dict.fromkeys(("-m", "--max-time", "--connect-timeout"), ("", ".*")),
     **dict.fromkeys(("-X", "--request"), ("", "(?i:GET|POST)")),
     **dict.fromkeys(("-o", "--output"), ("", "(?i:/dev/null)")),
-    **dict.fromkeys(("-H", "--header"), ("", _FORM_TYPE)),
+    **dict.fromkeys(
+        ("-H", "--header"), ("", r"(?i:content-type:\s*application/x-www-form-urlencoded)")
+    ),
 }  # fmt: skip
-"""Options with a value: what it is of the request, and which."""
-_NAME = re.compile(r"--[a-z0-9.-]*|-[sSfvLGk]*.?")
-"""An option's name alone: a value that is written onto it may be a password."""
+# An option's name alone: a value that is written onto it may be a password.
+_NAME = re.compile(r"--[a-z0-9.-]*|-[sSfvLGk]*.?|")
 _TOO_MUCH = "a curl command is not converted with {}"
 
 Resolve = Callable[[str], str | None]
@@ -77,7 +82,7 @@ class Recipe:
     encoded: bool = True  # form-encoded
     insecure: bool = False
     by_shell: bool = False
-    unwaited: bool = False  # the dialplan went on at once
+    mode: str = ""  # queue if the dialplan went on at once
     reply: str = ""  # the variable of the API's answer
     condition: str = ""  # of an ExecIf
     tail: str = ""  # the application around it, with ${_sms_reply_} for the answer
@@ -94,12 +99,8 @@ class Recipe:
 
 
 def read(step: Priority, resolve: Resolve) -> Recipe:
-    """The request of *step*; refused if it is not understood."""
-    reader = _of_program if _STARTS.match(step.plain) else _of_function
-    try:
-        return reader(step, resolve)
-    except Unclear as unclear:
-        return Recipe(step, reason=str(unclear))
+    """The request of *step*. Raises Unclear if it is not understood."""
+    return (_of_program if _STARTS.match(step.plain) else _of_function)(step, resolve)
 
 
 def _of_function(step: Priority, resolve: Resolve) -> Recipe:
@@ -108,29 +109,28 @@ def _of_function(step: Priority, resolve: Resolve) -> Recipe:
     if found is None:
         raise Unclear("a way to the SMS API that is not known: neither CURL() nor System(curl …)")
     end = closing(app, found.start())
-    if end < 0 or app[end - 2] != ")":
-        end = app.rfind(")}") + 2  # a brace in the text: the last one is the function's
-    if end < found.end():
-        raise Unclear("the expression does not end: )} is missing")
     inner, around = app[found.end() : end - 2], f"{app[: found.start()]}${{{REPLY}}}{app[end:]}"
-    if _CURL.search(inner) or _CURL.search(around):
-        raise Unclear("several CURL() in one line: give each a line of its own")
-    if not re.fullmatch(r"\w+\(.*\)", around):
-        raise Unclear("the application's closing bracket is missing, or something follows it")
+    refuse_if(
+        (end < 0 or app[end - 2] != ")", "the expression does not end: )} is missing"),
+        (_CURL.search(inner) or _CURL.search(around),
+         "several CURL() in one line: give each a line of its own"),
+        (not re.fullmatch(r"\w+\(.*\)", around),
+         "the application's closing bracket is missing, or something follows it"),
+    )  # fmt: skip
     head, *rest = split(_written_out(inner, resolve), ",")
     address, _, query = head.partition("?")
     url = _read_url(address, resolve)
-    if "message=" in query:
-        # A comma in a text that nobody encoded: all of it was to be the query.
-        body = ",".join([query, *rest])
-    else:
-        body = "&".join(filter(None, [query, _written_out(",".join(rest), resolve)]))
-    made = Recipe(step, *url, fields(body))
-    if is_set := _SET.fullmatch(around):
-        made.condition, made.reply = is_set["condition"] or "", is_set["reply"]
-    else:
-        made.tail = around
-    return made
+    body = (
+        ",".join([query, *rest])  # a comma in a text that nobody encoded: all was to be the query
+        if "message=" in query
+        else "&".join(filter(None, [query, _written_out(",".join(rest), resolve)]))
+    )
+    is_set = _SET.fullmatch(around)
+    told = is_set.groupdict("") if is_set else {"reply": "", "condition": "", "tail": around}
+    return Recipe(
+        step, *url, fields(body), reply=told["reply"], condition=told["condition"],
+        tail=told.get("tail", ""),
+    )  # fmt: skip
 
 
 def fields(body: str) -> dict[str, str]:
@@ -144,19 +144,18 @@ def fields(body: str) -> dict[str, str]:
         name, equals, value = item.partition("=")
         if equals and name.strip() in PARAMETERS:
             current = name.strip()
-            if current in found:
-                raise Unclear(f"the request has {current} twice: leave one")
+            refuse_if((current in found, f"the request has {current} twice: leave one"))
             found[current] = value
         elif current == "message":
             found[current] += f"&{item}"
-        elif item.strip():
-            raise Unclear(f"{name.strip()[:40]} is no parameter of the SMS API")
+        else:
+            refuse_if((item.strip(), f"{name.strip()[:40]} is no parameter of the SMS API"))
     return found
 
 
 def _written_out(text: str, resolve: Resolve) -> str:
     """*text*, or what it holds if it is one variable as a whole."""
-    held = resolve(text.strip()) if _WHOLE.fullmatch(text) else text
+    held = resolve(text.strip()) if NAME.fullmatch(text.strip()) else text
     if held is None:
         raise Unclear(f"the request stands in {text.strip()}: write it into CURL()")
     return held
@@ -172,8 +171,7 @@ def _read_url(address: str, resolve: Resolve) -> tuple[str, str, str]:
     if found is None or not API.fullmatch(found[4]):
         raise Unclear("the URL is not that of the SMS API")
     user, _, password = (found[2] or "").partition(":")
-    scheme = (found[1] or "http").lower()
-    return f"{scheme}://{found[3].lower()}", unquote(user), unquote(password)
+    return f"{found[1] or 'http'}://{found[3]}".lower(), unquote(user), unquote(password)
 
 
 def _of_program(step: Priority, resolve: Resolve) -> Recipe:
@@ -184,50 +182,51 @@ def _of_program(step: Priority, resolve: Resolve) -> Recipe:
     command = found["system"] or found["shell"]
     marked = _THROWN_AWAY.sub("", literal(command, _EXPRESSION))
     marked, unwaited = re.subn(r"(?<![>&])&\s*$", "", marked)
-    if found["reply"] and _UNREAD.search(command):
-        raise Unclear("its answer goes to /dev/null, and the line reads it")
-    if not _COMMAND.fullmatch(marked):
-        raise Unclear(
-            "the shell reads other commands, $, backquotes or patterns in it before curl does"
-        )
+    refuse_if(
+        (found["reply"] and re.search(r"(?<!2)>\s*/dev/null|\s(?:-o|--output)\b", command),
+         "its answer goes to /dev/null, and the line reads it"),
+        (not _COMMAND.fullmatch(marked),
+         "the shell reads other commands, $, backquotes or patterns in it before curl does"),
+    )  # fmt: skip
     given = (piece for is_expression, piece in parts(command) if is_expression)
     words = [re.sub(_EXPRESSION, lambda _: next(given), word) for word in shlex.split(marked)]
-    made = _of_words(step, words[1:], resolve)
-    made.reply, made.by_shell, made.unwaited = found["reply"] or SYSTEMSTATUS, True, unwaited > 0
+    asked = _asked_by(words[1:])
+    address, _, query = asked["address"][-1].partition("?")
+    form = [*asked["form"], *filter(None, [query])]
+    plain = dict(each.split("=", 1) for each in asked["plain"])
+    reason = (
+        "it did not wait for the answer (&), and the new lines would: with an outbox,"
+        " Set(SMS_MODE=queue) stores the SMS at once"
+    )
+    made = Recipe(
+        step, *_read_url(address, resolve), fields("&".join(form)) or plain, encoded=bool(form),
+        insecure="insecure" in asked, by_shell=True, mode="queue" if unwaited else "",
+        reply=found["reply"] or SYSTEMSTATUS, reason=reason if unwaited else "",
+    )  # fmt: skip
+    login = resolve(asked["login"][-1])
+    if login is None or REPLACED.search(login):
+        raise Unclear("the user of the curl command cannot be resolved: write it out")
+    if login:
+        made.user, _, made.password = login.partition(":")
+    refuse_if(
+        (form and plain, _TOO_MUCH.format("both --data and --data-urlencode")),
+        (len(plain) < len(asked["plain"]), "the request has a parameter twice: leave one"),
+    )
     return made
 
 
-def _of_words(step: Priority, words: list[str], resolve: Resolve) -> Recipe:
-    given: dict[str, list[str]] = defaultdict(list, address=[""], login=[""])
-    insecure = False
+def _asked_by(words: list[str]) -> dict[str, list[str]]:
+    """What the words of a curl command say, by what it is of the request. Raises Unclear."""
+    asked: dict[str, list[str]] = defaultdict(list, address=[""], login=[""])
     rest = iter(words)
     for word in rest:
-        name, equals, attached = word.partition("=") if word.startswith("--") else (word, "", "")
-        if word in _FLAGS:
-            insecure = insecure or word in _INSECURE
-        elif name in _OPTIONS:
-            kind, allowed = _OPTIONS[name]
-            value = attached if equals else next(rest, "")
-            if not re.fullmatch(allowed, value):
-                raise Unclear(_TOO_MUCH.format(name))
-            given[kind].append(value)
-        elif word.startswith("-") or given["address"][-1]:
-            option = _NAME.match(word)
-            raise Unclear(_TOO_MUCH.format(option[0] if option else "another word"))
-        else:
-            given["address"].append(word)
-    address, _, query = given["address"][-1].partition("?")
-    made = Recipe(step, *_read_url(address, resolve), insecure=insecure)
-    if login := given["login"][-1]:
-        known = resolve(login)
-        if known is None or REPLACED.search(known):
-            raise Unclear("the user of the curl command cannot be resolved: write it out")
-        made.user, _, made.password = known.partition(":")
-    form, plain = [*given["form"], *([query] if query else [])], given["plain"]
-    if form and plain:
-        raise Unclear(_TOO_MUCH.format("both --data and --data-urlencode"))
-    made.encoded = bool(form)
-    made.fields = fields("&".join(form)) or dict(each.split("=", 1) for each in plain)
-    if len(made.fields) < len(plain):
-        raise Unclear("the request has a parameter twice: leave one")
-    return made
+        name, equals, value = word.partition("=") if word.startswith("--") else (word, "", "")
+        if not word.startswith("-") and not asked["address"][-1]:
+            name, equals, value = "--url", "=", word
+        kind, allowed = _OPTIONS.get(name, ("", "(?!)"))
+        if allowed and not equals:
+            value = next(rest, "")
+        if not re.fullmatch(allowed, value):
+            raise Unclear(_TOO_MUCH.format(_NAME.findall(word)[0] or "another word"))
+        asked[kind].append(value)
+    return asked

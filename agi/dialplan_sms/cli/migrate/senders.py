@@ -6,6 +6,7 @@ A section for each user, never in place of one that is there.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from dialplan_sms.cli.migrate import encoding, request
@@ -17,21 +18,18 @@ from dialplan_sms.config import values
 from dialplan_sms.config.parser import Place, parse, read_private
 
 _RESERVED = {smsconf.GENERAL, smsconf.HTTP}
+_HEADER = re.compile(r"(?m)^[ \t]*\[general\][^\n]*\n")
 _NAME = re.compile(r"[^\[\]:;=#\s][^\[\]:;\n\r\t]*")
 _CURL = re.compile(r"\bCURL\(", re.IGNORECASE)
 _OPTION = re.compile(r"Set\([ \t]*CURLOPT\((\w+)\)[ \t]*=(.*)\)", re.IGNORECASE)
 _ANY_OPTION = re.compile(r"CURLOPT\((\w+)\)[ \t]*=(.*)", re.IGNORECASE)
 _LOGIN = "userpwd"
 _INSECURE = ("ssl_verifypeer", "ssl_verifyhost")
+# Options that change neither what is asked, nor who asks, nor how the answer looks.
 _HARMLESS = {
     _LOGIN, *_INSECURE, "conntimeout", "dnstimeout", "followlocation", "httptimeout", "maxredirs",
     "referer", "useragent",
 }  # fmt: skip
-"""Options that change neither what is asked, nor who asks, nor how the answer looks."""
-_UNWAITED = (
-    "it did not wait for the answer (&), and the new lines would: with an outbox,"
-    " Set(SMS_MODE=queue) stores the SMS at once"
-)
 
 
 @dataclass(slots=True)
@@ -47,13 +45,11 @@ class Senders:
     content: bytes | None = field(default=None, repr=False)
     there: Mapping[str, smsconf.Sender] = field(default_factory=dict)
     default: str | None = None
-    default_set: bool = False
     new: dict[str, smsconf.Sender] = field(default_factory=dict)
 
     def take(self, user: str, password: str, url: str, insecure: bool) -> None:
-        """See to a section for this user. Raises Unclear if another stands in its way."""
+        """See to a section for this user. Raises Unclear if another stands in its way, Bad."""
         there, known = self.there.get(user), self.new.get(user)
-        there_url = API.sub("", there.url).lower().rstrip("/") if there else url
         another = f"[{user}] in {self.path} has another"
         refuse_if(
             (not user, "no CURLOPT(userpwd) says who sends: set it in the line before"),
@@ -62,7 +58,7 @@ class Senders:
             (not password or password != password.strip() or not password.isprintable(),
              f"the password of {user} is empty or has spaces at its ends: write sms.conf by hand,"
              " with password_file"),
-            (there_url != url and not self.same_pbx,
+            (there and API.sub("", there.url).lower().rstrip("/") != url and not self.same_pbx,
              f"{another} url than this line ({url}): if both are the same PBX, add --same-pbx"),
             (there and there.password and there.password != password,
              f"{another} password than this line: see which holds"),
@@ -72,10 +68,7 @@ class Senders:
             (known and known.password != password,
              f"another password of [{user}] stands in another line: see which holds"),
         )  # fmt: skip
-        try:
-            values.url(url, Place(Path(), 0))
-        except values.Bad:
-            raise Unclear(f"{url[:80]} is no address that sms.conf takes") from None
+        values.url(url, Place(Path(), 0))
         verify = "no" if insecure and url.startswith("https:") else "yes"
         if there is None and (known is None or verify == "no"):
             self.new[user] = smsconf.Sender(user, url, password, verify=verify)
@@ -90,40 +83,40 @@ class Senders:
         """What sms.conf has with the new sections."""
         if not self.new:
             return self.content
-        before, first = (self.content or b"").decode(), next(iter(self.new))
-        newline = "\r\n" if "\r\n" in before else "\n"
-        if before and not before.endswith("\n"):
-            before += newline  # or what comes next would continue its last line
-        if not self.default_set and self.several and (self.default or not self.there):
-            line = f"default_sender = {self.default or first}{newline}"
-            at = len(before) - len(before.removeprefix("\ufeff"))  # which stays the file's first
-            if general := re.search(r"(?m)^\ufeff?[ \t]*\[general\][^\n]*\n", before):
-                at = general.end()
-            else:
-                line = f"[general]{newline}{line}{newline if before[at:] else ''}"
-            before = before[:at] + line + before[at:]
+        content = self.content or b""
+        # A byte order mark stays the file's first.
+        coding = "utf-8-sig" if content.startswith(b"\xef\xbb\xbf") else "utf-8"
+        text = content.decode(coding)
+        newline = "\r\n" if "\r\n" in text else "\n"
+        # What comes next would continue a last line without an end.
+        text = re.sub(r"(?<=[^\n])\Z", newline, text)
+        general = parse(text, self.path).get(smsconf.GENERAL)
+        is_set = general and "default_sender" in general.values
+        if self.several and not is_set and (self.default or not self.there):
+            if not _HEADER.search(text):
+                text = f"[general]{newline}{newline if text else ''}{text}"
+            line = f"default_sender = {self.default or next(iter(self.new))}{newline}"
+            text = _HEADER.sub(lambda header: header[0] + line, text, count=1)
         sections = "\n".join(map(_section, self.new.values())).replace("\n", newline)
-        return f"{before}{newline if before else ''}{sections}".encode()
+        return f"{text}{newline if text else ''}{sections}".encode(coding)
 
 
 def read(path: Path, same_pbx: bool = False) -> Senders:
     """The senders of the sms.conf that there is. Raises ConfigError if it cannot be used."""
-    if not path.exists():
-        return Senders(path, same_pbx)
-    sections = parse(read_private(path, "sms.conf"), path)
-    content = path.read_bytes()
-    general = sections.get(smsconf.GENERAL)
-    default_set = general is not None and "default_sender" in general.values
-    if not sections.keys() - _RESERVED:
-        return Senders(path, same_pbx, content, default_set=default_set)
-    loaded = smsconf.load(path)
-    return Senders(path, same_pbx, content, loaded.senders, loaded.default_sender, default_set)
+    known = Senders(path, same_pbx)
+    if path.exists():
+        text = read_private(path, "sms.conf")
+        known.content = path.read_bytes()
+        if parse(text, path).keys() - _RESERVED:
+            loaded = smsconf.load(path)
+            known.there, known.default = loaded.senders, loaded.default_sender
+    return known
 
 
 def _section(sender: smsconf.Sender) -> str:
-    password = sender.password.replace(";", "\\;")
     verify = "verify = no\n" if sender.verify == "no" else ""
-    return f"[{sender.name}]\nurl = {sender.url}\npassword = {password}\n{verify}"
+    text = f"[{sender.name}]\nurl = {sender.url}\npassword = {sender.password}\n{verify}"
+    return text.replace(";", "\\;")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,83 +145,82 @@ class Finder:
         self.flow = Flow(self.dialplan)
         self._anonymous = anonymous
         self.recipes: list[request.Recipe] = []
-        self.options: dict[Priority, Option] = {}
+        self.options: list[Option] = []
         self.has_other_curl = False
         for step in self.dialplan.steps:
             plain = _OPTION.fullmatch(step.plain)
             option = plain or _ANY_OPTION.search(step.plain)
             if self.flow.uses_api(step):
-                self.recipes.append(request.read(step, self.flow.resolve(step)))
+                try:
+                    found = request.read(step, partial(self.flow.resolve, step))
+                except Unclear as unclear:
+                    found = request.Recipe(step, reason=str(unclear))
+                self.recipes.append(found)
             elif plain is None and _CURL.search(step.plain):
                 self.has_other_curl = True
             elif option:
-                self.options[step] = Option(step, option[1].lower(), option[2], plain is None)
-        self.logins = [option for option in self.options.values() if option.name == _LOGIN]
+                self.options.append(Option(step, option[1].lower(), option[2], plain is None))
+        self.logins = [option for option in self.options if option.name == _LOGIN]
 
     def check(self, found: request.Recipe) -> None:
         """Refuse a request that is not understood wholly, and see who sends it."""
         try:
-            found.values = encoding.values(found.fields, self.given(found), found.encoded)
+            found.values = encoding.values(found.fields, partial(self.given, found), found.encoded)
         except Unclear as unclear:
             found.refuse(str(unclear))
         except RecursionError:
             found.refuse("its values stand in each other too deep to be followed")
-        found.refuse(_UNWAITED if found.unwaited else "")
         try:
             self._see_who_sends(found)
         except Unclear as unclear:
             found.refuse(str(unclear))
+        except values.Bad:
+            found.refuse(f"{found.url[:80]} is no address that sms.conf takes")
 
-    def given(self, found: request.Recipe) -> encoding.Given:
+    def given(self, found: request.Recipe, name: str, anywhere: bool) -> list[str]:
         """All values that a variable may have there; a shell must not make others of them."""
-
-        def values(name: str, anywhere: bool) -> list[str]:
-            held = self.flow.values(found.step, name, anywhere)
-            if found.by_shell and any(request.REPLACED.search(literal(value)) for value in held):
-                raise Unclear(
-                    f"${{{name}}} holds what the shell reads first: $, backquotes, backslashes"
-                )
-            return held
-
-        return values
+        held = self.flow.values(found.step, name, anywhere)
+        if found.by_shell and any(request.REPLACED.search(literal(value)) for value in held):
+            raise Unclear(
+                f"${{{name}}} holds what the shell reads first: $, backquotes, backslashes"
+            )
+        return held
 
     def _see_who_sends(self, found: request.Recipe) -> None:
-        user, password, insecure = found.user, found.password, found.insecure
+        step, user, password, insecure = found.step, found.user, found.password, found.insecure
         if not found.by_shell:
-            others = sorted({option.name for option in self.options.values()} - _HARMLESS)
-            other = next((name for name in others if self._reaching(found.step, name)[0]), "")
-            insecure = any(
-                self.flow.exact(found.step, f"CURLOPT({name})") in ("0", "no", "false", "off")
-                for name in _INSECURE
-            )
-            above = self._reaching(found.step, _LOGIN)[0] if user else []
+            unknown = [option for option in self.options if option.name not in _HARMLESS]
+            others, logins = (self._reaching(step, each)[0] for each in (unknown, self.logins))
             refuse_if(
-                (other, f"CURLOPT({other}) above it has no counterpart in sms.conf"),
-                (any(option.value != f"{user}:{password}" for option in above),
+                *((True, f"CURLOPT({other.name}) above it has no counterpart in sms.conf")
+                  for other in others),
+                (user and any(option.value != f"{user}:{password}" for option in logins),
                  "both its URL and CURLOPT(userpwd) say who sends: leave one"),
             )  # fmt: skip
+            checked = (self.flow.exact(step, f"curlopt({name})") for name in _INSECURE)
+            insecure = any(each in ("0", "no", "false", "off") for each in checked)
         if not user:
             if self._anonymous and not self.logins:
                 return
-            found.login, known = self._login(found.step)
+            found.login, known = self._login(step)
             user, _, password = known.partition(":")
         if not found.reason:
             self.senders.take(user, password, found.url, insecure)
         found.sender = user
 
-    def _reaching(self, step: Priority, name: str) -> tuple[list[Option], bool]:
-        """The options of this name that hold at *step*, and whether there may be others."""
-        named = {by: option for by, option in self.options.items() if option.name == name}
+    def _reaching(self, step: Priority, options: list[Option]) -> tuple[list[Option], bool]:
+        """Those of the *options* that hold at *step*, and whether there may be others."""
+        named = {option.step: option for option in options}
         steps, elsewhere = self.flow.reaching(step, named.__contains__)
         return [named[above] for above in steps], elsewhere
 
     def _login(self, step: Priority) -> tuple[str, str]:
         """CURLOPT(userpwd) on every way to *step*, as written and as meant. Raises Unclear."""
-        options, elsewhere = self._reaching(step, _LOGIN)
+        options, elsewhere = self._reaching(step, self.logins)
         if elsewhere:
-            headers = [o for o in self.options.values() if o.name in ("httpheader", "cookie")]
-            options += self.logins + (headers if not options else [])
-        logins = {self.flow.resolve(option.step)(option.value) for option in options}
+            names = {_LOGIN} if options else {_LOGIN, "httpheader", "cookie"}
+            options += [option for option in self.options if option.name in names]
+        logins = {self.flow.resolve(option.step, option.value) for option in options}
         known = next(iter(logins), None)
         refuse_if(
             (not options, "no CURLOPT(userpwd) says who sends"),
