@@ -18,7 +18,7 @@ from dialplan_sms.host.installation import EXTENSIONS as CONF
 from dialplan_sms.host.installation import UNIT, shared_file
 from tests.unit.pbxhost import EXTENSIONS, GROUP, PASSWORD, USER, PbxHost
 
-LINE = dialplan.LINE
+LINE = dialplan.LINE.encode()
 
 
 def newer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ class TestTheOutboxFolder:
     def found(self, pbx: PbxHost, uid: int | None = None) -> Action:
         user = by_id(os.getuid() if uid is None else uid, [os.getgid()])
         work = Work(pbx.host(), Manifest(None))
-        return make_outbox_folder(work, pbx.spool / "sms", user)
+        return next(make_outbox_folder(work, pbx.spool / "sms", user))
 
     def test_one_of_another_user_is_no_place(self, pbx: PbxHost) -> None:
         (pbx.spool / "sms").mkdir(mode=0o700)

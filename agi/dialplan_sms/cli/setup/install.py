@@ -26,8 +26,8 @@ from dialplan_sms.host.installation import (
 )
 from dialplan_sms.host.process import run
 
+# Asterisk's user is another one than root, so what it has to run is tried as nobody.
 _OTHERS = User("other users", 65534, (65534,))
-"""Asterisk's user is another one than root, so what it has to run is tried as nobody."""
 
 
 def install(given: Mapping[str, str]) -> None:
@@ -44,7 +44,7 @@ def install(given: Mapping[str, str]) -> None:
     work = Work(Host(prefix=prefix), Manifest(None))
     path = agi_bin / "sms.agi"
     refuse(
-        put_link(work, path, prefix / "bin/sms.agi").state is StepState.KEEP,
+        next(put_link(work, path, prefix / "bin/sms.agi")).state is StepState.KEEP,
         f"{path} is not from make install: run mv {path} {path}.old, and make install again",
     )
     if os.geteuid() == 0:
@@ -58,8 +58,7 @@ def install(given: Mapping[str, str]) -> None:
     os.umask(0o022)
     _make(prefix, python, extras)
     extensions = shared_file(EXTENSIONS).read_bytes()
-    if said := work.do(put_file(work, etc / EXTENSIONS, extensions, "[sub-sms]", "dialplan")):
-        print(said)
+    work.do(put_file(work, etc / EXTENSIONS, extensions, "[sub-sms]", "dialplan"))
     work.do(put_link(work, path, prefix / "bin/sms.agi"))
 
 
