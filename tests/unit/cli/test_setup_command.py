@@ -13,10 +13,9 @@ from dialplan_sms.sandbox import Sandbox
 from tests.pages import README
 from tests.unit.cli.test_setup_pbx import normal
 from tests.unit.doors import hearing, opened
-from tests.unit.pbxhost import EXTENSIONS, PASSWORD, PbxHost
+from tests.unit.pbxhost import EXTENSIONS, NEW, PASSWORD, PbxHost
 
 SAVES = "takes about a tenth of the CPU time of sms.agi"
-NEW = ("--url", "http://192.0.2.1", "--sender", "101")
 
 
 def beside(pbx: PbxHost) -> config.Sender:

@@ -13,9 +13,7 @@ from dialplan_sms.host import files
 from dialplan_sms.host.identity import HostError, by_id
 from dialplan_sms.host.installation import EXTENSIONS as CONF
 from tests.unit.cli.test_setup import LINE
-from tests.unit.pbxhost import EXTENSIONS, PbxHost
-
-NEW = ("--url", "http://192.0.2.1", "--sender", "101")
+from tests.unit.pbxhost import EXTENSIONS, NEW, PbxHost
 
 
 class TestTheOutboxFolder:
@@ -113,12 +111,6 @@ class TestTheProgram:
         (pbx.agi_bin / "sms.agi").symlink_to(other / "bin/sms.agi")
         pbx.install()
         assert (pbx.agi_bin / "sms.agi").readlink() == pbx.prefix / "bin/sms.agi"
-
-    def test_a_foreign_sms_agi_stays(self, pbx: PbxHost) -> None:
-        (pbx.root / "other").touch()
-        (pbx.agi_bin / "sms.agi").symlink_to(pbx.root / "other")
-        assert "it is another's" in pbx.install().output
-        assert (pbx.agi_bin / "sms.agi.new").readlink() == pbx.prefix / "bin/sms.agi"
 
     def test_one_that_asterisks_user_cannot_run(self, pbx: PbxHost) -> None:
         (pbx.fakes / "closed").touch()

@@ -17,7 +17,7 @@ from dialplan_sms.host.asterisk import Process, user_of
 from dialplan_sms.host.files import Ownership
 from dialplan_sms.host.identity import HostError, User, by_id, changer
 from tests.unit import checked
-from tests.unit.pbxhost import PbxHost
+from tests.unit.pbxhost import NEW, PbxHost
 
 TOP = Path(__file__).parents[3]
 NOBODY = 65534
@@ -82,7 +82,7 @@ def test_remove_gives_no_file_the_rights_of_another(pbx: PbxHost, tmp_path: Path
 
 def test_a_pipe_does_not_keep_root_waiting(pbx: PbxHost) -> None:
     os.mkfifo(pbx.etc / "extensions-sms.conf")
-    result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101")
+    result = pbx.setup(*NEW)
     assert (result.exit_code, "is no file" in result.output) == (1, True)
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -143,9 +144,9 @@ class TestRefused:
         assert refused(shared, PYTHON=str(python)) == says.format("PYTHON")
 
 
-@pytest.fixture
-def shared() -> Iterator[Path]:
-    """The same where every user may enter, unlike pytest's folders."""
+@contextmanager
+def enterable() -> Iterator[Path]:
+    """A host's folder where every user may enter, unlike pytest's folders."""
     with tempfile.TemporaryDirectory(dir="/opt", prefix="sms-") as folder:
         top = Path(folder)
         top.chmod(0o755)
@@ -154,16 +155,18 @@ def shared() -> Iterator[Path]:
         yield top
 
 
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    with enterable() as top:
+        yield top
+
+
 @pytest.fixture(scope="module")
 def installed() -> Iterator[Path]:
     """A folder with the result of ``make install``, readable by everybody as /opt is."""
     if os.geteuid() != 0:
         pytest.fail("these tests install for another user: run make test-all as root", False)
-    with tempfile.TemporaryDirectory(dir="/opt", prefix="sms-") as folder:
-        top = Path(folder)
-        top.chmod(0o755)
-        for name in ("agi-bin", "etc"):
-            (top / name).mkdir()
+    with enterable() as top:
         # given a copy of the program that setup of 0.1.0 made there
         (top / "program").mkdir()
         (top / "program/.setup").touch()

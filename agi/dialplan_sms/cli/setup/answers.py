@@ -25,19 +25,13 @@ PASSWORD = "DIALPLAN_SMS_PASSWORD"  # noqa: S105 - a name
 TOKEN = "DIALPLAN_SMS_TOKEN"  # noqa: S105
 # How the value of an option may be written shorter, how it is read, and what is allowed.
 _KINDS: dict[str, tuple[Callable[[str], str], Callable[[str], str], str]] = {
-    "--url": (
-        lambda text: text if "://" in text else f"https://{text}",
-        lambda text: values.url(text) and text,
-        "https://<host>, http://<host>",
-    ),
+    "--url": (lambda text: text if "://" in text else f"https://{text}",
+              lambda text: values.url(text) and text, "https://<host>, http://<host>"),
     "--country": (str, values.country, "two letters, as IT"),
-    "--fingerprint": (
-        lambda text: f"sha256:{text.lower().removeprefix('sha256:')}",
-        values.verify,
-        "sha256: and 64 hex digits",
-    ),
+    "--fingerprint": (lambda text: f"sha256:{text.lower().removeprefix('sha256:')}",
+                      values.verify, "sha256: and 64 hex digits"),
     "--gsm": (str, values.gsm, "12 hex digits, as 9c7514330001"),
-}
+}  # fmt: skip
 # The options that say something of one sender, but for its name.
 _OF_SENDER = ("url", "password_file", "token_file", "country", "fingerprint", "pin", "gsm")
 # What is asked, in this order: the answer's key, the question, what is said if there is nobody to
@@ -46,25 +40,13 @@ _ELSE = "is missing: give it, or run setup in a terminal to be asked"
 _QUESTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("url", "Address of the PBX", f"--url {_ELSE}", {}),
     ("sender", "PBX user who sends (the extension, as 101)", f"--sender {_ELSE}", {}),
-    (
-        "secret",
-        "Password of {sender}",
-        "the password of {sender} is missing: give --password-file FILE or set " + PASSWORD,
-        {"hide_input": True, "err": True},
-    ),
-    (
-        "country",
-        "Country of numbers without +, as IT: SMS go to no other; empty: to all, with +",
-        "",
-        {"default": ""},
-    ),
-    (
-        "gsm",
-        "Gateway (MAC address), if that PBX itself sends as {sender} by [http]; else empty",
-        "",
-        {"default": ""},
-    ),
-)
+    ("secret", "Password of {sender}", "the password of {sender} is missing: give"
+     f" --password-file FILE or set {PASSWORD}", {"hide_input": True, "err": True}),
+    ("country", "Country of numbers without +, as IT: SMS go to no other; empty: to all, with +",
+     "", {"default": ""}),
+    ("gsm", "Gateway (MAC address), if that PBX itself sends as {sender} by [http]; else empty",
+     "", {"default": ""}),
+)  # fmt: skip
 Given = Mapping[str, Any]  # the options, by the names of their parameters; empty if not given
 
 
@@ -139,8 +121,8 @@ def decide(path: Path, given: Given, host: Host, dry_run: bool) -> Answers | Non
             )
         return None
     # In the order in which a new section has them.
-    texts = {"url": answers["url"], **answers["secret"], "verify": verify}
-    texts |= {key: answers[key] for key in ("country", "gsm")}
+    texts = {"url": answers["url"], **answers["secret"], "verify": verify,
+             "country": answers["country"], "gsm": answers["gsm"]}  # fmt: skip
     keys = {key: text for key, text in texts.items() if text or key in answers["secret"]}
     return Answers(answers["sender"], keys)
 

@@ -32,7 +32,6 @@ from dialplan_sms.host.terminal import plain
 
 _FILE = click.Path(path_type=Path)
 _UNTOUCHED = "nothing was changed"
-_HALFWAY = "interrupted: run it again, it goes on from here"
 # The lines that send a first SMS from the dialplan, as the front page has them.
 TRIAL = """\
 [sms-test]
@@ -153,8 +152,9 @@ def _remove(host: Host, conf: Path | None, yes: bool, dry_run: bool) -> None:
             forget_all(state)
         click.echo("nothing of setup is here")
         return
-    steps = partial(plan.steps_back, found=found)
-    _carry_out(host, steps, "nothing of setup is left here", yes, dry_run)
+    _carry_out(
+        host, partial(plan.steps_back, found=found), "nothing of setup is left here", yes, dry_run
+    )
     for line in plan.kept(found, host):
         click.echo(plain(line))
 
@@ -180,7 +180,7 @@ def _carry_out(
     if changes and not yes:
         refuse(not host.interactive, f"{_UNTOUCHED}: give --yes to do this without being asked")
         refuse(not click.confirm("Do this?", default=True), _UNTOUCHED)
-    with _interruptible(_HALFWAY), lock(host.places.state):
+    with _interruptible("interrupted: run it again, it goes on from here"), lock(host.places.state):
         work = Work(host, Manifest(host.places.state), lambda said: click.echo(plain(said)))
         for step in steps(work):
             work.do(step)
@@ -216,12 +216,10 @@ def _last_words(work: Work, found: AsteriskHost, sender: str) -> Step:
     if work.failed:
         return
     config, lines, doc = smsconf.load(found.etc / "sms.conf"), TRIAL, prefix / "share/doc"
-    for line in _faster(found, config):
-        click.echo(line)
+    _say_faster(found, config)
     if sender and sender != config.default_sender:
         command += f" --sender {shlex.quote(sender)}"
-        choose = f"Answer()\n same => n,Set(SMS_SENDER={sender})\n"
-        lines = TRIAL.replace("Answer()\n", choose)
+        lines = TRIAL.replace("()\n", f"()\n same => n,Set(SMS_SENDER={sender})\n", 1)
     click.echo(
         "Limits keep the bill small, if callers choose the numbers:"
         f" {doc}/dialplan-sms/docs/limits.md\n\n"
@@ -235,8 +233,8 @@ def _last_words(work: Work, found: AsteriskHost, sender: str) -> Step:
     )
 
 
-def _faster(found: AsteriskHost, config: smsconf.Config) -> Iterator[str]:
-    """What FastAGI saves, if the dialplan sends by the script and the service would answer."""
+def _say_faster(found: AsteriskHost, config: smsconf.Config) -> None:
+    """Say what FastAGI saves, if the dialplan sends by the script and the service would answer."""
     dialplan = Files(found.etc).plan
     by_url = any("agi://" in value for value in dialplan.variables["SMS_AGI"])
     script = re.compile(r"\bsms\.agi\b" if by_url else rf"\bsms\.agi\b|\b{CONTEXT}\b")
@@ -245,7 +243,7 @@ def _faster(found: AsteriskHost, config: smsconf.Config) -> Iterator[str]:
     for host, port in config.listen:
         if host == "127.0.0.1" and fastagi(host, port) is None:
             url = f"agi://{host}{f':{port}' if port != 4573 else ''}/sms"
-            yield (
+            click.echo(
                 f"Optional, for a busy PBX: {url} takes about a tenth of the CPU time of sms.agi:"
                 f" put SMS_AGI = {url} into [globals] for {CONTEXT}, and write AGI({url},...)"
                 " in place of AGI(sms.agi,...)"

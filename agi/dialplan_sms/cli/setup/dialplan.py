@@ -9,7 +9,7 @@ from dialplan_sms.cli.check import CheckState
 from dialplan_sms.cli.check.dialplan import Files
 from dialplan_sms.cli.migrate.files import Tree
 from dialplan_sms.cli.setup.host import MAIN, AsteriskHost
-from dialplan_sms.cli.setup.steps import Action, Failed, Step, StepState, Work, new_owner
+from dialplan_sms.cli.setup.steps import Action, Failed, Step, StepState, Work, new_owner, take_back
 from dialplan_sms.host import files
 from dialplan_sms.host.asterisk_syntax import lines
 from dialplan_sms.host.installation import EXTENSIONS
@@ -22,10 +22,7 @@ _PUT = re.compile(
 _SILENT = {
     False: ("Asterisk does not run", "start it, which loads the dialplan"),
     # Without root, the console of a running one is closed.
-    True: (
-        "Asterisk's console does not answer",
-        "run asterisk -rx 'dialplan reload' as root",
-    ),
+    True: ("Asterisk's console does not answer", "run asterisk -rx 'dialplan reload' as root"),
 }
 _MADE = "made"  # the mark of a file that setup has made for the line
 
@@ -87,18 +84,27 @@ def take_out_include(work: Work, path: Path, etc: Path | None) -> Step:
     """Take the line out again; *etc* is Asterisk's folder, if there is an Asterisk."""
     there, about = files.look(path), f"without the line {LINE}"
     left = os.fsencode(_PUT.sub("", os.fsdecode(there.content), 1)) if there else b""
-    is_spare = not left and _MADE in work.manifest.entries[path].marks
-    if etc and not all(may_miss for _, may_miss in find_includes(etc, path.name)):
-        is_spare = False
+    is_made = _MADE in work.manifest.entries[path].marks
+    is_needed = etc and not all(may_miss for _, may_miss in find_includes(etc, path.name))
     if there is None or left == there.content:
         yield Action(path, StepState.KEEP, "there is no line of setup in it any more")
-    elif is_spare:
+    elif is_made and not left and not is_needed:
         yield Action(path, StepState.REMOVE, about)
         files.remove(path)
     else:
         yield Action(path, StepState.CHANGE, about)
         files.put(path, left, there.mode, there.owner)
     del work.manifest.entries[path]
+
+
+def take_back_file(work: Work, path: Path, etc: Path | None) -> Step:
+    """A file of ours, unless an #include of an admin's needs it."""
+    included = find_includes(etc) if etc and path.name == EXTENSIONS else ()
+    if needing := [by for by, may_miss in included if not may_miss]:
+        why = f"{needing[0]} has an #include of it, which would fail"
+        yield Action(path, StepState.KEEP, f"{why}: remove that, then run again")
+    else:
+        yield from take_back(work, path)
 
 
 def report_merged(work: Work, etc: Path) -> Step:

@@ -152,8 +152,6 @@ def find(host: Host, given: Path | None = None) -> AsteriskHost:
     asterisk.refuse_foreign(agi_bin, "astagidir", conf)
     for path in (etc, spool, agi_bin):
         changer(path)  # which refuses one that several users can change
-    of_freepbx = (places.freepbx, etc / "extensions_additional.conf")
-    is_generated = any(map(Path.exists, of_freepbx)) or _is_marked(etc)
     return AsteriskHost(
         conf=conf,
         etc=etc,
@@ -164,7 +162,7 @@ def find(host: Host, given: Path | None = None) -> AsteriskHost:
         console=console,
         runs=process is not None,
         answers=asked.status == 0 and "astagidir" in shown,
-        dialplan=etc / ("extensions_custom.conf" if is_generated else MAIN),
+        dialplan=_dialplan(etc, places.freepbx),
         systemd=places.systemd.is_dir(),
     )
 
@@ -172,13 +170,14 @@ def find(host: Host, given: Path | None = None) -> AsteriskHost:
 def _find_conf(host: Host, given: Path | None, processes: list[asterisk.Process]) -> Path:
     if given is not None:
         return (given / "asterisk.conf" if given.is_dir() else given).absolute()
-    confs = {process.conf for process in processes}
+    usual, confs = host.places.asterisk_confs, {process.conf for process in processes}
     refuse(
         len(confs) > 1,
         "more than one Asterisk runs here: name the one that is meant with --asterisk-conf FILE",
     )
-    usual = host.places.asterisk_confs
-    candidates = [conf for conf in confs if conf and (conf in usual or _is_believed(conf))]
+    candidates = [
+        conf for conf in confs if conf and conf.exists() and (conf in usual or _is_believed(conf))
+    ]
     if folder := host.environ.get("AST_CONFIG_DIR"):
         candidates.append(Path(folder) / "asterisk.conf")
     found = next(filter(Path.is_file, (*candidates, *usual)), Path())
@@ -191,12 +190,10 @@ def _find_conf(host: Host, given: Path | None, processes: list[asterisk.Process]
 
 
 def _is_believed(conf: Path) -> bool:
-    """Whether the file of a process is there, and root's or Asterisk's. Raises HostError.
+    """True for the file of a process that is root's or Asterisk's. Raises HostError for others.
 
     Any user can run a process called asterisk, and would be given the password.
     """
-    if not conf.exists():
-        return False
     who = "others"
     with suppress(HostError):  # a path that nobody can follow with certainty
         user = named("asterisk")
@@ -224,8 +221,9 @@ def _console(host: Host, conf: Path, process: asterisk.Process | None) -> tuple[
     return (program, "-C", str(conf), "-rx") if program else ()
 
 
-def _is_marked(etc: Path) -> bool:
-    """Whether FreePBX says in extensions.conf that it has written it."""
+def _dialplan(etc: Path, freepbx: Path) -> Path:
+    """The file that an admin's own lines go to: FreePBX writes extensions.conf itself."""
+    is_generated = freepbx.exists() or (etc / "extensions_additional.conf").exists()
     with suppress(HostError):
-        return bool(_GENERATED.search(asterisk.read_conf(etc / MAIN)[:4096]))
-    return False
+        is_generated |= bool(_GENERATED.search(asterisk.read_conf(etc / MAIN)[:4096]))
+    return etc / ("extensions_custom.conf" if is_generated else MAIN)

@@ -115,10 +115,11 @@ def _show(found: PeerCertificate) -> None:
 def prove(work: Work, found: AsteriskHost, sender: str) -> Step:
     """Try sms.conf and the PBX with *sender*, the default one if that is empty."""
     yield Action("the PBX", None)
-    conf, systemd = str(found.etc / "sms.conf"), "systemd" if found.systemd else ""
-    command = ["-m", __name__, conf, sender, systemd]
+    systemd = "systemd" if found.systemd else ""
     # Check gives name, connection and answer their own time, 15 s in all.
-    done = work.host.ask_program(found.user, command, 60)
+    done = work.host.ask_program(
+        found.user, ["-m", __name__, f"{found.etc}/sms.conf", sender, systemd], 60
+    )
     try:
         said, good = json.loads(done.last_line)
     except (ValueError, TypeError):

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from dialplan_sms.cli.setup.answers import Answers
 from dialplan_sms.cli.setup.dialplan import (
-    find_includes,
     load_dialplan,
     put_include,
     report_merged,
+    take_back_file,
     take_out_include,
 )
 from dialplan_sms.cli.setup.host import AsteriskHost, Host, refuse
@@ -44,9 +44,6 @@ from dialplan_sms.host.installation import (
 )
 from dialplan_sms.host.process import as_changer
 
-_STOP = ("systemctl", "disable", "--now", UNIT)
-_IMPORTS = "import dialplan_sms.cli.main, dialplan_sms.agi.script"
-
 
 def refuse_program(host: Host, found: AsteriskHost) -> None:
     """Raise HostError if Asterisk's user cannot run this program, or another user can change it."""
@@ -61,7 +58,8 @@ def refuse_program(host: Host, found: AsteriskHost) -> None:
     refuse(not script.is_file(), f"there is no {script}: {again}")
     user = changer(script) or changer(python)
     refuse(user, f"{user} can change the program in {prefix}, and root would run it: {again}")
-    if host.is_root and (ran := host.ask_program(found.user, ["-c", _IMPORTS], 60)).status:
+    imports = "import dialplan_sms.cli.main, dialplan_sms.agi.script"
+    if host.is_root and (ran := host.ask_program(found.user, ["-c", imports], 60)).status:
         bar = blocked(python, RUN, found.user)
         why = bar.says if bar else ran.last_line
         raise HostError(f"{found.user.name} cannot run the program in {prefix}, {why}: {again}")
@@ -78,8 +76,9 @@ def steps(work: Work, found: AsteriskHost, answers: Answers | None) -> Iterator[
         yield put_link(work, command / "dialplan-sms", prefix / "bin/dialplan-sms", needed=False)
     yield make_outbox_folder(work, found.spool / "sms", found.user)
     yield put_sender(work, found, answers)
-    extensions = shared_file(EXTENSIONS).read_bytes()
-    yield put_file(work, found.etc / EXTENSIONS, extensions, "[sub-sms]", "dialplan")
+    yield put_file(
+        work, found.etc / EXTENSIONS, shared_file(EXTENSIONS).read_bytes(), "[sub-sms]", "dialplan"
+    )
     yield put_include(work, found)
     yield report_merged(work, found.etc)
     yield load_dialplan(work, found)
@@ -138,9 +137,11 @@ def steps_back(work: Work, found: AsteriskHost | None) -> Iterator[Step]:
     """The way back, in its order: what is used first, the folders last."""
     etc = found.etc if found else None
     ways: dict[str, Callable[[Path], Step]] = {
-        "service": lambda path: _run(work, "the service", path, *_STOP),
+        "service": lambda path: _run(
+            work, "the service", path, "systemctl", "disable", "--now", UNIT
+        ),
         "include": lambda path: take_out_include(work, path, etc),
-        "file": lambda path: _take_back_file(work, path, etc),
+        "file": lambda path: take_back_file(work, path, etc),
         "link": lambda path: take_back(work, path),
         "folder": lambda path: _remove_folder(work, path),
         "program": lambda path: _remove_copy(work, path, StepState.REMOVE, "the program"),
@@ -149,16 +150,6 @@ def steps_back(work: Work, found: AsteriskHost | None) -> Iterator[Step]:
         yield from map(way, work.manifest.of(kind))
     if found and found.answers:
         yield _run(work, "the dialplan", None, *found.console, "dialplan reload")
-
-
-def _take_back_file(work: Work, path: Path, etc: Path | None) -> Step:
-    """A file of ours, unless an #include of an admin's needs it."""
-    included = find_includes(etc) if etc and path.name == EXTENSIONS else ()
-    if needing := [by for by, may_miss in included if not may_miss]:
-        about = f"{needing[0]} has an #include of it, which would fail"
-        yield Action(path, StepState.KEEP, f"{about}: remove that, then run again")
-    else:
-        yield from take_back(work, path)
 
 
 def _run(work: Work, target: str, path: Path | None, *command: str) -> Step:
@@ -190,8 +181,7 @@ def _remove_copy(work: Work, path: Path, state: StepState | None, about: str = "
         shutil.rmtree(old, ignore_errors=True)
 
     if path.exists() and not is_copy(path):
-        about = "it is not the one that setup has put there, and stays"
-        yield Action(path, StepState.KEEP, about)
+        yield Action(path, StepState.KEEP, "it is not the one that setup has put there, and stays")
     else:
         yield Action(path, state, about)
         as_changer(path, remove)
@@ -238,9 +228,8 @@ def kept(found: AsteriskHost | None, host: Host) -> Iterator[str]:
             delete = f"rm {shlex.quote(str(path))}"
             yield f"kept: {path}, which may hold a password: {delete} deletes it"
     if not host.packaged and (host.prefix / "bin/sms.agi").is_file():
-        delete = f"rm -r {shlex.quote(str(host.prefix))}"
-        if is_pipx(host.prefix):
-            delete = f"{PIPX} uninstall dialplan-sms"
+        by_hand = f"rm -r {shlex.quote(str(host.prefix))}"
+        delete = f"{PIPX} uninstall dialplan-sms" if is_pipx(host.prefix) else by_hand
         yield f"kept: {host.prefix}, the program: {delete} deletes it"
     theirs = {*found.etc.glob("extensions*.conf")} - {found.etc / EXTENSIONS} if found else ()
     if users := ", ".join(map(str, _naming(theirs, b"(sub-sms", b"(sms.agi"))):

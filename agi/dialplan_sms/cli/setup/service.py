@@ -13,11 +13,9 @@ from dialplan_sms.daemon import client
 from dialplan_sms.host.installation import UNIT, make_run_folder, shared_file
 from dialplan_sms.sms.outcome import safe_line
 
-_HOMES = ("/home", "/root", "/run/user")
 _HEAD = """\
 # Written by dialplan-sms setup for this host; lines of your own go into another file.
-[Service]
-"""
+[Service]"""
 _START = 100.0  # seconds to stop and start in (the unit's TimeoutStopSec is 40)
 
 
@@ -30,8 +28,8 @@ def put_unit(work: Work, found: AsteriskHost) -> Iterator[Step]:
     else:
         yield put_file(work, unit, shared_file(UNIT).read_bytes(), "the unit", "service")
     if lines:
-        content = _HEAD + "".join(f"{line}\n" for line in lines)
-        yield put_file(work, own, content.encode(), "this host's own", "service")
+        content = "\n".join([_HEAD, *lines, ""]).encode()
+        yield put_file(work, own, content, "this host's own", "service")
     else:
         yield take_back(work, own, "not needed", "service")
 
@@ -45,29 +43,17 @@ def drop_in(found: AsteriskHost, host: Host) -> list[str]:
         (is_other, f"User={_escaped(user.owner)}"),
         (is_other, f"Group={_escaped(user.group)}"),
         # As that user, who could have put a link there for root to follow.
-        (
-            is_other or found.spool != Path("/var/spool/asterisk"),
-            "ExecStartPre=\n"
-            f"ExecStartPre=-+/usr/bin/setpriv --reuid={user.uid} --regid={user.gids[0]}"
-            f" --clear-groups /usr/bin/mkdir -p -m 0750 {_quoted(outbox)}",
-        ),
-        (
-            host.prefix != Path("/opt/dialplan-sms") and not host.packaged,
-            f"ExecStart=\nExecStart={_quoted(host.prefix / 'bin/dialplan-sms')} serve",
-        ),
-        (
-            found.etc != Path("/etc/asterisk"),
-            f'Environment="DIALPLAN_SMS_CONF={_inner(conf)}"',
-        ),
-        (
-            places != [Path("/var/spool/asterisk/sms"), Path("/var/log/asterisk")],
-            "ReadWritePaths=" + " ".join(f'"-{_inner(place)}"' for place in places),
-        ),
-        (
-            any(str(each).startswith(_HOMES) for each in (*places, conf, host.prefix)),
-            "ProtectHome=read-only",
-        ),
-    )
+        (is_other or found.spool != Path("/var/spool/asterisk"), "ExecStartPre=\n"
+         f"ExecStartPre=-+/usr/bin/setpriv --reuid={user.uid} --regid={user.gids[0]}"
+         f" --clear-groups /usr/bin/mkdir -p -m 0750 {_quoted(outbox)}"),
+        (host.prefix != Path("/opt/dialplan-sms") and not host.packaged,
+         f"ExecStart=\nExecStart={_quoted(host.prefix / 'bin/dialplan-sms')} serve"),
+        (found.etc != Path("/etc/asterisk"), f'Environment="DIALPLAN_SMS_CONF={_inner(conf)}"'),
+        (places != [Path("/var/spool/asterisk/sms"), Path("/var/log/asterisk")],
+         "ReadWritePaths=" + " ".join(f'"-{_inner(place)}"' for place in places)),
+        (any(str(each).startswith(("/home", "/root", "/run/user"))
+             for each in (*places, conf, host.prefix)), "ProtectHome=read-only"),
+    )  # fmt: skip
     return [line for differs, line in rows if differs]
 
 
@@ -76,8 +62,8 @@ def start_service(work: Work, found: AsteriskHost) -> Step:
     run, target, about = work.host.run, "the service", ""
     asks = (["systemctl", ask, UNIT] for ask in ("is-active", "is-enabled"))
     if not found.systemd:
-        without = "no systemd here: sms.agi does the whole job by itself"
-        yield Action(target, StepState.NOTE, without)
+        about = "no systemd here: sms.agi does the whole job by itself"
+        yield Action(target, StepState.NOTE, about)
         work.manifest.pending.discard("service")
         work.say(
             "no systemd here: to have the service, too, let your supervisor run as root"

@@ -85,7 +85,6 @@ class Manifest:
     def note(self, path: Path, kind: str, mark: str) -> None:
         """Remember that *path* is, or is about to be, ours."""
         entry = self.entries.setdefault(path, Entry(kind))
-        entry.kind = kind
         if mark not in entry.marks:
             entry.marks.append(mark)
         self.save()
@@ -103,9 +102,11 @@ class Manifest:
 
     def save(self) -> None:
         """Store what has changed; the folder is there, as lock() makes it."""
-        entries = {str(path): asdict(entry) for path, entry in self.entries.items()}
-        text = json.dumps({"entries": entries, "pending": sorted(self.pending)}, indent=1)
-        content = text.encode() + b"\n"
+        whole = {
+            "entries": {str(path): asdict(entry) for path, entry in self.entries.items()},
+            "pending": sorted(self.pending),
+        }
+        content = json.dumps(whole, indent=1).encode() + b"\n"
         if self._path and content != self._stored:
             files.put(self._path, content, 0o644)  # a dry run needs no root
             self._stored = content
@@ -117,9 +118,8 @@ def lock(folder: Path) -> Iterator[None]:
     if not folder.is_dir():
         files.make_folder(folder, 0o755)
     before = os.umask(0o022)  # nobody else writes to what is being made
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     try:
-        with open(os.open(folder / "lock", flags, 0o600), "wb") as file:
+        with open(os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
     except BlockingIOError:
