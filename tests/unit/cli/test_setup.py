@@ -166,37 +166,26 @@ class TestFirst:
         assert (pbx.root / "units/dialplan-sms.service").exists()
 
 
-class TestTheGateway:
-    """Asked for if the HTTP SMS server sends as the new sender; its PBX may be who asks it to."""
-
-    def with_http(self, pbx: PbxHost) -> None:
-        pbx.install()
-        text = pbx.sms_conf.read_text()
-        pbx.sms_conf.write_text(f"{text}\n[http]\nuser = 102:{DECOY}\n")
-        pbx.interactive = True
-        pbx.environ = {}
-
-    def add(self, pbx: PbxHost, sender: str, said: str, *more: str) -> str:
-        given = ("--url", "http://192.0.2.1", "--sender", sender, *more)
-        result = pbx.setup(*given, said=f"{PASSWORD}\n\n{said}")
-        assert result.exit_code == 0, result.output
-        return config.load(pbx.sms_conf).senders[sender].gsm or ""
-
-    def test_an_answer_is_written(self, pbx: PbxHost) -> None:
-        self.with_http(pbx)
-        assert self.add(pbx, "102", "9c75\n9C:75:14:33:00:01\n") == "9c7514330001"
-
-    def test_none_is_an_answer(self, pbx: PbxHost) -> None:
-        self.with_http(pbx)
-        assert not self.add(pbx, "102", "\n")
-
-    def test_an_option_is_not_asked_for_again(self, pbx: PbxHost) -> None:
-        self.with_http(pbx)
-        assert self.add(pbx, "102", "", "--gsm", "9c:75:14:33:00:01") == "9c7514330001"
-
-    def test_another_sender_needs_none(self, pbx: PbxHost) -> None:
-        self.with_http(pbx)
-        assert not self.add(pbx, "103", "")
+@pytest.mark.parametrize(
+    ("sender", "said", "options", "gsm"),
+    [
+        ("102", "9c75\n9C:75:14:33:00:01\n", (), "9c7514330001"),
+        ("102", "\n", (), None),  # none is an answer
+        ("102", "", ("--gsm", "9c:75:14:33:00:01"), "9c7514330001"),
+        ("103", "", (), None),  # another sender needs none
+    ],
+)
+def test_the_gateway_is_asked_for_if_the_http_sms_server_sends_as_the_new_sender(
+    pbx: PbxHost, sender: str, said: str, options: tuple[str, ...], gsm: str | None
+) -> None:
+    """Its PBX may be who asks it to."""
+    pbx.install()
+    pbx.sms_conf.write_text(f"{pbx.sms_conf.read_text()}\n[http]\nuser = 102:{DECOY}\n")
+    pbx.interactive, pbx.environ = True, {}
+    given = ("--url", "http://192.0.2.1", "--sender", sender, *options)
+    result = pbx.setup(*given, said=f"{PASSWORD}\n\n{said}")
+    assert result.exit_code == 0, result.output
+    assert config.load(pbx.sms_conf).senders[sender].gsm == gsm
 
 
 class TestFreePbx:
@@ -256,12 +245,7 @@ class TestTheAsteriskOfTheHost:
         assert f'ReadWritePaths="-{pbx.spool}/sms"' in drop_in
 
     def test_two_asterisks_must_be_told_apart(self, pbx: PbxHost) -> None:
-        second = pbx.root / "proc/4712"
-        second.mkdir()
-        for name in ("status", "cmdline"):
-            (second / name).write_bytes((pbx.root / "proc/4711" / name).read_bytes())
-        (second / "root").symlink_to("/")
-        (second / "exe").symlink_to("/usr/sbin/asterisk")
+        second = shutil.copytree(pbx.root / "proc/4711", pbx.root / "proc/4712", symlinks=True)
         (second / "cmdline").write_bytes(b"asterisk\0-fC\0/srv/other/asterisk.conf\0")
         result = pbx.setup(*NEW)
         assert (result.exit_code, "--asterisk-conf" in result.output) == (1, True)

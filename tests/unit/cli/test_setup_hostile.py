@@ -135,13 +135,12 @@ def test_a_link_in_an_agi_bin_that_is_refused_does_not_stop_what_is_taken_back(
     assert (result.exit_code, (pbx.root / "state/setup.json").exists()) == (0, False)
 
 
-class TestTheLink:
-    def test_what_is_no_folder_is_told(self, tmp_path: Path) -> None:
-        (tmp_path / "circle").symlink_to("circle")
-        (tmp_path / "file").touch()
-        for name in ("circle", "file", "none"):
-            with pytest.raises((OSError, HostError), match=r"Too many|No such|Not a dir"):
-                files.link(tmp_path / name / "sms.agi", Path("/opt/sms.agi"))
+def test_a_link_into_what_is_no_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "file").touch()
+    for name in ("circle", "file", "none"):
+        with pytest.raises((OSError, HostError), match=r"Too many|No such|Not a dir"):
+            files.link(tmp_path / name / "sms.agi", Path("/opt/sms.agi"))
 
 
 @pytest.mark.slow
