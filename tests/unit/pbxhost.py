@@ -19,6 +19,8 @@ from dialplan_sms.host.installation import write_script
 from dialplan_sms.host.process import Ran
 
 PASSWORD = "sms101api"
+NEW = ("--url", "http://192.0.2.1", "--sender", "101")
+"""The answers of a first setup, but for the password."""
 USER = pwd.getpwuid(os.getuid()).pw_name
 GROUP = grp.getgrgid(os.getgid()).gr_name
 SCRIPT = Path(__file__).parents[2] / "agi/sms.agi"
@@ -47,14 +49,8 @@ class PbxHost:
         self.environ = {"DIALPLAN_SMS_PASSWORD": PASSWORD}
         self.told_etc = self.etc
         self.consoles: list[str] = []
-        for folder in (
-            self.etc,
-            self.agi_bin,
-            self.spool,
-            self.fakes,
-            root / "units",
-            root / "bin",
-        ):
+        others = (self.fakes, root / "units", root / "bin")
+        for folder in (self.etc, self.agi_bin, self.spool, *others):
             folder.mkdir(parents=True)
         self.put_program(self.prefix)
         self.conf = self.etc / "asterisk.conf"
@@ -97,12 +93,8 @@ class PbxHost:
             f"astspooldir => {self.spool}\n[options]\n{options}\n"
         )
 
-    def run_asterisk(
-        self,
-        *command: str,
-        user: tuple[int, int] | None = None,
-        program: str | Path = "/usr/sbin/asterisk",
-    ) -> None:
+    def run_asterisk(self, *command: str, user: tuple[int, int] | None = None,
+                     program: str | Path = "/usr/sbin/asterisk") -> None:  # fmt: skip
         process = self.root / "proc/4711"
         process.mkdir(parents=True, exist_ok=True)
         command = command or ("/usr/sbin/asterisk", "-f", "-C", str(self.conf))
@@ -189,7 +181,7 @@ class PbxHost:
 
     def install(self, *more: str) -> Result:
         """A first setup that has all its answers."""
-        result = self.setup("--url", "http://192.0.2.1", "--sender", "101", *more)
+        result = self.setup(*NEW, *more)
         assert result.exit_code == 0, result.output
         return result
 

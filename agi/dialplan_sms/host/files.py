@@ -7,7 +7,7 @@ import glob
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -147,16 +147,6 @@ def link(path: Path, target: Path) -> None:
         os.replace(_fresh(path), path)
 
     as_changer(path.parent, make, itself=True)
-
-
-def unlink(path: Path, targets: Container[str]) -> None:
-    """Remove the link *path*, if it leads to one of *targets*."""
-
-    def remove_ours() -> None:
-        if os.readlink(path) in targets:
-            path.unlink()
-
-    as_changer(path.parent, remove_ours, itself=True)
 
 
 def remove(path: Path) -> None:

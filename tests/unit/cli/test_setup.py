@@ -16,9 +16,9 @@ from dialplan_sms.config import config
 from dialplan_sms.config.http import DECOY
 from dialplan_sms.host.installation import EXTENSIONS as CONF
 from dialplan_sms.host.installation import UNIT, shared_file
-from tests.unit.pbxhost import EXTENSIONS, GROUP, PASSWORD, USER, PbxHost
+from tests.unit.pbxhost import EXTENSIONS, GROUP, NEW, PASSWORD, USER, PbxHost
 
-LINE = dialplan.LINE
+LINE = dialplan.LINE.encode()
 
 
 def newer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -44,17 +44,12 @@ class TestFirst:
         assert loaded.outbox == f"sqlite:///{pbx.spool}/sms/outbox.sqlite"
         assert pbx.sms_conf.stat().st_mode & 0o777 == 0o640
         assert (pbx.spool / "sms").stat().st_mode & 0o777 == 0o750
-        assert (pbx.root / "units/dialplan-sms.service").read_bytes() == shared_file(
-            UNIT
-        ).read_bytes()
+        assert (pbx.root / "units" / UNIT).read_bytes() == shared_file(UNIT).read_bytes()
 
     def test_the_service_runs_and_the_dialplan_is_proven(self, pbx: PbxHost) -> None:
         said = pbx.install().output
-        log = pbx.commands
-        assert "systemctl restart dialplan-sms.service" in log
-        assert log.index("systemctl daemon-reload") < log.index(
-            "systemctl restart dialplan-sms.service"
-        )
+        log, restart = pbx.commands, "systemctl restart dialplan-sms.service"
+        assert log.index("systemctl daemon-reload") < log.index(restart)
         shows = [n for n, line in enumerate(log) if line.endswith("dialplan show sub-sms")]
         reload = next(n for n, line in enumerate(log) if line.endswith("dialplan reload"))
         assert shows[-1] > reload
@@ -63,14 +58,14 @@ class TestFirst:
     def test_the_plan_is_shown_first_and_can_be_refused(self, pbx: PbxHost) -> None:
         before = pbx.tree()
         pbx.interactive = True
-        result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101", yes=False, said="n\n")
+        result = pbx.setup(*NEW, yes=False, said="n\n")
         assert result.exit_code == 1
         assert f"make    {pbx.sms_conf}: sender 101; mode 0640, group {GROUP}" in result.output
         assert pbx.tree() == before
 
     def test_a_dry_run_changes_nothing_and_needs_no_root(self, pbx: PbxHost) -> None:
         before = pbx.tree()
-        for options in ([], ["--url", "http://192.0.2.1", "--sender", "101"]):
+        for options in ([], [*NEW]):
             result = pbx.setup("--dry-run", *options, is_root=False)
             assert result.exit_code == 0
             assert "dry run: nothing was changed" in result.output
@@ -139,7 +134,7 @@ class TestFirst:
 
     def test_a_service_that_does_not_start_is_told(self, pbx: PbxHost) -> None:
         (pbx.fakes / "broken").touch()
-        result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101")
+        result = pbx.setup(*NEW)
         assert result.exit_code == 1
         assert "systemctl restart dialplan-sms.service failed" in result.output
         (pbx.fakes / "broken").unlink()
@@ -149,7 +144,7 @@ class TestFirst:
     def test_a_dialplan_that_does_not_take_it_is_told(self, pbx: PbxHost) -> None:
         pbx.extensions.write_bytes(b"[general]\n#include /nowhere/extensions-sms.conf\n")
         (pbx.etc / CONF).mkdir()
-        result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101")
+        result = pbx.setup(*NEW)
         assert result.exit_code == 1
         assert str(pbx.etc / CONF) in result.output
 
@@ -158,7 +153,7 @@ class TestFirst:
         pbx.put_program(package)
         (pbx.root / "units/dialplan-sms.service").touch()
         (pbx.etc / CONF).write_bytes(shared_file(CONF).read_bytes())
-        refused = pbx.setup("--url", "http://192.0.2.1", "--sender", "101")
+        refused = pbx.setup(*NEW)
         assert "run /usr/bin/dialplan-sms setup" in refused.output
         pbx.prefix = package
         pbx.install()
@@ -171,37 +166,26 @@ class TestFirst:
         assert (pbx.root / "units/dialplan-sms.service").exists()
 
 
-class TestTheGateway:
-    """Asked for if the HTTP SMS server sends as the new sender; its PBX may be who asks it to."""
-
-    def with_http(self, pbx: PbxHost) -> None:
-        pbx.install()
-        text = pbx.sms_conf.read_text()
-        pbx.sms_conf.write_text(f"{text}\n[http]\nuser = 102:{DECOY}\n")
-        pbx.interactive = True
-        pbx.environ = {}
-
-    def add(self, pbx: PbxHost, sender: str, said: str, *more: str) -> str:
-        given = ("--url", "http://192.0.2.1", "--sender", sender, *more)
-        result = pbx.setup(*given, said=f"{PASSWORD}\n\n{said}")
-        assert result.exit_code == 0, result.output
-        return config.load(pbx.sms_conf).senders[sender].gsm or ""
-
-    def test_an_answer_is_written(self, pbx: PbxHost) -> None:
-        self.with_http(pbx)
-        assert self.add(pbx, "102", "9c75\n9C:75:14:33:00:01\n") == "9c7514330001"
-
-    def test_none_is_an_answer(self, pbx: PbxHost) -> None:
-        self.with_http(pbx)
-        assert not self.add(pbx, "102", "\n")
-
-    def test_an_option_is_not_asked_for_again(self, pbx: PbxHost) -> None:
-        self.with_http(pbx)
-        assert self.add(pbx, "102", "", "--gsm", "9c:75:14:33:00:01") == "9c7514330001"
-
-    def test_another_sender_needs_none(self, pbx: PbxHost) -> None:
-        self.with_http(pbx)
-        assert not self.add(pbx, "103", "")
+@pytest.mark.parametrize(
+    ("sender", "said", "options", "gsm"),
+    [
+        ("102", "9c75\n9C:75:14:33:00:01\n", (), "9c7514330001"),
+        ("102", "\n", (), None),  # none is an answer
+        ("102", "", ("--gsm", "9c:75:14:33:00:01"), "9c7514330001"),
+        ("103", "", (), None),  # another sender needs none
+    ],
+)
+def test_the_gateway_is_asked_for_if_the_http_sms_server_sends_as_the_new_sender(
+    pbx: PbxHost, sender: str, said: str, options: tuple[str, ...], gsm: str | None
+) -> None:
+    """Its PBX may be who asks it to."""
+    pbx.install()
+    pbx.sms_conf.write_text(f"{pbx.sms_conf.read_text()}\n[http]\nuser = 102:{DECOY}\n")
+    pbx.interactive, pbx.environ = True, {}
+    given = ("--url", "http://192.0.2.1", "--sender", sender, *options)
+    result = pbx.setup(*given, said=f"{PASSWORD}\n\n{said}")
+    assert result.exit_code == 0, result.output
+    assert config.load(pbx.sms_conf).senders[sender].gsm == gsm
 
 
 class TestFreePbx:
@@ -224,7 +208,7 @@ class TestFreePbx:
 
     def test_a_custom_file_that_nothing_includes_is_told(self, pbx: PbxHost) -> None:
         (pbx.root / "freepbx.conf").touch()
-        result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101")
+        result = pbx.setup(*NEW)
         assert f"does not include {pbx.etc}/extensions_custom.conf" in result.output
         assert (result.exit_code, "no [sub-sms] after its reload" in result.output) == (1, True)
 
@@ -261,14 +245,9 @@ class TestTheAsteriskOfTheHost:
         assert f'ReadWritePaths="-{pbx.spool}/sms"' in drop_in
 
     def test_two_asterisks_must_be_told_apart(self, pbx: PbxHost) -> None:
-        second = pbx.root / "proc/4712"
-        second.mkdir()
-        for name in ("status", "cmdline"):
-            (second / name).write_bytes((pbx.root / "proc/4711" / name).read_bytes())
-        (second / "root").symlink_to("/")
-        (second / "exe").symlink_to("/usr/sbin/asterisk")
+        second = shutil.copytree(pbx.root / "proc/4711", pbx.root / "proc/4712", symlinks=True)
         (second / "cmdline").write_bytes(b"asterisk\0-fC\0/srv/other/asterisk.conf\0")
-        result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101")
+        result = pbx.setup(*NEW)
         assert (result.exit_code, "--asterisk-conf" in result.output) == (1, True)
         pbx.install("--asterisk-conf", str(pbx.conf))
 
@@ -348,9 +327,14 @@ class TestAgain:
         pbx.install()
         assert pbx.extensions.read_bytes() == before
 
-    def test_a_foreign_sms_agi_stays(self, pbx: PbxHost) -> None:
-        (pbx.agi_bin / "sms.agi").write_text("#!/bin/sh\n")
+    @pytest.mark.parametrize("is_link", [False, True])
+    def test_a_foreign_sms_agi_stays(self, pbx: PbxHost, is_link: bool) -> None:
+        script = pbx.root / "other" if is_link else pbx.agi_bin / "sms.agi"
+        script.write_text("#!/bin/sh\n")
+        if is_link:
+            (pbx.agi_bin / "sms.agi").symlink_to(script)
         said = pbx.install().output
+        assert "it is another's" in said
         assert f"SMS_AGI={pbx.prefix}/bin/sms.agi" in said
         assert (pbx.agi_bin / "sms.agi").read_text() == "#!/bin/sh\n"
         assert (pbx.agi_bin / "sms.agi.new").readlink() == pbx.prefix / "bin/sms.agi"
@@ -360,15 +344,14 @@ class TestAgain:
         own = pbx.etc / "own.conf"
         own.write_text("; by hand\n[sub-sms]\nexten => s,1,NoOp()\n")
         pbx.extensions.write_bytes(b"#include own.conf\n" + EXTENSIONS)
-        arguments = ("--url", "http://192.0.2.1", "--sender", "101")
-        dry = pbx.setup("--dry-run", *arguments).output
+        dry = pbx.setup("--dry-run", *NEW).output
         assert f"note    [sub-sms]: [sub-sms] is also in {own}:2: Asterisk merges" in dry
         for _ in range(2):
-            result = pbx.setup(*arguments)
+            result = pbx.setup(*NEW)
             assert f"[sub-sms] is also in {own}:2: Asterisk merges" in result.output
             assert (result.exit_code, "Send a first SMS" in result.output) == (1, False)
         own.unlink()
-        assert pbx.setup(*arguments).exit_code == 0
+        assert pbx.setup(*NEW).exit_code == 0
 
 
 class TestSmsConf:
@@ -443,7 +426,7 @@ token = x
         self.write(pbx, whole)
         pbx.sms_conf.chmod(0o600)
         for _ in range(times):
-            result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101", "--country", "fr")
+            result = pbx.setup(*NEW, "--country", "fr")
         beside = pbx.sms_conf.with_name("sms.conf.new")
         said = result.output
         assert (
@@ -466,7 +449,7 @@ token = x
         expected = "\ufeff" + self.WHOLE.replace(old, new).replace("\n", newline)
         assert beside.read_bytes() == expected.encode()
         beside.replace(pbx.sms_conf)
-        said = pbx.setup("--url", "http://192.0.2.1", "--sender", "101", "--country", "fr").output
+        said = pbx.setup(*NEW, "--country", "fr").output
         assert f"there   {pbx.sms_conf}: it stays as it is" in said
 
     def test_a_secret_of_another_kind_takes_the_old_one_s_line(self, pbx: PbxHost) -> None:
@@ -546,18 +529,15 @@ class TestBadAnswers:
         self, pbx: PbxHost, tmp_path: Path, content: bytes
     ) -> None:
         (tmp_path / "secret").write_bytes(content)
-        result = pbx.setup(
-            "--url", "http://192.0.2.1", "--sender", "101", "--password-file",
-            str(tmp_path / "secret"),
-        )  # fmt: skip
+        result = pbx.setup(*NEW, "--password-file", str(tmp_path / "secret"))
         assert (result.exit_code, pbx.sms_conf.exists()) == (1, False)
         pbx.environ = {}
-        missing = pbx.setup("--url", "http://192.0.2.1", "--sender", "101")
+        missing = pbx.setup(*NEW)
         assert "DIALPLAN_SMS_PASSWORD" in missing.output
 
     def test_it_needs_root_and_a_yes(self, pbx: PbxHost) -> None:
         assert "run it as root" in pbx.setup(is_root=False).output
-        asked = pbx.setup("--url", "http://192.0.2.1", "--sender", "101", yes=False)
+        asked = pbx.setup(*NEW, yes=False)
         assert (asked.exit_code, "give --yes" in asked.output) == (1, True)
         assert not pbx.sms_conf.exists()
 
@@ -570,7 +550,7 @@ class TestBadAnswers:
         pbx.extensions.unlink()
         pbx.extensions.symlink_to(target)
         os.lchown(pbx.extensions, 65534, 65534)
-        result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101")
+        result = pbx.setup(*NEW)
         assert (result.exit_code, target.read_text()) == (1, "secret")
         os.lchown(pbx.extensions, 0, 0)
         pbx.install()
@@ -584,7 +564,7 @@ class TestBadAnswers:
 
     def test_what_asterisks_user_cannot_read_is_told(self, pbx: PbxHost) -> None:
         (pbx.fakes / "unreadable").touch()
-        result = pbx.setup("--url", "http://192.0.2.1", "--sender", "101")
+        result = pbx.setup(*NEW)
         assert (result.exit_code, "chgrp asterisk" in result.output) == (1, True)
 
     def test_a_damaged_manifest_is_told(self, pbx: PbxHost) -> None:
@@ -709,7 +689,7 @@ class TestInterrupted:
         if arguments:
             pbx.install()
         monkeypatch.setattr(Manifest, "save", self.interrupt)
-        arguments = arguments or ["--url", "http://192.0.2.1", "--sender", "101"]
+        arguments = arguments or [*NEW]
         result = pbx.setup(*arguments)
         assert result.exit_code == 130
         assert "interrupted: run it again, it goes on from here\n" in result.output

@@ -13,10 +13,9 @@ from dialplan_sms.sandbox import Sandbox
 from tests.pages import README
 from tests.unit.cli.test_setup_pbx import normal
 from tests.unit.doors import hearing, opened
-from tests.unit.pbxhost import EXTENSIONS, PASSWORD, PbxHost
+from tests.unit.pbxhost import EXTENSIONS, NEW, PASSWORD, PbxHost
 
 SAVES = "takes about a tenth of the CPU time of sms.agi"
-NEW = ("--url", "http://192.0.2.1", "--sender", "101")
 
 
 def beside(pbx: PbxHost) -> config.Sender:
@@ -59,18 +58,19 @@ class TestOneThatComesAlone:
         other = installed.setup("--fingerprint", "11" * 32)
         assert (other.exit_code, "shows another certificate" in other.output) == (1, True)
 
-    def test_a_country(self, installed: PbxHost) -> None:
-        result = installed.setup("--country", "it")
-        assert (result.exit_code, "the old country of [101] stays" in result.output) == (1, True)
-        assert beside(installed).country == "IT"
+    @pytest.mark.parametrize(
+        ("key", "given", "value"),
+        [("country", "it", "IT"), ("gsm", "9C:75:14:33:00:01", "9c7514330001")],
+    )
+    def test_another_value(self, installed: PbxHost, key: str, given: str, value: str) -> None:
+        result = installed.setup(f"--{key}", given)
+        assert (result.exit_code, f"the old {key} of [101] stays" in result.output) == (1, True)
+        assert getattr(beside(installed), key) == value
+
+    def test_a_country_is_not_lost_with_another_address(self, installed: PbxHost) -> None:
         installed.sms_conf.write_text(f"{installed.sms_conf.read_text()}country = DE\n")
         installed.setup("--url", "http://192.0.2.9")
-        assert beside(installed).country == "DE"  # which is not lost with another address
-
-    def test_a_gateway(self, installed: PbxHost) -> None:
-        result = installed.setup("--gsm", "9C:75:14:33:00:01")
-        assert (result.exit_code, "the old gsm of [101] stays" in result.output) == (1, True)
-        assert beside(installed).gsm == "9c7514330001"
+        assert beside(installed).country == "DE"
 
     def test_a_certificate_out_of_reach_cannot_be_pinned(self, pbx: PbxHost) -> None:
         pbx.setup("--url", "https://127.0.0.1:9", "--sender", "101")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit import checked
-from tests.unit.pbxhost import PbxHost
+from tests.unit.pbxhost import NEW, PbxHost
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("as_root")]
 DAEMON = 1
@@ -104,7 +104,7 @@ def test_links_of_asterisks_user_lead_root_nowhere(folder: Path, place: str, to:
     link.unlink(missing_ok=True)
     link.symlink_to(folder / to)
     os.lchown(link, DAEMON, DAEMON)
-    for command in (("--url", "http://192.0.2.1", "--sender", "101"), ("--remove",)):
+    for command in (NEW, ("--remove",)):
         pbx.setup(*command, "--asterisk-conf", str(pbx.conf))
         assert precious.read_text() == "[general]\n"
         assert (precious.stat().st_mode & 0o777, precious.stat().st_uid) == (0o600, 0)

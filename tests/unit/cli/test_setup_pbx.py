@@ -13,7 +13,7 @@ import pytest
 from dialplan_sms import __version__
 from dialplan_sms.cli.check import Finding
 from dialplan_sms.cli.setup.pbx import __name__ as MODULE
-from dialplan_sms.cli.setup.pbx import ask, look_at, sentence
+from dialplan_sms.cli.setup.pbx import look_at, sentence
 from dialplan_sms.config import config
 from dialplan_sms.host import process
 from dialplan_sms.host.identity import User
@@ -212,15 +212,6 @@ def test_a_probe_that_says_nothing_is_a_warning(
     pbx = PbxHost(tmp_path / "host")
     monkeypatch.setattr(PbxHost, "ANSWER", answer)
     assert "\nwarning: the PBX was not asked: run dialplan-sms check\n" in pbx.install().output
-
-
-def test_without_a_default_sender_nobody_is_asked(tmp_path: Path) -> None:
-    conf = tmp_path / "sms.conf"
-    conf.touch(mode=0o600)
-    conf.write_text("".join(f"[{n}]\nurl = http://192.0.2.1\npassword = x\n" for n in (1, 2)))
-    assert config.load(conf).default_sender is None
-    said, good = ask(conf, "")
-    assert ("the PBX was not asked" in said, good) == (True, True)
 
 
 @pytest.mark.parametrize(

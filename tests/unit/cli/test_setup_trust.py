@@ -14,13 +14,12 @@ import pytest
 from dialplan_sms.host import asterisk, identity, process
 from dialplan_sms.host.asterisk import refuse_foreign, user_of
 from dialplan_sms.host.identity import HostError
-from tests.unit.pbxhost import PbxHost
+from tests.unit.pbxhost import NEW, PbxHost
 
 STRANGER = 47110
 NOBODY = 65534
 ONE, OTHER = [each for each in pwd.getpwall() if each.pw_uid not in (0, os.geteuid())][:2]
 """Users that are neither root nor who runs the tests."""
-ANSWERS = ("--url", "http://192.0.2.1", "--sender", "101")
 
 
 @pytest.fixture
@@ -53,11 +52,11 @@ class TestTheProcess:
         theirs.write_text(pbx.conf.read_text())
         pbx.run_asterisk("asterisk", "-C", str(theirs), user=(STRANGER, STRANGER))
         give(monkeypatch, home)
-        result = pbx.setup(*ANSWERS)
+        result = pbx.setup(*NEW)
         assert result.exit_code == 1
         assert f"name it with --asterisk-conf {theirs}" in result.output.replace("\n", " ")
         assert not pbx.sms_conf.exists()
-        assert pbx.setup(*ANSWERS, "--asterisk-conf", str(pbx.conf)).exit_code == 0
+        assert pbx.setup(*NEW, "--asterisk-conf", str(pbx.conf)).exit_code == 0
 
     @pytest.mark.slow
     @pytest.mark.usefixtures("as_root")
@@ -77,7 +76,7 @@ class TestTheProcess:
                 os.chown(path, NOBODY, NOBODY)
             done = subprocess.run(
                 ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-                 "sh", "-c", _FAKE, home, str(NOBODY), f"{sys.prefix}/bin/dialplan-sms", *ANSWERS],
+                 "sh", "-c", _FAKE, home, str(NOBODY), f"{sys.prefix}/bin/dialplan-sms", *NEW],
                 capture_output=True, text=True, check=False, timeout=100,
                 env={"PATH": os.environ["PATH"], "DIALPLAN_SMS_PASSWORD": "sms101api"},
             )  # fmt: skip
@@ -146,7 +145,7 @@ class TestTheFolders:
             lambda _, found: {STRANGER, STRANGER + 1} if found.st_ino == etc else {0},
         )
         before = pbx.tree()
-        result = pbx.setup(*ANSWERS, "--asterisk-conf", str(pbx.conf))
+        result = pbx.setup(*NEW, "--asterisk-conf", str(pbx.conf))
         assert (result.exit_code, pbx.tree()) == (1, before)
         assert f"user {STRANGER} ({pbx.etc})" in " ".join(result.output.split())
 
@@ -160,7 +159,7 @@ class TestTheFolders:
         (pbx.root / "bin/asterisk").unlink()  # which would say what is compiled in
         give(monkeypatch, pbx.etc)
         monkeypatch.setattr(process, "as_user", lambda _, work: work())  # there is no such user
-        result = pbx.setup(*ANSWERS)
+        result = pbx.setup(*NEW)
         assert (result.exit_code, "does not look like Asterisk's" in result.output) == (1, True)
 
     @pytest.mark.parametrize("key", ["astetcdir", "astspooldir", "astagidir"])
@@ -172,7 +171,7 @@ class TestTheFolders:
         before = next(line for line in text.splitlines() if line.startswith(key))
         pbx.conf.write_text(text.replace(before, f"{key} => {path}"))
         (pbx.root / "bin/asterisk").unlink()  # which would say what is compiled in
-        result = pbx.setup(*ANSWERS)
+        result = pbx.setup(*NEW)
         assert result.exit_code == 1
         assert f"{path}, {key} in {pbx.conf}, is no folder of Asterisk's" in " ".join(
             result.output.split()
@@ -200,7 +199,7 @@ class TestTheFolders:
         theirs = tmp_path / "first/second/asterisk.conf"
         theirs.write_text(pbx.conf.read_text())
         pbx.run_asterisk("asterisk", "-C", str(theirs), user=(STRANGER, STRANGER))
-        result = pbx.setup(*ANSWERS)
+        result = pbx.setup(*NEW)
         assert (result.exit_code, "name it with --asterisk-conf" in result.output) == (1, True)
         assert not pbx.sms_conf.exists()
 
@@ -232,6 +231,6 @@ def test_no_file_keeps_root_waiting(pbx: PbxHost, place: str) -> None:
     else:
         pbx.extensions.write_text("#tryinclude /*/*/*/*/*/*/*/*\n")
     began = time.monotonic()
-    result = pbx.setup(*ANSWERS, "--dry-run")
+    result = pbx.setup(*NEW, "--dry-run")
     assert result.exit_code in (0, 1)
     assert time.monotonic() - began < 60

@@ -5,7 +5,7 @@ From options, else the environment, else the person; in values that sms.conf tak
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,23 +18,36 @@ from dialplan_sms.cli.setup import pbx
 from dialplan_sms.cli.setup.host import Host, refuse
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import values
-from dialplan_sms.config.config import GENERAL, HTTP
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.identity import HostError
 
 PASSWORD = "DIALPLAN_SMS_PASSWORD"  # noqa: S105 - a name
 TOKEN = "DIALPLAN_SMS_TOKEN"  # noqa: S105
-_KINDS = {
-    "--url": (values.url, "https://<host>, http://<host>"),
-    "--country": (values.country, "two letters, as IT"),
-    "--fingerprint": (values.verify, "sha256: and 64 hex digits"),
-    "--gsm": (values.gsm, "12 hex digits, as 9c7514330001"),
-}
-"""How the value of an option is read, and what is allowed."""
+# How the value of an option may be written shorter, how it is read, and what is allowed.
+_KINDS: dict[str, tuple[Callable[[str], str], Callable[[str], str], str]] = {
+    "--url": (lambda text: text if "://" in text else f"https://{text}",
+              lambda text: values.url(text) and text, "https://<host>, http://<host>"),
+    "--country": (str, values.country, "two letters, as IT"),
+    "--fingerprint": (lambda text: f"sha256:{text.lower().removeprefix('sha256:')}",
+                      values.verify, "sha256: and 64 hex digits"),
+    "--gsm": (str, values.gsm, "12 hex digits, as 9c7514330001"),
+}  # fmt: skip
+# The options that say something of one sender, but for its name.
 _OF_SENDER = ("url", "password_file", "token_file", "country", "fingerprint", "pin", "gsm")
-"""The options that say something of one sender, but for its name."""
-Given = Mapping[str, Any]
-"""The options, by the names of their parameters; empty is what was not given."""
+# What is asked, in this order: the answer's key, the question, what is said if there is nobody to
+# ask (nothing of what may be left out), and more for click.prompt().
+_ELSE = "is missing: give it, or run setup in a terminal to be asked"
+_QUESTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    ("url", "Address of the PBX", f"--url {_ELSE}", {}),
+    ("sender", "PBX user who sends (the extension, as 101)", f"--sender {_ELSE}", {}),
+    ("secret", "Password of {sender}", "the password of {sender} is missing: give"
+     f" --password-file FILE or set {PASSWORD}", {"hide_input": True, "err": True}),
+    ("country", "Country of numbers without +, as IT: SMS go to no other; empty: to all, with +",
+     "", {"default": ""}),
+    ("gsm", "Gateway (MAC address), if that PBX itself sends as {sender} by [http]; else empty",
+     "", {"default": ""}),
+)  # fmt: skip
+Given = Mapping[str, Any]  # the options, by the names of their parameters; empty if not given
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +69,16 @@ def checked(option: str, text: str) -> str:
     if option == "--sender":
         if re.search(r"[\[\]:;]", text) or not text.isprintable() or text != text.strip():
             raise click.UsageError("--sender: no brackets, colon, semicolon or space around it")
-        if text.lower() in (GENERAL, HTTP):
+        if text.lower() in (smsconf.GENERAL, smsconf.HTTP):
             raise click.UsageError("--sender: the name of a PBX user, not general and not http")
     if not text or option == "--sender":
         return text
-    if option == "--url" and "://" not in text:
-        text = f"https://{text}"
-    if option == "--fingerprint":
-        text = f"sha256:{text.lower().removeprefix('sha256:')}"
-    kind, allowed = _KINDS[option]
+    whole, kind, allowed = _KINDS[option]
     try:
-        value = kind(text)
+        return kind(whole(text))
     except values.Bad as bad:
-        why = f"{bad} - " if str(bad) else ""
-        raise click.UsageError(f"{option}: {why}allowed: {allowed}") from None
-    return text if option == "--url" else value
+        why = " - ".join(filter(None, [str(bad), f"allowed: {allowed}"]))
+        raise click.UsageError(f"{option}: {why}") from None
 
 
 def decide(path: Path, given: Given, host: Host, dry_run: bool) -> Answers | None:
@@ -78,12 +86,12 @@ def decide(path: Path, given: Given, host: Host, dry_run: bool) -> Answers | Non
 
     None also in a dry run that would have to ask. Raises HostError.
     """
-    secret = _secret(given, host.environ)
+    answers = {**given, "secret": _secret(given, host.environ)}
+    # Who gives all on the command line or in the environment is no person to be asked.
+    is_whole, sender = all(answers[key] for key in ("url", "sender", "secret")), None
     if path.exists():
         of_sender = [f"--{name.replace('_', '-')}" for name in _OF_SENDER if given[name]]
         named = given["sender"] or of_sender
-        if not named and not secret:
-            return None
         if named and not os.access(path, os.R_OK):
             click.echo(f"note: only root reads {path}: what the options would change is not shown")
             return None
@@ -91,25 +99,45 @@ def decide(path: Path, given: Given, host: Host, dry_run: bool) -> Answers | Non
             config = smsconf.load(path)
         except ConfigError:
             return None  # the step says so
-        if sender := config.sender(given["sender"]):
-            pinned = given["fingerprint"] or given["pin"]
-            verify = pbx.verify(given["url"] or sender.url, given, host) if pinned else ""
-            return _answers(sender.name, secret, given["url"], verify, given)
-        if not given["sender"]:
-            refuse(
-                of_sender,
-                f"{', '.join(of_sender)}: of which sender? sms.conf has"
-                f" {', '.join(config.senders)} and no default_sender: give --sender, too",
-            )
-            return None  # a secret in the environment, and nobody knows whose
-    if dry_run and not (given["url"] and given["sender"] and secret):
+        sender = config.sender(given["sender"])
+        if not named and not (answers["secret"] and sender):
+            return None  # there may be a secret in the environment, and nobody knows whose
+        refuse(
+            not sender and not given["sender"],
+            f"{', '.join(of_sender)}: of which sender? sms.conf has {', '.join(config.senders)} and"
+            " no default_sender: give --sender, too",
+        )
+    if sender:
+        answers["sender"], is_pinned = sender.name, given["fingerprint"] or given["pin"]
+        verify = is_pinned and pbx.verify(given["url"] or sender.url, given, host)
+    elif is_whole or not dry_run:
+        _ask(answers, host, host.interactive and not is_whole, path)
+        verify = pbx.verify(answers["url"], given, host)
+    else:
         if path.exists():
             click.echo(
                 f"note: {given['sender']} is not in sms.conf: give --url and --password-file, too,"
                 " to see it added; without --dry-run setup asks"
             )
         return None
-    return _ask(given, secret, host, _relayed(path))
+    # In the order in which a new section has them.
+    texts = {"url": answers["url"], **answers["secret"], "verify": verify,
+             "country": answers["country"], "gsm": answers["gsm"]}  # fmt: skip
+    keys = {key: text for key, text in texts.items() if text or key in answers["secret"]}
+    return Answers(answers["sender"], keys)
+
+
+def _ask(answers: dict[str, Any], host: Host, is_person: bool, conf: Path) -> None:
+    """Ask for what *answers* have not, and a person for what may be left out. Raises HostError."""
+    for key, text, missing, more in _QUESTIONS:
+        # Without the gateway, an SMS of that PBX would come back for ever.
+        needless = key == "gsm" and answers["sender"] not in _relayed(conf)
+        if answers[key] or needless or not (is_person or missing):
+            continue
+        refuse(not host.interactive, missing.format(**answers))
+        check = partial(checked, f"--{key}") if key != "secret" else partial(_held, "password")
+        shown = text.format(**answers)
+        answers[key] = click.prompt(shown, show_default=False, value_proc=check, **more)
 
 
 def _relayed(path: Path) -> Collection[str]:
@@ -120,63 +148,21 @@ def _relayed(path: Path) -> Collection[str]:
     return ()
 
 
-def _ask(given: Given, secret: dict[str, str], host: Host, relayed: Collection[str]) -> Answers:
-    """All answers: from options, else the environment, else the person. Raises HostError."""
-    # Who gives all on the command line or in the environment is no person to be asked.
-    unattended = bool(given["url"] and given["sender"] and secret) or not host.interactive
-    url = given["url"] or _prompt(host, "Address of the PBX", "--url")
-    sender = given["sender"] or _prompt(
-        host, "PBX user who sends (the extension, as 101)", "--sender"
-    )
-    if not secret:
-        refuse(
-            not host.interactive,
-            f"the password of {sender} is missing: give --password-file FILE or set {PASSWORD}",
-        )
-        typed = click.prompt(f"Password of {sender}", hide_input=True, err=True)
-        secret = _checked_secret("password", typed)
-    more = {key: given[key] for key in ("country", "gsm")}
-    if not (more["country"] or unattended):
-        which = "Country of numbers without +, as IT: SMS go to no other; empty: to all, with +"
-        more["country"] = _prompt(host, which, "--country", default="")
-    if not (more["gsm"] or unattended) and sender in relayed:  # else it would come back for ever
-        which = f"Gateway (MAC address), if that PBX itself sends as {sender} by [http]; else empty"
-        more["gsm"] = _prompt(host, which, "--gsm", default="")
-    return _answers(sender, secret, url, pbx.verify(url, given, host), more)
-
-
-def _answers(sender: str, secret: Given, url: str, verify: str, more: Given) -> Answers:
-    """In the order in which a new section has them."""
-    texts = {"url": url, **secret, "verify": verify, "country": more["country"], "gsm": more["gsm"]}
-    return Answers(sender, {key: text for key, text in texts.items() if text or key in secret})
-
-
-def _prompt(host: Host, text: str, option: str, default: str | None = None) -> str:
-    refuse(
-        not host.interactive,
-        f"{option} is missing: give it, or run setup in a terminal to be asked",
-    )
-    answer: str = click.prompt(
-        text, default=default, show_default=False, value_proc=partial(checked, option)
-    )
-    return answer
-
-
 def _secret(given: Given, environ: Mapping[str, str]) -> dict[str, str]:
     """A sender's password or token, by its key in sms.conf; empty if none is given.
 
     From a file or the environment. To be called once: what is no file, as ``-``, gives it once
     only. Raises HostError.
     """
-    for kind, path in (("token", given["token_file"]), ("password", given["password_file"])):
-        if path:
-            return _checked_secret(kind, _first_line(path, f"--{kind}-file"))
+    for kind in ("token", "password"):
+        if path := given[f"{kind}_file"]:
+            return _held(kind, _first_line(path, f"--{kind}-file"))
     found = {"password": environ.get(PASSWORD), "token": environ.get(TOKEN)}
     refuse(all(found.values()), f"{PASSWORD} and {TOKEN} do not go together: unset one")
-    return next((_checked_secret(kind, text) for kind, text in found.items() if text), {})
+    return next((_held(kind, text) for kind, text in found.items() if text), {})
 
 
-def _checked_secret(kind: str, text: str) -> dict[str, str]:
+def _held(kind: str, text: str) -> dict[str, str]:
     """*text* in the place of the secret that the sender has, if sms.conf can hold it."""
     refuse(
         not text or not text.isprintable() or text != text.strip(),

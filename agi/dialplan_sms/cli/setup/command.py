@@ -9,25 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from dialplan_sms.cli.check.dialplan import CONTEXT, Files
 from dialplan_sms.cli.check.service import fastagi
 from dialplan_sms.cli.main import Misused
-from dialplan_sms.cli.setup import pbx, plan, remove
+from dialplan_sms.cli.setup import plan
 from dialplan_sms.cli.setup.answers import checked, decide
 from dialplan_sms.cli.setup.host import AsteriskHost, Host, find, refuse
-from dialplan_sms.cli.setup.steps import Action, Manifest, StepState, Work, lock
+from dialplan_sms.cli.setup.steps import (
+    Action,
+    Manifest,
+    Step,
+    StepState,
+    Work,
+    forget_all,
+    lock,
+)
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.identity import HostError
 from dialplan_sms.host.terminal import plain
 
 _FILE = click.Path(path_type=Path)
-_WITH_REMOVE = {"asterisk_conf", "yes", "dry_run", "remove_all"}
-"""The parameters that go with --remove."""
 _UNTOUCHED = "nothing was changed"
-_HALFWAY = "interrupted: run it again, it goes on from here"
+# The lines that send a first SMS from the dialplan, as the front page has them.
 TRIAL = """\
 [sms-test]
 exten => 701,1,Answer()
@@ -36,7 +41,6 @@ exten => 701,1,Answer()
  same => n,NoOp(${SMS_STATUS} ${SMS_CAUSE} ${SMS_REASON})
  same => n,Hangup()
 """
-"""The lines that send a first SMS from the dialplan, as the front page has them."""
 _USUAL = Path("/etc/asterisk")
 
 
@@ -84,8 +88,14 @@ def setup(
     usage, 130 interrupted.
     """
     host = context.obj if isinstance(context.obj, Host) else Host()
-    if remove_all:
-        _refuse_with_remove(context)
+    on_command_line = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in given
+        and context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if remove_all and on_command_line:
+        raise Misused(f"--remove takes all back, so leave out {', '.join(on_command_line)}")
     if given["password_file"] and given["token_file"]:
         raise Misused("--password-file and --token-file do not go together: give one")
     try:
@@ -111,18 +121,6 @@ def setup(
         ) from None
 
 
-def _refuse_with_remove(context: click.Context) -> None:
-    """Raise Misused for options that mean nothing if all is taken back."""
-    wrong = [
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name and parameter.name not in _WITH_REMOVE
-        and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
-    ]  # fmt: skip
-    if wrong:
-        raise Misused(f"--remove takes all back, so leave out {', '.join(wrong)}")
-
-
 def _set_up(
     host: Host, given: Mapping[str, Any], conf: Path | None, yes: bool, dry_run: bool
 ) -> None:
@@ -130,15 +128,12 @@ def _set_up(
     plan.refuse_program(host, found)
     answers = decide(found.etc / "sms.conf", given, host, dry_run)
     click.echo(f"Asterisk: {found.conf}, runs as {found.user.name}")
-    steps = partial(plan.steps, found=found, answers=answers)
+
+    def steps(work: Work) -> Iterator[Step]:
+        yield from plan.steps(work, found, answers)
+        yield _last_words(work, found, answers.sender if answers else "")
+
     work = _carry_out(host, steps, "all is there: nothing to change", yes, dry_run)
-    if work is None:
-        return
-    with _interruptible(_HALFWAY):
-        sender = answers.sender if answers else ""
-        pbx.prove(found, sender, work)
-        for line in _last_words(found, host.prefix, sender, work.failed):
-            click.echo(line)
     if work.failed:
         raise SystemExit(1)
 
@@ -154,42 +149,43 @@ def _remove(host: Host, conf: Path | None, yes: bool, dry_run: bool) -> None:
         click.echo(f"note: {error}")
     if not (state / "setup.json").exists():
         if not dry_run:
-            remove.forget_all(state)
+            forget_all(state)
         click.echo("nothing of setup is here")
         return
-    steps = partial(remove.steps, found=found)
-    _carry_out(host, steps, "nothing of setup is left here", yes, dry_run)
-    for line in remove.kept(found, host):
+    _carry_out(
+        host, partial(plan.steps_back, found=found), "nothing of setup is left here", yes, dry_run
+    )
+    for line in plan.kept(found, host):
         click.echo(plain(line))
 
 
 def _carry_out(
-    host: Host, steps: Callable[[Work], Iterable[Action]], nothing: str, yes: bool, dry_run: bool
-) -> Work | None:
+    host: Host, steps: Callable[[Work], Iterable[Step]], nothing: str, yes: bool, dry_run: bool
+) -> Work:
     """Show what *steps* would do, *nothing* if that changes nothing; ask, and do it.
 
-    None if it is a dry run. Raises HostError if the answer is no.
+    Raises HostError if the answer is no.
     """
     work, changes = Work(host, Manifest(host.places.state)), False
-    for action in steps(work):
+    for action in map(work.look, steps(work)):
         if action.state is not None:
-            about = f": {action.about}" if action.about else ""
-            click.echo(plain(f"  {action.state:7} {action.target}{about}"))
-        changes |= action.state not in (None, StepState.THERE, StepState.NOTE)
-        work.manifest.pending.add(action.pending)  # not stored: the next steps are to know
+            said = filter(None, (f"  {action.state:7} {action.target}", action.about))
+            click.echo(plain(": ".join(said)))
+            changes |= action.state not in (StepState.THERE, StepState.NOTE)
     if not changes:
         click.echo(nothing)
     if dry_run:
         click.echo("dry run: nothing was changed")
-        return None
+        return work
     if changes and not yes:
         refuse(not host.interactive, f"{_UNTOUCHED}: give --yes to do this without being asked")
         refuse(not click.confirm("Do this?", default=True), _UNTOUCHED)
-    with _interruptible(_HALFWAY), lock(host.places.state):
-        work = Work(host, Manifest(host.places.state))
-        for action in steps(work):
-            if said := work.do(action):
-                click.echo(plain(said))
+    with _interruptible("interrupted: run it again, it goes on from here"), lock(host.places.state):
+        work = Work(host, Manifest(host.places.state), lambda said: click.echo(plain(said)))
+        for step in steps(work):
+            work.do(step)
+        if not work.manifest.entries:
+            forget_all(host.places.state)
     return work
 
 
@@ -203,52 +199,51 @@ def _interruptible(says: str) -> Iterator[None]:
         raise SystemExit(130) from None  # 128 and SIGINT
 
 
-def _last_words(found: AsteriskHost, prefix: Path, sender: str, failed: bool) -> Iterator[str]:
-    """Where the commands find sms.conf; how to send a first SMS, unless something has *failed*.
+def _last_words(work: Work, found: AsteriskHost, sender: str) -> Step:
+    """Where the commands find sms.conf; how to send a first SMS, unless something has failed.
 
     By *sender*, if that is not the default.
     """
-    command, console = "dialplan-sms send", "asterisk -rx"
+    yield Action("", None)
+    prefix, command, console = work.host.prefix, "dialplan-sms send", "asterisk -rx"
     if found.etc != _USUAL:
         words = [f"{prefix}/bin/dialplan-sms", "send", "--config", f"{found.etc}/sms.conf"]
-        command = shlex.join(words)
-        console = shlex.join(found.console) or console
-        yield (
+        command, console = shlex.join(words), shlex.join(found.console) or console
+        click.echo(
             f"Every command looks in {_USUAL}: run export"
             f" AST_CONFIG_DIR={shlex.quote(str(found.etc))} first (and put it into /root/.profile)"
         )
-    if failed:
+    if work.failed:
         return
-    yield from _faster(found)
-    lines = TRIAL
-    if sender and sender != smsconf.load(found.etc / "sms.conf").default_sender:
+    config, lines, doc = smsconf.load(found.etc / "sms.conf"), TRIAL, prefix / "share/doc"
+    _say_faster(found, config)
+    if sender and sender != config.default_sender:
         command += f" --sender {shlex.quote(sender)}"
-        choose = f"Answer()\n same => n,Set(SMS_SENDER={sender})\n"
-        lines = TRIAL.replace("Answer()\n", choose)
-    doc = prefix / "share/doc/dialplan-sms"
-    yield (
-        f"Limits keep the bill small, if callers choose the numbers: {doc}/docs/limits.md\n\n"
+        lines = TRIAL.replace("()\n", f"()\n same => n,Set(SMS_SENDER={sender})\n", 1)
+    click.echo(
+        "Limits keep the bill small, if callers choose the numbers:"
+        f" {doc}/dialplan-sms/docs/limits.md\n\n"
         "Send a first SMS, to a number of your own:\n"
         f'  echo "Hello from the PBX" | {command} +39333123456\n\n'
         f"From the dialplan: add this at the end of {found.dialplan}"
-        f" (more examples: {doc}/docs/cookbook.md)\n\n{lines}\n"
+        f" (more examples: {doc}/dialplan-sms/docs/cookbook.md)\n\n{lines}\n"
         "and try it:\n"
         f"  {console} 'dialplan reload'\n"
         f"  {console} 'channel originate Local/701@sms-test application Wait 5'"
     )
 
 
-def _faster(found: AsteriskHost) -> Iterator[str]:
-    """What FastAGI saves, if the dialplan sends by the script and the service would answer."""
+def _say_faster(found: AsteriskHost, config: smsconf.Config) -> None:
+    """Say what FastAGI saves, if the dialplan sends by the script and the service would answer."""
     dialplan = Files(found.etc).plan
     by_url = any("agi://" in value for value in dialplan.variables["SMS_AGI"])
     script = re.compile(r"\bsms\.agi\b" if by_url else rf"\bsms\.agi\b|\b{CONTEXT}\b")
     if not any(script.search(step.plain) for step in dialplan.steps if step.context != CONTEXT):
         return
-    for host, port in smsconf.load(found.etc / "sms.conf").listen:
+    for host, port in config.listen:
         if host == "127.0.0.1" and fastagi(host, port) is None:
             url = f"agi://{host}{f':{port}' if port != 4573 else ''}/sms"
-            yield (
+            click.echo(
                 f"Optional, for a busy PBX: {url} takes about a tenth of the CPU time of sms.agi:"
                 f" put SMS_AGI = {url} into [globals] for {CONTEXT}, and write AGI({url},...)"
                 " in place of AGI(sms.agi,...)"

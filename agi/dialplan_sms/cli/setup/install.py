@@ -26,8 +26,8 @@ from dialplan_sms.host.installation import (
 )
 from dialplan_sms.host.process import run
 
+# Asterisk's user is another one than root, so what it has to run is tried as nobody.
 _OTHERS = User("other users", 65534, (65534,))
-"""Asterisk's user is another one than root, so what it has to run is tried as nobody."""
 
 
 def install(given: Mapping[str, str]) -> None:
@@ -44,29 +44,26 @@ def install(given: Mapping[str, str]) -> None:
     work = Work(Host(prefix=prefix), Manifest(None))
     path = agi_bin / "sms.agi"
     refuse(
-        put_link(work, path, prefix / "bin/sms.agi").state is StepState.KEEP,
+        next(put_link(work, path, prefix / "bin/sms.agi")).state is StepState.KEEP,
         f"{path} is not from make install: run mv {path} {path}.old, and make install again",
     )
     if os.geteuid() == 0:
         _refuse_closed(prefix, python)
     # What the last make install put into Asterisk's folder is still in PREFIX.
-    earlier = files.content_of(prefix / "share/dialplan-sms" / EXTENSIONS)
-    if earlier is not None:
+    if earlier := files.content_of(prefix / "share/dialplan-sms" / EXTENSIONS):
         work.manifest.note(etc / EXTENSIONS, "file", files.digest(earlier))
 
     print(f"installing into {prefix} ...", flush=True)
     os.umask(0o022)
     _make(prefix, python, extras)
     extensions = shared_file(EXTENSIONS).read_bytes()
-    if said := work.do(put_file(work, etc / EXTENSIONS, extensions, "[sub-sms]", "dialplan")):
-        print(said)
+    work.do(put_file(work, etc / EXTENSIONS, extensions, "[sub-sms]", "dialplan"))
     work.do(put_link(work, path, prefix / "bin/sms.agi"))
 
 
 def _folders(given: Mapping[str, str]) -> tuple[Path, Path]:
     """Asterisk's agi-bin and its configuration folder."""
-    usual = (str(path) for path in Places().agi_bins if path.is_dir())
-    agi_bin = given.get("AGI_BIN") or next(usual, "")
+    agi_bin = given.get("AGI_BIN") or next(filter(os.path.isdir, map(str, Places().agi_bins)), "")
     etc = given.get("ASTERISK_ETC", "/etc/asterisk")
     refuse(not agi_bin, "no agi-bin folder: run make install AGI_BIN=<folder>")
     refuse(not os.path.isdir(agi_bin), f"AGI_BIN={agi_bin} is no folder: give Asterisk's agi-bin")
@@ -102,11 +99,12 @@ def _prefix(text: str) -> Path:
 def _refuse_closed(prefix: Path, python: str) -> None:
     """Raise HostError if others than root cannot enter *prefix* or run *python*."""
     program = Path(os.path.realpath(sys.executable))
-    for name, path in ("PREFIX", prefix), ("PYTHON", program):
+    for name, path in (("PREFIX", prefix), ("PYTHON", program)):
         bar = blocked(path, RUN, _OTHERS)
-        if bar and not bar.missing:
-            cure = f"chmod o+x it, or give {name} elsewhere"
-            raise HostError(f"other users cannot enter {bar.path}: {cure}")
+        refuse(
+            bar and not bar.missing,
+            f"other users cannot enter {bar and bar.path}: chmod o+x it, or give {name} elsewhere",
+        )
     # Some containers let root become no other user: then it cannot be tried.
     fails = run([str(program), "-c", ""], 60, _OTHERS).status
     refuse(
@@ -119,9 +117,8 @@ def _make(prefix: Path, python: str, extras: list[str]) -> None:
     """The virtual environment with the program, and the script that Asterisk starts."""
     top = source()
     shutil.rmtree(top / "build", ignore_errors=True)  # else a deleted module would be installed
-    if (prefix / "pyvenv.cfg").exists():
-        for path in (prefix / "bin").glob("python*"):
-            path.unlink()  # else an earlier interpreter would stay
+    for path in (prefix / "bin").glob("python*"):  # of a virtual environment, as _prefix() sees to
+        path.unlink()  # else an earlier interpreter would stay
     (prefix / COPY_MARK).unlink(missing_ok=True)
     ours = str(prefix / "bin/python3")
     what = f".[{','.join(extras)}]" if extras else "."

@@ -8,7 +8,7 @@ import json
 import ssl
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,27 +17,26 @@ import click
 
 from dialplan_sms.cli.check import CheckState, Finding
 from dialplan_sms.cli.setup.host import AsteriskHost, Host, refuse
-from dialplan_sms.cli.setup.steps import Work
+from dialplan_sms.cli.setup.steps import Action, Step, Work
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config import values
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.identity import current
-from dialplan_sms.host.terminal import plain
 from dialplan_sms.sms.outcome import safe_line
 from dialplan_sms.transport.connection import Resolver
 from dialplan_sms.transport.tls import PeerCertificate, look
 
-_TIME = 5.0
-"""Seconds for one connection that looks at the certificate."""
+_TIME = 5.0  # seconds for one connection that looks at the certificate
 
 
 def verify(url: str, given: Mapping[str, Any], host: Host) -> str:
     """How the PBX at *url* proves who it is; empty with http. Raises HostError."""
+    given_one, pin = given["fingerprint"], given["pin"]
     if not url.startswith("https:"):
-        option = "--fingerprint" if given["fingerprint"] else "--pin"
         refuse(
-            given["fingerprint"] or given["pin"],
-            f"{option}: {url} has no certificate: give an https --url, or neither",
+            given_one or pin,
+            f"{'--fingerprint' if given_one else '--pin'}: {url} has no certificate: give an https"
+            " --url, or neither",
         )
         click.echo("note: with http the password goes to the PBX without encryption")
         return ""
@@ -45,19 +44,19 @@ def verify(url: str, given: Mapping[str, Any], host: Host) -> str:
     if shown is None:
         out = f"{url} cannot be reached now, {why}"
         refuse(
-            given["pin"] and not given["fingerprint"],
+            pin and not given_one,
             f"{out}, so its certificate cannot be pinned: try again, or give --fingerprint",
         )
         click.echo(f"warning: {out}: its certificate was not looked at")
-        return given["fingerprint"] or "yes"
-    fingerprint = shown.fingerprint
-    if given["fingerprint"]:
+        return given_one or "yes"
+    if given_one:
         refuse(
-            values.verify(fingerprint) != given["fingerprint"],
-            f"the PBX shows another certificate, {fingerprint}: check --url and --fingerprint",
+            values.verify(shown.fingerprint) != given_one,
+            f"the PBX shows another certificate, {shown.fingerprint}: check --url and"
+            " --fingerprint",
         )
-    elif given["pin"]:
-        click.echo(f"the PBX shows this certificate: {fingerprint}")
+    elif pin:
+        click.echo(f"the PBX shows this certificate: {shown.fingerprint}")
     elif not why:
         click.echo("the certificate of the PBX is trusted by this host")
         return "yes"
@@ -65,16 +64,15 @@ def verify(url: str, given: Mapping[str, Any], host: Host) -> str:
         refuse(
             not host.interactive,
             f"the certificate of the PBX is not trusted, {why}: compare its fingerprint"
-            f" and give --fingerprint {fingerprint}",
+            f" and give --fingerprint {shown.fingerprint}",
         )
         click.echo(f"the certificate of the PBX is not trusted by this host: {why}")
-        for name, value in _details(shown):
-            click.echo(f"  {name:11} {value}")
+        _show(shown)
         refuse(
             not click.confirm("Is this your PBX, and shall exactly this certificate be trusted?"),
             "nothing was changed: give the PBX a certificate that this host trusts",
         )
-    return fingerprint
+    return shown.fingerprint
 
 
 def look_at(url: str) -> tuple[PeerCertificate | None, str]:
@@ -100,8 +98,8 @@ def _why(error: Exception) -> str:
     return safe_line(getattr(error, "strerror", None) or str(error))
 
 
-def _details(found: PeerCertificate) -> Iterator[tuple[str, str]]:
-    """What a person compares, by its name; only the fingerprint if the rest cannot be read."""
+def _show(found: PeerCertificate) -> None:
+    """Say what a person compares: only the fingerprint if the rest cannot be read."""
     dates = [time.strftime("%Y-%m-%d", time.gmtime(when)) for when in (found.start, found.end)]
     rows = {
         "issued to": ", ".join(f"{key}={value}" for key, value in found.subject.items()),
@@ -110,22 +108,25 @@ def _details(found: PeerCertificate) -> Iterator[tuple[str, str]]:
         "valid": " to ".join(dates) if found.end else "",
         "fingerprint": found.fingerprint,
     }
-    return ((name, safe_line(value)) for name, value in rows.items() if value)
+    for name in filter(rows.get, rows):
+        click.echo(f"  {name:11} {safe_line(rows[name])}")
 
 
-def prove(found: AsteriskHost, sender: str, work: Work) -> None:
+def prove(work: Work, found: AsteriskHost, sender: str) -> Step:
     """Try sms.conf and the PBX with *sender*, the default one if that is empty."""
-    command = ["-m", __name__, str(found.etc / "sms.conf"), sender]
-    command += ["systemd"] if found.systemd else []
+    yield Action("the PBX", None)
+    systemd = "systemd" if found.systemd else ""
     # Check gives name, connection and answer their own time, 15 s in all.
-    done = work.host.ask_program(found.user, command, 60)
+    done = work.host.ask_program(
+        found.user, ["-m", __name__, f"{found.etc}/sms.conf", sender, systemd], 60
+    )
     try:
         said, good = json.loads(done.last_line)
     except (ValueError, TypeError):
         why = f" ({done.last_line})" if done.status else ""
         said, good = f"warning: the PBX was not asked{why}: run dialplan-sms check", True
-    click.echo(plain(str(said)))
     work.failed |= not good
+    work.say(str(said))
 
 
 def ask(conf: Path, name: str, systemd: str = "") -> tuple[str, bool]:
@@ -154,20 +155,19 @@ def sentence(sender: smsconf.Sender, found: Finding, conf: str) -> tuple[str, bo
 
     *conf* is sms.conf, and what puts a change of it in force.
     """
-    cure = f": {found.do}" if found.do else ""
+    says = ": ".join(filter(None, (found.says, found.do)))
     match found.name, found.state:
         case "credentials", CheckState.OK:
             return f"the PBX accepts {sender.name}", True
         case "credentials", CheckState.WRONG:
             key, what = ("token", "the token") if sender.token else ("password", "user or password")
-            wrong = f"the PBX refuses {what} of [{sender.name}]"
-            return f"{wrong}: correct {key} in {conf}", False
+            return f"the PBX refuses {what} of [{sender.name}]: correct {key} in {conf}", False
         case (("name" | "connection"), _):
             asked = f"warning: the PBX could not be asked whether it accepts {sender.name}"
-            return f"{asked}, {found.says}{cure}; then run dialplan-sms check", True
+            return f"{asked}, {says}; then run dialplan-sms check", True
         case _, CheckState.WRONG:
-            return f"no SMS of {sender.name} can be sent, {found.name}: {found.says}{cure}", False
-    return f"warning: {found.says}{cure}", True
+            return f"no SMS of {sender.name} can be sent, {found.name}: {says}", False
+    return f"warning: {says}", True
 
 
 if __name__ == "__main__":

@@ -6,101 +6,89 @@ from pathlib import Path
 from dialplan_sms import __version__
 from dialplan_sms.agi.doors import SOCKET
 from dialplan_sms.cli.setup.host import AsteriskHost, Host
-from dialplan_sms.cli.setup.remove import take_back
-from dialplan_sms.cli.setup.steps import Action, Failed, StepState, Work, put_file
+from dialplan_sms.cli.setup.steps import Action, Failed, Step, StepState, Work, put_file, take_back
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.daemon import client
 from dialplan_sms.host.installation import UNIT, make_run_folder, shared_file
 from dialplan_sms.sms.outcome import safe_line
 
-_HOMES = ("/home", "/root", "/run/user")
-_START = 100.0
-"""Seconds that the service may take to stop and start (the unit's TimeoutStopSec is 40)."""
+_HEAD = """\
+# Written by dialplan-sms setup for this host; lines of your own go into another file.
+[Service]"""
+_START = 100.0  # seconds to stop and start in (the unit's TimeoutStopSec is 40)
 
 
-def put_unit(work: Work, found: AsteriskHost) -> Iterator[Action]:
+def put_unit(work: Work, found: AsteriskHost) -> Iterator[Step]:
     """The unit, unless the package has its own, and what is another in it on this host."""
     unit = work.host.places.units / UNIT
-    own = unit.with_name(f"{UNIT}.d") / "setup.conf"
+    own, lines = unit.with_name(f"{UNIT}.d") / "setup.conf", drop_in(found, work.host)
     if work.host.packaged:
         yield take_back(work, unit, "the package has its own", "service")
     else:
         yield put_file(work, unit, shared_file(UNIT).read_bytes(), "the unit", "service")
-    if text := drop_in(found, work.host):
-        yield put_file(work, own, text.encode(), "this host's own", "service")
+    if lines:
+        content = "\n".join([_HEAD, *lines, ""]).encode()
+        yield put_file(work, own, content, "this host's own", "service")
     else:
         yield take_back(work, own, "not needed", "service")
 
 
-def drop_in(found: AsteriskHost, host: Host) -> str:
-    """The lines for ``dialplan-sms.service.d``; empty if the unit is right as it is."""
-    lines, prefix = [], host.prefix
-    if (found.user.name, found.user.group) != ("asterisk", "asterisk"):
-        lines += [f"User={_escaped(found.user.owner)}", f"Group={_escaped(found.user.group)}"]
-    outbox = found.spool / "sms"
-    if lines or found.spool != Path("/var/spool/asterisk"):
-        lines += [
-            "ExecStartPre=",
-            # As that user, who could have put a link there for root to follow.
-            f"ExecStartPre=-+/usr/bin/setpriv --reuid={found.user.uid} --regid={found.user.gids[0]}"
-            f" --clear-groups /usr/bin/mkdir -p -m 0750 {_quoted(outbox)}",
-        ]
-    if prefix != Path("/opt/dialplan-sms") and not host.packaged:
-        lines += ["ExecStart=", f"ExecStart={_quoted(prefix / 'bin/dialplan-sms')} serve"]
-    if found.etc != Path("/etc/asterisk"):
-        lines.append(f'Environment="DIALPLAN_SMS_CONF={_inner(found.etc / "sms.conf")}"')
+def drop_in(found: AsteriskHost, host: Host) -> list[str]:
+    """The lines for ``dialplan-sms.service.d``; none if the unit is right as it is."""
+    user, outbox, conf = found.user, found.spool / "sms", found.etc / "sms.conf"
+    is_other = (user.name, user.group) != ("asterisk", "asterisk")
     places = [outbox, found.log]
-    if places != [Path("/var/spool/asterisk/sms"), Path("/var/log/asterisk")]:
-        lines.append("ReadWritePaths=" + " ".join(f'"-{_inner(place)}"' for place in places))
-    if any(str(place).startswith(_HOMES) for place in (*places, found.etc, prefix)):
-        lines.append("ProtectHome=read-only")
-    if not lines:
-        return ""
-    head = (
-        "# Written by dialplan-sms setup for this host; lines of your own go into another file.\n"
-    )
-    return head + "[Service]\n" + "".join(f"{line}\n" for line in lines)
+    rows = (
+        (is_other, f"User={_escaped(user.owner)}"),
+        (is_other, f"Group={_escaped(user.group)}"),
+        # As that user, who could have put a link there for root to follow.
+        (is_other or found.spool != Path("/var/spool/asterisk"), "ExecStartPre=\n"
+         f"ExecStartPre=-+/usr/bin/setpriv --reuid={user.uid} --regid={user.gids[0]}"
+         f" --clear-groups /usr/bin/mkdir -p -m 0750 {_quoted(outbox)}"),
+        (host.prefix != Path("/opt/dialplan-sms") and not host.packaged,
+         f"ExecStart=\nExecStart={_quoted(host.prefix / 'bin/dialplan-sms')} serve"),
+        (found.etc != Path("/etc/asterisk"), f'Environment="DIALPLAN_SMS_CONF={_inner(conf)}"'),
+        (places != [Path("/var/spool/asterisk/sms"), Path("/var/log/asterisk")],
+         "ReadWritePaths=" + " ".join(f'"-{_inner(place)}"' for place in places)),
+        (any(str(each).startswith(("/home", "/root", "/run/user"))
+             for each in (*places, conf, host.prefix)), "ProtectHome=read-only"),
+    )  # fmt: skip
+    return [line for differs, line in rows if differs]
 
 
-def start_service(work: Work, found: AsteriskHost) -> Action:
+def start_service(work: Work, found: AsteriskHost) -> Step:
     """The unit enabled, started, active, and of this version; or how to do without systemd."""
-    run, target = work.host.run, "the service"
-
-    def is_active() -> bool:
-        asks = (["systemctl", ask, UNIT] for ask in ("is-active", "is-enabled"))
-        return all(run(ask, 20, None).status == 0 for ask in asks)
-
-    def start() -> str:
-        for words in (["daemon-reload"], ["enable", UNIT], ["restart", UNIT]):
-            done = run(["systemctl", *words], _START, None)
-            if done.status:
-                raise Failed(
-                    f"systemctl {' '.join(words)} failed, {done.last_line}: see journalctl -u"
-                    " dialplan-sms -n 20; calls do without the service meanwhile"
-                )
-        if not is_active():
-            raise Failed("the service is not active: see journalctl -u dialplan-sms -n 20")
-        return "the service runs"
-
+    run, target, about = work.host.run, "the service", ""
+    asks = (["systemctl", ask, UNIT] for ask in ("is-active", "is-enabled"))
     if not found.systemd:
         about = "no systemd here: sms.agi does the whole job by itself"
-        said = (
+        yield Action(target, StepState.NOTE, about)
+        work.manifest.pending.discard("service")
+        work.say(
             "no systemd here: to have the service, too, let your supervisor run as root"
             f" {make_run_folder(Path(SOCKET).parent, found.user)}, then as {found.user.name}"
             f" {work.host.prefix}/bin/dialplan-sms serve"
         )
-        return Action(target, StepState.NOTE, about, reloads="service", says=said)
-    about = ""
-    if "service" in work.manifest.pending or not is_active():
+        return
+    if "service" in work.manifest.pending or any(run(ask, 20, None).status for ask in asks):
         about = f"systemctl enable and restart {UNIT}"
     elif (runs := _running_version(found.etc / "sms.conf")) not in (None, __version__):
         what = f"version {runs}" if runs else "an older version"
         about = f"systemctl restart {UNIT}: {what} runs, {__version__} is installed"
     if not about:
-        return Action(target, StepState.THERE, "enabled and active")
-    ours = (Path("/") / UNIT, "service", UNIT)
-    return Action(target, StepState.RUN, about, start, ours=ours, reloads="service")
+        yield Action(target, StepState.THERE, "enabled and active")
+        return
+    yield Action(target, StepState.RUN, about, ours=(Path("/") / UNIT, "service", UNIT))
+    for words in (["daemon-reload"], ["enable", UNIT], ["restart", UNIT]):
+        done = run(["systemctl", *words], _START, None)
+        if done.status:
+            raise Failed(
+                f"systemctl {' '.join(words)} failed, {done.last_line}: see journalctl -u"
+                " dialplan-sms -n 20; calls do without the service meanwhile"
+            )
+    work.manifest.pending.discard("service")
+    work.say("the service runs")
 
 
 def _running_version(conf: Path) -> str | None:

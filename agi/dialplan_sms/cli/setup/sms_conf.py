@@ -4,166 +4,125 @@ import difflib
 import os
 import re
 import shlex
-from functools import partial
 from pathlib import Path
 
 from dialplan_sms.cli.setup.answers import Answers
-from dialplan_sms.cli.setup.host import AsteriskHost
-from dialplan_sms.cli.setup.steps import Action, StepState, new_of, new_owner
+from dialplan_sms.cli.setup.host import AsteriskHost, refuse
+from dialplan_sms.cli.setup.steps import Action, Failed, Step, StepState, Work, new_of, new_owner
 from dialplan_sms.config import config as smsconf
-from dialplan_sms.config.config import GENERAL, Config
 from dialplan_sms.config.keys import SECRETS, SENDER
 from dialplan_sms.config.parser import ConfigError, Place, parse
 from dialplan_sms.host import files
-from dialplan_sms.host.files import Ownership
-from dialplan_sms.host.identity import HostError
 
+# A line with a key: what stands before it, and the comment behind it.
 _OLD = re.compile(r"(\s*)\w+\s*=(?:[^;]|(?<=\\);)*?(\s*(?:(?<!\\);.*)?)")
-"""A line with a key: what stands before it, and the comment behind it."""
 _LINE_END = re.compile(r"(\r\n|\r|\n)")
 
 
-def put_sender(found: AsteriskHost, answers: Answers | None) -> Action:
+def put_sender(work: Work, found: AsteriskHost, answers: Answers | None) -> Step:
     """The sender of *answers* in sms.conf.
 
     *answers* is None if sms.conf is there, or (to show the plan) if nobody was asked yet.
     """
-    path, unchanged = found.etc / "sms.conf", "it stays as it is"
+    path, unchanged, pending = found.etc / "sms.conf", "it stays as it is", ("service",)
     who = f"sender {answers.sender}" if answers else "a sender, which setup asks for"
-    if not path.exists():
-        about = f"{who}; mode 0640, group {found.user.group}"
-        put = partial(_put_whole, path, answers, found) if answers else None
-        return Action(path, StepState.MAKE, about, put, "service")
-    if not os.access(path, os.R_OK):  # a dry run without root
-        return Action(path, StepState.THERE, unchanged)
+    if path.exists() and not os.access(path, os.R_OK):  # a dry run without root
+        yield Action(path, StepState.THERE, unchanged)
+        return
     try:
-        config = smsconf.load(path)
+        config = smsconf.load(path) if path.exists() else smsconf.Config(path, {})
     except ConfigError as error:
-        about = f"{unchanged}, and cannot be used: {error}"
-        return Action(path, StepState.NOTE, about, says=f"{path}: {about}", fails=True)
-    if answers and answers.sender not in config.senders:
-        add = partial(_rewrite, path, path, answers)
+        yield Action(path, StepState.NOTE, f"{unchanged}, and cannot be used: {error}")
+        raise Failed(f"{path}: {unchanged}, and cannot be used: {error}") from None
+    if not config.senders:
+        yield Action(path, StepState.MAKE, f"{who}; mode 0640, group {found.user.group}", pending)
+        if answers:
+            _write(config, path, answers, found)
+    elif answers is None or not (keys := differing(config, answers)):
+        yield Action(path, StepState.THERE, unchanged)
+    elif answers.sender not in config.senders:
         stays = f"; {config.default_sender} stays the default" if config.default_sender else ""
         about = f"{who} at its end{stays}{new_owner(path)}"
-        return Action(path, StepState.CHANGE, about, add, "service")
-    if answers is None or not (keys := differing(config, answers)):
-        return Action(path, StepState.THERE, unchanged)
-    old = (
-        f"the old {' and '.join(keys)} of [{answers.sender}] stay{'s' * (len(keys) == 1)} in force"
-    )
-    about = f"{old} until you move {new_of(path).name}, a whole file with the new, in its place"
-    beside = partial(_put_beside, path, answers, old)
-    # Not in the manifest: it stays as sms.conf does, and a digest would betray a password.
-    return Action(path, StepState.KEEP, about, beside, fails=True)
+        yield Action(path, StepState.CHANGE, about, pending)
+        _write(config, path, answers, found)
+    else:
+        stay = f"stay{'s' * (len(keys) == 1)} in force"
+        old, new = f"the old {' and '.join(keys)} of [{answers.sender}] {stay}", new_of(path)
+        about = f"{old} until you move {new.name}, a whole file with the new, in its place"
+        # Not in the manifest: it stays as sms.conf does, and a digest would betray a password.
+        yield Action(path, StepState.KEEP, about)
+        lines = _write(config, new, answers, found)
+        move = shlex.join(["mv", str(new), os.path.realpath(path)])
+        raise Failed(
+            f"{old}: {new} is the whole file with the new, in line{'s' * (len(lines) > 1)}"
+            f" {', '.join(lines)}: look at it, then {move} and systemctl reload dialplan-sms"
+        )
 
 
-def _put_whole(path: Path, answers: Answers, found: AsteriskHost) -> None:
-    """A whole sms.conf with one sender."""
-    outbox = _escaped(str(found.spool / "sms/outbox.sqlite"))
-    text = (
-        "; Written by dialplan-sms setup. docs/sms.conf.md of dialplan-sms explains every key.\n"
-        f"[{GENERAL}]\noutbox = sqlite:///{outbox}\n\n{_section(answers)}"
-    )
-    files.put(path, text.encode(), 0o640, Ownership(0, found.user.gids[0]))
-
-
-def _put_beside(path: Path, answers: Answers, old: str) -> str:
-    new = new_of(path)
-    _rewrite(path, new, answers)
-    was, now = ((files.content_of(each) or b"").decode().splitlines() for each in (path, new))
-    codes = difflib.SequenceMatcher(None, was, now, autojunk=False).get_opcodes()
-    lines = [str(n + 1) for kind, *_, a, b in codes if kind != "equal" for n in range(a, b)]
-    move = shlex.join(["mv", str(new), os.path.realpath(path)])
-    return (
-        f"{old}: {new} is the whole file with the new, in line{'s' * (len(lines) > 1)}"
-        f" {', '.join(lines)}: look at it, then {move} and systemctl reload dialplan-sms"
-    )
-
-
-def _rewrite(path: Path, to: Path, answers: Answers) -> None:
-    """Write sms.conf at *path* with *answers* to a file of the same rights.
+def _write(config: smsconf.Config, to: Path, answers: Answers, host: AsteriskHost) -> list[str]:
+    """Write sms.conf with *answers* to a file of the same rights; the numbers of the new lines.
 
     Raises HostError if it could not be used.
     """
-    there = files.look(path)
-    if there is None:
-        raise HostError(f"{path} is gone: run setup again")
 
     def check(fresh: Path) -> None:
-        try:
-            left = differing(smsconf.load(fresh), answers)
-        except ConfigError as error:
-            said = str(error).replace(str(fresh), str(path))
-            raise HostError(f"the sender cannot be put into sms.conf: {said}") from None
-        if left:
-            by_hand = f"correct {' and '.join(left)} of [{answers.sender}] there by hand"
-            raise HostError(f"{path}: {by_hand}")
+        left = " and ".join(differing(smsconf.load(fresh), answers))
+        refuse(left, f"{config.path}: correct {left} of [{answers.sender}] there by hand")
 
-    config = smsconf.load(path)
-    change = with_answers if answers.sender in config.senders else with_sender
-    text = change(there.content.decode(), answers, config)
-    files.put(to, text.encode(), there.mode, there.owner, check)
-
-
-def with_sender(text: str, answers: Answers, config: Config) -> str:
-    """*text* with another sender's section at its end; the default sender stays the default."""
-    newline = _newline(text)
-    added = newline + _section(answers).replace("\n", newline)
-    if text and not text.endswith("\n"):
-        added = newline + added
-    # With a second sender, the only one would not be the default any more.
-    default = config.default_sender
-    general = parse(text, config.path).get(GENERAL)
-    if default and not (general and "default_sender" in general.values):
-        line = f"default_sender = {_escaped(default)}"
-        if general is None:
-            added = f"{newline}[{GENERAL}]{newline}{line}{newline}{added}"
-        else:
-            text = _below(text, general.place.line, [line])
-    return text + added
+    head = (
+        "; Written by dialplan-sms setup. docs/sms.conf.md of dialplan-sms explains every key.\n"
+        f"[{smsconf.GENERAL}]\noutbox = sqlite:///{_escaped(f'{host.spool}/sms/outbox.sqlite')}\n"
+    )
+    whole = files.Found(head.encode(), 0o640, files.Ownership(0, host.user.gids[0]))
+    there = files.look(config.path) or whole
+    old = there.content.decode()
+    new = changed(old, answers, config)
+    files.put(to, new.encode(), there.mode, there.owner, check)
+    pair = difflib.SequenceMatcher(None, old.splitlines(), new.splitlines(), autojunk=False)
+    spans = [range(a, b) for kind, *_, a, b in pair.get_opcodes() if kind != "equal"]
+    return [str(number + 1) for span in spans for number in span]
 
 
-def with_answers(text: str, answers: Answers, config: Config) -> str:
-    """*text* with *answers* in place of what differs from them; all the rest stays."""
-    section = parse(text, config.path)[answers.sender]
-    lines, missing = _LINE_END.split(text), []  # the lines at even, their ends at odd places
+def changed(text: str, answers: Answers, config: smsconf.Config) -> str:
+    """*text* with *answers* in place of what differs from them; all the rest stays.
+
+    Another sender's section goes to its end; the default sender stays the default.
+    """
+    newline, sections = "\r\n" if "\r\n" in text else "\n", parse(text, config.path)
+    lines = _LINE_END.split(text)  # the lines at even, their ends at odd places
+    section, general = sections.get(answers.sender), sections.get(smsconf.GENERAL)
+    if section is None:
+        added = "\n" * bool(lines[-1]) + "\n"
+        # With a second sender, the only one would not be the default any more.
+        default = f"default_sender = {_escaped(config.default_sender or '')}"
+        if config.default_sender and general is None:
+            added += f"[{smsconf.GENERAL}]\n{default}\n\n"
+        elif config.default_sender and general and "default_sender" not in general.values:
+            lines[2 * general.place.line - 2] += newline + default
+        pairs = {key: _escaped(text) for key, text in answers.keys.items() if text}
+        added += "\n".join([f"[{answers.sender}]", *map(" = ".join, pairs.items()), ""])
+        return "".join(lines) + added.replace("\n", newline)
     for key in filter(answers.keys.get, differing(config, answers)):
         line = f"{key} = {_escaped(answers.keys[key])}"
         names = SECRETS if key in SECRETS else (key,)
         there = next((section.values[name] for name in names if name in section.values), None)
+        at = 2 * (there or section).place.line - 2
         if there is None:
-            missing.append(line)
+            lines[at] += newline + line
         else:
-            at = 2 * there.place.line - 2
             old = _OLD.fullmatch(lines[at])
             lines[at] = f"{old[1]}{line}{old[2]}" if old else line
-    return _below("".join(lines), section.place.line, missing)
-
-
-def _newline(text: str) -> str:
-    return "\r\n" if "\r\n" in text else "\n"
-
-
-def _below(text: str, number: int, added: list[str]) -> str:
-    """*text* with the lines *added* below the one of that number."""
-    lines = _LINE_END.split(text)
-    lines[2 * number - 2] += "".join(_newline(text) + line for line in added)
     return "".join(lines)
 
 
-def differing(config: Config, answers: Answers) -> list[str]:
-    """The keys in which *answers* differ from sms.conf, which has their sender already."""
-    found, place = config.senders[answers.sender], Place(config.path, 0)
+def differing(config: smsconf.Config, answers: Answers) -> list[str]:
+    """The keys in which *answers* differ from what sms.conf has of their sender, if it is there."""
+    found, place = config.senders.get(answers.sender), Place(config.path, 0)
     return [
         key
         for key, text in answers.keys.items()
-        if (text and SENDER[key].kind(text, place)) != getattr(found, key)
+        if (text and SENDER[key].kind(text, place)) != getattr(found, key, None)
     ]
-
-
-def _section(answers: Answers) -> str:
-    pairs = ((key, text) for key, text in answers.keys.items() if text)
-    return f"[{answers.sender}]\n" + "".join(f"{key} = {_escaped(text)}\n" for key, text in pairs)
 
 
 def _escaped(text: str) -> str:
