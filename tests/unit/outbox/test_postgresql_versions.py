@@ -68,7 +68,7 @@ def _packages(version: int) -> list[Path]:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("version", SUITES)
 def test_the_outbox_keeps_its_promises_on(version: int) -> None:
-    files = [HERE.with_name(f"test_{name}.py") for name in _FILES]
+    files = [str(HERE.with_name(f"test_{name}.py")) for name in _FILES]
     command = ["-m", "pytest", "-m", "slow", "-n", "2", "--dist", "loadfile", *files]
     try:
         with programs(version) as folder:
