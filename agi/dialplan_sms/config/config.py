@@ -11,6 +11,7 @@ from dialplan_sms.config.keys import HostPort, key
 from dialplan_sms.config.keys import Sender as Sender
 from dialplan_sms.config.parser import (
     ConfigError,
+    Place,
     Section,
     Value,
     parse,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 GENERAL = "general"
 HTTP = "http"
 """The section of the HTTP SMS server, which is no sender."""
-_MONITOR = Kind(values.listen.read, "an address with a port, as 127.0.0.1:4574")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,9 @@ class Config:
         keys.number("calls at once", 1, 4096), "how many calls the service carries at once", 256
     )
     monitor: tuple[HostPort, ...] = key(
-        _MONITOR, "where the service answers status, /metrics and /healthz", (("127.0.0.1", 4574),)
+        Kind(values.listen.read, "an address with a port, as 127.0.0.1:4574"),
+        "where the service answers status, /metrics and /healthz",
+        (("127.0.0.1", 4574),),
     )
     workers: int = key(
         keys.number("threads that send stored SMS", 0, 64), "how many threads send stored SMS", 4
@@ -94,14 +96,16 @@ class Config:
 
 def find(path: str | None = None, environ: Mapping[str, str] = os.environ) -> Path:
     """Where sms.conf is: *path*, $DIALPLAN_SMS_CONF, $AST_CONFIG_DIR, /etc/asterisk."""
-    named = path or environ.get("DIALPLAN_SMS_CONF")
-    if named:
-        return Path(named)
-    return Path(environ.get("AST_CONFIG_DIR") or "/etc/asterisk") / "sms.conf"
+    usual = Path(environ.get("AST_CONFIG_DIR") or "/etc/asterisk", "sms.conf")
+    return Path(path or environ.get("DIALPLAN_SMS_CONF") or usual)
 
 
 GENERAL_KEYS = keys.keys_of(Config)
 """The keys of ``[general]`` that are no defaults of its senders."""
+
+
+_REACHED = {"monitor": "", "listen": ", or add allow = and the networks"}
+"""What others can reach if it is no loopback address, and what would allow them to."""
 
 
 def load(path: Path, http: bool = False) -> Config:
@@ -111,34 +115,27 @@ def load(path: Path, http: bool = False) -> Config:
     """
     before = version(path)  # it is read after: a change meanwhile must not pass for this
     sections = parse(read_private(path, "sms.conf"), path)
-    files: list[str] = []
-    for name, section in sections.items():
-        if http or name != HTTP:
-            known = known_keys(name)
-            _refuse_unknown(section, known)
-            files += keys.versions(section.values, known)
-    general, server = sections.pop(GENERAL, None), sections.pop(HTTP, None)
-    common = general.values if general else {}
-    own = {name: value for name, value in common.items() if name in GENERAL_KEYS}
-    # allow is the service's there.
-    shared = {name: value for name, value in common.items() if name not in GENERAL_KEYS}
-    senders = {name: _read_sender(section, shared) for name, section in sections.items()}
+    if not http:
+        sections.pop(HTTP, None)
+    for section in sections.values():
+        _refuse_unknown(section, known_keys(section.name))
+    server = sections.pop(HTTP, None)
+    common = sections.pop(GENERAL, Section(GENERAL, Place(path, 0), {})).values
+    senders = {name: _read_sender(section, common) for name, section in sections.items()}
     refuse(not senders, f"{path}: no sender: add a section named after the PBX user, as [101]")
-    fields = keys.read(own, GENERAL_KEYS)
+    fields = keys.read(common, GENERAL_KEYS, senders)
     why = ", and the protocol knows neither login nor encryption"
-    if "monitor" in own:
-        keys.refuse_others(own["monitor"], "monitor", fields["monitor"], why, "")
-    if "listen" in own and "allow" not in own:
-        cure = ", or add allow = and the networks"
-        keys.refuse_others(own["listen"], "listen", fields["listen"], why, cure)
-    if "default_sender" in own:
-        keys.refuse_unknown_sender(own["default_sender"], "default_sender", senders)
-    elif len(senders) == 1:
-        fields["default_sender"] = next(iter(senders))
-    if http and server:
+    for name, cure in _REACHED.items():
+        if name in common and not (cure and "allow" in common):
+            keys.refuse_others(common[name], name, fields[name], why, cure)
+    if len(senders) == 1:
+        fields.setdefault("default_sender", next(iter(senders)))
+    if server:
         from dialplan_sms.config.http import read_http  # not for those who have no such section
 
-        fields["http"] = read_http(server, senders, "outbox" in own)
+        fields["http"] = read_http(server, senders, "outbox" in common)
+    parts = filter(None, [*senders.values(), fields.get("http")])
+    files = [file for part in parts for file in part.files]
     config = Config(path, senders, version=" ".join([before, *files]), **fields)
     for name, section in sections.items():
         _check_outbox(senders[name], common | section.values, config)
@@ -147,17 +144,10 @@ def load(path: Path, http: bool = False) -> Config:
 
 def _check_outbox(sender: Sender, given: Mapping[str, Value], config: Config) -> None:
     """What is stored needs a place, and a limit a history that goes back far enough."""
-    times = {
-        name: rate[1]
-        for name in ("per_number", "per_sender", "per_caller")
-        if (rate := getattr(sender, name))
-    }
-    if sender.repeat_window:
-        times["repeat_window"] = sender.repeat_window
-    if sender.mode != "wait":
+    if sender.mode != "wait" and not config.outbox:
         where = f"{given['mode'].place}: mode = {sender.mode}"
-        refuse(not config.outbox, f"{where}: needs the outbox: set outbox in the general section")
-    for name, seconds in times.items():
+        raise ConfigError(f"{where}: needs the outbox: set outbox in the general section")
+    for name, seconds in sender.counted.items():
         where = f"{given[name].place}: {name}"
         refuse(
             not config.outbox,
@@ -170,12 +160,12 @@ def _check_outbox(sender: Sender, given: Mapping[str, Value], config: Config) ->
         )
 
 
-def _read_sender(section: Section, shared: Mapping[str, Value]) -> Sender:
-    where = f"{section.place}: [{section.name}]"
-    if any(name in section.values for name in keys.SECRETS):
+def _read_sender(section: Section, common: Mapping[str, Value]) -> Sender:
+    where, left = f"{section.place}: [{section.name}]", {*GENERAL_KEYS}
+    if not section.values.keys().isdisjoint(keys.SECRETS):
         # A sender with a secret of its own leaves the one of [general], whichever form it has.
-        shared = {name: value for name, value in shared.items() if name not in keys.SECRETS}
-    given = {**shared, **section.values}
+        left.update(keys.SECRETS)
+    given = {name: value for name, value in common.items() if name not in left} | section.values
     secrets = [name for name in keys.SECRETS if name in given]
     refuse(
         len(secrets) != 1,
@@ -207,16 +197,15 @@ def _refuse_unknown(section: Section, known: Mapping[str, keys.Key]) -> None:
         small in (GENERAL, HTTP) and small != section.name,
         f"{section.place}: write [{small}] in small letters",
     )
-    for name, value in section.values.items():
-        if name in known:
-            continue
+    for name in (name for name in section.values if name not in known):
+        place = section.values[name].place
         refuse(
-            name in GENERAL_KEYS,
-            f"{value.place}: {name} belongs in [general], not in [{section.name}]",
+            name in GENERAL_KEYS, f"{place}: {name} belongs in [general], not in [{section.name}]"
         )
         import difflib
 
         close = difflib.get_close_matches(name, known, 1)
-        hint = f" - perhaps {close[0]}?" if close else ""
-        unknown = f"{value.place}: {name}: unknown in [{section.name}]{hint}"
-        raise ConfigError(f"{unknown} - allowed: {', '.join(known)}")
+        hint = "".join(f" - perhaps {each}?" for each in close)
+        raise ConfigError(
+            f"{place}: {name}: unknown in [{section.name}]{hint} - allowed: {', '.join(known)}"
+        )

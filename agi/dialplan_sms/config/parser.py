@@ -159,23 +159,18 @@ def parse(text: str, path: Path) -> dict[str, Section]:
     for line in lines(re.sub(r"\r\n?", "\n", text)):
         # What the line says is never quoted: it may hold a password.
         said, place = line.text, Place(path, line.number)
-        pair = _PAIR.fullmatch(said)
-        if pair:
-            key = pair[1].lower()
+        if pair := _PAIR.fullmatch(said):
+            key, there = pair[1].lower(), values.get(pair[1].lower())
             refuse(not sections, f"{place}: {pair[1]} stands before the first [section]")
-            if there := values.get(key):
-                refuse(
-                    key not in _REPEATED,
-                    f"{place}: {key} is set already in line {there.place.line}",
-                )
-                values[key] = Value(f"{there.text}\n{pair[2]}", there.place)
-            else:
-                values[key] = Value(pair[2], place)
+            if there and key not in _REPEATED:
+                raise ConfigError(f"{place}: {key} is set already in line {there.place.line}")
+            text, first = (f"{there.text}\n{pair[2]}", there.place) if there else (pair[2], place)
+            values[key] = Value(text, first)
         elif header := _SECTION.fullmatch(said):
             name, values = header[1].strip(), {}
             if name in sections:
-                first = sections[name].place.line
-                raise ConfigError(f"{place}: [{name}] stands already in line {first}")
+                first = sections[name].place
+                raise ConfigError(f"{place}: [{name}] stands already in line {first.line}")
             sections[name] = Section(name, place, values)
         elif said:
             why = _WRONG.get(said[0], "neither [section] nor key = value")
