@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dialplan_sms.host.asterisk_syntax import lines
 from dialplan_sms.host.files import content_of
-from dialplan_sms.host.identity import HostError, User, by_id, changer, changers, named
+from dialplan_sms.host.identity import HostError, User, by_id, changer, changers, named, refuse
 
 # All letters, since another version may have other options; those of "eGLMsUxC" take a value
 # (Asterisk: main/asterisk.c, getopt).
@@ -73,29 +73,28 @@ def using(
 def _process(entry: Path, guess: bool) -> Process | None:
     arguments = (entry / "cmdline").read_bytes().decode("utf-8", "surrogateescape").split("\0")
     # Second to fifth: if it is run through another loader.
-    names = enumerate(f"/{word}" if not n else word for n, word in enumerate(arguments[:5]))
+    names = enumerate([f"/{arguments[0]}", *arguments[1:5]])
     place = next((n for n, word in names if word.endswith("/asterisk")), None)
     if place is None:
         return None
     program, root = _link(entry / "exe", guess), _link(entry / "root", guess)
-    if not _runs_asterisk(program, place) or root not in ("/", None):
-        return None
     options: dict[str, str] = {}
     with suppress(getopt.GetoptError):
         options = dict(getopt.gnu_getopt(arguments[place + 1 :], _OPTIONS)[0])
-    if not options.keys().isdisjoint(("-r", "-R", "-x")):  # a console of another one
-        return None
-    told = (entry / "status").read_text(errors="replace")
-    status = {name: values.split() for name, values in _STATUS.findall(told)}
-    if root is None and len(status.get("NSpid", ())) > 1:  # in a container, as far as can be seen
+    told = _STATUS.findall((entry / "status").read_text(errors="replace"))
+    status = {name: values.split() for name, values in told}
+    is_console = not options.keys().isdisjoint(("-r", "-R", "-x"))  # of another one
+    # As far as can be seen.
+    is_contained = len(status.get("NSpid", ())) > 1 if root is None else root != "/"
+    if is_console or is_contained or not _runs_asterisk(program, place):
         return None
     conf = options.get("-C", "")
     if conf and not conf.startswith("/"):
         conf = os.path.join(os.readlink(entry / "cwd"), conf)
-    # The real ids: anybody can start a set-user-id program under the name asterisk.
-    groups = [status["Gid"][0], *status.get("Groups", ())]
     # Its own program can be run again, also after its update.
     own = Path((program or "").removesuffix(" (deleted)"))
+    # The real ids: anybody can start a set-user-id program under the name asterisk.
+    groups = [status["Gid"][0], *status.get("Groups", ())]
     return Process(
         by_id(int(status["Uid"][0]), map(int, groups)),
         tuple(arguments[: place + 1]),
@@ -140,16 +139,16 @@ def user_of(process: Process | None, options: Mapping[str, str], spool: Path, co
         user = _user_in(options, conf)
     # The service does what files beside conf say, and would do so with the rights of that user.
     other = None if process is not None else changer(conf)
-    if other and (user.uid != other.uid or user.gids[0] not in other.gids):
-        raise HostError(
-            f"{other} can change {conf}, by which the service would run as {user.name}: start"
-            " Asterisk, so that setup sees who runs it, or move the file to a folder of root's"
-        )
-    if user.owner.isdigit() or user.group.isdigit():
-        raise HostError(
-            f"Asterisk has user id {user.uid}, group id {user.gids[0]}, and one of them has no name"
-            " here: make that user and group (adduser, addgroup), or name others in asterisk.conf"
-        )
+    refuse(
+        other and (user.uid != other.uid or user.gids[0] not in other.gids),
+        f"{other} can change {conf}, by which the service would run as {user.name}: start"
+        " Asterisk, so that setup sees who runs it, or move the file to a folder of root's",
+    )
+    refuse(
+        user.owner.isdigit() or user.group.isdigit(),
+        f"Asterisk has user id {user.uid}, group id {user.gids[0]}, and one of them has no name"
+        " here: make that user and group (adduser, addgroup), or name others in asterisk.conf",
+    )
     return user
 
 
@@ -181,15 +180,13 @@ def _shown(name: str) -> str:
 
 def refuse_foreign(path: Path, key: str, conf: Path) -> None:
     """Raise HostError if who can change *conf* names a folder for root that is not Asterisk's."""
-    user = changer(conf)
-    if user is None or "asterisk" in os.path.realpath(path).lower():
-        return
+    user, is_asterisks = changer(conf), "asterisk" in os.path.realpath(path).lower()
     with suppress(OSError):
-        if path.stat().st_uid == user.uid:
-            return
-    raise HostError(
+        is_asterisks = is_asterisks or user is None or path.stat().st_uid == user.uid
+    refuse(
+        not is_asterisks,
         f"{path}, {key} in {conf}, does not look like Asterisk's, and {user} can change {conf}:"
-        " make it that user's, or asterisk.conf and its folder root's"
+        " make it that user's, or asterisk.conf and its folder root's",
     )
 
 
@@ -229,6 +226,8 @@ def folder(folders: Mapping[str, str], key: str, conf: Path) -> Path | None:
     text = folders.get(key)
     if not text or not text.startswith("/") or not text.isprintable():
         return None
-    if ".." in text.split("/") or not text.strip("/"):
-        raise HostError(f"{text}, {key} in {conf}, is no folder of Asterisk's: name it without ..")
+    refuse(
+        ".." in text.split("/") or not text.strip("/"),
+        f"{text}, {key} in {conf}, is no folder of Asterisk's: name it without ..",
+    )
     return Path(text)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from dialplan_sms.host.identity import HostError
+from dialplan_sms.host.identity import HostError, refuse
 from dialplan_sms.host.process import as_changer
 
 _LARGEST = 32 << 20  # bytes of a file that is read
@@ -75,10 +75,9 @@ def _look(path: Path) -> Found | None:
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise HostError(f"{path} is no file: move it away")
-    with os.fdopen(descriptor, "rb") as file:
+    with open(descriptor, "rb") as file:
         content = file.read(_LARGEST + 1) or b""  # None: nothing to read yet, as in /proc/kmsg
-    if len(content) > _LARGEST:
-        raise HostError(f"{path} is larger than 32 MiB: no configuration is")
+    refuse(len(content) > _LARGEST, f"{path} is larger than 32 MiB: no configuration is")
     return Found(content, status.st_mode & 0o777, Ownership(status.st_uid, status.st_gid))
 
 
@@ -94,12 +93,9 @@ def put(
     *check* is given the new file before it takes its place; what it raises keeps the old one.
     """
 
-    def write() -> None:
-        target = _target(path)
-        fresh = _fresh(target)
-        fresh.unlink(missing_ok=True)  # of a run that was ended
+    def write(fresh: Path) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with os.fdopen(os.open(fresh, flags, 0o600), "wb") as file:
+        with open(os.open(fresh, flags, 0o600), "wb") as file:
             file.write(content)
             _give(file.fileno(), mode, owner)
             file.flush()
@@ -109,20 +105,28 @@ def put(
         except BaseException:
             fresh.unlink()
             raise
-        os.replace(fresh, target)
 
-    as_changer(path, write)
+    as_changer(path, lambda: _replace(_target(path), write))
 
 
 def _target(path: Path) -> Path:
     """The file behind *path*, which may be a link. Raises HostError for a link to nothing."""
-    if path.is_symlink() and not path.exists():
-        raise HostError(f"{path} is a link to nothing: remove it, or make the file")
+    refuse(
+        path.is_symlink() and not path.exists(),
+        f"{path} is a link to nothing: remove it, or make the file",
+    )
     return Path(os.path.realpath(path))
 
 
-def _fresh(path: Path) -> Path:
-    return path.with_name(f".{path.name}.dialplan-sms")
+def _replace(
+    path: Path, make: Callable[[Path], object], clear: Callable[[Path], None] = Path.unlink
+) -> None:
+    """Give what *make* puts beside *path* its name; *clear* removes what an ended run left."""
+    fresh = path.with_name(f".{path.name}.dialplan-sms")
+    with suppress(FileNotFoundError):
+        clear(fresh)
+    make(fresh)
+    os.replace(fresh, path)
 
 
 def _give(descriptor: int, mode: int, owner: Ownership | None) -> None:
@@ -140,13 +144,9 @@ def _give(descriptor: int, mode: int, owner: Ownership | None) -> None:
 
 def link(path: Path, target: Path) -> None:
     """Make *path* a link to *target*, in place of what is there, in one instant."""
-
-    def make() -> None:
-        _fresh(path).unlink(missing_ok=True)
-        _fresh(path).symlink_to(target)
-        os.replace(_fresh(path), path)
-
-    as_changer(path.parent, make, itself=True)
+    as_changer(
+        path.parent, lambda: _replace(path, lambda fresh: fresh.symlink_to(target)), itself=True
+    )
 
 
 def unlink(path: Path, targets: Container[str]) -> None:
@@ -175,15 +175,12 @@ def make_folder(path: Path, mode: int, owner: Ownership | None = None) -> None:
     if not path.parent.is_dir():
         make_folder(path.parent, 0o755)
 
-    def make() -> None:
-        with suppress(FileNotFoundError):
-            _fresh(path).rmdir()  # of a run that was ended
-        _fresh(path).mkdir(0o700)
-        descriptor = os.open(_fresh(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def make(fresh: Path) -> None:
+        fresh.mkdir(0o700)
+        descriptor = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _give(descriptor, mode, owner)
         finally:
             os.close(descriptor)
-        os.replace(_fresh(path), path)
 
-    as_changer(path.parent, make, itself=True)
+    as_changer(path.parent, lambda: _replace(path, make, Path.rmdir), itself=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import dialplan_sms
-from dialplan_sms.host.identity import HostError, User
+from dialplan_sms.host.identity import HostError, User, refuse
 
 DEBIAN = Path("/usr/lib/dialplan-sms")
 """Where the Debian package has it (debian/build.py: PREFIX)."""
@@ -29,9 +29,8 @@ _APT = "apt install --reinstall ./dialplan-sms_*.deb"
 
 def cure(prefix: Path, extras: Sequence[str] = ()) -> str:
     """What to do if the program in *prefix* lacks packages, perhaps those of *extras*."""
-    install = "in the source folder, run make install"
-    if extras:
-        install += f" WITH={','.join(extras)}"
+    wanted = f" WITH={','.join(extras)}" if extras else ""
+    install = f"in the source folder, run make install{wanted}"
     cures = {
         "debian": f"install the Debian package again, which has all: {_APT}",
         "pipx": f"run {_PIPX_INSTALL}",
@@ -51,12 +50,12 @@ def put_in_place(prefix: Path, variables: str) -> str:
 
 def another_python(prefix: Path, python: str) -> str:
     """What makes *python* run the program in *prefix*, in place of one that cannot."""
-    install = f"in the source folder, run umask 022; make install PYTHON={python}"
     cures = {
         "debian": cure(prefix),
         "pipx": f"run {_PIPX_INSTALL} --python {python}",
         "copy": cure(prefix),
     }
+    install = f"in the source folder, run umask 022; make install PYTHON={python}"
     return cures.get(_way(prefix), install)
 
 
@@ -108,8 +107,10 @@ def shared_file(name: str) -> Path:
 def first_line(python: Path) -> str:
     """The first line of an sms.agi that *python* runs. Raises HostError if none can name it."""
     line = f"#!{python} -IS\n"
-    if len(line.encode()) > _LONGEST_FIRST_LINE + 1 or any(char.isspace() for char in str(python)):
-        raise HostError(f"{python}: too long or with a space: install into a shorter path")
+    refuse(
+        len(line.encode()) > _LONGEST_FIRST_LINE + 1 or any(map(str.isspace, str(python))),
+        f"{python}: too long or with a space: install into a shorter path",
+    )
     return line
 
 
@@ -128,8 +129,6 @@ def main() -> None:
     bin_ = Path(sys.prefix) / "bin"
     try:
         write_script(bin_ / "sms.agi", Path(sys.argv[1]), bin_ / "python3")
-    except IndexError:
-        sys.exit("usage: python -m dialplan_sms.host.installation FILE")
     except (OSError, HostError) as error:
         sys.exit(f"sms.agi was not installed: {error}")
 

@@ -117,9 +117,11 @@ def run(command: Sequence[str], timeout: float, user: User | None = None) -> Ran
     """Run *command* for at most *timeout* seconds, as *user* if we are root; never raises."""
     import subprocess  # which drop_privileges() does without, too
 
-    rights: dict[str, object] = {}
-    if user is not None and os.geteuid() == 0 and user.uid != 0:
-        rights = {"user": user.uid, "group": user.gids[0], "extra_groups": user.gids}
+    rights = (
+        {"user": user.uid, "group": user.gids[0], "extra_groups": user.gids}
+        if user and user.uid and os.geteuid() == 0
+        else {}
+    )
     until = time.monotonic() + timeout
     try:
         process = subprocess.Popen(  # noqa: S603 - no shell, and what to run is ours
