@@ -29,6 +29,9 @@ HTTP = "http"
 """The section of the HTTP SMS server, which is no sender."""
 
 
+_OPEN = ", and the protocol knows neither login nor encryption"
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """All of one sms.conf. ``log`` is ``syslog`` or the path of a file.
@@ -52,7 +55,10 @@ class Config:
         values.outbox, "the database of stored SMS and of the history", "", secret=True
     )
     listen: tuple[HostPort, ...] = key(
-        values.listen, "where the service takes FastAGI calls", (("127.0.0.1", 4573), ("::1", 4573))
+        values.listen,
+        "where the service takes FastAGI calls",
+        (("127.0.0.1", 4573), ("::1", 4573)),
+        local=(_OPEN, ", or add allow = and the networks"),
     )
     allow: tuple[Any, ...] = key(values.networks, "who may call the service besides this host", ())
     max_calls: int = key(
@@ -62,6 +68,7 @@ class Config:
         Kind(values.listen.read, "an address with a port, as 127.0.0.1:4574"),
         "where the service answers status, /metrics and /healthz",
         (("127.0.0.1", 4574),),
+        local=(_OPEN, ""),
     )
     workers: int = key(
         keys.number("threads that send stored SMS", 0, 64), "how many threads send stored SMS", 4
@@ -104,10 +111,6 @@ GENERAL_KEYS = keys.keys_of(Config)
 """The keys of ``[general]`` that are no defaults of its senders."""
 
 
-_REACHED = {"monitor": "", "listen": ", or add allow = and the networks"}
-"""What others can reach if it is no loopback address, and what would allow them to."""
-
-
 def load(path: Path, http: bool = False) -> Config:
     """The configuration in *path*, ``[http]`` only with *http*, since no call needs it.
 
@@ -124,10 +127,6 @@ def load(path: Path, http: bool = False) -> Config:
     senders = {name: _read_sender(section, common) for name, section in sections.items()}
     refuse(not senders, f"{path}: no sender: add a section named after the PBX user, as [101]")
     fields = keys.read(common, GENERAL_KEYS, senders)
-    why = ", and the protocol knows neither login nor encryption"
-    for name, cure in _REACHED.items():
-        if name in common and not (cure and "allow" in common):
-            keys.refuse_others(common[name], name, fields[name], why, cure)
     if len(senders) == 1:
         fields.setdefault("default_sender", next(iter(senders)))
     if server:
@@ -161,12 +160,12 @@ def _check_outbox(sender: Sender, given: Mapping[str, Value], config: Config) ->
 
 
 def _read_sender(section: Section, common: Mapping[str, Value]) -> Sender:
-    where, left = f"{section.place}: [{section.name}]", {*GENERAL_KEYS}
-    if not section.values.keys().isdisjoint(keys.SECRETS):
-        # A sender with a secret of its own leaves the one of [general], whichever form it has.
-        left.update(keys.SECRETS)
-    given = {name: value for name, value in common.items() if name not in left} | section.values
-    secrets = [name for name in keys.SECRETS if name in given]
+    where, own = f"{section.place}: [{section.name}]", section.values
+    # A sender with a secret of its own leaves the one of [general], whichever form it has.
+    its = own if any(name in own for name in keys.SECRETS) else common
+    secrets = [name for name in keys.SECRETS if name in its]
+    left = {*GENERAL_KEYS, *keys.SECRETS} - {*secrets}
+    given = {name: value for name, value in common.items() if name not in left} | own
     refuse(
         len(secrets) != 1,
         f"{where} needs one of password, password_file and token,"

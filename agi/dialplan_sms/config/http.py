@@ -52,7 +52,10 @@ class Http:
         _users, "who may use the HTTP SMS server", name="user", secret=True
     )
     listen: tuple[keys.HostPort, ...] = keys.key(
-        values.listen, "where it listens for requests", (("127.0.0.1", 4575),)
+        values.listen,
+        "where it listens for requests",
+        (("127.0.0.1", 4575),),
+        local=("", ", or add allow = and the networks of those who send"),
     )
     certificate: str = keys.key(
         values.Kind(values.existing, "a file in PEM format, chain included", file=True),
@@ -97,9 +100,6 @@ def read_http(section: Section, senders: Mapping[str, Any], outbox: bool) -> Htt
         ("certificate" in given) != ("key" in given),
         f"{http} needs certificate and key, or neither of them",
     )
-    if "listen" in given and "allow" not in given:
-        cure = ", or add allow = and the networks of those who send"
-        keys.refuse_others(given["listen"], "listen", found.listen, "", cure)
     return found
 
 

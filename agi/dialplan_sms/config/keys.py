@@ -21,19 +21,30 @@ HostPort = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key: its kind, what it is for, in one line, and the *field* that it fills."""
+    """One key: its kind, what it is for, in one line, and the *field* that it fills.
+
+    An address that only this host may reach unless ``allow`` is set is *local*: why, and what
+    would let others in; that is empty if nothing does.
+    """
 
     kind: Kind[Any]
     about: str
     secret: bool = False
+    local: tuple[str, str] | None = None
     field: str = ""
 
 
 def key(
-    kind: Kind[Any], about: str, default: Any = MISSING, *, name: str = "", secret: bool = False
+    kind: Kind[Any],
+    about: str,
+    default: Any = MISSING,
+    *,
+    name: str = "",
+    secret: bool = False,
+    local: tuple[str, str] | None = None,
 ) -> Any:
     """The field of a dataclass that the key *name* fills; by default the key has its name."""
-    return field(default=default, repr=not secret, metadata={name: Key(kind, about, secret)})
+    return field(default=default, repr=not secret, metadata={name: Key(kind, about, secret, local)})
 
 
 def keys_of(section: type) -> dict[str, Key]:
@@ -53,10 +64,8 @@ def read(
     Raises ConfigError with place, key and what is allowed, also for one that is none of *senders*.
     """
     found = {}
-    for name, value in given.items():
-        if name not in known:
-            continue
-        key = known[name]
+    for name in filter(known.__contains__, given):
+        key, value = known[name], given[name]
         try:
             found[key.field] = key.kind(value.text, value.place)
         except Bad as bad:
@@ -66,12 +75,24 @@ def read(
             why = str(bad) or ("" if value.text else "empty")
             said = f"{value.place}: {name}{shown}{why and f', {why}'}"
             raise ConfigError(f"{said} - allowed: {key.kind.allowed}") from None
+        where = f"{value.place}: {name}"
         refuse(
             key.kind is SECTION and value.text not in senders,
-            f"{value.place}: {name}: there is no section [{value.text}],"
-            f" allowed: {', '.join(senders)}",
+            f"{where}: there is no section [{value.text}], allowed: {', '.join(senders)}",
         )
+        if key.local and not (key.local[1] and "allow" in given):
+            _refuse_others(where, found[key.field], *key.local)
     return found
+
+
+def _refuse_others(where: str, addresses: Iterable[HostPort], why: str, cure: str) -> None:
+    from dialplan_sms.host.address import is_loopback  # ipaddress costs a call 2 ms
+
+    for host, _ in addresses:
+        refuse(
+            not is_loopback(host),
+            f"{where}: {host} is no loopback address{why} - allowed: 127.0.0.1 and ::1{cure}",
+        )
 
 
 def named(given: Mapping[str, Value], known: Mapping[str, Key]) -> Iterator[tuple[str, Path]]:
@@ -85,18 +106,6 @@ def named(given: Mapping[str, Value], known: Mapping[str, Key]) -> Iterator[tupl
 def versions(given: Mapping[str, Value], known: Mapping[str, Key]) -> tuple[str, ...]:
     """What tells these files from others of the same names; nothing of what they say."""
     return tuple(version(path) for _, path in named(given, known))
-
-
-def refuse_others(value: Value, key: str, listen: Iterable[HostPort], why: str, cure: str) -> None:
-    """Raise ConfigError if another host can reach one of the addresses of *key*."""
-    from dialplan_sms.host.address import is_loopback  # ipaddress costs a call 2 ms
-
-    for host, _ in listen:
-        refuse(
-            not is_loopback(host),
-            f"{value.place}: {key}: {host} is no loopback address{why} - allowed: 127.0.0.1"
-            f" and ::1{cure}",
-        )
 
 
 def one_of(*words: str) -> Kind[str]:
@@ -204,17 +213,17 @@ class Sender:
     @property
     def counted(self) -> dict[str, float]:
         """The limits that are counted on the outbox's history, and the seconds of each."""
-        rates = (
-            ("per_number", self.per_number),
-            ("per_sender", self.per_sender),
-            ("per_caller", self.per_caller),
-        )
-        seconds = {name: rate[1] for name, rate in rates if rate}
-        return seconds | ({"repeat_window": self.repeat_window} if self.repeat_window else {})
+        limits = {
+            "per_number": self.per_number,
+            "per_sender": self.per_sender,
+            "per_caller": self.per_caller,
+            "repeat_window": (1, self.repeat_window),
+        }
+        return {name: limit[1] for name, limit in limits.items() if limit and limit[1]}
 
 
 SENDER = keys_of(Sender) | {
-    "password_file": Key(values.secret_file, "where the password is", True, "password")
+    "password_file": Key(values.secret_file, "where the password is", True, field="password")
 }
 """The keys of a sender's section."""
 SECRETS = ("password", "password_file", "token")

@@ -60,8 +60,6 @@ _WRONG = {
 }
 """What is wrong with a line that begins so."""
 _LARGEST = 1 << 20
-_REPEATED = ("user",)
-"""Keys that may stand more than once; their values are lines of one."""
 
 
 def version(path: Path) -> str:
@@ -160,17 +158,18 @@ def parse(text: str, path: Path) -> dict[str, Section]:
         # What the line says is never quoted: it may hold a password.
         said, place = line.text, Place(path, line.number)
         if pair := _PAIR.fullmatch(said):
-            key, there = pair[1].lower(), values.get(pair[1].lower())
+            key, value = pair[1].lower(), Value(pair[2], place)
             refuse(not sections, f"{place}: {pair[1]} stands before the first [section]")
-            if there and key not in _REPEATED:
-                raise ConfigError(f"{place}: {key} is set already in line {there.place.line}")
-            text, first = (f"{there.text}\n{pair[2]}", there.place) if there else (pair[2], place)
-            values[key] = Value(text, first)
+            first = values.setdefault(key, value)
+            if first is not value and key == "user":  # which may stand more than once
+                values[key] = Value(f"{first.text}\n{value.text}", first.place)
+            elif first is not value:
+                raise ConfigError(f"{place}: {key} is set already in line {first.place.line}")
         elif header := _SECTION.fullmatch(said):
             name, values = header[1].strip(), {}
             if name in sections:
-                first = sections[name].place
-                raise ConfigError(f"{place}: [{name}] stands already in line {first.line}")
+                line_before = sections[name].place.line
+                raise ConfigError(f"{place}: [{name}] stands already in line {line_before}")
             sections[name] = Section(name, place, values)
         elif said:
             why = _WRONG.get(said[0], "neither [section] nor key = value")

@@ -12,7 +12,6 @@ from dialplan_sms.config.parser import Place, read_private
 PATH = "/api/v1/originate/sms"
 """Where a PBX has its SMS API."""
 
-_HOST = re.compile(r"\w[\w.-]*|[0-9A-Fa-f:.]+(?:%\w+)?")
 T = TypeVar("T")
 
 
@@ -67,18 +66,14 @@ def url(text: str, _: Place) -> str:
     from urllib.parse import urlsplit
 
     parts = urlsplit(text)
-    must(
-        parts.scheme in ("http", "https")
-        and _HOST.fullmatch(parts.hostname or "")
-        and parts.port != 0
-    )
+    host = re.fullmatch(r"\w[\w.-]*|[0-9A-Fa-f:.]+(?:%\w+)?", parts.hostname or "")
+    must(parts.scheme in ("http", "https") and host and parts.port != 0)
     must(
         parts.username is None and parts.password is None,
         "name and password do not belong into a url: the section has them",
     )
     must(text.isprintable() and not (parts.query or parts.fragment or " " in text))
-    path = parts.path if parts.path.strip("/") else PATH
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    return f"{parts.scheme}://{parts.netloc}{parts.path if parts.path.strip('/') else PATH}"
 
 
 @kind("a file with the password in its first line", file=True)
@@ -117,15 +112,14 @@ def listen(text: str, _place: Place) -> tuple[tuple[str, int], ...]:
     import ipaddress
 
     found = []
-    for item in text.split(","):
-        host, _, port = item.strip().rpartition(":")
+    for host, _, port in (item.strip().rpartition(":") for item in text.split(",")):
         must(host, "the address is missing")
         try:
-            address = ipaddress.ip_address(host.strip("[]"))
+            address = str(ipaddress.ip_address(host.strip("[]")))
         except ValueError:
             raise Bad(f"{host} is no IP address") from None
         must(re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= 65535)
-        found.append((str(address), int(port)))
+        found.append((address, int(port)))
     return tuple(found)
 
 

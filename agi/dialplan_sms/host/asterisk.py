@@ -18,9 +18,6 @@ from dialplan_sms.host.identity import HostError, User, by_id, changer, changers
 # (Asterisk: main/asterisk.c, getopt).
 _OPTIONS = re.sub("([eGLMsUxC])", r"\1:", string.ascii_letters)
 _PROGRAM = re.compile(r"asterisk\b")
-_LOADER = re.compile(r"ld[-.]|ld\d")
-_STATUS = re.compile(r"^(\w+):(.*)$", re.MULTILINE)
-_CONFS = (Path("/etc/asterisk/asterisk.conf"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,10 @@ def running(proc: Path, guess: bool = False) -> list[Process]:
 
 
 def using(
-    processes: Iterable[Process], conf: Path, runuser: str, usual: Sequence[Path] = _CONFS
+    processes: Iterable[Process],
+    conf: Path,
+    runuser: str,
+    usual: Sequence[Path] = (Path("/etc/asterisk/asterisk.conf"),),
 ) -> list[Process]:
     """The processes of the Asterisk of *conf*; one without -C may use each of *usual*.
 
@@ -81,8 +81,8 @@ def _process(entry: Path, guess: bool) -> Process | None:
     options: dict[str, str] = {}
     with suppress(getopt.GetoptError):
         options = dict(getopt.gnu_getopt(arguments[place + 1 :], _OPTIONS)[0])
-    told = _STATUS.findall((entry / "status").read_text(errors="replace"))
-    status = {name: values.split() for name, values in told}
+    told = (entry / "status").read_text(errors="replace")
+    status = {name: values.split() for name, values in re.findall(r"(?m)^(\w+):(.*)$", told)}
     is_console = not options.keys().isdisjoint(("-r", "-R", "-x"))  # of another one
     # As far as can be seen.
     is_contained = len(status.get("NSpid", ())) > 1 if root is None else root != "/"
@@ -121,7 +121,7 @@ def _runs_asterisk(program: str | None, place: int) -> bool:
     if program is None:
         return place == 0
     name = os.path.basename(program)
-    return bool(_PROGRAM.match(name)) or (place > 0 and bool(_LOADER.match(name)))
+    return bool(_PROGRAM.match(name)) or (place > 0 and bool(re.match(r"ld[-.\d]", name)))
 
 
 def user_of(process: Process | None, options: Mapping[str, str], spool: Path, conf: Path) -> User:
@@ -133,8 +133,7 @@ def user_of(process: Process | None, options: Mapping[str, str], spool: Path, co
     if process is not None:
         user = process.user
     elif spool.is_dir() and "runuser" not in options:
-        status = spool.stat()
-        user = by_id(status.st_uid, [status.st_gid])
+        user = by_id(spool.stat().st_uid, [spool.stat().st_gid])
     else:
         user = _user_in(options, conf)
     # The service does what files beside conf say, and would do so with the rights of that user.

@@ -24,7 +24,6 @@ COPY_MARK = ".setup"
 _LONGEST_FIRST_LINE = 127  # bytes that every Linux takes (Linux: fs/binfmt_script.c before 5.1)
 _WHEEL = f"dialplan_sms-{dialplan_sms.__version__}-py3-none-any.whl[http,postgresql,sandbox]"
 _PIPX_INSTALL = f"{PIPX} install --force './{_WHEEL}'"
-_APT = "apt install --reinstall ./dialplan-sms_*.deb"
 
 
 def cure(prefix: Path, extras: Sequence[str] = ()) -> str:
@@ -32,7 +31,8 @@ def cure(prefix: Path, extras: Sequence[str] = ()) -> str:
     wanted = f" WITH={','.join(extras)}" if extras else ""
     install = f"in the source folder, run make install{wanted}"
     cures = {
-        "debian": f"install the Debian package again, which has all: {_APT}",
+        "debian": "install the Debian package again, which has all:"
+        " apt install --reinstall ./dialplan-sms_*.deb",
         "pipx": f"run {_PIPX_INSTALL}",
         "copy": "run dialplan-sms setup",
         "source": "in the source folder, run make venv",

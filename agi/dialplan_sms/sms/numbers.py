@@ -28,13 +28,11 @@ def read_numbers(
     good: dict[str, None] = {}
     bad: dict[str, Refused | None] = {}  # as it was written; None: it is no number
     for item in map(str.strip, written.split(",")):
-        if not item.strip(" \t\r\n\"'"):
-            continue
         number = read_number(item, sender.country, sender.short_numbers)
         denied = denial(number, sender) if number else None
         if number and denied is None:
             good[number] = None
-        else:
+        elif item.strip(" \t\r\n\"'"):
             bad[item] = denied
     wrong = [item for item, denied in bad.items() if denied is None]
     objection = next(iter(bad.values()), None)
@@ -52,17 +50,12 @@ def read_number(item: str, country: str | None, short: bool) -> str | None:
 
     *country* (ISO 3166, two letters) reads national numbers, *short* allows short codes.
     """
-    bare = "".join(str(int(char)) if char.isdecimal() else char for char in item)
-    bare = _SCHEME.sub("", bare)
-    trunk_zero = _TRUNK_ZERO.search(bare)
-    bare = _DECORATION.sub("", bare.replace("\uff0b", "+"))
-    if bare.startswith("00"):
-        bare = "+" + bare[2:]
-    if bare.startswith("+"):
-        if not _INTERNATIONAL.fullmatch(bare):
-            return None
+    digits = "".join(str(int(char)) if char.isdecimal() else char for char in item)
+    written = _SCHEME.sub("", digits).replace("\uff0b", "+")
+    bare = re.sub("^00", "+", _DECORATION.sub("", written))
+    if _INTERNATIONAL.fullmatch(bare):
         # "+44 (0)20 …": only the country's own rules say whether that zero is dialled.
-        return _possible(bare, None) if trunk_zero else bare
+        return _possible(bare, None) if _TRUNK_ZERO.search(written) else bare
     if not _DIGITS.fullmatch(bare):
         return None
     if short and len(bare) in _SHORT_NUMBER and bare[0] != "0":

@@ -102,18 +102,16 @@ def safe_line(text: str) -> str:
     Admins paste SMS_REASON into System() and $[...], with and without quotes around it; what
     stands in for the characters is a space, so our own reasons do without them.
     """
-    if text.isascii():
-        spaced = text.translate(_ASCII)
-    else:
-        spaced = "".join(" " if _is_unsafe(char) else char for char in text)
-    return " ".join(spaced.split())
+    if not text.isascii():
+        text = "".join(" " if _is_unsafe(char) else char for char in text)
+    return " ".join(text.translate(_ASCII).split())
 
 
 def _is_unsafe(char: str) -> bool:
-    return char in _UNSAFE or unicodedata.category(char) in _INVISIBLE
+    invisible = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+    return char in _UNSAFE or unicodedata.category(char) in invisible
 
 
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 # For str.translate: most lines are ASCII, and each call writes some.
 _ASCII = {code: " " for code in range(128) if _is_unsafe(chr(code))}
 

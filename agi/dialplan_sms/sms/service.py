@@ -97,12 +97,11 @@ class Service:
         door objects to what is to be sent.
         """
         started = self._clock() if began is None else began
-        sms, name = None, ""
+        sender, sms = None, None
         try:
             config = self.load()
             self._log = config.log
             sender = choose(config, draft)
-            name = sender.name
             sms = check(draft, sender, config, datetime.now())
             veto(sms, sender)
             until = started + sender.call_timeout
@@ -116,6 +115,7 @@ class Service:
         if sms is not None and sms.objection is not None and outcome.status is not Status.ERROR:
             failed, why = (*sms.left_out, *outcome.failed), sms.objection.outcome
             outcome = replace(outcome, failed=failed, reason=why.reason, for_log=why.for_log)
+        name = sender.name if sender else ""
         return Handled(draft.call, name, sms, outcome, self._clock() - started)
 
     def _carry(
@@ -123,32 +123,30 @@ class Service:
     ) -> Outcome:
         """Send or store, as the mode says."""
         later = sms.postpone is not None and sender.postpone == "here" and bool(config.outbox)
-        limited = sender.counted or bool(sms.key)
-        needed = later or limited or sms.mode != "wait"
-        store = self._store(config) if self._store and needed else None
-        if store is not None and (later or sms.mode == "queue"):
+        limited = bool(sender.counted or sms.key)
+        needs_store = later or limited or sms.mode != "wait"
+        store = self._store(config) if self._store and needs_store else None
+        if store and (later or sms.mode == "queue"):
             going_out()
             return store.accept(sms, sender, until - self._clock())
         reserved: str | None = None
-        waited = 0.0
-        if store is not None and limited:
+        left = _OUTBOX_TIME
+        if store and limited:
             going_out()
             began = self._clock()
             found = store.reserve(sms, sender, until - began)
-            waited = self._clock() - began
             if isinstance(found, Outcome):
                 return found
-            reserved = found
+            reserved, left = found, left - (self._clock() - began)
         outcome = self.route(sender).send(sms, going_out, until)
-        if store is not None and sms.mode == "fallback" and outcome.cause is Cause.UNREACHABLE:
-            left = min(until - self._clock(), _OUTBOX_TIME - waited)
-            stored = store.accept(sms, sender, left, reserved)
+        if store and sms.mode == "fallback" and outcome.cause is Cause.UNREACHABLE:
+            stored = store.accept(sms, sender, min(until - self._clock(), left), reserved)
             if stored.status is Status.QUEUED or stored.cause is Cause.NO_ANSWER:
                 return stored
             outcome = error(Cause.OUTBOX, f"{outcome.reason} - and {stored.reason}")
-        if reserved is not None and store is not None:
+        if store and reserved is not None:
             store.settle(reserved, sms, outcome)
-        elif self._records and config.outbox and self._store is not None:
+        elif self._records and config.outbox and self._store:
             self._store(config).record(sms, sender, outcome)
         return outcome
 
@@ -184,17 +182,16 @@ def choose(config: Config, draft: Draft) -> Sender:
     """The sender that *draft* names, or the default. Raises Refused, also what the door objects."""
     if draft.refused is not None:
         raise draft.refused
-    sender = config.sender(draft.sender)
-    if sender is not None:
+    if sender := config.sender(draft.sender):
         return sender
     known, cause = ", ".join(config.senders), Cause.UNKNOWN_SENDER
     if not draft.sender:
         reason = f"{config.path} has no default_sender: set it to one of {known}"
         raise Refused(cause, reason, advice=", or set SMS_SENDER")
     none = f"is no section of {config.path}, which has {known}"
-    shown = f"a sender of {len(draft.sender)} characters"
-    if _WORD.fullmatch(draft.sender):  # it is the admin's own; more may be a text in its place
-        shown = f"the sender {draft.sender}"
+    # One word is the admin's own; more may be a text in its place.
+    is_word, length = _WORD.fullmatch(draft.sender), len(draft.sender)
+    shown = f"the sender {draft.sender}" if is_word else f"a sender of {length} characters"
     raise Refused(cause, f"the sender {draft.sender[:40]} {none}", f"{shown} {none}")
 
 

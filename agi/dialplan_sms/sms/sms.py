@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import takewhile
@@ -118,30 +119,25 @@ def read_gsm(text: str) -> str:
 _NO_MAC = "is no MAC address of a gateway, 12 hex digits as 9c7514330001"
 _NO_DATE = "is no date as 14/07/2014 15:35 or 2014-07-14 15:35"
 _COMMAS = ", in AGI perhaps the rest of a text with commas: use SMS_MESSAGE"
-_POSTPONE_FORMATS = (api.POSTPONE_FORMAT, "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M")
 
 
 def read_postpone(text: str, now: datetime) -> datetime:
     """The local time to send at; the minute that *now* is in still counts as now."""
-    for form in _POSTPONE_FORMATS:
-        try:
+    for form in (api.POSTPONE_FORMAT, "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"):
+        with suppress(ValueError):
             when = datetime.strptime(text.strip(), form)
-        except ValueError:
-            continue
-        if when < now.replace(second=0, microsecond=0):
-            raise Refused(Cause.INVALID_POSTPONE, f"postpone {when:%d/%m/%Y %H:%M} is in the past")
-        return when
+            if when < now.replace(second=0, microsecond=0):
+                said = f"postpone {when:%d/%m/%Y %H:%M} is in the past"
+                raise Refused(Cause.INVALID_POSTPONE, said)
+            return when
     raise misplaced(Cause.INVALID_POSTPONE, "postpone", text, _NO_DATE, _COMMAS)
 
 
 def _refuse_reply(message: str) -> None:
     """The old CURL() recipe leaves the API's JSON reply in ``message``: never send that."""
-    if not message.lstrip().startswith("{"):
-        return
-    try:
-        reply = json.loads(message)
-    except (ValueError, RecursionError):
-        return
+    reply = None
+    with suppress(ValueError, RecursionError):
+        reply = json.loads(message) if message.lstrip().startswith("{") else None
     if isinstance(reply, dict) and reply.get("type") in (api.RESULT, api.WARNING, api.ERROR):
         raise Refused(
             Cause.INVALID_MESSAGE,
