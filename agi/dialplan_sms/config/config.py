@@ -82,19 +82,13 @@ class Config:
 
         Raises ConfigError if that is several users, or one that cannot read this program.
         """
-        if os.geteuid() != 0:
-            return
-        from dialplan_sms.host import identity, process  # nothing for a call's script
+        if os.geteuid() == 0:
+            from dialplan_sms.host import process  # nothing for a call's script
 
-        file = Path(self.outbox.removeprefix("sqlite:///").partition("?")[0])
-        # SQLite believes a journal that lies beside its file, links followed.
-        outbox = (
-            [file, Path(os.path.realpath(file)).parent] if self.outbox.startswith("sqlite:") else []
-        )
-        try:
+            file = Path(self.outbox.partition("sqlite:///")[2].partition("?")[0])
+            # SQLite believes a journal that lies beside its file, links followed.
+            outbox = [file, Path(os.path.realpath(file)).parent] if file.name else []
             process.drop_privileges(self.path, *outbox)
-        except identity.HostError as error:
-            raise ConfigError(str(error)) from None
 
     def sender(self, name: str) -> Sender | None:
         """The sender of that name; the default one if *name* is empty."""
@@ -103,8 +97,8 @@ class Config:
 
 def find(path: str | None = None, environ: Mapping[str, str] = os.environ) -> Path:
     """Where sms.conf is: *path*, $DIALPLAN_SMS_CONF, $AST_CONFIG_DIR, /etc/asterisk."""
-    usual = Path(environ.get("AST_CONFIG_DIR") or "/etc/asterisk", "sms.conf")
-    return Path(path or environ.get("DIALPLAN_SMS_CONF") or usual)
+    folder = environ.get("AST_CONFIG_DIR") or "/etc/asterisk"
+    return Path(path or environ.get("DIALPLAN_SMS_CONF") or f"{folder}/sms.conf")
 
 
 GENERAL_KEYS = keys.keys_of(Config)
@@ -118,23 +112,21 @@ def load(path: Path, http: bool = False) -> Config:
     """
     before = version(path)  # it is read after: a change meanwhile must not pass for this
     sections = parse(read_private(path, "sms.conf"), path)
-    if not http:
-        sections.pop(HTTP, None)
+    server = sections.pop(HTTP, None)
     for section in sections.values():
         _refuse_unknown(section, known_keys(section.name))
-    server = sections.pop(HTTP, None)
     common = sections.pop(GENERAL, Section(GENERAL, Place(path, 0), {})).values
     senders = {name: _read_sender(section, common) for name, section in sections.items()}
     refuse(not senders, f"{path}: no sender: add a section named after the PBX user, as [101]")
-    fields = keys.read(common, GENERAL_KEYS, senders)
-    if len(senders) == 1:
-        fields.setdefault("default_sender", next(iter(senders)))
-    if server:
+    only = next(iter(senders)) if len(senders) == 1 else None
+    fields = {"default_sender": only} | keys.read(common, GENERAL_KEYS, senders)
+    if http and server:
         from dialplan_sms.config.http import read_http  # not for those who have no such section
 
+        _refuse_unknown(server, known_keys(HTTP))
         fields["http"] = read_http(server, senders, "outbox" in common)
-    parts = filter(None, [*senders.values(), fields.get("http")])
-    files = [file for part in parts for file in part.files]
+    parts = (*senders.values(), fields.get("http"))
+    files = [file for part in parts if part for file in part.files]
     config = Config(path, senders, version=" ".join([before, *files]), **fields)
     for name, section in sections.items():
         _check_outbox(senders[name], common | section.values, config)

@@ -117,7 +117,14 @@ def fits(password: str, hashed: str) -> bool:
 
 
 def _hashed(password: str, salt: bytes) -> str:
-    secret = password.encode("utf-8", "replace")
-    key = hashlib.scrypt(secret, salt=salt, n=1 << 14, r=8, p=1, maxmem=1 << 25, dklen=32)
+    key = hashlib.scrypt(
+        password.encode("utf-8", "replace"),
+        salt=salt,
+        n=1 << 14,
+        r=8,
+        p=1,
+        maxmem=1 << 25,
+        dklen=32,
+    )
     encoded = (base64.b64encode(each).decode().rstrip("=") for each in (salt, key))
     return "$".join(("$scrypt$ln=14,r=8,p=1", *encoded))

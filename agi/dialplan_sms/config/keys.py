@@ -66,6 +66,7 @@ def read(
     found = {}
     for name in filter(known.__contains__, given):
         key, value = known[name], given[name]
+        where = f"{value.place}: {name}"
         try:
             found[key.field] = key.kind(value.text, value.place)
         except Bad as bad:
@@ -73,9 +74,8 @@ def read(
             hidden = key.secret or "@" in value.text or not value.text
             shown = "" if hidden else f" = {value.text[:80]}"
             why = str(bad) or ("" if value.text else "empty")
-            said = f"{value.place}: {name}{shown}{why and f', {why}'}"
-            raise ConfigError(f"{said} - allowed: {key.kind.allowed}") from None
-        where = f"{value.place}: {name}"
+            said = f"{shown}, {why}" if why else shown
+            raise ConfigError(f"{where}{said} - allowed: {key.kind.allowed}") from None
         refuse(
             key.kind is SECTION and value.text not in senders,
             f"{where}: there is no section [{value.text}], allowed: {', '.join(senders)}",
@@ -110,8 +110,7 @@ def versions(given: Mapping[str, Value], known: Mapping[str, Key]) -> tuple[str,
 
 def one_of(*words: str) -> Kind[str]:
     """One of these words, in small letters."""
-    known = {word: word for word in words}
-    return Kind(lambda text, _: known[text.lower()], ", ".join(words))
+    return Kind(lambda text, _: words[words.index(text.lower())], ", ".join(words))
 
 
 def text(allowed: str) -> Kind[str]:

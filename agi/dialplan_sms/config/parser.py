@@ -11,11 +11,8 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dialplan_sms.host import ConfigError as ConfigError
 from dialplan_sms.host.asterisk_syntax import lines
-
-
-class ConfigError(Exception):
-    """A configuration that cannot be used; says file, line, key and what is allowed."""
 
 
 def refuse(wrong: object, says: str) -> None:
@@ -120,10 +117,7 @@ def _refuse_secret(status: os.stat_result, path: Path, conf: Path) -> None:
     """
     from dialplan_sms.host import identity  # only for root
 
-    try:
-        user = identity.changer(conf)
-    except identity.HostError as error:
-        raise ConfigError(str(error)) from None
+    user = identity.changer(conf)
     if user and (
         not user.may(status, identity.READ) or identity.blocked(path, identity.READ, user)
     ):

@@ -140,13 +140,11 @@ def gsm(text: str, _: Place) -> str:
     return must(re.fullmatch(r"[0-9a-f]{12}", re.sub(r"[:.\-\s]", "", text).lower()))[0]
 
 
-_NO_COUNTRY = {"UK": "GB is the United Kingdom"}
-
-
 @kind("two letters of ISO 3166, as IT")
 def country(text: str, _: Place) -> str:
     """Two capitals of ISO 3166."""
-    must(text.upper() in CALLING_CODE, _NO_COUNTRY.get(text.upper(), ""))
+    why = "GB is the United Kingdom" if text.upper() == "UK" else ""
+    must(text.upper() in CALLING_CODE, why)
     return text.upper()
 
 
@@ -175,13 +173,10 @@ def places(text: str, _: Place) -> tuple[str, ...]:
     """Countries (two capitals) and prefixes (``+`` and digits); ``+`` alone is everywhere."""
     if text.lower() == "all":
         return ("+",)
-    found = tuple(re.sub(r"[ .\-]", "", item).upper() for item in text.split(","))
-    for each in found:
-        must(
-            each in CALLING_CODE or re.fullmatch(r"\+[1-9][0-9]{0,14}", each),
-            _NO_COUNTRY.get(each, ""),
-        )
-    return found
+    found = (re.sub(r"[ .\-]", "", item) for item in text.split(","))
+    return tuple(
+        each if re.fullmatch(r"\+[1-9][0-9]{0,14}", each) else country(each) for each in found
+    )
 
 
 @kind("all, none, countries and prefixes, as IT, FR, +4179")

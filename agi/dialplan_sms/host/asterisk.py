@@ -4,7 +4,6 @@ import getopt
 import grp
 import os
 import re
-import string
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,10 +13,9 @@ from dialplan_sms.host.asterisk_syntax import lines
 from dialplan_sms.host.files import content_of
 from dialplan_sms.host.identity import HostError, User, by_id, changer, changers, named, refuse
 
-# All letters, since another version may have other options; those of "eGLMsUxC" take a value
-# (Asterisk: main/asterisk.c, getopt).
-_OPTIONS = re.sub("([eGLMsUxC])", r"\1:", string.ascii_letters)
-_PROGRAM = re.compile(r"asterisk\b")
+# All letters, since another version may have other options; some take a value (Asterisk:
+# main/asterisk.c, getopt).
+_OPTIONS = "C:G:L:M:U:e:s:x:ABDEFHIJKNOPQRSTVWXYZabcdfghijklmnopqrtuvwyz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +38,8 @@ def running(proc: Path, guess: bool = False) -> list[Process]:
     *guess*: also those of which /proc hides from other users than root whether they are one. That
     will do to show something, and for nothing else.
     """
-    found = []
-    for entry in sorted(proc.glob("[0-9]*")):
-        with suppress(OSError, ValueError, LookupError):
-            if process := _process(entry, guess):
-                found.append(process)
-    return found
+    entries = sorted(proc.glob("[0-9]*"))
+    return [process for entry in entries if (process := _process(entry, guess))]
 
 
 def using(
@@ -59,8 +53,8 @@ def using(
     Any user can run a program of that name. So only users are believed who decide on this host:
     root, who runs this, ``asterisk``, who can change *conf*, and its *runuser*.
     """
-    known = filter(None, map(named, ("asterisk", runuser)))
-    believed = {0, os.geteuid(), *changers(conf), *(user.uid for user in known)}
+    known = [user.uid for user in map(named, ("asterisk", runuser)) if user]
+    believed = {0, os.geteuid(), *changers(conf), *known}
     real = os.path.realpath(conf)
     return [
         process
@@ -71,46 +65,38 @@ def using(
 
 
 def _process(entry: Path, guess: bool) -> Process | None:
-    arguments = (entry / "cmdline").read_bytes().decode("utf-8", "surrogateescape").split("\0")
-    # Second to fifth: if it is run through another loader.
-    names = enumerate([f"/{arguments[0]}", *arguments[1:5]])
-    place = next((n for n, word in names if word.endswith("/asterisk")), None)
-    if place is None:
-        return None
-    program, root = _link(entry / "exe", guess), _link(entry / "root", guess)
-    options: dict[str, str] = {}
-    with suppress(getopt.GetoptError):
-        options = dict(getopt.gnu_getopt(arguments[place + 1 :], _OPTIONS)[0])
-    told = (entry / "status").read_text(errors="replace")
-    status = {name: values.split() for name, values in re.findall(r"(?m)^(\w+):(.*)$", told)}
-    is_console = not options.keys().isdisjoint(("-r", "-R", "-x"))  # of another one
-    # As far as can be seen.
-    is_contained = len(status.get("NSpid", ())) > 1 if root is None else root != "/"
-    if is_console or is_contained or not _runs_asterisk(program, place):
-        return None
-    conf = options.get("-C", "")
-    if conf and not conf.startswith("/"):
-        conf = os.path.join(os.readlink(entry / "cwd"), conf)
-    # Its own program can be run again, also after its update.
-    own = Path((program or "").removesuffix(" (deleted)"))
-    # The real ids: anybody can start a set-user-id program under the name asterisk.
-    groups = [status["Gid"][0], *status.get("Groups", ())]
-    return Process(
-        by_id(int(status["Uid"][0]), map(int, groups)),
-        tuple(arguments[: place + 1]),
-        Path(conf) if conf else None,
-        own if _PROGRAM.match(own.name) and own.is_file() else None,
-    )
-
-
-def _link(path: Path, guess: bool) -> str | None:
-    """Where a link of /proc leads; None if that is hidden and a guess will do."""
-    try:
-        return os.readlink(path)
-    except PermissionError:
-        if not guess:
-            raise
-        return None
+    with suppress(OSError, ValueError, LookupError, StopIteration):  # also of one that has ended
+        arguments = (entry / "cmdline").read_bytes().decode("utf-8", "surrogateescape").split("\0")
+        # Second to fifth: if it is run through another loader.
+        names = enumerate([f"/{arguments[0]}", *arguments[1:5]])
+        place = next(n for n, word in names if word.endswith("/asterisk"))
+        hidden, program, root = (PermissionError,) if guess else (), None, None
+        with suppress(*hidden):
+            program, root = os.readlink(entry / "exe"), os.readlink(entry / "root")
+        options: dict[str, str] = {}
+        with suppress(getopt.GetoptError):
+            options = dict(getopt.gnu_getopt(arguments[place + 1 :], _OPTIONS)[0])
+        told = (entry / "status").read_text(errors="replace")
+        status = {name: values.split() for name, values in re.findall(r"(?m)^(\w+):(.*)$", told)}
+        is_console = not options.keys().isdisjoint(("-r", "-R", "-x"))  # of another one
+        # As far as can be seen.
+        is_contained = len(status.get("NSpid", ())) > 1 if root is None else root != "/"
+        if is_console or is_contained or not _runs_asterisk(program, place):
+            return None
+        conf = options.get("-C", "")
+        if conf and not conf.startswith("/"):
+            conf = os.path.join(os.readlink(entry / "cwd"), conf)
+        # Its own program can be run again, also after its update.
+        own = Path((program or "").removesuffix(" (deleted)"))
+        # The real ids: anybody can start a set-user-id program under the name asterisk.
+        groups = [status["Gid"][0], *status.get("Groups", ())]
+        return Process(
+            by_id(int(status["Uid"][0]), map(int, groups)),
+            tuple(arguments[: place + 1]),
+            Path(conf) if conf else None,
+            own if re.match(r"asterisk\b", own.name) and own.is_file() else None,
+        )
+    return None
 
 
 def _runs_asterisk(program: str | None, place: int) -> bool:
@@ -120,8 +106,8 @@ def _runs_asterisk(program: str | None, place: int) -> bool:
     """
     if program is None:
         return place == 0
-    name = os.path.basename(program)
-    return bool(_PROGRAM.match(name)) or (place > 0 and bool(re.match(r"ld[-.\d]", name)))
+    programs = r"asterisk\b|ld[-.\d]" if place else r"asterisk\b"
+    return re.match(programs, os.path.basename(program)) is not None
 
 
 def user_of(process: Process | None, options: Mapping[str, str], spool: Path, conf: Path) -> User:
@@ -162,15 +148,12 @@ def _user_in(options: Mapping[str, str], conf: Path) -> User:
             f" the user it runs as (adduser --system --group {_shown(name)}), or name another one,"
             " runuser = <user> below [options] in asterisk.conf"
         )
-    if not group:
-        return user
-    try:
-        return by_id(user.uid, [grp.getgrnam(group).gr_gid])
-    except (KeyError, ValueError):
-        raise HostError(
-            f"there is no group {group!r} here (rungroup in {conf}): make it (addgroup --system"
-            f" {_shown(group)}), or name another one there"
-        ) from None
+    with suppress(KeyError, ValueError):
+        return by_id(user.uid, [grp.getgrnam(group).gr_gid]) if group else user
+    raise HostError(
+        f"there is no group {group!r} here (rungroup in {conf}): make it (addgroup --system"
+        f" {_shown(group or '')}), or name another one there"
+    )
 
 
 def _shown(name: str) -> str:
@@ -210,8 +193,7 @@ def settings(content: bytes) -> dict[str, dict[str, str]]:
     section: dict[str, str] = {}
     for line in lines(content.decode("utf-8", "surrogateescape")):
         if header := line.header:
-            name, mark = header
-            section = found.setdefault(name.lower() + ("!" if "!" in mark else ""), {})
+            section = found.setdefault(header[0].lower() + "!" * ("!" in header[1]), {})
         elif pair := line.pair:
             section[pair[0].lower()] = pair[1]
     return found

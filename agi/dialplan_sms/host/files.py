@@ -17,7 +17,6 @@ from dialplan_sms.host.identity import HostError, refuse
 from dialplan_sms.host.process import as_changer
 
 _LARGEST = 32 << 20  # bytes of a file that is read
-_MOST_FOLDERS = 2  # parts of an #include's path, but for the last, that may be patterns
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +41,8 @@ def matching(pattern: str, most: int) -> list[str] | None:
 
     To look through those would take minutes; Asterisk takes as long at each reload.
     """
-    if sum(map(glob.has_magic, pattern.split("/")[:-1])) > _MOST_FOLDERS:
-        return None
-    return sorted(islice(glob.iglob(pattern), most))
+    patterns = sum(map(glob.has_magic, pattern.split("/")[:-1]))  # in the names of folders
+    return sorted(islice(glob.iglob(pattern), most)) if patterns <= 2 else None
 
 
 def digest(content: bytes) -> str:
@@ -94,8 +92,7 @@ def put(
     """
 
     def write(fresh: Path) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with open(os.open(fresh, flags, 0o600), "wb") as file:
+        with open(fresh, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(content)
             _give(file.fileno(), mode, owner)
             file.flush()
@@ -129,17 +126,17 @@ def _replace(
     os.replace(fresh, path)
 
 
-def _give(descriptor: int, mode: int, owner: Ownership | None) -> None:
-    """Give a new file its mode, and its owner as far as we may.
+def _give(fresh: int | Path, mode: int, owner: Ownership | None) -> None:
+    """Give a new file or folder its mode, and its owner as far as we may.
 
     If it cannot be of the group *owner* names, its group gets no more of it than everybody.
     """
     if owner is not None:
         try:
-            os.fchown(descriptor, -1 if os.geteuid() else owner.uid, owner.gid)
+            os.chown(fresh, -1 if os.geteuid() else owner.uid, owner.gid)
         except PermissionError:
             mode = mode & ~stat.S_IRWXG | (mode & stat.S_IRWXO) << 3
-    os.fchmod(descriptor, mode)
+    os.chmod(fresh, mode)
 
 
 def link(path: Path, target: Path) -> None:
@@ -177,10 +174,6 @@ def make_folder(path: Path, mode: int, owner: Ownership | None = None) -> None:
 
     def make(fresh: Path) -> None:
         fresh.mkdir(0o700)
-        descriptor = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            _give(descriptor, mode, owner)
-        finally:
-            os.close(descriptor)
+        _give(fresh, mode, owner)
 
     as_changer(path.parent, lambda: _replace(path, make, Path.rmdir), itself=True)

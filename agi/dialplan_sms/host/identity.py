@@ -15,15 +15,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from dialplan_sms.host import ConfigError
+
 READ, WRITE, RUN = 4, 2, 1
 _RIGHTS = {READ: ("r", "read"), WRITE: ("w", "write"), RUN: ("x", "run")}
 EVERYBODY = -1
 """A user id that stands for any user of this host."""
-_MOST_LINKS = 40  # Linux: MAXSYMLINKS
 _ACL_USER, _ACL_OWN_GROUP, _ACL_GROUP = 0x02, 0x04, 0x08  # Linux: uapi/linux/posix_acl.h
 
 
-class HostError(Exception):
+class HostError(ConfigError):
     """Why this host refuses what root or setup was to do, in one line that says what to do."""
 
 
@@ -206,7 +207,7 @@ def _lookups(path: Path) -> Iterator[tuple[Path, Path, os.stat_result | None, bo
             continue
         rest += reversed((here / place.readlink()).parts[1:])  # from / on: what is there may change
         here, links = Path("/"), links + 1
-        if links > _MOST_LINKS:
+        if links > 40:  # Linux: MAXSYMLINKS
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
@@ -239,9 +240,9 @@ def blocked(path: Path, want: int, user: User) -> Blocked | None:
         return None
     letters, verbs = zip(*(right for bit, right in _RIGHTS.items() if want & bit), strict=True)
     does = "write into the folder" if stat.S_ISDIR(found.st_mode) else " and ".join(verbs)
-    of = f"{by_id(found.st_uid).owner}:{group_name(found.st_gid)}"
     return Blocked(
         path,
-        f"{user.name} may not {does} {path}, which is {of} {stat.S_IMODE(found.st_mode):04o}",
+        f"{user.name} may not {does} {path}, which is {by_id(found.st_uid).owner}"
+        f":{group_name(found.st_gid)} {stat.S_IMODE(found.st_mode):04o}",
         f"chgrp {user.group} {path} && chmod g+{''.join(letters)} {path}",
     )

@@ -22,8 +22,10 @@ EXTENSIONS, UNIT = "extensions-sms.conf", "dialplan-sms.service"
 COPY_MARK = ".setup"
 """Only setup of 0.1.0 made this file: it copied the program that it ran from to another folder."""
 _LONGEST_FIRST_LINE = 127  # bytes that every Linux takes (Linux: fs/binfmt_script.c before 5.1)
-_WHEEL = f"dialplan_sms-{dialplan_sms.__version__}-py3-none-any.whl[http,postgresql,sandbox]"
-_PIPX_INSTALL = f"{PIPX} install --force './{_WHEEL}'"
+_PIPX_INSTALL = (
+    f"{PIPX} install --force './dialplan_sms-{dialplan_sms.__version__}-py3-none-any.whl"
+    "[http,postgresql,sandbox]'"
+)
 
 
 def cure(prefix: Path, extras: Sequence[str] = ()) -> str:
@@ -43,9 +45,8 @@ def cure(prefix: Path, extras: Sequence[str] = ()) -> str:
 
 def put_in_place(prefix: Path, variables: str) -> str:
     """What brings sms.agi and extensions-sms.conf to Asterisk; *variables* are those of make."""
-    if _way(prefix) in ("source", "make"):
-        return f"in the source folder, run make install {variables}"
-    return "run dialplan-sms setup"
+    install = f"in the source folder, run make install {variables}"
+    return install if _way(prefix) in ("source", "make") else "run dialplan-sms setup"
 
 
 def another_python(prefix: Path, python: str) -> str:
@@ -116,22 +117,16 @@ def first_line(python: Path) -> str:
 
 def write_script(source: Path, target: Path, python: Path) -> None:
     """Write the script *source* to *target*, to be run by *python*. Raises HostError."""
-    line = first_line(python)
     body = source.read_text(encoding="utf-8").partition("\n")[2]
     fresh = target.with_name(f".{target.name}.new")
-    fresh.write_text(line + body, encoding="utf-8")
+    fresh.write_text(first_line(python) + body, encoding="utf-8")
     fresh.chmod(0o755)
     fresh.replace(target)  # a call that starts meanwhile finds the old one or the new one
 
 
-def main() -> None:
-    """Write the script that came with the package to the path given."""
+if __name__ == "__main__":
     bin_ = Path(sys.prefix) / "bin"
     try:
         write_script(bin_ / "sms.agi", Path(sys.argv[1]), bin_ / "python3")
     except (OSError, HostError) as error:
         sys.exit(f"sms.agi was not installed: {error}")
-
-
-if __name__ == "__main__":
-    main()

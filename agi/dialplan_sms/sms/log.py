@@ -21,7 +21,6 @@ _SYSLOG = "/dev/log"
 _PATIENCE = struct.pack("ll", 0, 200_000)  # 0.2 s that a call gives a syslog which does not read
 _KEPT = 1.0  # seconds that a file stays open
 _USER, _WARNING, _INFO = 8, 4, 6  # Facility and severities (RFC 5424, section 6.2.1)
-_LONG_NUMBER = re.compile(r"[0-9][0-9 .-]{3,}[0-9]")
 _OVERLAP = 8  # characters of the text in a PBX's reason from which on the reason is not logged
 
 
@@ -149,17 +148,14 @@ class Repeated:
 
     def sum_up(self, every: float = 60.0) -> None:
         """Note how often each came since it was noted *every* seconds ago; call this often."""
-        now, counts = self._clock(), []
+        now = self._clock()
         with self._lock:
-            for condition, (line, noted_at, times) in list(self._lines.items()):
-                took = now - noted_at
-                if took >= every and times:
-                    counts.append(f"{line} - the same {times} times more within {took:.0f} s")
-                    self._lines[condition] = line, now, 0
-                elif took >= every:
-                    del self._lines[condition]
-        for each in counts:
-            self._note(each)
+            over = {key: each for key, each in self._lines.items() if now - each[1] >= every}
+            again = {key: (line, now, 0) for key, (line, _, times) in over.items() if times}
+            self._lines = {k: v for k, v in self._lines.items() if k not in over} | again
+        for key in again:
+            line, noted_at, times = over[key]
+            self._note(f"{line} - the same {times} times more within {now - noted_at:.0f} s")
 
 
 def describe(handled: Handled) -> str:
@@ -196,7 +192,7 @@ def harmless(outcome: Outcome, sms: Sms | None) -> str:
         each in text for each in pieces if each
     ):
         return "the PBX repeats the text"
-    return _LONG_NUMBER.sub(lambda found: _mask(found[0]), reason)
+    return re.sub(r"[0-9][0-9 .-]{3,}[0-9]", lambda found: _mask(found[0]), reason)
 
 
 def _mask(number: str) -> str:

@@ -88,12 +88,9 @@ class Refused(Exception):
 
 def misplaced(cause: Cause, name: str, value: str, why: str, advice: str = "") -> Refused:
     """For a *value* that may be a text in the wrong place: the log has no more than its length."""
-    for_log = f"{name} of {len(value)} characters {why}"
-    return Refused(cause, f"{name} {value[:40]} {why}", for_log, advice)
-
-
-_UNSAFE = frozenset("\"'\\$`{}[]();|&<>*?~!#^")
-_NOT_A_NUMBER = re.compile(r"[^0-9+*#]+")
+    return Refused(
+        cause, f"{name} {value[:40]} {why}", f"{name} of {len(value)} characters {why}", advice
+    )
 
 
 def safe_line(text: str) -> str:
@@ -109,7 +106,7 @@ def safe_line(text: str) -> str:
 
 def _is_unsafe(char: str) -> bool:
     invisible = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-    return char in _UNSAFE or unicodedata.category(char) in invisible
+    return char in "\"'\\$`{}[]();|&<>*?~!#^" or unicodedata.category(char) in invisible
 
 
 # For str.translate: most lines are ASCII, and each call writes some.
@@ -118,4 +115,4 @@ _ASCII = {code: " " for code in range(128) if _is_unsafe(chr(code))}
 
 def safe_number(number: str) -> str:
     """The digits and ``+ * #`` of *number*; empty if there are none."""
-    return _NOT_A_NUMBER.sub("", number)
+    return re.sub(r"[^0-9+*#]+", "", number)

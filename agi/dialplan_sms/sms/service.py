@@ -17,7 +17,6 @@ from dialplan_sms.sms.sms import Draft, Handled, Sms, compose
 
 _LONGEST_KEY = 200
 _OUTBOX_TIME = 5.0  # seconds that one call waits for the outbox in all, however often it needs it
-_WORD = re.compile(r"[0-9A-Za-z_.-]{1,20}")
 
 
 class Route(Protocol):
@@ -104,8 +103,7 @@ class Service:
             sender = choose(config, draft)
             sms = check(draft, sender, config, datetime.now())
             veto(sms, sender)
-            until = started + sender.call_timeout
-            outcome = self._carry(sms, sender, config, going_out, until)
+            outcome = self._carry(sms, sender, config, going_out, started + sender.call_timeout)
         except ConfigError as failure:
             outcome = error(Cause.CONFIG, str(failure))
         except Refused as refused:
@@ -186,11 +184,14 @@ def choose(config: Config, draft: Draft) -> Sender:
         return sender
     known, cause = ", ".join(config.senders), Cause.UNKNOWN_SENDER
     if not draft.sender:
-        reason = f"{config.path} has no default_sender: set it to one of {known}"
-        raise Refused(cause, reason, advice=", or set SMS_SENDER")
+        raise Refused(
+            cause,
+            f"{config.path} has no default_sender: set it to one of {known}",
+            advice=", or set SMS_SENDER",
+        )
     none = f"is no section of {config.path}, which has {known}"
     # One word is the admin's own; more may be a text in its place.
-    is_word, length = _WORD.fullmatch(draft.sender), len(draft.sender)
+    is_word, length = re.fullmatch(r"[0-9A-Za-z_.-]{1,20}", draft.sender), len(draft.sender)
     shown = f"the sender {draft.sender}" if is_word else f"a sender of {length} characters"
     raise Refused(cause, f"the sender {draft.sender[:40]} {none}", f"{shown} {none}")
 

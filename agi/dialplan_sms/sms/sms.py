@@ -113,11 +113,15 @@ def read_gsm(text: str) -> str:
     try:
         return values.gsm(text)
     except values.Bad:
-        raise misplaced(Cause.INVALID_GSM, "gsm", text, _NO_MAC, _COMMAS) from None
+        raise misplaced(
+            Cause.INVALID_GSM,
+            "gsm",
+            text,
+            "is no MAC address of a gateway, 12 hex digits as 9c7514330001",
+            _COMMAS,
+        ) from None
 
 
-_NO_MAC = "is no MAC address of a gateway, 12 hex digits as 9c7514330001"
-_NO_DATE = "is no date as 14/07/2014 15:35 or 2014-07-14 15:35"
 _COMMAS = ", in AGI perhaps the rest of a text with commas: use SMS_MESSAGE"
 
 
@@ -127,10 +131,11 @@ def read_postpone(text: str, now: datetime) -> datetime:
         with suppress(ValueError):
             when = datetime.strptime(text.strip(), form)
             if when < now.replace(second=0, microsecond=0):
-                said = f"postpone {when:%d/%m/%Y %H:%M} is in the past"
-                raise Refused(Cause.INVALID_POSTPONE, said)
+                why = f"postpone {when:%d/%m/%Y %H:%M} is in the past"
+                raise Refused(Cause.INVALID_POSTPONE, why)
             return when
-    raise misplaced(Cause.INVALID_POSTPONE, "postpone", text, _NO_DATE, _COMMAS)
+    why = "is no date as 14/07/2014 15:35 or 2014-07-14 15:35"
+    raise misplaced(Cause.INVALID_POSTPONE, "postpone", text, why, _COMMAS)
 
 
 def _refuse_reply(message: str) -> None:
