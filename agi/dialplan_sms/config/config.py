@@ -24,9 +24,8 @@ from dialplan_sms.config.values import Kind
 if TYPE_CHECKING:
     from dialplan_sms.config.http import Http
 
-GENERAL = "general"
-HTTP = "http"
-"""The section of the HTTP SMS server, which is no sender."""
+GENERAL, HTTP = "general", "http"
+"""Sections that are no senders: what is common to all, and the HTTP SMS server."""
 
 
 _OPEN = ", and the protocol knows neither login nor encryption"
@@ -97,8 +96,8 @@ class Config:
 
 def find(path: str | None = None, environ: Mapping[str, str] = os.environ) -> Path:
     """Where sms.conf is: *path*, $DIALPLAN_SMS_CONF, $AST_CONFIG_DIR, /etc/asterisk."""
-    folder = environ.get("AST_CONFIG_DIR") or "/etc/asterisk"
-    return Path(path or environ.get("DIALPLAN_SMS_CONF") or f"{folder}/sms.conf")
+    usual = Path(environ.get("AST_CONFIG_DIR") or "/etc/asterisk", "sms.conf")
+    return Path(path or environ.get("DIALPLAN_SMS_CONF") or usual)
 
 
 GENERAL_KEYS = keys.keys_of(Config)

@@ -74,8 +74,9 @@ def read(
             hidden = key.secret or "@" in value.text or not value.text
             shown = "" if hidden else f" = {value.text[:80]}"
             why = str(bad) or ("" if value.text else "empty")
-            said = f"{shown}, {why}" if why else shown
-            raise ConfigError(f"{where}{said} - allowed: {key.kind.allowed}") from None
+            raise ConfigError(
+                f"{where}{shown}{why and f', {why}'} - allowed: {key.kind.allowed}"
+            ) from None
         refuse(
             key.kind is SECTION and value.text not in senders,
             f"{where}: there is no section [{value.text}], allowed: {', '.join(senders)}",

@@ -162,10 +162,12 @@ def parse(text: str, path: Path) -> dict[str, Section]:
         elif header := _SECTION.fullmatch(said):
             name, values = header[1].strip(), {}
             if name in sections:
-                line_before = sections[name].place.line
-                raise ConfigError(f"{place}: [{name}] stands already in line {line_before}")
+                raise ConfigError(
+                    f"{place}: [{name}] stands already in line {sections[name].place.line}"
+                )
             sections[name] = Section(name, place, values)
         elif said:
-            why = _WRONG.get(said[0], "neither [section] nor key = value")
-            raise ConfigError(f"{place}: {why}")
+            raise ConfigError(
+                f"{place}: {_WRONG.get(said[0], 'neither [section] nor key = value')}"
+            )
     return sections

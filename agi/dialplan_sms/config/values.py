@@ -143,8 +143,7 @@ def gsm(text: str, _: Place) -> str:
 @kind("two letters of ISO 3166, as IT")
 def country(text: str, _: Place) -> str:
     """Two capitals of ISO 3166."""
-    why = "GB is the United Kingdom" if text.upper() == "UK" else ""
-    must(text.upper() in CALLING_CODE, why)
+    must(text.upper() in CALLING_CODE, "GB is the United Kingdom" * (text.upper() == "UK"))
     return text.upper()
 
 

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from dialplan_sms import __version__
 from dialplan_sms.agi.acceptors import Peer
 from dialplan_sms.agi.doors import Capacity
-from dialplan_sms.host.address import is_loopback_name
+from dialplan_sms.host.address import bare, is_loopback
 from dialplan_sms.sms import log
 from dialplan_sms.sms.sms import Handled
 
@@ -207,7 +207,7 @@ class Monitor:
             return (200, _TEXT, b"ok\n") if self._healthy() else (503, _TEXT, b"stuck\n")
         if request.path not in ("/metrics", "/status"):
             return 404, _TEXT, b"/metrics, /healthz, /status\n"
-        if not is_loopback_name(request.headers.get("Host", "")):
+        if not is_loopback(bare(request.headers.get("Host", ""))):
             return 421, _TEXT, b"This is for this host alone: ask it by the name localhost\n"
         if request.path == "/metrics":
             return 200, "text/plain; version=0.0.4", generate_latest(self._metrics.registry)

@@ -76,8 +76,8 @@ def _process(entry: Path, guess: bool) -> Process | None:
         options: dict[str, str] = {}
         with suppress(getopt.GetoptError):
             options = dict(getopt.gnu_getopt(arguments[place + 1 :], _OPTIONS)[0])
-        told = (entry / "status").read_text(errors="replace")
-        status = {name: values.split() for name, values in re.findall(r"(?m)^(\w+):(.*)$", told)}
+        told = re.findall(r"(?m)^(\w+):(.*)$", (entry / "status").read_text(errors="replace"))
+        status = {name: values.split() for name, values in told}
         is_console = not options.keys().isdisjoint(("-r", "-R", "-x"))  # of another one
         # As far as can be seen.
         is_contained = len(status.get("NSpid", ())) > 1 if root is None else root != "/"
@@ -89,9 +89,9 @@ def _process(entry: Path, guess: bool) -> Process | None:
         # Its own program can be run again, also after its update.
         own = Path((program or "").removesuffix(" (deleted)"))
         # The real ids: anybody can start a set-user-id program under the name asterisk.
-        groups = [status["Gid"][0], *status.get("Groups", ())]
+        uid, *gids = map(int, (status["Uid"][0], status["Gid"][0], *status.get("Groups", ())))
         return Process(
-            by_id(int(status["Uid"][0]), map(int, groups)),
+            by_id(uid, gids),
             tuple(arguments[: place + 1]),
             Path(conf) if conf else None,
             own if re.match(r"asterisk\b", own.name) and own.is_file() else None,

@@ -63,9 +63,8 @@ def content_of(path: Path) -> bytes | None:
 
 def _look(path: Path) -> Found | None:
     # A pipe that somebody has put there must not keep setup waiting.
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, flags)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except FileNotFoundError:
         _target(path)  # which refuses a link to nothing
         return None

@@ -58,8 +58,8 @@ def as_user(user: User | None, work: Callable[[], T]) -> T:
     import pickle  # which drop_privileges(), for each call where Asterisk is root, does without
 
     reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:  # without root's rights, it has no core dump and no debugger of that user either
+    # Without root's rights, it has no core dump and no debugger of that user either.
+    if (child := os.fork()) == 0:
         try:
             try:
                 _become(user)
@@ -150,8 +150,7 @@ def _read(pipe: IO[bytes], until: float) -> str:
     while len(kept) < _LARGEST:
         if not select.select([pipe], [], [], max(until - time.monotonic(), 0))[0]:
             raise TimeoutError
-        piece = os.read(pipe.fileno(), 1 << 16)
-        if not piece:
+        if not (piece := os.read(pipe.fileno(), 1 << 16)):
             break
         kept += piece
     return kept.decode("utf-8", "replace")

@@ -74,8 +74,9 @@ def _possible(digits: str, country: str | None) -> str | None:
     verdict = phonenumbers.is_possible_number_with_reason(number)
     # phonenumbers leaves the trunk prefix if too few digits would follow it. Only the numbering
     # plan knows the numbers that do begin so: in Russia, 8 is the first digit of areas, too.
-    region = phonenumbers.region_code_for_country_code(number.country_code or 0)
-    trunk = phonenumbers.ndd_prefix_for_region(region, strip_non_digits=True)
+    trunk = phonenumbers.ndd_prefix_for_region(
+        phonenumbers.region_code_for_country_code(number.country_code or 0), strip_non_digits=True
+    )
     has_trunk = trunk and phonenumbers.national_significant_number(number).startswith(trunk)
     if verdict != phonenumbers.ValidationResult.IS_POSSIBLE or (
         has_trunk and not phonenumbers.is_valid_number(number)

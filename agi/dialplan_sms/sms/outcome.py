@@ -65,8 +65,12 @@ class Outcome:
 
     def in_dialplan(self) -> "Outcome":
         """The same with the advice in the reason."""
-        for_log = self.for_log and self.for_log + self.advice
-        return replace(self, reason=self.reason + self.advice, for_log=for_log, advice="")
+        return replace(
+            self,
+            reason=self.reason + self.advice,
+            for_log=self.for_log and self.for_log + self.advice,
+            advice="",
+        )
 
 
 def error(
@@ -105,8 +109,9 @@ def safe_line(text: str) -> str:
 
 
 def _is_unsafe(char: str) -> bool:
-    invisible = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-    return char in "\"'\\$`{}[]();|&<>*?~!#^" or unicodedata.category(char) in invisible
+    return char in "\"'\\$`{}[]();|&<>*?~!#^" or (
+        unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+    )
 
 
 # For str.translate: most lines are ASCII, and each call writes some.

@@ -113,8 +113,9 @@ class Service:
         if sms is not None and sms.objection is not None and outcome.status is not Status.ERROR:
             failed, why = (*sms.left_out, *outcome.failed), sms.objection.outcome
             outcome = replace(outcome, failed=failed, reason=why.reason, for_log=why.for_log)
-        name = sender.name if sender else ""
-        return Handled(draft.call, name, sms, outcome, self._clock() - started)
+        return Handled(
+            draft.call, sender.name if sender else "", sms, outcome, self._clock() - started
+        )
 
     def _carry(
         self, sms: Sms, sender: Sender, config: Config, going_out: Callable[[], None], until: float
@@ -152,8 +153,7 @@ class Service:
         """Count one call, and write its line. Never raises, whatever the log is."""
         if self._watch is not None:
             self._watch.called(handled)
-        with contextlib.suppress(Exception):
-            log.write(self._log, log.describe(handled), log.is_failure(handled.outcome))
+        self._write(log.describe(handled), log.is_failure(handled.outcome), self._log)
 
     def worked(self, state: str, count: int = 1, handled: Handled | None = None) -> None:
         """Count stored SMS that a worker brought to *state*; write the line of its request."""
@@ -166,9 +166,9 @@ class Service:
         """Write a line that is about no call. Never raises."""
         self._write(safe_line(line)[:500], failed)
 
-    def _write(self, line: str, failed: bool) -> None:
+    def _write(self, line: str, failed: bool, target: str = "") -> None:
         with contextlib.suppress(Exception):
-            log.write(self.load().log, line, failed)
+            log.write(target or self.load().log, line, failed)
 
     @property
     def longest(self) -> float:
@@ -224,5 +224,7 @@ def _where(failure: BaseException) -> str:
     import traceback  # for what should never happen
 
     *_, (frame, line) = traceback.walk_tb(failure.__traceback__)
-    place = f"{frame.f_code.co_filename.rpartition('/')[2]} line {line}"
-    return f"dialplan-sms broke, {type(failure).__name__} in {place}: please report this line"
+    return (
+        f"dialplan-sms broke, {type(failure).__name__} in"
+        f" {frame.f_code.co_filename.rpartition('/')[2]} line {line}: please report this line"
+    )

@@ -131,11 +131,17 @@ def read_postpone(text: str, now: datetime) -> datetime:
         with suppress(ValueError):
             when = datetime.strptime(text.strip(), form)
             if when < now.replace(second=0, microsecond=0):
-                why = f"postpone {when:%d/%m/%Y %H:%M} is in the past"
-                raise Refused(Cause.INVALID_POSTPONE, why)
+                raise Refused(
+                    Cause.INVALID_POSTPONE, f"postpone {when:%d/%m/%Y %H:%M} is in the past"
+                )
             return when
-    why = "is no date as 14/07/2014 15:35 or 2014-07-14 15:35"
-    raise misplaced(Cause.INVALID_POSTPONE, "postpone", text, why, _COMMAS)
+    raise misplaced(
+        Cause.INVALID_POSTPONE,
+        "postpone",
+        text,
+        "is no date as 14/07/2014 15:35 or 2014-07-14 15:35",
+        _COMMAS,
+    )
 
 
 def _refuse_reply(message: str) -> None:
