@@ -34,17 +34,11 @@ class Key:
     field: str = ""
 
 
-def key(
-    kind: Kind[Any],
-    about: str,
-    default: Any = MISSING,
-    *,
-    name: str = "",
-    secret: bool = False,
-    local: tuple[str, str] | None = None,
-) -> Any:
+def key(kind: Kind[Any], about: str, default: Any = MISSING, *, name: str = "", **more: Any) -> Any:
     """The field of a dataclass that the key *name* fills; by default the key has its name."""
-    return field(default=default, repr=not secret, metadata={name: Key(kind, about, secret, local)})
+    return field(
+        default=default, repr=not more.get("secret"), metadata={name: Key(kind, about, **more)}
+    )
 
 
 def keys_of(section: type) -> dict[str, Key]:

@@ -82,14 +82,20 @@ def leave_hot_journal(folder: Path, named: Path) -> None:
         os.chown(path, NOBODY, NOBODY)
 
 
+@pytest.fixture
+def precious(folder: Path) -> Path:
+    """A file that SQLite would delete with an outbox of another user's."""
+    outbox(folder, NOBODY)
+    path = folder / "precious"
+    path.write_text("precious")
+    leave_hot_journal(folder, path)
+    return path
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("as_root")
-def test_what_sqlite_deletes_is_not_deleted_with_roots_rights(folder: Path) -> None:
+def test_what_sqlite_deletes_is_not_deleted_with_roots_rights(folder: Path, precious: Path) -> None:
     """The attack is real where nothing stops it, so that the two tests below prove something."""
-    outbox(folder, NOBODY)
-    precious = folder / "precious"
-    precious.write_text("precious")
-    leave_hot_journal(folder, precious)
     with sqlite3.connect(folder / "sms/outbox.sqlite") as database:
         database.execute("SELECT count(*) FROM sqlite_master").fetchall()
     assert not precious.exists(), "this SQLite does not delete it: the tests below prove nothing"
@@ -97,12 +103,8 @@ def test_what_sqlite_deletes_is_not_deleted_with_roots_rights(folder: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("as_root")
-def test_check_looks_at_the_outbox_as_its_owner(folder: Path) -> None:
-    url = outbox(folder, NOBODY)
-    precious = folder / "precious"
-    precious.write_text("precious")
-    leave_hot_journal(folder, precious)
-    list(check(url, current()))
+def test_check_looks_at_the_outbox_as_its_owner(folder: Path, precious: Path) -> None:
+    list(check(f"sqlite:///{folder}/sms/outbox.sqlite", current()))
     assert precious.exists()
 
 
@@ -129,13 +131,12 @@ def test_check_as_root_runs_no_program_of_another_user(folder: Path, theirs: str
 @pytest.mark.slow
 @pytest.mark.usefixtures("as_root")
 @pytest.mark.parametrize("command", [["outbox"], ["send", "+39333123456"], ["worker"]])
-def test_commands_use_the_outbox_as_its_owner(folder: Path, command: list[str]) -> None:
-    url = outbox(folder, NOBODY)
-    precious = folder / "precious"
-    precious.write_text("precious")
-    leave_hot_journal(folder, precious)
+def test_commands_use_the_outbox_as_its_owner(
+    folder: Path, precious: Path, command: list[str]
+) -> None:
     conf = folder / "sms.conf"
     conf.touch(0o600)
+    url = f"sqlite:///{folder}/sms/outbox.sqlite"
     conf.write_text(
         f"[general]\noutbox = {url}\nmode = queue\n[101]\nurl = http://127.0.0.1:9\npassword = x\n"
     )
