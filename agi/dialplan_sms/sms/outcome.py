@@ -103,14 +103,17 @@ def safe_line(text: str) -> str:
     Admins paste SMS_REASON into System() and $[...], with and without quotes around it; what
     stands in for the characters is a space, so our own reasons do without them.
     """
-    if not text.isascii():
-        text = "".join(" " if _is_unsafe(char) else char for char in text)
-    return " ".join(text.translate(_ASCII).split())
+    spaced = (
+        text.translate(_ASCII)
+        if text.isascii()
+        else "".join(" " if _is_unsafe(char) else char for char in text)
+    )
+    return " ".join(spaced.split())
 
 
 def _is_unsafe(char: str) -> bool:
     return char in "\"'\\$`{}[]();|&<>*?~!#^" or (
-        unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+        unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
     )
 
 

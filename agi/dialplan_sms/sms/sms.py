@@ -146,9 +146,11 @@ def read_postpone(text: str, now: datetime) -> datetime:
 
 def _refuse_reply(message: str) -> None:
     """The old CURL() recipe leaves the API's JSON reply in ``message``: never send that."""
+    if not message.lstrip().startswith("{"):
+        return
     reply = None
     with suppress(ValueError, RecursionError):
-        reply = json.loads(message) if message.lstrip().startswith("{") else None
+        reply = json.loads(message)
     if isinstance(reply, dict) and reply.get("type") in (api.RESULT, api.WARNING, api.ERROR):
         raise Refused(
             Cause.INVALID_MESSAGE,
