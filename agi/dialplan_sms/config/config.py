@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 GENERAL, HTTP = "general", "http"
 """Sections that are no senders: what is common to all, and the HTTP SMS server."""
-
-
 _OPEN = ", and the protocol knows neither login nor encryption"
 
 
@@ -84,10 +82,12 @@ class Config:
         if os.geteuid() == 0:
             from dialplan_sms.host import process  # nothing for a call's script
 
-            file = Path(self.outbox.partition("sqlite:///")[2].partition("?")[0])
+            file = Path(self.outbox.removeprefix("sqlite:///").partition("?")[0])
             # SQLite believes a journal that lies beside its file, links followed.
-            outbox = [file, Path(os.path.realpath(file)).parent] if file.name else []
-            process.drop_privileges(self.path, *outbox)
+            beside = [file, Path(os.path.realpath(file)).parent]
+            process.drop_privileges(
+                self.path, *(beside if self.outbox.startswith("sqlite:") else ())
+            )
 
     def sender(self, name: str) -> Sender | None:
         """The sender of that name; the default one if *name* is empty."""
