@@ -11,6 +11,7 @@ from dialplan_sms.config.keys import HostPort, key
 from dialplan_sms.config.keys import Sender as Sender
 from dialplan_sms.config.parser import (
     ConfigError,
+    Place,
     Section,
     Value,
     parse,
@@ -23,10 +24,9 @@ from dialplan_sms.config.values import Kind
 if TYPE_CHECKING:
     from dialplan_sms.config.http import Http
 
-GENERAL = "general"
-HTTP = "http"
-"""The section of the HTTP SMS server, which is no sender."""
-_MONITOR = Kind(values.listen.read, "an address with a port, as 127.0.0.1:4574")
+GENERAL, HTTP = "general", "http"
+"""Sections that are no senders: what is common to all, and the HTTP SMS server."""
+_OPEN = ", and the protocol knows neither login nor encryption"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +52,20 @@ class Config:
         values.outbox, "the database of stored SMS and of the history", "", secret=True
     )
     listen: tuple[HostPort, ...] = key(
-        values.listen, "where the service takes FastAGI calls", (("127.0.0.1", 4573), ("::1", 4573))
+        values.listen,
+        "where the service takes FastAGI calls",
+        (("127.0.0.1", 4573), ("::1", 4573)),
+        local=(_OPEN, ", or add allow = and the networks"),
     )
     allow: tuple[Any, ...] = key(values.networks, "who may call the service besides this host", ())
     max_calls: int = key(
         keys.number("calls at once", 1, 4096), "how many calls the service carries at once", 256
     )
     monitor: tuple[HostPort, ...] = key(
-        _MONITOR, "where the service answers status, /metrics and /healthz", (("127.0.0.1", 4574),)
+        Kind(values.listen.read, "an address with a port, as 127.0.0.1:4574"),
+        "where the service answers status, /metrics and /healthz",
+        (("127.0.0.1", 4574),),
+        local=(_OPEN, ""),
     )
     workers: int = key(
         keys.number("threads that send stored SMS", 0, 64), "how many threads send stored SMS", 4
@@ -73,19 +79,15 @@ class Config:
 
         Raises ConfigError if that is several users, or one that cannot read this program.
         """
-        if os.geteuid() != 0:
-            return
-        from dialplan_sms.host import identity, process  # nothing for a call's script
+        if os.geteuid() == 0:
+            from dialplan_sms.host import process  # nothing for a call's script
 
-        file = Path(self.outbox.removeprefix("sqlite:///").partition("?")[0])
-        # SQLite believes a journal that lies beside its file, links followed.
-        outbox = (
-            [file, Path(os.path.realpath(file)).parent] if self.outbox.startswith("sqlite:") else []
-        )
-        try:
-            process.drop_privileges(self.path, *outbox)
-        except identity.HostError as error:
-            raise ConfigError(str(error)) from None
+            file = Path(self.outbox.removeprefix("sqlite:///").partition("?")[0])
+            # SQLite believes a journal that lies beside its file, links followed.
+            beside = [file, Path(os.path.realpath(file)).parent]
+            process.drop_privileges(
+                self.path, *(beside if self.outbox.startswith("sqlite:") else ())
+            )
 
     def sender(self, name: str) -> Sender | None:
         """The sender of that name; the default one if *name* is empty."""
@@ -94,10 +96,8 @@ class Config:
 
 def find(path: str | None = None, environ: Mapping[str, str] = os.environ) -> Path:
     """Where sms.conf is: *path*, $DIALPLAN_SMS_CONF, $AST_CONFIG_DIR, /etc/asterisk."""
-    named = path or environ.get("DIALPLAN_SMS_CONF")
-    if named:
-        return Path(named)
-    return Path(environ.get("AST_CONFIG_DIR") or "/etc/asterisk") / "sms.conf"
+    usual = Path(environ.get("AST_CONFIG_DIR") or "/etc/asterisk", "sms.conf")
+    return Path(path or environ.get("DIALPLAN_SMS_CONF") or usual)
 
 
 GENERAL_KEYS = keys.keys_of(Config)
@@ -111,34 +111,21 @@ def load(path: Path, http: bool = False) -> Config:
     """
     before = version(path)  # it is read after: a change meanwhile must not pass for this
     sections = parse(read_private(path, "sms.conf"), path)
-    files: list[str] = []
-    for name, section in sections.items():
-        if http or name != HTTP:
-            known = known_keys(name)
-            _refuse_unknown(section, known)
-            files += keys.versions(section.values, known)
-    general, server = sections.pop(GENERAL, None), sections.pop(HTTP, None)
-    common = general.values if general else {}
-    own = {name: value for name, value in common.items() if name in GENERAL_KEYS}
-    # allow is the service's there.
-    shared = {name: value for name, value in common.items() if name not in GENERAL_KEYS}
-    senders = {name: _read_sender(section, shared) for name, section in sections.items()}
+    server = sections.pop(HTTP, None)
+    for section in sections.values():
+        _refuse_unknown(section, known_keys(section.name))
+    common = sections.pop(GENERAL, Section(GENERAL, Place(path, 0), {})).values
+    senders = {name: _read_sender(section, common) for name, section in sections.items()}
     refuse(not senders, f"{path}: no sender: add a section named after the PBX user, as [101]")
-    fields = keys.read(own, GENERAL_KEYS)
-    why = ", and the protocol knows neither login nor encryption"
-    if "monitor" in own:
-        keys.refuse_others(own["monitor"], "monitor", fields["monitor"], why, "")
-    if "listen" in own and "allow" not in own:
-        cure = ", or add allow = and the networks"
-        keys.refuse_others(own["listen"], "listen", fields["listen"], why, cure)
-    if "default_sender" in own:
-        keys.refuse_unknown_sender(own["default_sender"], "default_sender", senders)
-    elif len(senders) == 1:
-        fields["default_sender"] = next(iter(senders))
+    only = next(iter(senders)) if len(senders) == 1 else None
+    fields = {"default_sender": only} | keys.read(common, GENERAL_KEYS, senders)
     if http and server:
         from dialplan_sms.config.http import read_http  # not for those who have no such section
 
-        fields["http"] = read_http(server, senders, "outbox" in own)
+        _refuse_unknown(server, known_keys(HTTP))
+        fields["http"] = read_http(server, senders, "outbox" in common)
+    parts = (*senders.values(), fields.get("http"))
+    files = [file for part in parts if part for file in part.files]
     config = Config(path, senders, version=" ".join([before, *files]), **fields)
     for name, section in sections.items():
         _check_outbox(senders[name], common | section.values, config)
@@ -147,17 +134,10 @@ def load(path: Path, http: bool = False) -> Config:
 
 def _check_outbox(sender: Sender, given: Mapping[str, Value], config: Config) -> None:
     """What is stored needs a place, and a limit a history that goes back far enough."""
-    times = {
-        name: rate[1]
-        for name in ("per_number", "per_sender", "per_caller")
-        if (rate := getattr(sender, name))
-    }
-    if sender.repeat_window:
-        times["repeat_window"] = sender.repeat_window
-    if sender.mode != "wait":
+    if sender.mode != "wait" and not config.outbox:
         where = f"{given['mode'].place}: mode = {sender.mode}"
-        refuse(not config.outbox, f"{where}: needs the outbox: set outbox in the general section")
-    for name, seconds in times.items():
+        raise ConfigError(f"{where}: needs the outbox: set outbox in the general section")
+    for name, seconds in sender.counted.items():
         where = f"{given[name].place}: {name}"
         refuse(
             not config.outbox,
@@ -170,13 +150,13 @@ def _check_outbox(sender: Sender, given: Mapping[str, Value], config: Config) ->
         )
 
 
-def _read_sender(section: Section, shared: Mapping[str, Value]) -> Sender:
-    where = f"{section.place}: [{section.name}]"
-    if any(name in section.values for name in keys.SECRETS):
-        # A sender with a secret of its own leaves the one of [general], whichever form it has.
-        shared = {name: value for name, value in shared.items() if name not in keys.SECRETS}
-    given = {**shared, **section.values}
-    secrets = [name for name in keys.SECRETS if name in given]
+def _read_sender(section: Section, common: Mapping[str, Value]) -> Sender:
+    where, own = f"{section.place}: [{section.name}]", section.values
+    # A sender with a secret of its own leaves the one of [general], whichever form it has.
+    its = own if any(name in own for name in keys.SECRETS) else common
+    secrets = [name for name in keys.SECRETS if name in its]
+    left = {*GENERAL_KEYS, *keys.SECRETS} - {*secrets}
+    given = {name: value for name, value in common.items() if name not in left} | own
     refuse(
         len(secrets) != 1,
         f"{where} needs one of password, password_file and token,"
@@ -207,16 +187,15 @@ def _refuse_unknown(section: Section, known: Mapping[str, keys.Key]) -> None:
         small in (GENERAL, HTTP) and small != section.name,
         f"{section.place}: write [{small}] in small letters",
     )
-    for name, value in section.values.items():
-        if name in known:
-            continue
+    for name in (name for name in section.values if name not in known):
+        place = section.values[name].place
         refuse(
-            name in GENERAL_KEYS,
-            f"{value.place}: {name} belongs in [general], not in [{section.name}]",
+            name in GENERAL_KEYS, f"{place}: {name} belongs in [general], not in [{section.name}]"
         )
         import difflib
 
         close = difflib.get_close_matches(name, known, 1)
-        hint = f" - perhaps {close[0]}?" if close else ""
-        unknown = f"{value.place}: {name}: unknown in [{section.name}]{hint}"
-        raise ConfigError(f"{unknown} - allowed: {', '.join(known)}")
+        hint = "".join(f" - perhaps {each}?" for each in close)
+        raise ConfigError(
+            f"{place}: {name}: unknown in [{section.name}]{hint} - allowed: {', '.join(known)}"
+        )

@@ -19,9 +19,8 @@ _CODES = (
     "SS211 ST239 SV503 SX1 SY963 SZ268 TA290 TC1 TD235 TG228 TH66 TJ992 TK690 TL670 TM993 "
     "TN216 TO676 TR90 TT1 TV688 TW886 TZ255 UA380 UG256 US1 UY598 UZ998 VA39 VC1 VE58 VG1 VI1 "
     "VN84 VU678 WF681 WS685 XK383 YE967 YT262 ZA27 ZM260 ZW263 "
-).split()
-
-CALLING_CODE = {entry[:2]: entry[2:] for entry in _CODES}
+)
+CALLING_CODE = {entry[:2]: entry[2:] for entry in _CODES.split()}
 """By ISO 3166 (phonenumbers.SUPPORTED_REGIONS): the digits after the +."""
 
 _SHARED: dict[str, list[str]] = {}
@@ -34,13 +33,10 @@ def is_in(number: str, countries: Collection[str], unsure: bool = False) -> bool
 
     *unsure* is the answer if several countries have its calling code, and it is in no plan.
     """
-    code = next((number[1:end] for end in (2, 3, 4) if number[1:end] in _SHARED), None)
-    if code is None:
-        return False
-    sharing = _SHARED[code]
-    inside = [country in countries for country in sharing]
+    code = next((number[1:end] for end in (2, 3, 4) if number[1:end] in _SHARED), "")
+    inside = [country in countries for country in _SHARED.get(code, ())]
     if all(inside) or not any(inside):
-        return inside[0]
+        return any(inside)
     if code == "39":
         return ("VA" if number.startswith("+3906698") else "IT") in countries
     import phonenumbers

@@ -18,7 +18,7 @@ from dialplan_sms.config.parser import Place, Section, refuse
 
 _FORMAT = re.compile(
     # 16 bytes of salt, 32 of hash; the unused bits of the last character are zero.
-    r"\$scrypt\$ln=14,r=8,p=1\$([A-Za-z0-9+/]{21}[AQgw])\$([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048])"
+    r"\$scrypt\$ln=14,r=8,p=1\$([A-Za-z0-9+/]{21}[AQgw])\$[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
 )
 DECOY = f"$scrypt$ln=14,r=8,p=1${'A' * 22}${'A' * 43}"
 """The hash of no password that anybody knows: to try one takes as long as with another."""
@@ -28,8 +28,7 @@ DECOY = f"$scrypt$ln=14,r=8,p=1${'A' * 22}${'A' * 43}"
 def _users(text: str, _: Place) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in text.split("\n"):
-        name, colon, hashed = line.partition(":")
-        name, hashed = name.strip(), hashed.strip()
+        name, colon, hashed = map(str.strip, line.partition(":"))
         values.must(
             colon and name and name.isprintable(), "no name and hash with a colon between them"
         )
@@ -37,12 +36,6 @@ def _users(text: str, _: Place) -> dict[str, str]:
         values.must(name not in found, f"{name[:40]} stands there twice")
         found[name] = hashed
     return found
-
-
-_CERTIFICATE = values.Kind(values.existing, "a file in PEM format, chain included", file=True)
-_KEY = values.Kind(
-    values.existing, "a file in PEM format, of the user that runs the service", file=True
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +52,23 @@ class Http:
         _users, "who may use the HTTP SMS server", name="user", secret=True
     )
     listen: tuple[keys.HostPort, ...] = keys.key(
-        values.listen, "where it listens for requests", (("127.0.0.1", 4575),)
+        values.listen,
+        "where it listens for requests",
+        (("127.0.0.1", 4575),),
+        local=("", ", or add allow = and the networks of those who send"),
     )
-    certificate: str = keys.key(_CERTIFICATE, "its certificate, for HTTPS", "")
-    key: str = keys.key(_KEY, "the private key of certificate", "")
+    certificate: str = keys.key(
+        values.Kind(values.existing, "a file in PEM format, chain included", file=True),
+        "its certificate, for HTTPS",
+        "",
+    )
+    key: str = keys.key(
+        values.Kind(
+            values.existing, "a file in PEM format, of the user that runs the service", file=True
+        ),
+        "the private key of certificate",
+        "",
+    )
     allow: tuple[Any, ...] = keys.key(values.networks, "who may connect besides this host", ())
     proxy: tuple[Any, ...] = keys.key(
         values.networks, "the reverse proxies whose X-Forwarded-For is believed", ()
@@ -89,23 +95,17 @@ def read_http(section: Section, senders: Mapping[str, Any], outbox: bool) -> Htt
         not outbox,
         f"{http} needs the outbox, as Success means that an SMS is stored: set outbox in [general]",
     )
-    found = Http(files=keys.versions(given, KEYS), **keys.read(given, KEYS))
+    found = Http(files=keys.versions(given, KEYS), **keys.read(given, KEYS, senders))
     refuse(
         ("certificate" in given) != ("key" in given),
         f"{http} needs certificate and key, or neither of them",
     )
-    if "sender" in given:
-        keys.refuse_unknown_sender(given["sender"], "sender", senders)
-    if "listen" in given and "allow" not in given:
-        cure = ", or add allow = and the networks of those who send"
-        keys.refuse_others(given["listen"], "listen", found.listen, "", cure)
     return found
 
 
 def make_hash(password: str) -> str:
     """The hash of *password*, with a salt of its own."""
-    salt = os.urandom(16)
-    return f"$scrypt$ln=14,r=8,p=1${_encode(salt)}${_encode(_scrypt(password, salt))}"
+    return _hashed(password, os.urandom(16))
 
 
 def fits(password: str, hashed: str) -> bool:
@@ -113,17 +113,18 @@ def fits(password: str, hashed: str) -> bool:
     found = _FORMAT.fullmatch(hashed)
     if found is None:
         raise ValueError("no hash")
-    return hmac.compare_digest(_scrypt(password, _decode(found[1])), _decode(found[2]))
+    return hmac.compare_digest(_hashed(password, base64.b64decode(found[1] + "==")), hashed)
 
 
-def _scrypt(password: str, salt: bytes) -> bytes:
-    secret = password.encode("utf-8", "replace")
-    return hashlib.scrypt(secret, salt=salt, n=1 << 14, r=8, p=1, maxmem=1 << 25, dklen=32)
-
-
-def _encode(data: bytes) -> str:
-    return base64.b64encode(data).decode().rstrip("=")
-
-
-def _decode(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4))
+def _hashed(password: str, salt: bytes) -> str:
+    key = hashlib.scrypt(
+        password.encode("utf-8", "replace"),
+        salt=salt,
+        n=1 << 14,
+        r=8,
+        p=1,
+        maxmem=1 << 25,
+        dklen=32,
+    )
+    encoded = (base64.b64encode(each).decode().rstrip("=") for each in (salt, key))
+    return "$".join(("$scrypt$ln=14,r=8,p=1", *encoded))

@@ -21,19 +21,24 @@ HostPort = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key: its kind, what it is for, in one line, and the *field* that it fills."""
+    """One key: its kind, what it is for, in one line, and the *field* that it fills.
+
+    An address that only this host may reach unless ``allow`` is set is *local*: why, and what
+    would let others in; that is empty if nothing does.
+    """
 
     kind: Kind[Any]
     about: str
     secret: bool = False
+    local: tuple[str, str] | None = None
     field: str = ""
 
 
-def key(
-    kind: Kind[Any], about: str, default: Any = MISSING, *, name: str = "", secret: bool = False
-) -> Any:
+def key(kind: Kind[Any], about: str, default: Any = MISSING, *, name: str = "", **more: Any) -> Any:
     """The field of a dataclass that the key *name* fills; by default the key has its name."""
-    return field(default=default, repr=not secret, metadata={name: Key(kind, about, secret)})
+    return field(
+        default=default, repr=not more.get("secret"), metadata={name: Key(kind, about, **more)}
+    )
 
 
 def keys_of(section: type) -> dict[str, Key]:
@@ -45,30 +50,52 @@ def keys_of(section: type) -> dict[str, Key]:
     }
 
 
-def read(given: Mapping[str, Value], known: Mapping[str, Key]) -> dict[str, Any]:
-    """The fields that *given* fill. Raises ConfigError with place, key and what is allowed."""
-    return {known[name].field: _read(name, value, known[name]) for name, value in given.items()}
+def read(
+    given: Mapping[str, Value], known: Mapping[str, Key], senders: Collection[str] = ()
+) -> dict[str, Any]:
+    """The fields that *given* fill; what is not *known* is left out.
+
+    Raises ConfigError with place, key and what is allowed, also for one that is none of *senders*.
+    """
+    found = {}
+    for name in filter(known.__contains__, given):
+        key, value = known[name], given[name]
+        where = f"{value.place}: {name}"
+        try:
+            found[key.field] = key.kind(value.text, value.place)
+        except Bad as bad:
+            # A url with a name and a password in it is a secret, too.
+            hidden = key.secret or "@" in value.text or not value.text
+            shown = "" if hidden else f" = {value.text[:80]}"
+            why = str(bad) or ("" if value.text else "empty")
+            raise ConfigError(
+                f"{where}{shown}{why and f', {why}'} - allowed: {key.kind.allowed}"
+            ) from None
+        refuse(
+            key.kind is SECTION and value.text not in senders,
+            f"{where}: there is no section [{value.text}], allowed: {', '.join(senders)}",
+        )
+        if key.local and not (key.local[1] and "allow" in given):
+            _refuse_others(where, found[key.field], *key.local)
+    return found
 
 
-def _read(name: str, value: Value, key: Key) -> Any:
-    try:
-        return key.kind(value.text, value.place)
-    except Bad as bad:
-        # A url with a name and a password in it is a secret, too.
-        hidden = key.secret or "@" in value.text or not value.text
-        shown = "" if hidden else f" = {value.text[:80]}"
-        why = str(bad) or ("" if value.text else "empty")
-        said = f"{value.place}: {name}{shown}{why and f', {why}'}"
-        raise ConfigError(f"{said} - allowed: {key.kind.allowed}") from None
+def _refuse_others(where: str, addresses: Iterable[HostPort], why: str, cure: str) -> None:
+    from dialplan_sms.host.address import is_loopback  # ipaddress costs a call 2 ms
+
+    for host, _ in addresses:
+        refuse(
+            not is_loopback(host),
+            f"{where}: {host} is no loopback address{why} - allowed: 127.0.0.1 and ::1{cure}",
+        )
 
 
 def named(given: Mapping[str, Value], known: Mapping[str, Key]) -> Iterator[tuple[str, Path]]:
     """The files that a section names, by their keys."""
     for name, value in given.items():
-        if name in known and known[name].kind.file:
-            path = value.place.path.parent.absolute() / value.text
-            if path.is_file():
-                yield name, path
+        folder = value.place.path.parent
+        if known[name].kind.file and (path := folder.absolute() / value.text).is_file():
+            yield name, path
 
 
 def versions(given: Mapping[str, Value], known: Mapping[str, Key]) -> tuple[str, ...]:
@@ -76,35 +103,9 @@ def versions(given: Mapping[str, Value], known: Mapping[str, Key]) -> tuple[str,
     return tuple(version(path) for _, path in named(given, known))
 
 
-def refuse_unknown_sender(value: Value, key: str, senders: Collection[str]) -> None:
-    """Raise ConfigError if *key* names no sender."""
-    refuse(
-        value.text not in senders,
-        f"{value.place}: {key}: there is no section [{value.text}], allowed: {', '.join(senders)}",
-    )
-
-
-def refuse_others(value: Value, key: str, listen: Iterable[HostPort], why: str, cure: str) -> None:
-    """Raise ConfigError if another host can reach one of the addresses of *key*."""
-    from dialplan_sms.host.address import is_loopback  # ipaddress costs a call 2 ms
-
-    for host, _ in listen:
-        refuse(
-            not is_loopback(host),
-            f"{value.place}: {key}: {host} is no loopback address{why} - allowed: 127.0.0.1"
-            f" and ::1{cure}",
-        )
-
-
 def one_of(*words: str) -> Kind[str]:
     """One of these words, in small letters."""
-
-    @kind(", ".join(words))
-    def choose(text: str, _: Place) -> str:
-        must(text.lower() in words)
-        return text.lower()
-
-    return choose
+    return Kind(lambda text, _: words[words.index(text.lower())], ", ".join(words))
 
 
 def text(allowed: str) -> Kind[str]:
@@ -112,9 +113,8 @@ def text(allowed: str) -> Kind[str]:
 
     @kind(allowed)
     def read(text: str, _: Place) -> str:
-        must(text)
         must(text.isprintable(), "control characters")
-        return text
+        return must(text)
 
     return read
 
@@ -124,18 +124,14 @@ def number(what: str, low: int, high: int, unit: str = "") -> Kind[int]:
 
     @kind(f"{what}, {low} to {high}")
     def read(text: str, _: Place) -> int:
-        text = text.removesuffix(unit)
-        must(re.fullmatch(r"[0-9]{1,6}", text) and low <= int(text) <= high)
-        return int(text)
+        digits = must(re.fullmatch(r"[0-9]{1,6}", text.removesuffix(unit)))[0]
+        must(low <= int(digits) <= high)
+        return int(digits)
 
     return read
 
 
 SECTION = text("the name of the section of a sender")
-_PASSWORD = text("the password of the PBX user")
-_BATCH = number("numbers in a request", 1, 500)
-_KEEP = Kind(values.duration.read, f"{values.duration.allowed}, 0 for as long as needed")
-_DELIVERY = one_of("at-least-once", "at-most-once")
 _TIME = Kind(values.duration.read, f"{values.duration.allowed}, 0 for none")
 
 
@@ -154,7 +150,10 @@ class Sender:
     name: str
     url: str = key(values.url, "the address of the PBX")
     password: str = key(
-        _PASSWORD, "the PBX user's password; or give password_file or token", "", secret=True
+        text("the password of the PBX user"),
+        "the PBX user's password; or give password_file or token",
+        "",
+        secret=True,
     )
     token: str = key(
         text("an API key of the PBX"), "an API key, in place of a password", "", secret=True
@@ -164,9 +163,7 @@ class Sender:
     max_length: int = key(number("characters", 1, 10000), "the most characters of a text", 670)
     long_message: str = key(one_of("refuse", "truncate"), "what becomes of a longer text", "refuse")
     country: str | None = key(
-        values.country,
-        "of national numbers; SMS go there alone, unless allow says more",
-        None,
+        values.country, "of national numbers; SMS go there alone, unless allow says more", None
     )
     short_numbers: bool = key(
         values.yes_no, "whether short codes, 3 to 6 digits, are numbers", False
@@ -178,13 +175,23 @@ class Sender:
         number("seconds", 1, 300, "s"), "the most seconds that a call waits", 30.0
     )
     delivery: str = key(
-        _DELIVERY, "whether a stored SMS that may have been sent is tried again", "at-least-once"
+        one_of("at-least-once", "at-most-once"),
+        "whether a stored SMS that may have been sent is tried again",
+        "at-least-once",
     )
     postpone: str = key(one_of("here", "pbx"), "who keeps an SMS that is to be sent later", "here")
     pace: float = key(_TIME, "how long a gateway rests after each number from the outbox", 5.0)
-    batch: int = key(_BATCH, "the most numbers in one request from the outbox", 20)
+    batch: int = key(
+        number("numbers in a request", 1, 500),
+        "the most numbers in one request from the outbox",
+        20,
+    )
     max_age: float = key(values.duration, "how long a stored SMS is tried", 24 * 3600.0)
-    keep_text: float = key(_KEEP, "how long a text is kept once it is not needed", 0.0)
+    keep_text: float = key(
+        Kind(values.duration.read, f"{values.duration.allowed}, 0 for as long as needed"),
+        "how long a text is kept once it is not needed",
+        0.0,
+    )
     allow: tuple[str, ...] = key(
         values.places, "where SMS may go; by default to country, or to all without one", ()
     )
@@ -198,13 +205,19 @@ class Sender:
     files: tuple[str, ...] = field(default=(), repr=False)
 
     @property
-    def counted(self) -> bool:
-        """Whether a limit is set that is counted on the outbox's history."""
-        return bool(self.per_number or self.per_sender or self.per_caller or self.repeat_window)
+    def counted(self) -> dict[str, float]:
+        """The limits that are counted on the outbox's history, and the seconds of each."""
+        limits = {
+            "per_number": self.per_number,
+            "per_sender": self.per_sender,
+            "per_caller": self.per_caller,
+            "repeat_window": (1, self.repeat_window),
+        }
+        return {name: limit[1] for name, limit in limits.items() if limit and limit[1]}
 
 
 SENDER = keys_of(Sender) | {
-    "password_file": Key(values.secret_file, "where the password is", True, "password")
+    "password_file": Key(values.secret_file, "where the password is", True, field="password")
 }
 """The keys of a sender's section."""
 SECRETS = ("password", "password_file", "token")

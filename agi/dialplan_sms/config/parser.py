@@ -11,11 +11,8 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dialplan_sms.host import ConfigError as ConfigError
 from dialplan_sms.host.asterisk_syntax import lines
-
-
-class ConfigError(Exception):
-    """A configuration that cannot be used; says file, line, key and what is allowed."""
 
 
 def refuse(wrong: object, says: str) -> None:
@@ -60,8 +57,6 @@ _WRONG = {
 }
 """What is wrong with a line that begins so."""
 _LARGEST = 1 << 20
-_REPEATED = ("user",)
-"""Keys that may stand more than once; their values are lines of one."""
 
 
 def version(path: Path) -> str:
@@ -122,10 +117,7 @@ def _refuse_secret(status: os.stat_result, path: Path, conf: Path) -> None:
     """
     from dialplan_sms.host import identity  # only for root
 
-    try:
-        user = identity.changer(conf)
-    except identity.HostError as error:
-        raise ConfigError(str(error)) from None
+    user = identity.changer(conf)
     if user and (
         not user.may(status, identity.READ) or identity.blocked(path, identity.READ, user)
     ):
@@ -159,25 +151,23 @@ def parse(text: str, path: Path) -> dict[str, Section]:
     for line in lines(re.sub(r"\r\n?", "\n", text)):
         # What the line says is never quoted: it may hold a password.
         said, place = line.text, Place(path, line.number)
-        pair = _PAIR.fullmatch(said)
-        if pair:
-            key = pair[1].lower()
+        if pair := _PAIR.fullmatch(said):
+            key, value = pair[1].lower(), Value(pair[2], place)
             refuse(not sections, f"{place}: {pair[1]} stands before the first [section]")
-            if there := values.get(key):
-                refuse(
-                    key not in _REPEATED,
-                    f"{place}: {key} is set already in line {there.place.line}",
-                )
-                values[key] = Value(f"{there.text}\n{pair[2]}", there.place)
-            else:
-                values[key] = Value(pair[2], place)
+            first = values.setdefault(key, value)
+            if first is not value and key == "user":  # which may stand more than once
+                values[key] = Value(f"{first.text}\n{value.text}", first.place)
+            elif first is not value:
+                raise ConfigError(f"{place}: {key} is set already in line {first.place.line}")
         elif header := _SECTION.fullmatch(said):
             name, values = header[1].strip(), {}
             if name in sections:
-                first = sections[name].place.line
-                raise ConfigError(f"{place}: [{name}] stands already in line {first}")
+                raise ConfigError(
+                    f"{place}: [{name}] stands already in line {sections[name].place.line}"
+                )
             sections[name] = Section(name, place, values)
         elif said:
-            why = _WRONG.get(said[0], "neither [section] nor key = value")
-            raise ConfigError(f"{place}: {why}")
+            raise ConfigError(
+                f"{place}: {_WRONG.get(said[0], 'neither [section] nor key = value')}"
+            )
     return sections

@@ -12,20 +12,20 @@ from dialplan_sms.config.parser import Place, read_private
 PATH = "/api/v1/originate/sms"
 """Where a PBX has its SMS API."""
 
-_HOST = re.compile(r"\w[\w.-]*|[0-9A-Fa-f:.]+(?:%\w+)?")
+T = TypeVar("T")
 
 
 class Bad(Exception):
     """A value that a reader does not take; its text, if any, says more than "allowed" does."""
 
 
-def must(fit: object, why: str = "") -> None:
-    """Raise Bad, which says *why*, if a value does not *fit*."""
+def must(fit: T | None, why: str = "") -> T:
+    """*fit*, which must be true; else Bad says *why*."""
     if not fit:
         raise Bad(why)
+    return fit
 
 
-T = TypeVar("T")
 _NOWHERE = Place(Path("/"), 0)
 
 
@@ -44,7 +44,7 @@ class Kind(Generic[T]):
         """The value that *text* at *place* means; raises Bad."""
         try:
             return self.read(text, place)
-        except ValueError:  # whose text may quote a password
+        except (ValueError, LookupError):  # whose text may quote a password
             raise Bad from None
 
 
@@ -53,15 +53,11 @@ def kind(allowed: str, file: bool = False) -> Callable[[Callable[[str, Place], T
     return lambda read: Kind(read, allowed, file)
 
 
-_YES = ("yes", "true", "y", "t", "1", "on")
-_NO = ("no", "false", "n", "f", "0", "off")
+_SWITCH = dict.fromkeys(("yes", "true", "y", "t", "1", "on"), True) | dict.fromkeys(
+    ("no", "false", "n", "f", "0", "off"), False
+)
 """The words that Asterisk's own files take (main/utils.c: ast_true, ast_false)."""
-
-
-@kind("yes, no")
-def yes_no(text: str, _: Place) -> bool:
-    must(text.lower() in _YES + _NO)
-    return text.lower() in _YES
+yes_no = Kind(lambda text, _: _SWITCH[text.lower()], "yes, no")
 
 
 @kind("https:// or http:// and the address of the PBX, with a port and a path if need be")
@@ -70,24 +66,21 @@ def url(text: str, _: Place) -> str:
     from urllib.parse import urlsplit
 
     parts = urlsplit(text)
-    host, port = parts.hostname or "", parts.port
-    must(parts.scheme in ("http", "https") and _HOST.fullmatch(host) and port != 0)
+    host = re.fullmatch(r"\w[\w.-]*|[0-9A-Fa-f:.]+(?:%\w+)?", parts.hostname or "")
+    must(parts.scheme in ("http", "https") and host and parts.port != 0)
     must(
         parts.username is None and parts.password is None,
         "name and password do not belong into a url: the section has them",
     )
     must(text.isprintable() and not (parts.query or parts.fragment or " " in text))
-    path = parts.path if parts.path.strip("/") else PATH
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    return f"{parts.scheme}://{parts.netloc}{parts.path if parts.path.strip('/') else PATH}"
 
 
 @kind("a file with the password in its first line", file=True)
 def secret_file(text: str, place: Place) -> str:
     """The first line of a private file."""
-    path = _beside(text, place)
-    lines = read_private(path, "password_file", place.path).splitlines()
-    must(lines and lines[0], "the file's first line is empty")
-    return lines[0]
+    lines = read_private(_beside(text, place), "password_file", place.path).splitlines()
+    return must(next(iter(lines), ""), "the file's first line is empty")
 
 
 def _beside(text: str, place: Place) -> Path:
@@ -102,15 +95,14 @@ def _beside(text: str, place: Place) -> Path:
 def verify(text: str, place: Place) -> str:
     """``yes``, ``no``, the absolute path of a CA file or ``sha256:`` and 64 hex digits."""
     if text.lower().startswith("sha256:"):
-        digits = text[7:].replace(":", "").lower()
-        must(re.fullmatch(r"[0-9a-f]{64}", digits))
-        return "sha256:" + digits
+        digits = must(re.fullmatch(r"[0-9a-f]{64}", text[7:].replace(":", "").lower()))
+        return f"sha256:{digits[0]}"
     must(
         not re.fullmatch(r"(?i)[0-9a-f]{64}|(?:[0-9a-f]{2}:){31}[0-9a-f]{2}", text),
         "write sha256: before the fingerprint",
     )
-    if text.lower() in _YES + _NO:
-        return "yes" if text.lower() in _YES else "no"
+    if text.lower() in _SWITCH:
+        return "yes" if _SWITCH[text.lower()] else "no"
     return existing(text, place)
 
 
@@ -120,15 +112,14 @@ def listen(text: str, _place: Place) -> tuple[tuple[str, int], ...]:
     import ipaddress
 
     found = []
-    for item in text.split(","):
-        host, _, port = item.strip().rpartition(":")
+    for host, _, port in (item.strip().rpartition(":") for item in text.split(",")):
         must(host, "the address is missing")
         try:
-            address = ipaddress.ip_address(host.strip("[]"))
+            address = str(ipaddress.ip_address(host.strip("[]")))
         except ValueError:
             raise Bad(f"{host} is no IP address") from None
         must(re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= 65535)
-        found.append((str(address), int(port)))
+        found.append((address, int(port)))
     return tuple(found)
 
 
@@ -146,31 +137,23 @@ def networks(text: str, _: Place) -> tuple[Any, ...]:
 @kind("the MAC address of a gateway, 12 hex digits as 9c7514330001")
 def gsm(text: str, _: Place) -> str:
     """The MAC address of a gateway as the API wants it: 12 lower-case hex digits."""
-    mac = re.sub(r"[:.\-\s]", "", text).lower()
-    must(re.fullmatch(r"[0-9a-f]{12}", mac))
-    return mac
-
-
-_NO_COUNTRY = {"UK": "GB is the United Kingdom"}
+    return must(re.fullmatch(r"[0-9a-f]{12}", re.sub(r"[:.\-\s]", "", text).lower()))[0]
 
 
 @kind("two letters of ISO 3166, as IT")
 def country(text: str, _: Place) -> str:
     """Two capitals of ISO 3166."""
-    must(text.upper() in CALLING_CODE, _NO_COUNTRY.get(text.upper(), ""))
+    must(text.upper() in CALLING_CODE, "GB is the United Kingdom" * (text.upper() == "UK"))
     return text.upper()
 
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "": 1}
-_DURATION = re.compile(r"([0-9]{1,6}) ?(s|m|min|h|d|)")
 
 
 @kind("a time as 30s, 15m, 24h or 7d")
 def duration(text: str, _: Place) -> float:
     """Seconds: ``30s``, ``15m``, ``24h``, ``7d``, or a bare number of seconds."""
-    found = _DURATION.fullmatch(text.lower())
-    if found is None:
-        raise Bad
+    found = must(re.fullmatch(r"([0-9]{1,6}) ?(s|m|min|h|d|)", text.lower()))
     return float(int(found[1]) * _UNITS[found[2]])
 
 
@@ -179,11 +162,9 @@ def rate(text: str, _place: Place) -> tuple[int, float] | None:
     """How many SMS in how many seconds: ``5/1h``, ``5/h``; None for ``none``."""
     if text.lower() == "none":
         return None
-    count, _, time = text.replace(" ", "").partition("/")
-    must(re.fullmatch(r"[0-9]{1,7}", count) and time)
+    count, time = must(re.fullmatch(r"([0-9]{1,7})/(.+)", text.replace(" ", ""))).groups()
     window = duration(time if time[0].isdigit() else f"1{time}")
-    must(window and int(count))
-    return int(count), window
+    return must(int(count)), must(window)
 
 
 @kind("all, countries and prefixes, as IT, FR, +4179")
@@ -191,13 +172,10 @@ def places(text: str, _: Place) -> tuple[str, ...]:
     """Countries (two capitals) and prefixes (``+`` and digits); ``+`` alone is everywhere."""
     if text.lower() == "all":
         return ("+",)
-    found = tuple(re.sub(r"[ .\-]", "", item).upper() for item in text.split(","))
-    for each in found:
-        must(
-            each in CALLING_CODE or re.fullmatch(r"\+[1-9][0-9]{0,14}", each),
-            _NO_COUNTRY.get(each, ""),
-        )
-    return found
+    found = (re.sub(r"[ .\-]", "", item) for item in text.split(","))
+    return tuple(
+        each if re.fullmatch(r"\+[1-9][0-9]{0,14}", each) else country(each) for each in found
+    )
 
 
 @kind("all, none, countries and prefixes, as IT, FR, +4179")

@@ -21,7 +21,7 @@ from dialplan_sms import __version__
 from dialplan_sms.agi.acceptors import Door, Peer
 from dialplan_sms.agi.doors import Capacity
 from dialplan_sms.agi.stream import PARAGRAPH
-from dialplan_sms.host.address import is_loopback_name
+from dialplan_sms.host.address import bare, is_loopback
 from dialplan_sms.sms import log
 from dialplan_sms.sms.outcome import Refused
 from dialplan_sms.sms.sms import Handled
@@ -189,7 +189,7 @@ def monitor(metrics: Metrics, is_healthy: Callable[[], bool]) -> Door:
         match path:
             case "/healthz":
                 return (200, _TEXT, b"ok\n") if is_healthy() else (503, _TEXT, b"stuck\n")
-            case "/metrics" | "/status" if not is_loopback_name(host):
+            case "/metrics" | "/status" if not is_loopback(bare(host)):
                 return 421, _TEXT, b"This is for this host alone: ask it by the name localhost\n"
             case "/metrics":
                 return 200, "text/plain; version=0.0.4", generate_latest(metrics.registry)

@@ -1,6 +1,11 @@
-"""This machine. Here is what it is short of, said to its admin with the cure."""
+"""This machine. Here is what is wrong with it, said to its admin with the cure."""
 
 import errno
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; says file, line, key and what is allowed."""
+
 
 _SHORT = {
     # Of fork(), and of a thread: what waits for a peer or a disk does not let EAGAIN out.

@@ -50,8 +50,3 @@ def bare(host: str) -> str:
     """The name or address of a header ``Host: host``, without port and brackets."""
     name = re.sub(":[0-9]*$", "", host.strip().lower())
     return name[1:-1] if name.startswith("[") and name.endswith("]") else name
-
-
-def is_loopback_name(host: str) -> bool:
-    """Whether the header ``Host: host`` names the machine itself: localhost, 127.0.0.1 or [::1]."""
-    return is_loopback(bare(host))

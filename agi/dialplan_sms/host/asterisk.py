@@ -4,7 +4,6 @@ import getopt
 import grp
 import os
 import re
-import string
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,15 +11,11 @@ from pathlib import Path
 
 from dialplan_sms.host.asterisk_syntax import lines
 from dialplan_sms.host.files import content_of
-from dialplan_sms.host.identity import HostError, User, by_id, changer, changers, named
+from dialplan_sms.host.identity import HostError, User, by_id, changer, changers, named, refuse
 
-# All letters, since another version may have other options; those of "eGLMsUxC" take a value
-# (Asterisk: main/asterisk.c, getopt).
-_OPTIONS = re.sub("([eGLMsUxC])", r"\1:", string.ascii_letters)
-_PROGRAM = re.compile(r"asterisk\b")
-_LOADER = re.compile(r"ld[-.]|ld\d")
-_STATUS = re.compile(r"^(\w+):(.*)$", re.MULTILINE)
-_CONFS = (Path("/etc/asterisk/asterisk.conf"),)
+# All letters, since another version may have other options; some take a value (Asterisk:
+# main/asterisk.c, getopt).
+_OPTIONS = "C:G:L:M:U:e:s:x:ABDEFHIJKNOPQRSTVWXYZabcdfghijklmnopqrtuvwyz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +38,23 @@ def running(proc: Path, guess: bool = False) -> list[Process]:
     *guess*: also those of which /proc hides from other users than root whether they are one. That
     will do to show something, and for nothing else.
     """
-    found = []
-    for entry in sorted(proc.glob("[0-9]*")):
-        with suppress(OSError, ValueError, LookupError):
-            if process := _process(entry, guess):
-                found.append(process)
-    return found
+    entries = sorted(proc.glob("[0-9]*"))
+    return [process for entry in entries if (process := _process(entry, guess))]
 
 
 def using(
-    processes: Iterable[Process], conf: Path, runuser: str, usual: Sequence[Path] = _CONFS
+    processes: Iterable[Process],
+    conf: Path,
+    runuser: str,
+    usual: Sequence[Path] = (Path("/etc/asterisk/asterisk.conf"),),
 ) -> list[Process]:
     """The processes of the Asterisk of *conf*; one without -C may use each of *usual*.
 
     Any user can run a program of that name. So only users are believed who decide on this host:
     root, who runs this, ``asterisk``, who can change *conf*, and its *runuser*.
     """
-    known = filter(None, map(named, ("asterisk", runuser)))
-    believed = {0, os.geteuid(), *changers(conf), *(user.uid for user in known)}
+    known = [user.uid for user in map(named, ("asterisk", runuser)) if user]
+    believed = {0, os.geteuid(), *changers(conf), *known}
     real = os.path.realpath(conf)
     return [
         process
@@ -71,47 +65,38 @@ def using(
 
 
 def _process(entry: Path, guess: bool) -> Process | None:
-    arguments = (entry / "cmdline").read_bytes().decode("utf-8", "surrogateescape").split("\0")
-    # Second to fifth: if it is run through another loader.
-    names = enumerate(f"/{word}" if not n else word for n, word in enumerate(arguments[:5]))
-    place = next((n for n, word in names if word.endswith("/asterisk")), None)
-    if place is None:
-        return None
-    program, root = _link(entry / "exe", guess), _link(entry / "root", guess)
-    if not _runs_asterisk(program, place) or root not in ("/", None):
-        return None
-    options: dict[str, str] = {}
-    with suppress(getopt.GetoptError):
-        options = dict(getopt.gnu_getopt(arguments[place + 1 :], _OPTIONS)[0])
-    if not options.keys().isdisjoint(("-r", "-R", "-x")):  # a console of another one
-        return None
-    told = (entry / "status").read_text(errors="replace")
-    status = {name: values.split() for name, values in _STATUS.findall(told)}
-    if root is None and len(status.get("NSpid", ())) > 1:  # in a container, as far as can be seen
-        return None
-    conf = options.get("-C", "")
-    if conf and not conf.startswith("/"):
-        conf = os.path.join(os.readlink(entry / "cwd"), conf)
-    # The real ids: anybody can start a set-user-id program under the name asterisk.
-    groups = [status["Gid"][0], *status.get("Groups", ())]
-    # Its own program can be run again, also after its update.
-    own = Path((program or "").removesuffix(" (deleted)"))
-    return Process(
-        by_id(int(status["Uid"][0]), map(int, groups)),
-        tuple(arguments[: place + 1]),
-        Path(conf) if conf else None,
-        own if _PROGRAM.match(own.name) and own.is_file() else None,
-    )
-
-
-def _link(path: Path, guess: bool) -> str | None:
-    """Where a link of /proc leads; None if that is hidden and a guess will do."""
-    try:
-        return os.readlink(path)
-    except PermissionError:
-        if not guess:
-            raise
-        return None
+    with suppress(OSError, ValueError, LookupError, StopIteration):  # also of one that has ended
+        arguments = (entry / "cmdline").read_bytes().decode("utf-8", "surrogateescape").split("\0")
+        # Second to fifth: if it is run through another loader.
+        names = enumerate([f"/{arguments[0]}", *arguments[1:5]])
+        place = next(n for n, word in names if word.endswith("/asterisk"))
+        hidden, program, root = (PermissionError,) if guess else (), None, None
+        with suppress(*hidden):
+            program, root = os.readlink(entry / "exe"), os.readlink(entry / "root")
+        options: dict[str, str] = {}
+        with suppress(getopt.GetoptError):
+            options = dict(getopt.gnu_getopt(arguments[place + 1 :], _OPTIONS)[0])
+        told = re.findall(r"(?m)^(\w+):(.*)$", (entry / "status").read_text(errors="replace"))
+        status = {name: values.split() for name, values in told}
+        is_console = not options.keys().isdisjoint(("-r", "-R", "-x"))  # of another one
+        # As far as can be seen.
+        is_contained = len(status.get("NSpid", ())) > 1 if root is None else root != "/"
+        if is_console or is_contained or not _runs_asterisk(program, place):
+            return None
+        conf = options.get("-C", "")
+        if conf and not conf.startswith("/"):
+            conf = os.path.join(os.readlink(entry / "cwd"), conf)
+        # Its own program can be run again, also after its update.
+        own = Path((program or "").removesuffix(" (deleted)"))
+        # The real ids: anybody can start a set-user-id program under the name asterisk.
+        uid, *gids = map(int, (status["Uid"][0], status["Gid"][0], *status.get("Groups", ())))
+        return Process(
+            by_id(uid, gids),
+            tuple(arguments[: place + 1]),
+            Path(conf) if conf else None,
+            own if re.match(r"asterisk\b", own.name) and own.is_file() else None,
+        )
+    return None
 
 
 def _runs_asterisk(program: str | None, place: int) -> bool:
@@ -121,8 +106,8 @@ def _runs_asterisk(program: str | None, place: int) -> bool:
     """
     if program is None:
         return place == 0
-    name = os.path.basename(program)
-    return bool(_PROGRAM.match(name)) or (place > 0 and bool(_LOADER.match(name)))
+    programs = r"asterisk\b|ld[-.\d]" if place else r"asterisk\b"
+    return re.match(programs, os.path.basename(program)) is not None
 
 
 def user_of(process: Process | None, options: Mapping[str, str], spool: Path, conf: Path) -> User:
@@ -134,22 +119,21 @@ def user_of(process: Process | None, options: Mapping[str, str], spool: Path, co
     if process is not None:
         user = process.user
     elif spool.is_dir() and "runuser" not in options:
-        status = spool.stat()
-        user = by_id(status.st_uid, [status.st_gid])
+        user = by_id(spool.stat().st_uid, [spool.stat().st_gid])
     else:
         user = _user_in(options, conf)
     # The service does what files beside conf say, and would do so with the rights of that user.
     other = None if process is not None else changer(conf)
-    if other and (user.uid != other.uid or user.gids[0] not in other.gids):
-        raise HostError(
-            f"{other} can change {conf}, by which the service would run as {user.name}: start"
-            " Asterisk, so that setup sees who runs it, or move the file to a folder of root's"
-        )
-    if user.owner.isdigit() or user.group.isdigit():
-        raise HostError(
-            f"Asterisk has user id {user.uid}, group id {user.gids[0]}, and one of them has no name"
-            " here: make that user and group (adduser, addgroup), or name others in asterisk.conf"
-        )
+    refuse(
+        other and (user.uid != other.uid or user.gids[0] not in other.gids),
+        f"{other} can change {conf}, by which the service would run as {user.name}: start"
+        " Asterisk, so that setup sees who runs it, or move the file to a folder of root's",
+    )
+    refuse(
+        user.owner.isdigit() or user.group.isdigit(),
+        f"Asterisk has user id {user.uid}, group id {user.gids[0]}, and one of them has no name"
+        " here: make that user and group (adduser, addgroup), or name others in asterisk.conf",
+    )
     return user
 
 
@@ -164,15 +148,12 @@ def _user_in(options: Mapping[str, str], conf: Path) -> User:
             f" the user it runs as (adduser --system --group {_shown(name)}), or name another one,"
             " runuser = <user> below [options] in asterisk.conf"
         )
-    if not group:
-        return user
-    try:
-        return by_id(user.uid, [grp.getgrnam(group).gr_gid])
-    except (KeyError, ValueError):
-        raise HostError(
-            f"there is no group {group!r} here (rungroup in {conf}): make it (addgroup --system"
-            f" {_shown(group)}), or name another one there"
-        ) from None
+    with suppress(KeyError, ValueError):
+        return by_id(user.uid, [grp.getgrnam(group).gr_gid]) if group else user
+    raise HostError(
+        f"there is no group {group!r} here (rungroup in {conf}): make it (addgroup --system"
+        f" {_shown(group or '')}), or name another one there"
+    )
 
 
 def _shown(name: str) -> str:
@@ -181,15 +162,13 @@ def _shown(name: str) -> str:
 
 def refuse_foreign(path: Path, key: str, conf: Path) -> None:
     """Raise HostError if who can change *conf* names a folder for root that is not Asterisk's."""
-    user = changer(conf)
-    if user is None or "asterisk" in os.path.realpath(path).lower():
-        return
+    user, is_asterisks = changer(conf), "asterisk" in os.path.realpath(path).lower()
     with suppress(OSError):
-        if path.stat().st_uid == user.uid:
-            return
-    raise HostError(
+        is_asterisks = is_asterisks or user is None or path.stat().st_uid == user.uid
+    refuse(
+        not is_asterisks,
         f"{path}, {key} in {conf}, does not look like Asterisk's, and {user} can change {conf}:"
-        " make it that user's, or asterisk.conf and its folder root's"
+        " make it that user's, or asterisk.conf and its folder root's",
     )
 
 
@@ -214,8 +193,7 @@ def settings(content: bytes) -> dict[str, dict[str, str]]:
     section: dict[str, str] = {}
     for line in lines(content.decode("utf-8", "surrogateescape")):
         if header := line.header:
-            name, mark = header
-            section = found.setdefault(name.lower() + ("!" if "!" in mark else ""), {})
+            section = found.setdefault(header[0].lower() + "!" * ("!" in header[1]), {})
         elif pair := line.pair:
             section[pair[0].lower()] = pair[1]
     return found
@@ -229,6 +207,8 @@ def folder(folders: Mapping[str, str], key: str, conf: Path) -> Path | None:
     text = folders.get(key)
     if not text or not text.startswith("/") or not text.isprintable():
         return None
-    if ".." in text.split("/") or not text.strip("/"):
-        raise HostError(f"{text}, {key} in {conf}, is no folder of Asterisk's: name it without ..")
+    refuse(
+        ".." in text.split("/") or not text.strip("/"),
+        f"{text}, {key} in {conf}, is no folder of Asterisk's: name it without ..",
+    )
     return Path(text)

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from dialplan_sms.host.identity import HostError
+from dialplan_sms.host.identity import HostError, refuse
 from dialplan_sms.host.process import as_changer
 
 _LARGEST = 32 << 20  # bytes of a file that is read
-_MOST_FOLDERS = 2  # parts of an #include's path, but for the last, that may be patterns
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +41,8 @@ def matching(pattern: str, most: int) -> list[str] | None:
 
     To look through those would take minutes; Asterisk takes as long at each reload.
     """
-    if sum(map(glob.has_magic, pattern.split("/")[:-1])) > _MOST_FOLDERS:
-        return None
-    return sorted(islice(glob.iglob(pattern), most))
+    patterns = sum(map(glob.has_magic, pattern.split("/")[:-1]))  # in the names of folders
+    return sorted(islice(glob.iglob(pattern), most)) if patterns <= 2 else None
 
 
 def digest(content: bytes) -> str:
@@ -65,9 +63,8 @@ def content_of(path: Path) -> bytes | None:
 
 def _look(path: Path) -> Found | None:
     # A pipe that somebody has put there must not keep setup waiting.
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, flags)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except FileNotFoundError:
         _target(path)  # which refuses a link to nothing
         return None
@@ -75,10 +72,9 @@ def _look(path: Path) -> Found | None:
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise HostError(f"{path} is no file: move it away")
-    with os.fdopen(descriptor, "rb") as file:
+    with open(descriptor, "rb") as file:
         content = file.read(_LARGEST + 1) or b""  # None: nothing to read yet, as in /proc/kmsg
-    if len(content) > _LARGEST:
-        raise HostError(f"{path} is larger than 32 MiB: no configuration is")
+    refuse(len(content) > _LARGEST, f"{path} is larger than 32 MiB: no configuration is")
     return Found(content, status.st_mode & 0o777, Ownership(status.st_uid, status.st_gid))
 
 
@@ -94,12 +90,8 @@ def put(
     *check* is given the new file before it takes its place; what it raises keeps the old one.
     """
 
-    def write() -> None:
-        target = _target(path)
-        fresh = _fresh(target)
-        fresh.unlink(missing_ok=True)  # of a run that was ended
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with os.fdopen(os.open(fresh, flags, 0o600), "wb") as file:
+    def write(fresh: Path) -> None:
+        with open(fresh, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(content)
             _give(file.fileno(), mode, owner)
             file.flush()
@@ -109,44 +101,48 @@ def put(
         except BaseException:
             fresh.unlink()
             raise
-        os.replace(fresh, target)
 
-    as_changer(path, write)
+    as_changer(path, lambda: _replace(_target(path), write))
 
 
 def _target(path: Path) -> Path:
     """The file behind *path*, which may be a link. Raises HostError for a link to nothing."""
-    if path.is_symlink() and not path.exists():
-        raise HostError(f"{path} is a link to nothing: remove it, or make the file")
+    refuse(
+        path.is_symlink() and not path.exists(),
+        f"{path} is a link to nothing: remove it, or make the file",
+    )
     return Path(os.path.realpath(path))
 
 
-def _fresh(path: Path) -> Path:
-    return path.with_name(f".{path.name}.dialplan-sms")
+def _replace(
+    path: Path, make: Callable[[Path], object], clear: Callable[[Path], None] = Path.unlink
+) -> None:
+    """Give what *make* puts beside *path* its name; *clear* removes what an ended run left."""
+    fresh = path.with_name(f".{path.name}.dialplan-sms")
+    with suppress(FileNotFoundError):
+        clear(fresh)
+    make(fresh)
+    os.replace(fresh, path)
 
 
-def _give(descriptor: int, mode: int, owner: Ownership | None) -> None:
-    """Give a new file its mode, and its owner as far as we may.
+def _give(fresh: int | Path, mode: int, owner: Ownership | None) -> None:
+    """Give a new file or folder its mode, and its owner as far as we may.
 
     If it cannot be of the group *owner* names, its group gets no more of it than everybody.
     """
     if owner is not None:
         try:
-            os.fchown(descriptor, -1 if os.geteuid() else owner.uid, owner.gid)
+            os.chown(fresh, -1 if os.geteuid() else owner.uid, owner.gid)
         except PermissionError:
             mode = mode & ~stat.S_IRWXG | (mode & stat.S_IRWXO) << 3
-    os.fchmod(descriptor, mode)
+    os.chmod(fresh, mode)
 
 
 def link(path: Path, target: Path) -> None:
     """Make *path* a link to *target*, in place of what is there, in one instant."""
-
-    def make() -> None:
-        _fresh(path).unlink(missing_ok=True)
-        _fresh(path).symlink_to(target)
-        os.replace(_fresh(path), path)
-
-    as_changer(path.parent, make, itself=True)
+    as_changer(
+        path.parent, lambda: _replace(path, lambda fresh: fresh.symlink_to(target)), itself=True
+    )
 
 
 def remove(path: Path) -> None:
@@ -165,15 +161,8 @@ def make_folder(path: Path, mode: int, owner: Ownership | None = None) -> None:
     if not path.parent.is_dir():
         make_folder(path.parent, 0o755)
 
-    def make() -> None:
-        with suppress(FileNotFoundError):
-            _fresh(path).rmdir()  # of a run that was ended
-        _fresh(path).mkdir(0o700)
-        descriptor = os.open(_fresh(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            _give(descriptor, mode, owner)
-        finally:
-            os.close(descriptor)
-        os.replace(_fresh(path), path)
+    def make(fresh: Path) -> None:
+        fresh.mkdir(0o700)
+        _give(fresh, mode, owner)
 
-    as_changer(path.parent, make, itself=True)
+    as_changer(path.parent, lambda: _replace(path, make, Path.rmdir), itself=True)

@@ -15,16 +15,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from dialplan_sms.host import ConfigError
+
 READ, WRITE, RUN = 4, 2, 1
 _RIGHTS = {READ: ("r", "read"), WRITE: ("w", "write"), RUN: ("x", "run")}
 EVERYBODY = -1
 """A user id that stands for any user of this host."""
-_MOST_LINKS = 40  # Linux: MAXSYMLINKS
 _ACL_USER, _ACL_OWN_GROUP, _ACL_GROUP = 0x02, 0x04, 0x08  # Linux: uapi/linux/posix_acl.h
 
 
-class HostError(Exception):
+class HostError(ConfigError):
     """Why this host refuses what root or setup was to do, in one line that says what to do."""
+
+
+def refuse(wrong: object, says: str) -> None:
+    """Raise HostError if something is *wrong*."""
+    if wrong:
+        raise HostError(says)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +92,10 @@ def by_id(uid: int, gids: Iterable[int] = ()) -> User:
 
 def named(name: str) -> User | None:
     """The user of that name or number."""
-    if name.isascii() and name.isdigit() and len(name) < 10:
-        return by_id(int(name))
-    try:
-        return by_id(pwd.getpwnam(name).pw_uid)
-    except (KeyError, ValueError):
-        return None
+    is_number = name.isascii() and name.isdigit() and len(name) < 10
+    with suppress(KeyError, ValueError):
+        return by_id(int(name) if is_number else pwd.getpwnam(name).pw_uid)
+    return None
 
 
 def current() -> User:
@@ -101,8 +106,7 @@ def current() -> User:
 def changer(path: Path, itself: bool = True) -> User | None:
     """The one user of changers(), None if there is none. Raises HostError if there are several."""
     found = changers(path, itself)
-    if EVERYBODY in found:
-        place = found[EVERYBODY]
+    if place := found.get(EVERYBODY):
         shared = place.is_dir() and place.stat().st_mode & stat.S_ISVTX  # /tmp is to stay as it is
         cure = f"take a path elsewhere than {path}" if shared else "run chmod o-w on it"
         raise HostError(f"everybody can change {place}: {cure}")
@@ -130,14 +134,14 @@ def changers(path: Path, itself: bool = True) -> dict[int, Path]:
             sticky = bool(status.st_mode & stat.S_ISVTX) and found is not None
             users = {status.st_uid} if sticky else _writers(folder, status)
             who = dict.fromkeys(users, folder) | who
-            if found is None:
-                break
-            users = {found.st_uid} if sticky or stat.S_ISLNK(found.st_mode) else set()
-            if last and itself:
-                users |= _writers(place, found)
-            who = dict.fromkeys(users, place) | who
-            if place == Path("/proc"):
-                raise HostError(f"{path} is a path through /proc, whose links lead elsewhere")
+            if found is not None:
+                users = {found.st_uid} if sticky or stat.S_ISLNK(found.st_mode) else set()
+                users |= _writers(place, found) if last and itself else set()
+                who = dict.fromkeys(users, place) | who
+            refuse(
+                place == Path("/proc"),
+                f"{path} is a path through /proc, whose links lead elsewhere",
+            )
     except OSError as error:
         raise HostError(f"{path} cannot be followed, {error.strerror or error}") from None
     return {uid: place for uid, place in who.items() if uid not in (0, os.geteuid())}
@@ -145,19 +149,17 @@ def changers(path: Path, itself: bool = True) -> dict[int, Path]:
 
 def _writers(path: Path, found: os.stat_result) -> set[int]:
     """The ids of who can write to a file, or into a folder."""
-    users = {found.st_uid}
-    if stat.S_ISLNK(found.st_mode):
-        return users
-    if found.st_mode & stat.S_IWOTH:
+    users, mode = {found.st_uid}, 0 if stat.S_ISLNK(found.st_mode) else found.st_mode
+    if mode & stat.S_IWOTH:
         users.add(EVERYBODY)
-    if found.st_mode & stat.S_IWGRP:  # with an access list, its mask
-        for kind, rights, number in _access_list(path) or [(_ACL_OWN_GROUP, WRITE, 0)]:
-            if not rights & WRITE:
-                continue
-            if kind == _ACL_USER:
-                users.add(number)
-            elif kind in (_ACL_GROUP, _ACL_OWN_GROUP):
-                users |= _members(number if kind == _ACL_GROUP else found.st_gid)
+    # With an access list, the rights of the group are its mask.
+    own_group = [(_ACL_OWN_GROUP, WRITE, 0)]
+    entries = (_access_list(path) or own_group) if mode & stat.S_IWGRP else ()
+    for kind, rights, number in entries:
+        if rights & WRITE and kind == _ACL_USER:
+            users.add(number)
+        elif rights & WRITE and kind in (_ACL_GROUP, _ACL_OWN_GROUP):
+            users |= _members(number if kind == _ACL_GROUP else found.st_gid)
     return users
 
 
@@ -169,11 +171,9 @@ def _members(gid: int) -> set[int]:
     """
     if gid == 0:
         return set()
-    if own := {each.pw_uid for each in pwd.getpwall() if each.pw_gid == gid}:
-        return own
-    users = set()
+    users = {each.pw_uid for each in pwd.getpwall() if each.pw_gid == gid}
     with suppress(KeyError):
-        for name in grp.getgrgid(gid).gr_mem:
+        for name in () if users else grp.getgrgid(gid).gr_mem:
             with suppress(KeyError):
                 users.add(pwd.getpwnam(name).pw_uid)
     return users
@@ -181,11 +181,10 @@ def _members(gid: int) -> set[int]:
 
 def _access_list(path: Path) -> list[tuple[int, int, int]]:
     """The entries of a POSIX access list: kind, rights, user or group id; empty for none."""
-    try:
+    with suppress(OSError):
         packed = os.getxattr(path, "system.posix_acl_access", follow_symlinks=False)
-    except OSError:
-        return []
-    return [*struct.iter_unpack("<HHI", packed[4:])]
+        return [*struct.iter_unpack("<HHI", packed[4:])]
+    return []
 
 
 def _lookups(path: Path) -> Iterator[tuple[Path, Path, os.stat_result | None, bool]]:
@@ -197,22 +196,19 @@ def _lookups(path: Path) -> Iterator[tuple[Path, Path, os.stat_result | None, bo
     rest, here, links = list(reversed(path.absolute().parts[1:])), Path("/"), 0
     while rest:
         part = rest.pop()
-        place = here.parent if part == ".." else here / part
-        try:
+        place, found = here.parent if part == ".." else here / part, None
+        with suppress(FileNotFoundError, NotADirectoryError):
             found = place.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            yield here, place, None, not rest
-            return
         yield here, place, found, not rest
+        if found is None:
+            return
         if not stat.S_ISLNK(found.st_mode):
             here = place
             continue
-        links += 1
-        if links > _MOST_LINKS:
+        rest += reversed((here / place.readlink()).parts[1:])  # from / on: what is there may change
+        here, links = Path("/"), links + 1
+        if links > 40:  # Linux: MAXSYMLINKS
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-        target = place.readlink()
-        rest += reversed(target.parts[1:] if target.is_absolute() else target.parts)
-        here = Path("/") if target.is_absolute() else here
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +240,9 @@ def blocked(path: Path, want: int, user: User) -> Blocked | None:
         return None
     letters, verbs = zip(*(right for bit, right in _RIGHTS.items() if want & bit), strict=True)
     does = "write into the folder" if stat.S_ISDIR(found.st_mode) else " and ".join(verbs)
-    of = f"{by_id(found.st_uid).owner}:{group_name(found.st_gid)}"
     return Blocked(
         path,
-        f"{user.name} may not {does} {path}, which is {of} {stat.S_IMODE(found.st_mode):04o}",
+        f"{user.name} may not {does} {path}, which is {by_id(found.st_uid).owner}"
+        f":{group_name(found.st_gid)} {stat.S_IMODE(found.st_mode):04o}",
         f"chgrp {user.group} {path} && chmod g+{''.join(letters)} {path}",
     )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import dialplan_sms
-from dialplan_sms.host.identity import HostError, User
+from dialplan_sms.host.identity import HostError, User, refuse
 
 DEBIAN = Path("/usr/lib/dialplan-sms")
 """Where the Debian package has it (debian/build.py: PREFIX)."""
@@ -22,18 +22,19 @@ EXTENSIONS, UNIT = "extensions-sms.conf", "dialplan-sms.service"
 COPY_MARK = ".setup"
 """Only setup of 0.1.0 made this file: it copied the program that it ran from to another folder."""
 _LONGEST_FIRST_LINE = 127  # bytes that every Linux takes (Linux: fs/binfmt_script.c before 5.1)
-_WHEEL = f"dialplan_sms-{dialplan_sms.__version__}-py3-none-any.whl[http,postgresql,sandbox]"
-_PIPX_INSTALL = f"{PIPX} install --force './{_WHEEL}'"
-_APT = "apt install --reinstall ./dialplan-sms_*.deb"
+_PIPX_INSTALL = (
+    f"{PIPX} install --force './dialplan_sms-{dialplan_sms.__version__}-py3-none-any.whl"
+    "[http,postgresql,sandbox]'"
+)
 
 
 def cure(prefix: Path, extras: Sequence[str] = ()) -> str:
     """What to do if the program in *prefix* lacks packages, perhaps those of *extras*."""
-    install = "in the source folder, run make install"
-    if extras:
-        install += f" WITH={','.join(extras)}"
+    wanted = f" WITH={','.join(extras)}" if extras else ""
+    install = f"in the source folder, run make install{wanted}"
     cures = {
-        "debian": f"install the Debian package again, which has all: {_APT}",
+        "debian": "install the Debian package again, which has all:"
+        " apt install --reinstall ./dialplan-sms_*.deb",
         "pipx": f"run {_PIPX_INSTALL}",
         "copy": "run dialplan-sms setup",
         "source": "in the source folder, run make venv",
@@ -44,19 +45,18 @@ def cure(prefix: Path, extras: Sequence[str] = ()) -> str:
 
 def put_in_place(prefix: Path, variables: str) -> str:
     """What brings sms.agi and extensions-sms.conf to Asterisk; *variables* are those of make."""
-    if _way(prefix) in ("source", "make"):
-        return f"in the source folder, run make install {variables}"
-    return "run dialplan-sms setup"
+    install = f"in the source folder, run make install {variables}"
+    return install if _way(prefix) in ("source", "make") else "run dialplan-sms setup"
 
 
 def another_python(prefix: Path, python: str) -> str:
     """What makes *python* run the program in *prefix*, in place of one that cannot."""
-    install = f"in the source folder, run umask 022; make install PYTHON={python}"
     cures = {
         "debian": cure(prefix),
         "pipx": f"run {_PIPX_INSTALL} --python {python}",
         "copy": cure(prefix),
     }
+    install = f"in the source folder, run umask 022; make install PYTHON={python}"
     return cures.get(_way(prefix), install)
 
 
@@ -108,31 +108,25 @@ def shared_file(name: str) -> Path:
 def first_line(python: Path) -> str:
     """The first line of an sms.agi that *python* runs. Raises HostError if none can name it."""
     line = f"#!{python} -IS\n"
-    if len(line.encode()) > _LONGEST_FIRST_LINE + 1 or any(char.isspace() for char in str(python)):
-        raise HostError(f"{python}: too long or with a space: install into a shorter path")
+    refuse(
+        len(line.encode()) > _LONGEST_FIRST_LINE + 1 or any(map(str.isspace, str(python))),
+        f"{python}: too long or with a space: install into a shorter path",
+    )
     return line
 
 
 def write_script(source: Path, target: Path, python: Path) -> None:
     """Write the script *source* to *target*, to be run by *python*. Raises HostError."""
-    line = first_line(python)
     body = source.read_text(encoding="utf-8").partition("\n")[2]
     fresh = target.with_name(f".{target.name}.new")
-    fresh.write_text(line + body, encoding="utf-8")
+    fresh.write_text(first_line(python) + body, encoding="utf-8")
     fresh.chmod(0o755)
     fresh.replace(target)  # a call that starts meanwhile finds the old one or the new one
 
 
-def main() -> None:
-    """Write the script that came with the package to the path given."""
+if __name__ == "__main__":
     bin_ = Path(sys.prefix) / "bin"
     try:
         write_script(bin_ / "sms.agi", Path(sys.argv[1]), bin_ / "python3")
-    except IndexError:
-        sys.exit("usage: python -m dialplan_sms.host.installation FILE")
     except (OSError, HostError) as error:
         sys.exit(f"sms.agi was not installed: {error}")
-
-
-if __name__ == "__main__":
-    main()

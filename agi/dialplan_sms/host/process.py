@@ -58,8 +58,8 @@ def as_user(user: User | None, work: Callable[[], T]) -> T:
     import pickle  # which drop_privileges(), for each call where Asterisk is root, does without
 
     reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:  # without root's rights, it has no core dump and no debugger of that user either
+    # Without root's rights, it has no core dump and no debugger of that user either.
+    if (child := os.fork()) == 0:
         try:
             try:
                 _become(user)
@@ -117,9 +117,11 @@ def run(command: Sequence[str], timeout: float, user: User | None = None) -> Ran
     """Run *command* for at most *timeout* seconds, as *user* if we are root; never raises."""
     import subprocess  # which drop_privileges() does without, too
 
-    rights: dict[str, object] = {}
-    if user is not None and os.geteuid() == 0 and user.uid != 0:
-        rights = {"user": user.uid, "group": user.gids[0], "extra_groups": user.gids}
+    rights = (
+        {"user": user.uid, "group": user.gids[0], "extra_groups": user.gids}
+        if user and user.uid and os.geteuid() == 0
+        else {}
+    )
     until = time.monotonic() + timeout
     try:
         process = subprocess.Popen(  # noqa: S603 - no shell, and what to run is ours
@@ -148,8 +150,7 @@ def _read(pipe: IO[bytes], until: float) -> str:
     while len(kept) < _LARGEST:
         if not select.select([pipe], [], [], max(until - time.monotonic(), 0))[0]:
             raise TimeoutError
-        piece = os.read(pipe.fileno(), 1 << 16)
-        if not piece:
+        if not (piece := os.read(pipe.fileno(), 1 << 16)):
             break
         kept += piece
     return kept.decode("utf-8", "replace")

@@ -59,8 +59,7 @@ def clean_output() -> None:
 
 
 def _cleaned(stream: Any) -> Any:
-    if stream is None or isinstance(stream, _Clean):  # closed, or done
-        return stream
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")  # a terminal that cannot show all of Unicode
-    return _Clean(stream)
+    is_done = stream is None or isinstance(stream, _Clean)  # None: closed
+    return stream if is_done else _Clean(stream)

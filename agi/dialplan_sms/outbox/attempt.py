@@ -7,8 +7,6 @@ from math import inf
 from typing import Protocol
 
 from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.host import shortage
 from dialplan_sms.outbox import leases
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.leases import Ended, Lease
@@ -16,7 +14,7 @@ from dialplan_sms.outbox.retry import AT_LEAST_ONCE, decide
 from dialplan_sms.outbox.work import Together
 from dialplan_sms.outbox.writer import NotKnown, Writer
 from dialplan_sms.sms import log
-from dialplan_sms.sms.outcome import Cause, Outcome, Refused, error
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, error, failed
 from dialplan_sms.sms.service import Route
 from dialplan_sms.sms.sms import Handled
 
@@ -46,13 +44,8 @@ def carry(lease: Lease, service: WorkerService, writer: Writer) -> tuple[Ended, 
     try:
         sender = service.load().senders.get(lease.sender)
         outcome = _send(lease, sender, service, writer)
-    except ConfigError as failure:
-        outcome = error(Cause.CONFIG, str(failure))
-    except Refused as refused:  # before it went out
-        outcome = refused.outcome
     except Exception as failure:  # noqa: BLE001 - a stored SMS must get its record
-        broke = f"dialplan-sms broke, {type(failure).__name__}: please report this"
-        outcome = error(Cause.INTERNAL, shortage(failure) or broke)
+        outcome = failed(failure)
     delivery = sender.delivery if sender else AT_LEAST_ONCE
     over = sender is not None and lease.age > sender.max_age
     verdict = decide(outcome, lease.sms.numbers, delivery, over)

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from dialplan_sms.host.address import bare, is_loopback_name
+from dialplan_sms.host.address import bare, is_loopback
 from dialplan_sms.outbox.history import search
 from dialplan_sms.sandbox.faults import TROUBLES, Fault
 from dialplan_sms.sandbox.pbx import TOKEN_USER, Pbx, Request, Served
@@ -139,7 +139,7 @@ def is_ours(host: str, address: Address) -> bool:
     numeric address if that is all of them, since only a name can be made to lead elsewhere.
     """
     name = bare(host)
-    if is_loopback_name(host) or name == address.host.lower():
+    if is_loopback(name) or name == address.host.lower():
         return True
     try:
         return address.reachable != address and bool(ip_address(name))

@@ -19,10 +19,8 @@ from dialplan_sms.sms.sms import Handled, Sms
 
 _SYSLOG = "/dev/log"
 _PATIENCE = struct.pack("ll", 0, 200_000)  # 0.2 s that a call gives a syslog which does not read
-_EVERY = 60.0  # seconds between two counts of what comes again and again
 _KEPT = 1.0  # seconds that a file stays open
 _USER, _WARNING, _INFO = 8, 4, 6  # Facility and severities (RFC 5424, section 6.2.1)
-_LONG_NUMBER = re.compile(r"[0-9][0-9 .-]{3,}[0-9]")
 _OVERLAP = 8  # characters of the text in a PBX's reason from which on the reason is not logged
 
 
@@ -77,8 +75,10 @@ def write(target: str, line: str, failed: bool = False) -> None:
 def _open_file(path: str) -> int:
     # Not to wait for the reader of a FIFO, nor to take a terminal; and no link, which Asterisk's
     # user could put into its own folder for root to follow.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-    flags |= os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW
+    flags = (
+        os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW
+    )  # fmt: skip
     where, name = os.path.split(path)
     folder = os.open(where or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -118,14 +118,10 @@ def _to_syslog(line: str, failed: bool) -> None:
 
 
 def _open_syslog(path: str) -> int:
-    log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    try:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as log:
         log.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _PATIENCE)
         log.connect(path)
-    except OSError:
-        log.close()
-        raise
-    return log.detach()
+        return log.detach()
 
 
 class Repeated:
@@ -145,55 +141,45 @@ class Repeated:
     def __call__(self, condition: str, *of: object) -> None:
         """Note *condition*, a constant with ``{}`` for what differs from case to case."""
         with self._lock:
-            if condition in self._lines:
-                line, noted_at, times = self._lines[condition]
-                self._lines[condition] = line, noted_at, times + 1
-                return
-            line = condition.format(*of)
-            self._lines[condition] = line, self._clock(), 0
-        self._note(line)
+            line, noted_at, times = self._lines.get(condition) or (
+                condition.format(*of), self._clock(), -1,
+            )  # fmt: skip
+            self._lines[condition] = line, noted_at, times + 1
+        if times < 0:
+            self._note(line)
 
-    def sum_up(self, every: float = _EVERY) -> None:
+    def sum_up(self, every: float = 60.0) -> None:
         """Note how often each came since it was noted *every* seconds ago; call this often."""
-        now, counts = self._clock(), []
+        now = self._clock()
         with self._lock:
-            for condition, (line, noted_at, times) in list(self._lines.items()):
-                took = now - noted_at
-                if took >= every and times:
-                    counts.append(f"{line} - the same {times} times more within {took:.0f} s")
-                    self._lines[condition] = line, now, 0
-                elif took >= every:
-                    del self._lines[condition]
-        for each in counts:
-            self._note(each)
+            over = {key: each for key, each in self._lines.items() if now - each[1] >= every}
+            again = {key: (line, now, 0) for key, (line, _, times) in over.items() if times}
+            self._lines = {k: v for k, v in self._lines.items() if k not in over} | again
+        for key in again:
+            line, noted_at, times = over[key]
+            self._note(f"{line} - the same {times} times more within {now - noted_at:.0f} s")
 
 
 def describe(handled: Handled) -> str:
     """The line of one call."""
-    sms, outcome = handled.sms, handled.outcome
-    fields = {"call": safe_line(handled.call) or "-", "sender": handled.sender or "-"}
-    if sms is not None:
-        shown = ",".join(map(_mask, sms.numbers[:5]))
-        fields |= {
-            "to": shown + (f"+{len(sms.numbers) - 5}" if len(sms.numbers) > 5 else ""),
-            "chars": str(len(sms.text)),
-            "gsm": sms.gsm or "",
-            "postpone": f"{sms.postpone:%Y-%m-%dT%H:%M}" if sms.postpone else "",
-        }
-    fields |= {
+    sms, outcome = handled.sms or Sms((), ""), handled.outcome
+    more, replaced = len(sms.numbers) - 5, " ".join(sms.replaced)
+    fields = {
+        "call": safe_line(handled.call) or "-",
+        "sender": handled.sender or "-",
+        "to": ",".join(map(_mask, sms.numbers[:5])) + (f"+{more}" if more > 0 else ""),
+        "chars": len(sms.text),
+        "gsm": sms.gsm,
+        "postpone": sms.postpone and f"{sms.postpone:%Y-%m-%dT%H:%M}",
         "id": outcome.id,
         "status": outcome.status,
         "cause": outcome.cause,
-        "failed": str(len(outcome.failed) or ""),
+        "failed": len(outcome.failed),
         "ms": f"{handled.seconds * 1000:.0f}",
+        "cut_from": sms.cut_from,
+        "note": replaced and f"the PBX may replace with spaces: {replaced}",
+        "reason": outcome.reason and harmless(outcome, handled.sms),
     }
-    if sms is not None:
-        replaced = " ".join(sms.replaced)
-        fields |= {
-            "cut_from": str(sms.cut_from or ""),
-            "note": f"the PBX may replace with spaces: {replaced}" if replaced else "",
-        }
-    fields["reason"] = harmless(outcome, sms) if outcome.reason else ""
     return " ".join(f"{name}={value}" for name, value in fields.items() if value)
 
 
@@ -204,10 +190,11 @@ def harmless(outcome: Outcome, sms: Sms | None) -> str:
         return reason
     text = safe_line(sms.text)
     pieces = (reason[at : at + _OVERLAP] for at in range(max(1, len(reason) - _OVERLAP + 1)))
-    whole = 0 < len(text) < _OVERLAP and text in reason
-    if whole or any(piece in text for piece in pieces if piece):
+    if (0 < len(text) < _OVERLAP and text in reason) or any(
+        each in text for each in pieces if each
+    ):
         return "the PBX repeats the text"
-    return _LONG_NUMBER.sub(lambda found: _mask(found[0]), reason)
+    return re.sub(r"[0-9][0-9 .-]{3,}[0-9]", lambda found: _mask(found[0]), reason)
 
 
 def _mask(number: str) -> str:

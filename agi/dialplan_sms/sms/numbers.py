@@ -25,21 +25,20 @@ def read_numbers(
     With *partly* also those that are left out since nothing can be sent to them, and why that is.
     Raises Refused if it is not so, or if none is left.
     """
-    good: dict[str, None] = {}
-    bad: dict[str, Refused | None] = {}  # as it was written; None: it is no number
-    for item in map(str.strip, written.split(",")):
-        if not item.strip(" \t\r\n\"'"):
-            continue
-        number = read_number(item, sender.country, sender.short_numbers)
-        denied = denial(number, sender) if number else None
-        if number and denied is None:
-            good[number] = None
-        else:
-            bad[item] = denied
-    wrong = [item for item, denied in bad.items() if denied is None]
-    objection = next(iter(bad.values()), None)
-    if wrong:
-        objection = _no_numbers(wrong, len(good) + len(bad) - len(wrong), sender)
+    read = {
+        item: read_number(item, sender.country, sender.short_numbers)
+        for item in map(str.strip, written.split(","))
+        if item.strip(" \t\r\n\"'")
+    }
+    denied = {item: denial(number, sender) if number else None for item, number in read.items()}
+    good = dict.fromkeys(number for item, number in read.items() if number and not denied[item])
+    bad = [item for item, number in read.items() if not number or denied[item]]
+    wrong = [item for item in bad if not read[item]]
+    objection = (
+        _no_numbers(wrong, len(good) + len(bad) - len(wrong), sender)
+        if wrong
+        else next((denied[item] for item in bad), None)
+    )
     if objection is not None and not (partly and good):
         raise objection
     if not good:
@@ -52,17 +51,12 @@ def read_number(item: str, country: str | None, short: bool) -> str | None:
 
     *country* (ISO 3166, two letters) reads national numbers, *short* allows short codes.
     """
-    bare = "".join(str(int(char)) if char.isdecimal() else char for char in item)
-    bare = _SCHEME.sub("", bare)
-    trunk_zero = _TRUNK_ZERO.search(bare)
-    bare = _DECORATION.sub("", bare.replace("\uff0b", "+"))
-    if bare.startswith("00"):
-        bare = "+" + bare[2:]
-    if bare.startswith("+"):
-        if not _INTERNATIONAL.fullmatch(bare):
-            return None
+    digits = "".join(str(int(char)) if char.isdecimal() else char for char in item)
+    written = _SCHEME.sub("", digits).replace("\uff0b", "+")
+    bare = re.sub("^00", "+", _DECORATION.sub("", written))
+    if _INTERNATIONAL.fullmatch(bare):
         # "+44 (0)20 …": only the country's own rules say whether that zero is dialled.
-        return _possible(bare, None) if trunk_zero else bare
+        return _possible(bare, None) if _TRUNK_ZERO.search(written) else bare
     if not _DIGITS.fullmatch(bare):
         return None
     if short and len(bare) in _SHORT_NUMBER and bare[0] != "0":
@@ -78,14 +72,15 @@ def _possible(digits: str, country: str | None) -> str | None:
     except phonenumbers.NumberParseException:
         return None
     verdict = phonenumbers.is_possible_number_with_reason(number)
-    if verdict != phonenumbers.ValidationResult.IS_POSSIBLE:
-        return None
     # phonenumbers leaves the trunk prefix if too few digits would follow it. Only the numbering
     # plan knows the numbers that do begin so: in Russia, 8 is the first digit of areas, too.
-    region = phonenumbers.region_code_for_country_code(number.country_code or 0)
-    trunk = phonenumbers.ndd_prefix_for_region(region, strip_non_digits=True)
-    national = phonenumbers.national_significant_number(number)
-    if trunk and national.startswith(trunk) and not phonenumbers.is_valid_number(number):
+    trunk = phonenumbers.ndd_prefix_for_region(
+        phonenumbers.region_code_for_country_code(number.country_code or 0), strip_non_digits=True
+    )
+    has_trunk = trunk and phonenumbers.national_significant_number(number).startswith(trunk)
+    if verdict != phonenumbers.ValidationResult.IS_POSSIBLE or (
+        has_trunk and not phonenumbers.is_valid_number(number)
+    ):
         return None
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
@@ -95,16 +90,14 @@ def _no_numbers(wrong: list[str], others: int, sender: Sender) -> Refused:
     named = ", ".join(item[:40] for item in wrong[:5])
     named += f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
     named += " are no phone numbers" if len(wrong) > 1 else " is no phone number"
+    bare = (_DECORATION.sub("", item) for item in wrong)
+    is_short = any(len(item) in _SHORT_NUMBER and item.isdecimal() for item in bare)
+    advice = ": write the country code, as +39..., or set country in sms.conf"
+    if sender.country:
+        advice = f": neither one with its country code, as +39..., nor one of {sender.country}"
+    advice += " - a short code needs short_numbers = yes" * (is_short and not sender.short_numbers)
     if any(item.count("+") > 1 or ";" in item for item in wrong):
         advice = ": separate numbers with commas"
-    else:
-        advice = ": write the country code, as +39..., or set country in sms.conf"
-        if sender.country:
-            advice = f": neither one with its country code, as +39..., nor one of {sender.country}"
-        bare = [_DECORATION.sub("", item) for item in wrong]
-        is_short = any(len(item) in _SHORT_NUMBER and item.isdecimal() for item in bare)
-        if is_short and not sender.short_numbers:
-            advice += " - a short code needs short_numbers = yes"
     count = f"{len(wrong)} of {len(wrong) + others} numbers cannot be dialled"
     return Refused(Cause.INVALID_NUMBER, named + advice, count + advice)
 
@@ -118,14 +111,12 @@ def denial(number: str, sender: Sender) -> Refused | None:
     if number.startswith("+999") or not number.startswith("+"):
         return None
     allow = sender.allow or ((sender.country,) if sender.country else ())
-    why = "is not among the numbers that {} in sms.conf lets this sender send to"
-    if sender.deny and _is_among(number, sender.deny, unsure=True):
-        why = why.format("deny")
-    elif not allow or _is_among(number, allow, unsure=False):
+    is_denied = sender.deny and _is_among(number, sender.deny, unsure=True)
+    if not is_denied and (not allow or _is_among(number, allow, unsure=False)):
         return None
-    elif sender.allow:
-        why = why.format("allow")
-    else:
+    key = "deny" if is_denied else "allow"
+    why = f"is not among the numbers that {key} in sms.conf lets this sender send to"
+    if not is_denied and not sender.allow:
         why = (
             f"is not in {allow[0]}, the country of this sender in sms.conf, and it has no allow: to"
             f" send elsewhere too, set one, as allow = {allow[0]}, +4179 or allow = all"

@@ -5,6 +5,8 @@ import unicodedata
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from dialplan_sms.host import ConfigError, shortage
+
 
 class Status(StrEnum):
     """The value of SMS_STATUS."""
@@ -65,8 +67,12 @@ class Outcome:
 
     def in_dialplan(self) -> "Outcome":
         """The same with the advice in the reason."""
-        for_log = self.for_log and self.for_log + self.advice
-        return replace(self, reason=self.reason + self.advice, for_log=for_log, advice="")
+        return replace(
+            self,
+            reason=self.reason + self.advice,
+            for_log=self.for_log and self.for_log + self.advice,
+            advice="",
+        )
 
 
 def error(
@@ -88,12 +94,9 @@ class Refused(Exception):
 
 def misplaced(cause: Cause, name: str, value: str, why: str, advice: str = "") -> Refused:
     """For a *value* that may be a text in the wrong place: the log has no more than its length."""
-    for_log = f"{name} of {len(value)} characters {why}"
-    return Refused(cause, f"{name} {value[:40]} {why}", for_log, advice)
-
-
-_UNSAFE = frozenset("\"'\\$`{}[]();|&<>*?~!#^")
-_NOT_A_NUMBER = re.compile(r"[^0-9+*#]+")
+    return Refused(
+        cause, f"{name} {value[:40]} {why}", f"{name} of {len(value)} characters {why}", advice
+    )
 
 
 def safe_line(text: str) -> str:
@@ -102,22 +105,51 @@ def safe_line(text: str) -> str:
     Admins paste SMS_REASON into System() and $[...], with and without quotes around it; what
     stands in for the characters is a space, so our own reasons do without them.
     """
-    if text.isascii():
-        spaced = text.translate(_ASCII)
-    else:
-        spaced = "".join(" " if _is_unsafe(char) else char for char in text)
+    spaced = (
+        text.translate(_ASCII)
+        if text.isascii()
+        else "".join(" " if _is_unsafe(char) else char for char in text)
+    )
     return " ".join(spaced.split())
 
 
 def _is_unsafe(char: str) -> bool:
-    return char in _UNSAFE or unicodedata.category(char) in _INVISIBLE
+    return char in "\"'\\$`{}[]();|&<>*?~!#^" or (
+        unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    )
 
 
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 # For str.translate: most lines are ASCII, and each call writes some.
 _ASCII = {code: " " for code in range(128) if _is_unsafe(chr(code))}
 
 
 def safe_number(number: str) -> str:
     """The digits and ``+ * #`` of *number*; empty if there are none."""
-    return _NOT_A_NUMBER.sub("", number)
+    return re.sub(r"[^0-9+*#]+", "", number)
+
+
+def failed(failure: Exception) -> Outcome:
+    """The Outcome of what raised *failure*."""
+    if isinstance(failure, Refused):
+        return failure.outcome
+    if isinstance(failure, ConfigError):
+        return error(Cause.CONFIG, str(failure))
+    return error(Cause.INTERNAL, _where(failure))
+
+
+def _where(failure: BaseException) -> str:
+    """What broke and where, without the values that a message or a traceback would show."""
+    if isinstance(failure, ModuleNotFoundError):
+        return (
+            f"the Python package {failure.name} is missing: install dialplan-sms again,"
+            " see docs/install.md"
+        )
+    if short := shortage(failure):
+        return short
+    import traceback  # for what should never happen
+
+    *_, (frame, line) = traceback.walk_tb(failure.__traceback__)
+    return (
+        f"dialplan-sms broke, {type(failure).__name__} in"
+        f" {frame.f_code.co_filename.rpartition('/')[2]} line {line}: please report this line"
+    )

@@ -9,15 +9,21 @@ from datetime import datetime
 from typing import Protocol
 
 from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.host import shortage
 from dialplan_sms.sms import log
-from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error, misplaced, safe_line
+from dialplan_sms.sms.outcome import (
+    Cause,
+    Outcome,
+    Refused,
+    Status,
+    error,
+    failed,
+    misplaced,
+    safe_line,
+)
 from dialplan_sms.sms.sms import Draft, Handled, Sms, compose
 
 _LONGEST_KEY = 200
 _OUTBOX_TIME = 5.0  # seconds that one call waits for the outbox in all, however often it needs it
-_WORD = re.compile(r"[0-9A-Za-z_.-]{1,20}")
 
 
 class Route(Protocol):
@@ -129,32 +135,30 @@ class Service:
         sms, sender, config = ready.whole
         until = ready.began + sender.call_timeout
         later = sms.postpone is not None and sender.postpone == "here" and bool(config.outbox)
-        limited = sender.counted or bool(sms.key)
-        needed = later or limited or sms.mode != "wait"
-        store = self._store(config) if self._store and needed else None
-        if store is not None and (later or sms.mode == "queue"):
+        limited = bool(sender.counted or sms.key)
+        needs_store = later or limited or sms.mode != "wait"
+        store = self._store(config) if self._store and needs_store else None
+        if store and (later or sms.mode == "queue"):
             going_out()
             return store.accept(sms, sender, until - self._clock())
         reserved: str | None = None
-        waited = 0.0
-        if store is not None and limited:
+        left = _OUTBOX_TIME
+        if store and limited:
             going_out()
             began = self._clock()
             found = store.reserve(sms, sender, until - began)
-            waited = self._clock() - began
             if isinstance(found, Outcome):
                 return found
-            reserved = found
+            reserved, left = found, left - (self._clock() - began)
         outcome = self.route(sender).send(sms, going_out, until)
-        if store is not None and sms.mode == "fallback" and outcome.cause is Cause.UNREACHABLE:
-            left = min(until - self._clock(), _OUTBOX_TIME - waited)
-            stored = store.accept(sms, sender, left, reserved)
+        if store and sms.mode == "fallback" and outcome.cause is Cause.UNREACHABLE:
+            stored = store.accept(sms, sender, min(until - self._clock(), left), reserved)
             if stored.status is Status.QUEUED or stored.cause is Cause.NO_ANSWER:
                 return stored
             outcome = error(Cause.OUTBOX, f"{outcome.reason} - and {stored.reason}")
-        if reserved is not None and store is not None:
+        if store and reserved is not None:
             store.settle(reserved, sms, outcome)
-        elif self._records and config.outbox and self._store is not None:
+        elif self._records and config.outbox and self._store:
             self._store(config).record(sms, sender, outcome)
         return outcome
 
@@ -162,8 +166,7 @@ class Service:
         """Count one call, and write its line. Never raises, whatever the log is."""
         if self._watch is not None:
             self._watch.called(handled)
-        with contextlib.suppress(Exception):
-            log.write(self._log, log.describe(handled), log.is_failure(handled.outcome))
+        self._write(log.describe(handled), log.is_failure(handled.outcome), self._log)
 
     def worked(self, state: str, count: int = 1, handled: Handled | None = None) -> None:
         """Count stored SMS that a worker brought to *state*; write the line of its request."""
@@ -176,9 +179,9 @@ class Service:
         """Write a line that is about no call. Never raises."""
         self._write(safe_line(line)[:500], failed)
 
-    def _write(self, line: str, failed: bool) -> None:
+    def _write(self, line: str, failed: bool, target: str = "") -> None:
         with contextlib.suppress(Exception):
-            log.write(self.load().log, line, failed)
+            log.write(target or self.load().log, line, failed)
 
     @property
     def longest(self) -> float:
@@ -207,30 +210,23 @@ class Ready:
         return self.sms, self.sender, self.config
 
 
-def failed(failure: Exception) -> Outcome:
-    """The Outcome of what raised *failure*."""
-    if isinstance(failure, Refused):
-        return failure.outcome
-    if isinstance(failure, ConfigError):
-        return error(Cause.CONFIG, str(failure))
-    return error(Cause.INTERNAL, _where(failure))
-
-
 def choose(config: Config, draft: Draft) -> Sender:
     """The sender that *draft* names, or the default. Raises Refused, also what the door objects."""
     if draft.refused is not None:
         raise draft.refused
-    sender = config.sender(draft.sender)
-    if sender is not None:
+    if sender := config.sender(draft.sender):
         return sender
     known, cause = ", ".join(config.senders), Cause.UNKNOWN_SENDER
     if not draft.sender:
-        reason = f"{config.path} has no default_sender: set it to one of {known}"
-        raise Refused(cause, reason, advice=", or set SMS_SENDER")
+        raise Refused(
+            cause,
+            f"{config.path} has no default_sender: set it to one of {known}",
+            advice=", or set SMS_SENDER",
+        )
     none = f"is no section of {config.path}, which has {known}"
-    shown = f"a sender of {len(draft.sender)} characters"
-    if _WORD.fullmatch(draft.sender):  # it is the admin's own; more may be a text in its place
-        shown = f"the sender {draft.sender}"
+    # One word is the admin's own; more may be a text in its place.
+    is_word, length = re.fullmatch(r"[0-9A-Za-z_.-]{1,20}", draft.sender), len(draft.sender)
+    shown = f"the sender {draft.sender}" if is_word else f"a sender of {length} characters"
     raise Refused(cause, f"the sender {draft.sender[:40]} {none}", f"{shown} {none}")
 
 
@@ -248,19 +244,3 @@ def check(draft: Draft, sender: Sender, config: Config, now: datetime) -> Sms:
             f"{what} needs the outbox: set outbox in the general section of {config.path}",
         )
     return sms
-
-
-def _where(failure: BaseException) -> str:
-    """What broke and where, without the values that a message or a traceback would show."""
-    if isinstance(failure, ModuleNotFoundError):
-        return (
-            f"the Python package {failure.name} is missing: install dialplan-sms again,"
-            " see docs/install.md"
-        )
-    if short := shortage(failure):
-        return short
-    import traceback  # for what should never happen
-
-    *_, (frame, line) = traceback.walk_tb(failure.__traceback__)
-    place = f"{frame.f_code.co_filename.rpartition('/')[2]} line {line}"
-    return f"dialplan-sms broke, {type(failure).__name__} in {place}: please report this line"

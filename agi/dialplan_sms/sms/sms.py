@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import takewhile
@@ -112,36 +113,44 @@ def read_gsm(text: str) -> str:
     try:
         return values.gsm(text)
     except values.Bad:
-        raise misplaced(Cause.INVALID_GSM, "gsm", text, _NO_MAC, _COMMAS) from None
+        raise misplaced(
+            Cause.INVALID_GSM,
+            "gsm",
+            text,
+            "is no MAC address of a gateway, 12 hex digits as 9c7514330001",
+            _COMMAS,
+        ) from None
 
 
-_NO_MAC = "is no MAC address of a gateway, 12 hex digits as 9c7514330001"
-_NO_DATE = "is no date as 14/07/2014 15:35 or 2014-07-14 15:35"
 _COMMAS = ", in AGI perhaps the rest of a text with commas: use SMS_MESSAGE"
-_POSTPONE_FORMATS = (api.POSTPONE_FORMAT, "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M")
 
 
 def read_postpone(text: str, now: datetime) -> datetime:
     """The local time to send at; the minute that *now* is in still counts as now."""
-    for form in _POSTPONE_FORMATS:
-        try:
+    for form in (api.POSTPONE_FORMAT, "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"):
+        with suppress(ValueError):
             when = datetime.strptime(text.strip(), form)
-        except ValueError:
-            continue
-        if when < now.replace(second=0, microsecond=0):
-            raise Refused(Cause.INVALID_POSTPONE, f"postpone {when:%d/%m/%Y %H:%M} is in the past")
-        return when
-    raise misplaced(Cause.INVALID_POSTPONE, "postpone", text, _NO_DATE, _COMMAS)
+            if when < now.replace(second=0, microsecond=0):
+                raise Refused(
+                    Cause.INVALID_POSTPONE, f"postpone {when:%d/%m/%Y %H:%M} is in the past"
+                )
+            return when
+    raise misplaced(
+        Cause.INVALID_POSTPONE,
+        "postpone",
+        text,
+        "is no date as 14/07/2014 15:35 or 2014-07-14 15:35",
+        _COMMAS,
+    )
 
 
 def _refuse_reply(message: str) -> None:
     """The old CURL() recipe leaves the API's JSON reply in ``message``: never send that."""
     if not message.lstrip().startswith("{"):
         return
-    try:
+    reply = None
+    with suppress(ValueError, RecursionError):
         reply = json.loads(message)
-    except (ValueError, RecursionError):
-        return
     if isinstance(reply, dict) and reply.get("type") in (api.RESULT, api.WARNING, api.ERROR):
         raise Refused(
             Cause.INVALID_MESSAGE,

@@ -21,8 +21,8 @@ from dialplan_sms.config.config import Sender
 from dialplan_sms.host.address import is_loopback, parse
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms import api
-from dialplan_sms.sms.outcome import Cause, Outcome, Status, error, safe_line
-from dialplan_sms.sms.service import Service, failed
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error, failed, safe_line
+from dialplan_sms.sms.service import Service
 from dialplan_sms.sms.sms import Draft, Sms
 from dialplan_sms.transport.connection import Resolver
 

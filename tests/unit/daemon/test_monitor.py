@@ -7,7 +7,7 @@ import pytest
 
 from dialplan_sms.agi.doors import Capacity
 from dialplan_sms.daemon.monitor import Metrics
-from dialplan_sms.host.address import is_loopback_name
+from dialplan_sms.host.address import bare, is_loopback
 from tests.unit import asking
 
 
@@ -63,4 +63,4 @@ def test_other_paths_and_what_is_no_http(port: int) -> None:
      ("[::ffff:192.0.2.1]", False), ("", False), ("[", False)],
 )  # fmt: skip
 def test_names_of_this_host(host: str, ours: bool) -> None:
-    assert is_loopback_name(host) is ours
+    assert is_loopback(bare(host)) is ours

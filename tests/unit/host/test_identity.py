@@ -9,16 +9,7 @@ from pathlib import Path
 import pytest
 
 from dialplan_sms.host import files, identity
-from dialplan_sms.host.identity import (
-    EVERYBODY,
-    HostError,
-    User,
-    by_id,
-    changer,
-    changers,
-    current,
-    named,
-)
+from dialplan_sms.host.identity import EVERYBODY, HostError, User, by_id, changer, changers
 
 STRANGER, OTHER = 47110, 47111
 NOBODY = 65534
@@ -189,7 +180,7 @@ class TestTheOneUser:
         entry = next(each for each in pwd.getpwall() if each.pw_uid not in (0, os.geteuid()))
         give(monkeypatch, tmp_path, user=entry.pw_uid)
         found = changer(tmp_path / "sms.conf")
-        assert found == named(str(entry.pw_uid)) == by_id(entry.pw_uid)
+        assert found == identity.named(str(entry.pw_uid)) == by_id(entry.pw_uid)
         assert found is not None
         assert (found.uid, found.gids[0]) == (entry.pw_uid, entry.pw_gid)
 
@@ -222,10 +213,10 @@ class TestTheOneUser:
         assert str(by_id(EVERYBODY)) == "everybody"
 
     def test_no_such_user(self) -> None:
-        assert named("no-such-user") is None
-        assert named("a\0b") is None
-        assert named("²") is None
-        assert current().uid == os.geteuid()
+        assert identity.named("no-such-user") is None
+        assert identity.named("a\0b") is None
+        assert identity.named("²") is None
+        assert identity.current().uid == os.geteuid()
 
 
 @pytest.mark.slow

@@ -22,15 +22,7 @@ from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host import process
 from dialplan_sms.host.identity import HostError, by_id, current
-from dialplan_sms.host.process import (
-    NOT_ENDED,
-    NOT_STARTED,
-    Ran,
-    as_changer,
-    as_user,
-    drop_privileges,
-    run,
-)
+from dialplan_sms.host.process import Ran, as_changer, as_user, drop_privileges, run
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sms import log
 from tests.asterisk.serving import free_port
@@ -82,14 +74,20 @@ def leave_hot_journal(folder: Path, named: Path) -> None:
         os.chown(path, NOBODY, NOBODY)
 
 
+@pytest.fixture
+def precious(folder: Path) -> Path:
+    """A file that SQLite would delete with an outbox of another user's."""
+    outbox(folder, NOBODY)
+    path = folder / "precious"
+    path.write_text("precious")
+    leave_hot_journal(folder, path)
+    return path
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("as_root")
-def test_what_sqlite_deletes_is_not_deleted_with_roots_rights(folder: Path) -> None:
+def test_what_sqlite_deletes_is_not_deleted_with_roots_rights(folder: Path, precious: Path) -> None:
     """The attack is real where nothing stops it, so that the two tests below prove something."""
-    outbox(folder, NOBODY)
-    precious = folder / "precious"
-    precious.write_text("precious")
-    leave_hot_journal(folder, precious)
     with sqlite3.connect(folder / "sms/outbox.sqlite") as database:
         database.execute("SELECT count(*) FROM sqlite_master").fetchall()
     assert not precious.exists(), "this SQLite does not delete it: the tests below prove nothing"
@@ -97,12 +95,8 @@ def test_what_sqlite_deletes_is_not_deleted_with_roots_rights(folder: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("as_root")
-def test_check_looks_at_the_outbox_as_its_owner(folder: Path) -> None:
-    url = outbox(folder, NOBODY)
-    precious = folder / "precious"
-    precious.write_text("precious")
-    leave_hot_journal(folder, precious)
-    list(check(url, current()))
+def test_check_looks_at_the_outbox_as_its_owner(folder: Path, precious: Path) -> None:
+    list(check(f"sqlite:///{folder}/sms/outbox.sqlite", current()))
     assert precious.exists()
 
 
@@ -129,13 +123,12 @@ def test_check_as_root_runs_no_program_of_another_user(folder: Path, theirs: str
 @pytest.mark.slow
 @pytest.mark.usefixtures("as_root")
 @pytest.mark.parametrize("command", [["outbox"], ["send", "+39333123456"], ["worker"]])
-def test_commands_use_the_outbox_as_its_owner(folder: Path, command: list[str]) -> None:
-    url = outbox(folder, NOBODY)
-    precious = folder / "precious"
-    precious.write_text("precious")
-    leave_hot_journal(folder, precious)
+def test_commands_use_the_outbox_as_its_owner(
+    folder: Path, precious: Path, command: list[str]
+) -> None:
     conf = folder / "sms.conf"
     conf.touch(0o600)
+    url = f"sqlite:///{folder}/sms/outbox.sqlite"
     conf.write_text(
         f"[general]\noutbox = {url}\nmode = queue\n[101]\nurl = http://127.0.0.1:9\npassword = x\n"
     )
@@ -467,22 +460,22 @@ def test_a_program_is_given_a_time() -> None:
     began = time.monotonic()
     ran = run(["sh", "-c", "sleep 30 & sleep 30"], 0.2)
     assert time.monotonic() - began < 3
-    assert ran == Ran(NOT_ENDED, "no end within 0 s")
-    assert run(["/nowhere/at/all"], 1) == Ran(NOT_STARTED, "No such file or directory")
+    assert ran == Ran(process.NOT_ENDED, "no end within 0 s")
+    assert run(["/nowhere/at/all"], 1) == Ran(process.NOT_STARTED, "No such file or directory")
 
 
 def test_no_program_fills_the_memory() -> None:
     began = time.monotonic()
     ran = run(["sh", "-c", "echo begun; exec cat /dev/zero"], 30)
     assert time.monotonic() - began < 20
-    assert ran.status not in (0, NOT_ENDED)
+    assert ran.status not in (0, process.NOT_ENDED)
     assert ran.output.startswith("begun")
     assert len(ran.output) < 8 << 20
 
 
 def test_what_a_program_leaves_running_takes_no_longer() -> None:
     began = time.monotonic()
-    assert run(["sh", "-c", "setsid sleep 9 & exit 3"], 0.5).status == NOT_ENDED
+    assert run(["sh", "-c", "setsid sleep 9 & exit 3"], 0.5).status == process.NOT_ENDED
     assert time.monotonic() - began < 5
     ran = run(["sh", "-c", "echo said; echo why >&2; exit 3"], 5)
     assert (ran.status, ran.last_line) == (3, "why")
