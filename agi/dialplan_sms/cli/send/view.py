@@ -18,7 +18,7 @@ from dialplan_sms.cli.send.listfile import Result, RowResult
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.sms.parts import parts
+from dialplan_sms.sms.parts import Parts, parts
 from dialplan_sms.sms.sms import Sms
 
 if TYPE_CHECKING:  # a single SMS does without
@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a single SMS does without
 Facts = list[tuple[str, str]]
 """Names and values."""
 _FIRST = 10  # rows of the table in the dry run
+_UNITS = ((172800, "d", 86400, "h", 3600), (3600, "h", 3600, "min", 60), (60, "min", 60, "s", 1))
 _RED = (Result.BAD, Result.REFUSED)
 
 
@@ -90,13 +91,10 @@ def count(number: int, what: str) -> str:
 def duration(seconds: float) -> str:
     """A time for people, to two units."""
     whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 48 * 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    for least, name, size, smaller, of in _UNITS:
+        if whole >= least:
+            return f"{whole // size} {name} {whole % size // of} {smaller}"
+    return f"{whole} s"
 
 
 def show(row: RowResult, as_json: bool) -> None:
@@ -124,9 +122,10 @@ def show_plan(
 
     *ready* are the digests of what is to be sent, *earlier* the results of the rest.
     """
-    console = Console()
+    console, items, counts = Console(), [*plan.items.values()], plan.counts
+    each = [parts(item.sms.text) for item in items]
     if as_json:
-        for item in plan.items:
+        for item in items:
             result = "ready" if item.digest in ready else "before"
             say_json(line=item.line, number=item.number, result=result, text=item.sms.text,
                      **sms_values(item.sms))  # fmt: skip
@@ -135,17 +134,16 @@ def show_plan(
             f"{len(ready):,} to send",
             f"{earlier[Result.ACCEPTED]:,} accepted before",
             f"{earlier[Result.UNKNOWN]:,} unknown" if earlier[Result.UNKNOWN] else "",
-            count(plan.count(Result.BAD), "bad row"),
-            count(plan.count(Result.DUPLICATE), "duplicate"),
+            count(counts[Result.BAD], "bad row"),
+            count(counts[Result.DUPLICATE], "duplicate"),
         )
-        whole = f"{count(plan.rows, 'row')}: {', '.join(filter(None, rows))}"
-        show_facts(console, [*facts, ("list", whole), *_text_facts(plan.items, max_length)])
-        if plan.items:
-            console.print()
-            console.print(_first(plan.items))
-            first = plan.items[0]
-            console.print(Text(f"\nthe text of line {first.line}:", style="bold"))
-            console.print(Text("\n".join(map(plain, first.sms.text.split("\n")))))
+        whole = f"{count(counts['rows'], 'row')}: {', '.join(filter(None, rows))}"
+        texts = _text_facts([item.sms for item in items], each, max_length) if items else []
+        show_facts(console, [*facts, ("list", whole), *texts])
+        if items:
+            console.print("", _first(items), sep="\n")
+            console.print(Text(f"\nthe text of line {items[0].line}:", style="bold"))
+            console.print(Text("\n".join(map(plain, items[0].sms.text.split("\n")))))
         if plan.unsent:
             console.print()
     for row in plan.unsent:
@@ -153,27 +151,23 @@ def show_plan(
     if as_json:
         say_json(
             summary={
-                "rows": plan.rows, "ready": len(ready), "before": earlier[Result.ACCEPTED],
-                "unknown": earlier[Result.UNKNOWN], "bad": plan.count(Result.BAD),
-                "duplicates": plan.count(Result.DUPLICATE),
-                "parts": sum(parts(item.sms.text).count for item in plan.items), "dry_run": True,
+                "rows": counts["rows"], "ready": len(ready), "before": earlier[Result.ACCEPTED],
+                "unknown": earlier[Result.UNKNOWN], "bad": counts[Result.BAD],
+                "duplicates": counts[Result.DUPLICATE], "parts": sum(one.count for one in each),
+                "dry_run": True,
             }
         )  # fmt: skip
     else:
         console.print("\ndry run: nothing was sent")
 
 
-def _text_facts(items: "Sequence[Item]", max_length: int) -> Facts:
-    if not items:
-        return []
-    lengths = [len(item.sms.text) for item in items]
-    each = [parts(item.sms.text) for item in items]
+def _text_facts(every: Sequence[Sms], each: Sequence[Parts], max_length: int) -> Facts:
+    lengths = [len(sms.text) for sms in every]
     codings = Counter(one.coding for one in each)
     kinds = ", ".join(f"{number:,} in {coding}" for coding, number in sorted(codings.items()))
-    cut = sum(bool(item.sms.cut_from) for item in items)
-    spoilt = [item.sms.replaced for item in items if item.sms.replaced]
-    characters = "".join(sorted(set("".join(spoilt))))
-    note = f"{replaced(characters)} in {count(len(spoilt), 'text')}"
+    cut = sum(bool(sms.cut_from) for sms in every)
+    spoilt = [sms.replaced for sms in every if sms.replaced]
+    note = f"{replaced(''.join(sorted(set().union(*spoilt))))} in {count(len(spoilt), 'text')}"
     return [
         ("text", f"{min(lengths)} to {max(lengths)} characters of {max_length}"),
         ("parts", f"{sum(one.count for one in each):,} for {len(each):,} SMS ({kinds})"),
