@@ -25,7 +25,6 @@ _WAITING = 20  # different passwords of a lane that may wait to be tried; one mo
 _ALL_WAITING = 200
 _LANES = 16  # of an address; names share one by chance: its pauses do not show who is a user
 _MOST_LANES = 10_000
-_REMEMBERED = 1000
 
 
 class Unknown(Exception):
@@ -89,7 +88,6 @@ class Login:
             lane.waiting += 1
             trying = asyncio.create_task(self._try(name, password, digest, lane, address))
             self._tries[digest] = trying
-            trying.add_done_callback(lambda _: self._tries.pop(digest, None))
         if not await asyncio.shield(trying):
             raise Unknown
 
@@ -109,8 +107,6 @@ class Login:
                 loop = asyncio.get_running_loop()
                 right = await loop.run_in_executor(self._trying, fits, password, hashed or DECOY)
                 if right and hashed is not None:
-                    if len(self._known) >= _REMEMBERED:
-                        self._known.clear()
                     self._known[digest] = hashed
                     return True
                 lane.failures += 1
@@ -121,6 +117,7 @@ class Login:
                 return False
         finally:
             lane.waiting -= 1
+            del self._tries[digest]
 
     def _lane(self, address: str, name: str) -> _Lane:
         key = (machine(address), self._digest(name)[0] % _LANES)

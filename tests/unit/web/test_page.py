@@ -310,7 +310,7 @@ def test_odd_queries_are_no_trouble(site: Site, query: str) -> None:
 def test_a_query_survives_its_own_form() -> None:
     asked = "state=failed&number=%2B39+06&sender=a%26b&before=1700000000.123456_17&x=y"
     query = Query.read(QueryParams(asked))
-    again = Query.read(QueryParams(query.here))
+    again = Query.read(QueryParams(query.at(query.place)))
     assert again == query
     assert again.place == (1700000000.123456, 17)
 
