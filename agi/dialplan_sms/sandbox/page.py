@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from dialplan_sms.host.address import bare, is_loopback_name
+from dialplan_sms.host.address import bare, is_in, is_loopback_name
 from dialplan_sms.outbox.history import search
 from dialplan_sms.sandbox.faults import TROUBLES, Fault
 from dialplan_sms.sandbox.pbx import TOKEN_USER, Pbx, Request, Served
@@ -28,6 +28,7 @@ from dialplan_sms.web.view import go
 _ANSWERED = (Fault.UNAUTHORIZED, Fault.PARTIAL, Fault.REJECT)  # their answer says it all
 _BUBBLES, _PHONES = 100, 50
 _ANSWERS = 20  # to tests, that are kept to be shown
+_ANY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 _NUMBER = re.compile(r"[0-9+*#]{1,40}")
 
 
@@ -139,12 +140,8 @@ def is_ours(host: str, address: Address) -> bool:
     numeric address if that is all of them, since only a name can be made to lead elsewhere.
     """
     name = bare(host)
-    if is_loopback_name(host) or name == address.host.lower():
-        return True
-    try:
-        return address.reachable != address and bool(ip_address(name))
-    except ValueError:
-        return False
+    is_number = address.reachable != address and is_in(name, _ANY)
+    return is_number or is_loopback_name(host) or name == address.host.lower()
 
 
 def _guarded(app: ASGIApp, address: Address) -> ASGIApp:

@@ -89,49 +89,48 @@ class Served:
 
 
 class Inbox:
-    """Every request that arrived and every message that was taken; only the last *most* of each
-    if that is given. Threads may share it."""
+    """Every request that arrived, and every message that was taken of one; of the last *most*
+    requests only if that is given. Threads may share it."""
 
     def __init__(self, most: int | None = None) -> None:
         self._changed = Condition()
-        self._requests: deque[Request] = deque(maxlen=most)
-        self._messages: deque[Message] = deque(maxlen=most)
+        self._arrived: deque[tuple[Request, Message | None]] = deque(maxlen=most)
 
     def add(self, request: Request, message: Message | None = None) -> None:
         """Keep a request, and the message that was taken from it."""
         with self._changed:
-            self._requests.append(request)
-            if message is not None:
-                self._messages.append(message)
+            self._arrived.append((request, message))
             self._changed.notify_all()
 
     @property
     def requests(self) -> list[Request]:
         """The requests so far, oldest first; a copy."""
         with self._changed:
-            return list(self._requests)
+            return [request for request, _ in self._arrived]
 
     @property
     def messages(self) -> list[Message]:
         """The messages so far, oldest first; a copy."""
         with self._changed:
-            return list(self._messages)
+            return [message for _, message in self._arrived if message]
 
     def clear(self) -> None:
         """Forget them all."""
         with self._changed:
-            self._requests.clear()
-            self._messages.clear()
+            self._arrived.clear()
 
     def wait(self, *, requests: int = 0, messages: int = 0, timeout: float = 20.0) -> None:
         """Wait until so many have come; raises TimeoutError after *timeout* seconds."""
 
+        def have_come() -> bool:
+            return len(self._arrived) >= requests and (
+                not messages or len(self.messages) >= messages
+            )
+
         with self._changed:
-            if not self._changed.wait_for(
-                lambda: len(self._requests) >= requests and len(self._messages) >= messages, timeout
-            ):
+            if not self._changed.wait_for(have_come, timeout):
                 raise TimeoutError(
-                    f"{len(self._requests)} of {requests} requests and {len(self._messages)} of "
+                    f"{len(self.requests)} of {requests} requests and {len(self.messages)} of "
                     f"{messages} messages came within {timeout} s"
                 )
 

@@ -121,15 +121,13 @@ class Login:
 
     def _lane(self, address: str, name: str) -> _Lane:
         key = (machine(address), self._digest(name)[0] % _LANES)
-        lane = self._lanes.get(key)
-        if lane is not None and (lane.waiting or self._clock() - lane.last <= _FORGOTTEN):
-            return lane
-        if len(self._lanes) >= _MOST_LANES:  # strangers cannot fill the memory: the oldest go
-            idle = [(each.last, old) for old, each in self._lanes.items() if not each.waiting]
-            for _, old in sorted(idle)[: _MOST_LANES // 2]:
-                del self._lanes[old]
-        self._lanes[key] = _Lane()
-        return self._lanes[key]
+        lane = self._lanes.pop(key, None)
+        if lane is None or not (lane.waiting or self._clock() - lane.last <= _FORGOTTEN):
+            lane = _Lane()
+        self._lanes[key] = lane  # the one that was asked for last is last
+        if len(self._lanes) > _MOST_LANES:  # strangers cannot fill the memory: the oldest goes
+            del self._lanes[next(old for old, each in self._lanes.items() if not each.waiting)]
+        return lane
 
     def _digest(self, text: str) -> bytes:
         return hashlib.blake2b(text.encode("utf-8", "replace"), key=self._key).digest()
