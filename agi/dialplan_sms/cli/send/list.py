@@ -58,7 +58,10 @@ def send_list(
             another = kept.list not in ("", found.digest)
             if dry_run:
                 SmsApi(sender)  # whether verify can be used
-                known = _known(kept, another)
+                known = "none: to be continued, a list from a pipe needs --journal FILE"
+                if kept.path is not None:
+                    known = str(kept.path) if kept.list else f"{kept.path}, not begun"
+                    known += ": the list has changed since, --changed is needed" if another else ""
                 facts = [
                     *view.sender_facts(config, sender), ("mode", mode + rest), ("journal", known)
                 ]  # fmt: skip
@@ -78,14 +81,6 @@ def send_list(
             return _send(found, todo, kept, config, sender, as_json, bool(text))
     except KeyboardInterrupt:
         return INTERRUPTED
-
-
-def _known(kept: Journal, another: bool) -> str:
-    """The journal, for a dry run."""
-    if kept.path is None:
-        return "none: to be continued, a list from a pipe needs --journal FILE"
-    known = str(kept.path) if kept.list else f"{kept.path}, not begun"
-    return known + (": the list has changed since, --changed is needed" if another else "")
 
 
 def _announce(found: ListPlan, kept: Journal, todo: Todo, rest: str, as_json: bool) -> None:
@@ -137,14 +132,13 @@ def _send(
     except KeyboardInterrupt:  # the second signal
         progress.interrupted = at_once = True
     results, counts = kept.results(found.items), found.counts
-    refused = results[Result.REFUSED]
     of = SimpleNamespace(
         rows=counts["rows"],
         accepted=results[Result.ACCEPTED],
         before=before,
         queued=sum(row.more["status"] == "QUEUED" for row in told),
-        refused=refused,
-        refused_before=refused - sum(row.result is Result.REFUSED for row in told),
+        refused=results[Result.REFUSED],
+        refused_before=results[Result.REFUSED] - sum(row.result is Result.REFUSED for row in told),
         unknown=results[Result.UNKNOWN],
         bad=counts[Result.BAD],
         duplicates=counts[Result.DUPLICATE],

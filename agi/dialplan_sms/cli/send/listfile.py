@@ -99,14 +99,14 @@ def read_list(content: bytes, name: str) -> tuple[Sequence[str], list[Row]]:
     *name* is for the errors. Raises ListError.
     """
     lines = list(io.StringIO(_decode(content, name), newline=""))
-    start, delimiters = 0, _DELIMITERS
-    if lines and (hint := _HINT.match(lines[0])):
-        start, delimiters = 1, hint[1]
-    while start < len(lines) and not lines[start].strip(" \r\n\t,;"):
-        start += 1
-    if start == len(lines):
+    hint = _HINT.match("".join(lines[:1]))
+    if hint:
+        lines[0] = ""
+    named = (at for at, line in enumerate(lines) if line.strip(" \r\n\t,;"))
+    start = next(named, None)
+    if start is None:
         raise ListError(f"{name} is empty: its first line names the columns, as number,name")
-    header, delimiter, start = _header(lines, start, delimiters, name)
+    header, delimiter, start = _header(lines, start, hint[1] if hint else _DELIMITERS, name)
     rows: list[Row] = []
     while start < len(lines):
         line, wrong = start + 1, ""

@@ -161,7 +161,8 @@ def plan(
     items: dict[str, Item] = {}
     unsent: list[RowResult] = []
     lines: dict[str, int] = {}  # of each SMS, by its digest
-    outbox = hashlib.blake2b(f"{config.outbox}\n{sender.name}".encode(), digest_size=4).hexdigest()
+    place = f"{config.outbox}\n{sender.name}".encode()
+    outbox = f"list {journal.salt} {hashlib.blake2b(place, digest_size=4).hexdigest()}"
     minute = datetime.now().replace(second=0, microsecond=0)
     for line, cells, broken in rows:
         cell, cause, wrong = cells[NUMBER].strip(), BAD_ROW, broken
@@ -183,7 +184,11 @@ def plan(
             if refused.cause in _FOR_ALL:
                 raise
             cause, sms = refused.cause, None
-            wrong = "; and ".join(filter(None, (_reason(refused, cell), wrong)))
+            # It quotes a number; of what may be a text it gives the length.
+            quotes = cause is Cause.INVALID_NUMBER and shown_number(cell) == cell
+            why = refused.reason if quotes else refused.outcome.for_log or refused.reason
+            why = safe_line(re.sub(" is empty$", r"\g<0>: fill the cell", why))
+            wrong = f"{why}; and {wrong}" if wrong else why
         if sms is None or wrong:
             unsent.append(RowResult(line, shown_number(cell), Result.BAD, cause, wrong))
             continue
@@ -191,9 +196,8 @@ def plan(
         when = f"{at:%Y%m%d%H%M}" if at else ""
         number = sms.numbers[0]
         digest = journal.digest("sms", number, sms.text, sms.gsm or "", when)
-        stored = config.outbox and (sms.mode != "wait" or (at and sender.postpone == "here"))
-        stored_as = f"list {journal.salt} {outbox} {digest}" if stored else ""
-        item = Item(line, number, draft, sms, digest, stored_as)
+        stored = config.outbox and (sms.mode != "wait" or bool(at and sender.postpone == "here"))
+        item = Item(line, number, draft, sms, digest, f"{outbox} {digest}" if stored else "")
         first = lines.setdefault(digest, line)
         if first != line:
             why = f"the same SMS as in line {first}, sent once"
@@ -232,10 +236,3 @@ def _is_mobile(number: str) -> bool:
         kind = phonenumbers.number_type(phonenumbers.parse(number))
         return kind in (kinds.MOBILE, kinds.FIXED_LINE_OR_MOBILE)
     return False
-
-
-def _reason(refused: Refused, cell: str) -> str:
-    """It quotes a number; of what may be a text it gives the length."""
-    quotes = refused.cause is Cause.INVALID_NUMBER and shown_number(cell) == cell
-    reason = refused.reason if quotes else refused.outcome.for_log or refused.reason
-    return safe_line(re.sub(" is empty$", r"\g<0>: fill the cell", reason))

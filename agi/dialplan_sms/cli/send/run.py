@@ -14,7 +14,7 @@ import click
 from rich.progress import BarColumn, Progress, TextColumn
 
 from dialplan_sms.cli.main import interruptible
-from dialplan_sms.cli.send.journal import Journal, JournalError
+from dialplan_sms.cli.send.journal import Journal, JournalEntry, JournalError
 from dialplan_sms.cli.send.listfile import Result, RowResult
 from dialplan_sms.cli.send.plan import Item
 from dialplan_sms.cli.send.view import duration
@@ -30,7 +30,7 @@ _IN_A_ROW = {
     Cause.REJECTED: 10, Cause.NOT_QUEUED: 10,
 }  # fmt: skip
 """So many with the same cause, one after the other, are not the row's trouble."""
-_TICK = 0.1  # seconds in which a rest ends after a signal
+_TICK = 0.05  # seconds: a rest ends so soon after a signal
 _EVERY = 30.0  # seconds between two lines
 _SHORT = 5  # a list of so few needs no lines
 _MEASURED = 3600.0  # seconds over which the rate is measured: a pace may be a minute
@@ -42,21 +42,17 @@ Todo = Sequence[tuple[Item, int]]
 
 def remaining(items: Iterable[Item], journal: Journal, retry_unknown: bool) -> Todo:
     """What to send: first what was never tried, for one bad stretch must not stop a list."""
-    new: list[tuple[Item, int]] = []
-    again: list[tuple[Item, int]] = []
+    todo: list[tuple[Item, int]] = []
     for item in items:
-        entry = journal.entries.get(item.digest)
-        if entry is None:
-            new.append((item, 0))
-        elif entry.result is not Result.ACCEPTED:
-            key = item.key(entry.resends)
-            # Under the same key the outbox knows whether it has it.
-            is_stored_once = key and key == entry.key and not (entry.answered and retry_unknown)
-            if entry.result is Result.REFUSED or is_stored_once:
-                again.append((item, entry.resends))
-            elif retry_unknown:
-                again.append((item, entry.resends + 1))
-    return new + again
+        entry = journal.entries.get(item.digest, JournalEntry(Result.REFUSED))
+        key, is_unknown = item.key(entry.resends), entry.result is Result.UNKNOWN
+        # Under the same key the outbox knows whether it has it.
+        is_stored_once = key and key == entry.key and not (entry.answered and retry_unknown)
+        if entry.result is Result.REFUSED or (is_unknown and is_stored_once):
+            todo.append((item, entry.resends))
+        elif is_unknown and retry_unknown:
+            todo.append((item, entry.resends + 1))
+    return sorted(todo, key=lambda each: each[0].digest in journal.entries)
 
 
 class RunProgress:
@@ -72,7 +68,6 @@ class RunProgress:
         # Lines of JSON on the same terminal would be torn by the bar.
         self._has_bar = sys.stderr.isatty() and not (as_json and sys.stdout.isatty())
         self._has_lines = not (self._has_bar or as_json or total <= _SHORT)
-        self._clock = clock
         self._line_at = clock() + _EVERY
         self._failed = 0
         self._bar = Progress(
@@ -81,6 +76,7 @@ class RunProgress:
             speed_estimate_period=_MEASURED, get_time=clock,
         )  # fmt: skip
         self._bar.add_task(f"0 of {total:,}", total=total)
+        (self._task,) = self._bar.tasks
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -90,7 +86,7 @@ class RunProgress:
 
     def advance(self, failed: bool) -> None:
         """Another SMS has ended."""
-        (task,) = self._bar.tasks
+        task = self._task
         self._bar.advance(task.id)
         self._failed += failed
         words = [f"{task.completed:,.0f} of {task.total:,.0f}"]
@@ -99,14 +95,13 @@ class RunProgress:
             rate = f"{task.speed:.0f}/s" if task.speed >= 2 else f"{task.speed * 60:.0f}/min"
             words += [rate, f"{duration(task.time_remaining or 0)} left"]
         task.description = ", ".join(words)
-        if self._has_lines and self._clock() >= self._line_at:
-            self._line_at = self._clock() + _EVERY
+        if self._has_lines and task.get_time() >= self._line_at:
+            self._line_at = task.get_time() + _EVERY
             click.echo(task.description, err=True)
 
     def _interrupt(self) -> None:
         self.interrupted = True
-        (task,) = self._bar.tasks
-        task.description = f"[yellow]{_ENDING}"
+        self._task.description = f"[yellow]{_ENDING}"
         if not self._has_bar:
             with suppress(OSError):  # no stream: the signal may have come amid a write to it
                 os.write(2, f"\n{_ENDING}\n".encode())
@@ -127,9 +122,8 @@ def run(
     free_at: dict[str | None, float] = {}
     last, in_a_row = Cause.NONE, 0
     for item, resends in todo:
-        rested = free_at.get(item.sms.gsm, 0.0)
-        while not progress.interrupted and (wait := rested - time.monotonic()) > 0:
-            time.sleep(min(wait, _TICK))
+        while not progress.interrupted and time.monotonic() < free_at.get(item.sms.gsm, 0.0):
+            time.sleep(_TICK)
         if progress.interrupted:
             break
         before = journal.entries.get(item.digest)
@@ -153,8 +147,9 @@ def run(
             stopped = str(error)
         if gone and outcome.status is not Status.QUEUED:
             free_at[item.sms.gsm] = time.monotonic() + pace
-        reason = safe_line(outcome.reason)
-        tell(item.row(result, cause, reason, status=outcome.status, id=outcome.id))
+        tell(
+            item.row(result, cause, safe_line(outcome.reason), status=outcome.status, id=outcome.id)
+        )
         progress.advance(result is not Result.ACCEPTED)
         if stopped:
             return stopped
