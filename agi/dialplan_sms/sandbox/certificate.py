@@ -104,10 +104,11 @@ def _read(folder: int, names: list[x509.GeneralName]) -> SelfSigned | None:
             content = file.read(_LARGEST) if ours and stat.S_ISREG(found.st_mode) else b""
         key = serialization.load_pem_private_key(content, None)
         certificate = x509.load_pem_x509_certificate(content)
-        start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         hosts = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         good = (
-            start <= datetime.now(UTC) <= end - 30 * _DAY
+            certificate.not_valid_before_utc
+            <= datetime.now(UTC)
+            <= certificate.not_valid_after_utc - 30 * _DAY
             and [*hosts] == names
             and certificate.public_key() == key.public_key()
         )

@@ -25,6 +25,7 @@ WMS = "6.02.20230306.1"
 PACE = 5.0  # seconds that a gateway needs for each SMS (sms-api: Request)
 TOKEN_USER = "token"  # noqa: S105 - a company's API key belongs to no user
 
+_PARTIAL = (Trouble(Fault.PARTIAL), Trouble(Fault.PARTIAL, taken=True))
 _DIALLABLE = re.compile(r"\+?[0-9*#]{1,32}", re.ASCII)
 
 
@@ -153,11 +154,8 @@ class Pbx:
     slow: float = 1.5  # seconds that Fault.SLOW waits
     trickle: float = 0.2  # seconds between the bytes of Fault.TRICKLE and Fault.TRICKLE_BODY
     spool: Callable[[Message], bool] | None = None
-    watch: Callable[[Served], None] | None = None
-
-    def __post_init__(self) -> None:
-        self._watching = Lock()
-        self._recent = wms_version(self.wms) >= wms_version(WMS)
+    watch: Callable[[Served], None] = lambda _: None
+    watching: Lock = field(default_factory=Lock, init=False, repr=False)
 
     def authorize(self, header: str | None) -> str | None:
         """The user that an ``Authorization`` *header* proves, or None."""
@@ -186,9 +184,8 @@ class Pbx:
             refused = dict.fromkeys((*named, *message.numbers))
             served = replace(served, reply=api.warning(list(refused)), message=None)
         self.inbox.add(request, served.message)
-        if self.watch is not None:
-            with self._watching:
-                self.watch(served)
+        with self.watching:
+            self.watch(served)
         return served
 
     def _serve(self, request: Request, trouble: Trouble | None) -> Served:
@@ -202,7 +199,8 @@ class Pbx:
         postpone = None
         with suppress(ValueError):
             postpone = datetime.strptime(date, api.POSTPONE_FORMAT)
-        longest = api.MAX_LENGTH if self._recent else api.OLD_MAX_LENGTH
+        recent = wms_version(self.wms) >= wms_version(WMS)
+        longest = api.MAX_LENGTH if recent else api.OLD_MAX_LENGTH
         wrong = (
             (not numbers, api.EMPTY_NUMBER),
             (not text, "Message should not be empty"),
@@ -214,13 +212,17 @@ class Pbx:
         reason = next((reason for is_wrong, reason in wrong if is_wrong), "")
         if reason:
             return Served(request, api.error(reason), trouble=trouble)
-        refused = self._refused(numbers, fault)
+        refused = [each for each in numbers if not (self.gateways and _DIALLABLE.fullmatch(each))]
+        if fault is Fault.PARTIAL:
+            magic = [each for each in numbers if magic_trouble(each) in _PARTIAL]
+            refused += magic or numbers[-1:]
+        refused = list(dict.fromkeys(refused))  # each is named once
         left = tuple(number for number in numbers if number not in refused)
         message = None
         if left and (trouble is None or trouble.takes):
             message = Message(
                 numbers=left,
-                text=re.sub(f"[{re.escape(api.REPLACED)}]", " ", text) if self._recent else text,
+                text=re.sub(f"[{re.escape(api.REPLACED)}]", " ", text) if recent else text,
                 original=text,
                 gsm=gsm or choice(self.gateways),
                 postpone=postpone,
@@ -231,16 +233,6 @@ class Pbx:
             )
         reply = api.warning(refused) if refused else api.result()
         return Served(request, reply, message=message, trouble=trouble)
-
-    def _refused(self, numbers: Sequence[str], fault: object) -> list[str]:
-        """Those of *numbers* that are not added to the queue, each named once."""
-        if not self.gateways:
-            return list(dict.fromkeys(numbers))
-        refused = [number for number in numbers if not _DIALLABLE.fullmatch(number)]
-        if fault is Fault.PARTIAL:
-            magic = [n for n in numbers if (t := magic_trouble(n)) and t.fault is Fault.PARTIAL]
-            refused += magic or [numbers[-1]]
-        return list(dict.fromkeys(refused))
 
 
 def _numbers(form: Mapping[str, str]) -> list[str]:

@@ -98,10 +98,7 @@ class Sandbox(Inbox):
         self._web: WebServer | None = None
 
     def __enter__(self) -> Self:
-        with ExitStack() as failed:
-            failed.callback(self.close)
-            self.start()
-            failed.pop_all()
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -109,6 +106,8 @@ class Sandbox(Inbox):
 
     def start(self) -> None:
         """Listen; after `stop`, on the same port and with the same certificate."""
+        listener = self._until_closed.enter_context(listen(self.address))
+        self.address = Address(self.address.host, listener.getsockname()[1])
         if self.tls and self._context is None:
             self._context = self._tls()
         if self._spooling and self.page is None:
@@ -119,8 +118,6 @@ class Sandbox(Inbox):
             self.spool = Spool(self.pbx.gateways, *self._spooling, self._until_closed)
             self.page = SandboxPage(self.pbx, self.spool, self.address)
             self.pbx.spool = self.spool.take
-        listener = listen(self.address)
-        self.address = Address(self.address.host, listener.getsockname()[1])
         app = make_app(self.pbx, self.page.routes() if self.page else ())
         self._web = WebServer(app, [listener], self._context, self._keep_alive)
         self._web.start()
