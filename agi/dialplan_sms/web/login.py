@@ -101,19 +101,21 @@ class Login:
         try:
             async with lane.turn:
                 if lane.failures >= FREE:
-                    doubled = 2.0 ** min(lane.failures - FREE, 8)
-                    await self._pause(min(0.25 * doubled, _LONGEST_PAUSE))
+                    doublings = min(lane.failures - FREE, 8)
+                    await self._pause(min(0.25 * 2**doublings, _LONGEST_PAUSE))
                 hashed = self.users().get(name)
-                loop = asyncio.get_running_loop()
-                right = await loop.run_in_executor(self._trying, fits, password, hashed or DECOY)
+                right = await asyncio.wrap_future(
+                    self._trying.submit(fits, password, hashed or DECOY)
+                )
                 if right and hashed is not None:
                     self._known[digest] = hashed
                     return True
                 lane.failures += 1
                 lane.last = self._clock()
                 if lane.failures <= FREE or lane.failures.bit_count() == 1:
-                    line = f"HTTP: wrong user or password from {address}, {lane.failures} so far"
-                    self._note(line)
+                    self._note(
+                        f"HTTP: wrong user or password from {address}, {lane.failures} so far"
+                    )
                 return False
         finally:
             lane.waiting -= 1

@@ -70,14 +70,12 @@ class Page:
 
     def routes(self) -> list[Route]:
         """What the page answers, and if there is a login, where sessions begin and end."""
-        changes = (
-            self.writes(f"/message/{{id}}/{what}", partial(self._change, what)) for what in _CHANGES
-        )
         routes = [
             self._route("/static/{name}", static),
             self.reads("/", self._list),
             self.reads("/message/{id}", self._story),
-            *changes,
+            self.writes("/message/{id}/retry", partial(self._change, "retry")),
+            self.writes("/message/{id}/cancel", partial(self._change, "cancel")),
         ]
         if self._login is not None:
             routes.append(self._route("/login", partial(self._begin, self._login), "POST"))
@@ -136,7 +134,7 @@ class Page:
     def _token(self, request: Request) -> str:
         """What a form has to carry that is sent by who asks."""
         user = user_of(request).encode("utf-8", "surrogatepass")
-        return hmac.new(self._secret, user, hashlib.sha256).hexdigest()
+        return hmac.digest(self._secret, user, "sha256").hex()
 
     def _tag(self, request: Request) -> str:
         """Another one whenever the page may look different; cheap."""
@@ -163,9 +161,14 @@ class Page:
         sms = self.board.read(lambda c: stored.show(c, int(id_))) if known else None
         if sms is None:
             raise HTTPException(404, _GONE)
-        said = "" if refused else self._said(request)
-        status = 409 if refused else 200
-        return self.render(request, "message.html", status, sms=sms, refused=refused, said=said)
+        return self.render(
+            request,
+            "message.html",
+            409 if refused else 200,
+            sms=sms,
+            refused=refused,
+            said="" if refused else self._said(request),
+        )
 
     def _change(self, what: str, request: Request, given: Mapping[str, str]) -> Response:
         id_, refused = request.path_params["id"], ""
@@ -200,8 +203,10 @@ class Page:
         token = secrets.token_urlsafe(32)
         self._sessions[token] = (name, login.users().get(name, ""), self._clock() + LASTS)
         response = go(back if _HERE.fullmatch(back) else "/")
-        secure = request.url.scheme == "https"
-        response.set_cookie(COOKIE, token, LASTS, secure=secure, httponly=True, samesite="strict")
+        response.set_cookie(
+            COOKIE, token, LASTS,
+            secure=request.url.scheme == "https", httponly=True, samesite="strict",
+        )  # fmt: skip
         return response
 
     async def _end(self, request: Request) -> Response:
@@ -232,11 +237,10 @@ class Page:
         """The fields of a form if it is one of ours; the last of a name counts."""
         body = await read_body(request, MOST, "That is too long.")
         given = dict(form_pairs(body))  # of a stranger: starlette would read any number of fields
-        mine, theirs = self._token(request), given.get("token", "")
-        right = hmac.compare_digest(mine.encode(), theirs.encode())
-        if not right or not _is_same_site(request.headers):
-            raise HTTPException(403, _FORGED)
-        return given
+        mine, theirs = self._token(request), given.get("token", "").encode()
+        if hmac.compare_digest(mine.encode(), theirs) and _is_same_site(request.headers):
+            return given
+        raise HTTPException(403, _FORGED)
 
 
 def _is_same_site(headers: Headers) -> bool:

@@ -95,8 +95,8 @@ async def static(request: Request) -> Response:
         raise HTTPException(404, "There is no such file.")
     same = request.url.query == _TAGS[name]
     kept = "public, max-age=31536000, immutable" if same else "no-cache"
-    headers = HEADERS | {"Cache-Control": kept}
-    return Response(_FILES[name], 200, headers, _TYPES[Path(name).suffix])
+    headers = {"Cache-Control": kept, "Content-Type": _TYPES[Path(name).suffix]}
+    return Response(_FILES[name], headers=HEADERS | headers)
 
 
 def user_of(request: Request) -> str:

@@ -60,8 +60,8 @@ class Journal:
 
     def digest(self, *parts: str) -> str:
         """What stands for an SMS or a list, here only."""
-        whole = json.dumps(parts).encode()
-        return hashlib.blake2b(whole, digest_size=16, key=self.salt.encode()).hexdigest()
+        salt = self.salt.encode()
+        return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16, key=salt).hexdigest()
 
     def results(self, digests: Iterable[str]) -> Counter[Result]:
         """How many of the SMS with these digests have which result."""

@@ -153,14 +153,13 @@ def _header(
         raise ListError(f"{name}:{start + 1}: no names of columns: a quote is not closed")
     fits, _, names, delimiter, end = max(found, key=lambda each: each[:2])
     if not fits:
-        shown = ", ".join(each[:20] for each in names[:8] if each)
         raise ListError(
             f"{name}:{start + 1}: no column is named number: the first line names the columns,"
-            f" here: {shown}"
+            f" here: {', '.join(each[:20] for each in names[:8] if each)}"
         )
-    twice = sorted(each for each in names if each and names.count(each) > 1)
-    if twice:
-        raise ListError(f"{name}:{start + 1}: two columns are named {twice[0][:40]}")
+    for column in sorted(filter(None, names)):
+        if names.count(column) > 1:
+            raise ListError(f"{name}:{start + 1}: two columns are named {column[:40]}")
     return names, delimiter, end
 
 
