@@ -122,14 +122,10 @@ class Inbox:
 
     def wait(self, *, requests: int = 0, messages: int = 0, timeout: float = 20.0) -> None:
         """Wait until so many have come; raises TimeoutError after *timeout* seconds."""
-
-        def have_come() -> bool:
-            return len(self._arrived) >= requests and (
-                not messages or len(self.messages) >= messages
-            )
-
         with self._changed:
-            if not self._changed.wait_for(have_come, timeout):
+            if not self._changed.wait_for(
+                lambda: len(self._arrived) >= requests and len(self.messages) >= messages, timeout
+            ):
                 raise TimeoutError(
                     f"{len(self.requests)} of {requests} requests and {len(self.messages)} of "
                     f"{messages} messages came within {timeout} s"
@@ -175,8 +171,7 @@ class Pbx:
         """
         trouble = self.faults.next() if faulty else None
         if trouble is None and faulty and request.user is not None:
-            magic = map(magic_trouble, _numbers(request.form))
-            trouble = next((each for each in magic if each), None)
+            trouble = next(filter(None, map(magic_trouble, _numbers(request.form))), None)
         served = self._serve(request, trouble)
         message = served.message
         if message is not None and self.spool is not None and not self.spool(message):

@@ -137,8 +137,9 @@ class Sandbox(Inbox):
 
     def _tls(self) -> ssl.SSLContext:
         """Certificate and key are put into files, from which TLS libraries read them."""
-        temporary = TemporaryDirectory(prefix="dialplan-sms-sandbox-")
-        folder = Path(self._until_closed.enter_context(temporary))
+        folder = Path(
+            self._until_closed.enter_context(TemporaryDirectory(prefix="dialplan-sms-sandbox-"))
+        )
         self.certificate = self._certificate_file or folder / "certificate.pem"
         self.certificate.write_bytes(self._self_signed.pem)
         key = folder / "key.pem"

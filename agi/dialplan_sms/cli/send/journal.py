@@ -23,6 +23,8 @@ import click
 
 from dialplan_sms.cli.send.listfile import Result
 
+_FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW
+"""No waiting for a FIFO; no link, which others could put beside their list for root to follow."""
 _HEAD = b'{"journal":"dialplan-sms send","version":1,'
 _WHY = {errno.ELOOP: "it is a link", errno.ENOENT: "there is no such folder"}
 
@@ -70,8 +72,8 @@ class Journal:
     def begin(self, digest: str) -> None:
         """It is the journal of the list with *digest* from here on."""
         if digest != self.list:
-            head = {"journal": "dialplan-sms send", "version": 1}
-            self._add(head | {"salt": self.salt, "list": digest})
+            head = {"journal": "dialplan-sms send", "version": 1, "salt": self.salt}
+            self._add({**head, "list": digest})
 
     def going_out(self, sms: str, line: int, key: str, resends: int) -> None:
         """The request for *sms* goes out next: from here on it may have been sent."""
@@ -104,13 +106,13 @@ class Journal:
     def _apply(self, record: dict[str, Any]) -> None:
         if "list" in record:
             self.list, self.salt = str(record["list"]), str(record.get("salt", self.salt))
-            return
-        entry = self.entries.get(record["sms"], JournalEntry())
-        if "out" in record:
-            entry = JournalEntry(Result.UNKNOWN, False, str(record["key"]), int(record["again"]))
+        elif "out" in record:
+            key, resends = str(record["key"]), int(record["again"])
+            self.entries[record["sms"]] = JournalEntry(Result.UNKNOWN, False, key, resends)
         else:
-            entry = replace(entry, result=Result(record["end"]), answered=True)
-        self.entries[record["sms"]] = entry
+            before = self.entries.get(record["sms"], JournalEntry())
+            result = Result(record["end"])
+            self.entries[record["sms"]] = replace(before, result=result, answered=True)
 
     def _add(self, record: dict[str, Any]) -> None:
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
@@ -146,7 +148,12 @@ def opened(path: Path | None, reading: bool = False) -> Iterator[Journal]:
         try:
             if path is not None:
                 journal.file = closing.enter_context(
-                    open(path, "rb" if reading else "ab+", 0, opener=_open)
+                    open(
+                        path,
+                        "rb" if reading else "ab+",
+                        0,
+                        opener=lambda name, flags: os.open(name, flags | _FLAGS, 0o600),
+                    )
                 )
                 if not stat.S_ISREG(os.fstat(journal.file.fileno()).st_mode):
                     raise JournalError(f"{path} is no regular file: name another with --journal")
@@ -162,8 +169,3 @@ def opened(path: Path | None, reading: bool = False) -> Iterator[Journal]:
             if not (reading and error.errno == errno.ENOENT):
                 raise journal.unusable(error) from None
         yield journal
-
-
-def _open(name: str, flags: int) -> int:
-    """No waiting for a FIFO; no link, which others could put beside their list for root."""
-    return os.open(name, flags | os.O_NONBLOCK | os.O_NOFOLLOW, 0o600)

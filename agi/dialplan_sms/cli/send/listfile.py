@@ -102,8 +102,7 @@ def read_list(content: bytes, name: str) -> tuple[Sequence[str], list[Row]]:
     hint = _HINT.match("".join(lines[:1]))
     if hint:
         lines[0] = ""
-    named = (at for at, line in enumerate(lines) if line.strip(" \r\n\t,;"))
-    start = next(named, None)
+    start = next((at for at, line in enumerate(lines) if line.strip(" \r\n\t,;")), None)
     if start is None:
         raise ListError(f"{name} is empty: its first line names the columns, as number,name")
     header, delimiter, start = _header(lines, start, hint[1] if hint else _DELIMITERS, name)

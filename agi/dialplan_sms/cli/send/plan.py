@@ -126,8 +126,9 @@ def read_text(
     if not is_piped and not (whole and (sys.stdin is None or sys.stdin.isatty())):
         with suppress(OSError, ValueError):  # it is no file
             if whole and not select.select([sys.stdin], [], [], _PATIENCE)[0]:
-                hint = "reading standard input to its end; </dev/null if there is no text"
-                click.echo(hint, err=True)
+                click.echo(
+                    "reading standard input to its end; </dev/null if there is no text", err=True
+                )
         text = read_input()
     if not text.strip():
         if whole:
@@ -200,8 +201,11 @@ def plan(
         item = Item(line, number, draft, sms, digest, f"{outbox} {digest}" if stored else "")
         first = lines.setdefault(digest, line)
         if first != line:
-            why = f"the same SMS as in line {first}, sent once"
-            unsent.append(item.row(Result.DUPLICATE, "", why, first=first))
+            unsent.append(
+                item.row(
+                    Result.DUPLICATE, "", f"the same SMS as in line {first}, sent once", first=first
+                )
+            )
         elif at and at < minute and digest not in journal.entries:
             # What is in the journal may have been sent when it was not past.
             why = f"postpone {at:%d/%m/%Y %H:%M} is in the past"
