@@ -59,7 +59,7 @@ class Sandbox(Inbox):
     *listen* is ``HOST:PORT``, port 0 for a free one; *certificate_file* gets the certificate (PEM,
     to be trusted as a CA file), else it lies in a temporary folder; with *keep_certificate* it is
     that of the user's cache folder; *keep_alive* is how many seconds an idle connection stays open;
-    *keep* is how many requests and messages are kept at most, None for all; the rest, such as
+    *keep* is how many requests are kept at most, None for all; the rest, such as
     *users*, *tokens* and *gateways*, are the fields of `Pbx`.
 
     With *spool* its simulated GSM gateways send what was taken, each one SMS in *pace* seconds, and

@@ -58,7 +58,7 @@ class Login:
     ) -> None:
         self.users = users
         self._note = note
-        self._clock = clock
+        self.clock = clock
         self._pause = pause
         self._key = os.urandom(32)
         self._known: dict[bytes, str] = {}
@@ -111,7 +111,7 @@ class Login:
                     self._known[digest] = hashed
                     return True
                 lane.failures += 1
-                lane.last = self._clock()
+                lane.last = self.clock()
                 if lane.failures <= FREE or lane.failures.bit_count() == 1:
                     self._note(
                         f"HTTP: wrong user or password from {address}, {lane.failures} so far"
@@ -124,7 +124,7 @@ class Login:
     def _lane(self, address: str, name: str) -> _Lane:
         key = (machine(address), self._digest(name)[0] % _LANES)
         lane = self._lanes.pop(key, None)
-        if lane is None or not (lane.waiting or self._clock() - lane.last <= _FORGOTTEN):
+        if lane is None or not (lane.waiting or self.clock() - lane.last <= _FORGOTTEN):
             lane = _Lane()
         self._lanes[key] = lane  # the one that was asked for last is last
         if len(self._lanes) > _MOST_LANES:  # strangers cannot fill the memory: the oldest goes

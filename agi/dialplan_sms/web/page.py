@@ -9,7 +9,6 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -57,13 +56,11 @@ class Page:
         board: Board,
         login: Login | None = None,
         switches: Callable[[], object] | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.board = board
         self.answers: dict[str, str] = {}  # of the sandbox to tests, by name
         self._login = login
         self._switches = switches
-        self._clock = clock
         self._secret = secrets.token_bytes(32)
         # The sessions of this process: whose, with which hash, until when.
         self._sessions: dict[str, tuple[str, str, float]] = {}
@@ -201,7 +198,7 @@ class Page:
         if len(self._sessions) >= _MOST_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         token = secrets.token_urlsafe(32)
-        self._sessions[token] = (name, login.users().get(name, ""), self._clock() + LASTS)
+        self._sessions[token] = (name, login.users().get(name, ""), login.clock() + LASTS)
         response = go(back if _HERE.fullmatch(back) else "/")
         response.set_cookie(
             COOKIE, token, LASTS,
@@ -225,7 +222,7 @@ class Page:
         token = request.cookies.get(COOKIE, "")
         name, hashed, ends = self._sessions.get(token, ("", "", 0.0))
         # A user with another password now has none.
-        valid = self._clock() < ends and self._login.users().get(name) == hashed
+        valid = self._login.clock() < ends and self._login.users().get(name) == hashed
         request.scope["user"] = name if valid else ""
         return valid
 

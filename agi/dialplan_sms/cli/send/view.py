@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from dialplan_sms.cli.send.listfile import Result, RowResult
@@ -104,10 +104,11 @@ def show(row: RowResult, as_json: bool) -> None:
         say_json(line=row.line, number=number, result=row.result, cause=row.cause, reason=reason,
                  **row.more)  # fmt: skip
         return
-    text = Text(f"line {row.line:>5}  {number or '-':<16} ")
     result = "bad row" if row.result is Result.BAD else row.result
-    text.append(f"{result:<9} ", style="red" if row.result in _RED else "yellow")
-    say(text.append(f"{row.cause}: {reason}" if row.cause else reason))
+    colour = "red" if row.result in _RED else "yellow"
+    why = f"{row.cause}: {reason}" if row.cause else reason
+    line = f"line {row.line:>5}  {number or '-':<16} "
+    say(Text.assemble(line, (f"{result:<9} ", colour), why))
 
 
 def show_plan(
@@ -178,10 +179,14 @@ def _text_facts(every: Sequence[Sms], each: Sequence[Parts], max_length: int) ->
 
 def _first(items: "Sequence[Item]") -> Table:
     more = f"… and {len(items) - _FIRST:,} more: --json shows all" if len(items) > _FIRST else None
-    table = Table(box=None, pad_edge=False, caption=more, caption_justify="left")
-    for name in ("line", "to", "characters", "parts", "may be replaced"):
-        right = name in ("line", "characters")
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    table = Table(
+        Column("line", justify="right", overflow="fold"),
+        Column("to", overflow="fold"),
+        Column("characters", justify="right", overflow="fold"),
+        Column("parts", overflow="fold"),
+        Column("may be replaced", overflow="fold"),
+        box=None, pad_edge=False, caption=more, caption_justify="left",
+    )  # fmt: skip
     for item in items[:_FIRST]:
         sms = item.sms
         values = (item.line, item.number, len(sms.text), parts(sms.text), " ".join(sms.replaced))
