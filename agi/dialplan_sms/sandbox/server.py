@@ -106,6 +106,8 @@ class Sandbox(Inbox):
 
     def start(self) -> None:
         """Listen; after `stop`, on the same port and with the same certificate."""
+        if self._web is not None:
+            return
         listener = self._until_closed.enter_context(listen(self.address))
         self.address = Address(self.address.host, listener.getsockname()[1])
         if self.tls and self._context is None:

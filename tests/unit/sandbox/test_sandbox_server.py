@@ -388,7 +388,8 @@ def test_it_comes_back_on_the_same_port_with_the_same_certificate() -> None:
         sandbox.stop()
         with pytest.raises(requests.exceptions.ConnectionError):
             post(sandbox)
-        sandbox.start()
+        for _ in range(2):  # once more does nothing
+            sandbox.start()
 
         assert (sandbox.url, post(sandbox).json()) == (url, before)
         assert (len(sandbox.messages), sandbox.connections) == (2, 2)
