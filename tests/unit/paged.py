@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -153,8 +153,6 @@ class Playground:
         return SandboxPage(self.pbx, spool, Address("testserver", 80)).routes()
 
 
-def routes(
-    board: Board, login: Login | None = None, clock: Callable[[], float] = time.monotonic
-) -> list[Route]:
+def routes(board: Board, login: Login | None = None) -> list[Route]:
     """The page as a service has it."""
-    return Page(board, login, clock=clock).routes()
+    return Page(board, login).routes()

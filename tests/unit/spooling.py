@@ -7,7 +7,7 @@ from typing import Any
 import requests
 import sqlalchemy as sa
 
-from dialplan_sms.outbox.schema import attempt, message
+from dialplan_sms.outbox.schema import message
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sms import api
 
@@ -38,14 +38,3 @@ def spooled(sandbox: Sandbox) -> dict[str, Any]:
 
 def states(sandbox: Sandbox) -> dict[str, str]:
     return {text: row.state for text, row in spooled(sandbox).items()}
-
-
-def sent_at(sandbox: Sandbox) -> dict[str, list[float]]:
-    """When each gateway sent, by its MAC."""
-    query = (
-        sa.select(message.c.gsm, attempt.c.at).join_from(message, attempt).order_by(attempt.c.at)
-    )
-    times: dict[str, list[float]] = {}
-    for gsm, at in sandbox.spool.outbox.writer.do(lambda c: c.execute(query).all(), 5.0):
-        times.setdefault(gsm, []).append(at)
-    return times

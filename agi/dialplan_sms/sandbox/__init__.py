@@ -13,6 +13,7 @@ It needs the packages of the extra ``sandbox``. They are loaded with Sandbox, so
 line can say which one is missing.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dialplan_sms.sandbox.faults import Fault, Reply, Trouble
@@ -25,8 +26,4 @@ __all__ = ["Fault", "Message", "Reply", "Request", "Sandbox", "Served", "Trouble
 
 
 def __getattr__(name: str) -> Any:
-    if name != "Sandbox":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from dialplan_sms.sandbox.server import Sandbox
-
-    return Sandbox
+    return getattr(import_module("dialplan_sms.sandbox.server"), name)

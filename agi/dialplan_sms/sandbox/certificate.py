@@ -75,24 +75,22 @@ def kept(hosts: Collection[str], note: Callable[[str], None]) -> SelfSigned:
     folder = Path(next(filter(os.path.isabs, homes), ""), "dialplan-sms/sandbox")
     try:
         if not folder.is_absolute():
-            raise HostError(f"this user has no home: {_ELSEWHERE}")
+            raise HostError("this user has no home")
         if os.geteuid() == 0 and (others := changers(folder)):
-            where = next(iter(others.values()))
-            raise HostError(f"others than root can change {where}: {_ELSEWHERE}")
+            raise HostError(f"others than root can change {next(iter(others.values()))}")
         folder.mkdir(0o700, parents=True, exist_ok=True)
         place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            if os.fstat(place).st_mode & 0o077:
-                os.fchmod(place, 0o700)  # which fails if it is not ours
+            os.fchmod(place, 0o700)  # which fails if it is not ours
             fcntl.flock(place, fcntl.LOCK_EX)
             return _read(place, [_general(host) for host in hosts]) or _write(place, hosts)
         finally:
             os.close(place)
     except OSError as error:
-        why = f"{folder} cannot be written, {error.strerror}: {_ELSEWHERE}"
+        why = f"{folder} cannot be written, {error.strerror}"
     except HostError as error:
         why = str(error)
-    note(f"the next start has another certificate, because {why}")
+    note(f"the next start has another certificate, because {why}: {_ELSEWHERE}")
     return self_signed(hosts)
 
 
@@ -106,10 +104,11 @@ def _read(folder: int, names: list[x509.GeneralName]) -> SelfSigned | None:
             content = file.read(_LARGEST) if ours and stat.S_ISREG(found.st_mode) else b""
         key = serialization.load_pem_private_key(content, None)
         certificate = x509.load_pem_x509_certificate(content)
-        start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         hosts = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         good = (
-            start <= datetime.now(UTC) <= end - 30 * _DAY
+            certificate.not_valid_before_utc
+            <= datetime.now(UTC)
+            <= certificate.not_valid_after_utc - 30 * _DAY
             and [*hosts] == names
             and certificate.public_key() == key.public_key()
         )

@@ -87,16 +87,6 @@ class Trouble:
         return f"taken-{name}" if self.taken else name
 
 
-# By their names: each fault, then those that can take the message.
-TROUBLES = {
-    str(trouble): trouble
-    for trouble in (
-        *map(Trouble, Fault),
-        *(Trouble(fault, taken=True) for fault in Fault if fault not in _TAKES),
-    )
-}
-
-
 def magic_number(fault: Fault, *, taken: bool = False) -> str:
     """The number that brings *fault* about: ``+999000000NN``, or ``+999000001NN`` for *taken*.
 
@@ -106,15 +96,17 @@ def magic_number(fault: Fault, *, taken: bool = False) -> str:
 
 
 _MAGIC = {
-    magic_number(fault, taken=taken)[1:]: Trouble(fault, taken)
-    for fault in Fault
+    magic_number(fault, taken=taken): Trouble(fault, taken)
     for taken in (False, True)
+    for fault in Fault
 }
+# By their names: each fault, then those that can take the message.
+TROUBLES = {str(it): it for it in _MAGIC.values() if not (it.taken and it.fault in _TAKES)}
 
 
 def magic_trouble(number: str) -> Trouble | None:
     """What *number* brings about; its ``+`` may be missing, since careless clients lose it."""
-    return _MAGIC.get(number.removeprefix("+"))
+    return _MAGIC.get(f"+{number.removeprefix('+')}")
 
 
 def parse_fault(text: str) -> tuple[Trouble, int | None]:
@@ -125,11 +117,10 @@ def parse_fault(text: str) -> tuple[Trouble, int | None]:
     name, colon, times = text.strip().lower().partition(":")
     if colon and (not times.isdecimal() or not 1 <= int(times[:9]) == int(times)):
         raise ValueError(f"{times!r} is not a number of requests: write {name}:2 for the first two")
-    try:
-        fault = Fault(name.removeprefix("taken-"))
-    except ValueError:
-        raise ValueError(f"no fault is called {name!r}; there are {', '.join(Fault)}") from None
-    return Trouble(fault, name.startswith("taken-")), int(times) if colon else None
+    for trouble in _MAGIC.values():
+        if str(trouble) == name:
+            return trouble, int(times) if colon else None
+    raise ValueError(f"no fault is called {name!r}; there are {', '.join(Fault)}")
 
 
 class Faults:

@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from dialplan_sms.host.address import bare, is_loopback
+from dialplan_sms.host.address import bare, is_in, is_loopback
 from dialplan_sms.outbox.history import search
 from dialplan_sms.sandbox.faults import TROUBLES, Fault
 from dialplan_sms.sandbox.pbx import TOKEN_USER, Pbx, Request, Served
@@ -28,6 +28,7 @@ from dialplan_sms.web.view import go
 _ANSWERED = (Fault.UNAUTHORIZED, Fault.PARTIAL, Fault.REJECT)  # their answer says it all
 _BUBBLES, _PHONES = 100, 50
 _ANSWERS = 20  # to tests, that are kept to be shown
+_ANY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 _NUMBER = re.compile(r"[0-9+*#]{1,40}")
 
 
@@ -69,9 +70,15 @@ class SandboxPage(Page):
 
     def send_test(self, number: str, text: str, gsm: str) -> str:
         """Send *text* as the first of the PBX's users would; what the API answered."""
-        pairs = (("number", number), ("message", text), ("gsm", gsm))
+        form = (("number", number), ("message", text), ("gsm", gsm))
         user = next(iter(self._pbx.users), TOKEN_USER)
-        return _in_words(self._pbx.handle(Request("POST", api.PATH, pairs, user)))
+        served = self._pbx.handle(Request("POST", api.PATH, form, user))
+        trouble = served.trouble
+        if trouble is None or trouble.fault in _ANSWERED:
+            return _answer(served)
+        taken = "the message was taken" if served.message else "nothing was taken"
+        told = f"Fault {trouble}: {trouble.fault.meaning} - {taken}"
+        return f"{told}. {_answer(served)}" if trouble.fault is Fault.SLOW else told
 
     def _phones(self, request: HttpRequest) -> Response:
         """The numbers that got something."""
@@ -86,8 +93,8 @@ class SandboxPage(Page):
         number = request.path_params["number"]
         if not _NUMBER.fullmatch(number):
             raise HTTPException(400, "That is no phone number.")
-        got = self.board.read(lambda c: search.received(c, number, _BUBBLES))
-        return self.render(request, "phone.html", number=number, received=got)
+        received = self.board.read(lambda c: search.received(c, number, _BUBBLES))
+        return self.render(request, "phone.html", number=number, received=received)
 
     def _set_fault(self, _: HttpRequest, given: Mapping[str, str]) -> Response:
         name = given.get("fault", "")
@@ -111,17 +118,8 @@ class SandboxPage(Page):
         return go(f"/?answer={name}#test")
 
 
-def _in_words(served: Served) -> str:
-    """The answer as a line for people; there is no connection here that could break."""
-    trouble = served.trouble
-    if trouble is None or trouble.fault in _ANSWERED:
-        return _answer(served)
-    taken = "the message was taken" if served.message else "nothing was taken"
-    told = f"Fault {trouble}: {trouble.fault.meaning} - {taken}"
-    return f"{told}. {_answer(served)}" if trouble.fault is Fault.SLOW else told
-
-
 def _answer(served: Served) -> str:
+    """The answer as a line for people."""
     reply, message = served.reply, served.message
     if reply["type"] != api.RESULT:
         names = f": {', '.join(reply['result'])}" if reply["result"] else ""
@@ -139,18 +137,15 @@ def is_ours(host: str, address: Address) -> bool:
     numeric address if that is all of them, since only a name can be made to lead elsewhere.
     """
     name = bare(host)
-    if is_loopback(name) or name == address.host.lower():
-        return True
-    try:
-        return address.reachable != address and bool(ip_address(name))
-    except ValueError:
-        return False
+    is_number = address.reachable != address and is_in(name, _ANY)
+    return is_number or is_loopback(name) or name == address.host.lower()
 
 
 def _guarded(app: ASGIApp, address: Address) -> ASGIApp:
     """*app* for those who call it by a name of *address*."""
-    where = address.reachable.host
-    refusal = PlainTextResponse(f"This page is not of that name: call it {where}\n", 421)
+    refusal = PlainTextResponse(
+        f"This page is not of that name: call it {address.reachable.host}\n", 421
+    )
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         ours = is_ours(Headers(scope=scope).get("host", ""), address)

@@ -25,6 +25,7 @@ WMS = "6.02.20230306.1"
 PACE = 5.0  # seconds that a gateway needs for each SMS (sms-api: Request)
 TOKEN_USER = "token"  # noqa: S105 - a company's API key belongs to no user
 
+_PARTIAL = (Trouble(Fault.PARTIAL), Trouble(Fault.PARTIAL, taken=True))
 _DIALLABLE = re.compile(r"\+?[0-9*#]{1,32}", re.ASCII)
 
 
@@ -89,49 +90,44 @@ class Served:
 
 
 class Inbox:
-    """Every request that arrived and every message that was taken; only the last *most* of each
-    if that is given. Threads may share it."""
+    """Every request that arrived, and every message that was taken of one; of the last *most*
+    requests only if that is given. Threads may share it."""
 
     def __init__(self, most: int | None = None) -> None:
         self._changed = Condition()
-        self._requests: deque[Request] = deque(maxlen=most)
-        self._messages: deque[Message] = deque(maxlen=most)
+        self._arrived: deque[tuple[Request, Message | None]] = deque(maxlen=most)
 
     def add(self, request: Request, message: Message | None = None) -> None:
         """Keep a request, and the message that was taken from it."""
         with self._changed:
-            self._requests.append(request)
-            if message is not None:
-                self._messages.append(message)
+            self._arrived.append((request, message))
             self._changed.notify_all()
 
     @property
     def requests(self) -> list[Request]:
         """The requests so far, oldest first; a copy."""
         with self._changed:
-            return list(self._requests)
+            return [request for request, _ in self._arrived]
 
     @property
     def messages(self) -> list[Message]:
         """The messages so far, oldest first; a copy."""
         with self._changed:
-            return list(self._messages)
+            return [message for _, message in self._arrived if message]
 
     def clear(self) -> None:
         """Forget them all."""
         with self._changed:
-            self._requests.clear()
-            self._messages.clear()
+            self._arrived.clear()
 
     def wait(self, *, requests: int = 0, messages: int = 0, timeout: float = 20.0) -> None:
         """Wait until so many have come; raises TimeoutError after *timeout* seconds."""
-
         with self._changed:
             if not self._changed.wait_for(
-                lambda: len(self._requests) >= requests and len(self._messages) >= messages, timeout
+                lambda: len(self._arrived) >= requests and len(self.messages) >= messages, timeout
             ):
                 raise TimeoutError(
-                    f"{len(self._requests)} of {requests} requests and {len(self._messages)} of "
+                    f"{len(self.requests)} of {requests} requests and {len(self.messages)} of "
                     f"{messages} messages came within {timeout} s"
                 )
 
@@ -154,11 +150,8 @@ class Pbx:
     slow: float = 1.5  # seconds that Fault.SLOW waits
     trickle: float = 0.2  # seconds between the bytes of Fault.TRICKLE and Fault.TRICKLE_BODY
     spool: Callable[[Message], bool] | None = None
-    watch: Callable[[Served], None] | None = None
-
-    def __post_init__(self) -> None:
-        self._watching = Lock()
-        self._recent = wms_version(self.wms) >= wms_version(WMS)
+    watch: Callable[[Served], None] = lambda _: None
+    watching: Lock = field(default_factory=Lock, init=False, repr=False)
 
     def authorize(self, header: str | None) -> str | None:
         """The user that an ``Authorization`` *header* proves, or None."""
@@ -178,8 +171,7 @@ class Pbx:
         """
         trouble = self.faults.next() if faulty else None
         if trouble is None and faulty and request.user is not None:
-            magic = map(magic_trouble, _numbers(request.form))
-            trouble = next((each for each in magic if each), None)
+            trouble = next(filter(None, map(magic_trouble, _numbers(request.form))), None)
         served = self._serve(request, trouble)
         message = served.message
         if message is not None and self.spool is not None and not self.spool(message):
@@ -187,9 +179,8 @@ class Pbx:
             refused = dict.fromkeys((*named, *message.numbers))
             served = replace(served, reply=api.warning(list(refused)), message=None)
         self.inbox.add(request, served.message)
-        if self.watch is not None:
-            with self._watching:
-                self.watch(served)
+        with self.watching:
+            self.watch(served)
         return served
 
     def _serve(self, request: Request, trouble: Trouble | None) -> Served:
@@ -203,7 +194,8 @@ class Pbx:
         postpone = None
         with suppress(ValueError):
             postpone = datetime.strptime(date, api.POSTPONE_FORMAT)
-        longest = api.MAX_LENGTH if self._recent else api.OLD_MAX_LENGTH
+        recent = wms_version(self.wms) >= wms_version(WMS)
+        longest = api.MAX_LENGTH if recent else api.OLD_MAX_LENGTH
         wrong = (
             (not numbers, api.EMPTY_NUMBER),
             (not text, "Message should not be empty"),
@@ -215,13 +207,17 @@ class Pbx:
         reason = next((reason for is_wrong, reason in wrong if is_wrong), "")
         if reason:
             return Served(request, api.error(reason), trouble=trouble)
-        refused = self._refused(numbers, fault)
+        refused = [each for each in numbers if not (self.gateways and _DIALLABLE.fullmatch(each))]
+        if fault is Fault.PARTIAL:
+            magic = [each for each in numbers if magic_trouble(each) in _PARTIAL]
+            refused += magic or numbers[-1:]
+        refused = list(dict.fromkeys(refused))  # each is named once
         left = tuple(number for number in numbers if number not in refused)
         message = None
         if left and (trouble is None or trouble.takes):
             message = Message(
                 numbers=left,
-                text=re.sub(f"[{re.escape(api.REPLACED)}]", " ", text) if self._recent else text,
+                text=re.sub(f"[{re.escape(api.REPLACED)}]", " ", text) if recent else text,
                 original=text,
                 gsm=gsm or choice(self.gateways),
                 postpone=postpone,
@@ -232,16 +228,6 @@ class Pbx:
             )
         reply = api.warning(refused) if refused else api.result()
         return Served(request, reply, message=message, trouble=trouble)
-
-    def _refused(self, numbers: Sequence[str], fault: object) -> list[str]:
-        """Those of *numbers* that are not added to the queue, each named once."""
-        if not self.gateways:
-            return list(dict.fromkeys(numbers))
-        refused = [number for number in numbers if not _DIALLABLE.fullmatch(number)]
-        if fault is Fault.PARTIAL:
-            magic = [n for n in numbers if (t := magic_trouble(n)) and t.fault is Fault.PARTIAL]
-            refused += magic or [numbers[-1]]
-        return list(dict.fromkeys(refused))
 
 
 def _numbers(form: Mapping[str, str]) -> list[str]:

@@ -25,21 +25,32 @@ from dialplan_sms.web.server import Address, WebServer, listen, parse_address
 
 if TYPE_CHECKING:
     from dialplan_sms.sandbox.page import SandboxPage
-    from dialplan_sms.sandbox.spool import Spool
 
 # Where Fault.REDIRECT points: this and the path that was asked for. No fault applies there.
 REDIRECTED = "/redirected"
 PAGE = "<html><body><h1>{}</h1>{}</body></html>"
 NOT_HTTP = b"\x15\x03\x01\x00\x02\x02\x28 this is not HTTP \xff\xfe\r\n\r\n"
-PADDING = 100_000  # characters that make Fault.HUGE huge
-# What has come when the trickle begins, and what goes on for ever.
-TRICKLES = {
-    Fault.TRICKLE: (b"HTTP/1.1 200 OK\r\nX-Trickle: ", b"."),
+# Faults that are another answer.
+ANSWERS: dict[object, Response] = {
+    Fault.SERVER_ERROR: HTMLResponse(
+        PAGE.format("Web Interface", "<p>Internal Server Error</p>"), 500
+    ),
+    Fault.HTML: HTMLResponse(PAGE.format("Web Interface", "<p>Please log in.</p>")),
+    Fault.HUGE: JSONResponse({**api.result(), "padding": "x" * 100_000}),
+}
+# Faults that are none: what comes first, what goes on for ever, and how the connection ends.
+BREAKS: dict[object, tuple[bytes, bytes, Callable[[Any], object]]] = {
+    Fault.HANG: (b"", b"", lambda _: None),
+    Fault.RESET: (b"", b"", reset),
+    # close() would say goodbye on TLS first; a PBX that dies does not.
+    Fault.CLOSE: (b"", b"", lambda transport: transport.abort()),
+    Fault.GARBAGE: (NOT_HTTP, b"", lambda transport: transport.close()),
+    Fault.TRICKLE: (b"HTTP/1.1 200 OK\r\nX-Trickle: ", b".", lambda _: None),
     Fault.TRICKLE_BODY: (
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99999\r\n\r\n",
-        b" ",
+        b" ", lambda _: None,
     ),
-}
+}  # fmt: skip
 
 
 class Sandbox(Inbox):
@@ -48,7 +59,7 @@ class Sandbox(Inbox):
     *listen* is ``HOST:PORT``, port 0 for a free one; *certificate_file* gets the certificate (PEM,
     to be trusted as a CA file), else it lies in a temporary folder; with *keep_certificate* it is
     that of the user's cache folder; *keep_alive* is how many seconds an idle connection stays open;
-    *keep* is how many requests and messages are kept at most, None for all; the rest, such as
+    *keep* is how many requests are kept at most, None for all; the rest, such as
     *users*, *tokens* and *gateways*, are the fields of `Pbx`.
 
     With *spool* its simulated GSM gateways send what was taken, each one SMS in *pace* seconds, and
@@ -74,27 +85,20 @@ class Sandbox(Inbox):
         self.pbx = Pbx(inbox=self, **pbx)
         self.tls = tls
         self.address = parse_address(listen)
-        self.certificate = certificate_file or Path()
         self.page: SandboxPage | None = None
-        self._certificate_file = certificate_file
         hosts = dict.fromkeys([*LOOPBACK, self.address.reachable.host])
         self._self_signed = kept(hosts, note) if tls and keep_certificate else self_signed(hosts)
         self.fingerprint = self._self_signed.fingerprint
+        self._certificate_file = certificate_file
         self._keep_alive = keep_alive
-        self._spools = spool
-        self._pace = pace
-        self._note = note
+        self._spooling = (pace, note) if spool else None
         self._until_closed = ExitStack()
         self._context: ssl.SSLContext | None = None
         self._opened = 0
         self._web: WebServer | None = None
 
     def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -104,28 +108,28 @@ class Sandbox(Inbox):
         """Listen; after `stop`, on the same port and with the same certificate."""
         if self._web is not None:
             return
+        listener = self._until_closed.enter_context(listen(self.address))
+        self.address = Address(self.address.host, listener.getsockname()[1])
         if self.tls and self._context is None:
             self._context = self._tls()
-        if self._spools and self.page is None:
+        if self._spooling and self.page is None:
             # SQLAlchemy and jinja2 are not for those who need no spool.
             from dialplan_sms.sandbox.page import SandboxPage
             from dialplan_sms.sandbox.spool import Spool
 
-            spool = Spool(self.pbx.gateways, self._pace, self._note, self._until_closed)
-            self.page = SandboxPage(self.pbx, spool, self.address)
-            self.pbx.spool = spool.take
-        listener = listen(self.address)
-        self.address = Address(self.address.host, listener.getsockname()[1])
+            self.spool = Spool(self.pbx.gateways, *self._spooling, self._until_closed)
+            self.page = SandboxPage(self.pbx, self.spool, self.address)
+            self.pbx.spool = self.spool.take
         app = make_app(self.pbx, self.page.routes() if self.page else ())
         self._web = WebServer(app, [listener], self._context, self._keep_alive)
         self._web.start()
 
     def stop(self) -> None:
         """Stop listening and drop every connection; the records stay, and the gateways go on."""
-        web, self._web = self._web, None
-        if web is not None:
-            web.stop()
-            self._opened += web.opened
+        if self._web is not None:
+            self._web.stop()
+            self._opened += self._web.opened
+            self._web = None
 
     def close(self) -> None:
         """Stop, and remove the temporary files."""
@@ -135,8 +139,9 @@ class Sandbox(Inbox):
 
     def _tls(self) -> ssl.SSLContext:
         """Certificate and key are put into files, from which TLS libraries read them."""
-        temporary = TemporaryDirectory(prefix="dialplan-sms-sandbox-")
-        folder = Path(self._until_closed.enter_context(temporary))
+        folder = Path(
+            self._until_closed.enter_context(TemporaryDirectory(prefix="dialplan-sms-sandbox-"))
+        )
         self.certificate = self._certificate_file or folder / "certificate.pem"
         self.certificate.write_bytes(self._self_signed.pem)
         key = folder / "key.pem"
@@ -145,13 +150,6 @@ class Sandbox(Inbox):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, key)
         return context
-
-    @property
-    def spool(self) -> "Spool":
-        """What was taken and is sent by the gateways; while it runs with *spool*."""
-        if self.page is None:
-            raise RuntimeError("this sandbox has no spool, or does not run")
-        return self.page.spool
 
     @property
     def url(self) -> str:
@@ -202,10 +200,8 @@ def make_app(pbx: Pbx, beside: Sequence[BaseRoute] = ()) -> Starlette:
             status, name = (405, "Method Not Allowed") if known else (404, "Not Found")
             allowed = {"Allow": "GET, POST"} if known else {}
             return HTMLResponse(PAGE.format(f"{status} {name}", ""), status, allowed)
-        if pbx.spool is None:
-            served = pbx.handle(request, faulty=path == request.path)
-        else:  # which waits for a disk
-            served = await run_in_threadpool(pbx.handle, request, faulty=path == request.path)
+        # A spool waits for a disk.
+        served = await run_in_threadpool(pbx.handle, request, faulty=path == request.path)
         return await _answer(http, served, pbx)
 
     async def refuse(_: HttpRequest, failure: Any) -> Response:
@@ -220,40 +216,23 @@ def make_app(pbx: Pbx, beside: Sequence[BaseRoute] = ()) -> Starlette:
 async def _answer(http: HttpRequest, served: Served, pbx: Pbx) -> Response:
     """The answer; if the request has trouble, what that leaves of it, however long it takes."""
     fault = served.trouble.fault if served.trouble else None
-    proper = JSONResponse(dict(served.reply), served.status)
+    if fault is Fault.SLOW:
+        await asyncio.sleep(pbx.slow)
+    if fault is Fault.REDIRECT:
+        query = http.scope["query_string"].decode("latin-1")
+        location = f"{REDIRECTED}{served.request.path}?{query}".rstrip("?")
+        return Response(status_code=302, headers={"Location": location})
+    first, endless, end = BREAKS.get(fault, (b"", b"", None))
+    if isinstance(fault, Reply):
+        first, end = fault.wire(), BREAKS[Fault.GARBAGE][2]
+    if end is None:
+        return ANSWERS.get(fault) or JSONResponse(dict(served.reply), served.status)
     transport = http.scope["extensions"][TRANSPORT]
-    match fault:
-        case Fault.SLOW:
-            await asyncio.sleep(pbx.slow)
-            return proper
-        case Fault.SERVER_ERROR:
-            return HTMLResponse(PAGE.format("Web Interface", "<p>Internal Server Error</p>"), 500)
-        case Fault.HTML:
-            return HTMLResponse(PAGE.format("Web Interface", "<p>Please log in.</p>"))
-        case Fault.HUGE:
-            return JSONResponse({**api.result(), "padding": "x" * PADDING})
-        case Fault.REDIRECT:
-            query = http.scope["query_string"].decode("latin-1")
-            location = f"{REDIRECTED}{served.request.path}?{query}".rstrip("?")
-            return Response(status_code=302, headers={"Location": location})
-        case Reply() | Fault.GARBAGE:
-            transport.write(NOT_HTTP if isinstance(fault, Fault) else fault.wire())
-            transport.close()
-        case Fault.RESET:
-            reset(transport)
-        case Fault.CLOSE:
-            # close() would say goodbye on TLS first; a PBX that dies does not.
-            transport.abort()
-        case Fault.TRICKLE | Fault.TRICKLE_BODY:
-            head, endless = TRICKLES[fault]
-            transport.write(head)
-            while not transport.is_closing():
-                transport.write(endless)
-                await asyncio.sleep(pbx.trickle)
-        case Fault.HANG:
-            pass
-        case _:
-            return proper
+    transport.write(first)
+    while endless and not transport.is_closing():
+        transport.write(endless)
+        await asyncio.sleep(pbx.trickle)
+    end(transport)
     # The server drops an answer to a client that is gone, so any will do.
     while (await http.receive())["type"] != "http.disconnect":
         pass

@@ -94,8 +94,7 @@ class Spool:
     def set_online(self, mac: str, online: bool) -> None:
         """Plug a gateway in or out."""
         self.gateways[mac].online = online
-        if online:
-            self._retry_now()
+        self._retry_now(mac)
 
     def waiting(self) -> Mapping[str, int]:
         """How many SMS could go out now, if their gateway would send them: by MAC."""
@@ -119,14 +118,14 @@ class Spool:
 
     def worked(self, state: str, count: int = 1, handled: Handled | None = None) -> None:
         """A try that found its gateway offline may end when that is online again already."""
-        paused = handled is not None and handled.outcome.cause is Cause.UNREACHABLE
-        if handled and paused and self.gateways[handled.sender].online:
-            self._retry_now()
+        if handled is not None and handled.outcome.cause is Cause.UNREACHABLE:
+            self._retry_now(handled.sender)
 
-    def _retry_now(self) -> None:
-        """Have what waits for an offline gateway tried now.
+    def _retry_now(self, mac: str) -> None:
+        """Have what waits for a gateway that was offline tried now, if that is online.
 
         As when an admin has mended sms.conf: the worker tries at once with another configuration.
         """
-        self._config = replace(self._config)
-        self._worker.wake()
+        if self.gateways[mac].online:
+            self._config = replace(self._config)
+            self._worker.wake()

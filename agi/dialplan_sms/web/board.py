@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlencode
 
@@ -20,7 +22,7 @@ from dialplan_sms.outbox.history import search, statistics
 from dialplan_sms.outbox.history.reader import HistoryReader
 from dialplan_sms.outbox.history.search import Place, Portion
 from dialplan_sms.outbox.history.statistics import Overview
-from dialplan_sms.outbox.history.stored import Filters, Stored
+from dialplan_sms.outbox.history.stored import Filters
 from dialplan_sms.outbox.schema import State
 from dialplan_sms.outbox.store import PATIENCE, Outbox
 from dialplan_sms.outbox.writer import NotKnown
@@ -58,14 +60,10 @@ class Query:
     @classmethod
     def read(cls, given: Mapping[str, str]) -> "Query":
         """That of the fields of a query string; a value that is wrong is left out."""
-        values, wrong = {}, []
-        for name, (right, says) in _RIGHT.items():
-            typed = given.get(name, "").strip()
-            if right.fullmatch(typed):
-                values[name] = typed
-            elif typed:
-                wrong.append(says)
-        return cls(**values, wrong=tuple(wrong))
+        typed = {name: given.get(name, "").strip() for name in _RIGHT}
+        right = {name: it for name, it in typed.items() if _RIGHT[name][0].fullmatch(it)}
+        wrong = [_RIGHT[name][1] for name, it in typed.items() if it and name not in right]
+        return cls(**right, wrong=tuple(wrong))
 
     @property
     def filtered(self) -> bool:
@@ -80,14 +78,9 @@ class Query:
 
     def at(self, place: Place | None) -> str:
         """The query string of the list below *place*, or from the newest."""
-        values = {name: getattr(self, name) for name in _RIGHT}
-        values["before"] = f"{place[0]!r}_{place[1]}" if place else ""
-        return urlencode({name: value for name, value in values.items() if value})
-
-    @property
-    def here(self) -> str:
-        """The query string of this very list."""
-        return self.at(self.place)
+        before = f"{place[0]!r}_{place[1]}" if place else ""
+        values = {"state": self.state, "number": self.number, "sender": self.sender}
+        return urlencode({name: it for name, it in (values | {"before": before}).items() if it})
 
 
 class Hour(NamedTuple):
@@ -103,9 +96,9 @@ class Figures:
     """How the outbox is doing; ``hours`` from the oldest, ``causes`` most first."""
 
     overview: Overview
-    hours: tuple[Hour, ...]
+    hours: list[Hour]
     causes: Mapping[str, int]
-    senders: tuple[str, ...]
+    senders: list[str]
     complete: bool  # whether every hour is counted
 
 
@@ -135,61 +128,66 @@ class Board:
         And again another one once the figures that are shown then, kept from before a change, are
         to be counted again.
         """
-        now, as_of, figures = self._change_now(), self._as_of, self._figures
+        now, as_of, figures = self._ready(self._reader.changes), self._as_of, self._figures
         if figures is None or (figures.complete and time.monotonic() >= self._stale):
             as_of = now  # as they will be
         return f"{now} {int(self._clock() / 60)} {as_of}"
 
     def read(self, work: Callable[[sa.Connection], T]) -> T:
         """What *work* finds. Raises OutboxError."""
+        return self._ready(lambda: self._reader.do(work))
+
+    def _ready(self, look: Callable[[], T]) -> T:
+        """What a *look* finds, once there is something to look at."""
         try:
-            found = self._reader.do(work)
+            return look()
         except OutboxError:
             if self._made:
                 raise
-            with contextlib.suppress(NotKnown):  # the writer makes the tables
-                self._writer.do(lambda _: None, 1.0)
-            found = self._reader.do(work)
-        self._made = True
-        return found
+        with contextlib.suppress(NotKnown):  # the writer makes the tables
+            self._writer.do(lambda _: None, 1.0)
+            self._made = True
+        return look()
 
     def search(self, query: Query) -> Portion:
         """At most ROWS SMS, newest first; fewer, and where to go on, if it takes long."""
         filters = Filters((query.state,) if query.state else (), query.number, query.sender)
-        end, place = time.monotonic() + _SEARCH, query.place
-        found: list[Stored] = []
-        to: dict[int, tuple[str, int]] = {}
+        found, end = Portion((), query.place, {}), time.monotonic() + _SEARCH
         while True:
-            portion = self.read(
-                lambda c: search.search(c, filters, ROWS - len(found), place)  # noqa: B023
+            more = self.read(
+                lambda c: search.search(c, filters, ROWS - len(found.found), found.place)  # noqa: B023
             )
-            found += portion.found
-            to |= portion.to
-            place = portion.place
-            if place is None or len(found) >= ROWS or time.monotonic() > end:
-                return Portion(tuple(found), place, to)
+            found = Portion(found.found + more.found, more.place, {**found.to, **more.to})
+            if more.place is None or len(found.found) >= ROWS or time.monotonic() > end:
+                return found
 
-    def retry(self, id_: int) -> str:
-        """Have an SMS tried again: why not; empty if so."""
-        return self._change(lambda c: transitions.retry(c, id_))
-
-    def cancel(self, id_: int) -> str:
-        """End an SMS that waits: why not; empty if so."""
+    def change(self, what: str, id_: int) -> str:
+        """Have an SMS tried again (``retry``), or end one that waits (``cancel``): why not; empty
+        if so."""
         keeping = self._keeping()
-        return self._change(lambda c: transitions.cancel(c, id_, keeping))
+        changes: dict[str, Callable[[sa.Connection], str]] = {
+            "retry": lambda c: transitions.retry(c, id_),
+            "cancel": lambda c: transitions.cancel(c, id_, keeping),
+        }
+        try:
+            return self._writer.do(changes[what], PATIENCE)
+        except NotKnown:
+            raise OutboxError(
+                "the outbox does not say whether that was done: look again in a minute"
+            ) from None
 
     def figures(self) -> Figures:
         """Counts and charts, at most some seconds old."""
         with self._lock:
             if self._figures is None or time.monotonic() >= self._stale:
-                began, as_of, hours = time.monotonic(), self._change_now(), self._hours()
+                began, as_of = time.monotonic(), self._ready(self._reader.changes)
+                hours, since = self._hours(), self._clock() - HOURS * _AN_HOUR
                 complete = all(hour.sent is not None for hour in hours)
-                since = self._clock() - HOURS * _AN_HOUR
                 self._figures = Figures(
                     self.read(statistics.overview),
                     hours,
                     self.read(lambda c: statistics.causes(c, since)),
-                    tuple(self.read(search.senders)),
+                    self.read(search.senders),
                     complete,
                 )
                 now = time.monotonic()
@@ -202,37 +200,23 @@ class Board:
         """Close its connections; the outbox stays open."""
         self._reader.close()
 
-    def _change_now(self) -> str:
-        if not self._made:
-            self.read(search.senders)
-        return self._reader.changes()
-
-    def _hours(self) -> tuple[Hour, ...]:
+    def _hours(self) -> list[Hour]:
         """The last hours, counted from the newest for as long as it may take."""
         now, end = self._clock(), time.monotonic() + _COUNT
         first = _begin(now - (HOURS - 1) * _AN_HOUR)
-        starts = [first + each * _AN_HOUR for each in range(HOURS)]
         self._over = {at: kept for at, kept in self._over.items() if at >= first}
-        hours, below = [], self.read(lambda c: statistics.first_try(c, now + _AN_HOUR))
-        for start in reversed(starts):
+        hours: list[Hour] = []
+        below = self.read(lambda c: statistics.first_try(c, now + _AN_HOUR))
+        for each in reversed(range(HOURS)):
+            start = first + each * _AN_HOUR
             kept = self._over.get(start)
             if kept is None and time.monotonic() < end:
-                kept = self.read(lambda c: _count(c, start, below))  # noqa: B023
+                kept = self.read(partial(_count, since=start, below=below))
                 if start + _AN_HOUR + 60 < now:  # what ended in it is written by now
                     self._over[start] = kept
-            if kept is not None:
-                below = kept[0]
-            clock = time.strftime("%H:%M", time.localtime(start))
-            hours.append(Hour(start, clock, kept and kept[1]))
-        return tuple(reversed(hours))
-
-    def _change(self, work: Callable[[sa.Connection], str]) -> str:
-        try:
-            return self._writer.do(work, PATIENCE)
-        except NotKnown:
-            raise OutboxError(
-                "the outbox does not say whether that was done: look again in a minute"
-            ) from None
+            below, sent = kept or (below, None)
+            hours.insert(0, Hour(start, time.strftime("%H:%M", time.localtime(start)), sent))
+        return hours
 
 
 def _count(connection: sa.Connection, since: float, below: int) -> tuple[int, int]:
@@ -243,5 +227,4 @@ def _count(connection: sa.Connection, since: float, below: int) -> tuple[int, in
 
 def _begin(at: float) -> float:
     """When the hour of *at* began, by the clock on the wall."""
-    wall = time.localtime(at)
-    return at - wall.tm_min * 60 - wall.tm_sec - at % 1
+    return datetime.fromtimestamp(at).replace(minute=0, second=0, microsecond=0).timestamp()

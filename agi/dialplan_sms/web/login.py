@@ -25,7 +25,6 @@ _WAITING = 20  # different passwords of a lane that may wait to be tried; one mo
 _ALL_WAITING = 200
 _LANES = 16  # of an address; names share one by chance: its pauses do not show who is a user
 _MOST_LANES = 10_000
-_REMEMBERED = 1000
 
 
 class Unknown(Exception):
@@ -59,7 +58,7 @@ class Login:
     ) -> None:
         self.users = users
         self._note = note
-        self._clock = clock
+        self.clock = clock
         self._pause = pause
         self._key = os.urandom(32)
         self._known: dict[bytes, str] = {}
@@ -89,7 +88,6 @@ class Login:
             lane.waiting += 1
             trying = asyncio.create_task(self._try(name, password, digest, lane, address))
             self._tries[digest] = trying
-            trying.add_done_callback(lambda _: self._tries.pop(digest, None))
         if not await asyncio.shield(trying):
             raise Unknown
 
@@ -103,36 +101,35 @@ class Login:
         try:
             async with lane.turn:
                 if lane.failures >= FREE:
-                    doubled = 2.0 ** min(lane.failures - FREE, 8)
-                    await self._pause(min(0.25 * doubled, _LONGEST_PAUSE))
+                    doublings = min(lane.failures - FREE, 8)
+                    await self._pause(min(0.25 * 2**doublings, _LONGEST_PAUSE))
                 hashed = self.users().get(name)
-                loop = asyncio.get_running_loop()
-                right = await loop.run_in_executor(self._trying, fits, password, hashed or DECOY)
+                right = await asyncio.wrap_future(
+                    self._trying.submit(fits, password, hashed or DECOY)
+                )
                 if right and hashed is not None:
-                    if len(self._known) >= _REMEMBERED:
-                        self._known.clear()
                     self._known[digest] = hashed
                     return True
                 lane.failures += 1
-                lane.last = self._clock()
+                lane.last = self.clock()
                 if lane.failures <= FREE or lane.failures.bit_count() == 1:
-                    line = f"HTTP: wrong user or password from {address}, {lane.failures} so far"
-                    self._note(line)
+                    self._note(
+                        f"HTTP: wrong user or password from {address}, {lane.failures} so far"
+                    )
                 return False
         finally:
             lane.waiting -= 1
+            del self._tries[digest]
 
     def _lane(self, address: str, name: str) -> _Lane:
         key = (machine(address), self._digest(name)[0] % _LANES)
-        lane = self._lanes.get(key)
-        if lane is not None and (lane.waiting or self._clock() - lane.last <= _FORGOTTEN):
-            return lane
-        if len(self._lanes) >= _MOST_LANES:  # strangers cannot fill the memory: the oldest go
-            idle = [(each.last, old) for old, each in self._lanes.items() if not each.waiting]
-            for _, old in sorted(idle)[: _MOST_LANES // 2]:
-                del self._lanes[old]
-        self._lanes[key] = _Lane()
-        return self._lanes[key]
+        lane = self._lanes.pop(key, None)
+        if lane is None or not (lane.waiting or self.clock() - lane.last <= _FORGOTTEN):
+            lane = _Lane()
+        self._lanes[key] = lane  # the one that was asked for last is last
+        if len(self._lanes) > _MOST_LANES:  # strangers cannot fill the memory: the oldest goes
+            del self._lanes[next(old for old, each in self._lanes.items() if not each.waiting)]
+        return lane
 
     def _digest(self, text: str) -> bytes:
         return hashlib.blake2b(text.encode("utf-8", "replace"), key=self._key).digest()

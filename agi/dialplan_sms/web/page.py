@@ -5,17 +5,19 @@ with every request that any other page has it make here, those to the SMS API in
 is done but for forms that only the page itself can have sent.
 """
 
+import hashlib
 import hmac
 import re
 import secrets
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from urllib.parse import urlsplit
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -25,7 +27,7 @@ from dialplan_sms.outbox.history import stored
 from dialplan_sms.web.board import Board, Query
 from dialplan_sms.web.form import form_pairs, read_body
 from dialplan_sms.web.login import Login, TooMany, Unknown
-from dialplan_sms.web.view import HEADERS, View, go
+from dialplan_sms.web.view import ENVIRONMENT, HEADERS, go, static, user_of
 
 COOKIE = "sms_session"
 LASTS = 12 * 3600  # seconds
@@ -39,18 +41,14 @@ _GONE = "There is no such SMS: retention in sms.conf says how long they are kept
 _ID = re.compile("[0-9]{1,18}")  # what both databases can hold
 _HERE = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # a path of this site, perhaps with a query
 # What can be done with an SMS, and what is said once it is done.
-_CHANGES = {
-    "retry": (Board.retry, "SMS {} will be tried again."),
-    "cancel": (Board.cancel, "SMS {} is cancelled."),
-}
-
-Endpoint = Callable[[Request], Awaitable[Response]]
+_CHANGES = {"retry": "SMS {} will be tried again.", "cancel": "SMS {} is cancelled."}
 
 
-class Page(View):
+class Page:
     """The page over *board*: for who has logged in, or for everybody without *login*.
 
-    Its endpoints may raise HTTPException and OutboxError, which become a page with one plain line.
+    *switches* are the sandbox's, on its own page. What is read and written may raise HTTPException
+    and OutboxError, which become a page with one plain line.
     """
 
     def __init__(
@@ -58,60 +56,88 @@ class Page(View):
         board: Board,
         login: Login | None = None,
         switches: Callable[[], object] | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(board, switches)
+        self.board = board
+        self.answers: dict[str, str] = {}  # of the sandbox to tests, by name
         self._login = login
-        self._clock = clock
+        self._switches = switches
+        self._secret = secrets.token_bytes(32)
         # The sessions of this process: whose, with which hash, until when.
         self._sessions: dict[str, tuple[str, str, float]] = {}
-        self.answers: dict[str, str] = {}  # of the sandbox to tests, by name
 
     def routes(self) -> list[Route]:
         """What the page answers, and if there is a login, where sessions begin and end."""
         routes = [
-            Route("/static/{name}", self.static),
+            self._route("/static/{name}", static),
             self.reads("/", self._list),
             self.reads("/message/{id}", self._story),
-            *(
-                self.writes(f"/message/{{id}}/{what}", partial(self._change, what))
-                for what in _CHANGES
-            ),
+            self.writes("/message/{id}/retry", partial(self._change, "retry")),
+            self.writes("/message/{id}/cancel", partial(self._change, "cancel")),
         ]
         if self._login is not None:
-            begin = partial(self._begin, self._login)
-            for path, endpoint in (("/login", begin), ("/logout", self._end)):
-                routes.append(Route(path, self._guarded(endpoint), methods=["POST"]))
+            routes.append(self._route("/login", partial(self._begin, self._login), "POST"))
+            routes.append(self._route("/logout", self._end, "POST"))
         return routes
 
     def reads(self, path: str, read: Callable[[Request], Response]) -> Route:
         """A page that is read; what did not change is answered with 304."""
 
         def answer(request: Request) -> Response:
-            tag = self.tag(request)
-            if request.headers.get("if-none-match") == tag:
-                return Response(status_code=304, headers=HEADERS | {"ETag": tag})
-            response = read(request)
-            if response.status_code == 200:
+            if not self._admits(request):
+                back = f"{request.url.path}?{request.url.query}".removesuffix("?")
+                return self._ask(request, back)
+            tag = self._tag(request)
+            same = request.headers.get("if-none-match") == tag
+            response = Response(status_code=304, headers=HEADERS) if same else read(request)
+            if response.status_code in (200, 304):
                 response.headers["ETag"] = tag
             return response
 
-        async def endpoint(request: Request) -> Response:
-            if self._admits(request):
-                return await run_in_threadpool(answer, request)
-            return self._ask(request, f"{request.url.path}?{request.url.query}".removesuffix("?"))
-
-        return Route(path, self._guarded(endpoint))
+        return self._route(path, answer)
 
     def writes(self, path: str, write: Callable[[Request, Mapping[str, str]], Response]) -> Route:
         """A form: nothing is done unless a page of ours has sent it."""
 
-        async def endpoint(request: Request) -> Response:
+        async def answer(request: Request) -> Response:
             if self._admits(request):
                 return await run_in_threadpool(write, request, await self._form(request))
             return self._ask(request, "/", "You are signed out, so nothing was done.")
 
-        return Route(path, self._guarded(endpoint), methods=["POST"])
+        return self._route(path, answer, "POST")
+
+    def render(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
+        """A page from *template* with *values*, and with what all of them show."""
+        html = ENVIRONMENT.get_template(template).render(
+            user=user_of(request), token=self._token(request), sandbox=self._switches, **values
+        )
+        return Response(html.encode(errors="replace"), status, HEADERS, "text/html")
+
+    def _route(self, path: str, endpoint: Callable[..., Any], method: str = "GET") -> Route:
+        handlers = {HTTPException: self._problem, OutboxError: self._away}
+        told = Middleware(ExceptionMiddleware, handlers=handlers)
+        return Route(path, endpoint, methods=[method], middleware=[told])
+
+    def _problem(self, request: Request, problem: Any) -> Response:
+        """A page with one plain line."""
+        status = problem.status_code
+        response = self.render(request, "problem.html", status, line=problem.detail, code=status)
+        response.headers.update(problem.headers or {})
+        return response
+
+    def _away(self, request: Request, error: Exception) -> Response:
+        line = str(error)
+        return self._problem(request, HTTPException(503, f"{line[:1].upper()}{line[1:]}."))
+
+    def _token(self, request: Request) -> str:
+        """What a form has to carry that is sent by who asks."""
+        user = user_of(request).encode("utf-8", "surrogatepass")
+        return hmac.digest(self._secret, user, "sha256").hex()
+
+    def _tag(self, request: Request) -> str:
+        """Another one whenever the page may look different; cheap."""
+        url, switches = request.url, self._switches and self._switches()
+        state = repr((url.path, url.query, user_of(request), self.board.changes(), switches))
+        return f'"{hashlib.blake2b(state.encode(), digest_size=12, key=self._secret).hexdigest()}"'
 
     def _list(self, request: Request) -> Response:
         query = Query.read(request.query_params)
@@ -132,25 +158,30 @@ class Page(View):
         sms = self.board.read(lambda c: stored.show(c, int(id_))) if known else None
         if sms is None:
             raise HTTPException(404, _GONE)
-        said = "" if refused else self._said(request)
-        status = 409 if refused else 200
-        return self.render(request, "message.html", status, sms=sms, refused=refused, said=said)
+        return self.render(
+            request,
+            "message.html",
+            409 if refused else 200,
+            sms=sms,
+            refused=refused,
+            said="" if refused else self._said(request),
+        )
 
     def _change(self, what: str, request: Request, given: Mapping[str, str]) -> Response:
-        id_, (change, _) = request.path_params["id"], _CHANGES[what]
-        refused = change(self.board, int(id_)) if _ID.fullmatch(id_) else "there is no such SMS"
-        if refused:
+        id_, refused = request.path_params["id"], ""
+        if not _ID.fullmatch(id_) or (refused := self.board.change(what, int(id_))):
             return self._story(request, f"Not done: it {refused}.")
         if "back" not in given:
             return go(f"/message/{id_}?done={what}&id={id_}")
-        here = Query.read(QueryParams(given["back"])).here
+        query = Query.read(QueryParams(given["back"]))
+        here = query.at(query.place)
         return go(f"/?{here}{'&' if here else ''}done={what}&id={id_}")
 
     def _said(self, request: Request) -> str:
         """What the form before this page has done."""
         asked = request.query_params
         if asked.get("done") in _CHANGES and _ID.fullmatch(asked.get("id", "")):
-            return _CHANGES[asked["done"]][1].format(asked["id"])
+            return _CHANGES[asked["done"]].format(asked["id"])
         return self.answers.get(asked.get("answer", ""), "")
 
     async def _begin(self, login: Login, request: Request) -> Response:
@@ -167,10 +198,12 @@ class Page(View):
         if len(self._sessions) >= _MOST_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         token = secrets.token_urlsafe(32)
-        self._sessions[token] = (name, login.users().get(name, ""), self._clock() + LASTS)
+        self._sessions[token] = (name, login.users().get(name, ""), login.clock() + LASTS)
         response = go(back if _HERE.fullmatch(back) else "/")
-        secure = request.url.scheme == "https"
-        response.set_cookie(COOKIE, token, LASTS, secure=secure, httponly=True, samesite="strict")
+        response.set_cookie(
+            COOKIE, token, LASTS,
+            secure=request.url.scheme == "https", httponly=True, samesite="strict",
+        )  # fmt: skip
         return response
 
     async def _end(self, request: Request) -> Response:
@@ -182,19 +215,6 @@ class Page(View):
         response.delete_cookie(COOKIE)
         return response
 
-    def _guarded(self, endpoint: Endpoint) -> Endpoint:
-        async def answer(request: Request) -> Response:
-            try:
-                return await endpoint(request)
-            except HTTPException as problem:
-                return self.problem(request, problem)
-            except OutboxError as error:
-                line = str(error)
-                away = HTTPException(503, f"{line[:1].upper()}{line[1:]}.")
-                return self.problem(request, away)
-
-        return answer
-
     def _admits(self, request: Request) -> bool:
         """Whether who asks may see the page; who it is stands in the scope then."""
         if self._login is None:
@@ -202,7 +222,7 @@ class Page(View):
         token = request.cookies.get(COOKIE, "")
         name, hashed, ends = self._sessions.get(token, ("", "", 0.0))
         # A user with another password now has none.
-        valid = self._clock() < ends and self._login.users().get(name) == hashed
+        valid = self._login.clock() < ends and self._login.users().get(name) == hashed
         request.scope["user"] = name if valid else ""
         return valid
 
@@ -214,22 +234,17 @@ class Page(View):
         """The fields of a form if it is one of ours; the last of a name counts."""
         body = await read_body(request, MOST, "That is too long.")
         given = dict(form_pairs(body))  # of a stranger: starlette would read any number of fields
-        mine, theirs = self.token(request), given.get("token", "")
-        right = hmac.compare_digest(mine.encode(), theirs.encode())
-        if not right or not _is_same_site(request.headers):
-            raise HTTPException(403, _FORGED)
-        return given
+        mine, theirs = self._token(request), given.get("token", "").encode()
+        if hmac.compare_digest(mine.encode(), theirs) and _is_same_site(request.headers):
+            return given
+        raise HTTPException(403, _FORGED)
 
 
 def _is_same_site(headers: Headers) -> bool:
     """Whether nothing says that a page of another site asks; only a form's token can prove it."""
-    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin", "null")
     if site is not None:
         return site == "same-origin"
-    if origin is None or origin == "null":  # no-referrer makes a browser say null
-        return True
-    try:
-        # The scheme is left out: a proxy in front may speak TLS for us.
-        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
-    except ValueError:  # "http://["
-        return False
+    # No-referrer makes a browser say null. A proxy in front may speak TLS for us: no scheme.
+    asks = origin.partition("://")[2].lower()
+    return origin == "null" or asks == headers.get("host", "").lower()

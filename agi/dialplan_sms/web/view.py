@@ -1,14 +1,10 @@
 """The responses of the page: templates, headers, and the text of strangers made harmless."""
 
 import hashlib
-import hmac
-import itertools
-import secrets
 import unicodedata
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -18,7 +14,6 @@ from starlette.responses import RedirectResponse, Response
 
 from dialplan_sms.outbox.schema import State
 from dialplan_sms.outbox.transitions import RETRIED
-from dialplan_sms.web.board import Board
 
 _HERE = Path(__file__).parent
 # Of every response of the page.
@@ -45,7 +40,7 @@ STATES = {
     State.UNKNOWN: "the PBX did not say: it may have been sent",
 }
 
-_JOINERS = "\u200c\u200d"  # letters and emoji need them
+_KEPT = "\n\u200c\u200d"  # letters and emoji need the joiners
 _NAMED = {code: chr(0x2400 + code) for code in range(0x20)} | {
     0x007F: "␡",
     0x200E: "LRM", 0x200F: "RLM", 0x061C: "ALM", 0x202A: "LRE", 0x202B: "RLE", 0x202C: "PDF",
@@ -56,26 +51,18 @@ _NAMED = {code: chr(0x2400 + code) for code in range(0x20)} | {
 
 def visible(text: object) -> Markup:
     """*text* escaped, with a mark for each character that is not seen; newlines stay."""
-    parts: list[Markup] = []
-    for seen, chars in itertools.groupby(str(text), _is_seen):
-        run = "".join(chars)
-        parts += [escape(run)] if seen else map(_mark, run)
-    return Markup("").join(parts)
+    return Markup("".join(map(_seen, escape(str(text)))))
 
 
-def _is_seen(char: str) -> bool:
-    if char == "\n" or char.isprintable() or char in _JOINERS:
-        return True
-    # An emoji that Python does not know yet.
-    return 0x1F000 <= ord(char) < 0x20000 and unicodedata.category(char) == "Cn"
-
-
-def _mark(char: str) -> Markup:
-    code = ord(char)
-    if unicodedata.category(char) == "Zs":
-        return Markup(" ")
-    name = _NAMED.get(code, f"U+{code:04X}")
-    return Markup('<span class="mark" title="U+{:04X}">{}</span>').format(code, name)
+def _seen(char: str) -> str:
+    if char.isprintable() or char in _KEPT:
+        return char
+    code, category = ord(char), unicodedata.category(char)
+    if category == "Cn" and 0x1F000 <= code < 0x20000:  # an emoji that Python does not know yet
+        return char
+    name = f"U+{code:04X}"
+    mark = f'<span class="mark" title="{name}">{_NAMED.get(code, name)}</span>'
+    return " " if category == "Zs" else mark
 
 
 def foreign(text: object) -> Markup:
@@ -101,72 +88,39 @@ def go(path: str) -> Response:
     return RedirectResponse(path, 303, headers=HEADERS)
 
 
-class View:
-    """The responses of the page over *board*; *switches* are the sandbox's, on its own page."""
-
-    def __init__(self, board: Board, switches: Callable[[], object] | None = None) -> None:
-        self.board = board
-        self._switches = switches
-        self._secret = secrets.token_bytes(32)  # of this process
-        self._files = {file.name: file.read_bytes() for file in (_HERE / "static").iterdir()}
-        self._tags = {
-            name: hashlib.blake2b(content, digest_size=8).hexdigest()
-            for name, content in self._files.items()
-        }
-        self._environment = Environment(
-            loader=FileSystemLoader(_HERE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self._environment.filters |= {"visible": visible, "foreign": foreign, "when": when}
-        self._environment.globals |= {
-            "states": STATES, "retried": RETRIED, "tags": self._tags, "live": False,
-            "sandbox": switches, "zone": lambda: f"{datetime.now().astimezone():%Z}",
-        }  # fmt: skip
-        for name in self._environment.list_templates():  # an update may replace them
-            self._environment.get_template(name)
-
-    def token(self, request: Request) -> str:
-        """What a form has to carry that is sent by who asks."""
-        user = user_of(request).encode("utf-8", "surrogatepass")
-        return hmac.new(self._secret, user, hashlib.sha256).hexdigest()
-
-    def render(
-        self, request: Request, template: str, status_code: int = 200, **values: Any
-    ) -> Response:
-        """A page from *template* with *values*, and with what all of them show."""
-        html = self._environment.get_template(template).render(
-            user=user_of(request), token=self.token(request), **values
-        )
-        return Response(html.encode(errors="replace"), status_code, HEADERS, "text/html")
-
-    def problem(self, request: Request, problem: HTTPException) -> Response:
-        """A page with one plain line."""
-        status = problem.status_code
-        response = self.render(request, "problem.html", status, line=problem.detail, status=status)
-        response.headers.update(problem.headers or {})
-        return response
-
-    async def static(self, request: Request) -> Response:
-        """Style sheet, script and icon; named with their hash they are kept for ever."""
-        name = request.path_params["name"]
-        if name not in self._files:
-            return self.problem(request, HTTPException(404, "There is no such file."))
-        same = request.url.query == self._tags[name]
-        kept = "public, max-age=31536000, immutable" if same else "no-cache"
-        headers = HEADERS | {"Cache-Control": kept}
-        return Response(self._files[name], 200, headers, _TYPES[Path(name).suffix])
-
-    def tag(self, request: Request) -> str:
-        """Another one whenever the page may look different; cheap."""
-        url, switches = request.url, self._switches() if self._switches else None
-        state = repr((url.path, url.query, user_of(request), self.board.changes(), switches))
-        return f'"{hashlib.blake2b(state.encode(), digest_size=12, key=self._secret).hexdigest()}"'
+async def static(request: Request) -> Response:
+    """Style sheet, script and icon; named with their hash they are kept for ever."""
+    name = request.path_params["name"]
+    if name not in _FILES:
+        raise HTTPException(404, "There is no such file.")
+    same = request.url.query == _TAGS[name]
+    kept = "public, max-age=31536000, immutable" if same else "no-cache"
+    headers = {"Cache-Control": kept, "Content-Type": _TYPES[Path(name).suffix]}
+    return Response(_FILES[name], headers=HEADERS | headers)
 
 
 def user_of(request: Request) -> str:
     """Who has logged in; empty for nobody."""
     return str(request.scope.get("user") or "")
+
+
+# All of it is read now: an update may replace the files.
+_FILES = {file.name: file.read_bytes() for file in (_HERE / "static").iterdir()}
+_TAGS = {
+    name: hashlib.blake2b(content, digest_size=8).hexdigest() for name, content in _FILES.items()
+}
+ENVIRONMENT = Environment(
+    loader=FileSystemLoader(_HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+ENVIRONMENT.filters |= {"visible": visible, "foreign": foreign, "when": when}
+ENVIRONMENT.globals |= {
+    "states": STATES, "retried": RETRIED, "tags": _TAGS, "live": False,
+    "zone": lambda: f"{datetime.now().astimezone():%Z}",
+}  # fmt: skip
+for _name in ENVIRONMENT.list_templates():
+    ENVIRONMENT.get_template(_name)

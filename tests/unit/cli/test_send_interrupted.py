@@ -53,6 +53,12 @@ class Run:
         return [json.loads(line) for line in lines if line[:1] == "{" and line[-1:] == "}"]
 
 
+def written(conf: Path, *rows: str, header: str = "number,name") -> Path:
+    file = conf.with_name("list.csv")
+    file.write_text("\n".join((header, *rows, "")))
+    return file
+
+
 def make_list(path: Path, size: int) -> tuple[dict[int, str], list[int]]:
     """Writes a list; the numbers of its good rows by line, and the lines of its bad ones."""
     chance = random.Random(size)
@@ -119,8 +125,7 @@ def test_none_is_lost_and_none_doubled_across_three_interruptions(
 def test_what_was_under_way_at_a_kill_is_reported_and_not_sent_again(
     server: Sandbox, conf: Path
 ) -> None:
-    file = conf.with_name("list.csv")
-    file.write_text(f"number,name\n{HANGS},a\n+39333123456,b\n")
+    file = written(conf, f"{HANGS},a", "+39333123456,b")
     run = Run(conf, file)
     server.wait(requests=1)
     time.sleep(0.1)
@@ -134,8 +139,7 @@ def test_what_was_under_way_at_a_kill_is_reported_and_not_sent_again(
 def test_a_second_signal_ends_at_once_and_the_first_waits_for_the_answer(
     server: Sandbox, conf: Path
 ) -> None:
-    file = conf.with_name("list.csv")
-    file.write_text(f"number,name\n{HANGS},a\n+39333123456,b\n")
+    file = written(conf, f"{HANGS},a", "+39333123456,b")
     run = Run(conf, file)
     server.wait(requests=1)
     began = time.monotonic()
@@ -158,8 +162,7 @@ def test_a_second_signal_ends_at_once_and_the_first_waits_for_the_answer(
 
 def test_a_rest_between_two_ends_at_a_signal(server: Sandbox, conf: Path) -> None:
     conf.write_text(conf.read_text().replace("pace = 0s", "pace = 1m"))
-    file = conf.with_name("list.csv")
-    file.write_text("number,name\n+39333123456,a\n+39333123457,b\n")
+    file = written(conf, "+39333123456,a", "+39333123457,b")
     run = Run(conf, file)
     server.wait(messages=1)
     time.sleep(0.2)
@@ -191,8 +194,7 @@ def test_with_the_outbox_not_even_a_kill_leaves_one_unknown(server: Sandbox, out
 
 
 def test_nohup_goes_on_when_the_terminal_is_closed(server: Sandbox, conf: Path) -> None:
-    file = conf.with_name("list.csv")
-    file.write_text("number,message\n+39333123456,a\n+39333123457,b\n")
+    file = written(conf, "+39333123456,a", "+39333123457,b", header="number,message")
     conf.write_text(conf.read_text().replace("pace = 0s", "pace = 1s"))
     process = subprocess.Popen(
         ["nohup", COMMAND, "send", "--config", conf, "--list", file],

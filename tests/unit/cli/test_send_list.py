@@ -15,7 +15,7 @@ import pytest
 from click.testing import Result
 
 from dialplan_sms.cli.send import view
-from dialplan_sms.cli.send.journal import Journal, JournalError
+from dialplan_sms.cli.send.journal import Journal, JournalError, opened
 from dialplan_sms.cli.send.listfile import Result as Became
 from dialplan_sms.cli.send.run import RunProgress
 from dialplan_sms.sandbox import Fault, Sandbox
@@ -290,11 +290,10 @@ def test_a_row_that_is_past_is_bad_but_not_one_that_was_sent(
     rows, _ = lines(send("--json"))
     assert (rows[0]["line"], rows[0]["cause"]) == (2, "INVALID_POSTPONE")
     # given that it was sent when it was not past
-    journal = Journal(Path(f"{path}.journal"))
-    digest = journal.digest("sms", A, "Dear Zoë", "", "202001011000")
-    journal.going_out(digest, 2, "", 0)
-    journal.ended(digest, 2, Became.ACCEPTED, "")
-    journal.close()
+    with opened(Path(f"{path}.journal")) as journal:
+        digest = journal.digest("sms", A, "Dear Zoë", "", "202001011000")
+        journal.going_out(digest, 2, "", 0)
+        journal.ended(digest, 2, Became.ACCEPTED, "")
     # then it is done: a list without it would be another list
     assert send().exit_code == 0
     assert len(server.messages) == 1
@@ -395,29 +394,25 @@ def test_a_file_that_is_no_journal_is_left_alone(server: Sandbox, conf: Path, se
 
 
 def test_one_list_is_sent_by_one_command_at_a_time(server: Sandbox, conf: Path, send: Send) -> None:
-    journal = Journal(Path(f"{write(conf, f'{A},Zoë')}.journal"))
-    result = send()
-    journal.close()
+    with opened(Path(f"{write(conf, f'{A},Zoë')}.journal")):
+        result = send()
     assert (result.exit_code, server.requests) == (1, [])
     assert "another dialplan-sms sends this list now" in result.output
 
 
 def test_a_line_that_was_cut_off_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    journal = Journal(path)
-    journal.begin("x")
-    journal.going_out("a", 2, "", 0)
-    journal.close()
+    with opened(path) as journal:
+        journal.begin("x")
+        journal.going_out("a", 2, "", 0)
     whole = path.read_bytes()
     for end in range(len(whole) + 1):
         path.write_bytes(whole[:end])
-        torn = Journal(path)
-        torn.begin("x")
-        torn.going_out("b", 3, "", 0)
-        torn.close()
-        again = Journal(path, reading=True)
-        assert set(again.entries) == ({"a", "b"} if end == len(whole) else {"b"}), end
-        again.close()
+        with opened(path) as torn:
+            torn.begin("x")
+            torn.going_out("b", 3, "", 0)
+        with opened(path, reading=True) as again:
+            assert set(again.entries) == ({"a", "b"} if end == len(whole) else {"b"}), end
 
 
 def test_a_full_disk_stops_before_anything_goes_out(

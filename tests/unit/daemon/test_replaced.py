@@ -3,13 +3,12 @@
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from dialplan_sms.config.http import make_hash
 from dialplan_sms.sandbox import Sandbox
-from dialplan_sms.web.view import View
+from dialplan_sms.web.view import ENVIRONMENT
 from tests.asterisk.serving import Service
 from tests.unit.caller import Call
 from tests.waiting import until
@@ -57,10 +56,8 @@ def test_what_is_used_late_is_imported_at_the_start(tmp_path: Path) -> None:
 
 
 def test_so_are_the_pages_templates(monkeypatch: pytest.MonkeyPatch) -> None:
-    board: Any = None  # none is asked
-    environment = View(board)._environment
-    names = environment.list_templates()
+    names = ENVIRONMENT.list_templates()
     assert names
-    monkeypatch.setattr(environment.loader, "searchpath", [])  # no file is there any more
+    monkeypatch.setattr(ENVIRONMENT.loader, "searchpath", [])  # no file is there any more
     for name in names:
-        environment.get_template(name)
+        ENVIRONMENT.get_template(name)

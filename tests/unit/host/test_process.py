@@ -17,7 +17,7 @@ import pytest
 from dialplan_sms.cli.check import CheckState
 from dialplan_sms.cli.check.asterisk import Asterisk, check_script
 from dialplan_sms.cli.check.outbox import OUTBOX, check
-from dialplan_sms.cli.send.journal import Journal, JournalError
+from dialplan_sms.cli.send.journal import JournalError, opened
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host import process
@@ -205,8 +205,8 @@ def test_no_link_is_followed_for_log_and_journal(folder: Path) -> None:
     (folder / "list.csv.journal").symlink_to(precious)
     with pytest.raises(OSError, match="link"):
         log._open_file(str(folder / "sms.log"))
-    with pytest.raises(JournalError, match="it is a link"):
-        Journal(folder / "list.csv.journal")
+    with pytest.raises(JournalError, match="it is a link"), opened(folder / "list.csv.journal"):
+        pass
     assert not precious.exists()
 
 

@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialplan_sms.sandbox.faults import (
-    Fault,
-    Faults,
-    Reply,
-    Trouble,
-    magic_number,
-    magic_trouble,
-    parse_fault,
-)
+from dialplan_sms.sandbox import faults as named
+from dialplan_sms.sandbox.faults import Fault, Faults, Reply, Trouble, magic_number, parse_fault
 from dialplan_sms.sandbox.pbx import TOKEN_USER, Pbx, Request, Served, wms_version
 from dialplan_sms.sms import api
 from dialplan_sms.web.form import MAX_FIELDS, form_pairs
@@ -127,16 +120,14 @@ def test_the_credentials_come_before_the_number() -> None:
     ],
 )
 def test_the_version_decides_length_and_characters(wms: str, length: int, text: str) -> None:
-    pbx = Pbx(wms=wms)
+    sent, longest, too_long = (
+        ask(Pbx(wms=wms), number=NUMBER, message=message)
+        for message in ("a'b\"c\\d/e", "😀" * length, "x" * (length + 1))
+    )
 
-    sent = ask(pbx, number=NUMBER, message="a'b\"c\\d/e").message
-    longest = ask(pbx, number=NUMBER, message="😀" * length)
-    too_long = ask(pbx, number=NUMBER, message="x" * (length + 1))
-
-    assert sent is not None
-    assert (sent.text, sent.original) == (text, "a'b\"c\\d/e")
-    assert longest.reply["type"] == api.RESULT
-    assert too_long.reply["type"] == api.ERROR
+    assert sent.message is not None
+    assert (sent.message.text, sent.message.original) == (text, "a'b\"c\\d/e")
+    assert [longest.reply["type"], too_long.reply["type"]] == [api.RESULT, api.ERROR]
 
 
 @pytest.mark.parametrize("text", ["", "x", "6", "6.x", "6.02.", "6.²"])
@@ -158,12 +149,6 @@ def test_numbers_that_cannot_be_dialled_are_named_and_the_others_taken() -> None
     assert handled.reply == api.warning(["x\ny", "+39'1"])
     assert handled.message is not None
     assert handled.message.numbers == (NUMBER,)
-
-
-def test_without_gateways_nothing_is_taken() -> None:
-    handled = ask(Pbx(gateways=()), number=NUMBER, message="Hi")
-
-    assert (handled.reply, handled.message) == (api.warning([NUMBER]), None)
 
 
 def basic(user: bytes) -> str:
@@ -215,20 +200,23 @@ def test_every_fault_has_a_meaning_and_two_numbers_of_its_own() -> None:
         for taken in (False, True):
             number = magic_number(fault, taken=taken)
             assert len(number) == len("+999000000NN")
-            assert magic_trouble(number) == magic_trouble(number[1:]) == Trouble(fault, taken)
-    assert magic_trouble("+99900000099") is None
+            assert (
+                named.magic_trouble(number)
+                == named.magic_trouble(number[1:])
+                == Trouble(fault, taken)
+            )
+    assert named.magic_trouble("+99900000099") is None
 
 
 @pytest.mark.parametrize("fault", [Fault.HANG, Fault.RESET, Fault.HTML, Fault.HUGE])
-def test_a_fault_takes_nothing_unless_it_is_told_to(fault: Fault) -> None:
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_fault_takes_nothing_unless_it_is_told_to(fault: Fault, taken: bool) -> None:
     pbx = Pbx()
 
-    lost = ask(pbx, number=magic_number(fault), message="x")
-    taken = ask(pbx, number=magic_number(fault, taken=True), message="x")
+    handled = ask(pbx, number=magic_number(fault, taken=taken), message="x")
 
-    assert (lost.trouble, lost.message) == (Trouble(fault), None)
-    assert (taken.trouble, pbx.inbox.messages) == (Trouble(fault, taken=True), [taken.message])
-    assert len(pbx.inbox.requests) == 2
+    assert (handled.trouble, bool(handled.message)) == (Trouble(fault, taken), taken)
+    assert (len(pbx.inbox.requests), len(pbx.inbox.messages)) == (1, int(taken))
 
 
 @pytest.mark.parametrize("fault", [Fault.REJECT, Fault.UNAUTHORIZED, Fault.REDIRECT])
@@ -236,24 +224,26 @@ def test_what_is_refused_is_never_taken(fault: Fault) -> None:
     assert ask(number=magic_number(fault, taken=True), message="x").message is None
 
 
-def test_partial_names_the_magic_number() -> None:
-    magic = magic_number(Fault.PARTIAL)
-
-    handled = ask(number=f"{NUMBER},{magic},{OTHER}", message="x")
-
-    assert handled.reply == api.warning([magic])
-    assert handled.message is not None
-    assert handled.message.numbers == (NUMBER, OTHER)
+PARTIAL = magic_number(Fault.PARTIAL)
 
 
-def test_partial_by_option_names_the_last_number() -> None:
-    pbx = Pbx(faults=Faults([(Trouble(Fault.PARTIAL), None)]))
+@pytest.mark.parametrize(
+    ("numbers", "by_option", "refused", "taken"),
+    [
+        ([NUMBER, PARTIAL, OTHER], False, PARTIAL, (NUMBER, OTHER)),
+        ([NUMBER, OTHER], True, OTHER, (NUMBER,)),
+        ([NUMBER], True, NUMBER, None),
+    ],
+)
+def test_partial_names_the_magic_number_or_by_option_the_last(
+    numbers: list[str], by_option: bool, refused: str, taken: tuple[str, ...] | None
+) -> None:
+    pbx = Pbx(faults=Faults([(Trouble(Fault.PARTIAL), None)] if by_option else []))
 
-    several = ask(pbx, number=f"{NUMBER},{OTHER}", message="x")
-    single = ask(pbx, number=NUMBER, message="x")
+    handled = ask(pbx, number=",".join(numbers), message="x")
 
-    assert several.reply == api.warning([OTHER])
-    assert (single.reply, single.message) == (api.warning([NUMBER]), None)
+    assert handled.reply == api.warning([refused])
+    assert (handled.message and handled.message.numbers) == taken
 
 
 def test_a_magic_number_needs_credentials() -> None:

@@ -34,14 +34,9 @@ def verify(sandbox: Sandbox) -> str | bool:
 def post(
     sandbox: Sandbox, data: object = FORM, path: str = api.PATH, **options: object
 ) -> requests.Response:
-    arguments = {
-        "auth": AUTH,
-        "verify": verify(sandbox),
-        "timeout": 3,
-        "allow_redirects": False,
-        "headers": {"Content-Type": "application/x-www-form-urlencoded"},
-    }
-    return requests.post(sandbox.url + path, data=data, **{**arguments, **options})  # type: ignore[arg-type]
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    arguments = {"auth": AUTH, "verify": verify(sandbox), "timeout": 3, "headers": kind, **options}
+    return requests.post(sandbox.url + path, data=data, allow_redirects=False, **arguments)  # type: ignore[arg-type]
 
 
 def connect(sandbox: Sandbox) -> socket.socket:
@@ -102,33 +97,26 @@ def test_the_vendors_curl_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "text"),
+    ("body", "number", "text"),
     [
-        (" message=the message body&number=%2B39333123456", "the message body"),
-        (" message=a+b&number=%2B39333123456", "a b"),
-        (" message=a&b&number=%2B39333123456", "a"),
-        (" message=100%41&number=%2B39333123456", "100A"),
+        (" message=the message body&number=%2B39333123456", "+39333123456", "the message body"),
+        (" message=a+b&number=%2B39333123456", "+39333123456", "a b"),
+        (" message=a&b&number=%2B39333123456", "+39333123456", "a"),
+        (" message=100%41&number=%2B39333123456", "+39333123456", "100A"),
+        ("message=x&number=+39333123456", "39333123456", "x"),  # an unencoded plus is lost
     ],
 )
-def test_the_old_recipes_bodies_fare_as_on_a_pbx(shared: Sandbox, body: str, text: str) -> None:
+def test_the_old_recipes_bodies_fare_as_on_a_pbx(
+    shared: Sandbox, body: str, number: str, text: str
+) -> None:
     shared.clear()
 
-    reply = post(shared, body).json()
-
-    assert reply == api.result()
-    assert [(m.numbers, m.text) for m in shared.messages] == [(("+39333123456",), text)]
+    assert post(shared, body).json() == api.result()
+    assert [(m.numbers, m.text) for m in shared.messages] == [((number,), text)]
 
 
 def test_the_old_recipe_loses_the_number_behind_a_parenthesis(shared: Sandbox) -> None:
     assert post(shared, " message=Hi :").json() == api.error(api.EMPTY_NUMBER)
-
-
-def test_an_unencoded_plus_is_lost(shared: Sandbox) -> None:
-    shared.clear()
-
-    post(shared, "message=x&number=+39333123456")
-
-    assert [m.numbers for m in shared.messages] == [("39333123456",)]
 
 
 def test_credentials(shared: Sandbox) -> None:
@@ -150,25 +138,21 @@ def test_a_bearer_token() -> None:
         assert [m.user for m in sandbox.messages] == ["token"]
 
 
-@pytest.mark.parametrize("path", ["/", "/api/v1/originate/sms/", "/api/v1/originate/sms%2F", "//"])
-def test_other_paths_are_recorded_and_take_nothing(shared: Sandbox, path: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        *(("POST", path, 404) for path in ("/", f"{api.PATH}/", f"{api.PATH}%2F", "//")),
+        *((method, api.PATH, 405) for method in ("PUT", "HEAD", "DELETE", "OPTIONS")),
+    ],
+)
+def test_other_paths_and_methods_are_recorded_and_take_nothing(
+    shared: Sandbox, method: str, path: str, status: int
+) -> None:
     shared.clear()
+    response = requests.request(method, shared.url + path, params=FORM, auth=AUTH, timeout=3)
+    allowed = {*response.headers.get("Allow", "").split(", ")}
 
-    response = post(shared, path=path)
-
-    assert response.status_code == 404
-    assert (len(shared.requests), shared.messages) == (1, [])
-
-
-@pytest.mark.parametrize("method", ["PUT", "HEAD", "DELETE", "OPTIONS"])
-def test_other_methods_take_nothing(shared: Sandbox, method: str) -> None:
-    shared.clear()
-    url = shared.url + api.PATH
-
-    response = requests.request(method, url, params=FORM, auth=AUTH, timeout=3)
-
-    assert response.status_code == 405
-    assert {*response.headers["Allow"].split(", ")} >= {"GET", "POST"}
+    assert (response.status_code, allowed >= {"GET", "POST"}) == (status, status == 405)
     assert (len(shared.requests), shared.messages) == (1, [])
 
 
@@ -291,14 +275,8 @@ def test_who_follows_a_redirect_is_found_out(sandbox: Sandbox, method: str) -> N
     sandbox.fault = Fault.REDIRECT
 
     with requests.Session() as session:
-        response = session.request(
-            method,
-            sandbox.url + api.PATH,
-            params=FORM,
-            auth=AUTH,
-            timeout=3,
-            verify=verify(sandbox),
-        )
+        url, trusted = sandbox.url + api.PATH, verify(sandbox)
+        response = session.request(method, url, params=FORM, auth=AUTH, timeout=3, verify=trusted)
 
     assert [r.status_code for r in response.history] == [302]
     assert len(sandbox.requests) == 2
@@ -358,10 +336,7 @@ def test_requests_in_a_row_are_answered_in_a_row(sandbox: Sandbox) -> None:
 
 def test_many_keys_do_not_stop_it(shared: Sandbox) -> None:
     began = time.monotonic()
-
-    reply = post(shared, b"a&" * (MAX_BODY // 2)).json()
-
-    assert reply == api.error(api.EMPTY_NUMBER)
+    assert post(shared, b"a&" * (MAX_BODY // 2)).json() == api.error(api.EMPTY_NUMBER)
     assert time.monotonic() - began < 2
 
 
@@ -370,15 +345,11 @@ def test_many_keys_do_not_stop_it(shared: Sandbox) -> None:
 def test_no_bytes_break_it(shared: Sandbox, query: bytes, body: bytes, header: bytes) -> None:
     target = "".join(chr(b) if 0x21 <= b <= 0x7E and b != 0x23 else f"%{b:02x}" for b in query)
     value = bytes(b if b >= 0x20 and b != 0x7F else 0x2E for b in header).strip() or b"x"
-    lines = [
-        f"POST {api.PATH}?{target} HTTP/1.1\r\nHost: x\r\nConnection: close".encode(),
-        f"{AUTHORIZATION}\r\nContent-Length: {len(body)}".encode(),
-        b"X-Some: " + value,
-        b"Cookie: " + value,
-    ]
-
+    head = (
+        f"POST {api.PATH}?{target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{AUTHORIZATION}\r\n"
+    )
+    lines = f"{head}Content-Length: {len(body)}".encode(), b"X-Some: " + value, b"Cookie: " + value
     answer = answer_to(shared, b"\r\n".join([*lines, b"", body]))
-
     assert answer.startswith(b"HTTP/1.1 200"), answer
 
 
@@ -417,7 +388,8 @@ def test_it_comes_back_on_the_same_port_with_the_same_certificate() -> None:
         sandbox.stop()
         with pytest.raises(requests.exceptions.ConnectionError):
             post(sandbox)
-        sandbox.start()
+        for _ in range(2):  # once more does nothing
+            sandbox.start()
 
         assert (sandbox.url, post(sandbox).json()) == (url, before)
         assert (len(sandbox.messages), sandbox.connections) == (2, 2)

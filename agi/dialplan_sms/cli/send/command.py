@@ -85,17 +85,19 @@ def send(
     for message, is_so in misuse.items():
         if is_so:
             raise click.UsageError(message)
-    number, gsm, postpone, sender, key = map(_utf8, (number or "", gsm, postpone, sender, key))
+    number, gsm, postpone, sender, key = (  # which may have bytes that are no UTF-8
+        given.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        for given in (number or "", gsm, postpone, sender, key)
+    )
     draft = Draft(number, "", gsm, postpone, sender, mode or "", call="send", key=key)
     try:
         if file is not None:
             from dialplan_sms.cli.send.list import send_list
 
-            status = send_list(
+            raise SystemExit(send_list(
                 replace(draft, bulk=True), smsconf.load(config), _text, file, journal,
                 changed=changed, retry_unknown=retry_unknown, as_json=as_json, dry_run=dry_run,
-            )  # fmt: skip
-            raise SystemExit(status)
+            ))  # fmt: skip
         from dialplan_sms.cli.send.single import send_one, show_one
 
         message = _text()
@@ -107,11 +109,6 @@ def send(
         show_one(draft, smsconf.load(config), as_json)
     except Refused as refused:
         raise click.ClickException(safe_line(str(refused))) from None
-
-
-def _utf8(text: str) -> str:
-    """*text* without the surrogates by which Python marks bytes that are no UTF-8."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _text() -> str:

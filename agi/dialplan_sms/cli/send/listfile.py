@@ -59,17 +59,8 @@ class RowResult:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ListFile:
-    """A list as it was read.
-
-    *columns* are as the header has them, normalised; *rows* has by line the text of each column;
-    *bad* are the rows that are none.
-    """
-
-    columns: tuple[str, ...]
-    rows: Mapping[int, Mapping[str, str]] = field(repr=False)
-    bad: Sequence[RowResult]
+Row = tuple[int, Mapping[str, str], str]
+"""The line in which it begins, the text of each column, and why it is no row; empty if it is."""
 
 
 def name_of(column: str) -> str:
@@ -102,36 +93,34 @@ def read_file(file: str) -> tuple[bytes, Path | None]:
     return content, Path(f"{file}.journal") if in_place else None
 
 
-def read_list(content: bytes, name: str) -> ListFile:
-    """The list in *content*; *name* is for the errors. Raises ListError."""
+def read_list(content: bytes, name: str) -> tuple[Sequence[str], list[Row]]:
+    """The columns of the list in *content*, as the header has them, normalised; and its rows.
+
+    *name* is for the errors. Raises ListError.
+    """
     lines = list(io.StringIO(_decode(content, name), newline=""))
-    start, delimiters = 0, _DELIMITERS
-    if lines and (hint := _HINT.match(lines[0])):
-        start, delimiters = 1, hint[1]
-    while start < len(lines) and not lines[start].strip(" \r\n\t,;"):
-        start += 1
-    if start == len(lines):
+    hint = _HINT.match("".join(lines[:1]))
+    if hint:
+        lines[0] = ""
+    start = next((at for at, line in enumerate(lines) if line.strip(" \r\n\t,;")), None)
+    if start is None:
         raise ListError(f"{name} is empty: its first line names the columns, as number,name")
-    header, delimiter, start = _header(lines, start, delimiters, name)
-    rows: dict[int, Mapping[str, str]] = {}
-    bad: list[RowResult] = []
+    header, delimiter, start = _header(lines, start, hint[1] if hint else _DELIMITERS, name)
+    rows: list[Row] = []
     while start < len(lines):
-        line, number, wrong = start + 1, "", ""
+        line, wrong = start + 1, ""
         try:
             cells, start = _record(lines, start, delimiter)
-        except csv.Error:
-            start += 1  # only this line is no row, the next is a new one
-            cells, wrong = [], "a quote is not closed, or something follows a closed one"
-        row = {column: cell for column, cell in zip_longest(header, cells, fillvalue="") if column}
+        except csv.Error:  # only this line is no row, the next is a new one
+            cells, start = [], line
+            wrong = "a quote is not closed, or something follows a closed one"
         if any(map(str.strip, cells[len(header) :])):
-            number = shown_number(row[NUMBER])
             wrong = f"has {len(cells)} cells, the first line names {len(header)} columns"
             wrong += ": a cell with a separator in it stands in quotes"
-        if wrong:
-            bad.append(RowResult(line, number, Result.BAD, BAD_ROW, wrong))
-        elif any(map(str.strip, cells)):
-            rows[line] = row
-    return ListFile(tuple(filter(None, header)), rows, bad)
+        if wrong or any(map(str.strip, cells)):
+            pairs = zip_longest(header, cells, fillvalue="")
+            rows.append((line, {column: cell for column, cell in pairs if column}, wrong))
+    return tuple(filter(None, header)), rows
 
 
 def _decode(content: bytes, name: str) -> str:
@@ -163,14 +152,13 @@ def _header(
         raise ListError(f"{name}:{start + 1}: no names of columns: a quote is not closed")
     fits, _, names, delimiter, end = max(found, key=lambda each: each[:2])
     if not fits:
-        shown = ", ".join(each[:20] for each in names[:8] if each)
         raise ListError(
             f"{name}:{start + 1}: no column is named number: the first line names the columns,"
-            f" here: {shown}"
+            f" here: {', '.join(each[:20] for each in names[:8] if each)}"
         )
-    twice = sorted(each for each in names if each and names.count(each) > 1)
-    if twice:
-        raise ListError(f"{name}:{start + 1}: two columns are named {twice[0][:40]}")
+    for column in sorted(filter(None, names)):
+        if names.count(column) > 1:
+            raise ListError(f"{name}:{start + 1}: two columns are named {column[:40]}")
     return names, delimiter, end
 
 

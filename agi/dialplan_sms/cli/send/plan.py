@@ -7,9 +7,10 @@ import hashlib
 import re
 import select
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,8 +21,8 @@ from dialplan_sms.cli.send.listfile import (
     BAD_ROW,
     NUMBER,
     ListError,
-    ListFile,
     Result,
+    Row,
     RowResult,
     name_of,
     shown_number,
@@ -54,15 +55,11 @@ class Item:
     """One SMS of a list. The journal knows it by *digest*, the outbox by *stored_as*."""
 
     line: int
+    number: str  # as it will go
     draft: Draft
     sms: Sms
     digest: str
     stored_as: str
-
-    @property
-    def number(self) -> str:
-        """As it will go."""
-        return self.sms.numbers[0]
 
     def key(self, resends: int) -> str:
         """Its SMS_KEY if it is sent again so often: the outbox stores it once under that."""
@@ -75,55 +72,53 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class ListPlan:
-    """What a list comes to: the SMS to send, and the rows that are not sent, by their lines.
+    """What a list comes to: the SMS to send by their digests, and the rows that are not sent.
 
     *digest* changes when any SMS of it does.
     """
 
-    items: Sequence[Item]
+    items: Mapping[str, Item]
     unsent: Sequence[RowResult]
-    digest: str = field(repr=False)
+    digest: str
 
     @property
-    def rows(self) -> int:
-        return len(self.items) + len(self.unsent)
-
-    def count(self, result: Result) -> int:
-        """How many rows are not sent for being BAD, or a DUPLICATE."""
-        return sum(row.result is result for row in self.unsent)
+    def counts(self) -> Counter[str]:
+        """How many rows there are, and how many are not sent for being BAD, or a DUPLICATE."""
+        unsent = Counter[str](row.result for row in self.unsent)
+        return unsent | Counter(rows=len(self.items) + len(self.unsent))
 
 
 def columns_in(text: str, columns: Collection[str]) -> list[str]:
     """Those of a list's *columns* that *text* names. Raises ListError for what fits none."""
-    tokens = list(_TOKEN.finditer(text))
-    for token in tokens:
-        brace = token[0][0]
+    named: list[str] = []
+    for token in _TOKEN.finditer(text):
+        brace, column = token[0][0], token[1]
         if token[0] == brace:
             raise ListError(
                 f"the text has a single {brace} at character {token.start() + 1}: a brace is"
                 f" written {brace * 2}, a column {{name}}"
             )
-        if token[1] is not None and name_of(token[1]) not in columns:
-            raise ListError(
-                f"the text has {{{token[1][:40]}}}, which is no column of the list: it has"
-                f" {', '.join(columns)}; a brace is written {{{{"
-            )
-    return [name_of(token[1]) for token in tokens if token[1] is not None]
+        if column is not None:
+            named.append(name_of(column))
+            if named[-1] not in columns:
+                raise ListError(
+                    f"the text has {{{column[:40]}}}, which is no column of the list: it has"
+                    f" {', '.join(columns)}; a brace is written {{{{"
+                )
+    return named
 
 
 def fill(text: str, cells: Mapping[str, str]) -> str:
     """The *text* of one row, which has all its columns."""
-
-    def put(token: re.Match[str]) -> str:
-        return token[0][0] if token[1] is None else cells[name_of(token[1])].strip()
-
-    return _TOKEN.sub(put, text)
+    return _TOKEN.sub(
+        lambda token: token[0][0] if token[1] is None else cells[name_of(token[1])].strip(), text
+    )
 
 
 def read_text(
     columns: Collection[str], is_piped: bool, read_input: Callable[[], str]
-) -> str | None:
-    """The text for a list with *columns*; None if it is the column ``message``.
+) -> tuple[str, list[str]]:
+    """The text for a list with *columns*, empty if it is the column ``message``; and its columns.
 
     *read_input* reads standard input, unless the list *is_piped* through it. Raises ListError.
     """
@@ -131,85 +126,93 @@ def read_text(
     if not is_piped and not (whole and (sys.stdin is None or sys.stdin.isatty())):
         with suppress(OSError, ValueError):  # it is no file
             if whole and not select.select([sys.stdin], [], [], _PATIENCE)[0]:
-                hint = "reading standard input to its end; </dev/null if there is no text"
-                click.echo(hint, err=True)
+                click.echo(
+                    "reading standard input to its end; </dev/null if there is no text", err=True
+                )
         text = read_input()
     if not text.strip():
         if whole:
-            return None
+            return "", []
         at = "a column message in the list" if is_piped else "standard input, or a column message"
         raise ListError(f"no text to send: it comes from {at}")
-    if MESSAGE not in columns_in(text, columns) and whole:
+    named = columns_in(text, columns)
+    if whole and MESSAGE not in named:
         # Whichever were taken, it could be the wrong one, for everybody on the list.
         raise ListError(
             "two texts: one on standard input, and the list has a column message. Use {message}"
             " in the text, or rename the column, or add </dev/null"
         )
-    return text
+    return text, named
 
 
 def plan(
-    listed: ListFile,
-    text: str | None,
+    rows: Iterable[Row],
+    text: str,
+    named: Collection[str],
     common: Draft,
     sender: Sender,
     config: Config,
     journal: Journal,
 ) -> ListPlan:
-    """The SMS of *listed*. Raises Refused for what is wrong with all of them.
+    """The SMS of a list's *rows*. Raises Refused for what is wrong with all of them.
 
-    *text* is None if the column ``message`` has it; *common* has what all SMS share, the columns
-    ``gsm`` and ``postpone`` go before.
+    *text* names the columns *named*, and is empty if the column ``message`` has it; *common* has
+    what all SMS share, the columns ``gsm`` and ``postpone`` go before.
     """
     items: dict[str, Item] = {}
-    unsent = list(listed.bad)
-    named = columns_in(text, listed.columns) if text else []
-    outbox = hashlib.blake2b(f"{config.outbox}\n{sender.name}".encode(), digest_size=4).hexdigest()
-    for line, cells in listed.rows.items():
-        cell, cause, message = cells[NUMBER].strip(), BAD_ROW, "-"
+    unsent: list[RowResult] = []
+    lines: dict[str, int] = {}  # of each SMS, by its digest
+    place = f"{config.outbox}\n{sender.name}".encode()
+    outbox = f"list {journal.salt} {hashlib.blake2b(place, digest_size=4).hexdigest()}"
+    minute = datetime.now().replace(second=0, microsecond=0)
+    for line, cells, broken in rows:
+        cell, cause, wrong = cells[NUMBER].strip(), BAD_ROW, broken
         # Nobody is to read "Dear ,".
         empty = next((name for name in named if not cells[name].strip()), "")
-        wrong = [f"{{{empty}}} of the text is empty in this row"] if empty else []
-        if not empty:
-            message = fill(text, cells) if text else cells[MESSAGE]
+        if empty and not broken:
+            wrong = f"{{{empty}}} of the text is empty in this row"
+        message = fill(text, cells) if text else cells.get(MESSAGE, "")
         draft = replace(
             common,
             number=cell,
-            message=message,
+            message="-" if wrong else message,
             gsm=cells.get("gsm", "").strip() or common.gsm,
             postpone=cells.get("postpone", "").strip() or common.postpone,
         )
         try:
-            sms = _check(draft, sender, config)
+            sms = None if broken else _check(draft, sender, config)
         except Refused as refused:
             if refused.cause in _FOR_ALL:
                 raise
-            cause, wrong = refused.cause, [_reason(refused, cell), *wrong]
-        if wrong:
-            number = shown_number(cell)
-            unsent.append(RowResult(line, number, Result.BAD, cause, "; and ".join(wrong)))
+            cause, sms = refused.cause, None
+            # It quotes a number; of what may be a text it gives the length.
+            quotes = cause is Cause.INVALID_NUMBER and shown_number(cell) == cell
+            why = refused.reason if quotes else refused.outcome.for_log or refused.reason
+            why = safe_line(re.sub(" is empty$", r"\g<0>: fill the cell", why))
+            wrong = f"{why}; and {wrong}" if wrong else why
+        if sms is None or wrong:
+            unsent.append(RowResult(line, shown_number(cell), Result.BAD, cause, wrong))
             continue
-        when = f"{sms.postpone:%Y%m%d%H%M}" if sms.postpone else ""
-        digest = journal.digest("sms", sms.numbers[0], sms.text, sms.gsm or "", when)
-        later = sms.postpone is not None and sender.postpone == "here"
-        stored = config.outbox and (sms.mode != "wait" or later)
-        stored_as = f"list {journal.salt} {outbox} {digest}" if stored else ""
-        item = Item(line, draft, sms, digest, stored_as)
-        first = items.setdefault(digest, item)
-        if first is not item:
-            why = f"the same SMS as in line {first.line}, sent once"
-            unsent.append(item.row(Result.DUPLICATE, "", why, first=first.line))
-    digest = journal.digest("list", *sorted(items))
-    minute = datetime.now().replace(second=0, microsecond=0)
-    for item in list(items.values()):
-        past = item.sms.postpone
-        # What is in the journal may have been sent when it was not past.
-        if past and past < minute and item.digest not in journal.entries:
-            why = f"postpone {past:%d/%m/%Y %H:%M} is in the past"
+        at = sms.postpone
+        when = f"{at:%Y%m%d%H%M}" if at else ""
+        number = sms.numbers[0]
+        digest = journal.digest("sms", number, sms.text, sms.gsm or "", when)
+        stored = config.outbox and (sms.mode != "wait" or bool(at and sender.postpone == "here"))
+        item = Item(line, number, draft, sms, digest, f"{outbox} {digest}" if stored else "")
+        first = lines.setdefault(digest, line)
+        if first != line:
+            unsent.append(
+                item.row(
+                    Result.DUPLICATE, "", f"the same SMS as in line {first}, sent once", first=first
+                )
+            )
+        elif at and at < minute and digest not in journal.entries:
+            # What is in the journal may have been sent when it was not past.
+            why = f"postpone {at:%d/%m/%Y %H:%M} is in the past"
             unsent.append(item.row(Result.BAD, Cause.INVALID_POSTPONE, why))
-            del items[item.digest]
-    unsent.sort(key=lambda row: row.line)
-    return ListPlan(tuple(items.values()), unsent, digest)
+        else:
+            items[digest] = item
+    return ListPlan(items, unsent, journal.digest("list", *sorted(lines)))
 
 
 def _check(draft: Draft, sender: Sender, config: Config) -> Sms:
@@ -219,12 +222,12 @@ def _check(draft: Draft, sender: Sender, config: Config) -> Sms:
         if re.fullmatch(pattern, cell):
             raise Refused(Cause.INVALID_NUMBER, f"{cell} {why}")
     sms = check(draft, sender, config, datetime.min)
-    number = sms.numbers[0]
+    number, whole = sms.numbers[0], f"+{cell}"
     # 4915... for +4915... would reach a stranger, if it can be read as a national number. It is
     # taken for one that lost its + if it is a mobile phone's with it and no mobile's without.
-    is_other = _BARE.fullmatch(cell) and number.startswith("+") and number != f"+{cell}"
-    if is_other and _is_mobile(f"+{cell}") and not _is_mobile(number):
-        why = f"is perhaps +{cell}: a spreadsheet drops the + and 00 but for Text"
+    is_other = _BARE.fullmatch(cell) and number.startswith("+") and number != whole
+    if is_other and _is_mobile(whole) and not _is_mobile(number):
+        why = f"is perhaps {whole}: a spreadsheet drops the + and 00 but for Text"
         raise Refused(Cause.INVALID_NUMBER, f"{cell} {why}")
     return sms
 
@@ -232,16 +235,8 @@ def _check(draft: Draft, sender: Sender, config: Config) -> Sms:
 def _is_mobile(number: str) -> bool:
     import phonenumbers
 
-    try:
-        kind = phonenumbers.number_type(phonenumbers.parse(number))
-    except phonenumbers.NumberParseException:
-        return False
     kinds = phonenumbers.PhoneNumberType
-    return kind in (kinds.MOBILE, kinds.FIXED_LINE_OR_MOBILE)
-
-
-def _reason(refused: Refused, cell: str) -> str:
-    """It quotes a number; of what may be a text it gives the length."""
-    quotes = refused.cause is Cause.INVALID_NUMBER and shown_number(cell) == cell
-    reason = refused.reason if quotes else refused.outcome.for_log or refused.reason
-    return safe_line(re.sub(" is empty$", r"\g<0>: fill the cell", reason))
+    with suppress(phonenumbers.NumberParseException):
+        kind = phonenumbers.number_type(phonenumbers.parse(number))
+        return kind in (kinds.MOBILE, kinds.FIXED_LINE_OR_MOBILE)
+    return False

@@ -67,8 +67,7 @@ def send_one(draft: Draft, path: Path, as_json: bool) -> int:
             f": {safe_line(of.reason)}" if of.reason else "",
             f" (not accepted: {', '.join(of.failed)})" if of.failed else "",
         ]
-        colour = _COLOUR.get(of.status, "red")
-        view.say(Text.assemble((of.status, colour), "".join(words)))
+        view.say(Text.assemble((of.status, _COLOUR.get(of.status, "red")), *words))
     return int(of.status not in (Status.SUCCESS, Status.QUEUED))
 
 

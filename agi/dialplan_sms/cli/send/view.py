@@ -11,14 +11,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from dialplan_sms.cli.send.listfile import Result, RowResult
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
-from dialplan_sms.sms.parts import parts
+from dialplan_sms.sms.parts import Parts, parts
 from dialplan_sms.sms.sms import Sms
 
 if TYPE_CHECKING:  # a single SMS does without
@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a single SMS does without
 Facts = list[tuple[str, str]]
 """Names and values."""
 _FIRST = 10  # rows of the table in the dry run
+_UNITS = ((172800, "d", 86400, "h", 3600), (3600, "h", 3600, "min", 60), (60, "min", 60, "s", 1))
 _RED = (Result.BAD, Result.REFUSED)
 
 
@@ -90,13 +91,10 @@ def count(number: int, what: str) -> str:
 def duration(seconds: float) -> str:
     """A time for people, to two units."""
     whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 48 * 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    for least, name, size, smaller, of in _UNITS:
+        if whole >= least:
+            return f"{whole // size} {name} {whole % size // of} {smaller}"
+    return f"{whole} s"
 
 
 def show(row: RowResult, as_json: bool) -> None:
@@ -106,10 +104,11 @@ def show(row: RowResult, as_json: bool) -> None:
         say_json(line=row.line, number=number, result=row.result, cause=row.cause, reason=reason,
                  **row.more)  # fmt: skip
         return
-    text = Text(f"line {row.line:>5}  {number or '-':<16} ")
     result = "bad row" if row.result is Result.BAD else row.result
-    text.append(f"{result:<9} ", style="red" if row.result in _RED else "yellow")
-    say(text.append(f"{row.cause}: {reason}" if row.cause else reason))
+    colour = "red" if row.result in _RED else "yellow"
+    why = f"{row.cause}: {reason}" if row.cause else reason
+    line = f"line {row.line:>5}  {number or '-':<16} "
+    say(Text.assemble(line, (f"{result:<9} ", colour), why))
 
 
 def show_plan(
@@ -124,9 +123,10 @@ def show_plan(
 
     *ready* are the digests of what is to be sent, *earlier* the results of the rest.
     """
-    console = Console()
+    console, items, counts = Console(), [*plan.items.values()], plan.counts
+    each = [parts(item.sms.text) for item in items]
     if as_json:
-        for item in plan.items:
+        for item in items:
             result = "ready" if item.digest in ready else "before"
             say_json(line=item.line, number=item.number, result=result, text=item.sms.text,
                      **sms_values(item.sms))  # fmt: skip
@@ -135,17 +135,16 @@ def show_plan(
             f"{len(ready):,} to send",
             f"{earlier[Result.ACCEPTED]:,} accepted before",
             f"{earlier[Result.UNKNOWN]:,} unknown" if earlier[Result.UNKNOWN] else "",
-            count(plan.count(Result.BAD), "bad row"),
-            count(plan.count(Result.DUPLICATE), "duplicate"),
+            count(counts[Result.BAD], "bad row"),
+            count(counts[Result.DUPLICATE], "duplicate"),
         )
-        whole = f"{count(plan.rows, 'row')}: {', '.join(filter(None, rows))}"
-        show_facts(console, [*facts, ("list", whole), *_text_facts(plan.items, max_length)])
-        if plan.items:
-            console.print()
-            console.print(_first(plan.items))
-            first = plan.items[0]
-            console.print(Text(f"\nthe text of line {first.line}:", style="bold"))
-            console.print(Text("\n".join(map(plain, first.sms.text.split("\n")))))
+        whole = f"{count(counts['rows'], 'row')}: {', '.join(filter(None, rows))}"
+        texts = _text_facts([item.sms for item in items], each, max_length) if items else []
+        show_facts(console, [*facts, ("list", whole), *texts])
+        if items:
+            console.print("", _first(items), sep="\n")
+            console.print(Text(f"\nthe text of line {items[0].line}:", style="bold"))
+            console.print(Text("\n".join(map(plain, items[0].sms.text.split("\n")))))
         if plan.unsent:
             console.print()
     for row in plan.unsent:
@@ -153,27 +152,23 @@ def show_plan(
     if as_json:
         say_json(
             summary={
-                "rows": plan.rows, "ready": len(ready), "before": earlier[Result.ACCEPTED],
-                "unknown": earlier[Result.UNKNOWN], "bad": plan.count(Result.BAD),
-                "duplicates": plan.count(Result.DUPLICATE),
-                "parts": sum(parts(item.sms.text).count for item in plan.items), "dry_run": True,
+                "rows": counts["rows"], "ready": len(ready), "before": earlier[Result.ACCEPTED],
+                "unknown": earlier[Result.UNKNOWN], "bad": counts[Result.BAD],
+                "duplicates": counts[Result.DUPLICATE], "parts": sum(one.count for one in each),
+                "dry_run": True,
             }
         )  # fmt: skip
     else:
         console.print("\ndry run: nothing was sent")
 
 
-def _text_facts(items: "Sequence[Item]", max_length: int) -> Facts:
-    if not items:
-        return []
-    lengths = [len(item.sms.text) for item in items]
-    each = [parts(item.sms.text) for item in items]
+def _text_facts(every: Sequence[Sms], each: Sequence[Parts], max_length: int) -> Facts:
+    lengths = [len(sms.text) for sms in every]
     codings = Counter(one.coding for one in each)
     kinds = ", ".join(f"{number:,} in {coding}" for coding, number in sorted(codings.items()))
-    cut = sum(bool(item.sms.cut_from) for item in items)
-    spoilt = [item.sms.replaced for item in items if item.sms.replaced]
-    characters = "".join(sorted(set("".join(spoilt))))
-    note = f"{replaced(characters)} in {count(len(spoilt), 'text')}"
+    cut = sum(bool(sms.cut_from) for sms in every)
+    spoilt = [sms.replaced for sms in every if sms.replaced]
+    note = f"{replaced(''.join(sorted(set().union(*spoilt))))} in {count(len(spoilt), 'text')}"
     return [
         ("text", f"{min(lengths)} to {max(lengths)} characters of {max_length}"),
         ("parts", f"{sum(one.count for one in each):,} for {len(each):,} SMS ({kinds})"),
@@ -184,10 +179,14 @@ def _text_facts(items: "Sequence[Item]", max_length: int) -> Facts:
 
 def _first(items: "Sequence[Item]") -> Table:
     more = f"… and {len(items) - _FIRST:,} more: --json shows all" if len(items) > _FIRST else None
-    table = Table(box=None, pad_edge=False, caption=more, caption_justify="left")
-    for name in ("line", "to", "characters", "parts", "may be replaced"):
-        right = name in ("line", "characters")
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    table = Table(
+        Column("line", justify="right", overflow="fold"),
+        Column("to", overflow="fold"),
+        Column("characters", justify="right", overflow="fold"),
+        Column("parts", overflow="fold"),
+        Column("may be replaced", overflow="fold"),
+        box=None, pad_edge=False, caption=more, caption_justify="left",
+    )  # fmt: skip
     for item in items[:_FIRST]:
         sms = item.sms
         values = (item.line, item.number, len(sms.text), parts(sms.text), " ".join(sms.replaced))
