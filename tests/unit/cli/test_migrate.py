@@ -400,6 +400,12 @@ class TestSenders:
         assert sender.url == "https://127.0.0.1/api/v1/originate/sms"
         assert site.conf.stat().st_mode & 0o777 == 0o640
 
+    def test_what_is_set_beside_an_option_stays(self, site: Site) -> None:
+        beside = "MSet(A=1,CURLOPT(httptimeout)=5)"
+        text = site.convert(steps(beside, USER, ONE))
+        assert beside in text
+        assert "it may set more than CURLOPT(httptimeout)" in site.stderr
+
     def test_sections_are_added_and_the_default_stays(self, site: Site) -> None:
         there = "; mine\n[general]\nlog = syslog\n\n[200]\nurl = https://pbx\npassword = x"
         site.configure(there)

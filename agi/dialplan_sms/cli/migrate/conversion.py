@@ -150,6 +150,12 @@ class Conversion:
                     "a login of CURLOPT that no CURL() of the SMS API uses: it is left, with its"
                     " password",
                 )
+            elif self.done and option.unread:
+                self._note(
+                    option.step.line,
+                    f"left, since it may set more than CURLOPT({option.name}), which nothing needs"
+                    " now",
+                )
             elif self.done:
                 self._remove(option.step)
                 held = self._dialplan.global_lines
