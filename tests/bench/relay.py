@@ -23,7 +23,6 @@ from tests.bench.measure import Meter
 from tests.bench.peers import PEERS, POSTGRESQL, Peer, Site
 from tests.bench.tools import Tools, obtain
 
-SECONDS = 3  # for which wrk asks in a round
 _DRAIN = 90.0  # seconds that the delivery of the rest may take
 _ASKED = re.compile(r"^ \d+ \d+ (\d+) $", re.MULTILINE)
 _NGINX = """\
@@ -150,9 +149,11 @@ class Bench:
 
 
 def run(
-    connections: Sequence[int], rounds: int, say: Callable[[str], None]
+    connections: Sequence[int], rounds: int, seconds: int, say: Callable[[str], None]
 ) -> tuple[dict[Key, RelayRow], str]:
     """Medians of interleaved rounds, and Kannel's version; without PostgreSQL if there is none.
+
+    wrk asks for so many *seconds* in a round.
 
     Raises AsteriskUnavailable and NginxUnavailable if what it needs cannot be had.
     """
@@ -172,7 +173,7 @@ def run(
                 for delivers in (False, True):
                     for peer in peers:
                         say(f"relay, {each} connections, round {number + 1}: {peer.title}")
-                        row = bench.round(peer, each, delivers, SECONDS)
+                        row = bench.round(peer, each, delivers, seconds)
                         found.setdefault((peer.key, each, delivers), []).append(row)
         rows = {key: _median(several) for key, several in found.items()}
         for key in [key for key in rows if key[1] == max(connections) and key[0] != "postgresql"]:
