@@ -41,8 +41,10 @@ def main(arguments: Sequence[str]) -> int:
             measured = bench.run(running, stages, lambda line: status.update(line))
             versions = running.versions
         with console.status("starting") as status:
-            how = ((64,), 1, 1) if options.quick else ((1, 8, 64), 3, 3)
-            relays, versions["kannel"] = relay.run(*how, lambda line: status.update(line))
+            connections, times = ((64,), 1) if options.quick else ((1, 8, 64), 3)
+            relays, versions["kannel"] = relay.run(
+                connections, times, times, lambda line: status.update(line)
+            )
     except (AsteriskUnavailable, NginxUnavailable) as error:
         console.print(str(error), style="red", markup=False)
         return 1

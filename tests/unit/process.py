@@ -20,7 +20,7 @@ class Asterisk:
     def __init__(
         self, script: Path, folder: Path, *arguments: str, user: int | None = None, **more: str
     ) -> None:
-        self.variables: dict[str, str] = {}
+        self.variables: dict[str, str] = dict(VARIABLES)
         self.process = subprocess.Popen(
             [script, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -33,7 +33,7 @@ class Asterisk:
 
     def serve(self) -> "Asterisk":
         """Answer until the script ends."""
-        asterisk = FakeAsterisk(VARIABLES, b"")
+        asterisk = FakeAsterisk(self.variables, b"")
         asterisk.take()  # its own environment: this one's was sent
         assert self.process.stdin is not None
         assert self.process.stdout is not None
