@@ -46,7 +46,8 @@ class Hosts:
             folder, self.pbx,
             f"outbox = {self._url}\ncall_timeout = 10\npace = 0s\npassword = sms101api",
             f"[102]\nurl = {self.pbx.url}\ndelivery = at-most-once\n"
-            f"[103]\nurl = https://127.0.0.1:{self.shut}\nverify = no\n",
+            f"[103]\nurl = https://127.0.0.1:{self.shut}\nverify = no\n"
+            "delivery = at-most-once\n",
             {"PYTHONPATH": self._released.environment["PYTHONPATH"]} if old else {},
         )  # fmt: skip
         if old:
