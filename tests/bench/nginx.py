@@ -28,6 +28,11 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+    keepalive_requests 1000000;
+    {servers}
+}}
+"""
+_SERVERS = """\
     ssl_certificate {folder}/certificate.pem;
     ssl_certificate_key {folder}/key.pem;
     ssl_protocols TLSv1.2 TLSv1.3;
@@ -51,7 +56,6 @@ http {{
             proxy_set_header Connection "";
         }}
     }}
-}}
 """
 KEPT_ALIVE = 0.05  # seconds, where connections are to expire between two calls
 
@@ -77,24 +81,23 @@ def server(binary: Path, folder: Path, ports: Ports, certificate: SelfSigned) ->
     (folder / "certificate.pem").write_bytes(certificate.pem)
     (folder / "key.pem").touch(0o600)
     (folder / "key.pem").write_bytes(certificate.key)
-    conf = folder / "nginx.conf"
-    conf.write_text(
-        _CONF.format(
-            user=user(),
-            folder=folder,
-            ports=ports,
-            path=api.PATH,
-            answer='{"type":"result","result":"Success"}',
-            keepalive=KEPT_ALIVE * 1000,
-        )
+    servers = _SERVERS.format(
+        folder=folder,
+        ports=ports,
+        path=api.PATH,
+        answer='{"type":"result","result":"Success"}',
+        keepalive=KEPT_ALIVE * 1000,
     )
-    command = (binary, "-p", folder, "-c", conf, "-e", folder / "nginx.log")
-    return Child(command, ports.https, folder / "nginx.told", {"PATH": os.environ["PATH"]})
+    return start(binary, folder, servers, ports.https)
 
 
-def user() -> str:
-    """The line with which workers of root stay root: they read our folder."""
-    return "user root;" if os.geteuid() == 0 else ""
+def start(binary: Path, folder: Path, servers: str, port: int) -> Child:
+    """nginx with *servers*, to be entered; *port* is one on which they listen."""
+    conf, log = folder / "nginx.conf", folder / "nginx.log"
+    user = "user root;" if os.geteuid() == 0 else ""  # its workers read our folder
+    conf.write_text(_CONF.format(user=user, folder=folder, servers=servers))
+    command = (binary, "-p", folder, "-c", conf, "-e", log)
+    return Child(command, port, folder / "nginx.told", {"PATH": os.environ["PATH"]})
 
 
 def obtain() -> Path:

@@ -18,35 +18,19 @@ from pathlib import Path
 from dialplan_sms.sms import api
 from tests import postgres
 from tests.bench import nginx
-from tests.bench.children import Child, free_ports
+from tests.bench.children import free_ports
 from tests.bench.measure import Meter
 from tests.bench.peers import PEERS, POSTGRESQL, Peer, Site
 from tests.bench.tools import Tools, obtain
 
 _DRAIN = 90.0  # seconds that the delivery of the rest may take
 _ASKED = re.compile(r"^ \d+ \d+ (\d+) $", re.MULTILINE)
-_NGINX = """\
-{user}
-daemon off;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log {folder}/nginx.log;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    default_type application/json;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    keepalive_requests 1000000;
+_SERVER = """\
     server {{
         listen 127.0.0.1:{port};
         location / {{ return 200 '{answer}'; }}
         location = /status {{ stub_status; }}
     }}
-}}
 """
 
 
@@ -87,12 +71,8 @@ class Bench:
     @contextmanager
     def api(self) -> Iterator[None]:
         """Have the API answer."""
-        conf, log = self._folder / "nginx.conf", self._folder / "nginx.log"
-        conf.write_text(_NGINX.format(
-            user=nginx.user(), folder=self._folder, port=self._api, answer=json.dumps(api.result())
-        ))  # fmt: skip
-        command = (nginx.obtain(), "-p", self._folder, "-c", conf, "-e", log)
-        with Child(command, self._api, self._folder / "nginx.told", {}):
+        servers = _SERVER.format(port=self._api, answer=json.dumps(api.result()))
+        with nginx.start(nginx.obtain(), self._folder, servers, self._api):
             yield
 
     def round(self, peer: Peer, connections: int, delivers: bool, seconds: int) -> RelayRow:
