@@ -80,6 +80,16 @@ def test_tables_of_an_older_program_are_migrated(
     assert version == "3"
 
 
+def test_a_commit_on_sqlite_waits_for_the_disk(tmp_path: Path) -> None:
+    with another(f"sqlite:///{tmp_path}/outbox.sqlite") as connection:
+        mode, waits, most = (
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "journal_size_limit")
+        )
+    # FULL is 2; the journal's file does not keep the size of the largest transaction.
+    assert (mode in ("persist", "wal"), waits, most) == (True, 2, 4_000_000)
+
+
 def test_a_migration_that_fails_changes_nothing(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -159,6 +159,25 @@ def test_a_syslog_that_nobody_reads_does_not_block(syslog: socket.socket) -> Non
     assert entry.endswith(f" dialplan-sms[{os.getpid()}]: first")
 
 
+def test_a_syslog_that_nobody_reads_delays_one_line_and_no_more(
+    syslog: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, tried = os.write, []
+
+    def count(file: int, data: bytes) -> int:
+        tried.append(data)
+        return write(file, data)
+
+    monkeypatch.setattr(log, "_KEPT", 600.0)
+    log.write("syslog", "first")
+    monkeypatch.setattr(os, "write", count)
+    while not log._outlets[log._SYSLOG].deaf:  # as soon as it takes no more
+        log.write("syslog", "x" * 100)
+    before = len(tried)
+    log.write("syslog", "lost")
+    assert len(tried) == before
+
+
 def test_a_log_that_is_rotated_away_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
