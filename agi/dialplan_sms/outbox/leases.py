@@ -20,6 +20,7 @@ from dialplan_sms.sms.outcome import Outcome
 from dialplan_sms.sms.sms import Sms
 
 _BATCH = 20  # numbers of a request for a sender that sms.conf does not have any more
+_IN_TURN = 50  # numbers of an SMS that take turns, if each has a request of its own
 _HELD = message.c.state.in_((State.LEASED, State.SENDING))
 
 # Built once, as in transitions.py.
@@ -47,10 +48,18 @@ _NUMBERS = (
     .where(_WAITING.c.rank <= sa.bindparam("most"))
     .order_by(_WAITING.c.message_id, _WAITING.c.rank)
 )
+_DONE = (
+    sa.select(number.c.message_id, sa.func.count().label("ended"))
+    .where(
+        number.c.message_id.in_(sa.bindparam("these", expanding=True)),
+        number.c.state != State.PENDING,
+    )
+    .group_by(number.c.message_id)
+)
 _DUE = (
     sa.select(
         message.c.id, message.c.text, message.c.gsm, message.c.postpone, message.c.call,
-        message.c.attempts,
+        message.c.attempts, message.c.token,
         (now() - sa.func.coalesce(message.c.planned, message.c.created)).label("age"),
         (now() + sa.bindparam("seconds", type_=sa.Double())).label("until"),
     )
@@ -114,15 +123,21 @@ def claim(
             {"of": row.id, "is": state, "lease_by": owner, "lease_until": row.until} for row in due
         ])  # fmt: skip
         numbers: dict[int, list[str]] = {row.id: [] for row in due}
-        for id_, to in connection.execute(_NUMBERS, {"these": list(numbers), "most": batch}):
+        in_turn = sender is not None and sender.curl is not None and batch == 1
+        most_numbers = _IN_TURN if in_turn else batch
+        for id_, to in connection.execute(_NUMBERS, {"these": list(numbers), "most": most_numbers}):
             numbers[id_].append(to)
+        in_vain = _take_turns(connection, due, numbers) if in_turn else {}
         if begun:
             _send(connection, numbers.items())
         for row in due:
             to = tuple(numbers[row.id])
-            sms = Sms(to, row.text or "", row.gsm or None, row.postpone, call=row.call)
+            sms = Sms(
+                to, row.text or "", row.gsm or None, row.postpone, call=row.call, key=row.token
+            )
+            tries = in_vain.get(row.id, row.attempts)
             taken.append(Lease(
-                row.id, owner, row.until, name, sms, row.attempts, row.age, failures, begun
+                row.id, owner, row.until, name, sms, tries, row.age, failures, begun
             ))  # fmt: skip
         count = sum(map(len, numbers.values()))
         # Also without a pace: the next turn begins with the others.
@@ -130,6 +145,23 @@ def claim(
         if len(taken) >= most:
             break
     return taken
+
+
+def _take_turns(
+    connection: sa.Connection, due: Sequence[Any], numbers: dict[int, list[str]]
+) -> dict[int, int]:
+    """Leave one of each message's *numbers*, each in turn; how often all were tried in vain.
+
+    One that fails again and again does not keep the others of its message waiting.
+    """
+    ended = {row.message_id: row.ended for row in connection.execute(_DONE, {"these": [*numbers]})}
+    in_vain = {}
+    for row in due:
+        waiting = numbers[row.id]
+        count = max(1, len(waiting))
+        in_vain[row.id] = max(0, row.attempts - ended.get(row.id, 0)) // count
+        numbers[row.id] = waiting[row.attempts % count :][:1]
+    return in_vain
 
 
 def begin_sending(connection: sa.Connection, those: Sequence[Lease]) -> list[bool]:

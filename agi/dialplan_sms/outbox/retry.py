@@ -37,10 +37,12 @@ def decide(outcome: Outcome, numbers: Sequence[str], delivery: str, over: bool) 
     every = tuple(numbers)
     if outcome.status is Status.SUCCESS:
         return Verdict(sent=every)
-    warning = outcome.status is Status.WARNING
-    if warning and (refused := matching(outcome.failed, every)):
-        rest = tuple(number for number in every if number not in refused)
-        return Verdict(sent=rest, failed=refused) if over else Verdict(sent=rest, again=refused)
+    warning, unknown = outcome.status is Status.WARNING, matching(outcome.unknown, every)
+    refused = matching(outcome.failed, every) if warning else ()
+    if refused or unknown:
+        rest = tuple(number for number in every if number not in (*refused, *unknown))
+        kept = Verdict(failed=refused) if over else Verdict(again=refused)
+        return replace(kept, sent=rest, unknown=unknown)
     if warning or outcome.cause in _NOBODY_KNOWS:  # or which ones it means cannot be told
         again = delivery == AT_LEAST_ONCE and not over
         return Verdict(again=every) if again else Verdict(unknown=every)

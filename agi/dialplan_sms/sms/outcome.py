@@ -50,10 +50,10 @@ class Outcome:
     """How one SMS ended; the doors turn it into their own protocol.
 
     ``reason`` is one line for people, ``failed`` the numbers that the PBX did not accept, as it
-    names them, ``id`` the outbox's id if the SMS was stored. ``for_log`` stands in the log in
-    place of a reason that quotes what a caller supplied: a text may hide in any variable.
-    ``from_pbx`` marks a reason in the PBX's own words. ``advice`` ends the reason where the SMS
-    comes from the dialplan.
+    names them, ``unknown`` those of a WARNING that may have got it, ``id`` the outbox's id if the
+    SMS was stored. ``for_log`` stands in the log in place of a reason that quotes what a caller
+    supplied: a text may hide in any variable. ``from_pbx`` marks a reason in the PBX's own words.
+    ``advice`` ends the reason where the SMS comes from the dialplan.
     """
 
     status: Status
@@ -64,6 +64,7 @@ class Outcome:
     for_log: str = ""
     from_pbx: bool = False
     advice: str = ""
+    unknown: tuple[str, ...] = ()
 
     def in_dialplan(self) -> "Outcome":
         """The same with the advice in the reason."""

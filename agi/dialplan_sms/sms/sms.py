@@ -91,11 +91,12 @@ def compose(draft: Draft, sender: Sender, now: datetime) -> Sms:
     good, left_out, objection = read_numbers(draft.number, sender, draft.partly)
     _refuse_reply(draft.message)
     whole = clean(draft.message)
+    gsm = read_gsm(draft.gsm) if draft.gsm.strip() else sender.gsm
     text = shorten(whole, sender.max_length, sender.long_message == "truncate")
     return Sms(
         numbers=good,
         text=text,
-        gsm=read_gsm(draft.gsm) if draft.gsm.strip() else sender.gsm,
+        gsm=gsm if sender.curl is None or sender.curl.takes_gsm else None,
         postpone=read_postpone(draft.postpone, now) if draft.postpone.strip() else None,
         cut_from=len(whole) if len(text) < len(whole) else None,
         mode=draft.mode or sender.mode,

@@ -17,13 +17,14 @@ from dialplan_sms.cli.check.certificate import CERTIFICATE, CLOCK, certificate, 
 from dialplan_sms.cli.check.conf import in_password
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.routes.pbx import CONNECT_TIME, PERHAPS, SmsApi
+from dialplan_sms.routes.pbx import CONNECT_TIME, SmsApi, failed
+from dialplan_sms.routes.reply import PERHAPS
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport import tls
 from dialplan_sms.transport.connection import Pool, Resolver
-from dialplan_sms.transport.exchange import Stage, Watchdog
+from dialplan_sms.transport.exchange import Stage, Unreached, Watchdog
 
 NAME = Finding("name")
 CONNECTION = Finding("connection", ("name",))
@@ -47,9 +48,9 @@ _NOTHING = b"POST / HTTP/1.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 def each(config: Config, connect_time: float) -> list["PbxCheck"]:
     """The PBXs of sms.conf; senders of the same ``url`` and ``verify`` share one."""
-    groups: dict[tuple[str, str], list[Sender]] = {}
+    groups: dict[tuple[str, str, bool], list[Sender]] = {}
     for sender in config.senders.values():
-        groups.setdefault((sender.url, sender.verify), []).append(sender)
+        groups.setdefault((sender.url, sender.verify, sender.curl is None), []).append(sender)
     return [PbxCheck(of, Resolver(), connect_time, config.path) for of in groups.values()]
 
 
@@ -79,6 +80,9 @@ class PbxCheck:
         yield self._name(host, port)
         seen = tls.look(*peer, self.connect_time)
         yield connection(f"{host} port {port}", seen, self.connect_time)
+        if asked.curl is not None:
+            yield from self._gateway(asked, seen, peer)
+            return
         outcome = self._ask(asked) if seen.failure is None else None
         if outcome is None:
             yield from (CLOCK, CERTIFICATE, API)
@@ -95,6 +99,22 @@ class PbxCheck:
             for sender, outcome in zip(self.senders, outcomes, strict=True):
                 yield credentials(sender, outcome, self.conf)
         yield from map(length, self.senders)
+
+    def _gateway(
+        self, asked: Sender, seen: tls.Look, peer: tuple[str, str, int, Resolver]
+    ) -> Iterator[Finding]:
+        """What is left to say of a gateway of ``curl``: any request to it would be an SMS."""
+        failure, outcome = seen.failure, Outcome(Status.SUCCESS)
+        try:
+            failure = failure or tls.look(*peer, self.connect_time, asked.verify).failure
+        except OSError as error:
+            outcome = Outcome(Status.ERROR, Cause.CONFIG, f"{asked.verify}: {error.strerror}")
+        if failure is not None:
+            outcome = failed(Unreached(Stage.SECURING, failure), asked)
+        now = time.time()
+        yield CERTIFICATE if seen.failure else certificate(asked, outcome, seen.certificate, now)
+        says = "not asked: a request by curl would be an SMS; dialplan-sms send sends one"
+        yield from (replace(API, of=each.name).skipped(says) for each in self.senders)
 
     def _name(self, host: str, port: int) -> Finding:
         try:
