@@ -4,6 +4,7 @@ Functions on the connection of a transaction, as in transitions.py. Those on man
 more statements than on one.
 """
 
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -20,7 +21,6 @@ from dialplan_sms.sms.outcome import Outcome
 from dialplan_sms.sms.sms import Sms
 
 _BATCH = 20  # numbers of a request for a sender that sms.conf does not have any more
-_IN_TURN = 50  # numbers of an SMS that take turns, if each has a request of its own
 _HELD = message.c.state.in_((State.LEASED, State.SENDING))
 
 # Built once, as in transitions.py.
@@ -32,29 +32,10 @@ _MINE = (
 _SET = message.update().where(message.c.id == sa.bindparam("of"))
 _BEGUN = _SET.values(state=State.SENDING)
 _LEASED = _SET.values(state=sa.bindparam("is"))
-_RANK = sa.func.row_number().over(
-    partition_by=number.c.message_id, order_by=number.c.number
-).label("rank")  # fmt: skip
-_WAITING = (
-    sa.select(number.c.message_id, number.c.number, _RANK)
-    .where(
-        number.c.message_id.in_(sa.bindparam("these", expanding=True)),
-        number.c.state == State.PENDING,
-    )
-    .subquery()
-)
 _NUMBERS = (
-    sa.select(_WAITING.c.message_id, _WAITING.c.number)
-    .where(_WAITING.c.rank <= sa.bindparam("most"))
-    .order_by(_WAITING.c.message_id, _WAITING.c.rank)
-)
-_DONE = (
-    sa.select(number.c.message_id, sa.func.count().label("ended"))
-    .where(
-        number.c.message_id.in_(sa.bindparam("these", expanding=True)),
-        number.c.state != State.PENDING,
-    )
-    .group_by(number.c.message_id)
+    sa.select(number.c.message_id, number.c.number, number.c.state)
+    .where(number.c.message_id.in_(sa.bindparam("these", expanding=True)))
+    .order_by(number.c.message_id, number.c.number)
 )
 _DUE = (
     sa.select(
@@ -80,6 +61,8 @@ _DUE = (
 class Lease:
     """One request to make: a message, and those of its numbers that it goes to.
 
+    ``rest`` are the states of its other numbers, which do not change while it is leased.
+
     ``until`` distinguishes it from a later lease of the same owner; ``age`` is seconds since the
     SMS was to be sent; ``failures`` are the sender's tries before that found the PBX out of reach;
     ``begun`` is whether its request counts as out already.
@@ -90,6 +73,7 @@ class Lease:
     until: float
     sender: str
     sms: Sms
+    rest: frozenset[str]
     attempts: int
     age: float
     failures: int
@@ -122,12 +106,11 @@ def claim(
         connection.execute(_LEASED, [
             {"of": row.id, "is": state, "lease_by": owner, "lease_until": row.until} for row in due
         ])  # fmt: skip
-        numbers: dict[int, list[str]] = {row.id: [] for row in due}
-        in_turn = sender is not None and sender.curl is not None and batch == 1
-        most_numbers = _IN_TURN if in_turn else batch
-        for id_, to in connection.execute(_NUMBERS, {"these": list(numbers), "most": most_numbers}):
-            numbers[id_].append(to)
-        in_vain = _take_turns(connection, due, numbers) if in_turn else {}
+        # What became of a number by curl is on the disk before the next goes out.
+        singly = sender is not None and sender.curl is not None and batch == 1
+        most_of = sys.maxsize if singly else batch
+        numbers, rest = _numbers(connection, [row.id for row in due], State.PENDING, most_of)
+        in_vain = _take_turns(due, numbers, rest) if singly else {}
         if begun:
             _send(connection, numbers.items())
         for row in due:
@@ -137,7 +120,8 @@ def claim(
             )
             tries = in_vain.get(row.id, row.attempts)
             taken.append(Lease(
-                row.id, owner, row.until, name, sms, tries, row.age, failures, begun
+                row.id, owner, row.until, name, sms, frozenset(rest[row.id]), tries, row.age,
+                failures, begun,
             ))  # fmt: skip
         count = sum(map(len, numbers.values()))
         # Also without a pace: the next turn begins with the others.
@@ -147,20 +131,34 @@ def claim(
     return taken
 
 
-def _take_turns(
-    connection: sa.Connection, due: Sequence[Any], numbers: dict[int, list[str]]
-) -> dict[int, int]:
-    """Leave one of each message's *numbers*, each in turn; how often all were tried in vain.
+def _numbers(
+    connection: sa.Connection, ids: Sequence[int], state: State, most: int
+) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
+    """By id, at most *most* of each message's numbers in *state*, and the states of the others."""
+    found: dict[int, list[str]] = {id_: [] for id_ in ids}
+    rest: dict[int, list[str]] = {id_: [] for id_ in ids}
+    for id_, to, is_ in connection.execute(_NUMBERS, {"these": ids}):
+        if is_ == state and len(found[id_]) < most:
+            found[id_].append(to)
+        else:
+            rest[id_].append(is_)
+    return found, rest
 
-    One that fails again and again does not keep the others of its message waiting.
+
+def _take_turns(
+    due: Sequence[Any], numbers: dict[int, list[str]], rest: dict[int, list[str]]
+) -> dict[int, int]:
+    """Leave one of each message's waiting *numbers*; how often each was tried in vain.
+
+    They take turns, so that one that fails again and again does not keep the others waiting.
     """
-    ended = {row.message_id: row.ended for row in connection.execute(_DONE, {"these": [*numbers]})}
     in_vain = {}
     for row in due:
         waiting = numbers[row.id]
         count = max(1, len(waiting))
-        in_vain[row.id] = max(0, row.attempts - ended.get(row.id, 0)) // count
+        in_vain[row.id] = max(0, row.attempts - len(rest[row.id])) // count
         numbers[row.id] = waiting[row.attempts % count :][:1]
+        rest[row.id] += waiting[1:] and [State.PENDING]
     return in_vain
 
 
@@ -199,7 +197,9 @@ class Ended:
         """The rest of a list goes on at once, and so does what waits for all of the sender's."""
         alone = self.verdict.again and not self.verdict.stops
         pause = wait(self.lease.attempts + 1, self.random) if alone else 0.0
-        return Try(self.lease.id, self.outcome, self.verdict, pause, self.keep_text)
+        return Try(
+            self.lease.id, self.outcome, self.verdict, self.lease.rest, pause, self.keep_text
+        )
 
 
 def finish(connection: sa.Connection, ends: Sequence[Ended]) -> list[tuple[State | None, int]]:
@@ -258,13 +258,11 @@ def take_back(
     connection: sa.Connection, id_: int, outcome: Outcome, at_least_once: bool
 ) -> State | None:
     """Decide on a message whose worker is gone, as lost() has found it; its state."""
-    going = sa.select(number.c.number).where(
-        number.c.message_id == id_, number.c.state == State.SENDING
-    )
-    if numbers := tuple(connection.scalars(going)):
+    found, rest = _numbers(connection, [id_], State.SENDING, sys.maxsize)
+    if numbers := tuple(found[id_]):
         verdict = Verdict(again=numbers) if at_least_once else Verdict(unknown=numbers)
         # One that ends its worker each time must not do so without a pause.
-        return end_tries(connection, [Try(id_, outcome, verdict, FIRST_WAIT)])[0]
+        return end_tries(connection, [Try(id_, outcome, verdict, rest[id_], FIRST_WAIT)])[0]
     free = {"state": State.PENDING, "due": now(), "lease_by": None, "lease_until": None}
     connection.execute(message.update().where(message.c.id == id_).values(free))
     return State.PENDING
