@@ -24,7 +24,8 @@ _ANY_HOLDER = re.compile(r"\{[A-Z_]{2,}\}")
 _STRING = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?')  # of JSON; a colon follows a member's name
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110: method, name of a header
 _IN_TARGET = "/:?@!$&'()*+,;=%[]~"  # stay as they are in a URL
-_LONG = 8  # characters from which on a part of a path may be a key
+_SECRET = re.compile(r"(?i)pass|pwd|pin|key|token|secret|auth|sig|cred|hash")
+_LONG = 8  # characters from which on a value of any other name may be a secret
 _FORM = "application/x-www-form-urlencoded"
 _OURS = ("host", "content-length", "transfer-encoding", "connection", "accept-encoding")
 
@@ -137,7 +138,7 @@ def read(text: str, place: Place) -> Curl:
     has_body = bool(data) and not is_get
     head = _headers(told["header"], bool(told["json"]), has_body, login)
     kind = head.get("content-type", "").partition(":")[2].strip().lower() if has_body else ""
-    strings = _check_places(query, body if has_body else "", kind)
+    found = _check_places(query, body if has_body else "", kind)
     used = set(HOLDER.findall(text))
     must(
         "{MESSAGE}" in used and used & {"{TO_NUMBER}", "{TO_DIGITS}"},
@@ -150,19 +151,24 @@ def read(text: str, place: Place) -> Curl:
     method = (told["method"] or ["POST" if has_body else "GET"])[-1]
     must(_TOKEN.fullmatch(method) and not HOLDER.search(method), "-X needs a method, as POST")
     is_api = bool(API.fullmatch(where.path))
-    keys = [] if is_api else [part for part in where.path.split("/") if len(part) >= _LONG]
-    keys += [*strings, login.partition(":")[2]]
+    found += [("", part) for part in where.path.split("/") if not is_api]
+    found += [("password", login.partition(":")[2])]
     for name in head.keys() - {"accept", "content-type"}:
         said = head[name].partition(": ")[2]
-        keys += [said, *said.split()[-1:]]
-    plain = {piece for key in keys for piece in HOLDER.sub("\0", key).split("\0")}
-    plain |= {unquote_plus(piece) for piece in plain}
+        found += [(name, said), *((name, word) for word in said.split()[1:])]
+    secrets = {
+        piece
+        for name, value in found
+        for piece in HOLDER.sub("\0", value).split("\0")
+        if len(piece) >= _LONG or _SECRET.search(name)
+    }
+    secrets |= {unquote_plus(piece) for piece in secrets}
     verify = "no" if told["insecure"] else ""
     verify = values.existing(told["cacert"][-1], place) if told["cacert"] and not verify else verify
     return Curl(
         origin, method, target, "".join(f"{line}\r\n" for line in head.values()),
         body if has_body else None, "json" in kind, is_api, "{GSM}" in used, verify,
-        tuple(sorted(plain, key=len, reverse=True)),  # one may hold another
+        tuple(sorted(secrets, key=len, reverse=True)),  # one may hold another
     )  # fmt: skip
 
 
@@ -191,12 +197,12 @@ def _headers(given: Iterable[str], is_json: bool, has_body: bool, login: str) ->
     return lines
 
 
-def _check_places(query: str, body: str, kind: str) -> list[str]:
-    """The values in *query* and *body*, whose Content-Type is *kind*.
+def _check_places(query: str, body: str, kind: str) -> list[tuple[str, str]]:
+    """Names and values in *query* and *body*, whose Content-Type is *kind*.
 
     A placeholder stands in one of them: a text must not become the name of another. Raises Bad.
     """
-    pairs, strings = query.split("&"), list[str]()
+    pairs, found, name = query.split("&"), list[tuple[str, str]](), ""
     named = "a placeholder stands as a name: it can be a value only, as text={MESSAGE}"
     if "json" in kind:
         try:
@@ -207,7 +213,8 @@ def _check_places(query: str, body: str, kind: str) -> list[str]:
             ) from None
         for string, colon in _STRING.findall(body):
             must(not (colon and HOLDER.search(string)), named)
-            strings += [] if colon else [string[1:-1], json.loads(string)]
+            name = string if colon else name
+            found += [] if colon else [(name, string[1:-1]), (name, json.loads(string))]
     elif kind.startswith(_FORM):
         must(body[:1] not in ("{", "["), 'for JSON, add -H "Content-Type: application/json"')
         pairs += body.split("&")
@@ -215,11 +222,11 @@ def _check_places(query: str, body: str, kind: str) -> list[str]:
         must(
             not HOLDER.search(body), "placeholders stand in a form or in JSON, and in no other data"
         )
-        strings.append(body)
+        found.append(("", body))
     for name, _, value in (pair.partition("=") for pair in pairs):
         must(not HOLDER.search(name), named)
-        strings.append(value)
-    return strings
+        found.append((name, value))
+    return found
 
 
 def complete(fields: Mapping[str, Any], own: Mapping[str, Value], where: str) -> dict[str, Any]:

@@ -233,6 +233,11 @@ class Sender:
     files: tuple[str, ...] = field(default=(), repr=False)
 
     @property
+    def is_pbx(self) -> bool:
+        """Whether it sends by the SMS API of a PBX, be it by a line of curl."""
+        return self.curl is None or self.curl.is_api
+
+    @property
     def counted(self) -> dict[str, float]:
         """The limits that are counted on the outbox's history, and the seconds of each."""
         limits = {

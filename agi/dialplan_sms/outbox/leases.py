@@ -116,8 +116,9 @@ def claim(
         for row in due:
             to = tuple(numbers[row.id])
             sms = Sms(
-                to, row.text or "", row.gsm or None, row.postpone, call=row.call, key=row.token
-            )
+                to, row.text or "", row.gsm or None, row.postpone, call=row.call, key=row.token,
+                to_pbx=sender is None or sender.is_pbx,
+            )  # fmt: skip
             tries = in_vain.get(row.id, row.attempts)
             taken.append(Lease(
                 row.id, owner, row.until, name, sms, frozenset(rest[row.id]), tries, row.age,
