@@ -8,11 +8,13 @@ import json
 import re
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from getopt import GetoptError, gnu_getopt
 from typing import Any
 from urllib.parse import quote, unquote_plus, urlsplit
 
+from dialplan_sms import __version__
 from dialplan_sms.config import values
 from dialplan_sms.config.parser import Place, Value, refuse
 from dialplan_sms.config.values import Bad, must
@@ -20,16 +22,15 @@ from dialplan_sms.config.values import Bad, must
 API = re.compile(r"/api/v1/ori?ginate/sms/?", re.IGNORECASE)
 """Where a PBX has its SMS API; the oldest versions of the vendor's page misspell it."""
 HOLDER = re.compile(r"(\{(?:TO_NUMBER|TO_DIGITS|MESSAGE|GSM|ID)\})")
-_ANY_HOLDER = re.compile(r"\{[A-Z_]{2,}\}")
 _STRING = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?')  # of JSON; a colon follows a member's name
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110: method, name of a header
 _IN_TARGET = "/:?@!$&'()*+,;=%[]~"  # stay as they are in a URL
 _SECRET = re.compile(r"(?i)pass|pwd|pin|key|token|secret|auth|sig|cred|hash")
 _LONG = 8  # characters from which on a value of any other name may be a secret
 _FORM = "application/x-www-form-urlencoded"
+_PUBLIC = ("user-agent", "accept", "content-type")
 _OURS = ("host", "content-length", "transfer-encoding", "connection", "accept-encoding")
 
-UNKNOWN = "unknown"
 OPTIONS = {
     **dict.fromkeys(("-s", "-S", "-f", "-v"), ""),
     **dict.fromkeys(("--silent", "--show-error", "--fail", "--verbose"), ""),
@@ -41,9 +42,7 @@ OPTIONS = {
     "--data-raw": "raw", "--data-urlencode": "urlencode", "--json": "json",
 }  # fmt: skip
 """curl's options that are known, and what each is of the request: nothing if that is empty."""
-_NAME = re.compile(r"--[a-z0-9.-]*|-.?")
 _ALONE = ("", "insecure", "get")  # have no value
-_DATA = ("data", "raw", "urlencode", "json")
 _CURES = {
     **dict.fromkeys(("-K", "--config"), "write what is in that file into the line"),
     **dict.fromkeys(("-F", "--form", "--form-string"), "write --data-urlencode in its place"),
@@ -58,117 +57,122 @@ _CURES = {
 class Curl:
     """A request with placeholders, each of which stands in a value.
 
-    *target* is path and query, *head* the lines of the headers, *body* JSON or a form or None.
-    *verify* is as in sms.conf, empty if the line does not say; *secrets* may not be shown.
+    *head* has all its lines but Content-Length; *body* is JSON if it begins with a bracket, else a
+    form, or None. *verify* is as in sms.conf, empty if the line does not say; *secrets* may not be
+    shown.
     """
 
     origin: str
-    method: str
-    target: str = field(repr=False)
     head: str = field(repr=False)
     body: str | None = field(repr=False)
-    is_json: bool
     is_api: bool
     takes_gsm: bool
     verify: str
     secrets: tuple[str, ...] = field(repr=False)
 
 
-def options(
-    words: Iterable[str], known: Mapping[str, str] = OPTIONS
-) -> Iterator[tuple[str, str, str]]:
+def options(words: Iterable[str], known: Mapping[str, str] = OPTIONS) -> list[tuple[str, str, str]]:
     """Each option of a curl command: its name, what it is of the request, and its value.
 
-    A URL without an option has no name; of an option that is not *known* only the name is right.
+    A URL without an option has no name. Raises Bad, which begins with the name of an option that is
+    not *known*.
     """
-    rest = iter(words)
-    for word in rest:
-        if not word.startswith("-"):
-            yield "", "address", word
-            continue
-        long = word.startswith("--")
-        name, equals, value = word.partition("=") if long else (word[:2], "", word[2:])
-        while value and not long and known.get(name) in _ALONE:  # as in -sk
-            yield name, known[name], ""
-            name, value = f"-{value[0]}", value[1:]
-        kind = known.get(name, UNKNOWN)
-        if kind not in (*_ALONE, UNKNOWN) and not (equals or value):
-            value = next(rest, "")
+    ends = {name: "" if kind in _ALONE else "=" for name, kind in known.items()}
+    long = [name[2:] + end for name, end in ends.items() if name[1] == "-"]
+    short = "".join(name[1] + end for name, end in ends.items() if name[1] != "-")
+    try:
+        found, urls = gnu_getopt([*words], short.replace("=", ":"), long)
+    except GetoptError as error:
         # Behind an option that nobody knows may be a password.
-        yield _NAME.findall(name)[0], kind, value
+        name = "-" * min(2, len(error.opt)) + re.findall(r"[\w.-]*", error.opt)[0]
+        cure = _CURES.get(name, "leave it out if the gateway does without")
+        unknown = f"is not known here: {cure}"
+        raise Bad(f"{name} {'has no value' if name in known else unknown}") from None
+    # It takes a beginning of a long option, too, and gives its whole name.
+    return [(name, known[name], value) for name, value in found] + [
+        ("", "address", u) for u in urls
+    ]
 
 
 def read(text: str, place: Place) -> Curl:
     """The request that *text* describes. Raises Bad."""
-    must(text.isprintable(), "control characters")
     try:
         words = shlex.split(text)
     except ValueError:
         raise Bad("a quote does not close - a semicolon in it is written \\;") from None
-    must(words and re.fullmatch(r"(?:.*/)?curl", words[0]), "it does not begin with curl")
-    told: dict[str, list[str]] = defaultdict(list)
+    must(re.fullmatch(r"(?:.*/)?curl", words[0]), "it does not begin with curl")
+    told: dict[str, list[str]] = defaultdict(list, login=[""], method=[""])
     data: list[str] = []
     for name, kind, value in options(words[1:]):
-        cure = _CURES.get(name, "leave it out if the gateway does without")
-        must(kind != UNKNOWN, f"{name} is not known here: {cure}")
         is_file = "=" not in value and "@" in value if kind == "urlencode" else value[:1] == "@"
         must(kind == "raw" or not is_file, f"{name} @file: write out what is in the file")
-        if kind == "urlencode":
-            before, equals, after = value.partition("=")
-            value = f"{before}={_encoded(after)}" if equals else _encoded(value)
         told[kind].append(value)
-        data += [value] if kind in _DATA else []
-    must(not told["json"] or len(told["json"]) == len(data), "--json goes with no other data")
-    must(len(told["address"]) == 1, "it needs one URL, and nothing else, as | or >, behind it")
-    login = (told["login"] or [""])[-1]
-    must(not login or ":" in login, "-u needs user:password")
-    url = told["address"][0]
-    where = urlsplit(url if "://" in url else f"http://{url}")
-    must("@" not in where.netloc, "write -u user:password in place of those in the URL")
-    must(not where.fragment, "its URL has a #, from which on nothing goes out")
-    origin = f"{where.scheme}://{where.netloc}"
-    must(
-        not HOLDER.search(f"{origin}{login}"),
-        "no placeholder in scheme, host, port, user, password",
-    )
-    values.url(origin, place)
-    is_get, body = bool(told["get"]), ("" if told["json"] else "&").join(data)
-    query = "&".join(filter(None, [where.query, body if is_get else ""]))
+        if kind == "urlencode":
+            before = value[: value.find("=") + 1]
+            value = f"{before}{_encoded(value.removeprefix(before))}"
+        data += [value] if kind in ("data", "raw", "urlencode", "json") else []
+    login, url = told["login"][-1], (told["address"] or [""])[0]
+    where, used = urlsplit(url if "://" in url else f"http://{url}"), {*HOLDER.findall(text)}
+    is_json = bool(told["json"])
+    body = None if "get" in told or not data else ("" if is_json else "&").join(data)
+    query = "&".join(filter(None, [where.query, *(data if "get" in told else ())]))
+    method = told["method"][-1] or ("GET" if body is None else "POST")
+    for fit, why in (
+        (text.isprintable(), "control characters"),
+        (len(told["address"]) == 1, "it needs one URL, and nothing else, as | or >, behind it"),
+        (not is_json or len(told["json"]) == len(data), "--json goes with no other data"),
+        (not login or ":" in login, "-u needs user:password"),
+        ("@" not in where.netloc, "write -u user:password in place of those in the URL"),
+        (not where.fragment, "its URL has a #, from which on nothing goes out"),
+        (not HOLDER.search(f"{where.scheme}{where.netloc}{login}{method}"),
+         "no placeholder in scheme, host, port, user, password, method"),
+        (_TOKEN.fullmatch(method), "-X needs a method, as POST"),
+        ("{MESSAGE}" in used and used & {"{TO_NUMBER}", "{TO_DIGITS}"},
+         "it needs {MESSAGE}, and {TO_NUMBER} or {TO_DIGITS}"),
+        (not re.search(r"\{[A-Z_]{2,}\}", HOLDER.sub("", text)),
+         "no such placeholder: there are {TO_NUMBER}, {TO_DIGITS}, {MESSAGE}, {GSM} and {ID}"),
+    ):  # fmt: skip
+        must(fit, why)
+    values.url(f"{where.scheme}://{where.netloc}", place)
+    kind, who = "application/json" if is_json else _FORM, base64.b64encode(login.encode()).decode()
+    head = {
+        "user-agent": f"User-Agent: dialplan-sms/{__version__}",
+        "accept": f"Accept: {kind if is_json else '*/*'}",
+        **({} if body is None else {"content-type": f"Content-Type: {kind}"}),
+        **({"authorization": f"Authorization: Basic {who}"} if login else {}),
+    }
+    for header in told["header"]:
+        name, _, value = header.partition(":")
+        must(
+            _TOKEN.fullmatch(name) and value.strip() and name.lower() not in _OURS,
+            f'-H needs "Name: value", and none of {", ".join(_OURS)}, which are written for it',
+        )
+        head[name.lower()] = f"{name}: {value.strip()}"
+    kind = _FORM if body is None else head["content-type"].partition(":")[2].strip().lower()
     target = _encoded(f"{where.path or '/'}{'?' if query else ''}{query}", _IN_TARGET)
-    has_body = bool(data) and not is_get
-    head = _headers(told["header"], bool(told["json"]), has_body, login)
-    kind = head.get("content-type", "").partition(":")[2].strip().lower() if has_body else ""
-    found = _check_places(query, body if has_body else "", kind)
-    used = set(HOLDER.findall(text))
-    must(
-        "{MESSAGE}" in used and used & {"{TO_NUMBER}", "{TO_DIGITS}"},
-        "it needs {MESSAGE}, and {TO_NUMBER} or {TO_DIGITS}",
-    )
-    must(
-        not _ANY_HOLDER.search(HOLDER.sub("", text)),
-        "no such placeholder: there are {TO_NUMBER}, {TO_DIGITS}, {MESSAGE}, {GSM} and {ID}",
-    )
-    method = (told["method"] or ["POST" if has_body else "GET"])[-1]
-    must(_TOKEN.fullmatch(method) and not HOLDER.search(method), "-X needs a method, as POST")
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {where.netloc}", *head.values(), ""]
     is_api = bool(API.fullmatch(where.path))
-    found += [("", part) for part in where.path.split("/") if not is_api]
-    found += [("password", login.partition(":")[2])]
-    for name in head.keys() - {"accept", "content-type"}:
-        said = head[name].partition(": ")[2]
-        found += [(name, said), *((name, word) for word in said.split()[1:])]
+    told_by = [
+        *_named(query, body or "", kind), ("password", login.partition(":")[2]),
+        *(("", part) for part in where.path.split("/") if not is_api),
+        *((name, word) for name, line in head.items() if name not in _PUBLIC
+          for word in (line.partition(": ")[2], *line.split()[2:])),
+    ]  # fmt: skip
     secrets = {
         piece
-        for name, value in found
+        for name, value in told_by
         for piece in HOLDER.sub("\0", value).split("\0")
         if len(piece) >= _LONG or _SECRET.search(name)
     }
     secrets |= {unquote_plus(piece) for piece in secrets}
-    verify = "no" if told["insecure"] else ""
-    verify = values.existing(told["cacert"][-1], place) if told["cacert"] and not verify else verify
+    verify = (
+        "no"
+        if "insecure" in told
+        else "".join(values.existing(file, place) for file in told["cacert"][-1:])
+    )
     return Curl(
-        origin, method, target, "".join(f"{line}\r\n" for line in head.values()),
-        body if has_body else None, "json" in kind, is_api, "{GSM}" in used, verify,
-        tuple(sorted(secrets, key=len, reverse=True)),  # one may hold another
+        f"{where.scheme}://{where.netloc}", "\r\n".join(lines), body, is_api, "{GSM}" in used,
+        verify, tuple(sorted(secrets, key=len, reverse=True)),  # one may hold another
     )  # fmt: skip
 
 
@@ -179,54 +183,36 @@ def _encoded(text: str, safe: str = "") -> str:
     )
 
 
-def _headers(given: Iterable[str], is_json: bool, has_body: bool, login: str) -> dict[str, str]:
-    """The lines of the headers by their names in small letters; those *given* before curl's own."""
-    kind = "application/json" if is_json else _FORM
-    lines = {"accept": f"Accept: {kind if is_json else '*/*'}"}
-    if has_body:
-        lines["content-type"] = f"Content-Type: {kind}"
-    if login:
-        who = base64.b64encode(login.encode()).decode()
-        lines["authorization"] = f"Authorization: Basic {who}"
-    for header in given:
-        name, _, value = header.partition(":")
-        must(_TOKEN.fullmatch(name) and value.strip(), '-H needs "Name: value"')
-        own = next((each for each in _OURS if each == name.lower()), "")
-        must(not own, f"-H {own}: dialplan-sms writes that header itself, leave it out")
-        lines[name.lower()] = f"{name}: {value.strip()}"
-    return lines
-
-
-def _check_places(query: str, body: str, kind: str) -> list[tuple[str, str]]:
+def _named(query: str, body: str, kind: str) -> list[tuple[str, str]]:
     """Names and values in *query* and *body*, whose Content-Type is *kind*.
 
-    A placeholder stands in one of them: a text must not become the name of another. Raises Bad.
+    A placeholder stands in a value: a text must not become the name of another. Raises Bad.
     """
-    pairs, found, name = query.split("&"), list[tuple[str, str]](), ""
-    named = "a placeholder stands as a name: it can be a value only, as text={MESSAGE}"
+    pairs = [pair.partition("=")[::2] for pair in query.split("&")]
+    begins, name = body.lstrip()[:1], ""
     if "json" in kind:
         try:
             json.loads(body)
         except ValueError:
-            raise Bad(
-                'its JSON cannot be read - a placeholder stands in a string, as "{MESSAGE}"'
-            ) from None
-        for string, colon in _STRING.findall(body):
-            must(not (colon and HOLDER.search(string)), named)
-            name = string if colon else name
-            found += [] if colon else [(name, string[1:-1]), (name, json.loads(string))]
-    elif kind.startswith(_FORM):
-        must(body[:1] not in ("{", "["), 'for JSON, add -H "Content-Type: application/json"')
-        pairs += body.split("&")
-    else:
+            begins = ""
         must(
-            not HOLDER.search(body), "placeholders stand in a form or in JSON, and in no other data"
+            begins and begins in "{[",
+            'its JSON cannot be read - a placeholder stands in a string, as "{MESSAGE}"',
         )
-        found.append(("", body))
-    for name, _, value in (pair.partition("=") for pair in pairs):
-        must(not HOLDER.search(name), named)
-        found.append((name, value))
-    return found
+        for string, colon in _STRING.findall(body):
+            name = string if colon else name
+            pairs += [(name, string[1:-1]), (name, json.loads(string))]
+    elif kind.startswith(_FORM):
+        must(begins not in ("{", "["), 'for JSON, add -H "Content-Type: application/json"')
+        pairs += [pair.partition("=")[::2] for pair in body.split("&")]
+    else:
+        must(not HOLDER.search(body), "placeholders stand in a form or in JSON, and nowhere else")
+        pairs.append(("", body))
+    must(
+        not any(HOLDER.search(name) for name, _ in pairs),
+        "a placeholder stands as a name: it can be a value only, as text={MESSAGE}",
+    )
+    return pairs
 
 
 def complete(fields: Mapping[str, Any], own: Mapping[str, Value], where: str) -> dict[str, Any]:
@@ -245,11 +231,11 @@ def complete(fields: Mapping[str, Any], own: Mapping[str, Value], where: str) ->
         f"{where}: postpone = pbx needs url: a gateway of curl keeps no SMS for later, set"
         " postpone = here",
     )
-    more: dict[str, Any] = {"url": line.origin}
-    if line.verify and "verify" not in own:
-        more["verify"] = line.verify
-    if not line.takes_gsm:
-        more["gsm"] = None
-    if not fields.get("separator"):
-        more["batch"] = 1  # what became of a number is on the disk before the next goes out
-    return {**fields, **more}
+    return {
+        **fields,
+        "url": line.origin,
+        **({"verify": line.verify} if line.verify and "verify" not in own else {}),
+        **({} if line.takes_gsm else {"gsm": None}),
+        # What became of a number is on the disk before the next goes out.
+        **({} if fields.get("separator") else {"batch": 1}),
+    }

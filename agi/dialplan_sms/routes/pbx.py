@@ -51,6 +51,11 @@ class SmsApi:
     ) -> None:
         self._sender = sender
         self._secrets = secrets_of(sender)
+        user = (
+            f"user {sender.name}: check the name of the section, and its password or token, in"
+            " sms.conf"
+        )
+        self._answered = partial(answered, who=user, secrets=self._secrets)
         who = f"Bearer {sender.token}" if sender.token else f"Basic {_basic(sender)}"
         prepared = requests.Request("POST", sender.url).prepare()
         self._head = (
@@ -120,9 +125,6 @@ class SmsApi:
         }
         body = urlencode({name: value for name, value in form.items() if value}).encode()
         return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
-
-    def _answered(self, status: int, location: str, body: bytes) -> Outcome:
-        return answered(status, location, body, self._sender.name, self._secrets)
 
 
 class Routes:

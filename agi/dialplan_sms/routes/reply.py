@@ -15,11 +15,12 @@ PERHAPS = "it may have been sent"
 
 
 def answered(
-    status: int, location: str, body: bytes, user: str = "", secrets: Collection[str] = ()
+    status: int, location: str, body: bytes, who: str = "", secrets: Collection[str] = ()
 ) -> Outcome:
     """The PBX's reply in the contract's words: by its ``type`` first, then by the HTTP status.
 
-    A hostile PBX that echoes one of the *secrets* does not get it into the call.
+    *who* says who asks, and what to check if the PBX refuses that. A hostile PBX that echoes one of
+    the *secrets* does not get it into the call.
     """
     if len(body) > LARGEST:
         return error(Cause.BAD_ANSWER, f"the answer, HTTP {status}, exceeds 64 KiB: {PERHAPS}")
@@ -40,11 +41,7 @@ def answered(
             reason = reason or "the PBX warns without a reason"
             return Outcome(Status.WARNING, Cause.NOT_QUEUED, reason, missed, from_pbx=True)
         case ((api.ERROR | None), _) if unauthorized:
-            cause = Cause.UNAUTHORIZED
-            why = (
-                f"the PBX refuses user {user}: check the name of the section, and its password or"
-                f" token, in sms.conf - {said}"
-            )
+            cause, why = Cause.UNAUTHORIZED, f"the PBX refuses {who} - {said}"
         case api.ERROR, _ if status in LATER:
             cause, why = Cause.UNREACHABLE, f"the PBX takes nothing now - {said}"
         case api.ERROR, _:

@@ -42,7 +42,8 @@ def test_a_line_is_read_as_curl_does(
 ) -> None:
     found = read(sms_conf, line).curl
     assert found is not None
-    assert (found.method, found.target, found.body) == (method, target, body)
+    assert found.head.split("\r\n")[0] == f"{method} {target} HTTP/1.1"
+    assert found.body == body
 
 
 def test_what_is_known_of_the_gateway(sms_conf: Write, tmp_path: Path) -> None:
@@ -104,6 +105,7 @@ REFUSED = [
     (f"{LINE} --netrc", f"--netrc {OPTION}write -u user:password"),
     (f"{LINE} --pinnedpubkey sha256//hunter2", f"--pinnedpubkey {OPTION}use verify = sha256:"),
     (f"{LINE} --oauth2-bearer=hunter2", f"--oauth2-bearer {OPTION}leave it out"),
+    (f"{LINE} -k -u", "-u has no value"),
     (f"{LINE} | jq .", "one URL, and nothing else"),
     (f"{LINE} http://192.0.2.2", "one URL, and nothing else"),
     (f"curl {DATA}", "one URL, and nothing else"),
@@ -129,7 +131,7 @@ REFUSED = [
     ("curl http://192.0.2.1/ -d '{\"t\": \"{MESSAGE}\", \"n\": \"{TO_NUMBER}\"}'", 'add -H "Content-Type: application/json"'),
     (f"{LINE} --json '{{}}'", "--json goes with no other data"),
     (f"{LINE} -H 'Content-Type: text/xml'", "stand in a form or in JSON"),
-    (f"{LINE} -H Host:hunter2", "-H host: dialplan-sms writes that header itself"),
+    (f"{LINE} -H Host:hunter2", '-H needs "Name: value", and none of host'),
     (f"{LINE} -H 'hunter2'", '-H needs "Name: value"'),
     (f"{LINE} -X 'GET /hunter2'", "-X needs a method"),
     (f"{LINE} --cacert hunter2.pem", "there is no file"),

@@ -43,6 +43,7 @@ _WHOLE = 9.0
 _OF_API = (Cause.UNAUTHORIZED, Cause.REJECTED)
 """The SMS API has answered, and so knows who asks or does not."""
 _NOBODY = Sms(("",), "dialplan-sms check")
+_BY_CURL = "not asked: a request by curl would be an SMS; dialplan-sms send sends one"
 _NOTHING = b"POST / HTTP/1.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -80,17 +81,15 @@ class PbxCheck:
         yield self._name(host, port)
         seen = tls.look(*peer, self.connect_time)
         yield connection(f"{host} port {port}", seen, self.connect_time)
-        if asked.curl is not None:
-            yield from self._gateway(asked, seen, peer)
-            return
         outcome = self._ask(asked) if seen.failure is None else None
         if outcome is None:
             yield from (CLOCK, CERTIFICATE, API)
         else:
             now = time.time()
-            yield clock(now, self._their_clock(peer), seen.certificate, refusal(outcome))
+            theirs = None if asked.curl else self._their_clock(peer)
+            yield clock(now, theirs, seen.certificate, refusal(outcome))
             yield certificate(asked, outcome, seen.certificate, now)
-            yield sms_api(url, outcome)
+            yield API.skipped(_BY_CURL) if asked.curl else sms_api(url, outcome)
         if outcome is None or outcome.cause not in _OF_API:
             yield from (replace(CREDENTIALS, of=sender.name) for sender in self.senders)
         else:
@@ -98,23 +97,7 @@ class PbxCheck:
                 outcomes = [outcome, *pool.map(self._ask, self.senders[1:])]
             for sender, outcome in zip(self.senders, outcomes, strict=True):
                 yield credentials(sender, outcome, self.conf)
-        yield from map(length, self.senders)
-
-    def _gateway(
-        self, asked: Sender, seen: tls.Look, peer: tuple[str, str, int, Resolver]
-    ) -> Iterator[Finding]:
-        """What is left to say of a gateway of ``curl``: any request to it would be an SMS."""
-        failure, outcome = seen.failure, Outcome(Status.SUCCESS)
-        try:
-            failure = failure or tls.look(*peer, self.connect_time, asked.verify).failure
-        except OSError as error:
-            outcome = Outcome(Status.ERROR, Cause.CONFIG, f"{asked.verify}: {error.strerror}")
-        if failure is not None:
-            outcome = failed(Unreached(Stage.SECURING, failure), asked)
-        now = time.time()
-        yield CERTIFICATE if seen.failure else certificate(asked, outcome, seen.certificate, now)
-        says = "not asked: a request by curl would be an SMS; dialplan-sms send sends one"
-        yield from (replace(API, of=each.name).skipped(says) for each in self.senders)
+        yield from (length(sender) for sender in self.senders if sender.curl is None)
 
     def _name(self, host: str, port: int) -> Finding:
         try:
@@ -142,7 +125,12 @@ class PbxCheck:
     def _ask(self, sender: Sender) -> Outcome:
         try:
             route = SmsApi(sender, self.resolver, connections=0)
+            if sender.curl is not None:
+                route.pool.connect(time.monotonic() + self.connect_time)
+                return Outcome(Status.SUCCESS)
             return route.send(_NOBODY, until=time.monotonic() + _WHOLE)
+        except Unreached as failure:
+            return failed(failure, sender)
         except ConfigError as error:
             return Outcome(Status.ERROR, Cause.CONFIG, str(error))
 

@@ -20,6 +20,7 @@ from dialplan_sms.cli.migrate.dialplan import (
 from dialplan_sms.cli.migrate.files import Place
 from dialplan_sms.cli.migrate.flow import API
 from dialplan_sms.config import curl
+from dialplan_sms.config.values import Bad
 
 PARAMETERS = ("message", "number", "gsm", "postpone")
 REPLY = "_sms_reply_"  # stands for the variable of a reply that went into none
@@ -59,7 +60,7 @@ _ALLOWED = {
     "urlencode": f"(?:{'|'.join(PARAMETERS)})={_ANY}", "data": f"(?!@){_ANY}",
     "method": "(?i:GET|POST)", "output": "(?i:/dev/null)",
     "header": r"(?i:content-type:\s*application/x-www-form-urlencoded)",
-    "json": _NEVER, "cacert": _NEVER, curl.UNKNOWN: _NEVER,
+    "json": _NEVER, "cacert": _NEVER,
 }  # fmt: skip
 _TOO_MUCH = "a curl command is not converted with {}"
 
@@ -211,7 +212,11 @@ def _of_program(step: Priority, resolve: Resolve) -> Recipe:
 def _asked_by(words: list[str]) -> dict[str, list[str]]:
     """What the words of a curl command say, by what it is of the request. Raises Unclear."""
     asked: dict[str, list[str]] = defaultdict(list, address=[""], login=[""])
-    for name, kind, value in curl.options(words, _OPTIONS):
+    try:
+        given = curl.options(words, _OPTIONS)
+    except Bad as unknown:
+        raise Unclear(_TOO_MUCH.format(str(unknown).split()[0])) from None
+    for name, kind, value in given:
         again = not name and asked["address"][-1]
         if again or not re.fullmatch(_ALLOWED.get(kind, _ANY), value):
             raise Unclear(_TOO_MUCH.format(name or "another word"))
