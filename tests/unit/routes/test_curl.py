@@ -1,6 +1,7 @@
 """The curl line of a gateway: what goes out by it, and what its answers mean."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -22,6 +23,7 @@ from dialplan_sms.sms.sms import Sms
 from tests import gateways
 from tests.asterisk.test_texts import TEXTS
 from tests.gateways import Answer, Gateway, Request
+from tests.pages import Block, blocks
 
 NUMBERS = ("+39333123456", "+39333123457", "+39333123458")
 SMS = Sms(NUMBERS[:1], "hello")
@@ -283,3 +285,21 @@ def test_the_same_sms_has_the_same_id_at_every_try(sms_conf: Write) -> None:
     ids = [request.partition(b"X-Id: ")[2][:32] for request in made]
     assert len(set(ids)) == 4
     assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize(
+    "block", blocks("ini sms.conf", ["docs/gateways.md"]), ids=lambda it: it.where
+)
+def test_the_lines_to_paste_send(sms_conf: Write, block: Block) -> None:
+    name = re.findall(r"^\[(.+)\]$", block.text, re.MULTILINE)[0]
+    shapes = {"smseagle": gateways.SMSEAGLE, "android": gateways.ANDROID,
+              "twilio": gateways.TWILIO, "kannel": gateways.KANNEL}  # fmt: skip
+    if name == "other-pbx":
+        assert load(sms_conf(block.text)).senders[name].is_pbx
+        return
+    with gateways.running(shapes[name]) as gateway:
+        text = re.sub(r"https?://[^/\"]+", f"http://127.0.0.1:{gateway.port}", block.text)
+        text = text.replace("secret", gateways.PASSWORD)
+        sender = load(sms_conf(text)).senders[name]
+        assert send(sender, replace(SMS, text=NASTY[1])).status is Status.SUCCESS
+        assert gateway.taken == [(NUMBERS[0], NASTY[1])]
