@@ -85,9 +85,10 @@ class PbxCheck:
             theirs = None if asked.curl else self._their_clock(peer)
             yield clock(now, theirs, seen.certificate, refusal(outcome))
             yield certificate(asked, outcome, seen.certificate, now)
-            yield API.skipped(_BY_CURL) if asked.curl else sms_api(url, outcome)
+            yield from () if asked.curl else [sms_api(url, outcome)]
         if outcome is None or outcome.cause not in _OF_API:
-            yield from (replace(CREDENTIALS, of=sender.name) for sender in self.senders)
+            line = CREDENTIALS.skipped(_BY_CURL if asked.curl else "")
+            yield from (replace(line, of=sender.name) for sender in self.senders)
         else:
             with ThreadPoolExecutor(8) as pool:
                 outcomes = [outcome, *pool.map(self._ask, self.senders[1:])]
