@@ -19,8 +19,8 @@ from dialplan_sms.config import values
 from dialplan_sms.config.parser import Place, Value, refuse
 from dialplan_sms.config.values import Bad, must
 
+# Where a PBX has its SMS API; the oldest versions of the vendor's page misspell it.
 API = re.compile(r"/api/v1/ori?ginate/sms/?", re.IGNORECASE)
-"""Where a PBX has its SMS API; the oldest versions of the vendor's page misspell it."""
 HOLDER = re.compile(r"(\{(?:TO_NUMBER|TO_DIGITS|MESSAGE|GSM|ID)\})")
 _STRING = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?')  # of JSON; a colon follows a member's name
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110: method, name of a header
@@ -31,6 +31,7 @@ _FORM = "application/x-www-form-urlencoded"
 _PUBLIC = ("user-agent", "accept", "content-type")
 _OURS = ("host", "content-length", "transfer-encoding", "connection", "accept-encoding")
 
+# curl's options that are known, and what each is of the request: nothing if that is empty.
 OPTIONS = {
     **dict.fromkeys(("-s", "-S", "-f", "-v"), ""),
     **dict.fromkeys(("--silent", "--show-error", "--fail", "--verbose"), ""),
@@ -41,7 +42,6 @@ OPTIONS = {
     **dict.fromkeys(("-d", "--data", "--data-ascii", "--data-binary"), "data"),
     "--data-raw": "raw", "--data-urlencode": "urlencode", "--json": "json",
 }  # fmt: skip
-"""curl's options that are known, and what each is of the request: nothing if that is empty."""
 _ALONE = ("", "insecure", "get")  # have no value
 _CURES = {
     **dict.fromkeys(("-K", "--config"), "write what is in that file into the line"),

@@ -133,7 +133,6 @@ def _curl(text: str, place: Place) -> "Curl":
 
 
 SECTION = text("the name of the section of a sender")
-_SEPARATORS = {",": ",", ";": ";", "space": " "}
 _TIME = Kind(values.duration.read, f"{values.duration.allowed}, 0 for none")
 
 
@@ -172,7 +171,7 @@ class Sender:
         values.pattern, "what in an answer is the gateway's own id of the SMS", "", name="id"
     )
     separator: str = key(
-        Kind(lambda text, _: _SEPARATORS[text.lower()], r", or \; or space"),
+        Kind(lambda text, _: {",": ",", ";": ";", "space": " "}[text.lower()], r", or \; or space"),
         "what stands between the numbers of a request; else it has one",
         "",
         name="list",
@@ -246,5 +245,5 @@ SENDER = keys_of(Sender) | {
 """The keys of a sender's section."""
 SECRETS = ("password", "password_file", "token")
 """How a sender proves who it is: one of these."""
+# The keys of a sender that is a gateway, in place of url and those.
 CURL = ("curl", "success", "failed", "id", "list")
-"""The keys of a sender that is a gateway, in place of url and those."""

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import gateways
-from dialplan_sms.outbox.retry import AT_LEAST_ONCE, FIRST_WAIT, Verdict, wait
+from dialplan_sms.outbox.retry import AT_LEAST_ONCE, FIRST_WAIT, Verdict, turn, wait
 from dialplan_sms.outbox.schema import PRIORITIES, State, message, now, number
 from dialplan_sms.outbox.transitions import SET_NUMBER, Try, end_tries, expire
 from dialplan_sms.sms.outcome import Outcome
@@ -110,7 +110,11 @@ def claim(
         singly = sender is not None and sender.curl is not None and batch == 1
         most_of = sys.maxsize if singly else batch
         numbers, rest = _numbers(connection, [row.id for row in due], State.PENDING, most_of)
-        in_vain = _take_turns(due, numbers, rest) if singly else {}
+        in_vain: dict[int, int] = {}
+        for row in due if singly else ():
+            waiting = numbers[row.id]
+            numbers[row.id], in_vain[row.id] = turn(waiting, row.attempts, len(rest[row.id]))
+            rest[row.id] += waiting[1:] and [State.PENDING]
         if begun:
             _send(connection, numbers.items())
         for row in due:
@@ -144,23 +148,6 @@ def _numbers(
         else:
             rest[id_].append(is_)
     return found, rest
-
-
-def _take_turns(
-    due: Sequence[Any], numbers: dict[int, list[str]], rest: dict[int, list[str]]
-) -> dict[int, int]:
-    """Leave one of each message's waiting *numbers*; how often each was tried in vain.
-
-    They take turns, so that one that fails again and again does not keep the others waiting.
-    """
-    in_vain = {}
-    for row in due:
-        waiting = numbers[row.id]
-        count = max(1, len(waiting))
-        in_vain[row.id] = max(0, row.attempts - len(rest[row.id])) // count
-        numbers[row.id] = waiting[row.attempts % count :][:1]
-        rest[row.id] += waiting[1:] and [State.PENDING]
-    return in_vain
 
 
 def begin_sending(connection: sa.Connection, those: Sequence[Lease]) -> list[bool]:

@@ -66,6 +66,16 @@ def wait(tries: int, random: float) -> float:
     return middle * (0.75 + 0.5 * random)
 
 
+def turn(waiting: list[str], tries: int, ended: int) -> tuple[list[str], int]:
+    """Which one of a message's *waiting* numbers goes next, and how often each was tried in vain.
+
+    *ended* is how many others it has. They take turns, so that one that fails again and again does
+    not keep the others waiting.
+    """
+    count = max(1, len(waiting))
+    return waiting[tries % count :][:1], max(0, tries - ended) // count
+
+
 def matching(named: Collection[str], numbers: Sequence[str]) -> tuple[str, ...]:
     """Those of our *numbers* that the PBX has *named*, in whatever form it writes them."""
     bare = {_bare(number) for number in named}

@@ -22,26 +22,19 @@ from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error
 from dialplan_sms.sms.sms import Sms
 
 _PATTERN_TIME = 0.5  # seconds that a pattern may take on an answer, which may mean harm
-_LONGEST_ID = 64
 _STOPS = (Cause.UNREACHABLE, Cause.UNAUTHORIZED, Cause.INTERNAL)  # for the other numbers, too
 _DOUBTFUL = (Cause.NO_ANSWER, Cause.BAD_ANSWER)
 
-Ask = Callable[
-    [Sms, Callable[[Sms], bytes], Callable[[], None], float, Callable[[int, str, bytes], Outcome]],
-    Outcome,
-]
-"""Makes one request, and has its answer read: ``pbx.SmsApi`` has it."""
-
 
 def send(
-    ask: Ask,
+    ask: Callable[..., Outcome],
     sms: Sms,
     sender: Sender,
     secrets: Collection[str],
     going_out: Callable[[], None],
     until: float,
 ) -> Outcome:
-    """Send now, by as many requests as it takes. Raises Refused."""
+    """Send now, by as many requests as it takes, each made by *ask* (SmsApi). Raises Refused."""
     if sms.postpone is not None and sms.postpone > datetime.now():
         raise Refused(
             Cause.INVALID_POSTPONE,
@@ -114,16 +107,16 @@ def read(
         return answered(status, location, body, who, secrets)
     text = body.decode("utf-8", "replace")
     said = quoted(text, secrets)[:200] or f"HTTP {status}"
-    patterns = (sender.success, sender.refusal, sender.gateway_id)
     try:
         taken, refused, named = (
-            regex.search(each, text, timeout=_PATTERN_TIME) if each else None for each in patterns
+            regex.search(each, text, timeout=_PATTERN_TIME) if each else None
+            for each in (sender.success, sender.refusal, sender.gateway_id)
         )
     except TimeoutError:
         taken = refused = named = None
         said = "a pattern in sms.conf takes too long on the answer"
     if taken and not refused and 200 <= status < 300:
-        id_ = quoted(named[bool(named.re.groups)] or "", secrets)[:_LONGEST_ID] if named else ""
+        id_ = quoted(named[bool(named.re.groups)] or "", secrets)[:64] if named else ""
         repeats = any(number.lstrip("+") in id_ for number in sms.numbers)
         has_id = id_ and not repeats and not log.repeats(id_, sms.text)
         return Outcome(Status.SUCCESS, reason=f"id {id_} at the gateway" if has_id else "")

@@ -27,10 +27,6 @@ CONNECT_TIME = 3.0  # seconds for name, connection and TLS handshake together
 ANSWER_TIME = 5.0
 _BROKEN_OFF = (RemoteDisconnected, IncompleteRead)
 
-Request = Callable[[Sms], bytes]
-Read = Callable[[int, str, bytes], Outcome]
-"""What an answer comes to, by its status, its Location and at most LARGEST + 1 bytes of body."""
-
 
 class SmsApi:
     """The SMS API of one sender's PBX: no proxies, no netrc, no redirects, nothing but the PBX.
@@ -48,11 +44,12 @@ class SmsApi:
     ) -> None:
         self._sender = sender
         self._secrets = secrets_of(sender)
-        user = (
-            f"user {sender.name}: check the name of the section, and its password or token, in"
-            " sms.conf"
+        self._answered = partial(
+            answered,
+            who=f"user {sender.name}: check the name of the section, and its password or token, in"
+            " sms.conf",
+            secrets=self._secrets,
         )
-        self._answered = partial(answered, who=user, secrets=self._secrets)
         who = f"Bearer {sender.token}" if sender.token else f"Basic {_basic(sender)}"
         prepared = requests.Request("POST", sender.url).prepare()
         self._head = (
@@ -92,9 +89,17 @@ class SmsApi:
         return curl.send(self._ask, sms, sender, self._secrets, going_out, until)
 
     def _ask(
-        self, sms: Sms, request: Request, going_out: Callable[[], None], until: float, read: Read
+        self,
+        sms: Sms,
+        request: Callable[[Sms], bytes],
+        going_out: Callable[[], None],
+        until: float,
+        read: Callable[[int, str, bytes], Outcome],
     ) -> Outcome:
-        """Make the one *request* of *sms*, and *read* its answer."""
+        """Make the one *request* of *sms*, and *read* its answer: status, Location and body.
+
+        Of the body there are at most LARGEST + 1 bytes.
+        """
         now = time.monotonic()
         connect_by, answer_time = min(now + CONNECT_TIME, until), ANSWER_TIME * len(sms.numbers)
         try:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -303,3 +305,18 @@ def test_the_lines_to_paste_send(sms_conf: Write, block: Block) -> None:
         sender = load(sms_conf(text)).senders[name]
         assert send(sender, replace(SMS, text=NASTY[1])).status is Status.SUCCESS
         assert gateway.taken == [(NUMBERS[0], NASTY[1])]
+
+
+def test_who_has_no_gateway_loads_nothing_of_it(sms_conf: Write) -> None:
+    path = sms_conf("[101]\nurl = http://192.0.2.1\npassword = x\n")
+    code = f"""if True:
+        import sys
+        from pathlib import Path
+        from dialplan_sms.config.config import load
+        from dialplan_sms.routes.pbx import SmsApi
+        from dialplan_sms.sms.sms import Sms
+        SmsApi(load(Path({str(path)!r})).senders["101"])
+        print({{"dialplan_sms.config.curl", "dialplan_sms.routes.curl", "regex"}} & {{*sys.modules}})
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
