@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dialplan_sms.config.config import Sender, load
@@ -21,7 +21,7 @@ from dialplan_sms.routes.curl import build
 from dialplan_sms.routes.pbx import SmsApi, secrets_of
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status
-from dialplan_sms.sms.sms import Sms
+from dialplan_sms.sms.sms import Draft, Sms, compose
 from tests import gateways
 from tests.asterisk.test_texts import TEXTS
 from tests.gateways import Answer, Gateway, Request
@@ -100,6 +100,8 @@ NAMES = ["Host", "User-Agent", "Accept", "Content-Type", "X-Text", "X-Id", "Cont
     text=st.text(st.characters(), max_size=60),
     number=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
 )
+@example(text="..", number="1")
+@example(text="a", number="..")
 def test_nothing_breaks_out_of_its_place(sms_conf: Write, text: str, number: str) -> None:
     for keys in (FORM, JSON):
         who = sender(sms_conf, keys)
@@ -108,6 +110,7 @@ def test_nothing_breaks_out_of_its_place(sms_conf: Write, text: str, number: str
         except Refused:
             assert text in (".", "..") or number.replace("+", "") in (".", "..")
             continue
+        assert text not in (".", "..")
         first, names, body = parts(request)
         assert names == NAMES
         method, target, version = first.split(" ")
@@ -314,9 +317,16 @@ def test_who_has_no_gateway_loads_nothing_of_it(sms_conf: Write) -> None:
         from pathlib import Path
         from dialplan_sms.config.config import load
         from dialplan_sms.routes.pbx import SmsApi
-        from dialplan_sms.sms.sms import Sms
+        from dialplan_sms.sms.sms import Draft, Sms, compose
         SmsApi(load(Path({str(path)!r})).senders["101"])
         print({{"dialplan_sms.config.curl", "dialplan_sms.routes.curl", "regex"}} & {{*sys.modules}})
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_gateway_that_a_call_names_is_left_out_without_a_place_for_it(sms_conf: Write) -> None:
+    draft = Draft(number=NUMBERS[0], message="it's", gsm="9c7514330001")
+    for line, gsm in ((f"{FORM}", "9c7514330001"), (FORM.replace("&g={GSM}", ""), None)):
+        sms = compose(draft, sender(sms_conf, line), datetime.now())
+        assert (sms.gsm, sms.replaced) == (gsm, "")
