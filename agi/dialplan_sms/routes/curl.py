@@ -109,7 +109,7 @@ def read(
     said = quoted(text, secrets)[:200] or f"HTTP {status}"
     try:
         taken, refused, named = (
-            regex.search(each, text, timeout=_PATTERN_TIME) if each else None
+            regex.search(each, text, concurrent=True, timeout=_PATTERN_TIME) if each else None
             for each in (sender.success, sender.refusal, sender.gateway_id)
         )
     except TimeoutError:
