@@ -25,7 +25,7 @@ HOLDER = re.compile(r"(\{(?:TO_NUMBER|TO_DIGITS|MESSAGE|GSM|ID)\})")
 _STRING = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?')  # of JSON; a colon follows a member's name
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110: method, name of a header
 _IN_TARGET = "/:?@!$&'()*+,;=%[]~"  # stay as they are in a URL
-_SECRET = re.compile(r"(?i)pass|pwd|pin|key|token|secret|auth|sig|cred|hash")
+_SECRET = re.compile(r"(?i)pass|pw|pin|key|token|secret|auth|sig|cred|hash|code")
 _LONG = 8  # characters from which on a value of any other name may be a secret
 _FORM = "application/x-www-form-urlencoded"
 _PUBLIC = ("user-agent", "accept", "content-type")

@@ -66,7 +66,7 @@ def together(numbers: tuple[str, ...], tried: dict[tuple[str, ...], Outcome]) ->
     failures = [each for each in tried.values() if each.cause]
     worst = next(iter(doubtful.values()), failures[-1])
     if not sent:
-        return worst
+        return replace(worst, failed=numbers if worst.status is Status.WARNING else ())
     unknown = tuple(number for some in doubtful for number in some)
     failed = tuple(n for n in numbers if (n,) not in sent and n not in unknown)
     cause = worst.cause if unknown else Cause.NOT_QUEUED

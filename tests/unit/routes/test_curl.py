@@ -184,6 +184,8 @@ def test_another_pbx_answers_as_the_api_does(kannel: Gateway, sms_conf: Write) -
         kannel.answer = 200, json.dumps(reply)
         outcome = send(who)
         assert outcome.cause is cause
+    kannel.answer = 200, json.dumps(api.warning(["111"]))
+    assert send(who, Sms(NUMBERS, "hello")).failed == NUMBERS
     assert kannel.requests[0].login == "101:sms101api"
     assert kannel.requests[0].body == b"number=%2B39333123456&message=hello"
 
