@@ -1,6 +1,8 @@
 """Gateways by a curl line: from the dialplan of both real Asterisks, and through a real Kannel."""
 
 import re
+import sqlite3
+import subprocess
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -51,6 +53,39 @@ def test_an_sms_goes_out_by_a_gateway(site: Site, gateway: Gateway) -> None:
     assert "check user, password and keys in curl of gateway" in call.variables["SMS_REASON"]
     assert "s3cr" not in call.variables["SMS_REASON"] + site.log
     assert "quote" not in site.log
+
+
+def test_the_service_sends_what_is_stored_number_by_number(tmp_path: Path) -> None:
+    numbers = [NUMBER, "+393331234567", "+393331234568"]
+    outbox = tmp_path / "outbox.sqlite"
+    states: list[list[str]] = []
+
+    def one_refuses(request: Request) -> gateways.Answer:
+        with sqlite3.connect(f"file:{outbox}?mode=ro", uri=True) as connection:
+            states.append([state for (state,) in connection.execute(_STATES)])
+        refused = len(states) == 2
+        return (200, "Wrong parameters") if refused else gateways.SMSEAGLE.says
+
+    with gateways.running(gateways.SMSEAGLE) as gateway, Sandbox(tls=False) as pbx:
+        gateway.answer = one_refuses
+        service = Service(tmp_path, pbx)
+        service.configure(
+            f"outbox = sqlite:///{outbox}\npace = 0", f"[gateway]\ncountry = IT\n{gateway.sms_conf}"
+        )
+        with service:
+            send = [*service.program, "send", ",".join(numbers), "--config", str(service.conf)]
+            options = ["--sender", "gateway", "--mode", "queue"]
+            subprocess.run([*send, *options], input="Hi", text=True, check=True, timeout=30)
+            until(lambda: service.log.count("sender=gateway") == 4, lambda: service.log)
+    # Each request found what had become of the numbers before on the disk.
+    assert states == [
+        ["sending", "pending", "pending"], ["sent", "sending", "pending"],
+        ["sent", "failed", "sending"],
+    ]  # fmt: skip
+    assert [dict(request.query)["to"] for request in gateway.requests] == numbers
+
+
+_STATES = "SELECT state FROM sms_number ORDER BY number"
 
 
 class Kannel:

@@ -72,8 +72,8 @@ def turn(waiting: list[str], tries: int, ended: int) -> tuple[list[str], int]:
     *ended* is how many others it has. They take turns, so that one that fails again and again does
     not keep the others waiting.
     """
-    count = max(1, len(waiting))
-    return waiting[tries % count :][:1], max(0, tries - ended) // count
+    in_vain, count = max(0, tries - ended), max(1, len(waiting))
+    return waiting[in_vain % count :][:1], in_vain // count
 
 
 def matching(named: Collection[str], numbers: Sequence[str]) -> tuple[str, ...]:
