@@ -161,10 +161,10 @@ def read(text: str, place: Place) -> Curl:
     secrets = {
         piece
         for name, value in told_by
-        for piece in HOLDER.sub("\0", value).split("\0")
-        if len(piece) >= _LONG or _SECRET.search(name)
+        for literal in HOLDER.sub("\0", value).split("\0")
+        for piece in (literal, unquote_plus(literal))
+        if len(literal) >= _LONG or _SECRET.search(name)
     }
-    secrets |= {unquote_plus(piece) for piece in secrets}
     verify = (
         "no"
         if "insecure" in told

@@ -47,8 +47,8 @@ def send(
     for numbers in [sms.numbers] if sender.separator else [(number,) for number in sms.numbers]:
         one = replace(sms, numbers=numbers)
         # From the second on, the call knows already that something is out.
-        told = (lambda: None) if tried else going_out
-        outcome = ask(one, request, told, until, partial(read, sender, secrets, one))
+        going_out = (lambda: None) if tried else going_out
+        outcome = ask(one, request, going_out, until, partial(read, sender, secrets, one))
         said = outcome.reason.replace("PBX", "gateway").replace("check url", "check the URL")
         tried[numbers] = outcome if outcome.from_pbx else replace(outcome, reason=said)
         if outcome.cause in _STOPS:
@@ -63,16 +63,18 @@ def together(numbers: tuple[str, ...], tried: dict[tuple[str, ...], Outcome]) ->
     if len(sent) == len(numbers):
         reasons = ", ".join(filter(None, (each.reason for each in sent.values())))
         return Outcome(Status.SUCCESS, reason=reasons)
-    failures = [each for each in tried.values() if each.cause]
-    worst = next(iter(doubtful.values()), failures[-1])
+    worst = next(iter(doubtful.values()), [each for each in tried.values() if each.cause][-1])
     if not sent:
         return replace(worst, failed=numbers if worst.status is Status.WARNING else ())
     unknown = tuple(number for some in doubtful for number in some)
-    failed = tuple(n for n in numbers if (n,) not in sent and n not in unknown)
-    cause = worst.cause if unknown else Cause.NOT_QUEUED
-    reason = f"{', '.join(unknown)}: {worst.reason}" if unknown else worst.reason
-    # It has numbers in it, as only the words of a peer have.
-    return Outcome(Status.WARNING, cause, reason, failed, from_pbx=True, unknown=unknown)
+    return Outcome(
+        Status.WARNING,
+        worst.cause if unknown else Cause.NOT_QUEUED,
+        f"{', '.join(unknown)}: {worst.reason}" if unknown else worst.reason,
+        tuple(number for number in numbers if number not in unknown and (number,) not in sent),
+        from_pbx=True,  # the reason has numbers in it, as only the words of a peer have
+        unknown=unknown,
+    )
 
 
 def build(sms: Sms, sender: Sender, key: str) -> bytes:
