@@ -1,9 +1,9 @@
-"""Who may use the HTTP SMS server: users with hashed passwords.
+"""Who may use the HTTP SMS server: users with hashed passwords and tokens.
 
 A right password is remembered in memory, by a keyed digest, since to try one takes 50 ms; requests
 that bring the same one meanwhile share one try. A wrong one takes as long for a user who exists as
 for one who does not. After ten wrong ones, the tries of an address for a name go one after the
-other, with a pause before each.
+other, with a pause before each. A right token needs no try; a wrong one is a wrong password.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from dialplan_sms.config.http import DECOY, fits
+from dialplan_sms.config.http import DECOY, fits, owner
 from dialplan_sms.host.address import machine
 
 FREE = 10  # wrong passwords without a pause
@@ -51,7 +51,7 @@ class Login:
 
     def __init__(
         self,
-        users: Callable[[], Mapping[str, str]],
+        users: Callable[[], Mapping[str, tuple[str, ...]]],
         note: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -61,7 +61,7 @@ class Login:
         self.clock = clock
         self._pause = pause
         self._key = os.urandom(32)
-        self._known: dict[bytes, str] = {}
+        self._known: dict[bytes, tuple[str, ...]] = {}
         self._tries: dict[bytes, asyncio.Task[bool]] = {}
         self._lanes: dict[tuple[str, int], _Lane] = {}
         # One thread: a flood of tries takes one core, and no call waits for it.
@@ -71,8 +71,12 @@ class Login:
         """The user that the ``Authorization`` *header* proves. Raises Unknown and TooMany."""
         if not header:
             raise Unknown
-        name, password = read_basic(header)
-        await self.check(name, password, address)
+        scheme, _, token = header.strip().partition(" ")
+        if scheme.lower() != "bearer":
+            name, secret = read_basic(header)
+        elif name := owner(secret := token.strip(), self.users()):
+            return name
+        await self.check(name, secret, address)
         return name
 
     async def check(self, name: str, password: str, address: str) -> None:
@@ -105,7 +109,7 @@ class Login:
                     await self._pause(min(0.25 * 2**doublings, _LONGEST_PAUSE))
                 hashed = self.users().get(name)
                 right = await asyncio.wrap_future(
-                    self._trying.submit(fits, password, hashed or DECOY)
+                    self._trying.submit(fits, password, hashed[0] if hashed else DECOY)
                 )
                 if right and hashed is not None:
                     self._known[digest] = hashed
@@ -114,7 +118,7 @@ class Login:
                 lane.last = self.clock()
                 if lane.failures <= FREE or lane.failures.bit_count() == 1:
                     self._note(
-                        f"HTTP: wrong user or password from {address}, {lane.failures} so far"
+                        f"HTTP: wrong password or token from {address}, {lane.failures} so far"
                     )
                 return False
         finally:
