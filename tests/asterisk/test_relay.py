@@ -680,22 +680,15 @@ def test_it_answers_as_its_description_says(relay: Relay, page: str) -> None:
     command: list[str | Path] = [
         Path(sys.prefix) / "bin/schemathesis", "run",
         f"http://127.0.0.1:{relay.port}/openapi.json", "--auth", ":".join(ALONE),
-        "--header", f"Cookie: {COOKIE}={session}", "--max-examples", "100", "--no-color", "--workers", "2", "--seed", "1",
+        "--header", f"Cookie: {COOKIE}={session}", "--max-examples", "50", "--no-color", "--seed", "1",
+        # CPython 3.11's ast.parse() breaks if two threads are in it.
+        "--workers", "1",
         # The API says what is wrong with status 200 and a JSON of type "error".
         "--exclude-checks", "negative_data_rejection",
     ]  # fmt: skip
-    for _ in range(3):
-        done = subprocess.run(
-            command,
-            cwd=relay.service.folder,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        # CPython 3.11's parser does not bear the depth at which hypothesis describes a lambda.
-        if "SystemError: AST constructor recursion depth" not in done.stdout:
-            break
+    done = subprocess.run(
+        command, cwd=relay.service.folder, capture_output=True, text=True, timeout=110, check=False
+    )
     assert done.returncode == 0, done.stdout[-5000:]
     assert re.search(r"[0-9]{3} generated, [0-9]+ passed", done.stdout), done.stdout[-1000:]
     assert "Traceback" not in relay.service.log
