@@ -29,8 +29,11 @@ def read_other(http: Request, body: bytes) -> Pairs:
     try:
         return reader(http.headers["content-type"], body) if reader and body else ()
     except (Bad, ValueError, RecursionError) as error:
-        why = error if isinstance(error, Bad) else "it is broken, or not UTF-8"
-        raise HTTPException(400, f"{content_type(http)}: {why}") from None
+        raise HTTPException(
+            400,
+            f"{content_type(http)}:"
+            f" {error if isinstance(error, Bad) else 'it is broken, or not UTF-8'}",
+        ) from None
 
 
 def _json(_: str, body: bytes) -> Pairs:
