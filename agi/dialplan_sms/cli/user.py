@@ -47,31 +47,30 @@ def user(name: str | None, token: bool, config: Path) -> None:
         "holds white space": any(map(str.isspace, name)),
         "holds a control character": not name.isprintable(),
     }
-    _refuse(
-        "this user name", wrong, f": take 1 to {_LONGEST} characters without white space, : and ;"
-    )
+    cure = f": take 1 to {_LONGEST} characters without white space, : and ;"
+    _refuse("this user name", wrong, cure)
     secret = f"sms_{secrets.token_urlsafe(32)}" if token else _password(name)
     click.echo(f"user = {name}:{token_hash(secret) if token else make_hash(secret)}")
     url = _url(config)
-    shown = (
-        f"The token of {name}, shown this once:\n\n{secret}\n\n"
-        "A program sends with it in place of TOKEN, also JSON:\n\n"
-        f'curl -H "Authorization: Bearer TOKEN" --url "{url}"'
-        ' --data-urlencode "number=+39333123456" --data-urlencode "message=Hello"'
-        if token
-        else 'A WMS sends through it with this in "Curl SMS send enabled" (Settings, System,'
-        " FAX/SMS server), the password in place of PASSWORD:\n\n"
-        f'curl -k -X POST -u {quote(name)}:PASSWORD --url "{url}"'
-        ' --data-urlencode "number={TO_NUMBER}" --data-urlencode "message={MESSAGE}"\n\n'
-        "An old dialplan keeps its CURL() lines, with this address:\n\n"
-        f"Set(CURLOPT(userpwd)={name}:PASSWORD)\n"
-        f"Set(message=${{CURL({url},number=%2B39333123456&message=${{URIENCODE(${{TEXT}})}})}})"
-    )
     click.echo(
         "\nPut this line into [http] of sms.conf, then run systemctl restart dialplan-sms if"
         " [http] is new, else systemctl reload dialplan-sms."
         f" If page = yes is there, the page is {url.removesuffix(api.PATH)}/, for users with a"
-        f" password.\n\n{shown}",
+        " password.\n\n"
+        + (
+            f"The token of {name}, shown this once:\n\n{secret}\n\n"
+            "A program sends with it in place of TOKEN, also JSON:\n\n"
+            f'curl -H "Authorization: Bearer TOKEN" --url "{url}"'
+            ' --data-urlencode "number=+39333123456" --data-urlencode "message=Hello"'
+            if token
+            else 'A WMS sends through it with this in "Curl SMS send enabled" (Settings, System,'
+            " FAX/SMS server), the password in place of PASSWORD:\n\n"
+            f'curl -k -X POST -u {quote(name)}:PASSWORD --url "{url}"'
+            ' --data-urlencode "number={TO_NUMBER}" --data-urlencode "message={MESSAGE}"\n\n'
+            "An old dialplan keeps its CURL() lines, with this address:\n\n"
+            f"Set(CURLOPT(userpwd)={name}:PASSWORD)\n"
+            f"Set(message=${{CURL({url},number=%2B39333123456&message=${{URIENCODE(${{TEXT}})}})}})"
+        ),
         err=True,
     )
 
@@ -80,8 +79,12 @@ def _list(config: Path) -> None:
     http = smsconf.load(config, http=True).http
     _refuse(str(config), {"has no user": http is None}, ": dialplan-sms user NAME makes one")
     for name, (password, *tokens) in http.users.items() if http else ():
-        has = ["password"] * (password != DECOY) + [f"token {each[8:16]}…" for each in tokens]
-        click.echo(f"{name}: {', '.join(has)}")
+        click.echo(
+            f"{name}: "
+            + ", ".join(
+                ["password"] * (password != DECOY) + [f"token {it[8:16]}…" for it in tokens]
+            )
+        )
 
 
 def _refuse(what: str, wrong: Mapping[str, object], cure: str = "") -> None:
@@ -106,10 +109,8 @@ def _password(name: str) -> str:
 def _url(config: Path) -> str:
     """The address of the API: as [http] says, which need not have a user yet."""
     found, (host, port) = {}, Http({}).listen[0]
-    with suppress(ConfigError, values.Bad):  # serve and check say what is wrong with it
-        sections = parse(read_private(config, "sms.conf"), config)
-        found = sections[smsconf.HTTP].values if smsconf.HTTP in sections else {}
-        if said := found.get("listen"):
-            host, port = values.listen(said.text, said.place)[0]
+    with suppress(ConfigError, values.Bad, KeyError):  # serve and check say what is wrong with it
+        found = parse(read_private(config, "sms.conf"), config)[smsconf.HTTP].values
+        host, port = values.listen(found["listen"].text, found["listen"].place)[0]
     shown = _ANY.get(host, f"[{host}]" if ":" in host else host)
     return f"{'https' if 'certificate' in found else 'http'}://{shown}:{port}{api.PATH}"

@@ -49,8 +49,8 @@ def _users(text: str, _: Place) -> dict[str, tuple[str, ...]]:
 class Http:
     """Where the HTTP SMS server listens, and who may use it.
 
-    ``users`` are names and hashes: of the password first, DECOY for none, then of tokens. ``allow``
-    are ipaddress networks, loopback apart,
+    ``users`` are names and hashes: of the password first, DECOY for none, then of tokens.
+    ``allow`` are ipaddress networks, loopback apart,
     ``proxy`` those whose X-Forwarded-For is believed. Files are absolute paths, empty for plain
     HTTP, and ``files`` their versions. ``sender`` sends for the users who are none; empty for the
     default sender.
@@ -103,12 +103,9 @@ def read_http(section: Section, senders: Mapping[str, Any], outbox: bool) -> Htt
         not outbox,
         f"{http} needs the outbox, as Success means that an SMS is stored: set outbox in [general]",
     )
-    found = Http(files=keys.versions(given, KEYS), **keys.read(given, KEYS, senders))
-    refuse(
-        ("certificate" in given) != ("key" in given),
-        f"{http} needs certificate and key, or neither of them",
-    )
-    return found
+    is_half = ("certificate" in given) != ("key" in given)
+    refuse(is_half, f"{http} needs certificate and key, or neither of them")
+    return Http(files=keys.versions(given, KEYS), **keys.read(given, KEYS, senders))
 
 
 def make_hash(password: str) -> str:
@@ -132,19 +129,19 @@ def token_hash(token: str) -> str:
 def owner(token: str, users: Mapping[str, tuple[str, ...]]) -> str:
     """Whose *token* is; empty if nobody's."""
     hashed = token_hash(token)
-    found = (n for n, it in users.items() for each in it[1:] if hmac.compare_digest(hashed, each))
-    return next(found, "")
+    return next(
+        (
+            name
+            for name, (_, *tokens) in users.items()
+            if any(hmac.compare_digest(hashed, each) for each in tokens)
+        ),
+        "",
+    )
 
 
 def _hashed(password: str, salt: bytes) -> str:
     key = hashlib.scrypt(
-        password.encode("utf-8", "replace"),
-        salt=salt,
-        n=1 << 14,
-        r=8,
-        p=1,
-        maxmem=1 << 25,
-        dklen=32,
+        password.encode("utf-8", "replace"), salt=salt, n=2**14, r=8, p=1, maxmem=2**25, dklen=32
     )
     encoded = (base64.b64encode(each).decode().rstrip("=") for each in (salt, key))
     return "$".join(("$scrypt$ln=14,r=8,p=1", *encoded))
