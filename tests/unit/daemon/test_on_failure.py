@@ -20,6 +20,8 @@ from aiosmtpd.handlers import Sink
 
 from dialplan_sms.config.config import Config
 from dialplan_sms.daemon import on_failure
+from dialplan_sms.host.identity import User
+from dialplan_sms.host.process import Ran
 from dialplan_sms.outbox.schema import message
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sandbox import Sandbox
@@ -27,6 +29,7 @@ from dialplan_sms.sms.outcome import Cause, Status, error
 from dialplan_sms.sms.service import Service as Core
 from dialplan_sms.sms.sms import Sms
 from tests.asterisk.serving import Service, free_port
+from tests.unit.checked import folder
 from tests.unit.outbox.test_reports import fail, time_passes
 from tests.unit.stored import NUMBERS, SENDER, Store, locked
 from tests.waiting import until
@@ -228,6 +231,37 @@ def test_what_a_program_leaves_running_is_its_own(site: Site) -> None:
     os.kill(int((site.folder / "child").read_text()), signal.SIGKILL)
     assert time.monotonic() - began < 10  # it holds standard error still
     assert "was told of 1 SMS" in site.log[0]
+
+
+@pytest.mark.slow
+@on_sqlite
+def test_root_runs_it_as_who_can_change_it(
+    as_root: None, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with folder() as place:
+        site.sender = replace(site.sender, on_failure=str(place / "program"))
+        (place / "program").touch()
+        os.chown(place / "program", 65534, 65534)
+        whom: list[int] = []
+
+        def run(_: object, __: float, user: User | None, ___: object) -> Ran:
+            whom.append(user.uid if user else 0)
+            return Ran(0)
+
+        monkeypatch.setattr(on_failure, "run", run)
+        fail(site.store)
+        with site.telling():
+            site.wait()
+        assert whom == [65534]
+        (place / "program").chmod(0o777)
+        fail(site.store)
+        site.stopping.clear()
+        with site.telling():
+            site.wait(2)
+        assert (
+            site.log[1] == f"on_failure: everybody can change {place}/program: run chmod o-w on it"
+        )
+        assert whom == [65534]
 
 
 def test_a_database_that_is_away_loses_nothing(site: Site) -> None:
