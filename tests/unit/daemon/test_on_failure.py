@@ -135,25 +135,39 @@ class TestAProgramIsTold:
 
 @on_sqlite
 def test_it_gets_nothing_of_the_service(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither environment nor files, and the signals as a program expects them."""
+    """Neither environment nor files, and no signal is ignored."""
     monkeypatch.setenv("DIALPLAN_SMS_CONF", "/x")
     monkeypatch.setenv("SECRET", "x")
     seen = site.folder / "seen"
     site.write(
         f"exec >{seen}; env | cut -d= -f1 | grep -v '^_$' | sort; pwd; ls /proc/self/fd | wc -l\n"
-        "grep -E '^Sig(Blk|Ign)' /proc/self/status"
+        "grep ^SigIgn /proc/self/status"
     )
     fail(site.store)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGHUP])
+    with site.telling():
+        site.wait()
+    assert seen.read_text().split() == [
+        "HOME", "LANG", "PATH", "PWD", "/", "4",  # 0, 1, 2, and the folder that ls reads
+        "SigIgn:", "0" * 16,
+    ]  # fmt: skip
+
+
+@on_sqlite
+def test_no_signal_is_blocked_as_those_of_a_service_are(site: Site) -> None:
+    """What it starts with a time limit must take SIGTERM. Not by a shell, which unblocks them."""
+    seen = site.folder / "seen"
+    site.program.write_text(
+        f"#!{sys.executable} -IS\nimport signal\n"
+        f"open({str(seen)!r}, 'w').write(str(signal.pthread_sigmask(signal.SIG_BLOCK, [])))\n"
+    )
+    fail(site.store)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGHUP])
     try:
         with site.telling():
             site.wait()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    assert seen.read_text().split() == [
-        "HOME", "LANG", "PATH", "PWD", "/", "4",  # 0, 1, 2, and the folder that ls reads
-        "SigBlk:", "0" * 16, "SigIgn:", "0" * 16,
-    ]  # fmt: skip
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert seen.read_text() == "set()"
 
 
 @on_sqlite
