@@ -450,8 +450,8 @@ def test_a_worker_and_a_service_tell_each_once(host: Host) -> None:
     with host.service:
         worker = subprocess.Popen([*PROGRAM, "worker", "--config", host.service.conf])
         try:
-            ids = [host.fail() for _ in range(12)]
-            until(lambda: len(host.all_told) >= 12, lambda: host.service.log, 40.0)
+            ids = [host.fail() for _ in range(6)]
+            until(lambda: len(host.all_told) >= 6, lambda: host.service.log, 40.0)
         finally:
             worker.terminate()
             assert worker.wait(30) == 0
