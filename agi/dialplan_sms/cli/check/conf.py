@@ -41,13 +41,13 @@ def check(path: Path, user: User) -> tuple[Finding, Config | None]:
     default = f", default {config.default_sender}" if several and config.default_sender else ""
     found = (
         _if_private(path, user),
+        *(_if_program(each, user) for each in config.senders.values() if each.on_failure),
         *(
             _if_private(file, user, f"{key} of [{section.name}]: ")
             for section in parse(read_private(path, CONF.name), path).values()
             for key, file in keys.named(section.values, smsconf.known_keys(section.name))
         ),
         *map(_if_abroad, config.senders.values()),
-        *(_if_program(each, user) for each in config.senders.values() if each.on_failure),
         CONF.ok(f"{path}: sender{'s' * several} {', '.join(config.senders)}{default}"),
     )
     return next(filter(None, found)), config
@@ -55,18 +55,6 @@ def check(path: Path, user: User) -> tuple[Finding, Config | None]:
 
 def _if_private(path: Path, user: User, key: str = "") -> Finding | None:
     return CONF.if_blocked(path, READ, user, f"chgrp {user.group} {path} && chmod 0640 {path}", key)
-
-
-def _if_abroad(sender: Sender) -> Finding | None:
-    """What there is to say if ``allow`` lacks the country of which national numbers are."""
-    country, allow = sender.country or "", sender.allow
-    code = f"+{CALLING_CODE.get(country)}"
-    # A prefix may be of some of its numbers, or of those of more countries.
-    inside = (each == country or each.startswith(code) or code.startswith(each) for each in allow)
-    return CONF.warning(
-        f"allow of [{sender.name}] leaves out its country: all numbers of {country} are refused",
-        f"add {country} to allow in [{sender.name}], or set another country there",
-    ) if country and allow and not any(inside) else None  # fmt: skip
 
 
 def _if_program(sender: Sender, user: User) -> Finding | None:
@@ -82,6 +70,18 @@ def _if_program(sender: Sender, user: User) -> Finding | None:
             f"chown root {other[1]} && chmod go-w {other[1]}"))
         or None
     )  # fmt: skip
+
+
+def _if_abroad(sender: Sender) -> Finding | None:
+    """What there is to say if ``allow`` lacks the country of which national numbers are."""
+    country, allow = sender.country or "", sender.allow
+    code = f"+{CALLING_CODE.get(country)}"
+    # A prefix may be of some of its numbers, or of those of more countries.
+    inside = (each == country or each.startswith(code) or code.startswith(each) for each in allow)
+    return CONF.warning(
+        f"allow of [{sender.name}] leaves out its country: all numbers of {country} are refused",
+        f"add {country} to allow in [{sender.name}], or set another country there",
+    ) if country and allow and not any(inside) else None  # fmt: skip
 
 
 def in_password(path: Path, password: str) -> str:
