@@ -221,7 +221,7 @@ class TestAProgramThatFails:
     def test_since_it_hangs(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         """It is ended with all that it has started."""
         monkeypatch.setattr(on_failure, "LIMIT", 1.0)
-        site.write(f"sleep 3000 & echo $! > {site.folder}/child; sleep 3000")
+        site.write(f"sleep 60 & echo $! > {site.folder}/child; sleep 60")
         self.fails(site, "no end within 1 s")
         child = int((site.folder / "child").read_text())
         with suppress(FileNotFoundError):  # unless nobody has waited for it yet
@@ -238,7 +238,7 @@ class TestAProgramThatFails:
 @on_sqlite
 def test_what_a_program_leaves_running_is_its_own(site: Site) -> None:
     fail(site.store)
-    site.write(f"cat > /dev/null; sleep 3000 & echo $! > {site.folder}/child; exit 0")
+    site.write(f"cat > /dev/null; sleep 60 & echo $! > {site.folder}/child; exit 0")
     began = time.monotonic()
     with site.telling():
         site.wait()
