@@ -27,6 +27,7 @@ from dialplan_sms.sms.sms import Sms
 LIMIT = 15.0  # seconds that a program has: a service that ends waits for longer
 _AGAIN = 2 * LIMIT  # seconds after which a program is told again, at first
 _EVERY = 5.0  # seconds between two looks, in which what is to be told gathers
+# Becomes the program, with the signals that one expects: Python and the service change them.
 _START = """
 import os, signal, sys
 signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -38,7 +39,6 @@ except OSError as error:
     print(error.strerror, file=sys.stderr)
     sys.exit(127)
 """
-"""Becomes the program, with the signals that one expects: Python and the service change them."""
 
 
 def start(writer: Writer, service: Service, stopping: threading.Event) -> threading.Thread:
