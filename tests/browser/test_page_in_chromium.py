@@ -76,7 +76,7 @@ def site(outbox: Outbox, playground: Playground) -> Iterator[str]:
 @pytest.fixture
 def guarded(outbox: Outbox) -> Iterator[str]:
     """The page as a service has it, for those who log in."""
-    users = {"anna": make_hash("s3cret")}
+    users = {"anna": (make_hash("s3cret"),)}
     with served(outbox, lambda board: routes(board, Login(lambda: users, print))) as url:
         yield url
 
