@@ -86,8 +86,8 @@ def options(words: Iterable[str], known: Mapping[str, str] = OPTIONS) -> list[tu
         # Behind an option that nobody knows may be a password.
         name = "-" * min(2, len(error.opt)) + re.findall(r"[\w.-]*", error.opt)[0]
         cure = _CURES.get(name, "leave it out if the gateway does without")
-        unknown = f"is not known here: {cure}"
-        raise Bad(f"{name} {'has no value' if name in known else unknown}") from None
+        why = "has no value" if name in known else f"is not known here: {cure}"
+        raise Bad(f"{name} {why}") from None
     # It takes a beginning of a long option, too, and gives its whole name.
     return [(name, known[name], value) for name, value in found] + [
         ("", "address", u) for u in urls

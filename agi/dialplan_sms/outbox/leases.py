@@ -108,8 +108,9 @@ def claim(
         ])  # fmt: skip
         # What became of a number by curl is on the disk before the next goes out.
         singly = sender is not None and sender.curl is not None and batch == 1
-        most_of = sys.maxsize if singly else batch
-        numbers, rest = _numbers(connection, [row.id for row in due], State.PENDING, most_of)
+        numbers, rest = _numbers(
+            connection, [row.id for row in due], State.PENDING, sys.maxsize if singly else batch
+        )
         in_vain: dict[int, int] = {}
         for row in due if singly else ():
             waiting = numbers[row.id]

@@ -87,8 +87,8 @@ class PbxCheck:
             yield certificate(asked, outcome, seen.certificate, now)
             yield from () if asked.curl else [sms_api(url, outcome)]
         if outcome is None or outcome.cause not in _OF_API:
-            line = CREDENTIALS.skipped(_BY_CURL if asked.curl else "")
-            yield from (replace(line, of=sender.name) for sender in self.senders)
+            says = _BY_CURL if asked.curl else ""
+            yield from (replace(CREDENTIALS, of=each.name, says=says) for each in self.senders)
         else:
             with ThreadPoolExecutor(8) as pool:
                 outcomes = [outcome, *pool.map(self._ask, self.senders[1:])]

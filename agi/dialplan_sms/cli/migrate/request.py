@@ -55,12 +55,11 @@ _OPTIONS = {
     **curl.OPTIONS, **dict.fromkeys(("-L", "--location", "-G", "--get"), ""),
     **dict.fromkeys(("-o", "--output"), "output"), "--data-raw": "data",
 }  # fmt: skip
-_NEVER = "(?!)"
 _ALLOWED = {
     "urlencode": f"(?:{'|'.join(PARAMETERS)})={_ANY}", "data": f"(?!@){_ANY}",
     "method": "(?i:GET|POST)", "output": "(?i:/dev/null)",
     "header": r"(?i:content-type:\s*application/x-www-form-urlencoded)",
-    "json": _NEVER, "cacert": _NEVER,
+    "json": "(?!)", "cacert": "(?!)",
 }  # fmt: skip
 _TOO_MUCH = "a curl command is not converted with {}"
 
