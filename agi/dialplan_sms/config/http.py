@@ -103,9 +103,12 @@ def read_http(section: Section, senders: Mapping[str, Any], outbox: bool) -> Htt
         not outbox,
         f"{http} needs the outbox, as Success means that an SMS is stored: set outbox in [general]",
     )
-    is_half = ("certificate" in given) != ("key" in given)
-    refuse(is_half, f"{http} needs certificate and key, or neither of them")
-    return Http(files=keys.versions(given, KEYS), **keys.read(given, KEYS, senders))
+    found = Http(files=keys.versions(given, KEYS), **keys.read(given, KEYS, senders))
+    refuse(
+        ("certificate" in given) != ("key" in given),
+        f"{http} needs certificate and key, or neither of them",
+    )
+    return found
 
 
 def make_hash(password: str) -> str:

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 MAX_BODY = 1 << 20  # bytes; a longer one is answered with status 413
-MAX_FIELDS = 2000  # read from a query string or a body; what follows is dropped
+MAX_FIELDS = 2000  # read of a query string or a body, twice what numbers may be; others are dropped
 FORM = "application/x-www-form-urlencoded"
 
 Pairs = tuple[tuple[str, str], ...]  # names and values of form parameters, in their order
