@@ -22,7 +22,7 @@ _TYPOGRAPHIC = str.maketrans({
     **dict.fromkeys("\u00ad\u200b\u2060\ufeff", ""),
 })  # fmt: skip
 _ACCENTS = re.compile(r"(?<=[^\W\d_])[\u0300-\u0333\u0339-\u036f]+")  # but for strokes: s̶o̶l̶d̶
-_LINK = re.compile(r"((?:\w+://|\bwww\.)\S*[\w/])", re.IGNORECASE)
+_LINK = re.compile(r"(\b(?:\w+://|www\.)\S*[\w/])", re.IGNORECASE)
 
 
 def fit(whole: str, sender: Sender) -> dict[str, Any]:
