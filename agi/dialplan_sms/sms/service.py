@@ -10,20 +10,10 @@ from typing import Protocol
 
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.sms import log
-from dialplan_sms.sms.outcome import (
-    Cause,
-    Outcome,
-    Refused,
-    Status,
-    error,
-    failed,
-    misplaced,
-    safe_line,
-)
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, failed, misplaced, safe_line
 from dialplan_sms.sms.sms import Draft, Handled, Sms, compose
 
 _LONGEST_KEY = 200
-_OUTBOX_TIME = 5.0  # seconds that one call waits for the outbox in all, however often it needs it
 
 
 class Route(Protocol):
@@ -91,10 +81,7 @@ class Service:
         self.repeated = log.Repeated(self.note)
 
     def handle(
-        self,
-        draft: Draft,
-        going_out: Callable[[], None] = lambda: None,
-        began: float | None = None,
+        self, draft: Draft, going_out: Callable[[], None] = lambda: None, began: float | None = None
     ) -> Handled:
         """Send what *draft* asks for. Never raises. What it returns is for log(), after the answer.
 
@@ -142,7 +129,7 @@ class Service:
             going_out()
             return store.accept(sms, sender, until - self._clock())
         reserved: str | None = None
-        left = _OUTBOX_TIME
+        left = 5.0  # seconds that one call waits for the outbox in all, however often it needs it
         if store and limited:
             going_out()
             began = self._clock()
@@ -155,7 +142,7 @@ class Service:
             stored = store.accept(sms, sender, min(until - self._clock(), left), reserved)
             if stored.status is Status.QUEUED or stored.cause is Cause.NO_ANSWER:
                 return stored
-            outcome = error(Cause.OUTBOX, f"{outcome.reason} - and {stored.reason}")
+            outcome = Outcome(Status.ERROR, Cause.OUTBOX, f"{outcome.reason} - and {stored.reason}")
         if store and reserved is not None:
             store.settle(reserved, sms, outcome)
         elif self._records and config.outbox and self._store:
@@ -191,10 +178,7 @@ class Service:
 
 @dataclass(slots=True)
 class Ready:
-    """A Draft that was read: *sms* is to go out unless it is *refused*.
-
-    *began* is when it came in, on the service's clock.
-    """
+    """A Draft that was read: *sms* is to go out unless it is *refused*; *began* is when it came."""
 
     call: str
     began: float
@@ -218,11 +202,8 @@ def choose(config: Config, draft: Draft) -> Sender:
         return sender
     known, cause = ", ".join(config.senders), Cause.UNKNOWN_SENDER
     if not draft.sender:
-        raise Refused(
-            cause,
-            f"{config.path} has no default_sender: set it to one of {known}",
-            advice=", or set SMS_SENDER",
-        )
+        none = f"{config.path} has no default_sender: set it to one of {known}"
+        raise Refused(cause, none, advice=", or set SMS_SENDER")
     none = f"is no section of {config.path}, which has {known}"
     # One word is the admin's own; more may be a text in its place.
     is_word, length = re.fullmatch(r"[0-9A-Za-z_.-]{1,20}", draft.sender), len(draft.sender)
