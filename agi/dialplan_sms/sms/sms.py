@@ -46,9 +46,9 @@ class Sms:
     ``postpone`` is local time to the minute or None for now; ``cut_from`` is the length in
     characters that the text had before ``long_message = truncate`` cut it. ``parts`` is how many
     SMS the text takes on the air, ``parts_from`` how many it took as it was given, both None if
-    ``gsm7`` and a cut have left that as it was. ``left_out`` are the
-    numbers of a Draft with ``partly`` that it does not go to, as they were written, and
-    ``objection`` is why. The rest is as in Draft.
+    ``gsm7`` and a cut have left that as it was. ``left_out`` are the numbers of a Draft with
+    ``partly`` that it does not go to, as they were written, and ``objection`` is why. The rest is
+    as in Draft.
     """
 
     numbers: tuple[str, ...]
