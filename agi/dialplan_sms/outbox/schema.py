@@ -158,16 +158,16 @@ def _postgresql_now(*_: Any, **__: Any) -> str:
     return "extract(epoch from statement_timestamp())::double precision"
 
 
-def _to_2(connection: sa.Connection) -> None:
-    # It only adds what may be empty: a program of version 1 that has the outbox open goes on.
-    for ddl in (
+def _add_to_1(connection: sa.Connection) -> None:
+    """What 0.1.0 lacks; a process of it that is still running goes on without."""
+    for statement in (
         "ALTER TABLE sms_message ADD COLUMN parts INTEGER",
         "ALTER TABLE sms_message ADD COLUMN parts_from INTEGER",
     ):
-        connection.exec_driver_sql(ddl)
+        connection.exec_driver_sql(statement)
 
 
-MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {1: _to_2}
+MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {1: _add_to_1}
 """By version: what turns its tables into those of the next version."""
 
 
