@@ -511,6 +511,7 @@ class TestOnCall:
         until(lambda: "pump2" in site.asterisk.cli("group show channels"))
         assert self.alarm(site) == "RUNNING"
         until(lambda: len(site.messages) == 5, lambda: site.asterisk.log, 60)
+        until(lambda: "pump2" not in site.asterisk.cli("group show channels"))
         told = texts(site)
         assert told[:3] == [(number, self.TEXT) for number in (NUMBER, OTHER, THIRD)]
         assert [number for number, _ in told[3:]] == [NUMBER, OTHER]  # THIRD knows
