@@ -23,6 +23,7 @@ _EXAMPLES = {
     "id": "ID: ([0-9]+)",
     "list": ",",
     "gsm": "9c7514330001",
+    "max_parts": "3",
     "country": "IT",
     "[101] allow": "IT, FR, +4179",
     "deny": "+881, +882",

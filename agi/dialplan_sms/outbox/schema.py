@@ -18,7 +18,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.sms import api
 
-VERSION = 1
+VERSION = 2
 _LOCK = 4573  # PostgreSQL's advisory lock while the tables are made
 
 
@@ -80,6 +80,8 @@ message = Table(
     Column("gsm", String(12), nullable=False, default=""),  # empty: the PBX chooses
     Column("text", Text),  # gone when it is not needed any more
     Column("chars", Integer, nullable=False),
+    Column("parts", Integer),  # on the air, if that differs from parts_from, as it was given
+    Column("parts_from", Integer),
     Column("postpone", ApiTime),  # what the PBX is told
     Column("call", String(200), nullable=False, default=""),
     Column("caller", String(80), nullable=False, default=""),
@@ -156,7 +158,16 @@ def _postgresql_now(*_: Any, **__: Any) -> str:
     return "extract(epoch from statement_timestamp())::double precision"
 
 
-MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {}
+def _add_to_1(connection: sa.Connection) -> None:
+    """What 0.1.0 lacks; a process of it that is still running goes on without."""
+    for statement in (
+        "ALTER TABLE sms_message ADD COLUMN parts INTEGER",
+        "ALTER TABLE sms_message ADD COLUMN parts_from INTEGER",
+    ):
+        connection.exec_driver_sql(statement)
+
+
+MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {1: _add_to_1}
 """By version: what turns its tables into those of the next version."""
 
 

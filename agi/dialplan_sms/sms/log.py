@@ -165,6 +165,8 @@ def describe(handled: Handled) -> str:
         "sender": handled.sender or "-",
         "to": ",".join(map(_mask, sms.numbers[:5])) + (f"+{more}" if more > 0 else ""),
         "chars": len(sms.text),
+        "parts": sms.parts,
+        "parts_from": sms.parts_from,
         "gsm": sms.gsm,
         "postpone": sms.postpone and f"{sms.postpone:%Y-%m-%dT%H:%M}",
         "id": outcome.id,

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from dialplan_sms.outbox import database as database_module
 from dialplan_sms.outbox import schema
 from dialplan_sms.outbox.database import OutboxError, open_engine
-from dialplan_sms.outbox.schema import VERSION, meta
+from dialplan_sms.outbox.schema import VERSION, message, meta, now
 from dialplan_sms.outbox.writer import Writer
 from tests.unit.stored import another, insert, row
 
@@ -64,10 +64,12 @@ def test_tables_of_an_older_program_are_migrated(
         _store(writer)
         secret = writer.session.secret
     steps = {
-        1: lambda c: c.exec_driver_sql("ALTER TABLE sms_message ADD COLUMN colour TEXT") and None,
-        2: lambda c: c.exec_driver_sql("UPDATE sms_message SET colour = 'red'") and None,
+        VERSION: lambda c: (
+            c.exec_driver_sql("ALTER TABLE sms_message ADD COLUMN colour TEXT") and None
+        ),
+        VERSION + 1: lambda c: c.exec_driver_sql("UPDATE sms_message SET colour = 'red'") and None,
     }
-    monkeypatch.setattr(schema, "VERSION", 3)
+    monkeypatch.setattr(schema, "VERSION", VERSION + 2)
     monkeypatch.setattr(schema, "MIGRATIONS", steps)
     for _ in range(2):
         with _writing(database) as writer:
@@ -77,7 +79,30 @@ def test_tables_of_an_older_program_are_migrated(
         found = connection.exec_driver_sql("SELECT colour FROM sms_message ORDER BY id").all()
         version = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "version"))
     assert [row[0] for row in found] == ["red", None, None]
-    assert version == "3"
+    assert version == str(VERSION + 2)
+
+
+def test_tables_of_version_1_get_what_is_new_and_an_older_program_goes_on(database: str) -> None:
+    with _writing(database) as writer:
+        _store(writer)
+    with another(database) as connection, connection.begin():
+        for name in ("parts", "parts_from"):
+            connection.exec_driver_sql(f"ALTER TABLE sms_message DROP COLUMN {name}")
+    _version(database, 1)
+    with _writing(database) as writer:
+        known = row(parts=1, parts_from=3)
+        writer.do(lambda c: insert(c, **known), 3.0)
+    with another(database) as connection, connection.begin():
+        old = {k: v for k, v in row().items() if k not in ("parts", "parts_from")}
+        insert_old = message.insert().values(created=now(), due=now(), state="pending")
+        connection.execute(insert_old, old)
+    with another(database) as connection, connection.begin():
+        found = connection.execute(
+            sa.select(message.c.parts, message.c.parts_from).order_by(message.c.id)
+        ).all()
+        version = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "version"))
+    assert [tuple(each) for each in found] == [(None, None), (1, 3), (None, None)]
+    assert version == str(VERSION)
 
 
 def test_a_commit_on_sqlite_waits_for_the_disk(tmp_path: Path) -> None:
@@ -101,8 +126,8 @@ def test_a_migration_that_fails_changes_nothing(
         connection.exec_driver_sql("UPDATE sms_nowhere SET colour = 'red'")
 
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "VERSION", 2)
-        patch.setattr(schema, "MIGRATIONS", {1: half})
+        patch.setattr(schema, "VERSION", VERSION + 1)
+        patch.setattr(schema, "MIGRATIONS", {VERSION: half})
         with _writing(database) as writer:
             _fails(writer, "sms_nowhere")
     with _writing(database) as writer:
