@@ -18,6 +18,7 @@ _EXAMPLES = {
     "password_file": "101.secret",
     "token": "the API key of 101",
     "gsm": "9c7514330001",
+    "backup": "102",
     "country": "IT",
     "[101] allow": "IT, FR, +4179",
     "deny": "+881, +882",

@@ -32,12 +32,13 @@ def status(config: Path, as_json: bool) -> None:
 
     Exit status: 0 it runs, 1 it does not answer.
     """
-    figures = _ask(smsconf.load(config).monitor[0])
+    loaded = smsconf.load(config)
+    figures = _ask(loaded.monitor[0])
     if as_json:
         click.echo(json.dumps(figures, indent=2))
         return
     try:
-        _show(figures)
+        _show(figures, {s.name: s.backup for s in loaded.senders.values() if s.backup})
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise click.ClickException(
             "the service tells of itself what this version does not understand: update the older"
@@ -61,10 +62,13 @@ def _ask(address: tuple[str, int]) -> Mapping[str, Any]:
     raise click.ClickException(why)
 
 
-def _show(figures: Mapping[str, Any]) -> None:
+def _show(figures: Mapping[str, Any], backups: Mapping[str, str]) -> None:
     table, console = Table(show_header=False, box=None), Console()
     outbox = figures.get("outbox") or {}
-    for name, value, style in (*_of_calls(figures), *(_of_outbox(outbox) if outbox else ())):
+    for name, value, style in (
+        *_of_calls(figures),
+        *(_of_outbox(outbox, backups) if outbox else ()),
+    ):
         if value:
             table.add_row(Text(plain(name)), Text(plain(value), style=style))
     for name, count in sorted(figures["calls"].items(), key=lambda item: -item[1]):
@@ -89,7 +93,7 @@ def _of_calls(figures: Mapping[str, Any]) -> Sequence[Row]:
     )
 
 
-def _of_outbox(outbox: Mapping[str, Any]) -> Sequence[Row]:
+def _of_outbox(outbox: Mapping[str, Any], backups: Mapping[str, str]) -> Sequence[Row]:
     names, worked = {"again": "tried again"}, outbox.get("by_workers", {})
     done = [f"{count} {names.get(state, state)}" for state, count in worked.items()]
     by_workers = ("by workers", ", ".join(done) or "nothing yet", "")
@@ -103,6 +107,7 @@ def _of_outbox(outbox: Mapping[str, Any]) -> Sequence[Row]:
     idle, until = outbox["oldest_due_seconds"], outbox.get("held_seconds", {})
     stuck = f"for {_ago(idle)}, is workers = 0 in sms.conf?" if idle > STALE else ""
     again = {sender: f", next try {_ahead(seconds)}" for sender, seconds in until.items()}
+    by = {sender: f", what is overdue goes by {backup}" for sender, backup in backups.items()}
     return (
         by_workers,
         ("outbox", ", ".join(stored) or "nothing waits", ""),
@@ -110,7 +115,11 @@ def _of_outbox(outbox: Mapping[str, Any]) -> Sequence[Row]:
         ("next try", "" if next_try is None else _ahead(next_try), ""),
         ("no worker", stuck, "yellow"),
         *(
-            ("held", f"all SMS of sender {sender}: {cause}{again.get(sender, '')}", "red")
+            (
+                "held",
+                f"all SMS of sender {sender}: {cause}{again.get(sender, '')}{by.get(sender, '')}",
+                "red",
+            )
             for sender, cause in outbox["held"].items()
         ),
     )

@@ -1,7 +1,7 @@
 """sms.conf as frozen values: Config and its Senders."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,7 +115,7 @@ def load(path: Path, http: bool = False) -> Config:
     for section in sections.values():
         _refuse_unknown(section, known_keys(section.name))
     common = sections.pop(GENERAL, Section(GENERAL, Place(path, 0), {})).values
-    senders = {name: _read_sender(section, common) for name, section in sections.items()}
+    senders = {n: _read_sender(section, common, sections) for n, section in sections.items()}
     refuse(not senders, f"{path}: no sender: add a section named after the PBX user, as [101]")
     only = next(iter(senders)) if len(senders) == 1 else None
     fields = {"default_sender": only} | keys.read(common, GENERAL_KEYS, senders)
@@ -129,7 +129,20 @@ def load(path: Path, http: bool = False) -> Config:
     config = Config(path, senders, version=" ".join([before, *files]), **fields)
     for name, section in sections.items():
         _check_outbox(senders[name], common | section.values, config)
+        _check_backup(name, senders, common | section.values)
     return config
+
+
+def _check_backup(name: str, senders: Mapping[str, Sender], given: Mapping[str, Value]) -> None:
+    """No sender is its own backup, nor the backup of its backup, and so on."""
+    way = [name, senders[name].backup]
+    while way[-1] not in ("", *way[:-1]):
+        way.append(senders[way[-1]].backup)
+    if way[-1] == name:
+        raise ConfigError(
+            f"{given['backup'].place}: backup = {way[1]}: a circle, {' > '.join(way)} - allowed: a"
+            " sender whose own backup does not lead back to this one"
+        )
 
 
 def _check_outbox(sender: Sender, given: Mapping[str, Value], config: Config) -> None:
@@ -150,13 +163,17 @@ def _check_outbox(sender: Sender, given: Mapping[str, Value], config: Config) ->
         )
 
 
-def _read_sender(section: Section, common: Mapping[str, Value]) -> Sender:
+def _read_sender(section: Section, common: Mapping[str, Value], senders: Collection[str]) -> Sender:
     where, own = f"{section.place}: [{section.name}]", section.values
     # A sender with a secret of its own leaves the one of [general], whichever form it has.
     its = own if any(name in own for name in keys.SECRETS) else common
     secrets = [name for name in keys.SECRETS if name in its]
     left = {*GENERAL_KEYS, *keys.SECRETS} - {*secrets}
-    given = {name: value for name, value in common.items() if name not in left} | own
+    given = {
+        name: value for name, value in common.items()
+        # The backup of all others is not its own.
+        if name not in left and (name, value.text) != ("backup", section.name)
+    } | own  # fmt: skip
     refuse(
         len(secrets) != 1,
         f"{where} needs one of password, password_file and token,"
@@ -168,7 +185,9 @@ def _read_sender(section: Section, common: Mapping[str, Value]) -> Sender:
         f"{section.place}: the name of a PBX user holds no colon and no control character",
     )
     return Sender(
-        section.name, files=keys.versions(given, keys.SENDER), **keys.read(given, keys.SENDER)
+        section.name,
+        files=keys.versions(given, keys.SENDER),
+        **keys.read(given, keys.SENDER, senders),
     )
 
 

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import gateways
 from dialplan_sms.outbox.retry import AT_LEAST_ONCE, FIRST_WAIT, Verdict, wait
-from dialplan_sms.outbox.schema import PRIORITIES, State, message, now, number
+from dialplan_sms.outbox.schema import PRIORITIES, State, attempt, message, now, number
 from dialplan_sms.outbox.transitions import SET_NUMBER, Try, end_tries, expire
-from dialplan_sms.sms.outcome import Outcome
+from dialplan_sms.sms.outcome import NOBODY_KNOWS, Outcome
 from dialplan_sms.sms.sms import Sms
 
 _BATCH = 20  # numbers of a request for a sender that sms.conf does not have any more
@@ -47,11 +47,11 @@ _NUMBERS = (
     .where(_WAITING.c.rank <= sa.bindparam("most"))
     .order_by(_WAITING.c.message_id, _WAITING.c.rank)
 )
+_AGE = now() - sa.func.coalesce(message.c.planned, message.c.created)
 _DUE = (
     sa.select(
-        message.c.id, message.c.text, message.c.gsm, message.c.postpone, message.c.call,
-        message.c.attempts,
-        (now() - sa.func.coalesce(message.c.planned, message.c.created)).label("age"),
+        message.c.id, message.c.due, message.c.text, message.c.gsm, message.c.postpone,
+        message.c.call, message.c.attempts, _AGE.label("age"),
         (now() + sa.bindparam("seconds", type_=sa.Double())).label("until"),
     )
     .where(
@@ -65,6 +65,13 @@ _DUE = (
     .limit(sa.bindparam("most"))
     .with_for_update(skip_locked=True)
 )  # fmt: skip
+# A crash is noted as a try without an answer.
+_IN_DOUBT = sa.select(attempt.c.message_id).where(attempt.c.cause.in_(NOBODY_KNOWS))
+_DOUBTED = _IN_DOUBT.where(attempt.c.message_id.in_(sa.bindparam("these", expanding=True)))
+_OVERDUE = _DUE.where(
+    sa.bindparam("after", type_=sa.Double()) <= _AGE,
+    ~_IN_DOUBT.where(attempt.c.message_id == message.c.id).exists(),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,9 @@ class Lease:
 
     ``until`` distinguishes it from a later lease of the same owner; ``age`` is seconds since the
     SMS was to be sent; ``failures`` are the sender's tries before that found the PBX out of reach;
-    ``begun`` is whether its request counts as out already.
+    ``begun`` is whether its request counts as out already. ``may_change`` is whether the sender's
+    backup may have it, since certainly nobody got it yet; ``via`` is the backup if it goes by that
+    alone, and then ``failures`` are the backup's.
     """
 
     id: int
@@ -85,6 +94,13 @@ class Lease:
     age: float
     failures: int
     begun: bool
+    may_change: bool = False
+    via: str = ""
+
+    @property
+    def by(self) -> str:
+        """The sender by which it goes."""
+        return self.via or self.sender
 
 
 def claim(
@@ -95,41 +111,62 @@ def claim(
     One for each gateway that is free, several if the sender's pace is 0 s. The gateway is then
     busy for its pace for each number. If the sender's SMS may be doubled, they count as sending
     from now on, which saves a commit; the others do so from begin_sending() on.
+
+    A gateway also has what is overdue of a sender that is held and whose backup it is; of such a
+    sender, one SMS finds out whether it can be reached again.
     """
     taken: list[Lease] = []
-    for name, gsm, failures in connection.execute(gateways.FREE).all():
+    relieved = gateways.relieved(connection, senders)
+    for name, gsm, failures, held in connection.execute(gateways.FREE).all():
         sender = senders.get(name)
         pace, batch = (sender.pace, sender.batch) if sender else (0.0, _BATCH)
-        due: list[Any] = []
-        room = 1 if pace else most - len(taken)
+        probe = sender.call_timeout if sender and sender.backup and held else 0.0
+        due: list[tuple[Any, str]] = []
+        room = 1 if pace or probe else most - len(taken)
         for priority in PRIORITIES:  # each a range of the index, however many rows there are
-            where = {"sender": name, "gsm": gsm, "priority": priority, "seconds": seconds}
-            if len(due) < room:
-                due += connection.execute(_DUE, where | {"most": room - len(due)})
+            found: list[tuple[Any, str]] = []
+            for of, its in [(name, gsm), *relieved.get((name, gsm), ())]:
+                where = {"sender": of, "gsm": its, "priority": priority, "seconds": seconds}
+                where["most"] = room - len(due)
+                after = {} if of == name else {"after": senders[of].backup_after}
+                if len(due) < room:
+                    statement = _OVERDUE if after else _DUE
+                    found += ((row, of) for row in connection.execute(statement, where | after))
+            due += sorted(found, key=lambda each: each[0].due)[: room - len(due)]
         if not due:
             continue
-        begun = sender is not None and sender.delivery == AT_LEAST_ONCE
-        state = State.SENDING if begun else State.LEASED
+        at_least_once = {of for of in {of for _, of in due} if _may_double(senders.get(of))}
         connection.execute(_LEASED, [
-            {"of": row.id, "is": state, "lease_by": owner, "lease_until": row.until} for row in due
+            {"of": row.id, "is": State.SENDING if of in at_least_once else State.LEASED,
+             "lease_by": owner, "lease_until": row.until}
+            for row, of in due
         ])  # fmt: skip
-        numbers: dict[int, list[str]] = {row.id: [] for row in due}
+        numbers: dict[int, list[str]] = {row.id: [] for row, _ in due}
         for id_, to in connection.execute(_NUMBERS, {"these": list(numbers), "most": batch}):
             numbers[id_].append(to)
-        if begun:
-            _send(connection, numbers.items())
-        for row in due:
-            to = tuple(numbers[row.id])
+        if at_least_once:
+            _send(connection, ((row.id, numbers[row.id]) for row, of in due if of in at_least_once))
+        fixed = set(numbers)
+        if sender and sender.backup:
+            fixed = set(connection.scalars(_DOUBTED, {"these": list(numbers)}))
+        for row, of in due:
+            to, via = tuple(numbers[row.id]), name if of != name else ""
             sms = Sms(to, row.text or "", row.gsm or None, row.postpone, call=row.call)
             taken.append(Lease(
-                row.id, owner, row.until, name, sms, row.attempts, row.age, failures, begun
+                row.id, owner, row.until, of, sms, row.attempts, row.age, failures,
+                of in at_least_once, bool(via) or row.id not in fixed, via,
             ))  # fmt: skip
         count = sum(map(len, numbers.values()))
         # Also without a pace: the next turn begins with the others.
-        connection.execute(gateways.BUSY, {"of": name, "to": gsm, "seconds": pace * count})
+        busy = {"of": name, "to": gsm, "seconds": max(pace * count, probe)}
+        connection.execute(gateways.BUSY, busy)
         if len(taken) >= most:
             break
     return taken
+
+
+def _may_double(sender: Sender | None) -> bool:
+    return sender is not None and sender.delivery == AT_LEAST_ONCE
 
 
 def begin_sending(connection: sa.Connection, those: Sequence[Lease]) -> list[bool]:
@@ -149,11 +186,16 @@ def _send(connection: sa.Connection, those: Iterable[tuple[int, Sequence[str]]])
     connection.execute(SET_NUMBER, numbers)
 
 
+Asked = tuple[str, str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How the request of *lease* ended, and what follows; *random* (0 to 1) spreads later tries.
 
     If it finds that none of the sender's SMS can go, those older than *max_age* seconds expire.
+    *asked* is each sender that was asked, if a backup may have been: its name, the cause that stops
+    all of its SMS, and its failures before.
     """
 
     lease: Lease
@@ -162,10 +204,16 @@ class Ended:
     random: float
     keep_text: bool = False
     max_age: float = inf
+    asked: Sequence[Asked] = ()
+
+    @property
+    def stops(self) -> Sequence[Asked]:
+        """As *asked*, also if there is no backup."""
+        return self.asked or ((self.lease.by, self.verdict.stops, self.lease.failures),)
 
     def as_try(self) -> Try:
         """The rest of a list goes on at once, and so does what waits for all of the sender's."""
-        alone = self.verdict.again and not self.verdict.stops
+        alone = self.verdict.again and not all(stops for _, stops, _ in self.stops)
         pause = wait(self.lease.attempts + 1, self.random) if alone else 0.0
         return Try(self.lease.id, self.outcome, self.verdict, pause, self.keep_text)
 
@@ -181,10 +229,10 @@ def finish(connection: sa.Connection, ends: Sequence[Ended]) -> list[tuple[State
     states = dict(zip(noted, end_tries(connection, tries), strict=True))
     expired: dict[int, int] = {}
     # What has to be said of a sender's gateways is said once.
-    by_sender = {(e.lease.sender, e.verdict.stops): e for e in noted.values()}
-    for (sender, stops), each in by_sender.items():
-        gateways.apply(connection, sender, each.verdict, each.lease.failures, each.random)
-        if stops and each.max_age < inf:
+    by_sender = {each[:2]: (e, each[2]) for e in noted.values() for each in e.stops}
+    for (sender, stops), (each, failures) in by_sender.items():
+        gateways.apply(connection, sender, stops, failures, each.random)
+        if stops and sender == each.lease.sender and each.max_age < inf:
             expired[each.lease.id] = expire(connection, sender, each.max_age)
     return [(states.get(each.lease.id), expired.get(each.lease.id, 0)) for each in ends]
 

@@ -1,10 +1,9 @@
 """What follows from the outcome of one try to send a stored SMS. Pure."""
 
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dialplan_sms.sms.outcome import Cause, Outcome, Status
+from dialplan_sms.sms.outcome import NOBODY_KNOWS, Cause, Outcome, Status, error, matching
 
 FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0
 """Seconds until the second try, which then double, and at most."""
@@ -13,7 +12,6 @@ STALE = 60.0  # seconds after which an SMS that could be sent and is not is wort
 AT_LEAST_ONCE, AT_MOST_ONCE = "at-least-once", "at-most-once"
 
 _STOPS = (Cause.UNREACHABLE, Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER)
-_NOBODY_KNOWS = (Cause.NO_ANSWER, Cause.BAD_ANSWER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +30,36 @@ class Verdict:
     stops: str = ""
 
 
-def decide(outcome: Outcome, numbers: Sequence[str], delivery: str, over: bool) -> Verdict:
-    """The Verdict on a request to *numbers*; *over* is whether the message's max_age is."""
+def decide(
+    outcome: Outcome, numbers: Sequence[str], delivery: str, over: bool, other: bool = False
+) -> Verdict:
+    """The Verdict on a request to *numbers*; *over* is whether the message's max_age is.
+
+    *other* is whether another sender may still take what this one rejects.
+    """
     every = tuple(numbers)
     if outcome.status is Status.SUCCESS:
         return Verdict(sent=every)
     warning = outcome.status is Status.WARNING
     if warning and (refused := matching(outcome.failed, every)):
         rest = tuple(number for number in every if number not in refused)
+        if outcome.cause in NOBODY_KNOWS:  # a backup's, asked for those that were refused
+            return replace(decide(error(outcome.cause, ""), refused, delivery, over), sent=rest)
         return Verdict(sent=rest, failed=refused) if over else Verdict(sent=rest, again=refused)
-    if warning or outcome.cause in _NOBODY_KNOWS:  # or which ones it means cannot be told
+    if warning or outcome.cause in NOBODY_KNOWS:  # or which ones it means cannot be told
         again = delivery == AT_LEAST_ONCE and not over
         return Verdict(again=every) if again else Verdict(unknown=every)
     kept = Verdict(expired=every) if over else Verdict(again=every)
-    if outcome.cause in _STOPS:
-        return replace(kept, stops=str(outcome.cause))
-    if outcome.cause is Cause.INTERNAL and not over:  # certainly not sent
+    if stops(outcome):
+        return replace(kept, stops=stops(outcome))
+    if (other or outcome.cause is Cause.INTERNAL) and not over:  # certainly not sent
         return kept
     return Verdict(failed=every)
+
+
+def stops(outcome: Outcome) -> str:
+    """The cause for which all SMS wait of the sender that has this *outcome*; empty if none."""
+    return str(outcome.cause) if outcome.cause in _STOPS else ""
 
 
 def ended(outcome: Outcome, numbers: Sequence[str]) -> Verdict:
@@ -62,13 +72,3 @@ def wait(tries: int, random: float) -> float:
     """Seconds until the next try after *tries*; *random* (0 to 1) spreads those of several."""
     middle = min(FIRST_WAIT * 2.0 ** min(max(tries, 1) - 1, 16), LONGEST_WAIT / 1.25)
     return middle * (0.75 + 0.5 * random)
-
-
-def matching(named: Collection[str], numbers: Sequence[str]) -> tuple[str, ...]:
-    """Those of our *numbers* that the PBX has *named*, in whatever form it writes them."""
-    bare = {_bare(number) for number in named}
-    return tuple(number for number in numbers if _bare(number) in bare)
-
-
-def _bare(number: str) -> str:
-    return re.sub(r"^\+?(00)?", "", number)

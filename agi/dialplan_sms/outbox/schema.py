@@ -18,7 +18,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.sms import api
 
-VERSION = 1
+VERSION = 2
 _LOCK = 4573  # PostgreSQL's advisory lock while the tables are made
 
 
@@ -121,6 +121,7 @@ attempt = Table(
     Column("status", String(10), nullable=False),
     Column("cause", String(20), nullable=False),
     Column("reason", Text, nullable=False),
+    Column("via", String(200), nullable=False, server_default=""),  # the backup that carried it
 )
 
 gateway = Table(
@@ -156,7 +157,13 @@ def _postgresql_now(*_: Any, **__: Any) -> str:
     return "extract(epoch from statement_timestamp())::double precision"
 
 
-MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {}
+def _add_to_1(connection: sa.Connection) -> None:
+    """What 0.1.0 lacks; a process of it that is still running goes on without."""
+    for statement in ("ALTER TABLE sms_attempt ADD COLUMN via VARCHAR(200) NOT NULL DEFAULT ''",):
+        connection.exec_driver_sql(statement)
+
+
+MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {1: _add_to_1}
 """By version: what turns its tables into those of the next version."""
 
 

@@ -195,11 +195,13 @@ class Worker:
         for_log = f"{outcome.for_log or outcome.reason} - {state or 'recorded'}"
         handled = replace(handled, outcome=replace(outcome, for_log=for_log))
         self._service.worked(state or "recorded", 1, handled)
-        if ended.verdict.stops not in ("", Cause.UNREACHABLE):
-            self._service.note(
-                f"sender {handled.sender} is held, {ended.verdict.stops}: all its SMS wait until"
-                " that is mended, the next try is in 5 minutes"
-            )
+        for of, stops, _ in ended.stops:
+            if stops not in ("", Cause.UNREACHABLE):
+                backup = ", or go by its backup," * (ended.lease.may_change and not ended.lease.via)
+                self._service.note(
+                    f"sender {of} is held, {stops}: all its SMS wait{backup} until that is mended,"
+                    " the next try is in 5 minutes"
+                )
 
     def _recover(self, owner: LeaseOwner) -> None:
         """Decide on what workers had under way that are gone."""

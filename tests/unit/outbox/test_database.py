@@ -41,6 +41,10 @@ def _fails(writer: Writer, saying: str) -> None:
     assert "\n" not in str(failure.value)
 
 
+ADDED = (("sms_attempt", "via"),)
+"""What the tables of version 1 lack."""
+
+
 def _version(url: str, value: int) -> None:
     with another(url) as connection, connection.begin():
         update = meta.update().where(meta.c.name == "version")
@@ -64,10 +68,10 @@ def test_tables_of_an_older_program_are_migrated(
         _store(writer)
         secret = writer.session.secret
     steps = {
-        1: lambda c: c.exec_driver_sql("ALTER TABLE sms_message ADD COLUMN colour TEXT") and None,
-        2: lambda c: c.exec_driver_sql("UPDATE sms_message SET colour = 'red'") and None,
+        VERSION: lambda c: c.exec_driver_sql("ALTER TABLE sms_message ADD COLUMN colour TEXT"),
+        VERSION + 1: lambda c: c.exec_driver_sql("UPDATE sms_message SET colour = 'red'"),
     }
-    monkeypatch.setattr(schema, "VERSION", 3)
+    monkeypatch.setattr(schema, "VERSION", VERSION + 2)
     monkeypatch.setattr(schema, "MIGRATIONS", steps)
     for _ in range(2):
         with _writing(database) as writer:
@@ -77,7 +81,27 @@ def test_tables_of_an_older_program_are_migrated(
         found = connection.exec_driver_sql("SELECT colour FROM sms_message ORDER BY id").all()
         version = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "version"))
     assert [row[0] for row in found] == ["red", None, None]
-    assert version == "3"
+    assert version == str(VERSION + 2)
+
+
+def test_tables_of_0_1_0_are_migrated_under_a_process_of_it(database: str) -> None:
+    """What it goes on writing has what was added as it is by default."""
+    with _writing(database) as writer:
+        _store(writer)
+    with another(database) as connection, connection.begin():
+        for table, column in ADDED:
+            connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
+    _version(database, 1)
+    with another(database) as old:
+        with _writing(database) as writer:
+            assert _store(writer) == 2
+        with old.begin():
+            old.exec_driver_sql(
+                "INSERT INTO sms_attempt (message_id, at, numbers, status, cause, reason)"
+                " VALUES (1, 0, 1, 'SUCCESS', '', '')"
+            )
+            assert old.scalar(sa.select(schema.attempt.c.via)) == ""
+            assert old.scalar(sa.select(meta.c.value).where(meta.c.name == "version")) == "2"
 
 
 def test_a_commit_on_sqlite_waits_for_the_disk(tmp_path: Path) -> None:
@@ -101,8 +125,8 @@ def test_a_migration_that_fails_changes_nothing(
         connection.exec_driver_sql("UPDATE sms_nowhere SET colour = 'red'")
 
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "VERSION", 2)
-        patch.setattr(schema, "MIGRATIONS", {1: half})
+        patch.setattr(schema, "VERSION", VERSION + 1)
+        patch.setattr(schema, "MIGRATIONS", {VERSION: half})
         with _writing(database) as writer:
             _fails(writer, "sms_nowhere")
     with _writing(database) as writer:
