@@ -150,7 +150,12 @@ OUTCOMES = (SUCCESS, WARNING, *UNSENT, *DOUBTFUL)
 def test_no_number_goes_by_both(first: Outcome, second: Outcome) -> None:
     """Nor is one that either may have sent ever certain not to be."""
     sms, asked = Sms((ONE, TWO, THREE), "Hello", postpone=datetime(2999, 1, 1)), list[Sms]()
-    outcome = send_rest(first, sms, FIRST, SECOND, lambda its: asked.append(its) or second)
+
+    def send(its: Sms) -> Outcome:
+        asked.append(its)
+        return second
+
+    outcome = send_rest(first, sms, FIRST, SECOND, send)
     given_on = asked[0].numbers if asked else ()
     assert set(given_on) == set(first.unsent(sms.numbers))
     left = set(outcome.unsent(sms.numbers))
