@@ -2,7 +2,6 @@
 
 import random
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from math import inf
@@ -22,6 +21,7 @@ from dialplan_sms.sms.service import Route
 from dialplan_sms.sms.sms import Handled, Sms
 
 PATIENCE = 40.0  # seconds that a worker waits for the database, which no channel does
+_SOON = 5.0  # seconds that it waits amid a request, whose lease goes on
 
 
 class WorkerService(Protocol):
@@ -52,7 +52,7 @@ def carry(lease: Lease, service: WorkerService, writer: Writer) -> tuple[Ended, 
         if sender and backup:
             outcome, asked, other = _send_by_either(lease, sender, backup, service, writer)
         else:
-            outcome = _send(lease, lease.sms, senders.get(lease.by), service, writer)
+            outcome = _send(lease, lease.sms, None if lease.via else sender, service, writer)
     except Exception as failure:  # noqa: BLE001 - a stored SMS must get its record
         outcome = failed(failure)
     delivery = sender.delivery if sender else AT_LEAST_ONCE
@@ -82,9 +82,6 @@ def _send_by_either(
         asked.append((by.name, stops(outcome), failures))
         return outcome
 
-    def by_backup(failures: int) -> Callable[[Sms], Outcome]:
-        return lambda its: send(backup, its, failures)
-
     if lease.via:
         outcome = outcome_of(lambda: send(backup, fit(lease.sms, backup), lease.failures))
         return replace(outcome, via=lease.via), asked, True
@@ -94,11 +91,12 @@ def _send_by_either(
         pause = backup.pace * len(rest)
         with suppress(OutboxError, NotKnown):  # then it is left for later
             failures = writer.do(
-                lambda c: gateways.take(c, backup.name, backup.gsm or "", pause), PATIENCE, PATIENCE
+                lambda c: gateways.take(c, backup.name, backup.gsm or "", pause), _SOON, _SOON
             )
     if failures is None:
         return outcome, asked, True
-    outcome = send_rest(outcome, lease.sms, sender, backup, by_backup(failures))
+    before: int = failures
+    outcome = send_rest(outcome, lease.sms, sender, backup, lambda its: send(backup, its, before))
     return outcome, asked, any(stop for _, stop, _ in asked[1:])
 
 
@@ -117,7 +115,8 @@ def _send(
             raise Refused(Cause.INTERNAL, "the lease is another's")
 
     if sender is None:
-        reason = f"sms.conf has no section {lease.by} any more"
-        return error(Cause.UNKNOWN_SENDER, reason)
+        # A backup is not to be held for that.
+        cause = Cause.INTERNAL if lease.via else Cause.UNKNOWN_SENDER
+        return error(cause, f"sms.conf has no section {lease.via or lease.sender} any more")
     until = time.monotonic() + sender.call_timeout
     return service.route(sender).send(sms, going_out, until)

@@ -121,18 +121,9 @@ def claim(
         sender = senders.get(name)
         pace, batch = (sender.pace, sender.batch) if sender else (0.0, _BATCH)
         probe = sender.call_timeout if sender and sender.backup and held else 0.0
-        due: list[tuple[Any, str]] = []
+        queues = [(name, gsm), *relieved.get((name, gsm), ())]
         room = 1 if pace or probe else most - len(taken)
-        for priority in PRIORITIES:  # each a range of the index, however many rows there are
-            found: list[tuple[Any, str]] = []
-            for of, its in [(name, gsm), *relieved.get((name, gsm), ())]:
-                where = {"sender": of, "gsm": its, "priority": priority, "seconds": seconds}
-                where["most"] = room - len(due)
-                after = {} if of == name else {"after": senders[of].backup_after}
-                if len(due) < room:
-                    statement = _OVERDUE if after else _DUE
-                    found += ((row, of) for row in connection.execute(statement, where | after))
-            due += sorted(found, key=lambda each: each[0].due)[: room - len(due)]
+        due = _due(connection, queues, senders, room, seconds)
         if not due:
             continue
         at_least_once = {of for of in {of for _, of in due} if _may_double(senders.get(of))}
@@ -163,6 +154,28 @@ def claim(
         if len(taken) >= most:
             break
     return taken
+
+
+def _due(
+    connection: sa.Connection, queues: Sequence[tuple[str, str]], senders: Mapping[str, Sender],
+    most: int, seconds: float,
+) -> list[tuple[Any, str]]:  # fmt: skip
+    """At most so many that are due first in *queues*, each of a sender and gateway; and the sender.
+
+    The first is that of the gateway itself, from the others comes only what is overdue.
+    """
+    due: list[tuple[Any, str]] = []
+    for priority in PRIORITIES:  # each a range of the index, however many rows there are
+        found: list[tuple[Any, str]] = []
+        for of, gsm in queues if len(due) < most else ():
+            where = {"sender": of, "gsm": gsm, "priority": priority, "seconds": seconds}
+            where["most"] = most - len(due)
+            statement = _DUE
+            if of != queues[0][0]:
+                where["after"], statement = senders[of].backup_after, _OVERDUE
+            found += ((row, of) for row in connection.execute(statement, where))
+        due += sorted(found, key=lambda each: each[0].due)[: most - len(due)]
+    return due
 
 
 def _may_double(sender: Sender | None) -> bool:
