@@ -107,7 +107,6 @@ def _of_outbox(outbox: Mapping[str, Any], backups: Mapping[str, str]) -> Sequenc
     idle, until = outbox["oldest_due_seconds"], outbox.get("held_seconds", {})
     stuck = f"for {_ago(idle)}, is workers = 0 in sms.conf?" if idle > STALE else ""
     again = {sender: f", next try {_ahead(seconds)}" for sender, seconds in until.items()}
-    by = {sender: f", what is overdue goes by {backup}" for sender, backup in backups.items()}
     return (
         by_workers,
         ("outbox", ", ".join(stored) or "nothing waits", ""),
@@ -115,12 +114,13 @@ def _of_outbox(outbox: Mapping[str, Any], backups: Mapping[str, str]) -> Sequenc
         ("next try", "" if next_try is None else _ahead(next_try), ""),
         ("no worker", stuck, "yellow"),
         *(
-            (
-                "held",
-                f"all SMS of sender {sender}: {cause}{again.get(sender, '')}{by.get(sender, '')}",
-                "red",
-            )
+            ("held", f"all SMS of sender {sender}: {cause}{again.get(sender, '')}", "red")
             for sender, cause in outbox["held"].items()
+        ),
+        *(
+            ("backup", f"what is overdue of sender {sender} goes by {backups[sender]}", "")
+            for sender in outbox["held"]
+            if sender in backups
         ),
     )
 
