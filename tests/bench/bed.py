@@ -12,6 +12,9 @@ from pathlib import Path
 import certifi
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from dialplan_sms.outbox import gateways
+from dialplan_sms.outbox.database import open_engine
+from dialplan_sms.outbox.schema import message, now, number, prepare
 from dialplan_sms.sandbox.certificate import self_signed
 from tests.asterisk.fetch import INSTALLED_VARIABLE, VERSIONS, fetch
 from tests.asterisk.installation import AsteriskUnavailable, Installation
@@ -24,11 +27,13 @@ from tests.bench.measure import children
 from tests.bench.test_script_cost import NAIVE
 from tests.bench.ways import FLOOR, Api, Way, dialplan, write_naive
 
-FAST, SLOW, STALE = "fast", "slow", "stale"
-"""The API that answers at once, after 100 ms, and that keeps no connection between two calls."""
+FAST, SLOW, STALE, FULL = "fast", "slow", "stale", "full"
+"""The API that answers at once, after 100 ms, that keeps no connection between two calls, and the
+first one again, for a sender with very many SMS in the outbox, which a worker sends."""
 
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _LOGGER = "[logfiles]\nfull = notice,warning,error\n"  # without a line for each step of a call
+_WAITING = 100_000  # SMS
 _SENDER = "[{name}]\nurl = {url}\npassword = {password}\nverify = {verify}\ncountry = IT\n"
 
 
@@ -42,6 +47,22 @@ class Bed:
     socket: Path  # where the service takes calls of sms.agi
     versions: dict[str, str]
     lacking: dict[Way, str]  # what this host cannot run, and why
+
+    def fill(self) -> None:
+        """Have so many SMS of sender FULL wait in the outbox, as if they had been stored now."""
+        numbers = range(1, _WAITING + 1)
+        new = {"state": "pending", "mode": "queue", "sender": FULL, "text": "Hi", "chars": 2}
+        rows = [new | {"token": f"waiting {n}", "id": _WAITING + n} for n in numbers]
+        to = [
+            {"message_id": row["id"], "number": "+39333123456", "state": "pending"} for row in rows
+        ]
+        engine = open_engine(f"sqlite:///{self.socket.parent}/outbox/outbox.sqlite")
+        with engine.begin() as connection:
+            prepare(connection)
+            connection.execute(message.insert().values(created=now(), due=now()), rows)
+            connection.execute(number.insert().values(created=now()), to)
+            gateways.ensure(connection, FULL, "")
+        engine.dispose()
 
 
 @contextmanager
@@ -131,6 +152,7 @@ def _apis(ports: nginx.Ports) -> Iterator[Api]:
     yield Api(SLOW, f"http://{host}:{ports.slow_http}", slow, SLOW)
     stale = f"https://{host}:{ports.stale_https}"
     yield Api(STALE, f"http://{host}:{ports.http}", stale, STALE)
+    yield Api(FULL, f"http://{host}:{ports.http}", f"https://{host}:{ports.https}", FULL)
 
 
 def _configure(
@@ -150,6 +172,7 @@ def _configure(
             name=api.sender, url=api.https, password=PASSWORD,
             verify=outbox_of or folder / "certificate.pem",
         )  # fmt: skip
+    text += "pace = 0s\n"  # of the last one, FULL
     conf = folder / "sms.conf"
     conf.touch(0o600)
     conf.write_text(text)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests.bench import bed as places
 from tests.bench.bed import FAST, SLOW, STALE, Bed
 from tests.bench.measure import Round, available, fsync, memory
 from tests.bench.ways import (
@@ -61,6 +62,7 @@ FULL = (
     Stage(STALE, 1, (CURL_VERIFIED, FASTAGI), rounds=3, calls=16, pause=PAUSE),
     Stage(SLOW, 200, _NETWORKED, rounds=4, calls=600),
     Stage(SLOW, 200, PROCESSES, rounds=1, calls=200),
+    Stage(places.FULL, 8, (EMPTY, QUEUE), rounds=3),
 )
 QUICK = (
     Stage(FAST, 8, WAYS, rounds=2, share=0.2),
@@ -95,6 +97,8 @@ def run(bed: Bed, stages: Sequence[Stage], say: Say) -> Measured:
         if stage.concurrency == 200 and stage.ways is PROCESSES and available() < _ROOM:
             skipped.append(f"200 processes at once: this host has less than {_ROOM:g} GiB free")
             continue
+        if stage.api == places.FULL:
+            bed.fill()
         for number in range(stage.rounds):
             for way in _possible(bed, stage.ways):
                 for major in bed.loads:

@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.bed import FAST, SLOW, STALE
+from tests.bench.bed import FAST, FULL, SLOW, STALE
 from tests.bench.bench import Measured
 from tests.bench.measure import Key, Row
 from tests.bench.relay import Key as Relayed
@@ -43,6 +43,7 @@ _PLACES = {
     FAST: "an API that answers at once",
     SLOW: "an API that takes 100 ms",
     STALE: "every connection has expired since the last call",
+    FULL: "100,000 SMS of the sender wait, and are being sent",
 }
 _TITLES = {way.key: way.title for way in WAYS}
 

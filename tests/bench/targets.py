@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tests.bench.bed import FAST, SLOW, STALE
+from tests.bench.bed import FAST, FULL, SLOW, STALE
 from tests.bench.measure import Key, Row
 from tests.bench.peers import KANNEL, POSTGRESQL, SQLITE, TWO
 from tests.bench.relay import RelayRow
@@ -87,7 +87,7 @@ def judge(
             None if memory is None else memory <= MEMORY,
         )
     )
-    return verdicts + [_queue(rows, major, fsync) for major in majors]
+    return verdicts + [_queue(rows, major, fsync, api) for api in (FAST, FULL) for major in majors]
 
 
 _RELAYED = (
@@ -128,9 +128,10 @@ def _share(
     return Verdict(name, f"≥ {limit:g}", said, mine / other >= limit)
 
 
-def _queue(rows: Mapping[Key, Row], major: int, fsync: float) -> Verdict:
+def _queue(rows: Mapping[Key, Row], major: int, fsync: float, api: str) -> Verdict:
     name = f"Asterisk {major}: mode queue, p99 in the dialplan at 8 calls at a time"
-    ours = rows.get((major, FAST, QUEUE.key, 8))
+    name += ", 100,000 SMS wait and are being sent" if api == FULL else ""
+    ours = rows.get((major, api, QUEUE.key, 8))
     empty = rows.get((major, FAST, EMPTY.key, 8))
     if ours is None or empty is None:
         return Verdict(name, "", "not measured", None)

@@ -1,11 +1,8 @@
 """Threads that wait in accept(): as many as the calls to carry at once, and some to say BUSY.
 
-A thread blocked in accept() takes a call 0.1 to 0.7 ms earlier than one that is started for it.
-They are started as they are needed, and some then stay: the kernel sets a file descriptor aside
-for each that waits.
-
-Who has not said yet what it wants is no call: it takes neither a thread nor the room of a call.
-Asterisk says all of it at once, so that such a peer is on a slow network, or no Asterisk.
+One takes a call 0.1 to 0.7 ms earlier than a thread that is started for it. Some stay, not all: the
+kernel sets a file descriptor aside for each that waits. Asterisk says at once what it wants; who
+does not takes neither a thread nor the room of a call meanwhile.
 """
 
 import contextlib
@@ -29,22 +26,19 @@ _PATIENT = 5.0  # seconds that one wait may last once it has
 _AT_ONCE = 0.01  # seconds that the thread which took a connection waits for more of it
 _SPARE = 4  # threads beyond the calls to carry, which tell the rest that all are busy
 _WAITING = 8  # threads that wait for the next connection, and do not end after a call
-_PAUSE = 0.1  # seconds to wait for what is short
 _MOST_SILENT = 4096
 # Silent peers from which on nobody is given even milliseconds: most who come say nothing.
 _CROWD = 8
-_TICK = 0.5  # seconds between two looks at whose time is over
+_LATE = "connection from {} dropped: it did not say what it wants within {:.0f} s"
+_CROWDED = "more than {} connections have not said what they want: the oldest are dropped"
 
 
 class Peer:
     """A connection that a door has let in.
 
-    Over TCP it says first what it wants, in at most *longest* bytes up to a blank line: AGI's
-    environment, or the head of a request. One that says more, or ends early, has spoken, too. It is
-    served from ``stream``, which holds that.
-
-    *serve* is given what there is to object, if anything, and may close the connection; *enter*
-    counts it while it is served: Capacity.call().
+    Over TCP it says first what it wants, in at most *longest* bytes up to a blank line, which
+    ``stream`` holds then; one that says more, or ends early, has spoken, too. *serve* is given what
+    there is to object, if anything; *enter* counts it meanwhile: Capacity.call().
     """
 
     def __init__(
@@ -81,7 +75,7 @@ class _Threads:
     """Threads, for *most* calls at once, each of which serves a peer before it takes the next.
 
     *take* waits for one, None if none can come any more; *serve* is told why nobody waits for the
-    next one meanwhile, if so. Raises OSError if not even the first thread can be started.
+    next one, if so. Raises OSError without a first thread.
     """
 
     def __init__(
@@ -128,9 +122,8 @@ Door = Callable[[socket.socket, Any], Peer | None]
 class Acceptors:
     """The threads of all doors, and the peers that have not said yet what they want.
 
-    One thread hears some thousand of those. One that speaks is served by threads of their own,
-    *calls* at once. One that is late is dropped, and the oldest if one more comes than there is
-    room for.
+    One thread hears those; one that speaks is served by other threads, *calls* at once. One that is
+    late is dropped, and the oldest if there is no room for one more.
     """
 
     def __init__(self, calls: int, counted: Repeated) -> None:
@@ -168,7 +161,7 @@ class Acceptors:
                     return None
                 self._counted("connections wait: {}", shortage(error) or error.strerror)
                 if not self._drop_oldest():
-                    time.sleep(_PAUSE)
+                    time.sleep(0.1)
                 continue
             with contextlib.suppress(Exception):  # as in a call
                 if peer := door(connection, address):
@@ -189,10 +182,7 @@ class Acceptors:
     def _hold(self, peer: Peer) -> None:
         """Hear *peer* until it has said what it wants, or is late."""
         while len(self.silent) >= self._most_silent and self._drop_oldest():
-            self._counted(
-                "more than {} connections have not said what they want: the oldest are dropped",
-                self._most_silent,
-            )
+            self._counted(_CROWDED, self._most_silent)
         with self._lock:
             self._poll.register(peer.connection, select.EPOLLIN)
             self.silent[peer.connection.fileno()] = peer
@@ -208,17 +198,13 @@ class Acceptors:
 
     def _listen(self) -> None:
         while True:
-            for file, _ in self._poll.poll(_TICK):
+            for file, _ in self._poll.poll(0.5):  # seconds until somebody may be late
                 with self._lock:  # nobody else closes it meanwhile
                     peer = self.silent.get(file)
                     if peer is not None and peer.has_spoken(wait=False):
                         self._speaking.put(self._leave(file))
             while (late := self._drop_oldest(late=True)) is not None:
-                self._counted(
-                    "connection from {} dropped: it did not say what it wants within {:.0f} s",
-                    late.address,
-                    PATIENCE,
-                )
+                self._counted(_LATE, late.address, PATIENCE)
 
     def _leave(self, file: int) -> Peer:
         self._poll.unregister(file)

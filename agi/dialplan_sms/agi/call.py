@@ -32,10 +32,9 @@ def call(
 ) -> None:
     """Serve one call: read the variables, send, set the variables, log.
 
-    *arguments* are those of AGI(); without them the environment's are taken. *began* is when the
-    call came in, on the service's clock; *refused* is what the door objects to; *ended* is called
-    once the channel need not wait any longer. Once the variables are read, nothing that happens to
-    the channel stops the SMS; before, AGIHangup is raised and nothing was sent.
+    *arguments* are those of AGI(), else the environment's. *began* is on the service's clock;
+    *refused* is what the door objects to; *ended* is called once the channel need not wait. Once
+    the variables are read, nothing stops the SMS; before, AGIHangup is raised, nothing was sent.
     """
     handled = service.handle(
         _read(channel, arguments, refused), lambda: channel.set_tokens(_IF_IT_DIES), began

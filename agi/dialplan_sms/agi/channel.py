@@ -1,8 +1,4 @@
-"""The AGI dialogue with Asterisk: pyst2's AGI made safe.
-
-What pyst2 0.5.1 gets wrong, and what Asterisk does with hostile values, is measured in the
-project's sheet of AGI facts; each override below corrects one of those.
-"""
+"""The AGI dialogue with Asterisk: pyst2's AGI made safe; each override mends a fault of 0.5.1."""
 
 import contextlib
 import hashlib
@@ -29,6 +25,10 @@ _ENVIRONMENT = (
 # The order in which Asterisk writes them (res_agi.c: setup_env); the arguments follow.
 _PLACE = {key: place for place, key in enumerate(_ENVIRONMENT.split())}
 
+# Of nonces, which nobody can foresee, and each of which is used once.
+_SECRET = os.urandom(32)
+_COUNT = itertools.count()
+
 # To try MSet with: outputs, which a call clears, and none that says that anything was sent.
 _PROBE = {"SMS_CAUSE": "INTERNAL", "SMS_REASON": "INTERNAL"}
 
@@ -36,9 +36,8 @@ _PROBE = {"SMS_CAUSE": "INTERNAL", "SMS_REASON": "INTERNAL"}
 class Channel(AGI):  # type: ignore[misc]
     """The AGI side of one call.
 
-    Raises AGIHangup once the *dialogue* has ended; a hang-up alone is no error, since Asterisk goes
-    on taking commands. ``env`` holds what Asterisk told first, each key once and only if
-    Asterisk's own order vouches for it.
+    Raises AGIHangup once the *dialogue* has ended, not at a hang-up: Asterisk still takes commands.
+    ``env`` holds what Asterisk told first, each key once, if Asterisk's own order vouches for it.
     """
 
     def __init__(self, dialogue: Stream) -> None:
@@ -68,19 +67,18 @@ class Channel(AGI):  # type: ignore[misc]
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """The arguments of AGI(); empty if the environment was forged.
-
-        Ask after read_variables(): only then has a blank line in a caller's name shown itself.
-        """
+        """Those of AGI(), none if it was forged: ask after read_variables(), which shows that."""
         return () if self._forged else tuple(self._arguments)
 
     def read_variables(self, names: Collection[str]) -> dict[str, str]:
         """The values of channel variables, byte-exact, in one round trip; unset is empty.
 
-        *names* must be constants: Asterisk evaluates them. The nonce at both ends cannot be
-        forged, so that whatever a value or the environment holds, the dialogue is in step again.
+        *names* must be constants: Asterisk evaluates them. Whatever the environment or a value
+        holds, the dialogue is in step again: the nonce at both ends cannot be forged.
         """
-        nonce = _nonce()
+        # From one secret and a count: asking the kernel each time is a turn at Python's lock.
+        count = next(_COUNT).to_bytes(16, "big")
+        nonce = hashlib.blake2b(count, key=_SECRET, digest_size=16).hexdigest()
         expression = nonce + "".join(f"${{{name}}}{nonce}" for name in names)
         self.send_command("GET FULL VARIABLE", f'"{expression}"')
         first = f"200 result=1 ({nonce}".encode()
@@ -90,17 +88,13 @@ class Channel(AGI):  # type: ignore[misc]
         reply = bytearray(line)
         while not (reply.endswith(last) and reply.count(nonce.encode()) > len(names)):
             reply += self._take(LINE)
-        values = bytes(reply[len(first) : -len(last)]).split(nonce.encode())
-        return {
-            name: value.decode("utf-8", "replace")
-            for name, value in zip(names, values, strict=False)
-        }
+        values = reply[len(first) : -len(last)].decode("utf-8", "replace").split(nonce)
+        return dict(zip(names, values, strict=False))
 
     def learn_to_set_together(self) -> bool:
         """Find out whether MSet takes several pairs here, and use it for tokens from now on.
 
-        Asterisk 16 and 22 do; an older one that escapes the commas in what EXEC is given would
-        set one variable to all of them.
+        An Asterisk before 16 that escapes commas for EXEC would set one variable to all of them.
         """
         self.sets_together = self._set_at_once(_PROBE) and self.read_variables(_PROBE) == _PROBE
         return self.sets_together
@@ -108,8 +102,7 @@ class Channel(AGI):  # type: ignore[misc]
     def set_tokens(self, tokens: Mapping[str, str]) -> None:
         """Set variables to words of the contract (``A-Z``, digits, ``_``; or empty), in order.
 
-        In one round trip if the channel has learned how: each costs 0.1 ms. A channel that is gone
-        is no error here.
+        In one round trip, 0.1 ms, if that was learned. A channel that is gone is no error here.
         """
         with contextlib.suppress(AGIHangup):
             if self.sets_together and self._set_at_once(tokens):
@@ -164,17 +157,6 @@ class Channel(AGI):  # type: ignore[misc]
         if not taken or self._read > _LONGEST_DIALOGUE:
             raise AGIHangup("Asterisk has ended the dialogue, or does not end it")
         return taken
-
-
-_SECRET = os.urandom(32)
-_COUNT = itertools.count()
-
-
-def _nonce() -> str:
-    """32 hex digits that nobody can foresee and that were never used before."""
-    # From one secret and a count: asking the kernel each time is a turn at Python's lock.
-    count = next(_COUNT).to_bytes(16, "big")
-    return hashlib.blake2b(count, key=_SECRET, digest_size=16).hexdigest()
 
 
 def _escape(text: str) -> str:

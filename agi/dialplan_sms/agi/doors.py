@@ -31,7 +31,6 @@ SOCKET = "/run/dialplan-sms/agi.sock"
 READY = b"READY\n"  # before a script hands its streams over
 _BACKLOG = 4096  # connections that may wait for accept(); net.core.somaxconn bounds it further
 _GRACE = 3.0  # seconds of a dialogue beyond the longest call_timeout: the outcome is told last
-_MOST_ASTERISKS = 1000  # of which it is remembered whether they take MSet
 
 
 class Closed(Exception):
@@ -106,14 +105,13 @@ def fastagi(service: Service, capacity: Capacity, allowed: Sequence[Network] = (
                     why = "is no path of this service: write agi://host/sms"
                     refused = Refused(Cause.CONFIG, f"/{path[:40]} {why}", f"the path {why}")
                 call(channel, service, None, peer.began, refused, peer.connection.close)
-                if len(sets_together) >= _MOST_ASTERISKS:
+                if len(sets_together) >= 1000:
                     sets_together.clear()
                 sets_together[host] = channel.sets_together
         except AGIException as gone:
             repeated("connection from {} ended before it said what to send: {}", host, gone)
 
     def admit(connection: socket.socket, address: Any) -> Peer | None:
-        """A call, once its environment is there."""
         host: str = address[0]
         if host in ("127.0.0.1", "::1") or is_in(host, allowed):
             return Peer(connection, serve, capacity.call, host, LONGEST_READ)
@@ -124,10 +122,9 @@ def fastagi(service: Service, capacity: Capacity, allowed: Sequence[Network] = (
 
 
 def hand_over(service: Service, capacity: Capacity) -> Door:
-    """Lets in scripts that pass their stdin and stdout: see sms.agi for the other side.
+    """Lets in scripts that pass their stdin and stdout, once they are told READY: see sms.agi.
 
-    In two phases, so that never both do the job: the script gives its streams away only once the
-    service has said that it is ready. They have room even if FastAGI's calls take up all of theirs.
+    They have room even if FastAGI's calls take up all of theirs.
     """
 
     def serve(peer: Peer, refused: Refused | None) -> None:
@@ -154,7 +151,6 @@ def hand_over(service: Service, capacity: Capacity) -> Door:
                 service.repeated("a script ended before it said what to send: {}", why)
 
     def admit(connection: socket.socket, _: Any) -> Peer | None:
-        """A call, of this service's own user."""
         whose = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         if struct.unpack("3i", whose)[1] in (0, os.geteuid()):
             return Peer(connection, serve, partial(capacity.call, reserve=True))
@@ -180,10 +176,7 @@ def _latest(service: Service, peer: Peer, refused: Refused | None) -> float:
 
 
 def listen_tcp(address: tuple[str, int], optional: bool = False) -> socket.socket | None:
-    """A listening TCP socket; None if an *optional* address does not exist on this host.
-
-    Its connections begin with TCP_NODELAY, and without TCP_QUICKACK (tcp(7)), for SocketStream.
-    """
+    """A listening TCP socket, as SocketStream needs it; None if *optional* and not of this host."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     try:
         listener = socket.create_server(address, family=family, backlog=_BACKLOG)

@@ -26,7 +26,6 @@ def main() -> NoReturn:
 
 
 def _serve() -> None:
-    """Raises AGIException if the call is gone before it said what to send."""
     channel = Channel(Stream(0, 1, time.monotonic() + _LONGEST_DIALOGUE, LONGEST_CALL))
     # What costs time comes after the channel is there, so that a hang-up loses little.
     from dialplan_sms.agi.call import call

@@ -12,10 +12,9 @@ PARAGRAPH = re.compile(rb"\n\r?\n")  # up to and with a blank line
 
 
 class Stream:
-    """What Channel reads from and writes to: here the two pipes of a script.
+    """What Channel reads from and writes to: here the two pipes of a script, the caller's to close.
 
-    No wait lasts longer than *patience*, and none beyond *until* (seconds of time.monotonic());
-    what does raises TimeoutError. The descriptors stay the caller's to close.
+    A wait beyond *patience* (seconds) or *until* (time.monotonic()) raises TimeoutError.
     """
 
     def __init__(self, reader: int, writer: int, until: float, patience: float = 5.0) -> None:
@@ -77,13 +76,10 @@ class Stream:
 class SocketStream(Stream):
     """A Stream over a blocking TCP socket, whose waits the kernel bounds.
 
-    That takes one system call a wait in place of two, and with them half of the turns that the
-    service's threads take at Python's lock, which is most of what a call costs.
-
-    Asterisk writes its environment in some 25 lines, each by itself, and Nagle's algorithm sends
-    the next packet once the last is acknowledged. On a connection that listen_tcp() took, the
-    first is acknowledged only when it has been read: the other lines then come in one packet in
-    place of 24, and a call takes 20 packets on the loopback device in place of 51.
+    That takes one system call a wait in place of two, and half of the turns at Python's lock, which
+    is most of what a call costs. Asterisk writes its environment in some 25 lines, and Nagle's
+    algorithm sends the next packet once the last is acknowledged. Here the first is acknowledged
+    only when it has been read: the others then come in one packet in place of 24.
     """
 
     def __init__(self, connection: socket.socket, until: float, patience: float = 5.0) -> None:
@@ -101,7 +97,6 @@ class SocketStream(Stream):
         return True
 
     def _wait(self, file: int, event: int) -> None:
-        """Have the kernel bound what follows."""
         if event == select.POLLIN:
             self._reads += 1
             if self._reads == 2:

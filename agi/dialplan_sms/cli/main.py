@@ -146,16 +146,14 @@ def interruptible(ask: Callable[[], None]) -> Iterator[None]:
     thread; *ask* must be safe between any two steps of the block, as ``SimpleQueue.put`` is.
     """
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    found = zip(numbers, map(signal.getsignal, numbers), strict=True)
-    before = {number: how for number, how in found if how is not signal.SIG_IGN}
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 
     def first(_: int, __: FrameType | None) -> None:
-        for number in before:
+        for number in heard:
             signal.signal(number, signal.default_int_handler)
         ask()
 
-    for number in before:
-        signal.signal(number, first)
+    before = {number: signal.signal(number, first) for number in heard}
     try:
         yield
     finally:

@@ -29,19 +29,17 @@ MAX_SHOWN = 2000
 """Characters of a line: a text refused for its length may have a million."""
 
 
-def _epilog() -> str:
-    rows = [f"{fault:<13} {magic_number(fault)}  {fault.meaning}" for fault in Fault]
-    listing = "\n".join(["\b", "Faults, and the numbers that bring them about:", *rows])
-    return (
-        f"{listing}\n\nBy option or by number a fault takes no message. taken-NAME, or a number in "
-        f"+999000001NN ({magic_number(Fault.HANG, taken=True)}: taken-hang), takes it and loses the"
-        " answer. +999 is reserved: no phone has such a number. --fault hang:2 --fault 500:1 makes"
-        " two requests hang, fails the third with status 500, and then all goes well."
-    )
+_FAULTS = "\n".join(f"{fault:<13} {magic_number(fault)}  {fault.meaning}" for fault in Fault)
+_EPILOG = (
+    f"\b\nFaults, and the numbers that bring them about:\n{_FAULTS}\n\n"
+    "By option or by number a fault takes no message. taken-NAME, or a number in "
+    f"+999000001NN ({magic_number(Fault.HANG, taken=True)}: taken-hang), takes it and loses the"
+    " answer. +999 is reserved: no phone has such a number. --fault hang:2 --fault 500:1 makes"
+    " two requests hang, fails the third with status 500, and then all goes well."
+)
 
 
 def _user(text: str) -> tuple[str, str]:
-    """The name and the password in ``NAME:PASSWORD``."""
     name, _, password = text.partition(":")
     if not (name and password):
         # The value is not repeated: it may be a password.
@@ -53,23 +51,20 @@ def _append(context: click.Context, _: click.Parameter, path: str | None) -> IO[
     """The file at *path*, open until the command ends."""
     if path is None:
         return None
-    # Texts of people are for its owner alone.
-    return context.with_resource(
-        open(path, "a", encoding="ascii", opener=partial(os.open, mode=0o600))
-    )
+    opener = partial(os.open, mode=0o600)  # texts of people are for its owner alone
+    return context.with_resource(open(path, "a", encoding="ascii", opener=opener))
 
 
 @click.command(
     short_help="Run a stand-in PBX that sends nothing.",
-    epilog=_epilog(),
+    epilog=_EPILOG,
     context_settings={
         "help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True,
     },
 )  # fmt: skip
 @click.option(
-    "--listen", default="127.0.0.1:8443", metavar="HOST:PORT",
-    help="Port 0 is any that is free.",
-)  # fmt: skip
+    "--listen", default="127.0.0.1:8443", metavar="HOST:PORT", help="Port 0 is any that is free."
+)
 @click.option("--tls/--no-tls", default=True, help="HTTPS or HTTP.")
 @click.option(
     "--certificate-file", type=click.Path(dir_okay=False, writable=True, path_type=Path),
@@ -169,10 +164,7 @@ def _welcome(url: str, pbx: Pbx, fingerprint: str) -> Text:
 
 
 def visible(text: str) -> str:
-    """*text* without anything that would move the cursor, colour, reorder or hide what follows.
-
-    Newlines stay; other control and format characters are written as ``\\x1b`` or ``\\u202e``.
-    """
+    """*text* and its newlines; what moves, colours or hides becomes ``\\x1b`` or ``\\u202e``."""
     shown = "".join(char if char in _KEPT else plain(char) for char in text[:MAX_SHOWN])
     return shown if len(text) <= MAX_SHOWN else f"{shown}…"
 
@@ -183,6 +175,7 @@ def show(console: Console, served: Served) -> None:
     numbers = message.numbers if message else (request.form.get("number", "") or "nobody",)
     postpone = message.postpone if message else None
     is_fine = reply["type"] == api.RESULT
+    colour = "yellow" if reply["type"] == api.WARNING else "red"
     said = () if is_fine else (reply["type"], reply["reason"], ", ".join(reply["result"] or ()))
     line = Text.assemble(
         (f"{request.received_at.astimezone():%H:%M:%S}  ", "dim"),
@@ -192,10 +185,7 @@ def show(console: Console, served: Served) -> None:
         f"  via {message.gsm}" if message else "",
         f"  on {postpone:{api.POSTPONE_FORMAT}}" if postpone else "",
         (f"  fault {served.trouble}" if served.trouble else "", "magenta"),
-        (
-            f"  {_one_line(' '.join(said))}" if said else "",
-            "yellow" if reply["type"] == api.WARNING else "red",
-        ),
+        (f"  {_one_line(' '.join(said))}" if said else "", colour),
     )
     console.print(line, soft_wrap=True)
     if message:

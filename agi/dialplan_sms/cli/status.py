@@ -18,8 +18,7 @@ from dialplan_sms.host.terminal import plain
 from dialplan_sms.outbox.retry import STALE
 from dialplan_sms.sms.outcome import Status
 
-_PATIENCE = 8
-"""Seconds: the service itself gives its database three."""
+_PATIENCE = 8  # seconds: the service itself gives its database three
 Row = tuple[str, str, str]
 """Name, value and colour of a line; one without a value is not shown."""
 
@@ -65,10 +64,14 @@ def _ask(address: tuple[str, int]) -> Mapping[str, Any]:
 def _show(figures: Mapping[str, Any], backups: Mapping[str, str]) -> None:
     table, console = Table(show_header=False, box=None), Console()
     outbox = figures.get("outbox") or {}
-    for name, value, style in (
-        *_of_calls(figures),
+    rows: list[Row] = [
+        ("up", _duration(figures["uptime"]), ""),
+        ("under way", f"{figures['in_flight']} of {figures['max_calls']} calls", ""),
+        ("last minute", f"{figures['last_minute']} calls", ""),
+        ("latency", f"half below {_ms(figures['p50'])}, 99% below {_ms(figures['p99'])}", ""),
         *(_of_outbox(outbox, backups) if outbox else ()),
-    ):
+    ]
+    for name, value, style in rows:
         if value:
             table.add_row(Text(plain(name)), Text(plain(value), style=style))
     for name, count in sorted(figures["calls"].items(), key=lambda item: -item[1]):
@@ -82,15 +85,6 @@ def _show(figures: Mapping[str, Any], backups: Mapping[str, str]) -> None:
         if lines:
             console.print(Text(f"\n{title}", style="bold"))
             console.print(*(Text(plain(line)) for line in lines), sep="\n", soft_wrap=True)
-
-
-def _of_calls(figures: Mapping[str, Any]) -> Sequence[Row]:
-    return (
-        ("up", _duration(figures["uptime"]), ""),
-        ("under way", f"{figures['in_flight']} of {figures['max_calls']} calls", ""),
-        ("last minute", f"{figures['last_minute']} calls", ""),
-        ("latency", f"half below {_ms(figures['p50'])}, 99% below {_ms(figures['p99'])}", ""),
-    )
 
 
 def _of_outbox(outbox: Mapping[str, Any], backups: Mapping[str, str]) -> Sequence[Row]:

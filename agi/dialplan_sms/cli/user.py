@@ -15,8 +15,7 @@ from dialplan_sms.config.http import Http, make_hash
 from dialplan_sms.config.parser import ConfigError, parse, read_private
 from dialplan_sms.sms import api
 
-_LONGEST = 64
-"""Characters of a user name."""
+_LONGEST = 64  # characters of a user name
 _ANY = dict.fromkeys(("0.0.0.0", "::"), "THIS-HOST")  # noqa: S104 - not bound to here
 
 
@@ -36,11 +35,9 @@ def user(name: str, config: Path) -> None:
         "holds white space": any(map(str.isspace, name)),
         "holds a control character": not name.isprintable(),
     }
-    _refuse(
-        "this user name", wrong, f": take 1 to {_LONGEST} characters without white space, : and ;"
-    )
-    password = _password(name)
-    click.echo(f"user = {name}:{make_hash(password)}")
+    cure = f": take 1 to {_LONGEST} characters without white space, : and ;"
+    _refuse("this user name", wrong, cure)
+    click.echo(f"user = {name}:{make_hash(_password(name))}")
     base = _url(config)
     url = base + api.PATH
     click.echo(
@@ -80,10 +77,8 @@ def _password(name: str) -> str:
 def _url(config: Path) -> str:
     """Where the server listens: as [http] says, which need not have a user yet."""
     found, (host, port) = {}, Http({}).listen[0]
-    with suppress(ConfigError, values.Bad):  # serve and check say what is wrong with it
-        sections = parse(read_private(config, "sms.conf"), config)
-        found = sections[smsconf.HTTP].values if smsconf.HTTP in sections else {}
-        if said := found.get("listen"):
-            host, port = values.listen(said.text, said.place)[0]
+    with suppress(ConfigError, values.Bad, KeyError):  # serve and check say what is wrong with it
+        found = parse(read_private(config, "sms.conf"), config)[smsconf.HTTP].values
+        host, port = values.listen(found["listen"].text, found["listen"].place)[0]
     shown = _ANY.get(host, f"[{host}]" if ":" in host else host)
     return f"{'https' if 'certificate' in found else 'http'}://{shown}:{port}"

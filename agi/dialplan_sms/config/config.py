@@ -6,19 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dialplan_sms.config import keys, values
+from dialplan_sms.config import keys, parser, values
 from dialplan_sms.config.keys import HostPort, key
 from dialplan_sms.config.keys import Sender as Sender
-from dialplan_sms.config.parser import (
-    ConfigError,
-    Place,
-    Section,
-    Value,
-    parse,
-    read_private,
-    refuse,
-    version,
-)
+from dialplan_sms.config.parser import ConfigError, Place, Section, Value, refuse
 from dialplan_sms.config.values import Kind
 
 if TYPE_CHECKING:
@@ -33,12 +24,10 @@ _OPEN = ", and the protocol knows neither login nor encryption"
 class Config:
     """All of one sms.conf. ``log`` is ``syslog`` or the path of a file.
 
-    ``version`` tells it from another, the content of the files that it names included.
-
-    ``outbox`` is a database's URL, empty for none; its history is kept for ``retention`` seconds.
-    The rest is the service's: where it listens (numeric host, port), the ipaddress networks that
-    it takes calls from besides loopback, how many calls it carries at once, and how many
-    ``workers`` send what is stored.
+    ``version`` tells it from another, the content of the files that it names included. ``outbox``
+    is a database's URL, empty for none; its history is kept for ``retention`` seconds. The rest is
+    the service's: where it listens (numeric host, port), the ipaddress networks that it takes calls
+    from besides loopback, the calls at once, and the ``workers`` that send what is stored.
     """
 
     path: Path
@@ -75,10 +64,7 @@ class Config:
     version: str = field(default="", compare=False)
 
     def drop_privileges(self) -> None:
-        """As root, become for good who can change this sms.conf, else who can change its outbox.
-
-        Raises ConfigError if that is several users, or one that cannot read this program.
-        """
+        """As root, become for good who can change this file or its outbox. Raises ConfigError."""
         if os.geteuid() == 0:
             from dialplan_sms.host import process  # nothing for a call's script
 
@@ -105,12 +91,9 @@ GENERAL_KEYS = keys.keys_of(Config)
 
 
 def load(path: Path, http: bool = False) -> Config:
-    """The configuration in *path*, ``[http]`` only with *http*, since no call needs it.
-
-    Raises ConfigError with file, line, key and what is allowed.
-    """
-    before = version(path)  # it is read after: a change meanwhile must not pass for this
-    sections = parse(read_private(path, "sms.conf"), path)
+    """The Config in *path*, ``[http]`` only with *http*: no call needs it. Raises ConfigError."""
+    before = parser.version(path)  # it is read after: a change meanwhile must not pass for this
+    sections = parser.parse(parser.read_private(path, "sms.conf"), path)
     server = sections.pop(HTTP, None)
     for section in sections.values():
         _refuse_unknown(section, known_keys(section.name))
@@ -202,19 +185,14 @@ def known_keys(section: str) -> Mapping[str, keys.Key]:
 
 def _refuse_unknown(section: Section, known: Mapping[str, keys.Key]) -> None:
     small = section.name.lower()
-    refuse(
-        small in (GENERAL, HTTP) and small != section.name,
-        f"{section.place}: write [{small}] in small letters",
-    )
+    is_capital = small in (GENERAL, HTTP) and small != section.name
+    refuse(is_capital, f"{section.place}: write [{small}] in small letters")
     for name in (name for name in section.values if name not in known):
-        place = section.values[name].place
-        refuse(
-            name in GENERAL_KEYS, f"{place}: {name} belongs in [general], not in [{section.name}]"
-        )
+        where = f"{section.values[name].place}: {name}"
+        refuse(name in GENERAL_KEYS, f"{where} belongs in [general], not in [{section.name}]")
         import difflib
 
-        close = difflib.get_close_matches(name, known, 1)
-        hint = "".join(f" - perhaps {each}?" for each in close)
+        hint = "".join(f" - perhaps {each}?" for each in difflib.get_close_matches(name, known, 1))
         raise ConfigError(
-            f"{place}: {name}: unknown in [{section.name}]{hint} - allowed: {', '.join(known)}"
+            f"{where}: unknown in [{section.name}]{hint} - allowed: {', '.join(known)}"
         )

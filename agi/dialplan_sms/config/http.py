@@ -95,12 +95,9 @@ def read_http(section: Section, senders: Mapping[str, Any], outbox: bool) -> Htt
         not outbox,
         f"{http} needs the outbox, as Success means that an SMS is stored: set outbox in [general]",
     )
-    found = Http(files=keys.versions(given, KEYS), **keys.read(given, KEYS, senders))
-    refuse(
-        ("certificate" in given) != ("key" in given),
-        f"{http} needs certificate and key, or neither of them",
-    )
-    return found
+    is_half = ("certificate" in given) != ("key" in given)
+    refuse(is_half, f"{http} needs certificate and key, or neither of them")
+    return Http(files=keys.versions(given, KEYS), **keys.read(given, KEYS, senders))
 
 
 def make_hash(password: str) -> str:
@@ -118,13 +115,7 @@ def fits(password: str, hashed: str) -> bool:
 
 def _hashed(password: str, salt: bytes) -> str:
     key = hashlib.scrypt(
-        password.encode("utf-8", "replace"),
-        salt=salt,
-        n=1 << 14,
-        r=8,
-        p=1,
-        maxmem=1 << 25,
-        dklen=32,
+        password.encode("utf-8", "replace"), salt=salt, n=2**14, r=8, p=1, maxmem=2**25, dklen=32
     )
     encoded = (base64.b64encode(each).decode().rstrip("=") for each in (salt, key))
     return "$".join(("$scrypt$ln=14,r=8,p=1", *encoded))

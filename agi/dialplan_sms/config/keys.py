@@ -6,7 +6,7 @@ what is allowed, what the key is for, and its default.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,7 @@ def keys_of(section: type) -> dict[str, Key]:
 def read(
     given: Mapping[str, Value], known: Mapping[str, Key], senders: Collection[str] = ()
 ) -> dict[str, Any]:
-    """The fields that *given* fill; what is not *known* is left out.
-
-    Raises ConfigError with place, key and what is allowed, also for one that is none of *senders*.
-    """
+    """The fields that *given* fill; what is not *known* is left out. Raises ConfigError."""
     found = {}
     for name in filter(known.__contains__, given):
         key, value = known[name], given[name]
@@ -76,18 +73,12 @@ def read(
             f"{where}: there is no section [{value.text}], allowed: {', '.join(senders)}",
         )
         if key.local and not (key.local[1] and "allow" in given):
-            _refuse_others(where, found[key.field], *key.local)
+            from dialplan_sms.host.address import is_loopback  # ipaddress costs a call 2 ms
+
+            says = "{}: {} is no loopback address{} - allowed: 127.0.0.1 and ::1{}"
+            for host, _ in found[key.field]:
+                refuse(not is_loopback(host), says.format(where, host, *key.local))
     return found
-
-
-def _refuse_others(where: str, addresses: Iterable[HostPort], why: str, cure: str) -> None:
-    from dialplan_sms.host.address import is_loopback  # ipaddress costs a call 2 ms
-
-    for host, _ in addresses:
-        refuse(
-            not is_loopback(host),
-            f"{where}: {host} is no loopback address{why} - allowed: 127.0.0.1 and ::1{cure}",
-        )
 
 
 def named(given: Mapping[str, Value], known: Mapping[str, Key]) -> Iterator[tuple[str, Path]]:

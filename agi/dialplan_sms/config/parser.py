@@ -1,8 +1,4 @@
-"""sms.conf: Asterisk's own style of file (see host/asterisk_syntax), read strictly.
-
-A line that is neither ``[section]`` nor ``key = value`` is an error, so that a typing mistake is
-never silent.
-"""
+"""sms.conf: Asterisk's style of file (host/asterisk_syntax), in which no mistake is silent."""
 
 import contextlib
 import os
@@ -56,6 +52,7 @@ _WRONG = {
     "#": "no #include or #exec here, and a comment begins with a semicolon",
 }
 """What is wrong with a line that begins so."""
+_CREATE = "run dialplan-sms setup, or create it, or name yours with --config or DIALPLAN_SMS_CONF"
 _LARGEST = 1 << 20
 
 
@@ -78,18 +75,12 @@ def read_private(path: Path, what: str, named_by: Path | None = None) -> str:
         # Not to wait for the writer of a FIFO.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
-            refuse(
-                not stat.S_ISREG(status.st_mode),
-                f"{path} is not a regular file: {what} must be one",
-            )
+            is_file = stat.S_ISREG(status.st_mode)
+            refuse(not is_file, f"{path} is not a regular file: {what} must be one")
             content = file.read(_LARGEST + 1)
     except FileNotFoundError:
-        other = (
-            "run dialplan-sms setup, or create it, or name yours with --config or DIALPLAN_SMS_CONF"
-            if what == "sms.conf"
-            else f"create {what}"
-        )
-        raise ConfigError(f"there is no {path}: {other}") from None
+        cure = _CREATE if what == "sms.conf" else f"create {what}"
+        raise ConfigError(f"there is no {path}: {cure}") from None
     except PermissionError:
         raise ConfigError(_not_for_us(path)) from None
     except (OSError, ValueError) as error:
@@ -111,16 +102,11 @@ def read_private(path: Path, what: str, named_by: Path | None = None) -> str:
 
 
 def _refuse_secret(status: os.stat_result, path: Path, conf: Path) -> None:
-    """Raise ConfigError if who can change *conf* may not read the file *path* that it names.
+    """Refuse a secret that who can change *conf* may not read: it says where root sends it."""
+    from dialplan_sms.host.identity import READ, blocked, changer  # only for root
 
-    Root would send a secret of its own to whom *conf* says.
-    """
-    from dialplan_sms.host import identity  # only for root
-
-    user = identity.changer(conf)
-    if user and (
-        not user.may(status, identity.READ) or identity.blocked(path, identity.READ, user)
-    ):
+    user = changer(conf)
+    if user and (not user.may(status, READ) or blocked(path, READ, user)):
         raise ConfigError(
             f"{user}, who can change {conf.name}, may not read {path}: chown {user.owner} {path}"
         )
@@ -161,13 +147,9 @@ def parse(text: str, path: Path) -> dict[str, Section]:
                 raise ConfigError(f"{place}: {key} is set already in line {first.place.line}")
         elif header := _SECTION.fullmatch(said):
             name, values = header[1].strip(), {}
-            if name in sections:
-                raise ConfigError(
-                    f"{place}: [{name}] stands already in line {sections[name].place.line}"
-                )
-            sections[name] = Section(name, place, values)
+            other = sections.setdefault(name, Section(name, place, values)).place
+            refuse(other is not place, f"{place}: [{name}] stands already in line {other.line}")
         elif said:
-            raise ConfigError(
-                f"{place}: {_WRONG.get(said[0], 'neither [section] nor key = value')}"
-            )
+            why = _WRONG.get(said[0], "neither [section] nor key = value")
+            raise ConfigError(f"{place}: {why}")
     return sections

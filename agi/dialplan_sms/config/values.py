@@ -97,10 +97,8 @@ def verify(text: str, place: Place) -> str:
     if text.lower().startswith("sha256:"):
         digits = must(re.fullmatch(r"[0-9a-f]{64}", text[7:].replace(":", "").lower()))
         return f"sha256:{digits[0]}"
-    must(
-        not re.fullmatch(r"(?i)[0-9a-f]{64}|(?:[0-9a-f]{2}:){31}[0-9a-f]{2}", text),
-        "write sha256: before the fingerprint",
-    )
+    is_bare = re.fullmatch(r"(?i)[0-9a-f]{64}|(?:[0-9a-f]{2}:){31}[0-9a-f]{2}", text)
+    must(not is_bare, "write sha256: before the fingerprint")
     if text.lower() in _SWITCH:
         return "yes" if _SWITCH[text.lower()] else "no"
     return existing(text, place)
@@ -163,8 +161,7 @@ def rate(text: str, _place: Place) -> tuple[int, float] | None:
     if text.lower() == "none":
         return None
     count, time = must(re.fullmatch(r"([0-9]{1,7})/(.+)", text.replace(" ", ""))).groups()
-    window = duration(time if time[0].isdigit() else f"1{time}")
-    return must(int(count)), must(window)
+    return must(int(count)), must(duration(time if time[0].isdigit() else f"1{time}"))
 
 
 @kind("all, countries and prefixes, as IT, FR, +4179")

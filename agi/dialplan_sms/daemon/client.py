@@ -7,27 +7,23 @@ from typing import Any
 from dialplan_sms.transport.connection import Peer, Pool, Reply, Resolver
 from dialplan_sms.transport.exchange import Unanswered, Unreached, Watchdog
 
-_LARGEST = 1 << 20  # bytes
-
 
 class NotOurs(Exception):
     """Another program answers there."""
 
 
 def figures(address: tuple[str, int], patience: float) -> dict[str, Any]:
-    """The figures of the service whose monitor is at *address*, as ``Metrics.figures`` gives them.
+    """What ``Metrics.figures`` gives of the service whose monitor is at *address*.
 
-    Waits *patience* seconds in all. Raises NotOurs, and OSError if nobody answers:
-    ConnectionRefusedError, TimeoutError or another.
+    Raises NotOurs, and OSError if nobody answers, TimeoutError after *patience* seconds in all.
     """
     reply = _get(address, "/status", patience)
     try:
         found = json.loads(reply.body) if reply.status == 200 else None
     except (ValueError, RecursionError):
         raise NotOurs from None
-    if not isinstance(found, dict) or not all(
-        isinstance(found.get(name), int) for name in ("in_flight", "max_calls")
-    ):
+    ours = ("in_flight", "max_calls")
+    if not isinstance(found, dict) or not all(isinstance(found.get(name), int) for name in ours):
         raise NotOurs
     return found
 
@@ -41,7 +37,7 @@ def _get(address: tuple[str, int], path: str, patience: float) -> Reply:
     request = f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
     pool, until = Pool(Peer(*address, Resolver()), Watchdog()), time.monotonic() + patience
     try:
-        reply = pool.send(request, _LARGEST, until, patience, until)
+        reply = pool.send(request, 1 << 20, until, patience, until)
     except Unreached as failure:
         raise failure.why from None
     except Unanswered as failure:

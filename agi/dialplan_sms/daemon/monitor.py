@@ -1,7 +1,4 @@
-"""How a service is: what it counts, and its address ``monitor``, which tells that.
-
-/metrics has it for Prometheus, /status for ``status``, and /healthz says whether all is well.
-"""
+"""How a service is: what it counts, and its address ``monitor``, which tells that."""
 
 import io
 import json
@@ -30,8 +27,6 @@ if TYPE_CHECKING:
     from dialplan_sms.daemon.storage import Storage
 
 MOST_ASKERS = 8  # that are answered at once
-_KEPT = 1000  # calls that rates and latencies are computed from
-_ERRORS = 10
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LONGEST_HEAD = 16 * 1024
 _PATIENCE = 5.0  # seconds that an asker has to take its answer
@@ -39,11 +34,7 @@ _TEXT = "text/plain"
 
 
 class Metrics(Collector):
-    """Counts the calls of a service; thread-safe, and cheap for a call that reports to it.
-
-    Of *storage*, ``seen`` costs nothing, and ask() looks. *conf* says which sms.conf is in force
-    (LiveConfig.state).
-    """
+    """Counts the calls of a service, thread-safe; *conf* says which sms.conf is in force."""
 
     def __init__(
         self,
@@ -58,25 +49,22 @@ class Metrics(Collector):
         self._conf = conf
         self._started = time.time()
         # Appended to and copied in one step each, so that they need no lock.
-        self._recent: deque[tuple[float, float]] = deque(maxlen=_KEPT)
-        self._errors: deque[str] = deque(maxlen=_ERRORS)
-        self._failures: deque[str] = deque(maxlen=_ERRORS)
-        self.registry = CollectorRegistry()
-        self.registry.register(self)
+        self._recent: deque[tuple[float, float]] = deque(maxlen=1000)
+        self._errors: deque[str] = deque(maxlen=10)
+        self._failures: deque[str] = deque(maxlen=10)
+        self.registry = registry = CollectorRegistry()
+        registry.register(self)
         self._calls = Counter(
-            "dialplan_sms_calls", "Calls by outcome", ("status", "cause"), registry=self.registry
+            "dialplan_sms_calls", "Calls by outcome", ("status", "cause"), registry=registry
         )
         self._seconds = Histogram(
-            "dialplan_sms_call_seconds",
-            "Seconds of a call",
-            buckets=_BUCKETS,
-            registry=self.registry,
+            "dialplan_sms_call_seconds", "Seconds of a call", buckets=_BUCKETS, registry=registry
         )
         self._worker_sms = Counter(
             "dialplan_sms_worker_sms",
             "Stored SMS by what workers brought them to; again: a try that is repeated",
             ("state",),
-            registry=self.registry if storage else None,
+            registry=registry if storage else None,
         )
 
     def called(self, handled: Handled) -> None:
@@ -117,39 +105,31 @@ class Metrics(Collector):
     def _outbox(self) -> Mapping[str, Any] | None:
         if self._storage is None:
             return None
+        told = {"by_workers": _counts(self._worker_sms), "last_failures": list(self._failures)}
         seen = self._storage.ask()
-        found = (
-            {}
-            if seen is None
-            else {
-                "stored": dict(seen.counts),
-                "due": seen.due,
-                "oldest_seconds": seen.oldest,
-                "next_try_seconds": seen.next_try,
-                "oldest_due_seconds": seen.waits,
-                "held": dict(seen.held),
-                "held_seconds": dict(seen.held_for),
-            }
-        )
-        return {
-            "works": seen is not None,
-            **found,
-            "by_workers": _counts(self._worker_sms),
-            "last_failures": list(self._failures),
+        if seen is None:
+            return {"works": False} | told
+        return told | {
+            "works": True,
+            "stored": dict(seen.counts),
+            "due": seen.due,
+            "oldest_seconds": seen.oldest,
+            "next_try_seconds": seen.next_try,
+            "oldest_due_seconds": seen.waits,
+            "held": dict(seen.held),
+            "held_seconds": dict(seen.held_for),
         }
 
     def collect(self) -> Iterable[Metric]:
         """What is so now, as gauges; what is counted is in the registry by itself."""
+        calls, idle = self._capacity, self._idle_connections()
         # Name, help, names of the labels, and values by those of the labels.
         gauges: list[tuple[str, str, Sequence[str], Mapping[tuple[str, ...], float]]] = [
-            ("in_flight", "Calls under way", (), {(): self._capacity.in_flight}),
-            ("max_calls", "Calls that are carried at once over FastAGI", (),
-             {(): self._capacity.most}),
-            ("oldest_call_seconds", "Age of the oldest call under way", (),
-             {(): self._capacity.oldest}),
-            ("idle_connections", "Connections to PBXs that wait for an SMS", (),
-             {(): self._idle_connections()}),
-        ]  # fmt: skip
+            ("in_flight", "Calls under way", (), {(): calls.in_flight}),
+            ("max_calls", "Calls that are carried at once over FastAGI", (), {(): calls.most}),
+            ("oldest_call_seconds", "Age of the oldest call under way", (), {(): calls.oldest}),
+            ("idle_connections", "Connections to PBXs that wait for an SMS", (), {(): idle}),
+        ]
         if self._storage is not None:
             seen = self._storage.seen
             gauges.append(("outbox_works", "1 if the outbox can be used", (), {(): bool(seen)}))

@@ -48,22 +48,15 @@ class LiveConfig:
         self.config = self._first = smsconf.load(path, http=True)
 
     def __call__(self) -> Config:
-        """The configuration in force."""
         return self.config
 
     def state(self) -> Mapping[str, Any]:
         """Which file is in force, in which version, and what of it waits for a restart."""
-        return {
-            "path": os.path.abspath(self._path),
-            "version": self.config.version,
-            "waiting": self._waiting,
-        }
+        path = os.path.abspath(self._path)
+        return {"path": path, "version": self.config.version, "waiting": self._waiting}
 
     def reload(self, routes: Routes) -> tuple[str, bool]:
-        """Read sms.conf again; a line that says what came of it, and whether that is a failure.
-
-        If it is wrong, the old one stays in force.
-        """
+        """Read sms.conf again; a line that says what came of it, and whether that is a failure."""
         try:
             fresh = smsconf.load(self._path, http=True)
             for sender in fresh.senders.values():
@@ -87,8 +80,7 @@ def block_signals() -> None:
 def until_ended(reload: Callable[[], None]) -> str:
     """Wait for SIGTERM or SIGINT, and say which came; *reload* at SIGHUP.
 
-    Not with sigtimedwait(): Python's returns any number once the process was stopped for longer
-    than it was to wait, as a suspended host stops it.
+    Not with sigtimedwait(): Python's returns any number after a suspension of the host.
     """
     while (received := signal.sigwait(SIGNALS)) == signal.SIGHUP:
         reload()
@@ -96,10 +88,7 @@ def until_ended(reload: Callable[[], None]) -> str:
 
 
 def run_service(path: Path) -> None:
-    """Serve by the sms.conf at *path* until SIGTERM or SIGINT.
-
-    Raises ConfigError, and OSError (with a text for people) if it cannot listen.
-    """
+    """Serve until SIGTERM or SIGINT. Raises ConfigError, and OSError (its text for people)."""
     live = LiveConfig(path)
     config = live.config
     capacity, routes = doors.Capacity(config.max_calls), Routes(config.max_calls)
@@ -117,11 +106,9 @@ def run_service(path: Path) -> None:
     service = Service(live, routes, watch=metrics, store=store, records=True)
 
     def is_healthy() -> bool:
-        """Whether every call keeps its deadline."""
         return capacity.oldest < service.longest + _STUCK
 
     def drain() -> None:
-        """Let the calls under way end."""
         if not capacity.drain(DRAIN):
             service.note(f"service ends with {capacity.in_flight} calls under way")
 

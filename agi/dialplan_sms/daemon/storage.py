@@ -1,7 +1,4 @@
-"""All that a service with an outbox has beyond one without: the outbox, its worker, a look at it.
-
-A module of its own, since SQLAlchemy costs 20 MiB and 0.4 s that a service without need not pay.
-"""
+"""What only a service with an outbox pays for: SQLAlchemy costs 20 MiB and 0.4 s."""
 
 import threading
 import time
@@ -16,16 +13,13 @@ from dialplan_sms.outbox.worker import Worker
 from dialplan_sms.outbox.writer import NotKnown
 from dialplan_sms.sms.service import Service
 
-_EVERY = 10.0  # seconds between two looks
 _FRESH = 1.0  # seconds for which what somebody asked for is told to the next who asks
-_REPEAT = 600.0  # seconds between two warnings
 
 
 class Storage:
-    """The outbox at the *url*, and who works on it and watches it once start() was called.
+    """The outbox at the *url*, its worker, and ``seen``: how it did at the last look, if it worked.
 
-    ``seen`` is how the outbox was doing within the last ten seconds, None if that could not be
-    seen. Raises ConfigError for a URL that is none.
+    Raises ConfigError for a URL that is none.
     """
 
     def __init__(self, url: str) -> None:
@@ -91,7 +85,7 @@ class Storage:
                     f"an SMS is due since {self.seen.waits:.0f} s and no worker takes it: does"
                     " dialplan-sms serve or worker run, with workers = 1 or more?"
                 )
-            if line and time.monotonic() - warned >= _REPEAT:
+            if line and time.monotonic() - warned >= 600.0:
                 warned = time.monotonic()
                 note(line)
-            self._stopping.wait(_EVERY)
+            self._stopping.wait(10.0)

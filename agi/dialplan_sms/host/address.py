@@ -42,11 +42,8 @@ def machine(text: str) -> str:
     return str(ip_network((found, 64), strict=False))
 
 
-# A site whose name suddenly leads to this machine (DNS rebinding) has the visitor's browser ask
-# here under that name, in the header Host.
-
-
 def bare(host: str) -> str:
     """The name or address of a header ``Host: host``, without port and brackets."""
+    # A site whose name suddenly leads here (DNS rebinding) has its visitor's browser ask for that.
     name = re.sub(":[0-9]*$", "", host.strip().lower())
     return name[1:-1] if name.startswith("[") and name.endswith("]") else name

@@ -13,9 +13,9 @@ from dialplan_sms.host.asterisk_syntax import lines
 from dialplan_sms.host.files import content_of
 from dialplan_sms.host.identity import HostError, User, by_id, changer, changers, named, refuse
 
-# All letters, since another version may have other options; some take a value (Asterisk:
-# main/asterisk.c, getopt).
+# All letters, as versions differ; some take a value (Asterisk: main/asterisk.c, getopt).
 _OPTIONS = "C:G:L:M:U:e:s:x:ABDEFHIJKNOPQRSTVWXYZabcdfghijklmnopqrtuvwyz"
+_USUAL = (Path("/etc/asterisk/asterisk.conf"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +35,13 @@ class Process:
 def running(proc: Path, guess: bool = False) -> list[Process]:
     """Every Asterisk of this host; those in containers have files of their own and are none.
 
-    *guess*: also those of which /proc hides from other users than root whether they are one. That
-    will do to show something, and for nothing else.
+    *guess*: also those of which /proc tells root alone whether they are one; only to show them.
     """
-    entries = sorted(proc.glob("[0-9]*"))
-    return [process for entry in entries if (process := _process(entry, guess))]
+    return [process for entry in sorted(proc.glob("[0-9]*")) if (process := _process(entry, guess))]
 
 
 def using(
-    processes: Iterable[Process],
-    conf: Path,
-    runuser: str,
-    usual: Sequence[Path] = (Path("/etc/asterisk/asterisk.conf"),),
+    processes: Iterable[Process], conf: Path, runuser: str, usual: Sequence[Path] = _USUAL
 ) -> list[Process]:
     """The processes of the Asterisk of *conf*; one without -C may use each of *usual*.
 
@@ -81,7 +76,10 @@ def _process(entry: Path, guess: bool) -> Process | None:
         is_console = not options.keys().isdisjoint(("-r", "-R", "-x"))  # of another one
         # As far as can be seen.
         is_contained = len(status.get("NSpid", ())) > 1 if root is None else root != "/"
-        if is_console or is_contained or not _runs_asterisk(program, place):
+        # The arguments alone say nothing: an editor has the name of a file among them, too.
+        programs = r"asterisk\b|ld[-.\d]" if place else r"asterisk\b"
+        is_it = re.match(programs, os.path.basename(program)) if program else place == 0
+        if is_console or is_contained or not is_it:
             return None
         conf = options.get("-C", "")
         if conf and not conf.startswith("/"):
@@ -97,17 +95,6 @@ def _process(entry: Path, guess: bool) -> Process | None:
             own if re.match(r"asterisk\b", own.name) and own.is_file() else None,
         )
     return None
-
-
-def _runs_asterisk(program: str | None, place: int) -> bool:
-    """Whether *program* is Asterisk, or a loader whose argument at *place* it is.
-
-    The arguments alone say nothing: an editor has the name of a file among them, too.
-    """
-    if program is None:
-        return place == 0
-    programs = r"asterisk\b|ld[-.\d]" if place else r"asterisk\b"
-    return re.match(programs, os.path.basename(program)) is not None
 
 
 def user_of(process: Process | None, options: Mapping[str, str], spool: Path, conf: Path) -> User:
@@ -207,8 +194,6 @@ def folder(folders: Mapping[str, str], key: str, conf: Path) -> Path | None:
     text = folders.get(key)
     if not text or not text.startswith("/") or not text.isprintable():
         return None
-    refuse(
-        ".." in text.split("/") or not text.strip("/"),
-        f"{text}, {key} in {conf}, is no folder of Asterisk's: name it without ..",
-    )
+    is_another = ".." in text.split("/") or not text.strip("/")
+    refuse(is_another, f"{text}, {key} in {conf}, is no folder of Asterisk's: name it without ..")
     return Path(text)

@@ -10,12 +10,11 @@ from dialplan_sms.host.terminal import clean
 
 
 class Console(rich.console.Console):
-    """As rich's, with clean text; what is printed is no markup."""
+    """As rich's, also in how it moves the cursor, with clean text; what is printed is no markup."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"highlight": False, "markup": False, "emoji": False} | options)
 
     def render(self, *what: Any, **options: Any) -> Iterable[Segment]:
         for segment in super().render(*what, **options):
-            control = segment.control  # moves the cursor: rich's own
-            yield segment if control else segment._replace(text=clean(segment.text))
+            yield segment if segment.control else segment._replace(text=clean(segment.text))

@@ -37,10 +37,7 @@ class Found:
 
 
 def matching(pattern: str, most: int) -> list[str] | None:
-    """What a pattern of an #include names, at most so many; None if it is in too many folders.
-
-    To look through those would take minutes; Asterisk takes as long at each reload.
-    """
+    """What an #include names, at most so many; None if in so many folders that it takes minutes."""
     patterns = sum(map(glob.has_magic, pattern.split("/")[:-1]))  # in the names of folders
     return sorted(islice(glob.iglob(pattern), most)) if patterns <= 2 else None
 
@@ -107,10 +104,8 @@ def put(
 
 def _target(path: Path) -> Path:
     """The file behind *path*, which may be a link. Raises HostError for a link to nothing."""
-    refuse(
-        path.is_symlink() and not path.exists(),
-        f"{path} is a link to nothing: remove it, or make the file",
-    )
+    is_dangling = path.is_symlink() and not path.exists()
+    refuse(is_dangling, f"{path} is a link to nothing: remove it, or make the file")
     return Path(os.path.realpath(path))
 
 

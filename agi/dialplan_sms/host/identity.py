@@ -122,8 +122,8 @@ def changer(path: Path, itself: bool = True) -> User | None:
 def changers(path: Path, itself: bool = True) -> dict[int, Path]:
     """Who can change *path*, besides root and who runs this, and by which file or folder.
 
-    That is who can put something else in its place, in a folder or by a link on the way; and, with
-    *itself*, who can write to what is there. Raises HostError if the path cannot be followed.
+    That is who can put something else in its place, in a folder or by a link on the way; with
+    *itself*, also who can write to what is there. Raises HostError if it cannot be followed.
     """
     who: dict[int, Path] = {}
     try:
@@ -148,13 +148,11 @@ def changers(path: Path, itself: bool = True) -> dict[int, Path]:
 
 
 def _writers(path: Path, found: os.stat_result) -> set[int]:
-    """The ids of who can write to a file, or into a folder."""
     users, mode = {found.st_uid}, 0 if stat.S_ISLNK(found.st_mode) else found.st_mode
     if mode & stat.S_IWOTH:
         users.add(EVERYBODY)
     # With an access list, the rights of the group are its mask.
-    own_group = [(_ACL_OWN_GROUP, WRITE, 0)]
-    entries = (_access_list(path) or own_group) if mode & stat.S_IWGRP else ()
+    entries = (_access_list(path) or [(_ACL_OWN_GROUP, WRITE, 0)]) if mode & stat.S_IWGRP else ()
     for kind, rights, number in entries:
         if rights & WRITE and kind == _ACL_USER:
             users.add(number)
@@ -226,11 +224,8 @@ def blocked(path: Path, want: int, user: User) -> Blocked | None:
     try:
         for folder, place, there, last in _lookups(path):
             if not user.may(folder.lstat(), RUN) and not _access_list(folder):
-                return Blocked(
-                    folder,
-                    f"{user.name} may not pass the folder {folder}",
-                    f"chmod o+x {folder}, or chgrp {user.group} {folder} && chmod g+x {folder}",
-                )
+                do = f"chmod o+x {folder}, or chgrp {user.group} {folder} && chmod g+x {folder}"
+                return Blocked(folder, f"{user.name} may not pass the folder {folder}", do)
             if there is None and not last:
                 return Blocked(place, f"there is no folder {place}", f"create {place}", True)
         found = path.stat()

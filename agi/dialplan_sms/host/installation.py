@@ -13,15 +13,13 @@ from pathlib import Path
 import dialplan_sms
 from dialplan_sms.host.identity import HostError, User, refuse
 
-DEBIAN = Path("/usr/lib/dialplan-sms")
-"""Where the Debian package has it (debian/build.py: PREFIX)."""
+DEBIAN = Path("/usr/lib/dialplan-sms")  # debian/build.py: PREFIX
 PIPX = "PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx"
 """pipx as root, in a folder that every user may enter."""
 EXTENSIONS, UNIT = "extensions-sms.conf", "dialplan-sms.service"
 """What comes with the program and goes elsewhere."""
 COPY_MARK = ".setup"
 """Only setup of 0.1.0 made this file: it copied the program that it ran from to another folder."""
-_LONGEST_FIRST_LINE = 127  # bytes that every Linux takes (Linux: fs/binfmt_script.c before 5.1)
 _PIPX_INSTALL = (
     f"{PIPX} install --force './dialplan_sms-{dialplan_sms.__version__}-py3-none-any.whl"
     "[http,postgresql,sandbox]'"
@@ -51,11 +49,8 @@ def put_in_place(prefix: Path, variables: str) -> str:
 
 def another_python(prefix: Path, python: str) -> str:
     """What makes *python* run the program in *prefix*, in place of one that cannot."""
-    cures = {
-        "debian": cure(prefix),
-        "pipx": f"run {_PIPX_INSTALL} --python {python}",
-        "copy": cure(prefix),
-    }
+    cures = dict.fromkeys(("debian", "copy"), cure(prefix))
+    cures["pipx"] = f"run {_PIPX_INSTALL} --python {python}"
     install = f"in the source folder, run umask 022; make install PYTHON={python}"
     return cures.get(_way(prefix), install)
 
@@ -108,10 +103,9 @@ def shared_file(name: str) -> Path:
 def first_line(python: Path) -> str:
     """The first line of an sms.agi that *python* runs. Raises HostError if none can name it."""
     line = f"#!{python} -IS\n"
-    refuse(
-        len(line.encode()) > _LONGEST_FIRST_LINE + 1 or any(map(str.isspace, str(python))),
-        f"{python}: too long or with a space: install into a shorter path",
-    )
+    # Linux before 5.1 takes 127 bytes (fs/binfmt_script.c).
+    is_unfit = len(line.encode()) > 128 or any(map(str.isspace, str(python)))
+    refuse(is_unfit, f"{python}: too long or with a space: install into a shorter path")
     return line
 
 

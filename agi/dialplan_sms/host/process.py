@@ -45,8 +45,7 @@ def drop_privileges(*paths: Path) -> None:
 def as_changer(path: Path, work: Callable[[], T], itself: bool = False) -> T:
     """What *work* returns or raises, done as who can put something else in the place of *path*.
 
-    With *itself*, as who can also write to what is there. Raises HostError as changer() does, or
-    if root cannot become that user.
+    With *itself*, as who can also write to what is there. Raises HostError, as changer() does.
     """
     return as_user(changer(path, itself) if os.geteuid() == 0 else None, work)
 
@@ -97,10 +96,7 @@ def _become(user: User) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How a program ended, and what it wrote to stdout and stderr.
-
-    *status* is NOT_STARTED or NOT_ENDED (in time) if there is no exit status.
-    """
+    """How a program ended, perhaps NOT_STARTED or NOT_ENDED in time, and its stdout and stderr."""
 
     status: int
     output: str = ""

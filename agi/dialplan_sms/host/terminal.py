@@ -1,9 +1,8 @@
 """What a terminal is shown, by whichever command: nothing that it would act on.
 
-Callers, a PBX, its certificate, a database, another process, the dialplan and file names all may
-hold escape sequences, or characters that reorder what follows. So all of standard output and
-error is cleaned on its way out. Only Console (console.py) writes past that: it cleans the text, but
-not its own colours.
+Whatever others have written, file names and certificates too, may hold escape sequences, or
+characters that reorder what follows. So all of standard output and error is cleaned on its way
+out. Only Console (console.py) writes past that: it cleans the text, but not its own colours.
 """
 
 import io

@@ -4,6 +4,7 @@ Functions on the connection of a transaction, as in transitions.py. Those on man
 more statements than on one.
 """
 
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -31,21 +32,10 @@ _MINE = (
 _SET = message.update().where(message.c.id == sa.bindparam("of"))
 _BEGUN = _SET.values(state=State.SENDING)
 _LEASED = _SET.values(state=sa.bindparam("is"))
-_RANK = sa.func.row_number().over(
-    partition_by=number.c.message_id, order_by=number.c.number
-).label("rank")  # fmt: skip
-_WAITING = (
-    sa.select(number.c.message_id, number.c.number, _RANK)
-    .where(
-        number.c.message_id.in_(sa.bindparam("these", expanding=True)),
-        number.c.state == State.PENDING,
-    )
-    .subquery()
-)
 _NUMBERS = (
-    sa.select(_WAITING.c.message_id, _WAITING.c.number)
-    .where(_WAITING.c.rank <= sa.bindparam("most"))
-    .order_by(_WAITING.c.message_id, _WAITING.c.rank)
+    sa.select(number.c.message_id, number.c.number, number.c.state)
+    .where(number.c.message_id.in_(sa.bindparam("these", expanding=True)))
+    .order_by(number.c.message_id, number.c.number)
 )
 _AGE = now() - sa.func.coalesce(message.c.planned, message.c.created)
 _DUE = (
@@ -78,6 +68,8 @@ _OVERDUE = _DUE.where(
 class Lease:
     """One request to make: a message, and those of its numbers that it goes to.
 
+    ``rest`` are the states of its other numbers, which do not change while it is leased.
+
     ``until`` distinguishes it from a later lease of the same owner; ``age`` is seconds since the
     SMS was to be sent; ``failures`` are the sender's tries before that found the PBX out of reach;
     ``begun`` is whether its request counts as out already. ``may_change`` is whether the sender's
@@ -90,6 +82,7 @@ class Lease:
     until: float
     sender: str
     sms: Sms
+    rest: frozenset[str]
     attempts: int
     age: float
     failures: int
@@ -132,9 +125,7 @@ def claim(
              "lease_by": owner, "lease_until": row.until}
             for row, of in due
         ])  # fmt: skip
-        numbers: dict[int, list[str]] = {row.id: [] for row, _ in due}
-        for id_, to in connection.execute(_NUMBERS, {"these": list(numbers), "most": batch}):
-            numbers[id_].append(to)
+        numbers, rest = _numbers(connection, [row.id for row, _ in due], State.PENDING, batch)
         if at_least_once:
             _send(connection, ((row.id, numbers[row.id]) for row, of in due if of in at_least_once))
         fixed = set(numbers)
@@ -144,8 +135,8 @@ def claim(
             to, via = tuple(numbers[row.id]), name if of != name else ""
             sms = Sms(to, row.text or "", row.gsm or None, row.postpone, call=row.call)
             taken.append(Lease(
-                row.id, owner, row.until, of, sms, row.attempts, row.age, failures,
-                of in at_least_once, bool(via) or row.id not in fixed, via,
+                row.id, owner, row.until, of, sms, frozenset(rest[row.id]), row.attempts, row.age,
+                failures, of in at_least_once, bool(via) or row.id not in fixed, via,
             ))  # fmt: skip
         count = sum(map(len, numbers.values()))
         # Also without a pace: the next turn begins with the others.
@@ -180,6 +171,20 @@ def _due(
 
 def _may_double(sender: Sender | None) -> bool:
     return sender is not None and sender.delivery == AT_LEAST_ONCE
+
+
+def _numbers(
+    connection: sa.Connection, ids: Sequence[int], state: State, most: int
+) -> tuple[dict[int, list[str]], dict[int, set[str]]]:
+    """By id, at most *most* of each message's numbers in *state*, and the states of the others."""
+    found: dict[int, list[str]] = {id_: [] for id_ in ids}
+    rest: dict[int, set[str]] = {id_: set() for id_ in ids}
+    for id_, to, is_ in connection.execute(_NUMBERS, {"these": ids}):
+        if is_ == state and len(found[id_]) < most:
+            found[id_].append(to)
+        else:
+            rest[id_].add(is_)
+    return found, rest
 
 
 def begin_sending(connection: sa.Connection, those: Sequence[Lease]) -> list[bool]:
@@ -228,7 +233,9 @@ class Ended:
         """The rest of a list goes on at once, and so does what waits for all of the sender's."""
         alone = self.verdict.again and not all(stops for _, stops, _ in self.stops)
         pause = wait(self.lease.attempts + 1, self.random) if alone else 0.0
-        return Try(self.lease.id, self.outcome, self.verdict, pause, self.keep_text)
+        return Try(
+            self.lease.id, self.outcome, self.verdict, self.lease.rest, pause, self.keep_text
+        )
 
 
 def finish(connection: sa.Connection, ends: Sequence[Ended]) -> list[tuple[State | None, int]]:
@@ -287,13 +294,11 @@ def take_back(
     connection: sa.Connection, id_: int, outcome: Outcome, at_least_once: bool
 ) -> State | None:
     """Decide on a message whose worker is gone, as lost() has found it; its state."""
-    going = sa.select(number.c.number).where(
-        number.c.message_id == id_, number.c.state == State.SENDING
-    )
-    if numbers := tuple(connection.scalars(going)):
+    found, rest = _numbers(connection, [id_], State.SENDING, sys.maxsize)
+    if numbers := tuple(found[id_]):
         verdict = Verdict(again=numbers) if at_least_once else Verdict(unknown=numbers)
         # One that ends its worker each time must not do so without a pause.
-        return end_tries(connection, [Try(id_, outcome, verdict, FIRST_WAIT)])[0]
+        return end_tries(connection, [Try(id_, outcome, verdict, rest[id_], FIRST_WAIT)])[0]
     free = {"state": State.PENDING, "due": now(), "lease_by": None, "lease_until": None}
     connection.execute(message.update().where(message.c.id == id_).values(free))
     return State.PENDING

@@ -34,11 +34,6 @@ _NOT_CANCELLED = dict.fromkeys((State.LEASED, State.SENDING), "is {}: it is goin
 
 _OF: sa.BindParameter[int] = sa.bindparam("of")  # all built once, as that costs as much as to run
 _NEW_TRY = attempt.insert().values(at=now())
-_THESE: sa.BindParameter[Any] = sa.bindparam("these", expanding=True)
-_BY_TOKEN = sa.select(message.c.token, message.c.id).where(message.c.token.in_(_THESE))
-_STATES = sa.select(number.c.message_id, number.c.state).distinct().where(
-    number.c.message_id.in_(_THESE)
-)  # fmt: skip
 SET_NUMBER = (
     number.update()
     .where(number.c.message_id == _OF, number.c.number == sa.bindparam("to"))
@@ -56,7 +51,11 @@ _TRIED = (
         state=sa.bindparam("is"), cause=sa.bindparam("why"), reason=sa.bindparam("said"),
     )
 )  # fmt: skip
-_TO_SETTLE = _BY_TOKEN.where(*_RESERVED).with_for_update()
+_TO_SETTLE = (
+    sa.select(message.c.token, message.c.id)
+    .where(message.c.token.in_(sa.bindparam("these", expanding=True)), *_RESERVED)
+    .with_for_update()
+)
 
 
 def make_pending(connection: sa.Connection, token: str, text: str) -> int | None:
@@ -99,13 +98,15 @@ def settle(connection: sa.Connection, calls: Sequence[tuple[str, Outcome, Verdic
 class Try:
     """One try of a message, and what follows from it.
 
-    The message is pending again, in *wait* seconds, if a number of it is. The text of one that was
-    not sent stays for a while, as an admin may want to try it again; *keep_text* keeps others.
+    *rest* are the states of its other numbers. It is pending again, in *wait* seconds, if a number
+    of it is. The text of one that was not sent stays for a while, as an admin may want to try it
+    again; *keep_text* keeps others.
     """
 
     id: int
     outcome: Outcome
     verdict: Verdict
+    rest: Collection[str] = ()
     wait: float = 0.0
     keep_text: bool = False
 
@@ -120,10 +121,9 @@ def end_tries(connection: sa.Connection, tries: Sequence[Try]) -> list[State]:
     ]  # fmt: skip
     if numbers:
         connection.execute(SET_NUMBER, numbers)
-    found: dict[int, set[State]] = {each.id: set() for each in tries}
-    for id_, state in connection.execute(_STATES, {"these": list(found)}):
-        found[id_].add(state)
-    ends = [of_all(found[each.id]) for each in tries]
+    ends = [
+        of_all({*each.rest, *(state for _, state in numbers_in(each.verdict))}) for each in tries
+    ]
     connection.execute(
         _TRIED,
         [

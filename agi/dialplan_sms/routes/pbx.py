@@ -1,7 +1,4 @@
-"""The route to a PBX: one SMS to its SMS API, and the reply, or why there is none, as an Outcome.
-
-An Outcome says in the contract's words what was sent, and who knows.
-"""
+"""The route to a PBX: one SMS to its SMS API, and what came of it as an Outcome."""
 
 import base64
 import contextlib
@@ -76,10 +73,7 @@ class SmsApi:
         self.pool = Pool(peer, watchdog or Watchdog(), connections)
 
     def send(
-        self,
-        sms: Sms,
-        going_out: Callable[[], None] = lambda: None,
-        until: float | None = None,
+        self, sms: Sms, going_out: Callable[[], None] = lambda: None, until: float | None = None
     ) -> Outcome:
         """Send now, once, and be back by *until*, call_timeout from now if that is None.
 
@@ -112,10 +106,7 @@ class SmsApi:
 
 
 class Routes:
-    """Gives the route of a sender; *connections* to a PBX stay open between SMS.
-
-    All routes share one watchdog and one resolver.
-    """
+    """Gives the route of a sender; *connections* to a PBX stay open between SMS."""
 
     def __init__(self, connections: int) -> None:
         self._open = partial(

@@ -2,15 +2,12 @@
 
 ::
 
-    from dialplan_sms.sandbox import Fault, Sandbox
-
     with Sandbox() as sandbox:
         sandbox.fault = Fault.RESET
         ...                      # send to sandbox.url
         assert sandbox.messages == []
 
-It needs the packages of the extra ``sandbox``. They are loaded with Sandbox, so that the command
-line can say which one is missing.
+The packages of the extra ``sandbox`` are loaded with Sandbox alone: ``--help`` needs none.
 """
 
 from importlib import import_module

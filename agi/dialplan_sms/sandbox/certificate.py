@@ -13,20 +13,18 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from dialplan_sms.host.identity import HostError, changers
 from dialplan_sms.transport.tls import fingerprint
 
-Key = ec.EllipticCurvePrivateKey | RSAPrivateKey
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _DAY = timedelta(days=1)
 _FILE = "certificate.pem"  # the key is in it, too
-_LARGEST = 65536
-_ELSEWHERE = "set XDG_CACHE_HOME to a folder of your own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +39,7 @@ class SelfSigned:
 def self_signed(hosts: Iterable[str] = LOOPBACK, key: Key | None = None) -> SelfSigned:
     """A fresh certificate for *hosts*, names and addresses, good for a year.
 
-    Its *key* is a fresh one, ECDSA P-256, unless one is given. It can be trusted as a CA file even
-    by clients that follow RFC 5280 to the letter, and is no CA: its key signs for no other host.
+    It can be trusted as a CA file even by clients that follow RFC 5280 to the letter, and is no CA.
     """
     key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dialplan-sms sandbox")])
@@ -67,10 +64,7 @@ def self_signed(hosts: Iterable[str] = LOOPBACK, key: Key | None = None) -> Self
 
 
 def kept(hosts: Collection[str], note: Callable[[str], None]) -> SelfSigned:
-    """The certificate for *hosts* in the user's cache folder; one that is fresh is put there.
-
-    That is if there is none for them, or it ends within 30 days. *note* is told if it cannot stay.
-    """
+    """The one that the user's cache folder keeps; *note* is told why if the next is another."""
     homes = os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache")
     folder = Path(next(filter(os.path.isabs, homes), ""), "dialplan-sms/sandbox")
     try:
@@ -90,7 +84,8 @@ def kept(hosts: Collection[str], note: Callable[[str], None]) -> SelfSigned:
         why = f"{folder} cannot be written, {error.strerror}"
     except HostError as error:
         why = str(error)
-    note(f"the next start has another certificate, because {why}: {_ELSEWHERE}")
+    cure = "set XDG_CACHE_HOME to a folder of your own"
+    note(f"the next start has another certificate, because {why}: {cure}")
     return self_signed(hosts)
 
 
@@ -101,17 +96,13 @@ def _read(folder: int, names: list[x509.GeneralName]) -> SelfSigned | None:
         with open(_FILE, "rb", opener=lambda name, _: os.open(name, flags, dir_fd=folder)) as file:
             found = os.fstat(file.fileno())
             ours = found.st_uid == os.geteuid() and not found.st_mode & 0o077
-            content = file.read(_LARGEST) if ours and stat.S_ISREG(found.st_mode) else b""
+            content = file.read(65536) if ours and stat.S_ISREG(found.st_mode) else b""
         key = serialization.load_pem_private_key(content, None)
         certificate = x509.load_pem_x509_certificate(content)
         hosts = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        good = (
-            certificate.not_valid_before_utc
-            <= datetime.now(UTC)
-            <= certificate.not_valid_after_utc - 30 * _DAY
-            and [*hosts] == names
-            and certificate.public_key() == key.public_key()
-        )
+        begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        good = begins <= datetime.now(UTC) <= ends - 30 * _DAY and [*hosts] == names
+        good = good and certificate.public_key() == key.public_key()
     except Exception:  # noqa: BLE001 - whatever it is, it is no certificate of ours
         return None
     return _pair(certificate, key) if good else None
@@ -129,13 +120,9 @@ def _write(folder: int, hosts: Collection[str]) -> SelfSigned:
 
 def _pair(certificate: x509.Certificate, key: PrivateKeyTypes) -> SelfSigned:
     return SelfSigned(
-        pem=certificate.public_bytes(serialization.Encoding.PEM),
-        fingerprint=fingerprint(certificate.public_bytes(serialization.Encoding.DER)),
-        key=key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        ),
+        pem=certificate.public_bytes(Encoding.PEM),
+        fingerprint=fingerprint(certificate.public_bytes(Encoding.DER)),
+        key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
     )
 
 

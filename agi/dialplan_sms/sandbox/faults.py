@@ -41,8 +41,7 @@ class Fault(StrEnum):
 class Reply:
     """An answer of your own, sent byte for byte; the connection is closed after it.
 
-    *status* need not exist and *headers* may lie. ``Content-Length`` is added if *headers* name
-    neither it nor ``Transfer-Encoding``.
+    ``Content-Length`` is added if *headers* name neither it nor ``Transfer-Encoding``.
     """
 
     status: int = 200
@@ -69,10 +68,7 @@ _TAKES: dict[Fault | Reply, bool] = {
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A fault, and whether the PBX takes the message all the same, so that only its answer is lost.
-
-    *taken* says nothing about a fault that takes what a PBX takes, or never anything.
-    """
+    """A fault, and whether the message is *taken* all the same, unless that follows from it."""
 
     fault: Fault | Reply
     taken: bool = False
@@ -88,10 +84,7 @@ class Trouble:
 
 
 def magic_number(fault: Fault, *, taken: bool = False) -> str:
-    """The number that brings *fault* about: ``+999000000NN``, or ``+999000001NN`` for *taken*.
-
-    +999 is reserved (ITU-T E.164) and given to nobody, so no phone has such a number.
-    """
+    """The number that brings *fault* about. +999 is reserved (ITU-T E.164): no phone has it."""
     return f"+9990000{'01' if taken else '00'}{list(Fault).index(fault) + 1:02}"
 
 
@@ -110,9 +103,9 @@ def magic_trouble(number: str) -> Trouble | None:
 
 
 def parse_fault(text: str) -> tuple[Trouble, int | None]:
-    """Read ``NAME``, ``NAME:N``, ``taken-NAME`` or ``taken-NAME:N``: the trouble, and how often.
+    """Read ``NAME[:N]`` or ``taken-NAME[:N]``: the trouble, and how often; None is for ever.
 
-    None is for ever. Raises ValueError, its text for people.
+    Raises ValueError, its text for people.
     """
     name, colon, times = text.strip().lower().partition(":")
     if colon and (not times.isdecimal() or not 1 <= int(times[:9]) == int(times)):

@@ -26,8 +26,6 @@ from dialplan_sms.web.smsserver import describe
 from dialplan_sms.web.view import go
 
 _ANSWERED = (Fault.UNAUTHORIZED, Fault.PARTIAL, Fault.REJECT)  # their answer says it all
-_BUBBLES, _PHONES = 100, 50
-_ANSWERS = 20  # to tests, that are kept to be shown
 _ANY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 _NUMBER = re.compile(r"[0-9+*#]{1,40}")
 
@@ -57,8 +55,7 @@ class SandboxPage(Page):
         return routes
 
     def switches(self) -> tuple[list[tuple[str, str, bool]], list[tuple[str, bool, int]]]:
-        """The faults (name, meaning, whether it is on) and the gateways (MAC, whether it is online,
-        how many SMS wait for it). Raises OutboxError."""
+        """Faults: name, meaning, whether it is on; gateways: MAC, whether online, SMS waiting."""
         on, waiting = self._pbx.faults.current, self.spool.waiting()
         faults = [
             (name, f"as {it.fault}, but the message is taken" if it.taken else it.fault.meaning,
@@ -81,19 +78,17 @@ class SandboxPage(Page):
         return f"{told}. {_answer(served)}" if trouble.fault is Fault.SLOW else told
 
     def _phones(self, request: HttpRequest) -> Response:
-        """The numbers that got something."""
         typed = re.sub(r"[-\s().]", "", request.query_params.get("number", ""))
         if typed:
             return go(f"/phone/{quote(typed[:60], safe='')}")
-        numbers = self.board.read(lambda c: search.recent_numbers(c, _PHONES))
+        numbers = self.board.read(lambda c: search.recent_numbers(c, 50))
         return self.render(request, "phones.html", numbers=numbers)
 
     def _phone(self, request: HttpRequest) -> Response:
-        """What one number got."""
         number = request.path_params["number"]
         if not _NUMBER.fullmatch(number):
             raise HTTPException(400, "That is no phone number.")
-        received = self.board.read(lambda c: search.received(c, number, _BUBBLES))
+        received = self.board.read(lambda c: search.received(c, number, 100))
         return self.render(request, "phone.html", number=number, received=received)
 
     def _set_fault(self, _: HttpRequest, given: Mapping[str, str]) -> Response:
@@ -111,7 +106,7 @@ class SandboxPage(Page):
 
     def _test(self, _: HttpRequest, given: Mapping[str, str]) -> Response:
         number, text, gsm = (given.get(name, "") for name in ("number", "text", "gsm"))
-        if len(self.answers) >= _ANSWERS:
+        if len(self.answers) >= 20:  # so many are kept to be shown
             del self.answers[next(iter(self.answers))]
         name = secrets.token_hex(8)
         self.answers[name] = self.send_test(number, text.replace("\r\n", "\n"), gsm)[:500]
@@ -119,7 +114,6 @@ class SandboxPage(Page):
 
 
 def _answer(served: Served) -> str:
-    """The answer as a line for people."""
     reply, message = served.reply, served.message
     if reply["type"] != api.RESULT:
         names = f": {', '.join(reply['result'])}" if reply["result"] else ""
@@ -127,14 +121,10 @@ def _answer(served: Served) -> str:
     return f"{reply['result']}: in the spool of {message.gsm}" if message else str(reply["result"])
 
 
-# Who may call the page by which name: it has no login, and what reaches it can send.
-
-
 def is_ours(host: str, address: Address) -> bool:
-    """Whether the header ``Host: host`` names what listens on *address*.
+    """Whether the header ``Host: host`` names what listens on *address*: the page has no login.
 
-    As ``localhost``, by a loopback address, or by the name that it was told to listen on; by any
-    numeric address if that is all of them, since only a name can be made to lead elsewhere.
+    If that is all addresses, by any of them: only a name can be made to lead elsewhere.
     """
     name = bare(host)
     is_number = address.reachable != address and is_in(name, _ANY)

@@ -1,8 +1,7 @@
 """What a PBX makes of a request to its SMS API: request in, reply out, no network.
 
-Source: the vendor's page "How to send SMS from Dialplan using SMS API". Its page leaves open the
-texts of most errors, their HTTP statuses (here 200; 401 for wrong credentials) and which numbers
-a PBX refuses (here those with other characters than digits, ``*``, ``#`` and a leading ``+``).
+Source: the vendor's page "How to send SMS from Dialplan using SMS API". It leaves open the texts of
+most errors, their HTTP statuses (here 200 and 401) and which numbers a PBX refuses (_DIALLABLE).
 """
 
 import re
@@ -38,10 +37,9 @@ def wms_version(text: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request that arrived completely.
+    """One request that arrived completely; *pairs* as received, those of the query string first.
 
-    *pairs* are the names and values as received, those of the query string first; *user* is whose
-    the credentials are, None if they were missing or wrong.
+    *user* is whose the credentials are, None if they were missing or wrong.
     """
 
     method: str
@@ -52,10 +50,7 @@ class Request:
 
     @property
     def form(self) -> Mapping[str, str]:
-        """The parameters by name: spaces around a name are dropped, the last of a name wins.
-
-        The old dialplan recipe sends `` message=…``, and PBXs take it.
-        """
+        """By name, the last wins; stripped, since the old recipe sends `` message=…``."""
         return {name.strip(): value for name, value in self.pairs}
 
 
@@ -63,8 +58,7 @@ class Request:
 class Message:
     """One message that the PBX took: *text* as it goes out, *original* as it was received.
 
-    *gsm* is the gateway that sends it, asked for or chosen at random, 12 hex digits; *postpone* is
-    the PBX's local time, None for at once.
+    *gsm* is the gateway (MAC) that sends it; *postpone* is the PBX's local time, None for at once.
     """
 
     numbers: tuple[str, ...]
@@ -90,15 +84,14 @@ class Served:
 
 
 class Inbox:
-    """Every request that arrived, and every message that was taken of one; of the last *most*
-    requests only if that is given. Threads may share it."""
+    """Every request that arrived, with what was taken of it; the last *most* if that is given."""
 
     def __init__(self, most: int | None = None) -> None:
         self._changed = Condition()
         self._arrived: deque[tuple[Request, Message | None]] = deque(maxlen=most)
 
     def add(self, request: Request, message: Message | None = None) -> None:
-        """Keep a request, and the message that was taken from it."""
+        """Keep a request."""
         with self._changed:
             self._arrived.append((request, message))
             self._changed.notify_all()
@@ -136,9 +129,8 @@ class Inbox:
 class Pbx:
     """A PBX: its users and tokens, its gateways (MACs), its version, its faults, what it took.
 
-    *spool* puts a message where it waits to be sent, and says whether it is there; without one a
-    message is only kept in the inbox. *watch* is told of every request to the API, one after the
-    other, before its answer goes out.
+    *spool* puts a message where it waits to be sent, and says whether it is there. *watch* is told
+    of every request to the API, one after the other, before its answer goes out.
     """
 
     users: Mapping[str, str] = field(default_factory=lambda: dict(USERS), repr=False)
@@ -164,10 +156,9 @@ class Pbx:
         return name if self.users.get(name) == password else None
 
     def handle(self, request: Request, *, faulty: bool = True) -> Served:
-        """Give *request* its trouble if *faulty*, take its message, and say what came; record both.
+        """Give *request* its trouble if *faulty*, take its message, and say what came of it.
 
-        A trouble that is switched on comes before the credentials are looked at; a magic number is
-        heeded only if they are right.
+        Of a request without the right credentials, a magic number brings no trouble about.
         """
         trouble = self.faults.next() if faulty else None
         if trouble is None and faulty and request.user is not None:

@@ -56,15 +56,11 @@ BREAKS: dict[object, tuple[bytes, bytes, Callable[[Any], object]]] = {
 class Sandbox(Inbox):
     """A stand-in PBX on a free loopback port, to be used with ``with``; and its inbox.
 
-    *listen* is ``HOST:PORT``, port 0 for a free one; *certificate_file* gets the certificate (PEM,
-    to be trusted as a CA file), else it lies in a temporary folder; with *keep_certificate* it is
-    that of the user's cache folder; *keep_alive* is how many seconds an idle connection stays open;
-    *keep* is how many requests are kept at most, None for all; the rest, such as
-    *users*, *tokens* and *gateways*, are the fields of `Pbx`.
-
-    With *spool* its simulated GSM gateways send what was taken, each one SMS in *pace* seconds, and
-    a page shows that; *note* is told if spool or cache cannot be used. Raises ValueError for a bad
-    option, ListenError if it cannot listen, OutboxError if the spool has no place.
+    *certificate_file* gets the certificate, to be trusted as a CA file, else a temporary one; with
+    *keep_certificate* it is that of the user's cache folder. *keep* is how many requests are kept
+    at most, None for all; *pbx* are the fields of `Pbx`. With *spool* its GSM gateways send what
+    was taken, each one SMS in *pace* seconds, and a page shows that; *note* is told if it cannot be
+    used. Raises ValueError for a bad option, ListenError, and OutboxError without a place for it.
     """
 
     def __init__(
@@ -138,10 +134,8 @@ class Sandbox(Inbox):
         self.page = self._context = None
 
     def _tls(self) -> ssl.SSLContext:
-        """Certificate and key are put into files, from which TLS libraries read them."""
-        folder = Path(
-            self._until_closed.enter_context(TemporaryDirectory(prefix="dialplan-sms-sandbox-"))
-        )
+        made = TemporaryDirectory(prefix="dialplan-sms-sandbox-")
+        folder = Path(self._until_closed.enter_context(made))
         self.certificate = self._certificate_file or folder / "certificate.pem"
         self.certificate.write_bytes(self._self_signed.pem)
         key = folder / "key.pem"
@@ -173,8 +167,7 @@ class Sandbox(Inbox):
 
     def fail(self, fault: Fault | Reply | Trouble, times: int | None = 1) -> None:
         """Give the next *times* requests *fault* (None: all), after those already arranged."""
-        trouble = fault if isinstance(fault, Trouble) else Trouble(fault)
-        self.pbx.faults.add(trouble, times)
+        self.pbx.faults.add(fault if isinstance(fault, Trouble) else Trouble(fault), times)
 
     def clear(self) -> None:
         """Forget requests, messages, connections and faults."""
@@ -187,12 +180,8 @@ def make_app(pbx: Pbx, beside: Sequence[BaseRoute] = ()) -> Starlette:
     """The application that answers for *pbx*; whatever else is asked for is recorded, too."""
 
     async def answer(http: HttpRequest) -> Response:
-        request = Request(
-            method=http.method,
-            path=http.scope["path"],
-            pairs=await read_pairs(http),
-            user=pbx.authorize(http.headers.get("authorization")),
-        )
+        user = pbx.authorize(http.headers.get("authorization"))
+        request = Request(http.method, http.scope["path"], await read_pairs(http), user)
         path = request.path.removeprefix(REDIRECTED)
         known = path in (api.PATH, api.OLD_PATH)
         if not known or request.method not in ("GET", "POST"):

@@ -1,8 +1,7 @@
 """The PBX's spool: what its API took waits here until a simulated GSM gateway has sent it.
 
-It is the product's own outbox and worker; only the way out is another. Each gateway is a sender
-there, named after its MAC, since a sender is what a worker paces and pauses: one that is offline
-keeps nothing waiting but its own SMS. The PBX user stands as the caller.
+It is the product's own outbox and worker. Each gateway is a sender there, named after its MAC, so
+that one that is offline keeps only its own SMS waiting. The PBX user stands as the caller.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,9 +25,6 @@ from dialplan_sms.web.board import Board
 _KEPT = 7 * 86400.0  # seconds that the history and its texts are kept
 _EVER = 1000 * 365 * 86400.0  # seconds: a PBX's spool gives nothing up
 _LAST = datetime(9000, 1, 1)  # the latest date that is some seconds, wherever the PBX is
-_WORKERS = 4
-_OPENING = 10.0  # seconds that a database in a folder of its own has to be made
-_ENDING = 1.0  # seconds for what is being sent when the spool is closed
 
 
 @dataclass
@@ -49,8 +45,7 @@ class Gateway:
 class Spool:
     """Sends through *gateways* (MACs), each one SMS in *pace* seconds; 0 for no pace at all.
 
-    *note* is told when it cannot be used. Its database lies in a temporary folder, which *closing*
-    removes once nothing is sent any more. Raises OSError and OutboxError if there is no place.
+    *closing* stops it and removes its folder. Raises OSError and OutboxError without a place.
     """
 
     def __init__(
@@ -73,10 +68,10 @@ class Spool:
         closing.callback(self.outbox.close)
         self.board = Board(self.outbox, lambda: self.gateways)
         closing.callback(self.board.close)
-        self.outbox.writer.do(lambda _: None, _OPENING)
-        self._worker = Worker(self.outbox, self, _WORKERS)
+        self.outbox.writer.do(lambda _: None, 10.0)  # makes the database
+        self._worker = Worker(self.outbox, self, threads=4)
         self._worker.start()
-        closing.callback(self._worker.stop, _ENDING)
+        closing.callback(self._worker.stop, 1.0)  # seconds for what is being sent
 
     def take(self, taken: Message) -> bool:
         """Put a message on the disk, to be sent now or at its date; whether it is there."""
@@ -122,10 +117,7 @@ class Spool:
             self._retry_now(handled.sender)
 
     def _retry_now(self, mac: str) -> None:
-        """Have what waits for a gateway that was offline tried now, if that is online.
-
-        As when an admin has mended sms.conf: the worker tries at once with another configuration.
-        """
+        """As when an admin has mended sms.conf: with another one the worker tries at once."""
         if self.gateways[mac].online:
             self._config = replace(self._config)
             self._worker.wake()

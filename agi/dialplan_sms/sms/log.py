@@ -28,9 +28,8 @@ class _Outlet:
     """An open file or socket, closed when the last thread has written to it.
 
     Who writes keeps the outlet, not only its number: another thread may replace it just then, and
-    the number would be closed, or already that of another connection.
-    Kept for a second: to open one for each line costs four turns at Python's lock, and to keep it
-    longer would need a signal whenever the log is rotated.
+    the number would be closed, or already that of another connection. Kept for a second: to open
+    one for each line costs much, and to keep it longer would need a signal when the log is rotated.
     """
 
     def __init__(self, file: int) -> None:
@@ -125,10 +124,7 @@ def _open_syslog(path: str) -> int:
 
 
 class Repeated:
-    """Lines about what may happen thousands of times: the first, then once a minute a count.
-
-    *note* writes them. Thread-safe.
-    """
+    """Of lines that may come thousands of times the first, then a count a minute. Thread-safe."""
 
     def __init__(
         self, note: Callable[[str], None], clock: Callable[[], float] = time.monotonic

@@ -13,7 +13,6 @@ _DECORATION = re.compile(r"[\s.\-()\[\]\"'‐-―−⁠\u200b-\u200f\u202a-\u202
 _INTERNATIONAL = re.compile(r"\+[1-9][0-9]{6,14}")
 _DIGITS = re.compile(r"[0-9]+")
 _TRUNK_ZERO = re.compile(r"\(\s*0\s*\)")
-
 _SHORT_NUMBER = range(3, 7)  # how many digits a short code has
 
 

@@ -81,12 +81,8 @@ class Outcome:
 
     def in_dialplan(self) -> "Outcome":
         """The same with the advice in the reason."""
-        return replace(
-            self,
-            reason=self.reason + self.advice,
-            for_log=self.for_log and self.for_log + self.advice,
-            advice="",
-        )
+        for_log = self.for_log and self.for_log + self.advice
+        return replace(self, reason=self.reason + self.advice, for_log=for_log, advice="")
 
 
 def error(
@@ -119,12 +115,9 @@ def safe_line(text: str) -> str:
     Admins paste SMS_REASON into System() and $[...], with and without quotes around it; what
     stands in for the characters is a space, so our own reasons do without them.
     """
-    spaced = (
-        text.translate(_ASCII)
-        if text.isascii()
-        else "".join(" " if _is_unsafe(char) else char for char in text)
-    )
-    return " ".join(spaced.split())
+    if not text.isascii():
+        text = "".join(" " if _is_unsafe(char) else char for char in text)
+    return " ".join(text.translate(_ASCII).split())
 
 
 def _is_unsafe(char: str) -> bool:
@@ -164,10 +157,8 @@ def failed(failure: Exception) -> Outcome:
 def _where(failure: BaseException) -> str:
     """What broke and where, without the values that a message or a traceback would show."""
     if isinstance(failure, ModuleNotFoundError):
-        return (
-            f"the Python package {failure.name} is missing: install dialplan-sms again,"
-            " see docs/install.md"
-        )
+        missing = f"the Python package {failure.name} is missing"
+        return f"{missing}: install dialplan-sms again, see docs/install.md"
     if short := shortage(failure):
         return short
     import traceback  # for what should never happen

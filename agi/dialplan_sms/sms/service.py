@@ -10,21 +10,10 @@ from typing import Protocol
 
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.sms import log
-from dialplan_sms.sms.outcome import (
-    CERTAINLY_NOT_SENT,
-    Cause,
-    Outcome,
-    Refused,
-    Status,
-    error,
-    failed,
-    misplaced,
-    safe_line,
-)
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, failed, misplaced, safe_line
 from dialplan_sms.sms.sms import Draft, Handled, Sms, compose
 
 _LONGEST_KEY = 200
-_OUTBOX_TIME = 5.0  # seconds that one call waits for the outbox in all, however often it needs it
 
 
 class Route(Protocol):
@@ -92,10 +81,7 @@ class Service:
         self.repeated = log.Repeated(self.note)
 
     def handle(
-        self,
-        draft: Draft,
-        going_out: Callable[[], None] = lambda: None,
-        began: float | None = None,
+        self, draft: Draft, going_out: Callable[[], None] = lambda: None, began: float | None = None
     ) -> Handled:
         """Send what *draft* asks for. Never raises. What it returns is for log(), after the answer.
 
@@ -143,7 +129,7 @@ class Service:
             going_out()
             return store.accept(sms, sender, until - self._clock())
         reserved: str | None = None
-        left = _OUTBOX_TIME
+        left = 5.0  # seconds that one call waits for the outbox in all, however often it needs it
         if store and limited:
             going_out()
             began = self._clock()
@@ -156,13 +142,14 @@ class Service:
             outcome = self.route(sender).send(sms, going_out, until)
         else:
             outcome = self._by_either(sender, backup, sms, going_out, until)
-        # A worker asks the backup for what was stored.
-        kept = CERTAINLY_NOT_SENT if sender.backup else (Cause.UNREACHABLE,)
-        if store and sms.mode == "fallback" and outcome.cause in kept:
+        late = outcome.cause is Cause.UNREACHABLE or (  # or its backup may have it, by a worker
+            sender.backup and outcome.status is Status.ERROR and outcome.unsent(sms.numbers)
+        )
+        if store and sms.mode == "fallback" and late:
             stored = store.accept(sms, sender, min(until - self._clock(), left), reserved)
             if stored.status is Status.QUEUED or stored.cause is Cause.NO_ANSWER:
                 return stored
-            outcome = error(Cause.OUTBOX, f"{outcome.reason} - and {stored.reason}")
+            outcome = Outcome(Status.ERROR, Cause.OUTBOX, f"{outcome.reason} - and {stored.reason}")
         if store and reserved is not None:
             store.settle(reserved, sms, outcome)
         elif self._records and config.outbox and self._store:
@@ -210,10 +197,7 @@ class Service:
 
 @dataclass(slots=True)
 class Ready:
-    """A Draft that was read: *sms* is to go out unless it is *refused*.
-
-    *began* is when it came in, on the service's clock.
-    """
+    """A Draft that was read: *sms* is to go out unless it is *refused*; *began* is when it came."""
 
     call: str
     began: float
@@ -237,11 +221,8 @@ def choose(config: Config, draft: Draft) -> Sender:
         return sender
     known, cause = ", ".join(config.senders), Cause.UNKNOWN_SENDER
     if not draft.sender:
-        raise Refused(
-            cause,
-            f"{config.path} has no default_sender: set it to one of {known}",
-            advice=", or set SMS_SENDER",
-        )
+        none = f"{config.path} has no default_sender: set it to one of {known}"
+        raise Refused(cause, none, advice=", or set SMS_SENDER")
     none = f"is no section of {config.path}, which has {known}"
     # One word is the admin's own; more may be a text in its place.
     is_word, length = re.fullmatch(r"[0-9A-Za-z_.-]{1,20}", draft.sender), len(draft.sender)

@@ -70,11 +70,7 @@ class Sms:
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """What became of one SMS.
-
-    ``call`` is the Draft's; ``sender`` is empty if sms.conf has no such, ``sms`` is None if the
-    Draft was refused.
-    """
+    """What became of a Draft; *sender* is empty if there is none, *sms* None if it was refused."""
 
     call: str
     sender: str
@@ -84,10 +80,7 @@ class Handled:
 
 
 def compose(draft: Draft, sender: Sender, now: datetime) -> Sms:
-    """The SMS that *draft* asks for, by the rules of *sender*; *now* is local time.
-
-    Raises Refused with the cause and what to do.
-    """
+    """The SMS that *draft* asks for, by the rules of *sender*; *now* is local. Raises Refused."""
     good, left_out, objection = read_numbers(draft.number, sender, draft.partly)
     _refuse_reply(draft.message)
     whole = clean(draft.message)
@@ -113,13 +106,8 @@ def read_gsm(text: str) -> str:
     try:
         return values.gsm(text)
     except values.Bad:
-        raise misplaced(
-            Cause.INVALID_GSM,
-            "gsm",
-            text,
-            "is no MAC address of a gateway, 12 hex digits as 9c7514330001",
-            _COMMAS,
-        ) from None
+        why = "is no MAC address of a gateway, 12 hex digits as 9c7514330001"
+        raise misplaced(Cause.INVALID_GSM, "gsm", text, why, _COMMAS) from None
 
 
 _COMMAS = ", in AGI perhaps the rest of a text with commas: use SMS_MESSAGE"
@@ -135,13 +123,8 @@ def read_postpone(text: str, now: datetime) -> datetime:
                     Cause.INVALID_POSTPONE, f"postpone {when:%d/%m/%Y %H:%M} is in the past"
                 )
             return when
-    raise misplaced(
-        Cause.INVALID_POSTPONE,
-        "postpone",
-        text,
-        "is no date as 14/07/2014 15:35 or 2014-07-14 15:35",
-        _COMMAS,
-    )
+    why = "is no date as 14/07/2014 15:35 or 2014-07-14 15:35"
+    raise misplaced(Cause.INVALID_POSTPONE, "postpone", text, why, _COMMAS)
 
 
 def _refuse_reply(message: str) -> None:
@@ -152,11 +135,8 @@ def _refuse_reply(message: str) -> None:
     with suppress(ValueError, RecursionError):
         reply = json.loads(message)
     if isinstance(reply, dict) and reply.get("type") in (api.RESULT, api.WARNING, api.ERROR):
-        raise Refused(
-            Cause.INVALID_MESSAGE,
-            "the message is a reply of the SMS API, as the CURL recipe leaves it in message",
-            advice=": set SMS_MESSAGE to the text",
-        )
+        why = "the message is a reply of the SMS API, as the CURL recipe leaves it in message"
+        raise Refused(Cause.INVALID_MESSAGE, why, advice=": set SMS_MESSAGE to the text")
 
 
 def clean(text: str) -> str:
@@ -183,11 +163,8 @@ _CLEAN: dict[int, str | None] = {
 def shorten(text: str, limit: int, truncate: bool) -> str:
     """*text* if it has at most *limit* characters (code points), else cut or refused."""
     if not text or text.isspace():
-        raise Refused(
-            Cause.INVALID_MESSAGE,
-            "the message is empty",
-            advice=": set SMS_MESSAGE, or give sub-sms the name of a variable with it",
-        )
+        advice = ": set SMS_MESSAGE, or give sub-sms the name of a variable with it"
+        raise Refused(Cause.INVALID_MESSAGE, "the message is empty", advice=advice)
     if len(text) <= limit:
         return text
     if not truncate:

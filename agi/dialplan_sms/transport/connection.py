@@ -27,8 +27,7 @@ Address = tuple[Any, ...]
 class Resolver:
     """Name resolution with a time limit, which getaddrinfo has not.
 
-    A lookup that takes too long goes on in its thread, and callers who ask for the same name
-    meanwhile wait for that one: a dead name server costs one thread a name.
+    A lookup that takes too long goes on in its thread: a dead name server costs one a name.
     """
 
     def __init__(self, lookup: Callable[..., list[Address]] = socket.getaddrinfo) -> None:
@@ -70,10 +69,7 @@ class Peer(NamedTuple):
     pin: str = ""
 
     def connect(self, until: float) -> socket.socket:
-        """A new connection. Raises Unreached, also if it takes longer than *until* (monotonic).
-
-        Name, connection and handshake are each given what is left of the time.
-        """
+        """A new connection. Raises Unreached, also if it takes longer than *until* (monotonic)."""
         stage = Stage.RESOLVING
         try:
             addresses = self.resolver.resolve(self.host, self.port, _left(until))
@@ -134,9 +130,8 @@ class Reply(NamedTuple):
 class Pool:
     """Sends each request to one PBX once, over a connection that is open if there is one.
 
-    A session of requests would load the CA bundle for every new connection (33-41 ms), and spend
-    half of a request's time on pools, proxies, redirects and cookies, of which an API needs
-    nothing. *connections* is how many stay open to the PBX.
+    *connections* is how many stay open. A session of requests would load the CA bundle for every
+    new one (33-41 ms), and take twice as long for pools, proxies, redirects and cookies.
     """
 
     def __init__(self, peer: Peer, watchdog: Watchdog, connections: int = 1) -> None:
@@ -156,9 +151,8 @@ class Pool:
     ) -> Reply:
         """The answer to *request*, with at most *largest* bytes of its body.
 
-        *answer_time* (seconds) bounds what follows once the request goes out, *until* all of it.
-        *going_out* is called just before. Raises Unreached, Unanswered, and what else keeps the
-        request from going out, as *going_out* does.
+        *answer_time* (seconds) bounds what follows once it goes out, *until* all of it; *going_out*
+        is called just before. Raises Unreached, Unanswered, and what keeps it from going out.
         """
         kept = self._take()
         connection = kept or self._peer.connect(connect_by)

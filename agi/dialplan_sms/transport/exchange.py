@@ -1,7 +1,7 @@
 """One request and its answer: how far it came, its deadline, and the head of the answer.
 
-Whether a request went out decides between "certainly not sent" and "may have been sent". No
-exception of a socket or of http.client tells it, so two of our own do: Unreached and Unanswered.
+No exception of a socket or of http.client tells "certainly not sent" from "may have been sent", so
+two of our own do: Unreached and Unanswered.
 """
 
 import contextlib
@@ -13,13 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
-from http.client import (
-    SWITCHING_PROTOCOLS,
-    HTTPException,
-    HTTPResponse,
-    LineTooLong,
-    UnknownProtocol,
-)
+from http.client import HTTPException, HTTPResponse, LineTooLong, UnknownProtocol
 from typing import BinaryIO
 
 _LONGEST_LINE = 1 << 16
@@ -46,10 +40,7 @@ class Unreached(Exception):
 
 @dataclass(eq=False)
 class Unanswered(Exception):
-    """The request went out, and no answer is there: it may have been processed.
-
-    *late* is whether its time was over; *why* is what came of it otherwise.
-    """
+    """It may have been processed; *late* is whether its time was over, *why* what came else."""
 
     late: bool
     why: Exception
@@ -65,10 +56,7 @@ class Deadline:
 
 
 class Watchdog:
-    """Holds deadlines whatever a peer does, on one thread that starts with the first of them.
-
-    A socket's own timeout would begin anew with each byte.
-    """
+    """Holds deadlines, on one thread; a socket's own timeout would begin anew with each byte."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -78,10 +66,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def watch(self, connection: socket.socket, at: float) -> Iterator[Deadline]:
-        """Shut *connection* down at that time, unless the block has ended.
-
-        Within the block the deadline may be put off, or be that of another connection.
-        """
+        """Shut *connection* down *at* that time; the block may put that off, or end before it."""
         deadline = Deadline(connection, at)
         with self._changed:
             if not self._is_running:
@@ -114,9 +99,9 @@ class Watchdog:
 
 
 class Answer(HTTPResponse):
-    """http.client's, but for how it reads its head, a third of the cost without an e-mail parser.
+    """http.client's, but for its head: without an e-mail parser, a third of the cost.
 
-    The body is still read there. ``headers`` has names in small letters only.
+    ``headers`` has names in small letters only.
     """
 
     def begin(self) -> None:
@@ -124,8 +109,8 @@ class Answer(HTTPResponse):
         for _ in range(_MOST_BEFORE + 1):
             version, status, reason = self._read_status()  # type: ignore[attr-defined]
             headers = _headers(self.fp)
-            if not 100 <= status < 200 or status == SWITCHING_PROTOCOLS:
-                break  # others precede the answer
+            if not 100 <= status < 200 or status == 101:
+                break  # others precede the answer; 101 switches protocols
         else:
             raise HTTPException("no end of answers before the answer")
         self.version = 10 if version in ("HTTP/1.0", "HTTP/0.9") else 11

@@ -19,10 +19,7 @@ _NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # OpenSSL: X509_V_FLAG_NO_CHECK_TIME
 
 
 def peer(scheme: str, host: str, port: int | None, resolver: Resolver, verify: str = "no") -> Peer:
-    """What answers at that place, once *verify* trusts it: ``yes``, ``no``, a CA file or a pin.
-
-    Raises OSError and ssl.SSLError for a file without a certificate.
-    """
+    """Who answers there if *verify* trusts it. Raises OSError for a file without a certificate."""
     if scheme != "https":
         return Peer(host, port or 80, resolver)
     pin = verify.removeprefix(PIN) if verify.startswith(PIN) else ""
@@ -66,8 +63,7 @@ def _trust_the_host(context: ssl.SSLContext) -> None:
 class PeerCertificate(NamedTuple):
     """A server's certificate; all but the fingerprint is empty if OpenSSL cannot read it.
 
-    *subject* and *issuer* are the parts of a name, as ``commonName``; *start* and *end* are
-    seconds since 1970.
+    *subject* and *issuer* are the parts of a name, as ``commonName``; times are s since 1970.
     """
 
     fingerprint: str
@@ -131,14 +127,9 @@ def _decoded(der: bytes, host: str, address: tuple[str, int], timeout: float) ->
             told: Any = secure.getpeercert()
         subject, issuer = _name(told["subject"]), _name(told["issuer"])
         names = tuple(value for _, value in told.get("subjectAltName", ()))
-        return PeerCertificate(
-            fingerprint(der),
-            names or tuple(filter(None, [subject.get("commonName")])),
-            subject,
-            issuer,
-            ssl.cert_time_to_seconds(told["notBefore"]),
-            ssl.cert_time_to_seconds(told["notAfter"]),
-        )
+        names = names or tuple(filter(None, [subject.get("commonName")]))
+        start, end = (ssl.cert_time_to_seconds(told[name]) for name in ("notBefore", "notAfter"))
+        return PeerCertificate(fingerprint(der), names, subject, issuer, start, end)
     except (OSError, ValueError):
         return PeerCertificate(fingerprint(der))
 

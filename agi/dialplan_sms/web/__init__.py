@@ -1,4 +1,1 @@
-"""What speaks HTTP to others: the SMS API as a server, and the page; for production and sandbox.
-
-It needs the packages of the extra ``http``.
-"""
+"""The SMS API as a server, and the page; both need the packages of the extra ``http``."""

@@ -1,7 +1,4 @@
-"""What the page asks of an outbox, and what it changes there. Blocks: called in threads.
-
-What its address asks for is not trusted.
-"""
+"""What the page asks of an outbox, and what it changes there. Blocks: called in threads."""
 
 import contextlib
 import re
@@ -123,11 +120,7 @@ class Board:
         self._as_of = ""  # the change as of which the figures are
 
     def changes(self) -> str:
-        """Another one after each change of the outbox, and at least each minute.
-
-        And again another one once the figures that are shown then, kept from before a change, are
-        to be counted again.
-        """
+        """Another one after each change of the outbox, each minute, and once figures are stale."""
         now, as_of, figures = self._ready(self._reader.changes), self._as_of, self._figures
         if figures is None or (figures.complete and time.monotonic() >= self._stale):
             as_of = now  # as they will be
@@ -162,8 +155,7 @@ class Board:
                 return found
 
     def change(self, what: str, id_: int) -> str:
-        """Have an SMS tried again (``retry``), or end one that waits (``cancel``): why not; empty
-        if so."""
+        """Have an SMS tried again (``retry``) or ended (``cancel``): why not, empty if so."""
         keeping = self._keeping()
         changes: dict[str, Callable[[sa.Connection], str]] = {
             "retry": lambda c: transitions.retry(c, id_),
@@ -183,13 +175,9 @@ class Board:
                 began, as_of = time.monotonic(), self._ready(self._reader.changes)
                 hours, since = self._hours(), self._clock() - HOURS * _AN_HOUR
                 complete = all(hour.sent is not None for hour in hours)
-                self._figures = Figures(
-                    self.read(statistics.overview),
-                    hours,
-                    self.read(lambda c: statistics.causes(c, since)),
-                    self.read(search.senders),
-                    complete,
-                )
+                overview, senders = self.read(statistics.overview), self.read(search.senders)
+                causes = self.read(lambda c: statistics.causes(c, since))
+                self._figures = Figures(overview, hours, causes, senders, complete)
                 now = time.monotonic()
                 self._stale = now + (now - began) / _SHARE if complete else now
                 # While hours are left, the next look counts more of them, though nothing changes.
@@ -203,7 +191,8 @@ class Board:
     def _hours(self) -> list[Hour]:
         """The last hours, counted from the newest for as long as it may take."""
         now, end = self._clock(), time.monotonic() + _COUNT
-        first = _begin(now - (HOURS - 1) * _AN_HOUR)
+        oldest = datetime.fromtimestamp(now - (HOURS - 1) * _AN_HOUR)  # on the clock on the wall
+        first = oldest.replace(minute=0, second=0, microsecond=0).timestamp()
         self._over = {at: kept for at, kept in self._over.items() if at >= first}
         hours: list[Hour] = []
         below = self.read(lambda c: statistics.first_try(c, now + _AN_HOUR))
@@ -223,8 +212,3 @@ def _count(connection: sa.Connection, since: float, below: int) -> tuple[int, in
     """The first try since *since*, and how many of those from it to *below* were taken."""
     first = statistics.first_try(connection, since, below)
     return first, statistics.sent(connection, first, below)
-
-
-def _begin(at: float) -> float:
-    """When the hour of *at* began, by the clock on the wall."""
-    return datetime.fromtimestamp(at).replace(minute=0, second=0, microsecond=0).timestamp()

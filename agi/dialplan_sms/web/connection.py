@@ -1,7 +1,6 @@
 """One connection of the web server: h11 reads and writes HTTP, an ASGI application answers it.
 
-Requests are answered one after the other. Each has a time limit to arrive whole, and the client
-one to read the answer: who sends a byte a minute, or reads none, loses the connection.
+Who sends a byte a minute, or does not read the answer, loses the connection.
 """
 
 import asyncio
@@ -121,7 +120,7 @@ class Connection:
         return h11.ConnectionClosed()
 
     async def _refuse(self, status: int, text: str) -> None:
-        """Answer with an error unless an answer has begun, and close the connection."""
+        """Answer with an error, unless an answer has begun, and close."""
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))]
             self._put(h11.Response(status_code=status, headers=[*headers, ("Connection", "close")]))

@@ -1,9 +1,7 @@
-"""Who may use the HTTP SMS server: users with hashed passwords.
+"""Who may use the HTTP SMS server: users with hashed passwords, each of which takes 50 ms to try.
 
-A right password is remembered in memory, by a keyed digest, since to try one takes 50 ms; requests
-that bring the same one meanwhile share one try. A wrong one takes as long for a user who exists as
-for one who does not. After ten wrong ones, the tries of an address for a name go one after the
-other, with a pause before each.
+A right one is remembered by a keyed digest. A wrong one takes as long for a user who exists as for
+one who does not; after ten, the tries of an address for a name go one by one, with a pause before.
 """
 
 import asyncio
@@ -44,10 +42,7 @@ class _Lane:
 
 
 class Login:
-    """Checks names and passwords; to be used on one event loop.
-
-    *users* gives names and hashes as they are now, *note* writes a line to the log.
-    """
+    """Checks names and passwords, on one event loop; *users* gives names and hashes as of now."""
 
     def __init__(
         self,
@@ -76,7 +71,7 @@ class Login:
         return name
 
     async def check(self, name: str, password: str, address: str) -> None:
-        """That *name* is a user with this *password*. Raises Unknown and TooMany."""
+        """Raises Unknown if *name* is no user with this *password*, and TooMany."""
         digest = self._digest(f"{name}\0{password}")
         if digest in self._known and self.users().get(name) == self._known[digest]:
             return

@@ -1,8 +1,7 @@
 """The page: the history as a list and one by one, who may see it, and what it changes.
 
-A cookie names the session of who has logged in. HTTP's own login would not do: a browser sends it
-with every request that any other page has it make here, those to the SMS API included. So nothing
-is done but for forms that only the page itself can have sent.
+Not by HTTP's own login: a browser sends that with every request that any other page has it make
+here. So a cookie names the session, and only forms that the page itself can have sent do anything.
 """
 
 import hashlib
@@ -47,15 +46,11 @@ _CHANGES = {"retry": "SMS {} will be tried again.", "cancel": "SMS {} is cancell
 class Page:
     """The page over *board*: for who has logged in, or for everybody without *login*.
 
-    *switches* are the sandbox's, on its own page. What is read and written may raise HTTPException
-    and OutboxError, which become a page with one plain line.
+    *switches* are the sandbox's. HTTPException and OutboxError become a page with one plain line.
     """
 
     def __init__(
-        self,
-        board: Board,
-        login: Login | None = None,
-        switches: Callable[[], object] | None = None,
+        self, board: Board, login: Login | None = None, switches: Callable[[], object] | None = None
     ) -> None:
         self.board = board
         self.answers: dict[str, str] = {}  # of the sandbox to tests, by name
@@ -118,7 +113,6 @@ class Page:
         return Route(path, endpoint, methods=[method], middleware=[told])
 
     def _problem(self, request: Request, problem: Any) -> Response:
-        """A page with one plain line."""
         status = problem.status_code
         response = self.render(request, "problem.html", status, line=problem.detail, code=status)
         response.headers.update(problem.headers or {})
@@ -141,15 +135,9 @@ class Page:
 
     def _list(self, request: Request) -> Response:
         query = Query.read(request.query_params)
-        return self.render(
-            request,
-            "messages.html",
-            400 if query.wrong else 200,
-            query=query,
-            portion=None if query.wrong else self.board.search(query),
-            figures=self.board.figures(),
-            said=self._said(request),
-        )
+        status, portion = (400, None) if query.wrong else (200, self.board.search(query))
+        told = {"figures": self.board.figures(), "said": self._said(request)}
+        return self.render(request, "messages.html", status, query=query, portion=portion, **told)
 
     def _story(self, request: Request, refused: str = "") -> Response:
         """All of one SMS; *refused* is why a form before this page has done nothing."""
@@ -158,14 +146,8 @@ class Page:
         sms = self.board.read(lambda c: stored.show(c, int(id_))) if known else None
         if sms is None:
             raise HTTPException(404, _GONE)
-        return self.render(
-            request,
-            "message.html",
-            409 if refused else 200,
-            sms=sms,
-            refused=refused,
-            said="" if refused else self._said(request),
-        )
+        status, said = (409, "") if refused else (200, self._said(request))
+        return self.render(request, "message.html", status, sms=sms, refused=refused, said=said)
 
     def _change(self, what: str, request: Request, given: Mapping[str, str]) -> Response:
         id_, refused = request.path_params["id"], ""
@@ -185,7 +167,6 @@ class Page:
         return self.answers.get(asked.get("answer", ""), "")
 
     async def _begin(self, login: Login, request: Request) -> Response:
-        """Begin a session."""
         given = await self._form(request)
         back, name, password = (given.get(it, "") for it in ("back", "name", "password"))
         try:
@@ -207,7 +188,6 @@ class Page:
         return response
 
     async def _end(self, request: Request) -> Response:
-        """End a session."""
         self._admits(request)
         await self._form(request)
         self._sessions.pop(request.cookies.get(COOKIE, ""), None)

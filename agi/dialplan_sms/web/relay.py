@@ -1,7 +1,4 @@
-"""A request to our SMS API becomes a Draft, and its Outcome the API's reply.
-
-What a PBX gives back of its own is not sent to it again: it would come back for ever.
-"""
+"""A request to our SMS API becomes a Draft, unless it is a loop, and its Outcome the reply."""
 
 import asyncio
 import contextlib
@@ -42,9 +39,7 @@ _MOST = 1000
 _UNAVAILABLE = (Cause.OUTBOX, Cause.BUSY, Cause.CONFIG, Cause.INTERNAL)  # another try may do
 _PERHAPS = "dialplan-sms does not know whether the SMS was stored: it may be sent"
 _FRESH = 60.0  # seconds for which the addresses of a PBX hold
-_PATIENCE = 2.0  # seconds that a lookup may take
 _MOST_ROUNDS, _MINUTE = 5, 60.0  # of one SMS; a sixth is taken for a loop
-_KEPT_ROUNDS = 10_000
 _NONLOCAL = Path("/proc/sys/net/ipv4/ip_nonlocal_bind")
 
 
@@ -57,10 +52,7 @@ class Relay:
         self._loops = loops
 
     async def send(self, form: Mapping[str, str], user: str, address: str) -> Response:
-        """Store what *form* (parameters by name) asks for; the reply comes once it is on the disk.
-
-        The numbers that cannot be sent to are named in a warning, and the others are sent.
-        """
+        """Store what *form* (parameters by name) asks for; the reply comes once it is on disk."""
         number, message = form.get("number", ""), form.get("message", "")
         wrong = (
             (not number.strip(", \t\r\n"), api.EMPTY_NUMBER),
@@ -138,7 +130,7 @@ class Loops:
         if now - asked >= _FRESH:
             # What held before holds on: a name server that is away must not make a loop.
             with contextlib.suppress(OSError):
-                found = await asyncio.to_thread(self._resolver.resolve, host, 0, _PATIENCE)
+                found = await asyncio.to_thread(self._resolver.resolve, host, 0, 2.0)
                 pbx = frozenset(str(parse(str(each[4][0]))) for each in found)
                 self._known[host] = now, pbx
         mine = str(parse(address))
@@ -147,7 +139,7 @@ class Loops:
     def again(self, sms: str) -> bool:
         """Whether *sms* came _MOST_ROUNDS times within the last minute, whatever address it had."""
         key, now = hash(sms), self._clock()
-        if len(self._seen) >= _KEPT_ROUNDS:
+        if len(self._seen) >= 10_000:
             self._seen = {k: v for k, v in self._seen.items() if v[-1] > now - _MINUTE}
         times = self._seen.setdefault(key, deque(maxlen=_MOST_ROUNDS))
         full = len(times) == _MOST_ROUNDS and times[0] > now - _MINUTE

@@ -1,8 +1,7 @@
 """An ASGI application as a running server: its sockets, whom it lets in, an event loop in a thread.
 
-Who is not let in is dropped at once, before a TLS handshake takes memory and time. The loop accepts
-connections by itself: once no file descriptor is left, asyncio's own servers log a traceback for
-each connection, thousands in a second.
+Who is not let in is dropped before a TLS handshake takes memory and time. It accepts by itself:
+without a file descriptor left, asyncio's own servers log thousands of tracebacks in a second.
 """
 
 import asyncio
@@ -26,9 +25,6 @@ from dialplan_sms.web.connection import LINGER, Connection
 MOST = 1000  # connections at once of all the listeners of a server; one more is dropped
 MOST_EACH = 250  # from one other machine, or from one /64 of IPv6
 HANDSHAKE = 5.0  # seconds for a TLS handshake, and for its end
-_BACKLOG = 1024
-_STOP = 10.0  # seconds
-_SHORT = 0.1  # seconds until the next try after a connection could not be accepted
 _ANOTHER = "give another address with --listen, such as 127.0.0.1:0 (0: any free port)"
 _ADDRESS = re.compile(
     r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]:|(?P<name>[^:\[\]\s]*):)?(?P<port>[0-9]{1,5})"
@@ -52,10 +48,7 @@ class Address(NamedTuple):
 
 
 def parse_address(text: str) -> Address:
-    """Read ``HOST:PORT``, ``[IPv6]:PORT``, ``:PORT`` or ``PORT``; the host is 127.0.0.1 then.
-
-    Raises ValueError, its text for people.
-    """
+    """Read ``[HOST:]PORT``, the host else 127.0.0.1. Raises ValueError, its text for people."""
     match = _ADDRESS.fullmatch(text.strip())
     if not match or int(match["port"]) > 65535:
         raise ValueError(f"{text!r} is not an address such as 127.0.0.1:8443 or [::1]:8443")
@@ -75,7 +68,7 @@ def listen(address: Address, elsewhere: str = _ANOTHER) -> socket.socket:
     except (OSError, UnicodeError) as error:
         raise ListenError(f"{address.host!r} is not the name of a host: {elsewhere}") from error
     try:
-        return socket.create_server(where, family=family, backlog=_BACKLOG)
+        return socket.create_server(where, family=family, backlog=1024)
     except OSError as error:
         # Not strerror, in which create_server() repeats the address in Python's words.
         reason = {
@@ -89,10 +82,8 @@ def listen(address: Address, elsewhere: str = _ANOTHER) -> socket.socket:
 class WebServer:
     """Serves *app* on *listeners*, over *tls* if that is given.
 
-    *keep_alive* is how many seconds an idle connection stays open. *admits* says whether a peer's
-    address may connect; who may not is dropped without a word. It is called in the event loop, so
-    it must not block. *note* logs a condition that may hold thousands of times, a constant with
-    ``{}`` for what differs.
+    *keep_alive* is how many seconds an idle connection stays open. *admits* says, without blocking,
+    whether an address may connect. *note* logs what may be so thousands of times: Repeated.
     """
 
     def __init__(
@@ -128,21 +119,16 @@ class WebServer:
         """Listen no more, let requests under way end within *patience* seconds, drop the rest."""
         if self._thread.is_alive():
             self._stopping.set_result(patience)
-            self._thread.join(patience + _STOP)
+            self._thread.join(patience + 10.0)
         for listener in self._listeners:  # of a server that was never started
             listener.close()
-
-    @property
-    def open(self) -> int:
-        """Connections that are."""
-        return self._of.total()
 
     @contextmanager
     def room(self, host: str) -> Iterator[bool]:
         """Whether one more connection from *host* may come in; it is counted while it lasts."""
         source = machine(host)
         each = MOST if is_loopback(host) else MOST_EACH
-        if self.open >= self._most or self._of[source] >= each or not self._admits(host):
+        if self._of.total() >= self._most or self._of[source] >= each or not self._admits(host):
             yield False
             return
         self._of[source] += 1
@@ -183,7 +169,7 @@ class WebServer:
         except OSError as error:
             self._note("connections wait: {}", shortage(error) or error.strerror)
             loop.remove_reader(listener)
-            loop.call_later(_SHORT, self._listen, loop, listener)
+            loop.call_later(0.1, self._listen, loop, listener)
             return
         task = loop.create_task(self._connect(client, address))
         self._tasks[task] = None

@@ -1,7 +1,4 @@
-"""The HTTP SMS server of a service: the door through which other programs send, and the page.
-
-A WMS with "Curl SMS send enabled", an old dialplan's CURL() line, any client of the SMS API.
-"""
+"""The HTTP SMS server of a service: the door through which other programs send, and the page."""
 
 import asyncio
 import json
@@ -51,10 +48,7 @@ _OF_BROWSERS = {"sec-fetch-site", "origin", "upgrade-insecure-requests"}  # nobo
 
 
 class SmsServer:
-    """The server that ``[http]`` describes. Raises ConfigError and OSError.
-
-    Users and networks are those of the section as it is when somebody asks.
-    """
+    """The server of ``[http]``, as that is when somebody asks. Raises ConfigError and OSError."""
 
     def __init__(self, service: Service, load: Callable[[], Config], outbox: Outbox) -> None:
         http = load().http
@@ -112,7 +106,7 @@ class SmsServer:
         return False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """The door: a client may come in, and has its own address though it is behind a proxy."""
+        """Whoever may come in has its own address from here on, though it is behind a proxy."""
         conf = self._conf()
         address = _client(scope, conf)
         if address is not None and _may_send(address, conf):
@@ -190,8 +184,8 @@ def describe(page: bool) -> dict[str, Any]:
 def is_browser(headers: Headers) -> bool:
     """Whether it is a browser that asks: any page can have its visitor's browser do so.
 
-    Old ones, and all if the name is no trustworthy one (plain HTTP), tell it by their name and
-    language alone. PowerShell has such a name, and some programs a language, but none has both.
+    Old ones, and all over plain HTTP, tell it by their name and language alone. PowerShell has such
+    a name, and some programs a language, but none has both.
     """
     names = set(headers.keys())
     named = "accept-language" in names and headers.get("user-agent", "").startswith("Mozilla/")

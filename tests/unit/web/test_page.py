@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -173,7 +174,7 @@ def test_a_search_goes_on_behind_what_one_look_sees(
 
 
 def test_hours_are_those_in_which_it_was_sent(site: Site) -> None:
-    this = board._begin(time.time())
+    this = datetime.now().replace(minute=0, second=0, microsecond=0).timestamp()
     tries = ((30, SENT), (5.5, SENT), (1.7, REJECTED), (1.6, SENT), (1.5, SENT), (0.2, SENT))
     for age, outcome in tries:
         id_ = store(site.outbox)

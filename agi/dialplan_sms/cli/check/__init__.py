@@ -1,7 +1,7 @@
 """``dialplan-sms check``: what is wrong with an installation, the one cause of it, and its cure.
 
-``command`` runs the parts, each of which is a module; a part looks at one thing and gives its
-lines, which are Findings: of each line the first case that holds. Nothing here sends an SMS.
+``command`` runs the parts, a module each, which give Findings: of each line the first case that
+holds. Nothing here sends an SMS.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,7 @@ class CheckState(StrEnum):
 class Finding:
     """One line: *name*, and *of* whom if there are several; *do* is the cure.
 
-    *needs* are labels of other lines: if one of those is wrong, this one follows from it. Each
-    part of the check has its lines as constants, which say nothing yet.
+    *needs* are labels of other lines: if one of those is wrong, this one follows from it.
     """
 
     name: str
@@ -62,7 +61,7 @@ class Finding:
     def if_blocked(
         self, path: Path, want: int, user: User, do: str = "", key: str = "", missing: bool = False
     ) -> "Finding | None":
-        """What is wrong if *user* may not *want* of what is at *path*; *do* if for its own mode.
+        """What is wrong if *user* may not *want* of *path*; *do* is the cure of its own mode.
 
         With *missing*, also if it is not there.
         """

@@ -33,10 +33,9 @@ _MODULES = {
 """The modules that [sub-sms] uses, and for what."""
 _AGI_BINS = ("/var/lib/asterisk/agi-bin", "/usr/share/asterisk/agi-bin")
 _PACKAGES = (
-    "asterisk.agi", "requests", "urllib3", "phonenumbers", "regex", "click", "rich",
-    "prometheus_client", "sqlalchemy", "dialplan_sms.agi.script", "dialplan_sms.agi.call",
-    "dialplan_sms.routes.pbx",
-)  # fmt: skip
+    "asterisk.agi requests urllib3 phonenumbers regex click rich prometheus_client sqlalchemy"
+    " dialplan_sms.agi.script dialplan_sms.agi.call dialplan_sms.routes.pbx"
+).split()
 _OF_EXTRAS = {"postgresql": ("psycopg",), "http": ("starlette", "h11", "jinja2")}
 _ASK = """
 import importlib, json, sys
@@ -54,9 +53,8 @@ print(json.dumps([list(sys.version_info[:3]), missing, version]))
 class Asterisk:
     """The Asterisk whose configuration is in *etc*; *path* is where its program is looked for.
 
-    ``process`` is the running one that uses our asterisk.conf, of a user who may be believed, and
-    ``command`` the program, empty if this host has none. Made before there are threads, since it
-    reads files in a child.
+    ``process`` is the running one that uses our asterisk.conf, of a user who may be believed,
+    ``command`` the program, if there is one. Made before there are threads: it forks to read files.
     """
 
     def __init__(self, etc: Path, run: Run, proc: Path = Path("/proc"), path: str = PATH) -> None:
@@ -91,18 +89,17 @@ class Asterisk:
     def agi_bin(self) -> Path | None:
         """Where AGI() looks for scripts; None if that cannot be known."""
         told = re.search(r"AGI Scripts directory:\s*(\S.*)", self.settings)
-        set_to = (
-            told[1].strip() if told else self._configured.get("directories", {}).get("astagidir")
-        )
-        found = set_to or next(filter(os.path.isdir, _AGI_BINS), None)
+        configured = self._configured.get("directories", {}).get("astagidir", "")
+        found = told[1].strip() if told else configured
+        found = found or next(filter(os.path.isdir, _AGI_BINS), "")
         return Path(found) if found else None
 
 
 def check(asterisk: Asterisk, user: User, ports: Collection[int] = ()) -> Iterator[Finding]:
     """The lines of Asterisk, which *user* runs; *ports* are those of our own HTTP SMS server."""
     if not asterisk.is_here:
-        for line in (ASTERISK, MODULES, dialplan.DIALPLAN, dialplan.CURL):
-            yield line.skipped("no Asterisk on this host")
+        none = (ASTERISK, MODULES, dialplan.DIALPLAN, dialplan.CURL)
+        yield from (line.skipped("no Asterisk on this host") for line in none)
         return
     yield _up(asterisk)
     shown = asterisk.ask("module show") if asterisk.settings else ""
@@ -151,10 +148,8 @@ def _script(asterisk: Asterisk, user: User) -> tuple[Finding, Path]:
     """Its line, and the interpreter that its first line names, else ours."""
     folder = asterisk.agi_bin()
     if folder is None:
-        return SCRIPT.warning(
-            "Asterisk's agi-bin is not known: asterisk.conf names none, and Asterisk is down",
-            "start Asterisk and check again",
-        ), Path(sys.executable)
+        none = "Asterisk's agi-bin is not known: asterisk.conf names none, and Asterisk is down"
+        return SCRIPT.warning(none, "start Asterisk and check again"), Path(sys.executable)
     path, real = folder / "sms.agi", os.path.realpath(folder / "sms.agi")
     install = put_in_place(Path(sys.prefix), f"AGI_BIN={folder}")
     link = f"{path} is a link to {path.readlink()}" if os.path.islink(path) else ""
@@ -201,7 +196,6 @@ def _if_of_another(path: Path) -> Finding | None:
 
 
 def _python(python: Path, user: User, run: Run, config: Config | None) -> Iterator[Finding]:
-    """Its line, and that of its packages."""
     prefix = Path(os.path.abspath(python)).parent.parent
     host = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else "<one for everybody>"
     another, bar = another_python(prefix, host), blocked(python, RUN, user)

@@ -21,11 +21,7 @@ def refusal(outcome: Outcome) -> str:
 
 
 def clock(now: float, theirs: float | None, found: PeerCertificate | None, why: str) -> Finding:
-    """Whether this host's clock is right, as far as the PBX's tells.
-
-    If the certificate failed for its dates, as *why* says, and would not by the PBX's clock, ours
-    is wrong.
-    """
+    """Whether this host's clock is right, by the PBX's and by the dates of its certificate."""
     if theirs is None:
         return CLOCK.skipped(f"{_moment(now)} here, the PBX does not tell its own")
     says = f"this host has {_moment(now)}, the PBX {_moment(theirs)}"

@@ -39,8 +39,7 @@ Part = Callable[[], Iterable[Finding]]
 class CannotCheck(click.UsageError):
     """Who runs this sees too little, or has called it wrongly; the text says what to do."""
 
-    exit_code = 3
-    """What monitoring takes for "cannot be checked"."""
+    exit_code = 3  # as monitoring has it
 
 
 class _Plugin(click.Command):
@@ -87,10 +86,9 @@ def inspect(
     path: Path, user: User | None = None, environ: Mapping[str, str] = os.environ, run: Run = run,
     proc: Path = Path("/proc"), connect_time: float = CONNECT_TIME,
 ) -> tuple[list[Finding], Config | None]:  # fmt: skip
-    """What was found, causes only, and the configuration if there is one.
+    """What was found, causes only, and the configuration if there is one. Raises CannotCheck.
 
     *path* is that of sms.conf, *user* whose rights are looked at, in place of Asterisk's user.
-    Raises CannotCheck.
     """
     etc = Path(environ.get("AST_CONFIG_DIR") or "/etc/asterisk").absolute()
     host = asterisk.Asterisk(etc, run, proc, environ.get("PATH") or PATH)
@@ -128,10 +126,7 @@ def inspect(
 
 
 def at_once(parts: Mapping[str, Part], longest: float) -> list[Finding]:
-    """The findings of all *parts* in their order; each runs on a thread of its own.
-
-    What has not ended after *longest* seconds is given up.
-    """
+    """The findings of all *parts*, each on a thread of its own, for *longest* seconds in all."""
     until = time.monotonic() + longest
     late = f"not done within {longest:.0f} s", "run it again; what of it is stuck?"
     found: dict[str, Iterable[Finding]] = {name: [Finding(name).wrong(*late)] for name in parts}
@@ -184,20 +179,16 @@ def without_secrets(findings: Iterable[Finding], config: Config | None) -> list[
 
 
 def show(findings: Sequence[Finding], out: TextIO) -> None:
-    """A line each, and below a bad one what to do.
+    """A line each, and below a bad one what to do; what all of it means comes last on a terminal.
 
-    What all of it means comes last on a terminal, and first if a program reads it: with what is
-    wrong, as monitoring shows the first line only.
+    If a program reads it, that comes first: monitoring shows the first line only.
     """
     console = Console(file=out, soft_wrap=True)
     letters, whole = console.options.ascii_only, not out.isatty()  # the encoding has no signs
     several = len({each.of for each in findings if each.of}) > 1
     labels = [each.label if several else each.name for each in findings]
-    bad = ", ".join(
-        f"{each.label} ({each.says})" if whole else each.label
-        for each in findings
-        if each.state is CheckState.WRONG
-    )
+    wrong = [each for each in findings if each.state is CheckState.WRONG]
+    bad = ", ".join(f"{each.label} ({each.says})" if whole else each.label for each in wrong)
     warned = sum(each.state is CheckState.WARNING for each in findings)
     also = f", {warned} to look at" if warned else ""
     fine = f"Nothing is wrong{also}. No SMS was sent: dialplan-sms send does that"

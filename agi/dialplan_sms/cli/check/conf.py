@@ -49,7 +49,6 @@ def check(path: Path, user: User) -> tuple[Finding, Config | None]:
 
 
 def _if_private(path: Path, user: User, key: str = "") -> Finding | None:
-    """What is wrong if *user* may not read a file that holds secrets."""
     return CONF.if_blocked(path, READ, user, f"chgrp {user.group} {path} && chmod 0640 {path}", key)
 
 
@@ -58,13 +57,11 @@ def _if_abroad(sender: Sender) -> Finding | None:
     country, allow = sender.country or "", sender.allow
     code = f"+{CALLING_CODE.get(country)}"
     # A prefix may be of some of its numbers, or of those of more countries.
-    inside = any(
-        each == country or each.startswith(code) or code.startswith(each) for each in allow
-    )
-    return (country and allow and not inside and CONF.warning(
+    inside = (each == country or each.startswith(code) or code.startswith(each) for each in allow)
+    return CONF.warning(
         f"allow of [{sender.name}] leaves out its country: all numbers of {country} are refused",
         f"add {country} to allow in [{sender.name}], or set another country there",
-    )) or None  # fmt: skip
+    ) if country and allow and not any(inside) else None  # fmt: skip
 
 
 def _if_no_help(sender: Sender, backup: Sender | None) -> Finding | None:
@@ -93,7 +90,6 @@ def in_password(path: Path, password: str) -> str:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """What is wrong, and what to do."""
     says, perhaps, rest = text.partition(" - perhaps ")
     if perhaps:
         return says, f"perhaps {rest.partition('?')[0]}? docs/sms.conf.md has every key"

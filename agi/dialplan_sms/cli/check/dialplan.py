@@ -4,7 +4,6 @@ import os
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 
 from dialplan_sms.cli.check import Finding, listed
@@ -39,17 +38,13 @@ class Files:
 
     def problem(self, user: User) -> tuple[str, str]:
         """What keeps *user* from loading all of it again, and the cure; empty for nothing."""
-        bars = filter(None, (blocked(path, READ, user) for path in self.tree.contents))
-        unread = (
-            (each.told(), "mend that #include") for each in self.tree.problems if not each.note
-        )
-        return next(chain(((bar.says, bar.do) for bar in bars), unread), ("", ""))
+        for bar in filter(None, (blocked(path, READ, user) for path in self.tree.contents)):
+            return bar.says, bar.do
+        unread = (each.told() for each in self.tree.problems if not each.note)
+        return next(((told, "mend that #include") for told in unread), ("", ""))
 
     def merged(self, coming: bool = False) -> Finding | None:
-        """What is wrong if Asterisk makes one [sub-sms] of the lines of several places.
-
-        *coming*: our file may still be put in its place.
-        """
+        """What is wrong if Asterisk merges [sub-sms] of several places, ours too if *coming*."""
         places = [line.place for line in self.plan.contexts.get(CONTEXT, ())]
         for step in self.plan.steps:
             # Lines below an #include are of the context that the included file has ended with.
@@ -73,20 +68,18 @@ class Files:
         )  # fmt: skip
 
     def lost(self, shown: str) -> Finding | None:
-        """What is wrong if a loaded line for SMS goes to a context that is nowhere.
+        """What is wrong if a line for SMS, loaded as *shown*, goes to a context that is nowhere.
 
-        *shown* is the loaded dialplan. Others than those for SMS are not looked at: what comes with
-        a PBX tries contexts that need not exist.
+        Others are not looked at: what comes with a PBX tries contexts that need not exist.
         """
         known = {name for step in self.plan.steps for name in _TRIED.findall(step.plain)}
         known |= self.plan.contexts.keys()
-        gosubs = ((step, _GOSUB.match(step.plain)) for step in self.plan.steps)
         lost = (
             DIALPLAN.wrong(
                 f"there is no [{found[1]}]: the call ends at {_shown([step.line.place])}",
                 f"correct the name, or #include the file with [{found[1]}], then {RELOAD}",
             )
-            for step, found in gosubs
+            for step, found in ((step, _GOSUB.match(step.plain)) for step in self.plan.steps)
             if found and "sms" in found[1].lower() and found[1] not in known
             if f"{found[1]}," in shown and f"Context '{found[1]}'" not in shown
         )
@@ -99,23 +92,16 @@ def _shown(places: Iterable[Place]) -> str:
 
 
 def _is_ours(text: str, ports: Collection[int]) -> bool:
-    """Whether a line asks our own HTTP SMS server, which has one of *ports*."""
     return any(f":{port}/" in text for port in ports)
 
 
 def check(etc: Path, shown: str, user: User, ports: Collection[int]) -> Iterator[Finding]:
-    """The lines of the dialplan in *etc*, of which Asterisk, run by *user*, has loaded *shown*.
-
-    That is empty if it does not tell. *ports* are those of our own HTTP SMS server.
-    """
+    """The lines of the dialplan in *etc*; *shown* is what Asterisk has loaded, if it tells."""
     files = Files(etc)
     yield _loaded(files, user, shown)
     flow, do = Flow(files.plan), "dialplan-sms migrate"
-    lines = {
-        f"{step.line.path}:{step.line.number}": None
-        for step in files.plan.steps
-        if flow.uses_api(step) and not _is_ours(step.plain, ports)
-    }
+    steps = (step for step in files.plan.steps if not _is_ours(step.plain, ports))
+    lines = {f"{step.line.path}:{step.line.number}": 0 for step in steps if flow.uses_api(step)}
     old = [line for line in shown.splitlines() if API.search(line) and not _is_ours(line, ports)]
     yield (
         (lines and CURL.warning(

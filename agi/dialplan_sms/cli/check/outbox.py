@@ -23,8 +23,7 @@ DISK = Finding("disk")
 OUTBOX = Finding("outbox", (DISK.name,))
 _MIB = 1 << 20
 _NETWORKED = tuple("nfs cifs smb 9p ceph glusterfs fuse.sshfs fuse.glusterfs afs lustre".split())
-_LOCKED = 2.0
-"""Seconds to wait for a locked SQLite file."""
+_LOCKED = 2.0  # seconds to wait for a locked SQLite file
 _DO = "correct outbox in sms.conf"
 _OPEN = """
 import json, sqlite3, sys, urllib.parse
@@ -47,7 +46,6 @@ it there, and deletes a file that this names."""
 
 
 def check(outbox: str, user: User) -> Iterator[Finding]:
-    """The lines of the outbox."""
     if not outbox:
         yield DISK.skipped("no outbox in sms.conf")
         yield OUTBOX.skipped("none in sms.conf: queue, fallback and counted limits need one")
@@ -83,7 +81,7 @@ def _disk(folder: Path) -> Finding:
 
 
 def file_system(device: int) -> str:
-    """The type of the file system on *device*, as /proc/self/mountinfo names it."""
+    """The type of the file system on *device*."""
     number, found = f"{os.major(device)}:{os.minor(device)}", None
     with contextlib.suppress(OSError):
         found = re.search(rf"(?m)^\d+ \d+ {number} .*? - (\S+)", MOUNTS.read_text())
@@ -135,8 +133,7 @@ def _sqlite(file: Path, url: sa.URL) -> Finding:
 
 def _server(engine: sa.Engine) -> Finding:
     url, query = engine.url, sa.select(meta.c.value).where(meta.c.name == "version")
-    where = place(url)
-    may_create = "SELECT has_schema_privilege(current_schema(), 'CREATE')"
+    where, may_create = place(url), "SELECT has_schema_privilege(current_schema(), 'CREATE')"
     try:
         with engine.connect() as connection:
             is_made = sa.inspect(connection).has_table(meta.name)

@@ -31,14 +31,10 @@ API = Finding("SMS API", ("connection", "certificate"))
 CREDENTIALS = Finding("credentials", ("SMS API",))
 LENGTH = Finding("max_length")
 LINES = (NAME, CONNECTION, CLOCK, CERTIFICATE, API, CREDENTIALS, LENGTH)
-_NOT_TLS = (
-    "WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE",
-)  # fmt: skip
+_NOT_TLS = "WRONG_VERSION_NUMBER HTTP_REQUEST PACKET_LENGTH_TOO_LONG RECORD_LAYER_FAILURE".split()
 """What OpenSSL says of a peer that speaks something else."""
-_DATE_TIME = 2.0
-"""Seconds that an answer with a Date may take."""
-_WHOLE = 9.0
-"""Seconds that one question to the SMS API may take."""
+_DATE_TIME, _WHOLE = 2.0, 9.0
+"""Seconds that an answer with a Date may take, and one question to the SMS API."""
 _OF_API = (Cause.UNAUTHORIZED, Cause.REJECTED)
 """The SMS API has answered, and so knows who asks or does not."""
 _NOBODY = Sms(("",), "dialplan-sms check")
@@ -111,24 +107,22 @@ class PbxCheck:
     def _their_clock(self, peer: tuple[str, str, int, Resolver]) -> float | None:
         """The Date of an answer to a request of nothing, at no SMS API and without a password."""
         connect_by = time.monotonic() + self.connect_time
-        until = connect_by + _DATE_TIME
         pool = Pool(tls.peer(*peer), Watchdog(), connections=0)
         try:
-            reply = pool.send(_NOTHING, 0, connect_by, _DATE_TIME, until)
+            reply = pool.send(_NOTHING, 0, connect_by, _DATE_TIME, connect_by + _DATE_TIME)
             return parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
         except Exception:  # noqa: BLE001 - a PBX need not tell
             return None
 
     def _ask(self, sender: Sender) -> Outcome:
+        until = time.monotonic() + _WHOLE
         try:
-            route = SmsApi(sender, self.resolver, connections=0)
-            return route.send(_NOBODY, until=time.monotonic() + _WHOLE)
+            return SmsApi(sender, self.resolver, connections=0).send(_NOBODY, until=until)
         except ConfigError as error:
             return Outcome(Status.ERROR, Cause.CONFIG, str(error))
 
 
 def connection(peer: str, seen: tls.Look, connect_time: float) -> Finding:
-    """Whether there is a connection with *peer*."""
     failure, late = seen.failure, isinstance(seen.failure, TimeoutError)
     told = getattr(failure, "reason", "") or getattr(failure, "strerror", "")
     why, securing = str(told or type(failure).__name__)[:120], seen.stage is Stage.SECURING

@@ -1,9 +1,5 @@
-"""The service: whether it runs, what it says of itself, and its doors.
+"""The service: whether it runs, what it says of itself, and its doors."""
 
-The doors are the socket of sms.agi, FastAGI, and the HTTP SMS server of [http].
-"""
-
-import http.client
 import json
 import os
 import socket
@@ -11,6 +7,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +54,7 @@ def ask_unit(run: Run) -> dict[str, str]:
 
 
 def check(config: Config, unit: Mapping[str, str], path: Path, user: User) -> Iterator[Finding]:
-    """The service, and if it runs what Asterisk calls: *path* is that of the socket."""
+    """The service, and if it runs what Asterisk calls: *path* is the socket's."""
     address = config.monitor[0]
     peer = "{} port {}".format(*address)
     try:
@@ -80,7 +77,6 @@ def check(config: Config, unit: Mapping[str, str], path: Path, user: User) -> It
 
 
 def _down(config: Config, unit: Mapping[str, str], peer: str) -> Finding:
-    """What there is to say if nothing answers on *peer*."""
     state = unit.get("ActiveState")
     start = f"systemctl enable --now {_UNIT}" if state else _BY_HAND
     stored = ", ".join(each.name for each in config.senders.values() if each.mode != "wait")
@@ -161,15 +157,13 @@ def _greeted(path: Path) -> Finding | None:
             connection.connect(str(path))
             return SOCKET.ok(str(path)) if connection.recv(16) == b"READY\n" else None
     except ConnectionRefusedError:
-        return SOCKET.wrong(
-            f"nobody listens at {path}: left behind by a service that was killed", _RESTART
-        )
+        says = f"nobody listens at {path}: left behind by a service that was killed"
+        return SOCKET.wrong(says, _RESTART)
     except OSError:
         return None
 
 
 def check_http(config: Config) -> Iterator[Finding]:
-    """One line for all addresses of [http], if there are any."""
     if config.http is not None:
         kind = "https" if config.http.certificate else "http"
         yield _listening(HTTP, config.http.listen, partial(sms_api, kind), f", {kind}")
@@ -179,7 +173,7 @@ def _listening(
     line: Finding, addresses: Sequence[tuple[str, int]], ask: Callable[[str, int], Problem],
     kind: str = "",
 ) -> Finding:  # fmt: skip
-    """One line for all *addresses*: the first that is wrong, else all of them."""
+    """The first of *addresses* that is wrong, else all of them."""
     seen: list[str] = []
     for host, port in addresses:
         problem = ask(host, port)
@@ -213,12 +207,9 @@ def sms_api(kind: str, host: str, port: int) -> Problem:
     """Ask the HTTP SMS server there by *kind* what it is; nobody logs in, and nothing is sent."""
     peer, target = f"{host} port {port}", _ANY.get(host, host)
     restart = f"the service runs with an older sms.conf? {_RESTART}"
-    connection = (
-        # Whose certificate it is, clients look at: its names need not be this address.
-        http.client.HTTPSConnection(target, port, timeout=_PATIENCE, context=any_peer())
-        if kind == "https"
-        else http.client.HTTPConnection(target, port, timeout=_PATIENCE)
-    )
+    connection = HTTPConnection(target, port, timeout=_PATIENCE)
+    if kind == "https":  # clients look at whose certificate it is: it need not name this address
+        connection = HTTPSConnection(target, port, timeout=_PATIENCE, context=any_peer())
     try:
         with closing(connection):
             connection.request("GET", "/openapi.json")
@@ -230,7 +221,7 @@ def sms_api(kind: str, host: str, port: int) -> Problem:
     except (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError):  # RemoteDisconnected, too
         # It answers those in allow only, which this host need not be.
         ours = not is_loopback(target)
-    except (ssl.SSLError, http.client.HTTPException, ValueError, LookupError, TypeError):
+    except (ssl.SSLError, HTTPException, ValueError, LookupError, TypeError):
         ours = False
     except OSError:
         return f"nothing listens on {peer}", restart

@@ -142,13 +142,11 @@ def _other_language(file: Path) -> list[files.Problem]:
 
 
 def _pasted(texts: tuple[str, ...]) -> _Source:
-    """Each line, a step's beginning left off, as a step of one extension.
-
-    A semicolon of a field is part of its text; one of a file would begin a comment.
-    """
+    """Each line, a step's beginning left off, as a step of one extension."""
     steps = []
     for line in ("\n".join(texts) if texts else _standard_input()).split("\n"):
         app, of_a_file = _STEP.subn("", line, count=1)
+        # A semicolon of a field is part of its text; one of a file would begin a comment.
         app = app.strip() if of_a_file else _SEMICOLON.sub(r"\\;", app.strip("; \t\r"))
         steps.append(f"exten => s,n,{f'Set({app})' if _OPTION.match(app) else app}")
     tree = files.Tree(Path("/"))

@@ -125,11 +125,8 @@ class Conversion:
     def _remove(self, step: Priority) -> None:
         """Without the line, or with nothing in it if its number or label counts."""
         self._replace(step, "NoOp()")
-        if (
-            step.token.lower() == "n"
-            and not (step.label or self._refusal(step))
-            and self._has_room(step)
-        ):
+        is_next = step.token.lower() == "n" and not step.label
+        if is_next and not self._refusal(step) and self._has_room(step):
             self._finder.tree.replaced[step.line.place] = []
 
     def _see_to_options(self, moved: set[str | None]) -> None:
@@ -138,24 +135,16 @@ class Conversion:
         if self._finder.has_other_curl or any(
             found.reason and not found.by_shell for found in self._finder.recipes
         ):
-            for option in (each for each in logins if each.value in moved):
-                self._note(
-                    option.step.line, "left with its password, since another CURL() may need it"
-                )
+            for line in (each.step.line for each in logins if each.value in moved):
+                self._note(line, "left with its password, since another CURL() may need it")
             return
         for option in self._finder.options:
+            line, unused = option.step.line, "a login of CURLOPT that no CURL() of the SMS API uses"
             if option in logins and option.value not in moved:
-                self._name(
-                    option.step.line,
-                    "a login of CURLOPT that no CURL() of the SMS API uses: it is left, with its"
-                    " password",
-                )
+                self._name(line, f"{unused}: it is left, with its password")
             elif self.done and option.unread:
-                self._note(
-                    option.step.line,
-                    f"left, since it may set more than CURLOPT({option.name}), which nothing needs"
-                    " now",
-                )
+                more = f"left, since it may set more than CURLOPT({option.name})"
+                self._note(line, f"{more}, which nothing needs now")
             elif self.done:
                 self._remove(option.step)
                 held = self._dialplan.global_lines
@@ -218,11 +207,7 @@ class Conversion:
                 self._note(line, f"{reason}: {place}, as country = IT")
 
     def _name_misled(self) -> None:
-        """A note on each step that sends already, and would go by what converted lines leave set.
-
-        A variable stays for the rest of a call: one that goes through both would send as the
-        other line's sender.
-        """
+        """A note on each step that sends already, and may go by what converted lines leave set."""
         own_sender = self._senders.default or next(iter(self._senders.new), "")
         leave = {"SMS_SENDER": own_sender} if self._senders.several else {}
         leave |= {f"SMS_{n.upper()}": "" for n in ("gsm", "postpone") if n in self._empty}

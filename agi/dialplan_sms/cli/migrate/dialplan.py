@@ -1,7 +1,4 @@
-"""extensions.conf as steps: context, extension, priority, application; and what is in a text.
-
-Asterisk: pbx_config.c; pbx_variables.c for ``${…}`` and ``$[…]``.
-"""
+"""extensions.conf as steps (Asterisk: pbx_config.c), and what is in a text (pbx_variables.c)."""
 
 import re
 from collections import defaultdict
@@ -125,22 +122,17 @@ class Priority:
 
 
 class Dialplan:
-    """All steps of a tree in Asterisk's order, and what else of the files matters here.
-
-    *contexts* have their headers, *templates* are those that give their lines to others, or have
-    some of others. *variables* have the values that they are given anywhere, in [globals], too.
-    *others* are neither step nor header nor variable of [globals]: comments, too.
-    """
+    """All steps of a tree in Asterisk's order, and what else of the files matters here."""
 
     def __init__(self, tree: Tree) -> None:
         self.steps: list[Priority] = []
         self.extensions: dict[tuple[str, str], list[Priority]] = defaultdict(list)
-        self.contexts: dict[str, list[FileLine]] = defaultdict(list)
-        self.templates: set[str] = set()
-        self.variables: dict[str, list[str]] = defaultdict(list)
+        self.contexts: dict[str, list[FileLine]] = defaultdict(list)  # their headers
+        self.templates: set[str] = set()  # contexts that give lines to others, or have some of them
+        self.variables: dict[str, list[str]] = defaultdict(list)  # all values, of [globals], too
         self.global_lines: dict[str, FileLine] = {}
         self.section_ends: dict[int, FileLine] = {}
-        self.others: list[FileLine] = []
+        self.others: list[FileLine] = []  # no step, header or variable of [globals]: comments, too
         section, context, exten, last = 0, "", "", None
         for line in tree.stream:
             header, text = line.header, line.text
@@ -199,14 +191,12 @@ def _writes(app: str) -> Iterator[tuple[str, str]]:
         if keys := _READ.fullmatch(each):
             yield keys[1], "0"
         elif is_set := _SET.fullmatch(each):
-            for text in _of_mset(is_set[2]) if is_set[1] else [is_set[2]]:
+            texts = [is_set[2]]
+            if is_set[1]:  # MSet() drops quotes and backslashes; no comma within them parts
+                texts = [re.sub(r'\\(.)|"', r"\1", text) for text in _ARGUMENT.findall(is_set[2])]
+            for text in texts:
                 pair = _ASSIGNED.fullmatch(text)
                 name = pair["name"] if pair else ""
                 yield name.lower() if "(" in name else name, pair["value"] if pair else ""
         elif not HARMLESS.match(each):
             yield "", ""
-
-
-def _of_mset(text: str) -> list[str]:
-    """The arguments of MSet(), which drops quotes and backslashes; no comma within them parts."""
-    return [re.sub(r'\\(.)|"', r"\1", each) for each in _ARGUMENT.findall(text)]

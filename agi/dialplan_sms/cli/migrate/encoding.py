@@ -44,10 +44,7 @@ def values(fields: Mapping[str, str], given: Given, encoded: bool) -> dict[str, 
 
 
 def written(name: str, value: str, given: Given, encoded: bool) -> str:
-    """*value* of the parameter *name* as Set() takes it.
-
-    *encoded* is whether it was form-encoded on its way, as CURL()'s body is. Raises Unclear.
-    """
+    """*value* of the parameter *name*, form-encoded or not, as Set() takes it. Raises Unclear."""
     value = _utf8(value) if name == "message" else _utf8(value).strip()
     plus = "+" if name == "number" or not encoded or _is_text(name, value) else " "
     text = ""
@@ -70,25 +67,17 @@ def as_it_stands(value: str, encoded: bool) -> str:
 
 
 def _is_text(name: str, value: str) -> bool:
-    """Whether a ``+`` is a plus.
-
-    In a text with spaces nobody has encoded anything, so a plus was meant, though CURL() made a
-    space of it. In one without any, the plus signs are its spaces.
-    """
+    """Whether a ``+`` is a plus, as in a text with spaces: nobody has encoded that."""
     return name == "message" and any(char in literal(value).strip() for char in " \t")
 
 
 def decoded(text: str) -> str:
-    """*text* with its ``%XX`` read, if they can be an encoding.
-
-    A single escaped letter or digit is none, since no encoder writes it ("100%41"), nor are bytes
-    that are no UTF-8 ("20%de").
-    """
+    """*text* with its ``%XX`` read, if they can be an encoding: not "100%41", not "20%de"."""
     return _ESCAPES.sub(lambda found: _unescaped(found[0]) or found[0], text)
 
 
 def _unescaped(escapes: str) -> str:
-    """What they stand for; empty if they are no encoding."""
+    """What they stand for; empty for what no encoder writes: one letter or digit, no UTF-8."""
     content = bytes.fromhex(escapes.replace("%", ""))
     text = content.decode("utf-8", "ignore")
     is_whole = text.encode() == content
@@ -119,10 +108,10 @@ def _expression(name: str, piece: str, given: Given, plus: str, encoded: bool) -
 
 
 def _signs(piece: str, given: Given, seen: frozenset[str]) -> set[str]:
-    """What the expression *piece* may bring of an encoding: ``%`` for %XX, and ``+``.
+    """What *piece* may bring of an encoding: ``%`` for %XX, and ``+``; Unclear if it is not known.
 
     "stray" is what URIDECODE() would garble: "% de" and "100%41", which it reads, too, a bracket,
-    at which it ends, and any text of a caller's. Raises Unclear for what is not on the lists above.
+    at which it ends, and any text of a caller's.
     """
     variable, function = _VARIABLE.fullmatch(piece), _FUNCTION.fullmatch(piece)
     name, arguments = (function[1].upper(), function[2]) if function else ("", "")

@@ -1,8 +1,4 @@
-"""The files of the dialplan: what is read, byte for byte, with what they include; and written.
-
-A file is replaced whole or not at all: backup, owner and mode stay. As root in a folder that
-another user can change, that user writes it: see host/files.py.
-"""
+"""The files of the dialplan: what is read, byte for byte, with what they include; and written."""
 
 import glob
 import os
@@ -16,27 +12,21 @@ from dialplan_sms.host import asterisk_syntax, files
 from dialplan_sms.host.identity import READ, HostError, blocked, by_id, changers, named
 
 BACKUP = ".before-dialplan-sms"
-_MOST = 2000  # files that one pattern may name
 _LARGEST = 16 << 20
-_DEEPEST = 10  # Asterisk: main/config.c, MAX_INCLUDE_LEVEL
 
 Place = tuple[Path, int]  # A line by its file and number: the same for one that is included twice
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What was not converted, or needs a look: ``path:line: reason``; line 0 is the whole file.
-
-    *other* is the line that the reason is about, if it is not the line itself. *by_hand* are the
-    applications to put there in its place.
-    """
+    """What was not converted, or needs a look: ``path:line: reason``."""
 
     path: Path
-    line: int
+    line: int  # 0 is the whole file
     reason: str
     note: bool = False
-    other: Place | None = None
-    by_hand: tuple[str, ...] = field(default=(), repr=False)
+    other: Place | None = None  # the line that the reason is about, if it is another
+    by_hand: tuple[str, ...] = field(default=(), repr=False)  # the applications to put there
 
     def told(self, number: Callable[[Path, int], int] = lambda _, line: line) -> str:
         """The same for people, with the numbers that its lines have now."""
@@ -58,19 +48,17 @@ class FileLine(asterisk_syntax.Line):
 
 @dataclass(slots=True)
 class Tree:
-    """The files in Asterisk's order, each once by its real path, and which lines name them.
-
-    *replaced* are the new lines in place of one, *after* those after one. As root, *changers* can
-    change the files read so far, and so have others read.
-    """
+    """The files in Asterisk's order, each once by its real path, and which lines name them."""
 
     etc: Path
     contents: dict[Path, bytes] = field(default_factory=dict)
     stream: list[FileLine] = field(default_factory=list)
     named: dict[Path, list[Place]] = field(default_factory=lambda: defaultdict(list))
     globs: list[str] = field(default_factory=list)
+    # As root: who can change the files read so far, and so have others read.
     changers: set[int] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
+    # The new lines in place of a line, and after one.
     replaced: dict[Place, list[str]] = field(default_factory=dict)
     after: dict[Place, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -96,7 +84,7 @@ class Tree:
         named, shown = named_by or (path, 0), f"{path} " if named_by else ""
         try:
             real = path.resolve()
-            if real not in within and len(within) < _DEEPEST:
+            if real not in within and len(within) < 10:  # main/config.c, MAX_INCLUDE_LEVEL
                 content = self.contents.get(real) or self._content(path, real)
                 self.add(real, content, named, within)
                 return
@@ -128,7 +116,7 @@ class Tree:
             self.problems.append(Problem(*line.place, "what #exec prints is not looked at", True))
         elif name and "\0" not in name:
             self.globs.append(pattern)
-            found = [pattern] if is_one else files.matching(pattern, _MOST)
+            found = [pattern] if is_one else files.matching(pattern, most=2000)
             if found is None:
                 self.problems.append(
                     Problem(*line.place, "it is in too many folders: not looked at")
@@ -179,12 +167,12 @@ def around(tree: Tree, whole: Path) -> Tree:
 def write(path: Path, old: bytes | None, new: bytes, beside: Path) -> Path | None:
     """Write *new* in place of *old*; returns the backup of that. Raises HostError, OSError.
 
-    One that was not there is our own then, for the group of *beside*, which is Asterisk's.
+    Whole or not at all; owner and mode stay. For root in another's folder: see host/files.py.
     """
     found = files.look(path)
     if (found.content if found else None) != old:
         raise HostError(f"{path} was changed meanwhile: run migrate again")
-    if found is None:
+    if found is None:  # our own then, for Asterisk's group
         gid = os.getegid()
         if os.geteuid() == 0:
             asterisk = named("asterisk")

@@ -1,7 +1,4 @@
-"""How a call comes to a step, and what its variables may hold there, as far as the files show.
-
-It errs to the side of too many ways: a jump that cannot be read leads everywhere.
-"""
+"""How a call comes to a step, and what its variables hold there: rather too many ways than few."""
 
 import re
 from collections import defaultdict
@@ -53,10 +50,7 @@ _ADDRESS = re.compile(r"""CURL\(([^,?]*)|https?://[^\s"'?]*""", re.IGNORECASE)
 
 
 class Flow:
-    """The ways of a call through one dialplan, and what its variables hold there.
-
-    *unread* are words of steps that may set a variable of that name in a way that is not read.
-    """
+    """The ways of a call through one dialplan, and what its variables hold there."""
 
     def __init__(self, dialplan: Dialplan) -> None:
         self._dialplan = dialplan
@@ -64,7 +58,7 @@ class Flow:
         # Jumps within an extension; and the extensions to which others lead, by label or number.
         self._within: dict[tuple[str, str], list[tuple[Priority, str]]] = defaultdict(list)
         self._from_afar: dict[str, set[str]] = defaultdict(set)
-        self.unread: dict[str, Priority] = {}
+        self.unread: dict[str, Priority] = {}  # words of steps that may set such a variable, unread
         for step in dialplan.steps:
             for *place, to in targets(step.plain):
                 own = place in ([step.context, step.name], [step.name], [])
@@ -96,10 +90,7 @@ class Flow:
     def reaching(
         self, step: Priority, wanted: Callable[[Priority], bool]
     ) -> tuple[list[Priority], bool]:
-        """The nearest *wanted* step on each way to *step*, and whether there is a way without one.
-
-        A way from another extension has none, nor has one through a subroutine.
-        """
+        """The nearest *wanted* step on each way to *step*, and whether a way has none."""
         found: list[Priority] = []
         passed, seen = [step], set[Priority]()
         for below in passed:
@@ -107,6 +98,7 @@ class Flow:
                 if above not in seen:
                     seen.add(above)
                     (found if wanted(above) else passed).append(above)
+        # A way from another extension has none, nor has one through a subroutine.
         from_afar = any(self._steps_before(each)[1] for each in passed)
         return found, from_afar or any(map(calls_others, passed[1:]))
 

@@ -1,8 +1,7 @@
 """Who reads the API's replies, and what reads SMS_STATUS in their place.
 
 A reply is converted if each step that reads its variable does so in a known way, in the request's
-own extension, and every way to it comes from that request with no other SMS between. Of the other
-variables that the new lines set, the old dialplan must have none for itself.
+own extension, and every way to it comes from that request with no other SMS between.
 """
 
 import re
@@ -14,13 +13,11 @@ from dialplan_sms.cli.migrate.senders import Finder
 UNREACHABLE = '"UNREACHABLE"'  # what is in each test that was one for an empty answer
 
 _SYSTEM = re.compile(r"(?:Try)?System\(", re.IGNORECASE)
-_LEFT = ("GOSUB_RETVAL", "AGISTATUS")  # what Gosub() and AGI() leave set, so the new lines do
 # Variables that sms.agi reads or sets; it takes number and message, too, but SMS_… come first.
 _OURS = re.compile(
     r"SMS_(?:NUMBER|MESSAGE|GSM|POSTPONE|SENDER|MODE|KEY|STATUS|CAUSE|REASON|FAILED|ID|VIA)|gsm"
 )
 _SHOWING = re.compile(r"(?:NoOp|Verbose|Log|System|TrySystem)\(", re.IGNORECASE)
-_SHOWN = "${SMS_STATUS} ${SMS_CAUSE} ${SMS_REASON}"
 # Functions that take the name of a variable.
 _BY_NAME = "CUT|FIELDQTY|FIELDNUM|REPLACE|STRREPLACE|PASSTHRU|JSON_DECODE|SHIFT|POP|LISTFILTER"
 # The word with nothing around it that gives it another meaning, as in unsuccessful.
@@ -29,14 +26,12 @@ _WORD = rf"(?:{_NO_WORD}|\btype\b)*(?P<word>success|warning|error){_NO_WORD}*"
 
 
 class Replies:
-    """Who reads what recipes left in variables; recipes whose replies cannot go are refused.
-
-    *uses* are the steps that can be converted, with those recipes and what each becomes.
-    """
+    """Who reads what recipes left in variables; recipes whose replies cannot go are refused."""
 
     def __init__(self, finder: Finder) -> None:
         self._finder = finder
         self._by_step = {found.step: found for found in finder.recipes}
+        # The steps that can be converted, with those recipes and what each becomes.
         self.uses: list[tuple[Priority, list[request.Recipe], str]] = []
         self._see_to_foreign()
         for found in finder.recipes:
@@ -50,18 +45,15 @@ class Replies:
             ))  # fmt: skip
         names = dict.fromkeys(found.reply for found in finder.recipes if found.reply)
         for step in finder.dialplan.steps:
-            for name in _LEFT:
+            for name in ("GOSUB_RETVAL", "AGISTATUS"):  # which Gosub() and AGI() leave set
                 if reads(step.app, name) and step.context != "sub-sms":
                     self._see_to_left(step, name)
             for name in names:
                 if reads(step.app, name) or finder.flow.unread.get(name) is step:
                     self._see_to_use(step, name)
         # If one of the requests whose reply a step reads stays, the others stay, too.
-        while mixed := [
-            sources
-            for _, sources, _ in self.uses
-            if len({bool(found.reason) for found in sources}) > 1
-        ]:
+        recipes = [sources for _, sources, _ in self.uses]
+        while mixed := [each for each in recipes if len({bool(one.reason) for one in each}) > 1]:
             refused = next(found for found in mixed[0] if found.reason)
             for found in mixed[0]:
                 found.refuse(refused.reason, refused.reader)
@@ -79,21 +71,16 @@ class Replies:
         for name in filter(_OURS.fullmatch, foreign):
             for found in self._finder.recipes:
                 if name != "gsm" or "gsm" not in found.fields:
-                    found.refuse(
-                        f"sets {name}, which sms.agi takes for its own from now on: give yours"
-                        " another name, and convert again",
-                        foreign[name].place,
-                    )
+                    why = f"sets {name}, which sms.agi takes for its own from now on: give yours"
+                    found.refuse(f"{why} another name, and convert again", foreign[name].place)
 
     def _see_to_left(self, step: Priority, name: str) -> None:
         """Refuse what would change a variable that *step* reads and a Gosub() or AGI() has set."""
         stops, elsewhere = self._stops(step, name)
         for found in self._finder.recipes:
             if elsewhere or found.step in stops:
-                found.refuse(
-                    f"reads {name}, which the new lines set: let it do so above this line",
-                    step.line.place,
-                )
+                why = f"reads {name}, which the new lines set: let it do so above this line"
+                found.refuse(why, step.line.place)
 
     def _see_to_use(self, step: Priority, name: str) -> None:
         stops, elsewhere = self._stops(step, name)
@@ -129,15 +116,12 @@ class Replies:
 
     def _stops(self, step: Priority, name: str) -> tuple[list[Priority], bool]:
         """The nearest steps above that set *name*, or may send an SMS; and whether others may."""
-        return self._finder.flow.reaching(
-            step,
-            lambda above: (
-                above in self._by_step
-                or _sets(above, name)
-                or flow.SENDS.search(above.app) is not None
-                or flow.calls_others(above)
-            ),
-        )
+
+        def stops(above: Priority) -> bool:
+            sends = above in self._by_step or flow.SENDS.search(above.app) is not None
+            return sends or _sets(above, name) or flow.calls_others(above)
+
+        return self._finder.flow.reaching(step, stops)
 
 
 def _sets(step: Priority, name: str) -> bool:
@@ -152,10 +136,7 @@ def reads(app: str, name: str) -> bool:
 
 
 def converted(app: str, name: str) -> str | None:
-    """*app* with each test of ``${name}`` for success as one of SMS_STATUS; None if one stays.
-
-    An application that only shows the reply shows status, cause and reason.
-    """
+    """*app* with each test of ``${name}`` for success as one of SMS_STATUS; None if one stays."""
     variable = rf"\$\{{{name}\}}"
     equals, end = r"\s*(?P<operator>==|!=|=)\s*", r"(?=\s*[\]&|)])"
 
@@ -168,19 +149,17 @@ def converted(app: str, name: str) -> str | None:
         sign, joint = ("!=", "&") if found["operator"] == "!=" else ("=", "|")
         return f'("${{SMS_STATUS}}" {sign} "" {joint} "${{SMS_CAUSE}}" {sign} {UNREACHABLE})'
 
-    def matched(found: re.Match[str]) -> str:
-        return f'$["${{SMS_STATUS}}" = "{found["word"].upper()}"]'
-
     for pattern, test in (
         (rf'(?i)(?P<quote>"?){variable}(?P=quote)\s*(?P<operator>=~|==|!=|=|:)\s*'
          rf'(?P<other>"?){_WORD}(?P=other){end}', compared),
         (rf'"{variable}"{equals}""', empty),
         (rf'"?\$\{{LEN\({variable}\)\}}"?{equals}"?0"?{end}', empty),
-        (rf'(?i)\$\{{REGEX\("{_WORD}"\s+{variable}\)\}}', matched),
+        (rf'(?i)\$\{{REGEX\("{_WORD}"\s+{variable}\)\}}',
+         lambda found: f'$["${{SMS_STATUS}}" = "{found["word"].upper()}"]'),
     ):  # fmt: skip
         app = re.sub(pattern, test, app)
     # A command that searches the reply for a word would not find it.
     searched = _SYSTEM.match(app) and re.search("success|warning|error", app, re.IGNORECASE)
-    if _SHOWING.match(app) and not searched:
-        app = re.sub(variable, lambda _: _SHOWN, app)
+    if _SHOWING.match(app) and not searched:  # which shows status, cause and reason then
+        app = re.sub(variable, lambda _: "${SMS_STATUS} ${SMS_CAUSE} ${SMS_REASON}", app)
     return None if reads(app, name) else app

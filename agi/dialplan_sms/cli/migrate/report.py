@@ -14,7 +14,6 @@ from dialplan_sms.cli.migrate.conversion import Conversion
 from dialplan_sms.cli.migrate.dialplan import NAME, first
 from dialplan_sms.host.terminal import plain
 
-_LONGEST = 9000  # characters of a line that are shown; Asterisk reads no longer ones
 MASK = "********"
 
 _NAME = (
@@ -112,7 +111,7 @@ def show_diff(path: Path, old: bytes | None, new: bytes | None, mask: Mask) -> N
     )
     source = str(path) if old else "/dev/null"
     for line in difflib.unified_diff(before, after, source, str(path), lineterm=""):
-        click.echo(f"{line[:1]}{mask(line[1:_LONGEST])}")
+        click.echo(f"{line[:1]}{mask(line[1:9000])}")  # Asterisk reads no longer ones
 
 
 def mask_of(known: senders.Senders, finder: senders.Finder) -> Mask:

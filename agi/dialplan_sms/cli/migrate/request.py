@@ -134,10 +134,7 @@ def _of_function(step: Priority, resolve: Resolve) -> Recipe:
 
 
 def fields(body: str) -> dict[str, str]:
-    """The parameters of a form, undecoded.
-
-    An ``&`` that no parameter of the API follows belongs to the text: nobody encoded it.
-    """
+    """The parameters of a form, undecoded; an ``&`` that none of them follows is the text's."""
     found: dict[str, str] = {}
     current = ""
     for item in split(body, "&"):

@@ -1,7 +1,4 @@
-"""Where the SMS API is used, and who sends: logins in the dialplan, and the sections of sms.conf.
-
-A section for each user, never in place of one that is there.
-"""
+"""Where the SMS API is used, and who sends: logins in the dialplan, and sections of sms.conf."""
 
 import re
 from collections.abc import Mapping
@@ -34,14 +31,10 @@ _HARMLESS = {
 
 @dataclass(slots=True)
 class Senders:
-    """The senders that there are, and those to add.
-
-    *same_pbx* is whether an address in the dialplan is that of the section that is there, however
-    either is written. *content* is that of sms.conf, None if there is none.
-    """
+    """The senders that there are in sms.conf, and those to add."""
 
     path: Path
-    same_pbx: bool = False
+    same_pbx: bool = False  # an address in the dialplan is that of its section, however written
     content: bytes | None = field(default=None, repr=False)
     there: Mapping[str, smsconf.Sender] = field(default_factory=dict)
     default: str | None = None
@@ -130,10 +123,7 @@ class Option:
 
 
 class Finder:
-    """The requests in the dialplan of a tree, and the options of CURL().
-
-    Only *files* may change. *anonymous* is whether a request may leave open who sends.
-    """
+    """The requests in a tree; only *files* change. If *anonymous*, one may leave open who sends."""
 
     def __init__(
         self, tree: Tree, senders: Senders, files: set[Path], anonymous: bool = False

@@ -24,14 +24,11 @@ from dialplan_sms.outbox.limits import used
 from dialplan_sms.outbox.schema import State
 from dialplan_sms.outbox.transitions import RETRIED, cancel, retry
 
-_PORTION = 200
-"""SMS that are changed in one transaction."""
-_PAUSE = 0.05
-"""Seconds between portions, in which a call gets its turn at the database."""
+_PORTION = 200  # SMS that are changed in one transaction
+_PAUSE = 0.05  # seconds between portions, in which a call gets its turn at the database
 
 
 def _id(value: str) -> int:
-    """The outbox's number of an SMS."""
     if re.fullmatch(r"[0-9]{1,19}", value) and 0 < int(value) < 2**63:
         return int(value)
     raise Misused(f"{value[:80]} is no ID: see dialplan-sms outbox")
@@ -51,10 +48,8 @@ def _digits(text: str) -> str:
 
 
 def _state(*states: State) -> Callable[[Any], Any]:
-    return click.option(
-        "--state", "states", multiple=True, type=click.Choice([*map(str, states)]),
-        help="May be repeated.",
-    )  # fmt: skip
+    choice = click.Choice([*map(str, states)])
+    return click.option("--state", "states", multiple=True, type=choice, help="May be repeated.")
 
 
 _ids = click.argument("ids", metavar="[ID]...", nargs=-1, type=_id)

@@ -47,24 +47,18 @@ def elsewhere(config: Config) -> str:
 
 def explain_empty(config: Config) -> str:
     """What would be listed, and where the rest is."""
-    return (
-        "The outbox shows what modes queue and fallback store, and what the service sends;"
-        f" {elsewhere(config)}"
-    )
+    what = "The outbox shows what modes queue and fallback store, and what the service sends"
+    return f"{what}; {elsewhere(config)}"
 
 
 @contextmanager
 def opened(
-    path: Path,
-    sender: str = "",
-    ids: Sequence[int] = (),
-    say: Callable[[str], None] = click.echo,
+    path: Path, sender: str = "", ids: Sequence[int] = (), say: Callable[[str], None] = click.echo
 ) -> Iterator[Opened]:
     """The outbox of the sms.conf at *path*; what is wrong with either is a ConfigError or one line.
 
     Names a *sender* that sms.conf has no more: its SMS may be there all the same. If there is no
-    SQLite file yet, which is no error unless *ids* are looked for, that ends the command,
-    once *say* has said so.
+    SQLite file yet, that ends the command: an error if there are *ids*, else what *say* says.
     """
     config = smsconf.load(path)
     if not config.outbox:

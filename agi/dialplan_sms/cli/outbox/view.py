@@ -1,8 +1,4 @@
-"""How the outbox is shown: tables for 80 columns, JSON, CSV.
-
-What it holds came from callers and a PBX, and may be meant to do harm on a terminal or in a
-spreadsheet.
-"""
+"""How the outbox is shown, whatever others put there: tables for 80 columns, JSON, CSV."""
 
 import csv
 import io
@@ -36,9 +32,8 @@ _COLOUR: Mapping[str, str] = {
 }
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _FIELDS = (
-    "id", "created", "state", "sender", "to", "mode", "due", "ended", "attempts", "cause",
-    "reason", "chars", "gsm", "postpone", "call", "caller",
-)  # fmt: skip
+    "id created state sender to mode due ended attempts cause reason chars gsm postpone call caller"
+).split()
 
 
 def cell(value: object) -> str:

@@ -23,24 +23,18 @@ import click
 
 from dialplan_sms.cli.send.listfile import Result
 
-_FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW
-"""No waiting for a FIFO; no link, which others could put beside their list for root to follow."""
 _HEAD = b'{"journal":"dialplan-sms send","version":1,'
 _WHY = {errno.ELOOP: "it is a link", errno.ENOENT: "there is no such folder"}
 
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One SMS in the journal.
-
-    *answered* is whether its last request had an answer, *key* its SMS_KEY in the outbox, *resends*
-    how often it was sent once more although it may have been sent.
-    """
+    """One SMS in the journal."""
 
     result: Result = Result.UNKNOWN
-    answered: bool = True
-    key: str = ""
-    resends: int = 0
+    answered: bool = True  # its last request
+    key: str = ""  # its SMS_KEY in the outbox
+    resends: int = 0  # how often it was sent once more although it may have been sent
 
 
 class JournalError(click.ClickException):
@@ -49,14 +43,11 @@ class JournalError(click.ClickException):
 
 @dataclass
 class Journal:
-    """What is in the journal in *path*, and its file; without one it is kept in memory only.
-
-    ``list`` is the digest of the list that it belongs to, empty for none yet.
-    """
+    """What is in the journal in *path*, and its file; without one it is kept in memory only."""
 
     path: Path | None
     file: FileIO | None = None
-    list: str = ""
+    list: str = ""  # the digest of the list that it belongs to, empty for none yet
     salt: str = field(default_factory=lambda: secrets.token_hex(8))
     entries: dict[str, JournalEntry] = field(default_factory=dict, repr=False)
 
@@ -97,10 +88,8 @@ class Journal:
             for number, line in enumerate(lines, 1):  # noqa: B007 - the error names it
                 self._apply(json.loads(line))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise JournalError(
-                f"{self.path}:{number}: is no journal of dialplan-sms send: name another with"
-                " --journal"
-            ) from None
+            why = "is no journal of dialplan-sms send: name another with --journal"
+            raise JournalError(f"{self.path}:{number}: {why}") from None
         return len(content) - len(torn)
 
     def _apply(self, record: dict[str, Any]) -> None:
@@ -139,22 +128,15 @@ class Journal:
 
 @contextmanager
 def opened(path: Path | None, reading: bool = False) -> Iterator[Journal]:
-    """The journal in *path*, locked in the block; *reading* leaves the file as it is.
-
-    Raises JournalError.
-    """
+    """The journal in *path*, locked; *reading* leaves the file as it is. Raises JournalError."""
     journal = Journal(path)
     with ExitStack() as closing:
         try:
             if path is not None:
-                journal.file = closing.enter_context(
-                    open(
-                        path,
-                        "rb" if reading else "ab+",
-                        0,
-                        opener=lambda name, flags: os.open(name, flags | _FLAGS, 0o600),
-                    )
-                )
+                # No waiting for a FIFO; no link, which others could put there for root to follow.
+                flags = os.O_RDONLY if reading else os.O_RDWR | os.O_CREAT | os.O_APPEND
+                descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW, 0o600)
+                journal.file = closing.enter_context(FileIO(descriptor, "rb" if reading else "ab+"))
                 if not stat.S_ISREG(os.fstat(journal.file.fileno()).st_mode):
                     raise JournalError(f"{path} is no regular file: name another with --journal")
                 if not reading:

@@ -39,8 +39,7 @@ def send_list(
 ) -> int:
     """Send a list, or show what would be sent; the exit status.
 
-    *common* is what all its SMS share, *read_input* reads standard input, the rest are the
-    command's options. Raises Refused for what is wrong with all of them.
+    *common* is what all its SMS share. Raises Refused for what is wrong with all of them.
     """
     try:
         sender = choose(config, common)
@@ -106,14 +105,7 @@ def _send(
     as_json: bool,
     has_text: bool,
 ) -> int:
-    """Send what is left, sum it up; the exit status.
-
-    In the summary ``before`` of the accepted ones were so in an earlier run, ``queued`` of the
-    others are in the outbox, to be sent from there. ``refused`` are certainly not sent,
-    ``refused_before`` of them were so in an earlier run and not tried again. ``unknown`` may have
-    been sent, ``left`` were never tried; ``stopped`` is why the run ended early. ``journal`` is its
-    file or empty.
-    """
+    """Send what is left, sum it up; the exit status."""
     kept.begin(found.digest)
     before = kept.results(found.items)[Result.ACCEPTED]
     config.drop_privileges()  # only now: list and journal are those of who runs this
@@ -135,14 +127,14 @@ def _send(
     of = SimpleNamespace(
         rows=counts["rows"],
         accepted=results[Result.ACCEPTED],
-        before=before,
-        queued=sum(row.more["status"] == "QUEUED" for row in told),
-        refused=results[Result.REFUSED],
+        before=before,  # of the accepted ones, in an earlier run
+        queued=sum(row.more["status"] == "QUEUED" for row in told),  # the outbox sends them
+        refused=results[Result.REFUSED],  # certainly not sent
         refused_before=results[Result.REFUSED] - sum(row.result is Result.REFUSED for row in told),
-        unknown=results[Result.UNKNOWN],
+        unknown=results[Result.UNKNOWN],  # may have been sent
         bad=counts[Result.BAD],
         duplicates=counts[Result.DUPLICATE],
-        left=len(found.items) - results.total(),
+        left=len(found.items) - results.total(),  # never tried
         stopped=stopped,
         interrupted=progress.interrupted,
         journal=str(kept.path or ""),

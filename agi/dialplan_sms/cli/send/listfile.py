@@ -18,15 +18,11 @@ import click
 
 from dialplan_sms.cli.main import Misused
 
-NUMBER = "number"
-"""The column that every list has."""
-BAD_ROW = "BAD_ROW"
-"""The cause if the row is wrong, and not the SMS in it."""
+NUMBER = "number"  # the column that every list has
+BAD_ROW = "BAD_ROW"  # the cause if the row is wrong, and not the SMS in it
 _LARGEST = 256 << 20
 _DELIMITERS = ",;\t"
 _HINT = re.compile(f"(?i)sep=([{_DELIMITERS}])")  # Excel's own
-_MOST_LINES = 100
-"""Lines of one row: a text has fewer, and a quote that is never closed would take all the rest."""
 _LONGEST_SHOWN, _MOST_LETTERS = 30, 6
 
 
@@ -46,17 +42,14 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """What became of the row that begins in *line*, and why.
-
-    *number* is its number as it goes, or stands there; *more* is for programs.
-    """
+    """What became of the row that begins in *line*, and why."""
 
     line: int
-    number: str
+    number: str  # as it goes, or stands there
     result: Result
     cause: str = ""
     reason: str = ""
-    more: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)  # for programs
 
 
 Row = tuple[int, Mapping[str, str], str]
@@ -76,10 +69,7 @@ def shown_number(cell: str) -> str:
 
 
 def read_file(file: str) -> tuple[bytes, Path | None]:
-    """What *file* holds, ``-`` for standard input, and the path of its journal.
-
-    None for what cannot be read again, as a pipe. Raises ListError.
-    """
+    """What *file* holds, ``-`` for standard input; its journal, None for a pipe. Or ListError."""
     if file == "-" and sys.stdin is None:
         raise ListError("standard input, which the list comes from, is closed")
     try:
@@ -94,10 +84,7 @@ def read_file(file: str) -> tuple[bytes, Path | None]:
 
 
 def read_list(content: bytes, name: str) -> tuple[Sequence[str], list[Row]]:
-    """The columns of the list in *content*, as the header has them, normalised; and its rows.
-
-    *name* is for the errors. Raises ListError.
-    """
+    """The columns of the list in *content*, normalised, and its rows. Raises ListError."""
     lines = list(io.StringIO(_decode(content, name), newline=""))
     hint = _HINT.match("".join(lines[:1]))
     if hint:
@@ -164,6 +151,7 @@ def _header(
 
 def _record(lines: Sequence[str], start: int, delimiter: str) -> tuple[list[str], int]:
     """The cells of one row, and the index of the line after it. Raises csv.Error."""
-    some = iter(lines[start : start + _MOST_LINES])
+    # A text has fewer lines, and a quote that is never closed would take all the rest.
+    some = iter(lines[start : start + 100])
     reader = csv.reader(some, delimiter=delimiter, strict=True, skipinitialspace=True)
     return next(reader), start + reader.line_num

@@ -1,7 +1,4 @@
-"""The text of a list, with ``{column}``s, and its rows: to the SMS to send. Decided before any is.
-
-In the text ``{{`` and ``}}`` are braces.
-"""
+"""The text of a list, with ``{column}``s, and its rows: to SMS, all before the first is sent."""
 
 import hashlib
 import re
@@ -32,11 +29,10 @@ from dialplan_sms.sms.outcome import Cause, Refused, safe_line
 from dialplan_sms.sms.service import check
 from dialplan_sms.sms.sms import Draft, Sms
 
-MESSAGE = "message"
-"""The column that holds whole texts."""
+MESSAGE = "message"  # the column that holds whole texts
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _ANY = r"[\s\S]*"
-_PATIENCE = 2.0  # seconds after which a command that reads standard input says so
+# Numbers as Excel and its like leave them, when they take them for quantities.
 _SPOILT = (
     (r"[+-]?[0-9]+([.,][0-9]+)?[eE][+-]?[0-9]+", "is rounded by a spreadsheet: give its column the"
      " format Text, type again"),
@@ -44,10 +40,9 @@ _SPOILT = (
      " Text"),
     (rf"{_ANY}[,;]{_ANY}", "is more than one number: give each a row of its own"),
 )  # fmt: skip
-"""Numbers as Excel and its like leave them, when they take them for quantities."""
 _BARE = re.compile(r"[1-9][0-9]+")
+# What is wrong with no row in particular.
 _FOR_ALL = (Cause.CONFIG, Cause.OUTBOX, Cause.UNKNOWN_SENDER)
-"""What is wrong with no row in particular."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +61,16 @@ class Item:
         return f"{self.stored_as} {resends}" if self.stored_as else ""
 
     def row(self, result: Result, cause: str, reason: str, **more: Any) -> RowResult:
-        """What became of it."""
         return RowResult(self.line, self.number, result, cause, reason, more)
 
 
 @dataclass(frozen=True, slots=True)
 class ListPlan:
-    """What a list comes to: the SMS to send by their digests, and the rows that are not sent.
-
-    *digest* changes when any SMS of it does.
-    """
+    """What a list comes to: the SMS to send by their digests, and the rows that are not sent."""
 
     items: Mapping[str, Item]
     unsent: Sequence[RowResult]
-    digest: str
+    digest: str  # changes when any SMS of it does
 
     @property
     def counts(self) -> Counter[str]:
@@ -118,14 +109,11 @@ def fill(text: str, cells: Mapping[str, str]) -> str:
 def read_text(
     columns: Collection[str], is_piped: bool, read_input: Callable[[], str]
 ) -> tuple[str, list[str]]:
-    """The text for a list with *columns*, empty if it is the column ``message``; and its columns.
-
-    *read_input* reads standard input, unless the list *is_piped* through it. Raises ListError.
-    """
+    """The text for a list, empty if it is the column ``message``; and its columns. Or ListError."""
     whole, text = MESSAGE in columns, ""
     if not is_piped and not (whole and (sys.stdin is None or sys.stdin.isatty())):
         with suppress(OSError, ValueError):  # it is no file
-            if whole and not select.select([sys.stdin], [], [], _PATIENCE)[0]:
+            if whole and not select.select([sys.stdin], [], [], 2.0)[0]:
                 click.echo(
                     "reading standard input to its end; </dev/null if there is no text", err=True
                 )
@@ -201,11 +189,8 @@ def plan(
         item = Item(line, number, draft, sms, digest, f"{outbox} {digest}" if stored else "")
         first = lines.setdefault(digest, line)
         if first != line:
-            unsent.append(
-                item.row(
-                    Result.DUPLICATE, "", f"the same SMS as in line {first}, sent once", first=first
-                )
-            )
+            why = f"the same SMS as in line {first}, sent once"
+            unsent.append(item.row(Result.DUPLICATE, "", why, first=first))
         elif at and at < minute and digest not in journal.entries:
             # What is in the journal may have been sent when it was not past.
             why = f"postpone {at:%d/%m/%Y %H:%M} is in the past"

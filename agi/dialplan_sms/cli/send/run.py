@@ -1,7 +1,4 @@
-"""The run: sends what is left of a list, one after the other, and knows when to stop.
-
-How far it is shows as a bar on a terminal, and as a line every so often elsewhere.
-"""
+"""The run: sends what is left of a list, one after the other, and knows when to stop."""
 
 import os
 import sys
@@ -23,21 +20,18 @@ from dialplan_sms.outbox.retry import ended
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, safe_line
 from dialplan_sms.sms.service import Service
 
+# So many with the same cause, one after the other, are not the row's trouble.
 _IN_A_ROW = {
     Cause.UNAUTHORIZED: 1, Cause.CONFIG: 1, Cause.UNKNOWN_SENDER: 1, Cause.OUTBOX: 1,
     Cause.BUSY: 1, Cause.INTERNAL: 1,
     Cause.UNREACHABLE: 3, Cause.NO_ANSWER: 3, Cause.BAD_ANSWER: 3,
     Cause.REJECTED: 10, Cause.NOT_QUEUED: 10,
 }  # fmt: skip
-"""So many with the same cause, one after the other, are not the row's trouble."""
-_TICK = 0.05  # seconds: a rest ends so soon after a signal
 _EVERY = 30.0  # seconds between two lines
-_SHORT = 5  # a list of so few needs no lines
-_MEASURED = 3600.0  # seconds over which the rate is measured: a pace may be a minute
 _ENDING = "finishing the SMS that is under way; Ctrl-C again ends at once"
 
+# SMS to send, each with how often it was sent once more although it may have been sent.
 Todo = Sequence[tuple[Item, int]]
-"""SMS to send, each with how often it was sent once more although it may have been sent."""
 
 
 def remaining(items: Iterable[Item], journal: Journal, retry_unknown: bool) -> Todo:
@@ -56,10 +50,7 @@ def remaining(items: Iterable[Item], journal: Journal, retry_unknown: bool) -> T
 
 
 class RunProgress:
-    """How far a run over *total* SMS is; on standard error.
-
-    *as_json* has no lines: a program reads.
-    """
+    """How far a run is, on standard error: a bar on a terminal, else a line every so often."""
 
     def __init__(
         self, total: int, as_json: bool, clock: Callable[[], float] = time.monotonic
@@ -67,13 +58,13 @@ class RunProgress:
         self.interrupted = False
         # Lines of JSON on the same terminal would be torn by the bar.
         self._has_bar = sys.stderr.isatty() and not (as_json and sys.stdout.isatty())
-        self._has_lines = not (self._has_bar or as_json or total <= _SHORT)
+        self._has_lines = not (self._has_bar or as_json) and total > 5
         self._line_at = clock() + _EVERY
         self._failed = 0
         self._bar = Progress(
             BarColumn(20), TextColumn("{task.description}"), console=Console(stderr=True),
             transient=True, redirect_stdout=False, redirect_stderr=False,
-            speed_estimate_period=_MEASURED, get_time=clock,
+            speed_estimate_period=3600.0, get_time=clock,  # since a pace may be a minute
         )  # fmt: skip
         self._bar.add_task(f"0 of {total:,}", total=total)
         (self._task,) = self._bar.tasks
@@ -111,19 +102,16 @@ def run(
     todo: Todo,
     service: Service,
     journal: Journal,
-    pace: float,
+    pace: float,  # seconds that a gateway rests
     progress: RunProgress,
     tell: Callable[[RowResult], None],
 ) -> str:
-    """Send them by *service*, *tell* how each ended; and say why it ended early.
-
-    That is empty if it did not, or if a signal has asked for it. A gateway rests *pace* seconds.
-    """
+    """Send them, *tell* how each ended; say why it ended early, empty if not, or by a signal."""
     free_at: dict[str | None, float] = {}
     last, in_a_row = Cause.NONE, 0
     for item, resends in todo:
         while not progress.interrupted and time.monotonic() < free_at.get(item.sms.gsm, 0.0):
-            time.sleep(_TICK)
+            time.sleep(0.05)  # a rest ends so soon after a signal
         if progress.interrupted:
             break
         before = journal.entries.get(item.digest)

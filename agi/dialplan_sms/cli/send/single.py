@@ -26,10 +26,7 @@ _COLOUR = {Status.SUCCESS: "green", Status.QUEUED: "green", Status.WARNING: "yel
 
 @contextmanager
 def open_service(load: Callable[[], Config]) -> Iterator[Service]:
-    """Sends SMS as *load* configures it. Connections and outbox stay open in the block.
-
-    They are not closed if an exception ends the block: then the process ends at once.
-    """
+    """Sends SMS as *load* configures it. Connections and outbox stay open in the block."""
     opened: list[Outbox] = []
 
     def store(config: Config) -> "Outbox":
@@ -40,6 +37,7 @@ def open_service(load: Callable[[], Config]) -> Iterator[Service]:
         return opened[0]
 
     yield Service(load, Routes(1), store=store)
+    # Not if an exception ends the block: then the process ends at once.
     for outbox in opened:
         outbox.close()
 

@@ -1,7 +1,4 @@
-"""What an admin sees of SMS that are sent: rows, the summary, dry runs; for people and programs.
-
-No text, but in the dry run of a list. What a list holds may be meant to do harm on a terminal.
-"""
+"""What an admin sees of SMS that are sent: rows, the summary, dry runs; for people and programs."""
 
 import json
 import os
@@ -24,11 +21,9 @@ from dialplan_sms.sms.sms import Sms
 if TYPE_CHECKING:  # a single SMS does without
     from dialplan_sms.cli.send.plan import Item, ListPlan
 
-Facts = list[tuple[str, str]]
-"""Names and values."""
+Facts = list[tuple[str, str]]  # names and values
 _FIRST = 10  # rows of the table in the dry run
 _UNITS = ((172800, "d", 86400, "h", 3600), (3600, "h", 3600, "min", 60), (60, "min", 60, "s", 1))
-_RED = (Result.BAD, Result.REFUSED)
 
 
 def say(line: str | Text) -> None:
@@ -44,7 +39,6 @@ def say(line: str | Text) -> None:
 
 
 def say_json(**values: Any) -> None:
-    """*values* as a line of JSON."""
     say(json.dumps(values))
 
 
@@ -106,7 +100,7 @@ def show(row: RowResult, as_json: bool) -> None:
                  **row.more)  # fmt: skip
         return
     result = "bad row" if row.result is Result.BAD else row.result
-    colour = "red" if row.result in _RED else "yellow"
+    colour = "red" if row.result in (Result.BAD, Result.REFUSED) else "yellow"
     why = f"{row.cause}: {reason}" if row.cause else reason
     line = f"line {row.line:>5}  {number or '-':<16} "
     say(Text.assemble(line, (f"{result:<9} ", colour), why))
@@ -120,10 +114,7 @@ def show_plan(
     earlier: Mapping[Result, int],
     as_json: bool,
 ) -> None:
-    """The dry run of a list.
-
-    *ready* are the digests of what is to be sent, *earlier* the results of the rest.
-    """
+    """The dry run of a list; *ready* are digests to be sent, *earlier* the results of the rest."""
     console, items, counts = Console(), [*plan.items.values()], plan.counts
     each = [parts(item.sms.text) for item in items]
     if as_json:

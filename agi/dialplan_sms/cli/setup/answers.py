@@ -1,7 +1,4 @@
-"""What only the admin knows: the PBX's address, the sender, the secret, the country.
-
-From options, else the environment, else the person; in values that sms.conf takes.
-"""
+"""What only the admin knows: from options, the environment or the person, as sms.conf takes it."""
 
 import os
 import re
@@ -52,20 +49,14 @@ Given = Mapping[str, Any]  # the options, by the names of their parameters; empt
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """A sender, and the keys of its section to be, or what is to be another in it.
-
-    A secret of the other kind, which goes, is an empty key.
-    """
+    """A sender, and the keys of its section to be, or what is to be another in it."""
 
     sender: str
-    keys: Mapping[str, str] = field(repr=False)
+    keys: Mapping[str, str] = field(repr=False)  # a secret of the other kind, which goes, is empty
 
 
 def checked(option: str, text: str) -> str:
-    """The value of an *option* as sms.conf takes it.
-
-    Raises click.UsageError, on which a person is asked again.
-    """
+    """The value of an *option* as sms.conf takes it. Raises UsageError: a person is asked again."""
     if option == "--sender":
         if re.search(r"[\[\]:;]", text) or not text.isprintable() or text != text.strip():
             raise click.UsageError("--sender: no brackets, colon, semicolon or space around it")
@@ -149,11 +140,7 @@ def _relayed(path: Path) -> Collection[str]:
 
 
 def _secret(given: Given, environ: Mapping[str, str]) -> dict[str, str]:
-    """A sender's password or token, by its key in sms.conf; empty if none is given.
-
-    From a file or the environment. To be called once: what is no file, as ``-``, gives it once
-    only. Raises HostError.
-    """
+    """The password or token by its key in sms.conf, if there is one. Once: ``-`` ends then."""
     for kind in ("token", "password"):
         if path := given[f"{kind}_file"]:
             return _held(kind, _first_line(path, f"--{kind}-file"))

@@ -16,15 +16,7 @@ from dialplan_sms.cli.main import Misused
 from dialplan_sms.cli.setup import plan
 from dialplan_sms.cli.setup.answers import checked, decide
 from dialplan_sms.cli.setup.host import AsteriskHost, Host, find, refuse
-from dialplan_sms.cli.setup.steps import (
-    Action,
-    Manifest,
-    Step,
-    StepState,
-    Work,
-    forget_all,
-    lock,
-)
+from dialplan_sms.cli.setup.steps import Action, Manifest, Step, StepState, Work, forget_all, lock
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host.identity import HostError
@@ -65,20 +57,10 @@ _USUAL = Path("/etc/asterisk")
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
 @click.option(
     "--remove",
-    "remove_all",
     is_flag=True,
     help="Take it all back; sms.conf, the outbox and the program are kept.",
 )
-@click.pass_context
-def setup(
-    context: click.Context,
-    /,
-    asterisk_conf: Path | None,
-    yes: bool,
-    dry_run: bool,
-    remove_all: bool,
-    **given: Any,
-) -> None:
+def setup(asterisk_conf: Path | None, yes: bool, dry_run: bool, remove: bool, **given: Any) -> None:
     """Configure this PBX: sms.conf, sms.agi, dialplan and service.
 
     Shows what it will do and asks; needs root, but for --dry-run. What is there already stays, a
@@ -87,6 +69,7 @@ def setup(
     Exit status: 0 all is there, 1 something is not, or the PBX refuses the password, 2 wrong
     usage, 130 interrupted.
     """
+    context = click.get_current_context()
     host = context.obj if isinstance(context.obj, Host) else Host()
     on_command_line = [
         parameter.opts[0]
@@ -94,17 +77,15 @@ def setup(
         if parameter.name in given
         and context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
     ]
-    if remove_all and on_command_line:
+    if remove and on_command_line:
         raise Misused(f"--remove takes all back, so leave out {', '.join(on_command_line)}")
     if given["password_file"] and given["token_file"]:
         raise Misused("--password-file and --token-file do not go together: give one")
     try:
-        refuse(
-            not host.is_root and not dry_run,
-            "setup changes the host: run it as root, or with --dry-run",
-        )
+        as_root = "setup changes the host: run it as root, or with --dry-run"
+        refuse(not host.is_root and not dry_run, as_root)
         with _interruptible(_UNTOUCHED):
-            if remove_all:
+            if remove:
                 _remove(host, asterisk_conf, yes, dry_run)
             else:
                 for name in ("url", "sender", "country", "gsm", "fingerprint"):
@@ -139,7 +120,6 @@ def _set_up(
 
 
 def _remove(host: Host, conf: Path | None, yes: bool, dry_run: bool) -> None:
-    """Take back all that the manifest records. Raises HostError."""
     found, state = None, host.places.state
     try:
         found = find(host, conf)
@@ -162,10 +142,7 @@ def _remove(host: Host, conf: Path | None, yes: bool, dry_run: bool) -> None:
 def _carry_out(
     host: Host, steps: Callable[[Work], Iterable[Step]], nothing: str, yes: bool, dry_run: bool
 ) -> Work:
-    """Show what *steps* would do, *nothing* if that changes nothing; ask, and do it.
-
-    Raises HostError if the answer is no.
-    """
+    """Show what *steps* would do, or say *nothing*; ask, and do it. Raises HostError if not to."""
     work, changes = Work(host, Manifest(host.places.state)), False
     for action in map(work.look, steps(work)):
         if action.state is not None:
@@ -200,10 +177,7 @@ def _interruptible(says: str) -> Iterator[None]:
 
 
 def _last_words(work: Work, found: AsteriskHost, sender: str) -> Step:
-    """Where the commands find sms.conf; how to send a first SMS, unless something has failed.
-
-    By *sender*, if that is not the default.
-    """
+    """Where the commands find sms.conf; how to send a first SMS, unless something has failed."""
     yield Action("", None)
     prefix, command, console = work.host.prefix, "dialplan-sms send", "asterisk -rx"
     if found.etc != _USUAL:

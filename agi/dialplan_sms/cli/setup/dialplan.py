@@ -28,10 +28,7 @@ _MADE = "made"  # the mark of a file that setup has made for the line
 
 
 def find_includes(etc: Path, name: str = EXTENSIONS) -> Iterator[tuple[Path, bool]]:
-    """Each line of the dialplan that includes *name* of this folder: its file, may *name* miss.
-
-    That is so if Asterisk takes *name* for what the line says, be it there or not.
-    """
+    """Each line that Asterisk takes for one that includes *name*: its file, and may *name* miss."""
     tree, wanted = Tree(etc), str(etc / name)
     tree.read(etc / MAIN)
     for line in tree.stream:
@@ -45,13 +42,10 @@ def find_includes(etc: Path, name: str = EXTENSIONS) -> Iterator[tuple[Path, boo
 
 
 def with_line(text: str) -> str:
-    """*text* with the line in it.
-
-    It goes above the first ``[context]``, since lines after it would continue [sub-sms]; to the
-    end if there is none. Line ends are the file's own.
-    """
+    """*text* with the line above its first ``[context]``, or at its end if there is none."""
     newline = "\r\n" if "\r\n" in text else "\n"
-    # If a comment block ends in the header's own line, another header is as good.
+    # Lines after it would continue [sub-sms]. If a comment block ends in the header's own line,
+    # another header is as good.
     headers = (line.start for line in lines(text) if line.header and not line.commented)
     start = next(headers, len(text))
     if text[:start].strip("\ufeff") and not text[:start].endswith("\n"):

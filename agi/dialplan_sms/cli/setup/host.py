@@ -89,11 +89,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class AsteriskHost:
-    """``console`` is the command that takes one line of Asterisk's command line.
-
-    ``answers`` is whether Asterisk runs and answers there. ``dialplan`` is the file that an admin's
-    own lines go to.
-    """
+    """Asterisk on this host."""
 
     conf: Path
     etc: Path
@@ -101,10 +97,10 @@ class AsteriskHost:
     spool: Path
     log: Path
     user: User
-    console: tuple[str, ...]
+    console: tuple[str, ...]  # the command that takes one line of Asterisk's command line
     runs: bool
-    answers: bool
-    dialplan: Path
+    answers: bool  # it runs, and answers there
+    dialplan: Path  # the file that an admin's own lines go to
     systemd: bool
 
 
@@ -138,8 +134,7 @@ def find(host: Host, given: Path | None = None) -> AsteriskHost:
     folders = {key: asterisk.folder(named_so, key, conf) for key in _NAMES.values()}
     etc = folders["astetcdir"] or conf.parent
     refuse(
-        not etc.is_dir(),
-        f"{etc}, astetcdir in {conf}, is no folder: name the right asterisk.conf",
+        not etc.is_dir(), f"{etc}, astetcdir in {conf}, is no folder: name the right asterisk.conf"
     )
     spool = folders["astspooldir"] or Path("/var/spool/asterisk")
     agi_bin = folders["astagidir"] or next(filter(Path.is_dir, places.agi_bins), None)
@@ -190,9 +185,8 @@ def _find_conf(host: Host, given: Path | None, processes: list[asterisk.Process]
 
 
 def _is_believed(conf: Path) -> bool:
-    """True for the file of a process that is root's or Asterisk's. Raises HostError for others.
-
-    Any user can run a process called asterisk, and would be given the password.
+    """True for a file of root's or Asterisk's alone; else HostError: any user can run a process
+    called asterisk, and would be given the password.
     """
     who = "others"
     with suppress(HostError):  # a path that nobody can follow with certainty
@@ -208,15 +202,12 @@ def _is_believed(conf: Path) -> bool:
 
 
 def _console(host: Host, conf: Path, process: asterisk.Process | None) -> tuple[str, ...]:
-    """The command that takes one line of the command line of *process*; empty if there is none.
-
-    It is that Asterisk's own program: another one, built for other folders, would connect to the
-    Asterisk that runs there. Unless others than root can change it, since root would run that.
-    """
+    """The command that takes one line of the command line of *process*; empty if there is none."""
     program = shutil.which("asterisk", path=host.places.path)
+    # Its own program: one that is built for other folders would connect to the Asterisk there.
     if process is not None and process.program is not None:
         with suppress(HostError):
-            if not changers(process.program):
+            if not changers(process.program):  # since root would run that
                 program = str(process.program)
     return (program, "-C", str(conf), "-rx") if program else ()
 

@@ -1,7 +1,7 @@
 """``make install``: the source as a program in a folder of its own, and its files for Asterisk.
 
-``python -m dialplan_sms.cli.setup.install``, by the Python that is to run the program, from the
-source and with the standard library alone. The settings are make's variables, in the environment.
+By the Python that is to run the program, from the source and with the standard library alone. The
+settings are make's variables, in the environment.
 """
 
 import os
@@ -14,16 +14,9 @@ from pathlib import Path
 
 from dialplan_sms.cli.setup.host import Host, Places, refuse
 from dialplan_sms.cli.setup.steps import Manifest, StepState, Work, put_file, put_link
-from dialplan_sms.host import files
+from dialplan_sms.host import files, installation
 from dialplan_sms.host.identity import RUN, HostError, User, blocked
-from dialplan_sms.host.installation import (
-    COPY_MARK,
-    EXTENSIONS,
-    first_line,
-    shared_file,
-    source,
-    write_script,
-)
+from dialplan_sms.host.installation import EXTENSIONS, source
 from dialplan_sms.host.process import run
 
 # Asterisk's user is another one than root, so what it has to run is tried as nobody.
@@ -33,7 +26,11 @@ _OTHERS = User("other users", 65534, (65534,))
 def install(given: Mapping[str, str]) -> None:
     """Install as *given*. Raises HostError; if that is wrong, before anything is changed."""
     extras = given.get("WITH", "").replace(",", " ").split()
-    agi_bin, etc = _folders(given)
+    agi_bin = given.get("AGI_BIN") or next(filter(os.path.isdir, map(str, Places().agi_bins)), "")
+    etc = given.get("ASTERISK_ETC", "/etc/asterisk")
+    refuse(not agi_bin, "no agi-bin folder: run make install AGI_BIN=<folder>")
+    refuse(not os.path.isdir(agi_bin), f"AGI_BIN={agi_bin} is no folder: give Asterisk's agi-bin")
+    refuse(not os.path.isdir(etc), f"no {etc}: run make install ASTERISK_ETC=<folder>")
     prefix = _prefix(given.get("PREFIX", str(Places().prefix)))
     python = given.get("PYTHON") or sys.executable
     setup = ConfigParser()
@@ -42,7 +39,8 @@ def install(given: Mapping[str, str]) -> None:
     wrong = " ".join(extra for extra in extras if extra not in allowed)
     refuse(wrong, f"WITH={wrong} is no extra, allowed: {' '.join(allowed)}")
     work = Work(Host(prefix=prefix), Manifest(None))
-    path = agi_bin / "sms.agi"
+    path = Path(os.path.abspath(agi_bin), "sms.agi")
+    dialplan = Path(os.path.abspath(etc), EXTENSIONS)
     refuse(
         next(put_link(work, path, prefix / "bin/sms.agi")).state is StepState.KEEP,
         f"{path} is not from make install: run mv {path} {path}.old, and make install again",
@@ -51,28 +49,17 @@ def install(given: Mapping[str, str]) -> None:
         _refuse_closed(prefix, python)
     # What the last make install put into Asterisk's folder is still in PREFIX.
     if earlier := files.content_of(prefix / "share/dialplan-sms" / EXTENSIONS):
-        work.manifest.note(etc / EXTENSIONS, "file", files.digest(earlier))
+        work.manifest.note(dialplan, "file", files.digest(earlier))
 
     print(f"installing into {prefix} ...", flush=True)
     os.umask(0o022)
     _make(prefix, python, extras)
-    extensions = shared_file(EXTENSIONS).read_bytes()
-    work.do(put_file(work, etc / EXTENSIONS, extensions, "[sub-sms]", "dialplan"))
+    extensions = installation.shared_file(EXTENSIONS).read_bytes()
+    work.do(put_file(work, dialplan, extensions, "[sub-sms]", "dialplan"))
     work.do(put_link(work, path, prefix / "bin/sms.agi"))
 
 
-def _folders(given: Mapping[str, str]) -> tuple[Path, Path]:
-    """Asterisk's agi-bin and its configuration folder."""
-    agi_bin = given.get("AGI_BIN") or next(filter(os.path.isdir, map(str, Places().agi_bins)), "")
-    etc = given.get("ASTERISK_ETC", "/etc/asterisk")
-    refuse(not agi_bin, "no agi-bin folder: run make install AGI_BIN=<folder>")
-    refuse(not os.path.isdir(agi_bin), f"AGI_BIN={agi_bin} is no folder: give Asterisk's agi-bin")
-    refuse(not os.path.isdir(etc), f"no {etc}: run make install ASTERISK_ETC=<folder>")
-    return Path(os.path.abspath(agi_bin)), Path(os.path.abspath(etc))
-
-
 def _prefix(text: str) -> Path:
-    """The folder of the program."""
     refuse(
         len(text.split()) != 1,
         f"PREFIX={text} must be one folder without a space: run make install PREFIX=<that>",
@@ -80,11 +67,10 @@ def _prefix(text: str) -> Path:
     prefix = Path(os.path.abspath(text))
     for path in (prefix, *prefix.parents):
         refuse(
-            os.path.lexists(path) and not os.path.isdir(path),
-            f"PREFIX={text}: {path} is no folder",
+            os.path.lexists(path) and not os.path.isdir(path), f"PREFIX={text}: {path} is no folder"
         )
     try:
-        first_line(prefix / "bin/python3")
+        installation.first_line(prefix / "bin/python3")
     except HostError:
         raise HostError(
             f"PREFIX={text} is longer than the first line of a script may be: give a shorter one"
@@ -119,7 +105,7 @@ def _make(prefix: Path, python: str, extras: list[str]) -> None:
     shutil.rmtree(top / "build", ignore_errors=True)  # else a deleted module would be installed
     for path in (prefix / "bin").glob("python*"):  # of a virtual environment, as _prefix() sees to
         path.unlink()  # else an earlier interpreter would stay
-    (prefix / COPY_MARK).unlink(missing_ok=True)
+    (prefix / installation.COPY_MARK).unlink(missing_ok=True)
     ours = str(prefix / "bin/python3")
     what = f".[{','.join(extras)}]" if extras else "."
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -129,7 +115,7 @@ def _make(prefix: Path, python: str, extras: list[str]) -> None:
     ):
         status = subprocess.call(command, cwd=top, env=environment)  # noqa: S603
         refuse(status, f"{' '.join(command)} failed, exit status {status}")
-    write_script(prefix / "bin/sms.agi", prefix / "bin/sms.agi", Path(ours))
+    installation.write_script(prefix / "bin/sms.agi", prefix / "bin/sms.agi", Path(ours))
     shutil.rmtree(top / "build", ignore_errors=True)
 
 

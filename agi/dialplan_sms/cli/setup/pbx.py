@@ -1,7 +1,7 @@
 """What setup asks the PBX: its certificate first, and in the end whether it accepts the sender.
 
-That is asked as ``check`` asks it, without a number, so that nothing is sent; by a program of its
-own, run by the user that will send, who also has to read sms.conf.
+As ``check`` does, without a number, so that nothing is sent; by a program of its own, run by the
+user that will send, who also has to read sms.conf.
 """
 
 import json
@@ -76,10 +76,7 @@ def verify(url: str, given: Mapping[str, Any], host: Host) -> str:
 
 
 def look_at(url: str) -> tuple[PeerCertificate | None, str]:
-    """The certificate at an https *url*, and why this host does not trust it, empty if it does.
-
-    None if the PBX could not be asked, and why.
-    """
+    """The certificate at *url*, None if it cannot be asked; and why it is not trusted, or empty."""
     parts = urlsplit(url)
     peer = ("https", parts.hostname or "", parts.port or 443, Resolver(), _TIME)
     seen = look(*peer)
@@ -99,7 +96,7 @@ def _why(error: Exception) -> str:
 
 
 def _show(found: PeerCertificate) -> None:
-    """Say what a person compares: only the fingerprint if the rest cannot be read."""
+    """What a person compares; only the fingerprint if the rest cannot be read."""
     dates = [time.strftime("%Y-%m-%d", time.gmtime(when)) for when in (found.start, found.end)]
     rows = {
         "issued to": ", ".join(f"{key}={value}" for key, value in found.subject.items()),
@@ -138,10 +135,8 @@ def ask(conf: Path, name: str, systemd: str = "") -> tuple[str, bool]:
     except ConfigError as error:
         return f"{current().name} cannot use sms.conf: {error}", False
     if sender is None:
-        return (
-            "note: the PBX was not asked, since sms.conf has several senders and no"
-            " default_sender: run dialplan-sms check"
-        ), True
+        why = "sms.conf has several senders and no default_sender: run dialplan-sms check"
+        return f"note: the PBX was not asked, since {why}", True
     findings = list(PbxCheck([sender]).check())
     found = next(each for each in findings if each.name == "credentials")
     if found.state is CheckState.SKIPPED:  # it was not asked: the first that is wrong says why
@@ -151,10 +146,7 @@ def ask(conf: Path, name: str, systemd: str = "") -> tuple[str, bool]:
 
 
 def sentence(sender: smsconf.Sender, found: Finding, conf: str) -> tuple[str, bool]:
-    """One line on what ``check`` has *found*, and whether SMS can go out.
-
-    *conf* is sms.conf, and what puts a change of it in force.
-    """
+    """One line on what ``check`` has *found*, and whether SMS can go out."""
     says = ": ".join(filter(None, (found.says, found.do)))
     match found.name, found.state:
         case "credentials", CheckState.OK:

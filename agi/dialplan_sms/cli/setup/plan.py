@@ -8,14 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from dialplan_sms.cli.setup import dialplan
 from dialplan_sms.cli.setup.answers import Answers
-from dialplan_sms.cli.setup.dialplan import (
-    load_dialplan,
-    put_include,
-    report_merged,
-    take_back_file,
-    take_out_include,
-)
 from dialplan_sms.cli.setup.host import AsteriskHost, Host, refuse
 from dialplan_sms.cli.setup.pbx import prove
 from dialplan_sms.cli.setup.service import put_unit, start_service
@@ -29,19 +23,9 @@ from dialplan_sms.cli.setup.steps import (
     put_link,
     take_back,
 )
-from dialplan_sms.host import files
+from dialplan_sms.host import files, installation
 from dialplan_sms.host.identity import RUN, WRITE, HostError, User, blocked, changer
-from dialplan_sms.host.installation import (
-    EXTENSIONS,
-    PIPX,
-    UNIT,
-    another_python,
-    first_line,
-    is_copy,
-    is_pipx,
-    shared_file,
-    write_script,
-)
+from dialplan_sms.host.installation import EXTENSIONS, UNIT, first_line, is_copy, shared_file
 from dialplan_sms.host.process import as_changer
 
 
@@ -53,7 +37,7 @@ def refuse_program(host: Host, found: AsteriskHost) -> None:
         f"the package has the program in {package}: run /usr/bin/dialplan-sms setup",
     )
     script, python = prefix / "bin/sms.agi", prefix / "bin/python3"
-    again = another_python(prefix, "/usr/bin/python3")
+    again = installation.another_python(prefix, "/usr/bin/python3")
     first_line(python)
     refuse(not script.is_file(), f"there is no {script}: {again}")
     user = changer(script) or changer(python)
@@ -79,9 +63,9 @@ def steps(work: Work, found: AsteriskHost, answers: Answers | None) -> Iterator[
     yield put_file(
         work, found.etc / EXTENSIONS, shared_file(EXTENSIONS).read_bytes(), "[sub-sms]", "dialplan"
     )
-    yield put_include(work, found)
-    yield report_merged(work, found.etc)
-    yield load_dialplan(work, found)
+    yield dialplan.put_include(work, found)
+    yield dialplan.report_merged(work, found.etc)
+    yield dialplan.load_dialplan(work, found)
     if found.systemd:
         yield from put_unit(work, found)
     yield start_service(work, found)
@@ -98,14 +82,14 @@ def _put_first_line(prefix: Path) -> Step:
         yield Action(script, None)
     else:
         yield Action(script, StepState.CHANGE, f"its first line: {line.strip()}")
-        write_script(script, script, python)
+        installation.write_script(script, script, python)
 
 
 def make_outbox_folder(work: Work, path: Path, user: User) -> Step:
-    """The outbox's folder for *user*. One that is there is not given to another: its path is that
-    user's, who could turn it to any file meanwhile.
+    """The outbox's folder for *user*. Raises HostError if something else is there.
 
-    Raises HostError if something else is there, or a folder that *user* cannot write to.
+    One that is there is not given to another: its path is that user's, who could turn it to any
+    file meanwhile.
     """
     about = "for the outbox"
     try:
@@ -125,10 +109,7 @@ def make_outbox_folder(work: Work, path: Path, user: User) -> Step:
         yield Action(path, StepState.THERE, about)
     else:
         first = next(each for each in (path, *path.parents) if os.path.lexists(each))
-        refuse(
-            not first.is_dir(),
-            f"{first} is no folder, and one is needed {about}: move it away",
-        )
+        refuse(not first.is_dir(), f"{first} is no folder, and one is needed {about}: move it away")
         yield Action(path, StepState.MAKE, about, ours=(path, "folder", "made"))
         files.make_folder(path, 0o750, files.Ownership(user.uid, user.gids[0]))
 
@@ -140,8 +121,8 @@ def steps_back(work: Work, found: AsteriskHost | None) -> Iterator[Step]:
         "service": lambda path: _run(
             work, "the service", path, "systemctl", "disable", "--now", UNIT
         ),
-        "include": lambda path: take_out_include(work, path, etc),
-        "file": lambda path: take_back_file(work, path, etc),
+        "include": lambda path: dialplan.take_out_include(work, path, etc),
+        "file": lambda path: dialplan.take_back_file(work, path, etc),
         "link": lambda path: take_back(work, path),
         "folder": lambda path: _remove_folder(work, path),
         "program": lambda path: _remove_copy(work, path, StepState.REMOVE, "the program"),
@@ -196,11 +177,8 @@ def drop_copy(work: Work, path: Path, found: AsteriskHost) -> Step:
         yield from _remove_copy(work, path, None) if is_ended else [Action(path, None)]
         return
     candidates = [*found.etc.rglob("*.conf"), units / UNIT, *units.glob(f"{UNIT}.d/*.conf")]
-    users = [
-        str(each)
-        for each in _naming(candidates, os.fsencode(path) + b"/")
-        if not work.manifest.is_ours(each)
-    ]
+    naming = _naming(candidates, os.fsencode(path) + b"/")
+    users = [str(each) for each in naming if not work.manifest.is_ours(each)]
     if users or not found.systemd:
         why = f"{', '.join(users)} names it" if users else "a supervisor may run the service of it"
         said = (
@@ -228,8 +206,9 @@ def kept(found: AsteriskHost | None, host: Host) -> Iterator[str]:
             delete = f"rm {shlex.quote(str(path))}"
             yield f"kept: {path}, which may hold a password: {delete} deletes it"
     if not host.packaged and (host.prefix / "bin/sms.agi").is_file():
-        by_hand = f"rm -r {shlex.quote(str(host.prefix))}"
-        delete = f"{PIPX} uninstall dialplan-sms" if is_pipx(host.prefix) else by_hand
+        delete = f"rm -r {shlex.quote(str(host.prefix))}"
+        if installation.is_pipx(host.prefix):
+            delete = f"{installation.PIPX} uninstall dialplan-sms"
         yield f"kept: {host.prefix}, the program: {delete} deletes it"
     theirs = {*found.etc.glob("extensions*.conf")} - {found.etc / EXTENSIONS} if found else ()
     if users := ", ".join(map(str, _naming(theirs, b"(sub-sms", b"(sms.agi"))):

@@ -16,7 +16,6 @@ from dialplan_sms.sms.outcome import safe_line
 _HEAD = """\
 # Written by dialplan-sms setup for this host; lines of your own go into another file.
 [Service]"""
-_START = 100.0  # seconds to stop and start in (the unit's TimeoutStopSec is 40)
 
 
 def put_unit(work: Work, found: AsteriskHost) -> Iterator[Step]:
@@ -81,7 +80,7 @@ def start_service(work: Work, found: AsteriskHost) -> Step:
         return
     yield Action(target, StepState.RUN, about, ours=(Path("/") / UNIT, "service", UNIT))
     for words in (["daemon-reload"], ["enable", UNIT], ["restart", UNIT]):
-        done = run(["systemctl", *words], _START, None)
+        done = run(["systemctl", *words], 100, None)  # the unit's TimeoutStopSec is 40
         if done.status:
             raise Failed(
                 f"systemctl {' '.join(words)} failed, {done.last_line}: see journalctl -u"
@@ -92,10 +91,7 @@ def start_service(work: Work, found: AsteriskHost) -> Step:
 
 
 def _running_version(conf: Path) -> str | None:
-    """The version of the service that answers for *conf*; None if none does.
-
-    Empty for one that is too old to say it.
-    """
+    """The version of the service that answers for *conf*, empty if it is too old; None if none."""
     try:
         figures = client.figures(smsconf.load(conf).monitor[0], patience=2)
     except (ConfigError, IndexError, OSError, client.NotOurs):
@@ -112,5 +108,4 @@ def _inner(path: Path) -> str:
 
 
 def _quoted(path: Path) -> str:
-    """A word of a command."""
     return f'"{_inner(path)}"'.replace("$", "$$")

@@ -20,10 +20,7 @@ _LINE_END = re.compile(r"(\r\n|\r|\n)")
 
 
 def put_sender(work: Work, found: AsteriskHost, answers: Answers | None) -> Step:
-    """The sender of *answers* in sms.conf.
-
-    *answers* is None if sms.conf is there, or (to show the plan) if nobody was asked yet.
-    """
+    """The sender of *answers* in sms.conf; None if that is there, or if nobody was asked yet."""
     path, unchanged, pending = found.etc / "sms.conf", "it stays as it is", ("service",)
     who = f"sender {answers.sender}" if answers else "a sender, which setup asks for"
     if path.exists() and not os.access(path, os.R_OK):  # a dry run without root
@@ -60,10 +57,7 @@ def put_sender(work: Work, found: AsteriskHost, answers: Answers | None) -> Step
 
 
 def _write(config: smsconf.Config, to: Path, answers: Answers, host: AsteriskHost) -> list[str]:
-    """Write sms.conf with *answers* to a file of the same rights; the numbers of the new lines.
-
-    Raises HostError if it could not be used.
-    """
+    """Write sms.conf with *answers* to a file of the same rights; the numbers of the new lines."""
 
     def check(fresh: Path) -> None:
         left = " and ".join(differing(smsconf.load(fresh), answers))
@@ -84,10 +78,7 @@ def _write(config: smsconf.Config, to: Path, answers: Answers, host: AsteriskHos
 
 
 def changed(text: str, answers: Answers, config: smsconf.Config) -> str:
-    """*text* with *answers* in place of what differs from them; all the rest stays.
-
-    Another sender's section goes to its end; the default sender stays the default.
-    """
+    """*text* with *answers* in place of what differs; a new section goes to its end."""
     newline, sections = "\r\n" if "\r\n" in text else "\n", parse(text, config.path)
     lines = _LINE_END.split(text)  # the lines at even, their ends at odd places
     section, general = sections.get(answers.sender), sections.get(smsconf.GENERAL)
@@ -118,11 +109,8 @@ def changed(text: str, answers: Answers, config: smsconf.Config) -> str:
 def differing(config: smsconf.Config, answers: Answers) -> list[str]:
     """The keys in which *answers* differ from what sms.conf has of their sender, if it is there."""
     found, place = config.senders.get(answers.sender), Place(config.path, 0)
-    return [
-        key
-        for key, text in answers.keys.items()
-        if (text and SENDER[key].kind(text, place)) != getattr(found, key, None)
-    ]
+    meant = {key: text and SENDER[key].kind(text, place) for key, text in answers.keys.items()}
+    return [key for key, value in meant.items() if value != getattr(found, key, None)]
 
 
 def _escaped(text: str) -> str:

@@ -31,17 +31,13 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a step finds and would do; without a state it is not shown.
-
-    ``pending`` has to be reloaded afterwards. ``ours`` (path, kind, mark) is what the manifest is
-    to know before it.
-    """
+    """What a step finds and would do; without a state it is not shown."""
 
     target: Path | str
     state: StepState | None
     about: str = ""
-    pending: tuple[str, ...] = ()
-    ours: tuple[Path, str, str] | None = None
+    pending: tuple[str, ...] = ()  # what has to be reloaded afterwards
+    ours: tuple[Path, str, str] | None = None  # path, kind, mark: for the manifest, before it acts
 
 
 Step = Iterator[Action]
@@ -49,24 +45,19 @@ Step = Iterator[Action]
 
 @dataclass(slots=True)
 class Entry:
-    """One thing at one path: a file, link, include, folder, service, or a program (a copy of it,
-    which only setup of 0.1.0 made); ``marks`` are digests of a file's contents, targets of a link.
-    """
+    """One thing at one path."""
 
-    kind: str
-    marks: list[str] = field(default_factory=list)
+    kind: str  # file, link, include, folder, service; program, a copy that only setup 0.1.0 made
+    marks: list[str] = field(default_factory=list)  # digests of a file, targets of a link
 
 
 class Manifest:
-    """The entries by path, in the order in which they came, in one file.
-
-    ``pending`` is what has to be reloaded after a change: ``service``, ``dialplan``.
-    """
+    """The entries by path, in the order in which they came, in one file."""
 
     def __init__(self, folder: Path | None) -> None:
         """Without a *folder* nothing is stored. Raises HostError if the file is damaged."""
         self.entries: dict[Path, Entry] = {}
-        self.pending: set[str] = set()
+        self.pending: set[str] = set()  # to be reloaded after a change: service, dialplan
         self._path = folder / "setup.json" if folder else None
         self._stored = files.content_of(self._path) if self._path else None
         if self._stored is None:
@@ -77,10 +68,8 @@ class Manifest:
                 self.entries[Path(path)] = Entry(entry["kind"], [*map(str, entry["marks"])])
             self.pending.update(map(str, stored["pending"]))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise HostError(
-                f"{self._path} is damaged: delete it; setup then takes what it wrote for an"
-                " admin's own if it differs"
-            ) from None
+            then = "setup then takes what it wrote for an admin's own if it differs"
+            raise HostError(f"{self._path} is damaged: delete it; {then}") from None
 
     def note(self, path: Path, kind: str, mark: str) -> None:
         """Remember that *path* is, or is about to be, ours."""
@@ -102,10 +91,8 @@ class Manifest:
 
     def save(self) -> None:
         """Store what has changed; the folder is there, as lock() makes it."""
-        whole = {
-            "entries": {str(path): asdict(entry) for path, entry in self.entries.items()},
-            "pending": sorted(self.pending),
-        }
+        entries = {str(path): asdict(entry) for path, entry in self.entries.items()}
+        whole = {"entries": entries, "pending": sorted(self.pending)}
         content = json.dumps(whole, indent=1).encode() + b"\n"
         if self._path and content != self._stored:
             files.put(self._path, content, 0o644)  # a dry run needs no root
@@ -193,10 +180,8 @@ def new_of(path: Path) -> Path:
 
 
 def new_owner(path: Path) -> str:
-    """What is to be said of a file that gets another owner when it is written anew.
-
-    Root writes it as who can change its folder, who could make the file his own anyway.
-    """
+    """What is to be said of a file that gets another owner when it is written anew."""
+    # Root writes it as who can change its folder, who could make the file his own anyway.
     user = changer(path, itself=False) if os.geteuid() == 0 else None
     if user is None or path.stat().st_uid == user.uid:
         return ""
@@ -204,19 +189,14 @@ def new_owner(path: Path) -> str:
 
 
 def put_link(work: Work, path: Path, to: Path, needed: bool = True) -> Step:
-    """A link into the program, in place of one into another dialplan-sms.
-
-    *needed*: SMS need it, so it goes beside what is another program's.
-    """
+    """A link into the program; if SMS need it, it goes beside what is another program's."""
     new, about, ours = new_of(path), f"a link to {to}", (path, "link", str(to))
-    target = str(path.readlink()) if path.is_symlink() else ""
+    target, is_ours = str(path.readlink()) if path.is_symlink() else "", work.manifest.is_ours
     # realpath(): unlike resolve(), no error for a circle. It may be a relative link.
     if target and os.path.realpath(path) == os.path.realpath(to):
         by_hand = (path, "link", target) if needed and not work.host.packaged else None
         yield Action(path, StepState.THERE, about, ours=by_hand)
-    elif not path.exists() or (
-        target and (work.manifest.is_ours(path) or _is_of_dialplan_sms(path))
-    ):
+    elif not path.exists() or (target and (is_ours(path) or _is_of_dialplan_sms(path))):
         yield Action(path, StepState.CHANGE if target else StepState.MAKE, about, ours=ours)
         files.link(path, to)
     elif not needed:
