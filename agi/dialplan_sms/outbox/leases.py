@@ -1,11 +1,10 @@
 """Leases: a worker takes what is due, says when it goes out, and notes how it ended.
 
 Functions on the connection of a transaction, as in transitions.py. Those on many leases take no
-more statements than on one.
+more statements than on one. What becomes of a lease whose worker is gone is in lease_owner.py.
 """
 
-import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -14,19 +13,19 @@ import sqlalchemy as sa
 
 from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import gateways
-from dialplan_sms.outbox.retry import AT_LEAST_ONCE, FIRST_WAIT, Verdict, wait
+from dialplan_sms.outbox.retry import AT_LEAST_ONCE, Verdict, wait
 from dialplan_sms.outbox.schema import PRIORITIES, State, attempt, message, now, number
 from dialplan_sms.outbox.transitions import SET_NUMBER, Try, end_tries, expire
 from dialplan_sms.sms.outcome import NOBODY_KNOWS, Outcome
 from dialplan_sms.sms.sms import Sms
 
 _BATCH = 20  # numbers of a request for a sender that sms.conf does not have any more
-_HELD = message.c.state.in_((State.LEASED, State.SENDING))
+HELD = message.c.state.in_((State.LEASED, State.SENDING))
 
 # Built once, as in transitions.py.
 _MINE = (
     sa.select(message.c.id, message.c.lease_by, message.c.lease_until)
-    .where(_HELD, message.c.id.in_(sa.bindparam("these", expanding=True)))
+    .where(HELD, message.c.id.in_(sa.bindparam("these", expanding=True)))
     .with_for_update()
 )
 _SET = message.update().where(message.c.id == sa.bindparam("of"))
@@ -125,7 +124,7 @@ def claim(
              "lease_by": owner, "lease_until": row.until}
             for row, of in due
         ])  # fmt: skip
-        numbers, rest = _numbers(connection, [row.id for row, _ in due], State.PENDING, batch)
+        numbers, rest = numbers_of(connection, [row.id for row, _ in due], State.PENDING, batch)
         if at_least_once:
             _send(connection, ((row.id, numbers[row.id]) for row, of in due if of in at_least_once))
         fixed = set(numbers)
@@ -173,7 +172,7 @@ def _may_double(sender: Sender | None) -> bool:
     return sender is not None and sender.delivery == AT_LEAST_ONCE
 
 
-def _numbers(
+def numbers_of(
     connection: sa.Connection, ids: Sequence[int], state: State, most: int
 ) -> tuple[dict[int, list[str]], dict[int, set[str]]]:
     """By id, at most *most* of each message's numbers in *state*, and the states of the others."""
@@ -261,44 +260,3 @@ def _mine(connection: sa.Connection, those: Sequence[Lease]) -> list[bool]:
     """Of each, whether it is its owner's still; it then stays so in this transaction."""
     found = set(connection.execute(_MINE, {"these": [lease.id for lease in those]}).all())
     return [(lease.id, lease.owner, lease.until) in found for lease in those]
-
-
-def owners(connection: sa.Connection) -> list[str]:
-    """Who holds leases."""
-    held = sa.select(message.c.lease_by).where(_HELD, message.c.lease_by.is_not(None))
-    return list(connection.scalars(held.distinct()))
-
-
-def lost(
-    connection: sa.Connection, owner: str, busy: Collection[tuple[int, float]],
-    dead: Collection[str] | None, most: int = 200,
-) -> list[Any]:  # fmt: skip
-    """The leases of *dead* owners, or, if that is None, those whose time is over.
-
-    Of *owner*'s own those, and those only, that it is not *busy* with (id and ``until``): it never
-    learnt of them, or somebody has restored an older copy of the database.
-    """
-    mine = message.c.lease_by == owner
-    gone = message.c.lease_until < now() if dead is None else message.c.lease_by.in_(list(dead))
-    known = sa.tuple_(message.c.id, message.c.lease_until).in_(list(busy))
-    found = (
-        sa.select(message.c.id, message.c.sender, message.c.state)
-        .where(_HELD, message.c.lease_until.is_not(None), sa.or_(mine & ~known, ~mine & gone))
-        .limit(most)
-        .with_for_update(skip_locked=True)
-    )
-    return list(connection.execute(found))
-
-
-def take_back(
-    connection: sa.Connection, id_: int, outcome: Outcome, at_least_once: bool
-) -> State | None:
-    """Decide on a message whose worker is gone, as lost() has found it; its state."""
-    found, rest = _numbers(connection, [id_], State.SENDING, sys.maxsize)
-    if numbers := tuple(found[id_]):
-        verdict = Verdict(again=numbers) if at_least_once else Verdict(unknown=numbers)
-        # One that ends its worker each time must not do so without a pause.
-        return end_tries(connection, [Try(id_, outcome, verdict, rest[id_], FIRST_WAIT)])[0]
-    free = {"state": State.PENDING, "due": now(), "lease_by": None, "lease_until": None}
-    connection.execute(message.update().where(message.c.id == id_).values(free))
-    return State.PENDING

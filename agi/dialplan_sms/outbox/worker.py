@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.outbox import gateways, leases, transitions
+from dialplan_sms.outbox import gateways, lease_owner, leases, transitions
 from dialplan_sms.outbox.attempt import PATIENCE, WorkerService, carry
 from dialplan_sms.outbox.database import OutboxError, explain, sqlite_file
 from dialplan_sms.outbox.history import retention
@@ -208,12 +208,12 @@ class Worker:
 
         def work(connection: sa.Connection) -> tuple[list[tuple[int, str, State]], set[str]]:
             busy = set(self._busy)
-            dead = owner.dead(leases.owners(connection))
+            dead = owner.dead(lease_owner.owners(connection))
             decided: list[tuple[int, str, State]] = []
-            for row in leases.lost(connection, owner.name, busy, dead):
+            for row in lease_owner.lost(connection, owner.name, busy, dead):
                 sender = senders.get(row.sender)
                 again = sender is None or sender.delivery == AT_LEAST_ONCE
-                if state := leases.take_back(connection, row.id, _GONE, again):
+                if state := lease_owner.take_back(connection, row.id, _GONE, again):
                     decided.append((row.id, row.state, state))
             return decided, _silent_hosts(connection)
 

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.outbox import leases
+from dialplan_sms.outbox import lease_owner, leases
 from dialplan_sms.outbox.schema import attempt, gateway, message, now
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.sms import Sms
@@ -186,7 +186,7 @@ def test_what_a_crash_left_never_goes_by_the_backup(pairs: Pairs) -> None:
     id_ = site.queue()
     senders, do = site.config.senders, site.outbox.writer.do
     (lease,) = do(lambda c: leases.claim(c, "gone", 60.0, 4, senders), 20.0)
-    do(lambda c: leases.take_back(c, lease.id, NO_ANSWER, at_least_once=True), 20.0)
+    do(lambda c: lease_owner.take_back(c, lease.id, NO_ANSWER, at_least_once=True), 20.0)
     with site.working(Pbx()):
         site.hurry()
         until(lambda: len(site.story(id_)) > 1)
