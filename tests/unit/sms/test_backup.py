@@ -1,6 +1,8 @@
 """What a sender certainly did not send goes by its backup, and nothing else does."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -162,3 +164,16 @@ def test_no_number_goes_by_both(first: Outcome, second: Outcome) -> None:
     assert left <= set(given_on)
     assert not (left and second in (SUCCESS, *DOUBTFUL[:2]) and outcome.cause not in NOBODY_KNOWS)
     assert outcome.via in ("", "102")
+
+
+def test_a_call_without_a_backup_imports_nothing_for_it() -> None:
+    code = (
+        "import sys\n"
+        "from tests.unit.fakes import FakeAsterisk, FakeRoute, service\n"
+        "from dialplan_sms.agi.call import call\n"
+        "asterisk = FakeAsterisk({'SMS_NUMBER': '+39333123456', 'SMS_MESSAGE': 'Hello'})\n"
+        "call(asterisk.channel, service(FakeRoute()))\n"
+        "print(asterisk.value('SMS_STATUS'), 'dialplan_sms.sms.backup' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "SUCCESS False\n"
