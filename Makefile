@@ -26,7 +26,8 @@ demo: $(BIN)/sms.agi ## one call on a real Asterisk that sends an SMS to a stand
 test: $(BIN)/sms.agi ## the tests, real Asterisk 22 and 16 included; no root needed
 	$(BIN)/python -m pytest -m "not slow" -n 4 --dist loadfile
 test-all: test ## also the tests that need root or time
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --ignore=tests/bench
+	$(BIN)/python -m pytest -m slow tests/bench
 bench: $(BIN)/sms.agi ## CPU and latency against CURL() and scripts, on Asterisk 22 and 16 (QUICK=1: a minute)
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(BENCH)
 lint: $(BIN)/sms.agi ## ruff, mypy, which module may import which, current manual pages

@@ -25,6 +25,7 @@ _EXAMPLES = {
     "per_number": "5/1h",
     "per_sender": "200/1d",
     "per_caller": "3/10m",
+    "on_failure": "/usr/local/bin/sms-failed",
     "user": "the line that dialplan-sms user prints",
     "certificate": "http.pem",
     "key": "http.key",

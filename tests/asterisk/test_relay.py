@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -289,7 +290,7 @@ def test_wrong_passwords_are_slowed_down_and_logged(relay: Relay) -> None:
         assert relay.post(("wms", "x"), number="1", message="x").status_code == 401
     assert time.monotonic() - began > 3.5  # 0.25, 0.5, 1, 2 s
     assert free < 10 * 3.5
-    assert relay.service.log.count("wrong user or password from 127.0.0.1") >= 10
+    assert relay.service.log.count("wrong password or token from 127.0.0.1") >= 10
     # Who has been here before is not kept waiting, nor are calls.
     assert relay.post(ALONE, number="+39333123456", message="x").status_code == 200
 
@@ -392,19 +393,93 @@ def test_any_program_can_send(relay: Relay, headers: dict[str, str]) -> None:
     assert requests.post(relay.url, form, auth=ALONE, headers=headers, timeout=10).json() == SENT
 
 
-@pytest.mark.parametrize(
-    "body",
-    [{"json": {"number": "+39333123456", "message": "x"}},
-     {"files": {"number": (None, "+39333123456"), "message": (None, "x")}},
-     {"data": b"number=1&message=x", "headers": {"Content-Type": "text/plain"}},
-     {"data": b'{"number": "1"}', "headers": {"Content-Type": "application/x-www-form-urlencoded"}}],
-)  # fmt: skip
-def test_a_body_that_is_no_form_is_named(relay: Relay, body: Any) -> None:
-    answer = requests.post(relay.url, auth=ALONE, timeout=10, **body)
-    assert (answer.status_code, answer.json()["type"]) == (415, "error")
-    assert "application/x-www-form-urlencoded, not as JSON" in answer.json()["reason"]
+_TWO = ["+39333123456", "+39333123457"]
+
+
+_BODIES: list[dict[str, Any]] = [
+    {"json": {"number": _TWO, "message": 'È "così"', "gsm": GATEWAY, "priority": 1}},
+    {"json": {"number": ",".join(_TWO), "message": 'È "così"', "gsm": None}},
+    {"data": {"number": _TWO, "message": 'È "così"'}},
+    {"params": {"number": _TWO, "message": 'È "così"'}},
+    {"files": [("number", (None, _TWO[0])), ("number", (None, _TWO[1])), ("message", (None, 'È "così"'))]},
+]  # fmt: skip
+
+
+def test_each_body_that_clients_send(relay: Relay) -> None:
+    for body in _BODIES:
+        assert requests.post(relay.url, auth=ALONE, timeout=10, **body).json() == SENT, body
+    assert relay.arrived(len(_BODIES)) == [(tuple(_TWO), 'È "così"')] * len(_BODIES)
+
+
+# What curl sends for -H "Authorization: Bearer …" and --json '{"number": …}', -F number=… -F message=…
+_CURL = {
+    "application/json": b'{"number": "+39333123456", "message": "x"}',
+    "multipart/form-data; boundary=------------------------d74496d66958873e":
+    b'--------------------------d74496d66958873e\r\nContent-Disposition: form-data; name="number"'
+    b"\r\n\r\n+39333123456\r\n--------------------------d74496d66958873e\r\nContent-Disposition:"
+    b' form-data; name="message"\r\n\r\nx\r\n--------------------------d74496d66958873e--\r\n',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", _CURL)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_token_in_place_of_a_password(relay: Relay, kind: str, chunked: bool) -> None:
+    made = subprocess.run(
+        ["bin/dialplan-sms", "user", "--token", "101", "--config", relay.service.conf],
+        cwd=sys.prefix, capture_output=True, text=True, check=True, timeout=30,
+    )  # fmt: skip
+    (token,) = re.findall(r"^sms_\S+$", made.stderr, re.MULTILINE)
+    assert token not in made.stdout
+    relay.restart(users=f"{_USERS}\n{made.stdout}")
+
+    def send(bearer: str) -> Any:
+        connection = HTTPConnection("127.0.0.1", relay.port, timeout=10)
+        headers = {"Authorization": f"Bearer {bearer}", "Content-Type": kind}
+        body = iter([_CURL[kind][:9], _CURL[kind][9:]]) if chunked else _CURL[kind]
+        connection.request("POST", api.PATH, body, headers, encode_chunked=chunked)
+        with contextlib.closing(connection):
+            return json.loads(connection.getresponse().read())
+
+    assert send(token) == SENT
+    assert relay.arrived() == [(("+39333123456",), "x")]
+    assert "call=http:101@127.0.0.1 sender=101" in relay.service.log
+    assert send(f"{token}x") == api.error(api.UNAUTHORIZED)
+    # The password holds on, and the token no longer than its line.
+    assert relay.post(ALONE, number="+39333123456", message="x").json() == SENT
+    relay.configure()
+    relay.service.signal(signal.SIGHUP)
+    until(lambda: send(token) == api.error(api.UNAUTHORIZED))
+    assert token not in relay.service.log
+
+
+_PLAIN = {"Content-Type": "text/plain"}
+_AS_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+_AS_JSON = {"Content-Type": "application/json"}
+_NOT_TAKEN: list[tuple[dict[str, Any], int, str]] = [
+    ({"data": b"number=1&message=x", "headers": _PLAIN}, 415, "neither application/x-www-form"),
+    ({"data": b'{"number": "1"}', "headers": _AS_FORM}, 415, "Content-Type says another type"),
+    ({"data": b"{", "headers": _AS_JSON}, 400, "application/json: it is broken, or not UTF-8"),
+    ({"json": {"number": 39333123456, "message": "x"}}, 400, "must be texts in quotes"),
+    ({"files": {"message": "x"}}, 400, "a part is a file"),
+    ({"json": {"number": ["1"] * 5000, "message": "x"}}, 200, "At most 1000 numbers"),
+    ({"data": {"number": ["1"] * 1001, "message": "x"}}, 200, "At most 1000 numbers"),
+    ({"json": {"number": ["\ud800"], "message": "x"}}, 200, "is no phone number"),
+    ({"json": {"message": "x"}}, 200, api.EMPTY_NUMBER),
+    ({"data": b"", "headers": _AS_JSON}, 200, api.EMPTY_NUMBER),
+]
+
+
+def test_a_body_that_cannot_be_taken_is_named(relay: Relay) -> None:
+    for body, status, says in _NOT_TAKEN:
+        answer = requests.post(relay.url, auth=ALONE, timeout=10, **body)
+        assert (answer.status_code, answer.json()["type"]) == (status, "error"), says
+        assert says in answer.json()["reason"]
+    assert not relay.sandbox.messages
+    # Of a type that is not read, a query will do.
     query = {"number": "+39333123456", "message": "x"}
-    assert requests.post(relay.url, auth=ALONE, timeout=10, params=query, **body).json() == SENT
+    for body, _, _ in _NOT_TAKEN[:2]:
+        answer = requests.post(relay.url, auth=ALONE, timeout=10, params=query, **body)
+        assert answer.json() == SENT
 
 
 def test_without_the_section_nobody_sends_any_more(relay: Relay) -> None:
@@ -605,22 +680,15 @@ def test_it_answers_as_its_description_says(relay: Relay, page: str) -> None:
     command: list[str | Path] = [
         Path(sys.prefix) / "bin/schemathesis", "run",
         f"http://127.0.0.1:{relay.port}/openapi.json", "--auth", ":".join(ALONE),
-        "--header", f"Cookie: {COOKIE}={session}", "--max-examples", "100", "--no-color", "--workers", "2", "--seed", "1",
+        "--header", f"Cookie: {COOKIE}={session}", "--max-examples", "50", "--no-color", "--seed", "1",
+        # CPython 3.11's ast.parse() breaks if two threads are in it.
+        "--workers", "1",
         # The API says what is wrong with status 200 and a JSON of type "error".
         "--exclude-checks", "negative_data_rejection",
     ]  # fmt: skip
-    for _ in range(3):
-        done = subprocess.run(
-            command,
-            cwd=relay.service.folder,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        # CPython 3.11's parser does not bear the depth at which hypothesis describes a lambda.
-        if "SystemError: AST constructor recursion depth" not in done.stdout:
-            break
+    done = subprocess.run(
+        command, cwd=relay.service.folder, capture_output=True, text=True, timeout=110, check=False
+    )
     assert done.returncode == 0, done.stdout[-5000:]
     assert re.search(r"[0-9]{3} generated, [0-9]+ passed", done.stdout), done.stdout[-1000:]
     assert "Traceback" not in relay.service.log

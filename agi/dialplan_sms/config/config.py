@@ -133,6 +133,11 @@ def _check_outbox(sender: Sender, given: Mapping[str, Value], config: Config) ->
     if sender.mode != "wait" and not config.outbox:
         where = f"{given['mode'].place}: mode = {sender.mode}"
         raise ConfigError(f"{where}: needs the outbox: set outbox in the general section")
+    if sender.on_failure and not config.outbox:
+        raise ConfigError(
+            f"{given['on_failure'].place}: on_failure: needs the outbox: set outbox in the general"
+            " section"
+        )
     for name, seconds in sender.counted.items():
         where = f"{given[name].place}: {name}"
         refuse(

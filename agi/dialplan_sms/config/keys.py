@@ -199,6 +199,8 @@ class Sender:
         values.rate, "the most SMS by calls of one caller", None
     )
     repeat_window: float = key(_TIME, "how long the same text to the same number is refused", 0.0)
+    on_failure: str = key(values.program, "the program that is told what was not sent", "")
+    on_failure_text: bool = key(values.yes_no, "whether it is told the texts, too", False)
     files: tuple[str, ...] = field(default=(), repr=False)
 
     @property

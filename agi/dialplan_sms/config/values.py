@@ -155,6 +155,12 @@ def duration(text: str, _: Place) -> float:
     return float(int(found[1]) * _UNITS[found[2]])
 
 
+program = Kind(
+    lambda text, _: must(re.fullmatch(r"(/[^\x00-\x1f\x7f]+)|(?i:none)", text))[1] or "",
+    "the path of a program from / on, without arguments, or none",
+)
+
+
 @kind("a number of SMS and a time, as 5/1h or 200/1d, or none")
 def rate(text: str, _place: Place) -> tuple[int, float] | None:
     """How many SMS in how many seconds: ``5/1h``, ``5/h``; None for ``none``."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from dialplan_sms.config.parser import ConfigError
+from dialplan_sms.daemon import on_failure
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.history.statistics import Overview, overview
 from dialplan_sms.outbox.retry import STALE
@@ -29,6 +30,7 @@ class Storage:
             raise ConfigError(str(error)) from None
         self.seen: Overview | None = None
         self._worker: Worker | None = None
+        self._telling: threading.Thread  # if there is a worker
         self._asked: Overview | None = None
         self._asked_at = float("-inf")
         self._asking = threading.Lock()
@@ -38,6 +40,7 @@ class Storage:
     def start(self, service: Service) -> None:
         """Send what is stored, with the configuration's ``workers``, and watch it."""
         if threads := service.load().workers:
+            self._telling = on_failure.start(self.outbox.writer, service, self._stopping)
             self._worker = Worker(self.outbox, service, threads)
             self._worker.start()
         threading.Thread(
@@ -70,6 +73,7 @@ class Storage:
         """Close the outbox, once requests under way have ended, or their time has."""
         if self._worker is not None:
             self._worker.stop(max(0.5, self._until - time.monotonic()))
+            self._telling.join(on_failure.LIMIT)
         self.outbox.close()
 
     def _wake(self) -> None:

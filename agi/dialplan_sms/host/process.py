@@ -109,8 +109,13 @@ class Ran:
 Run = Callable[[Sequence[str], float, User | None], Ran]
 
 
-def run(command: Sequence[str], timeout: float, user: User | None = None) -> Ran:
-    """Run *command* for at most *timeout* seconds, as *user* if we are root; never raises."""
+def run(
+    command: Sequence[str], timeout: float, user: User | None = None, given: IO[bytes] | None = None
+) -> Ran:
+    """Run *command* for at most *timeout* seconds, as *user* if we are root; never raises.
+
+    It gets *given* as its standard input, or nothing.
+    """
     import subprocess  # which drop_privileges() does without, too
 
     rights = (
@@ -121,7 +126,7 @@ def run(command: Sequence[str], timeout: float, user: User | None = None) -> Ran
     until = time.monotonic() + timeout
     try:
         process = subprocess.Popen(  # noqa: S603 - no shell, and what to run is ours
-            command, bufsize=0, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            command, bufsize=0, stdin=given or subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, cwd="/", start_new_session=True,
             env={"PATH": os.environ.get("PATH") or PATH, "LANG": "C.UTF-8", "HOME": "/"}, **rights,
         )  # type: ignore[call-overload]  # fmt: skip
@@ -129,7 +134,7 @@ def run(command: Sequence[str], timeout: float, user: User | None = None) -> Ran
         return Ran(NOT_STARTED, getattr(error, "strerror", None) or type(error).__name__)
     try:
         with process.stdout:
-            output = _read(process.stdout, until)
+            output = _read(process.stdout, until, process.poll)
         return Ran(process.wait(max(until - time.monotonic(), 0)), output)
     except (TimeoutError, subprocess.TimeoutExpired):
         return Ran(NOT_ENDED, f"no end within {timeout:.0f} s")
@@ -140,13 +145,20 @@ def run(command: Sequence[str], timeout: float, user: User | None = None) -> Ran
             process.wait()
 
 
-def _read(pipe: IO[bytes], until: float) -> str:
-    """What comes from *pipe* to its end, or as much as is kept. Raises TimeoutError."""
+def _read(pipe: IO[bytes], until: float, status: Callable[[], int | None]) -> str:
+    """What comes from *pipe* until it, or the program, ends, or as much as is kept.
+
+    What the program has left behind may hold the pipe. Raises TimeoutError.
+    """
     kept = bytearray()
     while len(kept) < _LARGEST:
-        if not select.select([pipe], [], [], max(until - time.monotonic(), 0))[0]:
-            raise TimeoutError
-        if not (piece := os.read(pipe.fileno(), 1 << 16)):
+        ended, left = status() is not None, until - time.monotonic()
+        if select.select([pipe], [], [], 0 if ended else min(max(left, 0), 0.1))[0]:
+            if not (piece := os.read(pipe.fileno(), 1 << 16)):
+                break
+            kept += piece
+        elif ended:
             break
-        kept += piece
+        elif left <= 0:
+            raise TimeoutError
     return kept.decode("utf-8", "replace")

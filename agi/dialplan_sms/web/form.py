@@ -1,12 +1,13 @@
 """The form of a request, as strangers send it: of any length, in any bytes."""
 
+from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 MAX_BODY = 1 << 20  # bytes; a longer one is answered with status 413
-MAX_FIELDS = 1000  # read from a query string or a body; what follows is dropped
+MAX_FIELDS = 2000  # read of a query string or a body, twice what numbers may be; others are dropped
 FORM = "application/x-www-form-urlencoded"
 
 Pairs = tuple[tuple[str, str], ...]  # names and values of form parameters, in their order
@@ -27,12 +28,17 @@ def _decode(data: bytes) -> str:
     return unquote_to_bytes(data.replace(b"+", b" ")).decode("utf-8", errors="replace")
 
 
-async def read_pairs(http: Request) -> Pairs:
-    """The parameters of a whole request, those of the query string first."""
+async def read_pairs(
+    http: Request, read_other: Callable[[Request, bytes], Pairs] = lambda *_: ()
+) -> Pairs:
+    """The parameters of a whole request, those of the query string first.
+
+    *read_other* reads a body that is no form.
+    """
     body = await read_body(http, MAX_BODY, "Request is too large")
     pairs = form_pairs(http.scope["query_string"])
-    if http.method == "POST" and content_type(http) == FORM:
-        pairs += form_pairs(body)
+    if http.method == "POST":
+        pairs += form_pairs(body) if content_type(http) == FORM else read_other(http, body)
     return pairs
 
 

@@ -2,6 +2,7 @@
 
 A right one is remembered by a keyed digest. A wrong one takes as long for a user who exists as for
 one who does not; after ten, the tries of an address for a name go one by one, with a pause before.
+A right token needs no try; a wrong one counts as a wrong password of nobody.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from dialplan_sms.config.http import DECOY, fits
+from dialplan_sms.config.http import DECOY, fits, owner
 from dialplan_sms.host.address import machine
 
 FREE = 10  # wrong passwords without a pause
@@ -46,7 +47,7 @@ class Login:
 
     def __init__(
         self,
-        users: Callable[[], Mapping[str, str]],
+        users: Callable[[], Mapping[str, tuple[str, ...]]],
         note: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -56,7 +57,7 @@ class Login:
         self.clock = clock
         self._pause = pause
         self._key = os.urandom(32)
-        self._known: dict[bytes, str] = {}
+        self._known: dict[bytes, tuple[str, ...]] = {}
         self._tries: dict[bytes, asyncio.Task[bool]] = {}
         self._lanes: dict[tuple[str, int], _Lane] = {}
         # One thread: a flood of tries takes one core, and no call waits for it.
@@ -66,8 +67,12 @@ class Login:
         """The user that the ``Authorization`` *header* proves. Raises Unknown and TooMany."""
         if not header:
             raise Unknown
-        name, password = read_basic(header)
-        await self.check(name, password, address)
+        scheme, _, token = header.strip().partition(" ")
+        if scheme.lower() != "bearer":
+            name, secret = read_basic(header)
+        elif name := owner(secret := token.strip(), self.users()):
+            return name
+        await self.check(name, secret, address)
         return name
 
     async def check(self, name: str, password: str, address: str) -> None:
@@ -100,7 +105,7 @@ class Login:
                     await self._pause(min(0.25 * 2**doublings, _LONGEST_PAUSE))
                 hashed = self.users().get(name)
                 right = await asyncio.wrap_future(
-                    self._trying.submit(fits, password, hashed or DECOY)
+                    self._trying.submit(fits, password, hashed[0] if hashed else DECOY)
                 )
                 if right and hashed is not None:
                     self._known[digest] = hashed
@@ -109,7 +114,7 @@ class Login:
                 lane.last = self.clock()
                 if lane.failures <= FREE or lane.failures.bit_count() == 1:
                     self._note(
-                        f"HTTP: wrong user or password from {address}, {lane.failures} so far"
+                        f"HTTP: wrong password or token from {address}, {lane.failures} so far"
                     )
                 return False
         finally:

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -57,8 +57,8 @@ class Page:
         self._login = login
         self._switches = switches
         self._secret = secrets.token_bytes(32)
-        # The sessions of this process: whose, with which hash, until when.
-        self._sessions: dict[str, tuple[str, str, float]] = {}
+        # The sessions of this process: whose, with which hashes, until when.
+        self._sessions: dict[str, tuple[str, Collection[str], float]] = {}
 
     def routes(self) -> list[Route]:
         """What the page answers, and if there is a login, where sessions begin and end."""
@@ -179,7 +179,7 @@ class Page:
         if len(self._sessions) >= _MOST_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         token = secrets.token_urlsafe(32)
-        self._sessions[token] = (name, login.users().get(name, ""), login.clock() + LASTS)
+        self._sessions[token] = (name, login.users().get(name, ()), login.clock() + LASTS)
         response = go(back if _HERE.fullmatch(back) else "/")
         response.set_cookie(
             COOKIE, token, LASTS,
@@ -201,7 +201,7 @@ class Page:
             return True
         token = request.cookies.get(COOKIE, "")
         name, hashed, ends = self._sessions.get(token, ("", "", 0.0))
-        # A user with another password now has none.
+        # A user with another password or token now has none.
         valid = self._login.clock() < ends and self._login.users().get(name) == hashed
         request.scope["user"] = name if valid else ""
         return valid

@@ -25,6 +25,7 @@ from dialplan_sms.host.address import is_in, is_loopback, parse
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms import api
 from dialplan_sms.sms.service import Service
+from dialplan_sms.web.body import READERS, read_other
 from dialplan_sms.web.form import FORM, content_type, read_pairs
 from dialplan_sms.web.login import Login, TooMany, Unknown
 from dialplan_sms.web.relay import Loops, Relay
@@ -40,9 +41,8 @@ _NAMED = re.compile(
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="SMS", charset="UTF-8"'}
 _CLOSE = {"Connection": "close"}  # what follows is not read
 _NO_BROWSER = "A browser cannot send: this address is for programs"
-_NO_FORM = (
-    "The body has neither number nor message: send it as application/x-www-form-urlencoded, not as"
-    " JSON or multipart/form-data"
+_NOT_READ = (
+    f"The body is neither {FORM} nor {' nor '.join(READERS)}, or its Content-Type says another type"
 )
 _OF_BROWSERS = {"sec-fetch-site", "origin", "upgrade-insecure-requests"}  # nobody else's
 
@@ -143,11 +143,16 @@ class SmsServer:
             raise HTTPException(401, api.UNAUTHORIZED, _CHALLENGE | _CLOSE) from None
         except TooMany:
             wait = {"Retry-After": "60"} | _CLOSE
-            raise HTTPException(429, "Too many wrong passwords: wait a minute", wait) from None
-        form = {name.strip(): value for name, value in await read_pairs(http)}
+            raise HTTPException(
+                429, "Too many wrong passwords or tokens: wait a minute", wait
+            ) from None
+        pairs = await read_pairs(http, read_other)
+        form = {name.strip(): value for name, value in pairs}
+        if len(form) < len(pairs) and "number" in form:
+            form["number"] = ",".join(value for name, value in pairs if name.strip() == "number")
         if not form.keys() & {"number", "message"} and _has_other_body(http, form):
-            raise HTTPException(415, _NO_FORM)
-        if any("\ufffd" in value for value in form.values()):
+            raise HTTPException(415, _NOT_READ)
+        if any("\ufffd" in value for value in form.values()) and content_type(http) not in READERS:
             raise HTTPException(400, "The request is not UTF-8, or not URL-encoded")
         if self._waiting.locked():
             raise HTTPException(503, "too many requests at once: try again")
@@ -193,11 +198,11 @@ def is_browser(headers: Headers) -> bool:
 
 
 def _has_other_body(http: Request, form: Mapping[str, str]) -> bool:
-    """Whether there is a body that is no form, though it may be declared as one."""
+    """Whether there is a body that is not read, though it may be declared as a form."""
     if any(name.startswith(("{", "[")) for name in form):
         return True
     body = http.headers.get("content-length", "0") != "0" or "transfer-encoding" in http.headers
-    return http.method == "POST" and body and content_type(http) != FORM
+    return http.method == "POST" and body and content_type(http) not in (FORM, *READERS)
 
 
 def _may_send(address: str, conf: Http) -> bool:

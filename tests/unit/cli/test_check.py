@@ -273,6 +273,36 @@ def test_the_cure_names_the_group_of_who_is_judged(folder: Path) -> None:
     assert "user 64321" not in log.do
 
 
+@pytest.mark.parametrize(
+    ("mode", "says", "do"),
+    [
+        (0o755, "", ""),
+        (None, "there is no {}", "create {}"),
+        (0o640, "user 64321 may not run {}, which is {me}", "chmod o+rx {}"),
+        (0o777, "everybody can change {}, and so what user 64321 runs", "chmod go-w {}"),
+        (0o40755, "{} is a folder", "name a program"),
+    ],
+)
+def test_a_program_for_failures_that_cannot_be_run_or_is_anybodys_is_told(
+    folder: Path, mode: int | None, says: str, do: str
+) -> None:
+    path, program = folder / "sms.conf", folder / "program"
+    if mode is not None:
+        program.mkdir() if mode & 0o40000 else program.touch()
+        program.chmod(mode & 0o777)
+    path.write_text(
+        f"[general]\noutbox = sqlite:////x\non_failure = {program}\n"
+        "[101]\nurl = https://192.0.2.1\npassword = x\n"
+    )
+    path.chmod(0o640)
+    found = conf.check(path, by_id(64321, (os.getegid(),)))[0]
+    assert found.state is (CheckState.WRONG if says else CheckState.OK), found
+    me = current()
+    says = says.format(program, me=f"{me.owner}:{me.group} 0640")
+    assert found.says.startswith(f"on_failure of [101]: {says}" if says else str(path))
+    assert found.do.endswith(do.format(program))
+
+
 def test_a_log_is_made_in_its_folder(folder: Path) -> None:
     for mode, state in ((0o755, CheckState.WRONG), (0o777, CheckState.OK)):
         folder.chmod(mode)

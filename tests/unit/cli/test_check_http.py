@@ -18,7 +18,7 @@ from tests.asterisk.serving import Service, free_port
 from tests.unit import checked
 from tests.unit.checked import Bed
 
-USERS = {"wms": DECOY}
+USERS = {"wms": (DECOY,)}
 
 
 def config(http: Http, **fields: Any) -> Config:

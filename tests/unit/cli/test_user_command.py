@@ -1,11 +1,13 @@
-"""``dialplan-sms user``: the names that it takes, and the address that it shows."""
+"""``dialplan-sms user``: the names that it takes, the address that it shows, tokens."""
 
+import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from dialplan_sms.cli.user import user
+from dialplan_sms.config.http import token_hash
 
 
 def run(name: str, environ: dict[str, str | None] | None = None, *options: str) -> Result:
@@ -70,3 +72,30 @@ def test_it_shows_the_address_of_the_usual_place(conf: Path, http: str, url: str
 def test_without_a_configuration_it_shows_the_default(tmp_path: Path) -> None:
     shown = run("wms", {"DIALPLAN_SMS_CONF": str(tmp_path / "none")})
     assert (shown.exit_code, "http://127.0.0.1:4575/" in shown.output) == (0, True)
+
+
+def test_a_token_is_shown_once_and_its_hash_is_the_line(conf: Path) -> None:
+    # given a token that is made without a password
+    made = CliRunner().invoke(user, ["--token", "wms", "--config", str(conf)], input="")
+    # then standard output has the line alone, and the token stands beside it
+    (token,) = re.findall(r"^sms_[\w-]{43}$", made.stderr, re.MULTILINE)
+    assert made.stdout == f"user = wms:{token_hash(token)}\n"
+    assert made.stderr.count(token) == 1
+    assert "PASSWORD" not in made.stderr
+    other = CliRunner().invoke(user, ["--token", "wms", "--config", str(conf)], input="")
+    assert other.stdout != made.stdout
+
+
+def test_without_a_name_it_lists_who_has_what(conf: Path) -> None:
+    tokens = [token_hash(each) for each in ("one", "other")]
+    password = run("wms").stdout
+    lines = f"{password}user = wms:{tokens[0]}\nuser = portal:{tokens[1]}\n"
+    general = "[general]\noutbox = sqlite:////tmp/o.sqlite\n"
+    conf.write_text(f"{general}[http]\n{lines}[101]\nurl = https://192.0.2.1\npassword = x\n")
+    listed = CliRunner().invoke(user, ["--config", str(conf)])
+    one, other = (each[8:16] for each in tokens)
+    assert listed.output == f"wms: password, token {one}…\nportal: token {other}…\n"
+    conf.write_text("[101]\nurl = https://192.0.2.1\npassword = x\n")
+    listed = CliRunner().invoke(user, ["--config", str(conf)])
+    assert listed.exit_code == 1
+    assert listed.output == f"Error: {conf} has no user: dialplan-sms user NAME makes one\n"

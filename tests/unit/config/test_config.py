@@ -189,6 +189,18 @@ def test_a_mode_that_stores_is_taken_with_an_outbox(sms_conf: Write, mode: str) 
     assert load(sms_conf(both)).senders["101"].mode == "wait"
 
 
+def test_a_program_for_failures_needs_the_outbox(sms_conf: Write) -> None:
+    with pytest.raises(ConfigError, match=r":2: on_failure: needs the outbox: set outbox in"):
+        load(sms_conf(f"[general]\non_failure = /bin/x\n{SENDER}"))
+    outbox = "[general]\noutbox = sqlite:////x\non_failure = /bin/x\n"
+    both = load(
+        sms_conf(
+            f"{outbox}{SENDER}[102]\nurl = https://192.0.2.1\npassword = x\non_failure = none\n"
+        )
+    )
+    assert [each.on_failure for each in both.senders.values()] == ["/bin/x", ""]
+
+
 TIME = "a time as 30s, 15m, 24h or 7d"
 RATE = "a number of SMS and a time, as 5/1h or 200/1d, or none"
 PLACES = "countries and prefixes, as IT, FR, +4179"
@@ -205,6 +217,9 @@ NETWORKS = "networks, as 192.0.2.0/24, 2001:db8::/64 - countries and prefixes st
         ("max_age", ["", "1y", "1234567s"], TIME),
         ("keep_text", ["", "yes"], f"{TIME}, 0 for as long as needed"),
         ("repeat_window", ["", "no"], f"{TIME}, 0 for none"),
+        ("on_failure", ["", "mail", "bin/mail", "./mail"],
+         "the path of a program from / on, without arguments, or none"),
+        ("on_failure_text", ["", "maybe"], "yes, no"),
         ("allow", ["", "IT,", "Italy", "+", "+0", "0039", "192.0.2.0/24", "all, IT", "none",
                    "+1234567890123456"], f"all, {PLACES}"),
         ("deny", ["", "ITA", "+39x"], f"all, none, {PLACES}"),

@@ -28,10 +28,10 @@ pytestmark = [
 ]
 MESSAGES, CHANGES, KILLS, WORKERS, CALLERS = 2000, 50, 20, 4, 4
 TROUBLES = (
-    None, Trouble(Fault.HANG), Trouble(Fault.HANG, taken=True), Trouble(Fault.REJECT),
-    Trouble(Fault.UNAUTHORIZED), Trouble(Fault.SERVER_ERROR, taken=True), Trouble(Fault.RESET),
+    None, None, Trouble(Fault.HANG), Trouble(Fault.HANG, taken=True), Trouble(Fault.REJECT),
+    Trouble(Fault.SERVER_ERROR, taken=True), Trouble(Fault.RESET),
 )  # fmt: skip
-"""Of the primary while it is up, each as likely as that it is down."""
+"""Of the primary while it is up. Not UNAUTHORIZED, for which it is held through the test."""
 
 
 def call(port: int, text: str) -> dict[str, str]:
@@ -102,7 +102,7 @@ def storm(service: Service, primary: Sandbox, dice: random.Random) -> dict[str, 
         for _ in range(CHANGES):
             primary.fault = dice.choice(TROUBLES)
             enough.wait(dice.uniform(0.1, 0.6))
-            if dice.random() < 0.4:
+            if dice.random() < 0.3:
                 primary.stop()
                 enough.wait(dice.uniform(0.1, 1.5))
                 primary.start()

@@ -1,4 +1,4 @@
-"""Who may use the HTTP SMS server: [http] of sms.conf, hashes, and what wrong passwords bring."""
+"""Who may use the HTTP SMS server: [http] of sms.conf, passwords, tokens, and what wrong ones bring."""
 
 import asyncio
 import base64
@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 
 from dialplan_sms.cli.user import user
 from dialplan_sms.config.config import load
-from dialplan_sms.config.http import fits, make_hash
+from dialplan_sms.config.http import DECOY, fits, make_hash, token_hash
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.web.login import FREE, Login, TooMany, Unknown, read_basic
 
 HASH = (  # of s3cret
     "$scrypt$ln=14,r=8,p=1$3Pvr4j7mesOu8n7gpoECSQ$CauPGQIauSmxrR8dmgh+VAfKZKhQ+FE58kFt7Q7FJtc"
 )
+TOKEN = "sms_aF9t"
+TOKEN_HASH = "$sha256$e909085d9deb2a629a16fa3b1c73bcdc29093e1c1132e0dd3cb5cf04bbdb5d94"
 SENDER = "[101]\nurl = https://192.0.2.1\npassword = x\n"
 
 
@@ -47,6 +49,16 @@ def test_users_networks_and_files(tmp_path: Path) -> None:
     assert HASH not in repr(http)
 
 
+def test_a_user_may_have_a_password_and_tokens(tmp_path: Path) -> None:
+    one, other = token_hash("one"), token_hash("other")
+    text = (
+        f"user = a:{one}\nuser = b:{HASH}\nuser = a:{HASH}\nuser = a:{other}\nuser = c:{TOKEN_HASH}"
+    )
+    http = load(conf(tmp_path, text), http=True).http
+    assert http is not None
+    assert http.users == {"a": (HASH, one, other), "b": (HASH,), "c": (DECOY, TOKEN_HASH)}
+
+
 def test_without_the_section_there_is_no_server(tmp_path: Path) -> None:
     path = tmp_path / "sms.conf"
     path.touch(0o600)
@@ -65,6 +77,10 @@ def test_without_the_section_there_is_no_server(tmp_path: Path) -> None:
         (f"user = a:{HASH}A", "that of a is no hash"),
         (f"user = a:{HASH}\nlisten = 4575", "the address is missing"),
         (f"user = a:{HASH}\nuser = a:{HASH}", "a stands there twice"),
+        (f"user = a:{HASH}\nuser = a:{TOKEN_HASH}\nuser = a:{make_hash('x')}", "a stands there twice"),
+        (f"user = a:{TOKEN_HASH}\nuser = b:{TOKEN_HASH}", "stands there twice"),
+        (f"user = a:{TOKEN_HASH}0", "that of a is no hash"),
+        ("user = a:$sha256$secret", "that of a is no hash"),
         (f"user = a:{HASH}\nlisten = 192.0.2.9:80", "add allow ="),
         (f"user = a:{HASH}\ncertificate = sms.conf", "needs certificate and key, or neither"),
         (f"user = a:{HASH}\ncertificate = none.pem", "there is no file"),
@@ -134,7 +150,7 @@ class Door:
     """A Login whose pauses are noted and not waited for."""
 
     def __init__(self) -> None:
-        self.users = {"wms": HASH}
+        self.users: dict[str, tuple[str, ...]] = {"wms": (HASH,)}
         self.notes: list[str] = []
         self.pauses: list[float] = []
         self.time = 0.0
@@ -158,9 +174,44 @@ async def test_a_user_is_known_and_a_stranger_is_not() -> None:
     assert await door.enter(basic("wms", "s3cret")) == "wms"
     for header in (basic("wms", "S3cret"), basic("other", "s3cret"), basic("", ""), None, "x"):
         assert await door.enter(header) == "unknown"
-    door.users = {"wms": make_hash("new"), "b": HASH}
+    door.users = {"wms": (make_hash("new"),), "b": (HASH,)}
     assert await door.enter(basic("wms", "s3cret")) == "unknown"  # remembered no longer
     assert await door.enter(basic("b", "s3cret")) == "b"
+
+
+@awaited
+async def test_a_token_is_known_until_it_is_taken_away() -> None:
+    door = Door()
+    door.users = {
+        "wms": (HASH, token_hash("other"), token_hash(TOKEN)),
+        "b": (DECOY, token_hash("b")),
+    }
+    assert await door.enter(f"Bearer {TOKEN}") == "wms"
+    assert await door.enter("bearer   b ") == "b"
+    assert await door.enter(basic("wms", "s3cret")) == "wms"
+    # A token is no password, nor is a hash a token.
+    for header in (basic("wms", TOKEN), basic("", TOKEN), basic("b", "b"), basic("b", ""), TOKEN,
+                   "Bearer", "Bearer ", f"Bearer {TOKEN_HASH}", f"Bearer {HASH}", "Bearer s3cret",
+                   "Bearer \udcff", f"Bearer {TOKEN} x"):  # fmt: skip
+        assert await door.enter(header) == "unknown"
+    door.users = {"wms": (HASH,)}
+    assert await door.enter(f"Bearer {TOKEN}") == "unknown"
+
+
+@awaited
+async def test_wrong_tokens_are_slowed_down_and_right_ones_are_not() -> None:
+    door = Door()
+    door.users["b"] = (DECOY, token_hash(TOKEN))
+    for number in range(FREE + 4):
+        assert await door.enter(f"Bearer {number}") == "unknown"
+    assert door.pauses == [0.25, 0.5, 1.0, 2.0]
+    assert len(door.notes) == FREE
+    assert "wrong password or token from 192.0.2.1" in door.notes[0]
+    assert await door.enter(f"Bearer {TOKEN}") == "b"
+    assert len(door.pauses) == 4
+    # Many at once are many tries.
+    found = await asyncio.gather(*(door.enter(f"Bearer x{number}") for number in range(30)))
+    assert {"unknown", "too many"} == set(found)
 
 
 @awaited
@@ -192,7 +243,7 @@ async def test_right_passwords_at_once_share_one_try() -> None:
 @awaited
 async def test_logging_in_does_not_buy_further_guesses() -> None:
     door = Door()
-    door.users["own"] = HASH
+    door.users["own"] = (HASH,)
     for number in range(60):
         await door.enter(basic("wms", f"guess {number}"))
         assert await door.enter("basic" + " " * (number + 1) + basic("own", "s3cret")[6:]) == "own"

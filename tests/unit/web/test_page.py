@@ -488,7 +488,7 @@ def test_static_files_are_kept_by_their_hash(site: Site) -> None:
 @pytest.fixture
 def guarded(site: Site) -> Iterator[tuple[TestClient, list[float]]]:
     """The page behind its login, and the time of its sessions."""
-    users, now = {"anna": make_hash("s3cret")}, [0.0]
+    users, now = {"anna": (make_hash("s3cret"),)}, [0.0]
     login = Login(lambda: users, lambda _: None, lambda: now[0])
     app = Starlette(routes=routes(site.board, login))
     yield TestClient(app, follow_redirects=False), now

@@ -12,7 +12,15 @@ from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.countries import CALLING_CODE
 from dialplan_sms.config.parser import ConfigError, parse, read_private
 from dialplan_sms.host.asterisk_syntax import lines
-from dialplan_sms.host.identity import READ, RUN, WRITE, User
+from dialplan_sms.host.identity import (
+    EVERYBODY,
+    READ,
+    RUN,
+    WRITE,
+    User,
+    by_id,
+    changers,
+)
 
 CONF = Finding("sms.conf")
 LOG = Finding("log", (CONF.name,))
@@ -36,6 +44,7 @@ def check(path: Path, user: User) -> tuple[Finding, Config | None]:
     default = f", default {config.default_sender}" if several and config.default_sender else ""
     found = (
         _if_private(path, user),
+        *(_if_program(each, user) for each in config.senders.values() if each.on_failure),
         *(
             _if_private(file, user, f"{key} of [{section.name}]: ")
             for section in parse(read_private(path, CONF.name), path).values()
@@ -50,6 +59,21 @@ def check(path: Path, user: User) -> tuple[Finding, Config | None]:
 
 def _if_private(path: Path, user: User, key: str = "") -> Finding | None:
     return CONF.if_blocked(path, READ, user, f"chgrp {user.group} {path} && chmod 0640 {path}", key)
+
+
+def _if_program(sender: Sender, user: User) -> Finding | None:
+    """What keeps *user* from running ``on_failure``, or who else can change what it runs."""
+    path, key = Path(sender.on_failure), f"on_failure of [{sender.name}]: "
+    other = next((each for each in changers(path).items() if each[0] != user.uid), None)
+    return (
+        CONF.if_blocked(path, RUN, user, f"chmod o+rx {path}", key, missing=True)
+        or (path.is_dir() and CONF.wrong(f"{key}{path} is a folder", "name a program"))
+        or (other and CONF.wrong(
+            f"{key}{'everybody' if other[0] == EVERYBODY else by_id(other[0]).name} can change"
+            f" {other[1]}, and so what {user.name} runs",
+            f"chown root {other[1]} && chmod go-w {other[1]}"))
+        or None
+    )  # fmt: skip
 
 
 def _if_abroad(sender: Sender) -> Finding | None:

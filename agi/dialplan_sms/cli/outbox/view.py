@@ -18,7 +18,7 @@ from rich.text import Text
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.outbox.history.statistics import Overview
-from dialplan_sms.outbox.history.stored import Stored, Try
+from dialplan_sms.outbox.history.stored import Stored, Try, iso
 from dialplan_sms.outbox.limits import Rate, Usage
 from dialplan_sms.outbox.retry import STALE
 from dialplan_sms.outbox.schema import State
@@ -40,14 +40,6 @@ def cell(value: object) -> str:
     """*value* for a CSV: a spreadsheet must not take it for a formula."""
     text = "" if value is None else plain(str(value))
     return f"'{text}" if text[:1] in tuple("=+-@") and not _NUMBER.fullmatch(text) else text
-
-
-def iso(at: Any) -> str | None:
-    """A time as ISO 8601 has it, local, with its offset; None for none, and for a damaged one."""
-    try:
-        return datetime.fromtimestamp(at).astimezone().isoformat(timespec="seconds")
-    except (OverflowError, ValueError, OSError, TypeError):
-        return None
 
 
 def _minute(at: float | None) -> str:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from dialplan_sms.outbox.schema import ENDED, State, attempt, message, now, number
 
-_A_DAY = 86400.0
+A_DAY = 86400.0  # for which what was not sent keeps its text
 
 
 def purge(connection: sa.Connection, older: float, most: int = 500) -> int:
@@ -43,7 +43,7 @@ def forget_texts(connection: sa.Connection, sender: str, keep: float, most: int 
         message.c.sender == sender,
         message.c.text.is_not(None),
         message.c.ended.is_not(None),
-        message.c.ended < sa.case((done, now() - keep), else_=now() - max(keep, _A_DAY)),
+        message.c.ended < sa.case((done, now() - keep), else_=now() - max(keep, A_DAY)),
     )
     some = old.limit(most).with_for_update(skip_locked=True)
     forgets = message.update().where(message.c.id.in_(some)).values(text=None)

@@ -5,6 +5,7 @@ Functions on the connection of a transaction, the same on SQLite and PostgreSQL.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -77,6 +78,14 @@ COLUMNS = (
     message.c.chars, message.c.call, message.c.caller, message.c.attempts, message.c.cause,
     message.c.reason, ((message.c.state == State.PENDING) & (message.c.due > now())).label("later"),
 )  # fmt: skip
+
+
+def iso(at: Any) -> str | None:
+    """A time as ISO 8601 has it, local, with its offset; None for none, and for a damaged one."""
+    try:
+        return datetime.fromtimestamp(at).astimezone().isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError, TypeError):
+        return None
 
 
 def all_numbers(connection: sa.Connection, ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:
