@@ -21,11 +21,11 @@ from tests.asterisk.installation import AsteriskUnavailable, Installation
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.site import PASSWORD, agi_bin
 from tests.bench import floor, nginx
-from tests.bench.children import Child, free_ports
 from tests.bench.load import Load
 from tests.bench.measure import children
 from tests.bench.test_script_cost import NAIVE
 from tests.bench.ways import FLOOR, Api, Way, dialplan, write_naive
+from tests.children import Child, free_ports
 
 FAST, SLOW, STALE, FULL = "fast", "slow", "stale", "full"
 """The API that answers at once, after 100 ms, that keeps no connection between two calls, and the

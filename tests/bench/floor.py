@@ -4,8 +4,8 @@ import subprocess
 from pathlib import Path
 
 from dialplan_sms.agi.call import call
-from tests.bench.children import Child
 from tests.bench.ways import MESSAGE, NUMBER
+from tests.children import Child
 from tests.unit.fakes import FakeAsterisk, FakeRoute, service
 
 _SOURCE = Path(__file__).with_suffix(".c")

@@ -11,7 +11,7 @@ from pathlib import Path
 from dialplan_sms.sandbox.certificate import SelfSigned
 from dialplan_sms.sms import api
 from tests.asterisk.fetch import cache_folder
-from tests.bench.children import Child
+from tests.children import Child
 
 _CONF = """\
 {user}

@@ -9,49 +9,17 @@ from pathlib import Path
 
 from dialplan_sms.config.http import make_hash
 from dialplan_sms.sms import api
-from tests.bench.children import Child, free_ports
-from tests.bench.tools import Tools
+from tests import kannel
+from tests.children import Child, free_ports
+from tests.kannel import PASSWORD, USER
 from tests.postgres import Postgres
+from tests.tools import Tools
 
-_USER, _PASSWORD = "101", "sms101api"
 _PROGRAM = Path(sys.prefix) / "bin/dialplan-sms"
-_LOGIN = base64.b64encode(f"{_USER}:{_PASSWORD}".encode()).decode()
+_LOGIN = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 _FORM = f"""{{
   ["Authorization"] = "Basic {_LOGIN}", ["Content-Type"] = "application/x-www-form-urlencoded"
 }}"""
-_KANNEL = """\
-group = core
-admin-port = {admin}
-smsbox-port = {smsbox}
-admin-password = bench
-box-allow-ip = 127.0.0.1
-store-type = spool
-store-location = {folder}
-log-file = {folder}/bearerbox.log
-
-group = smsc
-smsc = http
-smsc-id = pbx
-system-type = generic
-send-url = "http://127.0.0.1:{api}{path}?number=%p&message=%b"
-status-success-regex = Success
-port = {receive}
-connect-allow-ip = 127.0.0.1
-
-group = smsbox
-bearerbox-host = 127.0.0.1
-sendsms-port = {sendsms}
-global-sender = 101
-log-file = {folder}/smsbox.log
-
-group = sendsms-user
-username = 101
-password = sms101api
-
-group = sms-service
-keyword = default
-text = none
-"""
 _SMS_CONF = """\
 [general]
 outbox = {outbox}
@@ -128,18 +96,10 @@ class Peer:
 
 
 def _kannel(site: Site, stack: ExitStack) -> Running:
-    admin, smsbox, receive, sendsms = free_ports(4)
-    conf = site.folder / "kannel.conf"
-    conf.write_text(_KANNEL.format(
-        admin=admin, smsbox=smsbox, receive=receive, sendsms=sendsms, folder=site.folder,
-        api=site.api, path=api.PATH,
-    ))  # fmt: skip
-    pids = []
-    for name, port in (("bearerbox", smsbox), ("smsbox", sendsms)):  # with Debian's options
-        command = [*site.traced, *site.tools.command(f"usr/sbin/{name}"), "-v", "4", str(conf)]
-        pids.append(stack.enter_context(Child(command, port, site.folder / name, {})).pid)
-    path = f"/cgi-bin/sendsms?username={_USER}&password={_PASSWORD}&text=Hello+from+102&to="
-    return Running(f"http://127.0.0.1:{sendsms}", _script(site, path), pids)
+    send_url = f"http://127.0.0.1:{site.api}{api.PATH}?number=%p&message=%b"
+    port, pids = kannel.start(stack, site.folder, site.tools, send_url, site.traced)
+    path = f"/cgi-bin/sendsms?username={USER}&password={PASSWORD}&text=Hello+from+102&to="
+    return Running(f"http://127.0.0.1:{port}", _script(site, path), pids)
 
 
 def _ours(outbox: str, serving: int, working: int = 0) -> Start:
@@ -161,7 +121,7 @@ def _ours(outbox: str, serving: int, working: int = 0) -> Start:
             conf.touch(0o600)
             conf.write_text(_SMS_CONF.format(
                 outbox=url, folder=site.folder, fastagi=fastagi, workers=workers, api=site.api,
-                http=http, hash=make_hash(_PASSWORD),
+                http=http, hash=make_hash(PASSWORD),
             ))  # fmt: skip
             run = [*site.traced, str(_PROGRAM), command, "--config", str(conf)]
             pids.append(

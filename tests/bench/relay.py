@@ -18,10 +18,10 @@ from pathlib import Path
 from dialplan_sms.sms import api
 from tests import postgres
 from tests.bench import nginx
-from tests.bench.children import free_ports
 from tests.bench.measure import Meter
 from tests.bench.peers import PEERS, POSTGRESQL, Peer, Site
-from tests.bench.tools import Tools, obtain
+from tests.children import free_ports
+from tests.tools import Tools, obtain
 
 _DRAIN = 90.0  # seconds that the delivery of the rest may take
 _ASKED = re.compile(r"^ \d+ \d+ (\d+) $", re.MULTILINE)

@@ -10,7 +10,7 @@ from dialplan_sms.cli.main import _COMMANDS
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import GENERAL_KEYS
 from dialplan_sms.config.http import KEYS, make_hash
-from dialplan_sms.config.keys import SENDER, Key
+from dialplan_sms.config.keys import CURL, SECRETS, SENDER, Key
 from man import build
 from man.keys import _described
 
@@ -30,9 +30,12 @@ def test_each_key_is_in_the_page_and_in_the_sample() -> None:
         assert all(f"\n.B {name}\n" in page for name in keys)
 
 
-def test_the_sample_is_taken_once_its_lines_are_uncommented(tmp_path: Path) -> None:
+@pytest.mark.parametrize("others", [(*SECRETS[1:], *CURL), (*SECRETS, "url")], ids=["url", "curl"])
+def test_the_sample_is_taken_once_its_lines_are_uncommented(
+    tmp_path: Path, others: tuple[str, ...]
+) -> None:
     text = re.sub(r"^;(?=\[|\w+ = )", "", build.SAMPLE.read_text(), flags=re.MULTILINE)
-    text = re.sub(r"^(password_file|token) = .*", "", text, flags=re.MULTILINE)
+    text = re.sub(rf"^({'|'.join(others)}) = .*", "", text, flags=re.MULTILINE)
     text = re.sub(r"^user = .*", f"user = wms:{make_hash('x')}", text, flags=re.MULTILINE)
     for name in ("http.pem", "http.key"):
         (tmp_path / name).touch(0o600)

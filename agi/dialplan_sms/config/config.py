@@ -153,30 +153,46 @@ def _check_outbox(sender: Sender, given: Mapping[str, Value], config: Config) ->
 
 def _read_sender(section: Section, common: Mapping[str, Value], senders: Collection[str]) -> Sender:
     where, own = f"{section.place}: [{section.name}]", section.values
+    way = own if "url" in own or "curl" in own else common
+    is_curl = "curl" in way
+    others = ("url", *keys.SECRETS) if is_curl else keys.CURL
+    clash = [name for name in others if name in own or (name in ("url", "curl") and name in way)]
+    refuse(
+        clash,
+        f"{where} has {' and '.join(clash)} beside {'curl' if is_curl else 'url'}: url, with its"
+        f" password or token, and curl, with {', '.join(keys.CURL[1:])}, are two ways, leave one",
+    )
     # A sender with a secret of its own leaves the one of [general], whichever form it has.
     its = own if any(name in own for name in keys.SECRETS) else common
     secrets = [name for name in keys.SECRETS if name in its]
-    left = {*GENERAL_KEYS, *keys.SECRETS} - {*secrets}
+    left = {*GENERAL_KEYS, *keys.SECRETS, *others} - ({*secrets} - {*others})
     given = {
         name: value for name, value in common.items()
         # The backup of all others is not its own.
         if name not in left and (name, value.text) != ("backup", section.name)
     } | own  # fmt: skip
-    refuse(
-        len(secrets) != 1,
-        f"{where} needs one of password, password_file and token,"
-        f" found: {' and '.join(secrets) or 'none'}",
-    )
-    refuse("url" not in given, f"{where} has no url: add url = https://<address of the PBX>")
-    refuse(
-        secrets != ["token"] and (":" in section.name or not section.name.isprintable()),
-        f"{section.place}: the name of a PBX user holds no colon and no control character",
-    )
-    return Sender(
-        section.name,
-        files=keys.versions(given, keys.SENDER),
-        **keys.read(given, keys.SENDER, senders),
-    )
+    if not is_curl:
+        refuse(
+            len(secrets) != 1,
+            f"{where} needs one of password, password_file and token,"
+            f" found: {' and '.join(secrets) or 'none'}",
+        )
+        refuse(
+            "url" not in given,
+            f"{where} has no url: add url = https://<address of the PBX>, or curl = for another"
+            " gateway",
+        )
+        refuse(
+            secrets != ["token"] and (":" in section.name or not section.name.isprintable()),
+            f"{section.place}: the name of a PBX user holds no colon and no control character",
+        )
+    fields, files = keys.read(given, keys.SENDER, senders), keys.versions(given, keys.SENDER)
+    if is_curl:
+        from dialplan_sms.config import curl  # not for those who have no such sender
+
+        fields = curl.complete(fields, own, where)
+        files += (parser.version(Path("/", fields.get("verify", "no"))),)
+    return Sender(section.name, files=files, **fields)
 
 
 def known_keys(section: str) -> Mapping[str, keys.Key]:

@@ -9,11 +9,14 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dialplan_sms.config import values
 from dialplan_sms.config.parser import ConfigError, Place, Value, refuse, version
 from dialplan_sms.config.values import Bad, Kind, kind, must
+
+if TYPE_CHECKING:
+    from dialplan_sms.config.curl import Curl
 
 HostPort = tuple[str, int]
 """A numeric host and a port."""
@@ -122,24 +125,32 @@ def number(what: str, low: int, high: int, unit: str = "") -> Kind[int]:
     return read
 
 
+@kind("a curl line as the manual of the gateway shows it: docs/gateways.md has examples")
+def _curl(text: str, place: Place) -> "Curl":
+    from dialplan_sms.config import curl  # not for those who have no such sender
+
+    return curl.read(text, place)
+
+
 SECTION = text("the name of the section of a sender")
 _TIME = Kind(values.duration.read, f"{values.duration.allowed}, 0 for none")
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A PBX user who sends SMS; the section's name is the user's.
+    """A PBX user who sends SMS, after whom the section is named; or a gateway with a ``curl``.
 
     What stands in ``[general]`` is the default of every sender.
 
-    ``verify`` is ``yes``, ``no``, the absolute path of a CA file or ``sha256:`` and 64 hex digits.
-    ``files`` are the versions of the files that it names: a new content makes another sender.
-    Times are in seconds. A rate is how many SMS in how many seconds; ``allow`` and ``deny`` are
-    countries (two letters) and prefixes (``+`` and digits).
+    A gateway's ``url`` is scheme, host and port of its line. ``verify`` is ``yes``, ``no``, the
+    absolute path of a CA file or ``sha256:`` and 64 hex digits. ``files`` are the versions of the
+    files that it names: a new content makes another sender. Times are in seconds. A rate is how
+    many SMS in how many seconds; ``allow`` and ``deny`` are countries (two letters) and prefixes
+    (``+`` and digits).
     """
 
     name: str
-    url: str = key(values.url, "the address of the PBX")
+    url: str = key(values.url, "the address of the PBX; or give curl", "")
     password: str = key(
         text("the password of the PBX user"),
         "the PBX user's password; or give password_file or token",
@@ -148,6 +159,22 @@ class Sender:
     )
     token: str = key(
         text("an API key of the PBX"), "an API key, in place of a password", "", secret=True
+    )
+    curl: "Curl | None" = key(  # noqa: RUF009 - as the others, it makes a field
+        _curl, "the request to an HTTP gateway, in place of url and password", None, secret=True
+    )
+    success: str = key(values.pattern, "what an answer has if the gateway took the SMS", "")
+    refusal: str = key(
+        values.pattern, "what an answer has if it certainly did not", "", name="failed"
+    )
+    gateway_id: str = key(
+        values.pattern, "what in an answer is the gateway's own id of the SMS", "", name="id"
+    )
+    separator: str = key(
+        Kind(lambda text, _: {",": ",", ";": ";", "space": " "}[text.lower()], r", or \; or space"),
+        "what stands between the numbers of a request; else it has one",
+        "",
+        name="list",
     )
     verify: str = key(values.verify, "how the PBX proves who it is", "yes")
     gsm: str | None = key(values.gsm, "the GSM gateway, if a call names none", None)
@@ -204,6 +231,11 @@ class Sender:
     files: tuple[str, ...] = field(default=(), repr=False)
 
     @property
+    def is_pbx(self) -> bool:
+        """Whether it sends by the SMS API of a PBX, be it by a line of curl."""
+        return self.curl is None or self.curl.is_api
+
+    @property
     def counted(self) -> dict[str, float]:
         """The limits that are counted on the outbox's history, and the seconds of each."""
         limits = {
@@ -221,3 +253,5 @@ SENDER = keys_of(Sender) | {
 """The keys of a sender's section."""
 SECRETS = ("password", "password_file", "token")
 """How a sender proves who it is: one of these."""
+# The keys of a sender that is a gateway, in place of url and those.
+CURL = ("curl", "success", "failed", "id", "list")

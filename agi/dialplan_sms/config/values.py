@@ -205,6 +205,18 @@ def outbox(text: str, _: Place) -> str:
     return text
 
 
+@kind("a regular expression")
+def pattern(text: str, _: Place) -> str:
+    """What is searched for in an answer."""
+    import regex  # which has a time limit, for an answer that means harm
+
+    try:
+        regex.compile(must(text))
+    except regex.error as error:
+        raise Bad(str(error)) from None
+    return text
+
+
 def existing(text: str, place: Place) -> str:
     """The absolute path of a file that is there."""
     path = _beside(text, place)

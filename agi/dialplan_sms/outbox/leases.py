@@ -4,6 +4,7 @@ Functions on the connection of a transaction, as in transitions.py. Those on man
 more statements than on one. What becomes of a lease whose worker is gone is in lease_owner.py.
 """
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 
 from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import gateways
-from dialplan_sms.outbox.retry import AT_LEAST_ONCE, Verdict, wait
+from dialplan_sms.outbox.retry import AT_LEAST_ONCE, Verdict, turn, wait
 from dialplan_sms.outbox.schema import PRIORITIES, State, attempt, message, now, number
 from dialplan_sms.outbox.transitions import SET_NUMBER, Try, end_tries, expire
 from dialplan_sms.sms.outcome import NOBODY_KNOWS, Outcome
@@ -40,7 +41,7 @@ _AGE = now() - sa.func.coalesce(message.c.planned, message.c.created)
 _DUE = (
     sa.select(
         message.c.id, message.c.due, message.c.text, message.c.gsm, message.c.postpone,
-        message.c.call, message.c.attempts, _AGE.label("age"),
+        message.c.call, message.c.attempts, message.c.token, _AGE.label("age"),
         (now() + sa.bindparam("seconds", type_=sa.Double())).label("until"),
     )
     .where(
@@ -124,7 +125,16 @@ def claim(
              "lease_by": owner, "lease_until": row.until}
             for row, of in due
         ])  # fmt: skip
-        numbers, rest = numbers_of(connection, [row.id for row, _ in due], State.PENDING, batch)
+        # What became of a number by curl is on the disk before the next goes out.
+        singly = sender is not None and sender.curl is not None and batch == 1
+        numbers, rest = numbers_of(
+            connection, [row.id for row, _ in due], State.PENDING, sys.maxsize if singly else batch
+        )
+        in_vain: dict[int, int] = {}
+        for row, _ in due if singly else ():
+            waiting = numbers[row.id]
+            numbers[row.id], in_vain[row.id] = turn(waiting, row.attempts, len(rest[row.id]))
+            rest[row.id] += waiting[1:] and [State.PENDING]
         if at_least_once:
             _send(connection, ((row.id, numbers[row.id]) for row, of in due if of in at_least_once))
         fixed = set(numbers)
@@ -132,9 +142,13 @@ def claim(
             fixed = set(connection.scalars(_DOUBTED, {"these": list(numbers)}))
         for row, of in due:
             to, via = tuple(numbers[row.id]), name if of != name else ""
-            sms = Sms(to, row.text or "", row.gsm or None, row.postpone, call=row.call)
+            sms = Sms(
+                to, row.text or "", row.gsm or None, row.postpone, call=row.call, key=row.token,
+                to_pbx=sender is None or sender.is_pbx,
+            )  # fmt: skip
+            tries = in_vain.get(row.id, row.attempts)
             taken.append(Lease(
-                row.id, owner, row.until, of, sms, frozenset(rest[row.id]), row.attempts, row.age,
+                row.id, owner, row.until, of, sms, frozenset(rest[row.id]), tries, row.age,
                 failures, of in at_least_once, bool(via) or row.id not in fixed, via,
             ))  # fmt: skip
         count = sum(map(len, numbers.values()))
@@ -174,15 +188,15 @@ def _may_double(sender: Sender | None) -> bool:
 
 def numbers_of(
     connection: sa.Connection, ids: Sequence[int], state: State, most: int
-) -> tuple[dict[int, list[str]], dict[int, set[str]]]:
+) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
     """By id, at most *most* of each message's numbers in *state*, and the states of the others."""
     found: dict[int, list[str]] = {id_: [] for id_ in ids}
-    rest: dict[int, set[str]] = {id_: set() for id_ in ids}
+    rest: dict[int, list[str]] = {id_: [] for id_ in ids}
     for id_, to, is_ in connection.execute(_NUMBERS, {"these": ids}):
         if is_ == state and len(found[id_]) < most:
             found[id_].append(to)
         else:
-            rest[id_].add(is_)
+            rest[id_].append(is_)
     return found, rest
 
 

@@ -40,12 +40,14 @@ def decide(
     every = tuple(numbers)
     if outcome.status is Status.SUCCESS:
         return Verdict(sent=every)
-    warning = outcome.status is Status.WARNING
-    if warning and (refused := matching(outcome.failed, every)):
-        rest = tuple(number for number in every if number not in refused)
-        if outcome.cause in NOBODY_KNOWS:  # a backup's, asked for those that were refused
+    warning, unknown = outcome.status is Status.WARNING, matching(outcome.unknown, every)
+    refused = matching(outcome.failed, every) if warning else ()
+    if refused or unknown:
+        rest = tuple(number for number in every if number not in (*refused, *unknown))
+        if outcome.cause in NOBODY_KNOWS and not unknown:  # a backup's, asked for the refused ones
             return replace(decide(error(outcome.cause, ""), refused, delivery, over), sent=rest)
-        return Verdict(sent=rest, failed=refused) if over else Verdict(sent=rest, again=refused)
+        kept = Verdict(failed=refused) if over else Verdict(again=refused)
+        return replace(kept, sent=rest, unknown=unknown)
     if warning or outcome.cause in NOBODY_KNOWS:  # or which ones it means cannot be told
         again = delivery == AT_LEAST_ONCE and not over
         return Verdict(again=every) if again else Verdict(unknown=every)
@@ -72,3 +74,13 @@ def wait(tries: int, random: float) -> float:
     """Seconds until the next try after *tries*; *random* (0 to 1) spreads those of several."""
     middle = min(FIRST_WAIT * 2.0 ** min(max(tries, 1) - 1, 16), LONGEST_WAIT / 1.25)
     return middle * (0.75 + 0.5 * random)
+
+
+def turn(waiting: list[str], tries: int, ended: int) -> tuple[list[str], int]:
+    """Which one of a message's *waiting* numbers goes next, and how often each was tried in vain.
+
+    *ended* is how many others it has. They take turns, so that one that fails again and again does
+    not keep the others waiting.
+    """
+    in_vain, count = max(0, tries - ended), max(1, len(waiting))
+    return waiting[in_vain % count :][:1], in_vain // count

@@ -1,14 +1,11 @@
-"""The route to a PBX: one SMS to its SMS API, and what came of it as an Outcome."""
+"""The route to a PBX, or a gateway: one SMS, and what came of it as an Outcome."""
 
 import base64
-import contextlib
-import json
 import threading
 import time
 from collections.abc import Callable, Collection
 from functools import partial
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
-from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import requests
@@ -17,8 +14,9 @@ from dialplan_sms import __version__
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.host import shortage
+from dialplan_sms.routes.reply import LARGEST, PERHAPS, answered
 from dialplan_sms.sms import api
-from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error, safe_line, safe_number
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, error
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport import tls
 from dialplan_sms.transport.connection import Pool, Resolver
@@ -27,18 +25,14 @@ from dialplan_sms.transport.exchange import Stage, Unanswered, Unreached, Watchd
 CONNECT_TIME = 3.0  # seconds for name, connection and TLS handshake together
 # Seconds for each number (sms-api: "the timeout for mass sending is 5 s for each SMS").
 ANSWER_TIME = 5.0
-_LARGEST = 64 * 1024  # bytes of an answer's body
-# Another try may do: so answers another dialplan-sms that is busy, or whose outbox is away.
-_LATER = (429, 503)
-PERHAPS = "it may have been sent"
 _BROKEN_OFF = (RemoteDisconnected, IncompleteRead)
 
 
 class SmsApi:
     """The SMS API of one sender's PBX: no proxies, no netrc, no redirects, nothing but the PBX.
 
-    *connections* is how many stay open between SMS. Raises ConfigError if ``verify`` names a file
-    without a certificate.
+    Or the gateway of its ``curl``. *connections* is how many stay open between SMS. Raises
+    ConfigError if ``verify`` names a file without a certificate.
     """
 
     def __init__(
@@ -50,6 +44,12 @@ class SmsApi:
     ) -> None:
         self._sender = sender
         self._secrets = secrets_of(sender)
+        self._answered = partial(
+            answered,
+            who=f"user {sender.name}: check the name of the section, and its password or token, in"
+            " sms.conf",
+            secrets=self._secrets,
+        )
         who = f"Bearer {sender.token}" if sender.token else f"Basic {_basic(sender)}"
         prepared = requests.Request("POST", sender.url).prepare()
         self._head = (
@@ -80,29 +80,50 @@ class SmsApi:
         *going_out* is called just before the request leaves this host; what it refuses does not
         leave. Raises that Refused, and nothing for what the PBX or the network does.
         """
-        sender, now = self._sender, time.monotonic()
-        until = now + sender.call_timeout if until is None else until
+        sender = self._sender
+        until = time.monotonic() + sender.call_timeout if until is None else until
+        if sender.curl is None:
+            return self._ask(sms, self._request, going_out, until, self._answered)
+        from dialplan_sms.routes import curl  # not for those who have no such sender
+
+        return curl.send(self._ask, sms, sender, self._secrets, going_out, until)
+
+    def _ask(
+        self,
+        sms: Sms,
+        request: Callable[[Sms], bytes],
+        going_out: Callable[[], None],
+        until: float,
+        read: Callable[[int, str, bytes], Outcome],
+    ) -> Outcome:
+        """Make the one *request* of *sms*, and *read* its answer: status, Location and body.
+
+        Of the body there are at most LARGEST + 1 bytes.
+        """
+        now = time.monotonic()
+        connect_by, answer_time = min(now + CONNECT_TIME, until), ANSWER_TIME * len(sms.numbers)
+        try:
+            status, headers, answer, cut = self.pool.send(
+                request(sms), LARGEST + 1, connect_by, answer_time, until, going_out
+            )
+        except Refused:
+            raise
+        except Exception as failure:  # noqa: BLE001 - any of them must become an Outcome
+            return failed(failure, self._sender)
+        outcome = read(status, headers.get("location", ""), answer)
+        if cut and outcome.cause is Cause.BAD_ANSWER:
+            return failed(Unanswered(True, TimeoutError()), self._sender)
+        return outcome
+
+    def _request(self, sms: Sms) -> bytes:
         form = {
             "number": ",".join(sms.numbers),
             "message": sms.text,
             "gsm": sms.gsm,
             "postpone": sms.postpone and sms.postpone.strftime(api.POSTPONE_FORMAT),
         }
-        try:
-            body = urlencode({name: value for name, value in form.items() if value}).encode()
-            request = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
-            connect_by, answer_time = min(now + CONNECT_TIME, until), ANSWER_TIME * len(sms.numbers)
-            status, headers, answer, cut = self.pool.send(
-                request, _LARGEST + 1, connect_by, answer_time, until, going_out
-            )
-        except Refused:
-            raise
-        except Exception as failure:  # noqa: BLE001 - any of them must become an Outcome
-            return failed(failure, sender)
-        outcome = answered(status, headers.get("location", ""), answer, sender.name, self._secrets)
-        if cut and outcome.cause is Cause.BAD_ANSWER:
-            return failed(Unanswered(True, TimeoutError()), sender)
-        return outcome
+        body = urlencode({name: value for name, value in form.items() if value}).encode()
+        return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
 
 
 class Routes:
@@ -134,46 +155,6 @@ class Routes:
             self._routes = {s: route for s, route in self._routes.items() if s in senders}
 
 
-def answered(
-    status: int, location: str, body: bytes, user: str = "", secrets: Collection[str] = ()
-) -> Outcome:
-    """The PBX's reply in the contract's words: by its ``type`` first, then by the HTTP status.
-
-    A hostile PBX that echoes one of the *secrets* does not get it into the call.
-    """
-    if len(body) > _LARGEST:
-        return error(Cause.BAD_ANSWER, f"the answer, HTTP {status}, exceeds 64 KiB: {PERHAPS}")
-    reply: Any = None
-    with contextlib.suppress(ValueError, RecursionError):
-        reply = json.loads(body)
-    reply = reply if isinstance(reply, dict) else {}
-    reason = _quoted(str(reply.get("reason") or ""), secrets)
-    said = reason or f"HTTP {status}"
-    unauthorized = status in (401, 403) or reason.lower() == api.UNAUTHORIZED.lower()
-    match reply.get("type"), reply.get("result"):
-        case api.RESULT, api.SUCCESS:
-            return Outcome(Status.SUCCESS)
-        case api.WARNING, result:
-            # A bool is an int, and no number.
-            named = [n for n in result if type(n) in (str, int)] if type(result) is list else []
-            missed = tuple(n for n in map(safe_number, map(str, named)) if n and n not in secrets)
-            reason = reason or "the PBX warns without a reason"
-            return Outcome(Status.WARNING, Cause.NOT_QUEUED, reason, missed, from_pbx=True)
-        case ((api.ERROR | None), _) if unauthorized:
-            cause = Cause.UNAUTHORIZED
-            why = (
-                f"the PBX refuses user {user}: check the name of the section, and its password or"
-                f" token, in sms.conf - {said}"
-            )
-        case api.ERROR, _ if status in _LATER:
-            cause, why = Cause.UNREACHABLE, f"the PBX takes nothing now - {said}"
-        case api.ERROR, _:
-            cause, why = Cause.REJECTED, reason or "the PBX rejects without a reason"
-        case _:
-            cause, why = Cause.BAD_ANSWER, _strange(status, _quoted(location, secrets)) + PERHAPS
-    return error(cause, why, from_pbx=True)
-
-
 def _basic(sender: Sender) -> str:
     """The sender's name and password as they go over the wire; as UTF-8, whatever the script."""
     return base64.b64encode(f"{sender.name}:{sender.password}".encode()).decode()
@@ -181,26 +162,9 @@ def _basic(sender: Sender) -> str:
 
 def secrets_of(sender: Sender) -> tuple[str, ...]:
     """What proves who the sender is, in every form that goes over the wire."""
+    all_ = sender.curl.secrets if sender.curl else (sender.token, sender.password, _basic(sender))
     # One or two characters stand in every reason, and hide nothing.
-    return tuple(each for each in (sender.token, sender.password, _basic(sender)) if len(each) > 2)
-
-
-def _quoted(text: str, secrets: Collection[str]) -> str:
-    """What the PBX says, on one line and without the secrets."""
-    for secret in secrets:
-        text = text.replace(secret, " xxx ")
-    line = safe_line(text)
-    for secret in filter(None, map(safe_line, secrets)):
-        line = line.replace(secret, "xxx")
-    return line
-
-
-def _strange(status: int, location: str) -> str:
-    if 300 <= status < 400:
-        return f"HTTP {status} redirects to {location[:200] or 'nowhere'} - check url in sms.conf, "
-    if status == 404:
-        return "HTTP 404, no SMS API at this path: check url in sms.conf, "
-    return f"the PBX answered HTTP {status}, but not as the SMS API does: "
+    return tuple(each for each in all_ if len(each) > 2)
 
 
 def failed(failure: Exception, sender: Sender) -> Outcome:

@@ -17,7 +17,8 @@ def outcome_of(send: Callable[[], Outcome], numbers: Sequence[str] = ()) -> Outc
         outcome = send()
     except Exception as failure:  # noqa: BLE001
         return failed(failure)
-    if numbers and outcome.status is Status.WARNING and not outcome.unsent(numbers):
+    strange = outcome.status is Status.WARNING and not (outcome.unknown or outcome.unsent(numbers))
+    if numbers and strange:
         return replace(outcome, cause=Cause.BAD_ANSWER, failed=())
     return outcome
 
@@ -28,7 +29,7 @@ def fit(sms: Sms, backup: Sender) -> Sms:
     Where it may go, and how often, is for the sender that was asked. Raises Refused.
     """
     text = shorten(sms.text, backup.max_length, backup.long_message == "truncate")
-    return replace(sms, text=text, gsm=backup.gsm)
+    return replace(sms, text=text, gsm=backup.gsm, to_pbx=backup.is_pbx)
 
 
 def send_rest(

@@ -185,13 +185,18 @@ def harmless(outcome: Outcome, sms: Sms | None) -> str:
     reason = safe_line(outcome.for_log or outcome.reason)[:1000]
     if not outcome.from_pbx or sms is None:
         return reason
-    text = safe_line(sms.text)
-    pieces = (reason[at : at + _OVERLAP] for at in range(max(1, len(reason) - _OVERLAP + 1)))
-    if (0 < len(text) < _OVERLAP and text in reason) or any(
-        each in text for each in pieces if each
-    ):
+    if repeats(reason, sms.text):
         return "the PBX repeats the text"
     return re.sub(r"[0-9][0-9 .-]{3,}[0-9]", lambda found: _mask(found[0]), reason)
+
+
+def repeats(reason: str, text: str) -> bool:
+    """Whether *reason* has a part of *text*."""
+    text = safe_line(text)
+    pieces = (reason[at : at + _OVERLAP] for at in range(max(1, len(reason) - _OVERLAP + 1)))
+    return (0 < len(text) < _OVERLAP and text in reason) or any(
+        each in text for each in pieces if each
+    )
 
 
 def _mask(number: str) -> str:

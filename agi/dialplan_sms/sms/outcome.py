@@ -57,10 +57,11 @@ class Outcome:
     """How one SMS ended; the doors turn it into their own protocol.
 
     ``reason`` is one line for people, ``failed`` the numbers that the PBX did not accept, as it
-    names them, ``id`` the outbox's id if the SMS was stored. ``for_log`` stands in the log in
-    place of a reason that quotes what a caller supplied: a text may hide in any variable.
-    ``from_pbx`` marks a reason in the PBX's own words. ``advice`` ends the reason where the SMS
-    comes from the dialplan. ``via`` is the backup that carried it, or part of it, or may have.
+    names them, ``unknown`` those of a WARNING that may have got it, ``id`` the outbox's id if the
+    SMS was stored. ``for_log`` stands in the log in place of a reason that quotes what a caller
+    supplied: a text may hide in any variable. ``from_pbx`` marks a reason in the PBX's own words.
+    ``advice`` ends the reason where the SMS comes from the dialplan. ``via`` is the backup
+    that carried it, or part of it, or may have.
     """
 
     status: Status
@@ -71,12 +72,13 @@ class Outcome:
     for_log: str = ""
     from_pbx: bool = False
     advice: str = ""
+    unknown: tuple[str, ...] = ()
     via: str = ""
 
     def unsent(self, numbers: Sequence[str]) -> tuple[str, ...]:
         """Those of *numbers* that certainly got nothing, so that another sender may be asked."""
         if self.status is Status.WARNING:
-            return matching(self.failed, numbers)
+            return () if self.unknown else matching(self.failed, numbers)
         return tuple(numbers) if self.cause in CERTAINLY_NOT_SENT else ()
 
     def in_dialplan(self) -> "Outcome":

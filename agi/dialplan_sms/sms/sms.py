@@ -46,7 +46,7 @@ class Sms:
     ``postpone`` is local time to the minute or None for now; ``cut_from`` is the length in
     characters that the text had before ``long_message = truncate`` cut it. ``left_out`` are the
     numbers of a Draft with ``partly`` that it does not go to, as they were written, and
-    ``objection`` is why. The rest is as in Draft.
+    ``objection`` is why; ``to_pbx`` is whether the SMS API takes it. The rest is as in Draft.
     """
 
     numbers: tuple[str, ...]
@@ -61,11 +61,12 @@ class Sms:
     bulk: bool = False
     left_out: tuple[str, ...] = ()
     objection: Refused | None = None
+    to_pbx: bool = True
 
     @property
     def replaced(self) -> str:
         """The characters of the text that the PBX replaces with a space (sms-api: Request)."""
-        return "".join(char for char in api.REPLACED if char in self.text)
+        return "".join(char for char in api.REPLACED if self.to_pbx and char in self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +85,12 @@ def compose(draft: Draft, sender: Sender, now: datetime) -> Sms:
     good, left_out, objection = read_numbers(draft.number, sender, draft.partly)
     _refuse_reply(draft.message)
     whole = clean(draft.message)
+    gsm = read_gsm(draft.gsm) if draft.gsm.strip() else sender.gsm
     text = shorten(whole, sender.max_length, sender.long_message == "truncate")
     return Sms(
         numbers=good,
         text=text,
-        gsm=read_gsm(draft.gsm) if draft.gsm.strip() else sender.gsm,
+        gsm=gsm if sender.curl is None or sender.curl.takes_gsm else None,
         postpone=read_postpone(draft.postpone, now) if draft.postpone.strip() else None,
         cut_from=len(whole) if len(text) < len(whole) else None,
         mode=draft.mode or sender.mode,
@@ -98,6 +100,7 @@ def compose(draft: Draft, sender: Sender, now: datetime) -> Sms:
         bulk=draft.bulk,
         left_out=left_out,
         objection=objection,
+        to_pbx=sender.is_pbx,
     )
 
 

@@ -191,6 +191,10 @@ class Pool:
             connection.close()
         return Reply(answer.status, answer.headers, body, deadline.passed)  # type: ignore[arg-type]
 
+    def connect(self, until: float) -> None:
+        """See whether there is a connection, and trust. Raises Unreached."""
+        self._peer.connect(until).close()
+
     @property
     def idle(self) -> int:
         """Connections that are open and not in use."""

@@ -133,7 +133,7 @@ def test_what_stands_beside_a_change_hides_its_passwords(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("option", "named"),
-    [("-u101:sms101api", "-u"), ("-sku101:sms101api", "-sku"),
+    [("-E101:sms101api", "-E"), ("-skE101:sms101api", "-E"),
      ("--oauth2-bearer=sms101api", "--oauth2-bearer"), ("--anyauth:sms101api", "--anyauth")],
 )  # fmt: skip
 def test_an_option_that_is_not_converted_is_named_without_its_value(

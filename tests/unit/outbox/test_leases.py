@@ -45,7 +45,8 @@ def test_a_claimed_request_holds_what_it_needs(store: Store) -> None:
 
     assert (claimed.id, claimed.owner, claimed.sender, claimed.attempts) == (id_, "a", "101", 0)
     when = datetime(2014, 7, 14, 15, 35)
-    assert claimed.sms == Sms((A, B), "hello", "9c7514330001", when, call="1.7")
+    key = store.row(id_).token
+    assert claimed.sms == Sms((A, B), "hello", "9c7514330001", when, call="1.7", key=key)
     assert 0 <= claimed.age < 5
     assert store.row(id_).state == "leased"
     assert store.claim("b") == []

@@ -9,6 +9,7 @@ from dialplan_sms.outbox.retry import (
     LONGEST_WAIT,
     Verdict,
     decide,
+    turn,
     wait,
 )
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error, matching
@@ -126,3 +127,14 @@ def test_another_number_does_not_match(named: str) -> None:
 def test_what_matches_keeps_its_order_and_a_short_code_is_one() -> None:
     assert matching(["+39333123457", "+39333123456"], NUMBERS) == NUMBERS
     assert matching(["48000"], ("48000", *NUMBERS)) == ("48000",)
+
+
+def test_numbers_go_in_their_order_and_one_that_fails_lets_the_others_go() -> None:
+    assert turn(["a", "b", "c"], 0, 0) == (["a"], 0)
+    assert turn(["b", "c"], 1, 1) == (["b"], 0)
+    assert turn(["a", "b", "c"], 1, 0) == (["b"], 0)  # a was tried in vain
+    assert turn(["a", "c"], 2, 1) == (["c"], 0)
+    assert turn(["a"], 3, 2) == (["a"], 1)
+    assert turn(["a"], 9, 2) == (["a"], 7)
+    assert turn(["a", "b"], 0, 3) == (["a"], 0)  # an admin has it tried again
+    assert turn([], 5, 3) == ([], 2)

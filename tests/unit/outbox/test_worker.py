@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from dialplan_sms.config import curl
 from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.config.parser import Place
 from dialplan_sms.outbox import attempt, leases
 from dialplan_sms.outbox import database as database_module
 from dialplan_sms.outbox import worker as worker_module
@@ -493,3 +495,42 @@ def test_a_missing_folder_is_told_once(sites: Sites, tmp_path: Path) -> None:
         time.sleep(3)
     assert len(site.notes) == 1
     assert "its folder is missing" in site.notes[0]
+
+
+LINE = "curl http://192.0.2.1/ -d to={TO_NUMBER} -d text={MESSAGE}"
+
+
+def test_each_number_by_curl_is_recorded_before_the_next(database: str) -> None:
+    line = curl.read(LINE, Place(Path("/x"), 1))
+    site = Site(database, curl=line, success="OK", batch=1, password="")
+    seen: list[dict[str, str]] = []
+    numbers = (FIRST, SECOND, "+39333123458")
+
+    class Gateway(Pbx):
+        def send(self, sms: Sms, going_out: Callable[[], None], until: float) -> Outcome:
+            (to,) = sms.numbers
+            seen.append(site.numbers(id_))
+            going_out()
+            self.sent.append(sms)
+            return NO_ANSWER if to == FIRST else Outcome(Status.SUCCESS)
+
+    id_ = site.queue(*numbers)
+    gateway = Gateway()
+
+    def tried_often() -> bool:
+        site.hurry()
+        return len(gateway.sent) > 5
+
+    with site.working(gateway):
+        until(tried_often, lambda: "it is not tried again")
+    tried = [sms.numbers[0] for sms in gateway.sent]
+    # One that fails again and again lets the others go, and is tried again by itself.
+    assert sorted(tried[:4])[:1] == [FIRST]
+    assert set(tried[:4]) == {*numbers}
+    assert tried[5:] == [FIRST] * len(tried[5:])
+    assert tried.count(SECOND) == tried.count(numbers[2]) == 1
+    for place, to in enumerate(tried):
+        before = [each for each in tried[:place] if each != FIRST]
+        assert all(seen[place][each] == "sent" for each in before)
+        assert seen[place][to] == "sending"
+    assert len({sms.key for sms in gateway.sent}) == 1

@@ -20,7 +20,8 @@ from dialplan_sms import __version__
 from dialplan_sms.config.config import Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.routes import pbx as smsapi
-from dialplan_sms.routes.pbx import SmsApi, answered, secrets_of
+from dialplan_sms.routes.pbx import SmsApi, secrets_of
+from dialplan_sms.routes.reply import answered
 from dialplan_sms.sandbox import Fault, Reply, Sandbox
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status

@@ -17,13 +17,14 @@ from dialplan_sms.cli.check.certificate import CERTIFICATE, CLOCK, certificate, 
 from dialplan_sms.cli.check.conf import in_password
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.routes.pbx import CONNECT_TIME, PERHAPS, SmsApi
+from dialplan_sms.routes.pbx import CONNECT_TIME, SmsApi, failed
+from dialplan_sms.routes.reply import PERHAPS
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sms.sms import Sms
 from dialplan_sms.transport import tls
 from dialplan_sms.transport.connection import Pool, Resolver
-from dialplan_sms.transport.exchange import Stage, Watchdog
+from dialplan_sms.transport.exchange import Stage, Unreached, Watchdog
 
 NAME = Finding("name")
 CONNECTION = Finding("connection", ("name",))
@@ -38,14 +39,15 @@ _DATE_TIME, _WHOLE = 2.0, 9.0
 _OF_API = (Cause.UNAUTHORIZED, Cause.REJECTED)
 """The SMS API has answered, and so knows who asks or does not."""
 _NOBODY = Sms(("",), "dialplan-sms check")
+_BY_CURL = "not asked: a request by curl would be an SMS; dialplan-sms send sends one"
 _NOTHING = b"POST / HTTP/1.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 def each(config: Config, connect_time: float) -> list["PbxCheck"]:
     """The PBXs of sms.conf; senders of the same ``url`` and ``verify`` share one."""
-    groups: dict[tuple[str, str], list[Sender]] = {}
+    groups: dict[tuple[str, str, bool], list[Sender]] = {}
     for sender in config.senders.values():
-        groups.setdefault((sender.url, sender.verify), []).append(sender)
+        groups.setdefault((sender.url, sender.verify, sender.curl is None), []).append(sender)
     return [PbxCheck(of, Resolver(), connect_time, config.path) for of in groups.values()]
 
 
@@ -80,17 +82,19 @@ class PbxCheck:
             yield from (CLOCK, CERTIFICATE, API)
         else:
             now = time.time()
-            yield clock(now, self._their_clock(peer), seen.certificate, refusal(outcome))
+            theirs = None if asked.curl else self._their_clock(peer)
+            yield clock(now, theirs, seen.certificate, refusal(outcome))
             yield certificate(asked, outcome, seen.certificate, now)
-            yield sms_api(url, outcome)
+            yield from () if asked.curl else [sms_api(url, outcome)]
         if outcome is None or outcome.cause not in _OF_API:
-            yield from (replace(CREDENTIALS, of=sender.name) for sender in self.senders)
+            says = _BY_CURL if asked.curl else ""
+            yield from (replace(CREDENTIALS, of=each.name, says=says) for each in self.senders)
         else:
             with ThreadPoolExecutor(8) as pool:
                 outcomes = [outcome, *pool.map(self._ask, self.senders[1:])]
             for sender, outcome in zip(self.senders, outcomes, strict=True):
                 yield credentials(sender, outcome, self.conf)
-        yield from map(length, self.senders)
+        yield from (length(sender) for sender in self.senders if sender.curl is None)
 
     def _name(self, host: str, port: int) -> Finding:
         try:
@@ -117,7 +121,13 @@ class PbxCheck:
     def _ask(self, sender: Sender) -> Outcome:
         until = time.monotonic() + _WHOLE
         try:
-            return SmsApi(sender, self.resolver, connections=0).send(_NOBODY, until=until)
+            route = SmsApi(sender, self.resolver, connections=0)
+            if sender.curl is not None:
+                route.pool.connect(until)
+                return Outcome(Status.SUCCESS)
+            return route.send(_NOBODY, until=until)
+        except Unreached as failure:
+            return failed(failure, sender)
         except ConfigError as error:
             return Outcome(Status.ERROR, Cause.CONFIG, str(error))
 

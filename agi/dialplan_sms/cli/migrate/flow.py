@@ -16,9 +16,8 @@ from dialplan_sms.cli.migrate.dialplan import (
     literal,
     refuse_if,
 )
+from dialplan_sms.config.curl import API as API
 
-# Where the API is; the oldest versions of the vendor's page misspell it.
-API = re.compile(r"/api/v1/ori?ginate/sms/?", re.IGNORECASE)
 # What sends an SMS as a converted line does.
 SENDS = re.compile(r"\bsub-sms\b|\bsms\.agi\b|agi://", re.IGNORECASE)
 

@@ -19,6 +19,8 @@ from dialplan_sms.cli.migrate.dialplan import (
 )
 from dialplan_sms.cli.migrate.files import Place
 from dialplan_sms.cli.migrate.flow import API
+from dialplan_sms.config import curl
+from dialplan_sms.config.values import Bad
 
 PARAMETERS = ("message", "number", "gsm", "postpone")
 REPLY = "_sms_reply_"  # stands for the variable of a reply that went into none
@@ -48,23 +50,17 @@ _COMMAND = re.compile(rf"\s*{_WORD}(?:\s+{_WORD})*\s*")
 _THROWN_AWAY = re.compile(r"(?:\s*(?:[12]?>\s*/dev/null|2>&1))+\s*(?=&?\s*$)")
 
 _ANY = "(?s:.*)"
-# curl's options: what each is of the request, and the values that it may have; none if it has none.
+# Of a command here, more does nothing than of a line in sms.conf; what each kind may be.
 _OPTIONS = {
-    **dict.fromkeys(("-k", "--insecure", "-sk", "-ks"), ("insecure", "")),
-    **dict.fromkeys(("-s", "-S", "-sS", "--silent", "--show-error", "-f", "--fail"), ("", "")),
-    **dict.fromkeys(("-v", "-L", "--location", "-G", "--get"), ("", "")),
-    "-u": ("login", _ANY), "--user": ("login", _ANY), "--url": ("address", _ANY),
-    "--data-urlencode": ("plain", f"(?:{'|'.join(PARAMETERS)})={_ANY}"),
-    **dict.fromkeys(("-d", "--data", "--data-raw", "--data-ascii"), ("form", f"(?!@){_ANY}")),
-    **dict.fromkeys(("-m", "--max-time", "--connect-timeout"), ("", ".*")),
-    **dict.fromkeys(("-X", "--request"), ("", "(?i:GET|POST)")),
-    **dict.fromkeys(("-o", "--output"), ("", "(?i:/dev/null)")),
-    **dict.fromkeys(
-        ("-H", "--header"), ("", r"(?i:content-type:\s*application/x-www-form-urlencoded)")
-    ),
+    **curl.OPTIONS, **dict.fromkeys(("-L", "--location", "-G", "--get"), ""),
+    **dict.fromkeys(("-o", "--output"), "output"), "--data-raw": "data",
 }  # fmt: skip
-# An option's name alone: a value that is written onto it may be a password.
-_NAME = re.compile(r"--[a-z0-9.-]*|-[sSfvLGk]*.?|")
+_ALLOWED = {
+    "urlencode": f"(?:{'|'.join(PARAMETERS)})={_ANY}", "data": f"(?!@){_ANY}",
+    "method": "(?i:GET|POST)", "output": "(?i:/dev/null)",
+    "header": r"(?i:content-type:\s*application/x-www-form-urlencoded)",
+    "json": "(?!)", "cacert": "(?!)",
+}  # fmt: skip
 _TOO_MUCH = "a curl command is not converted with {}"
 
 Resolve = Callable[[str], str | None]
@@ -189,8 +185,8 @@ def _of_program(step: Priority, resolve: Resolve) -> Recipe:
     words = [re.sub(_EXPRESSION, lambda _: next(given), word) for word in shlex.split(marked)]
     asked = _asked_by(words[1:])
     address, _, query = asked["address"][-1].partition("?")
-    form = [*asked["form"], *filter(None, [query])]
-    plain = dict(each.split("=", 1) for each in asked["plain"])
+    form = [*asked["data"], *filter(None, [query])]
+    plain = dict(each.split("=", 1) for each in asked["urlencode"])
     reason = (
         "it did not wait for the answer (&), and the new lines would: with an outbox,"
         " Set(SMS_MODE=queue) stores the SMS at once"
@@ -207,7 +203,7 @@ def _of_program(step: Priority, resolve: Resolve) -> Recipe:
         made.user, _, made.password = login.partition(":")
     refuse_if(
         (form and plain, _TOO_MUCH.format("both --data and --data-urlencode")),
-        (len(plain) < len(asked["plain"]), "the request has a parameter twice: leave one"),
+        (len(plain) < len(asked["urlencode"]), "the request has a parameter twice: leave one"),
     )
     return made
 
@@ -215,15 +211,13 @@ def _of_program(step: Priority, resolve: Resolve) -> Recipe:
 def _asked_by(words: list[str]) -> dict[str, list[str]]:
     """What the words of a curl command say, by what it is of the request. Raises Unclear."""
     asked: dict[str, list[str]] = defaultdict(list, address=[""], login=[""])
-    rest = iter(words)
-    for word in rest:
-        name, equals, value = word.partition("=") if word.startswith("--") else (word, "", "")
-        if not word.startswith("-") and not asked["address"][-1]:
-            name, equals, value = "--url", "=", word
-        kind, allowed = _OPTIONS.get(name, ("", "(?!)"))
-        if allowed and not equals:
-            value = next(rest, "")
-        if not re.fullmatch(allowed, value):
-            raise Unclear(_TOO_MUCH.format(_NAME.findall(word)[0] or "another word"))
+    try:
+        given = curl.options(words, _OPTIONS)
+    except Bad as unknown:
+        raise Unclear(_TOO_MUCH.format(str(unknown).split()[0])) from None
+    for name, kind, value in given:
+        again = not name and asked["address"][-1]
+        if again or not re.fullmatch(_ALLOWED.get(kind, _ANY), value):
+            raise Unclear(_TOO_MUCH.format(name or "another word"))
         asked[kind].append(value)
     return asked

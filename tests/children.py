@@ -1,4 +1,4 @@
-"""Processes of the benchmark, which end with it whatever happens."""
+"""Processes of a test or of the benchmark, which end with it whatever happens."""
 
 import ctypes
 import os

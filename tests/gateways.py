@@ -1,0 +1,201 @@
+"""Stand-ins for HTTP gateways, by their public documentation, and the curl line of each.
+
+A gateway keeps what it took as it reads it itself; what is not exactly as documented it refuses.
+"""
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+PASSWORD = "s3cr&t%41+ü"
+
+
+@dataclass
+class Request:
+    """One request, as it came."""
+
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        return pairs(urlsplit(self.target).query)
+
+    @property
+    def login(self) -> str:
+        """What stands in Authorization."""
+        scheme, _, text = dict(self.headers).get("Authorization", "").partition(" ")
+        return base64.b64decode(text).decode() if scheme == "Basic" else text
+
+
+def pairs(text: str) -> list[tuple[str, str]]:
+    return parse_qsl(text, keep_blank_values=True, strict_parsing=True)
+
+
+Taken = tuple[str, str]
+"""Number and text."""
+Answer = tuple[int, str]
+
+
+@dataclass
+class Gateway:
+    """One that listens on *port*; *answer*, if it is set, is what it says whatever is asked."""
+
+    shape: "Shape"
+    port: int
+    requests: list[Request] = field(default_factory=list)
+    taken: list[Taken] = field(default_factory=list)
+    answer: Callable[[Request], Answer] | Answer | None = None
+
+    @property
+    def sms_conf(self) -> str:
+        """The keys of a sender that sends by it."""
+        return self.shape.sms_conf.format(host=f"127.0.0.1:{self.port}")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a kind of gateway reads of a request, None if it is none of its own, and says then."""
+
+    name: str
+    sms_conf: str
+    read: Callable[[Request], Taken | None]
+    says: Answer
+    refuses: Answer = (400, "bad request")
+
+
+def _exactly(found: list[tuple[str, str]], *names: str, **fixed: str) -> dict[str, str] | None:
+    """The parameters, if they are these alone, each once, and the *fixed* ones as they are."""
+    given = dict(found)
+    is_right = [name for name, _ in found] == list(names) and fixed.items() <= given.items()
+    return given if is_right else None
+
+
+def _smseagle(request: Request) -> Taken | None:
+    given = _exactly(request.query, "login", "pass", "to", "message", login="john")
+    is_it = request.method == "GET" and urlsplit(request.target).path == "/http_api/send_sms"
+    is_it = is_it and given is not None and given["pass"] == PASSWORD and not request.body
+    return (given["to"], given["message"]) if is_it and given else None
+
+
+def _android(request: Request) -> Taken | None:
+    is_it = (request.method, request.target) == ("POST", "/message")
+    if not is_it or request.login != f"sms:{PASSWORD}":
+        return None
+    given = json.loads(request.body, object_pairs_hook=_once)
+    if list(given) != ["textMessage", "phoneNumbers"] or list(given["textMessage"]) != ["text"]:
+        return None
+    (number,) = given["phoneNumbers"]
+    return number, given["textMessage"]["text"]
+
+
+def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    assert len(dict(members)) == len(members)
+    return dict(members)
+
+
+def _twilio(request: Request) -> Taken | None:
+    given = _exactly(pairs(request.body.decode("ascii")), "To", "From", "Body", From="+15005550006")
+    path = "/2010-04-01/Accounts/AC0123456789/Messages.json"
+    is_it = (request.method, request.target) == ("POST", path) and given is not None
+    is_it = is_it and request.login == f"AC0123456789:{PASSWORD}"
+    return (given["To"], given["Body"]) if is_it and given else None
+
+
+SMSEAGLE = Shape(
+    "GET, user and password in the query",
+    f"""curl = curl -G "http://{{host}}/http_api/send_sms" --data-urlencode "login=john" \
+--data-urlencode "pass={PASSWORD}" --data-urlencode "to={{{{TO_NUMBER}}}}" \
+--data-urlencode "message={{{{MESSAGE}}}}"
+success = ^OK
+failed = ^(Invalid|Wrong)
+id = ID=([0-9]+)
+""",
+    _smseagle,
+    (200, "OK; ID=297\n"),
+    (200, "Wrong parameters"),
+)
+ANDROID = Shape(
+    "JSON and basic authorization",
+    f"""curl = curl -X POST -u "sms:{PASSWORD}" -H "Content-Type: application/json" \
+-d '{{{{"textMessage": {{{{"text": "{{{{MESSAGE}}}}"}}}}, "phoneNumbers": ["{{{{TO_NUMBER}}}}"]}}}}' \
+http://{{host}}/message
+success = "state":"Pending"
+id = "id":"([^"]+)"
+""",
+    _android,
+    (202, '{"id":"PyDmBQZZXYmyxMwED8Fzy","state":"Pending","isHashed":false}'),
+)
+TWILIO = Shape(
+    "form, basic authorization and 201",
+    f"""curl = curl "http://{{host}}/2010-04-01/Accounts/AC0123456789/Messages.json" -X POST \
+--data-urlencode "To={{{{TO_NUMBER}}}}" --data-urlencode "From=+15005550006" \
+--data-urlencode "Body={{{{MESSAGE}}}}" -u "AC0123456789:{PASSWORD}"
+success = "status": "(queued|accepted)"
+id = "sid": "(SM[0-9a-f]+)"
+""",
+    _twilio,
+    (201, '{"sid": "SM304417148af644198a0efaceebc965a5", "status": "queued"}'),
+)
+KANNEL = Shape(
+    "Kannel's sendsms",
+    """curl = curl -G --url "http://{host}/cgi-bin/sendsms" --data-urlencode "username=sms" \
+--data-urlencode "password=secret" --data-urlencode "to={{TO_NUMBER}}" \
+--data-urlencode "charset=UTF-8" --data-urlencode "coding=2" --data-urlencode "text={{MESSAGE}}"
+success = ^(0: Accepted|3: Queued)
+failed = ^[1245]:
+""",
+    lambda request: ((found := dict(request.query))["to"], found["text"]),
+    (202, "0: Accepted for delivery"),
+)
+SHAPES = (SMSEAGLE, ANDROID, TWILIO, KANNEL)
+
+
+@contextmanager
+def running(shape: Shape) -> Iterator[Gateway]:
+    """A gateway of that shape on a free port of this host."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            request = Request(self.command, self.path, self.headers.items(), body)
+            gateway.requests.append(request)
+            said = gateway.answer(request) if callable(gateway.answer) else gateway.answer
+            if said is None:
+                found = shape.read(request)
+                gateway.taken += [found] if found else []
+                said = shape.says if found else shape.refuses
+            status, text = said
+            if not status:
+                self.close_connection = True
+                return
+            content = text.encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PUT = _serve
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        gateway = Gateway(shape, server.server_port)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield gateway
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,337 @@
+"""The curl line of a gateway: what goes out by it, and what its answers mean."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from dialplan_sms.config.config import Sender, load
+from dialplan_sms.outbox.retry import ended
+from dialplan_sms.routes.curl import build
+from dialplan_sms.routes.pbx import SmsApi, secrets_of
+from dialplan_sms.sms import api
+from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status
+from dialplan_sms.sms.sms import Draft, Sms, compose
+from tests import gateways
+from tests.asterisk.test_texts import TEXTS
+from tests.gateways import Answer, Gateway, Request
+from tests.pages import Block, blocks
+
+NUMBERS = ("+39333123456", "+39333123457", "+39333123458")
+SMS = Sms(NUMBERS[:1], "hello")
+NASTY = [
+    *TEXTS.values(), "@/etc/passwd", "a&to=+39666&pass=x", '","to":"+39666","x":"', "\r\nX-Evil: 1\r\n\r\n",
+    "{TO_NUMBER}{ID}{MESSAGE}", "%00%0d%0a", "\\u0022", "../../admin", "#?;/", "\x00\x1f\x7f\u2028",
+    "\U0001f600" * 100,
+]  # fmt: skip
+Write = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module", params=gateways.SHAPES, ids=lambda shape: shape.name)
+def shaped(request: pytest.FixtureRequest) -> Iterator[Gateway]:
+    with gateways.running(request.param) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def _kannel() -> Iterator[Gateway]:
+    with gateways.running(gateways.KANNEL) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def kannel(_kannel: Gateway) -> Gateway:
+    """One that took nothing yet."""
+    _kannel.answer = None
+    _kannel.requests.clear()
+    _kannel.taken.clear()
+    return _kannel
+
+
+def sender(sms_conf: Write, keys: str) -> Sender:
+    return load(sms_conf(f"[gateway]\n{keys}\n")).senders["gateway"]
+
+
+def send(who: Sender, sms: Sms = SMS, **more: Any) -> Outcome:
+    route = SmsApi(who)
+    with closing(route.pool):
+        return route.send(sms, **more)
+
+
+def test_every_nasty_text_arrives_exactly(shaped: Gateway, sms_conf: Write) -> None:
+    shaped.taken.clear()
+    who = sender(sms_conf, shaped.sms_conf)
+    for text in NASTY:
+        assert send(who, replace(SMS, text=text)).status is Status.SUCCESS
+    assert shaped.taken == [(NUMBERS[0], text) for text in NASTY]
+
+
+LINE = (
+    "curl = curl -X PUT http://192.0.2.1/a/{MESSAGE}/{TO_DIGITS}?t={MESSAGE}&g={GSM}"
+    ' -H "X-Text: {MESSAGE}" -H "X-Id: {ID}"'
+)
+FORM = f'{LINE} -d "n={{TO_NUMBER}}&m={{MESSAGE}}" --data-urlencode "x=&{{MESSAGE}}=" --data-raw @x\nsuccess = OK'
+JSON = f"""{LINE} --json '{{"n": ["{{TO_NUMBER}}"], "m": {{"t": "@{{MESSAGE}}\\\\"}}}}'\nsuccess = OK"""
+
+
+_SENDERS: dict[str, Sender] = {}
+
+
+def parts(request: bytes) -> tuple[str, list[str], bytes]:
+    """First line, names of headers, and body, as a server reads them."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    first, *lines = head.decode("ascii").split("\r\n")
+    assert f"Content-Length: {len(body)}" in lines
+    return first, [line.partition(":")[0] for line in lines], body
+
+
+NAMES = ["Host", "User-Agent", "Accept", "Content-Type", "X-Text", "X-Id", "Content-Length"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(
+    text=st.text(st.characters(), max_size=60),
+    number=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+)
+@example(text="..", number="1")
+@example(text="a", number="..")
+def test_nothing_breaks_out_of_its_place(sms_conf: Write, text: str, number: str) -> None:
+    for keys in (FORM, JSON):
+        who = _SENDERS.get(keys) or _SENDERS.setdefault(keys, sender(sms_conf, keys))
+        try:
+            request = build(Sms((number,), text, "9c7514330001"), who, "key")
+        except Refused:
+            assert text in (".", "..") or number.replace("+", "") in (".", "..")
+            continue
+        assert text not in (".", "..")
+        first, names, body = parts(request)
+        assert names == NAMES
+        method, target, version = first.split(" ")
+        assert (method, version) == ("PUT", "HTTP/1.1")
+        path, query = target.split("?")
+        assert path.count("/") == 3
+        shown = text.encode("utf-8", "replace").decode()
+        assert dict(gateways.pairs(query)) == {"t": shown, "g": "9c7514330001"}
+        if keys is JSON:
+            assert list(json.loads(body)["m"].values()) == [f"@{shown}\\"]
+            assert list(json.loads(body)) == ["n", "m"]
+        else:
+            *form, raw = body.decode("ascii").split("&")
+            assert raw == "@x"
+            found = gateways.pairs("&".join(form))
+            assert [name for name, _ in found] == ["n", "m", "x"]
+            assert found[1:] == [("m", shown), ("x", f"&{shown}=")]
+
+
+ANSWERS: list[tuple[Answer, Cause]] = [
+    ((202, "0: Accepted for delivery"), Cause.NONE),
+    ((202, "3: Queued for later delivery"), Cause.NONE),
+    ((500, "0: Accepted for delivery"), Cause.BAD_ANSWER),
+    ((302, "0: Accepted for delivery"), Cause.BAD_ANSWER),
+    ((400, "2: Bad number"), Cause.REJECTED),
+    ((403, "Authorization failed for sendsms"), Cause.UNAUTHORIZED),
+    ((401, ""), Cause.UNAUTHORIZED),
+    ((503, "Temporal failure, try again later."), Cause.UNREACHABLE),
+    ((429, ""), Cause.UNREACHABLE),
+    ((200, "what?"), Cause.BAD_ANSWER),
+    ((200, ""), Cause.BAD_ANSWER),
+    ((404, "not here"), Cause.BAD_ANSWER),
+    ((200, "0: Accepted" + "x" * 70_000), Cause.BAD_ANSWER),
+    ((0, ""), Cause.NO_ANSWER),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "cause"), ANSWERS, ids=lambda value: str(value)[:40])
+def test_every_answer_has_its_cause(
+    kannel: Gateway, sms_conf: Write, answer: Answer, cause: Cause
+) -> None:
+    kannel.answer = answer
+    outcome = send(sender(sms_conf, kannel.sms_conf))
+    assert outcome.cause is cause
+    assert outcome.status is (Status.ERROR if cause else Status.SUCCESS)
+    assert bool(outcome.reason) is bool(cause)
+    assert "PBX" not in outcome.reason
+    assert len(kannel.requests) == 1  # sent once, no redirect followed
+
+
+def test_where_nobody_listens_nothing_was_sent(sms_conf: Write) -> None:
+    keys = "curl = curl http://127.0.0.1:9/sms?to={TO_NUMBER}&text={MESSAGE}\nsuccess = OK"
+    outcome = send(sender(sms_conf, keys))
+    assert outcome.cause is Cause.UNREACHABLE
+    assert "check the URL, firewall and gateway" in outcome.reason
+
+
+def test_another_pbx_answers_as_the_api_does(kannel: Gateway, sms_conf: Write) -> None:
+    line = f'curl = curl -u 101:sms101api http://127.0.0.1:{kannel.port}{api.PATH} -d "number={{TO_NUMBER}}"'
+    who = sender(sms_conf, f'{line} --data-urlencode "message={{MESSAGE}}"')
+    for reply, cause in (
+        (api.result(), Cause.NONE),
+        (api.error("no route"), Cause.REJECTED),
+        (api.error(api.UNAUTHORIZED), Cause.UNAUTHORIZED),
+        (api.warning(["111"]), Cause.NOT_QUEUED),
+        ({}, Cause.BAD_ANSWER),
+    ):
+        kannel.answer = 200, json.dumps(reply)
+        outcome = send(who)
+        assert outcome.cause is cause
+    kannel.answer = 200, json.dumps(api.warning(["111"]))
+    assert send(who, Sms(NUMBERS, "hello")).failed == NUMBERS
+    assert kannel.requests[0].login == "101:sms101api"
+    assert kannel.requests[0].body == b"number=%2B39333123456&message=hello"
+
+
+def by_number(answers: dict[str, Answer]) -> Callable[[Request], Answer]:
+    return lambda request: answers[dict(request.query)["to"]]
+
+
+GOOD, BAD, NONE, DOWN = (202, "0: Accepted"), (400, "2: Bad"), (0, ""), (503, "later")
+_OF_LISTS: list[tuple[list[Answer], Status, Cause, list[int], list[int], int]] = [
+    ([GOOD, GOOD, GOOD], Status.SUCCESS, Cause.NONE, [], [], 3),
+    ([BAD, GOOD, GOOD], Status.WARNING, Cause.NOT_QUEUED, [0], [], 3),
+    ([GOOD, BAD, BAD], Status.WARNING, Cause.NOT_QUEUED, [1, 2], [], 3),
+    ([GOOD, NONE, GOOD], Status.WARNING, Cause.NO_ANSWER, [], [1], 3),
+    ([GOOD, NONE, BAD], Status.WARNING, Cause.NO_ANSWER, [2], [1], 3),
+    ([GOOD, DOWN, GOOD], Status.WARNING, Cause.NOT_QUEUED, [1, 2], [], 2),
+    ([BAD, BAD, BAD], Status.ERROR, Cause.REJECTED, [], [], 3),
+    ([DOWN, GOOD, GOOD], Status.ERROR, Cause.UNREACHABLE, [], [], 1),
+    ([BAD, NONE, BAD], Status.ERROR, Cause.NO_ANSWER, [], [], 3),
+    ([(200, "what"), GOOD, NONE], Status.WARNING, Cause.BAD_ANSWER, [], [0, 2], 3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answers", "status", "cause", "failed", "unknown", "requests"), _OF_LISTS)
+def test_of_each_number_it_is_known_what_became_of_it(
+    kannel: Gateway, sms_conf: Write, answers: list[Answer], status: Status, cause: Cause,
+    failed: list[int], unknown: list[int], requests: int,
+) -> None:  # fmt: skip
+    told: list[int] = []
+    kannel.answer = by_number(dict(zip(NUMBERS, answers, strict=True)))
+    who, sms = sender(sms_conf, kannel.sms_conf), Sms(NUMBERS, "hello")
+    outcome = send(who, sms, going_out=lambda: told.append(len(kannel.requests)))
+    assert (outcome.status, outcome.cause) == (status, cause)
+    assert outcome.failed == tuple(NUMBERS[each] for each in failed)
+    assert outcome.unknown == tuple(NUMBERS[each] for each in unknown)
+    assert len(kannel.requests) == requests
+    assert told == [0]
+    if status is Status.WARNING:
+        verdict = ended(outcome, NUMBERS)
+        assert (verdict.failed, verdict.unknown) == (outcome.failed, outcome.unknown)
+        assert set(verdict.sent) == {*NUMBERS} - {*outcome.failed, *outcome.unknown}
+
+
+def test_a_list_goes_in_one_request(kannel: Gateway, sms_conf: Write) -> None:
+    for key, between in ((",", ","), ("\\;", ";"), ("space", " ")):
+        who = sender(sms_conf, f"{kannel.sms_conf}list = {key}")
+        assert send(who, Sms(NUMBERS, "hello")).status is Status.SUCCESS
+        assert kannel.taken.pop() == (between.join(NUMBERS), "hello")
+    assert len(kannel.requests) == 3
+
+
+def test_the_id_of_the_gateway_is_kept(kannel: Gateway, sms_conf: Write) -> None:
+    keys = f"{kannel.sms_conf}id = ID: *(.*)"
+    for said, reason in (
+        ("ID: 42-a7", "id 42-a7 at the gateway"),
+        ("ID: 39333123456", ""),
+        ("ID: hello", ""),
+        ("ID: secret", "id xxx at the gateway"),
+        ("", ""),
+    ):
+        kannel.answer = 202, f"0: Accepted\n{said}"
+        assert send(sender(sms_conf, keys)) == Outcome(Status.SUCCESS, reason=reason)
+
+
+def test_a_pattern_does_not_keep_the_call(kannel: Gateway, sms_conf: Write) -> None:
+    kannel.answer = 200, "0" * 60_000
+    keys = kannel.sms_conf.replace("^(0: Accepted|3: Queued)", "(0+)+x")
+    outcome = send(sender(sms_conf, keys))
+    assert outcome.cause is Cause.BAD_ANSWER
+    assert "takes too long" in outcome.reason
+
+
+def test_no_secret_comes_back(kannel: Gateway, sms_conf: Write) -> None:
+    keys = (
+        f"curl = curl http://127.0.0.1:{kannel.port}/hook/k3yInPath9/sms?key=p%26q"
+        ' -u bob:hunter2 -H "X-Key: h3aderk3y" -H "X-Token: Bearer wsk-v1"'
+        """ --json '{"k": ["js0n\\"k3y"], "t": "{TO_NUMBER}{MESSAGE}"}'\nsuccess = ^OK\nfailed = ."""
+    )
+    who = sender(sms_conf, keys)
+    secrets = [
+        "k3yInPath9", "p%26q", "p&q", "hunter2", "h3aderk3y", "wsk-v1", "Ym9iOmh1bnRlcjI=",
+        'js0n"k3y', 'js0n\\"k3y',
+    ]  # fmt: skip
+    shown = repr(who) + repr(who.curl)
+    for secret in secrets:
+        kannel.answer = 200, f"who is {secret} here"
+        outcome = send(who)
+        assert outcome.reason == "who is xxx here", secret
+        assert secret in secrets_of(who) or secret == "hunter2"
+        assert secret not in shown
+
+
+def test_one_that_is_to_go_later_needs_the_outbox(kannel: Gateway, sms_conf: Write) -> None:
+    later = replace(SMS, postpone=datetime(2999, 1, 1))
+    with pytest.raises(Refused, match="set outbox in the general section"):
+        send(sender(sms_conf, kannel.sms_conf), later)
+    assert not kannel.requests
+    past = replace(SMS, postpone=datetime(2020, 1, 1))
+    assert send(sender(sms_conf, kannel.sms_conf), past).status is Status.SUCCESS
+
+
+def test_the_same_sms_has_the_same_id_at_every_try(sms_conf: Write) -> None:
+    who = sender(sms_conf, FORM)
+    made = [
+        build(replace(SMS, numbers=(n,)), who, key) for n in NUMBERS[:2] for key in ("a", "a", "b")
+    ]
+    ids = [request.partition(b"X-Id: ")[2][:32] for request in made]
+    assert len(set(ids)) == 4
+    assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize(
+    "block", blocks("ini sms.conf", ["docs/gateways.md"]), ids=lambda it: it.where
+)
+def test_the_lines_to_paste_send(sms_conf: Write, block: Block) -> None:
+    name = re.findall(r"^\[(.+)\]$", block.text, re.MULTILINE)[0]
+    shapes = {"smseagle": gateways.SMSEAGLE, "android": gateways.ANDROID,
+              "twilio": gateways.TWILIO, "kannel": gateways.KANNEL}  # fmt: skip
+    if name == "other-pbx":
+        assert load(sms_conf(block.text)).senders[name].is_pbx
+        return
+    with gateways.running(shapes[name]) as gateway:
+        text = re.sub(r"https?://[^/\"]+", f"http://127.0.0.1:{gateway.port}", block.text)
+        text = text.replace("secret", gateways.PASSWORD)
+        sender = load(sms_conf(text)).senders[name]
+        assert send(sender, replace(SMS, text=NASTY[1])).status is Status.SUCCESS
+        assert gateway.taken == [(NUMBERS[0], NASTY[1])]
+
+
+def test_who_has_no_gateway_loads_nothing_of_it(sms_conf: Write) -> None:
+    path = sms_conf("[101]\nurl = http://192.0.2.1\npassword = x\n")
+    code = f"""if True:
+        import sys
+        from pathlib import Path
+        from dialplan_sms.config.config import load
+        from dialplan_sms.routes.pbx import SmsApi
+        from dialplan_sms.sms.sms import Draft, Sms, compose
+        SmsApi(load(Path({str(path)!r})).senders["101"])
+        print({{"dialplan_sms.config.curl", "dialplan_sms.routes.curl", "regex"}} & {{*sys.modules}})
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_a_gateway_that_a_call_names_is_left_out_without_a_place_for_it(sms_conf: Write) -> None:
+    draft = Draft(number=NUMBERS[0], message="it's", gsm="9c7514330001")
+    for line, gsm in ((f"{FORM}", "9c7514330001"), (FORM.replace("&g={GSM}", ""), None)):
+        sms = compose(draft, sender(sms_conf, line), datetime.now())
+        assert (sms.gsm, sms.replaced) == (gsm, "")
