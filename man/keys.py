@@ -24,6 +24,7 @@ _EXAMPLES = {
     "list": ",",
     "gsm": "9c7514330001",
     "max_parts": "3",
+    "backup": "102",
     "country": "IT",
     "[101] allow": "IT, FR, +4179",
     "deny": "+881, +882",

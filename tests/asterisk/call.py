@@ -11,7 +11,8 @@ from pathlib import Path
 from tests.asterisk.ami import AmiError, Message
 
 OUTPUTS = (
-    "SMS_STATUS", "SMS_CAUSE", "SMS_REASON", "SMS_FAILED", "SMS_ID", "AGISTATUS", "GOSUB_RETVAL",
+    "SMS_STATUS", "SMS_CAUSE", "SMS_REASON", "SMS_FAILED", "SMS_ID", "SMS_VIA", "AGISTATUS",
+    "GOSUB_RETVAL",
 )  # fmt: skip
 _LONGEST = 8000
 

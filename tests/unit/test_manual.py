@@ -41,7 +41,7 @@ def test_the_sample_is_taken_once_its_lines_are_uncommented(
         (tmp_path / name).touch(0o600)
     conf = tmp_path / "sms.conf"
     conf.touch(0o600)
-    conf.write_text(text)
+    conf.write_text(f"{text}\n[102]\nurl = http://192.0.2.1\npassword = x\n")  # the backup of 101
     config = smsconf.load(conf, http=True)
     assert (config.listen, config.retention) == (smsconf.Config(conf, {}).listen, 90 * 86400)
     assert config.senders["101"].allow == ("IT", "FR", "+4179")

@@ -15,7 +15,7 @@ INPUTS = (
     "SMS_NUMBER", "number", "SMS_MESSAGE", "message", "SMS_GSM", "gsm",
     "SMS_POSTPONE", "SMS_SENDER", "SMS_MODE", "SMS_KEY",
 )  # fmt: skip
-OUTPUTS = ("SMS_STATUS", "SMS_CAUSE", "SMS_REASON", "SMS_FAILED", "SMS_ID")
+OUTPUTS = ("SMS_STATUS", "SMS_CAUSE", "SMS_REASON", "SMS_FAILED", "SMS_ID", "SMS_VIA")
 # Just before the request goes out: what is true if this process dies then.
 _IF_IT_DIES = {"SMS_CAUSE": Cause.NO_ANSWER, "SMS_STATUS": Status.ERROR}
 # Bytes of SMS_FAILED: it must end after a whole number, so the channel may not cut it.
@@ -80,7 +80,11 @@ def _read(channel: Channel, arguments: Sequence[str] | None, refused: Refused | 
 
 def _report(channel: Channel, outcome: Outcome) -> None:
     """Set the variables to *outcome*, SMS_STATUS last."""
-    details = {"SMS_REASON": safe_line(outcome.reason), "SMS_FAILED": _join(outcome.failed)}
+    details = {
+        "SMS_REASON": safe_line(outcome.reason),
+        "SMS_FAILED": _join(outcome.failed),
+        "SMS_VIA": safe_line(outcome.via),
+    }
     # What is empty is so on the channel already: _read() saw to that, and a SET costs 0.1 ms.
     for name, value in details.items():
         if value:

@@ -31,12 +31,13 @@ def status(config: Path, as_json: bool) -> None:
 
     Exit status: 0 it runs, 1 it does not answer.
     """
-    figures = _ask(smsconf.load(config).monitor[0])
+    loaded = smsconf.load(config)
+    figures = _ask(loaded.monitor[0])
     if as_json:
         click.echo(json.dumps(figures, indent=2))
         return
     try:
-        _show(figures)
+        _show(figures, {s.name: s.backup for s in loaded.senders.values() if s.backup})
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise click.ClickException(
             "the service tells of itself what this version does not understand: update the older"
@@ -60,7 +61,7 @@ def _ask(address: tuple[str, int]) -> Mapping[str, Any]:
     raise click.ClickException(why)
 
 
-def _show(figures: Mapping[str, Any]) -> None:
+def _show(figures: Mapping[str, Any], backups: Mapping[str, str]) -> None:
     table, console = Table(show_header=False, box=None), Console()
     outbox = figures.get("outbox") or {}
     rows: list[Row] = [
@@ -68,7 +69,7 @@ def _show(figures: Mapping[str, Any]) -> None:
         ("under way", f"{figures['in_flight']} of {figures['max_calls']} calls", ""),
         ("last minute", f"{figures['last_minute']} calls", ""),
         ("latency", f"half below {_ms(figures['p50'])}, 99% below {_ms(figures['p99'])}", ""),
-        *(_of_outbox(outbox) if outbox else ()),
+        *(_of_outbox(outbox, backups) if outbox else ()),
     ]
     for name, value, style in rows:
         if value:
@@ -86,7 +87,7 @@ def _show(figures: Mapping[str, Any]) -> None:
             console.print(*(Text(plain(line)) for line in lines), sep="\n", soft_wrap=True)
 
 
-def _of_outbox(outbox: Mapping[str, Any]) -> Sequence[Row]:
+def _of_outbox(outbox: Mapping[str, Any], backups: Mapping[str, str]) -> Sequence[Row]:
     names, worked = {"again": "tried again"}, outbox.get("by_workers", {})
     done = [f"{count} {names.get(state, state)}" for state, count in worked.items()]
     by_workers = ("by workers", ", ".join(done) or "nothing yet", "")
@@ -109,6 +110,11 @@ def _of_outbox(outbox: Mapping[str, Any]) -> Sequence[Row]:
         *(
             ("held", f"all SMS of sender {sender}: {cause}{again.get(sender, '')}", "red")
             for sender, cause in outbox["held"].items()
+        ),
+        *(
+            ("backup", f"what is overdue of sender {sender} goes by {backups[sender]}", "")
+            for sender in outbox["held"]
+            if sender in backups
         ),
     )
 

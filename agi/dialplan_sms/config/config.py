@@ -1,7 +1,7 @@
 """sms.conf as frozen values: Config and its Senders."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +98,7 @@ def load(path: Path, http: bool = False) -> Config:
     for section in sections.values():
         _refuse_unknown(section, known_keys(section.name))
     common = sections.pop(GENERAL, Section(GENERAL, Place(path, 0), {})).values
-    senders = {name: _read_sender(section, common) for name, section in sections.items()}
+    senders = {n: _read_sender(section, common, sections) for n, section in sections.items()}
     refuse(not senders, f"{path}: no sender: add a section named after the PBX user, as [101]")
     only = next(iter(senders)) if len(senders) == 1 else None
     fields = {"default_sender": only} | keys.read(common, GENERAL_KEYS, senders)
@@ -112,7 +112,20 @@ def load(path: Path, http: bool = False) -> Config:
     config = Config(path, senders, version=" ".join([before, *files]), **fields)
     for name, section in sections.items():
         _check_outbox(senders[name], common | section.values, config)
+        _check_backup(name, senders, common | section.values)
     return config
+
+
+def _check_backup(name: str, senders: Mapping[str, Sender], given: Mapping[str, Value]) -> None:
+    """No sender is its own backup, nor the backup of its backup, and so on."""
+    way = [name, senders[name].backup]
+    while way[-1] not in ("", *way[:-1]):
+        way.append(senders[way[-1]].backup)
+    if way[-1] == name:
+        raise ConfigError(
+            f"{given['backup'].place}: backup = {way[1]}: a circle, {' > '.join(way)} - allowed: a"
+            " sender whose own backup does not lead back to this one"
+        )
 
 
 def _check_outbox(sender: Sender, given: Mapping[str, Value], config: Config) -> None:
@@ -138,7 +151,7 @@ def _check_outbox(sender: Sender, given: Mapping[str, Value], config: Config) ->
         )
 
 
-def _read_sender(section: Section, common: Mapping[str, Value]) -> Sender:
+def _read_sender(section: Section, common: Mapping[str, Value], senders: Collection[str]) -> Sender:
     where, own = f"{section.place}: [{section.name}]", section.values
     way = own if "url" in own or "curl" in own else common
     is_curl = "curl" in way
@@ -153,7 +166,11 @@ def _read_sender(section: Section, common: Mapping[str, Value]) -> Sender:
     its = own if any(name in own for name in keys.SECRETS) else common
     secrets = [name for name in keys.SECRETS if name in its]
     left = {*GENERAL_KEYS, *keys.SECRETS, *others} - ({*secrets} - {*others})
-    given = {name: value for name, value in common.items() if name not in left} | own
+    given = {
+        name: value for name, value in common.items()
+        # The backup of all others is not its own.
+        if name not in left and (name, value.text) != ("backup", section.name)
+    } | own  # fmt: skip
     if not is_curl:
         refuse(
             len(secrets) != 1,
@@ -169,7 +186,7 @@ def _read_sender(section: Section, common: Mapping[str, Value]) -> Sender:
             secrets != ["token"] and (":" in section.name or not section.name.isprintable()),
             f"{section.place}: the name of a PBX user holds no colon and no control character",
         )
-    fields, files = keys.read(given, keys.SENDER), keys.versions(given, keys.SENDER)
+    fields, files = keys.read(given, keys.SENDER, senders), keys.versions(given, keys.SENDER)
     if is_curl:
         from dialplan_sms.config import curl  # not for those who have no such sender
 

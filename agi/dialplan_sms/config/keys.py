@@ -205,6 +205,12 @@ class Sender:
         "whether a stored SMS that may have been sent is tried again",
         "at-least-once",
     )
+    backup: str = key(SECTION, "the sender that takes what this one certainly did not send", "")
+    backup_after: float = key(
+        Kind(values.duration.read, f"{values.duration.allowed}, 0 for at once"),
+        "after how long a stored SMS goes by the backup",
+        30.0,
+    )
     postpone: str = key(one_of("here", "pbx"), "who keeps an SMS that is to be sent later", "here")
     pace: float = key(_TIME, "how long a gateway rests after each number from the outbox", 5.0)
     batch: int = key(

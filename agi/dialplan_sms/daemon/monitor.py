@@ -20,7 +20,7 @@ from dialplan_sms.agi.doors import Capacity
 from dialplan_sms.agi.stream import PARAGRAPH
 from dialplan_sms.host.address import bare, is_loopback
 from dialplan_sms.sms import log
-from dialplan_sms.sms.outcome import Refused
+from dialplan_sms.sms.outcome import Refused, Status
 from dialplan_sms.sms.sms import Handled
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Metrics(Collector):
         """Count stored SMS that a worker brought to *state*, with the request that did so."""
         if handled is not None and log.is_failure(handled.outcome):
             self._failures.append(_line(handled))
-        elif state == "pending":
+        if state == "pending" and (handled is None or handled.outcome.status is Status.SUCCESS):
             return  # the rest of a list goes on
         self._worker_sms.labels("again" if state == "pending" else state).inc(count)
 

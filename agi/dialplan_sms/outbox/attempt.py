@@ -2,23 +2,26 @@
 
 import random
 import time
+from contextlib import suppress
 from dataclasses import replace
 from math import inf
 from typing import Protocol
 
 from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.outbox import leases
+from dialplan_sms.outbox import gateways, leases
 from dialplan_sms.outbox.database import OutboxError
-from dialplan_sms.outbox.leases import Ended, Lease
-from dialplan_sms.outbox.retry import AT_LEAST_ONCE, decide
+from dialplan_sms.outbox.leases import Asked, Ended, Lease
+from dialplan_sms.outbox.retry import AT_LEAST_ONCE, decide, stops
 from dialplan_sms.outbox.work import Together
 from dialplan_sms.outbox.writer import NotKnown, Writer
 from dialplan_sms.sms import log
+from dialplan_sms.sms.backup import fit, outcome_of, send_rest
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, error, failed
 from dialplan_sms.sms.service import Route
-from dialplan_sms.sms.sms import Handled
+from dialplan_sms.sms.sms import Handled, Sms
 
 PATIENCE = 40.0  # seconds that a worker waits for the database, which no channel does
+_SOON = 5.0  # seconds that it waits amid a request, whose lease goes on
 
 
 class WorkerService(Protocol):
@@ -40,26 +43,66 @@ class WorkerService(Protocol):
 def carry(lease: Lease, service: WorkerService, writer: Writer) -> tuple[Ended, Handled]:
     """Make the request that was leased: what to record of it, and what to log then."""
     began = time.monotonic()
-    sender = None
+    sender, asked, other = None, list[Asked](), False
     try:
-        sender = service.load().senders.get(lease.sender)
-        outcome = _send(lease, sender, service, writer)
+        senders = service.load().senders
+        sender, backup = senders.get(lease.sender), None
+        if sender and lease.may_change:
+            backup = senders.get(lease.via or sender.backup)
+        if sender and backup:
+            outcome, asked, other = _send_by_either(lease, sender, backup, service, writer)
+        else:
+            outcome = _send(lease, lease.sms, None if lease.via else sender, service, writer)
     except Exception as failure:  # noqa: BLE001 - a stored SMS must get its record
         outcome = failed(failure)
     delivery = sender.delivery if sender else AT_LEAST_ONCE
     over = sender is not None and lease.age > sender.max_age
-    verdict = decide(outcome, lease.sms.numbers, delivery, over)
+    verdict = decide(outcome, lease.sms.numbers, delivery, over, other)
     noted = replace(outcome, reason=log.harmless(outcome, lease.sms))
     ended = Ended(
         lease, noted, verdict, random.random(), bool(sender and sender.keep_text),
-        sender.max_age if sender else inf,
+        sender.max_age if sender else inf, asked,
     )  # fmt: skip
     outcome = replace(outcome, id=str(lease.id))
     took = time.monotonic() - began
     return ended, Handled(lease.sms.call, lease.sender, lease.sms, outcome, took)
 
 
-def _send(lease: Lease, sender: Sender | None, service: WorkerService, writer: Writer) -> Outcome:
+def _send_by_either(
+    lease: Lease, sender: Sender, backup: Sender, service: WorkerService, writer: Writer
+) -> tuple[Outcome, list[Asked], bool]:
+    """Send by *sender*, and by *backup* what certainly did not go, once it is time; or by that.
+
+    How it ended, who was asked, and whether another may still take what was rejected.
+    """
+    asked: list[Asked] = []
+
+    def send(by: Sender, sms: Sms, failures: int) -> Outcome:
+        outcome = outcome_of(lambda: _send(lease, sms, by, service, writer), sms.numbers)
+        asked.append((by.name, stops(outcome), failures))
+        return outcome
+
+    if lease.via:
+        outcome = outcome_of(lambda: send(backup, fit(lease.sms, backup), lease.failures))
+        return replace(outcome, via=lease.via), asked, True
+    outcome = send(sender, lease.sms, lease.failures)
+    rest, failures = outcome.unsent(lease.sms.numbers), None
+    if rest and lease.age >= sender.backup_after:
+        pause = backup.pace * len(rest)
+        with suppress(OutboxError, NotKnown):  # then it is left for later
+            failures = writer.do(
+                lambda c: gateways.take(c, backup.name, backup.gsm or "", pause), _SOON, _SOON
+            )
+    if failures is None:
+        return outcome, asked, True
+    before: int = failures
+    outcome = send_rest(outcome, lease.sms, sender, backup, lambda its: send(backup, its, before))
+    return outcome, asked, any(stop for _, stop, _ in asked[1:])
+
+
+def _send(
+    lease: Lease, sms: Sms, sender: Sender | None, service: WorkerService, writer: Writer
+) -> Outcome:
     def going_out() -> None:
         """Note that the request goes out now. Raises Refused if that is not noted."""
         if lease.begun:
@@ -72,7 +115,8 @@ def _send(lease: Lease, sender: Sender | None, service: WorkerService, writer: W
             raise Refused(Cause.INTERNAL, "the lease is another's")
 
     if sender is None:
-        reason = f"sms.conf has no section {lease.sender} any more"
-        return error(Cause.UNKNOWN_SENDER, reason)
+        # A backup is not to be held for that.
+        cause = Cause.INTERNAL if lease.via else Cause.UNKNOWN_SENDER
+        return error(cause, f"sms.conf has no section {lease.via or lease.sender} any more")
     until = time.monotonic() + sender.call_timeout
-    return service.route(sender).send(lease.sms, going_out, until)
+    return service.route(sender).send(sms, going_out, until)

@@ -1,12 +1,12 @@
 """When the gateways of each sender are free: the pace, and what holds all of a sender's SMS."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from dialplan_sms.config.config import Sender
-from dialplan_sms.outbox.retry import HELD, LONGEST_WAIT, Verdict, wait
+from dialplan_sms.outbox.retry import HELD, LONGEST_WAIT, wait
 from dialplan_sms.outbox.schema import State, gateway, message, now
 from dialplan_sms.sms.outcome import Cause
 
@@ -26,12 +26,18 @@ _NEW = gateway.insert().from_select(
     .having(~sa.exists().where(_MINE).correlate(None)),
 )
 FREE = (
-    sa.select(gateway.c.sender, gateway.c.gsm, gateway.c.failures)
+    sa.select(gateway.c.sender, gateway.c.gsm, gateway.c.failures, gateway.c.held)
     .where(gateway.c.free_at <= now())
     .order_by(gateway.c.free_at)
     .with_for_update(skip_locked=True)
 )
 """Those that are free, and no other host's now; the longest free first."""
+_MINE_FREE = (
+    sa.select(gateway.c.failures).where(_MINE, gateway.c.free_at <= now()).with_for_update()
+)
+_WAITS = sa.select(gateway.c.sender, gateway.c.gsm).where(
+    gateway.c.held != "", gateway.c.free_at > now()
+)  # fmt: skip
 _IN_SECONDS = now() + sa.bindparam("seconds", type_=sa.Double())
 BUSY = gateway.update().where(_MINE).values(free_at=_IN_SECONDS)  # free again in so many
 _ALL = gateway.update().where(gateway.c.sender == sa.bindparam("of"))
@@ -46,18 +52,39 @@ def ensure(connection: sa.Connection, sender: str, gsm: str) -> None:
     connection.execute(_NEW, {"of": sender, "to": gsm})
 
 
-def apply(
-    connection: sa.Connection, sender: str, verdict: Verdict, failures: int, random: float
-) -> None:
-    """Have all of the sender's messages wait, or go on, as *verdict* says.
+def relieved(
+    connection: sa.Connection, senders: Mapping[str, Sender]
+) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """The gateways that are held and have a backup, by the gateway of that, which is then there."""
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for name, gsm in connection.execute(_WAITS) if any(s.backup for s in senders.values()) else ():
+        if name in senders and (backup := senders.get(senders[name].backup)):
+            found.setdefault((backup.name, backup.gsm or ""), []).append((name, gsm))
+    for of in found:
+        ensure(connection, *of)
+    return found
+
+
+def take(connection: sa.Connection, sender: str, gsm: str, seconds: float) -> int | None:
+    """Have the gateway busy, if it is free: how many failures were counted of it; else None."""
+    ensure(connection, sender, gsm)
+    mine = {"of": sender, "to": gsm, "seconds": seconds}
+    failures = connection.scalar(_MINE_FREE, mine)
+    if failures is not None:
+        connection.execute(BUSY, mine)
+    return failures
+
+
+def apply(connection: sa.Connection, sender: str, stops: str, failures: int, random: float) -> None:
+    """Have all of the sender's messages wait if *stops* is a cause, else go on.
 
     *failures* is how many were counted when the try began: those of one outage count once.
     """
-    held: dict[str, Any] = {"of": sender, "held": verdict.stops}
-    if verdict.stops == Cause.UNREACHABLE:
+    held: dict[str, Any] = {"of": sender, "held": stops}
+    if stops == Cause.UNREACHABLE:
         held |= {"failures": failures + 1, "seconds": wait(failures + 1, random)}
         connection.execute(_HOLD, held)
-    elif verdict.stops:
+    elif stops:
         connection.execute(_HOLD, held | {"seconds": HELD})
     else:
         connection.execute(_GO_ON, {"of": sender})

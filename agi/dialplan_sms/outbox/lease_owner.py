@@ -11,9 +11,19 @@ import fcntl
 import os
 import secrets
 import socket
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from dialplan_sms.outbox.leases import HELD, numbers_of
+from dialplan_sms.outbox.retry import FIRST_WAIT, Verdict
+from dialplan_sms.outbox.schema import State, message, now
+from dialplan_sms.outbox.transitions import Try, end_tries
+from dialplan_sms.sms.outcome import Outcome
 
 COME_BACK = 30.0  # seconds that other hosts have for it once the server is in reach again
 _PAUSE = 10.0  # seconds without a look after which the server, or this host, may have been away
@@ -84,3 +94,44 @@ class LeaseOwner:
             return ""
         mine = f".{self._database.name}-{name.replace('/', '_')}.lock"
         return str(self._database.with_name(mine))
+
+
+def owners(connection: sa.Connection) -> list[str]:
+    """Who holds leases."""
+    held = sa.select(message.c.lease_by).where(HELD, message.c.lease_by.is_not(None))
+    return list(connection.scalars(held.distinct()))
+
+
+def lost(
+    connection: sa.Connection, owner: str, busy: Collection[tuple[int, float]],
+    dead: Collection[str] | None, most: int = 200,
+) -> list[Any]:  # fmt: skip
+    """The leases of *dead* owners, or, if that is None, those whose time is over.
+
+    Of *owner*'s own those, and those only, that it is not *busy* with (id and ``until``): it never
+    learnt of them, or somebody has restored an older copy of the database.
+    """
+    mine = message.c.lease_by == owner
+    gone = message.c.lease_until < now() if dead is None else message.c.lease_by.in_(list(dead))
+    known = sa.tuple_(message.c.id, message.c.lease_until).in_(list(busy))
+    found = (
+        sa.select(message.c.id, message.c.sender, message.c.state)
+        .where(HELD, message.c.lease_until.is_not(None), sa.or_(mine & ~known, ~mine & gone))
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    return list(connection.execute(found))
+
+
+def take_back(
+    connection: sa.Connection, id_: int, outcome: Outcome, at_least_once: bool
+) -> State | None:
+    """Decide on a message whose worker is gone, as lost() has found it; its state."""
+    found, rest = numbers_of(connection, [id_], State.SENDING, sys.maxsize)
+    if numbers := tuple(found[id_]):
+        verdict = Verdict(again=numbers) if at_least_once else Verdict(unknown=numbers)
+        # One that ends its worker each time must not do so without a pause.
+        return end_tries(connection, [Try(id_, outcome, verdict, rest[id_], FIRST_WAIT)])[0]
+    free = {"state": State.PENDING, "due": now(), "lease_by": None, "lease_until": None}
+    connection.execute(message.update().where(message.c.id == id_).values(free))
+    return State.PENDING

@@ -1,11 +1,11 @@
 """Leases: a worker takes what is due, says when it goes out, and notes how it ended.
 
 Functions on the connection of a transaction, as in transitions.py. Those on many leases take no
-more statements than on one.
+more statements than on one. What becomes of a lease whose worker is gone is in lease_owner.py.
 """
 
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -14,19 +14,19 @@ import sqlalchemy as sa
 
 from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import gateways
-from dialplan_sms.outbox.retry import AT_LEAST_ONCE, FIRST_WAIT, Verdict, turn, wait
-from dialplan_sms.outbox.schema import PRIORITIES, State, message, now, number
+from dialplan_sms.outbox.retry import AT_LEAST_ONCE, Verdict, turn, wait
+from dialplan_sms.outbox.schema import PRIORITIES, State, attempt, message, now, number
 from dialplan_sms.outbox.transitions import SET_NUMBER, Try, end_tries, expire
-from dialplan_sms.sms.outcome import Outcome
+from dialplan_sms.sms.outcome import NOBODY_KNOWS, Outcome
 from dialplan_sms.sms.sms import Sms
 
 _BATCH = 20  # numbers of a request for a sender that sms.conf does not have any more
-_HELD = message.c.state.in_((State.LEASED, State.SENDING))
+HELD = message.c.state.in_((State.LEASED, State.SENDING))
 
 # Built once, as in transitions.py.
 _MINE = (
     sa.select(message.c.id, message.c.lease_by, message.c.lease_until)
-    .where(_HELD, message.c.id.in_(sa.bindparam("these", expanding=True)))
+    .where(HELD, message.c.id.in_(sa.bindparam("these", expanding=True)))
     .with_for_update()
 )
 _SET = message.update().where(message.c.id == sa.bindparam("of"))
@@ -37,11 +37,11 @@ _NUMBERS = (
     .where(number.c.message_id.in_(sa.bindparam("these", expanding=True)))
     .order_by(number.c.message_id, number.c.number)
 )
+_AGE = now() - sa.func.coalesce(message.c.planned, message.c.created)
 _DUE = (
     sa.select(
-        message.c.id, message.c.text, message.c.gsm, message.c.postpone, message.c.call,
-        message.c.attempts, message.c.token,
-        (now() - sa.func.coalesce(message.c.planned, message.c.created)).label("age"),
+        message.c.id, message.c.due, message.c.text, message.c.gsm, message.c.postpone,
+        message.c.call, message.c.attempts, message.c.token, _AGE.label("age"),
         (now() + sa.bindparam("seconds", type_=sa.Double())).label("until"),
     )
     .where(
@@ -55,6 +55,13 @@ _DUE = (
     .limit(sa.bindparam("most"))
     .with_for_update(skip_locked=True)
 )  # fmt: skip
+# A crash is noted as a try without an answer.
+_IN_DOUBT = sa.select(attempt.c.message_id).where(attempt.c.cause.in_(NOBODY_KNOWS))
+_DOUBTED = _IN_DOUBT.where(attempt.c.message_id.in_(sa.bindparam("these", expanding=True)))
+_OVERDUE = _DUE.where(
+    sa.bindparam("after", type_=sa.Double()) <= _AGE,
+    ~_IN_DOUBT.where(attempt.c.message_id == message.c.id).exists(),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,9 @@ class Lease:
 
     ``until`` distinguishes it from a later lease of the same owner; ``age`` is seconds since the
     SMS was to be sent; ``failures`` are the sender's tries before that found the PBX out of reach;
-    ``begun`` is whether its request counts as out already.
+    ``begun`` is whether its request counts as out already. ``may_change`` is whether the sender's
+    backup may have it, since certainly nobody got it yet; ``via`` is the backup if it goes by that
+    alone, and then ``failures`` are the backup's.
     """
 
     id: int
@@ -78,6 +87,13 @@ class Lease:
     age: float
     failures: int
     begun: bool
+    may_change: bool = False
+    via: str = ""
+
+    @property
+    def by(self) -> str:
+        """The sender by which it goes."""
+        return self.via or self.sender
 
 
 def claim(
@@ -88,56 +104,89 @@ def claim(
     One for each gateway that is free, several if the sender's pace is 0 s. The gateway is then
     busy for its pace for each number. If the sender's SMS may be doubled, they count as sending
     from now on, which saves a commit; the others do so from begin_sending() on.
+
+    A gateway also has what is overdue of a sender that is held and whose backup it is; of such a
+    sender, one SMS finds out whether it can be reached again.
     """
     taken: list[Lease] = []
-    for name, gsm, failures in connection.execute(gateways.FREE).all():
+    relieved = gateways.relieved(connection, senders)
+    for name, gsm, failures, held in connection.execute(gateways.FREE).all():
         sender = senders.get(name)
         pace, batch = (sender.pace, sender.batch) if sender else (0.0, _BATCH)
-        due: list[Any] = []
-        room = 1 if pace else most - len(taken)
-        for priority in PRIORITIES:  # each a range of the index, however many rows there are
-            where = {"sender": name, "gsm": gsm, "priority": priority, "seconds": seconds}
-            if len(due) < room:
-                due += connection.execute(_DUE, where | {"most": room - len(due)})
+        probe = sender.call_timeout if sender and sender.backup and held else 0.0
+        queues = [(name, gsm), *relieved.get((name, gsm), ())]
+        room = 1 if pace or probe else most - len(taken)
+        due = _due(connection, queues, senders, room, seconds)
         if not due:
             continue
-        begun = sender is not None and sender.delivery == AT_LEAST_ONCE
-        state = State.SENDING if begun else State.LEASED
+        at_least_once = {of for of in {of for _, of in due} if _may_double(senders.get(of))}
         connection.execute(_LEASED, [
-            {"of": row.id, "is": state, "lease_by": owner, "lease_until": row.until} for row in due
+            {"of": row.id, "is": State.SENDING if of in at_least_once else State.LEASED,
+             "lease_by": owner, "lease_until": row.until}
+            for row, of in due
         ])  # fmt: skip
         # What became of a number by curl is on the disk before the next goes out.
         singly = sender is not None and sender.curl is not None and batch == 1
-        numbers, rest = _numbers(
-            connection, [row.id for row in due], State.PENDING, sys.maxsize if singly else batch
+        numbers, rest = numbers_of(
+            connection, [row.id for row, _ in due], State.PENDING, sys.maxsize if singly else batch
         )
         in_vain: dict[int, int] = {}
-        for row in due if singly else ():
+        for row, _ in due if singly else ():
             waiting = numbers[row.id]
             numbers[row.id], in_vain[row.id] = turn(waiting, row.attempts, len(rest[row.id]))
             rest[row.id] += waiting[1:] and [State.PENDING]
-        if begun:
-            _send(connection, numbers.items())
-        for row in due:
-            to = tuple(numbers[row.id])
+        if at_least_once:
+            _send(connection, ((row.id, numbers[row.id]) for row, of in due if of in at_least_once))
+        fixed = set(numbers)
+        if sender and sender.backup:
+            fixed = set(connection.scalars(_DOUBTED, {"these": list(numbers)}))
+        for row, of in due:
+            to, via = tuple(numbers[row.id]), name if of != name else ""
             sms = Sms(
                 to, row.text or "", row.gsm or None, row.postpone, call=row.call, key=row.token,
                 to_pbx=sender is None or sender.is_pbx,
             )  # fmt: skip
             tries = in_vain.get(row.id, row.attempts)
             taken.append(Lease(
-                row.id, owner, row.until, name, sms, frozenset(rest[row.id]), tries, row.age,
-                failures, begun,
+                row.id, owner, row.until, of, sms, frozenset(rest[row.id]), tries, row.age,
+                failures, of in at_least_once, bool(via) or row.id not in fixed, via,
             ))  # fmt: skip
         count = sum(map(len, numbers.values()))
         # Also without a pace: the next turn begins with the others.
-        connection.execute(gateways.BUSY, {"of": name, "to": gsm, "seconds": pace * count})
+        busy = {"of": name, "to": gsm, "seconds": max(pace * count, probe)}
+        connection.execute(gateways.BUSY, busy)
         if len(taken) >= most:
             break
     return taken
 
 
-def _numbers(
+def _due(
+    connection: sa.Connection, queues: Sequence[tuple[str, str]], senders: Mapping[str, Sender],
+    most: int, seconds: float,
+) -> list[tuple[Any, str]]:  # fmt: skip
+    """At most so many that are due first in *queues*, each of a sender and gateway; and the sender.
+
+    The first is that of the gateway itself, from the others comes only what is overdue.
+    """
+    due: list[tuple[Any, str]] = []
+    for priority in PRIORITIES:  # each a range of the index, however many rows there are
+        found: list[tuple[Any, str]] = []
+        for of, gsm in queues if len(due) < most else ():
+            where = {"sender": of, "gsm": gsm, "priority": priority, "seconds": seconds}
+            where["most"] = most - len(due)
+            statement = _DUE
+            if of != queues[0][0]:
+                where["after"], statement = senders[of].backup_after, _OVERDUE
+            found += ((row, of) for row in connection.execute(statement, where))
+        due += sorted(found, key=lambda each: each[0].due)[: most - len(due)]
+    return due
+
+
+def _may_double(sender: Sender | None) -> bool:
+    return sender is not None and sender.delivery == AT_LEAST_ONCE
+
+
+def numbers_of(
     connection: sa.Connection, ids: Sequence[int], state: State, most: int
 ) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
     """By id, at most *most* of each message's numbers in *state*, and the states of the others."""
@@ -168,11 +217,16 @@ def _send(connection: sa.Connection, those: Iterable[tuple[int, Sequence[str]]])
     connection.execute(SET_NUMBER, numbers)
 
 
+Asked = tuple[str, str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How the request of *lease* ended, and what follows; *random* (0 to 1) spreads later tries.
 
     If it finds that none of the sender's SMS can go, those older than *max_age* seconds expire.
+    *asked* is each sender that was asked, if a backup may have been: its name, the cause that stops
+    all of its SMS, and its failures before.
     """
 
     lease: Lease
@@ -181,10 +235,16 @@ class Ended:
     random: float
     keep_text: bool = False
     max_age: float = inf
+    asked: Sequence[Asked] = ()
+
+    @property
+    def stops(self) -> Sequence[Asked]:
+        """As *asked*, also if there is no backup."""
+        return self.asked or ((self.lease.by, self.verdict.stops, self.lease.failures),)
 
     def as_try(self) -> Try:
         """The rest of a list goes on at once, and so does what waits for all of the sender's."""
-        alone = self.verdict.again and not self.verdict.stops
+        alone = self.verdict.again and not all(stops for _, stops, _ in self.stops)
         pause = wait(self.lease.attempts + 1, self.random) if alone else 0.0
         return Try(
             self.lease.id, self.outcome, self.verdict, self.lease.rest, pause, self.keep_text
@@ -202,10 +262,10 @@ def finish(connection: sa.Connection, ends: Sequence[Ended]) -> list[tuple[State
     states = dict(zip(noted, end_tries(connection, tries), strict=True))
     expired: dict[int, int] = {}
     # What has to be said of a sender's gateways is said once.
-    by_sender = {(e.lease.sender, e.verdict.stops): e for e in noted.values()}
-    for (sender, stops), each in by_sender.items():
-        gateways.apply(connection, sender, each.verdict, each.lease.failures, each.random)
-        if stops and each.max_age < inf:
+    by_sender = {each[:2]: (e, each[2]) for e in noted.values() for each in e.stops}
+    for (sender, stops), (each, failures) in by_sender.items():
+        gateways.apply(connection, sender, stops, failures, each.random)
+        if stops and sender == each.lease.sender and each.max_age < inf:
             expired[each.lease.id] = expire(connection, sender, each.max_age)
     return [(states.get(each.lease.id), expired.get(each.lease.id, 0)) for each in ends]
 
@@ -214,44 +274,3 @@ def _mine(connection: sa.Connection, those: Sequence[Lease]) -> list[bool]:
     """Of each, whether it is its owner's still; it then stays so in this transaction."""
     found = set(connection.execute(_MINE, {"these": [lease.id for lease in those]}).all())
     return [(lease.id, lease.owner, lease.until) in found for lease in those]
-
-
-def owners(connection: sa.Connection) -> list[str]:
-    """Who holds leases."""
-    held = sa.select(message.c.lease_by).where(_HELD, message.c.lease_by.is_not(None))
-    return list(connection.scalars(held.distinct()))
-
-
-def lost(
-    connection: sa.Connection, owner: str, busy: Collection[tuple[int, float]],
-    dead: Collection[str] | None, most: int = 200,
-) -> list[Any]:  # fmt: skip
-    """The leases of *dead* owners, or, if that is None, those whose time is over.
-
-    Of *owner*'s own those, and those only, that it is not *busy* with (id and ``until``): it never
-    learnt of them, or somebody has restored an older copy of the database.
-    """
-    mine = message.c.lease_by == owner
-    gone = message.c.lease_until < now() if dead is None else message.c.lease_by.in_(list(dead))
-    known = sa.tuple_(message.c.id, message.c.lease_until).in_(list(busy))
-    found = (
-        sa.select(message.c.id, message.c.sender, message.c.state)
-        .where(_HELD, message.c.lease_until.is_not(None), sa.or_(mine & ~known, ~mine & gone))
-        .limit(most)
-        .with_for_update(skip_locked=True)
-    )
-    return list(connection.execute(found))
-
-
-def take_back(
-    connection: sa.Connection, id_: int, outcome: Outcome, at_least_once: bool
-) -> State | None:
-    """Decide on a message whose worker is gone, as lost() has found it; its state."""
-    found, rest = _numbers(connection, [id_], State.SENDING, sys.maxsize)
-    if numbers := tuple(found[id_]):
-        verdict = Verdict(again=numbers) if at_least_once else Verdict(unknown=numbers)
-        # One that ends its worker each time must not do so without a pause.
-        return end_tries(connection, [Try(id_, outcome, verdict, rest[id_], FIRST_WAIT)])[0]
-    free = {"state": State.PENDING, "due": now(), "lease_by": None, "lease_until": None}
-    connection.execute(message.update().where(message.c.id == id_).values(free))
-    return State.PENDING

@@ -1,10 +1,9 @@
 """What follows from the outcome of one try to send a stored SMS. Pure."""
 
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dialplan_sms.sms.outcome import Cause, Outcome, Status
+from dialplan_sms.sms.outcome import NOBODY_KNOWS, Cause, Outcome, Status, error, matching
 
 FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0
 """Seconds until the second try, which then double, and at most."""
@@ -13,7 +12,6 @@ STALE = 60.0  # seconds after which an SMS that could be sent and is not is wort
 AT_LEAST_ONCE, AT_MOST_ONCE = "at-least-once", "at-most-once"
 
 _STOPS = (Cause.UNREACHABLE, Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER)
-_NOBODY_KNOWS = (Cause.NO_ANSWER, Cause.BAD_ANSWER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +30,13 @@ class Verdict:
     stops: str = ""
 
 
-def decide(outcome: Outcome, numbers: Sequence[str], delivery: str, over: bool) -> Verdict:
-    """The Verdict on a request to *numbers*; *over* is whether the message's max_age is."""
+def decide(
+    outcome: Outcome, numbers: Sequence[str], delivery: str, over: bool, other: bool = False
+) -> Verdict:
+    """The Verdict on a request to *numbers*; *over* is whether the message's max_age is.
+
+    *other* is whether another sender may still take what this one rejects.
+    """
     every = tuple(numbers)
     if outcome.status is Status.SUCCESS:
         return Verdict(sent=every)
@@ -41,17 +44,24 @@ def decide(outcome: Outcome, numbers: Sequence[str], delivery: str, over: bool) 
     refused = matching(outcome.failed, every) if warning else ()
     if refused or unknown:
         rest = tuple(number for number in every if number not in (*refused, *unknown))
+        if outcome.cause in NOBODY_KNOWS and not unknown:  # a backup's, asked for the refused ones
+            return replace(decide(error(outcome.cause, ""), refused, delivery, over), sent=rest)
         kept = Verdict(failed=refused) if over else Verdict(again=refused)
         return replace(kept, sent=rest, unknown=unknown)
-    if warning or outcome.cause in _NOBODY_KNOWS:  # or which ones it means cannot be told
+    if warning or outcome.cause in NOBODY_KNOWS:  # or which ones it means cannot be told
         again = delivery == AT_LEAST_ONCE and not over
         return Verdict(again=every) if again else Verdict(unknown=every)
     kept = Verdict(expired=every) if over else Verdict(again=every)
-    if outcome.cause in _STOPS:
-        return replace(kept, stops=str(outcome.cause))
-    if outcome.cause is Cause.INTERNAL and not over:  # certainly not sent
+    if stops(outcome):
+        return replace(kept, stops=stops(outcome))
+    if (other or outcome.cause is Cause.INTERNAL) and not over:  # certainly not sent
         return kept
     return Verdict(failed=every)
+
+
+def stops(outcome: Outcome) -> str:
+    """The cause for which all SMS wait of the sender that has this *outcome*; empty if none."""
+    return str(outcome.cause) if outcome.cause in _STOPS else ""
 
 
 def ended(outcome: Outcome, numbers: Sequence[str]) -> Verdict:
@@ -74,13 +84,3 @@ def turn(waiting: list[str], tries: int, ended: int) -> tuple[list[str], int]:
     """
     in_vain, count = max(0, tries - ended), max(1, len(waiting))
     return waiting[in_vain % count :][:1], in_vain // count
-
-
-def matching(named: Collection[str], numbers: Sequence[str]) -> tuple[str, ...]:
-    """Those of our *numbers* that the PBX has *named*, in whatever form it writes them."""
-    bare = {_bare(number) for number in named}
-    return tuple(number for number in numbers if _bare(number) in bare)
-
-
-def _bare(number: str) -> str:
-    return re.sub(r"^\+?(00)?", "", number)

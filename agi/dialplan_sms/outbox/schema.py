@@ -123,6 +123,7 @@ attempt = Table(
     Column("status", String(10), nullable=False),
     Column("cause", String(20), nullable=False),
     Column("reason", Text, nullable=False),
+    Column("via", String(200), nullable=False, server_default=""),  # the backup that carried it
 )
 
 gateway = Table(
@@ -163,6 +164,7 @@ def _add_to_1(connection: sa.Connection) -> None:
     for statement in (
         "ALTER TABLE sms_message ADD COLUMN parts INTEGER",
         "ALTER TABLE sms_message ADD COLUMN parts_from INTEGER",
+        "ALTER TABLE sms_attempt ADD COLUMN via VARCHAR(200) NOT NULL DEFAULT ''",
     ):
         connection.exec_driver_sql(statement)
 

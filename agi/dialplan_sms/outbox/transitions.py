@@ -137,7 +137,7 @@ def end_tries(connection: sa.Connection, tries: Sequence[Try]) -> list[State]:
         _NEW_TRY,
         [
             {"message_id": each.id, "status": each.outcome.status, **why(each.outcome),
-             "numbers": len(numbers_in(each.verdict))}
+             "via": each.outcome.via, "numbers": len(numbers_in(each.verdict))}
             for each in tries
         ],
     )  # fmt: skip

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from dialplan_sms.config.config import Config
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.outbox import gateways, leases, transitions
+from dialplan_sms.outbox import gateways, lease_owner, leases, transitions
 from dialplan_sms.outbox.attempt import PATIENCE, WorkerService, carry
 from dialplan_sms.outbox.database import OutboxError, explain, sqlite_file
 from dialplan_sms.outbox.history import retention
@@ -195,23 +195,25 @@ class Worker:
         for_log = f"{outcome.for_log or outcome.reason} - {state or 'recorded'}"
         handled = replace(handled, outcome=replace(outcome, for_log=for_log))
         self._service.worked(state or "recorded", 1, handled)
-        if ended.verdict.stops not in ("", Cause.UNREACHABLE):
-            self._service.note(
-                f"sender {handled.sender} is held, {ended.verdict.stops}: all its SMS wait until"
-                " that is mended, the next try is in 5 minutes"
-            )
+        for of, stops, _ in ended.stops:
+            if stops not in ("", Cause.UNREACHABLE):
+                backup = ", or go by its backup," * (ended.lease.may_change and not ended.lease.via)
+                self._service.note(
+                    f"sender {of} is held, {stops}: all its SMS wait{backup} until that is mended,"
+                    " the next try is in 5 minutes"
+                )
 
     def _recover(self, owner: LeaseOwner) -> None:
         """Decide on what workers had under way that are gone."""
 
         def work(connection: sa.Connection) -> tuple[list[tuple[int, str, State]], set[str]]:
             busy = set(self._busy)
-            dead = owner.dead(leases.owners(connection))
+            dead = owner.dead(lease_owner.owners(connection))
             decided: list[tuple[int, str, State]] = []
-            for row in leases.lost(connection, owner.name, busy, dead):
+            for row in lease_owner.lost(connection, owner.name, busy, dead):
                 sender = senders.get(row.sender)
                 again = sender is None or sender.delivery == AT_LEAST_ONCE
-                if state := leases.take_back(connection, row.id, _GONE, again):
+                if state := lease_owner.take_back(connection, row.id, _GONE, again):
                     decided.append((row.id, row.state, state))
             return decided, _silent_hosts(connection)
 

@@ -163,6 +163,7 @@ def describe(handled: Handled) -> str:
     fields = {
         "call": safe_line(handled.call) or "-",
         "sender": handled.sender or "-",
+        "via": outcome.via and safe_line(outcome.via),
         "to": ",".join(map(_mask, sms.numbers[:5])) + (f"+{more}" if more > 0 else ""),
         "chars": len(sms.text),
         "parts": sms.parts,
@@ -207,4 +208,4 @@ def _mask(number: str) -> str:
 
 def is_failure(outcome: Outcome) -> bool:
     """Whether somebody should look: the line gets the level of a warning."""
-    return outcome.status in (Status.ERROR, Status.WARNING)
+    return bool(outcome.via) or outcome.status in (Status.ERROR, Status.WARNING)

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -45,6 +46,12 @@ class Cause(StrEnum):
     INTERNAL = "INTERNAL"
 
 
+CERTAINLY_NOT_SENT = (Cause.REJECTED, Cause.UNAUTHORIZED, Cause.UNREACHABLE, Cause.CONFIG)
+"""Why a sender has not sent an SMS for which another may be asked; see Outcome.unsent()."""
+NOBODY_KNOWS = (Cause.NO_ANSWER, Cause.BAD_ANSWER)
+"""It may have been sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How one SMS ended; the doors turn it into their own protocol.
@@ -53,7 +60,8 @@ class Outcome:
     names them, ``unknown`` those of a WARNING that may have got it, ``id`` the outbox's id if the
     SMS was stored. ``for_log`` stands in the log in place of a reason that quotes what a caller
     supplied: a text may hide in any variable. ``from_pbx`` marks a reason in the PBX's own words.
-    ``advice`` ends the reason where the SMS comes from the dialplan.
+    ``advice`` ends the reason where the SMS comes from the dialplan. ``via`` is the backup
+    that carried it, or part of it, or may have.
     """
 
     status: Status
@@ -65,6 +73,13 @@ class Outcome:
     from_pbx: bool = False
     advice: str = ""
     unknown: tuple[str, ...] = ()
+    via: str = ""
+
+    def unsent(self, numbers: Sequence[str]) -> tuple[str, ...]:
+        """Those of *numbers* that certainly got nothing, so that another sender may be asked."""
+        if self.status is Status.WARNING:
+            return () if self.unknown else matching(self.failed, numbers)
+        return tuple(numbers) if self.cause in CERTAINLY_NOT_SENT else ()
 
     def in_dialplan(self) -> "Outcome":
         """The same with the advice in the reason."""
@@ -120,6 +135,16 @@ _ASCII = {code: " " for code in range(128) if _is_unsafe(chr(code))}
 def safe_number(number: str) -> str:
     """The digits and ``+ * #`` of *number*; empty if there are none."""
     return re.sub(r"[^0-9+*#]+", "", number)
+
+
+def matching(named: Collection[str], numbers: Sequence[str]) -> tuple[str, ...]:
+    """Those of our *numbers* that the PBX has *named*, in whatever form it writes them."""
+    bare = {_bare(number) for number in named}
+    return tuple(number for number in numbers if _bare(number) in bare)
+
+
+def _bare(number: str) -> str:
+    return re.sub(r"^\+?(00)?", "", number)
 
 
 def failed(failure: Exception) -> Outcome:

@@ -137,8 +137,15 @@ class Service:
             if isinstance(found, Outcome):
                 return found
             reserved, left = found, left - (self._clock() - began)
-        outcome = self.route(sender).send(sms, going_out, until)
-        if store and sms.mode == "fallback" and outcome.cause is Cause.UNREACHABLE:
+        backup = config.senders.get(sender.backup) if sms.mode == "wait" else None
+        if backup is None:
+            outcome = self.route(sender).send(sms, going_out, until)
+        else:
+            outcome = self._by_either(sender, backup, sms, going_out, until)
+        late = outcome.cause is Cause.UNREACHABLE or (  # or its backup may have it, by a worker
+            sender.backup and outcome.status is Status.ERROR and outcome.unsent(sms.numbers)
+        )
+        if store and sms.mode == "fallback" and late:
             stored = store.accept(sms, sender, min(until - self._clock(), left), reserved)
             if stored.status is Status.QUEUED or stored.cause is Cause.NO_ANSWER:
                 return stored
@@ -148,6 +155,18 @@ class Service:
         elif self._records and config.outbox and self._store:
             self._store(config).record(sms, sender, outcome)
         return outcome
+
+    def _by_either(
+        self, sender: Sender, backup: Sender, sms: Sms, going_out: Callable[[], None], until: float
+    ) -> Outcome:
+        """Send by *sender*, and what certainly did not go by *backup*, within the same time."""
+        from dialplan_sms.sms.backup import outcome_of, send_rest  # not for who has no backup
+
+        half = (self._clock() + until) / 2
+        first = outcome_of(lambda: self.route(sender).send(sms, going_out, half))
+        return send_rest(
+            first, sms, sender, backup, lambda its: self.route(backup).send(its, going_out, until)
+        )
 
     def log(self, handled: Handled) -> None:
         """Count one call, and write its line. Never raises, whatever the log is."""

@@ -12,7 +12,7 @@ from tests.unit.fakes import ENVIRONMENT, FakeAsterisk, FakeRoute, service
 
 NUMBER = {"SMS_NUMBER": "+39333123456"}
 BOTH = NUMBER | {"SMS_MESSAGE": "Hello, world"}
-OUTPUTS = {"SMS_STATUS", "SMS_CAUSE", "SMS_REASON", "SMS_FAILED", "SMS_ID"}
+OUTPUTS = {"SMS_STATUS", "SMS_CAUSE", "SMS_REASON", "SMS_FAILED", "SMS_ID", "SMS_VIA"}
 
 
 def test_a_call_sends_and_says_so() -> None:
@@ -103,7 +103,19 @@ def test_what_an_earlier_sms_left_is_gone_when_this_one_goes_out() -> None:
     seen: list[str] = []
     route = FakeRoute(on_send=lambda: seen.extend(asterisk.value(n) for n in sorted(OUTPUTS)))
     call(asterisk.channel, service(route))
-    assert seen == ["NO_ANSWER", "", "", "", "ERROR"]
+    assert seen == ["NO_ANSWER", "", "", "", "ERROR", ""]
+
+
+def test_the_backup_that_carried_it_is_told_and_only_for_this_sms() -> None:
+    asterisk = FakeAsterisk(BOTH | {"SMS_VIA": "old"})
+    call(asterisk.channel, service(FakeRoute(Outcome(Status.SUCCESS, via='1"02'))))
+    assert (asterisk.value("SMS_STATUS"), asterisk.value("SMS_VIA")) == ("SUCCESS", "1 02")
+    asterisk = FakeAsterisk(BOTH | {"SMS_VIA": "old"})
+    call(asterisk.channel, service(FakeRoute()))
+    assert (asterisk.value("SMS_STATUS"), asterisk.value("SMS_VIA")) == ("SUCCESS", "")
+    asterisk = FakeAsterisk(dict(BOTH))
+    call(asterisk.channel, service(FakeRoute()))  # who has no backup pays no command for it
+    assert not [line for line in asterisk.commands[1:] if b"SMS_VIA" in line]
 
 
 def test_a_log_that_breaks_takes_nothing_along() -> None:
@@ -159,7 +171,7 @@ def test_hostile_answers_set_the_outputs_and_nothing_else() -> None:
     )
     asterisk = FakeAsterisk(dict(BOTH))
     call(asterisk.channel, service(FakeRoute(outcome)))
-    assert set(asterisk.variables) == (OUTPUTS | set(BOTH)) - {"SMS_ID"}
+    assert set(asterisk.variables) == (OUTPUTS | set(BOTH)) - {"SMS_ID", "SMS_VIA"}
     assert not set(asterisk.value("SMS_REASON")) & set('"\\${}[];|&`\n\r')
     failed = asterisk.value("SMS_FAILED").split(",")
     assert len(failed) > 100

@@ -339,6 +339,29 @@ def test_allow_without_the_own_country_is_told(
     assert ("add IT to allow in [101]" in found.do) is left_out
 
 
+@pytest.mark.parametrize(
+    ("second", "says", "do"),
+    [
+        ("url = https://192.0.2.2", "senders 101 (backup 102), 102, default 101", ""),
+        ("url = https://192.0.2.1", "[102], the backup of [101], is at the same PBX",
+         "backup = a sender at another PBX, in [101]"),
+        ("url = https://192.0.2.2\nmax_length = 300",
+         "[102], the backup of [101], refuses a text of more than 300 characters",
+         "long_message = truncate in [102]"),
+    ],
+)  # fmt: skip
+def test_a_backup_that_would_be_of_no_help_is_told(
+    sms_conf: Callable[[str], Path], second: str, says: str, do: str
+) -> None:
+    path = sms_conf(
+        "[general]\ndefault_sender = 101\npassword = x\n[101]\nurl = https://192.0.2.1\n"
+        f"backup = 102\n[102]\n{second}\n"
+    )
+    found = conf.check(path, by_id(os.geteuid()))[0]
+    assert says in found.says
+    assert (found.state, found.do) == (CheckState.WARNING if do else CheckState.OK, do)
+
+
 # --- other programs
 
 

@@ -246,3 +246,18 @@ def test_closed_streams_are_no_bug_of_ours(tmp_path: Path, arguments: list[str])
     )  # fmt: skip
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
+
+
+def test_who_carried_it_is_told(server: Sandbox, conf: Path) -> None:
+    keys = conf.read_text().partition("[101]")[2]
+    conf.write_text(
+        f"[general]\nlog = log\ndefault_sender = 102\n[101]{keys}"
+        "[102]\nurl = http://127.0.0.1:1\npassword = x\nbackup = 101\n"
+    )
+    shown = run(conf, "+39333123456").output
+    assert shown.startswith("SUCCESS via 101: 102: no connection to 127.0.0.1 port 1, Connection")
+    told = json.loads(run(conf, "+39333123456", "--json").output)
+    assert (told["status"], told["via"]) == ("SUCCESS", "101")
+    assert len(server.messages) == 2
+    assert "backup    101" in run(conf, "+39333123456", "--dry-run").output
+    assert json.loads(run(conf, "+39333123456", "--sender", "101", "--json").output)["via"] == ""

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import time
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -215,19 +216,19 @@ def test_show_tells_each_try_and_the_text_only_where_asked(host: Host) -> None:
     id_ = host.store(ROME, MILAN, text="code 1234\nbye")
     with host.engine.begin() as connection:
         (claimed,) = leases.claim(connection, "worker", 60.0, 10, {})
-        outcome = error(Cause.UNREACHABLE, "no route to host")
+        outcome = replace(error(Cause.UNREACHABLE, "no route to host"), via="102")
         verdict = Verdict(sent=(ROME,), again=(MILAN,))
         leases.finish(connection, [Ended(claimed, outcome, verdict, 0.5, True)])
     shown = host.run("show", id_)
     assert shown.exit_code == 0
-    tried = ("UNREACHABLE", "no route to host", "13 charac")
+    tried = ("UNREACHABLE via 102", "no route to host", "13 charac")
     for part in (f"{ROME} sent", f"{MILAN} pending", *tried):
         assert part in shown.output
     assert "1234" not in shown.output
     assert "code 1234" in host.run("show", id_, "--text").output
     whole = host.json("show", id_)
     assert (whole["text_kept"], "text" in whole) == (True, False)
-    assert whole["tries"][0]["reason"] == "no route to host"
+    assert (whole["tries"][0]["reason"], whole["tries"][0]["via"]) == ("no route to host", "102")
     assert host.json("show", id_, "--text")["text"] == "code 1234\nbye"
     missing = host.run("show", 99)
     assert (missing.exit_code, missing.output) == (1, "Error: there is no SMS 99\n")

@@ -106,6 +106,27 @@ def test_a_held_sender_is_shown_with_its_next_try(configure: Configure) -> None:
     assert any(line.startswith(says) for line in lines)
 
 
+def test_who_sends_for_a_held_sender_is_shown(sms_conf: Callable[[str], Path]) -> None:
+    held = Overview({"pending": 1}, 0.0, {"101": "UNREACHABLE"}, 1, 5.0, 90.0, {"101": 90.0})
+    sender = "[{}]\nurl = http://192.0.2.1\npassword = x\n"
+    senders = sender.format(101) + "backup = 102\n" + sender.format(102)
+    lines = shown(
+        lambda port: sms_conf(f"[general]\nmonitor = 127.0.0.1:{port}\n{senders}"),
+        Metrics(Capacity(1), storage=stored(held)),
+    )
+    assert "backup what is overdue of sender 101 goes by 102" in lines
+
+
+def test_what_a_backup_sent_is_among_the_errors(configure: Configure) -> None:
+    watch = Metrics(Capacity(1), storage=stored(SEEN))
+    by_backup = Outcome(Status.SUCCESS, reason="101: no route to host", via="102")
+    watch.called(handled(by_backup))
+    watch.worked("pending", 1, handled(by_backup))  # the rest of a list
+    lines = shown(configure, watch)
+    assert len([line for line in lines if "via=102" in line]) == 2
+    assert "by workers nothing yet" in lines
+
+
 def test_a_service_without_an_outbox_says_nothing_of_one(configure: Configure) -> None:
     lines = shown(configure, Metrics(Capacity(1)))
     assert not [line for line in lines if line.startswith(("outbox", "by workers"))]

@@ -416,3 +416,43 @@ def test_a_file_of_another_group_is_for_that_group(tmp_path: Path) -> None:
     path.chmod(0o600)
     assert parser._not_for_us(path).endswith(f"run chgrp asterisk {path}, then chmod 0640 {path}")
     assert safe_line(parser._not_for_us(path)) == parser._not_for_us(path)
+
+
+def _senders(*backups: str) -> str:
+    """Senders from 101 on, each with a password of its own and this backup."""
+    return "".join(
+        f"[{name}]\nurl = http://192.0.2.1\npassword = x\n{each and f'backup = {each}'}\n"
+        for name, each in enumerate(backups, 101)
+    )
+
+
+def test_a_backup_may_have_one_of_its_own(sms_conf: Write) -> None:
+    config = load(sms_conf(_senders("102", "103", "")))
+    assert [sender.backup for sender in config.senders.values()] == ["102", "103", ""]
+    assert {sender.backup_after for sender in config.senders.values()} == {30.0}
+
+
+def test_a_backup_of_all_is_not_its_own(sms_conf: Write) -> None:
+    config = load(sms_conf("[general]\nbackup = 102\nbackup_after = 0s\n" + _senders("", "", "")))
+    assert [sender.backup for sender in config.senders.values()] == ["102", "", "102"]
+    assert config.senders["101"].backup_after == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (_senders("101"), r"4: backup = 101: a circle, 101 > 101 - allowed: a sender"),
+        (_senders("102", "101"), r"4: backup = 102: a circle, 101 > 102 > 101 - allowed"),
+        (_senders("102", "103", "104", "102"), r"8: backup = 103: a circle, 102 > 103 > 104 > 102"),
+        (_senders("999", ""), r"4: backup: there is no section \[999\], allowed: 101, 102"),
+        ("[general]\nbackup = 102\n" + _senders("", "101"), r"2: backup = 102: a circle, 101 > 10"),
+        ("[general]\nbackup = 7\n" + _senders(""), r"2: backup: there is no section \[7\]"),
+        (_senders("102\nbackup_after = soon", ""), r"5: backup_after = soon - allowed: a time as"),
+    ],
+)
+def test_a_backup_that_leads_nowhere_is_told_with_its_line(
+    sms_conf: Write, text: str, says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says) as refused:
+        load(sms_conf(text))
+    assert "\n" not in str(refused.value)

@@ -41,6 +41,10 @@ def _fails(writer: Writer, saying: str) -> None:
     assert "\n" not in str(failure.value)
 
 
+ADDED = (("sms_attempt", "via"), ("sms_message", "parts"), ("sms_message", "parts_from"))
+"""What the tables of version 1 lack."""
+
+
 def _version(url: str, value: int) -> None:
     with another(url) as connection, connection.begin():
         update = meta.update().where(meta.c.name == "version")
@@ -64,10 +68,8 @@ def test_tables_of_an_older_program_are_migrated(
         _store(writer)
         secret = writer.session.secret
     steps = {
-        VERSION: lambda c: (
-            c.exec_driver_sql("ALTER TABLE sms_message ADD COLUMN colour TEXT") and None
-        ),
-        VERSION + 1: lambda c: c.exec_driver_sql("UPDATE sms_message SET colour = 'red'") and None,
+        VERSION: lambda c: c.exec_driver_sql("ALTER TABLE sms_message ADD COLUMN colour TEXT"),
+        VERSION + 1: lambda c: c.exec_driver_sql("UPDATE sms_message SET colour = 'red'"),
     }
     monkeypatch.setattr(schema, "VERSION", VERSION + 2)
     monkeypatch.setattr(schema, "MIGRATIONS", steps)
@@ -82,27 +84,29 @@ def test_tables_of_an_older_program_are_migrated(
     assert version == str(VERSION + 2)
 
 
-def test_tables_of_version_1_get_what_is_new_and_an_older_program_goes_on(database: str) -> None:
+def test_tables_of_0_1_0_are_migrated_under_a_process_of_it(database: str) -> None:
+    """What it goes on writing has what was added as it is by default."""
     with _writing(database) as writer:
         _store(writer)
     with another(database) as connection, connection.begin():
-        for name in ("parts", "parts_from"):
-            connection.exec_driver_sql(f"ALTER TABLE sms_message DROP COLUMN {name}")
+        for table, column in ADDED:
+            connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
     _version(database, 1)
-    with _writing(database) as writer:
-        known = row(parts=1, parts_from=3)
-        writer.do(lambda c: insert(c, **known), 3.0)
-    with another(database) as connection, connection.begin():
-        old = {k: v for k, v in row().items() if k not in ("parts", "parts_from")}
-        insert_old = message.insert().values(created=now(), due=now(), state="pending")
-        connection.execute(insert_old, old)
-    with another(database) as connection, connection.begin():
-        found = connection.execute(
-            sa.select(message.c.parts, message.c.parts_from).order_by(message.c.id)
-        ).all()
-        version = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "version"))
-    assert [tuple(each) for each in found] == [(None, None), (1, 3), (None, None)]
-    assert version == str(VERSION)
+    with another(database) as old:
+        with _writing(database) as writer:
+            assert writer.do(lambda c: insert(c, **row(parts=1, parts_from=3)), 3.0) == 2
+        with old.begin():
+            columns = {k: v for k, v in row().items() if k not in ("parts", "parts_from")}
+            new = message.insert().values(created=now(), due=now(), state="pending")
+            old.execute(new, columns)
+            found = sa.select(message.c.parts, message.c.parts_from).order_by(message.c.id)
+            assert old.execute(found).all() == [(None, None), (1, 3), (None, None)]
+            old.exec_driver_sql(
+                "INSERT INTO sms_attempt (message_id, at, numbers, status, cause, reason)"
+                " VALUES (1, 0, 1, 'SUCCESS', '', '')"
+            )
+            assert old.scalar(sa.select(schema.attempt.c.via)) == ""
+            assert old.scalar(sa.select(meta.c.value).where(meta.c.name == "version")) == "2"
 
 
 def test_a_commit_on_sqlite_waits_for_the_disk(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dialplan_sms.outbox import gateways, leases, transitions
+from dialplan_sms.outbox import gateways, lease_owner, leases, transitions
 from dialplan_sms.outbox.lease_owner import LeaseOwner
 from dialplan_sms.outbox.leases import Ended, Lease
 from dialplan_sms.outbox.retry import AT_LEAST_ONCE, Verdict
@@ -141,8 +141,8 @@ def test_two_owners_never_claim_the_same(store: Store) -> None:
 def test_a_lease_that_is_anothers_by_now_counts_no_more(store: Store) -> None:
     id_ = store.add()
     (old,) = store.claim(lease=-1.0)
-    for row in store.do(lambda c: leases.lost(c, "b", (), None)):
-        store.do(lambda c, row=row: leases.take_back(c, row.id, GONE, True))  # type: ignore[misc]
+    for row in store.do(lambda c: lease_owner.lost(c, "b", (), None)):
+        store.do(lambda c, row=row: lease_owner.take_back(c, row.id, GONE, True))  # type: ignore[misc]
     (new,) = store.claim()  # even by the same owner
     assert not store.begin(old)
     assert _finish(store, old, Verdict(sent=(A,))) is None
@@ -156,8 +156,8 @@ def test_what_may_be_doubled_counts_as_sending_once_it_is_claimed(store: Store) 
     assert (claimed.begun, store.row(id_).state) == (True, "sending")
     assert store.states(id_) == {A: "sending", B: "sending", C: "pending"}
 
-    (row,) = store.do(lambda c: leases.lost(c, "b", (), None))
-    assert store.do(lambda c: leases.take_back(c, row.id, GONE, True)) == State.PENDING
+    (row,) = store.do(lambda c: lease_owner.lost(c, "b", (), None))
+    assert store.do(lambda c: lease_owner.take_back(c, row.id, GONE, True)) == State.PENDING
     assert set(store.states(id_).values()) == {"pending"}
 
 
@@ -179,10 +179,10 @@ def test_what_a_dead_owner_held_comes_back(
     assert not sending or store.begin(claimed)
     alive = store.add()
     store.claim("alive")
-    assert store.do(lambda c: sorted(leases.owners(c))) == ["alive", "dead"]
+    assert store.do(lambda c: sorted(lease_owner.owners(c))) == ["alive", "dead"]
 
-    (row,) = store.do(lambda c: leases.lost(c, "b", (), None if by_time else ["dead"]))
-    after = store.do(lambda c: leases.take_back(c, row.id, GONE, at_least_once))
+    (row,) = store.do(lambda c: lease_owner.lost(c, "b", (), None if by_time else ["dead"]))
+    after = store.do(lambda c: lease_owner.take_back(c, row.id, GONE, at_least_once))
 
     assert (row.id, after, store.row(id_).state, store.row(id_).cause) == (id_, state, state, cause)
     at_once = state == "pending" and not sending  # one that ends its worker gets a pause
@@ -202,12 +202,15 @@ def test_of_ones_own_leases_only_those_that_one_does_not_know_are_lost(
     taken = {each.id: each for each in store.claim("me", most=2, lease=-1.0)}
     store.claim("other", lease=60.0)
     known = [(busy, taken[busy].until)]
-    lost = store.do(lambda c: leases.lost(c, "me", known, dead))
+    lost = store.do(lambda c: lease_owner.lost(c, "me", known, dead))
     assert [row.id for row in lost] == [unknown]
     # A copy of the database may have another SMS under the same id.
     old = [(busy, taken[busy].until - 1), (unknown, taken[unknown].until)]
-    assert [row.id for row in store.do(lambda c: leases.lost(c, "me", old, dead))] == [busy]
-    assert [row.id for row in store.do(lambda c: leases.lost(c, "me", [], dead))] == [busy, unknown]
+    assert [row.id for row in store.do(lambda c: lease_owner.lost(c, "me", old, dead))] == [busy]
+    assert [row.id for row in store.do(lambda c: lease_owner.lost(c, "me", [], dead))] == [
+        busy,
+        unknown,
+    ]
     assert store.row(other).state == "leased"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dialplan_sms.outbox import leases, transitions
+from dialplan_sms.outbox import lease_owner, leases, transitions
 from dialplan_sms.outbox.history import reports, retention
 from dialplan_sms.outbox.leases import Ended
 from dialplan_sms.outbox.retry import decide, ended
@@ -66,7 +66,7 @@ def test_one_whose_worker_is_gone_is_told_if_it_is_not_tried_again(store: Store)
     (lease,) = store.claim()
     store.begin(lease)
     gone = error(Cause.NO_ANSWER, "gone")
-    assert store.do(lambda c: leases.take_back(c, id_, gone, False)) is State.UNKNOWN
+    assert store.do(lambda c: lease_owner.take_back(c, id_, gone, False)) is State.UNKNOWN
     assert claim(store) == [id_]
 
 

@@ -9,11 +9,10 @@ from dialplan_sms.outbox.retry import (
     LONGEST_WAIT,
     Verdict,
     decide,
-    matching,
     turn,
     wait,
 )
-from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error, matching
 
 NUMBERS = ("+39333123456", "+39333123457")
 SENT, AGAIN, FAILED = Verdict(sent=NUMBERS), Verdict(again=NUMBERS), Verdict(failed=NUMBERS)

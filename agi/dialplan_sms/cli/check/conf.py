@@ -38,6 +38,9 @@ def check(path: Path, user: User) -> tuple[Finding, Config | None]:
         wrong = CONF.wrong(*_split(says.replace(", then chmod", " && chmod")))
         return _if_private(path, user) or wrong, None
     several = len(config.senders) > 1
+    names = [
+        f"{s.name} (backup {s.backup})" if s.backup else s.name for s in config.senders.values()
+    ]
     default = f", default {config.default_sender}" if several and config.default_sender else ""
     found = (
         _if_private(path, user),
@@ -48,7 +51,8 @@ def check(path: Path, user: User) -> tuple[Finding, Config | None]:
             for key, file in keys.named(section.values, smsconf.known_keys(section.name))
         ),
         *map(_if_abroad, config.senders.values()),
-        CONF.ok(f"{path}: sender{'s' * several} {', '.join(config.senders)}{default}"),
+        *(_if_no_help(each, config.senders.get(each.backup)) for each in config.senders.values()),
+        CONF.ok(f"{path}: sender{'s' * several} {', '.join(names)}{default}"),
     )
     return next(filter(None, found)), config
 
@@ -82,6 +86,19 @@ def _if_abroad(sender: Sender) -> Finding | None:
         f"allow of [{sender.name}] leaves out its country: all numbers of {country} are refused",
         f"add {country} to allow in [{sender.name}], or set another country there",
     ) if country and allow and not any(inside) else None  # fmt: skip
+
+
+def _if_no_help(sender: Sender, backup: Sender | None) -> Finding | None:
+    """What there is to say of a *backup* that fails when it is needed."""
+    pair = backup and f"[{backup.name}], the backup of [{sender.name}],"
+    return (backup and backup.url == sender.url and CONF.warning(
+        f"{pair} is at the same PBX: it is away when that is",
+        f"backup = a sender at another PBX, in [{sender.name}]",
+    )) or (backup and backup.long_message == "refuse" and backup.max_length < sender.max_length
+           and CONF.warning(
+        f"{pair} refuses a text of more than {backup.max_length} characters, which that sends",
+        f"long_message = truncate in [{backup.name}]",
+    )) or None  # fmt: skip
 
 
 def in_password(path: Path, password: str) -> str:

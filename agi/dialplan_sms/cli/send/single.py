@@ -56,12 +56,18 @@ def send_one(draft: Draft, path: Path, as_json: bool) -> int:
     of = handled.outcome
     if as_json:
         view.say_json(
-            status=of.status, cause=of.cause, reason=of.reason, failed=of.failed, id=of.id
+            status=of.status,
+            cause=of.cause,
+            reason=of.reason,
+            failed=of.failed,
+            id=of.id,
+            via=of.via,
         )
     else:
         words = [
             f" {of.cause}" if of.cause else "",
             f", id {of.id}" if of.id else "",
+            f" via {of.via}" if of.via else "",
             f": {safe_line(of.reason)}" if of.reason else "",
             f" (not accepted: {', '.join(of.failed)})" if of.failed else "",
         ]

@@ -48,6 +48,7 @@ def sender_facts(config: Config, sender: Sender) -> Facts:
         ("sms.conf", str(config.path)),
         ("sender", f"{sender.name} at {sender.url}"),
         ("verify", sender.verify if sender.url.startswith("https:") else "not with http"),
+        ("backup", sender.backup),
     ]
 
 

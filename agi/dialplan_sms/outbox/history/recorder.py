@@ -120,7 +120,7 @@ def _write(connection: sa.Connection, batch: Sequence[Record]) -> None:
         numbers += mine
         attempts.append(
             {"message_id": id_, "at": when, "numbers": len(mine), "status": each.outcome.status,
-             **why(each.outcome)}
+             "via": each.outcome.via, **why(each.outcome)}
         )  # fmt: skip
     connection.execute(number.insert(), numbers)
     connection.execute(attempt.insert(), attempts)

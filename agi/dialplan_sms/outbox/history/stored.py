@@ -34,6 +34,7 @@ class Try:
     status: str
     cause: str
     reason: str
+    via: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,12 @@ def show(connection: sa.Connection, id_: int) -> Stored | None:
         return None
     tries = connection.execute(
         sa.select(
-            attempt.c.at, attempt.c.numbers, attempt.c.status, attempt.c.cause, attempt.c.reason
+            attempt.c.at,
+            attempt.c.numbers,
+            attempt.c.status,
+            attempt.c.cause,
+            attempt.c.reason,
+            attempt.c.via,
         )
         .where(attempt.c.message_id == id_)
         .order_by(attempt.c.id)
