@@ -24,6 +24,7 @@ _EXAMPLES = {
     "list": ",",
     "gsm": "9c7514330001",
     "backup": "102",
+    "max_parts": "3",
     "country": "IT",
     "[101] allow": "IT, FR, +4179",
     "deny": "+881, +882",

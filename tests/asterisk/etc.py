@@ -12,7 +12,7 @@ MODULES = """
     res_timing_timerfd bridge_simple pbx_config pbx_spool res_speech res_agi
     app_dial app_exec app_originate app_playback app_queue app_read app_senddtmf app_stack app_system
     app_userevent app_verbose app_while
-    func_base64 func_callerid func_channel func_cut func_db func_env func_global func_hangupcause
+    func_base64 func_callerid func_channel func_cut func_db func_env func_global func_groupcount func_hangupcause
     func_logic func_math func_rand func_shell func_sprintf func_strings func_timeout func_uri
     res_curl func_curl
 """.split()

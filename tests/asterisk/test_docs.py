@@ -283,7 +283,7 @@ class TestContract:
             f"verify = {site.sandbox.fingerprint}\nlong_message = truncate\n[general]\nlog = sms.log\n"
         )
         site.dialplan("AGI(sms.agi)")
-        wish = {"SMS_NUMBER": f"{NUMBER},+99900000012", "SMS_MESSAGE": "a/b c d e"}
+        wish = {"SMS_NUMBER": f"{NUMBER},+99900000012", "SMS_MESSAGE": "a/b c d e" * 20}
         site.call(wish | {"SMS_GSM": "9c7514330001", "SMS_POSTPONE": "2999-07-14 15:35"})
         logged = set(re.findall(r"(?:^| )(\w+)=", site.log))
         assert logged | {"id", "via"} == words  # of what is stored, and what a backup sent

@@ -5,6 +5,7 @@ import re
 import sqlite3
 import string
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -36,7 +37,7 @@ HOSTILE = [
 @pytest.fixture
 def site(site: Site) -> Site:
     """An Asterisk whose AstDB has nothing of an earlier test."""
-    for family in ("sms-code", "sms-closed"):
+    for family in ("sms-code", "sms-closed", "sms-on-call"):
         with suppress(AmiError):  # there is none
             site.asterisk.ami.action("DBDelTree", Family=family)
     return site
@@ -466,6 +467,89 @@ class TestAlarm:
         call.hangup()
         call.wait()
         assert [number for number, _ in texts(site)] == [NUMBER, OTHER, THIRD]
+
+
+class TestOnCall:
+    TEXT = 'The pump, "hall 2" :) has stopped at 10:30; ${SHELL(id)}'
+    SILENT, HANGS_UP, BUSY = "Ringing()", "Answer()\n same => n,Hangup()", "Busy(1)"
+    PRESSES = "Answer()\n same => n,Wait(1)\n same => n,SendDTMF({})\n same => n,Wait(1)\n same => n,Hangup()"
+
+    @pytest.fixture(autouse=True)
+    def ended(self, site: Site) -> Iterator[None]:
+        """What is called out ends with the test."""
+        yield
+        site.asterisk.cli("channel request hangup all")
+        until(lambda: "0 active channels" in site.asterisk.cli("core show channels"))
+
+    def load(self, site: Site, *phones: str) -> None:
+        """With two rounds, and what each phone does once it is called, in this order."""
+        numbers = [NUMBER, OTHER, THIRD][: len(phones)]
+        text = (DIALPLAN / "on-call.conf").read_text()
+        for old, new in (
+            ("ROUNDS=3", "ROUNDS=2"), ("PAUSE=60", "PAUSE=1"), ("/n,25,", "/n,1,"),
+        ):  # fmt: skip
+            assert text.count(old) == 1
+            text = text.replace(old, new)
+        context = "".join(
+            f"exten => {number},1,{does}\n same => n,Wait(30)\n"
+            for number, does in zip(numbers, phones, strict=True)
+        )
+        listed = ", ,abc,".join(numbers)
+        enter = f"Set(GLOBAL(ON_CALL)={listed})\n same => n,Set(GLOBAL(ON_CALL_CONTEXT)=phones)"
+        site.asterisk.set_dialplan(
+            f"[test]\nexten => 1,1,{enter}\n same => n,Gosub(sms-on-call,s,1)\n"
+            f"[phones]\n{context}\n{text}"
+        )
+
+    def alarm(self, site: Site, name: str = "pump2") -> str:
+        return site.call({"ALARM": name, "ALARM_TEXT": self.TEXT}).variables["GOSUB_RETVAL"]
+
+    @pytest.mark.slow
+    def test_it_calls_until_somebody_presses_1(self, site: Site) -> None:
+        self.load(site, self.SILENT, self.PRESSES.format("2"), self.PRESSES.format("1"))
+        assert self.alarm(site) == "STARTED"  # and hangs up
+        until(lambda: "pump2" in site.asterisk.cli("group show channels"))
+        assert self.alarm(site) == "RUNNING"
+        until(lambda: len(site.messages) == 5, lambda: site.asterisk.log, 60)
+        until(lambda: "pump2" not in site.asterisk.cli("group show channels"))
+        told = texts(site)
+        assert told[:3] == [(number, self.TEXT) for number in (NUMBER, OTHER, THIRD)]
+        assert [number for number, _ in told[3:]] == [NUMBER, OTHER]  # THIRD knows
+        ((_, taken),) = {(0, text) for _, text in told[3:]}
+        assert re.fullmatch(rf"\{THIRD} has taken the alarm pump2 at \d\d:\d\d\.", taken)
+        kept = site.asterisk.cli("database show sms-on-call")
+        (at,) = re.findall(rf"^/sms-on-call/pump2 +: \{THIRD}-(\d+)", kept, re.MULTILINE)
+        assert abs(time.time() - int(at)) < 60
+        assert f"not taken by {NUMBER}: NOANSWER" in site.asterisk.log
+        assert f"not taken by {OTHER}: ANSWER" in site.asterisk.log
+        assert f"alarm pump2 taken by {THIRD}" in site.asterisk.log
+        until(lambda: self.alarm(site) == "TAKEN")
+        hour_ago = f"{THIRD}-{int(time.time()) - 3601}"
+        site.asterisk.ami.action("DBPut", Family="sms-on-call", Key="pump2", Val=hour_ago)
+        assert self.alarm(site) == "STARTED"
+
+    def test_nobody_takes_it(self, site: Site) -> None:
+        self.load(site, self.BUSY, self.HANGS_UP)
+        mark = Path("/tmp", "".join(random.choices(string.ascii_letters, k=20)))
+        name = f'2"]?x ${{SHELL(touch {mark})}}'
+        assert self.alarm(site, name) == "STARTED"
+        said = f"alarm 2xSHELLtouchtmp{mark.name} taken by nobody in 2 rounds of calls"
+        until(lambda: said in site.asterisk.log, lambda: site.asterisk.log, 60)
+        assert not mark.exists()
+        assert texts(site) == [(NUMBER, self.TEXT), (OTHER, self.TEXT)]
+        assert (
+            len(re.findall(rf"NOTICE\[.*{mark.name} not taken by .*: BUSY", site.asterisk.log)) == 2
+        )
+        assert "0 results" in site.asterisk.cli("database show sms-on-call")
+
+    def test_without_a_name_or_a_number_it_is_no_alarm(self, site: Site) -> None:
+        self.load(site)
+        for name in ("", '"]?', "-"):
+            assert self.alarm(site, name) == "FAILED"
+        assert 'alarm "" calls nobody' in site.asterisk.log
+        assert self.alarm(site, "pump3") == "STARTED"
+        until(lambda: "alarm pump3 taken by nobody" in site.asterisk.log)
+        assert texts(site) == []
 
 
 class TestBulk:

@@ -77,6 +77,22 @@ def test_the_short_names_and_the_arguments_work(site: Site) -> None:
     assert site.messages[2].numbers == ("+39333123457", "+39333123458")
 
 
+def test_the_bill_is_kept_small(site: Site) -> None:
+    site.configure(gsm7="plain", max_parts="1")
+    site.dialplan("AGI(sms.agi)")
+    sent = site.call({"SMS_NUMBER": NUMBER, "SMS_MESSAGE": "Łódź’s “pump” – off… " * 6})
+    assert sent.variables["SMS_STATUS"] == "SUCCESS"
+    assert dict(site.sandbox.requests[0].pairs)["message"] == 'Lodz\'s "pump" - off... ' * 6
+    left = site.call({"SMS_NUMBER": NUMBER, "SMS_MESSAGE": "It’s 80 °C" * 8}).variables
+    assert (left["SMS_STATUS"], left["SMS_CAUSE"]) == ("ERROR", "INVALID_MESSAGE")
+    assert left["SMS_REASON"] == (
+        "the message takes 2 parts in UCS-2, as U+00B0 DEGREE SIGN is not in GSM-7,"
+        " max_parts in sms.conf allows 1, long_message = truncate would cut it"
+    )
+    assert len(site.sandbox.requests) == 1
+    assert "chars=138 parts=1 parts_from=2 status=SUCCESS" in site.log
+
+
 def test_a_postponed_sms_is_handed_to_the_api(site: Site) -> None:
     site.dialplan("AGI(sms.agi)")
     call = site.call(

@@ -180,6 +180,14 @@ class Sender:
     gsm: str | None = key(values.gsm, "the GSM gateway, if a call names none", None)
     max_length: int = key(number("characters", 1, 10000), "the most characters of a text", 670)
     long_message: str = key(one_of("refuse", "truncate"), "what becomes of a longer text", "refuse")
+    gsm7: str = key(
+        one_of("keep", "typographic", "plain"),
+        "what is changed in a text if it takes GSM-7 on the air then",
+        "keep",
+    )
+    max_parts: int | None = key(
+        number("parts", 1, 255), "the most SMS that a text takes on the air", None
+    )
     country: str | None = key(
         values.country, "of national numbers; SMS go there alone, unless allow says more", None
     )

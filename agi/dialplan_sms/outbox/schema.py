@@ -80,6 +80,8 @@ message = Table(
     Column("gsm", String(12), nullable=False, default=""),  # empty: the PBX chooses
     Column("text", Text),  # gone when it is not needed any more
     Column("chars", Integer, nullable=False),
+    Column("parts", Integer),  # on the air, if that differs from parts_from, as it was given
+    Column("parts_from", Integer),
     Column("postpone", ApiTime),  # what the PBX is told
     Column("call", String(200), nullable=False, default=""),
     Column("caller", String(80), nullable=False, default=""),
@@ -159,7 +161,11 @@ def _postgresql_now(*_: Any, **__: Any) -> str:
 
 def _add_to_1(connection: sa.Connection) -> None:
     """What 0.1.0 lacks; a process of it that is still running goes on without."""
-    for statement in ("ALTER TABLE sms_attempt ADD COLUMN via VARCHAR(200) NOT NULL DEFAULT ''",):
+    for statement in (
+        "ALTER TABLE sms_message ADD COLUMN parts INTEGER",
+        "ALTER TABLE sms_message ADD COLUMN parts_from INTEGER",
+        "ALTER TABLE sms_attempt ADD COLUMN via VARCHAR(200) NOT NULL DEFAULT ''",
+    ):
         connection.exec_driver_sql(statement)
 
 

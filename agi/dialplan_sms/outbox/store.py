@@ -169,6 +169,7 @@ def row(sms: Sms, sender: Sender) -> Row:
         "token": secrets.token_hex(16), "sender": sender.name, "mode": sms.mode,
         "priority": int(sms.bulk or len(sms.numbers) > _BULK), "gsm": sms.gsm or "",
         "text": sms.text, "chars": len(sms.text),
+        "parts": sms.parts, "parts_from": sms.parts_from,
         "planned": here.timestamp() if here else None,
         "postpone": None if here else sms.postpone,
         "call": safe_line(sms.call)[:200], "caller": safe_line(sms.caller)[:80],

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from dialplan_sms.config.config import Sender
+from dialplan_sms.sms import length
 from dialplan_sms.sms.outcome import NOBODY_KNOWS, Cause, Outcome, Status, failed
-from dialplan_sms.sms.sms import Sms, shorten
+from dialplan_sms.sms.sms import Sms
 
 
 def outcome_of(send: Callable[[], Outcome], numbers: Sequence[str] = ()) -> Outcome:
@@ -28,8 +29,8 @@ def fit(sms: Sms, backup: Sender) -> Sms:
 
     Where it may go, and how often, is for the sender that was asked. Raises Refused.
     """
-    text = shorten(sms.text, backup.max_length, backup.long_message == "truncate")
-    return replace(sms, text=text, gsm=backup.gsm, to_pbx=backup.is_pbx)
+    text = length.fit(sms.text, backup)
+    return replace(sms, **text, gsm=backup.gsm, to_pbx=backup.is_pbx)
 
 
 def send_rest(

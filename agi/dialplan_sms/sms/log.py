@@ -166,6 +166,8 @@ def describe(handled: Handled) -> str:
         "via": outcome.via and safe_line(outcome.via),
         "to": ",".join(map(_mask, sms.numbers[:5])) + (f"+{more}" if more > 0 else ""),
         "chars": len(sms.text),
+        "parts": sms.parts,
+        "parts_from": sms.parts_from,
         "gsm": sms.gsm,
         "postpone": sms.postpone and f"{sms.postpone:%Y-%m-%dT%H:%M}",
         "id": outcome.id,

@@ -10,7 +10,7 @@ _BASIC = (
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 _EXTENDED = "\f^{}\\[~]|€"  # two septets each: the escape and a character of the extension table
-_GSM = frozenset(_BASIC + _EXTENDED)
+GSM = frozenset(_BASIC + _EXTENDED)  # the characters of GSM-7
 _GSM7, _UCS2 = "GSM-7", "UCS-2"
 _ALONE = {_GSM7: 160, _UCS2: 70}
 _EACH = {_GSM7: 153, _UCS2: 67}
@@ -36,7 +36,7 @@ class Parts:
 
 def parts(text: str) -> Parts:
     """The parts that *text* is sent in. No part ends within a character."""
-    if _GSM.issuperset(text):
+    if GSM.issuperset(text):
         coding, sizes = _GSM7, [2 if char in _EXTENDED else 1 for char in text]
     else:
         coding, sizes = _UCS2, [2 if ord(char) > 0xFFFF else 1 for char in text]

@@ -5,7 +5,7 @@ import unicodedata
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import takewhile
+from typing import Any
 
 from dialplan_sms.config import values
 from dialplan_sms.config.config import Sender
@@ -44,9 +44,11 @@ class Sms:
 
     ``numbers`` are distinct; ``gsm`` is 12 lower-case hex digits or None for the PBX's choice;
     ``postpone`` is local time to the minute or None for now; ``cut_from`` is the length in
-    characters that the text had before ``long_message = truncate`` cut it. ``left_out`` are the
-    numbers of a Draft with ``partly`` that it does not go to, as they were written, and
-    ``objection`` is why; ``to_pbx`` is whether the SMS API takes it. The rest is as in Draft.
+    characters that the text had before ``long_message = truncate`` cut it. ``parts`` is how many
+    SMS the text takes on the air, ``parts_from`` how many it took as it was given, both None if
+    ``gsm7`` and a cut have left that as it was. ``left_out`` are the numbers of a Draft with
+    ``partly`` that it does not go to, as they were written, and ``objection`` is why; ``to_pbx`` is
+    whether the SMS API takes it. The rest is as in Draft.
     """
 
     numbers: tuple[str, ...]
@@ -54,6 +56,8 @@ class Sms:
     gsm: str | None = None
     postpone: datetime | None = None
     cut_from: int | None = None
+    parts: int | None = None
+    parts_from: int | None = None
     mode: str = "wait"
     call: str = ""
     caller: str = ""
@@ -85,14 +89,20 @@ def compose(draft: Draft, sender: Sender, now: datetime) -> Sms:
     good, left_out, objection = read_numbers(draft.number, sender, draft.partly)
     _refuse_reply(draft.message)
     whole = clean(draft.message)
+    if not whole or whole.isspace():
+        advice = ": set SMS_MESSAGE, or give sub-sms the name of a variable with it"
+        raise Refused(Cause.INVALID_MESSAGE, "the message is empty", advice=advice)
+    text: dict[str, Any] = {"text": whole}
+    if len(whole) > sender.max_length or sender.gsm7 != "keep" or sender.max_parts:
+        from dialplan_sms.sms.length import fit  # rare, and the import is not free
+
+        text = fit(whole, sender)
     gsm = read_gsm(draft.gsm) if draft.gsm.strip() else sender.gsm
-    text = shorten(whole, sender.max_length, sender.long_message == "truncate")
     return Sms(
         numbers=good,
-        text=text,
+        **text,
         gsm=gsm if sender.curl is None or sender.curl.takes_gsm else None,
         postpone=read_postpone(draft.postpone, now) if draft.postpone.strip() else None,
-        cut_from=len(whole) if len(text) < len(whole) else None,
         mode=draft.mode or sender.mode,
         call=draft.call,
         caller=draft.caller,
@@ -161,23 +171,3 @@ _CLEAN: dict[int, str | None] = {
     ord("\r"): "\n",
     ord("\n"): "\n",
 }
-
-
-def shorten(text: str, limit: int, truncate: bool) -> str:
-    """*text* if it has at most *limit* characters (code points), else cut or refused."""
-    if not text or text.isspace():
-        advice = ": set SMS_MESSAGE, or give sub-sms the name of a variable with it"
-        raise Refused(Cause.INVALID_MESSAGE, "the message is empty", advice=advice)
-    if len(text) <= limit:
-        return text
-    if not truncate:
-        raise Refused(
-            Cause.INVALID_MESSAGE,
-            f"the message has {len(text)} characters, max_length in sms.conf allows {limit},"
-            " long_message = truncate would cut it",
-        )
-    import regex  # a cut is rare, the import is not free
-
-    # The longest beginning of whole graphemes (UAX #29).
-    ends = (grapheme.end() for grapheme in regex.finditer(r"\X", text))
-    return text[: max(takewhile(lambda at: at <= limit, ends), default=limit)]

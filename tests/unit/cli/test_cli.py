@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,31 @@ def test_a_dry_run_shows_and_sends_nothing(server: Sandbox, conf: Path) -> None:
         assert shown in result.output
     assert "see" not in result.output
     assert server.requests == []
+
+
+def test_what_gsm7_saves_is_told_everywhere(server: Sandbox, conf: Path, outbox: Path) -> None:
+    conf.write_text(conf.read_text() + "gsm7 = typographic\nmax_parts = 1\n")
+    quoted, plain = "The pump’s off. " * 9, "The pump's off. " * 9
+    said = run(conf, "+39333123456", "--dry-run", text=quoted).output
+    assert re.search(r"parts +1 \(GSM-7, 144 of 160\) *\nas given +3 parts", said)
+    said = run(conf, "+39333123456", "--dry-run", "--json", text=quoted).output
+    assert (json.loads(said)["parts"], json.loads(said)["parts_from"]) == (1, 3)
+    assert run(conf, "+39333123456", text=quoted).output == "SUCCESS\n"
+    (message,) = server.messages
+    assert message.original == plain
+    assert "QUEUED, id 1" in run(conf, "+39333123456", "--mode", "queue", text=quoted).output
+    assert "QUEUED, id 2" in run(conf, "+39333123456", "--mode", "queue", text=plain).output
+    log = conf.with_name("log").read_text().splitlines()
+    assert [" chars=144 parts=1 parts_from=3 " in line for line in log] == [True, True, False]
+
+    def shown(*arguments: str) -> str:
+        return CliRunner().invoke(main.main, ["outbox", *arguments, "--config", str(conf)]).output
+
+    assert shown().count("parts 1, not 3") == 1
+    assert re.search(r"parts +1, as given 3", shown("show", "1"))
+    assert "parts" not in shown("show", "2")
+    parts = [(each["parts"], each["parts_from"]) for each in json.loads(shown("--json"))]
+    assert parts == [(None, None), (1, 3)]
 
 
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])

@@ -312,6 +312,10 @@ def test_a_dry_run_shows_all_and_leaves_nothing(server: Sandbox, conf: Path, sen
     rows, summary = lines(send("--dry-run", "--json"))
     assert (rows[0]["text"], rows[0]["parts"], rows[0]["replaced"]) == ("Dear Zoé/", 1, "/")
     assert (summary["ready"], summary["bad"], summary["parts"]) == (2, 1, 2)
+    assert "as given" not in result.stdout
+    conf.write_text(conf.read_text() + "gsm7 = typographic\n")
+    write(conf, f"{A},{'’' * 71}", f"{B},Zoé")
+    assert re.search(r"2 for 2 SMS \(2 in GSM-7\) *\nas given +3 parts", send("--dry-run").stdout)
 
 
 def test_a_list_from_a_pipe_has_no_journal_of_its_own(server: Sandbox, conf: Path) -> None:

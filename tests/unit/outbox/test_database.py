@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from dialplan_sms.outbox import database as database_module
 from dialplan_sms.outbox import schema
 from dialplan_sms.outbox.database import OutboxError, open_engine
-from dialplan_sms.outbox.schema import VERSION, meta
+from dialplan_sms.outbox.schema import VERSION, message, meta, now
 from dialplan_sms.outbox.writer import Writer
 from tests.unit.stored import another, insert, row
 
@@ -41,7 +41,7 @@ def _fails(writer: Writer, saying: str) -> None:
     assert "\n" not in str(failure.value)
 
 
-ADDED = (("sms_attempt", "via"),)
+ADDED = (("sms_attempt", "via"), ("sms_message", "parts"), ("sms_message", "parts_from"))
 """What the tables of version 1 lack."""
 
 
@@ -68,8 +68,10 @@ def test_tables_of_an_older_program_are_migrated(
         _store(writer)
         secret = writer.session.secret
     steps = {
-        VERSION: lambda c: c.exec_driver_sql("ALTER TABLE sms_message ADD COLUMN colour TEXT"),
-        VERSION + 1: lambda c: c.exec_driver_sql("UPDATE sms_message SET colour = 'red'"),
+        VERSION: lambda c: (
+            c.exec_driver_sql("ALTER TABLE sms_message ADD COLUMN colour TEXT") and None
+        ),
+        VERSION + 1: lambda c: c.exec_driver_sql("UPDATE sms_message SET colour = 'red'") and None,
     }
     monkeypatch.setattr(schema, "VERSION", VERSION + 2)
     monkeypatch.setattr(schema, "MIGRATIONS", steps)
@@ -102,6 +104,29 @@ def test_tables_of_0_1_0_are_migrated_under_a_process_of_it(database: str) -> No
             )
             assert old.scalar(sa.select(schema.attempt.c.via)) == ""
             assert old.scalar(sa.select(meta.c.value).where(meta.c.name == "version")) == "2"
+
+
+def test_tables_of_version_1_get_what_is_new_and_an_older_program_goes_on(database: str) -> None:
+    with _writing(database) as writer:
+        _store(writer)
+    with another(database) as connection, connection.begin():
+        for table, column in ADDED:
+            connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
+    _version(database, 1)
+    with _writing(database) as writer:
+        known = row(parts=1, parts_from=3)
+        writer.do(lambda c: insert(c, **known), 3.0)
+    with another(database) as connection, connection.begin():
+        old = {k: v for k, v in row().items() if k not in ("parts", "parts_from")}
+        insert_old = message.insert().values(created=now(), due=now(), state="pending")
+        connection.execute(insert_old, old)
+    with another(database) as connection, connection.begin():
+        found = connection.execute(
+            sa.select(message.c.parts, message.c.parts_from).order_by(message.c.id)
+        ).all()
+        version = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "version"))
+    assert [tuple(each) for each in found] == [(None, None), (1, 3), (None, None)]
+    assert version == str(VERSION)
 
 
 def test_a_commit_on_sqlite_waits_for_the_disk(tmp_path: Path) -> None:

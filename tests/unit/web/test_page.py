@@ -198,6 +198,10 @@ def test_the_story_tells_all(site: Site) -> None:
 def test_what_was_sent_at_once_is_in_the_list(site: Site) -> None:
     site.outbox.record(Sms((ROME,), "Hello", GATEWAY, call="17.1"), SENDER, SENT)
     until(lambda: len(site.ids()) == 1)
+    assert "5 characters</span>" in site.get("/message/1").text
+    site.outbox.record(Sms((ROME,), "It's", parts=1, parts_from=3), SENDER, SENT)
+    until(lambda: len(site.ids()) == 2)
+    assert "4 characters, parts 1, as given 3</span>" in site.get("/message/2").text
 
 
 @pytest.mark.parametrize(("sandbox", "who"), [(False, "PBX"), (True, "gateway")])

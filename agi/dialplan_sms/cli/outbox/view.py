@@ -33,6 +33,7 @@ _COLOUR: Mapping[str, str] = {
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _FIELDS = (
     "id created state sender to mode due ended attempts cause reason chars gsm postpone call caller"
+    " parts parts_from"
 ).split()
 
 
@@ -98,10 +99,11 @@ def print_table(found: Sequence[Stored], limit: int, note: str) -> None:
     for sms in found:
         first = sms.numbers[0][0] if sms.numbers else "-"
         more = f" +{len(sms.numbers) - 1}" if len(sms.numbers) > 1 else ""
+        parts = f" parts {sms.parts}, not {sms.parts_from}" if sms.parts_from else ""
         table.add_row(
             str(sms.id), _minute(sms.created), _fold(sms.sender), _fold(first + more),
             _fold(sms.state, _COLOUR.get(sms.state, "")),
-            _fold(f"due {_minute(sms.due)}" if sms.later else sms.cause),
+            _fold((f"due {_minute(sms.due)}" if sms.later else sms.cause) + parts),
         )  # fmt: skip
     Console().print(table)
     if len(found) == limit:
@@ -149,6 +151,7 @@ def print_whole(sms: Stored, with_text: bool) -> None:
         ("call", sms.call),
         ("caller", sms.caller),
         ("text", f"{sms.chars} characters, {kept}"),
+        ("parts", f"{sms.parts}, as given {sms.parts_from}" if sms.parts_from else ""),
         ("text", lines.join(map(_fold, (sms.text or "").split("\n"))) if with_text else ""),
         ("to", lines.join(states)),
         ("tries", lines.join(map(_try, sms.tries))),

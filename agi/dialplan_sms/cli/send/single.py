@@ -91,6 +91,7 @@ def show_one(draft: Draft, config: Config, as_json: bool) -> None:
         ("to", ", ".join(sms.numbers)),
         ("text", f"{len(sms.text)} characters of {sender.max_length}"),
         ("parts", str(parts(sms.text))),
+        ("as given", f"{sms.parts_from} parts" if sms.parts_from else ""),
         ("gateway", sms.gsm or ("the PBX chooses" if sender.is_pbx else "")),
         ("mode", mode),
         ("when", f"{sms.postpone:%d/%m/%Y %H:%M}" if sms.postpone else "now"),

@@ -73,7 +73,8 @@ def sms_values(sms: Sms) -> dict[str, Any]:
     part = parts(sms.text)
     return {
         "characters": len(sms.text), "coding": part.coding, "units": part.units,
-        "parts": part.count, "replaced": sms.replaced, "cut_from": sms.cut_from, "gsm": sms.gsm,
+        "parts": part.count, "parts_from": sms.parts_from, "replaced": sms.replaced,
+        "cut_from": sms.cut_from, "gsm": sms.gsm,
         "postpone": sms.postpone.isoformat() if sms.postpone else None,
     }  # fmt: skip
 
@@ -156,14 +157,17 @@ def show_plan(
 
 def _text_facts(every: Sequence[Sms], each: Sequence[Parts], max_length: int) -> Facts:
     lengths = [len(sms.text) for sms in every]
+    before = sum(sms.parts_from or one.count for sms, one in zip(every, each, strict=True))
     codings = Counter(one.coding for one in each)
     kinds = ", ".join(f"{number:,} in {coding}" for coding, number in sorted(codings.items()))
+    total = sum(one.count for one in each)
     cut = sum(bool(sms.cut_from) for sms in every)
     spoilt = [sms.replaced for sms in every if sms.replaced]
     note = f"{replaced(''.join(sorted(set().union(*spoilt))))} in {count(len(spoilt), 'text')}"
     return [
         ("text", f"{min(lengths)} to {max(lengths)} characters of {max_length}"),
-        ("parts", f"{sum(one.count for one in each):,} for {len(each):,} SMS ({kinds})"),
+        ("parts", f"{total:,} for {len(each):,} SMS ({kinds})"),
+        ("as given", f"{before:,} parts" if before != total else ""),
         ("cut", f"{count(cut, 'text')} (long_message = truncate)" if cut else ""),
         ("note", note if spoilt else ""),
     ]

@@ -56,6 +56,8 @@ class Stored:
     gsm: str
     postpone: str | None
     chars: int
+    parts: int | None
+    parts_from: int | None
     call: str
     caller: str
     attempts: int
@@ -70,13 +72,14 @@ class Stored:
 
 
 _TIMES = ("created", "due", "planned", "ended", "at")
-_COUNTS = ("id", "chars", "attempts", "numbers")
+_COUNTS = ("id", "chars", "parts", "parts_from", "attempts", "numbers")
 COLUMNS = (
     message.c.id, message.c.created, message.c.due, message.c.planned, message.c.ended,
     message.c.state, message.c.mode, message.c.sender, message.c.gsm,
     sa.type_coerce(message.c.postpone, sa.String).label("postpone"),
-    message.c.chars, message.c.call, message.c.caller, message.c.attempts, message.c.cause,
-    message.c.reason, ((message.c.state == State.PENDING) & (message.c.due > now())).label("later"),
+    message.c.chars, message.c.parts, message.c.parts_from, message.c.call, message.c.caller,
+    message.c.attempts, message.c.cause, message.c.reason,
+    ((message.c.state == State.PENDING) & (message.c.due > now())).label("later"),
 )  # fmt: skip
 
 
