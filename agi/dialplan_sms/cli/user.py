@@ -20,7 +20,7 @@ _LONGEST = 64  # characters of a user name
 _ANY = dict.fromkeys(("0.0.0.0", "::"), "THIS-HOST")  # noqa: S104 - not bound to here
 
 
-@click.command(short_help="Make a user of the HTTP SMS server, or list them.")
+@click.command(short_help="Make or list users of the HTTP SMS server.")
 @click.argument("name", required=False)
 @click.option(
     "--token", is_flag=True, help="Make a token (Authorization: Bearer), and ask for no password."

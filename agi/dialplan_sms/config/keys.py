@@ -230,9 +230,7 @@ class Sender:
     deny: tuple[str, ...] = key(values.denied, "where SMS may not go, even if allow has it", ())
     per_number: tuple[int, float] | None = key(values.rate, "the most SMS to one number", None)
     per_sender: tuple[int, float] | None = key(values.rate, "the most SMS of this sender", None)
-    per_caller: tuple[int, float] | None = key(
-        values.rate, "the most SMS by calls of one caller", None
-    )
+    per_caller: tuple[int, float] | None = key(values.rate, "the most SMS of one caller", None)
     repeat_window: float = key(_TIME, "how long the same text to the same number is refused", 0.0)
     on_failure: str = key(values.program, "the program that is told what was not sent", "")
     on_failure_text: bool = key(values.yes_no, "whether it is told the texts, too", False)
@@ -246,12 +244,8 @@ class Sender:
     @property
     def counted(self) -> dict[str, float]:
         """The limits that are counted on the outbox's history, and the seconds of each."""
-        limits = {
-            "per_number": self.per_number,
-            "per_sender": self.per_sender,
-            "per_caller": self.per_caller,
-            "repeat_window": (1, self.repeat_window),
-        }
+        limits = {name: getattr(self, name) for name in ("per_number", "per_sender", "per_caller")}
+        limits["repeat_window"] = (1, self.repeat_window)
         return {name: limit[1] for name, limit in limits.items() if limit and limit[1]}
 
 

@@ -1,14 +1,14 @@
-"""When the gateways of each sender are free: the pace, and what holds all of a sender's SMS."""
+"""When the gateways of each sender are free: the pace, what holds all of its SMS; what is due."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox.retry import HELD, LONGEST_WAIT, wait
-from dialplan_sms.outbox.schema import State, gateway, message, now
-from dialplan_sms.sms.outcome import Cause
+from dialplan_sms.outbox.schema import PRIORITIES, State, attempt, gateway, message, now
+from dialplan_sms.sms.outcome import NOBODY_KNOWS, Cause
 
 # Built once: to build a statement costs more than to run it.
 _MINE = (gateway.c.sender == sa.bindparam("of")) & (gateway.c.gsm == sa.bindparam("to"))
@@ -32,6 +32,30 @@ FREE = (
     .with_for_update(skip_locked=True)
 )
 """Those that are free, and no other host's now; the longest free first."""
+_AGE = now() - sa.func.coalesce(message.c.planned, message.c.created)
+_DUE = (
+    sa.select(
+        message.c.id, message.c.due, message.c.text, message.c.gsm, message.c.postpone,
+        message.c.call, message.c.attempts, message.c.token, _AGE.label("age"),
+        (now() + sa.bindparam("seconds", type_=sa.Double())).label("until"),
+    )
+    .where(
+        message.c.sender == sa.bindparam("sender"),
+        message.c.gsm == sa.bindparam("gsm"),
+        message.c.state == State.PENDING,
+        message.c.priority == sa.bindparam("priority"),
+        message.c.due <= now(),
+    )
+    .order_by(message.c.due)
+    .limit(sa.bindparam("most"))
+    .with_for_update(skip_locked=True)
+)  # fmt: skip
+# A crash is noted as a try without an answer.
+IN_DOUBT = sa.select(attempt.c.message_id).where(attempt.c.cause.in_(NOBODY_KNOWS))
+_OVERDUE = _DUE.where(
+    sa.bindparam("after", type_=sa.Double()) <= _AGE,
+    ~IN_DOUBT.where(attempt.c.message_id == message.c.id).exists(),
+)  # fmt: skip
 _MINE_FREE = (
     sa.select(gateway.c.failures).where(_MINE, gateway.c.free_at <= now()).with_for_update()
 )
@@ -50,6 +74,28 @@ _GO_ON = _ALL.where((gateway.c.failures > 0) | (gateway.c.held != "")).values(
 def ensure(connection: sa.Connection, sender: str, gsm: str) -> None:
     """Add the gateway, if it is new, for workers to find; held if the sender's others are."""
     connection.execute(_NEW, {"of": sender, "to": gsm})
+
+
+def due(
+    connection: sa.Connection, queues: Sequence[tuple[str, str]], senders: Mapping[str, Sender],
+    most: int, seconds: float,
+) -> list[tuple[Any, str]]:  # fmt: skip
+    """At most so many that are due first in *queues*, each of a sender and gateway; and the sender.
+
+    The first is that of the gateway itself, from the others comes only what is overdue.
+    """
+    first: list[tuple[Any, str]] = []
+    for priority in PRIORITIES:  # each a range of the index, however many rows there are
+        found: list[tuple[Any, str]] = []
+        for of, gsm in queues if len(first) < most else ():
+            where = {"sender": of, "gsm": gsm, "priority": priority, "seconds": seconds}
+            where["most"] = most - len(first)
+            statement = _DUE
+            if of != queues[0][0]:
+                where["after"], statement = senders[of].backup_after, _OVERDUE
+            found += ((row, of) for row in connection.execute(statement, where))
+        first += sorted(found, key=lambda each: each[0].due)[: most - len(first)]
+    return first
 
 
 def relieved(

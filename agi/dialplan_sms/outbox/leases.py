@@ -8,16 +8,15 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import sqlalchemy as sa
 
 from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import gateways
 from dialplan_sms.outbox.retry import AT_LEAST_ONCE, Verdict, turn, wait
-from dialplan_sms.outbox.schema import PRIORITIES, State, attempt, message, now, number
+from dialplan_sms.outbox.schema import State, attempt, message, number
 from dialplan_sms.outbox.transitions import SET_NUMBER, Try, end_tries, expire
-from dialplan_sms.sms.outcome import NOBODY_KNOWS, Outcome
+from dialplan_sms.sms.outcome import Outcome
 from dialplan_sms.sms.sms import Sms
 
 _BATCH = 20  # numbers of a request for a sender that sms.conf does not have any more
@@ -37,40 +36,15 @@ _NUMBERS = (
     .where(number.c.message_id.in_(sa.bindparam("these", expanding=True)))
     .order_by(number.c.message_id, number.c.number)
 )
-_AGE = now() - sa.func.coalesce(message.c.planned, message.c.created)
-_DUE = (
-    sa.select(
-        message.c.id, message.c.due, message.c.text, message.c.gsm, message.c.postpone,
-        message.c.call, message.c.attempts, message.c.token, _AGE.label("age"),
-        (now() + sa.bindparam("seconds", type_=sa.Double())).label("until"),
-    )
-    .where(
-        message.c.sender == sa.bindparam("sender"),
-        message.c.gsm == sa.bindparam("gsm"),
-        message.c.state == State.PENDING,
-        message.c.priority == sa.bindparam("priority"),
-        message.c.due <= now(),
-    )
-    .order_by(message.c.due)
-    .limit(sa.bindparam("most"))
-    .with_for_update(skip_locked=True)
-)  # fmt: skip
-# A crash is noted as a try without an answer.
-_IN_DOUBT = sa.select(attempt.c.message_id).where(attempt.c.cause.in_(NOBODY_KNOWS))
-_DOUBTED = _IN_DOUBT.where(attempt.c.message_id.in_(sa.bindparam("these", expanding=True)))
-_OVERDUE = _DUE.where(
-    sa.bindparam("after", type_=sa.Double()) <= _AGE,
-    ~_IN_DOUBT.where(attempt.c.message_id == message.c.id).exists(),
-)  # fmt: skip
+_DOUBTED = gateways.IN_DOUBT.where(attempt.c.message_id.in_(sa.bindparam("these", expanding=True)))
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     """One request to make: a message, and those of its numbers that it goes to.
 
-    ``rest`` are the states of its other numbers, which do not change while it is leased.
-
-    ``until`` distinguishes it from a later lease of the same owner; ``age`` is seconds since the
+    ``rest`` are the states of its other numbers, which do not change while it is leased. ``until``
+    distinguishes it from a later lease of the same owner; ``age`` is seconds since the
     SMS was to be sent; ``failures`` are the sender's tries before that found the PBX out of reach;
     ``begun`` is whether its request counts as out already. ``may_change`` is whether the sender's
     backup may have it, since certainly nobody got it yet; ``via`` is the backup if it goes by that
@@ -116,7 +90,7 @@ def claim(
         probe = sender.call_timeout if sender and sender.backup and held else 0.0
         queues = [(name, gsm), *relieved.get((name, gsm), ())]
         room = 1 if pace or probe else most - len(taken)
-        due = _due(connection, queues, senders, room, seconds)
+        due = gateways.due(connection, queues, senders, room, seconds)
         if not due:
             continue
         at_least_once = {of for of in {of for _, of in due} if _may_double(senders.get(of))}
@@ -158,28 +132,6 @@ def claim(
         if len(taken) >= most:
             break
     return taken
-
-
-def _due(
-    connection: sa.Connection, queues: Sequence[tuple[str, str]], senders: Mapping[str, Sender],
-    most: int, seconds: float,
-) -> list[tuple[Any, str]]:  # fmt: skip
-    """At most so many that are due first in *queues*, each of a sender and gateway; and the sender.
-
-    The first is that of the gateway itself, from the others comes only what is overdue.
-    """
-    due: list[tuple[Any, str]] = []
-    for priority in PRIORITIES:  # each a range of the index, however many rows there are
-        found: list[tuple[Any, str]] = []
-        for of, gsm in queues if len(due) < most else ():
-            where = {"sender": of, "gsm": gsm, "priority": priority, "seconds": seconds}
-            where["most"] = most - len(due)
-            statement = _DUE
-            if of != queues[0][0]:
-                where["after"], statement = senders[of].backup_after, _OVERDUE
-            found += ((row, of) for row in connection.execute(statement, where))
-        due += sorted(found, key=lambda each: each[0].due)[: most - len(due)]
-    return due
 
 
 def _may_double(sender: Sender | None) -> bool:

@@ -30,8 +30,7 @@ T = TypeVar("T")
 _POLL, _LATER = 0.5, 2.0  # seconds between two looks; if the outbox does not work
 _GATHER = 0.004  # seconds for which outcomes gather while every thread has a request
 _REST = 0.02
-"""Seconds between two looks at an outbox of which nothing can go: calls that store are heard of
-with every commit, and each look costs the writer a turn."""
+"""Seconds between two looks if nothing can go: each costs the writer a turn."""
 _RECOVER, _TIDY = 5.0, 60.0  # seconds between two times
 _GIVEN_UP = 600.0  # seconds after which a call that has not said how it ended never will
 _MARGIN = 15.0  # seconds that a lease lasts beyond the longest request
@@ -155,7 +154,10 @@ class Worker:
         # As many may wait for a thread as have ended since: none if the PBX answers no more.
         room = self._threads + min(len(ends), self._threads) - self._going()
         takes = room > 0 and not self._stopping.is_set()
-        seconds = 2 * max(each.call_timeout for each in config.senders.values()) + _MARGIN
+        senders = config.senders.values()
+        # It may wait for another before; and each may ask a sender, and then the backup of that.
+        asked = 4 if any(each.backup for each in senders) else 2
+        seconds = asked * max(each.call_timeout for each in senders) + _MARGIN
         works: list[Work[Any]] = [Together(leases.finish, ended) for ended, _ in ends]
         if takes:
             works.append(lambda c: leases.claim(c, owner.name, seconds, room, config.senders))
