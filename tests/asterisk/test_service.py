@@ -143,7 +143,7 @@ def test_asterisk_sets_several_outputs_at_once(
     for call in sent:
         assert {name: call.variables[name] for name in call.variables if name[:4] == "SMS_"} == {
             "SMS_STATUS": "SUCCESS", "SMS_CAUSE": "", "SMS_REASON": "", "SMS_FAILED": "",
-            "SMS_ID": "",
+            "SMS_ID": "", "SMS_VIA": "",
         }  # fmt: skip
     assert (lost["SMS_STATUS"], lost["SMS_CAUSE"]) == ("ERROR", "NO_ANSWER")
     assert asterisk.log.count("(MSet) Options: (SMS_STATUS=SUCCESS,SMS_CAUSE=)") == 2
