@@ -15,7 +15,7 @@ from dialplan_sms.outbox.retry import AT_LEAST_ONCE, decide, stops
 from dialplan_sms.outbox.work import Together
 from dialplan_sms.outbox.writer import NotKnown, Writer
 from dialplan_sms.sms import log
-from dialplan_sms.sms.backup import fit, outcome_of, send_rest
+from dialplan_sms.sms.backup import outcome_of, send_fitted, send_rest
 from dialplan_sms.sms.outcome import Cause, Outcome, Refused, error, failed
 from dialplan_sms.sms.service import Route
 from dialplan_sms.sms.sms import Handled, Sms
@@ -83,19 +83,20 @@ def _send_by_either(
         return outcome
 
     if lease.via:
-        outcome = outcome_of(lambda: send(backup, fit(lease.sms, backup), lease.failures))
+        outcome = send_fitted(lease.sms, backup, lambda its: send(backup, its, lease.failures))
         return replace(outcome, via=lease.via), asked, True
     outcome = send(sender, lease.sms, lease.failures)
-    rest, failures = outcome.unsent(lease.sms.numbers), None
+    rest, turn = outcome.unsent(lease.sms.numbers), None
     if rest and lease.age >= sender.backup_after:
         pause = backup.pace * len(rest)
         with suppress(OutboxError, NotKnown):  # then it is left for later
-            failures = writer.do(
+            turn = writer.do(
                 lambda c: gateways.take(c, backup.name, backup.gsm or "", pause), _SOON, _SOON
             )
-    if failures is None:
+    if turn is None:
         return outcome, asked, True
-    before: int = failures
+    before, left = turn
+    time.sleep(left)
     outcome = send_rest(outcome, lease.sms, sender, backup, lambda its: send(backup, its, before))
     return outcome, asked, any(stop for _, stop, _ in asked[1:])
 

@@ -1,6 +1,6 @@
 """When the gateways of each sender are free: the pace, what holds all of its SMS; what is due."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -56,8 +56,12 @@ _OVERDUE = _DUE.where(
     sa.bindparam("after", type_=sa.Double()) <= _AGE,
     ~IN_DOUBT.where(attempt.c.message_id == message.c.id).exists(),
 )  # fmt: skip
-_MINE_FREE = (
-    sa.select(gateway.c.failures).where(_MINE, gateway.c.free_at <= now()).with_for_update()
+SOON = 5.0  # seconds for which a backup's turn is waited for, if nothing holds it
+_LEFT = sa.case((gateway.c.free_at > now(), gateway.c.free_at - now()), else_=0.0)
+_MINE_SOON = (
+    sa.select(gateway.c.failures, _LEFT.label("left"))
+    .where(_MINE, sa.case((gateway.c.held == "", SOON), else_=0.0) >= _LEFT)
+    .with_for_update()
 )
 _WAITS = sa.select(gateway.c.sender, gateway.c.gsm).where(
     gateway.c.held != "", gateway.c.free_at > now()
@@ -111,14 +115,20 @@ def relieved(
     return found
 
 
-def take(connection: sa.Connection, sender: str, gsm: str, seconds: float) -> int | None:
-    """Have the gateway busy, if it is free: how many failures were counted of it; else None."""
+def take(
+    connection: sa.Connection, sender: str, gsm: str, seconds: float
+) -> tuple[int, float] | None:
+    """Have the gateway busy for *seconds* once it is free, if it is soon; else None.
+
+    How many failures were counted of it, and in how many seconds it is free.
+    """
     ensure(connection, sender, gsm)
-    mine = {"of": sender, "to": gsm, "seconds": seconds}
-    failures = connection.scalar(_MINE_FREE, mine)
-    if failures is not None:
-        connection.execute(BUSY, mine)
-    return failures
+    mine = {"of": sender, "to": gsm}
+    found = connection.execute(_MINE_SOON, mine).one_or_none()
+    if found is None:
+        return None
+    connection.execute(BUSY, mine | {"seconds": found.left + seconds})
+    return found.failures, found.left
 
 
 def apply(connection: sa.Connection, sender: str, stops: str, failures: int, random: float) -> None:
@@ -136,7 +146,7 @@ def apply(connection: sa.Connection, sender: str, stops: str, failures: int, ran
         connection.execute(_GO_ON, {"of": sender})
 
 
-def mend_clock(connection: sa.Connection, senders: Iterable[Sender]) -> None:
+def mend_clock(connection: sa.Connection, senders: Collection[Sender]) -> None:
     """After the clock was set back: nothing waits, or is busy, for longer than it can."""
     tries = [(message.c.attempts == n, wait(n, 1.0) if n else 0.0) for n in range(9)]
     connection.execute(
@@ -151,9 +161,10 @@ def mend_clock(connection: sa.Connection, senders: Iterable[Sender]) -> None:
     free = gateway.update().values(free_at=0.0)
     held = sa.case((gateway.c.held == Cause.UNREACHABLE, LONGEST_WAIT), else_=HELD)
     connection.execute(free.where(gateway.c.held != "", gateway.c.free_at > now() + held))
+    most = max(sender.batch for sender in senders)  # as who is a backup has the lists of others
     for sender in senders:
         busy = (gateway.c.sender == sender.name) & (gateway.c.held == "")
-        longest = sender.pace * sender.batch
+        longest = sender.pace * most + SOON
         connection.execute(free.where(busy, gateway.c.free_at > now() + longest))
 
 

@@ -11,7 +11,6 @@ import fcntl
 import os
 import secrets
 import socket
-import sys
 import time
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -127,7 +126,7 @@ def take_back(
     connection: sa.Connection, id_: int, outcome: Outcome, at_least_once: bool
 ) -> State | None:
     """Decide on a message whose worker is gone, as lost() has found it; its state."""
-    found, rest = numbers_of(connection, [id_], State.SENDING, sys.maxsize)
+    found, rest = numbers_of(connection, [id_], State.SENDING)
     if numbers := tuple(found[id_]):
         verdict = Verdict(again=numbers) if at_least_once else Verdict(unknown=numbers)
         # One that ends its worker each time must not do so without a pause.

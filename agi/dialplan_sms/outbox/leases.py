@@ -4,7 +4,6 @@ Functions on the connection of a transaction, as in transitions.py. Those on man
 more statements than on one. What becomes of a lease whose worker is gone is in lease_owner.py.
 """
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -99,16 +98,18 @@ def claim(
              "lease_by": owner, "lease_until": row.until}
             for row, of in due
         ])  # fmt: skip
-        # What became of a number by curl is on the disk before the next goes out.
-        singly = sender is not None and sender.curl is not None and batch == 1
-        numbers, rest = numbers_of(
-            connection, [row.id for row, _ in due], State.PENDING, sys.maxsize if singly else batch
-        )
+        # What became of a number by curl is on the disk before the next goes out, also if the
+        # backup is such a sender, which an SMS that is overdue may go to within its lease.
+        singly, then = _is_single(sender), sender and _is_single(senders.get(sender.backup))
+        numbers, rest = numbers_of(connection, [row.id for row, _ in due], State.PENDING)
         in_vain: dict[int, int] = {}
-        for row, _ in due if singly else ():
+        for row, _ in due:
             waiting = numbers[row.id]
-            numbers[row.id], in_vain[row.id] = turn(waiting, row.attempts, len(rest[row.id]))
-            rest[row.id] += waiting[1:] and [State.PENDING]
+            if singly or (sender and then and row.age >= sender.backup_after):
+                numbers[row.id], in_vain[row.id] = turn(waiting, row.attempts, len(rest[row.id]))
+            else:
+                numbers[row.id] = waiting[:batch]
+            rest[row.id] += waiting[len(numbers[row.id]) :] and [State.PENDING]
         if at_least_once:
             _send(connection, ((row.id, numbers[row.id]) for row, of in due if of in at_least_once))
         fixed = set(numbers)
@@ -138,14 +139,18 @@ def _may_double(sender: Sender | None) -> bool:
     return sender is not None and sender.delivery == AT_LEAST_ONCE
 
 
+def _is_single(sender: Sender | None) -> bool:
+    return sender is not None and sender.curl is not None and sender.batch == 1
+
+
 def numbers_of(
-    connection: sa.Connection, ids: Sequence[int], state: State, most: int
+    connection: sa.Connection, ids: Sequence[int], state: State
 ) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
-    """By id, at most *most* of each message's numbers in *state*, and the states of the others."""
+    """By id, each message's numbers in *state*, and the states of the others."""
     found: dict[int, list[str]] = {id_: [] for id_ in ids}
     rest: dict[int, list[str]] = {id_: [] for id_ in ids}
     for id_, to, is_ in connection.execute(_NUMBERS, {"these": ids}):
-        if is_ == state and len(found[id_]) < most:
+        if is_ == state:
             found[id_].append(to)
         else:
             rest[id_].append(is_)

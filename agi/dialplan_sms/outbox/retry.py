@@ -46,6 +46,8 @@ def decide(
         rest = tuple(number for number in every if number not in (*refused, *unknown))
         if outcome.cause in NOBODY_KNOWS and not unknown:  # a backup's, asked for the refused ones
             return replace(decide(error(outcome.cause, ""), refused, delivery, over), sent=rest)
+        if delivery == AT_LEAST_ONCE and not over:
+            return Verdict(sent=rest, again=(*refused, *unknown))
         kept = Verdict(failed=refused) if over else Verdict(again=refused)
         return replace(kept, sent=rest, unknown=unknown)
     if warning or outcome.cause in NOBODY_KNOWS:  # or which ones it means cannot be told
