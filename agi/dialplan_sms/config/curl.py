@@ -22,7 +22,10 @@ from dialplan_sms.config.values import Bad, must
 # Where a PBX has its SMS API; the oldest versions of the vendor's page misspell it.
 API = re.compile(r"/api/v1/ori?ginate/sms/?", re.IGNORECASE)
 HOLDER = re.compile(r"(\{(?:TO_NUMBER|TO_DIGITS|MESSAGE|GSM|ID)\})")
-_STRING = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?')  # of JSON; a colon follows a member's name
+# A string or number of JSON; a colon follows a member's name.
+_VALUE = re.compile(r'("(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*)(\s*:)?')
+# JSON or XML within a value, for which nothing is encoded.
+_NESTED = re.compile(r'[\s\[{]*[\[{]\s*"|\s*<.*</')
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110: method, name of a header
 _IN_TARGET = "/:?@!$&'()*+,;=%[]~"  # stay as they are in a URL
 _SECRET = re.compile(r"(?i)pass|pw|pin|key|token|secret|auth|sig|cred|hash|code")
@@ -199,9 +202,10 @@ def _named(query: str, body: str, kind: str) -> list[tuple[str, str]]:
             begins and begins in "{[",
             'its JSON cannot be read - a placeholder stands in a string, as "{MESSAGE}"',
         )
-        for string, colon in _STRING.findall(body):
-            name = string if colon else name
-            pairs += [(name, string[1:-1]), (name, json.loads(string))]
+        for value, colon in _VALUE.findall(body):
+            name = value if colon else name
+            said = "" if colon else value.removeprefix('"').removesuffix('"')
+            pairs += [(name, said), (name, said and str(json.loads(value)))]
     elif kind.startswith(_FORM):
         must(begins not in ("{", "["), 'for JSON, add -H "Content-Type: application/json"')
         pairs += [pair.partition("=")[::2] for pair in body.split("&")]
@@ -211,6 +215,13 @@ def _named(query: str, body: str, kind: str) -> list[tuple[str, str]]:
     must(
         not any(HOLDER.search(name) for name, _ in pairs),
         "a placeholder stands as a name: it can be a value only, as text={MESSAGE}",
+    )
+    must(
+        not any(
+            HOLDER.search(value) and _NESTED.match(HOLDER.sub("", unquote_plus(value)))
+            for _, value in pairs
+        ),
+        "a placeholder stands in JSON or XML within a value, from which a text could break out",
     )
     return pairs
 

@@ -95,4 +95,4 @@ def _told(program: str, what: bytes, has_text: bool) -> str:
     # What it says may be a text that it was told.
     said = f"exit status {ran.status}" if has_text else ran.last_line[:300]
     masked = log.harmless(error(Cause.INTERNAL, said, from_pbx=True), Sms((), ""))
-    return masked if ran.status else ""
+    return (masked or f"exit status {ran.status}") if ran.status else ""

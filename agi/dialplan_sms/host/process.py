@@ -150,10 +150,11 @@ def _read(pipe: IO[bytes], until: float, status: Callable[[], int | None]) -> st
 
     What the program has left behind may hold the pipe. Raises TimeoutError.
     """
-    kept = bytearray()
+    kept, waiting = bytearray(), select.poll()  # select() takes no number above 1023
+    waiting.register(pipe, select.POLLIN)
     while len(kept) < _LARGEST:
         ended, left = status() is not None, until - time.monotonic()
-        if select.select([pipe], [], [], 0 if ended else min(max(left, 0), 0.1))[0]:
+        if waiting.poll(0 if ended else min(max(left, 0), 0.1) * 1000):
             if not (piece := os.read(pipe.fileno(), 1 << 16)):
                 break
             kept += piece

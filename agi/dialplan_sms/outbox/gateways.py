@@ -164,8 +164,8 @@ def mend_clock(connection: sa.Connection, senders: Collection[Sender]) -> None:
     most = max(sender.batch for sender in senders)  # as who is a backup has the lists of others
     for sender in senders:
         busy = (gateway.c.sender == sender.name) & (gateway.c.held == "")
-        longest = sender.pace * most + SOON
-        connection.execute(free.where(busy, gateway.c.free_at > now() + longest))
+        longest = now() + sender.pace * most + SOON
+        connection.execute(free.where(busy, gateway.c.free_at > longest))
 
 
 def resume(connection: sa.Connection) -> None:

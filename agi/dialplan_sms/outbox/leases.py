@@ -63,11 +63,6 @@ class Lease:
     may_change: bool = False
     via: str = ""
 
-    @property
-    def by(self) -> str:
-        """The sender by which it goes."""
-        return self.via or self.sender
-
 
 def claim(
     connection: sa.Connection, owner: str, seconds: float, most: int, senders: Mapping[str, Sender]
@@ -197,7 +192,9 @@ class Ended:
     @property
     def stops(self) -> Sequence[Asked]:
         """As *asked*, also if there is no backup."""
-        return self.asked or ((self.lease.by, self.verdict.stops, self.lease.failures),)
+        return self.asked or (
+            (self.lease.via or self.lease.sender, self.verdict.stops, self.lease.failures),
+        )
 
     def as_try(self) -> Try:
         """The rest of a list goes on at once, and so does what waits for all of the sender's."""

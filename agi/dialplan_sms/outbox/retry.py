@@ -37,7 +37,7 @@ def decide(
 
     *other* is whether another sender may still take what this one rejects.
     """
-    every = tuple(numbers)
+    every, may_double = tuple(numbers), delivery == AT_LEAST_ONCE and not over
     if outcome.status is Status.SUCCESS:
         return Verdict(sent=every)
     warning, unknown = outcome.status is Status.WARNING, matching(outcome.unknown, every)
@@ -46,13 +46,12 @@ def decide(
         rest = tuple(number for number in every if number not in (*refused, *unknown))
         if outcome.cause in NOBODY_KNOWS and not unknown:  # a backup's, asked for the refused ones
             return replace(decide(error(outcome.cause, ""), refused, delivery, over), sent=rest)
-        if delivery == AT_LEAST_ONCE and not over:
+        if may_double:
             return Verdict(sent=rest, again=(*refused, *unknown))
         kept = Verdict(failed=refused) if over else Verdict(again=refused)
         return replace(kept, sent=rest, unknown=unknown)
     if warning or outcome.cause in NOBODY_KNOWS:  # or which ones it means cannot be told
-        again = delivery == AT_LEAST_ONCE and not over
-        return Verdict(again=every) if again else Verdict(unknown=every)
+        return Verdict(again=every) if may_double else Verdict(unknown=every)
     kept = Verdict(expired=every) if over else Verdict(again=every)
     if stops(outcome):
         return replace(kept, stops=stops(outcome))

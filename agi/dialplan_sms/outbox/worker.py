@@ -154,10 +154,9 @@ class Worker:
         # As many may wait for a thread as have ended since: none if the PBX answers no more.
         room = self._threads + min(len(ends), self._threads) - self._going()
         takes = room > 0 and not self._stopping.is_set()
-        senders = config.senders.values()
         # It may wait for another before; and each may ask a sender, and then the backup of that.
-        asked = 4 if any(each.backup for each in senders) else 2
-        seconds = asked * max(each.call_timeout for each in senders) + _MARGIN
+        asked = 4 if any(each.backup for each in config.senders.values()) else 2
+        seconds = asked * max(each.call_timeout for each in config.senders.values()) + _MARGIN
         works: list[Work[Any]] = [Together(leases.finish, ended) for ended, _ in ends]
         if takes:
             works.append(lambda c: leases.claim(c, owner.name, seconds, room, config.senders))

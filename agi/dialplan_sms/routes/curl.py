@@ -5,12 +5,13 @@ One number a request, unless the sender has a ``list``: of each it is known what
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from secrets import token_hex
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import regex
 
@@ -94,7 +95,9 @@ def build(sms: Sms, sender: Sender, key: str) -> bytes:
         return HOLDER.sub(lambda found: made[found[0]], template)
 
     head, body = put(line.head), put(line.body or "", (line.body or "").lstrip()[:1] in {"{", "["})
-    if {".", ".."} & {*head.split(" ", 2)[1].partition("?")[0].split("/")}:
+    # Some gateways take %2F for a slash, and a backslash, too.
+    path = unquote(head.split(" ", 2)[1].partition("?")[0])
+    if {".", ".."} & {*re.split(r"[/\\]", path)}:
         raise Refused(Cause.INVALID_MESSAGE, "this text would be another path at the gateway")
     length = "" if line.body is None else f"Content-Length: {len(body.encode())}\r\n"
     return f"{head}{length}\r\n{body}".encode()
@@ -107,7 +110,7 @@ def read(
     who = f"who asks: check user, password and keys in curl of {sender.name}"
     if len(body) > LARGEST or not sender.success:
         return answered(status, location, body, who, secrets)
-    text = body.decode("utf-8", "replace")
+    text = body.decode("utf-8-sig", "replace")
     said = quoted(text, secrets)[:200] or f"HTTP {status}"
     try:
         taken, refused, named = (

@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Collection
 from typing import Any
+from urllib.parse import unquote
 
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error, safe_line, safe_number
@@ -58,6 +60,13 @@ def quoted(text: str, secrets: Collection[str]) -> str:
     line = safe_line(text)
     for secret in filter(None, map(safe_line, secrets)):
         line = line.replace(secret, "xxx")
+    if {*"\\%&"} & {*text}:  # as JSON, a URL and HTML escape what is in them
+        from html import unescape  # which most answers do without
+
+        plain = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda code: chr(int(code[1], 16)), text)
+        plain = unquote(unescape(plain.replace("\\", "")))
+        if any(secret in each for secret in secrets for each in (plain, plain.replace("+", " "))):
+            return "the answer repeats a secret of sms.conf"
     return line
 
 

@@ -18,8 +18,8 @@ def outcome_of(send: Callable[[], Outcome], numbers: Sequence[str] = ()) -> Outc
         outcome = send()
     except Exception as failure:  # noqa: BLE001
         return failed(failure)
-    strange = outcome.status is Status.WARNING and not (outcome.unknown or outcome.unsent(numbers))
-    if numbers and strange:
+    named = outcome.unknown or outcome.unsent(numbers)
+    if numbers and outcome.status is Status.WARNING and not named:
         return replace(outcome, cause=Cause.BAD_ANSWER, failed=())
     return outcome
 

@@ -162,8 +162,9 @@ class Service:
         """Send by *sender*, and what certainly did not go by *backup*, within the same time."""
         from dialplan_sms.sms.backup import outcome_of, send_rest  # not for who has no backup
 
-        half = (self._clock() + until) / 2
-        first = outcome_of(lambda: self.route(sender).send(sms, going_out, half))
+        first = outcome_of(
+            lambda: self.route(sender).send(sms, going_out, (self._clock() + until) / 2)
+        )
         return send_rest(
             first, sms, sender, backup, lambda its: self.route(backup).send(its, going_out, until)
         )

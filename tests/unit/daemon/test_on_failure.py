@@ -200,8 +200,9 @@ class TestAProgramThatFails:
         site.write(f"echo begun; echo 'no mail for {NUMBERS[0]}: $(x)' >&2; exit 3")
         self.fails(site, "no mail for +…601: x")
 
-    def test_without_a_word(self, site: Site) -> None:
-        site.write("exit 3")
+    @pytest.mark.parametrize("said", ["", "}", "~~^~~"])
+    def test_without_a_word(self, site: Site, said: str) -> None:
+        site.write(f"echo '{said}'; exit 3")
         self.fails(site, "exit status 3")
 
     def test_and_quotes_the_text(self, site: Site) -> None:

@@ -479,3 +479,16 @@ def test_what_a_program_leaves_running_takes_no_longer() -> None:
     assert time.monotonic() - began < 5
     ran = run(["sh", "-c", "echo said; echo why >&2; exit 3"], 5)
     assert (ran.status, ran.last_line) == (3, "why")
+
+
+def test_a_program_is_run_beside_more_files_than_select_takes(tmp_path: Path) -> None:
+    program = """
+import os, resource
+from dialplan_sms.host.process import run
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 2000), most))
+held = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+print(run(["/bin/echo", "here"], 5.0).last_line)
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert said.stdout == "here\n", said.stderr

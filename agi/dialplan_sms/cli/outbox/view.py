@@ -166,9 +166,8 @@ def print_whole(sms: Stored, with_text: bool) -> None:
 
 
 def _try(each: Try) -> Text:
-    what = " ".join(filter(None, (each.status, each.cause)))
+    what = " ".join(filter(None, (each.status, each.cause, each.via and f"via {each.via}")))
     why = f", {each.reason}" if each.reason else ""
-    what += f" via {each.via}" if each.via else ""
     return _fold(f"{iso(each.at)} to {each.numbers}: {what}{why}")
 
 
