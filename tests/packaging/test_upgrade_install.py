@@ -122,8 +122,9 @@ def test_make_install_over_make_install(installed: Installed) -> None:
             over.set()
             thread.join()
         assert len(sent) > 20
-        # Without the script for a moment, a call has an empty SMS_STATUS: nothing was sent.
-        assert [why for why in failed if not why.startswith("[Errno 2]")] == []
+        # Without the script for a moment, or while pip writes it (26, text file busy), a call has an
+        # empty SMS_STATUS: nothing was sent.
+        assert [why for why in failed if not why.startswith(("[Errno 2]", "[Errno 26]"))] == []
         assert len(failed) < len(sent) / 4
         # ... and with what it has not used yet.
         for text, number in ("national", "333 123 4567"), ("long" * 999, "+39333123456"):
