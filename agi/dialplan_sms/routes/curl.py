@@ -19,12 +19,11 @@ from dialplan_sms.config.config import Sender
 from dialplan_sms.config.curl import HOLDER, Curl
 from dialplan_sms.routes.reply import LARGEST, LATER, PERHAPS, answered, quoted, strange
 from dialplan_sms.sms import log
-from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status, error
+from dialplan_sms.sms.outcome import NOBODY_KNOWS, Cause, Outcome, Refused, Status, error
 from dialplan_sms.sms.sms import Sms
 
 _PATTERN_TIME = 0.5  # seconds that a pattern may take on an answer, which may mean harm
 _STOPS = (Cause.UNREACHABLE, Cause.UNAUTHORIZED, Cause.INTERNAL)  # for the other numbers, too
-_DOUBTFUL = (Cause.NO_ANSWER, Cause.BAD_ANSWER)
 
 
 def send(
@@ -60,7 +59,7 @@ def send(
 def together(numbers: tuple[str, ...], tried: dict[tuple[str, ...], Outcome]) -> Outcome:
     """The outcome for all *numbers* of those that were *tried*; the rest certainly got nothing."""
     sent = {some: each for some, each in tried.items() if each.status is Status.SUCCESS}
-    doubtful = {some: each for some, each in tried.items() if each.cause in _DOUBTFUL}
+    doubtful = {some: each for some, each in tried.items() if each.cause in NOBODY_KNOWS}
     if len(sent) == len(numbers):
         reasons = ", ".join(filter(None, (each.reason for each in sent.values())))
         return Outcome(Status.SUCCESS, reason=reasons)
