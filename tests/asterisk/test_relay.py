@@ -458,9 +458,9 @@ _AS_JSON = {"Content-Type": "application/json"}
 _NOT_TAKEN: list[tuple[dict[str, Any], int, str]] = [
     ({"data": b"number=1&message=x", "headers": _PLAIN}, 415, "neither application/x-www-form"),
     ({"data": b'{"number": "1"}', "headers": _AS_FORM}, 415, "Content-Type says another type"),
-    ({"data": b"{", "headers": _AS_JSON}, 400, "application/json: it is broken, or not UTF-8"),
-    ({"json": {"number": 39333123456, "message": "x"}}, 400, "must be texts in quotes"),
-    ({"files": {"message": "x"}}, 400, "a part is a file"),
+    ({"data": b"{", "headers": _AS_JSON}, 415, "application/json: it is broken, or not UTF-8"),
+    ({"json": {"number": 39333123456, "message": "x"}}, 415, "must be texts in quotes"),
+    ({"files": {"message": "x"}}, 415, "a part is a file"),
     ({"json": {"number": ["1"] * 5000, "message": "x"}}, 200, "At most 1000 numbers"),
     ({"data": {"number": ["1"] * 1001, "message": "x"}}, 200, "At most 1000 numbers"),
     ({"json": {"number": ["\ud800"], "message": "x"}}, 200, "is no phone number"),

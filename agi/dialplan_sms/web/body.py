@@ -30,7 +30,7 @@ def read_other(http: Request, body: bytes) -> Pairs:
         return reader(http.headers["content-type"], body) if reader and body else ()
     except (Bad, ValueError, RecursionError) as error:
         raise HTTPException(
-            400,
+            415,
             f"{content_type(http)}:"
             f" {error if isinstance(error, Bad) else 'it is broken, or not UTF-8'}",
         ) from None

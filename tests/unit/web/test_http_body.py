@@ -25,10 +25,10 @@ def read(kind: str, body: bytes) -> Pairs:
 
 
 def refused(kind: str, body: bytes) -> str:
-    """Why it is refused, with status 400 and in one line."""
+    """Why it is refused, with status 415 and in one line."""
     with pytest.raises(HTTPException) as caught:
         read(kind, body)
-    assert caught.value.status_code == 400
+    assert caught.value.status_code == 415
     assert "\n" not in caught.value.detail
     return caught.value.detail
 
@@ -171,7 +171,7 @@ def test_whatever_strangers_send_is_texts_or_a_reason(kind: str, more: str, body
     try:
         pairs = read(f"{kind}{more}", body)
     except HTTPException as error:
-        assert error.status_code == 400
+        assert error.status_code == 415
         assert error.detail.isprintable()
     else:
         for each in (text for pair in pairs for text in pair):
