@@ -56,7 +56,10 @@ class Relay:
     def restart(
         self, http: str = "", sender: str = f"gsm = {GATEWAY}", users: str = _USERS
     ) -> None:
-        """The service anew, with an empty outbox."""
+        """The service anew, with an empty outbox, and a stand-in that took nothing yet.
+
+        Cleared last: the service before may have sent until it was killed.
+        """
         service = self.service
         if service.process is not None and service.process.poll() is None:
             service.kill()
@@ -65,6 +68,7 @@ class Relay:
         service.log_file.unlink(missing_ok=True)
         self.configure(http, sender, users)
         service.start()
+        self.sandbox.clear()
 
     def configure(
         self, http: str = "", sender: str = f"gsm = {GATEWAY}", users: str = _USERS,
@@ -118,8 +122,7 @@ def _relay(stand_in: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def relay(_relay: Relay) -> Relay:
-    """One that runs, with an empty outbox, and a stand-in that took nothing yet."""
-    _relay.sandbox.clear()
+    """One that runs, as `restart` leaves it."""
     _relay.restart()
     return _relay
 
