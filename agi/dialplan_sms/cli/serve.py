@@ -62,7 +62,7 @@ def worker(config: Path) -> None:
     requests under way.
     """
     # A service without an outbox does without SQLAlchemy.
-    from dialplan_sms.daemon import on_failure
+    from dialplan_sms.daemon.on_failure import LIMIT, Teller
     from dialplan_sms.outbox.database import OutboxError
     from dialplan_sms.outbox.store import Outbox
     from dialplan_sms.outbox.worker import Worker
@@ -82,10 +82,11 @@ def worker(config: Path) -> None:
     working = Worker(outbox, service, threads)
     working.start()
     stopping = threading.Event()
-    telling = on_failure.start(outbox.writer, service, stopping)
+    teller = Teller(outbox.writer, service, stopping)
+    teller.start()
     service.note(f"worker started with {threads} threads", failed=False)
     until_ended(lambda: service.note(*live.reload(routes)))
     stopping.set()
     working.stop(20.0)
-    telling.join(on_failure.LIMIT)
+    teller.join(LIMIT)
     outbox.close()

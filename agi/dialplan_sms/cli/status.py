@@ -12,6 +12,7 @@ from rich.text import Text
 
 from dialplan_sms.cli.main import config_option
 from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.config import Config
 from dialplan_sms.daemon import client
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
@@ -37,7 +38,7 @@ def status(config: Path, as_json: bool) -> None:
         click.echo(json.dumps(figures, indent=2))
         return
     try:
-        _show(figures, {s.name: s.backup for s in loaded.senders.values() if s.backup})
+        _show(figures, loaded)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise click.ClickException(
             "the service tells of itself what this version does not understand: update the older"
@@ -61,7 +62,7 @@ def _ask(address: tuple[str, int]) -> Mapping[str, Any]:
     raise click.ClickException(why)
 
 
-def _show(figures: Mapping[str, Any], backups: Mapping[str, str]) -> None:
+def _show(figures: Mapping[str, Any], config: Config) -> None:
     table, console = Table(show_header=False, box=None), Console()
     outbox = figures.get("outbox") or {}
     rows: list[Row] = [
@@ -69,7 +70,7 @@ def _show(figures: Mapping[str, Any], backups: Mapping[str, str]) -> None:
         ("under way", f"{figures['in_flight']} of {figures['max_calls']} calls", ""),
         ("last minute", f"{figures['last_minute']} calls", ""),
         ("latency", f"half below {_ms(figures['p50'])}, 99% below {_ms(figures['p99'])}", ""),
-        *(_of_outbox(outbox, backups) if outbox else ()),
+        *(_of_outbox(outbox, config) if outbox else ()),
     ]
     for name, value, style in rows:
         if value:
@@ -87,12 +88,13 @@ def _show(figures: Mapping[str, Any], backups: Mapping[str, str]) -> None:
             console.print(*(Text(plain(line)) for line in lines), sep="\n", soft_wrap=True)
 
 
-def _of_outbox(outbox: Mapping[str, Any], backups: Mapping[str, str]) -> Sequence[Row]:
+def _of_outbox(outbox: Mapping[str, Any], config: Config) -> Sequence[Row]:
     names, worked = {"again": "tried again"}, outbox.get("by_workers", {})
     done = [f"{count} {names.get(state, state)}" for state, count in worked.items()]
     by_workers = ("by workers", ", ".join(done) or "nothing yet", "")
+    failing = ("on_failure", "; ".join(outbox.get("on_failure", ())), "red")
     if not outbox["works"]:
-        return by_workers, ("outbox", "does not work, see the log", "red")
+        return by_workers, failing, ("outbox", "does not work, see the log", "red")
     due = {"pending": f" ({outbox.get('due', 0)} due)"}
     stored = [
         f"{count} {state}{due.get(state, '')}" for state, count in outbox["stored"].items() if count
@@ -100,9 +102,13 @@ def _of_outbox(outbox: Mapping[str, Any], backups: Mapping[str, str]) -> Sequenc
     oldest, next_try = outbox.get("oldest_seconds"), outbox.get("next_try_seconds")
     idle, until = outbox["oldest_due_seconds"], outbox.get("held_seconds", {})
     stuck = f"for {_ago(idle)}, is workers = 0 in sms.conf?" if idle > STALE else ""
-    again = {sender: f", next try {_ahead(seconds)}" for sender, seconds in until.items()}
+    again = {
+        sender: f", next try {_ahead(seconds)}{config.relief(sender)}"
+        for sender, seconds in until.items()
+    }
     return (
         by_workers,
+        failing,
         ("outbox", ", ".join(stored) or "nothing waits", ""),
         ("oldest", "" if oldest is None else f"was to be sent {_ago(oldest)} ago", ""),
         ("next try", "" if next_try is None else _ahead(next_try), ""),
@@ -110,11 +116,6 @@ def _of_outbox(outbox: Mapping[str, Any], backups: Mapping[str, str]) -> Sequenc
         *(
             ("held", f"all SMS of sender {sender}: {cause}{again.get(sender, '')}", "red")
             for sender, cause in outbox["held"].items()
-        ),
-        *(
-            ("backup", f"what is overdue of sender {sender} goes by {backups[sender]}", "")
-            for sender in outbox["held"]
-            if sender in backups
         ),
     )
 

@@ -79,6 +79,11 @@ class Config:
         """The sender of that name; the default one if *name* is empty."""
         return self.senders.get(name or self.default_sender or "")
 
+    def relief(self, name: str) -> str:
+        """What there is to add if it is said that all SMS of the sender *name* wait."""
+        backup = name in self.senders and self.senders[name].backup
+        return f"; what is overdue goes by {backup}" if backup else ""
+
 
 def find(path: str | None = None, environ: Mapping[str, str] = os.environ) -> Path:
     """Where sms.conf is: *path*, $DIALPLAN_SMS_CONF, $AST_CONFIG_DIR, /etc/asterisk."""

@@ -105,7 +105,11 @@ class Metrics(Collector):
     def _outbox(self) -> Mapping[str, Any] | None:
         if self._storage is None:
             return None
-        told = {"by_workers": _counts(self._worker_sms), "last_failures": list(self._failures)}
+        told = {
+            "by_workers": _counts(self._worker_sms),
+            "last_failures": list(self._failures),
+            "on_failure": list(self._storage.failing.values()),
+        }
         seen = self._storage.ask()
         if seen is None:
             return {"works": False} | told

@@ -41,48 +41,59 @@ except OSError as error:
 """
 
 
-def start(writer: Writer, service: Service, stopping: threading.Event) -> threading.Thread:
-    """Begin to tell; once *stopping* is set, the thread ends within LIMIT seconds."""
-    thread = threading.Thread(target=_run, args=(writer, service, stopping), daemon=True)
-    thread.start()
-    return thread
+class Teller(threading.Thread):
+    """Tells, once it is started; ends within LIMIT seconds after *stopping* is set.
 
+    ``failing`` is what went wrong with a program the last time, if it did.
+    """
 
-def _run(writer: Writer, service: Service, stopping: threading.Event) -> None:
-    while not stopping.is_set():
-        try:
-            senders = service.load().senders.values()
+    def __init__(self, writer: Writer, service: Service, stopping: threading.Event) -> None:
+        super().__init__(daemon=True)
+        self._writer, self._service, self._stopping = writer, service, stopping
+        self.failing: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Look every few seconds; tell at once if sms.conf was read again."""
+        config = self._service.load()
+        while not self._stopping.is_set():
+            before, config = config, self._service.load()
+            if config is not before:
+                self.failing.clear()
+            senders = config.senders.values()
             for program in {each.on_failure for each in senders} - {""}:
                 mine = {each.name: each for each in senders if each.on_failure == program}
-                _tell(program, mine, writer, service)
-        except (OutboxError, NotKnown):
-            pass  # the worker says so
-        except Exception as failure:  # noqa: BLE001 - what comes later is to be told, too
-            service.note(f"on_failure: {failed(failure).reason}")
-        stopping.wait(_EVERY)
+                try:
+                    self._tell(program, mine, config is not before)
+                except (OutboxError, NotKnown):
+                    pass  # the worker says so
+                except Exception as failure:  # noqa: BLE001 - what comes later is to be told, too
+                    self.failing[program] = failed(failure).reason
+                    self._service.note(f"on_failure: {self.failing[program]}")
+            self._stopping.wait(_EVERY)
 
-
-def _tell(program: str, senders: Mapping[str, Sender], writer: Writer, service: Service) -> None:
-    """Tell one program of its senders. Raises HostError if it does not take it."""
-    until, found = writer.do(lambda c: reports.claim(c, senders, _AGAIN), PATIENCE, PATIENCE)
-    if not found:
-        return
-    sms = [
-        {
-            "id": row.id, "sender": row.sender, "state": row.state, "cause": row.cause,
-            "reason": row.reason, "created": iso(row.created), "planned": iso(row.planned),
-            "ended": iso(row.ended),
-            "numbers": [{"number": to, "state": state} for to, state in numbers],
-            **({"text": row.text} if senders[row.sender].on_failure_text else {}),
-        }
-        for row, numbers in found
-    ]  # fmt: skip
-    of = f"{len(sms)} SMS, the first is {sms[0]['id']}"
-    has_text = any("text" in each for each in sms)
-    why = _told(program, json.dumps({"sms": sms}, default=str).encode(), has_text)
-    refuse(why, f"{program} was not told of {of}: {why}")
-    writer.do(lambda c: reports.told(c, [row.id for row, _ in found], until), PATIENCE, PATIENCE)
-    service.note(f"on_failure: {program} was told of {of}", failed=False)
+    def _tell(self, program: str, senders: Mapping[str, Sender], at_once: bool) -> None:
+        """Tell one program of its senders. Raises HostError if it does not take it."""
+        do = self._writer.do
+        until, found = do(lambda c: reports.claim(c, senders, _AGAIN, at_once), PATIENCE, PATIENCE)
+        if not found:
+            return
+        sms = [
+            {
+                "id": row.id, "sender": row.sender, "state": row.state, "cause": row.cause,
+                "reason": row.reason, "created": iso(row.created), "planned": iso(row.planned),
+                "ended": iso(row.ended),
+                "numbers": [{"number": to, "state": state} for to, state in numbers],
+                **({"text": row.text} if senders[row.sender].on_failure_text else {}),
+            }
+            for row, numbers in found
+        ]  # fmt: skip
+        of = f"{len(sms)} SMS, the first is {sms[0]['id']}"
+        has_text = any("text" in each for each in sms)
+        why = _told(program, json.dumps({"sms": sms}, default=str).encode(), has_text)
+        refuse(why, f"{program} was not told of {of}: {why}")
+        do(lambda c: reports.told(c, [row.id for row, _ in found], until), PATIENCE, PATIENCE)
+        self.failing.pop(program, None)
+        self._service.note(f"on_failure: {program} was told of {of}", failed=False)
 
 
 def _told(program: str, what: bytes, has_text: bool) -> str:

@@ -2,10 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.daemon import on_failure
+from dialplan_sms.daemon.on_failure import LIMIT, Teller
 from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.history.statistics import Overview, overview
 from dialplan_sms.outbox.retry import STALE
@@ -20,6 +20,7 @@ _FRESH = 1.0  # seconds for which what somebody asked for is told to the next wh
 class Storage:
     """The outbox at the *url*, its worker, and ``seen``: how it did at the last look, if it worked.
 
+    ``failing`` is what went wrong with a program of on_failure the last time, by its path.
     Raises ConfigError for a URL that is none.
     """
 
@@ -30,7 +31,8 @@ class Storage:
             raise ConfigError(str(error)) from None
         self.seen: Overview | None = None
         self._worker: Worker | None = None
-        self._telling: threading.Thread  # if there is a worker
+        self._teller: Teller  # if there is a worker
+        self.failing: Mapping[str, str] = {}
         self._asked: Overview | None = None
         self._asked_at = float("-inf")
         self._asking = threading.Lock()
@@ -40,7 +42,9 @@ class Storage:
     def start(self, service: Service) -> None:
         """Send what is stored, with the configuration's ``workers``, and watch it."""
         if threads := service.load().workers:
-            self._telling = on_failure.start(self.outbox.writer, service, self._stopping)
+            self._teller = Teller(self.outbox.writer, service, self._stopping)
+            self._teller.start()
+            self.failing = self._teller.failing
             self._worker = Worker(self.outbox, service, threads)
             self._worker.start()
         threading.Thread(
@@ -73,7 +77,7 @@ class Storage:
         """Close the outbox, once requests under way have ended, or their time has."""
         if self._worker is not None:
             self._worker.stop(max(0.5, self._until - time.monotonic()))
-            self._telling.join(on_failure.LIMIT)
+            self._teller.join(LIMIT)
         self.outbox.close()
 
     def _wake(self) -> None:

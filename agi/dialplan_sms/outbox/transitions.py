@@ -237,7 +237,7 @@ def _end(
         numbers = number.update().where(number.c.message_id.in_(ids), number.c.state == before)
         connection.execute(numbers.values(state=state))
         messages = message.update().where(message.c.id.in_(ids))
-        connection.execute(messages.values(state=state, ended=now(), lease_by=None))
+        connection.execute(messages.values(state=state, ended=now(), due=now(), lease_by=None))
     return len(ids)
 
 

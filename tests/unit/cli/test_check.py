@@ -280,7 +280,12 @@ def test_the_cure_names_the_group_of_who_is_judged(folder: Path) -> None:
         (None, "there is no {}", "create {}"),
         (0o640, "user 64321 may not run {}, which is {me}", "chmod o+rx {}"),
         (0o777, "everybody can change {}, and so what user 64321 runs", "chmod go-w {}"),
-        (0o40755, "{} is a folder", "name a program"),
+        (0o40755, "{} is not a file", "name a program"),
+        (
+            0o1755,
+            "{} cannot be started: it has no line with #!",
+            "begin {} with a line such as #!/bin/sh",
+        ),
     ],
 )
 def test_a_program_for_failures_that_cannot_be_run_or_is_anybodys_is_told(
@@ -288,7 +293,7 @@ def test_a_program_for_failures_that_cannot_be_run_or_is_anybodys_is_told(
 ) -> None:
     path, program = folder / "sms.conf", folder / "program"
     if mode is not None:
-        program.mkdir() if mode & 0o40000 else program.touch()
+        program.mkdir() if mode & 0o40000 else program.write_text("#!" if mode < 0o1000 else "cat")
         program.chmod(mode & 0o777)
     path.write_text(
         f"[general]\noutbox = sqlite:////x\non_failure = {program}\n"
@@ -601,7 +606,8 @@ def test_a_service_that_never_answers_is_told(monkeypatch: pytest.MonkeyPatch) -
         ({"sms_conf": {"path": "/etc/sms.conf", "version": "1-2-3"}}, True, CheckState.WARNING, "reload"),
         ({"sms_conf": {"path": "/x", "version": "1", "waiting": ["listen"]}}, True, CheckState.WARNING, "restart"),
         ({"sms_conf": {"path": "/x", "version": "1", "waiting": []}}, True, CheckState.OK, ""),
-        ({"outbox": {"works": True, "held": {"101": "UNAUTHORIZED"}}}, True, CheckState.WARNING, "mend"),
+        ({"outbox": {"works": True, "held": {"101": "UNAUTHORIZED"}}}, True, CheckState.WARNING, "mend that"),
+        ({"outbox": {"works": False, "on_failure": ["x"]}}, True, CheckState.WARNING, "the program"),
         ({"outbox": {"works": True, "held": {}, "oldest_due_seconds": 999}}, True, CheckState.WARNING, "workers"),
     ],
 )  # fmt: skip

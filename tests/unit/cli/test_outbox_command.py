@@ -13,12 +13,13 @@ from click.testing import CliRunner, Result
 
 from dialplan_sms.cli import main
 from dialplan_sms.config.config import Sender
-from dialplan_sms.outbox import leases
+from dialplan_sms.outbox import leases, transitions
 from dialplan_sms.outbox.database import open_engine
 from dialplan_sms.outbox.leases import Ended
 from dialplan_sms.outbox.retry import Verdict
 from dialplan_sms.outbox.schema import State, gateway, message, number, prepare
 from dialplan_sms.outbox.store import Outbox
+from dialplan_sms.outbox.transitions import Try
 from dialplan_sms.sms.outcome import Cause, error
 from dialplan_sms.sms.sms import Sms
 from tests.unit.stored import insert
@@ -414,9 +415,32 @@ def test_show_says_that_its_sender_is_held_and_until_when(host: Host) -> None:
     held = host.json("show", id_)["held"]
     assert held["cause"] == "UNAUTHORIZED"
     assert abs(datetime.fromisoformat(held["until"]).timestamp() - until) < 2
+    # and from when on its backup may send it, unless nobody knows whether it was sent
+    host.configure("backup = 102\nbackup_after = 1h")
+    due = datetime.fromisoformat(host.json("show", id_)["created"]).timestamp() + 3600
+    overdue = datetime.fromtimestamp(due).astimezone().isoformat()
+    assert f"; 102 may have it from {overdue} on" in " ".join(host.run("show", id_).output.split())
+    assert "; what is overdue goes by 102" in " ".join(host.run().output.split())
+    with host.engine.begin() as connection:
+        transitions.end_tries(
+            connection, [Try(id_, error(Cause.NO_ANSWER, ""), Verdict(again=(ROME,)))]
+        )
+    host.set(id_, due=time.time())
+    assert "102" not in host.run("show", id_).output
     # and one that does not wait says nothing of it
     host.set(id_, state=State.SENT)
     assert "UNAUTHORIZED" not in host.run("show", id_).output
+
+
+def test_show_says_whether_on_failure_was_told(host: Host) -> None:
+    id_ = host.store(state=State.FAILED, age=60)
+    for told, columns in (
+        ("", {"lease_until": None}), ("was not told yet", {"lease_until": 1.0}),
+        ("was told", {"lease_by": "told", "lease_until": None}),
+    ):  # fmt: skip
+        host.set(id_, **columns)
+        assert host.json("show", id_)["on_failure"] == told
+        assert (f"on_failure  {told}" in host.run("show", id_).output) is bool(told)
 
 
 @pytest.mark.parametrize("column", ["text", "reason", "caller", "created", "due", "chars", "state"])

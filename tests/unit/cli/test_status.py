@@ -43,7 +43,7 @@ def handled(outcome: Outcome) -> Handled:
 
 def stored(seen: Overview) -> Any:
     """A Storage that sees this."""
-    return SimpleNamespace(seen=seen, ask=lambda: seen)
+    return SimpleNamespace(seen=seen, ask=lambda: seen, failing={})
 
 
 def shown(conf: Callable[[int], Path], watch: Metrics) -> list[str]:
@@ -114,7 +114,8 @@ def test_who_sends_for_a_held_sender_is_shown(sms_conf: Callable[[str], Path]) -
         lambda port: sms_conf(f"[general]\nmonitor = 127.0.0.1:{port}\n{senders}"),
         Metrics(Capacity(1), storage=stored(held)),
     )
-    assert "backup what is overdue of sender 101 goes by 102" in lines
+    assert "held all SMS of sender 101: UNREACHABLE, next try in 90 s, 20" in " ".join(lines)
+    assert "; what is overdue goes by 102" in " ".join(lines)
 
 
 def test_what_a_backup_sent_is_among_the_errors(configure: Configure) -> None:
@@ -125,6 +126,13 @@ def test_what_a_backup_sent_is_among_the_errors(configure: Configure) -> None:
     lines = shown(configure, watch)
     assert len([line for line in lines if "via=102" in line]) == 2
     assert "by workers nothing yet" in lines
+
+
+def test_a_program_that_was_not_told_is_shown(configure: Configure) -> None:
+    storage = stored(SEEN)
+    storage.failing["/x"] = "/x was not told of 1 SMS, the first is 12: exit status 3"
+    lines = shown(configure, Metrics(Capacity(1), storage=storage))
+    assert "on_failure /x was not told of 1 SMS, the first is 12: exit status 3" in lines
 
 
 def test_a_service_without_an_outbox_says_nothing_of_one(configure: Configure) -> None:

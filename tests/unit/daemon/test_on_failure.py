@@ -21,6 +21,7 @@ from aiosmtpd.handlers import Sink
 
 from dialplan_sms.config.config import Config
 from dialplan_sms.daemon import on_failure
+from dialplan_sms.daemon.on_failure import Teller
 from dialplan_sms.host.identity import User
 from dialplan_sms.host.process import Ran
 from dialplan_sms.outbox.schema import message
@@ -73,17 +74,21 @@ class Site:
 
     @contextmanager
     def telling(self) -> Iterator[None]:
-        config = Config(
-            Path("/x"), {"101": self.sender}, "101", log=str(self.folder / "log"), outbox="sqlite"
-        )
-        core = Core(lambda: config, lambda _: pytest.fail("nothing is sent"))
-        thread = on_failure.start(self.store.writer, core, self.stopping)
+        self.reload()
+        core = Core(lambda: self.config, lambda _: pytest.fail("nothing is sent"))
+        self.teller = Teller(self.store.writer, core, self.stopping)
+        self.teller.start()
         try:
             yield
         finally:
             self.stopping.set()
-            thread.join(20)
-            assert not thread.is_alive()
+            self.teller.join(20)
+            assert not self.teller.is_alive()
+
+    def reload(self) -> None:
+        self.config = Config(
+            Path("/x"), {"101": self.sender}, "101", log=str(self.folder / "log"), outbox="sqlite"
+        )
 
     def wait(self, lines: int = 1, seconds: float = 20.0) -> None:
         until(lambda: len(self.log) >= lines, lambda: (self.log, self.told), seconds)
@@ -211,6 +216,18 @@ class TestAProgramThatFails:
         site.sender = replace(site.sender, on_failure_text=True)
         site.write("cat >&2; exit 3")
         self.fails(site, "exit status 3")
+
+    def test_and_a_reload_tells_it_at_once(self, site: Site) -> None:
+        site.write("exit 3")
+        with site.telling():
+            site.wait()
+            (why,) = site.teller.failing.values()
+            assert why == f"{site.program} was not told of 1 SMS, the first is 1: exit status 3"
+            site.write(f"cat >> {site.told_file}")
+            site.reload()
+            site.wait(2)
+            until(lambda: not site.teller.failing)
+        assert [[each["id"] for each in run] for run in site.told] == [[1]]
 
     def test_since_there_is_none(self, site: Site) -> None:
         site.program.unlink()

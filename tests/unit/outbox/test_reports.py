@@ -89,6 +89,22 @@ def test_what_a_call_was_told_itself_is_not_told(store: Store) -> None:
     assert claim(store) == []
 
 
+def test_of_a_call_that_died_it_is_told_after_it_was_given_up(store: Store) -> None:
+    new = row(mode="wait", text=None)
+    id_ = store.do(lambda c: insert(c, state=State.SENDING, **new))
+    store.do(lambda c: transitions.give_up_calls(c, 600.0))
+    assert claim(store) == []
+    store.change(message, created=1.0, due=1.0)  # also if no service ran for days
+    store.do(lambda c: transitions.give_up_calls(c, 600.0))
+    until, found = store.do(lambda c: reports.claim(c, SENDERS, 30.0))
+    assert [(row.id, row.state, row.text, numbers) for row, numbers in found] == [
+        (id_, "unknown", None, ((NUMBERS[0], "unknown"),))
+    ]
+    store.do(lambda c: reports.told(c, [id_], until))
+    time_passes(store)
+    assert claim(store) == []
+
+
 def test_only_the_senders_that_have_a_program(store: Store) -> None:
     fail(store)
     mine = fail(store, sender="102")
@@ -115,6 +131,14 @@ def test_what_nobody_says_was_told_goes_again_with_what_came_meanwhile(store: St
     assert claim(store) == []
     time_passes(store)
     assert claim(store) == ids
+
+
+def test_at_once_if_somebody_asks(store: Store) -> None:
+    ids = [fail(store)]
+    assert claim(store) == ids
+    ids.append(fail(store))
+    _, found = store.do(lambda c: reports.claim(c, SENDERS, 30.0, at_once=True))
+    assert [row.id for row, _ in found] == ids
 
 
 @pytest.mark.parametrize(("hours", "pause"), [(0, 30), (0.5, 480), (20, 900)])
@@ -164,15 +188,20 @@ class TestWhatHappensMeanwhile:
 
 
 def test_a_look_does_not_read_the_history(sqlite: str) -> None:
-    """An index that leads to what has a text, however many SMS there are."""
+    """Indexes lead to what has a text, and to what is unknown, however many SMS there are."""
     engine = sa.create_engine(sqlite)
     try:
         with engine.begin() as connection:
             message.create(connection)
-            query = reports._UNTOLD.params(senders=["101"]).compile(
-                engine, compile_kwargs={"literal_binds": True}
-            )
-            plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all())
+            queries = [
+                each.params(senders=["101"]).compile(engine, compile_kwargs={"literal_binds": True})
+                for each in reports._UNTOLD
+            ]
+            plans = [
+                str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all())
+                for query in queries
+            ]
     finally:
         engine.dispose()
-    assert "sms_message_text (sender=? AND ended>?)" in plan, (sqlite3.sqlite_version, plan)
+    assert "sms_message_text (sender=? AND ended>?)" in plans[0], (sqlite3.sqlite_version, plans)
+    assert "sms_message_state (state=? AND due>?)" in plans[1], (sqlite3.sqlite_version, plans)

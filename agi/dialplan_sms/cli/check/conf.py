@@ -67,13 +67,23 @@ def _if_program(sender: Sender, user: User) -> Finding | None:
     other = next((each for each in changers(path).items() if each[0] != user.uid), None)
     return (
         CONF.if_blocked(path, RUN, user, f"chmod o+rx {path}", key, missing=True)
-        or (path.is_dir() and CONF.wrong(f"{key}{path} is a folder", "name a program"))
+        or (not path.is_file() and CONF.wrong(f"{key}{path} is not a file", "name a program"))
+        or (_cannot_start(path) and CONF.wrong(
+            f"{key}{path} cannot be started: it has no line with #!",
+            f"begin {path} with a line such as #!/bin/sh"))
         or (other and CONF.wrong(
             f"{key}{'everybody' if other[0] == EVERYBODY else by_id(other[0]).name} can change"
             f" {other[1]}, and so what {user.name} runs",
             f"chown root {other[1]} && chmod go-w {other[1]}"))
         or None
     )  # fmt: skip
+
+
+def _cannot_start(path: Path) -> bool:
+    """Whether it is surely none of what the kernel starts: a script, a compiled program."""
+    with suppress(OSError), path.open("rb") as file:
+        return not file.read(4).startswith((b"#!", b"\x7fELF"))
+    return False
 
 
 def _if_abroad(sender: Sender) -> Finding | None:

@@ -104,7 +104,7 @@ def up(figures: Mapping[str, Any], healthy: bool, config: Config) -> Finding:
     is_same = conf.get("path") == os.path.abspath(config.path)
     late = " and ".join(conf.get("waiting") or ())
     calls, most = figures["in_flight"], figures["max_calls"]
-    held = (outbox.get("held") or {}).items()
+    held, failing = (outbox.get("held") or {}).items(), outbox.get("on_failure")
     idle = outbox.get("oldest_due_seconds", 0) if outbox.get("works") else 0
     return (
         (not healthy and SERVICE.wrong("a call is stuck", f"{_RESTART}; then {_LOG}"))
@@ -118,8 +118,10 @@ def up(figures: Mapping[str, Any], healthy: bool, config: Config) -> Finding:
         or (calls >= most and SERVICE.warning(
             f"it carries {calls} calls, as many as max_calls allows",
             "see why the PBX answers slowly, or raise max_calls"))
+        or (failing and SERVICE.warning(
+            "; ".join(failing), f"mend the program of on_failure, then systemctl reload {_UNIT}"))
         or (held and SERVICE.warning(
-            ", ".join(f"all SMS of {sender} wait: {cause}" for sender, cause in held),
+            ", ".join(f"all SMS of {s} wait: {cause}{config.relief(s)}" for s, cause in held),
             "mend that; dialplan-sms outbox shows until when"))
         or (idle > STALE and SERVICE.warning(
             f"no worker took an SMS for {idle:.0f} s", "is workers = 0 in sms.conf?"))

@@ -101,7 +101,7 @@ def outbox(config: Path, limit: int, as_json: bool, as_csv: bool, **chosen: Any)
             view.print_table(shown, limit, elsewhere(box.config))
         else:
             click.echo(f"no SMS. {explain_empty(box.config)}")
-        view.print_overview(box.reader.do(overview))
+        view.print_overview(box.reader.do(overview), box.config)
 
 
 outbox.add_command(
@@ -126,7 +126,7 @@ def show(id_: int, config: Path, text: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(view.as_dict_whole(sms, text), indent=2))
     else:
-        view.print_whole(sms, text)
+        view.print_whole(sms, text, box.config.senders.get(sms.sender))
 
 
 @outbox.command("retry")

@@ -15,6 +15,7 @@ import click
 from rich.table import Column, Table
 from rich.text import Text
 
+from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.outbox.history.statistics import Overview
@@ -22,6 +23,7 @@ from dialplan_sms.outbox.history.stored import Stored, Try, iso
 from dialplan_sms.outbox.limits import Rate, Usage
 from dialplan_sms.outbox.retry import STALE
 from dialplan_sms.outbox.schema import State
+from dialplan_sms.sms.outcome import NOBODY_KNOWS
 
 _COLOUR: Mapping[str, str] = {
     State.SENT: "green",
@@ -60,6 +62,7 @@ def as_dict_whole(sms: Stored, with_text: bool) -> dict[str, Any]:
         "to": [{"number": to, "state": state} for to, state in sms.numbers],
         "planned": iso(sms.planned),
         "held": {"cause": sms.held, "until": iso(sms.free_at)} if sms.held else None,
+        "on_failure": sms.told,
         "tries": [asdict(each) | {"at": iso(each.at)} for each in sms.tries],
         "text_kept": sms.text is not None,
         **({"text": sms.text} if with_text else {}),
@@ -118,22 +121,26 @@ def _print_zone() -> None:
     Console().print(_fold(f"times are local, now {zone}", "bright_black"))
 
 
-def print_overview(figures: Overview) -> None:
+def print_overview(figures: Overview, config: Config) -> None:
     """What is not ended, who is held, and whether a worker is missing."""
     lines = [_fold(", ".join(f"{count} {state}" for state, count in figures.counts.items()))]
     for sender, cause in figures.held.items():
         again = _minute(time.time() + figures.held_for[sender])
-        lines += [_fold(f"sender {sender} waits: {cause}, next try {again}", "yellow")]
+        waits = f"sender {sender} waits: {cause}, next try {again}{config.relief(sender)}"
+        lines += [_fold(waits, "yellow")]
     if figures.waits > STALE:
         stuck = f"no worker took an SMS for {figures.waits / 60:.0f} min: is the service running?"
         lines += [_fold(stuck, "red")]
     Console().print(*lines, sep="\n")
 
 
-def print_whole(sms: Stored, with_text: bool) -> None:
-    """One SMS with all that is known of it."""
+def print_whole(sms: Stored, with_text: bool, sender: Sender | None) -> None:
+    """One SMS with all that is known of it, *sender* being what sms.conf has of its sender."""
     kept = "kept, --text shows it" if sms.text is not None else "not kept"
     waits = f"all SMS of sender {sms.sender} wait, {sms.held}: the next try is {iso(sms.free_at)}"
+    if sender and sender.backup and not any(each.cause in NOBODY_KNOWS for each in sms.tries):
+        overdue = iso((sms.planned or sms.created) + sender.backup_after)
+        waits += f"; {sender.backup} may have it from {overdue} on"
     lines = Text("\n", overflow="fold")
     states = (_fold(f"{to} ").append(plain(was), _COLOUR.get(was, "")) for to, was in sms.numbers)
     rows: Sequence[tuple[str, str | Text | None]] = (
@@ -146,6 +153,7 @@ def print_whole(sms: Stored, with_text: bool) -> None:
         ("stored", iso(sms.created)),
         ("due", iso(sms.due) if sms.ended is None else ""),
         ("ended", iso(sms.ended)),
+        ("on_failure", sms.told),
         ("gateway", sms.gsm),
         ("postpone", sms.postpone),
         ("call", sms.call),

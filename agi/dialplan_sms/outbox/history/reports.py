@@ -11,12 +11,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from dialplan_sms.outbox.history.retention import A_DAY
-from dialplan_sms.outbox.history.stored import all_numbers
+from dialplan_sms.outbox.history.stored import TOLD, all_numbers
 from dialplan_sms.outbox.schema import State, message, now
 
-_TOLD = "told"
 _LONGEST = 900.0  # seconds between two tries to tell the same, at most
-_UNTOLD = (
+_UNTOLD = [
     sa.select(
         message.c.id, message.c.sender, message.c.state, message.c.cause, message.c.reason,
         message.c.created, message.c.planned, message.c.ended, message.c.text,
@@ -24,29 +23,43 @@ _UNTOLD = (
     )
     .where(
         message.c.sender.in_(sa.bindparam("senders", expanding=True)),
-        message.c.text.is_not(None),  # and ended, for the index sms_message_text
-        message.c.ended.is_not(None),
         message.c.ended > now() - A_DAY,
-        message.c.state.in_((State.FAILED, State.EXPIRED, State.UNKNOWN)),
         message.c.lease_by.is_(None),
+        *these,
     )
     .order_by(message.c.ended)
     .limit(500)
     .with_for_update(skip_locked=True)
-)  # fmt: skip
+    for these in (
+        (
+            message.c.state.in_((State.FAILED, State.EXPIRED, State.UNKNOWN)),
+            message.c.text.is_not(None),  # and ended, for the index sms_message_text
+            message.c.ended.is_not(None),
+        ),
+        (  # A call that died: whoever called was told nothing. For the index sms_message_state.
+            message.c.state == State.UNKNOWN,
+            message.c.due > now() - A_DAY,
+            message.c.text.is_(None),
+            message.c.attempts == 0,
+        ),
+    )
+]  # fmt: skip
 
 
 def claim(
-    connection: sa.Connection, senders: Collection[str], seconds: float
+    connection: sa.Connection, senders: Collection[str], seconds: float, at_once: bool = False
 ) -> tuple[float, list[tuple[Any, tuple[Any, ...]]]]:
     """What is to be told of *senders*, each with its numbers, and until when it is being told.
 
     That is for *seconds*, for longer the longer it is to be told. Nothing until then: what comes
-    meanwhile goes along the next time. What a call was told itself has no text, and is left out.
+    meanwhile goes along the next time, unless that is to be *at_once*. What a call was told itself
+    has no text, and is left out.
     """
-    rows = connection.execute(_UNTOLD, {"senders": list(senders)}).all()
+    mine = {"senders": list(senders)}
+    rows = [row for untold in _UNTOLD for row in connection.execute(untold, mine)]
     # A time further off is of a clock that was set back since.
-    if not rows or any(row.at < (row.lease_until or 0.0) < row.at + _LONGEST for row in rows):
+    waits = any(row.at < (row.lease_until or 0.0) < row.at + _LONGEST for row in rows)
+    if not rows or (waits and not at_once):
         return 0.0, []
     until = rows[0].at + min(seconds + (rows[0].at - rows[0].ended) / 4, _LONGEST)
     ids = [row.id for row in rows]
@@ -58,4 +71,4 @@ def claim(
 def told(connection: sa.Connection, ids: Collection[int], until: float) -> None:
     """Note that what was claimed *until* then was told; not of what was tried again meanwhile."""
     mine = message.update().where(message.c.id.in_(ids), message.c.lease_until == until)
-    connection.execute(mine.values(lease_by=_TOLD, lease_until=None))
+    connection.execute(mine.values(lease_by=TOLD, lease_until=None))

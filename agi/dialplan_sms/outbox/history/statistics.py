@@ -58,7 +58,8 @@ def overview(connection: sa.Connection) -> Overview:
     waits = [-seconds for seconds in tries if seconds <= 0]
     held = connection.execute(
         sa.select(gateway.c.sender, gateway.c.held, gateway.c.free_at - now())
-        .where(gateway.c.held != "")
+        # What may be tried waits no more, if it was all sent by a backup.
+        .where(gateway.c.held != "", gateway.c.free_at > now())
         .order_by(gateway.c.free_at.desc())  # the first to be free counts
     ).all()
     return Overview(

@@ -41,8 +41,8 @@ class Try:
 class Stored:
     """One SMS of the history; the times are seconds since 1970.
 
-    ``numbers`` is number and state of each. ``text``, ``tries``, and for one that is pending
-    ``held`` and ``free_at``, its sender's, are only filled by show().
+    ``numbers`` is number and state of each. ``text``, ``tries``, whether on_failure was ``told``,
+    and for one that is pending ``held`` and ``free_at``, its sender's, are only filled by show().
     """
 
     id: int
@@ -69,8 +69,16 @@ class Stored:
     tries: tuple[Try, ...] = ()
     held: str = ""
     free_at: float | None = None
+    told: str = ""
 
 
+TOLD = "told"
+"""In the column lease_by of what has ended: on_failure was told of it."""
+_TOLD = sa.case(
+    (message.c.lease_by == TOLD, "was told"),
+    (message.c.ended.is_not(None) & message.c.lease_until.is_not(None), "was not told yet"),
+    else_="",
+).label("told")
 _TIMES = ("created", "due", "planned", "ended", "at")
 _COUNTS = ("id", "chars", "parts", "parts_from", "attempts", "numbers")
 COLUMNS = (
@@ -109,7 +117,7 @@ def show(connection: sa.Connection, id_: int) -> Stored | None:
     Raises OutboxError if the database holds what nobody has written there.
     """
     row = connection.execute(
-        sa.select(*COLUMNS, message.c.text).where(message.c.id == id_)
+        sa.select(*COLUMNS, message.c.text, _TOLD).where(message.c.id == id_)
     ).one_or_none()
     if row is None:
         return None
