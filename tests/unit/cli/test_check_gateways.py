@@ -45,3 +45,4 @@ def test_a_gateway_is_not_asked(tmp_path: Path) -> None:
 def test_one_that_does_not_listen_is_named(tmp_path: Path) -> None:
     found = look(tmp_path / "sms.conf", f"http://127.0.0.1:{free_port()}")
     assert found["connection"].state is CheckState.WRONG
+    assert found["connection"].do.startswith("correct the port in the URL in curl, or")

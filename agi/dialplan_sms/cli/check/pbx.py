@@ -68,7 +68,8 @@ class PbxCheck:
         """All lines of this PBX, and those of its senders."""
         for line in self._lines():
             needs = tuple(f"{name} {self.of}" for name in line.needs)
-            yield replace(line, of=line.of or self.of, needs=needs)
+            do = re.sub(r"\burl\b", "the URL in curl", line.do) if self.senders[0].curl else line.do
+            yield replace(line, of=line.of or self.of, needs=needs, do=do)
 
     def _lines(self) -> Iterator[Finding]:
         asked, url = self.senders[0], urlsplit(self.senders[0].url)
