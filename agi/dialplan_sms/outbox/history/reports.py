@@ -14,6 +14,7 @@ from dialplan_sms.outbox.history.retention import A_DAY
 from dialplan_sms.outbox.history.stored import TOLD, all_numbers
 from dialplan_sms.outbox.schema import State, message, now
 
+_MOST = 500  # SMS that are told together
 _LONGEST = 900.0  # seconds between two tries to tell the same, at most
 _UNTOLD = [
     sa.select(
@@ -28,7 +29,7 @@ _UNTOLD = [
         *these,
     )
     .order_by(message.c.ended)
-    .limit(500)
+    .limit(_MOST)
     .with_for_update(skip_locked=True)
     for these in (
         (
@@ -56,7 +57,7 @@ def claim(
     has no text, and is left out.
     """
     mine = {"senders": list(senders)}
-    rows = [row for untold in _UNTOLD for row in connection.execute(untold, mine)]
+    rows = [row for untold in _UNTOLD for row in connection.execute(untold, mine)][:_MOST]
     # A time further off is of a clock that was set back since.
     waits = any(row.at < (row.lease_until or 0.0) < row.at + _LONGEST for row in rows)
     if not rows or (waits and not at_once):
