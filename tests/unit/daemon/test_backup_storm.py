@@ -103,7 +103,9 @@ def storm(service: Service, primary: Sandbox, dice: random.Random) -> dict[str, 
 
     def trouble() -> None:
         nonlocal changed
-        for _ in range(CHANGES):
+        for n in range(CHANGES):
+            while len(queued) < 0.9 * MESSAGES * n / CHANGES and not enough.wait(0.02):
+                pass  # a service may take long to start
             primary.fault = dice.choice(TROUBLES)
             enough.wait(dice.uniform(0.1, 0.6))
             if dice.random() < 0.3:
