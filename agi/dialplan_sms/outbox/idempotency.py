@@ -45,8 +45,12 @@ def earlier(
     by_a_call = found.state == State.SENDING and found.lease_until is None
     if found.state != State.UNKNOWN and not by_a_call:
         return Outcome(Status.QUEUED, id=id_)
-    reason = "an SMS with this SMS_KEY is on its way or may have been sent"
-    return Outcome(Status.ERROR, Cause.NO_ANSWER, reason, id=id_)
+    return Outcome(
+        Status.ERROR,
+        Cause.NO_ANSWER,
+        "an SMS with this SMS_KEY is on its way or may have been sent",
+        id=id_,
+    )
 
 
 def taken(connection: sa.Connection, id_: int) -> int | None:
