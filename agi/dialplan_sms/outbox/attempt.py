@@ -54,8 +54,7 @@ def carry(lease: Lease, service: WorkerService, writer: Writer) -> tuple[Ended, 
             outcome = _send(lease, lease.sms, NOBODY if lease.via else sender, service, writer)
     except Exception as failure:  # noqa: BLE001 - a stored SMS must get its record
         outcome = failed(failure)
-    over = lease.age > sender.max_age
-    verdict = decide(outcome, lease.sms.numbers, sender.delivery, over, other)
+    verdict = decide(outcome, lease.sms.numbers, sender.delivery, lease.age > sender.max_age, other)
     noted = replace(outcome, reason=log.harmless(outcome, lease.sms))
     ended = Ended(
         lease, noted, verdict, random.random(), bool(sender.keep_text), sender.max_age, asked
@@ -115,7 +114,9 @@ def _send(
 
     if sender is NOBODY:
         # A backup is not to be held for that.
-        cause = Cause.INTERNAL if lease.via else Cause.UNKNOWN_SENDER
-        return error(cause, f"sms.conf has no section {lease.via or lease.sender} any more")
+        return error(
+            Cause.INTERNAL if lease.via else Cause.UNKNOWN_SENDER,
+            f"sms.conf has no section {lease.via or lease.sender} any more",
+        )
     until = time.monotonic() + sender.call_timeout
     return service.route(sender).send(sms, going_out, until)
