@@ -4,14 +4,13 @@ import random
 import time
 from contextlib import suppress
 from dataclasses import replace
-from math import inf
 from typing import Protocol
 
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.outbox import gateways, leases
 from dialplan_sms.outbox.database import OutboxError
-from dialplan_sms.outbox.leases import Asked, Ended, Lease
-from dialplan_sms.outbox.retry import AT_LEAST_ONCE, decide, stops
+from dialplan_sms.outbox.leases import NOBODY, Asked, Ended, Lease
+from dialplan_sms.outbox.retry import decide, stops
 from dialplan_sms.outbox.work import Together
 from dialplan_sms.outbox.writer import NotKnown, Writer
 from dialplan_sms.sms import log
@@ -43,29 +42,27 @@ class WorkerService(Protocol):
 def carry(lease: Lease, service: WorkerService, writer: Writer) -> tuple[Ended, Handled]:
     """Make the request that was leased: what to record of it, and what to log then."""
     began = time.monotonic()
-    sender, asked, other = None, list[Asked](), False
+    sender, asked, other = NOBODY, list[Asked](), False
     try:
         senders = service.load().senders
-        sender, backup = senders.get(lease.sender), None
-        if sender and lease.may_change:
+        sender, backup = senders.get(lease.sender, NOBODY), None
+        if sender is not NOBODY and lease.may_change:
             backup = senders.get(lease.via or sender.backup)
-        if sender and backup:
+        if backup:
             outcome, asked, other = _send_by_either(lease, sender, backup, service, writer)
         else:
-            outcome = _send(lease, lease.sms, None if lease.via else sender, service, writer)
+            outcome = _send(lease, lease.sms, NOBODY if lease.via else sender, service, writer)
     except Exception as failure:  # noqa: BLE001 - a stored SMS must get its record
         outcome = failed(failure)
-    delivery = sender.delivery if sender else AT_LEAST_ONCE
-    over = sender is not None and lease.age > sender.max_age
-    verdict = decide(outcome, lease.sms.numbers, delivery, over, other)
+    verdict = decide(outcome, lease.sms.numbers, sender.delivery, lease.age > sender.max_age, other)
     noted = replace(outcome, reason=log.harmless(outcome, lease.sms))
     ended = Ended(
-        lease, noted, verdict, random.random(), bool(sender and sender.keep_text),
-        sender.max_age if sender else inf, asked,
+        lease, noted, verdict, random.random(), bool(sender.keep_text), sender.max_age, asked
+    )
+    return ended, Handled(
+        lease.sms.call, lease.sender, lease.sms, replace(outcome, id=str(lease.id)),
+        time.monotonic() - began,
     )  # fmt: skip
-    outcome = replace(outcome, id=str(lease.id))
-    took = time.monotonic() - began
-    return ended, Handled(lease.sms.call, lease.sender, lease.sms, outcome, took)
 
 
 def _send_by_either(
@@ -102,7 +99,7 @@ def _send_by_either(
 
 
 def _send(
-    lease: Lease, sms: Sms, sender: Sender | None, service: WorkerService, writer: Writer
+    lease: Lease, sms: Sms, sender: Sender, service: WorkerService, writer: Writer
 ) -> Outcome:
     def going_out() -> None:
         """Note that the request goes out now. Raises Refused if that is not noted."""
@@ -115,9 +112,11 @@ def _send(
         if not mine:
             raise Refused(Cause.INTERNAL, "the lease is another's")
 
-    if sender is None:
+    if sender is NOBODY:
         # A backup is not to be held for that.
-        cause = Cause.INTERNAL if lease.via else Cause.UNKNOWN_SENDER
-        return error(cause, f"sms.conf has no section {lease.via or lease.sender} any more")
+        return error(
+            Cause.INTERNAL if lease.via else Cause.UNKNOWN_SENDER,
+            f"sms.conf has no section {lease.via or lease.sender} any more",
+        )
     until = time.monotonic() + sender.call_timeout
     return service.route(sender).send(sms, going_out, until)

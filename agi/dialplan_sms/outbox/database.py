@@ -16,10 +16,7 @@ from dialplan_sms.host.installation import cure
 from dialplan_sms.sms.outcome import safe_line
 
 LOCK_TIME = 30.0  # seconds for which a command waits for an SQLite file that another has locked
-_JOURNAL = 4_000_000  # bytes that the journal keeps after a commit
 _CONFLICTS = ("40001", "40P01")  # PostgreSQL: serialization_failure, deadlock_detected
-_LOCKED = "55P03"  # PostgreSQL: lock_not_available
-_SEVERAL = "Multiple connection attempts failed"
 _STANDBY = "session is read-only"
 _CHECKS = (
     (_STANDBY, "only a standby is in reach, promote it or start the primary"),
@@ -114,7 +111,7 @@ def _sqlite(url: URL) -> sa.Engine:
         # As safe as DELETE in half of its time: no file is made and removed. WAL would be quicker,
         # but what it left beside a file is mixed into another that is put in its place.
         connection.execute("PRAGMA journal_mode = PERSIST")
-        connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL}")
+        connection.execute("PRAGMA journal_size_limit = 4000000")  # bytes, after a commit
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         # Else a long transaction waits for readers whenever its cache is full.
@@ -197,7 +194,7 @@ def is_locked(error: Exception) -> bool:
     cause = getattr(error, "orig", None)
     if isinstance(cause, sqlite3.Error):
         return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_BUSY
-    return getattr(cause, "sqlstate", None) == _LOCKED
+    return getattr(cause, "sqlstate", None) == "55P03"  # PostgreSQL: lock_not_available
 
 
 def place(url: URL) -> str:
@@ -215,7 +212,7 @@ def explain(error: Exception, url: URL) -> OutboxError:
     if _STANDBY in str(cause):  # whatever the others say: the primary is not among them
         lines = [_STANDBY]
     # If there are several addresses, psycopg begins with how many failed.
-    said = next((line for line in lines if _SEVERAL not in line), lines[0])
+    said = next((each for each in lines if "Multiple connection attempts" not in each), lines[0])
     # The text of an OSError has a file name, which differs from try to try.
     what = safe_line((isinstance(cause, OSError) and cause.strerror) or said)[:200]
     if file := sqlite_file(url):

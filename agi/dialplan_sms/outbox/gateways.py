@@ -92,8 +92,10 @@ def due(
     for priority in PRIORITIES:  # each a range of the index, however many rows there are
         found: list[tuple[Any, str]] = []
         for of, gsm in queues if len(first) < most else ():
-            where = {"sender": of, "gsm": gsm, "priority": priority, "seconds": seconds}
-            where["most"] = most - len(first)
+            where = {
+                "sender": of, "gsm": gsm, "priority": priority, "seconds": seconds,
+                "most": most - len(first),
+            }  # fmt: skip
             statement = _DUE
             if of != queues[0][0]:
                 where["after"], statement = senders[of].backup_after, _OVERDUE
@@ -136,12 +138,11 @@ def apply(connection: sa.Connection, sender: str, stops: str, failures: int, ran
 
     *failures* is how many were counted when the try began: those of one outage count once.
     """
-    held: dict[str, Any] = {"of": sender, "held": stops}
+    held: dict[str, Any] = {"held": stops, "seconds": HELD}
     if stops == Cause.UNREACHABLE:
-        held |= {"failures": failures + 1, "seconds": wait(failures + 1, random)}
-        connection.execute(_HOLD, held)
-    elif stops:
-        connection.execute(_HOLD, held | {"seconds": HELD})
+        held = {"held": stops, "failures": failures + 1, "seconds": wait(failures + 1, random)}
+    if stops:
+        connection.execute(_HOLD, held | {"of": sender})
     else:
         connection.execute(_GO_ON, {"of": sender})
 
@@ -158,14 +159,15 @@ def mend_clock(connection: sa.Connection, senders: Collection[Sender]) -> None:
         )
         .values(due=now())
     )
-    free = gateway.update().values(free_at=0.0)
-    held = sa.case((gateway.c.held == Cause.UNREACHABLE, LONGEST_WAIT), else_=HELD)
-    connection.execute(free.where(gateway.c.held != "", gateway.c.free_at > now() + held))
     most = max(sender.batch for sender in senders)  # as who is a backup has the lists of others
-    for sender in senders:
-        busy = (gateway.c.sender == sender.name) & (gateway.c.held == "")
-        longest = now() + sender.pace * most + SOON
-        connection.execute(free.where(busy, gateway.c.free_at > longest))
+    longest = sa.case(
+        (gateway.c.held == Cause.UNREACHABLE, LONGEST_WAIT),
+        (gateway.c.held != "", HELD),
+        *((gateway.c.sender == each.name, each.pace * most + SOON) for each in senders),
+        else_=HELD,
+    )
+    late = gateway.update().where(gateway.c.free_at > now() + longest)
+    connection.execute(late.values(free_at=0.0))
 
 
 def resume(connection: sa.Connection) -> None:

@@ -7,9 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from dialplan_sms.outbox.schema import State, message, number
-from dialplan_sms.sms.outcome import Cause, Outcome, Refused, Status
+from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 
-_ANOTHER = Refused(Cause.DENIED, "SMS_KEY was used before for another SMS: text, number or gsm")
 _FREE = "\x7f"  # begins what is no key any more; no key holds a control character
 _GONE = (State.FAILED, State.EXPIRED, State.CANCELLED)
 
@@ -31,7 +30,7 @@ def earlier(
     ).all()
     same = (found.fingerprint, found.gsm) == (new["fingerprint"], new["gsm"])
     if not same or {row.number for row in rows} != set(numbers):
-        return _ANOTHER.outcome
+        return error(Cause.DENIED, "SMS_KEY was used before for another SMS: text, number or gsm")
     id_ = str(found.id)
     if found.state in _GONE:
         failed = tuple(row.number for row in rows if row.state != State.SENT)

@@ -18,7 +18,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dialplan_sms.outbox.leases import HELD, numbers_of
+from dialplan_sms.outbox.history.stored import all_numbers
+from dialplan_sms.outbox.leases import HELD, split
 from dialplan_sms.outbox.retry import FIRST_WAIT, Verdict
 from dialplan_sms.outbox.schema import State, message, now
 from dialplan_sms.outbox.transitions import Try, end_tries
@@ -67,10 +68,9 @@ class LeaseOwner:
 
     def close(self) -> None:
         """Release the file: others take back what is still leased."""
-        path = self._path(self.name)
-        if path and self._file is not None:
+        if self._file is not None:
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                os.unlink(self._path(self.name))
             os.close(self._file)
             self._file = None
 
@@ -122,15 +122,13 @@ def lost(
     return list(connection.execute(found))
 
 
-def take_back(
-    connection: sa.Connection, id_: int, outcome: Outcome, at_least_once: bool
-) -> State | None:
+def take_back(connection: sa.Connection, id_: int, outcome: Outcome, at_least_once: bool) -> State:
     """Decide on a message whose worker is gone, as lost() has found it; its state."""
-    found, rest = numbers_of(connection, [id_], State.SENDING)
-    if numbers := tuple(found[id_]):
+    sending, rest = split(all_numbers(connection, [id_]).get(id_, ()), State.SENDING)
+    if numbers := tuple(sending):
         verdict = Verdict(again=numbers) if at_least_once else Verdict(unknown=numbers)
         # One that ends its worker each time must not do so without a pause.
-        return end_tries(connection, [Try(id_, outcome, verdict, rest[id_], FIRST_WAIT)])[0]
+        return end_tries(connection, [Try(id_, outcome, verdict, rest, FIRST_WAIT)])[0]
     free = {"state": State.PENDING, "due": now(), "lease_by": None, "lease_until": None}
     connection.execute(message.update().where(message.c.id == id_).values(free))
     return State.PENDING

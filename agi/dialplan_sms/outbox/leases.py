@@ -4,7 +4,7 @@ Functions on the connection of a transaction, as in transitions.py. Those on man
 more statements than on one. What becomes of a lease whose worker is gone is in lease_owner.py.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -12,13 +12,15 @@ import sqlalchemy as sa
 
 from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import gateways
-from dialplan_sms.outbox.retry import AT_LEAST_ONCE, Verdict, turn, wait
-from dialplan_sms.outbox.schema import State, attempt, message, number
+from dialplan_sms.outbox.history.stored import all_numbers
+from dialplan_sms.outbox.retry import AT_LEAST_ONCE, AT_MOST_ONCE, Verdict, turn, wait
+from dialplan_sms.outbox.schema import State, attempt, message
 from dialplan_sms.outbox.transitions import SET_NUMBER, Try, end_tries, expire
 from dialplan_sms.sms.outcome import Outcome
 from dialplan_sms.sms.sms import Sms
 
-_BATCH = 20  # numbers of a request for a sender that sms.conf does not have any more
+# In place of a sender that sms.conf does not have any more.
+NOBODY = Sender(name="", url="", pace=0.0, delivery=AT_MOST_ONCE, max_age=inf)
 HELD = message.c.state.in_((State.LEASED, State.SENDING))
 
 # Built once, as in transitions.py.
@@ -27,13 +29,8 @@ _MINE = (
     .where(HELD, message.c.id.in_(sa.bindparam("these", expanding=True)))
     .with_for_update()
 )
-_SET = message.update().where(message.c.id == sa.bindparam("of"))
-_BEGUN = _SET.values(state=State.SENDING)
-_LEASED = _SET.values(state=sa.bindparam("is"))
-_NUMBERS = (
-    sa.select(number.c.message_id, number.c.number, number.c.state)
-    .where(number.c.message_id.in_(sa.bindparam("these", expanding=True)))
-    .order_by(number.c.message_id, number.c.number)
+_LEASED = (
+    message.update().where(message.c.id == sa.bindparam("of")).values(state=sa.bindparam("is"))
 )
 _DOUBTED = gateways.IN_DOUBT.where(attempt.c.message_id.in_(sa.bindparam("these", expanding=True)))
 
@@ -79,77 +76,59 @@ def claim(
     taken: list[Lease] = []
     relieved = gateways.relieved(connection, senders)
     for name, gsm, failures, held in connection.execute(gateways.FREE).all():
-        sender = senders.get(name)
-        pace, batch = (sender.pace, sender.batch) if sender else (0.0, _BATCH)
-        probe = sender.call_timeout if sender and sender.backup and held else 0.0
+        sender = senders.get(name, NOBODY)
+        backup = senders.get(sender.backup, NOBODY)
+        probe = sender.call_timeout if sender.backup and held else 0.0
         queues = [(name, gsm), *relieved.get((name, gsm), ())]
-        room = 1 if pace or probe else most - len(taken)
+        room = 1 if sender.pace or probe else most - len(taken)
         due = gateways.due(connection, queues, senders, room, seconds)
         if not due:
             continue
-        at_least_once = {of for of in {of for _, of in due} if _may_double(senders.get(of))}
+        doubled = {of for _, of in due if senders.get(of, NOBODY).delivery == AT_LEAST_ONCE}
         connection.execute(_LEASED, [
-            {"of": row.id, "is": State.SENDING if of in at_least_once else State.LEASED,
+            {"of": row.id, "is": State.SENDING if of in doubled else State.LEASED,
              "lease_by": owner, "lease_until": row.until}
             for row, of in due
         ])  # fmt: skip
-        # What became of a number by curl is on the disk before the next goes out, also if the
-        # backup is such a sender, which an SMS that is overdue may go to within its lease.
-        singly, then = _is_single(sender), sender and _is_single(senders.get(sender.backup))
-        numbers, rest = numbers_of(connection, [row.id for row, _ in due], State.PENDING)
-        in_vain: dict[int, int] = {}
-        for row, _ in due:
-            waiting = numbers[row.id]
-            if singly or (sender and then and row.age >= sender.backup_after):
-                numbers[row.id], in_vain[row.id] = turn(waiting, row.attempts, len(rest[row.id]))
-            else:
-                numbers[row.id] = waiting[:batch]
-            rest[row.id] += waiting[len(numbers[row.id]) :] and [State.PENDING]
-        if at_least_once:
-            _send(connection, ((row.id, numbers[row.id]) for row, of in due if of in at_least_once))
-        fixed = set(numbers)
-        if sender and sender.backup:
-            fixed = set(connection.scalars(_DOUBTED, {"these": list(numbers)}))
+        ids = [row.id for row, _ in due]
+        numbers = all_numbers(connection, ids)
+        fixed = set(connection.scalars(_DOUBTED, {"these": ids}) if sender.backup else ids)
+        new: list[Lease] = []
         for row, of in due:
-            to, via = tuple(numbers[row.id]), name if of != name else ""
+            waiting, rest = split(numbers.get(row.id, ()), State.PENDING)
+            to, tries = waiting[: sender.batch], row.attempts
+            # What became of a number by curl is on the disk before the next goes out, also if the
+            # backup is such a sender, which an SMS that is overdue may go to within its lease.
+            if _is_single(sender) or (_is_single(backup) and row.age >= sender.backup_after):
+                to, tries = turn(waiting, tries, len(rest))
+            rest += waiting[len(to) :] and [State.PENDING]
             sms = Sms(
-                to, row.text or "", row.gsm or None, row.postpone, call=row.call, key=row.token,
-                to_pbx=sender is None or sender.is_pbx,
+                tuple(to), row.text or "", row.gsm or None, row.postpone, call=row.call,
+                key=row.token, to_pbx=sender.is_pbx,
             )  # fmt: skip
-            tries = in_vain.get(row.id, row.attempts)
-            taken.append(Lease(
-                row.id, owner, row.until, of, sms, frozenset(rest[row.id]), tries, row.age,
-                failures, of in at_least_once, bool(via) or row.id not in fixed, via,
+            new.append(Lease(
+                row.id, owner, row.until, of, sms, frozenset(rest), tries, row.age, failures,
+                of in doubled, of != name or row.id not in fixed, name if of != name else "",
             ))  # fmt: skip
-        count = sum(map(len, numbers.values()))
+        _send(connection, [lease for lease in new if lease.begun])
+        count = sum(len(lease.sms.numbers) for lease in new)
         # Also without a pace: the next turn begins with the others.
-        busy = {"of": name, "to": gsm, "seconds": max(pace * count, probe)}
+        busy = {"of": name, "to": gsm, "seconds": max(sender.pace * count, probe)}
         connection.execute(gateways.BUSY, busy)
+        taken += new
         if len(taken) >= most:
             break
     return taken
 
 
-def _may_double(sender: Sender | None) -> bool:
-    return sender is not None and sender.delivery == AT_LEAST_ONCE
+def _is_single(sender: Sender) -> bool:
+    return sender.curl is not None and sender.batch == 1
 
 
-def _is_single(sender: Sender | None) -> bool:
-    return sender is not None and sender.curl is not None and sender.batch == 1
-
-
-def numbers_of(
-    connection: sa.Connection, ids: Sequence[int], state: State
-) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
-    """By id, each message's numbers in *state*, and the states of the others."""
-    found: dict[int, list[str]] = {id_: [] for id_ in ids}
-    rest: dict[int, list[str]] = {id_: [] for id_ in ids}
-    for id_, to, is_ in connection.execute(_NUMBERS, {"these": ids}):
-        if is_ == state:
-            found[id_].append(to)
-        else:
-            rest[id_].append(is_)
-    return found, rest
+def split(numbers: Sequence[tuple[str, str]], state: State) -> tuple[list[str], list[str]]:
+    """Those of a message's *numbers* in *state*, and the states of the others."""
+    rest = [is_ for _, is_ in numbers if is_ != state]
+    return [to for to, is_ in numbers if is_ == state], rest
 
 
 def begin_sending(connection: sa.Connection, those: Sequence[Lease]) -> list[bool]:
@@ -157,16 +136,17 @@ def begin_sending(connection: sa.Connection, those: Sequence[Lease]) -> list[boo
     mine = _mine(connection, those)
     going = [lease for lease, is_mine in zip(those, mine, strict=True) if is_mine]
     if going:
-        connection.execute(_BEGUN, [{"of": lease.id} for lease in going])
-        _send(connection, [(lease.id, lease.sms.numbers) for lease in going])
+        connection.execute(_LEASED, [{"of": each.id, "is": State.SENDING} for each in going])
+        _send(connection, going)
     return mine
 
 
-def _send(connection: sa.Connection, those: Iterable[tuple[int, Sequence[str]]]) -> None:
+def _send(connection: sa.Connection, those: Sequence[Lease]) -> None:
     numbers = [
-        {"of": id_, "to": to, "is": State.SENDING} for id_, numbers in those for to in numbers
+        {"of": each.id, "to": to, "is": State.SENDING} for each in those for to in each.sms.numbers
     ]
-    connection.execute(SET_NUMBER, numbers)
+    if numbers:
+        connection.execute(SET_NUMBER, numbers)
 
 
 Asked = tuple[str, str, int]

@@ -75,8 +75,7 @@ def refusal(
         return None
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-    at = float(connection.scalar(sa.select(now())) or 0.0)
-    over = [_over(position, limit, at) for position, limit in enumerate(limits)]
+    over = [_over(position, limit) for position, limit in enumerate(limits)]
     ends = [
         (row.created + limits[row.position].rate.seconds, row.position, row.number)
         for row in connection.execute(sa.union_all(*over))
@@ -107,14 +106,14 @@ def _limits(sender: Sender, new: Mapping[str, Any], numbers: Sequence[str]) -> l
     ]
 
 
-def _over(position: int, limit: _Limit, at: float) -> sa.Select[tuple[object, ...]]:
+def _over(position: int, limit: _Limit) -> sa.Select[tuple[object, ...]]:
     """The SMS that have to leave the window before one more may go; none if one may.
 
     It is the newest but ``limit.most``: so a range of an index is read, and its end is known.
     """
     created = number.c.created if limit.numbers else message.c.created
     counted = [
-        limit.matches, number.c.state != State.CANCELLED, created > at - limit.rate.seconds
+        limit.matches, number.c.state != State.CANCELLED, created > now() - limit.rate.seconds
     ]  # fmt: skip
     both = number.join(message)
     if not limit.numbers:
@@ -152,7 +151,6 @@ def _refused(end: float, limit: _Limit, number_: str) -> Refused:
 
 def used(connection: sa.Connection, sender: Sender, most: int = 5) -> list[tuple[Usage, Rate]]:
     """For people: what is used of *sender*'s limits, all of per_sender, the *most* used others."""
-    at = float(connection.scalar(sa.select(now())) or 0.0)
     found: list[tuple[Usage, Rate]] = []
     for rule, limit, whose in (
         ("per_sender", sender.per_sender, message.c.sender),
@@ -168,8 +166,8 @@ def used(connection: sa.Connection, sender: Sender, most: int = 5) -> list[tuple
             .select_from(number.join(message))
             .where(
                 message.c.sender == sender.name,
-                message.c.created > at - rate.seconds,
-                number.c.created > at - rate.seconds,
+                message.c.created > now() - rate.seconds,
+                number.c.created > now() - rate.seconds,
                 number.c.state != State.CANCELLED,
                 whose != "",
             )
@@ -177,6 +175,6 @@ def used(connection: sa.Connection, sender: Sender, most: int = 5) -> list[tuple
             .order_by(count.desc(), whose)
             .limit(most)
         ).all()
-        uses = [Usage(rule, *row) for row in rows] or [Usage(rule, "", 0, at)]
+        uses = [Usage(rule, *row) for row in rows] or [Usage(rule, "", 0, 0.0)]
         found += [(use, rate) for use in uses]
     return found

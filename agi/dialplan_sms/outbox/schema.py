@@ -180,17 +180,15 @@ def prepare(connection: sa.Connection) -> str:
     """
     if connection.dialect.name == "postgresql":  # several hosts may start at once
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-    meta.create(connection, checkfirst=True)
     found = _meta(connection)
-    if "version" not in found:
+    if not found:
         found = {"version": str(VERSION), "secret": secrets.token_hex(16)}
         metadata.create_all(connection)
         connection.execute(meta.insert(), [{"name": k, "value": v} for k, v in found.items()])
-    version = _version(found)
-    for step in range(version, VERSION):
+    for step in range(int(found["version"]), VERSION):
         MIGRATIONS[step](connection)
-    if version < VERSION:
-        connection.execute(meta.update().where(meta.c.name == "version").values(value=str(VERSION)))
+        update = meta.update().where(meta.c.name == "version")
+        connection.execute(update.values(value=str(step + 1)))
     return found["secret"]
 
 
@@ -199,26 +197,23 @@ def is_prepared(connection: sa.Connection) -> bool:
 
     Raises OutboxError if a newer program has been here.
     """
-    if not sa.inspect(connection).has_table(meta.name):
-        return False
-    found = _meta(connection)
-    return "version" in found and _version(found) == VERSION
+    return _meta(connection).get("version") == str(VERSION)
 
 
 def _meta(connection: sa.Connection) -> dict[str, str]:
-    return {row.name: row.value for row in connection.execute(sa.select(meta))}
-
-
-def _version(found: dict[str, str]) -> int:
-    version = str(found["version"])
-    if not re.fullmatch(r"[1-9][0-9]{0,5}", version) or "secret" not in found:
+    """What the database says of its tables; nothing if it has none."""
+    if not sa.inspect(connection).has_table(meta.name):
+        return {}
+    found = {name: str(value) for name, value in connection.execute(sa.select(meta))}
+    version = found.get("version", "")
+    if found and not (re.fullmatch(r"[1-9][0-9]{0,5}", version) and "secret" in found):
         raise OutboxError(
             "the outbox is damaged, its table sms_meta does not hold what it should: move the file"
             " away, or restore it"
         )
-    if int(version) > VERSION:
+    if found and int(version) > VERSION:
         raise OutboxError(
             f"the outbox was made by a newer dialplan-sms, version {version} of its tables, this"
             f" one knows {VERSION}: update this host"
         )
-    return int(version)
+    return found

@@ -29,7 +29,13 @@ class Session:
         """The connection, made if there is none; tried until *deadline* (monotonic seconds)."""
         while self._connection is None:
             try:
-                self._connect()
+                if file := database.sqlite_file(self._engine.url):
+                    with contextlib.suppress(OSError):  # SQLite says better what is wrong
+                        database.make_private(file)
+                self._connection = self._engine.connect()
+                database.wait_at_most(self._connection, LOOK)
+                with self._connection.begin():
+                    self.secret = prepare(self._connection)
             except Exception:
                 self.close()
                 if time.monotonic() >= deadline:
@@ -44,12 +50,3 @@ class Session:
             for end in (connection.invalidate, connection.close):
                 with contextlib.suppress(Exception):
                     end()
-
-    def _connect(self) -> None:
-        if file := database.sqlite_file(self._engine.url):
-            with contextlib.suppress(OSError):  # SQLite says better what is wrong
-                database.make_private(file)
-        self._connection = connection = self._engine.connect()
-        database.wait_at_most(connection, LOOK)
-        with connection.begin():
-            self.secret = prepare(connection)

@@ -12,7 +12,7 @@ from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.parser import ConfigError
 from dialplan_sms.outbox import gateways, idempotency, limits, transitions
 from dialplan_sms.outbox.database import OutboxError
-from dialplan_sms.outbox.history.recorder import Record, Recorder
+from dialplan_sms.outbox.history.recorder import Recorder
 from dialplan_sms.outbox.retry import Verdict, ended
 from dialplan_sms.outbox.schema import Row, State, message, now, number
 from dialplan_sms.outbox.work import Together, Work
@@ -26,10 +26,11 @@ WAIT = 5.0  # seconds that a call waits for the database in all, whatever holds 
 _BULK = 20  # numbers: a message with more lets others go first
 
 # Built once: to build a statement costs as much as to run it.
+_BEGUN = now() - sa.bindparam("ago", type_=sa.Double())
 _NEW = message.insert().values(
-    created=now(), due=sa.func.coalesce(sa.bindparam("when", type_=sa.Double()), now())
+    created=_BEGUN, due=sa.func.coalesce(sa.bindparam("when", type_=sa.Double()), _BEGUN)
 )
-_NEW_NUMBER = number.insert().values(created=now())
+_NEW_NUMBER = number.insert().values(created=_BEGUN)
 _BY_TOKEN = sa.select(message.c.token, message.c.id).where(
     message.c.token.in_(sa.bindparam("these", expanding=True))
 )
@@ -40,12 +41,21 @@ _UNSURE = error(Cause.NO_ANSWER, "the outbox does not say whether it was stored:
 
 @dataclass(slots=True, eq=False)
 class New:
-    """An SMS to store; *tried* is whether that was tried before: then it may be stored."""
+    """An SMS to store; *tried* is whether that was tried before: then it may be stored.
+
+    *at* is when it came, on the monotonic clock, if that was before.
+    """
 
     row: Row
     numbers: Sequence[str]
     state: State
     tried: bool = False
+    at: float | None = None
+
+    @property
+    def ago(self) -> float:
+        """Seconds since it came."""
+        return 0.0 if self.at is None else time.monotonic() - self.at
 
 
 def open_outbox(config: Config) -> "Outbox":
@@ -104,20 +114,22 @@ class Outbox:
         Otherwise the Outcome of the call: refused, or that of an earlier call with the same key.
         """
         new = New(row(sms, sender) | {"text": None}, sms.numbers, State.SENDING)
-        unsure = error(Cause.OUTBOX, "the outbox does not answer, nothing was sent")
-        found = self._do(self._inserting(new, sms, sender), unsure, left)
+        found = self._do(
+            self._inserting(new, sms, sender),
+            error(Cause.OUTBOX, "the outbox does not answer, nothing was sent"),
+            left,
+        )
         return found if isinstance(found, Outcome) else str(new.row["token"])
 
     def settle(self, reserved: str, sms: Sms, outcome: Outcome) -> None:
         """Note how a reserved SMS ended. Does not wait."""
-        noted, verdict = _ended(outcome, sms)
-        settled = (reserved, noted, verdict)
-        self._recorder.at_once(Together(transitions.settle, settled))
+        self._recorder.at_once(Together(transitions.settle, (reserved, *_ended(outcome, sms))))
 
     def record(self, sms: Sms, sender: Sender, outcome: Outcome) -> None:
         """Note an SMS that was sent without reserve(), for the history. Does not wait."""
-        new = row(sms, sender) | {"text": None}
-        self._recorder.add(Record(new, *_ended(outcome, sms), time.monotonic()))
+        its = row(sms, sender) | {"text": None}
+        new = New(its, sms.numbers, State.SENDING, at=time.monotonic())
+        self._recorder.add(Together(record, (new, *_ended(outcome, sms))))
 
     def close(self) -> None:
         """Finish what is under way, in what is left of the time of a process's only call."""
@@ -200,11 +212,14 @@ def insert(connection: sa.Connection, those: Sequence[New]) -> list[int]:
 
 def add(connection: sa.Connection, those: Sequence[New]) -> dict[str, int]:
     """Store SMS that are not stored yet; their ids, by their tokens."""
-    rows = [each.row | {"state": each.state, "when": each.row["planned"]} for each in those]
+    rows = [
+        each.row | {"state": each.state, "when": each.row["planned"], "ago": each.ago}
+        for each in those
+    ]
     connection.execute(_NEW, rows)
     ids = _ids(connection, those)
     numbers = [
-        {"message_id": ids[each.row["token"]], "number": to, "state": each.state}
+        {"message_id": ids[each.row["token"]], "number": to, "state": each.state, "ago": each.ago}
         for each in those for to in each.numbers
     ]  # fmt: skip
     connection.execute(_NEW_NUMBER, numbers)
@@ -212,6 +227,19 @@ def add(connection: sa.Connection, those: Sequence[New]) -> dict[str, int]:
     for sender, gsm in {(row["sender"], row["gsm"]) for row in waiting}:
         gateways.ensure(connection, sender, gsm)
     return ids
+
+
+def record(connection: sa.Connection, those: Sequence[tuple[New, Outcome, Verdict]]) -> list[None]:
+    """Store SMS that calls have sent, if they are not stored yet, and how they ended."""
+    known = stored(connection, [new for new, _, _ in those])
+    if fresh := [each for each in those if each[0].row["token"] not in known]:
+        ids = add(connection, [new for new, _, _ in fresh])
+        ends = [
+            transitions.Try(ids[new.row["token"]], outcome, verdict, ago=new.ago)
+            for new, outcome, verdict in fresh
+        ]
+        transitions.end_tries(connection, ends)
+    return [None] * len(those)
 
 
 def _ids(

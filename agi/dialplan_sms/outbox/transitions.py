@@ -33,7 +33,7 @@ _NEVER_KEPT = _NOT_RETRIED | dict.fromkeys(
 _NOT_CANCELLED = dict.fromkeys((State.LEASED, State.SENDING), "is {}: it is going out now")
 
 _OF: sa.BindParameter[int] = sa.bindparam("of")  # all built once, as that costs as much as to run
-_NEW_TRY = attempt.insert().values(at=now())
+_NEW_TRY = attempt.insert().values(at=now() - sa.bindparam("ago", type_=sa.Double()))
 SET_NUMBER = (
     number.update()
     .where(number.c.message_id == _OF, number.c.number == sa.bindparam("to"))
@@ -77,8 +77,10 @@ def make_pending(connection: sa.Connection, token: str, text: str) -> int | None
         return None
     if not found.reserved:
         return int(found.id)
-    due = sa.func.coalesce(message.c.planned, now())
-    _update(connection, found.id, state=State.PENDING, text=text, lease_by=None, due=due)
+    _update(
+        connection, found.id, state=State.PENDING, text=text, lease_by=None,
+        due=sa.func.coalesce(message.c.planned, now()),
+    )  # fmt: skip
     connection.execute(
         number.update().where(number.c.message_id == found.id).values(state=State.PENDING)
     )
@@ -100,7 +102,7 @@ class Try:
 
     *rest* are the states of its other numbers. It is pending again, in *wait* seconds, if a number
     of it is. The text of one that was not sent stays for a while, as an admin may want to try it
-    again; *keep_text* keeps others.
+    again; *keep_text* keeps others. *ago* is how many seconds ago it was.
     """
 
     id: int
@@ -109,6 +111,7 @@ class Try:
     rest: Collection[str] = ()
     wait: float = 0.0
     keep_text: bool = False
+    ago: float = 0.0
 
 
 def end_tries(connection: sa.Connection, tries: Sequence[Try]) -> list[State]:
@@ -136,8 +139,9 @@ def end_tries(connection: sa.Connection, tries: Sequence[Try]) -> list[State]:
     connection.execute(
         _NEW_TRY,
         [
-            {"message_id": each.id, "status": each.outcome.status, **why(each.outcome),
-             "via": each.outcome.via, "numbers": len(numbers_in(each.verdict))}
+            {"message_id": each.id, "status": each.outcome.status, "cause": each.outcome.cause,
+             "reason": each.outcome.reason, "via": each.outcome.via, "ago": each.ago,
+             "numbers": len(numbers_in(each.verdict))}
             for each in tries
         ],
     )  # fmt: skip
@@ -187,8 +191,9 @@ def retry(connection: sa.Connection, id_: int) -> str:
         connection, id_, *retriable, state=State.PENDING, due=now(), planned=now(), ended=None,
         attempts=0, cause="", reason="", lease_by=None, lease_until=None,
     ):  # fmt: skip
-        sent_by_call = (message.c.mode == "wait", message.c.planned.is_(None))
-        never = sa.select(message.c.id).where(message.c.id == id_, *sent_by_call)
+        never = sa.select(message.c.id).where(
+            message.c.id == id_, message.c.mode == "wait", message.c.planned.is_(None)
+        )
         return _why_not(connection, id_, _NEVER_KEPT if connection.scalar(never) else _NOT_RETRIED)
     connection.execute(number.update().where(*mine).values(state=State.PENDING))
     sender, gsm, postpone = connection.execute(
@@ -253,8 +258,3 @@ def numbers_in(verdict: Verdict) -> list[tuple[str, State]]:
 def of_all(found: Collection[str]) -> State:
     """The state of a message whose numbers have *found* states."""
     return next((each for each in _DECIDES if each in found), State.UNKNOWN)
-
-
-def why(outcome: Outcome) -> dict[str, str]:
-    """Those columns of a message and of an attempt that say why it ended so."""
-    return {"cause": outcome.cause, "reason": outcome.reason}

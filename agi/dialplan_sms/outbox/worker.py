@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from math import inf
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -21,12 +21,11 @@ from dialplan_sms.outbox.leases import Ended
 from dialplan_sms.outbox.retry import AT_LEAST_ONCE
 from dialplan_sms.outbox.schema import State, message
 from dialplan_sms.outbox.store import Outbox
-from dialplan_sms.outbox.work import Together, Work
+from dialplan_sms.outbox.work import T, Together, Work
 from dialplan_sms.outbox.writer import NotKnown
 from dialplan_sms.sms.outcome import Cause, error, safe_line
 from dialplan_sms.sms.sms import Handled
 
-T = TypeVar("T")
 _POLL, _LATER = 0.5, 2.0  # seconds between two looks; if the outbox does not work
 _GATHER = 0.004  # seconds for which outcomes gather while every thread has a request
 _REST = 0.02
@@ -208,14 +207,13 @@ class Worker:
         """Decide on what workers had under way that are gone."""
 
         def work(connection: sa.Connection) -> tuple[list[tuple[int, str, State]], set[str]]:
-            busy = set(self._busy)
             dead = owner.dead(lease_owner.owners(connection))
             decided: list[tuple[int, str, State]] = []
-            for row in lease_owner.lost(connection, owner.name, busy, dead):
+            for row in lease_owner.lost(connection, owner.name, self._busy, dead):
                 sender = senders.get(row.sender)
                 again = sender is None or sender.delivery == AT_LEAST_ONCE
-                if state := lease_owner.take_back(connection, row.id, _GONE, again):
-                    decided.append((row.id, row.state, state))
+                state = lease_owner.take_back(connection, row.id, _GONE, again)
+                decided.append((row.id, row.state, state))
             return decided, _silent_hosts(connection)
 
         senders = self._service.load().senders

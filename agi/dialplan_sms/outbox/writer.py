@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from math import inf
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -21,9 +21,7 @@ from dialplan_sms.outbox import database
 from dialplan_sms.outbox.database import OutboxError, explain
 from dialplan_sms.outbox.schema import message
 from dialplan_sms.outbox.session import LOOK, Session
-from dialplan_sms.outbox.work import Ended, Work, do
-
-T = TypeVar("T")
+from dialplan_sms.outbox.work import Ended, T, Work, do
 
 _MOST = 100  # pieces of work that begin a transaction
 _COMMIT = (0.5, 30.0)  # seconds that one may wait for who reads an SQLite file: least, most
@@ -95,14 +93,12 @@ class Writer:
 
     def result(self, future: "Future[T]", patience: float, grace: float = 0.0) -> T:
         """What submitted work gives; raises as do()."""
-        try:
-            return future.result(patience)
-        except TimeoutError:
-            self._withdraw(future, patience)
-        try:
-            return future.result(grace)
-        except TimeoutError:
-            raise NotKnown(_ENDLESS) from None
+        for seconds in (patience, grace):
+            try:
+                return future.result(seconds)
+            except TimeoutError:
+                self._withdraw(future, patience)
+        raise NotKnown(_ENDLESS)
 
     async def done(self, work: Work[T], patience: float, grace: float = 0.0) -> T:
         """As do(), on an event loop."""
@@ -250,9 +246,8 @@ class Writer:
 
     def _fail(self, batch: list[_Piece], error: Exception, doubtful: bool = False) -> None:
         """Tell those who still wait."""
-        failure: Exception = explain(error, self.engine.url)
-        if doubtful:
-            failure = NotKnown(str(failure))
+        why = explain(error, self.engine.url)
+        failure = NotKnown(str(why)) if doubtful else why
         for piece in batch:
             with contextlib.suppress(InvalidStateError):  # withdrawn
                 piece.future.set_exception(failure)

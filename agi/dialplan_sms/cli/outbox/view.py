@@ -7,7 +7,6 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +18,7 @@ from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.host.console import Console
 from dialplan_sms.host.terminal import plain
 from dialplan_sms.outbox.history.statistics import Overview
-from dialplan_sms.outbox.history.stored import Stored, Try, iso
+from dialplan_sms.outbox.history.stored import Stored, iso
 from dialplan_sms.outbox.limits import Rate, Usage
 from dialplan_sms.outbox.retry import STALE
 from dialplan_sms.outbox.schema import State
@@ -63,7 +62,7 @@ def as_dict_whole(sms: Stored, with_text: bool) -> dict[str, Any]:
         "planned": iso(sms.planned),
         "held": {"cause": sms.held, "until": iso(sms.free_at)} if sms.held else None,
         "on_failure": sms.told,
-        "tries": [asdict(each) | {"at": iso(each.at)} for each in sms.tries],
+        "tries": [each._asdict() | {"at": iso(each.at)} for each in sms.tries],
         "text_kept": sms.text is not None,
         **({"text": sms.text} if with_text else {}),
     }
@@ -173,7 +172,7 @@ def print_whole(sms: Stored, with_text: bool, sender: Sender | None) -> None:
     Console().print(table)
 
 
-def _try(each: Try) -> Text:
+def _try(each: Any) -> Text:
     what = " ".join(filter(None, (each.status, each.cause, each.via and f"via {each.via}")))
     why = f", {each.reason}" if each.reason else ""
     return _fold(f"{iso(each.at)} to {each.numbers}: {what}{why}")

@@ -2,9 +2,7 @@
 
 import os
 import secrets
-import sqlite3
 from collections.abc import Callable
-from functools import partial
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -23,7 +21,15 @@ class HistoryReader:
 
     def __init__(self, url: URL) -> None:
         self._url = url
-        self._engine = _engine(url)
+        if url.get_backend_name() != "sqlite":
+            self._engine = open_engine(url.render_as_string(hide_password=False))
+            first = f"SET LOCAL statement_timeout = {PATIENCE * 2000:.0f}"
+        elif url.database:
+            self._engine = _sqlite(url.database)
+            first = "BEGIN"  # takes no lock but while something is read
+        else:
+            raise OutboxError("an outbox in memory has no page")
+        sa.event.listen(self._engine, "begin", lambda c: c.exec_driver_sql(first) and None)
 
     def do(self, work: Callable[[sa.Connection], T]) -> T:
         """What *work* finds, all as of one moment. Raises OutboxError with a line for people."""
@@ -38,15 +44,13 @@ class HistoryReader:
 
         On PostgreSQL the position of its log, which moves with other databases as well.
         """
-        return self.do(_position if self._engine.dialect.name == "postgresql" else _data_version)
+        if self._engine.dialect.name == "postgresql":
+            return self.do(lambda c: str(c.scalar(sa.text("SELECT pg_current_wal_insert_lsn()"))))
+        return self.do(_data_version)
 
     def close(self) -> None:
         """Close its connections."""
         self._engine.dispose()
-
-
-def _position(connection: sa.Connection) -> str:
-    return str(connection.scalar(sa.text("SELECT pg_current_wal_insert_lsn()")))
 
 
 def _data_version(connection: sa.Connection) -> str:
@@ -55,29 +59,14 @@ def _data_version(connection: sa.Connection) -> str:
     return f"{name}.{connection.exec_driver_sql('PRAGMA data_version').scalar_one()}"
 
 
-def _engine(url: URL) -> sa.Engine:
-    if url.get_backend_name() != "sqlite":
-        engine = open_engine(url.render_as_string(hide_password=False))
-        first = f"SET LOCAL statement_timeout = {PATIENCE * 2000:.0f}"
-    elif url.database:
-        # The same connection again and again, for _data_version().
-        engine = sa.create_engine(
-            "sqlite://", creator=partial(_connect, url.database), poolclass=sa.pool.QueuePool,
-            pool_use_lifo=True,
-        )  # fmt: skip
-        notice_another_file(engine, url.database)
-        first = "BEGIN"  # takes no lock but while something is read
-    else:
-        raise OutboxError("an outbox in memory has no page")
-    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(first) and None)
-    return engine
-
-
-def _connect(file: str) -> sqlite3.Connection:
+def _sqlite(file: str) -> sa.Engine:
     # mode=rw: a reader may have to roll back what a crash left, and must not make the file.
-    name = f"file:{quote(os.fsencode(file))}?mode=rw"
-    connection = sqlite3.connect(
-        name, timeout=PATIENCE, isolation_level=None, check_same_thread=False, uri=True
+    name, query = f"file:{quote(os.fsencode(file))}", {"mode": "rw", "uri": "true"}
+    engine = sa.create_engine(
+        URL.create("sqlite", database=name, query=query),
+        connect_args={"timeout": PATIENCE, "isolation_level": None, "check_same_thread": False},
+        pool_use_lifo=True,  # the same connection again and again, for _data_version()
     )
-    connection.execute("PRAGMA query_only = ON")
-    return connection
+    sa.event.listen(engine, "connect", lambda c, _: c.execute("PRAGMA query_only = ON") and None)
+    notice_another_file(engine, file)
+    return engine

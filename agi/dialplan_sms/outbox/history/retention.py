@@ -39,12 +39,16 @@ def forget_texts(connection: sa.Connection, sender: str, keep: float, most: int 
     Those that were not sent stay for a day at least: an admin may want to try them again.
     """
     done = message.c.state.in_((State.SENT, State.CANCELLED))
-    old = sa.select(message.c.id).where(
-        message.c.sender == sender,
-        message.c.text.is_not(None),
-        message.c.ended.is_not(None),
-        message.c.ended < sa.case((done, now() - keep), else_=now() - max(keep, A_DAY)),
+    old = (
+        sa.select(message.c.id)
+        .where(
+            message.c.sender == sender,
+            message.c.text.is_not(None),
+            message.c.ended.is_not(None),
+            message.c.ended < sa.case((done, now() - keep), else_=now() - max(keep, A_DAY)),
+        )
+        .limit(most)
+        .with_for_update(skip_locked=True)
     )
-    some = old.limit(most).with_for_update(skip_locked=True)
-    forgets = message.update().where(message.c.id.in_(some)).values(text=None)
+    forgets = message.update().where(message.c.id.in_(old)).values(text=None)
     return connection.execute(forgets).rowcount

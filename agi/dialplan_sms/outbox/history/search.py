@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dialplan_sms.outbox.history.stored import COLUMNS, Filters, Stored, all_numbers, sound
+from dialplan_sms.outbox.history.stored import COLUMNS, TIMES, Filters, Stored, all_numbers, damaged
 from dialplan_sms.outbox.schema import State, message, now, number
 
 SPAN = 3000  # rows that one call looks at
@@ -20,6 +20,7 @@ SPAN = 3000  # rows that one call looks at
 Place = tuple[float, int]
 """Where a search is: the value of its index, and an id. What is below comes next."""
 
+_COUNTS = ("id", "chars", "parts", "parts_from", "attempts")
 _FAR = 1e300  # where a row stands whose value is damaged: above all that are not
 
 
@@ -34,17 +35,6 @@ class Portion:
     found: tuple[Stored, ...]
     place: Place | None
     to: Mapping[int, tuple[str, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """What a number was sent: ``at`` is when."""
-
-    id: int
-    at: float
-    sender: str
-    text: str | None
-    chars: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +87,11 @@ def listing(
 
 
 def _stored(row: Any, numbers: tuple[Any, ...] = ()) -> Stored:
-    values = sound(row)
+    """What is damaged does not hide the other SMS of a list."""
+    values = dict(row._mapping)
     del values["place"]
+    for name in damaged(row):
+        values[name] = None if name in TIMES else 0 if name in _COUNTS else "damaged"
     return Stored(**values, numbers=numbers)
 
 
@@ -106,8 +99,7 @@ def _axis(filters: Filters, whole: str | None) -> tuple[_Axis, Filters]:
     """The index that narrows most, and what is left to compare row by row."""
     if whole is not None:
         pairs = number.join(message, number.c.message_id == message.c.id)
-        mine = number.c.number == whole
-        axis = _Axis(number.c.created, number.c.message_id, (mine,), pairs)
+        axis = _Axis(number.c.created, number.c.message_id, (number.c.number == whole,), pairs)
         return axis, replace(filters, number="")
     if len(filters.states) == 1:
         mine = message.c.state == filters.states[0]
@@ -186,17 +178,16 @@ def _numbers(
 def senders(connection: sa.Connection, most: int = 50) -> list[str]:
     """The names of senders in the history, at most *most*; a look into the index for each."""
     found: list[str] = []
-    while len(found) < most:
-        after = (message.c.sender > found[-1],) if found else ()
-        first = connection.scalar(sa.select(sa.func.min(message.c.sender)).where(*after))
-        if first is None:
-            break
-        found.append(first)
+    first = sa.select(sa.func.min(message.c.sender))
+    name = connection.scalar(first)
+    while name is not None and len(found) < most:
+        found.append(name)
+        name = connection.scalar(first.where(message.c.sender > name))
     return found
 
 
-def received(connection: sa.Connection, to: str, most: int) -> list[Received]:
-    """The newest SMS that the PBX took for the number *to*, newest first."""
+def received(connection: sa.Connection, to: str, most: int) -> Sequence[Any]:
+    """The newest SMS that the PBX took for the number *to*, newest first; ``at`` is when."""
     newest = (
         sa.select(number.c.message_id, number.c.created, number.c.state)
         .where(number.c.number == to)
@@ -204,17 +195,16 @@ def received(connection: sa.Connection, to: str, most: int) -> list[Received]:
         .limit(SPAN)
         .subquery()
     )
-    rows = connection.execute(
+    return connection.execute(
         sa.select(
-            message.c.id, sa.func.coalesce(message.c.ended, message.c.created),
+            message.c.id, sa.func.coalesce(message.c.ended, message.c.created).label("at"),
             message.c.sender, message.c.text, message.c.chars,
         )
         .join(newest, newest.c.message_id == message.c.id)
         .where(newest.c.state == State.SENT)
         .order_by(newest.c.created.desc())
         .limit(most)
-    )  # fmt: skip
-    return [Received(*row) for row in rows]
+    ).all()  # fmt: skip
 
 
 def recent_numbers(connection: sa.Connection, most: int) -> list[tuple[str, float, int]]:

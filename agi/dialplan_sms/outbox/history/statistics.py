@@ -44,8 +44,12 @@ def overview(connection: sa.Connection) -> Overview:
         .group_by(message.c.state)
     )
     is_due = (message.c.state == State.PENDING, message.c.due <= now())
-    age = now() - sa.func.coalesce(message.c.planned, message.c.created)
-    oldest = sa.select(age).where(*is_due).order_by(message.c.due).limit(1)
+    oldest = (
+        sa.select(now() - sa.func.coalesce(message.c.planned, message.c.created))
+        .where(*is_due)
+        .order_by(message.c.due)
+        .limit(1)
+    )
     waiting = connection.execute(
         sa.select(gateway.c.free_at, now(), *map(_first, PRIORITIES))
     ).all()
@@ -55,7 +59,6 @@ def overview(connection: sa.Connection) -> Overview:
         for first in firsts
         if isinstance(first, float)  # SQLite keeps whatever it was given
     ]
-    waits = [-seconds for seconds in tries if seconds <= 0]
     held = connection.execute(
         sa.select(gateway.c.sender, gateway.c.held, gateway.c.free_at - now())
         # What may be tried waits no more, if it was all sent by a backup.
@@ -64,7 +67,7 @@ def overview(connection: sa.Connection) -> Overview:
     ).all()
     return Overview(
         dict.fromkeys(map(str, under_way), 0) | {row[0]: row[1] for row in counts},
-        max(waits, default=0.0),
+        max(0.0, -min(tries)) if tries else 0.0,
         {row[0]: row[1] for row in held},
         connection.scalar(sa.select(sa.func.count()).where(*is_due)) or 0,
         connection.scalar(oldest),

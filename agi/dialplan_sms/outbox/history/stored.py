@@ -26,23 +26,12 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
-    """One try to send to some numbers of an SMS."""
-
-    at: float
-    numbers: int
-    status: str
-    cause: str
-    reason: str
-    via: str
-
-
-@dataclass(frozen=True, slots=True)
 class Stored:
     """One SMS of the history; the times are seconds since 1970.
 
-    ``numbers`` is number and state of each. ``text``, ``tries``, whether on_failure was ``told``,
-    and for one that is pending ``held`` and ``free_at``, its sender's, are only filled by show().
+    ``numbers`` is number and state of each. ``text``, ``tries`` (rows: at, numbers, status, cause,
+    reason, via), whether on_failure was ``told``, and for one that is pending ``held`` and
+    ``free_at``, its sender's, are only filled by show().
     """
 
     id: int
@@ -66,7 +55,7 @@ class Stored:
     later: bool  # pending, and not due yet
     numbers: tuple[tuple[str, str], ...] = ()
     text: str | None = field(default=None, repr=False)
-    tries: tuple[Try, ...] = ()
+    tries: Sequence[Any] = ()
     held: str = ""
     free_at: float | None = None
     told: str = ""
@@ -79,8 +68,7 @@ _TOLD = sa.case(
     (message.c.ended.is_not(None) & message.c.lease_until.is_not(None), "was not told yet"),
     else_="",
 ).label("told")
-_TIMES = ("created", "due", "planned", "ended", "at")
-_COUNTS = ("id", "chars", "parts", "parts_from", "attempts", "numbers")
+TIMES = ("created", "due", "planned", "ended", "at")
 COLUMNS = (
     message.c.id, message.c.created, message.c.due, message.c.planned, message.c.ended,
     message.c.state, message.c.mode, message.c.sender, message.c.gsm,
@@ -89,6 +77,11 @@ COLUMNS = (
     message.c.attempts, message.c.cause, message.c.reason,
     ((message.c.state == State.PENDING) & (message.c.due > now())).label("later"),
 )  # fmt: skip
+_NUMBERS = (
+    sa.select(number.c.message_id, number.c.number, number.c.state)
+    .where(number.c.message_id.in_(sa.bindparam("these", expanding=True)))
+    .order_by(number.c.message_id, number.c.number)
+)
 
 
 def iso(at: Any) -> str | None:
@@ -101,14 +94,10 @@ def iso(at: Any) -> str | None:
 
 def all_numbers(connection: sa.Connection, ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:
     """Number and state of each number of SMS, by their *ids*, of which there are some hundred."""
-    found: dict[int, tuple[Any, ...]] = {}
-    for id_, to, state in connection.execute(
-        sa.select(number.c.message_id, number.c.number, number.c.state)
-        .where(number.c.message_id.in_(ids))
-        .order_by(number.c.message_id, number.c.number)
-    ):
-        found[id_] = (*found.get(id_, ()), (str(to), str(state)))
-    return found
+    found: dict[int, list[Any]] = {}
+    for id_, to, state in connection.execute(_NUMBERS, {"these": ids}):
+        found.setdefault(id_, []).append((str(to), str(state)))
+    return {id_: tuple(those) for id_, those in found.items()}
 
 
 def show(connection: sa.Connection, id_: int) -> Stored | None:
@@ -123,18 +112,14 @@ def show(connection: sa.Connection, id_: int) -> Stored | None:
         return None
     tries = connection.execute(
         sa.select(
-            attempt.c.at,
-            attempt.c.numbers,
-            attempt.c.status,
-            attempt.c.cause,
-            attempt.c.reason,
+            attempt.c.at, attempt.c.numbers, attempt.c.status, attempt.c.cause, attempt.c.reason,
             attempt.c.via,
         )
         .where(attempt.c.message_id == id_)
         .order_by(attempt.c.id)
-    ).all()
+    ).all()  # fmt: skip
     for each in (row, *tries):
-        if names := _damaged(each):
+        if names := damaged(each):
             raise OutboxError(
                 f"SMS {id_} is damaged in the database, {', '.join(names)}: restore a backup, or"
                 " delete its row"
@@ -143,26 +128,17 @@ def show(connection: sa.Connection, id_: int) -> Stored | None:
     if row.state == State.PENDING:
         mine = (gateway.c.sender == row.sender, gateway.c.gsm == row.gsm, gateway.c.held != "")
         held = connection.execute(sa.select(gateway.c.held, gateway.c.free_at).where(*mine)).first()
-    numbers = all_numbers(connection, [id_]).get(id_, ())
     by, until = held or ("", None)
     return Stored(
-        **row._mapping, numbers=numbers, tries=tuple(Try(*each) for each in tries), held=by,
+        **row._mapping, numbers=all_numbers(connection, [id_]).get(id_, ()), tries=tries, held=by,
         free_at=until,
     )  # fmt: skip
 
 
-def _damaged(row: Any) -> list[str]:
-    # SQLite keeps whatever it is given in a column of any type.
+def damaged(row: Any) -> list[str]:
+    """Which of its values nobody has written there: SQLite keeps whatever it is given."""
     return [
         name
         for name, value in row._mapping.items()
-        if isinstance(value, bytes) or (name in _TIMES and isinstance(value, str))
+        if isinstance(value, bytes) or (name in TIMES and isinstance(value, str))
     ]
-
-
-def sound(row: Any) -> dict[str, Any]:
-    """The values of *row*; those that are damaged do not hide the other SMS of a list."""
-    values = dict(row._mapping)
-    for name in _damaged(row):
-        values[name] = None if name in _TIMES else 0 if name in _COUNTS else "damaged"
-    return values
