@@ -1,7 +1,8 @@
-"""A request's deadline; and heads of answers are read as http.client reads them."""
+"""A request on its way: its name resolved, its deadline, and the head of the answer."""
 
 import io
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from http.client import HTTPException, HTTPResponse
@@ -10,10 +11,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dialplan_sms.transport.connection import Resolver
 from dialplan_sms.transport.exchange import Answer, Watchdog
-from tests.unit.fakes import no_threads
+from tests.unit.fakes import Dns, no_threads
 
 Connections = list[socket.socket]
+
+
+def test_a_lookup_that_hangs_costs_one_thread_and_no_more_than_its_time() -> None:
+    dns = Dns()
+    resolver, before = Resolver(dns), threading.active_count()
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            resolver.resolve("pbx.example.com", 443, 0.05)
+    assert threading.active_count() - before <= 1
+    assert dns.asked == 1
+    dns.answer.set()
+    assert resolver.resolve("pbx.example.com", 443, 5)[0][4] == ("192.0.2.1", 443)
+
+
+def test_a_numeric_address_needs_no_thread() -> None:
+    with no_threads():
+        assert Resolver().resolve("127.0.0.1", 80, 0.001)[0][4] == ("127.0.0.1", 80)
+        assert Resolver().resolve("::1", 80, 0.001)[0][4][:2] == ("::1", 80)
+
+
+@pytest.mark.parametrize("name", ["pbx.invalid", "a..b", "x" * 300, "\u20ac.invalid"])
+def test_a_name_that_is_none_is_an_error(name: str) -> None:
+    with pytest.raises(OSError):  # noqa: PT011
+        Resolver().resolve(name, 80, 20)
 
 
 @pytest.fixture
@@ -56,21 +82,22 @@ def test_a_connection_that_is_closed_does_not_end_the_watch(three: Connections) 
 
 
 def test_a_host_without_threads_for_a_moment_recovers(three: Connections) -> None:
-    watchdog, now = Watchdog(), time.monotonic()
-    with no_threads(), pytest.raises(RuntimeError), watchdog.watch(three[0], now):
-        pass
+    watchdog, resolver, now = Watchdog(), Resolver(), time.monotonic()
+    with no_threads():
+        with pytest.raises(RuntimeError):
+            resolver.resolve("localhost", 80, 1)
+        with pytest.raises(RuntimeError), watchdog.watch(three[0], now):
+            pass
+    assert resolver.resolve("localhost", 80, 5)
     with watchdog.watch(three[0], now):
         assert three[0].recv(1) == b""
 
 
-class Wire:
+class Wire(io.BytesIO):
     """A socket that holds an answer."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
     def makefile(self, _: str) -> io.BytesIO:
-        return io.BytesIO(self._data)
+        return self
 
 
 def read(kind: type[HTTPResponse], data: bytes) -> tuple[object, ...]:
