@@ -156,7 +156,6 @@ failed = ^[1245]:
     lambda request: ((found := dict(request.query))["to"], found["text"]),
     (202, "0: Accepted for delivery"),
 )
-SHAPES = (SMSEAGLE, ANDROID, TWILIO, KANNEL)
 
 
 @contextmanager
