@@ -1,4 +1,14 @@
+"""One call: the bytes of its stream, the dialogue with Asterisk, and what is sent and answered."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from asterisk.agi import AGIHangup
@@ -7,6 +17,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from dialplan_sms.agi.call import call
+from dialplan_sms.agi.channel import LONGEST_COMMAND, Channel
+from dialplan_sms.agi.doors import listen_tcp
+from dialplan_sms.agi.stream import LINE, PARAGRAPH, SocketStream, Stream
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from tests.unit.fakes import ENVIRONMENT, FakeAsterisk, FakeRoute, service
 
@@ -224,3 +237,244 @@ def test_and_one_by_one_where_it_cannot(kind: type[FakeAsterisk], learns: bool) 
     assert set(asterisk.variables) <= OUTPUTS | set(BOTH)
     assert asterisk.set_names()[-4:] == ["SMS_CAUSE", "SMS_STATUS", "SMS_STATUS", "SMS_CAUSE"]
     assert not channel.sets_together
+
+
+NASTY = [
+    "two\nlines", "\n", "a\r\nb", 'say "hi"', "back\\slash", "Hi :) meet at 10:30", "a&b+c%41=d",
+    "a;b", "${SHELL(id)}", "$[1+1]", "hangup", "200 result=1 (x", "x\n200 result=1 (fake)\n",
+    "HANGUP\n", " both ends ", "\u0417\u0434\u0440\u0430\u0432\u0441\u0442\u0432\u0443\u0439", "\U0001f600", "\u77ed" * 670, ")", "(((", "",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", NASTY)
+def test_values_are_read_exactly_and_written_as_one_command(value: str) -> None:
+    asterisk = FakeAsterisk({"SMS_NUMBER": "+39333123456", "SMS_MESSAGE": value})
+    channel = asterisk.channel
+    values = channel.read_variables(["SMS_NUMBER", "SMS_MESSAGE", "SMS_GSM"])
+    assert values == {"SMS_NUMBER": "+39333123456", "SMS_MESSAGE": value, "SMS_GSM": ""}
+    channel.set_variable("SMS_REASON", value[:500])
+    assert len(asterisk.commands) == 2
+    flat = value[:500].replace("\r\n", " ").replace("\n", " ").replace("\r", " ")
+    assert asterisk.value("SMS_REASON") == flat
+
+
+@given(st.dictionaries(st.sampled_from(["A", "B", "C"]), st.binary()), st.booleans())
+def test_any_bytes_are_read_and_the_dialogue_stays_in_step(
+    values: dict[str, bytes], hung_up: bool
+) -> None:
+    asterisk = FakeAsterisk(dict(values), hang_up_line=hung_up)
+    channel = asterisk.channel
+    read = channel.read_variables(["A", "B", "C"])
+    assert read == {name: values.get(name, b"").decode("utf-8", "replace") for name in "ABC"}
+    channel.set_variable("SMS_STATUS", "SUCCESS")
+    assert asterisk.value("SMS_STATUS") == "SUCCESS"
+
+
+@given(st.text(min_size=0, max_size=5000))
+def test_a_command_is_never_too_long_nor_two(value: str) -> None:
+    asterisk = FakeAsterisk()
+    asterisk.channel.set_variable("SMS_REASON", value)
+    (command,) = asterisk.commands
+    assert len(command) <= LONGEST_COMMAND
+    command.decode()  # cut on a character
+
+
+def test_a_long_value_fills_the_command() -> None:
+    asterisk = FakeAsterisk()
+    asterisk.channel.set_variable("SMS_REASON", '"\u20ac' * 2000)
+    assert LONGEST_COMMAND - 4 <= len(asterisk.commands[0]) <= LONGEST_COMMAND
+
+
+def test_the_environment_is_read_once_and_in_order() -> None:
+    channel = FakeAsterisk(arguments=[b"+39333123456", b"", b" a b "]).channel
+    channel.read_variables(["SMS_NUMBER"])
+    assert channel.env["agi_uniqueid"] == "1700000000.7"
+    assert channel.env["agi_callerid"] == "200"
+    assert channel.arguments == ("+39333123456", "", " a b ")
+
+
+REST = b"x\n" + ENVIRONMENT[ENVIRONMENT.index(b"agi_callingpres") :] + b"agi_arg_1: +39666666666\n"
+FORGERIES = {
+    "an argument before its time": b"x\nagi_arg_1: +39666666666",
+    "a blank line": b"x\n\n200 result=1 (+39666666666)",
+    "the rest of an environment": REST,
+    "the rest and a blank line": REST + b"\n",
+    "a key again": b"x\nagi_callerid: 999",
+    "an unknown key": b"x\nfoo: bar",
+    "a hang-up": b"x\nHANGUP",
+    "a thousand lines": b"x" + b"\nx" * 1100,
+    "a blank line and a thousand": b"x\n\n" + b"y\n" * 1100,
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES.values(), ids=FORGERIES)
+@pytest.mark.parametrize("real", [(), (b"+39333123456",)], ids=["without", "with"])
+def test_a_forged_environment_gives_no_arguments(name: bytes, real: tuple[bytes, ...]) -> None:
+    forged = ENVIRONMENT.replace(b"agi_calleridname: unknown", b"agi_calleridname: " + name)
+    asterisk = FakeAsterisk({"SMS_NUMBER": "+39333123456"}, forged, real)
+    channel = asterisk.channel
+    values = channel.read_variables(["SMS_NUMBER"])
+    assert values == {"SMS_NUMBER": "+39333123456"}
+    assert channel.arguments == ()
+    assert channel.env["agi_callerid"] == "200"
+    channel.set_variable("SMS_STATUS", "ERROR")
+    assert asterisk.value("SMS_STATUS") == "ERROR"
+
+
+@given(st.binary())
+def test_any_environment_ends_in_values_or_a_hang_up(environment: bytes) -> None:
+    asterisk = FakeAsterisk({"A": "right"}, environment)
+    try:
+        values = asterisk.channel.read_variables(["A"])
+    except AGIHangup:
+        return
+    assert values == {"A": "right"}
+
+
+class Deaf(FakeAsterisk):
+    """Says *data*, whatever it hears."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self.replies = data
+
+    def write(self, data: bytes) -> None:
+        pass
+
+
+@pytest.mark.parametrize("data", [b"", b"agi_request: x\n", b"agi_request: x", b"x\n" * 600_000])
+def test_streams_that_end_or_never_do_are_a_hang_up(data: bytes) -> None:
+    with pytest.raises(AGIHangup):
+        Channel(Deaf(data))
+
+
+def test_a_peer_that_is_gone_in_the_dialogue_is_a_hang_up() -> None:
+    with pytest.raises(AGIHangup):
+        Channel(Deaf(ENVIRONMENT + b"\n200 result=1 (x\n")).read_variables(["A"])
+    with pytest.raises(AGIHangup):
+        FakeAsterisk(hang_up_after=0).channel.set_variable("A", "b")
+
+
+def test_a_reply_that_says_hangup_is_no_error() -> None:
+    Channel(Deaf(ENVIRONMENT + b"\n200 result=1 (hangup)\n")).set_variable("A", "hangup")
+
+
+def test_nothing_can_smuggle_a_second_command() -> None:
+    channel = FakeAsterisk().channel
+    for hostile in ("A\nB", "A\rB", "A\0B", "x" * 3000):
+        with pytest.raises(ValueError, match="not a command"):
+            channel.send_command("NOOP", hostile)
+
+
+def connected() -> tuple[socket.socket, socket.socket]:
+    """The two ends of a connection, as the service and as Asterisk have it."""
+    listener = listen_tcp(("127.0.0.1", 0))
+    assert listener is not None
+    with listener:
+        peer = socket.create_connection(listener.getsockname())
+        return listener.accept()[0], peer
+
+
+class Ends(NamedTuple):
+    """What opens the stream, with its *until* and *patience*, and the peer's descriptors."""
+
+    open: Callable[..., Stream]
+    says: int
+    hears: int
+    end: Callable[[], None]
+
+
+@pytest.fixture(params=["pipes", "socket"])
+def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
+    with ExitStack() as closing:
+        if request.param == "socket":
+            ours, peer = map(closing.enter_context, connected())
+            file = peer.fileno()
+            yield Ends(
+                lambda *times: SocketStream(ours, *times), file, file,
+                lambda: peer.shutdown(socket.SHUT_WR),
+            )  # fmt: skip
+            return
+        (reader, says), (hears, writer) = os.pipe(), os.pipe()
+        for file in (reader, hears, writer):
+            closing.callback(os.close, file)
+        end = closing.enter_context(os.fdopen(says, "wb")).close
+        yield Ends(lambda *times: Stream(reader, writer, *times), says, hears, end)
+
+
+def in_seconds(seconds: float) -> float:
+    return time.monotonic() + seconds
+
+
+def test_lines_and_paragraphs_come_out_as_they_went_in(ends: Ends) -> None:
+    stream = ends.open(in_seconds(5))
+    os.write(ends.says, b"one\ntwo\n\nth")
+    assert [stream.up_to(LINE, 99) for _ in range(3)] == [b"one\n", b"two\n", b"\n"]
+    os.write(ends.says, b"ree\na: 1\nb:")
+    assert stream.up_to(LINE, 99) == b"three\n"
+    threading.Timer(0.1, os.write, (ends.says, b" 2\n\nrest\r\n\r\n200 re")).start()
+    assert stream.up_to(PARAGRAPH, 999) == b"a: 1\nb: 2\n\n"
+    assert stream.up_to(PARAGRAPH, 999) == b"rest\r\n\r\n"
+    os.write(ends.says, b"sult=1\n" + b"x" * 20)
+    assert stream.up_to(LINE, 999) == b"200 result=1\n"
+    assert [stream.up_to(LINE, 4), stream.up_to(PARAGRAPH, 10)] == [b"x" * 4, b"x" * 10]
+    ends.end()
+    assert [stream.up_to(LINE, 99), stream.up_to(LINE, 99)] == [b"x" * 6, b""]
+
+
+@pytest.mark.parametrize(("until", "patience"), [(0.2, 5), (5, 0.2), (-1, 5)])
+def test_a_peer_that_stalls_is_given_up(ends: Ends, until: float, patience: float) -> None:
+    os.write(ends.says, b"half a li")
+    started = time.monotonic()
+    stream = ends.open(started + until, patience)
+    with pytest.raises(TimeoutError):
+        stream.up_to(LINE, 99)
+    with pytest.raises(TimeoutError):
+        stream.write(b"x" * 10_000_000)
+    assert time.monotonic() - started < 3
+
+
+def test_a_peer_that_trickles_gets_no_more_time_than_there_is(ends: Ends) -> None:
+    started, over = time.monotonic(), threading.Event()
+
+    def trickle() -> None:
+        while not over.wait(0.05):
+            os.write(ends.says, b"x")
+
+    thread = threading.Thread(target=trickle)
+    thread.start()
+    with pytest.raises(TimeoutError):
+        ends.open(started + 0.5, 5).up_to(LINE, 99)
+    assert time.monotonic() - started < 3
+    over.set()
+    thread.join()
+
+
+def test_what_is_written_arrives_whole(ends: Ends) -> None:
+    def read() -> bytes:
+        found = b""
+        while len(found) < 300_000:
+            found += os.read(ends.hears, 4096)
+        return found
+
+    with ThreadPoolExecutor(1) as thread:
+        found = thread.submit(read)
+        ends.open(in_seconds(5)).write(b"ab" * 150_000)
+        assert found.result(5) == b"ab" * 150_000
+
+
+def test_lines_that_are_sent_one_by_one_come_together_and_at_once() -> None:
+    """As Asterisk sends its environment; a kernel that waited with its ACK would take 40 ms."""
+    rounds, together, began = 100, 0, time.monotonic()
+    for _ in range(rounds):
+        ours, peer = connected()
+        with ours, peer:
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            stream = SocketStream(ours, in_seconds(5))
+            for number in range(24):
+                peer.send(b"agi_line_%d: value\n" % number)
+            peer.send(b"\n")
+            assert stream.up_to(PARAGRAPH, 9999).count(b"\n") == 25
+            together += stream._reads == 2  # the first line, and the others
+    assert together > rounds / 2  # but for those where this host was busy for 40 ms
+    assert time.monotonic() - began < rounds * 0.04

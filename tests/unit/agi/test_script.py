@@ -179,16 +179,5 @@ def test_a_host_on_which_it_cannot_even_start_is_named(folder: Path, failure: st
     assert errors == ""
 
 
-@pytest.mark.parametrize("what", ["sms.conf", "log"])
-def test_a_fifo_blocks_nothing(server: Sandbox, folder: Path, what: str) -> None:
-    (folder / what).unlink(missing_ok=True)
-    os.mkfifo(folder / what, 0o600)
-    started = time.monotonic()
-    variables, _ = run(SCRIPT, folder)
-    assert time.monotonic() - started < 10
-    left = ("ERROR", "CONFIG") if what == "sms.conf" else ("SUCCESS", "")
-    assert (variables["SMS_STATUS"], variables["SMS_CAUSE"]) == left
-
-
 def test_a_folder_whose_name_is_no_utf8(folder: Path) -> None:
     assert run(SCRIPT, folder / "\udcff")[0]["SMS_CAUSE"] == "CONFIG"

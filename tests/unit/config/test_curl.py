@@ -63,12 +63,6 @@ def test_what_is_known_of_the_gateway(sms_conf: Write, tmp_path: Path) -> None:
     assert len({plain, read(sms_conf, LINE)}) == 1
 
 
-def test_a_gateway_of_the_pbx_is_left_out_without_a_place_for_it(sms_conf: Write) -> None:
-    more = "success = x\ngsm = 9c7514330001"
-    assert read(sms_conf, LINE, more).gsm is None
-    assert read(sms_conf, f"{LINE} -d modem={{GSM}}", more).gsm == "9c7514330001"
-
-
 def test_the_ways_of_general_are_left_to_who_has_none(sms_conf: Write) -> None:
     pbx, gateway = "url = http://192.0.2.1\n", f"curl = {LINE}\nsuccess = x\n"
     senders = load(sms_conf(f"[general]\n{pbx}password = x\n[101]\n[gateway]\n{gateway}")).senders

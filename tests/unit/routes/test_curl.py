@@ -23,7 +23,6 @@ from dialplan_sms.sms.sms import Draft, Sms, compose
 from tests import gateways
 from tests.asterisk.test_texts import TEXTS
 from tests.gateways import Answer, Gateway
-from tests.pages import Block, blocks
 
 NUMBERS = ("+39333123456", "+39333123457", "+39333123458")
 SMS = Sms(NUMBERS[:1], "hello")
@@ -281,28 +280,27 @@ def test_the_same_sms_has_the_same_id_at_every_try(who: Sender) -> None:
     assert ids[0] == ids[1]
 
 
-@pytest.mark.parametrize(
-    "block", blocks("ini sms.conf", ["docs/gateways.md"]), ids=lambda it: it.where
-)
-def test_every_nasty_text_arrives_exactly_by_the_lines_to_paste(
-    sms_conf: Write, block: Block
+@pytest.mark.parametrize("shape", gateways.SHAPES, ids=lambda shape: shape.name)
+def test_every_nasty_text_arrives_exactly_by_the_line_to_paste(
+    sms_conf: Write, shape: gateways.Shape
 ) -> None:
-    name = re.findall(r"^\[(.+)\]$", block.text, re.MULTILINE)[0]
-    shapes = {"smseagle": gateways.SMSEAGLE, "android": gateways.ANDROID,
-              "twilio": gateways.TWILIO, "kannel": gateways.KANNEL}  # fmt: skip
-    if name == "other-pbx":
-        assert load(sms_conf(block.text)).senders[name].is_pbx
-        return
-    with gateways.running(shapes[name]) as gateway:
-        line = re.sub(r"https?://[^/\"]+", f"http://127.0.0.1:{gateway.port}", block.text)
-        who = load(sms_conf(line.replace("secret", gateways.PASSWORD))).senders[name]
+    with gateways.running(shape) as gateway:
+        who = sender(sms_conf, gateway.sms_conf)
         for text in NASTY:
             assert send(who, replace(SMS, text=text)).status is Status.SUCCESS
         assert gateway.taken == [(NUMBERS[0], text) for text in NASTY]
 
 
-def test_a_gateway_that_a_call_names_is_left_out_without_a_place_for_it(sms_conf: Write) -> None:
-    draft = Draft(number=NUMBERS[0], message="it's", gsm="9c7514330001")
-    for line, gsm in ((FORM, "9c7514330001"), (FORM.replace("&g={GSM}", ""), None)):
-        sms = compose(draft, sender(sms_conf, line), datetime.now())
-        assert (sms.gsm, sms.replaced) == (gsm, "")
+def test_the_other_line_to_paste_is_that_of_a_pbx(sms_conf: Write) -> None:
+    line, *others = gateways.LINES
+    assert load(sms_conf(line.text)).senders["other-pbx"].is_pbx
+    assert len(others) == len(gateways.SHAPES)
+
+
+def test_a_gateway_of_the_pbx_is_left_out_without_a_place_for_it(sms_conf: Write) -> None:
+    draft = Draft(number=NUMBERS[0], message="it's", gsm="9c7514330002")
+    for line, takes in ((FORM, True), (FORM.replace("&g={GSM}", ""), False)):
+        who = sender(sms_conf, f"{line}\ngsm = 9c7514330001")
+        sms = compose(draft, who, datetime.now())
+        assert (who.gsm, sms.gsm) == (("9c7514330001", "9c7514330002") if takes else (None, None))
+        assert sms.replaced == ""
