@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -188,9 +189,8 @@ def test_several_tokens_are_set_at_once_where_asterisk_can(outcome: Outcome, las
     channel = asterisk.channel
     assert channel.learn_to_set_together()
     call(channel, service(FakeRoute(outcome)))
-    assert asterisk.commands[-2:] == [
-        b'EXEC MSet "SMS_CAUSE=NO_ANSWER,SMS_STATUS=ERROR"', b'EXEC MSet "%b"' % last
-    ]  # fmt: skip
+    before = b'EXEC MSet "SMS_CAUSE=NO_ANSWER,SMS_STATUS=ERROR"'
+    assert asterisk.commands[-2:] == [before, b'EXEC MSet "%b"' % last]
     told = {"SMS_ID": outcome.id} if outcome.id else {}
     assert outputs(asterisk) == told | {"SMS_STATUS": outcome.status}
 
@@ -389,17 +389,14 @@ def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
     with ExitStack() as closing:
         if request.param == "socket":
             ours, peer = map(closing.enter_context, connected())
-            file = peer.fileno()
-            yield Ends(
-                lambda *times: SocketStream(ours, *times), file, file,
-                lambda: peer.shutdown(socket.SHUT_WR),
-            )  # fmt: skip
+            file, end = peer.fileno(), partial(peer.shutdown, socket.SHUT_WR)
+            yield Ends(lambda *times: SocketStream(ours, *times), file, file, end)
             return
         (reader, says), (hears, writer) = os.pipe(), os.pipe()
         for file in (reader, hears, writer):
             closing.callback(os.close, file)
-        end = closing.enter_context(os.fdopen(says, "wb")).close
-        yield Ends(lambda *times: Stream(reader, writer, *times), says, hears, end)
+        closes = closing.enter_context(os.fdopen(says, "wb")).close
+        yield Ends(lambda *times: Stream(reader, writer, *times), says, hears, closes)
 
 
 def in_seconds(seconds: float) -> float:
