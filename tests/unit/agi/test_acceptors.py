@@ -89,7 +89,7 @@ def test_after_stop_nobody_is_taken(calls: Calls, house: House) -> None:
     assert calls.objections == []
 
 
-def test_some_room_is_kept_for_who_asks_for_it() -> None:
+def test_some_room_is_kept_for_who_asks_for_it_and_nobody_begins_after_the_end() -> None:
     capacity = Capacity(1)
     entered: list[bool] = []
     go = threading.Event()
@@ -104,16 +104,12 @@ def test_some_room_is_kept_for_who_asks_for_it() -> None:
         until(lambda number=number: len(entered) == number)  # type: ignore[misc]
     go.set()
     assert entered == [True, False, True, False]
-
-
-def test_nobody_begins_once_all_have_ended() -> None:
-    capacity = Capacity(3)
-    assert capacity.drain(0)
+    assert capacity.drain(10)
     with pytest.raises(Closed), capacity.call():
         pass
 
 
-def test_without_threads_the_call_that_takes_the_last_one_is_told(
+def test_without_threads_no_door_is_opened_and_who_takes_the_last_one_is_told(
     calls: Calls, house: House
 ) -> None:
     calls.go.set()
@@ -122,6 +118,9 @@ def test_without_threads_the_call_that_takes_the_last_one_is_told(
     until(lambda: threads.idle == 2)  # the one that has served waits again, too
     calls.go.clear()
     with contextlib.ExitStack() as stack, no_threads():
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        with pytest.raises(OSError, match="no process or thread can be started"):
+            house.acceptors.open(listener, saying(calls, Capacity(1)), 1)
         clients = [stack.enter_context(house.connect()) for _ in range(10)]
         until(lambda: any(calls.objections))
         short = "no process or thread can be started: raise TasksMax="
@@ -130,15 +129,6 @@ def test_without_threads_the_call_that_takes_the_last_one_is_told(
         assert {client.recv(9) for client in clients} == {b"done", b"busy"}
     assert len(house.notes) == 1
     assert house.ask() == b"done"
-
-
-def test_without_threads_no_door_is_opened(calls: Calls, house: House) -> None:
-    with (
-        no_threads(),
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        pytest.raises(OSError, match="no process or thread can be started"),
-    ):
-        house.acceptors.open(listener, saying(calls, Capacity(1)), 1)
 
 
 def test_a_folder_that_is_missing_comes_with_the_command_that_makes_it(tmp_path: Path) -> None:

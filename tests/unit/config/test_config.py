@@ -105,13 +105,15 @@ def test_a_good_file_is_read_whole_and_shows_no_secret(sms_conf: Write) -> None:
         assert secret not in repr(config)
 
 
-def test_outbox_and_limits_have_defaults(sms_conf: Write) -> None:
+def test_what_is_not_set_has_its_default(sms_conf: Write) -> None:
     config = load(sms_conf(SENDER))
     assert (config.outbox, config.allow, config.workers, config.retention) == ("", (), 4, 7776000.0)
     sender = config.senders["101"]
     assert (sender.delivery, sender.postpone, sender.pace) == ("at-least-once", "here", 5)
     assert (sender.batch, sender.max_age, sender.keep_text) == (20, 86400.0, 0)
     assert (sender.allow, sender.deny, sender.counted) == ((), (), {})
+    assert config.default_sender == "101"  # the only one
+    assert load(sms_conf(SENDER + SENDER.replace("101", "102"))).default_sender is None
 
 
 @pytest.mark.parametrize("known", [GENERAL_KEYS, SENDER_KEYS, KEYS])
@@ -219,11 +221,6 @@ def test_asterisks_own_habits_are_taken(sms_conf: Write) -> None:
     sender = load(sms_conf(text)).senders["101"]
     assert sender.url == "https://192.0.2.1/x"
     assert sender.password == "a=b => c"
-
-
-def test_the_only_sender_is_the_default(sms_conf: Write) -> None:
-    assert load(sms_conf(SENDER)).default_sender == "101"
-    assert load(sms_conf(SENDER + SENDER.replace("101", "102"))).default_sender is None
 
 
 def test_a_password_file_is_read_beside_it(sms_conf: Write, tmp_path: Path) -> None:
