@@ -1,10 +1,11 @@
-"""Stand-ins for HTTP gateways, by their public documentation, and the curl line of each.
+"""Stand-ins for HTTP gateways, by their public documentation, and the curl line to paste for each.
 
 A gateway keeps what it took as it reads it itself; what is not exactly as documented it refuses.
 """
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from tests.pages import blocks
 
 PASSWORD = "s3cr&t%41+ü"
 
@@ -110,49 +113,36 @@ def _twilio(request: Request) -> Taken | None:
     return (given["To"], given["Body"]) if is_it and given else None
 
 
+def _to_paste(section: str) -> str:
+    """The keys that docs/gateways.md has for such a gateway, with a place for its host."""
+    found = {block.text.partition("]\n")[0]: block.text for block in LINES}[f"[{section}"]
+    keys = found.partition("\n")[2].replace("{", "{{").replace("}", "}}")
+    return re.sub(r'https?://[^/"]+', "http://{host}", keys) + "\n"
+
+
+LINES = blocks("ini sms.conf", ["docs/gateways.md"])
 SMSEAGLE = Shape(
     "GET, user and password in the query",
-    f"""curl = curl -G "http://{{host}}/http_api/send_sms" --data-urlencode "login=john" \
---data-urlencode "pass={PASSWORD}" --data-urlencode "to={{{{TO_NUMBER}}}}" \
---data-urlencode "message={{{{MESSAGE}}}}"
-success = ^OK
-failed = ^(Invalid|Wrong)
-id = ID=([0-9]+)
-""",
+    _to_paste("smseagle").replace("secret", PASSWORD),
     _smseagle,
     (200, "OK; ID=297\n"),
     (200, "Wrong parameters"),
 )
 ANDROID = Shape(
     "JSON and basic authorization",
-    f"""curl = curl -X POST -u "sms:{PASSWORD}" -H "Content-Type: application/json" \
--d '{{{{"textMessage": {{{{"text": "{{{{MESSAGE}}}}"}}}}, "phoneNumbers": ["{{{{TO_NUMBER}}}}"]}}}}' \
-http://{{host}}/message
-success = "state":"Pending"
-id = "id":"([^"]+)"
-""",
+    _to_paste("android").replace("secret", PASSWORD),
     _android,
     (202, '{"id":"PyDmBQZZXYmyxMwED8Fzy","state":"Pending","isHashed":false}'),
 )
 TWILIO = Shape(
     "form, basic authorization and 201",
-    f"""curl = curl "http://{{host}}/2010-04-01/Accounts/AC0123456789/Messages.json" -X POST \
---data-urlencode "To={{{{TO_NUMBER}}}}" --data-urlencode "From=+15005550006" \
---data-urlencode "Body={{{{MESSAGE}}}}" -u "AC0123456789:{PASSWORD}"
-success = "status": "(queued|accepted)"
-id = "sid": "(SM[0-9a-f]+)"
-""",
+    _to_paste("twilio").replace("secret", PASSWORD),
     _twilio,
     (201, '{"sid": "SM304417148af644198a0efaceebc965a5", "status": "queued"}'),
 )
 KANNEL = Shape(
     "Kannel's sendsms",
-    """curl = curl -G --url "http://{host}/cgi-bin/sendsms" --data-urlencode "username=sms" \
---data-urlencode "password=secret" --data-urlencode "to={{TO_NUMBER}}" \
---data-urlencode "charset=UTF-8" --data-urlencode "coding=2" --data-urlencode "text={{MESSAGE}}"
-success = ^(0: Accepted|3: Queued)
-failed = ^[1245]:
-""",
+    _to_paste("kannel"),
     lambda request: ((found := dict(request.query))["to"], found["text"]),
     (202, "0: Accepted for delivery"),
 )

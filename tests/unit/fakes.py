@@ -5,6 +5,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from unittest.mock import patch
 
 from dialplan_sms.agi.channel import Channel
@@ -113,27 +114,29 @@ class FakeAsterisk(Stream):
 
 
 class FakeRoute:
-    """Answers with *outcome* and remembers what it took."""
+    """Answers with *outcome*, or raises it, and remembers what it took, the last one *until* when."""
 
     def __init__(
-        self, outcome: Outcome | None = None, on_send: Callable[[], None] | None = None
+        self, outcome: Outcome | Exception | None = None, on_send: Callable[[], None] | None = None
     ) -> None:
         self.outcome = outcome or Outcome(Status.SUCCESS)
         self.sent: list[Sms] = []
+        self.until = math.nan
         self._on_send = on_send
 
     def send(self, sms: Sms, going_out: Callable[[], None], until: float) -> Outcome:
         going_out()
         self.sent.append(sms)
+        self.until = until
         if self._on_send is not None:
             self._on_send()
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
         return self.outcome
 
 
 def service(route: FakeRoute, log: str = "/nonexistent/sms.log", **fields: object) -> Service:
     """A Service for the one sender 101 of country IT."""
-    from pathlib import Path
-
     values: dict[str, object] = {"url": "https://192.0.2.1", "password": "secret", "country": "IT"}
     sender = Sender(name="101", **(values | fields))  # type: ignore[arg-type]
     config = Config(Path("/etc/asterisk/sms.conf"), {"101": sender}, "101", log)
@@ -146,15 +149,16 @@ def no_threads() -> AbstractContextManager[object]:
     return patch.object(threading.Thread, "start", side_effect=short)
 
 
-class Bytes(Stream):
-    """A dialogue in which Asterisk says *data*, whatever it hears."""
+class Dns:
+    """A name server that answers when it is told to."""
 
-    def __init__(self, data: bytes) -> None:
-        super().__init__(-1, -1, math.inf)
-        self._buffer = data
+    def __init__(self) -> None:
+        self.answer = threading.Event()
+        self.asked = 0
 
-    def _read(self) -> bytes:
-        return b""
-
-    def write(self, data: bytes) -> None:
-        pass
+    def __call__(self, host: str, port: int, *rest: int) -> list[tuple[object, ...]]:
+        if len(rest) > 3:
+            raise OSError("not a number")
+        self.asked += 1
+        self.answer.wait(20)
+        return [(2, 1, 6, "", ("192.0.2.1", port))]

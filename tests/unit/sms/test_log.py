@@ -35,15 +35,13 @@ def test_a_line_tells_what_happened() -> None:
     )
 
 
-def test_many_numbers_are_counted() -> None:
-    many = Sms(tuple(f"+3933312345{n}" for n in range(9)), "x")
-    assert "to=…450,…451,…452,…453,…454+4 " in line(sms=many)
-
-
-def test_what_the_pbx_replaces_and_what_was_cut_is_told() -> None:
-    noted = line(sms=Sms(("+39333123456",), 'say "hi"', cut_from=900))
-    assert "cut_from=900" in noted
-    assert 'note=the PBX may replace with spaces: "' in noted
+def test_what_is_long_or_not_as_it_was_is_told() -> None:
+    many = Sms(tuple(f"+3933312345{n}" for n in range(9)), 'say "hi"', cut_from=900)
+    shown = line(replace(DRAFT, call="1\nNov 1 sshd: yes"), many)
+    assert "to=…450,…451,…452,…453,…454+4 " in shown
+    assert "cut_from=900" in shown
+    assert 'note=the PBX may replace with spaces: "' in shown
+    assert "\n" not in shown  # a caller cannot write a line of its own
 
 
 @pytest.mark.parametrize(
@@ -57,11 +55,6 @@ def test_what_a_pbx_says_shows_neither_text_nor_number(reason: str) -> None:
     assert "39333123456" not in shown
     assert "333 123 456" not in shown
     assert "\n" not in shown
-
-
-def test_what_a_pbx_says_is_logged_where_it_is_harmless() -> None:
-    said = Outcome(Status.ERROR, Cause.REJECTED, "Unable to add a SMS to the queue", from_pbx=True)
-    assert line(outcome=said).endswith("reason=Unable to add a SMS to the queue")
 
 
 NOW = datetime(2026, 1, 1)
@@ -86,16 +79,12 @@ def test_a_text_in_the_wrong_variable_is_not_logged(draft: Draft) -> None:
     )
 
 
-def test_our_own_reasons_are_logged_whole() -> None:
+def test_reasons_that_are_harmless_are_logged_whole() -> None:
+    said = Outcome(Status.ERROR, Cause.REJECTED, "Unable to add a SMS to the queue", from_pbx=True)
+    assert line(outcome=said).endswith("reason=Unable to add a SMS to the queue")
     ours = Outcome(Status.ERROR, Cause.UNREACHABLE, "no connection to 192.0.2.1 port 443")
     assert "192.0.2.1 port 443" in line(outcome=ours)
-    assert line(outcome=Outcome(Status.SUCCESS, for_log=" - sent")).endswith(
-        "status=SUCCESS ms=123"
-    )
-
-
-def test_a_caller_cannot_write_a_line_of_its_own() -> None:
-    assert "\n" not in line(replace(DRAFT, call="1\nNov 1 sshd: yes"))
+    assert line(outcome=Outcome(Status.SUCCESS, for_log=" - sent")).endswith("SUCCESS ms=123")
 
 
 @pytest.fixture
@@ -130,13 +119,18 @@ def test_without_a_descriptor_it_goes_on_with_the_one_it_has(
     assert b"two" in said[-1]
 
 
-def test_a_file_is_written_for_owner_and_group(tmp_path: Path) -> None:
-    path = tmp_path / "sms.log"
-    log.write(str(path), "one")
-    log.write(str(path), "two \udcff")
-    entries = [entry.split(" ", 1)[1] for entry in path.read_text().splitlines()]
-    assert entries == ["one", "two \\udcff"]
+def test_a_file_is_for_owner_and_group_and_made_again_once_it_is_rotated_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "_KEPT", 0.1)
+    path, rotated = tmp_path / "sms.log", tmp_path / "sms.log.1"
+    log.write(str(path), "one \udcff")
     assert path.stat().st_mode & 0o007 == 0
+    path.rename(rotated)
+    time.sleep(0.15)
+    log.write(str(path), "two")
+    entries = [each.read_text().split(" ", 1)[1] for each in (rotated, path)]
+    assert entries == ["one \\udcff\n", "two\n"]
 
 
 def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
@@ -148,47 +142,27 @@ def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     assert time.monotonic() - started < 5
 
 
-def test_a_syslog_that_nobody_reads_does_not_block(syslog: socket.socket) -> None:
-    started = time.monotonic()
-    log.write("syslog", "first", failed=True)
-    for _ in range(20):
-        log.write("syslog", "x" * 100)
-    assert time.monotonic() - started < 10
-    entry = syslog.recv(999).decode()
-    assert entry.startswith("<12>")
-    assert entry.endswith(f" dialplan-sms[{os.getpid()}]: first")
-
-
 def test_a_syslog_that_nobody_reads_delays_one_line_and_no_more(
     syslog: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, tried = os.write, []
+    write, tried, started = os.write, list[bytes](), time.monotonic()
 
     def count(file: int, data: bytes) -> int:
         tried.append(data)
         return write(file, data)
 
     monkeypatch.setattr(log, "_KEPT", 600.0)
-    log.write("syslog", "first")
+    log.write("syslog", "first", failed=True)
     monkeypatch.setattr(os, "write", count)
     while not log._outlets[log._SYSLOG].deaf:  # as soon as it takes no more
         log.write("syslog", "x" * 100)
     before = len(tried)
     log.write("syslog", "lost")
     assert len(tried) == before
-
-
-def test_a_log_that_is_rotated_away_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(log, "_KEPT", 0.1)
-    path = tmp_path / "sms.log"
-    log.write(str(path), "one")
-    path.rename(tmp_path / "sms.log.1")
-    time.sleep(0.15)
-    log.write(str(path), "two")
-    assert path.read_text().endswith(" two\n")
-    assert (tmp_path / "sms.log.1").read_text().count("\n") == 1
+    assert time.monotonic() - started < 10
+    entry = syslog.recv(999).decode()
+    assert entry.startswith("<12>")
+    assert entry.endswith(f" dialplan-sms[{os.getpid()}]: first")
 
 
 @pytest.mark.parametrize("kind", ["file", "syslog"])
