@@ -1,5 +1,6 @@
 """A sender whose PBX is the stand-in, for tests of ``dialplan-sms send``."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from click.testing import CliRunner, Result
 
 from dialplan_sms.cli import main
 from dialplan_sms.sandbox import Sandbox
+
+COMMAND = Path(sys.prefix) / "bin/dialplan-sms"
 
 
 def run(conf: Path, *arguments: str, text: str = "Hi\n") -> Result:

@@ -2,7 +2,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,19 @@ from click.testing import CliRunner
 from dialplan_sms import __version__
 from dialplan_sms.cli import main
 from dialplan_sms.sandbox import Fault, Sandbox
-from tests.unit.cli.sending import conf, outbox, run, server
+from tests.unit.cli.sending import COMMAND, conf, outbox, run, server
 
 __all__ = ["conf", "outbox", "server"]
+
+
+def process(
+    *arguments: str | bytes | Path, streams: str = "", given: bytes = b"", **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """The command with the shell's redirections *streams*."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {streams}', "sh", COMMAND, *arguments], input=given,
+        capture_output=True, check=False, timeout=60, env=os.environ | environment,
+    )  # fmt: skip
 
 
 def test_help_and_version() -> None:
@@ -81,30 +90,19 @@ def test_what_is_refused_says_why_in_one_line(server: Sandbox, conf: Path, dry: 
 def test_nobody_who_reads_is_no_reason_to_send_again(
     server: Sandbox, conf: Path, output: str
 ) -> None:
-    with open(output, "w") as stdout:
-        ended = subprocess.run(
-            [Path(sys.prefix) / "bin/dialplan-sms", "send", "--config", conf, "+39333123456"],
-            input=b"Hi", stdout=stdout, stderr=subprocess.PIPE, check=False,
-            env={"LC_ALL": "en_US.ISO-8859-1", "PATH": "/usr/bin:/bin"},
-        )  # fmt: skip
+    ended = process(
+        "send", "--config", conf, "+39333123456",
+        streams=f">{output}", given=b"Hi", LC_ALL="en_US.ISO-8859-1",
+    )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert len(server.messages) == 1
 
 
-def test_strange_bytes_and_a_closed_input_are_one_line(conf: Path) -> None:
-    command: list[str | bytes] = [sys.prefix + "/bin/dialplan-sms", "send", "--config", str(conf)]
-    strange: list[list[str | bytes]] = [[b"\xff\xfe"], ["+39333123456", "--sender", b"\xff"]]
-    for arguments in strange:
-        ended = subprocess.run(
-            [*command, *arguments], input=b"Hi", capture_output=True, check=False
-        )
-        assert ended.returncode == 1
-        assert b"Traceback" not in ended.stdout + ended.stderr
-    ended = subprocess.run(
-        ["sh", "-c", '"$@" <&-', "sh", *command, "+39333123456"], capture_output=True, check=False
-    )
-    assert ended.stderr.count(b"\n") == 1
-    assert b"standard input" in ended.stderr
+@pytest.mark.parametrize("arguments", [[b"\xff\xfe"], ["+39333123456", "--sender", b"\xff"]])
+def test_strange_bytes_are_no_traceback(conf: Path, arguments: list[str | bytes]) -> None:
+    ended = process("send", "--config", conf, *arguments, given=b"Hi")
+    assert ended.returncode == 1
+    assert b"Traceback" not in ended.stdout + ended.stderr
 
 
 def test_a_text_as_argument_says_where_texts_come_from(conf: Path) -> None:
@@ -167,41 +165,19 @@ def test_what_the_pbx_did_not_take_is_named(server: Sandbox, conf: Path) -> None
     )
 
 
-def test_a_command_without_its_packages_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(main._COMMANDS, "sandbox", "no_such_package")
-    monkeypatch.setattr(sys, "prefix", str(Path(__file__).parents[3] / ".venv"))
-    result = CliRunner().invoke(main.main, ["sandbox", "--listen", "x"])
-    assert result.exit_code == 1
-    assert "no_such_package: in the source folder, run make venv\n" in result.output
-    assert CliRunner().invoke(main.main, ["--help"]).exit_code == 0
-    monkeypatch.setattr(sys, "prefix", "/usr/lib/dialplan-sms")
-    result = CliRunner().invoke(main.main, ["sandbox"])
-    assert "no_such_package: install the Debian package again" in result.output
-    assert "make" not in result.output
-
-
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         ("dialplan-sms se", {"plain,send", "plain,serve", "plain,setup"}),
-        ("dialplan-sms send --list gues", {"file,"}),
+        ("dialplan-sms send --list gues", {"file,gues"}),
         ("dialplan-sms outbox --state fa", {"plain,failed"}),
     ],
 )
 def test_the_shell_completes(words: str, expected: set[str]) -> None:
-    environment = os.environ | {
-        "COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")),
-        "_DIALPLAN_SMS_COMPLETE": "bash_complete",
-    }  # fmt: skip
-    done = subprocess.run(
-        [Path(sys.prefix) / "bin/dialplan-sms"], env=environment, capture_output=True, text=True,
-        check=True, timeout=60,
-    )  # fmt: skip
-    assert set(done.stdout.split()) == {
-        each if each != "file," else "file,gues" for each in expected
-    }
+    at = str(words.count(" "))
+    done = process(_DIALPLAN_SMS_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=at)
+    assert done.returncode == 0
+    assert set(done.stdout.decode().split()) == expected
 
 
 def test_the_list_of_commands_is_whole_and_without_commas() -> None:
@@ -214,38 +190,32 @@ def test_the_list_of_commands_is_whole_and_without_commas() -> None:
         assert "," not in line
 
 
-@pytest.mark.parametrize("closed", ["1", "2", "1,2"])
-def test_a_closed_stream_is_no_failure(closed: str) -> None:
-    redirections = " ".join(f"{number}>&-" for number in closed.split(","))
-    command = f'exec "{sys.prefix}/bin/dialplan-sms" --version {redirections}'
-    done = subprocess.run(
-        ["sh", "-c", command], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+@pytest.mark.parametrize("streams", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_stream_is_no_failure(streams: str) -> None:
+    done = process("--version", streams=streams)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("command", [["check"], ["--help"], ["send", "--help"]])
 def test_a_full_disk_is_one_line(command: list[str]) -> None:
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [f"{sys.prefix}/bin/dialplan-sms", *command], stdout=full, stderr=subprocess.PIPE,
-            text=True, check=False, timeout=60,
-        )  # fmt: skip
+    done = process(*command, streams=">/dev/full")
     assert done.returncode != 0
-    assert "No space left on device" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "Exception ignored" not in done.stderr
+    assert b"No space left on device" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["user", "wms"], ["check", "--config", "none.conf"]])
-def test_closed_streams_are_no_bug_of_ours(tmp_path: Path, arguments: list[str]) -> None:
-    command = [f"{sys.prefix}/bin/dialplan-sms", *arguments]
-    done = subprocess.run(
-        ["sh", "-c", 'exec "$@" <&- >&-', "sh", *command], cwd=tmp_path, stderr=subprocess.PIPE,
-        timeout=60, check=False, text=True,
-    )  # fmt: skip
+@pytest.mark.parametrize("arguments", [["user", "wms"], ["check", "--config", "/none.conf"]])
+def test_closed_streams_are_no_bug_of_ours(arguments: list[str]) -> None:
+    done = process(*arguments, streams="<&- >&-")
     assert done.returncode != 0
-    assert "Traceback" not in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_closed_input_is_one_line(conf: Path) -> None:
+    done = process("send", "--config", conf, "+39333123456", streams="<&-")
+    assert done.stderr.count(b"\n") == 1
+    assert b"standard input" in done.stderr
 
 
 def test_who_carried_it_is_told(server: Sandbox, conf: Path) -> None:

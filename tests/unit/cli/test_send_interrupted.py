@@ -5,10 +5,8 @@ import random
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,11 @@ from typing import Any
 import pytest
 
 from dialplan_sms.sandbox import Sandbox
-from tests.unit.cli.sending import conf, outbox, server
+from tests.unit.cli.sending import COMMAND, conf, outbox, server
 from tests.waiting import until
 
 __all__ = ["conf", "outbox", "server"]
 
-COMMAND = Path(sys.prefix) / "bin/dialplan-sms"
 TEXT = b"Dear {name}, it is {{ready}}"
 HANGS = "+99900000001"
 
@@ -82,10 +79,6 @@ def make_list(path: Path, size: int) -> tuple[dict[int, str], list[int]]:
     return good, bad
 
 
-def wait(counted: Callable[[], int], enough: int) -> None:
-    until(lambda: counted() >= enough, seconds=100)
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("size", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_none_is_lost_and_none_doubled_across_three_interruptions(
@@ -100,7 +93,7 @@ def test_none_is_lost_and_none_doubled_across_three_interruptions(
     # when it is interrupted three times, each in another way, wherever it is
     for part, each in enumerate((signal.SIGINT, signal.SIGKILL, signal.SIGTERM), 1):
         run = Run(conf, file)
-        wait(lambda: len(server.messages), size * part // 4 - chance.randrange(size // 10))
+        server.wait(messages=size * part // 4 - chance.randrange(size // 10), timeout=100)
         time.sleep(chance.random() / 20)
         told = run.end(each)
         assert run.process.returncode == (-9 if each is signal.SIGKILL else 130)
@@ -178,12 +171,17 @@ def test_with_the_outbox_not_even_a_kill_leaves_one_unknown(server: Sandbox, out
     file = outbox.with_name("list.csv")
     good, bad = make_list(file, 300)
     journal = Path(f"{file}.journal")
-    # when it is killed three times
-    for written in (60, 120, 180):
+
+    def kill_at(enough: int) -> None:
         run = Run(outbox, file, "--mode", "queue")
-        wait(lambda: journal.exists() and journal.read_bytes().count(b"accepted"), written)
+        until(journal.exists, seconds=100)
+        until(lambda: journal.read_bytes().count(b"accepted") >= enough, seconds=100)
         time.sleep(random.random() / 50)
         run.end(signal.SIGKILL)
+
+    # when it is killed three times
+    for enough in (60, 120, 180):
+        kill_at(enough)
     summary = Run(outbox, file, "--mode", "queue").end()[-1]["summary"]
     # then each is stored once
     with closing(sqlite3.connect(outbox.with_name("outbox.sqlite"))) as connection:
