@@ -18,7 +18,7 @@ from tests.asterisk.site import Site
 ROOT = Path(__file__).parents[2]
 SECOND_PASSWORD = 'p;w:"x, y)'
 ONE, TWO = "+39333123456", "+33611121314"
-A, B = "9c7514330001", "9c7514330002"
+A = "9c7514330001"
 USER = "Set(CURLOPT(userpwd)=101:sms101api)"
 OTHER = f"Set(CURLOPT(userpwd)=102:{SECOND_PASSWORD.replace(';', chr(92) + ';')})"
 QUOTED = """say "hi" and 'bye' in C:\\x\\"""
@@ -67,9 +67,6 @@ OLD = {
     "the page's": says("the message body"),
     "the page's, with a gateway": says(
         "the messagebody", rest="&number=%2B33611121314&gsm=9c7514330001", numbers=(TWO,), gsm=A
-    ),
-    "the other gateway": says(
-        "by the second", rest="&number=%2B33611121314&gsm=9c7514330002", numbers=(TWO,), gsm=B
     ),
     "the oldest page's path": says("old path", url="{https}/api/v1/orginate/sms"),
     "from the shell": Old(
@@ -132,21 +129,6 @@ OLD = {
         "later", rest="&number=%2B39333123456&postpone=14/07/2999+15:35", postpone="14/07/2999 15:35"
     ),
     "timeouts": says("in time", before="Set(CURLOPT(httptimeout)=10)\nSet(CURLOPT(conntimeout)=5)"),
-    "a test of the reply": Old(
-        f"""{USER}
-        Set(message=${{CURL({API}, message=tested&number=%2B39333123456)}})
-        GotoIf($["${{message}}" =~ "Success"]?4:6)
-        Set(RESULT=good)
-        Hangup()
-        Set(RESULT=bad)""",
-        "tested", shows="good",
-    ),
-    "a reply by REGEX": Old(
-        f"""{USER}
-        Set(message=${{CURL({API}, message=tested too&number=%2B39333123456)}})
-        Set(RESULT=${{IF(${{REGEX("Success" ${{message}})}}?good:bad)}})""",
-        "tested too", shows="good",
-    ),
     "numbers for priorities": Old(
         f"""exten => @,1,NoOp(x)
         exten => @,2,{USER}

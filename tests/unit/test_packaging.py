@@ -6,13 +6,16 @@ import subprocess
 import sys
 import tarfile
 from configparser import ConfigParser, RawConfigParser
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from zipfile import ZipFile
 
 import pytest
 
+import dialplan_sms
 from debian import build, wheels
-from dialplan_sms import __version__
+from dialplan_sms import __version__, sandbox
 from dialplan_sms.agi import doors
 from dialplan_sms.cli import main
 from dialplan_sms.daemon import server
@@ -27,8 +30,24 @@ DOCS = {
 """What is read, with links from one to the other."""
 PAGES = [(f"man/man{path.suffix[1:]}", path.name) for path in TOP.glob("man/*.[15]")]
 SHARED = {*(path.name for path in TOP.glob("dialplan/*.*")), "dialplan-sms.service"}
+MODULES = [
+    module.name
+    for module in walk_packages(dialplan_sms.__path__, "dialplan_sms.")
+    if not module.name.endswith(".__main__")  # which runs
+]
 SCRIPTS = ("postinst", "prerm", "postrm", "dialplan-sms.rtupdate")
 pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_has_the_names_that_it_offers(name: str) -> None:
+    module = import_module(name)
+    for offered in getattr(module, "__all__", ()):
+        assert getattr(module, offered) is not None, offered
+
+
+def test_the_stand_in_pbx_offers_its_requests() -> None:
+    assert sandbox.Request.__module__ == "dialplan_sms.sandbox.pbx"
 
 
 @pytest.fixture(scope="module")
@@ -227,9 +246,7 @@ def install(folder: Path, **settings: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("wrong", ["postgres", "postgresql,mysql", "postgresql mysql"])
-def test_a_word_that_is_no_extra_is_refused_before_anything_is_done(
-    tmp_path: Path, wrong: str
-) -> None:
+def test_a_word_that_is_no_extra_is_refused(tmp_path: Path, wrong: str) -> None:
     word = wrong.replace(",", " ").split()[-1]
     setup = ConfigParser()
     setup.read(TOP / "setup.cfg")

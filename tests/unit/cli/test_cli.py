@@ -87,9 +87,7 @@ def test_what_is_refused_says_why_in_one_line(server: Sandbox, conf: Path, dry: 
 
 
 @pytest.mark.parametrize("output", ["/dev/full", "/dev/null"])
-def test_nobody_who_reads_is_no_reason_to_send_again(
-    server: Sandbox, conf: Path, output: str
-) -> None:
+def test_nobody_who_reads_is_no_failure(server: Sandbox, conf: Path, output: str) -> None:
     ended = process(
         "send", "--config", conf, "+39333123456",
         streams=f">{output}", given=b"Hi", LC_ALL="en_US.ISO-8859-1",
@@ -141,9 +139,7 @@ def test_a_mode_that_is_none_is_refused(conf: Path) -> None:
     assert stored.output.startswith("ERROR OUTBOX: mode queue needs the outbox")
 
 
-def test_a_file_that_this_user_cannot_read_is_one_line(
-    conf: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_is_closed_is_one_line(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> int:
         raise PermissionError
 

@@ -129,9 +129,6 @@ class TestLines:
         assert (site.convert(text), site.status) == (text, 0)
         assert ":4: a comment still has a password" in site.stderr
 
-    def test_a_cid_match_is_kept(self, site: Site) -> None:
-        assert "exten => 1/5,1001,Set" in site.convert(NUMBERED.replace("=> 1,", "=> 1/5,"))
-
 
 class TestRoom:
     """Where somebody jumps to a number, no line gets another: the new ones take a detour."""
@@ -233,12 +230,6 @@ class TestReply:
         assert text.endswith(f" same => n,GotoIf({new}?ok)\n"), site.stderr
         assert (":8: converted: an empty answer" in site.stderr) == ("UNREACHABLE" in new)
 
-    def test_an_empty_answer_at_once_is_noted(self, site: Site) -> None:
-        at_once = ONE.removeprefix("Set(res=").removesuffix(")")
-        new = site.convert(steps(USER, f'GotoIf($["{at_once}" = ""]?1)'))
-        assert 'GotoIf($[("${SMS_STATUS}" = "" | "${SMS_CAUSE}" = "UNREACHABLE")]?1)' in new
-        assert ": converted: an empty answer is now SMS_STATUS empty or UNREACHABLE" in site.stderr
-
     @pytest.mark.parametrize(
         "between",
         [curl("message=b&number=+391", name="b"), f"NoOp(${{CURL({URL},message=b&number=+391)}})",
@@ -255,21 +246,6 @@ class TestReply:
         told = r":5: line \d+ of extensions.conf reads the answer in \$\{a\}, after another"
         assert re.search(told, site.stderr)
 
-    @pytest.mark.parametrize(
-        "rest",
-        [f" same => n(again),{ONE}\n same => n,{TEST}\n same => n,Goto(again)\n same => n(x),NoOp(${{res}})\n",
-         f" same => n,GotoIf(${{X}}?y)\n same => n,{ONE}\n same => n,Goto(t)\n same => n(y),{ONE}\n same => n(t),{TEST}\n"],
-    )  # fmt: skip
-    def test_an_answer_on_every_way_is_converted(self, site: Site, rest: str) -> None:
-        new = site.convert(steps(USER) + rest)
-        assert "res}" not in new, site.stderr
-
-    @pytest.mark.parametrize("again", ["Set(res=done)", "MSet(x=1,res=done)"])
-    def test_a_variable_that_is_set_again_is_no_answer(self, site: Site, again: str) -> None:
-        rest = f" same => n,{again}\n same => n,{TEST}\n"
-        new = site.convert(steps(USER, ONE) + rest)
-        assert new.endswith(f"{NEW[2]}\n{rest}"), site.stderr
-
     def test_an_answer_in_the_condition_of_the_next_stays(self, site: Site) -> None:
         second = f'ExecIf($["${{res}}" = ""]?{curl("message=b&number=+391", name="b")})'
         text = steps(USER, ONE, second)
@@ -280,27 +256,11 @@ class TestReply:
         site.convert(text.replace("{res}", "{SMS_STATUS}"))
         assert ": its condition reads SMS_STATUS, which the new lines clear first" in site.stderr
 
-    def test_what_shows_it_shows_the_outcome(self, site: Site) -> None:
-        text = site.convert(steps(USER, ONE, "Verbose(1,error? ${res})"))
-        assert text.endswith("Verbose(1,error? ${SMS_STATUS} ${SMS_CAUSE} ${SMS_REASON})\n")
-
-    def test_the_variable_before_is_the_text(self, site: Site) -> None:
-        send = curl("message=${message}&number=+39333123456", name="message")
-        text = site.convert(steps("Set(message=Hi)", "NoOp(${message})", USER, send))
-        assert "NoOp(${message})" in text
-        assert "Set(SMS_MESSAGE=${message})" in text
-        # also in the condition
-        on = f'ExecIf($["${{message}}" != ""]?{send})'
-        text = site.convert(steps("Set(message=Hi)", USER, on))
-        assert 'GosubIf($["${message}" != ""]?sub-sms,s,1)' in text
-
     @pytest.mark.parametrize(
         ("included", "call"),
         [(INCLUDED, "GosubIf({}?sub-sms,s,1)"), ("", "ExecIf({}?AGI(sms.agi))")],
     )
-    def test_a_condition_clears_the_status_and_is_noted(
-        self, site: Site, included: str, call: str
-    ) -> None:
+    def test_a_condition_clears_the_status(self, site: Site, included: str, call: str) -> None:
         condition = '$["${X}" = "1"]'
         path = site.write(included + steps(USER, f"ExecIf({condition}?{ONE})"))
         site.run(path, "--write")
@@ -372,15 +332,53 @@ class TestValues:
             written(name, coded, lambda v, _: GIVEN.get(v, []), True)
         assert written(name, coded, lambda v, _: GIVEN.get(v, []), False) == coded
 
-    @pytest.mark.parametrize(
-        "line",
-        ["ExecIf($[${X}]?Set(CODED=%2B391))", "ExecIf($[${X}]?Set(CODED=%2B391):NoOp(a+b))", "ExecIf($[${X}]?NoOp(a):Set(CODED=%2B391))",
-         "ExecIf($[${X}]?Set(A=a+b):Set(CODED=%2B391))", "TryExec(Set(CODED=%2B391))",
-         "MSet(A=1,CODED=%2B391)", 'MSet(A=1,CODED="%2B391")'],
-    )  # fmt: skip
-    def test_a_value_that_is_perhaps_set_or_among_others(self, site: Site, line: str) -> None:
-        new = site.convert(steps(USER, line, curl("message=${CODED}&number=+391")))
-        assert "Set(SMS_MESSAGE=${URIDECODE(${CODED})})" in new, site.stderr
+
+SAME_NAME = curl("message=${message}&number=+391", name="message")
+CONVERTED = {
+    # Old lines, what the new ones have, and what is told.
+    "a match of the caller": (NUMBERED.replace("=> 1,", "=> 1/5,"), "exten => 1/5,1001,Set", ""),
+    "an empty answer at once": (
+        steps(USER, f'GotoIf($["{ONE[8:-1]}" = ""]?1)'), 'GotoIf($[("${SMS_STATUS}" = "" | "${SMS_CAUSE}" = "UNREACHABLE")]?1)',
+        ": converted: an empty answer is now SMS_STATUS empty or UNREACHABLE"),
+    "what shows the answer": (
+        steps(USER, ONE, "Verbose(1,error? ${res})"), "Verbose(1,error? ${SMS_STATUS} ${SMS_CAUSE} ${SMS_REASON})\n", ""),
+    "its variable, set again": (steps(USER, ONE, "Set(res=done)", TEST), f"{NEW[2]}\n same => n,Set(res=done)\n same => n,{TEST}\n", ""),
+    "its variable, set again among others": (steps(USER, ONE, "MSet(x=1,res=done)", TEST), f"res=done)\n same => n,{TEST}\n", ""),
+    "its variable, which was the text": (
+        steps("Set(message=Hi)", "NoOp(${message})", USER, SAME_NAME), "NoOp(${message})\n same => n,Set(SMS_NUMBER=+391)\n same => n,Set(SMS_MESSAGE=${message})\n", ""),
+    "and in the condition": (
+        steps("Set(message=Hi)", USER, f'ExecIf($["${{message}}" != ""]?{SAME_NAME})'), 'GosubIf($["${message}" != ""]?sub-sms,s,1)', ""),
+    **{f"perhaps {line}": (steps(USER, line, curl("message=${CODED}&number=+391")), "Set(SMS_MESSAGE=${URIDECODE(${CODED})})", "")
+       for line in ("ExecIf($[${X}]?Set(CODED=%2B391))", "ExecIf($[${X}]?Set(CODED=%2B391):NoOp(a+b))",
+                    "ExecIf($[${X}]?NoOp(a):Set(CODED=%2B391))", "ExecIf($[${X}]?Set(A=a+b):Set(CODED=%2B391))",
+                    "TryExec(Set(CODED=%2B391))", "MSet(A=1,CODED=%2B391)", 'MSet(A=1,CODED="%2B391")')},
+    "what is set beside an option": (
+        steps("MSet(A=1,CURLOPT(httptimeout)=5)", USER, ONE), "MSet(A=1,CURLOPT(httptimeout)=5)", "it may set more than CURLOPT(httptimeout)"),
+    "a login of another CURL()": (steps(USER, ONE, "Set(X=${CURL(http://crm.example.com/)})"), USER, "extensions.conf:4: left with its password"),
+    "a national number": (steps(USER, curl("message=a&number=333123456")), NEW[2], "333123456 has no country code: set country in [101]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "told"), CONVERTED.values(), ids=CONVERTED)
+def test_what_is_converted(site: Site, old: str, new: str, told: str) -> None:
+    text = site.convert(old)
+    assert f"{URL},message" not in text, site.stderr
+    assert new in text
+    assert told in site.stderr
+    assert site.status == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [steps(USER) + f" same => n(again),{ONE}\n same => n,{TEST}\n same => n,Goto(again)\n same => n(x),NoOp(${{res}})\n",
+     steps(USER, "GotoIf(${X}?y)", ONE, "Goto(t)") + f" same => n(y),{ONE}\n same => n(t),{TEST}\n",
+     steps("Gosub(login,s,1)", ONE) + f"[login]\nexten => s,1,{USER}\n"],
+    ids=["again and again", "on every way", "after a subroutine that logs in"],
+)  # fmt: skip
+def test_nothing_old_is_left(site: Site, text: str) -> None:
+    new = site.convert(text)
+    assert "res}" not in new, site.stderr
+    assert "CURL" not in new
 
 
 class TestSenders:
@@ -394,11 +392,6 @@ class TestSenders:
         assert (sender.name, sender.password, sender.verify) == ("101", "a:b;c", "no")
         assert sender.url == "https://127.0.0.1/api/v1/originate/sms"
         assert site.conf.stat().st_mode & 0o777 == 0o640
-
-    def test_what_is_set_beside_an_option_stays(self, site: Site) -> None:
-        beside = "MSet(A=1,CURLOPT(httptimeout)=5)"
-        assert beside in site.convert(steps(beside, USER, ONE))
-        assert "it may set more than CURLOPT(httptimeout)" in site.stderr
 
     def test_sections_are_added_and_the_default_stays(self, site: Site) -> None:
         there = f"; mine\n[general]\nlog = syslog\n\n{THERE.strip()}"
@@ -451,9 +444,7 @@ class TestSenders:
             (f"{steps(USER, NEW[2])}exten => 2,1,{OTHER}\n", 2),
         ],
     )  # fmt: skip
-    def test_a_login_that_no_request_uses_is_named_and_left(
-        self, site: Site, lines: str, left: int
-    ) -> None:
+    def test_a_login_that_no_request_uses_is_left(self, site: Site, lines: str, left: int) -> None:
         text = site.convert(lines)
         assert "${CURL(" not in text
         assert text.endswith(lines.partition("exten => 2")[2])
@@ -490,17 +481,6 @@ class TestSenders:
         text = site.convert(steps(USER, ONE) + f"exten => 2,1,{OTHER}\n same => n,{ONE}\n")
         assert re.findall(r"SMS_SENDER=(\d+)", text) == ["101", "102"]
 
-    def test_a_subroutine_may_log_in(self, site: Site) -> None:
-        text = site.convert(steps("Gosub(login,s,1)", ONE) + f"[login]\nexten => s,1,{USER}\n")
-        assert "CURL" not in text
-
-    def test_another_curl_keeps_its_login(self, site: Site) -> None:
-        text = site.convert(steps(USER, ONE, "Set(X=${CURL(http://crm.example.com/)})"))
-        assert USER in text
-        assert NEW[2] in text
-        assert "extensions.conf:4: left with its password" in site.stderr
-        assert site.status == 0
-
     def test_variables_of_globals(self, site: Site) -> None:
         text = site.convert(
             "[globals]\nPBX=127.0.0.1\nPW => sms101api\n[a]\nexten => 1,1,Set(CURLOPT(userpwd)=101:${PW})\n"
@@ -530,10 +510,6 @@ class TestSenders:
         assert site.status == 0, site.stderr
         assert config.load(site.conf).senders["101"].password == password
 
-    def test_a_national_number_is_named(self, site: Site) -> None:
-        site.convert(steps(USER, curl("message=a&number=333123456")))
-        assert "333123456 has no country code: set country in [101]" in site.stderr
-
     @pytest.mark.parametrize(
         ("number", "noted"),
         [
@@ -542,9 +518,7 @@ class TestSenders:
             ("${ENC}", ""), ("${URIENCODE(${ARG1})}", "${ARG1}"), ("${GLOBAL(CELL)}", ""), ("${GLOBAL(CODED)}", ""), ("${GLOBAL(HOME)}", "${GLOBAL(HOME)}"),
         ],
     )  # fmt: skip
-    def test_a_number_from_a_variable_is_named_once(
-        self, site: Site, number: str, noted: str
-    ) -> None:
+    def test_a_number_from_a_variable_is_named(self, site: Site, number: str, noted: str) -> None:
         send = f" same => n,{curl(f'message=a&number={number}')}\n"
         text = f"[globals]\nCELL=+39333123456\nCODED=%2B39333123456\nENC=${{URIENCODE(+391)}}\nHOME=0456\n[a]\nexten => 1,1,{USER}\n"
         site.convert(text + send + send)
@@ -640,9 +614,7 @@ MORE = f"{OTHER}\n same => n,{curl('gsm=9c7514330001&message=Hi&number=%2B39')}"
      (" same => n,Set(SMS_SENDER=101)\n same => n,Set(SMS_GSM=)\n", MORE, False)],
     ids=["it sets less", "it sets the same", "it sets them itself"],
 )  # fmt: skip
-def test_what_was_converted_before_is_named_where_the_new_lines_set_more(
-    site: Site, before: str, again: str, named: bool
-) -> None:
+def test_what_was_converted_before(site: Site, before: str, again: str, named: bool) -> None:
     """A variable stays for the rest of a call: a line that sets none keeps another line's."""
     site.configure(CONF)
     old = f"[old]\nexten => 1,1,{NEW[0]}\n{before} same => n,{NEW[2]}\n"

@@ -90,15 +90,30 @@ def test_what_cannot_be_converted_stays_and_is_named(site: Site, text: str, reas
     assert not site.conf.exists()
 
 
-def shown(text: str, *apps: str) -> str:
-    """A request with this text, after these applications."""
-    return lines(USER, *apps, curl(f"{N}&message={text}"))
-
-
 BY_ARGUMENTS = "exten => s,1," + curl("number=${ARG1}&message=${ARG2}") + "\n"
-T = (NUMBER, "Set(SMS_MESSAGE=${T})", CALL)
+ENCODED = "whether {} comes encoded cannot be seen"
+MAY_SET = "what ${{T}} holds cannot be seen: line {} of extensions.conf may set it, too"
+TEXTS: dict[str, tuple[str, ...]] = {
+    # A text of which nobody can say how it comes, the reason, and the lines above.
+    "DB": ("${DB(sms/text)}", ENCODED.format("${DB(sms/text)}"), "Set(DB(sms/text)=Hello%20World)"),
+    "HASH": ("${HASH(sms,text)}", ENCODED.format("${HASH(sms,text)}"), "Set(HASH(sms,text)=Hi%20you)"),
+    "a database": ("${T}", ENCODED.format("${ODBC_TEXT(1)}"), "Set(T=${ODBC_TEXT(1)})"),
+    "another server": ("${T}", ENCODED.format("${CURL(http://intranet/text)}"), "Set(T=${CURL(http://intranet/text)})"),
+    "a name that is made": ("${T${n}}", ENCODED.format("${T${n}}"), "Set(T1=a%20b)", "Set(n=1)"),
+    "a file": ("${T}", MAY_SET.format(5), "ReadFile(T=/etc/text,300)"),
+    "an AGI program that is given the name": ("${T}", MAY_SET.format(6), "Set(T=x)", "AGI(text.agi,T)"),
+    "set by nobody here": ("${T}", "nothing in these files sets ${T}, and it may come encoded"),
+    "encoded on one way, a caller's on another": (
+        "${T}", "${T} holds an encoded text", "Set(T=a%20b)", "ExecIf(${X}?Set(T=${CALLERID(name)}))"),
+    "encoded, with a bracket": ("${T}", "${T} holds an encoded text", "Set(T=a%20:)%20b)"),
+    "changed since another was made of it": (
+        "${V}", "${V} holds an encoded text", "Set(T=a%20b)", "Set(V=${T})", "Set(T=100% c)"),
+    "made of many others": (
+        "${V0}", "its values stand in each other too deep to be followed", *(f"Set(V{n}=${{V{n + 1}}}x)" for n in range(999))),
+}  # fmt: skip
 BY_HAND: dict[str, tuple[str, ...]] = {
-    # Values of which nobody can say how they come.
+    **{name: (lines(USER, *above, curl(f"{N}&message={text}")), reason, NUMBER, f"Set(SMS_MESSAGE={text})", CALL)
+       for name, (text, reason, *above) in TEXTS.items()},
     "arguments of a Gosub": (
         f"{lines(USER, 'Gosub(sms,s,1(%2B39333123456,Please%20call))')}[sms]\n{BY_ARGUMENTS}",
         "${ARG2} comes with a Gosub() or Macro(), perhaps encoded", "Set(SMS_NUMBER=${ARG1})", "Set(SMS_MESSAGE=${ARG2})", CALL),
@@ -108,28 +123,6 @@ BY_HAND: dict[str, tuple[str, ...]] = {
     "ARRAY": (
         lines(USER, r"Set(ARRAY(nr,txt)=%2B39333123456\,Hi%20you)", curl("number=${nr}&message=${txt}")),
         "what ${txt} holds cannot be seen: line 5 of extensions.conf may set it, too", "Set(SMS_NUMBER=${nr})", "Set(SMS_MESSAGE=${txt})", CALL),
-    "DB": (shown("${DB(sms/text)}", "Set(DB(sms/text)=Hello%20World)"),
-           "whether ${DB(sms/text)} comes encoded cannot be seen", NUMBER, "Set(SMS_MESSAGE=${DB(sms/text)})", CALL),
-    "HASH": (shown("${HASH(sms,text)}", "Set(HASH(sms,text)=Hi%20you)"),
-             "whether ${HASH(sms,text)} comes encoded cannot be seen", NUMBER, "Set(SMS_MESSAGE=${HASH(sms,text)})", CALL),
-    "a database": (shown("${T}", "Set(T=${ODBC_TEXT(1)})"), "whether ${ODBC_TEXT(1)} comes encoded cannot be seen", *T),
-    "another server": (
-        shown("${T}", "Set(T=${CURL(http://intranet/text)})"), "whether ${CURL(http://intranet/text)} comes encoded cannot be seen", *T),
-    "a file": (
-        shown("${T}", "ReadFile(T=/etc/text,300)"), "what ${T} holds cannot be seen: line 5 of extensions.conf may set it, too", *T),
-    "an AGI program that is given the name": (
-        shown("${T}", "Set(T=x)", "AGI(text.agi,T)"), "what ${T} holds cannot be seen: line 6 of extensions.conf may set it, too", *T),
-    "set by nobody here": (shown("${T}"), "nothing in these files sets ${T}, and it may come encoded", *T),
-    "encoded on one way, a caller's on another": (
-        shown("${T}", "Set(T=a%20b)", "ExecIf(${X}?Set(T=${CALLERID(name)}))"), "${T} holds an encoded text", *T),
-    "encoded, with a bracket": (shown("${T}", "Set(T=a%20:)%20b)"), "${T} holds an encoded text", *T),
-    "changed since another was made of it": (
-        shown("${V}", "Set(T=a%20b)", "Set(V=${T})", "Set(T=100% c)"), "${V} holds an encoded text", NUMBER, "Set(SMS_MESSAGE=${V})", CALL),
-    "made of many others": (
-        shown("${V0}", *(f"Set(V{n}=${{V{n + 1}}}x)" for n in range(999))),
-        "its values stand in each other too deep to be followed", NUMBER, "Set(SMS_MESSAGE=${V0})", CALL),
-    "a name that is made": (
-        shown("${T${n}}", "Set(T1=a%20b)", "Set(n=1)"), "whether ${T${n}} comes encoded cannot be seen", NUMBER, "Set(SMS_MESSAGE=${T${n}})", CALL),
     # What a shell reads first.
     "commands in a command": (
         lines(shell('--data-urlencode "number=$(cat /etc/oncall)" --data-urlencode "message=on $HOSTNAME"')),

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -155,34 +156,27 @@ class TestWriting:
     )
 
     @pytest.mark.parametrize("first", [ONE, f"NoOp()\nexten => 1,3,{ONE}\nexten => 1,4,Hangup()"])
-    def test_numbers_are_those_of_the_file_that_is_there(self, site: Site, first: str) -> None:
+    def test_numbers_are_those_of_the_file_that_is_there(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, first: str
+    ) -> None:
         path = site.write(self.NOTED.replace(ONE, first, 1))
-        for options in ((), ("--write",)):
+
+        def run_and_look(*options: str) -> None:
             site.run(path, *options)
             new = path.read_text().splitlines()
-            noted = re.search(r":(\d+): converted, but \$\{EXTEN\}", site.stderr)
+            (noted,) = re.findall(r":(\d+): converted, but \$\{EXTEN\}", site.stderr)
             reads = r":(\d+): line (\d+) of extensions.conf reads the answer in \$\{x\}"
-            left = re.search(reads, site.stderr)
-            assert noted
-            assert left
-            assert "${EXTEN}" in new[int(noted[1]) - 1]
-            assert "Set(x=${CURL(" in new[int(left[1]) - 1]
-            assert "CUT(x" in new[int(left[2]) - 1]
+            ((left, reader),) = re.findall(reads, site.stderr)
+            assert "${EXTEN}" in new[int(noted) - 1]
+            assert "Set(x=${CURL(" in new[int(left) - 1]
+            assert "CUT(x" in new[int(reader) - 1]
 
-    def test_what_is_noted_is_told_where_a_file_cannot_be_written(
-        self, site: Site, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        path, old = site.write(self.NOTED), self.NOTED.splitlines()
-
-        def refused(*_: object) -> None:
-            raise HostError("the disk is full")
-
-        monkeypatch.setattr(files, "put", refused)
-        site.run(path, "--write")
-        noted = re.search(r":(\d+): converted, but \$\{EXTEN\}", site.stderr)
-        assert noted
-        assert "${EXTEN}" in old[int(noted[1]) - 1]
+        run_and_look()
+        with monkeypatch.context() as patched:
+            patched.setattr(files, "put", Mock(side_effect=HostError("the disk is full")))
+            run_and_look("--write")
         assert site.stderr.endswith("Error: the disk is full\n")
+        run_and_look("--write")
 
     @pytest.mark.parametrize("ending", ["\n", "\r\n"])
     @pytest.mark.parametrize("bom", ["", "\ufeff"])
@@ -193,9 +187,7 @@ class TestWriting:
          f"{THERE}[general]\noutbox = sqlite:////x\n", f"{THERE}[general]\n",
          "[general]\n\n[200]\nurl = https://pbx\n\npassword = x\n"],
     )  # fmt: skip
-    def test_sms_conf_keeps_its_lines_and_their_ends(
-        self, site: Site, conf: str, last: str, bom: str, ending: str
-    ) -> None:
+    def test_sms_conf_stays(self, site: Site, conf: str, last: str, bom: str, ending: str) -> None:
         site.configure("")
         text = bom + conf.removesuffix("\n") + last
         site.conf.write_bytes(text.replace("\n", ending).encode())
@@ -279,7 +271,7 @@ class TestWriting:
         assert path.read_text() == RECIPE
         assert site.status != 0
 
-    def test_no_folder_is_written_to_that_several_users_can_change(
+    def test_no_folder_of_several_users_is_written_to(
         self, open_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         site = open_site

@@ -113,9 +113,7 @@ def test_it_says_where_its_page_is(tmp_path: Path, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_it_at_once_though_a_request_hangs(
-    number: signal.Signals, tmp_path: Path
-) -> None:
+def test_a_signal_ends_it_though_a_request_hangs(number: signal.Signals, tmp_path: Path) -> None:
     with Running(tmp_path, "--fault", "hang", "--user", "102:secret-word") as command:
         host, port = command.url.removeprefix("https://").split(":")
         context = ssl._create_unverified_context()

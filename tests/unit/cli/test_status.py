@@ -75,9 +75,7 @@ def test_what_workers_did_is_shown_and_counted(configure: Configure) -> None:
         assert f'dialplan_sms_worker_sms_total{{state="{state}"}} {count}.0' in metrics
 
 
-def test_what_waits_is_shown_as_it_is_now_and_scraping_looks_at_nothing(
-    configure: Configure,
-) -> None:
+def test_what_waits_is_shown_and_scraping_looks_at_nothing(configure: Configure) -> None:
     storage = stored(Overview({}, 0.0, {}))
     storage.ask = Mock(return_value=SEEN)
     watch = Metrics(Capacity(1), storage=storage)
@@ -96,9 +94,7 @@ def test_what_waits_is_shown_as_it_is_now_and_scraping_looks_at_nothing(
      ("UNREACHABLE", "held all SMS of sender 101: UNREACHABLE, next try in 90 s, 20"),
      ("UNREACHABLE", "backup what is overdue of sender 101 goes by 102")],
 )  # fmt: skip
-def test_a_held_sender_is_shown_with_its_next_try_and_who_sends_for_it(
-    configure: Configure, cause: str, says: str
-) -> None:
+def test_a_held_sender_is_shown(configure: Configure, cause: str, says: str) -> None:
     held = Overview({"pending": 1}, 0.0, {"101": cause}, 1, 5.0, 90.0, {"101": 90.0})
     lines = shown(configure, Metrics(Capacity(1), storage=stored(held)))
     assert any(line.startswith(says) for line in lines)
@@ -136,9 +132,7 @@ def test_another_program_on_the_port_is_not_taken_for_the_service(configure: Con
     assert result.output == f"Error: what answers on 127.0.0.1 port {port} is not dialplan-sms\n"
 
 
-def test_who_asks_sees_what_was_stored_just_now(
-    database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_asks_sees_what_is_new(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dialplan_sms.daemon.storage._FRESH", 60.0)
     # given a storage that was looked at, and something stored since
     storage = Storage(database)
