@@ -22,8 +22,6 @@ from man import build
 from man.keys import _described
 from tests.pages import PAGES, README, TOP, anchors, blocks, code, prose, rows, shell_lines
 
-LONGEST = 150
-"""Lines of the front page."""
 LINKED = (*PAGES, "CONTRIBUTING.md", "CHANGELOG.md")
 MANUAL = sorted(build.HERE.glob("*.[15]"))
 PICTURES = sorted(TOP.glob("docs/pictures/*"))
@@ -76,11 +74,8 @@ def test_every_link_works_where_the_pages_are_installed() -> None:
         assert {target(name, link)[0] for link in links(name)} <= set(installed)
 
 
-def test_the_front_page_is_short() -> None:
-    assert README.count("\n") <= LONGEST
-
-
-def test_the_front_page_names_every_page() -> None:
+def test_the_front_page_is_short_and_names_every_page() -> None:
+    assert README.count("\n") <= 150
     (table,) = re.findall(r"(?ms)^## Documentation$(.*?)^## ", README)
     assert set(re.findall(r"\((docs/[^)]+)\)", table)) == set(PAGES) - {"README.md"}
 

@@ -4,7 +4,7 @@ import json
 import re
 import time
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -117,15 +117,6 @@ def test_the_list_fits_a_terminal_and_shows_numbers_whole(host: Host) -> None:
     assert "Hello" not in output
 
 
-def test_the_list_says_who_waits_and_that_a_worker_is_missing(host: Host) -> None:
-    host.store(age=900)
-    host.store(sender="102", age=900)
-    host.hold("102", time.time() + 100)
-    output = host.shows()
-    assert "sender 102 waits: UNAUTHORIZED, next try 20" in output
-    assert "no worker took an SMS for 15 min" in output
-
-
 @pytest.mark.parametrize(
     ("arguments", "found"),
     [(["--state", "sent", "--state", "failed"], [3, 2]), (["--number", "+39 06 9999"], [2, 1]),
@@ -139,23 +130,22 @@ def test_filters(host: Host, arguments: list[str], found: list[int]) -> None:
     assert [sms["id"] for sms in host.json(*arguments)] == found
 
 
-def test_list_is_the_same_as_outbox_alone(host: Host) -> None:
-    host.store(ROME)
-    host.store(MILAN, state=State.FAILED)
+def test_list_and_limit_have_other_ways_to_be_written(host: Host) -> None:
+    ids = [host.store(ROME), host.store(MILAN, state=State.FAILED)]
     for arguments in ([], ["--csv"], ["--state", "failed", "--limit", "1"]):
         assert host.shows("list", *arguments) == host.shows(*arguments)
     misplaced = host.run("--limit", "1", "list")
     assert misplaced.exit_code == 2
     assert "options belong after list" in misplaced.output
-
-
-def test_the_old_name_of_the_limit_works_and_is_not_shown(host: Host) -> None:
-    ids = [host.store(ROME) for _ in range(2)]
+    # the old name of the limit works, and is not shown
     for command in ([], ["list"]):
         assert [sms["id"] for sms in host.json(*command, "--most", "1")] == ids[1:]
         shown = host.shows(*command, "--help")
         assert ("--limit" in shown, "--most" in shown) == (True, False)
     assert "the newest 1: --limit N shows more" in host.shows("--most", "1")
+    # --config is taken before the command, too
+    before = ["outbox", "--config", str(host.conf), "show", str(ids[0])]
+    assert CliRunner().invoke(main.main, before).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -176,17 +166,6 @@ def test_an_empty_list_says_where_the_rest_is(
     host.store(ROME)
     host.configure(general=used)
     assert says not in host.shows()
-
-
-def test_json_has_local_times_and_no_text(host: Host) -> None:
-    host.store(ROME, MILAN, call="1700000000.1", caller="201")
-    (sms,) = host.json()
-    assert (sms["to"], sms["state"], sms["caller"]) == ([MILAN, ROME], "pending", "201")
-    created = datetime.fromisoformat(sms["created"])
-    assert created.utcoffset() == datetime.now().astimezone().utcoffset()
-    assert abs(created.timestamp() - time.time()) < 60
-    assert sms["ended"] is None
-    assert "text" not in sms
 
 
 def test_a_cell_of_the_csv_is_no_formula(host: Host) -> None:
@@ -349,17 +328,25 @@ def test_a_wrong_id_is_one_line(host: Host, command: str, wrong: str) -> None:
     assert host.one_line(command, wrong, status=2) == told
 
 
-def test_the_list_says_its_zone_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_local_and_the_list_says_so_once(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TZ", "XYZ-5:30")
     time.tzset()
     try:
-        host.store(ROME)
-        assert host.run().output.count("times are local, now XYZ (UTC+0530)") == 1
-        assert host.json()[0]["created"].endswith("+05:30")
-        assert "+05:30" in host.run("--csv").output
+        host.store(ROME, MILAN, call="1700000000.1", caller="201")
+        assert host.shows().count("times are local, now XYZ (UTC+0530)") == 1
+        (sms,) = host.json()
+        created = datetime.fromisoformat(sms["created"])
+        assert created.utcoffset() == timedelta(hours=5, minutes=30)
+        assert abs(created.timestamp() - time.time()) < 60
+        assert "+05:30" in host.shows("--csv")
     finally:
         monkeypatch.undo()
         time.tzset()
+    assert (sms["to"], sms["state"], sms["caller"]) == ([MILAN, ROME], "pending", "201")
+    assert sms["ended"] is None
+    assert "text" not in sms
 
 
 def test_a_sender_that_is_gone_is_named_and_listed(host: Host) -> None:
@@ -372,11 +359,15 @@ def test_a_sender_that_is_gone_is_named_and_listed(host: Host) -> None:
     assert host.run("cancel", "--sender", "999").stdout == "1 cancelled\n"
 
 
-def test_show_says_that_its_sender_is_held_and_until_when(host: Host) -> None:
-    # given a sender whose password is refused
-    id_, until = host.store(), time.time() + 240
+def test_a_sender_that_is_held_is_told_and_until_when(host: Host) -> None:
+    # given a sender whose password is refused, and another whose SMS no worker takes
+    id_, until = host.store(age=900), time.time() + 240
     host.hold("101", until)
-    # then its SMS says why it waits
+    host.store(sender="102", age=900)
+    # then the list says who waits, and the SMS why
+    output = host.shows()
+    assert "sender 101 waits: UNAUTHORIZED, next try 20" in output
+    assert "no worker took an SMS for 15 min" in output
     output = " ".join(host.shows("show", id_).split())
     assert "all SMS of sender 101 wait, UNAUTHORIZED: the next try is 20" in output
     held = host.json("show", id_)["held"]
@@ -442,9 +433,3 @@ def test_retry_is_refused_where_the_key_was_used_again(host: Host) -> None:
     for gone in (first, second):
         assert f"SMS {third} is in its place" in host.run("retry", gone).output
     outbox.close()
-
-
-def test_config_is_taken_before_the_command_too(host: Host) -> None:
-    id_ = host.store()
-    arguments = ["outbox", "--config", str(host.conf), "show", str(id_)]
-    assert CliRunner().invoke(main.main, arguments).exit_code == 0

@@ -439,18 +439,6 @@ def test_how_far_it_is_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown == ["5 s", "1 min 5 s", "13 h 53 min", "11 d 13 h"]
 
 
-def test_single_sends_speak_json_too(server: Sandbox, conf: Path) -> None:
-    def send(*more: str) -> Any:
-        return json.loads(run(conf, A, "--json", *more, text="Hi €").stdout)
-
-    empty = {"cause": "", "reason": "", "failed": [], "id": "", "via": ""}
-    assert send() == {"status": "SUCCESS"} | empty
-    dry = send("--dry-run")
-    assert (dry["coding"], dry["units"], dry["parts"], dry["numbers"]) == ("GSM-7", 5, 1, [A])
-    server.fault = Fault.REJECT
-    assert send()["cause"] == "REJECTED"
-
-
 def test_what_the_outbox_never_saw_stays_unknown_in_every_mode(stored: List) -> None:
     # given one that was on its way to the PBX itself when it was killed
     stored.write(f"{A},Zoë")
