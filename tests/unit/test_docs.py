@@ -57,6 +57,10 @@ def test_the_pages_have_links() -> None:
     assert sum(len(links(name)) for name in PAGES) > 100
 
 
+def test_an_anchor_is_made_of_a_heading_alone() -> None:
+    assert anchors("# The `h` in SMS_CAUSE's\n```sh\n# no heading\n```") == {"the-h-in-sms_causes"}
+
+
 def test_every_link_works_where_the_pages_are_installed() -> None:
     setup = ConfigParser()
     setup.read(TOP / "setup.cfg")
