@@ -333,6 +333,8 @@ class TestValues:
         assert written(name, coded, lambda v, _: GIVEN.get(v, []), False) == coded
 
 
+HI = "number=%2B39333123456&message=hi"
+SAYS_HI = f"{NEW[0]}\n same => n,Set(SMS_MESSAGE=hi)\n same => n,{NEW[2]}\n"
 SAME_NAME = curl("message=${message}&number=+391", name="message")
 CONVERTED = {
     # Old lines, what the new ones have, and what is told.
@@ -355,6 +357,17 @@ CONVERTED = {
     "what is set beside an option": (
         steps("MSet(A=1,CURLOPT(httptimeout)=5)", USER, ONE), "MSet(A=1,CURLOPT(httptimeout)=5)", "it may set more than CURLOPT(httptimeout)"),
     "a login of another CURL()": (steps(USER, ONE, "Set(X=${CURL(http://crm.example.com/)})"), USER, "extensions.conf:4: left with its password"),
+    "an address in a variable": (f"[globals]\nAPI={URL}\n" + steps(USER, f"Set(r=${{CURL(${{API}}?{HI})}})"), SAYS_HI, ""),
+    "a part of it": (
+        "[globals]\nB=http://127.0.0.1/api/v1\n" + steps(USER, f"Set(r=${{CURL(${{B}}/originate/sms,{HI})}})"), SAYS_HI, ""),
+    "with the request": (steps(USER, f"Set(URL={URL}?{HI})", "Set(r=${CURL(${URL})})"), SAYS_HI, ""),
+    "variables that are ours already": (steps(USER, "Set(gsm=9c7514330001)", curl(f"{HI}&gsm=${{gsm}}")), NEW[2], ""),
+    "our status, read before": (steps(USER, "NoOp(${SMS_STATUS})", ONE), NEW[2], ""),
+    "our lines elsewhere": (
+        f"{steps(USER, ONE)}exten => 2,1,Set(SMS_MODE=queue)\n same => n,{NEW[0]}\n same => n,{NEW[2]}\n", NEW[1], ""),
+    **{f"SHELL{end}": (
+        steps("NoOp()", f'Set(res=${{SHELL(curl -s -u 101:sms101api {URL} -d "{HI}"{end})}})', TEST),
+        f'{SAYS_HI} same => n,GotoIf($["${{SMS_STATUS}}" = "SUCCESS"]?x)\n', "") for end in ("", " 2>/dev/null")},
     "a national number": (steps(USER, curl("message=a&number=333123456")), NEW[2], "333123456 has no country code: set country in [101]"),
 }  # fmt: skip
 
@@ -590,13 +603,11 @@ class TestPasted:
         assert "systemctl reload dialplan-sms" in steps[0][1]
         assert steps[-1][1].endswith(f"passwords: {site.conf}.before-dialplan-sms")
 
-    def test_nothing_and_not_with_files(self, site: Site) -> None:
+    def test_all_is_read_or_nothing_and_no_files(self, site: Site) -> None:
         site.run("-", given="")
         assert (site.status, site.stdout) == (0, "")
         site.run("-", "extensions.conf", given="")
         assert site.status == 2
-
-    def test_it_is_read_whole_or_not_at_all(self, site: Site) -> None:
         large = "NoOp(x)\n" * (1 << 17)
         site.run("-", given=large + ONE)
         told = "Error: standard input is larger than 1 MiB: give it in parts, or name the file\n"

@@ -227,31 +227,6 @@ def test_what_another_has_left_is_not_overwritten(site: Site, name: str, call: s
 
 
 @pytest.mark.parametrize(
-    "rest",
-    [lines(USER, "Set(gsm=9c7514330001)", curl(f"{HI}&gsm=${{gsm}}")),
-     lines(USER, "NoOp(${SMS_STATUS})", ONE),
-     f"{lines(USER, ONE)}{lines('Set(SMS_MODE=queue)', 'Set(SMS_NUMBER=+391)', CALL, exten='2')}"],
-)  # fmt: skip
-def test_what_is_ours_already_or_does_no_harm(site: Site, rest: str) -> None:
-    assert CALL in site.convert(f"[a]\n{rest}")
-    assert site.status == 0, site.stderr
-
-
-@pytest.mark.parametrize(
-    ("before", "asks"),
-    [
-        (f"[globals]\nAPI={URL}\n", f"Set(r=${{CURL(${{API}}?{HI})}})"),
-        ("[globals]\nBASE=http://127.0.0.1/api/v1\n", f"Set(r=${{CURL(${{BASE}}/originate/sms,{HI})}})"),
-        ("", f"Set(URL={URL}?{HI})\n same => n,Set(r=${{CURL(${{URL}})}})"),
-    ],
-)  # fmt: skip
-def test_an_address_in_a_variable_is_found(site: Site, before: str, asks: str) -> None:
-    new = site.convert(f"{before}[a]\n{lines(USER, asks)}")
-    assert f"{NUMBER}\n same => n,Set(SMS_MESSAGE=hi)\n same => n,{CALL}\n" in new
-    assert site.status == 0, site.stderr
-
-
-@pytest.mark.parametrize(
     "use", ["Gosub(send,s,1(${API}))", "Set(HASH(a,b)=${API})", "AGI(x.agi,${API})"]
 )
 def test_what_hands_the_address_on_is_named(site: Site, use: str) -> None:
@@ -264,11 +239,3 @@ def test_what_hands_the_address_on_is_named(site: Site, use: str) -> None:
 def test_another_api_is_not_ours(site: Site, address: str) -> None:
     site.convert(f"[globals]\nOTHER=http://127.0.0.1\n[a]\n{lines(curl(HI, address))}")
     assert site.stderr == "No use of the SMS API is left.\n"
-
-
-@pytest.mark.parametrize("end", ["", " 2>/dev/null"])
-def test_shell_is_converted_as_system_is(site: Site, end: str) -> None:
-    asks = f'Set(res=${{SHELL(curl -s -u 101:sms101api {URL} -d "{HI}"{end})}})'
-    new = site.convert(f"[a]\n{lines(asks, TEST)}")
-    assert new.endswith(f'{CALL}\n same => n,GotoIf($["${{SMS_STATUS}}" = "SUCCESS"]?x)\n')
-    assert site.status == 0, site.stderr

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from dialplan_sms.sandbox import Sandbox
-from tests.unit.cli.sending import COMMAND, conf, outbox, server
+from tests.unit.cli.sending import COMMAND, List, conf, listed, outbox, server
 from tests.waiting import until
 
-__all__ = ["conf", "outbox", "server"]
+__all__ = ["conf", "listed", "outbox", "server"]
 
 TEXT = b"Dear {name}, it is {{ready}}"
 HANGS = "+99900000001"
@@ -48,12 +48,6 @@ class Run:
         lines = self._out.read_text().splitlines()
         assert "Traceback (most recent call last):" not in lines
         return [json.loads(line) for line in lines if line[:1] == "{" and line[-1:] == "}"]
-
-
-def written(conf: Path, *rows: str, header: str = "number,name") -> Path:
-    file = conf.with_name("list.csv")
-    file.write_text("\n".join((header, *rows, "")))
-    return file
 
 
 def make_list(path: Path, size: int) -> tuple[dict[int, str], list[int]]:
@@ -113,21 +107,21 @@ def test_none_is_lost_and_none_doubled(server: Sandbox, conf: Path, size: int) -
     assert (summary["accepted"], summary["left"]) == (len(good) - len(unknown), 0)
 
 
-def test_what_was_under_way_at_a_kill_is_unknown(server: Sandbox, conf: Path) -> None:
-    file = written(conf, f"{HANGS},a", "+39333123456,b")
-    run = Run(conf, file)
+def test_what_was_under_way_at_a_kill_is_unknown(server: Sandbox, listed: List) -> None:
+    listed.write(f"{HANGS},a", "+39333123456,b")
+    run = Run(listed.conf, listed.path)
     server.wait(requests=1)
     time.sleep(0.1)
     run.end(signal.SIGKILL)
-    rows = Run(conf, file).end()
+    rows = Run(listed.conf, listed.path).end()
     assert [(row["line"], row["result"]) for row in rows[:-1]] == [(2, "unknown"), (3, "accepted")]
     assert len(server.requests) == 2
     assert rows[-1]["summary"]["unknown"] == 1
 
 
-def test_a_second_signal_ends_at_once(server: Sandbox, conf: Path) -> None:
-    file = written(conf, f"{HANGS},a", "+39333123456,b")
-    run = Run(conf, file)
+def test_a_second_signal_ends_at_once(server: Sandbox, listed: List) -> None:
+    listed.write(f"{HANGS},a", "+39333123456,b")
+    run = Run(listed.conf, listed.path)
     server.wait(requests=1)
     began = time.monotonic()
     run.process.send_signal(signal.SIGINT)
@@ -140,17 +134,17 @@ def test_a_second_signal_ends_at_once(server: Sandbox, conf: Path) -> None:
         rows[-1]["summary"] | {"unknown": 1, "left": 1, "interrupted": True} == rows[-1]["summary"]
     )
     # given the same with one signal, it waits and notes what became of it
-    run = Run(conf, file, "--retry-unknown")
+    run = Run(listed.conf, listed.path, "--retry-unknown")
     server.wait(requests=3)
     rows = run.end(signal.SIGINT)
     assert run.process.returncode == 130
     assert [(row["line"], row.get("cause")) for row in rows[:-1]] == [(3, ""), (2, "NO_ANSWER")]
 
 
-def test_a_rest_between_two_ends_at_a_signal(server: Sandbox, conf: Path) -> None:
-    conf.write_text(conf.read_text().replace("pace = 0s", "pace = 1m"))
-    file = written(conf, "+39333123456,a", "+39333123457,b")
-    run = Run(conf, file)
+def test_a_rest_between_two_ends_at_a_signal(server: Sandbox, listed: List) -> None:
+    listed.configure("pace = 0s", "pace = 1m")
+    listed.write("+39333123456,a", "+39333123457,b")
+    run = Run(listed.conf, listed.path)
     server.wait(messages=1)
     time.sleep(0.2)
     began = time.monotonic()
@@ -185,11 +179,11 @@ def test_with_the_outbox_not_even_a_kill_leaves_one_unknown(server: Sandbox, out
     assert server.requests == []
 
 
-def test_nohup_goes_on_when_the_terminal_is_closed(server: Sandbox, conf: Path) -> None:
-    file = written(conf, "+39333123456,a", "+39333123457,b", header="number,message")
-    conf.write_text(conf.read_text().replace("pace = 0s", "pace = 1s"))
+def test_nohup_goes_on_when_the_terminal_is_closed(server: Sandbox, listed: List) -> None:
+    listed.write("+39333123456,a", "+39333123457,b", header="number,message")
+    listed.configure("pace = 0s", "pace = 1s")
     process = subprocess.Popen(
-        ["nohup", COMMAND, "send", "--config", conf, "--list", file],
+        ["nohup", COMMAND, "send", "--config", listed.conf, "--list", listed.path],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     server.wait(messages=1)
