@@ -83,14 +83,6 @@ def prose(text: str) -> str:
 
 
 def anchors(text: str) -> set[str]:
-    """Those of a page's headings, as GitHub makes them."""
-    found: set[str] = set()
-    for heading in re.findall(r"^#+ +(.+?) *$", prose(text), re.MULTILINE):
-        shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
-        plain = anchor = re.sub(r"[^\w\- ]", "", shown).replace(" ", "-")
-        again = 0
-        while anchor in found:
-            again += 1
-            anchor = f"{plain}-{again}"
-        found.add(anchor)
-    return found
+    """Those of a page's headings, as GitHub makes them of one that has no link and no double."""
+    headings = re.findall(r"^#+ +(.+?) *$", prose(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -17,7 +18,7 @@ from tests.asterisk.site import Site
 ROOT = Path(__file__).parents[2]
 SECOND_PASSWORD = 'p;w:"x, y)'
 ONE, TWO = "+39333123456", "+33611121314"
-A, B = "9c7514330001", "9c7514330002"
+A = "9c7514330001"
 USER = "Set(CURLOPT(userpwd)=101:sms101api)"
 OTHER = f"Set(CURLOPT(userpwd)=102:{SECOND_PASSWORD.replace(';', chr(92) + ';')})"
 QUOTED = """say "hi" and 'bye' in C:\\x\\"""
@@ -40,6 +41,7 @@ class Old:
     postpone: str = ""
     dial: str = ""
     shows: str = ""  # what the variable RESULT holds after it
+    status: str = "SUCCESS"
 
     def dialplan(self, extension: str) -> str:
         lines = [line.strip() for line in self.lines.strip().splitlines()]
@@ -48,24 +50,26 @@ class Old:
         return "\n".join(lines).replace("@", extension) + "\n"
 
 
-def curl(body: str, url: str = API) -> str:
-    return f"Set(message=${{CURL({url}, {body})}});"
+def asks(request: str) -> str:
+    return f"Set(res=${{CURL({request})}})"
+
+
+def says(
+    message: str, text: str = "", rest: str = "&number=%2B39333123456", before: str = "",
+    url: str = API, **meant: Any,
+) -> Old:  # fmt: skip
+    """The line of the vendor's page, with this message and the *rest* of the request."""
+    line = f"Set(message=${{CURL({url}, message={message}{rest})}});"
+    return Old(f"{before}\n{USER}\n{line}", text or message, **meant)
 
 
 OLD = {
     # As the vendor's page has them.
-    "the page's": Old(f"{USER}\n{curl('message=the message body&number=%2B39333123456')}", "the message body"),
-    "the page's, with a gateway": Old(
-        f"{USER}\n{curl('message=the messagebody&number=%2B33611121314&gsm=9c7514330001')}",
-        "the messagebody", (TWO,), A,
+    "the page's": says("the message body"),
+    "the page's, with a gateway": says(
+        "the messagebody", rest="&number=%2B33611121314&gsm=9c7514330001", numbers=(TWO,), gsm=A
     ),
-    "the other gateway": Old(
-        f"{USER}\n{curl('message=by the second&number=%2B33611121314&gsm=9c7514330002')}",
-        "by the second", (TWO,), B,
-    ),
-    "the oldest page's path": Old(
-        f"{USER}\n{curl('message=old path&number=%2B39333123456', '{https}/api/v1/orginate/sms')}", "old path"
-    ),
+    "the oldest page's path": says("old path", url="{https}/api/v1/orginate/sms"),
     "from the shell": Old(
         "System(curl -k -X POST -u 101:sms101api --url \"{https}/api/v1/originate/sms\""
         " --data-urlencode \"number=+39333123456\" --data-urlencode \"message=This API is awesome\""
@@ -73,124 +77,55 @@ OLD = {
         "This API is awesome", gsm=A,
     ),
     # As admins write them.
-    "no space, no semicolon": Old(
-        f"{USER}\nSet(res=${{CURL({API},number=%2B39333123456&message=Number first)}})", "Number first"
+    "no space, no semicolon": Old(f"{USER}\n{asks(f'{API},number=%2B39333123456&message=Number first')}", "Number first"),
+    "a plus in the number": says("plus", rest="&number=+39333123456"),
+    "two numbers": says("both", rest="&number=%2B39333123456%2C%2B33611121314", numbers=(ONE, TWO)),
+    "two numbers, commas": says("both, at once", rest="&number=%2B39333123456,%2B33611121314", numbers=(ONE, TWO)),
+    "encoded by hand": says("Back%20at%2015%3A00%2C+not%20before%21", "Back at 15:00, not before!"),
+    "encoded accents and a newline": says("Perch%C3%A9+no%3F%0AS%C3%AC%3B+certo", "Perché no?\nSì; certo"),
+    "CURL lost the number": says("Hi :) meet at 10:30"),
+    "CURL made spaces": says("1+1 is 2, C++ too"),
+    "CURL cut at &": says("Bed & breakfast at Tom&Jo"),
+    "CURL read 100%41": says("100%41 and 20%de and 50% off"),
+    "an escaped semicolon": says("Closed\\; back at 9", "Closed; back at 9"),
+    "quotes and backslashes": says(QUOTED),
+    "an address with a query": says("See http://example.com/?a=1&b=2#c"),
+    "a variable": says(
+        "${TEXT}", 'Table 4, "Harbour" :) at 8:30', "&number=${TO}", 'Set(TEXT=Table 4, "Harbour" :) at 8:30)'
     ),
-    "a plus in the number": Old(f"{USER}\n{curl('message=plus&number=+39333123456')}", "plus"),
-    "two numbers": Old(
-        f"{USER}\n{curl('message=both&number=%2B39333123456%2C%2B33611121314')}", "both", (ONE, TWO)
+    "URIENCODE": says(
+        "${URIENCODE(${TEXT})}", "Hi :) a&b at 10:30", "&number=${URIENCODE(${TO})}", "Set(TEXT=Hi :) a&b at 10:30)"
     ),
-    "two numbers, commas": Old(
-        f"{USER}\n{curl('message=both, at once&number=%2B39333123456,%2B33611121314')}", "both, at once", (ONE, TWO)
+    "nested functions": says(
+        "Call from ${CALLERID(name)} on ${EXTEN:0:1}${IF($[1 > 0]?x:y)}",
+        'Call from Jo, "the boss" on 1x', "&number=%2B39${CUT(NUMBERS,-,2)}",
     ),
-    "encoded by hand": Old(
-        f"{USER}\n{curl('message=Back%20at%2015%3A00%2C+not%20before%21&number=%2B39333123456')}",
-        "Back at 15:00, not before!",
-    ),
-    "encoded accents and a newline": Old(
-        f"{USER}\n{curl('message=Perch%C3%A9+no%3F%0AS%C3%AC%3B+certo&number=%2B39333123456')}", "Perché no?\nSì; certo"
-    ),
-    "CURL lost the number": Old(
-        f"{USER}\n{curl('message=Hi :) meet at 10:30&number=%2B39333123456')}", "Hi :) meet at 10:30"
-    ),
-    "CURL made spaces": Old(f"{USER}\n{curl('message=1+1 is 2, C++ too&number=%2B39333123456')}", "1+1 is 2, C++ too"),
-    "CURL cut at &": Old(
-        f"{USER}\n{curl('message=Bed & breakfast at Tom&Jo&number=%2B39333123456')}", "Bed & breakfast at Tom&Jo"
-    ),
-    "CURL read 100%41": Old(
-        f"{USER}\n{curl('message=100%41 and 20%de and 50% off&number=%2B39333123456')}", "100%41 and 20%de and 50% off"
-    ),
-    "an escaped semicolon": Old(
-        f"{USER}\n{curl(f'message=Closed{chr(92)}; back at 9&number=%2B39333123456')}", "Closed; back at 9"
-    ),
-    "quotes and backslashes": Old(
-        f"{USER}\n{curl(f'message={QUOTED}&number=%2B39333123456')}", QUOTED
-    ),
-    "an address with a query": Old(
-        f"{USER}\n{curl('message=See http://example.com/?a=1&b=2#c&number=%2B39333123456')}",
-        "See http://example.com/?a=1&b=2#c",
-    ),
-    "a variable": Old(
-        f"Set(TEXT=Table 4, \"Harbour\" :) at 8:30)\n{USER}\n{curl('message=${TEXT}&number=${TO}')}",
-        'Table 4, "Harbour" :) at 8:30',
-    ),
-    "URIENCODE": Old(
-        f"Set(TEXT=Hi :) a&b at 10:30)\n{USER}\n{curl('message=${URIENCODE(${TEXT})}&number=${URIENCODE(${TO})}')}",
-        "Hi :) a&b at 10:30",
-    ),
-    "nested functions": Old(
-        f"{USER}\n{curl('message=Call from ${CALLERID(name)} on ${EXTEN:0:1}${IF($[1 > 0]?x:y)}&number=%2B39${CUT(NUMBERS,-,2)}')}",
-        "Call from Jo, \"the boss\" on 1x",
-    ),
-    "digits of the caller": Old(
-        f"Set(LIST=x-${{TO}}-y)\n{USER}\n{curl('message=cut out&number=${CUT(LIST,-,2)}')}", "cut out"
-    ),
+    "digits of the caller": says("cut out", rest="&number=${CUT(LIST,-,2)}", before="Set(LIST=x-${TO}-y)"),
     "the whole request in a variable": Old(
-        f"{USER}\nSet(REQUEST={API}?message=all%20in one&number=%2B39333123456)\nSet(res=${{CURL(${{REQUEST}})}})", "all in one"
+        f"{USER}\nSet(REQUEST={API}?message=all%20in one&number=%2B39333123456)\n{asks('${REQUEST}')}", "all in one"
     ),
-    "the address in a global": Old(
-        f"{USER}\nSet(res=${{CURL(${{SMS_URL}}?message=by%20global&number=%2B39333123456)}})", "by global"
+    "the address in a global": Old(f"{USER}\n{asks('${SMS_URL}?message=by%20global&number=%2B39333123456')}", "by global"),
+    "set on both ways": says(
+        "${TEXT}", "Hi you", before="GotoIf($[1 > 2]?4)\nSet(TEXT=Hi%20you)\nGoto(5)\nSet(TEXT=Hi%20all)"
     ),
-    "set on both ways": Old(
-        f"""{USER}
-        GotoIf($[1 > 2]?5)
-        Set(TEXT=Hi%20you)
-        Goto(6)
-        Set(TEXT=Hi%20all)
-        {curl('message=${TEXT}&number=+39333123456')}""",
-        "Hi you",
-    ),
-    "an encoded number in a variable": Old(
-        f"Set(CODED=%2B39333123456)\n{USER}\n{curl('message=coded&number=${CODED}')}", "coded"
-    ),
-    "URIENCODE in variables": Old(
-        f"Set(ENC=${{URIENCODE(Tom & Jo: 50% off, 1+1)}})\nSet(GLOBAL(ENC_TO)=${{URIENCODE(${{TO}})}})\n{USER}"
-        f"\n{curl('message=${ENC}&number=${GLOBAL(ENC_TO)}')}",
-        "Tom & Jo: 50% off, 1+1",
-    ),
-    "encoded in globals": Old(
-        f"{USER}\n{curl('message=${GLOBAL(WORDS):0:12}&number=${GLOBAL(ALERT)}')}", "Hi from, all"
-    ),
-    "encoded by MSet": Old(
-        f"MSet(A=1,MANY=Hi%20you%2C there)\n{USER}\n{curl('message=${MANY:0:200}&number=+39333123456')}", "Hi you, there"
-    ),
+    "an encoded number in a variable": says("coded", rest="&number=${CODED}", before="Set(CODED=%2B39333123456)"),
+    "encoded in globals": says("${GLOBAL(WORDS):0:12}", "Hi from, all", "&number=${GLOBAL(ALERT)}"),
+    "encoded by MSet": says("${MANY:0:200}", "Hi you, there", before="MSet(A=1,MANY=Hi%20you%2C there)"),
     "the body in a variable": Old(
-        f"Set(BODY=message=in a variable&number=%2B39333123456)\n{USER}\nSet(res=${{CURL({API},${{BODY}})}})", "in a variable"
+        f"Set(BODY=message=in a variable&number=%2B39333123456)\n{USER}\n{asks(f'{API},${{BODY}}')}", "in a variable"
     ),
-    "the PBX in a global": Old(
-        f"{USER}\nSet(res=${{CURL(${{PBX}}/api/v1/originate/sms,message=by global&number=%2B39333123456)}})", "by global"
-    ),
-    "as a GET": Old(
-        f"{USER}\nSet(res=${{CURL({API}?message=Hello%20you,+there&number=%2B39333123456)}})", "Hello you, there"
-    ),
+    "the PBX in a global": says("by global", url="${PBX}/api/v1/originate/sms"),
+    "as a GET": Old(f"{USER}\n{asks(f'{API}?message=Hello%20you,+there&number=%2B39333123456')}", "Hello you, there"),
     "user in the URL": Old(
-        "Set(res=${CURL({http102}/api/v1/originate/sms,message=by 102&number=%2B39333123456)})", "by 102", user="102"
+        asks("{http102}/api/v1/originate/sms,message=by 102&number=%2B39333123456"), "by 102", user="102"
     ),
     "another PBX by http": Old(
-        f"{OTHER}\nSet(res=${{CURL({{http}}/api/v1/originate/sms,message=http&number=%2B39333123456)}})", "http", user="102"
+        f"{OTHER}\n{asks('{http}/api/v1/originate/sms,message=http&number=%2B39333123456')}", "http", user="102"
     ),
-    "later": Old(
-        f"{USER}\n{curl('message=later&number=%2B39333123456&postpone=14/07/2999+15:35')}",
-        "later", postpone="14/07/2999 15:35",
+    "later": says(
+        "later", rest="&number=%2B39333123456&postpone=14/07/2999+15:35", postpone="14/07/2999 15:35"
     ),
-    "timeouts": Old(
-        f"{USER}\nSet(CURLOPT(httptimeout)=10)\nSet(CURLOPT(conntimeout)=5)\n{curl('message=in time&number=%2B39333123456')}", "in time"
-    ),
-    "a test of the reply": Old(
-        f"""{USER}
-        Set(message=${{CURL({API}, message=tested&number=%2B39333123456)}})
-        GotoIf($["${{message}}" =~ "Success"]?4:6)
-        Set(RESULT=good)
-        Hangup()
-        Set(RESULT=bad)""",
-        "tested", shows="good",
-    ),
-    "a reply by REGEX": Old(
-        f"""{USER}
-        Set(message=${{CURL({API}, message=tested too&number=%2B39333123456)}})
-        Set(RESULT=${{IF(${{REGEX("Success" ${{message}})}}?good:bad)}})""",
-        "tested too", shows="good",
-    ),
+    "timeouts": says("in time", before="Set(CURLOPT(httptimeout)=10)\nSet(CURLOPT(conntimeout)=5)"),
     "numbers for priorities": Old(
         f"""exten => @,1,NoOp(x)
         exten => @,2,{USER}
@@ -209,26 +144,20 @@ OLD = {
         exten => @,n,Set(RESULT=good)""",
         "by label", shows="good",
     ),
-    "the label is the request's": Old(
-        f"""exten => @,1,{USER}
-        same => n,Goto(@,send)
-        same => n,Hangup()
-        same => n(send),Set(res=${{CURL({API},message=labelled&number=%2B39333123456)}})
-        same => n,Set(RESULT=good)""",
-        "labelled", shows="good",
-    ),
     "a pattern": Old(
         f"""exten => _@X!,1,{USER}
         exten => _@X!,n,Set(res=${{CURL({API},message=to ${{EXTEN}}&number=%2B39333123456)}})
         exten => _@X!,n,Set(RESULT=${{EXTEN}})""",
         "to @77", dial="@77", shows="@77",
     ),
-    "only if": Old(
+    "not if": Old(
         f"""{USER}
-        ExecIf($["${{EXTEN}}" = "5"]?Set(res=${{CURL({API},message=if not&number=%2B39333123456)}}))
-        ExecIf($["${{EXTEN}}" = "@"]?Set(res=${{CURL({API},message=if&number=%2B39333123456)}}))
-        Set(RESULT=good)""",
-        "if", shows="good",
+        Set(a=${{CURL({API},message=first&number=%2B39333123456)}})
+        GotoIf($["${{a}}" = ""]?6)
+        ExecIf($[1 > 2]?Set(b=${{CURL({API},message=second&number=%2B39333123456)}}))
+        Set(RESULT=${{IF($["${{b}}" = ""]?good:bad)}}${{SMS_STATUS}})
+        NoOp(end)""",
+        "first", shows="good", status="",
     ),
     "tested at once": Old(
         f"""{USER}
@@ -244,20 +173,11 @@ OLD = {
         Set(RESULT=good)""",
         "Hi @", shows="good",
     ),
-    "read from the shell": Old(
-        f"""Set(answer=${{SHELL(curl -sk -u 101:sms101api {API} -d "message=Hi%20you" -d number=%2B39333123456)}})
-        GotoIf($["${{answer}}" =~ "Success"]?4)
-        Hangup()
-        Set(RESULT=good)""",
-        "Hi you", shows="good",
-    ),
     "an apostrophe from the shell": Old(
         f"""System(curl -G --user "101:sms101api" '{API}' --data-urlencode number=+39333123456 --data-urlencode "message=It's 100%25\\; a+b")""",
         "It's 100%25; a+b",
     ),
-    "shown at once": Old(
-        f"{USER}\nNoOp(${{CURL({API},message=shown&number=%2B39333123456)}})", "shown"
-    ),
+    "shown at once": Old(f"{USER}\nNoOp(${{CURL({API},message=shown&number=%2B39333123456)}})", "shown"),
 }  # fmt: skip
 
 
@@ -282,7 +202,6 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_old_lines_send_what_was_meant(site: Site, second: Sandbox, tmp_path: Path) -> None:
-    assert len(OLD) >= 25
     cases = {str(100 + number): old for number, old in enumerate(OLD.values())}
     head = (
         "[globals]\nPBX = {https}\nSMS_URL = {https}/api/v1/originate/sms\nTO = +39333123456\nNUMBERS = a-333123456-b\nALERT=%2B39333123456\nWORDS=Hi%20from%2C%20all%20globals\n#include extensions-sms.conf\n[test]\n"
@@ -292,9 +211,7 @@ def test_old_lines_send_what_was_meant(site: Site, second: Sandbox, tmp_path: Pa
     shutil.copy(ROOT / "dialplan/extensions-sms.conf", tmp_path)
     file = tmp_path / "extensions.conf"
     file.write_text(filled(written, site.sandbox, second))
-
     done = run(file, "--config", tmp_path / "sms.conf", "--write")
-
     assert done.returncode == 0, done.stdout + done.stderr
     new = file.read_text()
     assert "CURL" not in new
@@ -310,97 +227,26 @@ def test_old_lines_send_what_was_meant(site: Site, second: Sandbox, tmp_path: Pa
             caller_id='Jo, "the boss" <5>',
             ask=["RESULT"],
         )
-        assert call.variables["SMS_STATUS"] == "SUCCESS", (old, call.variables)
+        assert call.variables["SMS_STATUS"] == old.status, (old, call.variables)
         taken = site.messages + second.messages
         assert [(m.numbers, m.original, m.user) for m in taken] == [
             (old.numbers, old.text.replace("@", extension), old.user)
         ]
-        assert not old.gsm or taken[0].gsm == old.gsm
-        assert old.postpone == (f"{taken[0].postpone:%d/%m/%Y %H:%M}" if taken[0].postpone else "")
-        request = (site.sandbox.requests + second.requests)[0]
-        assert dict(request.pairs).get("gsm", "") == old.gsm
+        (request,) = site.sandbox.requests + second.requests
+        sent = dict(request.pairs)
+        assert (sent.get("gsm", ""), sent.get("postpone", "")) == (old.gsm, old.postpone)
         assert call.variables["RESULT"] == old.shows.replace("@", extension), old
-
-
-def test_a_second_run_changes_nothing(site: Site, second: Sandbox, tmp_path: Path) -> None:
-    file, conf = tmp_path / "extensions.conf", tmp_path / "sms.conf"
-    text = "[test]\n" + OLD["the page's"].dialplan("1") + OLD["user in the URL"].dialplan("2")
-    file.write_text(filled(text, site.sandbox, second))
-    before = file.read_bytes()
-    assert run(file, "--config", conf, "--write").returncode == 0
-    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    again = run(file, "--config", conf, "--write")
-    assert again.returncode == 0, again.stderr
-    assert again.stdout == ""
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
-    assert first["extensions.conf.before-dialplan-sms"] == before
-
-
-def test_without_sub_sms_the_script_is_called(site: Site, tmp_path: Path) -> None:
-    file, conf = tmp_path / "extensions.conf", tmp_path / "sms.conf"
-    lines = f"Set(CURLOPT(ssl_verifypeer)=0)\n{USER}\n{curl('message=a, b&number=%2B39333123456')}"
-    file.write_text(filled("[test]\n" + Old(lines, "").dialplan("1"), site.sandbox, site.sandbox))
-    done = run(file, "--config", conf, "--write")
-    assert "#tryinclude" in done.stderr
-    site.configure(conf.read_text())
-    site.asterisk.set_dialplan(file.read_text())
-    call = site.asterisk.call("1")
-    assert call.variables["SMS_STATUS"] == "SUCCESS", call.variables
-    assert [message.original for message in site.messages] == ["a, b"]
-
-
-def test_a_false_condition_leaves_no_status(site: Site, tmp_path: Path) -> None:
-    file, conf = tmp_path / "extensions.conf", tmp_path / "sms.conf"
-    first, second = (f"Set({name}=${{CURL({API},message={name}&number={ONE})}})" for name in "ab")
-    lines = f"""Set(CURLOPT(ssl_verifypeer)=0)
-        {USER}
-        {first}
-        GotoIf($["${{a}}" = ""]?7)
-        ExecIf($[1 > 2]?{second})
-        Set(RESULT=${{IF($["${{b}}" = ""]?good:bad)}}${{SMS_STATUS}})
-        NoOp(end)"""
-    text = "#include extensions-sms.conf\n[test]\n" + Old(lines, "").dialplan("1")
-    shutil.copy(ROOT / "dialplan/extensions-sms.conf", tmp_path)
-    file.write_text(filled(text, site.sandbox, site.sandbox))
-    done = run(file, "--config", conf, "--write")
-    assert done.returncode == 0, done.stderr
-    site.configure(conf.read_text())
-    site.asterisk.set_dialplan(file.read_text().replace("#include extensions-sms.conf\n", ""))
-    call = site.asterisk.call("1", ask=["RESULT"])
-    assert call.variables["RESULT"] == "good", call.variables
-    assert [message.original for message in site.messages] == ["a"]
-
-
-def test_the_vendor_s_address_is_the_pbx_of_sms_conf(site: Site, tmp_path: Path) -> None:
-    file, conf = tmp_path / "extensions.conf", tmp_path / "sms.conf"
-    section = f"[101]\nurl = {site.sandbox.url}\npassword = sms101api\nverify = {site.sandbox.fingerprint}\n"
-    conf.touch(0o600)
-    conf.write_text(section)
-    vendors = curl("message=to ours&number=%2B39333123456", "http://127.0.0.1/api/v1/originate/sms")
-    file.write_text("[test]\n" + Old(f"{USER}\n{vendors}", "").dialplan("1"))
-    assert "add --same-pbx" in run(file, "--config", conf).stderr
-    done = run(file, "--config", conf, "--same-pbx", "--write")
-    assert (done.returncode, conf.read_text()) == (0, section), done.stderr
-    site.configure(section)
-    site.asterisk.set_dialplan(file.read_text())
-    assert site.asterisk.call("1").variables["SMS_STATUS"] == "SUCCESS"
-    assert [message.original for message in site.messages] == ["to ours"]
 
 
 def test_pasted_fields_send_what_was_meant(site: Site, tmp_path: Path) -> None:
     conf = tmp_path / "sms.conf"
     old = OLD["quotes and backslashes"]
-    pasted = [filled(line, site.sandbox, site.sandbox) for line in old.lines.splitlines()]
-    done = run(
-        "--text", "Set(CURLOPT(ssl_verifypeer)=0)", *_texts(pasted), "--config", conf, "--write"
-    )
+    lines = ["Set(CURLOPT(ssl_verifypeer)=0)", *old.lines.strip().splitlines()]
+    pasted = (f"--text={filled(line, site.sandbox, site.sandbox)}" for line in lines)
+    done = run(*pasted, "--config", conf, "--write")
     fields = [line for line in done.stdout.splitlines() if line[:3] in ("Set", "AGI")]
     assert done.returncode == 0, done.stderr
     site.configure(conf.read_text())
     site.dialplan("\n".join(fields))
     assert site.call().variables["SMS_STATUS"] == "SUCCESS"
     assert [message.original for message in site.messages] == [old.text]
-
-
-def _texts(lines: list[str]) -> list[str]:
-    return [word for line in lines for word in ("--text", line)]

@@ -1,10 +1,11 @@
-"""README.md and docs/: links, commands and pictures are there, wherever the pages are installed.
+"""README.md and docs/: links, commands and pictures are there; the manual pages and the sample.
 
-Their blocks run in tests/asterisk/test_docs.py.
+The blocks of the pages run in tests/asterisk/test_docs.py.
 """
 
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
@@ -12,13 +13,17 @@ from pathlib import Path
 import click
 import pytest
 
-from dialplan_sms.cli.main import main
-from dialplan_sms.config import config
+from dialplan_sms.cli.main import _COMMANDS, main
+from dialplan_sms.config import config as smsconf
+from dialplan_sms.config.config import GENERAL_KEYS
+from dialplan_sms.config.http import KEYS, make_hash
+from dialplan_sms.config.keys import CURL, SECRETS, SENDER, Key
+from man import build
+from man.keys import _described
 from tests.pages import PAGES, README, TOP, anchors, blocks, code, prose, rows, shell_lines
 
-LONGEST = 150
-"""Lines of the front page."""
 LINKED = (*PAGES, "CONTRIBUTING.md", "CHANGELOG.md")
+MANUAL = sorted(build.HERE.glob("*.[15]"))
 PICTURES = sorted(TOP.glob("docs/pictures/*"))
 
 
@@ -52,18 +57,8 @@ def test_the_pages_have_links() -> None:
     assert sum(len(links(name)) for name in PAGES) > 100
 
 
-@pytest.mark.parametrize(
-    ("heading", "anchor"),
-    [
-        ("## By SMS_CAUSE", "by-sms_cause"),
-        ("### In a sender's section", "in-a-senders-section"),
-        ("# The `h` extension: [what](x.md) it does", "the-h-extension-what-it-does"),
-    ],
-)
-def test_an_anchor_is_made_as_github_makes_it(heading: str, anchor: str) -> None:
-    assert anchors(heading) == {anchor}
-    assert anchors(f"{heading}\n{heading}") == {anchor, f"{anchor}-1"}
-    assert anchors(f"```sh\n{heading}\n```") == set()
+def test_an_anchor_is_made_of_a_heading_alone() -> None:
+    assert anchors("# The `h` in SMS_CAUSE's\n```sh\n# no heading\n```") == {"the-h-in-sms_causes"}
 
 
 def test_every_link_works_where_the_pages_are_installed() -> None:
@@ -83,11 +78,8 @@ def test_every_link_works_where_the_pages_are_installed() -> None:
         assert {target(name, link)[0] for link in links(name)} <= set(installed)
 
 
-def test_the_front_page_is_short() -> None:
-    assert README.count("\n") <= LONGEST
-
-
-def test_the_front_page_names_every_page() -> None:
+def test_the_front_page_is_short_and_names_every_page() -> None:
+    assert README.count("\n") <= 150
     (table,) = re.findall(r"(?ms)^## Documentation$(.*?)^## ", README)
     assert set(re.findall(r"\((docs/[^)]+)\)", table)) == set(PAGES) - {"README.md"}
 
@@ -189,7 +181,7 @@ def test_the_limits_of_the_front_page_go_below_a_sender(tmp_path: Path) -> None:
     path.write_text(
         f"[general]\noutbox = sqlite:///{tmp_path}/x\n[101]\nurl = http://192.0.2.1\npassword = x\n{limits.text}"
     )
-    assert config.load(path).senders["101"].per_number
+    assert smsconf.load(path).senders["101"].per_number
 
 
 def test_the_causes_are_as_many_as_the_front_page_says() -> None:
@@ -197,3 +189,54 @@ def test_the_causes_are_as_many_as_the_front_page_says() -> None:
     assert int(many) == len(
         [row for row in rows("docs/troubleshooting.md", "cause") if code(row[0])]
     )
+
+
+def test_each_command_has_a_page_and_sms_conf_one() -> None:
+    commands = {f"dialplan-sms-{name}.1" for name in _COMMANDS}
+    assert {page.name for page in MANUAL} == commands | {"dialplan-sms.1", "sms.conf.5"}
+
+
+def test_each_key_is_in_the_page_and_in_the_sample() -> None:
+    page = (build.HERE / "sms.conf.5").read_text()
+    sections = re.split(r"^;?\[.+\]$", build.SAMPLE.read_text(), flags=re.MULTILINE)[1:]
+    for section, keys in zip(sections, (GENERAL_KEYS, SENDER, KEYS), strict=True):
+        assert re.findall(r"^;(\w+) = ", section, re.MULTILINE) == list(keys)
+        assert all(f"\n.B {name}\n" in page for name in keys)
+
+
+@pytest.mark.parametrize("others", [(*SECRETS[1:], *CURL), (*SECRETS, "url")], ids=["url", "curl"])
+def test_the_sample_is_taken_uncommented(tmp_path: Path, others: tuple[str, ...]) -> None:
+    text = re.sub(r"^;(?=\[|\w+ = )", "", build.SAMPLE.read_text(), flags=re.MULTILINE)
+    text = re.sub(rf"^({'|'.join(others)}) = .*", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^user = .*", f"user = wms:{make_hash('x')}", text, flags=re.MULTILINE)
+    for name in ("http.pem", "http.key"):
+        (tmp_path / name).touch(0o600)
+    conf = tmp_path / "sms.conf"
+    conf.touch(0o600)
+    conf.write_text(f"{text}\n[102]\nurl = http://192.0.2.1\npassword = x\n")  # the backup of 101
+    config = smsconf.load(conf, http=True)
+    assert (config.listen, config.retention) == (smsconf.Config(conf, {}).listen, 90 * 86400)
+    assert config.senders["101"].allow == ("IT", "FR", "+4179")
+    assert config.senders["101"].call_timeout == 30
+
+
+def test_a_key_without_a_description_is_named() -> None:
+    keys = {"pace": Key(SENDER["pace"].kind, "", field="pace")}
+    with pytest.raises(SystemExit, match="the key pace of sms.conf has no description"):
+        list(_described("[101]", keys, smsconf.Sender))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [(".so x", r"\&.so x"), ("'br", r"\&'br"), (r"a\;-b", r"a\e;\-b"), ('"x"', r"\(dqx\(dq")],
+)
+def test_no_text_is_a_command_of_roff(text: str, shown: str) -> None:
+    assert build._plain(text) == shown
+
+
+@pytest.mark.slow
+def test_mandoc_has_nothing_to_say() -> None:
+    done = subprocess.run(
+        ["mandoc", "-T", "lint", *MANUAL], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("", "")

@@ -1,18 +1,25 @@
-"""Wheel, sdist and what the Debian package lays out; what it does on a host is tests/packaging."""
+"""Wheel, sdist, unit and what the Debian package lays out; on a host it is tests/packaging."""
 
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
-from configparser import ConfigParser
+from configparser import ConfigParser, RawConfigParser
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from zipfile import ZipFile
 
 import pytest
 
+import dialplan_sms
 from debian import build, wheels
-from dialplan_sms import __version__
+from dialplan_sms import __version__, sandbox
+from dialplan_sms.agi import doors
+from dialplan_sms.cli import main
+from dialplan_sms.daemon import server
+from dialplan_sms.outbox.schema import ENDED, message
 
 TOP = Path(__file__).parents[2]
 DOCS = {
@@ -21,8 +28,26 @@ DOCS = {
     for path in TOP.glob(pattern)
 }
 """What is read, with links from one to the other."""
+PAGES = [(f"man/man{path.suffix[1:]}", path.name) for path in TOP.glob("man/*.[15]")]
+SHARED = {*(path.name for path in TOP.glob("dialplan/*.*")), "dialplan-sms.service"}
+MODULES = [
+    module.name
+    for module in walk_packages(dialplan_sms.__path__, "dialplan_sms.")
+    if not module.name.endswith(".__main__")  # which runs
+]
 SCRIPTS = ("postinst", "prerm", "postrm", "dialplan-sms.rtupdate")
 pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_has_the_names_that_it_offers(name: str) -> None:
+    module = import_module(name)
+    for offered in getattr(module, "__all__", ()):
+        assert getattr(module, offered) is not None, offered
+
+
+def test_the_stand_in_pbx_offers_its_requests() -> None:
+    assert sandbox.Request.__module__ == "dialplan_sms.sandbox.pbx"
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +91,12 @@ def test_the_wheel_has_what_runs(built: Path) -> None:
         if path.suffix in kinds and "_cache" not in str(path)
     }
     data = f"dialplan_sms-{__version__}.data"
-    share = {f"{data}/data/share/dialplan-sms/{path.name}" for path in TOP.glob("dialplan/*.*")}
-    share |= {
-        f"{data}/data/share/man/man{path.suffix[1:]}/{path.name}" for path in TOP.glob("man/*.[15]")
-    }
-    share |= {f"{data}/data/share/dialplan-sms/dialplan-sms.service", f"{data}/scripts/sms.agi"}
-    share |= {f"{data}/data/share/doc/dialplan-sms/{name}" for name in DOCS}
+    share = {f"dialplan-sms/{name}" for name in SHARED}
+    share |= {f"{folder}/{name}" for folder, name in PAGES}
+    share |= {f"doc/dialplan-sms/{name}" for name in DOCS}
+    wanted |= {f"{data}/data/share/{name}" for name in share} | {f"{data}/scripts/sms.agi"}
     assert {path for path in wanted if path.endswith(".html")}
-    assert {name for name in names if ".dist-info/" not in name} == wanted | share
+    assert {name for name in names if ".dist-info/" not in name} == wanted
 
 
 def test_sdist_and_tree_make_the_same_wheel(built: Path, tmp_path: Path) -> None:
@@ -93,16 +116,8 @@ def test_a_wheels_program_runs(built: Path, tmp_path: Path) -> None:
     (ours,) = Path(sys.prefix).glob("lib/python3*/site-packages")
     (theirs,) = tmp_path.glob("lib/python3*/site-packages")
     (theirs / "needed.pth").write_text(f"{ours}\n")
-    pip = [
-        str(python),
-        "-m",
-        "pip",
-        "--quiet",
-        "--disable-pip-version-check",
-        "install",
-        "--no-deps",
-    ]
-    subprocess.run([*pip, "--ignore-installed", str(wheel)], check=True)
+    pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    subprocess.run([*pip, "--no-deps", "--ignore-installed", str(wheel)], check=True)
     said = subprocess.run(
         [tmp_path / "bin/dialplan-sms", "--version"], capture_output=True, text=True, check=True
     )
@@ -142,22 +157,14 @@ def test_every_python_has_its_compiled_modules(laid: Path) -> None:
 def test_the_package_lays_out(laid: Path) -> None:
     files = {str(path.relative_to(laid)) for path in laid.rglob("*") if not path.is_dir()}
     rest = {name for name in files if not name.startswith(f"{build.SITE}/")}
-    program = {
-        f"usr/lib/dialplan-sms/{name}" for name in ("pyvenv.cfg", "bin/dialplan-sms", "bin/sms.agi")
-    }
-    doc = {
-        f"usr/share/doc/dialplan-sms/{name}"
-        for name in ("copyright", "changelog.gz", "changelog.Debian.gz", *DOCS)
-    }
-    share = {
-        f"usr/lib/dialplan-sms/share/dialplan-sms/{path.name}" for path in TOP.glob("dialplan/*.*")
-    }
-    share.add("usr/lib/dialplan-sms/share/dialplan-sms/dialplan-sms.service")
-    share |= {
-        f"usr/share/man/man{path.suffix[1:]}/{path.name}.gz" for path in TOP.glob("man/*.[15]")
-    }
-    assert rest - {"usr/lib/dialplan-sms/bin/python3"} == program | doc | share | {
-        build.CONFFILE, build.UNIT, *build._COMPLETIONS.values(),
+    program = {"pyvenv.cfg", "bin/dialplan-sms", "bin/sms.agi"}
+    program |= {f"share/dialplan-sms/{name}" for name in SHARED}
+    share = {f"{folder}/{name}.gz" for folder, name in PAGES}
+    doc = ("copyright", "changelog.gz", "changelog.Debian.gz", *DOCS)
+    share |= {f"doc/dialplan-sms/{name}" for name in doc}
+    wanted = {f"usr/lib/dialplan-sms/{name}" for name in program}
+    assert rest - {"usr/lib/dialplan-sms/bin/python3"} == wanted | {
+        *(f"usr/share/{name}" for name in share), build.CONFFILE, build.UNIT, *build._COMPLETIONS.values(),
         "usr/bin/dialplan-sms", "usr/share/asterisk/agi-bin/sms.agi",
         "usr/share/python3/runtime.d/dialplan-sms.rtupdate",
     }  # fmt: skip
@@ -197,16 +204,63 @@ def test_maintainer_scripts_are_posix(name: str) -> None:
 
 
 def test_the_states_that_purge_takes_for_ended_are_the_programs() -> None:
-    from dialplan_sms.outbox.schema import ENDED, message
-
-    (listed,) = re.findall(
-        r'^ended = "\((.+)\)"$', (TOP / "debian/postrm").read_text(), re.MULTILINE
-    )
+    script = (TOP / "debian/postrm").read_text()
+    (listed,) = re.findall(r'^ended = "\((.+)\)"$', script, re.MULTILINE)
     assert set(listed.replace("'", "").split(", ")) == set(ENDED)
-    assert f"FROM {message.name} " in (TOP / "debian/postrm").read_text()
+    assert f"FROM {message.name} " in script
 
 
 def test_a_command_in_the_middle_of_an_update_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dialplan_sms.cli.main", None)
     with pytest.raises(SystemExit, match="cli.main.*: try again once no update runs"):
         exec(build._COMMAND, {})
+
+
+def test_the_unit_fits_the_program() -> None:
+    unit = RawConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(TOP / "systemd/dialplan-sms.service")
+    service = unit["Service"]
+    assert service["Type"] == "notify"
+    assert service["ExecStart"].split()[-1] in main._COMMANDS
+    assert Path(doors.SOCKET).parent == Path("/run", service["RuntimeDirectory"])
+    assert int(service["TimeoutStopSec"]) > server.DRAIN
+    assert int(service["WatchdogSec"]) >= 30
+    assert int(service["LimitNOFILE"]) > 3 * 4096  # max_calls at most, each with one to the PBX
+    assert unit["Unit"]["StartLimitIntervalSec"] == "0"  # it is never left dead
+    assert service["NoNewPrivileges"] == "yes"
+    assert service["ProtectSystem"] == "strict"
+    assert service["User"] == "asterisk"
+
+
+def install(folder: Path, **settings: str) -> tuple[int, str]:
+    """Exit status of make install, and what it says."""
+    given = {"PREFIX": f"{folder}/program", "AGI_BIN": str(folder), "ASTERISK_ETC": str(folder)}
+    words = [f"{name}={value}" for name, value in (given | settings).items()]
+    done = subprocess.run(
+        ["make", "--no-print-directory", "install", *words],
+        cwd=TOP, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert not (folder / "program").exists()
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("wrong", ["postgres", "postgresql,mysql", "postgresql mysql"])
+def test_a_word_that_is_no_extra_is_refused(tmp_path: Path, wrong: str) -> None:
+    word = wrong.replace(",", " ").split()[-1]
+    setup = ConfigParser()
+    setup.read(TOP / "setup.cfg")
+    extras = " ".join(setup["options.extras_require"])
+    says = f"WITH={word} is no extra, allowed: {extras}\n"
+    assert install(tmp_path, WITH=wrong) == (2, says)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    says = f"AGI_BIN={tmp_path}/none is no folder: give Asterisk's agi-bin\n"
+    assert install(tmp_path, WITH="postgresql", AGI_BIN=f"{tmp_path}/none") == (2, says)
+
+
+def test_dist_builds_what_the_tests_of_the_wheel_look_at() -> None:
+    command = ["make", "--dry-run", "dist", "DIST=/x"]
+    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True)
+    assert '-m build --outdir "/x" .' in done.stdout

@@ -2,7 +2,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,21 +10,36 @@ from click.testing import CliRunner
 from dialplan_sms import __version__
 from dialplan_sms.cli import main
 from dialplan_sms.sandbox import Fault, Sandbox
-from tests.unit.cli.sending import conf, outbox, run, server
+from tests.unit.cli.sending import COMMAND, conf, outbox, run, server
 
 __all__ = ["conf", "outbox", "server"]
 
+A = "+39333123456"
+
+
+def process(
+    *arguments: str | bytes | Path, streams: str = "", given: bytes = b"", **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """The command with the shell's redirections *streams*."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {streams}', "sh", COMMAND, *arguments], input=given,
+        capture_output=True, check=False, timeout=60, env=os.environ | environment,
+    )  # fmt: skip
+
 
 def test_help_and_version() -> None:
-    shown = CliRunner().invoke(main.main, ["--help"]).output
-    assert "sandbox" in shown
-    assert "send" in shown
+    listed = (
+        CliRunner().invoke(main.main, ["--help"]).output.partition("Commands:\n")[2].splitlines()
+    )
+    assert len(listed) == 10
+    for line in listed:
+        assert re.fullmatch(r"  [a-z]+ +[^,]+[^,.]\.", line)  # fish cuts what it shows at a comma
     assert __version__ in CliRunner().invoke(main.main, ["--version"]).output
     assert CliRunner().invoke(main.main, ["sned"]).exit_code == 2
 
 
 def test_send_sends_what_comes_on_standard_input(server: Sandbox, conf: Path) -> None:
-    result = run(conf, "+39333123456", "--gsm", "9C:75:14:33:00:01", text="two\nlines\n")
+    result = run(conf, A, "--gsm", "9C:75:14:33:00:01", text="two\nlines\n")
     assert (result.exit_code, result.output) == (0, "SUCCESS\n")
     (message,) = server.messages
     assert (message.original, message.gsm) == ("two\nlines", "9c7514330001")
@@ -44,15 +58,16 @@ def test_a_dry_run_shows_and_sends_nothing(server: Sandbox, conf: Path) -> None:
 def test_what_gsm7_saves_is_told_everywhere(server: Sandbox, conf: Path, outbox: Path) -> None:
     conf.write_text(conf.read_text() + "gsm7 = typographic\nmax_parts = 1\n")
     quoted, plain = "The pump’s off. " * 9, "The pump's off. " * 9
-    said = run(conf, "+39333123456", "--dry-run", text=quoted).output
+    said = run(conf, A, "--dry-run", text=quoted).output
     assert re.search(r"parts +1 \(GSM-7, 144 of 160\) *\nas given +3 parts", said)
-    said = run(conf, "+39333123456", "--dry-run", "--json", text=quoted).output
-    assert (json.loads(said)["parts"], json.loads(said)["parts_from"]) == (1, 3)
-    assert run(conf, "+39333123456", text=quoted).output == "SUCCESS\n"
+    dry = json.loads(run(conf, A, "--dry-run", "--json", text=quoted).output)
+    assert (dry["parts"], dry["parts_from"], dry["numbers"]) == (1, 3, [A])
+    assert (dry["coding"], dry["units"]) == ("GSM-7", 144)
+    assert run(conf, A, text=quoted).output == "SUCCESS\n"
     (message,) = server.messages
     assert message.original == plain
-    assert "QUEUED, id 1" in run(conf, "+39333123456", "--mode", "queue", text=quoted).output
-    assert "QUEUED, id 2" in run(conf, "+39333123456", "--mode", "queue", text=plain).output
+    assert "QUEUED, id 1" in run(conf, A, "--mode", "queue", text=quoted).output
+    assert "QUEUED, id 2" in run(conf, A, "--mode", "queue", text=plain).output
     log = conf.with_name("log").read_text().splitlines()
     assert [" chars=144 parts=1 parts_from=3 " in line for line in log] == [True, True, False]
 
@@ -66,93 +81,67 @@ def test_what_gsm7_saves_is_told_everywhere(server: Sandbox, conf: Path, outbox:
     assert parts == [(None, None), (1, 3)]
 
 
-@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
-def test_what_is_refused_says_why_in_one_line(server: Sandbox, conf: Path, dry: list[str]) -> None:
-    result = run(conf, "12", *dry)
-    assert result.exit_code == 1
-    assert "INVALID_NUMBER: 12 is no phone number" in result.output
-    assert result.output.count("\n") == 1
-    result = run(conf.with_name("none"), "12", *dry)
-    assert result.exit_code == 1
-    assert "there is no" in result.output
+@pytest.mark.parametrize(
+    ("arguments", "line", "status", "says"),
+    [
+        (["12"], "", 1, "INVALID_NUMBER: 12 is no phone number"),
+        (["12", "--dry-run"], "", 1, "INVALID_NUMBER: 12 is no phone number"),
+        ([A, "--mode", "queue"], "", 1, "ERROR OUTBOX: mode queue needs the outbox"),
+        ([A, "--dry-run"], "mode = queue", 1, "set outbox"),
+        ([A, "--dry-run"], "verify = /etc/passwd", 1, "no certificate"),
+        ([A, "--mode", "later"], "", 2, "later"),
+        ([A, "Hello"], "", 2, "the text comes from standard input"),
+        ([A, "--config", "/none.conf"], "", 1, "there is no"),
+    ],
+)
+def test_what_is_refused_says_why_in_one_line(
+    server: Sandbox, conf: Path, arguments: list[str], line: str, status: int, says: str
+) -> None:
+    conf.write_text(conf.read_text().replace("http:", "https:") + f"{line}\n")
+    result = run(conf, *arguments)
+    assert result.exit_code == status
+    assert says in result.output
+    assert result.output.count("\n") == (1 if status == 1 else 4)  # with the usage
 
 
 @pytest.mark.parametrize("output", ["/dev/full", "/dev/null"])
-def test_nobody_who_reads_is_no_reason_to_send_again(
-    server: Sandbox, conf: Path, output: str
-) -> None:
-    with open(output, "w") as stdout:
-        ended = subprocess.run(
-            [Path(sys.prefix) / "bin/dialplan-sms", "send", "--config", conf, "+39333123456"],
-            input=b"Hi", stdout=stdout, stderr=subprocess.PIPE, check=False,
-            env={"LC_ALL": "en_US.ISO-8859-1", "PATH": "/usr/bin:/bin"},
-        )  # fmt: skip
+def test_nobody_who_reads_is_no_failure(server: Sandbox, conf: Path, output: str) -> None:
+    ended = process(
+        "send", "--config", conf, A,
+        streams=f">{output}", given=b"Hi", LC_ALL="en_US.ISO-8859-1",
+    )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert len(server.messages) == 1
 
 
-def test_strange_bytes_and_a_closed_input_are_one_line(conf: Path) -> None:
-    command: list[str | bytes] = [sys.prefix + "/bin/dialplan-sms", "send", "--config", str(conf)]
-    strange: list[list[str | bytes]] = [[b"\xff\xfe"], ["+39333123456", "--sender", b"\xff"]]
-    for arguments in strange:
-        ended = subprocess.run(
-            [*command, *arguments], input=b"Hi", capture_output=True, check=False
-        )
-        assert ended.returncode == 1
-        assert b"Traceback" not in ended.stdout + ended.stderr
-    ended = subprocess.run(
-        ["sh", "-c", '"$@" <&-', "sh", *command, "+39333123456"], capture_output=True, check=False
-    )
-    assert ended.stderr.count(b"\n") == 1
-    assert b"standard input" in ended.stderr
-
-
-def test_a_text_as_argument_says_where_texts_come_from(conf: Path) -> None:
-    result = run(conf, "+39333123456", "Hello")
-    assert result.exit_code == 2
-    assert "the text comes from standard input" in result.output
-
-
-@pytest.mark.parametrize("line", ["mode = queue", "verify = /etc/passwd"])
-def test_a_dry_run_finds_what_a_call_would(conf: Path, line: str) -> None:
-    conf.write_text(conf.read_text().replace("http:", "https:") + line + "\n")
-    result = run(conf, "+39333123456", "--dry-run")
-    assert result.exit_code == 1
-    assert ("set outbox" if "mode" in line else "no certificate") in result.output
+@pytest.mark.parametrize("arguments", [[b"\xff\xfe"], [A, "--sender", b"\xff"]])
+def test_strange_bytes_are_no_traceback(conf: Path, arguments: list[str | bytes]) -> None:
+    ended = process("send", "--config", conf, *arguments, given=b"Hi")
+    assert ended.returncode == 1
+    assert b"Traceback" not in ended.stdout + ended.stderr
 
 
 def test_mode_and_key_are_those_of_the_dialplan(server: Sandbox, outbox: Path) -> None:
     # given an outbox, and a sender that sends at once; when the same SMS is stored twice under one key
-    first, second = (
-        run(outbox, "+39333123456", "--mode", "queue", "--key", "order 7") for _ in range(2)
-    )
+    first, second = (run(outbox, A, "--mode", "queue", "--key", "order 7") for _ in range(2))
     # then it is one, nothing went out, and both commands succeed
     assert (first.exit_code, first.output) == (0, "QUEUED, id 1\n")
     assert (second.exit_code, second.output) == (0, "QUEUED, id 1\n")
     assert server.messages == []
-    other = run(outbox, "+39333123456", "--key", "order 7", text="Another text")
+    other = run(outbox, A, "--key", "order 7", text="Another text")
     assert (other.exit_code, "SMS_KEY was used before" in other.output) == (1, True)
-    dry = run(outbox, "+39333123456", "--mode", "fallback", "--key", "8", "--dry-run").output
+    dry = run(outbox, A, "--mode", "fallback", "--key", "8", "--dry-run").output
     assert "fallback" in dry
 
 
-def test_a_mode_that_is_none_is_refused(conf: Path) -> None:
-    assert run(conf, "+39333123456", "--mode", "later").exit_code == 2
-    stored = run(conf, "+39333123456", "--mode", "queue")
-    assert stored.exit_code == 1
-    assert stored.output.startswith("ERROR OUTBOX: mode queue needs the outbox")
-
-
-def test_a_file_that_this_user_cannot_read_is_one_line(
-    conf: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_is_closed_is_one_line(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> int:
         raise PermissionError
 
     # given a user for whom the file is closed, which it never is for root
     monkeypatch.setattr("dialplan_sms.config.parser.os.open", refuse)
     monkeypatch.setattr("os.access", lambda *_, **__: False)
-    for command in (["send", "+39333123456", "--dry-run"], ["status"], ["outbox"]):
+    for command in (["send", A, "--dry-run"], ["status"], ["outbox"]):
         result = CliRunner().invoke(main.main, [*command, "--config", str(conf)], input="Hi")
         assert (result.exit_code, result.output.count("\n")) == (1, 1), result.output
         assert f"Error: {conf} cannot be read by user id" in result.output
@@ -165,87 +154,51 @@ def test_what_the_pbx_did_not_take_is_named(server: Sandbox, conf: Path) -> None
     assert result.output == (
         "WARNING NOT_QUEUED: Unable to add a SMS to the queue (not accepted: +39333123457)\n"
     )
-
-
-def test_a_command_without_its_packages_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(main._COMMANDS, "sandbox", "no_such_package")
-    monkeypatch.setattr(sys, "prefix", str(Path(__file__).parents[3] / ".venv"))
-    result = CliRunner().invoke(main.main, ["sandbox", "--listen", "x"])
-    assert result.exit_code == 1
-    assert "no_such_package: in the source folder, run make venv\n" in result.output
-    assert CliRunner().invoke(main.main, ["--help"]).exit_code == 0
-    monkeypatch.setattr(sys, "prefix", "/usr/lib/dialplan-sms")
-    result = CliRunner().invoke(main.main, ["sandbox"])
-    assert "no_such_package: install the Debian package again" in result.output
-    assert "make" not in result.output
+    server.fault = Fault.REJECT
+    assert json.loads(run(conf, A, "--json").stdout)["cause"] == "REJECTED"
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         ("dialplan-sms se", {"plain,send", "plain,serve", "plain,setup"}),
-        ("dialplan-sms send --list gues", {"file,"}),
+        ("dialplan-sms send --list gues", {"file,gues"}),
         ("dialplan-sms outbox --state fa", {"plain,failed"}),
     ],
 )
 def test_the_shell_completes(words: str, expected: set[str]) -> None:
-    environment = os.environ | {
-        "COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")),
-        "_DIALPLAN_SMS_COMPLETE": "bash_complete",
-    }  # fmt: skip
-    done = subprocess.run(
-        [Path(sys.prefix) / "bin/dialplan-sms"], env=environment, capture_output=True, text=True,
-        check=True, timeout=60,
-    )  # fmt: skip
-    assert set(done.stdout.split()) == {
-        each if each != "file," else "file,gues" for each in expected
-    }
+    at = str(words.count(" "))
+    done = process(_DIALPLAN_SMS_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=at)
+    assert done.returncode == 0
+    assert set(done.stdout.decode().split()) == expected
 
 
-def test_the_list_of_commands_is_whole_and_without_commas() -> None:
-    """fish cuts what it shows at a comma."""
-    listed = CliRunner().invoke(main.main, ["--help"]).output.partition("Commands:\n")[2]
-    assert len(listed.splitlines()) == 10
-    for line in listed.splitlines():
-        assert line.endswith("."), line
-        assert "..." not in line
-        assert "," not in line
-
-
-@pytest.mark.parametrize("closed", ["1", "2", "1,2"])
-def test_a_closed_stream_is_no_failure(closed: str) -> None:
-    redirections = " ".join(f"{number}>&-" for number in closed.split(","))
-    command = f'exec "{sys.prefix}/bin/dialplan-sms" --version {redirections}'
-    done = subprocess.run(
-        ["sh", "-c", command], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+@pytest.mark.parametrize("streams", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_stream_is_no_failure(streams: str) -> None:
+    done = process("--version", streams=streams)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("command", [["check"], ["--help"], ["send", "--help"]])
 def test_a_full_disk_is_one_line(command: list[str]) -> None:
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [f"{sys.prefix}/bin/dialplan-sms", *command], stdout=full, stderr=subprocess.PIPE,
-            text=True, check=False, timeout=60,
-        )  # fmt: skip
+    done = process(*command, streams=">/dev/full")
     assert done.returncode != 0
-    assert "No space left on device" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "Exception ignored" not in done.stderr
+    assert b"No space left on device" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["user", "wms"], ["check", "--config", "none.conf"]])
-def test_closed_streams_are_no_bug_of_ours(tmp_path: Path, arguments: list[str]) -> None:
-    command = [f"{sys.prefix}/bin/dialplan-sms", *arguments]
-    done = subprocess.run(
-        ["sh", "-c", 'exec "$@" <&- >&-', "sh", *command], cwd=tmp_path, stderr=subprocess.PIPE,
-        timeout=60, check=False, text=True,
-    )  # fmt: skip
+@pytest.mark.parametrize("arguments", [["user", "wms"], ["check", "--config", "/none.conf"]])
+def test_closed_streams_are_no_bug_of_ours(arguments: list[str]) -> None:
+    done = process(*arguments, streams="<&- >&-")
     assert done.returncode != 0
-    assert "Traceback" not in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_closed_input_is_one_line(conf: Path) -> None:
+    done = process("send", "--config", conf, A, streams="<&-")
+    assert done.stderr.count(b"\n") == 1
+    assert b"standard input" in done.stderr
 
 
 def test_who_carried_it_is_told(server: Sandbox, conf: Path) -> None:
@@ -254,10 +207,12 @@ def test_who_carried_it_is_told(server: Sandbox, conf: Path) -> None:
         f"[general]\nlog = log\ndefault_sender = 102\n[101]{keys}"
         "[102]\nurl = http://127.0.0.1:1\npassword = x\nbackup = 101\n"
     )
-    shown = run(conf, "+39333123456").output
+    shown = run(conf, A).output
     assert shown.startswith("SUCCESS via 101: 102: no connection to 127.0.0.1 port 1, Connection")
-    told = json.loads(run(conf, "+39333123456", "--json").output)
+    told = json.loads(run(conf, A, "--json").output)
     assert (told["status"], told["via"]) == ("SUCCESS", "101")
     assert len(server.messages) == 2
-    assert "backup    101" in run(conf, "+39333123456", "--dry-run").output
-    assert json.loads(run(conf, "+39333123456", "--sender", "101", "--json").output)["via"] == ""
+    assert "backup    101" in run(conf, A, "--dry-run").output
+    told = json.loads(run(conf, A, "--sender", "101", "--json").output)
+    empty = {"cause": "", "reason": "", "failed": [], "id": "", "via": ""}
+    assert told == {"status": "SUCCESS"} | empty

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,11 +19,11 @@ from dialplan_sms.config import config
 from dialplan_sms.host import files, identity
 from dialplan_sms.host.identity import HostError
 from tests.unit import checked
-from tests.unit.cli.test_migrate import CONF, INCLUDED, NEW, ONE, URL, USER, Site, curl, site, steps
+from tests.unit.cli.test_migrate import CONF, INCLUDED, NEW, ONE, THERE, URL, USER, Site, curl, site
 
 __all__ = ["site"]
 
-RECIPE = steps(USER, ONE)
+RECIPE = f"[a]\nexten => 1,1,{USER}\n same => n,{ONE}\n"
 PIECES = [
     USER, ONE, "[a]", "[b](!)", "exten => 1,1,", "exten => 1,2,", "same => n,", " same => n(x),", "exten => _X.,n+5,",
     "Goto(4)", "GotoIf($[\"${res}\" =~ \"Success\"]?5)", "#include x.conf", ";--", "--;", ";", "\\;", "\r", "\n", "\n",
@@ -79,20 +80,19 @@ def test_expressions_lose_nothing(text: str) -> None:
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 @pytest.mark.parametrize("bom", ["", "\ufeff"])
-@pytest.mark.parametrize("last", [True, False])
-def test_endings_bom_and_latin_1_stay(ending: str, bom: str, last: bool) -> None:
-    text = f"{bom}; caf\udce9\n[a]\n  exten => 1,1 , {USER} \n\tsame  =>  n , {ONE}  ; \udce9\n same => n,Hangup()"
-    old = (text + ("\n" if last else "")).replace("\n", ending).encode("utf-8", "surrogateescape")
-    finder, new = convert(old)
+@pytest.mark.parametrize("last", ["\n", ""])
+def test_endings_bom_and_latin_1_stay(ending: str, bom: str, last: str) -> None:
+    def content(*lines: str) -> bytes:
+        text = f"{bom}; caf\udce9\n[a]\n" + "\n".join(lines) + last
+        return text.replace("\n", ending).encode("utf-8", "surrogateescape")
+
+    send = curl("message=perch\udce8&number=%2B39333123456")
+    first, last_line = f"  exten => 1,1 , {USER} ", " same => n,Hangup()"
+    finder, new = convert(content(first, f"\tsame  =>  n , {send}  ; \udce9", last_line))
     assert [found.reason for found in finder.recipes] == [""]
-    wanted = (
-        f"{bom}; caf\udce9\n[a]\n  exten => 1,1 , NoOp() \n\tsame  =>  n,{NEW[0]} ; \udce9\n\tsame  =>  n,{NEW[1]}\n"
-        f"\tsame  =>  n,Set(SMS_STATUS=)\n\tsame  =>  n,AGI(sms.agi)\n same => n,Hangup()"
-    )
-    assert new.decode("utf-8", "surrogateescape").splitlines()[1:] == wanted.splitlines()[1:]
-    assert new == (wanted + ("\n" if last else "")).replace("\n", ending).encode(
-        "utf-8", "surrogateescape"
-    )
+    apps = f"{NEW[0]} ; \udce9", "Set(SMS_MESSAGE=perchè)", "Set(SMS_STATUS=)", "AGI(sms.agi)"
+    same = (f"\tsame  =>  n,{app}" for app in apps)
+    assert new == content("  exten => 1,1 , NoOp() ", *same, last_line)
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
@@ -103,23 +103,12 @@ def test_a_last_line_without_an_end_stays_one(ending: str) -> None:
     assert new.count("\r") == (0 if ending == "\n" else new.count("\n"))
 
 
-def test_a_latin_1_text_is_sent_as_utf_8() -> None:
-    text = steps(USER, curl("message=perch\udce8&number=+391234567"))
-    new = convert(text.encode("utf-8", "surrogateescape"))[1]
-    assert "Set(SMS_MESSAGE=perchè)".encode() in new
-
-
 class TestWriting:
-    def test_nothing_is_written_without_write(self, site: Site) -> None:
+    def test_nothing_is_written_without_write_and_what_to_do_next_is_said(self, site: Site) -> None:
         path = site.write(RECIPE)
         site.run(path)
         assert path.read_text() == RECIPE
         assert [each.name for each in site.folder.iterdir()] == ["extensions.conf"]
-        assert "--write" in site.stderr
-
-    def test_what_to_do_next_is_said_in_order(self, site: Site) -> None:
-        path = site.write(RECIPE)
-        site.run(path)
         assert re.search(
             r"1 converted\.\nNothing is written yet\.\nNext:\n  1\. .*#tryinclude.*\n"
             rf"  2\. the same command with --write: it writes \[101\] to {site.conf}, then {path}\n"
@@ -134,8 +123,12 @@ class TestWriting:
             rf"  5\. .*passwords: {path}\.before-dialplan-sms\n$",
             site.stderr,
         ), site.stderr
-        site.run(path)
-        assert site.stderr == "No use of the SMS API is left.\n"
+        # A second run finds nothing, and changes nothing.
+        first = {each.name: each.read_bytes() for each in site.folder.iterdir()}
+        site.run(path, "--write")
+        assert (site.stdout, site.stderr) == ("", "No use of the SMS API is left.\n")
+        assert site.status == 0
+        assert {each.name: each.read_bytes() for each in site.folder.iterdir()} == first
 
     def test_a_section_that_is_there_is_not_announced(self, site: Site) -> None:
         site.configure(CONF)
@@ -147,12 +140,11 @@ class TestWriting:
         assert "Next:\n  1. asterisk -rx 'dialplan reload'\n" in site.stderr
 
     def test_the_backup_of_sms_conf_is_named(self, site: Site) -> None:
-        there = "[200]\nurl = https://pbx\npassword = x\n"
-        site.configure(there)
+        site.configure(THERE)
         path = site.write(RECIPE)
         site.run(path, "--write")
         backups = [Path(f"{each}.before-dialplan-sms") for each in (site.conf, path)]
-        assert [each.read_text() for each in backups] == [there, RECIPE]
+        assert [each.read_text() for each in backups] == [THERE, RECIPE]
         assert f"{site.conf}: written, the old one is {backups[0]}\n" in site.stderr
         assert f"{path}: written, the old one is {backups[1]}\n" in site.stderr
         assert site.stderr.endswith(f"passwords: {backups[0]}, {backups[1]}\n")
@@ -164,64 +156,71 @@ class TestWriting:
     )
 
     @pytest.mark.parametrize("first", [ONE, f"NoOp()\nexten => 1,3,{ONE}\nexten => 1,4,Hangup()"])
-    def test_numbers_are_those_of_the_file_that_is_there(self, site: Site, first: str) -> None:
+    def test_numbers_are_those_of_the_file_that_is_there(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, first: str
+    ) -> None:
         path = site.write(self.NOTED.replace(ONE, first, 1))
-        for options in ((), ("--write",)):
+
+        def run_and_look(*options: str) -> None:
             site.run(path, *options)
             new = path.read_text().splitlines()
-            noted = re.search(r":(\d+): converted, but \$\{EXTEN\}", site.stderr)
+            (noted,) = re.findall(r":(\d+): converted, but \$\{EXTEN\}", site.stderr)
             reads = r":(\d+): line (\d+) of extensions.conf reads the answer in \$\{x\}"
-            left = re.search(reads, site.stderr)
-            assert noted
-            assert left
-            assert "${EXTEN}" in new[int(noted[1]) - 1]
-            assert "Set(x=${CURL(" in new[int(left[1]) - 1]
-            assert "CUT(x" in new[int(left[2]) - 1]
+            ((left, reader),) = re.findall(reads, site.stderr)
+            assert "${EXTEN}" in new[int(noted) - 1]
+            assert "Set(x=${CURL(" in new[int(left) - 1]
+            assert "CUT(x" in new[int(reader) - 1]
 
-    def test_what_is_noted_is_told_where_a_file_cannot_be_written(
-        self, site: Site, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        path, old = site.write(self.NOTED), self.NOTED.splitlines()
-
-        def refused(*_: object) -> None:
-            raise HostError("the disk is full")
-
-        monkeypatch.setattr(files, "put", refused)
-        site.run(path, "--write")
-        noted = re.search(r":(\d+): converted, but \$\{EXTEN\}", site.stderr)
-        assert noted
-        assert "${EXTEN}" in old[int(noted[1]) - 1]
+        run_and_look()
+        with monkeypatch.context() as patched:
+            patched.setattr(files, "put", Mock(side_effect=HostError("the disk is full")))
+            run_and_look("--write")
         assert site.stderr.endswith("Error: the disk is full\n")
+        run_and_look("--write")
 
-    @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+    @pytest.mark.parametrize("ending", ["\n", "\r\n"])
+    @pytest.mark.parametrize("bom", ["", "\ufeff"])
+    @pytest.mark.parametrize("last", ["\n", ""])
     @pytest.mark.parametrize(
         "conf",
-        ["[200]\nurl = https://pbx\npassword = secret\n[general]\noutbox = sqlite:////x",
-         "[general]\noutbox = sqlite:////x\n[200]\nurl = https://pbx\npassword = secret",
-         "[general]\n\n[200]\nurl = https://pbx\n\npassword = secret\n"],
+        [f"; ours\n{THERE}", f"; ours\n[general]\noutbox = sqlite:////x\n{THERE}",
+         f"{THERE}[general]\noutbox = sqlite:////x\n", f"{THERE}[general]\n",
+         "[general]\n\n[200]\nurl = https://pbx\n\npassword = x\n"],
     )  # fmt: skip
-    def test_the_diff_of_sms_conf_removes_nothing(self, site: Site, conf: str, end: str) -> None:
-        site.configure(conf + end)
-        site.run(site.write(RECIPE))
+    def test_sms_conf_stays(self, site: Site, conf: str, last: str, bom: str, ending: str) -> None:
+        site.configure("")
+        text = bom + conf.removesuffix("\n") + last
+        site.conf.write_bytes(text.replace("\n", ending).encode())
+        path = site.write(RECIPE)
+        site.run(path)
         shown = site.stdout[site.stdout.index(f"--- {site.conf}") :].splitlines()
-        assert [line for line in shown[1:] if line.startswith("-")] == []
-        assert "+default_sender = 200" in shown
-        assert "+[101]" in shown
+        # A byte order mark stays the file's first, which the diff shows.
+        assert bom or [line for line in shown[1:] if line.startswith("-")] == []
+        assert {"+default_sender = 200", "+[101]"} <= set(shown)
+        site.run(path, "--write")
+        assert site.status == 0, site.stderr
+        new = site.conf.read_bytes().decode()
+        assert new.count("\n") == new.count(ending)
+        assert new.startswith(bom)
+        assert "\ufeff" not in new[1:]
+        assert new.endswith(f"\n\n{CONF}".replace("\n", ending))
+        assert config.load(site.conf).default_sender == "200"
 
     def test_the_help_says_first_that_it_only_shows(self, site: Site) -> None:
         site.run("--help")
         assert "Only shows a diff, and changes nothing, unless --write is given" in site.stdout
 
-    def test_backup_and_mode(self, site: Site) -> None:
+    @pytest.mark.parametrize(("mode", "after"), [(0o640, 0o640), (0o4755, 0o755)])
+    def test_backup_and_mode(self, site: Site, mode: int, after: int) -> None:
         path = site.write(RECIPE)
-        path.chmod(0o640)
+        path.chmod(mode)
         earlier = site.folder / "extensions.conf.before-dialplan-sms"
         earlier.write_text("earlier")
         site.run(path, "--write")
         assert earlier.read_text() == "earlier"
         backup = site.folder / "extensions.conf.before-dialplan-sms-2"
         assert backup.read_text() == RECIPE
-        assert {each.stat().st_mode & 0o777 for each in (path, backup)} == {0o640}
+        assert {each.stat().st_mode & 0o7777 for each in (path, backup)} == {after}
         assert "CURL" not in path.read_text()
 
     def test_a_link_stays_a_link(self, site: Site) -> None:
@@ -235,13 +234,12 @@ class TestWriting:
     @pytest.mark.slow
     @pytest.mark.usefixtures("as_root")
     def test_the_owner_stays(self, open_site: Site) -> None:
-        site = open_site
-        path = site.write(RECIPE)
+        path = open_site.write(RECIPE)
         os.chown(path, 1234, 1235)
-        site.run(path, "--write")
-        for each in (path, site.folder / "extensions.conf.before-dialplan-sms"):
-            assert (each.stat().st_uid, each.stat().st_gid) == (1234, 1235)
-        assert (site.conf.stat().st_uid, site.conf.stat().st_gid) == (0, 1235)
+        open_site.run(path, "--write")
+        backup, conf = open_site.folder / "extensions.conf.before-dialplan-sms", open_site.conf
+        owners = [(each.stat().st_uid, each.stat().st_gid) for each in (path, backup, conf)]
+        assert owners == [(1234, 1235), (1234, 1235), (0, 1235)]
 
     @pytest.mark.slow
     @pytest.mark.usefixtures("as_root")
@@ -273,7 +271,7 @@ class TestWriting:
         assert path.read_text() == RECIPE
         assert site.status != 0
 
-    def test_no_folder_is_written_to_that_several_users_can_change(
+    def test_no_folder_of_several_users_is_written_to(
         self, open_site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         site = open_site
@@ -294,13 +292,6 @@ class TestWriting:
         site.run(site.write(f"#tryinclude /*/*/*/*/*/*/*/{name}\n{RECIPE}"))
         assert time.monotonic() - began < 20
         assert "extensions.conf:1: it is in too many folders: not looked at" in site.stderr
-
-    def test_no_program_with_anothers_rights_is_made(self, site: Site) -> None:
-        path = site.write(RECIPE)
-        path.chmod(0o4755)
-        site.run(path, "--write")
-        assert path.read_text() != RECIPE
-        assert path.stat().st_mode & 0o7777 == 0o755
 
     def test_includes_are_followed(self, site: Site) -> None:
         site.write(RECIPE, "sub/one.conf")
@@ -358,13 +349,6 @@ def test_a_file_that_is_none(site: Site, name: str) -> None:
     assert not site.conf.exists()
 
 
-def test_no_extensions_conf(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AST_CONFIG_DIR", str(site.folder))
-    site.run()
-    assert site.stderr.endswith("there is no such file: name the dialplan's file\n")
-    assert site.status == 2
-
-
 def test_a_file_that_is_too_large(site: Site) -> None:
     path = site.write("")
     os.truncate(path, (16 << 20) + 1)
@@ -381,63 +365,16 @@ def test_an_sms_conf_that_cannot_be_used(site: Site) -> None:
 
 def test_without_a_file_it_is_asterisk_s_own(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AST_CONFIG_DIR", str(site.folder))
-    path = site.write(f"#include sub/one.conf\n{RECIPE}")
-    site.write(RECIPE.replace("[a]", "[b]"), "sub/one.conf")
+    site.run()
+    assert site.stderr.endswith("there is no such file: name the dialplan's file\n")
+    assert site.status == 2
+    # An include, too, starts from its folder.
+    path = site.write(f"#include sub/more.conf\n{RECIPE}")
+    site.write("#include one.conf\n", "sub/more.conf")
+    one = site.write(RECIPE.replace("[a]", "[b]"), "one.conf")
     ael = site.write(f"context a {{ 1 => {ONE}; }}\n", "extensions.ael")
     site.run()
     assert f"+++ {path}" in site.stdout
-    assert f"+++ {site.folder}/sub/one.conf" in site.stdout
+    assert f"+++ {one}" in site.stdout
     assert f"{ael}:1: AEL is not converted" in site.stderr
     assert site.status == 1
-
-
-def test_an_include_starts_from_asterisk_s_folder(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AST_CONFIG_DIR", str(site.folder))
-    site.write(RECIPE, "one.conf")
-    path = site.write("#include one.conf\n", "sub/more.conf")
-    site.run(path)
-    assert f"+++ {site.folder}/one.conf" in site.stdout
-
-
-def test_pasted_lines_are_read_whole_or_not_at_all(site: Site) -> None:
-    site.run("-", given="NoOp(x)\n" * (1 << 17) + ONE)
-    told = "Error: standard input is larger than 1 MiB: give it in parts, or name the file\n"
-    assert site.stderr == told
-    assert (site.stdout, site.status) == ("", 2)
-    site.run("-", given=("NoOp(x)\n" * (1 << 17))[: -len(ONE) - 1] + "\n" + ONE)
-    assert "Set(SMS_MESSAGE=Hello)" in site.stdout
-
-
-def test_no_field_is_empty(site: Site) -> None:
-    site.configure(
-        "[general]\ndefault_sender = 200\n"
-        "[200]\nurl = https://pbx\npassword = x\n[201]\nurl = https://pbx\npassword = y\n"
-    )
-    site.run("--text", ONE)
-    assert site.stdout.splitlines() == [NEW[0], NEW[1], "AGI(sms.agi)"]
-    assert "in place of the old Custom application put 3," in site.stderr
-    assert "these SMS go as [200]" in site.stderr
-
-
-@pytest.mark.parametrize("ending", ["\n", "\r\n"])
-@pytest.mark.parametrize("bom", ["", "\ufeff"])
-@pytest.mark.parametrize("general", ["", "[general]\noutbox = sqlite:////x\n"])
-@pytest.mark.parametrize("last", ["\n", ""])
-def test_sms_conf_keeps_its_line_ends(
-    site: Site, ending: str, bom: str, general: str, last: str
-) -> None:
-    text = f"{bom}; ours\n{general}[200]\nurl = https://pbx\npassword = secret{last}"
-    old = text.replace("\n", ending).encode()
-    site.configure("")
-    site.conf.write_bytes(old)
-    site.run(site.write(RECIPE), "--write")
-    assert site.status == 0, site.stderr
-    new = site.conf.read_bytes().decode()
-    assert new.count("\n") == new.count(ending)
-    assert new.startswith(bom)
-    assert "\ufeff" not in new[1:]
-    assert new.endswith(f"{ending}{ending}[101]{ending}url = http://127.0.0.1{ending}"
-                        f"password = sms101api{ending}")  # fmt: skip
-    assert config.load(site.conf).default_sender == "200"

@@ -5,10 +5,8 @@ import random
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,11 @@ from typing import Any
 import pytest
 
 from dialplan_sms.sandbox import Sandbox
-from tests.unit.cli.sending import conf, outbox, server
+from tests.unit.cli.sending import COMMAND, List, conf, listed, outbox, server
 from tests.waiting import until
 
-__all__ = ["conf", "outbox", "server"]
+__all__ = ["conf", "listed", "outbox", "server"]
 
-COMMAND = Path(sys.prefix) / "bin/dialplan-sms"
 TEXT = b"Dear {name}, it is {{ready}}"
 HANGS = "+99900000001"
 
@@ -53,12 +50,6 @@ class Run:
         return [json.loads(line) for line in lines if line[:1] == "{" and line[-1:] == "}"]
 
 
-def written(conf: Path, *rows: str, header: str = "number,name") -> Path:
-    file = conf.with_name("list.csv")
-    file.write_text("\n".join((header, *rows, "")))
-    return file
-
-
 def make_list(path: Path, size: int) -> tuple[dict[int, str], list[int]]:
     """Writes a list; the numbers of its good rows by line, and the lines of its bad ones."""
     chance = random.Random(size)
@@ -82,15 +73,9 @@ def make_list(path: Path, size: int) -> tuple[dict[int, str], list[int]]:
     return good, bad
 
 
-def wait(counted: Callable[[], int], enough: int) -> None:
-    until(lambda: counted() >= enough, seconds=100)
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("size", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_none_is_lost_and_none_doubled_across_three_interruptions(
-    server: Sandbox, conf: Path, size: int
-) -> None:
+def test_none_is_lost_and_none_doubled(server: Sandbox, conf: Path, size: int) -> None:
     # given a list with bad rows
     file = conf.with_name("list.csv")
     good, bad = make_list(file, size)
@@ -100,7 +85,7 @@ def test_none_is_lost_and_none_doubled_across_three_interruptions(
     # when it is interrupted three times, each in another way, wherever it is
     for part, each in enumerate((signal.SIGINT, signal.SIGKILL, signal.SIGTERM), 1):
         run = Run(conf, file)
-        wait(lambda: len(server.messages), size * part // 4 - chance.randrange(size // 10))
+        server.wait(messages=size * part // 4 - chance.randrange(size // 10), timeout=100)
         time.sleep(chance.random() / 20)
         told = run.end(each)
         assert run.process.returncode == (-9 if each is signal.SIGKILL else 130)
@@ -122,25 +107,21 @@ def test_none_is_lost_and_none_doubled_across_three_interruptions(
     assert (summary["accepted"], summary["left"]) == (len(good) - len(unknown), 0)
 
 
-def test_what_was_under_way_at_a_kill_is_reported_and_not_sent_again(
-    server: Sandbox, conf: Path
-) -> None:
-    file = written(conf, f"{HANGS},a", "+39333123456,b")
-    run = Run(conf, file)
+def test_what_was_under_way_at_a_kill_is_unknown(server: Sandbox, listed: List) -> None:
+    listed.write(f"{HANGS},a", "+39333123456,b")
+    run = Run(listed.conf, listed.path)
     server.wait(requests=1)
     time.sleep(0.1)
     run.end(signal.SIGKILL)
-    rows = Run(conf, file).end()
+    rows = Run(listed.conf, listed.path).end()
     assert [(row["line"], row["result"]) for row in rows[:-1]] == [(2, "unknown"), (3, "accepted")]
     assert len(server.requests) == 2
     assert rows[-1]["summary"]["unknown"] == 1
 
 
-def test_a_second_signal_ends_at_once_and_the_first_waits_for_the_answer(
-    server: Sandbox, conf: Path
-) -> None:
-    file = written(conf, f"{HANGS},a", "+39333123456,b")
-    run = Run(conf, file)
+def test_a_second_signal_ends_at_once(server: Sandbox, listed: List) -> None:
+    listed.write(f"{HANGS},a", "+39333123456,b")
+    run = Run(listed.conf, listed.path)
     server.wait(requests=1)
     began = time.monotonic()
     run.process.send_signal(signal.SIGINT)
@@ -153,17 +134,17 @@ def test_a_second_signal_ends_at_once_and_the_first_waits_for_the_answer(
         rows[-1]["summary"] | {"unknown": 1, "left": 1, "interrupted": True} == rows[-1]["summary"]
     )
     # given the same with one signal, it waits and notes what became of it
-    run = Run(conf, file, "--retry-unknown")
+    run = Run(listed.conf, listed.path, "--retry-unknown")
     server.wait(requests=3)
     rows = run.end(signal.SIGINT)
     assert run.process.returncode == 130
     assert [(row["line"], row.get("cause")) for row in rows[:-1]] == [(3, ""), (2, "NO_ANSWER")]
 
 
-def test_a_rest_between_two_ends_at_a_signal(server: Sandbox, conf: Path) -> None:
-    conf.write_text(conf.read_text().replace("pace = 0s", "pace = 1m"))
-    file = written(conf, "+39333123456,a", "+39333123457,b")
-    run = Run(conf, file)
+def test_a_rest_between_two_ends_at_a_signal(server: Sandbox, listed: List) -> None:
+    listed.configure("pace = 0s", "pace = 1m")
+    listed.write("+39333123456,a", "+39333123457,b")
+    run = Run(listed.conf, listed.path)
     server.wait(messages=1)
     time.sleep(0.2)
     began = time.monotonic()
@@ -178,12 +159,17 @@ def test_with_the_outbox_not_even_a_kill_leaves_one_unknown(server: Sandbox, out
     file = outbox.with_name("list.csv")
     good, bad = make_list(file, 300)
     journal = Path(f"{file}.journal")
-    # when it is killed three times
-    for written in (60, 120, 180):
+
+    def kill_at(enough: int) -> None:
         run = Run(outbox, file, "--mode", "queue")
-        wait(lambda: journal.exists() and journal.read_bytes().count(b"accepted"), written)
+        until(journal.exists, seconds=100)
+        until(lambda: journal.read_bytes().count(b"accepted") >= enough, seconds=100)
         time.sleep(random.random() / 50)
         run.end(signal.SIGKILL)
+
+    # when it is killed three times
+    for enough in (60, 120, 180):
+        kill_at(enough)
     summary = Run(outbox, file, "--mode", "queue").end()[-1]["summary"]
     # then each is stored once
     with closing(sqlite3.connect(outbox.with_name("outbox.sqlite"))) as connection:
@@ -193,11 +179,11 @@ def test_with_the_outbox_not_even_a_kill_leaves_one_unknown(server: Sandbox, out
     assert server.requests == []
 
 
-def test_nohup_goes_on_when_the_terminal_is_closed(server: Sandbox, conf: Path) -> None:
-    file = written(conf, "+39333123456,a", "+39333123457,b", header="number,message")
-    conf.write_text(conf.read_text().replace("pace = 0s", "pace = 1s"))
+def test_nohup_goes_on_when_the_terminal_is_closed(server: Sandbox, listed: List) -> None:
+    listed.write("+39333123456,a", "+39333123457,b", header="number,message")
+    listed.configure("pace = 0s", "pace = 1s")
     process = subprocess.Popen(
-        ["nohup", COMMAND, "send", "--config", conf, "--list", file],
+        ["nohup", COMMAND, "send", "--config", listed.conf, "--list", listed.path],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     server.wait(messages=1)

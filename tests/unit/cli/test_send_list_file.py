@@ -16,17 +16,10 @@ def cells(content: bytes) -> list[tuple[int, dict[str, str]]]:
 
 @pytest.mark.parametrize(
     "content",
-    [
-        ROWS.encode(),
-        ROWS.encode("utf-8-sig"),
-        ROWS.encode("utf-16"),
-        ROWS.replace("\n", "\r\n").encode(),
-        ROWS.replace("\n", "\r").encode(),
-        ROWS.replace(",", ";").encode(),
-        ROWS.replace(",", "\t").encode("utf-16"),
-        ROWS.removesuffix("\n").encode(),
-    ],
-)
+    [ROWS.encode(), ROWS.encode("utf-8-sig"), ROWS.encode("utf-16"), ROWS.replace("\n", "\r\n").encode(),
+     ROWS.replace("\n", "\r").encode(), ROWS.replace(",", ";").encode(),
+     ROWS.replace(",", "\t").encode("utf-16"), ROWS.removesuffix("\n").encode()],
+)  # fmt: skip
 def test_what_spreadsheets_save_is_read(content: bytes) -> None:
     expected = {"number": "+39333123456", "first name": "Zoë", "city": "Roma"}
     assert cells(content) == [(2, expected)]
@@ -70,10 +63,10 @@ def test_a_list_that_cannot_be_used_says_why(content: bytes, says: str) -> None:
         read_list(content, "list.csv")
 
 
-@given(
-    st.binary(max_size=300)
-    | st.text(max_size=200).map(lambda text: f"number,{text}".encode("utf-8", "replace"))
-)
+LISTS = st.text(max_size=200).map(lambda text: f"number,{text}".encode("utf-8", "replace"))
+
+
+@given(st.binary(max_size=300) | LISTS)
 @example(b'number\r\x00"')
 def test_any_bytes_are_a_list_or_an_error(content: bytes) -> None:
     try:
