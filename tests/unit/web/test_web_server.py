@@ -380,6 +380,7 @@ def test_a_stop_waits_for_what_is_carried_and_not_for_who_does_not_read(serve: S
     served = serve()
     with served.connect() as client, served.connect(buffer=4096) as other:
         other.sendall(LARGE * 20)
+        assert other.recv(1)
         client.sendall(BUSY)
         assert served.busy.wait(5)
         began = time.monotonic()
