@@ -68,7 +68,7 @@ def test_users_tokens_networks_and_files(tmp_path: Path) -> None:
         ("user = a:$sha256$secret", "that of a is no hash"),
         (f"user = a:{HASH}\nlisten = 192.0.2.9:80", "add allow ="),
         (f"user = a:{HASH}\ncertificate = sms.conf", "needs certificate and key, or neither"),
-        (f"user = a:{HASH}\ncertificate = none.pem", "there is no file"),
+        (f"user = a:{HASH}\ncertificate = none.pem", "certificate = none.pem, there is no file"),
         (f"user = a:{HASH}\nsender = 999", "there is no section [999]"),
         (f"user = a:{HASH}\npasword = x", "unknown in [http]"),
         (f"user = a:{HASH}\npage = yes\npage = no", "page is set already"),
