@@ -174,19 +174,13 @@ def test_what_is_no_address_is_not_here() -> None:
 
 def test_the_description_has_the_program_s_words() -> None:
     described = describe(page=True)
-    (states,) = [
-        each["schema"]["enum"]
-        for each in described["paths"]["/"]["get"]["parameters"]
-        if each["name"] == "state"
-    ]
-    assert states == ["", *State]
+    asked = described["paths"]["/"]["get"]["parameters"]
+    (state,) = [each["schema"] for each in asked if each["name"] == "state"]
+    assert state["enum"] == ["", *State]
     components = described["components"]
     assert components["securitySchemes"]["session"]["name"] == COOKIE
-    kinds = [
-        components["schemas"][name]["properties"]["type"]["const"]
-        for name in ("Result", "Warning", "Error")
-    ]
-    assert kinds == [api.RESULT, api.WARNING, api.ERROR]
+    for kind in (api.RESULT, api.WARNING, api.ERROR):
+        assert components["schemas"][kind.capitalize()]["properties"]["type"]["const"] == kind
     assert set(describe(page=False)["paths"]) == {api.PATH, api.OLD_PATH, "/openapi.json"}
 
 
