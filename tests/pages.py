@@ -6,7 +6,7 @@ files, ``old`` and ``new`` are the CURL() recipe and what replaces it.
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +20,9 @@ README = PAGES["README.md"]
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block; ``kind`` is what follows the back quotes."""
+    """A fenced block."""
 
     where: str
-    kind: str
     text: str
 
     @property
@@ -39,15 +38,14 @@ class Block:
 
 
 def blocks(kind: str, pages: Iterable[str] = PAGES) -> list[Block]:
-    """All blocks of that kind, in the order of the pages."""
-    return [block for name in pages for block in _blocks(name) if block.kind == kind]
-
-
-def _blocks(name: str) -> Iterator[Block]:
-    page = PAGES[name]
-    for found in re.finditer(r"^( *)```(.+)\n((?:.*\n)*?)\1```$", page, re.MULTILINE):
-        line = page.count("\n", 0, found.start()) + 1
-        yield Block(f"{name}:{line}", found[2], textwrap.dedent(found[3]))
+    """All blocks of that kind (what follows the back quotes), in the order of the pages."""
+    found = []
+    fenced = re.compile(rf"^( *)```{re.escape(kind)}\n((?:.*\n)*?)\1```$", re.MULTILINE)
+    for name in pages:
+        for block in fenced.finditer(PAGES[name]):
+            line = PAGES[name].count("\n", 0, block.start()) + 1
+            found.append(Block(f"{name}:{line}", textwrap.dedent(block[2])))
+    return found
 
 
 def shell_lines(*pages: str) -> list[str]:

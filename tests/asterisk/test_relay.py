@@ -37,10 +37,12 @@ from tests.asterisk.site import agi_bin
 from tests.waiting import until
 
 GATEWAY = "9c7514330001"
+NUMBER = "+39333123456"
 USER = ("wms", "s3 cret:ü")
 ALONE = ("101", "sms101api")
 _USERS = f"user = wms:{make_hash(USER[1])}\nuser = 101:{make_hash(ALONE[1])}"
 SENT = {"type": "result", "result": "Success"}
+FORM = {"number": NUMBER, "message": "x"}
 Curl = Callable[..., dict[str, object]]
 
 
@@ -51,11 +53,8 @@ class Relay:
         self.service = Service(folder, sandbox)
         self.sandbox = sandbox
         self.port = free_port()
-        self.extra = ""
 
-    def restart(
-        self, http: str = "", sender: str = f"gsm = {GATEWAY}", users: str = _USERS
-    ) -> None:
+    def restart(self, http: str = "", **options: str) -> None:
         """The service anew, with an empty outbox, and a stand-in that took nothing yet.
 
         Cleared last: the service before may have sent until it was killed.
@@ -66,7 +65,7 @@ class Relay:
         for file in service.folder.glob("*outbox.sqlite*"):
             file.unlink()
         service.log_file.unlink(missing_ok=True)
-        self.configure(http, sender, users)
+        self.configure(http, **options)
         service.start()
         self.sandbox.clear()
 
@@ -83,10 +82,16 @@ class Relay:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}{api.PATH}"
 
-    def post(self, auth: tuple[str, str] = USER, /, **form: str) -> requests.Response:
-        pair = base64.b64encode(":".join(auth).encode()).decode()
-        headers = {"Authorization": f"Basic {pair}"}
-        return requests.post(self.url, form, headers=headers, timeout=30)
+    def post(
+        self, auth: tuple[str, str] | None = USER, headers: dict[str, str] | None = None, /,
+        number: str = NUMBER, message: str = "x", **form: str,
+    ) -> requests.Response:  # fmt: skip
+        sent = dict(headers or {})
+        if auth is not None:
+            pair = base64.b64encode(":".join(auth).encode()).decode()
+            sent["Authorization"] = f"Basic {pair}"
+        form |= {"number": number, "message": message}
+        return requests.post(self.url, form, headers=sent, timeout=30)
 
     def arrived(self, count: int = 1) -> list[tuple[tuple[str, ...], str]]:
         """What the PBX took, once it is so many."""
@@ -219,25 +224,20 @@ def test_the_old_recipe_s_lines(
 
 
 @pytest.mark.parametrize(
-    ("sms", "status", "cause", "failed"),
+    ("sms", "password", "status", "cause", "failed"),
     [
-        (Sms(("+39333123456",), "hello"), Status.SUCCESS, Cause.NONE, ()),
-        (Sms(("+39333123456",), "x" * 671), Status.ERROR, Cause.REJECTED, ()),
-        (Sms(("+39333123456", "12"), "hello"), Status.WARNING, Cause.NOT_QUEUED, ("12",)),
-        (Sms(("+39333123456",), "hello", gsm="nonsense"), Status.ERROR, Cause.REJECTED, ()),
+        (Sms((NUMBER,), "hello"), ALONE[1], Status.SUCCESS, Cause.NONE, ()),
+        (Sms((NUMBER,), "x" * 671), ALONE[1], Status.ERROR, Cause.REJECTED, ()),
+        (Sms((NUMBER, "12"), "hello"), ALONE[1], Status.WARNING, Cause.NOT_QUEUED, ("12",)),
+        (Sms((NUMBER,), "hello", gsm="nonsense"), ALONE[1], Status.ERROR, Cause.REJECTED, ()),
+        (Sms((NUMBER,), "hello"), "wrong", Status.ERROR, Cause.UNAUTHORIZED, ()),
     ],
-)  # fmt: skip
+)
 def test_our_own_route_as_its_client(
-    relay: Relay, sms: Sms, status: Status, cause: Cause, failed: tuple[str, ...]
+    relay: Relay, sms: Sms, password: str, status: Status, cause: Cause, failed: tuple[str, ...]
 ) -> None:
-    sender = Sender("101", relay.url, password="sms101api")
-    outcome = SmsApi(sender).send(sms)
+    outcome = SmsApi(Sender("101", relay.url, password=password)).send(sms)
     assert (outcome.status, outcome.cause, outcome.failed) == (status, cause, failed)
-
-
-def test_our_own_route_with_a_wrong_password(relay: Relay) -> None:
-    outcome = SmsApi(Sender("101", relay.url, password="wrong")).send(Sms(("+39333123456",), "x"))
-    assert outcome.cause is Cause.UNAUTHORIZED
 
 
 # The same checks, limits and outbox as a call.
@@ -245,66 +245,57 @@ def test_our_own_route_with_a_wrong_password(relay: Relay) -> None:
 
 def test_success_means_committed(relay: Relay) -> None:
     relay.sandbox.fault = Fault.HANG
-    assert relay.post(number="+39333123456", message="kept").json() == SENT
+    assert relay.post(message="kept").json() == SENT
     relay.service.kill()
     relay.sandbox.fault = None
     relay.sandbox.clear()
     relay.service.start()
-    assert ((("+39333123456",), "kept")) in relay.arrived()
+    assert ((NUMBER,), "kept") in relay.arrived()
 
 
 def test_limits_hold(relay: Relay) -> None:
     relay.restart(sender=f"gsm = {GATEWAY}\nper_number = 2/1h\nallow = IT\n")
-    form = {"number": "+39333123456", "message": "x"}
-    assert [relay.post(**form).json()["type"] for _ in range(3)] == ["result", "result", "error"]
-    assert "per_number" in relay.post(**form).json()["reason"]
-    mixed = relay.post(number="+39333123457,+441632960961", message="x").json()
-    assert mixed == api.warning(["+441632960961"])
+    assert [relay.post().json()["type"] for _ in range(3)] == ["result", "result", "error"]
+    assert "per_number" in relay.post().json()["reason"]
+    mixed = relay.post(number="+39333123457,+441632960961")
+    assert mixed.json() == api.warning(["+441632960961"])
 
 
 def test_what_a_pbx_sent_does_not_go_back_to_it(relay: Relay) -> None:
     relay.restart(sender="")
-    refused = relay.post(number="+39333123456", message="round and round").json()
+    refused = relay.post(message="round and round").json()
     assert refused["type"] == "error"
     assert "give gsm" in refused["reason"]
-    assert relay.post(number="+39333123456", message="out", gsm=GATEWAY).json() == SENT
-    assert relay.arrived() == [(("+39333123456",), "out")]
+    assert relay.post(message="out", gsm=GATEWAY).json() == SENT
+    assert relay.arrived() == [((NUMBER,), "out")]
 
 
-def test_an_outbox_that_is_away_is_an_error(relay: Relay) -> None:
+def test_an_outbox_that_is_away_is_an_error_and_asked_again(relay: Relay) -> None:
     relay.service.kill()
     relay.configure(outbox="none/outbox.sqlite")
     relay.service.start()
-    answer = relay.post(number="+39333123456", message="x")
+    answer = relay.post()
     assert (answer.status_code, answer.json()["type"]) == (503, "error")
+    sender = Sender("101", relay.url, password=ALONE[1])
+    assert SmsApi(sender).send(Sms((NUMBER,), "x")).cause is Cause.UNREACHABLE
 
 
 # Who may.
 
 
-def test_wrong_passwords_are_slowed_down_and_logged(relay: Relay) -> None:
+def test_wrong_passwords_are_slowed_down_and_logged_and_who_is_known_goes_on(relay: Relay) -> None:
+    assert relay.post(message="first").json() == SENT
     began = time.monotonic()
-    for _ in range(10):
-        answer = relay.post(("wms", "wrong"), number="+39333123456", message="x")
+    for _ in range(14):
+        answer = relay.post((USER[0], "wrong"))
         assert (answer.status_code, answer.json()) == (401, api.error(api.UNAUTHORIZED))
-    free = time.monotonic() - began
-    began = time.monotonic()
-    for _ in range(4):
-        assert relay.post(("wms", "x"), number="1", message="x").status_code == 401
-    assert time.monotonic() - began > 3.5  # 0.25, 0.5, 1, 2 s
-    assert free < 10 * 3.5
+    assert time.monotonic() - began > 3.5  # the last four: 0.25, 0.5, 1, 2 s
     assert relay.service.log.count("wrong password or token from 127.0.0.1") >= 10
-    # Who has been here before is not kept waiting, nor are calls.
-    assert relay.post(ALONE, number="+39333123456", message="x").status_code == 200
-
-
-def test_a_known_user_does_not_wait_for_strangers(relay: Relay) -> None:
-    assert relay.post(number="+39333123456", message="first").json() == SENT
     with ThreadPoolExecutor(60) as pool:
-        tries = [pool.submit(relay.post, ("x", str(n)), number="1", message="x") for n in range(60)]
+        tries = [pool.submit(relay.post, ("x", str(n))) for n in range(60)]
         time.sleep(0.5)
         began = time.monotonic()
-        assert relay.post(number="+39333123456", message="second").json() == SENT
+        assert relay.post(message="second").json() == SENT
         assert time.monotonic() - began < 3
         relay.service.kill()
         statuses = []
@@ -315,48 +306,45 @@ def test_a_known_user_does_not_wait_for_strangers(relay: Relay) -> None:
     assert 429 in statuses
 
 
-def test_a_reload_takes_a_user_away(relay: Relay) -> None:
-    assert relay.post(number="+39333123456", message="x").status_code == 200
+def test_a_reload_takes_a_user_away_and_then_everybody(relay: Relay) -> None:
+    assert relay.post().status_code == 200
     relay.configure(users=f"user = 101:{make_hash(ALONE[1])}")
     relay.service.signal(signal.SIGHUP)
-    until(lambda: relay.post(number="+39333123456", message="x").status_code == 401)
-    assert relay.post(ALONE, number="+39333123456", message="x").status_code == 200
+    until(lambda: relay.post().status_code == 401)
+    assert relay.post(ALONE).status_code == 200
+    conf = relay.service.conf
+    conf.write_text(conf.read_text().partition("[http]")[0])
+    relay.service.signal(signal.SIGHUP)
+    until(lambda: relay.post(ALONE).status_code == 401)
 
 
-def test_only_allowed_networks(relay: Relay) -> None:
+def test_without_proxy_nobody_s_word_is_taken(relay: Relay) -> None:
     relay.restart("allow = 192.0.2.0/24")
-    forwarded = {"X-Forwarded-For": "203.0.113.9"}
-    auth = ALONE
-    # Without proxy = nobody's word is taken.
-    answer = requests.post(relay.url, {"number": ""}, auth=auth, headers=forwarded, timeout=10)
-    assert answer.status_code == 200
-    relay.restart("proxy = 127.0.0.0/8\nallow = 192.0.2.0/24")
-    answer = requests.post(relay.url, {"number": ""}, auth=auth, headers=forwarded, timeout=10)
-    assert answer.status_code == 403
-    assert "203.0.113.9 is not in allow" in answer.json()["reason"]
-    allowed = {"X-Forwarded-For": "203.0.113.9, 192.0.2.7"}  # the last is the proxy's own word
-    answer = requests.post(relay.url, {"number": ""}, auth=auth, headers=allowed, timeout=10)
-    assert answer.status_code == 200
+    assert relay.post(ALONE, {"X-Forwarded-For": "203.0.113.9"}).status_code == 200
+
+
+_UNNAMED = "does not say in X-Forwarded-For for whom it asks"
 
 
 @pytest.mark.parametrize(
-    ("forwarded", "status"),
+    ("forwarded", "says"),
     [
-        ("192.0.2.7:5555", 200),
-        ("[2001:db8::1]:443", 403),
-        ("203.0.113.9:5555", 403),
-        ("::ffff:192.0.2.7", 200),
-        ("unknown", 403),
-        ("", 403),
-        ("192.0.2.7,", 403),
-        ("2001:db8::1%evil status=SUCCESS", 403),
+        ("192.0.2.7:5555", ""),
+        ("[2001:db8::1]:443", "2001:db8::1 is not in allow"),
+        ("203.0.113.9:5555", "203.0.113.9 is not in allow"),
+        ("203.0.113.9, 192.0.2.7", ""),  # the last is the proxy's own word
+        ("::ffff:192.0.2.7", ""),
+        ("unknown", _UNNAMED),
+        ("", _UNNAMED),
+        ("192.0.2.7,", _UNNAMED),
+        ("2001:db8::1%evil status=SUCCESS", _UNNAMED),
     ],
 )
-def test_a_proxy_must_say_who_asks(relay: Relay, forwarded: str, status: int) -> None:
+def test_a_proxy_must_say_who_asks(relay: Relay, forwarded: str, says: str) -> None:
     relay.restart("proxy = 127.0.0.0/8\nallow = 192.0.2.0/24")
-    headers = {"X-Forwarded-For": forwarded}
-    answer = requests.post(relay.url, {"number": ""}, auth=ALONE, headers=headers, timeout=10)
-    assert answer.status_code == status
+    answer = relay.post(ALONE, {"X-Forwarded-For": forwarded})
+    assert answer.status_code == (403 if says else 200)
+    assert says in answer.text
     assert "evil" not in answer.text
 
 
@@ -370,10 +358,9 @@ _FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128
      {"Upgrade-Insecure-Requests": "1"}, {"User-Agent": _FIREFOX, "Accept-Language": "it"}],
 )  # fmt: skip
 def test_a_browser_cannot_send(relay: Relay, headers: dict[str, str]) -> None:
-    form = {"number": "+39333123456", "message": "x"}
     for method, auth in itertools.product(("POST", "GET"), (ALONE, None)):
         answer = requests.request(
-            method, relay.url, params=form, auth=auth, headers=headers, timeout=10
+            method, relay.url, params=FORM, auth=auth, headers=headers, timeout=10
         )
         assert (answer.status_code, answer.json()["type"]) == (403, "error")
         assert "browser" in answer.json()["reason"]
@@ -389,16 +376,13 @@ def test_a_browser_cannot_send(relay: Relay, headers: dict[str, str]) -> None:
      {"User-Agent": "App/1 CFNetwork/1490", "Accept-Language": "it-IT"}],
 )  # fmt: skip
 def test_any_program_can_send(relay: Relay, headers: dict[str, str]) -> None:
-    form = {"number": "+39333123456", "message": "x"}
     # Some log in only once they are asked to.
-    asked = requests.post(relay.url, form, headers=headers, timeout=10)
+    asked = relay.post(None, headers)
     assert (asked.status_code, asked.headers["WWW-Authenticate"][:6]) == (401, "Basic ")
-    assert requests.post(relay.url, form, auth=ALONE, headers=headers, timeout=10).json() == SENT
+    assert relay.post(ALONE, headers).json() == SENT
 
 
-_TWO = ["+39333123456", "+39333123457"]
-
-
+_TWO = [NUMBER, "+39333123457"]
 _BODIES: list[dict[str, Any]] = [
     {"json": {"number": _TWO, "message": 'È "così"', "gsm": GATEWAY, "priority": 1}},
     {"json": {"number": ",".join(_TWO), "message": 'È "così"', "gsm": None}},
@@ -448,7 +432,7 @@ def test_a_token_in_place_of_a_password(relay: Relay, kind: str, chunked: bool) 
     assert "call=http:101@127.0.0.1 sender=101" in relay.service.log
     assert send(f"{token}x") == api.error(api.UNAUTHORIZED)
     # The password holds on, and the token no longer than its line.
-    assert relay.post(ALONE, number="+39333123456", message="x").json() == SENT
+    assert relay.post(ALONE).json() == SENT
     relay.configure()
     relay.service.signal(signal.SIGHUP)
     until(lambda: send(token) == api.error(api.UNAUTHORIZED))
@@ -461,9 +445,8 @@ _AS_JSON = {"Content-Type": "application/json"}
 _NOT_TAKEN: list[tuple[dict[str, Any], int, str]] = [
     ({"data": b"number=1&message=x", "headers": _PLAIN}, 415, "neither application/x-www-form"),
     ({"data": b'{"number": "1"}', "headers": _AS_FORM}, 415, "Content-Type says another type"),
+    ({"data": b"number=%2B39333123456&message=%ff%fe", "headers": _AS_FORM}, 400, "not UTF-8"),
     ({"data": b"{", "headers": _AS_JSON}, 415, "application/json: it is broken, or not UTF-8"),
-    ({"json": {"number": 39333123456, "message": "x"}}, 415, "must be texts in quotes"),
-    ({"files": {"message": "x"}}, 415, "a part is a file"),
     ({"json": {"number": ["1"] * 5000, "message": "x"}}, 200, "At most 1000 numbers"),
     ({"data": {"number": ["1"] * 1001, "message": "x"}}, 200, "At most 1000 numbers"),
     ({"json": {"number": ["\ud800"], "message": "x"}}, 200, "is no phone number"),
@@ -479,47 +462,25 @@ def test_a_body_that_cannot_be_taken_is_named(relay: Relay) -> None:
         assert says in answer.json()["reason"]
     assert not relay.sandbox.messages
     # Of a type that is not read, a query will do.
-    query = {"number": "+39333123456", "message": "x"}
     for body, _, _ in _NOT_TAKEN[:2]:
-        answer = requests.post(relay.url, auth=ALONE, timeout=10, params=query, **body)
+        answer = requests.post(relay.url, auth=ALONE, timeout=10, params=FORM, **body)
         assert answer.json() == SENT
-
-
-def test_without_the_section_nobody_sends_any_more(relay: Relay) -> None:
-    assert relay.post(ALONE, number="", message="x").status_code == 200
-    conf = relay.service.conf
-    conf.write_text(conf.read_text().partition("[http]")[0])
-    relay.service.signal(signal.SIGHUP)
-    until(lambda: relay.post(ALONE, number="", message="x").status_code == 401)
+    too_many = relay.post(number=",".join(["333123456"] * 1001))
+    assert too_many.json() == api.error("At most 1000 numbers in a request")
 
 
 def test_a_burst_right_after_the_start_is_taken_whole(relay: Relay) -> None:
     with ThreadPoolExecutor(100) as pool:
-        posts = [pool.submit(relay.post, number="+39333123456", message=f"{n}") for n in range(100)]
+        posts = [pool.submit(relay.post, message=f"{n}") for n in range(100)]
         assert all(each.result().json() == SENT for each in posts)
-
-
-def test_too_many_numbers_are_refused_before_they_are_read(relay: Relay) -> None:
-    answer = relay.post(number=",".join(["333123456"] * 1001), message="x").json()
-    assert answer == api.error("At most 1000 numbers in a request")
 
 
 def test_a_loop_by_another_address_ends(relay: Relay) -> None:
     relay.restart("proxy = 127.0.0.0/8\nallow = 192.0.2.0/24", sender="")
-    headers = {"X-Forwarded-For": "192.0.2.7"}
-    form = {"number": "+39333123456", "message": "round"}
     for turn in range(7):
-        answer = requests.post(relay.url, form, auth=ALONE, headers=headers, timeout=10).json()
+        answer = relay.post(ALONE, {"X-Forwarded-For": "192.0.2.7"}).json()
         assert answer["type"] == ("result" if turn < 5 else "error")
     assert "give gsm" in answer["reason"]
-
-
-def test_a_relay_that_is_busy_is_asked_again(relay: Relay) -> None:
-    relay.service.kill()
-    relay.configure(outbox="none/outbox.sqlite")
-    relay.service.start()
-    sender = Sender("101", relay.url, password="sms101api")
-    assert SmsApi(sender).send(Sms(("+39333123456",), "x")).cause is Cause.UNREACHABLE
 
 
 # What strangers throw at it.
@@ -541,6 +502,8 @@ _HEAD = b"POST " + api.PATH.encode() + b" HTTP/1.1\r\nHost: x\r\n" + _BASIC
 
 
 def test_a_body_of_100_mb_is_refused_early(relay: Relay) -> None:
+    nobody_s = _HEAD.replace(_BASIC, b"") + b"Content-Length: 100000000\r\n\r\n"
+    assert b" 401 " in send_raw(relay.port, nobody_s)
     sent = 0
     with socket.create_connection(("127.0.0.1", relay.port), timeout=30) as peer:
         peer.sendall(_HEAD + b"Content-Type: application/x-www-form-urlencoded\r\n"
@@ -553,19 +516,7 @@ def test_a_body_of_100_mb_is_refused_early(relay: Relay) -> None:
             answer = peer.recv(65536)
     assert sent < 20_000_000
     assert not answer or b" 413 " in answer
-    assert relay.post(number="+39333123456", message="x").json() == SENT
-
-
-def test_who_closes_its_side_after_the_request_is_answered(relay: Relay) -> None:
-    form = b"number=%2B39333123456&message=x"
-    kind = b"Content-Type: application/x-www-form-urlencoded\r\n"
-    with socket.create_connection(("127.0.0.1", relay.port), timeout=30) as peer:
-        peer.sendall(_HEAD + kind + f"Content-Length: {len(form)}\r\n\r\n".encode() + form)
-        peer.shutdown(socket.SHUT_WR)  # as nc -N does
-        answer = b""
-        while chunk := peer.recv(65536):
-            answer += chunk
-    assert answer.endswith(json.dumps(SENT, separators=(",", ":")).encode())
+    assert relay.post().json() == SENT
 
 
 @pytest.mark.parametrize("path", [api.PATH, "/", "/login", "/message/1/cancel", "/none"])
@@ -575,15 +526,10 @@ def test_half_a_body_is_no_fault_of_ours(relay: Relay, path: str) -> None:
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n".encode()
         with socket.create_connection(("127.0.0.1", relay.port), timeout=30) as peer:
             peer.sendall(head + login + b"\r\n" + more)
-    assert relay.post(ALONE, number="", message="x").status_code == 200
+    assert relay.post(ALONE, number="").status_code == 200
     relay.service.signal(signal.SIGTERM)
     assert relay.service.wait() == 0
     assert "broke" not in relay.service.log
-
-
-def test_no_password_no_body(relay: Relay) -> None:
-    head = _HEAD.replace(_BASIC, b"") + b"Content-Length: 100000000\r\n\r\n"
-    assert b" 401 " in send_raw(relay.port, head)
 
 
 @pytest.mark.parametrize(
@@ -601,19 +547,12 @@ def test_no_password_no_body(relay: Relay) -> None:
 def test_what_is_no_http_is_refused(relay: Relay, data: bytes) -> None:
     answer = send_raw(relay.port, data)
     assert not answer or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4")), answer[:80]
-    assert relay.post(number="+39333123456", message="x").json() == SENT
+    assert relay.post().json() == SENT
     assert "Traceback" not in relay.service.log
 
 
-def test_bad_utf_8_and_lines_in_a_number(relay: Relay) -> None:
-    bad = b"number=%2B39333123456&message=%ff%fe"
-    answer = send_raw(
-        relay.port, _HEAD + b"Content-Type: application/x-www-form-urlencoded\r\n"
-        b"Connection: close\r\nContent-Length: " + str(len(bad)).encode() + b"\r\n\r\n" + bad,
-    )  # fmt: skip
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    assert b"UTF-8" in answer
-    injected = relay.post(number="+39333123456\r\nX-Evil: 1", message="x")
+def test_lines_in_a_number_forge_nothing(relay: Relay) -> None:
+    injected = relay.post(number=f"{NUMBER}\r\nX-Evil: 1")
     assert injected.json()["type"] == "error"
     assert "X-Evil" not in injected.headers
     assert "X-Evil" not in relay.service.log.split("\n")[-2].partition("reason")[0]
@@ -631,11 +570,9 @@ def test_slow_and_idle_connections_do_not_hinder_calls(
             if number % 2:
                 peer.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
             peers.append(peer)
-        call = asterisk.call(
-            "agi", variables={"SMS_NUMBER": "+39333123456", "SMS_MESSAGE": "a call"}
-        )
+        call = asterisk.call("agi", variables={"SMS_NUMBER": NUMBER, "SMS_MESSAGE": "a call"})
         assert call.variables["SMS_STATUS"] == "SUCCESS"
-        assert relay.post(number="+39333123456", message="a request").json() == SENT
+        assert relay.post(message="a request").json() == SENT
         # A byte now and then does not keep a connection for ever.
         deadline = time.monotonic() + 30
         slow = peers[1]
@@ -661,7 +598,7 @@ def test_sigterm_lets_requests_end(relay: Relay) -> None:
             answers: list[object] = []
             while time.monotonic() < stop:
                 try:
-                    answers.append(relay.post(number="+39333123456", message="x").json())
+                    answers.append(relay.post().json())
                 except requests.ConnectionError:
                     break
             return answers
@@ -678,7 +615,7 @@ def test_sigterm_lets_requests_end(relay: Relay) -> None:
 @pytest.mark.parametrize("page", ["no", "yes"])
 def test_it_answers_as_its_description_says(relay: Relay, page: str) -> None:
     relay.restart(f"page = {page}")
-    assert relay.post(ALONE, number="", message="x").status_code == 200  # known from here on
+    assert relay.post(ALONE, number="").status_code == 200  # known from here on
     session = log_in(relay).cookies.get(COOKIE) if page == "yes" else ""
     command: list[str | Path] = [
         Path(sys.prefix) / "bin/schemathesis", "run",
@@ -714,9 +651,4 @@ def test_a_certificate_that_is_none_is_one_line(relay: Relay) -> None:
     (relay.service.folder / "c.pem").write_bytes(self_signed().pem)
     relay.configure("certificate = c.pem\nkey = k.pem")
     with pytest.raises(RuntimeError, match="the key of \\[http\\] is encrypted"):
-        relay.service.start()
-    relay.configure("certificate = gone.pem\nkey = k.pem")
-    with pytest.raises(
-        RuntimeError, match=r"sms\.conf:[0-9]+: certificate = gone\.pem, there is no file"
-    ):
         relay.service.start()

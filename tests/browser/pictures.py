@@ -8,8 +8,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from dialplan_sms.outbox.store import Outbox
-from tests.browser.serving import served
-from tests.unit.paged import ROME, Playground, variety
+from tests.unit.paged import ROME, Playground, served, variety
 
 FOLDER = Path(__file__).parents[2] / "docs/pictures"
 

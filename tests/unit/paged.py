@@ -2,10 +2,13 @@
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import sqlalchemy as sa
+from starlette.applications import Starlette
 from starlette.routing import Route
 
 from dialplan_sms.outbox import leases, transitions
@@ -22,7 +25,7 @@ from dialplan_sms.sms.sms import Sms
 from dialplan_sms.web.board import Board
 from dialplan_sms.web.login import Login
 from dialplan_sms.web.page import Page
-from dialplan_sms.web.server import Address
+from dialplan_sms.web.server import Address, WebServer, listen
 from tests.unit.stored import SENDER
 
 ROME, MILAN, TURIN = "+390612345601", "+390212345602", "+390112345603"
@@ -44,19 +47,14 @@ def store(
 def end(outbox: Outbox, id_: int, outcome: Outcome, keep_text: bool = False) -> None:
     """Have a worker send a stored SMS, which ends as *outcome*."""
 
-    def work(connection: object) -> None:
-        (claimed,) = [
-            each
-            for each in leases.claim(connection, "w", 60.0, 500, {})  # type: ignore[arg-type]
-            if each.id == id_
-        ]
+    def work(connection: sa.Connection) -> None:
+        claimed = {each.id: each for each in leases.claim(connection, "w", 60.0, 500, {})}
         others = message.c.state == State.LEASED, message.c.id != id_
-        connection.execute(  # type: ignore[attr-defined]
+        connection.execute(
             message.update().where(*others).values(state=State.PENDING, lease_by=None)
         )
-        verdict = decide(outcome, claimed.sms.numbers, "", over=True)
-        tried = Try(id_, outcome, verdict, keep_text=keep_text)
-        transitions.end_tries(connection, [tried])  # type: ignore[arg-type]
+        verdict = decide(outcome, claimed[id_].sms.numbers, "", over=True)
+        transitions.end_tries(connection, [Try(id_, outcome, verdict, keep_text=keep_text)])
 
     outbox.writer.do(work, 10.0)
 
@@ -93,11 +91,8 @@ def fill(outbox: Outbox, count: int, seed: int = 1) -> None:
             )  # fmt: skip
     outbox.writer.do(lambda _: None, 10.0)
     with outbox.writer.engine.begin() as connection:
-        for start in range(0, len(messages), 10_000):
-            connection.execute(message.insert(), messages[start : start + 10_000])
-        for table, rows in ((number, numbers), (attempt, attempts)):
-            for start in range(0, len(rows), 10_000):
-                connection.execute(table.insert(), rows[start : start + 10_000])
+        for table, rows in ((message, messages), (number, numbers), (attempt, attempts)):
+            connection.execute(table.insert(), rows)
 
 
 def variety(outbox: Outbox) -> int:
@@ -119,25 +114,18 @@ def variety(outbox: Outbox) -> int:
     return id_
 
 
-class FakeSpool:
-    """Two gateways; for one that is offline, two SMS wait."""
+class Playground:
+    """The sandbox's page over any outbox, and its own spool: two SMS wait for a gateway offline."""
 
     def __init__(self) -> None:
         self.gateways = {mac: Gateway(mac) for mac in (GATEWAY, "9c7514330002")}
+        self.pbx = Pbx(gateways=tuple(self.gateways))
 
     def waiting(self) -> Mapping[str, int]:
         return {mac: 0 if gateway.online else 2 for mac, gateway in self.gateways.items()}
 
     def set_online(self, mac: str, online: bool) -> None:
         self.gateways[mac].online = online
-
-
-class Playground:
-    """The sandbox's page over any outbox."""
-
-    def __init__(self) -> None:
-        self.spool = FakeSpool()
-        self.pbx = Pbx(gateways=tuple(self.spool.gateways))
 
     @property
     def fault(self) -> str | None:
@@ -148,11 +136,26 @@ class Playground:
         self.pbx.faults.set(TROUBLES[name] if name else None)
 
     def routes(self, board: Board) -> list[Route]:
-        spool: Any = self.spool
-        spool.board = board
+        self.board = board
+        spool: Any = self
         return SandboxPage(self.pbx, spool, Address("testserver", 80)).routes()
 
 
 def routes(board: Board, login: Login | None = None) -> list[Route]:
     """The page as a service has it."""
     return Page(board, login).routes()
+
+
+@contextmanager
+def served(outbox: Outbox, routes: Callable[[Board], list[Route]]) -> Iterator[str]:
+    """The URL of the page over *outbox* with such *routes*, while it is served."""
+    board = Board(outbox)
+    listener = listen(Address("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server = WebServer(Starlette(routes=routes(board)), [listener])
+    server.start()
+    try:
+        yield url
+    finally:
+        server.stop()
+        board.close()

@@ -1,13 +1,15 @@
-"""What the stand-in's simulated gateways make of what its API took."""
+"""What the stand-in's simulated gateways make of what its API took, and its page."""
 
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -15,21 +17,45 @@ import sqlalchemy as sa
 
 from dialplan_sms.outbox.schema import attempt, message, number
 from dialplan_sms.sandbox import Fault, Sandbox, Trouble
-from dialplan_sms.sandbox.pbx import Inbox, Pbx, Request
+from dialplan_sms.sandbox.faults import TROUBLES
+from dialplan_sms.sandbox.page import is_ours
 from dialplan_sms.sandbox.spool import Gateway
 from dialplan_sms.sms import api
 from dialplan_sms.sms.outcome import Cause, Outcome, error
-from tests.unit.spooling import AUTH, NUMBER, ONE, OTHER, TWO, post, running, spooled, states
+from dialplan_sms.web.server import Address
 from tests.waiting import until
 
+NUMBER, OTHER = "+390612345601", "+390612345602"
+ONE, TWO = "9c7514330001", "9c7514330002"
 
-def sent_at(sandbox: Sandbox) -> dict[str, list[float]]:
-    """When each gateway sent, by its MAC."""
-    query = sa.select(message.c.gsm, attempt.c.at).join_from(message, attempt)
-    times: dict[str, list[float]] = {}
-    for gsm, at in sandbox.spool.outbox.writer.do(lambda c: c.execute(query).all(), 5.0):
-        times[gsm] = sorted([*times.get(gsm, []), at])
-    return times
+
+@contextmanager
+def running(gateways: tuple[str, ...] = (ONE, TWO), **options: Any) -> Iterator[Sandbox]:
+    with Sandbox(tls=False, gateways=gateways, spool=True, **{"pace": 0, **options}) as sandbox:
+        yield sandbox
+
+
+def post(
+    sandbox: Sandbox, text: str = "hello", gsm: str = ONE, to: str = NUMBER, user: str = "101",
+    path: str = api.PATH, headers: dict[str, str] | None = None, **form: str,
+) -> Any:  # fmt: skip
+    form |= {"number": to, "message": text, "gsm": gsm}
+    auth = (user, "sms101api")
+    return requests.post(sandbox.url + path, form, auth=auth, headers=headers, timeout=5).json()
+
+
+def find(sandbox: Sandbox, query: sa.Select[Any]) -> Any:
+    """What the spool has of it."""
+    return sandbox.spool.outbox.writer.do(lambda c: c.execute(query).all(), 5.0)
+
+
+def spooled(sandbox: Sandbox) -> dict[str, Any]:
+    """The rows of the spool by their text."""
+    return {row.text: row for row in find(sandbox, sa.select(message))}
+
+
+def states(sandbox: Sandbox) -> dict[str, str]:
+    return {text: row.state for text, row in spooled(sandbox).items()}
 
 
 def test_success_means_that_it_is_in_the_spool_and_then_it_is_sent() -> None:
@@ -52,11 +78,11 @@ def test_each_gateway_has_a_pace_of_its_own() -> None:
         began = time.time()
         post(sandbox, "a", to=f"{NUMBER},{OTHER}")
         for text, gsm, user in (("b", ONE, "102"), ("c", TWO, "101"), ("d", TWO, "102")):
-            form = {"number": NUMBER, "message": text, "gsm": gsm}
-            requests.post(sandbox.url + api.PATH, form, auth=(user, "sms101api"), timeout=5)
+            post(sandbox, text, gsm, user=user)
         until(lambda: set(states(sandbox).values()) == {"sent"})
-        times = sent_at(sandbox)
+        sent = find(sandbox, sa.select(message.c.gsm, attempt.c.at).join_from(message, attempt))
 
+    times = {mac: sorted(at for gsm, at in sent if gsm == mac) for mac in (ONE, TWO)}
     assert {mac: len(at) for mac, at in times.items()} == {ONE: 3, TWO: 2}
     # Each begins so much later than the one before, and is noted once it is over.
     assert times[ONE][2] - began > 0.95
@@ -117,6 +143,7 @@ def test_a_postponed_message_waits_for_the_local_time_of_the_pbx() -> None:
         until(lambda: [*states(sandbox).values()].count("sent") == 2)
         time.sleep(0.6)
         before = spooled(sandbox)
+        assert sandbox.spool.waiting() == {ONE: 0, TWO: 0}  # it is not due
 
         due = message.update().where(message.c.text == "later").values(due=time.time())
         sandbox.spool.outbox.writer.do(lambda c: c.execute(due) and None, 5.0)
@@ -132,19 +159,16 @@ def test_refused_numbers_are_warned_about_and_the_rest_is_spooled_once() -> None
     with running() as sandbox:
         sandbox.spool.set_online(ONE, False)
         reply = post(sandbox, to=f"{NUMBER},12x,{OTHER},{NUMBER}")
-        query = sa.select(number.c.number)
-        numbers = sandbox.spool.outbox.writer.do(lambda c: c.scalars(query).all(), 5.0)
+        numbers = find(sandbox, sa.select(number.c.number))
+        assert sandbox.spool.waiting() == {ONE: 2, TWO: 0}
 
     assert reply == api.warning(["12x"])
-    assert sorted(numbers) == [NUMBER, OTHER]
+    assert sorted(numbers) == [(NUMBER,), (OTHER,)]
 
 
 def test_without_a_gateway_every_number_is_refused() -> None:
-    with Sandbox(tls=False, gateways=(), spool=True) as sandbox:
-        form = {"number": f"{NUMBER},{OTHER}", "message": "hello"}
-        reply = requests.post(sandbox.url + api.PATH, form, auth=AUTH, timeout=5).json()
-
-        assert reply == api.warning([NUMBER, OTHER])
+    with running(gateways=()) as sandbox:
+        assert post(sandbox, gsm="", to=f"{NUMBER},{OTHER}") == api.warning([NUMBER, OTHER])
         assert spooled(sandbox) == {}
         assert sandbox.spool.waiting() == {}
 
@@ -172,28 +196,7 @@ def test_a_message_whose_answer_is_lost_is_sent_if_it_was_taken() -> None:
 # How it ends, and what it costs.
 
 
-def threads() -> set[threading.Thread]:
-    return {each for each in threading.enumerate() if each.is_alive()}
-
-
-def folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("dialplan-sms-*"))
-
-
-def test_to_close_it_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    before = threads()
-    with running() as sandbox:
-        for _ in range(10):
-            post(sandbox, to=",".join(f"+3906123456{each:02}" for each in range(50)))
-        assert len(folders()) == 1
-        requests.get(sandbox.url, timeout=5)
-
-    until(lambda: threads() <= before)
-    assert [*tmp_path.iterdir()] == []
-
-
-def test_to_close_it_amid_a_send_takes_a_second(
+def test_to_close_it_amid_a_send_takes_a_second_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -206,15 +209,18 @@ def test_to_close_it_amid_a_send_takes_a_second(
         return error(Cause.NO_ANSWER, "late")
 
     monkeypatch.setattr(Gateway, "send", send)
-    before = threads()
+    before = {*threading.enumerate()}
     with running() as sandbox:
         post(sandbox)
+        post(sandbox, gsm=TWO, to=",".join(f"+3906123456{each:02}" for each in range(50)))
+        requests.get(sandbox.url, timeout=5)
+        assert [each.name[:19] for each in tmp_path.iterdir()] == ["dialplan-sms-spool-"]
         assert sending.wait(5)
         began = time.monotonic()
     took = time.monotonic() - began
 
     done.set()
-    until(lambda: threads() <= before)
+    until(lambda: {*threading.enumerate()} <= before)
     assert took < 3
     assert [*tmp_path.iterdir()] == []
 
@@ -250,14 +256,72 @@ def test_without_a_spool_nothing_of_it_is_loaded() -> None:
         assert not hasattr(sandbox, "spool")
 
 
-def test_an_inbox_keeps_no_more_than_it_may() -> None:
-    pbx = Pbx(inbox=Inbox(2))
-    arrived = [
-        Request("POST", api.PATH, (("number", NUMBER), ("message", str(each))), "101")
-        for each in range(5)
-    ]
-    for request in arrived:
-        pbx.handle(request)
+# Its page.
 
-    assert pbx.inbox.requests == arrived[3:]
-    assert [message.text for message in pbx.inbox.messages] == ["3", "4"]
+
+@pytest.mark.parametrize(
+    ("to", "fault", "told", "taken"),
+    [
+        (NUMBER, None, f"Success: in the spool of {ONE}", 1),
+        (f"{NUMBER},1x", None, "Warning: Unable to add a SMS to the queue: 1x", 1),
+        ("", None, "Error: Number should not be empty", 0),
+        (NUMBER, "reject", "Error: SMS sending is not allowed", 0),
+        (NUMBER, "hang", "Fault hang: never answers - nothing was taken", 0),
+        ("+99900000105", None, "Fault taken-html: status 200 with a web page - the message was taken", 1),
+        (NUMBER, "slow", f"Fault slow: the proper answer, 1.5 s late - the message was taken. Success: in the spool of {ONE}", 1),
+    ],
+)  # fmt: skip
+def test_a_test_is_answered_as_any_request(
+    to: str, fault: str | None, told: str, taken: int
+) -> None:
+    with running() as sandbox:
+        assert sandbox.page is not None
+        sandbox.pbx.faults.set(TROUBLES[fault] if fault else None)
+
+        assert sandbox.page.send_test(to, "hi", ONE) == told
+
+        assert len(sandbox.requests) == 1
+        assert len(sandbox.messages) == len(spooled(sandbox)) == taken
+
+
+def test_the_page_answers_to_no_foreign_name_and_the_api_to_any() -> None:
+    with running() as sandbox:
+
+        def get(path: str, host: str = "evil.example") -> requests.Response:
+            url, headers = sandbox.url + path, {"Host": host}
+            return requests.get(url, headers=headers, allow_redirects=False, timeout=5)
+
+        for path in ("/", "/phone", "/static/page.css", "/message/1"):
+            refused = get(path)
+            assert (refused.status_code, refused.text.count("\n")) == (421, 1), path
+            assert get(path, "localhost:8443").status_code != 421, path
+        for path in (api.PATH, api.OLD_PATH):
+            assert post(sandbox, path=path, headers={"Host": "evil.example"}) == api.result()
+        for path in ("/nothing", "/message/1/", "/message/1%2f", "/phone/"):
+            assert get(path).status_code == 404, path
+        assert len(sandbox.requests) == 6
+        described = get("/openapi.json", "localhost").json()["paths"]
+        assert (api.PATH in described, "/" in described) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("host", "listen", "ours"),
+    [
+        ("localhost", "127.0.0.1", True),
+        ("LOCALHOST:8443", "127.0.0.1", True),
+        ("127.0.0.1:8443", "127.0.0.1", True),
+        ("[::1]:8443", "127.0.0.1", True),
+        ("", "127.0.0.1", False),
+        ("localhost.evil.example", "127.0.0.1", False),
+        ("127.0.0.1.evil.example:8443", "127.0.0.1", False),
+        ("192.0.2.1", "127.0.0.1", False),
+        ("pbx.example.com:8443", "pbx.example.com", True),
+        ("evil.example", "pbx.example.com", False),
+        ("[2001:db8::1]:8443", "2001:db8::1", True),
+        ("192.0.2.1:8443", "0.0.0.0", True),
+        ("[2001:db8::1]", "::", True),
+        ("evil.example:8443", "0.0.0.0", False),
+    ],
+)
+def test_which_names_are_ours(host: str, listen: str, ours: bool) -> None:
+    assert is_ours(host, Address(listen, 8443)) is ours

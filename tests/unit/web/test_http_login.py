@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import functools
-import itertools
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from dialplan_sms.cli.user import user
 from dialplan_sms.config.config import load
 from dialplan_sms.config.http import DECOY, fits, make_hash, token_hash
 from dialplan_sms.config.parser import ConfigError
-from dialplan_sms.web.login import FREE, Login, TooMany, Unknown, read_basic
+from dialplan_sms.web.login import FREE, Login, TooMany, Unknown
 
 HASH = (  # of s3cret
     "$scrypt$ln=14,r=8,p=1$3Pvr4j7mesOu8n7gpoECSQ$CauPGQIauSmxrR8dmgh+VAfKZKhQ+FE58kFt7Q7FJtc"
@@ -34,36 +33,22 @@ def conf(folder: Path, http: str, general: str = "outbox = sqlite:////tmp/o.sqli
     return path
 
 
-def test_users_networks_and_files(tmp_path: Path) -> None:
+def test_users_tokens_networks_and_files(tmp_path: Path) -> None:
     for name in ("c.pem", "k.pem"):
         (tmp_path / name).touch()
+    one, other = token_hash("one"), token_hash("other")
     text = (
-        f"user = wms:{HASH}\nuser => portal:{make_hash('x')}\nlisten = 192.0.2.9:443\n"
-        "allow = 192.0.2.0/24\ncertificate = c.pem\nkey = k.pem\npage = yes\nsender = 101"
+        f"user = wms:{one}\nuser => portal:{HASH}\nuser = wms:{HASH}\nuser = wms:{other}\n"
+        f"user = a:{TOKEN_HASH}\nlisten = 192.0.2.9:443\nallow = 192.0.2.0/24\n"
+        "certificate = c.pem\nkey = k.pem\npage = yes\nsender = 101"
     )
     http = load(conf(tmp_path, text), http=True).http
     assert http is not None
-    assert list(http.users) == ["wms", "portal"]
+    users = {"wms": (HASH, one, other), "portal": (HASH,), "a": (DECOY, TOKEN_HASH)}
+    assert list(http.users.items()) == list(users.items())
     assert (http.listen, http.page, http.sender) == ((("192.0.2.9", 443),), True, "101")
     assert (http.certificate, http.key) == (f"{tmp_path}/c.pem", f"{tmp_path}/k.pem")
     assert HASH not in repr(http)
-
-
-def test_a_user_may_have_a_password_and_tokens(tmp_path: Path) -> None:
-    one, other = token_hash("one"), token_hash("other")
-    text = (
-        f"user = a:{one}\nuser = b:{HASH}\nuser = a:{HASH}\nuser = a:{other}\nuser = c:{TOKEN_HASH}"
-    )
-    http = load(conf(tmp_path, text), http=True).http
-    assert http is not None
-    assert http.users == {"a": (HASH, one, other), "b": (HASH,), "c": (DECOY, TOKEN_HASH)}
-
-
-def test_without_the_section_there_is_no_server(tmp_path: Path) -> None:
-    path = tmp_path / "sms.conf"
-    path.touch(0o600)
-    path.write_text(SENDER)
-    assert load(path, http=True).http is None
 
 
 @pytest.mark.parametrize(
@@ -83,7 +68,7 @@ def test_without_the_section_there_is_no_server(tmp_path: Path) -> None:
         ("user = a:$sha256$secret", "that of a is no hash"),
         (f"user = a:{HASH}\nlisten = 192.0.2.9:80", "add allow ="),
         (f"user = a:{HASH}\ncertificate = sms.conf", "needs certificate and key, or neither"),
-        (f"user = a:{HASH}\ncertificate = none.pem", "there is no file"),
+        (f"user = a:{HASH}\ncertificate = none.pem", "certificate = none.pem, there is no file"),
         (f"user = a:{HASH}\nsender = 999", "there is no section [999]"),
         (f"user = a:{HASH}\npasword = x", "unknown in [http]"),
         (f"user = a:{HASH}\npage = yes\npage = no", "page is set already"),
@@ -97,13 +82,14 @@ def test_what_is_wrong_is_named(tmp_path: Path, http: str, says: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_a_call_does_not_depend_on_it(tmp_path: Path) -> None:
-    assert load(conf(tmp_path, "certificate = gone.pem\nnonsense = x")).senders
-
-
-def test_it_needs_an_outbox(tmp_path: Path) -> None:
+def test_it_needs_a_section_and_an_outbox_and_calls_need_neither(tmp_path: Path) -> None:
+    path = conf(tmp_path, f"user = a:{HASH}", general="")
     with pytest.raises(ConfigError, match="needs the outbox"):
-        load(conf(tmp_path, f"user = a:{HASH}", ""), http=True)
+        load(path, http=True)
+    conf(tmp_path, "certificate = gone.pem\nnonsense = x")
+    assert load(path).senders
+    path.write_text(SENDER)
+    assert load(path, http=True).http is None
 
 
 @given(st.text(max_size=50))
@@ -130,20 +116,6 @@ def awaited(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
 
 def basic(name: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
-
-
-@pytest.mark.parametrize(
-    ("header", "pair"),
-    [
-        (basic("a", "b:c"), ("a", "b:c")),
-        ("basic " + base64.b64encode(b"\xe8:\xe8").decode(), ("è", "è")),
-        ("Bearer abc", ("", "")),
-        ("Basic ~~~", ("", "")),
-        ("", ("", "")),
-    ],
-)
-def test_a_header_is_read(header: str, pair: tuple[str, str]) -> None:
-    assert read_basic(header) == pair
 
 
 class Door:
@@ -287,6 +259,6 @@ async def test_strangers_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("dialplan_sms.web.login._MOST_LANES", 50)
     monkeypatch.setattr("dialplan_sms.web.login.fits", lambda *_: False)
     door = Door()
-    for number in itertools.islice(itertools.count(), 200):
+    for number in range(200):
         await door.enter(basic("wms", f"wrong {number}"), f"192.0.2.{number}")
     assert len(door.login._lanes) <= 50

@@ -329,18 +329,6 @@ def test_over_tls_nothing_is_done_for_who_closes_its_side(serve: Serve) -> None:
     assert served.read == []
 
 
-@pytest.mark.parametrize("tls", [False, True])
-@pytest.mark.parametrize("more", [b"", b"5\r\nab", b"zz\r\n"])
-def test_half_a_body_is_no_fault_of_ours(serve: Serve, tls: bool, more: bytes) -> None:
-    served = serve(tls)
-    with served.connect() as client:
-        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + more)
-    served.answers()  # accepted after the first one
-    served.waits(0)
-    served.web.stop()
-    assert served.notes == []
-
-
 def test_what_the_application_raises_is_noted_as_ours(serve: Serve) -> None:
     served = serve()
     with served.connect() as client:
@@ -388,26 +376,19 @@ def test_without_descriptors_connections_wait_and_the_log_is_not_flooded(
 # Stopping.
 
 
-def test_a_stop_does_not_wait_for_who_does_not_read(serve: Serve) -> None:
-    served = serve()
-    with served.connect(buffer=4096) as client:
-        client.sendall(LARGE * 20)
-        time.sleep(0.5)
-        began = time.monotonic()
-        served.web.stop(20)
-        assert time.monotonic() - began < 5
-
-
-def test_a_stop_waits_for_what_is_carried(serve: Serve) -> None:
+def test_a_stop_waits_for_what_is_carried_and_not_for_who_does_not_read(serve: Serve) -> None:
     served = serve()
     with served.connect() as client, served.connect(buffer=4096) as other:
         other.sendall(LARGE * 20)
+        assert other.recv(1)
         client.sendall(BUSY)
         assert served.busy.wait(5)
+        began = time.monotonic()
         threading.Timer(2.0, served.go_on.set).start()
         served.web.stop(20)
         assert served.go_on.is_set()
         assert b"done" in _got(client, 1000)
+        assert time.monotonic() - began < 7
 
 
 def test_a_stop_ends_requests_in_a_row(serve: Serve) -> None:
@@ -435,14 +416,3 @@ def test_what_was_never_started_is_stopped() -> None:
     listener = listen(Address("127.0.0.1", 0))
     WebServer(Router([]), [listener]).stop()
     assert listener.fileno() == -1
-
-
-# The stand-in's page.
-
-
-@pytest.mark.parametrize("path", ["/message/1/", "/message/1%2f", "/phone/"])
-def test_the_sandbox_redirects_nowhere(path: str) -> None:
-    with Sandbox(tls=False, spool=True) as sandbox:
-        foreign = {"Host": "evil.example"}
-        got = requests.get(sandbox.url + path, headers=foreign, allow_redirects=False, timeout=5)
-        assert got.status_code == 404
