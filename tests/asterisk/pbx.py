@@ -11,8 +11,7 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tests.asterisk.ami import Ami, Message
 from tests.asterisk.call import Call, Result, seed
@@ -26,9 +25,9 @@ __all__ = ["Pbx", "PbxError"]
 class Pbx:
     """One Asterisk on loopback, with folders, dialplan and AMI user of its own.
 
-    `dialplan` is text of extensions.conf and `includes` are files included before it; `variables`
-    are the dialplan's globals (`${PROBE}` is one already). `agi_bin` is where AGI() looks for
-    scripts, `files` go to its etc folder, and `environment` is added to a bare environment.
+    `dialplan` is text of extensions.conf, where `${PROBE}` is the probe, and `includes` are files
+    included before it. `agi_bin` is where AGI() looks for scripts, `files` go to its etc folder,
+    and `environment` is added to a bare environment.
     """
 
     def __init__(
@@ -37,14 +36,12 @@ class Pbx:
         dialplan: str = "",
         *,
         includes: Iterable[Path] = (),
-        variables: Mapping[str, str] | None = None,
         agi_bin: Path | None = None,
         files: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.installation = installation
         self._includes = tuple(includes)
-        self._variables = dict(variables or {})
         self._files = Etc(Path(tempfile.mkdtemp(prefix="pbx-")), installation, agi_bin)
         weakref.finalize(self, self._files.remove)  # for one that is never started
         self._server = Server(installation, self._files, environment or {})
@@ -53,19 +50,14 @@ class Pbx:
         self._calls: list[Call] = []  # under way
         self._last_log = ""
         self._last_console = ""
-        self._serial = self._files.write_dialplan(dialplan, self._includes, self._variables)
+        self._serial = self._files.write_dialplan(dialplan, self._includes)
         for name, content in (files or {}).items():
             self.write(name, content)
 
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
@@ -115,7 +107,7 @@ class Pbx:
 
     def set_dialplan(self, text: str) -> None:
         """Replace the dialplan's text and reload it; PbxError where Asterisk keeps the old one."""
-        self._serial = self._files.write_dialplan(text, self._includes, self._variables)
+        self._serial = self._files.write_dialplan(text, self._includes)
         self.cli("dialplan reload")
         self._check_dialplan()
 
@@ -127,20 +119,9 @@ class Pbx:
         """Hang up one channel by name; AmiError where there is none."""
         self.ami.action("Hangup", Channel=channel, Cause="16")
 
-    def call(
-        self,
-        extension: str,
-        context: str = "test",
-        *,
-        variables: Mapping[str, str | bytes] | None = None,
-        ask: Iterable[str] = (),
-        caller_id: str = "",
-        timeout: float = 20,
-    ) -> Result:
+    def call(self, extension: str, context: str = "test", **options: Any) -> Result:
         """Call an extension and return what the call left behind: see start_call."""
-        return self.start_call(
-            extension, context, variables=variables, ask=ask, caller_id=caller_id, timeout=timeout
-        ).wait()
+        return self.start_call(extension, context, **options).wait()
 
     def start_call(
         self,
@@ -167,16 +148,11 @@ class Pbx:
         seed(folder, f"{context},{extension},1", given | dict(variables or {}), ask)
         call = Call(folder, self.hangup, timeout)
         self._calls.append(call)
+        peer, channel = call.ids
         self.ami.action(
-            "Originate",
-            Channel=f"Local/{call.name}@bed/n",
-            Application="Wait",
-            Data="3600",
-            Timeout="3600000",
-            ChannelId=call.ids[0],
-            OtherChannelId=call.ids[1],
-            Async="true",
-        )
+            "Originate", Channel=f"Local/{call.name}@bed/n", Application="Wait", Data="3600",
+            Timeout="3600000", ChannelId=peer, OtherChannelId=channel, Async="true",
+        )  # fmt: skip
         return call
 
     def _check_dialplan(self) -> None:

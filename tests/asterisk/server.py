@@ -2,17 +2,18 @@
 
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tests.asterisk.ami import Ami, AmiError, Message
 from tests.asterisk.etc import Etc
 from tests.asterisk.installation import Installation
+from tests.asterisk.serving import free_port
 
 _START = 20.0  # seconds until Asterisk is given up
 _PORTS = 5  # tries: another process may take the free port before Asterisk does
@@ -34,6 +35,7 @@ class Server:
         self._environment = {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(files.folder),
+            "DIALPLAN_SMS_SOCKET": str(files.etc / "agi.sock"),  # where Site's service listens
             "LANG": "C.UTF-8",
             **({"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}),
             **environment,
@@ -44,7 +46,7 @@ class Server:
     def start(self, listener: Callable[[Message], None]) -> Ami:
         """Start Asterisk and return its AMI when it is fully booted; PbxError where it never is."""
         for _ in range(_PORTS):
-            ami = self._start_on(_free_port(), secrets.token_hex(16), listener)
+            ami = self._start_on(free_port(), secrets.token_hex(16), listener)
             if ami is not None:
                 return ami
             self.end()
@@ -104,13 +106,16 @@ class Server:
         return text(self._files.console)[-1000:]
 
 
+def processes(variable: str) -> list[Path]:
+    """The folders in /proc of all that have this, such as ``HOME=/x``, in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if variable.encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append(process)
+    return found
+
+
 def text(path: Path) -> str:
     """What a file holds by now, "" before it is there."""
     return path.read_text(errors="replace") if path.exists() else ""
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
