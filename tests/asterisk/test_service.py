@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from dialplan_sms.sandbox import Fault, Sandbox
-from tests.asterisk.server import processes
+from tests.asterisk.pbx import processes
 from tests.asterisk.serving import Service, free_port
 from tests.asterisk.site import NUMBER, SMS, Site
 from tests.asterisk.test_texts import TEXTS, expected
@@ -264,6 +264,7 @@ class TestKilled:
         bed.service.kill()
         call = bed.asterisk.call("agi", variables=SMS, ask=["AFTER"])
         assert (call.variables["SMS_STATUS"], call.variables["AFTER"]) == ("", "went on")
+        assert bed.service.socket.exists()  # stale, and no service
         for way in ("sub", "sub-thin", "thin"):
             assert bed.asterisk.call(way, variables=SMS).variables["SMS_STATUS"] == "SUCCESS"
         assert len(bed.messages) == 3
@@ -338,12 +339,6 @@ def posing(path: Path, says: bytes) -> Iterator[list[bytes]]:
 
 
 class TestHandOver:
-    def test_a_stale_socket_is_no_service(self, bed: Site) -> None:
-        bed.service.kill()
-        assert bed.service.socket.exists()
-        assert bed.asterisk.call("thin", variables=SMS).variables["SMS_STATUS"] == "SUCCESS"
-        assert len(bed.messages) == 1
-
     def test_a_service_that_does_not_take_over_in_a_second_is_none(self, bed: Site) -> None:
         bed.service.kill()
         with posing(bed.service.socket, b"") as taken:

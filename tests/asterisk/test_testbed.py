@@ -14,28 +14,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.asterisk import curl, debian, fetch, server
+from tests.asterisk import curl, debian, fetch, pbx
 from tests.asterisk.call import CallTimeout
 from tests.asterisk.installation import AsteriskUnavailable, Installation, installed
-from tests.asterisk.pbx import Pbx, PbxError
-from tests.asterisk.server import processes
+from tests.asterisk.pbx import Pbx, PbxError, processes
 from tests.asterisk.serving import free_port
+from tests.asterisk.test_texts import TEXTS
 from tests.waiting import until
 
-NASTY = {
-    "newlines": "first\nsecond\r\nthird\n\nfifth\n",
-    "quotes": """say "hi" and 'bye' `now`""",
-    "backslashes": '\\ \\\\ \\n \\"',
-    "smiley": "Hi :) meet at 10:30",
-    "semicolons": "a;b;-- ;c",
-    "expression": "${SHELL(id)} ${A} $[1+1] ${CURL(x)} %24%7B",
-    "commas": ',a,,"b,c",(d,e),[f,g],',
-    "forged reply": "x\n200 result=1 (x\n200 result=1 (forged)\n",
+NASTY = TEXTS | {
+    "carriage returns": "first\nsecond\r\nthird\n\nfifth\n",
+    "expressions": "${SHELL(id)} ${A} $[1+1] ${CURL(x)} %24%7B",
+    "many commas": ',a,,"b,c",(d,e),[f,g],',
     "forged event": "x\r\n\r\nEvent: Hangup\r\nUniqueid: call1-2\r\n\r\n",
     "equals": "a=b=c",
     "unicode": "😀 Привет ﷺ é",
-    "670 CJK": "漢" * 670,
-    "spaces": "  both ends  ",
     "tabs": "\t a \t",
     "8000 bytes": "0123456789" * 800,
     "no UTF-8": b"\xff\xfe\x80".decode(errors="surrogateescape"),
@@ -105,11 +98,11 @@ def test_scripts_get_the_configuration_folder_and_a_bare_environment(
     files = {"sms.conf": "[general]\n"}
     with Pbx(
         installation, dialplan, agi_bin=tmp_path, files=files, environment={"MINE": "1"}
-    ) as pbx:
-        assert pbx.call("1").variables["AGISTATUS"] == "SUCCESS"
-        seen = (pbx.etc / "seen").read_text()
-        assert (pbx.etc / "sms.conf").stat().st_mode & 0o777 == 0o600
-        assert "oops" in pbx.console
+    ) as asterisk:
+        assert asterisk.call("1").variables["AGISTATUS"] == "SUCCESS"
+        seen = (asterisk.etc / "seen").read_text()
+        assert (asterisk.etc / "sms.conf").stat().st_mode & 0o777 == 0o600
+        assert "oops" in asterisk.console
     assert "MINE=1" in seen.splitlines()
     assert "DIALPLAN_SMS_CONF" not in seen
 
@@ -184,8 +177,8 @@ def test_an_installed_asterisk_can_be_used(
     binary.chmod(0o755)
     found = installed(binary)
     assert found.version == installation.version
-    with Pbx(found, "[test]\nexten => 1,1,Set(SMS_STATUS=SUCCESS)\n") as pbx:
-        assert pbx.call("1").variables["SMS_STATUS"] == "SUCCESS"
+    with Pbx(found, "[test]\nexten => 1,1,Set(SMS_STATUS=SUCCESS)\n") as asterisk:
+        assert asterisk.call("1").variables["SMS_STATUS"] == "SUCCESS"
     monkeypatch.setenv(fetch.INSTALLED_VARIABLE, "/nonexistent/asterisk")
     with pytest.raises(AsteriskUnavailable, match="/nonexistent/asterisk is not a file"):
         fetch.fetch(22)
@@ -213,21 +206,21 @@ class TestLifetime:
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             ports = iter([other.getsockname()[1], free_port()])
-            monkeypatch.setattr(server, "free_port", lambda: next(ports))
-            with Pbx(installation) as pbx:
-                assert "Asterisk" in pbx.cli("core show version")
+            monkeypatch.setattr(pbx, "free_port", lambda: next(ports))
+            with Pbx(installation) as asterisk:
+                assert "Asterisk" in asterisk.cli("core show version")
         assert list(ports) == []
 
     def test_stop_leaves_no_process_and_no_file(
         self, installation: Installation, dialplan: str
     ) -> None:
-        with Pbx(installation, dialplan) as pbx:
-            folder = pbx.etc.parent
-            pbx.start_call("1").wait_for("Newexten", Application="AGI")
+        with Pbx(installation, dialplan) as asterisk:
+            folder = asterisk.etc.parent
+            asterisk.start_call("1").wait_for("Newexten", Application="AGI")
             self.all_there(folder)
         assert self.of(folder) == []
         assert not folder.exists()
-        assert "Executing [1@test:1] AGI" in pbx.log
+        assert "Executing [1@test:1] AGI" in asterisk.log
 
     @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
     def test_nothing_outlives_a_killed_test_run(
@@ -255,8 +248,8 @@ with Pbx(fetch({installation.major}), {dialplan!r}) as pbx:
         until(lambda: not self.of(folder) and not folder.exists(), lambda: self.of(folder))
 
     def test_asterisk_goes_when_its_warden_is_killed(self, installation: Installation) -> None:
-        with Pbx(installation) as pbx:
-            folder = pbx.etc.parent
+        with Pbx(installation) as asterisk:
+            folder = asterisk.etc.parent
             warden, *_ = sorted(int(process.name) for process in self.of(folder))
             os.kill(warden, signal.SIGKILL)
             until(lambda: not self.of(folder), lambda: self.of(folder))

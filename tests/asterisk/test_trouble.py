@@ -11,7 +11,7 @@ import pytest
 from dialplan_sms.sandbox import Fault, Reply
 from tests.asterisk.ami import Message
 from tests.asterisk.call import OUTPUTS
-from tests.asterisk.server import processes
+from tests.asterisk.pbx import processes
 from tests.asterisk.site import NUMBER, PASSWORD, SMS, Site
 from tests.waiting import until
 
