@@ -119,7 +119,6 @@ class Call:
         self._hang_up(self.peer)
 
     def end(self) -> Result:
-        """Hang up, and wait until the call is over."""
         self.hangup()
         return self.wait()
 

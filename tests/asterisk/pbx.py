@@ -228,7 +228,6 @@ class Pbx:
         raise PbxError(f"Asterisk is not up after {_START:.0f} s: {self.console}")
 
     def _end(self) -> None:
-        """End Asterisk and all that it started."""
         if self._warden is None:
             return
         with self._warden as warden:

@@ -43,7 +43,6 @@ class Service:
         """A program that becomes the service, whose command it gets as arguments."""
 
     def configure(self, general: str = "", sender: str = "") -> None:
-        """Write sms.conf."""
         self.conf.touch(0o600)
         self.conf.write_text(
             f"[general]\nlog = service.log\nlisten = 127.0.0.1:{self.port}\n"
@@ -59,7 +58,6 @@ class Service:
 
     @property
     def log(self) -> str:
-        """The lines of the service so far."""
         return self.log_file.read_text() if self.log_file.exists() else ""
 
     def __enter__(self) -> Self:
@@ -92,7 +90,6 @@ class Service:
         return client.figures(("127.0.0.1", self.monitor), 10)
 
     def signal(self, number: int) -> None:
-        """Send it a signal."""
         assert self.process is not None
         self.process.send_signal(number)
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dialplan_sms.sandbox import Message, Sandbox
+from dialplan_sms.sandbox import Fault, Message, Sandbox
 from tests.asterisk.call import Call, Result
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.serving import Service
@@ -73,7 +73,6 @@ class Site:
 
     @property
     def messages(self) -> list[Message]:
-        """What the stand-in took."""
         return self.sandbox.messages
 
     @property
@@ -92,7 +91,6 @@ class Site:
 
     @property
     def log(self) -> str:
-        """The lines of sms.agi so far."""
         return self._log.read_text() if self._log.exists() else ""
 
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
@@ -108,6 +106,13 @@ class Site:
 
         until(lambda: found()[0] == state, lambda: (found(), self.service.log), seconds)
 
+    def under_way(self, fault: Fault, extension: str = "1", **more: str) -> Call:
+        """A call of SMS whose request the PBX has got, and answers with this *fault*."""
+        self.sandbox.fault = fault
+        call = self.asterisk.start_call(extension, variables=SMS | more)
+        self.sandbox.wait(requests=1)
+        return call
+
     def dialplan(self, lines: str) -> None:
         """Make *lines* the extension 1 of context ``test``: ``exten => 1,1,`` and ``n`` of them."""
         first, *rest = (line.strip() for line in lines.strip().splitlines())
@@ -115,11 +120,9 @@ class Site:
         self.asterisk.set_dialplan(text)
 
     def call(self, variables: Mapping[str, str | bytes] | None = None, **options: Any) -> Result:
-        """Call extension 1 and wait for its end."""
         return self.start(variables, **options).wait()
 
     def start(self, variables: Mapping[str, str | bytes] | None = None, **options: Any) -> Call:
-        """Call extension 1."""
         return self.asterisk.start_call("1", variables=variables, **options)
 
 

@@ -38,7 +38,6 @@ def second(_second: Sandbox) -> Sandbox:
 
 
 def backup(sandbox: Sandbox) -> str:
-    """The section of 102."""
     return (
         f"[102]\nurl = {sandbox.url}\npassword = {PASSWORD}\nverify = {sandbox.fingerprint}\n"
         "country = IT\ngsm = 9c7514330009\npace = 0\n"
@@ -66,7 +65,6 @@ def check_taken(site: Site, second: Sandbox, trouble: str) -> None:
 
 
 def took(*sandboxes: Sandbox) -> list[str]:
-    """The numbers that were sent to."""
     return sorted(to for each in sandboxes for message in each.messages for to in message.numbers)
 
 

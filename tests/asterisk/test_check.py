@@ -155,7 +155,6 @@ def test_a_reload_that_keeps_the_old_dialplan_is_explained(
 
 
 def on_path(folder: Path, installation: Installation) -> None:
-    """Have the folder hold this ``asterisk``."""
     (folder / "asterisk").write_text(f'#!/bin/sh\nexec {" ".join(installation.command)} "$@"\n')
     (folder / "asterisk").chmod(0o755)
 

@@ -283,7 +283,6 @@ class TestContract:
 
 
 def shell(command: str, folder: Path, environ: dict[str, str]) -> str:
-    """What a line of a page prints."""
     return subprocess.run(
         ["sh", "-c", command], env=os.environ | environ, cwd=folder, capture_output=True,
         text=True, check=True,

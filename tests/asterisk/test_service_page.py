@@ -32,7 +32,6 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
 
 
 def stored(relay: Relay) -> object:
-    """How many SMS are in the outbox."""
     return rows(relay.service.folder / "outbox.sqlite", "SELECT count(*) FROM sms_message")[0][0]
 
 

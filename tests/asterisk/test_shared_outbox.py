@@ -24,7 +24,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 def ended(url: str) -> Counter[str]:
-    """How many messages are in which state."""
     return Counter(state for _, state in look(url))
 
 

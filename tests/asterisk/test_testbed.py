@@ -121,8 +121,7 @@ def test_a_hangup_in_mid_call(asterisk: Pbx) -> None:
     asterisk.set_dialplan("[test]\nexten => 1,1,Wait(60)\nexten => h,1,Set(SMS_CAUSE=h ran)\n")
     call = asterisk.start_call("1")
     call.wait_for("Newexten", Application="Wait")
-    call.hangup()
-    result = call.wait()
+    result = call.end()
     assert result.duration < 10
     assert result.variables["SMS_CAUSE"] == "h ran"
 
@@ -135,8 +134,7 @@ def test_a_script_that_outlives_the_hangup_is_waited_for(asterisk: Pbx, tmp_path
     asterisk.set_dialplan(f"[test]\nexten => 1,1,AGI({path})\n")
     call = asterisk.start_call("1")
     call.wait_for("VarSet", Variable="BEGUN")
-    call.hangup()
-    left = call.wait().variables
+    left = call.end().variables
     assert (left["SMS_STATUS"], left["AGISTATUS"]) == ("late", "HANGUP")
 
 

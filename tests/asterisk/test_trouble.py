@@ -142,11 +142,7 @@ exten => h,1,AGI(${PROBE},h)
     def test_during_the_request_the_sms_goes_out_once(
         self, site: Site, way: dict[str, str]
     ) -> None:
-        site.sandbox.fault = Fault.SLOW
-        call = site.start(SMS | way)
-        site.sandbox.wait(requests=1)
-        call.hangup()
-        result = call.wait()
+        result = site.under_way(Fault.SLOW, **way).end()
         site.sandbox.wait(messages=1)
         time.sleep(0.3)  # a second one would come now
         assert len(site.sandbox.requests) == len(site.messages) == 1
@@ -160,8 +156,7 @@ exten => h,1,AGI(${PROBE},h)
     def test_after_the_request_the_status_stays(self, site: Site, way: dict[str, str]) -> None:
         call = site.start(SMS | way)
         call.wait_for("Newexten", Application="Wait", Context="test")
-        call.hangup()
-        result = call.wait()
+        result = call.end()
         assert result.probes["on"]["SMS_STATUS"] == result.probes["h"]["SMS_STATUS"] == "SUCCESS"
         assert len(site.sandbox.requests) == 1
 
@@ -174,8 +169,7 @@ exten => h,1,AGI(${PROBE},h)
             call = site.start(SMS | way)
             call.wait_for("Newexten", Application="AGI", Context="test")
             time.sleep(delay)
-            call.hangup()
-            result = call.wait()
+            result = call.end()
             time.sleep(0.2 if way.get("AGIEXITONHANGUP") == "yes" else 0.05)
             assert len(site.sandbox.requests) <= 1
             # Without a status, nothing was sent, or Asterisk did not wait to hear of it.
@@ -187,8 +181,7 @@ exten => h,1,AGI(${PROBE},h)
             call = site.asterisk.start_call("2", variables=SMS)
             call.wait_for("Newexten", Application="AGI", Context="sub-sms")
             time.sleep(delay)
-            call.hangup()
-            result = call.wait()
+            result = call.end()
             assert result.variables["SMS_STATUS"] == "SUCCESS"
             assert len(site.sandbox.requests) == len(site.messages) == 1
 
@@ -218,9 +211,7 @@ class TestSecrecy:
         begin = len(site.asterisk.log)  # other tests paste the old recipe, password and all
         site.configure(password=PASSWORD, call_timeout="3")
         site.dialplan("AGI(sms.agi)")
-        site.sandbox.fault = Fault.SLOW
-        call = site.start(SMS)
-        site.sandbox.wait(requests=1)
+        call = site.under_way(Fault.SLOW)
         # Asterisk and what it started: other tests give the same password in their own ways.
         shown = b""
         for process in processes(f"HOME={site.asterisk.etc.parent}"):
