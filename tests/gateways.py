@@ -21,8 +21,6 @@ PASSWORD = "s3cr&t%41+ü"
 
 @dataclass
 class Request:
-    """One request, as it came."""
-
     method: str
     target: str
     headers: list[tuple[str, str]]
@@ -34,7 +32,6 @@ class Request:
 
     @property
     def login(self) -> str:
-        """What stands in Authorization."""
         scheme, _, text = dict(self.headers).get("Authorization", "").partition(" ")
         return base64.b64decode(text).decode() if scheme == "Basic" else text
 
@@ -75,18 +72,20 @@ class Shape:
     refuses: Answer = (400, "bad request")
 
 
-def _exactly(found: list[tuple[str, str]], *names: str, **fixed: str) -> dict[str, str] | None:
-    """The parameters, if they are these alone, each once, and the *fixed* ones as they are."""
-    given = dict(found)
-    is_right = [name for name, _ in found] == list(names) and fixed.items() <= given.items()
-    return given if is_right else None
+def _exactly(text: str, names: list[str], fixed: dict[str, str]) -> Taken | None:
+    """Number and text of parameters that are these alone, each once, the *fixed* ones as they are."""
+    found = pairs(text)
+    if [name for name, _ in found] != names or not fixed.items() <= dict(found).items():
+        return None
+    number, message = (value for name, value in found if name not in fixed)
+    return number, message
 
 
 def _smseagle(request: Request) -> Taken | None:
-    given = _exactly(request.query, "login", "pass", "to", "message", login="john")
-    is_it = request.method == "GET" and urlsplit(request.target).path == "/http_api/send_sms"
-    is_it = is_it and given is not None and given["pass"] == PASSWORD and not request.body
-    return (given["to"], given["message"]) if is_it and given else None
+    path, _, query = request.target.partition("?")
+    is_it = (request.method, path, request.body) == ("GET", "/http_api/send_sms", b"")
+    login = {"login": "john", "pass": PASSWORD}
+    return _exactly(query, [*login, "to", "message"], login) if is_it else None
 
 
 def _android(request: Request) -> Taken | None:
@@ -106,11 +105,12 @@ def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _twilio(request: Request) -> Taken | None:
-    given = _exactly(pairs(request.body.decode("ascii")), "To", "From", "Body", From="+15005550006")
+    asked = request.method, request.target, request.login
     path = "/2010-04-01/Accounts/AC0123456789/Messages.json"
-    is_it = (request.method, request.target) == ("POST", path) and given is not None
-    is_it = is_it and request.login == f"AC0123456789:{PASSWORD}"
-    return (given["To"], given["Body"]) if is_it and given else None
+    if asked != ("POST", path, f"AC0123456789:{PASSWORD}"):
+        return None
+    fixed = {"From": "+15005550006"}
+    return _exactly(request.body.decode("ascii"), ["To", "From", "Body"], fixed)
 
 
 def _to_paste(section: str) -> str:

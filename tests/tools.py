@@ -1,18 +1,11 @@
 """Kannel, wrk and strace: Debian's packages, unpacked without root, with all that they load."""
 
-import os
-import platform
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.asterisk import debian
-from tests.asterisk.fetch import cache_folder
+from tests.asterisk.fetch import cached
 from tests.asterisk.installation import libraries
-
-_SUITE = "bookworm"
-_PACKAGES = ("kannel", "wrk", "strace")
 
 
 @dataclass(frozen=True)
@@ -29,16 +22,13 @@ class Tools:
 
 def obtain(say: debian.Say = print) -> Tools:
     """From the cache, or fetched into it first. Raises AsteriskUnavailable."""
-    tree = cache_folder() / f"relay-{platform.machine()}-1"
-    if not tree.exists():
-        tree.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="relay.part-", dir=tree.parent) as part:
-            packages = debian.with_dependencies(
-                Path(part) / "apt", debian.mirror(), _SUITE, _PACKAGES, say
-            )
-            debian.unpack(packages, Path(part) / "root")
-            (Path(part) / "root/packages").write_text("\n".join(each.name for each in packages))
-            shutil.rmtree(tree, ignore_errors=True)
-            os.rename(Path(part) / "root", tree)
+
+    def build(part: Path, root: Path) -> None:
+        names = ("kannel", "wrk", "strace")
+        packages = debian.with_dependencies(part, debian.mirror(), "bookworm", names, say)
+        debian.unpack(packages, root)
+        (root / "packages").write_text("\n".join(each.name for each in packages))
+
+    tree = cached("relay", build)
     names = (tree / "packages").read_text().split()
     return Tools(tree, next(name.split("_")[1] for name in names if name.startswith("kannel_")))

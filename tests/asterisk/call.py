@@ -118,6 +118,10 @@ class Call:
         self.wait_for("Newchannel", Uniqueid=self.ids[0])
         self._hang_up(self.peer)
 
+    def end(self) -> Result:
+        self.hangup()
+        return self.wait()
+
     def wait(self) -> Result:
         """Wait until the call is over; hangs it up and raises CallTimeout after `timeout`."""
         limit = self.started + self.timeout

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -15,10 +14,8 @@ from dialplan_sms.sandbox import Sandbox
 from tests.asterisk.fetch import INSTALLED_VARIABLE, VERSIONS, fetch
 from tests.asterisk.installation import AsteriskUnavailable, Installation
 from tests.asterisk.pbx import Pbx
-from tests.asterisk.site import PASSWORD, Site, agi_bin
+from tests.asterisk.site import PASSWORD, SUB_SMS, Site, agi_bin
 
-_SUB_SMS = Path(__file__).parents[2] / "dialplan/extensions-sms.conf"
-_AGI = Path(__file__).parents[2] / "agi"
 _CHOSEN = ("installed",) if os.environ.get(INSTALLED_VARIABLE) else VERSIONS
 
 
@@ -47,13 +44,6 @@ def installation(request: pytest.FixtureRequest) -> Installation:
 
 
 @pytest.fixture(scope="session")
-def asterisk(installation: Installation) -> Iterator[Pbx]:
-    """A running Asterisk, one a version for the whole session; `set_dialplan` first."""
-    with Pbx(installation, agi_bin=_AGI) as pbx:
-        yield pbx
-
-
-@pytest.fixture(scope="session")
 def stand_in() -> Iterator[Sandbox]:
     """One stand-in PBX for the session."""
     with Sandbox(users={"101": PASSWORD}, gateways=("9c7514330001", "9c7514330002")) as sandbox:
@@ -65,8 +55,16 @@ def _site(
     installation: Installation, stand_in: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     scripts = agi_bin(tmp_path_factory.mktemp("agi-bin"))
-    with Pbx(installation, includes=[_SUB_SMS], agi_bin=scripts) as pbx:
-        yield Site(pbx, stand_in)
+    with Pbx(installation, includes=[SUB_SMS], agi_bin=scripts) as pbx:
+        site = Site(pbx, stand_in)
+        yield site
+        site.service.end()
+
+
+@pytest.fixture
+def asterisk(_site: Site) -> Pbx:
+    """A running Asterisk, one a version for the whole session; `set_dialplan` first."""
+    return _site.asterisk
 
 
 @pytest.fixture

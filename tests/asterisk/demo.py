@@ -49,9 +49,10 @@ def main() -> None:
         else:
             seen = called(installation, Path(folder), sandbox)
         show(seen, sandbox.messages)
-    console.print(
-        f"\n{NEXT.format(bin=_relative(Path(sys.prefix) / 'bin'), number=CALLER)}", soft_wrap=True
-    )
+    bin_ = Path(sys.prefix) / "bin"
+    if bin_.is_relative_to(Path.cwd()):
+        bin_ = bin_.relative_to(Path.cwd())
+    console.print(f"\n{NEXT.format(bin=bin_, number=CALLER)}", soft_wrap=True)
     console.print(f"[dim]{time.monotonic() - began:.0f} s[/]")
     if seen["SMS_STATUS"] != "SUCCESS":
         raise SystemExit("the demo did not send its SMS: see above")
@@ -100,10 +101,6 @@ def show(seen: dict[str, str], messages: list[Message]) -> None:
         received.add_row("gateway", Text(message.gsm))
         received.add_row("sender", Text(message.user))
         console.print(Panel(received, title="what the PBX received", title_align="left"))
-
-
-def _relative(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 if __name__ == "__main__":

@@ -94,9 +94,7 @@ class Etc:
         user = {"secret": secret, "read": "all", "write": "all", "writetimeout": "5000"}
         self.write("manager.conf", _sections(general=general, bed=user))
 
-    def write_dialplan(
-        self, text: str, includes: Iterable[Path], variables: Mapping[str, str]
-    ) -> str:
+    def write_dialplan(self, text: str, includes: Iterable[Path]) -> str:
         """Write extensions.conf; returns an extension that only this version of it has."""
         self._serial += 1
         # The text itself goes into extensions.conf: an #include that fails in an included file only
@@ -105,7 +103,7 @@ class Etc:
             "extensions.conf",
             _sections(
                 general={"static": "yes", "writeprotect": "yes", "clearglobalvars": "yes"},
-                globals={"PROBE": self.probe} | dict(variables),
+                globals={"PROBE": self.probe},
             )
             + _ENTRY.format(serial=self._serial, calls=self.calls)
             + "".join(f'#include "{path.absolute()}"\n' for path in includes)

@@ -1,4 +1,4 @@
-"""Asterisk 22 and 16 without root, kept in a cache folder: `python -m tests.asterisk.fetch 22 16`.
+"""Asterisk 22 and 16 without root, kept in a cache folder.
 
 The cache is `$DIALPLAN_SMS_CACHE`, else `$XDG_CACHE_HOME/dialplan-sms`, else
 `~/.cache/dialplan-sms`. Where `$DIALPLAN_SMS_ASTERISK` names an installed asterisk, that one is
@@ -9,13 +9,9 @@ import fcntl
 import os
 import platform
 import shutil
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.asterisk import debian
@@ -25,7 +21,6 @@ VERSIONS = (22, 16)
 INSTALLED_VARIABLE = "DIALPLAN_SMS_ASTERISK"
 
 _SUITES = {22: "forky", 16: "bullseye"}
-_RECIPE = 1  # raised when what is fetched or left out changes, so that older trees are not used
 
 
 def fetch(version: int, say: debian.Say = print) -> Installation:
@@ -39,20 +34,46 @@ def fetch(version: int, say: debian.Say = print) -> Installation:
     if version not in _SUITES:
         known = ", ".join(map(str, VERSIONS))
         raise AsteriskUnavailable(f"Asterisk {version} cannot be fetched; these can: {known}")
-    cache = cache_folder()
-    name = f"asterisk-{version}-{platform.machine()}-{_RECIPE}"
-    tree = cache / name
-    if not tree.exists():
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            with _locked(cache / f"{name}.lock"):
-                if not tree.exists():
-                    _build(version, tree, say)
-        except (PermissionError, NotADirectoryError) as error:
-            raise AsteriskUnavailable(
-                f"{error.filename} is not writable: set DIALPLAN_SMS_CACHE to a folder that is"
-            ) from error
-    return unpacked(tree)
+
+    def build(part: Path, root: Path) -> None:
+        started = time.monotonic()
+        packages = debian.download(part, debian.mirror(), _SUITES[version], say)
+        say(f"unpacking {len(packages)} packages")
+        debian.unpack(packages, root)
+        got = unpacked(root)
+        say(f"Asterisk {got.version} is in the cache ({time.monotonic() - started:.0f} s)")
+
+    return unpacked(cached(f"asterisk-{version}", build))
+
+
+def cached(name: str, build: Callable[[Path, Path], None]) -> Path:
+    """A tree of that name from the cache. Raises AsteriskUnavailable.
+
+    If it is not there, *build* makes it beside its place, with a folder for what it needs, and it is
+    moved there whole, so that half a tree is never used.
+    """
+    # The 1 is raised when what is fetched or left out changes, so that older trees are not used.
+    tree = cache_folder() / f"{name}-{platform.machine()}-1"
+    if tree.exists():
+        return tree
+    try:
+        tree.parent.mkdir(parents=True, exist_ok=True)
+        with tree.with_name(f"{tree.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Under the lock, any other folder of this name is what a killed fetch left.
+            for leftover in tree.parent.glob(f"{tree.name}.part-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            if not tree.exists():
+                with tempfile.TemporaryDirectory(
+                    prefix=f"{tree.name}.part-", dir=tree.parent, ignore_cleanup_errors=True
+                ) as part:
+                    build(Path(part) / "apt", Path(part) / "root")
+                    os.rename(Path(part) / "root", tree)
+    except (PermissionError, NotADirectoryError) as error:
+        raise AsteriskUnavailable(
+            f"{error.filename} is not writable: set DIALPLAN_SMS_CACHE to a folder that is"
+        ) from error
+    return tree
 
 
 def cache_folder() -> Path:
@@ -62,57 +83,3 @@ def cache_folder() -> Path:
         return Path(chosen).absolute()
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "dialplan-sms"
-
-
-def _build(version: int, tree: Path, say: debian.Say) -> None:
-    """Build the tree beside its place and move it there whole, so that half a tree is never used.
-
-    Held under the lock, so that any other folder of this name is what a killed fetch left.
-    """
-    for leftover in tree.parent.glob(f"{tree.name}.part-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    started = time.monotonic()
-    part = Path(tempfile.mkdtemp(prefix=f"{tree.name}.part-", dir=tree.parent))
-    try:
-        packages = debian.download(part / "apt", debian.mirror(), _SUITES[version], say)
-        say(f"unpacking {len(packages)} packages")
-        debian.unpack(packages, part / "root")
-        got = unpacked(part / "root")
-        os.rename(part / "root", tree)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    say(f"Asterisk {got.version} is in {tree} ({time.monotonic() - started:.0f} s)")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def main(arguments: list[str]) -> int:
-    """Fetch the versions named, both at once; all of them where none is named."""
-    if not all(argument.isdecimal() for argument in arguments):
-        print("usage: python -m tests.asterisk.fetch [22] [16]", file=sys.stderr)
-        return 2
-    versions = [int(argument) for argument in arguments] or list(VERSIONS)
-
-    def say(version: int, line: str) -> None:
-        print(f"Asterisk {version}: {line}", flush=True)
-
-    def one(version: int) -> Installation:
-        return fetch(version, partial(say, version))
-
-    try:
-        with ThreadPoolExecutor() as pool:
-            for got in pool.map(one, versions):
-                print(f"Asterisk {got.version}: {' '.join(got.command)}")
-    except AsteriskUnavailable as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, Self
 
 from dialplan_sms.daemon import client
@@ -43,7 +43,6 @@ class Service:
         """A program that becomes the service, whose command it gets as arguments."""
 
     def configure(self, general: str = "", sender: str = "") -> None:
-        """Write sms.conf."""
         self.conf.touch(0o600)
         self.conf.write_text(
             f"[general]\nlog = service.log\nlisten = 127.0.0.1:{self.port}\n"
@@ -59,7 +58,6 @@ class Service:
 
     @property
     def log(self) -> str:
-        """The lines of the service so far."""
         return self.log_file.read_text() if self.log_file.exists() else ""
 
     def __enter__(self) -> Self:
@@ -69,16 +67,14 @@ class Service:
         """Start it and wait until it listens."""
         self.process = subprocess.Popen(
             [*self.through, *self.program, "serve", "--config", self.conf],
-            env={
-                "PATH": os.environ["PATH"], "DIALPLAN_SMS_SOCKET": str(self.socket),
-                **self._environment,
-            },
+            env={"PATH": os.environ["PATH"], "DIALPLAN_SMS_SOCKET": str(self.socket)}
+            | dict(self._environment),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         try:
             until(self._listens, lambda: "the service does not listen")
         except BaseException:
-            self.__exit__(None, None, None)
+            self.end()
             raise
         return self
 
@@ -94,7 +90,6 @@ class Service:
         return client.figures(("127.0.0.1", self.monitor), 10)
 
     def signal(self, number: int) -> None:
-        """Send it a signal."""
         assert self.process is not None
         self.process.send_signal(number)
 
@@ -106,21 +101,30 @@ class Service:
         self.process.stdout.close()
         return status
 
+    def reload(self, words: str = "was read again") -> None:
+        """Have it read sms.conf again; its log tells what came of it in these *words*."""
+        told = self.log.count(words)
+        self.signal(signal.SIGHUP)
+        until(lambda: self.log.count(words) > told, lambda: self.log)
+
     def kill(self) -> None:
         """End it as the kernel does where memory runs out."""
         self.signal(signal.SIGKILL)
         self.wait()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self.process is not None and self.process.poll() is None:
+    @property
+    def runs(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def end(self) -> None:
+        """Kill it if it runs."""
+        if self.runs:
             self.kill()
         elif self.process is not None and self.process.stdout is not None:
             self.process.stdout.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
 
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])

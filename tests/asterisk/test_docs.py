@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from dialplan_sms.agi import call as agi_call
 from dialplan_sms.config import config, http
 from dialplan_sms.config import keys as settings
 from dialplan_sms.sandbox import Sandbox
+from dialplan_sms.sandbox.faults import magic_trouble
 from dialplan_sms.sms.outcome import Cause, Status
 from tests.asterisk.installation import Installation
 from tests.asterisk.pbx import Pbx
@@ -21,12 +23,24 @@ DIALPLAN = TOP / "dialplan"
 BIN = Path(sys.prefix) / "bin"
 
 
-def where(block: Block) -> str:
+CALLABLE = [block for block in blocks("ini extensions.conf") if block.extensions]
+INCLUDES = [block for block in blocks("ini extensions.conf") if "#tryinclude" in block.text]
+
+
+def named(block: Block) -> str:
     return block.where
 
 
-CALLABLE = [block for block in blocks("ini extensions.conf") if block.extensions]
-INCLUDES = [block for block in blocks("ini extensions.conf") if "#tryinclude" in block.text]
+def with_text(kind: str, words: str, page: str = "") -> Block:
+    """The one block of its kind that has these words."""
+    (found,) = [each for each in blocks(kind) if words in each.text and page in each.where]
+    return found
+
+
+def names(page: str, header: str, columns: int = 1) -> list[str]:
+    """What stands between back quotes in the first columns of a table."""
+    cells = [cell for row in rows(page, header) for cell in row[:columns]]
+    return [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
 
 
 class TestDialplan:
@@ -35,7 +49,7 @@ class TestDialplan:
         assert len(INCLUDES) == 2
         assert set(blocks("ini extensions.conf")) == {*CALLABLE, *INCLUDES}
 
-    @pytest.mark.parametrize("block", CALLABLE, ids=where)
+    @pytest.mark.parametrize("block", CALLABLE, ids=named)
     def test_every_extension_sends_its_sms(self, site: Site, block: Block) -> None:
         site.asterisk.set_dialplan(block.text)
         for context, extension in block.extensions:
@@ -61,7 +75,7 @@ class TestDialplan:
         assert meeting.numbers == ("+39333123456", "+39333123457")
         assert meeting.postpone is not None
 
-    @pytest.mark.parametrize("block", INCLUDES, ids=where)
+    @pytest.mark.parametrize("block", INCLUDES, ids=named)
     def test_the_files_are_included_as_shown(
         self, installation: Installation, stand_in: Sandbox, tmp_path: Path, block: Block
     ) -> None:
@@ -95,18 +109,12 @@ class TestDialplan:
             assert f"[{context[1]}]" in (DIALPLAN / code(name)).read_text()
 
     def test_the_second_pbx_gets_what_the_first_cannot(self, site: Site) -> None:
-        (block,) = [found for found in CALLABLE if "sms-second-pbx" in found.text]
-        (conf,) = [
-            found for found in blocks("ini sms.conf")
-            if "sms102api" in found.text and "cookbook" in found.where
-        ]  # fmt: skip
+        block = with_text("ini extensions.conf", "sms-second-pbx")
+        text = with_text("ini sms.conf", "sms102api", "cookbook").text
         with Sandbox(users={"102": "sms102api"}) as other:
-            urls = {"https://pbx.example.com": "https://127.0.0.1:9",
-                    "https://pbx2.example.com": f"{other.url}\nverify = {other.fingerprint}"}  # fmt: skip
-            text = conf.text
-            for shown, url in urls.items():
-                text = text.replace(shown, url)
-            site.configure(text)
+            second = f"{other.url}\nverify = {other.fingerprint}"
+            text = text.replace("https://pbx.example.com", "https://127.0.0.1:9")
+            site.configure(text.replace("https://pbx2.example.com", second))
             site.asterisk.set_dialplan(block.text)
             ((context, extension),) = block.extensions
             left = site.asterisk.call(extension, context).variables
@@ -114,12 +122,12 @@ class TestDialplan:
             assert [message.user for message in other.messages] == ["102"]
 
     def test_only_some_numbers_are_allowed(self, site: Site) -> None:
-        (block,) = [found for found in CALLABLE if "sms-only-mobiles" in found.text]
+        block = with_text("ini extensions.conf", "sms-only-mobiles")
         site.asterisk.set_dialplan(block.text)
         ((context, extension),) = block.extensions
         for caller in ("+44207946000", "anonymous", '+393"="1', "x):1:2", ""):
             site.asterisk.call(extension, context, variables={"CALLERID(num)": caller})
-        assert [message.numbers for message in site.messages] == []
+        assert site.messages == []
 
 
 OLD, NEW = blocks("ini old"), blocks("ini new")
@@ -127,12 +135,12 @@ OLD, NEW = blocks("ini old"), blocks("ini new")
 
 class TestRecipe:
     @pytest.mark.parametrize(
-        ("old", "new"), list(zip(OLD, NEW, strict=True)), ids=list(map(where, OLD))
+        ("old", "new"), list(zip(OLD, NEW, strict=True)), ids=list(map(named, OLD))
     )
     def test_the_new_lines_send_what_the_old_ones_sent(
         self, site: Site, old: Block, new: Block
     ) -> None:
-        (conf,) = [found for found in blocks("ini sms.conf") if "url = http://127" in found.text]
+        conf = with_text("ini sms.conf", "url = http://127")
         site.configure(**dict(re.findall(r"^(country|allow) = (.+)$", conf.text, re.MULTILINE)))
         caller = "0412345678"
         old_lines = old.text.replace("http://127.0.0.1", site.sandbox.url)
@@ -194,15 +202,22 @@ class TestPitfalls:
         assert (left["A"], left["B"]) == ("", "")
 
 
+def load(folder: Path, text: str) -> config.Config:
+    path = folder / "sms.conf"
+    path.touch(mode=0o640)
+    path.write_text(text)
+    return config.load(path, http=True)
+
+
 class TestSmsConf:
-    @pytest.mark.parametrize("block", blocks("ini sms.conf"), ids=where)
+    @pytest.mark.parametrize("block", blocks("ini sms.conf"), ids=named)
     def test_every_block_loads(self, tmp_path: Path, block: Block) -> None:
-        loaded = self.load(tmp_path, block.text)
+        loaded = load(tmp_path, block.text)
         assert all(sender.password or sender.curl for sender in loaded.senders.values())
 
     def test_the_semicolon_is_in_the_password(self, tmp_path: Path) -> None:
-        (block,) = [found for found in blocks("ini sms.conf") if "\\;" in found.text]
-        assert self.load(tmp_path, block.text).senders["102"].password == "with;a semicolon"
+        block = with_text("ini sms.conf", "\\;")
+        assert load(tmp_path, block.text).senders["102"].password == "with;a semicolon"
 
     def test_the_tables_name_every_key(self) -> None:
         keys = [code(row[0]) for row in rows("docs/sms.conf.md", "key")]
@@ -211,38 +226,22 @@ class TestSmsConf:
         assert sorted(sender) == sorted(settings.SENDER)
 
     def test_the_table_of_http_names_every_key(self) -> None:
-        keys = [
-            key
-            for row in rows("docs/http.md", "in `[http]`")
-            for key in re.findall(r"`(\w+)`", row[0])
-        ]
-        assert sorted(keys) == sorted(http.KEYS)
+        assert sorted(names("docs/http.md", "in `[http]`")) == sorted(http.KEYS)
 
     def test_the_defaults_are_those_of_the_table(self, tmp_path: Path) -> None:
         minimal = "url = http://192.0.2.1\npassword = x\n[101]\n"
-        plain = self.load(tmp_path, f"[general]\n{minimal}")
-        for key, default in (
-            (code(row[0]), code(row[2])) for row in rows("docs/sms.conf.md", "key")
-        ):
-            if default:
-                assert self.load(tmp_path, f"[general]\n{key} = {default}\n{minimal}") == plain
-        assert sum(bool(code(row[2])) for row in rows("docs/sms.conf.md", "key")) >= 19
+        plain = load(tmp_path, f"[general]\n{minimal}")
+        table = [(code(row[0]), code(row[2])) for row in rows("docs/sms.conf.md", "key")]
+        defaults = {key: default for key, default in table if default}
+        for key, default in defaults.items():
+            assert load(tmp_path, f"[general]\n{key} = {default}\n{minimal}") == plain
+        assert len(defaults) >= 19
 
     def test_every_word_allowed_is_in_the_table(self) -> None:
-        for key, allowed, *_ in (
-            (code(row[0]), *row[1:]) for row in rows("docs/sms.conf.md", "key")
-        ):
-            words = re.findall(
-                r"\b(?:yes|no|refuse|truncate|wait|queue|fallback|syslog|sha256)\b",
-                (config.GENERAL_KEYS | settings.SENDER)[key].kind.allowed,
-            )
-            assert all(word in allowed for word in words), key
-
-    def load(self, folder: Path, text: str) -> config.Config:
-        path = folder / "sms.conf"
-        path.touch(mode=0o640)
-        path.write_text(text)
-        return config.load(path, http=True)
+        words = r"\b(?:yes|no|refuse|truncate|wait|queue|fallback|syslog|sha256)\b"
+        for cell, allowed, *_ in rows("docs/sms.conf.md", "key"):
+            key = (config.GENERAL_KEYS | settings.SENDER)[code(cell)]
+            assert all(word in allowed for word in re.findall(words, key.kind.allowed)), cell
 
 
 class TestContract:
@@ -251,33 +250,22 @@ class TestContract:
         assert sorted(causes) == sorted(filter(None, Cause))
 
     def test_may_have_been_sent_holds_for_two(self) -> None:
-        doubtful = [
-            code(row[0]) for row in rows("docs/troubleshooting.md", "cause") if row[2] != "no"
-        ]
+        table = rows("docs/troubleshooting.md", "cause")
+        doubtful = [code(row[0]) for row in table if row[2] != "no"]
         assert doubtful == [Cause.NOT_QUEUED, Cause.NO_ANSWER, Cause.BAD_ANSWER]
 
     def test_every_status_is_explained(self) -> None:
-        (status,) = [
-            row[1] for row in rows("docs/dialplan.md", "variable") if row[0] == "`SMS_STATUS`"
-        ]
+        table = rows("docs/dialplan.md", "variable")
+        (status,) = [row[1] for row in table if row[0] == "`SMS_STATUS`"]
         assert set(re.findall(r"`([A-Z]+)`", status)) == set(Status)
 
     def test_the_variables_are_those_of_the_code(self) -> None:
-        from dialplan_sms.agi import call
-
-        named = {
-            name
-            for row in rows("docs/dialplan.md", "variable")
-            for name in re.findall(r"`(\w+)`", " ".join(row[:2]))
-        }
-        assert {*call.INPUTS, *call.OUTPUTS} <= named
+        assert {*agi_call.INPUTS, *agi_call.OUTPUTS} <= set(
+            names("docs/dialplan.md", "variable", 2)
+        )
 
     def test_the_log_line_has_the_words_of_the_table(self, site: Site) -> None:
-        words = {
-            name
-            for row in rows("docs/troubleshooting.md", "word")
-            for name in re.findall(r"`(\w+)`", row[0])
-        }
+        words = set(names("docs/troubleshooting.md", "word"))
         site.configure(
             f"[101]\nurl = {site.sandbox.url}\npassword = {PASSWORD}\nmax_length = 5\n"
             f"verify = {site.sandbox.fingerprint}\nlong_message = truncate\n[general]\nlog = sms.log\n"
@@ -287,50 +275,59 @@ class TestContract:
         site.call(wish | {"SMS_GSM": "9c7514330001", "SMS_POSTPONE": "2999-07-14 15:35"})
         logged = set(re.findall(r"(?:^| )(\w+)=", site.log))
         assert logged | {"id", "via"} == words  # of what is stored, and what a backup sent
-        sample = next(
-            line for line in PAGES["docs/troubleshooting.md"].splitlines() if " status=" in line
-        )
+        lines = PAGES["docs/troubleshooting.md"].splitlines()
+        sample = next(line for line in lines if " status=" in line)
         assert re.findall(r" (\w+)=", sample) == [
             "call", "sender", "to", "chars", "status", "cause", "failed", "ms", "reason",
         ]  # fmt: skip
 
 
+def shell(command: str, folder: Path, environ: dict[str, str]) -> str:
+    return subprocess.run(
+        ["sh", "-c", command], env=os.environ | environ, cwd=folder, capture_output=True,
+        text=True, check=True,
+    ).stdout  # fmt: skip
+
+
 class TestShell:
     def test_the_dry_run_runs(self, tmp_path: Path) -> None:
-        conf = tmp_path / "sms.conf"
-        conf.touch(mode=0o640)
-        conf.write_text(next(iter(blocks("ini sms.conf"))).text)
+        load(tmp_path, blocks("ini sms.conf")[0].text)
+        environ = {
+            "DIALPLAN_SMS_CONF": f"{tmp_path}/sms.conf",
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+        }
         (tmp_path / "guests.csv").write_text("number,name,time\n+39333123456,Jo,20:30\n")
         shown = [block.text for block in blocks("sh") if "--dry-run" in block.text]
         assert len(shown) == 2
         for text in shown:
             dry = text[: text.index("\n", text.index("--dry-run"))]
-            done = subprocess.run(
-                ["sh", "-c", dry],
-                env=os.environ
-                | {"DIALPLAN_SMS_CONF": str(conf), "PATH": f"{BIN}:{os.environ['PATH']}"},
-                cwd=tmp_path,
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            assert "dry run: nothing was sent" in done.stdout
+            assert "dry run: nothing was sent" in shell(dry, tmp_path, environ)
 
     def test_the_fingerprint_is_the_one_that_verify_takes(self, stand_in: Sandbox) -> None:
         stand_in.start()
         (line,) = [line for line in shell_lines() if "openssl" in line]
         peer = stand_in.url.rpartition("/")[2]
-        done = subprocess.run(
-            ["sh", "-c", line.replace("pbx.example.com:443", peer)],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        shown, _, value = done.stdout.strip().partition("=")
+        said = shell(line.replace("pbx.example.com:443", peer), Path.cwd(), {})
+        shown, _, value = said.strip().partition("=")
         assert f"{shown}=" == "sha256 Fingerprint="
         assert f"sha256:{value}".lower() == stand_in.fingerprint.lower()
 
     def test_the_magic_numbers_are_those_of_the_sandbox(self) -> None:
-        from dialplan_sms.sandbox.faults import magic_trouble
-
         shown = [trouble.fault for n in re.findall(r"\+999[0-9]+", PAGES["docs/first-steps.md"])
                  if (trouble := magic_trouble(n))]  # fmt: skip
         assert shown == ["hang", "unauthorized", "partial", "reject"]
+
+
+@pytest.mark.parametrize("asterisk", [True, False], ids=["with", "without"])
+def test_the_demo_shows_both_ends_of_an_sms(asterisk: bool, tmp_path: Path) -> None:
+    none = {} if asterisk else {"DIALPLAN_SMS_ASTERISK": str(tmp_path / "none")}
+    shown = subprocess.run(
+        [sys.executable, "-m", "tests.asterisk.demo"], env=os.environ | {"COLUMNS": "100"} | none,
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert (shown.returncode, shown.stderr) == (0, ""), shown.stdout + shown.stderr
+    assert "SMS_STATUS  SUCCESS" in shown.stdout
+    assert "Directions: motorway exit 7" in shown.stdout
+    assert ("presses 1" in shown.stdout) is asterisk
+    assert "recorded AGI session" in shown.stdout or asterisk
+    assert "Three things to try next" in shown.stdout

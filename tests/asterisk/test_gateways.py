@@ -1,7 +1,6 @@
 """Gateways by a curl line: from the dialplan of both real Asterisks, and through a real Kannel."""
 
 import re
-import sqlite3
 import subprocess
 import urllib.parse
 import urllib.request
@@ -17,13 +16,19 @@ from dialplan_sms.sms import api
 from tests import gateways, kannel
 from tests.asterisk.installation import AsteriskUnavailable
 from tests.asterisk.serving import Service, free_port
-from tests.asterisk.site import NUMBER, Site
+from tests.asterisk.site import NUMBER, SMS, Site, rows
 from tests.asterisk.test_texts import TEXTS, expected
 from tests.gateways import Gateway, Request, Shape
 from tests.tools import Tools, obtain
 from tests.waiting import until
 
-SMS = {"SMS_NUMBER": NUMBER, "SMS_MESSAGE": "A private text"}
+TEXT = TEXTS["quotes"] + TEXTS["form"] + TEXTS["emoji"]
+
+
+def by_gateway(site: Site, keys: str) -> None:
+    """The call sends by a gateway with these keys."""
+    site.configure(f"[general]\nlog = sms.log\n[gateway]\ncountry = IT\n{keys}")
+    site.dialplan("AGI(sms.agi)")
 
 
 @pytest.fixture(
@@ -35,34 +40,33 @@ def gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
 
 
 def test_an_sms_goes_out_by_a_gateway(site: Site, gateway: Gateway) -> None:
-    site.configure(f"[general]\nlog = sms.log\n[gateway]\ncountry = IT\n{gateway.sms_conf}")
-    site.dialplan("AGI(sms.agi)")
-    text = TEXTS["quotes"] + TEXTS["form"] + TEXTS["emoji"]
-    call = site.call({"SMS_NUMBER": f"{NUMBER},3331234567", "SMS_MESSAGE": text})
+    by_gateway(site, gateway.sms_conf)
+    two = {"SMS_NUMBER": f"{NUMBER},3331234567", "SMS_MESSAGE": TEXT}
+    call = site.call(two)
     assert call.variables["SMS_STATUS"] == "SUCCESS", call.variables
-    assert gateway.taken == [(NUMBER, text), ("+393331234567", text)]
+    assert gateway.taken == [(NUMBER, TEXT), ("+393331234567", TEXT)]
     assert re.fullmatch("(id [0-9A-Za-z]+ at the gateway(, )?){2}", call.variables["SMS_REASON"])
     gateway.answer = lambda request: (0, "") if len(gateway.requests) == 4 else gateway.shape.says
-    call = site.call({"SMS_NUMBER": f"{NUMBER},3331234567", "SMS_MESSAGE": text})
-    found = [call.variables[name] for name in ("SMS_STATUS", "SMS_CAUSE", "SMS_FAILED")]
+    left = site.call(two).variables
+    found = [left[name] for name in ("SMS_STATUS", "SMS_CAUSE", "SMS_FAILED")]
     assert found == ["WARNING", "NO_ANSWER", ""]
-    assert "+393331234567: the gateway did not answer" in call.variables["SMS_REASON"]
+    assert "+393331234567: the gateway did not answer" in left["SMS_REASON"]
     gateway.answer = 403, f"no: {gateways.PASSWORD}"
-    call = site.call(SMS)
-    assert call.variables["SMS_CAUSE"] == "UNAUTHORIZED"
-    assert "check user, password and keys in curl of gateway" in call.variables["SMS_REASON"]
-    assert "s3cr" not in call.variables["SMS_REASON"] + site.log
+    left = site.call(SMS).variables
+    assert left["SMS_CAUSE"] == "UNAUTHORIZED"
+    assert "check user, password and keys in curl of gateway" in left["SMS_REASON"]
+    assert "s3cr" not in left["SMS_REASON"] + site.log
     assert "quote" not in site.log
 
 
 def test_the_service_sends_what_is_stored_number_by_number(tmp_path: Path) -> None:
     numbers = [NUMBER, "+393331234567", "+393331234568"]
     outbox = tmp_path / "outbox.sqlite"
-    states: list[list[str]] = []
+    states: list[list[object]] = []
 
     def one_refuses(request: Request) -> gateways.Answer:
-        with sqlite3.connect(f"file:{outbox}?mode=ro", uri=True) as connection:
-            states.append([state for (state,) in connection.execute(_STATES)])
+        found = rows(outbox, "SELECT state FROM sms_number ORDER BY number")
+        states.append([state for (state,) in found])
         refused = len(states) == 2
         return (200, "Wrong parameters") if refused else gateways.SMSEAGLE.says
 
@@ -85,24 +89,18 @@ def test_the_service_sends_what_is_stored_number_by_number(tmp_path: Path) -> No
     assert [dict(request.query)["to"] for request in gateway.requests] == numbers
 
 
-_STATES = "SELECT state FROM sms_number ORDER BY number"
-
-
 class Kannel:
     """A real Kannel; what it is given comes to *smsc*, in its parts."""
 
     def __init__(self, port: int, smsc: Gateway) -> None:
         self.smsc = smsc
         line = gateways.KANNEL.sms_conf.format(host=f"127.0.0.1:{port}")
-        self.sms_conf = line.replace("=sms", f"={kannel.USER}").replace(
-            "=secret", f"={kannel.PASSWORD}"
-        )
+        line = line.replace("=sms", f"={kannel.USER}")
+        self.sms_conf = line.replace("=secret", f"={kannel.PASSWORD}")
 
     def text(self) -> str:
-        """What has come since it was asked last."""
-        return bytes(byte for _, part in self.smsc.taken for byte in part.encode("latin-1")).decode(
-            "utf-16-be"
-        )
+        """What has come, of all parts."""
+        return "".join(part for _, part in self.smsc.taken).encode("latin-1").decode("utf-16-be")
 
 
 def _part(request: Request) -> tuple[str, str]:
@@ -132,8 +130,7 @@ def real(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kan
 
 @pytest.mark.slow  # the next sends one
 def test_every_text_arrives_by_a_real_kannel(site: Site, real: Kannel) -> None:
-    site.configure(f"[general]\nlog = sms.log\n[kannel]\ncountry = IT\n{real.sms_conf}")
-    site.dialplan("AGI(sms.agi)")
+    by_gateway(site, real.sms_conf)
     for text in TEXTS.values():
         _arrives(site, real, text)
 
@@ -147,11 +144,9 @@ def _arrives(site: Site, real: Kannel, text: str) -> None:
 
 
 def test_a_real_kannel_sends_or_says_why_not(site: Site, real: Kannel) -> None:
-    site.dialplan("AGI(sms.agi)")
-    site.configure(f"[general]\nlog = sms.log\n[kannel]\ncountry = IT\n{real.sms_conf}")
-    _arrives(site, real, TEXTS["quotes"] + TEXTS["form"] + TEXTS["emoji"])
-    wrong = real.sms_conf.replace(f"={kannel.PASSWORD}", "=wrong")
-    site.configure(f"[general]\nlog = sms.log\n[kannel]\ncountry = IT\n{wrong}")
+    by_gateway(site, real.sms_conf)
+    _arrives(site, real, TEXT)
+    by_gateway(site, real.sms_conf.replace(f"={kannel.PASSWORD}", "=wrong"))
     assert site.call(SMS).variables["SMS_CAUSE"] == "UNAUTHORIZED"
 
 
@@ -166,21 +161,15 @@ def test_kannel_sends_through_our_server(tools: Tools, tmp_path: Path) -> None:
             f"pace = 0\ngsm = 9c7514330001\n[http]\nlisten = 127.0.0.1:{port}\n{user}\n",
         )
         stack.enter_context(service)
-        login = f"{kannel.USER}:{kannel.PASSWORD}"
-        url = f"http://{login}@127.0.0.1:{port}{api.PATH}?number=%p&message=%b"
+        url = f"http://{kannel.USER}:{kannel.PASSWORD}@127.0.0.1:{port}{api.PATH}"
+        url += "?number=%p&message=%b"
         folder = tmp_path / "kannel"
         folder.mkdir()
         sendsms, _ = kannel.start(stack, folder, tools, url)
-        asked = {
-            "username": kannel.USER,
-            "password": kannel.PASSWORD,
-            "to": NUMBER,
-            "text": "a&b=c d",
-        }
-        query = urllib.parse.urlencode(asked)
-        with urllib.request.urlopen(
-            f"http://127.0.0.1:{sendsms}/cgi-bin/sendsms?{query}"
-        ) as answer:
+        asked = {"username": kannel.USER, "password": kannel.PASSWORD, "to": NUMBER}
+        query = urllib.parse.urlencode(asked | {"text": "a&b=c d"})
+        url = f"http://127.0.0.1:{sendsms}/cgi-bin/sendsms?{query}"
+        with urllib.request.urlopen(url) as answer:
             assert answer.read() == b"0: Accepted for delivery"
         pbx.wait(messages=1, timeout=15)
         assert [(each.numbers, each.original) for each in pbx.messages] == [((NUMBER,), "a&b=c d")]

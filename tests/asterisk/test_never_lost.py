@@ -1,5 +1,6 @@
 """Killed at random, with a PBX that fails in every way: what was QUEUED arrives."""
 
+import itertools
 import random
 import threading
 import time
@@ -18,7 +19,7 @@ from dialplan_sms.sandbox import Fault, Sandbox
 from tests.asterisk.fetch import fetch
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.serving import Service
-from tests.asterisk.site import NUMBER
+from tests.asterisk.site import QUEUE
 from tests.postgres import temporary
 from tests.waiting import until
 
@@ -33,7 +34,6 @@ KILLS = 50
 WORKERS = 4
 SENDERS = ("101", "102")
 """101 delivers at least once, 102 at most once."""
-DIALPLAN = "[test]\nexten => 1,1,AGI({url})\n"
 
 
 @contextmanager
@@ -57,7 +57,8 @@ def test_every_queued_message_arrives(major: int, kind: str, tmp_path: Path) -> 
         second += "delivery = at-most-once\n"
         general = f"outbox = {url}\ncall_timeout = 2\nworkers = {WORKERS}\ndefault_sender = 101"
         service = Service(tmp_path, sandbox, general, second)
-        with service, Pbx(fetch(major), DIALPLAN.format(url=service.url)) as asterisk:
+        dialplan = f"[test]\nexten => 1,1,AGI({service.url})\n"
+        with service, Pbx(fetch(major), dialplan) as asterisk:
             queued = storm(asterisk, service, sandbox, upset, dice)
             sandbox.fault = None
             settle(url, service)
@@ -86,22 +87,16 @@ def storm(
 ) -> dict[str, int]:  # fmt: skip
     """Queue MESSAGES while the service is killed KILLS times; the ids by text."""
     queued: dict[str, int] = {}
-    lock, enough = threading.Lock(), threading.Event()
-    count = iter(range(10**9))
+    enough, count = threading.Event(), itertools.count()
 
     def callers() -> None:
         while not enough.is_set():
-            with lock:
-                n = next(count)
+            n = next(count)
             text = f"{SENDERS[n % 2]} n{n}"
-            variables = {
-                "SMS_NUMBER": NUMBER, "SMS_MESSAGE": text, "SMS_MODE": "queue",
-                "SMS_SENDER": SENDERS[n % 2],
-            }  # fmt: skip
-            seen = asterisk.call("1", variables=variables, timeout=60).variables
+            more = {"SMS_MESSAGE": text, "SMS_SENDER": SENDERS[n % 2]}
+            seen = asterisk.call("1", variables=QUEUE | more, timeout=60).variables
             if seen["SMS_STATUS"] == "QUEUED":
-                with lock:
-                    queued[text] = int(seen["SMS_ID"])
+                queued[text] = int(seen["SMS_ID"])
             else:
                 time.sleep(0.1)
 
@@ -158,7 +153,7 @@ def settle(url: str, service: Service) -> None:
 
 
 def look(url: str) -> list[tuple[int, str]]:
-    """State by id."""
+    """The state of each id."""
     engine = open_engine(url)
     with engine.begin() as connection:
         rows = connection.execute(sa.select(message.c.id, message.c.state)).all()

@@ -1,126 +1,54 @@
 """Queue and fallback mode on both real Asterisks: what is accepted arrives."""
 
+import resource
+import signal
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from dialplan_sms.sandbox import Fault, Sandbox
-from tests.asterisk.installation import Installation
-from tests.asterisk.pbx import Pbx
-from tests.asterisk.serving import Service
-from tests.asterisk.site import NUMBER, agi_bin
+from dialplan_sms.sandbox import Fault
+from tests.asterisk.site import QUEUE, SMS, Site
 from tests.asterisk.test_texts import TEXTS, expected
 from tests.waiting import until
 
-SMS = {"SMS_NUMBER": NUMBER, "SMS_MESSAGE": "A private text"}
-QUEUE = SMS | {"SMS_MODE": "queue"}
-SUB_SMS = Path(__file__).parents[2] / "dialplan/extensions-sms.conf"
 DIALPLAN = """[test]
 exten => agi,1,AGI({url})
 exten => thin,1,AGI(sms.agi)
 exten => sub,1,Set(GLOBAL(SMS_AGI)={url})
  same => n,Gosub(sub-sms,s,1)
 """
-WAYS = ["agi", "thin"]
-
-
-class Bed:
-    """A service with an outbox, the Asterisk that uses it, and the stand-in behind it."""
-
-    def __init__(self, asterisk: Pbx, service: Service, sandbox: Sandbox) -> None:
-        self.asterisk = asterisk
-        self.service = service
-        self.sandbox = sandbox
-        self.database = service.folder / "outbox.sqlite"
-
-    def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
-        """What a query finds in the outbox."""
-        connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)
-        try:
-            return connection.execute(query, values).fetchall()
-        finally:
-            connection.close()
-
-    def state(self, id_: str) -> tuple[object, ...]:
-        """State, cause and text of a message."""
-        return self.rows("SELECT state, cause, text FROM sms_message WHERE id = ?", int(id_))[0]
-
-    def wait_for(self, id_: str, state: str, seconds: float = 10) -> None:
-        until(
-            lambda: self.state(id_)[0] == state,
-            lambda: (self.state(id_), self.service.log),
-            seconds,
-        )
-
-
-@pytest.fixture(scope="module")
-def stand_in() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture(scope="module")
-def _bed(
-    installation: Installation, stand_in: Sandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Bed]:
-    service = Service(tmp_path_factory.mktemp("outbox"), stand_in)
-    environment = {
-        "DIALPLAN_SMS_SOCKET": str(service.socket),
-        "DIALPLAN_SMS_CONF": str(service.conf),
-    }
-    with Pbx(
-        installation, DIALPLAN.format(url=service.url), includes=[SUB_SMS],
-        agi_bin=agi_bin(tmp_path_factory.mktemp("agi-bin")), environment=environment,
-    ) as asterisk:  # fmt: skip
-        yield Bed(asterisk, service, stand_in)
-    service.__exit__(None, None, None)
+STATES = "SELECT state, cause, text FROM sms_message"
 
 
 @pytest.fixture
-def bed(_bed: Bed) -> Iterator[Bed]:
-    """A service that runs, with an empty outbox, and a stand-in that took nothing yet."""
-    _bed.sandbox.start()
-    restart(_bed)
-    yield _bed
-    if _bed.service.process is not None and _bed.service.process.poll() is None:
-        _bed.service.kill()
+def bed(site: Site) -> Site:
+    """A site whose service runs, with an empty outbox."""
+    site.serve()
+    site.asterisk.set_dialplan(DIALPLAN.format(url=site.service.url))
+    return site
 
 
-def restart(bed: Bed, general: str = "", sender: str = "pace = 0") -> None:
-    """The service anew, with an empty outbox, and a stand-in that took nothing yet."""
-    if bed.service.process is not None and bed.service.process.poll() is None:
-        bed.service.kill()
-    for file in bed.database.parent.glob(f"*{bed.database.name}*"):
-        file.unlink()
-    bed.service.log_file.unlink(missing_ok=True)
-    bed.service.configure(f"outbox = sqlite:///{bed.database}\n{general}", sender)
-    bed.service.start()
-    bed.sandbox.clear()  # last: the service before may have sent until it was killed
-
-
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["agi", "thin"])
 @pytest.mark.parametrize("name", ["newlines", "smiley", "670 CJK", "emoji"])
-def test_what_is_queued_arrives_as_it_was_written(bed: Bed, way: str, name: str) -> None:
+def test_what_is_queued_arrives_as_it_was_written(bed: Site, way: str, name: str) -> None:
     call = bed.asterisk.call(way, variables=QUEUE | {"SMS_MESSAGE": TEXTS[name]})
     assert (call.variables["SMS_STATUS"], call.variables["SMS_CAUSE"]) == ("QUEUED", "")
     bed.wait_for(call.variables["SMS_ID"], "sent")
-    assert [dict(each.pairs)["message"] for each in bed.sandbox.requests] == [expected(TEXTS[name])]
-    assert bed.state(call.variables["SMS_ID"]) == ("sent", "", None)  # the text is gone
+    assert bed.received == [expected(TEXTS[name])]
+    assert bed.rows(STATES) == [("sent", "", None)]  # the text is gone
 
 
-def test_the_api_may_hang_and_the_dialplan_does_not_notice(bed: Bed) -> None:
+def test_the_api_may_hang_and_the_dialplan_does_not_notice(bed: Site) -> None:
     bed.sandbox.fault = Fault.HANG
     calls = [bed.asterisk.call("agi", variables=QUEUE) for _ in range(8)]
     assert {call.variables["SMS_STATUS"] for call in calls} == {"QUEUED"}
     assert max(call.duration for call in calls) < 3
 
 
-def test_fallback_sends_now_or_else_stores(bed: Bed) -> None:
+def test_fallback_sends_now_or_else_stores(bed: Site) -> None:
     fallback = SMS | {"SMS_MODE": "fallback"}
     call = bed.asterisk.call("agi", variables=fallback)
     assert (call.variables["SMS_STATUS"], call.variables["SMS_ID"]) == ("SUCCESS", "")
@@ -129,23 +57,23 @@ def test_fallback_sends_now_or_else_stores(bed: Bed) -> None:
     assert call.variables["SMS_STATUS"] == "QUEUED"
     bed.sandbox.start()
     bed.wait_for(call.variables["SMS_ID"], "sent", 20)
-    assert [message.text for message in bed.sandbox.messages][-1] == "later"
+    assert [message.text for message in bed.messages][-1] == "later"
     bed.sandbox.fault = Fault.CLOSE  # it may have been sent: not stored, or it would go twice
     call = bed.asterisk.call("agi", variables=fallback)
     assert (call.variables["SMS_STATUS"], call.variables["SMS_CAUSE"]) == ("ERROR", "NO_ANSWER")
 
 
-def test_without_the_service_the_script_stores_and_the_service_sends(bed: Bed) -> None:
+def test_without_the_service_the_script_stores_and_the_service_sends(bed: Site) -> None:
     bed.service.kill()
     call = bed.asterisk.call("sub", variables=QUEUE)
     assert call.variables["SMS_STATUS"] == "QUEUED", call.variables
-    assert bed.state(call.variables["SMS_ID"])[0] == "pending"
+    assert bed.rows(STATES)[0][0] == "pending"
     bed.service.start()
     bed.wait_for(call.variables["SMS_ID"], "sent")
-    assert len(bed.sandbox.messages) == 1
+    assert len(bed.messages) == 1
 
 
-def test_mode_wait_leaves_a_history_without_texts(bed: Bed) -> None:
+def test_mode_wait_leaves_a_history_without_texts(bed: Site) -> None:
     bed.asterisk.call("agi", variables=SMS)
     bed.sandbox.fault = Fault.REJECT
     bed.asterisk.call("agi", variables=SMS)
@@ -156,31 +84,31 @@ def test_mode_wait_leaves_a_history_without_texts(bed: Bed) -> None:
     ]  # fmt: skip
 
 
-def test_a_date_to_come_is_kept_here_over_a_restart(bed: Bed) -> None:
+def test_a_date_to_come_is_kept_here_over_a_restart(bed: Site) -> None:
     when = datetime.now() + timedelta(minutes=2)
     call = bed.asterisk.call("agi", variables=SMS | {"SMS_POSTPONE": f"{when:%Y-%m-%d %H:%M}"})
     assert call.variables["SMS_STATUS"] == "QUEUED"
     bed.service.kill()
     bed.service.start()
     time.sleep(1.2)
-    assert bed.state(call.variables["SMS_ID"])[0] == "pending"
+    assert bed.rows(STATES)[0][0] == "pending"
     assert bed.sandbox.requests == []
-    connection = sqlite3.connect(bed.database, timeout=10, isolation_level=None)
+    connection = sqlite3.connect(bed.outbox, timeout=10, isolation_level=None)
     connection.execute("UPDATE sms_message SET due = due - 200, planned = planned - 200")
     connection.close()
     bed.wait_for(call.variables["SMS_ID"], "sent")
     assert "postpone" not in dict(bed.sandbox.requests[0].pairs)
 
 
-def test_or_handed_to_the_pbx(bed: Bed) -> None:
-    restart(bed, sender="postpone = pbx")
+def test_or_handed_to_the_pbx(bed: Site) -> None:
+    bed.serve(sender="postpone = pbx")
     when = datetime.now() + timedelta(minutes=2)
     call = bed.asterisk.call("agi", variables=SMS | {"SMS_POSTPONE": f"{when:%Y-%m-%d %H:%M}"})
     assert call.variables["SMS_STATUS"] == "SUCCESS"
     assert dict(bed.sandbox.requests[0].pairs)["postpone"] == f"{when:%d/%m/%Y %H:%M}"
 
 
-def test_a_key_makes_the_second_sms_the_first(bed: Bed) -> None:
+def test_a_key_makes_the_second_sms_the_first(bed: Site) -> None:
     keyed = QUEUE | {"SMS_KEY": "alarm 7"}
     first, second = (bed.asterisk.call("agi", variables=keyed).variables for _ in range(2))
     assert first["SMS_STATUS"] == "QUEUED"
@@ -190,12 +118,12 @@ def test_a_key_makes_the_second_sms_the_first(bed: Bed) -> None:
     calls = [bed.asterisk.call("thin", variables=waiting).variables for _ in range(2)]
     assert [call["SMS_STATUS"] for call in calls] == ["SUCCESS", "SUCCESS"]
     bed.wait_for(first["SMS_ID"], "sent")
-    assert len(bed.sandbox.messages) == 2
+    assert len(bed.messages) == 2
 
 
 @pytest.mark.parametrize("service", [True, False], ids=["service", "script"])
-def test_over_the_limit_nothing_is_sent(bed: Bed, service: bool) -> None:
-    restart(bed, sender="per_number = 2/1h\nallow = IT")
+def test_over_the_limit_nothing_is_sent(bed: Site, service: bool) -> None:
+    bed.serve(sender="per_number = 2/1h\nallow = IT")
     if not service:
         bed.service.kill()
     calls = [bed.asterisk.call("sub", variables=SMS).variables for _ in range(3)]
@@ -205,7 +133,7 @@ def test_over_the_limit_nothing_is_sent(bed: Bed, service: bool) -> None:
     assert "per_number = 2/1h" in calls[-1]["SMS_REASON"]
     abroad = bed.asterisk.call("sub", variables=SMS | {"SMS_NUMBER": "+447911123456"}).variables
     assert abroad["SMS_CAUSE"] == "DENIED"
-    assert len(bed.sandbox.messages) == 2
+    assert len(bed.messages) == 2
     query = "SELECT state FROM sms_message"  # also where a script ends with its call
     until(lambda: bed.rows(query) == [("sent",), ("sent",)], lambda: bed.rows(query))
 
@@ -213,7 +141,7 @@ def test_over_the_limit_nothing_is_sent(bed: Bed, service: bool) -> None:
 class TestTrouble:
     """ERROR with OUTBOX within 5 s, mode wait still sends, and all is well when the cause goes."""
 
-    def check(self, bed: Bed, words: str) -> None:
+    def check(self, bed: Site, words: str) -> None:
         started = time.monotonic()
         call = bed.asterisk.call("agi", variables=QUEUE)
         assert time.monotonic() - started < 6
@@ -221,7 +149,7 @@ class TestTrouble:
         assert words in call.variables["SMS_REASON"]
         assert bed.asterisk.call("agi", variables=SMS).variables["SMS_STATUS"] == "SUCCESS"
 
-    def recovers(self, bed: Bed) -> None:
+    def recovers(self, bed: Site) -> None:
         left: dict[str, str] = {}
 
         def is_queued() -> bool:
@@ -232,31 +160,28 @@ class TestTrouble:
         # The second pause of a sender whose PBX is away lasts up to 12.5 s.
         bed.wait_for(left["SMS_ID"], "sent", seconds=20)
 
-    def test_a_missing_folder(self, bed: Bed, tmp_path: Path) -> None:
-        bed.service.kill()
-        bed.database = tmp_path / "later" / "outbox.sqlite"
-        try:
-            bed.service.configure(f"outbox = sqlite:///{bed.database}", "pace = 0")
-            bed.service.start()
-            self.check(bed, "its folder is missing")
-            bed.database.parent.mkdir()
-            self.recovers(bed)
-        finally:
-            bed.database = bed.service.folder / "outbox.sqlite"
-
-    def test_a_corrupted_file(self, bed: Bed) -> None:
-        bed.service.kill()
-        for file in bed.database.parent.glob("outbox.sqlite*"):
-            file.unlink()
-        bed.database.write_bytes(b"no database, but long enough to look at" * 100)
-        bed.service.start()
-        self.check(bed, "not a database")
-        bed.database.unlink()
+    def test_a_missing_folder(
+        self, bed: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(bed, "outbox", tmp_path / "later" / "outbox.sqlite")
+        bed.serve()
+        self.check(bed, "its folder is missing")
+        bed.outbox.parent.mkdir()
         self.recovers(bed)
 
-    def test_a_database_that_another_process_has_locked(self, bed: Bed) -> None:
+    def test_a_corrupted_file(self, bed: Site) -> None:
+        bed.service.kill()
+        for file in bed.outbox.parent.glob("outbox.sqlite*"):
+            file.unlink()
+        bed.outbox.write_bytes(b"no database, but long enough to look at" * 100)
+        bed.service.start()
+        self.check(bed, "not a database")
+        bed.outbox.unlink()
+        self.recovers(bed)
+
+    def test_a_database_that_another_process_has_locked(self, bed: Site) -> None:
         bed.asterisk.call("agi", variables=QUEUE)
-        connection = sqlite3.connect(bed.database, timeout=10, isolation_level=None)
+        connection = sqlite3.connect(bed.outbox, timeout=10, isolation_level=None)
         connection.execute("BEGIN EXCLUSIVE")
         try:
             self.check(bed, "did not take it within 4 s")
@@ -266,19 +191,15 @@ class TestTrouble:
         self.recovers(bed)
         assert bed.rows("SELECT count(*) FROM sms_message WHERE mode = 'queue'") == [(2,)]
 
-    def test_a_disk_that_is_full(self, bed: Bed, tmp_path: Path) -> None:
+    def test_a_disk_that_is_full(self, bed: Site) -> None:
         """A database that may not grow says the same as a disk that is full."""
         bed.asterisk.call("agi", variables=QUEUE)
         bed.service.kill()
-        import resource
-
         # The kernel refuses to let its files grow, as a disk without space does.
-        size = bed.database.stat().st_size
-        limits = (size, resource.RLIM_INFINITY)
-        old = resource.getrlimit(resource.RLIMIT_FSIZE)
+        limits = (bed.outbox.stat().st_size, resource.RLIM_INFINITY)
         bed.service.start()
         assert bed.service.process is not None
-        resource.prlimit(bed.service.process.pid, resource.RLIMIT_FSIZE, limits)
+        old = resource.prlimit(bed.service.process.pid, resource.RLIMIT_FSIZE, limits)
         bed.sandbox.stop()  # so that the texts stay
         texts = (f"{n:02}" + "\u6f22" * 660 for n in range(60))
         seen, refused = [], 0
@@ -293,7 +214,7 @@ class TestTrouble:
         self.recovers(bed)
 
 
-def test_calls_at_once_share_commits(bed: Bed) -> None:
+def test_calls_at_once_share_commits(bed: Site) -> None:
     calls = [bed.asterisk.start_call("agi", variables=QUEUE) for _ in range(64)]
     found = [call.wait().variables for call in calls]
     assert {each["SMS_STATUS"] for each in found} == {"QUEUED"}
@@ -301,9 +222,9 @@ def test_calls_at_once_share_commits(bed: Bed) -> None:
     bed.sandbox.wait(messages=64, timeout=30)
 
 
-def test_what_a_killed_service_had_under_way_is_decided_by_delivery(bed: Bed) -> None:
+def test_what_a_killed_service_had_under_way_is_decided_by_delivery(bed: Site) -> None:
     for delivery, state, requests in (("at-least-once", "sent", 2), ("at-most-once", "unknown", 1)):
-        restart(bed, sender=f"pace = 0\ndelivery = {delivery}")
+        bed.serve(sender=f"pace = 0\ndelivery = {delivery}")
         bed.sandbox.fault = Fault.HANG
         call = bed.asterisk.call("agi", variables=QUEUE)
         bed.sandbox.wait(requests=1)
@@ -314,16 +235,10 @@ def test_what_a_killed_service_had_under_way_is_decided_by_delivery(bed: Bed) ->
         assert len(bed.sandbox.requests) == requests
 
 
-def test_a_stop_lets_requests_end(bed: Bed) -> None:
-    bed.sandbox.pbx.slow, slow = 0.8, bed.sandbox.pbx.slow
+def test_a_stop_lets_requests_end(bed: Site) -> None:
     bed.sandbox.fault = Fault.SLOW
-    try:
-        call = bed.asterisk.call("agi", variables=QUEUE)
-        bed.sandbox.wait(requests=1)
-        stopper = threading.Thread(target=bed.service.signal, args=(15,))
-        stopper.start()
-        assert bed.service.wait() == 0
-        stopper.join()
-    finally:
-        bed.sandbox.pbx.slow = slow
-    assert bed.state(call.variables["SMS_ID"])[0] == "sent"
+    bed.asterisk.call("agi", variables=QUEUE)
+    bed.sandbox.wait(requests=1)
+    bed.service.signal(signal.SIGTERM)
+    assert bed.service.wait() == 0
+    assert bed.rows(STATES)[0][0] == "sent"

@@ -2,8 +2,6 @@
 
 import itertools
 import shutil
-import signal
-import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +17,9 @@ from dialplan_sms.sms import api
 from dialplan_sms.web.page import COOKIE
 from tests.asterisk.installation import Installation
 from tests.asterisk.pbx import Pbx
-from tests.asterisk.site import agi_bin
+from tests.asterisk.site import NUMBER, rows
 from tests.asterisk.test_relay import ALONE, Relay, log_in
 from tests.waiting import until
-
-SOON = 2000  # ms
 
 
 @pytest.fixture
@@ -33,6 +29,10 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
         relay.restart("page = yes")
         yield relay
         relay.service.__exit__(None, None, None)
+
+
+def stored(relay: Relay) -> object:
+    return rows(relay.service.folder / "outbox.sqlite", "SELECT count(*) FROM sms_message")[0][0]
 
 
 def test_it_asks_for_a_login_of_its_own(relay: Relay) -> None:
@@ -60,7 +60,7 @@ def test_another_password_ends_a_session(relay: Relay) -> None:
     session = log_in(relay)
     assert session.get(url, timeout=10).status_code == 200
     relay.configure("page = yes", users=f"user = 101:{make_hash(ALONE[1])}")
-    relay.service.signal(signal.SIGHUP)
+    relay.service.reload()
     until(lambda: session.get(url, timeout=10).status_code == 401)
 
 
@@ -111,10 +111,11 @@ def test_no_page_can_have_a_browser_send(relay: Relay, chromium: Browser, axe: s
             referrerPolicy: "no-referrer", headers: {{"Accept-Language": ""}}}})</script>""",
     }
     # Chromium's own guard of local addresses is off: not every browser has it.
-    arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
-    arguments.append("--disable-features=LocalNetworkAccessChecks")
-    rules = "--host-resolver-rules=MAP sms.lan 127.0.0.1"
-    browser = chromium.browser_type.launch(executable_path=program, args=[*arguments, rules])
+    arguments = [
+        "--no-sandbox", "--disable-dev-shm-usage", "--disable-features=LocalNetworkAccessChecks",
+        "--host-resolver-rules=MAP sms.lan 127.0.0.1",
+    ]  # fmt: skip
+    browser = chromium.browser_type.launch(executable_path=program, args=arguments)
     # One that HTTP's own login was given to, as it was asked for once.
     page = browser.new_context(
         http_credentials={"username": ALONE[0], "password": ALONE[1]}
@@ -142,36 +143,27 @@ def test_no_page_can_have_a_browser_send(relay: Relay, chromium: Browser, axe: s
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_role("heading")).to_have_text("Log in")
     browser.close()
-    with sqlite3.connect(relay.service.folder / "outbox.sqlite") as connection:
-        assert connection.execute("SELECT count(*) FROM sms_message").fetchone() == (0,)
+    assert stored(relay) == 0
 
 
 @pytest.mark.slow
 def test_a_call_appears_without_a_reload(
-    relay: Relay,
-    installation: Installation,
-    chromium: Browser,
-    tmp_path_factory: pytest.TempPathFactory,
+    relay: Relay, installation: Installation, chromium: Browser
 ) -> None:
     dialplan = f"[test]\nexten => agi,1,AGI({relay.service.url})\n"
     context = chromium.new_context()
     session = log_in(relay).cookies[COOKIE]
     context.add_cookies([{"name": COOKIE, "value": session, "domain": "127.0.0.1", "path": "/"}])
-    bin_ = agi_bin(tmp_path_factory.mktemp("agi-bin"))
-    with Pbx(installation, dialplan, agi_bin=bin_) as asterisk:
+    with Pbx(installation, dialplan) as asterisk:
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{relay.port}/")
         expect(page.get_by_text("No SMS yet.")).to_be_visible()
-        for number, mode in (("+39333123456", "wait"), ("+39333123457", "queue")):
-            call = asterisk.call(
-                "agi",
-                variables={"SMS_NUMBER": number, "SMS_MESSAGE": "<b>x", "SMS_MODE": mode},
-            )
-            assert call.variables["SMS_STATUS"] in ("SUCCESS", "QUEUED")
+        for number, mode in ((NUMBER, "wait"), ("+39333123457", "queue")):
+            sms = {"SMS_NUMBER": number, "SMS_MESSAGE": "<b>x", "SMS_MODE": mode}
+            left = asterisk.call("agi", variables=sms).variables
+            assert left["SMS_STATUS"] in ("SUCCESS", "QUEUED")
             row = page.get_by_role("row").filter(has_text=number)
-            expect(row).to_be_visible(timeout=SOON)
+            expect(row).to_be_visible(timeout=2000)
             expect(row).to_contain_text("sent", timeout=5000)
     context.close()
-    database = relay.service.folder / "outbox.sqlite"
-    with sqlite3.connect(database) as connection:
-        assert connection.execute("SELECT count(*) FROM sms_message").fetchone() == (2,)
+    assert stored(relay) == 2

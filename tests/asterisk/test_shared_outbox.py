@@ -2,7 +2,6 @@
 
 import itertools
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -11,31 +10,21 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
-from dialplan_sms.outbox.database import open_engine
-from dialplan_sms.outbox.schema import message
 from dialplan_sms.sandbox import Fault, Sandbox
 from tests.asterisk.fetch import fetch
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.serving import Service
-from tests.asterisk.site import NUMBER
+from tests.asterisk.site import QUEUE
+from tests.asterisk.test_never_lost import look
 from tests.postgres import url_of, with_standby
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-DIALPLAN = "[test]\n" + "".join(
-    f"exten => {n},1,AGI({{urls[{n}]}})\n" for n in range(3)
-)  # fmt: skip
 
 
 def ended(url: str) -> Counter[str]:
-    """How many messages are in which state."""
-    engine = open_engine(url)
-    with engine.begin() as connection:
-        states = connection.scalars(sa.select(message.c.state)).all()
-    engine.dispose()
-    return Counter(states)
+    return Counter(state for _, state in look(url))
 
 
 def wait_for(url: str, count: int, seconds: float) -> None:
@@ -52,8 +41,13 @@ def start(
         general = f"outbox = {outbox}\ncall_timeout = 2\nworkers = 2"
         services.append(Service(folder / f"host{n}", sandbox, general, "pace = 0"))
         stack.enter_context(services[-1])
-    urls = [services[n % count].url for n in range(3)]
-    return services, stack.enter_context(Pbx(fetch(22), DIALPLAN.format(urls=urls)))
+    return services, stack.enter_context(calling(services))
+
+
+def calling(services: list[Service]) -> Pbx:
+    """An Asterisk whose extensions are the services."""
+    lines = "".join(f"exten => {n},1,AGI({each.url})\n" for n, each in enumerate(services))
+    return Pbx(fetch(22), f"[test]\n{lines}")
 
 
 def test_three_services_share_the_work_and_one_dies_for_good(
@@ -63,8 +57,7 @@ def test_three_services_share_the_work_and_one_dies_for_good(
         services, asterisk = start(3, postgresql, sandbox, tmp_path, stack)
 
         def queue(host: int, text: str) -> None:
-            variables = {"SMS_NUMBER": NUMBER, "SMS_MESSAGE": text, "SMS_MODE": "queue"}
-            seen = asterisk.call(f"{host}", variables=variables).variables
+            seen = asterisk.call(f"{host}", variables=QUEUE | {"SMS_MESSAGE": text}).variables
             assert seen["SMS_STATUS"] == "QUEUED", seen
 
         for n in range(30):
@@ -94,15 +87,13 @@ def test_the_database_is_lost_for_good_and_its_standby_goes_on(tmp_path: Path) -
         def callers(host: int) -> None:
             while not enough.is_set():
                 began, text = time.monotonic(), f"n{next(numbers)}"
-                variables = {"SMS_NUMBER": NUMBER, "SMS_MESSAGE": text, "SMS_MODE": "queue"}
+                variables = QUEUE | {"SMS_MESSAGE": text}
                 seen = asterisk.call(f"{host}", variables=variables, timeout=60).variables
                 calls.append((began, host, text, seen["SMS_STATUS"]))
 
         def queued(since: float = 0.0) -> int:
             """How many calls that began since then were QUEUED, on the host with the fewest."""
-            hosts = [
-                host for began, host, _, status in calls if began >= since and status == "QUEUED"
-            ]
+            hosts = [call[1] for call in calls if call[0] >= since and call[3] == "QUEUED"]
             return min(hosts.count(0), hosts.count(1))
 
         with ThreadPoolExecutor(6) as pool:
@@ -135,14 +126,13 @@ def test_a_worker_of_its_own_sends_for_a_service_without(postgresql: str, tmp_pa
     with (
         Sandbox(tls=False) as sandbox,
         Service(tmp_path, sandbox, general, "pace = 0") as service,
-        Pbx(fetch(22), DIALPLAN.format(urls=[service.url] * 3)) as asterisk,
+        calling([service]) as asterisk,
     ):
-        variables = {"SMS_NUMBER": NUMBER, "SMS_MESSAGE": "Hello", "SMS_MODE": "queue"}
-        assert asterisk.call("0", variables=variables).variables["SMS_STATUS"] == "QUEUED"
+        assert asterisk.call("0", variables=QUEUE).variables["SMS_STATUS"] == "QUEUED"
         time.sleep(1.5)
         assert sandbox.requests == []
         worker = subprocess.Popen(
-            [Path(sys.prefix) / "bin/dialplan-sms", "worker", "--config", service.conf],
+            [*service.program, "worker", "--config", service.conf],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         try:

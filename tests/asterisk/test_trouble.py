@@ -4,17 +4,16 @@ import json
 import socket
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import suppress
 
 import pytest
 
 from dialplan_sms.sandbox import Fault, Reply
 from tests.asterisk.ami import Message
 from tests.asterisk.call import OUTPUTS
-from tests.asterisk.site import NUMBER, PASSWORD, Site
+from tests.asterisk.pbx import processes
+from tests.asterisk.site import NUMBER, PASSWORD, SMS, Site
 from tests.waiting import until
-
-SMS = {"SMS_NUMBER": NUMBER, "SMS_MESSAGE": "A private text"}
 
 HOSTILE = {
     "quotes": 'a"b\\"c\\',
@@ -60,24 +59,17 @@ class TestHostileAnswers:
         assert "PWNED" not in names
 
 
-CAUSES = [
-    (Fault.UNAUTHORIZED, "UNAUTHORIZED"),
-    (Fault.REDIRECT, "BAD_ANSWER"),
-    (Fault.SERVER_ERROR, "BAD_ANSWER"),
-    (Fault.HTML, "BAD_ANSWER"),
-    (Fault.GARBAGE, "BAD_ANSWER"),
-    (Fault.RESET, "NO_ANSWER"),
-    (Fault.CLOSE, "NO_ANSWER"),
-    (Fault.HANG, "NO_ANSWER"),
-    (Fault.TRICKLE, "NO_ANSWER"),
-    (Fault.TRICKLE_BODY, "NO_ANSWER"),
-    (Fault.REJECT, "REJECTED"),
-    (Fault.PARTIAL, "NOT_QUEUED"),
-]
+CAUSES = {
+    Fault.UNAUTHORIZED: "UNAUTHORIZED", Fault.REDIRECT: "BAD_ANSWER",
+    Fault.SERVER_ERROR: "BAD_ANSWER", Fault.HTML: "BAD_ANSWER", Fault.GARBAGE: "BAD_ANSWER",
+    Fault.RESET: "NO_ANSWER", Fault.CLOSE: "NO_ANSWER", Fault.HANG: "NO_ANSWER",
+    Fault.TRICKLE: "NO_ANSWER", Fault.TRICKLE_BODY: "NO_ANSWER", Fault.REJECT: "REJECTED",
+    Fault.PARTIAL: "NOT_QUEUED",
+}  # fmt: skip
 
 
 class TestFailures:
-    @pytest.mark.parametrize(("fault", "cause"), CAUSES)
+    @pytest.mark.parametrize(("fault", "cause"), CAUSES.items())
     def test_every_failure_has_its_cause(self, site: Site, fault: Fault, cause: str) -> None:
         site.configure(call_timeout="2")
         site.sandbox.fault = fault
@@ -88,35 +80,28 @@ class TestFailures:
         site.sandbox.stop()
         assert self.call(site) == ("ERROR", "UNREACHABLE")
 
-    def test_a_name_that_nobody_knows(self, site: Site) -> None:
-        site.configure(url="https://pbx.invalid")
-        assert self.call(site) == ("ERROR", "UNREACHABLE")
-
-    def test_a_wrong_certificate(self, site: Site) -> None:
-        site.configure(verify="sha256:" + "0" * 64)
-        assert self.call(site) == ("ERROR", "UNREACHABLE")
-        site.configure(verify="yes")
-        assert self.call(site) == ("ERROR", "UNREACHABLE")
-        assert site.sandbox.requests == []
+    @pytest.mark.parametrize(
+        ("key", "value", "cause"),
+        [("url", "https://pbx.invalid", "UNREACHABLE"), ("verify", "yes", "UNREACHABLE"),
+         ("verify", f"sha256:{'0' * 64}", "UNREACHABLE"), ("password", "wrong", "UNAUTHORIZED")],
+    )  # fmt: skip
+    def test_a_wrong_setting(self, site: Site, key: str, value: str, cause: str) -> None:
+        site.configure(**{key: value})
+        assert self.call(site) == ("ERROR", cause)
+        assert len(site.sandbox.requests) == (cause == "UNAUTHORIZED")
 
     def test_a_peer_that_never_says_a_word(self, site: Site) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             site.configure(url=f"https://127.0.0.1:{silent.getsockname()[1]}")
             assert self.call(site) == ("ERROR", "UNREACHABLE")
 
-    def test_wrong_credentials(self, site: Site) -> None:
-        site.configure(password="wrong")
-        assert self.call(site) == ("ERROR", "UNAUTHORIZED")
-
     def test_a_broken_sms_conf_names_file_line_and_key(self, site: Site) -> None:
         site.configure("[101]\nurl = https://192.0.2.1\npassword = x\nmax_lenght = 5\n")
         site.dialplan("AGI(sms.agi)")
         call = site.call(SMS)
         assert call.variables["SMS_CAUSE"] == "CONFIG"
-        assert (
-            "sms.conf:4: max_lenght: unknown in 101 - perhaps max_length"
-            in call.variables["SMS_REASON"]
-        )
+        reason = "sms.conf:4: max_lenght: unknown in 101 - perhaps max_length"
+        assert reason in call.variables["SMS_REASON"]
         (site.asterisk.etc / "sms.conf").unlink()
         assert "there is no" in site.call(SMS).variables["SMS_REASON"]
 
@@ -131,13 +116,12 @@ class TestFailures:
         return call.variables["SMS_STATUS"], call.variables["SMS_CAUSE"]
 
 
-WAYS = [
-    {},
-    {"AGISIGHUP": "no"},
-    {"AGIEXITONHANGUP": "yes"},
-    {"AGISIGHUP": "no", "AGIEXITONHANGUP": "yes"},
-    {"AGISIGHUP": "no", "AGIEXITONHANGUP": "no"},
-]
+ways = pytest.mark.parametrize(
+    "way",
+    [{}, {"AGISIGHUP": "no"}, {"AGIEXITONHANGUP": "yes"},
+     {"AGISIGHUP": "no", "AGIEXITONHANGUP": "yes"}, {"AGISIGHUP": "no", "AGIEXITONHANGUP": "no"}],
+    ids=lambda way: ",".join(way.values()) + "." + ",".join(way),
+)  # fmt: skip
 
 
 class TestHangUp:
@@ -150,93 +134,76 @@ exten => 2,1,Gosub(sub-sms,s,1)
 exten => h,1,AGI(${PROBE},h)
 """
 
-    @pytest.mark.parametrize(
-        "way", WAYS, ids=lambda way: ",".join(way.values()) + "." + ",".join(way)
-    )
+    @pytest.fixture(autouse=True)
+    def dialplan(self, site: Site) -> None:
+        site.asterisk.set_dialplan(self.DIALPLAN)
+
+    @ways
     def test_during_the_request_the_sms_goes_out_once(
         self, site: Site, way: dict[str, str]
     ) -> None:
-        site.asterisk.set_dialplan(self.DIALPLAN)
-        site.sandbox.fault = Fault.SLOW
-        call = site.start(SMS | way)
-        site.sandbox.wait(requests=1)
-        call.hangup()
-        result = call.wait()
+        result = site.under_way(Fault.SLOW, **way).end()
         site.sandbox.wait(messages=1)
         time.sleep(0.3)  # a second one would come now
         assert len(site.sandbox.requests) == len(site.messages) == 1
-        if "AGIEXITONHANGUP" not in way or way["AGIEXITONHANGUP"] == "no":
-            # h waits for the script, and sees the outcome.
-            assert result.probes["h"]["SMS_STATUS"] == "SUCCESS"
-        else:
-            # Asterisk left at once: what was announced before the request is the truth.
-            seen = result.probes["h"]
-            assert (seen["SMS_STATUS"], seen["SMS_CAUSE"]) == ("ERROR", "NO_ANSWER")
+        # h waits for the script, and sees the outcome; or Asterisk left at once: then what was
+        # announced before the request is the truth.
+        left = way.get("AGIEXITONHANGUP") == "yes"
+        seen = result.probes["h"]["SMS_STATUS"], result.probes["h"]["SMS_CAUSE"]
+        assert seen == (("ERROR", "NO_ANSWER") if left else ("SUCCESS", ""))
 
-    @pytest.mark.parametrize(
-        "way", WAYS, ids=lambda way: ",".join(way.values()) + "." + ",".join(way)
-    )
+    @ways
     def test_after_the_request_the_status_stays(self, site: Site, way: dict[str, str]) -> None:
-        site.asterisk.set_dialplan(self.DIALPLAN)
         call = site.start(SMS | way)
         call.wait_for("Newexten", Application="Wait", Context="test")
-        call.hangup()
-        result = call.wait()
+        result = call.end()
         assert result.probes["on"]["SMS_STATUS"] == result.probes["h"]["SMS_STATUS"] == "SUCCESS"
         assert len(site.sandbox.requests) == 1
 
-    @pytest.mark.parametrize(
-        "way", WAYS, ids=lambda way: ",".join(way.values()) + "." + ",".join(way)
-    )
+    @ways
     def test_before_the_variables_are_read_never_twice(
         self, site: Site, way: dict[str, str]
     ) -> None:
-        site.asterisk.set_dialplan(self.DIALPLAN)
         for delay in (0.0, 0.01, 0.03, 0.06):
             site.sandbox.clear()
             call = site.start(SMS | way)
             call.wait_for("Newexten", Application="AGI", Context="test")
             time.sleep(delay)
-            call.hangup()
-            result = call.wait()
+            result = call.end()
             time.sleep(0.2 if way.get("AGIEXITONHANGUP") == "yes" else 0.05)
             assert len(site.sandbox.requests) <= 1
-            if result.variables["SMS_STATUS"] == "":
-                continue  # nothing was sent, or Asterisk did not wait to hear of it
-            if result.variables["SMS_STATUS"] == "SUCCESS":
-                assert len(site.messages) == 1
+            # Without a status, nothing was sent, or Asterisk did not wait to hear of it.
+            assert result.variables["SMS_STATUS"] != "SUCCESS" or len(site.messages) == 1
 
     def test_with_sub_sms_still_once(self, site: Site) -> None:
-        site.asterisk.set_dialplan(self.DIALPLAN)
         for delay in (0.0, 0.005, 0.01, 0.02, 0.03, 0.06, 0.1, 0.2):
             site.sandbox.clear()
             call = site.asterisk.start_call("2", variables=SMS)
             call.wait_for("Newexten", Application="AGI", Context="sub-sms")
             time.sleep(delay)
-            call.hangup()
-            result = call.wait()
+            result = call.end()
             assert result.variables["SMS_STATUS"] == "SUCCESS"
             assert len(site.sandbox.requests) == len(site.messages) == 1
 
 
-class TestForgery:
-    @pytest.mark.parametrize(
-        "name",
-        ["x\nagi_arg_1: +39666666666\nagi_arg_2: forged",
-         "x\n\n200 result=1 (+39666666666)\n200 result=1 (+39666666666)",
-         "x\nagi_callingpres: 0\nagi_threadid: 1\nagi_arg_1: +39666666666\nagi_arg_2: forged\n\n"],
-        ids=["arguments", "a reply", "the whole rest"],
-    )  # fmt: skip
-    def test_a_forged_caller_id_sends_nothing_to_the_forged_number(
-        self, site: Site, name: str
-    ) -> None:
-        site.dialplan("AGI(sms.agi)\nSet(SMS_NUMBER=)\nAGI(sms.agi)")
-        call = site.call(SMS | {"CALLERID(name)": name})
-        assert [message.numbers for message in site.messages] == [(NUMBER,)]
-        assert call.variables["SMS_CAUSE"] == "INVALID_NUMBER"
-        site.dialplan(f"AGI(sms.agi,{NUMBER},from arguments)")
-        assert site.call({"CALLERID(name)": name}).variables["SMS_STATUS"] == "SUCCESS"
-        assert site.messages[-1].numbers == (NUMBER,)
+FORGED = {
+    "arguments": "x\nagi_arg_1: +39666666666\nagi_arg_2: forged",
+    "a reply": "x\n\n200 result=1 (+39666666666)\n200 result=1 (+39666666666)",
+    "the whole rest": "x\nagi_callingpres: 0\nagi_threadid: 1\nagi_arg_1: +39666666666\n"
+    "agi_arg_2: forged\n\n",
+}
+"""Names of callers."""
+
+
+@pytest.mark.parametrize("name", FORGED.values(), ids=FORGED)
+def test_a_forged_caller_id_sends_nothing_to_the_forged_number(site: Site, name: str) -> None:
+    site.dialplan("AGI(sms.agi)\nSet(SMS_NUMBER=)\nAGI(sms.agi)")
+    call = site.call(SMS | {"CALLERID(name)": name})
+    assert [message.numbers for message in site.messages] == [(NUMBER,)]
+    assert call.variables["SMS_CAUSE"] == "INVALID_NUMBER"
+    site.dialplan(f"AGI(sms.agi,{NUMBER},from arguments)")
+    assert site.call({"CALLERID(name)": name}).variables["SMS_STATUS"] == "SUCCESS"
+    assert site.messages[-1].numbers == (NUMBER,)
 
 
 class TestSecrecy:
@@ -244,25 +211,22 @@ class TestSecrecy:
         begin = len(site.asterisk.log)  # other tests paste the old recipe, password and all
         site.configure(password=PASSWORD, call_timeout="3")
         site.dialplan("AGI(sms.agi)")
-        site.sandbox.fault = Fault.SLOW
-        call = site.start(SMS)
-        site.sandbox.wait(requests=1)
-        processes = b"".join(_command_lines(site.asterisk.etc.parent))
+        call = site.under_way(Fault.SLOW)
+        # Asterisk and what it started: other tests give the same password in their own ways.
+        shown = b""
+        for process in processes(f"HOME={site.asterisk.etc.parent}"):
+            with suppress(OSError):
+                shown += (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+        assert b"sms.agi" in shown
         assert call.wait().variables["SMS_STATUS"] == "SUCCESS"
         site.sandbox.fault = Reply(200, b'{"type":"error","reason":"A private text: sms101api"}')
         site.call(SMS)
         site.sandbox.fault = Fault.GARBAGE
         site.call(SMS)
         asterisk = site.asterisk
-        assert b"sms.agi" in processes
-        for shown in (
-            processes.decode(errors="replace"),
-            asterisk.cli("dialplan show test"),
-            site.log,
-            asterisk.console,
-        ):
-            assert PASSWORD not in shown
-            assert "private" not in shown
+        told = asterisk.cli("dialplan show test") + site.log + asterisk.console
+        for secret in (PASSWORD, "private"):
+            assert secret not in told + shown.decode(errors="replace")
         until(  # Asterisk writes its log a moment late
             lambda: asterisk.log[begin:].count("AGI Script sms.agi completed") >= 3,
             lambda: asterisk.log[begin:],
@@ -275,16 +239,3 @@ class TestSecrecy:
         # Only the dialplan's own Set shows the text; here the test bed's.
         lines = [line for line in written.splitlines() if "private" in line]
         assert all("@bed:" in line or "FILE(" in line or "[bed" in line for line in lines), lines
-
-
-def _command_lines(home: Path) -> list[bytes]:
-    """Of Asterisk and what it started: other tests give the same password in their own ways."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            environment = path.with_name("environ").read_bytes()
-            if f"HOME={home}".encode() in environment.split(b"\0"):
-                found.append(path.read_bytes() + environment)
-        except OSError:
-            continue
-    return found
