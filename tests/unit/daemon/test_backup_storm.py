@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from dialplan_sms.outbox.database import open_engine
-from dialplan_sms.outbox.schema import attempt, message
+from dialplan_sms.outbox.schema import attempt
 from dialplan_sms.sandbox import Fault, Sandbox, Trouble
 from dialplan_sms.sms.outcome import NOBODY_KNOWS
 from tests.asterisk.serving import Service
 from tests.asterisk.test_never_lost import settle
 from tests.unit.caller import Call
+from tests.unit.stored import another, rows
 
 pytestmark = [
     pytest.mark.slow,
@@ -128,10 +128,7 @@ def storm(service: Service, primary: Sandbox, dice: random.Random) -> dict[str, 
 
 def look(url: str) -> tuple[dict[int, str], set[int]]:
     """The state of each SMS, and those of which any try may have been sent."""
-    engine = open_engine(url)
-    with engine.begin() as connection:
-        rows = connection.execute(sa.select(message.c.id, message.c.state)).all()
-        doubted = attempt.c.cause.in_(NOBODY_KNOWS)
-        tries = connection.scalars(sa.select(attempt.c.message_id).where(doubted)).all()
-    engine.dispose()
-    return {row.id: row.state for row in rows}, set(tries)
+    doubted = sa.select(attempt.c.message_id).where(attempt.c.cause.in_(NOBODY_KNOWS))
+    with another(url) as connection, connection.begin():
+        tries = set(connection.scalars(doubted))
+    return {row.id: row.state for row in rows(url)}, tries

@@ -51,7 +51,7 @@ class Pair(Site):
             name="102", url="https://192.0.2.2", password="x", pace=pace, gsm="9c7514330002"
         )
         self.config = Config(Path("/x"), {"101": self.sender, "102": second}, "101", outbox=url)
-        self.pbxs = {"101": Pbx(), "102": Pbx()}
+        self.first, self.backup = Pbx(), Pbx()
 
     @property
     def second(self) -> Sender:
@@ -62,18 +62,16 @@ class Pair(Site):
         self.config = replace(self.config, senders={"101": self.sender, "102": sender})
 
     def route(self, sender: Sender) -> Pbx:
-        return self.pbxs[sender.name]
+        return self.first if sender.name == "101" else self.backup
 
     def queue(self, *numbers: str, text: str = "Hello") -> int:
         """With the gateway of 101, as compose() gives it."""
         sms = Sms(numbers or (A,), text, self.sender.gsm)
         return int(self.outbox.accept(sms, self.sender).id)
 
-    def answer(self, first: Outcome, second: Outcome = SUCCESS) -> tuple[Pbx, Pbx]:
+    def answer(self, first: Outcome, second: Outcome = SUCCESS) -> None:
         """What the PBXs say from now on."""
-        for pbx, outcome in zip(self.pbxs.values(), (first, second), strict=True):
-            pbx.outcomes = [outcome]
-        return self.pbxs["101"], self.pbxs["102"]
+        self.first.outcomes, self.backup.outcomes = [first], [second]
 
     def story(self, id_: int) -> list[tuple[str, str, str]]:
         """Status, cause and via of each try."""
@@ -96,11 +94,12 @@ Pairs = Callable[..., Pair]
 
 @pytest.fixture
 def pairs(database: str) -> Iterator[Pairs]:
-    """Makes a Pair, which is closed with the test."""
+    """Makes a Pair whose PBXs say so; it is closed with the test."""
     with ExitStack() as closing:
 
-        def make(**fields: Any) -> Pair:
+        def make(first: Outcome = SUCCESS, second: Outcome = SUCCESS, **fields: Any) -> Pair:
             pair = Pair(database, **fields)
+            pair.answer(first, second)
             closing.callback(pair.outbox.close)
             return pair
 
@@ -109,12 +108,11 @@ def pairs(database: str) -> Iterator[Pairs]:
 
 @pytest.mark.parametrize("cause", [UNREACHABLE, UNAUTHORIZED, REJECTED], ids=lambda it: it.cause)
 def test_what_was_certainly_not_sent_goes_by_the_backup(pairs: Pairs, cause: Outcome) -> None:
-    site = pairs()
-    _, backup = site.answer(cause)
+    site = pairs(cause)
     with site.working(Pbx()):
         id_ = site.queue()
         site.wait(id_, "sent")
-    assert [sms.gsm for sms in backup.sent] == ["9c7514330002"]
+    assert [sms.gsm for sms in site.backup.sent] == ["9c7514330002"]
     assert site.story(id_) == [("SUCCESS", "", "102")]
     # That the backup was reached says nothing of the PBX that was not.
     stops = "" if cause is REJECTED else cause.cause
@@ -123,44 +121,36 @@ def test_what_was_certainly_not_sent_goes_by_the_backup(pairs: Pairs, cause: Out
 
 
 def test_while_the_sender_is_held_one_probes_and_the_rest_goes_by_the_backup(pairs: Pairs) -> None:
-    site = pairs()
-    first, backup = site.answer(UNREACHABLE)
+    site = pairs(UNREACHABLE)
     with site.working(Pbx()):
         site.wait(site.queue(), "sent")
-        assert len(first.asked) == 1
-        ids = [site.queue() for _ in range(20)]
-        for id_ in ids:
-            site.wait(id_, "sent")
-        assert len(first.asked) == 1  # none of them tried in vain
-        first.seconds = 1.0  # the PBX is back, and slow at first
-        first.outcomes = [SUCCESS]
+        assert len(site.first.asked) == 1
+        site.wait([site.queue() for _ in range(20)], "sent")
+        assert len(site.first.asked) == 1  # none of them tried in vain
+        site.first.seconds = 1.0  # the PBX is back, and slow at first
+        site.first.outcomes = [SUCCESS]
         site.change(gateway, gateway.c.sender == "101", free_at=0.0)
-        more = [site.queue() for _ in range(5)]
-        for id_ in more:
-            site.wait(id_, "sent")
-        assert len(first.sent) == 1
+        site.wait([site.queue() for _ in range(5)], "sent")
+        assert len(site.first.sent) == 1
         site.wait(site.queue(), "sent")
-        assert len(first.sent) == 2  # it is used again at once
-    assert len(backup.sent) == 21 + 4
+        assert len(site.first.sent) == 2  # it is used again at once
+    assert len(site.backup.sent) == 21 + 4
 
 
 def test_not_before_it_is_time(pairs: Pairs) -> None:
-    site = pairs(after=60.0)
-    _, backup = site.answer(UNREACHABLE)
+    site = pairs(UNREACHABLE, after=60.0)
     with site.working(Pbx()):
         first, second = site.queue(), site.queue()
         until(lambda: site.held().get("101") == "UNREACHABLE", site.held)
         time.sleep(0.7)
-        assert backup.sent == []
+        assert site.backup.sent == []
         site.grow_old()
-        site.wait(first, "sent")
-        site.wait(second, "sent")
+        site.wait([first, second], "sent")
     assert {via for id_ in (first, second) for *_, via in site.story(id_)} == {"", "102"}
 
 
 def test_what_is_rejected_waits_for_the_backup(pairs: Pairs) -> None:
-    site = pairs(after=60.0)
-    site.answer(REJECTED, REJECTED)
+    site = pairs(REJECTED, REJECTED, after=60.0)
     with site.working(Pbx()):
         id_ = site.queue()
         until(lambda: site.story(id_))
@@ -172,26 +162,24 @@ def test_what_is_rejected_waits_for_the_backup(pairs: Pairs) -> None:
 
 @pytest.mark.parametrize("doubt", [NO_ANSWER, STRANGE], ids=["no answer", "a strange warning"])
 def test_what_may_have_been_sent_never_goes_by_the_backup(pairs: Pairs, doubt: Outcome) -> None:
-    site = pairs()
-    first, backup = site.answer(doubt)
+    site = pairs(doubt)
     with site.working(Pbx()):
         id_ = site.queue()
         until(lambda: site.story(id_))
-        first.outcomes = [UNREACHABLE]
+        site.first.outcomes = [UNREACHABLE]
         for _ in range(3):
             site.hurry()
             time.sleep(0.4)
-        assert (site.state(id_), backup.sent) == ("pending", [])
+        assert (site.state(id_), site.backup.sent) == ("pending", [])
         other = site.queue()  # it does not stand in the way of others
         site.wait(other, "sent")
-        first.outcomes = [SUCCESS]
+        site.first.outcomes = [SUCCESS]
         site.wait(id_, "sent", hurry=True)
-    assert len(backup.sent) == 1
+    assert len(site.backup.sent) == 1
 
 
 def test_what_a_crash_left_never_goes_by_the_backup(pairs: Pairs) -> None:
-    site = pairs()
-    _, backup = site.answer(UNREACHABLE)
+    site = pairs(UNREACHABLE)
     id_ = site.queue()
     (lease,) = site.do(lambda c: leases.claim(c, "gone", 60.0, 4, site.config.senders))
     site.do(lambda c: lease_owner.take_back(c, lease.id, NO_ANSWER, at_least_once=True))
@@ -199,17 +187,16 @@ def test_what_a_crash_left_never_goes_by_the_backup(pairs: Pairs) -> None:
         site.hurry()
         until(lambda: len(site.story(id_)) > 1)
         time.sleep(0.4)
-    assert (site.state(id_), backup.sent) == ("pending", [])
+    assert (site.state(id_), site.backup.sent) == ("pending", [])
     assert site.story(id_)[0] == ("ERROR", "NO_ANSWER", "")
 
 
 def test_of_a_warning_the_refused_number_goes(pairs: Pairs) -> None:
-    site = pairs()
-    _, backup = site.answer(WARNING)
+    site = pairs(WARNING)
     with site.working(Pbx()):
         id_ = site.queue(A, B)
         site.wait(id_, "sent")
-    assert [sms.numbers for sms in backup.sent] == [(B,)]
+    assert [sms.numbers for sms in site.backup.sent] == [(B,)]
     assert set(site.states(id_).values()) == {"sent"}
 
 
@@ -223,22 +210,20 @@ def test_if_nobody_knows_of_the_backup_delivery_decides(
     pairs: Pairs, delivery: str, state: str, numbers: tuple[str, ...], says: Outcome,
     doubt: Outcome, asked: list[tuple[str, ...]], unsure: tuple[str, ...],
 ) -> None:  # fmt: skip
-    site = pairs(delivery=delivery)
-    first, backup = site.answer(says, doubt)
+    site = pairs(says, doubt, delivery=delivery)
     with site.working(Pbx()):
         id_ = site.queue(*numbers)
         until(lambda: site.story(id_))
-        first.outcomes = backup.outcomes = [SUCCESS]
+        site.first.outcomes = site.backup.outcomes = [SUCCESS]
         site.wait(id_, state, hurry=True)
-    assert [sms.numbers for sms in backup.sent] == asked  # it may have sent it: not again
+    assert [sms.numbers for sms in site.backup.sent] == asked  # it may have sent it: not again
     again = [unsure] if delivery == "at-least-once" else []
-    assert [sms.numbers for sms in first.asked] == [numbers, *again]
+    assert [sms.numbers for sms in site.first.asked] == [numbers, *again]
 
 
 @pytest.mark.parametrize("second", [UNREACHABLE, UNAUTHORIZED, REJECTED], ids=lambda it: it.cause)
 def test_if_neither_can_nothing_runs_in_circles(pairs: Pairs, second: Outcome) -> None:
-    site = pairs()
-    site.answer(UNREACHABLE, second)
+    site = pairs(UNREACHABLE, second)
     with site.working(Pbx()):
         id_ = site.queue()
         until(lambda: site.story(id_))
@@ -251,33 +236,28 @@ def test_if_neither_can_nothing_runs_in_circles(pairs: Pairs, second: Outcome) -
 
 
 def test_the_pace_of_the_backup_is_kept(pairs: Pairs) -> None:
-    site = pairs(pace=1.0)
-    _, backup = site.answer(UNREACHABLE)
+    site = pairs(UNREACHABLE, pace=1.0)
     with site.working(Pbx()):
         began = time.monotonic()
-        ids = [site.queue() for _ in range(3)]
-        for id_ in ids:
-            site.wait(id_, "sent")
+        site.wait([site.queue() for _ in range(3)], "sent")
     assert time.monotonic() - began >= 2.0
-    assert len(backup.sent) == 3
+    assert len(site.backup.sent) == 3
 
 
 def test_the_backups_own_sms_take_their_turn(pairs: Pairs) -> None:
     """What is due first goes first, whoever was asked for it."""
-    site = pairs(pace=0.3)
-    _, backup = site.answer(UNREACHABLE)
+    site = pairs(UNREACHABLE, pace=0.3)
     for _ in range(3):
         site.queue(text="101")
         site.outbox.accept(Sms((A,), "102", site.second.gsm), site.second)
     with site.working(Pbx()):
-        until(lambda: len(backup.sent) == 6, lambda: backup.sent)
-    senders = [sms.text for sms in backup.sent]
+        until(lambda: len(site.backup.sent) == 6, lambda: site.backup.sent)
+    senders = [sms.text for sms in site.backup.sent]
     assert senders[:4].count("102") in (1, 2, 3), senders
 
 
 def test_a_reload_may_take_the_backup_away(pairs: Pairs) -> None:
-    site = pairs()
-    site.answer(UNREACHABLE)
+    site = pairs(UNREACHABLE)
     with site.working(Pbx()):
         site.wait(site.queue(), "sent")
         site.config = replace(site.config, senders={"101": replace(site.sender, backup="")})
@@ -317,13 +297,12 @@ def test_what_the_backup_sent_is_not_among_those_that_failed(pairs: Pairs) -> No
 
 
 def test_a_backup_by_curl_gets_one_number_a_lease(pairs: Pairs) -> None:
-    site = pairs()
+    site = pairs(UNREACHABLE)
     site.second = replace(site.second, curl=BY_CURL, success="OK", batch=1)
-    _, backup = site.answer(UNREACHABLE)
     with site.working(Pbx()):
         id_ = site.queue(A, B, C)
         site.wait(id_, "sent")
-    assert [sms.numbers for sms in backup.sent] == [(A,), (B,), (C,)]
+    assert [sms.numbers for sms in site.backup.sent] == [(A,), (B,), (C,)]
     assert len(site.story(id_)) == 3  # each recorded before the next
 
 
@@ -339,12 +318,11 @@ def test_the_log_has_no_text_as_the_backup_takes_it(pairs: Pairs) -> None:
 
 
 def test_what_is_rejected_has_its_turn_at_a_busy_backup(pairs: Pairs) -> None:
-    site = pairs(pace=0.3)
-    _, backup = site.answer(REJECTED)
+    site = pairs(REJECTED, pace=0.3)
     for _ in range(40):
         site.outbox.accept(Sms((A,), "bulk", site.second.gsm), site.second)
     with site.working(Pbx()):
-        until(lambda: backup.sent)
+        until(lambda: site.backup.sent)
         id_ = site.queue(B)
         until(lambda: site.story(id_))
     assert site.story(id_) == [("SUCCESS", "", "102")]

@@ -125,12 +125,10 @@ class TestADatabaseThatIsAway:
             closing(site.outbox), closing(other),
             site.working(pbx, threads=2), site.working(pbx, other, threads=2),
         ):  # fmt: skip
-            for id_ in ids:
-                site.wait(id_, "sending")
+            site.wait(ids, "sending")
             with away(postgres):
                 time.sleep(1.5)  # the leases are over
-            for id_ in ids:
-                site.wait(id_, "sent", seconds=20)
+            site.wait(ids, "sent", seconds=20)
             time.sleep(2.0)
         assert sorted(sms.text for sms in pbx.sent) == ["n0", "n1", "n2", "n3"]
 
@@ -141,15 +139,13 @@ class TestADatabaseThatIsAway:
         pbx = Pbx(seconds=1.0)
         ids = [site.queue(text=f"n{n}") for n in range(2)]
         with site.working(pbx, threads=2):  # all are busy: no turn gets as far as the database
-            for id_ in ids:
-                site.wait(id_, "sending")
+            site.wait(ids, "sending")
             with away(postgres):
                 said(site, "stored SMS wait")
                 time.sleep(4.0)
                 assert "the outbox works again" not in site.notes
             said(site, "the outbox works again")
-            for id_ in ids:
-                site.wait(id_, "sent", seconds=20)
+            site.wait(ids, "sent", seconds=20)
         assert site.notes.count("the outbox works again") == 1
         assert len(pbx.sent) == 2
 

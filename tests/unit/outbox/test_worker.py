@@ -113,15 +113,20 @@ class Site(Store):
         self.change(message, message.c.state == "pending", due=0.0)
         self.change(gateway, free_at=0.0)
 
-    def wait(self, id_: int, state: str, seconds: float = 20.0, hurry: bool = False) -> None:
-        """Until it is in this state; with *hurry* its next try is due at once."""
+    def wait(
+        self, ids: int | list[int], state: str, seconds: float = 20.0, hurry: bool = False
+    ) -> None:
+        """Until all are in this state; with *hurry* their next try is due at once."""
+
+        def states() -> set[str]:
+            return {self.state(id_) for id_ in ([ids] if isinstance(ids, int) else ids)}
 
         def there() -> bool:
-            if hurry and self.state(id_) == "pending":
+            if hurry and "pending" in states():
                 self.hurry()
-            return self.state(id_) == state
+            return states() == {state}
 
-        until(there, lambda: (self.state(id_), self.notes), seconds)
+        until(there, lambda: (states(), self.notes), seconds)
 
 
 Sites = Callable[..., Site]
@@ -165,8 +170,7 @@ def test_a_wrong_password_holds_all_and_is_loud_until_there_is_a_new_configurati
         until(lambda: [site.state(first), site.state(second)] == ["pending", "pending"])
         pbx.outcomes = [SUCCESS]
         site.config = replace(site.config)
-        site.wait(first, "sent")
-        site.wait(second, "sent")
+        site.wait([first, second], "sent")
 
 
 @by_delivery
@@ -186,8 +190,7 @@ def test_too_old_is_expired_only_after_one_more_try(database: str, sites: Sites)
     ids = [site.queue() for _ in range(3)]
     site.change(message, created=message.c.created - 3600)
     with site.working(Pbx(UNREACHABLE), threads=1):
-        for id_ in ids:
-            site.wait(id_, "expired")
+        site.wait(ids, "expired")
     assert sum(count for state, count in site.counts if state == "expired") == 3
     other = site.queue()
     site.change(message, message.c.id == other, created=0.0)
@@ -223,8 +226,7 @@ def test_two_workers_share_the_work_and_send_each_once(site: Site) -> None:
     pbx, other = Pbx(), Outbox(site.url)
     ids = [site.queue(text=f"n{n}") for n in range(100)]
     with site.working(pbx), site.working(pbx, other):
-        for id_ in ids:
-            site.wait(id_, "sent", seconds=30)
+        site.wait(ids, "sent", seconds=30)
     assert sorted(sms.text for sms in pbx.sent) == sorted(f"n{n}" for n in range(100))
     other.close()
 
@@ -256,8 +258,7 @@ class TestTheHostsClockJumps:
         pbx = Pbx()
         with site.working(pbx):
             ids.append(site.queue())
-            for id_ in ids:
-                site.wait(id_, "sent", seconds=20)
+            site.wait(ids, "sent", seconds=20)
         assert len(pbx.sent) == 4
 
     def test_nothing_under_way_is_sent_twice(self, sites: Sites, sqlite: str, jump: float) -> None:
@@ -383,8 +384,7 @@ def test_an_end_that_cannot_be_noted_takes_no_other_along(
     monkeypatch.setattr(leases, "finish", fails)
     with site.working(Pbx()):
         ids = [site.queue() for _ in range(6)]
-        for id_ in ids[1:]:
-            site.wait(id_, "sent")
+        site.wait(ids[1:], "sent")
         assert site.state(bad) == "sending"
         assert site.notes == ["stored SMS wait: this one breaks"]
         monkeypatch.undo()
@@ -422,8 +422,7 @@ def test_no_more_wait_for_a_thread_than_have_ended(site: Site) -> None:
         time.sleep(1.2)  # two looks
         assert [site.state(id_) for id_ in ids].count("sending") == 2
         goes_on.set()
-        for id_ in ids:
-            site.wait(id_, "sent")
+        site.wait(ids, "sent")
 
 
 def test_a_missing_folder_is_told_once(sites: Sites, tmp_path: Path) -> None:
