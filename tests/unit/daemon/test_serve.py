@@ -61,10 +61,7 @@ os._exit(0)
 
 def test_a_pause_of_the_process_does_not_end_it(tmp_path: Path) -> None:
     """As of a host that is suspended; the watchdog's interval is shorter than that."""
-    with (
-        Sandbox(tls=False) as sandbox,
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
-    ):
+    with Sandbox(tls=False) as sandbox, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(20)
         environment = {"WATCHDOG_USEC": "300000", "NOTIFY_SOCKET": str(tmp_path / "notify")}

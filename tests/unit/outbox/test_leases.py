@@ -352,29 +352,25 @@ def test_a_server_is_in_reach_for_a_while_before_another_host_counts_as_dead() -
     clock = [1000.0]
     owner = LeaseOwner(None, lambda: clock[0])
 
-    def look(seconds: float, every: float = 5.0) -> None:
-        for _ in range(int(seconds / every)):
-            clock[0] += every
+    def dead(seconds: float) -> list[str] | None:
+        """Which of that host is dead after so many seconds, with a look each 5 s."""
+        for _ in range(int(seconds / 5)):
+            clock[0] += 5.0
             owner.reached()
+        return owner.dead(["host-1-abc"])
 
-    look(5)
-    assert owner.dead(["host-1-abc"]) == []
-    look(25)
-    assert owner.dead(["host-1-abc"]) == []
-    look(5)
-    assert owner.dead(["host-1-abc"]) is None
+    assert dead(5) == []
+    assert dead(25) == []
+    assert dead(5) is None
     owner.failed()
-    assert owner.dead(["host-1-abc"]) == []
-    look(30)
-    assert owner.dead(["host-1-abc"]) == []  # since it worked again, which is 25 s ago
-    look(5)
-    assert owner.dead(["host-1-abc"]) is None
+    assert dead(0) == []
+    assert dead(30) == []  # since it worked again, which is 25 s ago
+    assert dead(5) is None
     clock[0] += 20.0  # it hung, or this host did
-    assert owner.dead(["host-1-abc"]) == []
+    assert dead(0) == []
     owner.reached()
-    assert owner.dead(["host-1-abc"]) == []
-    look(30)
-    assert owner.dead(["host-1-abc"]) is None
+    assert dead(0) == []
+    assert dead(30) is None
 
 
 def test_what_is_stored_already_is_not_stored_twice(store: Store) -> None:

@@ -29,11 +29,6 @@ def bad(connection: sa.Connection) -> int:
     raise AssertionError("there is such a table")
 
 
-def test_what_is_done_is_committed(store: Store, database: str) -> None:
-    id_ = store.add()
-    assert [row.id for row in rows(database)] == [id_]
-
-
 def test_the_like_goes_with_the_first_of_its_kind_and_the_rest_in_order() -> None:
     said: list[object] = []
 
