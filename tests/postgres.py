@@ -63,11 +63,6 @@ class Postgres:
         """Held while it starts or ends: tests stop it in one thread and start it in another."""
         self.port = free_port()  # which the kernel gives to nobody between a stop and a start
 
-    @property
-    def url(self) -> str:
-        """SQLAlchemy's URL of the database that every server has."""
-        return self._url("postgres")
-
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:  # the server refuses to run as root

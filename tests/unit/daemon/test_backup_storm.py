@@ -34,13 +34,6 @@ TROUBLES = (
 """Of the primary while it is up. Not UNAUTHORIZED, for which it is held through the test."""
 
 
-def call(port: int, text: str) -> dict[str, str]:
-    """What a call leaves that stores one; nothing while the service is away."""
-    with suppress(OSError):
-        return Call(port, SMS_MODE="queue", SMS_MESSAGE=text).end()
-    return {}
-
-
 def test_what_is_queued_arrives_by_one_or_the_other(database: str, tmp_path: Path) -> None:
     dice = random.Random(2)
     users = {"101": "sms101api", "102": "sms102api"}
@@ -65,8 +58,7 @@ def test_what_is_queued_arrives_by_one_or_the_other(database: str, tmp_path: Pat
     failed = {id_ for id_ in queued.values() if states[id_] == "failed"}
     print(
         f"\n{len(queued)} QUEUED, {by[0].total()} by the primary, {by[1].total()} by the backup,"
-        f" {len(twice)} twice, {len(doubted)} in doubt,"
-        f" {len(failed)} of these rejected"
+        f" {len(twice)} twice, {len(doubted)} in doubt, {len(failed)} of these rejected"
     )
     assert failed <= doubted
     assert {text for text, id_ in queued.items() if id_ not in failed} <= set(found)  # none is lost
@@ -94,10 +86,11 @@ def storm(service: Service, primary: Sandbox, dice: random.Random) -> dict[str, 
             reach(n * CALLERS / MESSAGES)
             text = f"n{which}-{n}"
             while not enough.is_set():
-                left = call(service.port, text)
-                if left.get("SMS_STATUS") == "QUEUED":
-                    queued[text] = int(left["SMS_ID"])
-                    break
+                with suppress(OSError):  # while the service is away
+                    left = Call(service.port, SMS_MODE="queue", SMS_MESSAGE=text).end()
+                    if left.get("SMS_STATUS") == "QUEUED":
+                        queued[text] = int(left["SMS_ID"])
+                        break
                 time.sleep(0.1)
                 text += "+"  # the one before may be stored: then it is none of these
 

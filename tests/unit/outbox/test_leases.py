@@ -1,7 +1,6 @@
 """From a stored SMS to its end, on the statements alone."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from dialplan_sms.outbox.schema import State, attempt, gateway, message, now, nu
 from dialplan_sms.outbox.store import insert
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.sms import Sms
-from tests.unit.stored import NUMBERS, SENDER, Store, new, opened
+from tests.unit.stored import NUMBERS, SENDER, Store, new
 
 A, B, C = NUMBERS
 SUCCESS = Outcome(Status.SUCCESS)
@@ -111,25 +110,6 @@ def test_a_list_goes_in_batches_of_which_only_what_failed_goes_again(store: Stor
     (second,) = store.claim(batch=2)
     assert (second.sms.numbers, second.attempts) == ((B, C), 1)
     assert _finish(store, second, Verdict(sent=(B, C))) == "sent"
-
-
-def test_two_owners_never_claim_the_same(store: Store) -> None:
-    for _ in range(30):
-        store.add(gsm="9c7514330001")
-        store.add()
-    url = store.writer.engine.url.render_as_string(False)
-
-    def claim_all(owner: str) -> list[int]:
-        mine: list[int] = []
-        with opened(url) as other:
-            for _ in range(20):
-                mine += [each.id for each in other.claim(owner, most=3)]
-        return mine
-
-    with ThreadPoolExecutor(4) as threads:
-        taken = [id_ for mine in threads.map(claim_all, "bcde") for id_ in mine]
-    taken += [each.id for each in store.claim(most=200)]
-    assert sorted(taken) == list(range(1, 61))
 
 
 def test_a_lease_that_is_anothers_by_now_counts_no_more(store: Store) -> None:

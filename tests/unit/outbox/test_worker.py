@@ -425,14 +425,6 @@ def test_no_more_wait_for_a_thread_than_have_ended(site: Site) -> None:
         site.wait(ids, "sent")
 
 
-def test_a_missing_folder_is_told_once(sites: Sites, tmp_path: Path) -> None:
-    site = sites(f"sqlite:///{tmp_path}/none/o.sqlite")
-    with site.working(Pbx()):
-        time.sleep(3)
-    assert len(site.notes) == 1
-    assert "its folder is missing" in site.notes[0]
-
-
 LINE = "curl http://192.0.2.1/ -d to={TO_NUMBER} -d text={MESSAGE}"
 BY_CURL = curl.read(LINE, Place(Path("/x"), 1))
 
