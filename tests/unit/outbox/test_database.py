@@ -127,11 +127,14 @@ def test_a_migration_that_fails_changes_nothing(
     [
         (lambda file: file.parent.rmdir(), lambda file: file.parent.mkdir(), "folder is missing"),
         (Path.mkdir, Path.rmdir, "unable to open database file"),
-        (lambda file: file.write_bytes(b"none" * 2500), Path.unlink,
-         "not a database: move the file away"),
+        (
+            lambda file: file.write_bytes(b"none" * 2500),
+            Path.unlink,
+            "not a database: move the file away",
+        ),
     ],
     ids=["a missing folder", "a folder in its place", "no database"],
-)  # fmt: skip
+)
 def test_what_is_no_outbox(
     file: Path,
     sqlite: str,

@@ -121,10 +121,8 @@ class TestADatabaseThatIsAway:
         site, other = Site(postgresql, call_timeout=0.5), Outbox(postgresql)
         pbx = Pbx(seconds=5.0)
         ids = [site.queue(text=f"n{n}") for n in range(4)]
-        with (
-            closing(site.outbox), closing(other),
-            site.working(pbx, threads=2), site.working(pbx, other, threads=2),
-        ):  # fmt: skip
+        both = site.working(pbx, threads=2), site.working(pbx, other, threads=2)
+        with closing(site.outbox), closing(other), both[0], both[1]:
             site.wait(ids, "sending")
             with away(postgres):
                 time.sleep(1.5)  # the leases are over

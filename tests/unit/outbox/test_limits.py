@@ -312,9 +312,14 @@ def test_of_many_calls_at_once_to_two_programs_exactly_as_many_pass_as_may(
 
 @pytest.mark.parametrize(
     ("rate", "shown"),
-    [((5, 3600.0), "5/1h"), ((200, 86400.0), "200/1d"), ((3, 600.0), "3/10m"),
-     ((1, 90.0), "1/90s"), ((1, 129600.0), "1/36h")],
-)  # fmt: skip
+    [
+        ((5, 3600.0), "5/1h"),
+        ((200, 86400.0), "200/1d"),
+        ((3, 600.0), "3/10m"),
+        ((1, 90.0), "1/90s"),
+        ((1, 129600.0), "1/36h"),
+    ],
+)
 def test_a_rate_shows_as_it_is_written(rate: tuple[int, float], shown: str) -> None:
     assert str(Rate(*rate)) == shown
 

@@ -19,33 +19,33 @@ SENT, AGAIN, FAILED = Verdict(sent=NUMBERS), Verdict(again=NUMBERS), Verdict(fai
 UNKNOWN = Verdict(unknown=NUMBERS)
 STOPS = (Cause.UNREACHABLE, Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER)
 CAUSES = {
-    # cause: at-least-once, over its max_age; at-most-once, over its max_age
-    **{cause: (Verdict(again=NUMBERS, stops=cause), Verdict(expired=NUMBERS, stops=cause)) * 2
-       for cause in STOPS},
+    cause: (Verdict(again=NUMBERS, stops=cause), Verdict(expired=NUMBERS, stops=cause)) * 2
+    for cause in STOPS
+}
+CAUSES |= {
+    # at-least-once, over its max_age; at-most-once, over its max_age
     Cause.NO_ANSWER: (AGAIN, UNKNOWN, UNKNOWN, UNKNOWN),
     Cause.BAD_ANSWER: (AGAIN, UNKNOWN, UNKNOWN, UNKNOWN),
     Cause.INTERNAL: (AGAIN, FAILED, AGAIN, FAILED),
-}  # fmt: skip
+}
+ERRORS = sorted(set(Cause) - {Cause.NONE, Cause.NOT_QUEUED})
+PARTLY = Verdict(NUMBERS[:1], again=NUMBERS[1:]), Verdict(NUMBERS[:1], failed=NUMBERS[1:])
 
 
 def warning(*failed: str) -> Outcome:
     return Outcome(Status.WARNING, Cause.NOT_QUEUED, "x", failed)
 
 
-OTHERS = [
-    (Outcome(Status.SUCCESS), (SENT,) * 4),
-    # one that names a number of ours, and none
-    (warning(NUMBERS[1], "+39333999999"),
-     (Verdict(NUMBERS[:1], again=NUMBERS[1:]), Verdict(NUMBERS[:1], failed=NUMBERS[1:])) * 2),
-    *((warning(*named), CAUSES[Cause.NO_ANSWER]) for named in ([], ["+39333999999"], ["*#"])),
-]  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("outcome", "verdicts"),
-    [(error(cause, "x"), CAUSES.get(cause, (FAILED,) * 4))
-     for cause in sorted(set(Cause) - {Cause.NONE, Cause.NOT_QUEUED})] + OTHERS,
-)  # fmt: skip
+    [
+        *((error(cause, "x"), CAUSES.get(cause, (FAILED,) * 4)) for cause in ERRORS),
+        (Outcome(Status.SUCCESS), (SENT,) * 4),
+        # one that names a number of ours, and none
+        (warning(NUMBERS[1], "+39333999999"), PARTLY * 2),
+        *((warning(*named), CAUSES[Cause.NO_ANSWER]) for named in ([], ["+39333999999"], ["*#"])),
+    ],
+)
 def test_each_outcome_has_its_verdicts(outcome: Outcome, verdicts: tuple[Verdict, ...]) -> None:
     assert verdicts == tuple(
         decide(outcome, NUMBERS, delivery, over)
