@@ -7,8 +7,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 _PR_SET_PDEATHSIG = 1
@@ -38,7 +38,7 @@ class Child:
         with self._told.open("wb") as told:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=told, stderr=told,
-                env=dict(self._env), process_group=0, preexec_fn=_end_with_parent,
+                env=dict(self._env), process_group=0, preexec_fn=end_with_parent,
             )  # fmt: skip
         try:
             self._wait()
@@ -47,12 +47,7 @@ class Child:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end()
 
     def _wait(self) -> None:
@@ -70,20 +65,17 @@ class Child:
         if self._process is None:
             return
         # The whole group: nginx's workers are not ours to wait for.
-        for number, patience in ((signal.SIGTERM, 3), (signal.SIGKILL, 3)):
-            try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(self._process.pid, number)
-                self._process.wait(patience)
+                self._process.wait(3)
                 break
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
         self._process = None
 
 
-def _end_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def end_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """For a child, before it runs its program: it gets this signal when the thread of ours ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def free_ports(count: int) -> list[int]:

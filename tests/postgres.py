@@ -1,8 +1,6 @@
 """A real PostgreSQL of one's own, from Debian's package: its cluster lives in a folder."""
 
-import ctypes
 import os
-import re
 import select
 import shutil
 import signal
@@ -12,19 +10,20 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import psycopg
 
 from tests.asterisk.serving import free_port
+from tests.children import end_with_parent
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
 PROGRAMS_VARIABLE = "DIALPLAN_SMS_POSTGRESQL"  # names their folder, if not the host's are wanted
 _START = 30.0  # seconds until one that does not answer is given up
 _NOBODY = 65534
+# The postmaster's children end by themselves once it is gone.
+_end_with_us = partial(end_with_parent, signal.SIGQUIT)
 _OPTIONS = (
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
@@ -64,11 +63,6 @@ class Postgres:
         """Held while it starts or ends: tests stop it in one thread and start it in another."""
         self.port = free_port()  # which the kernel gives to nobody between a stop and a start
 
-    @property
-    def url(self) -> str:
-        """SQLAlchemy's URL of the database that every server has."""
-        return self._url("postgres")
-
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:  # the server refuses to run as root
@@ -86,24 +80,17 @@ class Postgres:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
         shutil.rmtree(self._data, ignore_errors=True)
 
     def create_database(self, name: str) -> str:
         """An empty database; its URL."""
-        assert re.fullmatch(r"\w+", name)
         self.execute(f'CREATE DATABASE "{name}"')
         return self._url(name)
 
     def drop_database(self, name: str) -> None:
         """Remove a database, whoever is connected to it."""
-        assert re.fullmatch(r"\w+", name)
         self.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     def execute(self, statement: str) -> list[Any]:
@@ -114,16 +101,14 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, also after stop(), and wait until it answers. Does nothing while it runs."""
-        options = [
-            part for option in (*self._options, f"port={self.port}") for part in ("-c", option)
-        ]
+        options = [f"--{option}" for option in (*self._options, f"port={self.port}")]
         with self._turn, self._told.open("ab") as told:
             if self._process is not None:
                 return
             self._process = subprocess.Popen(
                 [self._programs / "postgres", "-D", self._data, *options],
                 stdin=subprocess.PIPE, stdout=told, stderr=told, process_group=0,
-                preexec_fn=_end_with_parent, **self._user(),
+                preexec_fn=_end_with_us, **self._user(),
             )  # fmt: skip
             try:
                 self._wait()
@@ -191,14 +176,10 @@ def _programs() -> Path:
     """The folder of the newest PostgreSQL's programs, or that in the environment."""
     if chosen := os.environ.get(PROGRAMS_VARIABLE):
         return Path(chosen)
-    found = [
-        path.parent
-        for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")
-        if path.parent.parent.name.isdigit()
-    ]
+    found = sorted(Path("/usr/lib/postgresql").glob("[0-9][0-9]/bin/postgres"))
     if not found:
         raise PostgresUnavailable("apt install postgresql")
-    return max(found, key=lambda path: int(path.parent.name))
+    return found[-1].parent
 
 
 def _all_ended(process: "subprocess.Popen[bytes]", patience: float) -> bool:
@@ -213,11 +194,6 @@ def _all_ended(process: "subprocess.Popen[bytes]", patience: float) -> bool:
         return False
     process.communicate()
     return True
-
-
-def _end_with_parent() -> None:
-    # The postmaster's children end by themselves once it is gone.
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT, 0, 0, 0)
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from dialplan_sms.outbox.store import Outbox
-from dialplan_sms.outbox.writer import Writer
-from tests.unit.stored import Store
+from tests.unit.stored import Store, opened
 
 
 @pytest.fixture
@@ -25,17 +25,15 @@ def sms_conf(tmp_path: Path) -> Callable[[str], Path]:
 @pytest.fixture
 def store(database: str) -> Iterator[Store]:
     """The statements on an empty outbox."""
-    writer = Writer(database)
-    yield Store(writer)
-    writer.close()
+    with opened(database) as store:
+        yield store
 
 
 @pytest.fixture
 def outbox(database: str) -> Iterator[Outbox]:
     """An empty outbox, as a door uses it."""
-    outbox = Outbox(database)
-    yield outbox
-    outbox.close()
+    with closing(Outbox(database)) as outbox:
+        yield outbox
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Stored SMS for tests, and a look at them from outside."""
 
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -27,12 +28,14 @@ def row(**columns: Any) -> Row:
     return store.row(Sms(NUMBERS[:1], "hello", mode="queue"), SENDER) | columns
 
 
-def insert(
-    connection: sa.Connection, *numbers: str, state: State = State.PENDING, **columns: Any
-) -> int:
-    """Store an SMS of sender 101 to the first of NUMBERS, if none are given; its id."""
-    new = New(row(**columns), numbers or NUMBERS[:1], state)
-    return store.add(connection, [new])[new.row["token"]]
+def new(*numbers: str, state: State = State.PENDING, **columns: Any) -> New:
+    """An SMS of sender 101 to the first of NUMBERS, if none are given."""
+    return New(row(**columns), numbers or NUMBERS[:1], state)
+
+
+def insert(connection: sa.Connection, *numbers: str, **columns: Any) -> int:
+    """Store a new one; its id."""
+    return store.insert(connection, [new(*numbers, **columns)])[0]
 
 
 class Store:
@@ -44,8 +47,15 @@ class Store:
     def do(self, work: Callable[[sa.Connection], T]) -> T:
         return self.writer.do(work, patience=20.0)
 
-    def add(self, *numbers: str, **fields: Any) -> int:
-        return self.do(lambda c: insert(c, *numbers, **fields))
+    def add(self, *numbers: str, age: float = 0.0, **fields: Any) -> int:
+        """Store one, as of *age* seconds ago; its id."""
+        one = new(*numbers, **fields)
+        id_ = self.do(lambda c: store.insert(c, [one])[0])
+        if age:
+            then = time.time() - age
+            ended = None if one.state is State.PENDING else then
+            self.change(message, message.c.id == id_, created=then, due=then, ended=ended)
+        return id_
 
     def claim(
         self, owner: str = "a", most: int = 10, pace: float = 0.0, batch: int = 20,
@@ -61,6 +71,9 @@ class Store:
     def row(self, id_: int) -> Any:
         return self.do(lambda c: c.execute(message.select().where(message.c.id == id_)).one())
 
+    def state(self, id_: int) -> str:
+        return str(self.row(id_).state)
+
     def states(self, id_: int) -> dict[str, str]:
         """The state of each number."""
         query = sa.select(number.c.number, number.c.state).where(number.c.message_id == id_)
@@ -68,6 +81,13 @@ class Store:
 
     def change(self, table: sa.Table, *where: Any, **values: Any) -> None:
         self.do(lambda c: c.execute(table.update().where(*where).values(**values)) and None)
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Store]:
+    """What a process of its own does on the outbox at *url*."""
+    with closing(Writer(url)) as writer:
+        yield Store(writer)
 
 
 @contextmanager
@@ -79,6 +99,12 @@ def another(url: str) -> Iterator[sa.Connection]:
             yield connection
     finally:
         engine.dispose()
+
+
+def rows(url: str) -> list[Any]:
+    """All SMS in their order, as another process sees them."""
+    with another(url) as connection, connection.begin():
+        return list(connection.execute(message.select().order_by(message.c.id)))
 
 
 @contextmanager

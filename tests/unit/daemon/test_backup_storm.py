@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from dialplan_sms.outbox.database import open_engine
-from dialplan_sms.outbox.schema import attempt, message
+from dialplan_sms.outbox.schema import attempt
 from dialplan_sms.sandbox import Fault, Sandbox, Trouble
 from dialplan_sms.sms.outcome import NOBODY_KNOWS
 from tests.asterisk.serving import Service
 from tests.asterisk.test_never_lost import settle
 from tests.unit.caller import Call
+from tests.unit.stored import another, rows
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,13 +32,6 @@ TROUBLES = (
     Trouble(Fault.SERVER_ERROR, taken=True), Trouble(Fault.RESET),
 )  # fmt: skip
 """Of the primary while it is up. Not UNAUTHORIZED, for which it is held through the test."""
-
-
-def call(port: int, text: str) -> dict[str, str]:
-    """What a call leaves that stores one; nothing while the service is away."""
-    with suppress(OSError):
-        return Call(port, SMS_MODE="queue", SMS_MESSAGE=text).end()
-    return {}
 
 
 def test_what_is_queued_arrives_by_one_or_the_other(database: str, tmp_path: Path) -> None:
@@ -65,8 +58,7 @@ def test_what_is_queued_arrives_by_one_or_the_other(database: str, tmp_path: Pat
     failed = {id_ for id_ in queued.values() if states[id_] == "failed"}
     print(
         f"\n{len(queued)} QUEUED, {by[0].total()} by the primary, {by[1].total()} by the backup,"
-        f" {len(twice)} twice, {len(doubted)} in doubt,"
-        f" {len(failed)} of these rejected"
+        f" {len(twice)} twice, {len(doubted)} in doubt, {len(failed)} of these rejected"
     )
     assert failed <= doubted
     assert {text for text, id_ in queued.items() if id_ not in failed} <= set(found)  # none is lost
@@ -94,10 +86,11 @@ def storm(service: Service, primary: Sandbox, dice: random.Random) -> dict[str, 
             reach(n * CALLERS / MESSAGES)
             text = f"n{which}-{n}"
             while not enough.is_set():
-                left = call(service.port, text)
-                if left.get("SMS_STATUS") == "QUEUED":
-                    queued[text] = int(left["SMS_ID"])
-                    break
+                with suppress(OSError):  # while the service is away
+                    left = Call(service.port, SMS_MODE="queue", SMS_MESSAGE=text).end()
+                    if left.get("SMS_STATUS") == "QUEUED":
+                        queued[text] = int(left["SMS_ID"])
+                        break
                 time.sleep(0.1)
                 text += "+"  # the one before may be stored: then it is none of these
 
@@ -130,10 +123,7 @@ def storm(service: Service, primary: Sandbox, dice: random.Random) -> dict[str, 
 
 def look(url: str) -> tuple[dict[int, str], set[int]]:
     """The state of each SMS, and those of which any try may have been sent."""
-    engine = open_engine(url)
-    with engine.begin() as connection:
-        rows = connection.execute(sa.select(message.c.id, message.c.state)).all()
-        doubted = attempt.c.cause.in_(NOBODY_KNOWS)
-        tries = connection.scalars(sa.select(attempt.c.message_id).where(doubted)).all()
-    engine.dispose()
-    return {row.id: row.state for row in rows}, set(tries)
+    doubted = sa.select(attempt.c.message_id).where(attempt.c.cause.in_(NOBODY_KNOWS))
+    with another(url) as connection, connection.begin():
+        tries = set(connection.scalars(doubted))
+    return {row.id: row.state for row in rows(url)}, tries

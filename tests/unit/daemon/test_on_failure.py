@@ -42,19 +42,15 @@ TEXT = "Pump 2: the pressure is low"
 on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
-class Site:
-    """A thread that tells a program, which is a shell script in *folder*."""
+class Program:
+    """A shell script in *folder* that keeps what it is told, and then does what is in *script*."""
 
-    def __init__(self, store: Store, folder: Path) -> None:
-        self.store, self.folder = store, folder
+    def __init__(self, folder: Path, script: str = "") -> None:
+        self.folder = folder
         self.program = folder / "program"
-        self.stopping = threading.Event()
-        self.sender = replace(SENDER, on_failure=str(self.program))
-        self.write(f"cat >> {self.told_file}; echo >> {self.told_file}")
-
-    @property
-    def told_file(self) -> Path:
-        return self.folder / "told"
+        self.told_file = folder / "told"
+        self.takes = f"cat >> {self.told_file}; echo >> {self.told_file}\n"
+        self.write(self.takes + script)
 
     def write(self, script: str) -> None:
         self.program.write_text(f"#!/bin/sh\n{script}\n")
@@ -67,6 +63,20 @@ class Site:
         return [json.loads(line)["sms"] for line in lines if line]
 
     @property
+    def ids(self) -> list[list[int]]:
+        return [[each["id"] for each in run] for run in self.told]
+
+
+class Site(Program):
+    """A thread that tells a program."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        super().__init__(folder)
+        self.store = store
+        self.stopping = threading.Event()
+        self.sender = replace(SENDER, on_failure=str(self.program))
+
+    @property
     def log(self) -> list[str]:
         file = self.folder / "log"
         lines = file.read_text().splitlines() if file.exists() else []
@@ -74,6 +84,7 @@ class Site:
 
     @contextmanager
     def telling(self) -> Iterator[None]:
+        self.stopping.clear()
         self.reload()
         core = Core(lambda: self.config, lambda _: pytest.fail("nothing is sent"))
         self.teller = Teller(self.store.writer, core, self.stopping)
@@ -125,10 +136,7 @@ class TestAProgramIsTold:
         assert [each["text"] for each in site.told[0]] == ["Größe \U0001f4a7 \"quoted\"\n'x' $(id)"]
 
     def test_what_comes_meanwhile_goes_together(self, site: Site) -> None:
-        site.write(
-            f"cat >> {site.told_file}; echo >> {site.told_file}\n"
-            f"while ! [ -e {site.folder}/go ]; do sleep 0.02; done"
-        )
+        site.write(f"{site.takes}while ! [ -e {site.folder}/go ]; do sleep 0.02; done")
         fail(site.store)
         with site.telling():
             until(lambda: site.told)
@@ -136,7 +144,7 @@ class TestAProgramIsTold:
                 fail(site.store)
             (site.folder / "go").touch()
             site.wait(2)
-        assert [[each["id"] for each in run] for run in site.told] == [[1], [2, 3, 4]]
+        assert site.ids == [[1], [2, 3, 4]]
 
 
 @on_sqlite
@@ -197,11 +205,10 @@ class TestAProgramThatFails:
             f"on_failure: {site.program} was not told of 1 SMS, the first is 1: {because}"
         ]
         time_passes(site.store)
-        site.stopping.clear()
-        site.write(f"cat >> {site.told_file}; echo >> {site.told_file}")
+        site.write(site.takes)
         with site.telling():
             site.wait(2)
-        assert [each["id"] for each in site.told[-1]] == [1]
+        assert site.ids[-1] == [1]
 
     def test_by_its_status(self, site: Site) -> None:
         site.write(f"echo begun; echo 'no mail for {NUMBERS[0]}: $(x)' >&2; exit 3")
@@ -223,11 +230,11 @@ class TestAProgramThatFails:
             site.wait()
             (why,) = site.teller.failing.values()
             assert why == f"{site.program} was not told of 1 SMS, the first is 1: exit status 3"
-            site.write(f"cat >> {site.told_file}")
+            site.write(site.takes)
             site.reload()
             site.wait(2)
             until(lambda: not site.teller.failing)
-        assert [[each["id"] for each in run] for run in site.told] == [[1]]
+        assert site.ids == [[1]]
 
     def test_since_there_is_none(self, site: Site) -> None:
         site.program.unlink()
@@ -292,7 +299,6 @@ def test_root_runs_it_as_who_can_change_it(
         assert whom == [65534]
         (place / "program").chmod(0o777)
         fail(site.store)
-        site.stopping.clear()
         with site.telling():
             site.wait(2)
         assert (
@@ -309,7 +315,7 @@ def test_a_database_that_is_away_loses_nothing(site: Site) -> None:
             time.sleep(0.5)
             assert site.told == []
         site.wait()
-    assert [[each["id"] for each in run] for run in site.told] == [[id_]]
+    assert site.ids == [[id_]]
 
 
 @pytest.fixture
@@ -364,18 +370,13 @@ main()
 PROGRAM = (sys.executable, "-c", HASTY)
 
 
-class Host:
+class Host(Program):
     """A service with a program that waits for the file ``go``, and its outbox."""
 
     def __init__(self, folder: Path, sandbox: Sandbox, url: str) -> None:
-        self.url, self.folder = url, folder
-        self.program = folder / "program"
-        self.told_file = folder / "told"
-        self.program.write_text(
-            f"#!/bin/sh\ncat >> {self.told_file}; echo >> {self.told_file}\n"
-            f"while ! [ -e {folder}/go ]; do sleep 0.05; done\necho >> {folder}/done\n"
-        )
-        self.program.chmod(0o755)
+        waits = f"while ! [ -e {folder}/go ]; do sleep 0.05; done\necho >> {folder}/done"
+        super().__init__(folder, waits)
+        self.url = url
         general = f"outbox = {url}\non_failure = {self.program}\npace = 0"
         self.service = Service(folder, sandbox, general)
         self.service.program = PROGRAM
@@ -387,17 +388,8 @@ class Host:
         outcome = self.outbox.accept(Sms((REFUSED,), TEXT, mode="queue"), sender)
         assert outcome.status is Status.QUEUED, outcome
         store, id_ = Store(self.outbox.writer), int(outcome.id)
-        until(lambda: store.row(id_).state == "failed", lambda: self.service.log)
+        until(lambda: store.state(id_) == "failed", lambda: self.service.log)
         return id_
-
-    @property
-    def told(self) -> list[list[int]]:
-        lines = self.told_file.read_text().splitlines() if self.told_file.exists() else []
-        return [[each["id"] for each in json.loads(line)["sms"]] for line in lines if line]
-
-    @property
-    def all_told(self) -> list[int]:
-        return [each for run in self.told for each in run]
 
     def go(self) -> None:
         (self.folder / "go").touch()
@@ -423,22 +415,22 @@ class TestAKill:
     def test_between_an_end_and_the_run_and_during_a_run(self, host: Host) -> None:
         with host.service:
             first = host.fail()
-            until(lambda: host.told == [[first]], lambda: host.service.log)
+            until(lambda: host.ids == [[first]], lambda: host.service.log)
             second = host.fail()  # beside a program that hangs
             host.service.kill()
-        assert host.told == [[first]]
+        assert host.ids == [[first]]
         host.go()
         time_passes(Store(host.outbox.writer))
         with host.service:
             said(host, "was told of 2 SMS")
             time.sleep(0.2)
-        assert host.told == [[first], [first, second]]
+        assert host.ids == [[first], [first, second]]
         assert TEXT not in host.told_file.read_text() + host.service.log
 
     def test_after_the_run(self, host: Host) -> None:
         with host.service:
             first = host.fail()
-            until(lambda: host.told == [[first]], lambda: host.service.log)
+            until(lambda: host.ids == [[first]], lambda: host.service.log)
             with locked(host.url):  # it can note nothing
                 host.go()
                 until((host.folder / "done").exists)
@@ -451,7 +443,7 @@ class TestAKill:
         with host.service:
             host.fail()
             until(lambda: len(host.told) > 2, lambda: host.service.log)
-        assert host.told == [[first], [first], [first + 1]]
+        assert host.ids == [[first], [first], [first + 1]]
 
 
 @pytest.mark.slow
@@ -474,11 +466,11 @@ def test_a_worker_and_a_service_tell_each_once(host: Host) -> None:
         worker = subprocess.Popen([*PROGRAM, "worker", "--config", host.service.conf])
         try:
             ids = [host.fail() for _ in range(6)]
-            until(lambda: len(host.all_told) >= 6, lambda: host.service.log, 40.0)
+            until(lambda: sum(map(len, host.ids)) >= 6, lambda: host.service.log, 40.0)
         finally:
             worker.terminate()
             assert worker.wait(30) == 0
-    assert sorted(host.all_told) == ids
+    assert sorted(each for run in host.ids for each in run) == ids
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,12 @@ from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sandbox.certificate import self_signed
 from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sms.sms import Sms
+from dialplan_sms.web.view import ENVIRONMENT
 from tests.asterisk.serving import Service, free_port
+from tests.unit.caller import Call
 from tests.waiting import until
+
+Write = Callable[[str], Path]
 
 
 def test_a_service_without_an_outbox_does_without_sqlalchemy() -> None:
@@ -56,10 +61,7 @@ os._exit(0)
 
 def test_a_pause_of_the_process_does_not_end_it(tmp_path: Path) -> None:
     """As of a host that is suspended; the watchdog's interval is shorter than that."""
-    with (
-        Sandbox(tls=False) as sandbox,
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
-    ):
+    with Sandbox(tls=False) as sandbox, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(20)
         environment = {"WATCHDOG_USEC": "300000", "NOTIFY_SOCKET": str(tmp_path / "notify")}
@@ -125,15 +127,12 @@ def test_a_new_content_of_a_file_that_it_names_is_told_and_read(tmp_path: Path, 
             assert _found(running) == (CheckState.OK, "")
 
 
-def test_after_a_reload_the_ca_file_counts_as_it_is_now(tmp_path: Path) -> None:
+def test_after_a_reload_the_ca_file_counts_as_it_is_now(tmp_path: Path, sms_conf: Write) -> None:
     with Sandbox(users={"101": "sms101api"}) as sandbox:
-        conf, ca = tmp_path / "sms.conf", tmp_path / "ca.pem"
+        ca = tmp_path / "ca.pem"
         ca.write_bytes(self_signed(["127.0.0.1"]).pem)
-        conf.touch(0o600)
-        conf.write_text(
-            f"[general]\nverify = {ca}\n[101]\nurl = {sandbox.url}\npassword = sms101api\n"
-        )
-        live, routes = LiveConfig(conf), Routes(connections=1)
+        conf = f"[general]\nverify = {ca}\n[101]\nurl = {sandbox.url}\npassword = sms101api\n"
+        live, routes = LiveConfig(sms_conf(conf)), Routes(connections=1)
 
         def send() -> Outcome:
             return routes(live().senders["101"]).send(Sms(("+39333123456",), "Hello"))
@@ -152,12 +151,13 @@ def test_after_a_reload_the_ca_file_counts_as_it_is_now(tmp_path: Path) -> None:
         assert "files" not in repr(live().senders["101"])
 
 
-def test_a_new_certificate_of_the_http_server_waits_for_a_restart(tmp_path: Path) -> None:
-    conf, certificate = tmp_path / "sms.conf", tmp_path / "cert.pem"
+def test_a_new_certificate_of_the_http_server_waits_for_a_restart(
+    tmp_path: Path, sms_conf: Write
+) -> None:
+    certificate = tmp_path / "cert.pem"
     (tmp_path / "key.pem").touch()
     certificate.write_text("the old one")
-    conf.touch(0o600)
-    conf.write_text(
+    conf = sms_conf(
         f"[general]\noutbox = sqlite:///{tmp_path}/outbox.sqlite\n"
         "[101]\nurl = http://192.0.2.1\npassword = x\n"
         f"[http]\nuser = wms:{make_hash('secret')}\ncertificate = cert.pem\nkey = key.pem\n"
@@ -180,3 +180,49 @@ def _reload(running: Service) -> None:
     read = running.log.count("read again")
     running.signal(signal.SIGHUP)
     until(lambda: running.log.count("read again") > read, lambda: running.log)
+
+
+WATCH = """
+import runpy, sys
+told = open(sys.argv[1], "a", buffering=1)
+sys.addaudithook(lambda event, given: event == "import" and told.write(f"{given[0]}\\n"))
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a script and tells in a file what it imports."""
+
+
+def test_what_is_used_late_is_imported_at_the_start(tmp_path: Path) -> None:
+    """An update replaces its files."""
+    told = tmp_path / "imports"
+    outbox = f"outbox = sqlite:///{tmp_path}/outbox.sqlite"
+    with Sandbox(tls=False) as sandbox:
+        running = Service(tmp_path, sandbox, outbox, "long_message = truncate\nallow = IT, US")
+        running.through = (sys.executable, "-c", WATCH, str(told))
+        with running:
+            until(lambda: "service started" in running.log, lambda: running.log)
+            before = told.read_text()
+            for variables in (
+                {},
+                {"SMS_MODE": "queue"},
+                {"SMS_NUMBER": "333 123 4567"},
+                {"SMS_NUMBER": "+12025550123"},
+                {"SMS_MESSAGE": "long" * 999},
+            ):
+                status = Call(running.port, **variables).end()["SMS_STATUS"]
+                assert status in ("SUCCESS", "QUEUED"), variables
+            sandbox.wait(requests=5, timeout=20)
+            with running.conf.open("a") as conf:
+                conf.write(f"[http]\nuser = wms:{make_hash('private')}\n")
+            _reload(running)
+    late = told.read_text().removeprefix(before).split()
+    # Of 250 regions, all in one package that changes its numbers only, those that are asked for.
+    assert [name for name in late if not name.startswith("phonenumbers.data.region_")] == []
+
+
+def test_so_are_the_pages_templates(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ENVIRONMENT.list_templates()
+    assert names
+    monkeypatch.setattr(ENVIRONMENT.loader, "searchpath", [])  # no file is there any more
+    for name in names:
+        ENVIRONMENT.get_template(name)

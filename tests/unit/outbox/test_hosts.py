@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -17,7 +17,6 @@ from dialplan_sms.sms.outcome import Cause, Outcome, Status
 from dialplan_sms.sms.sms import Sms
 from tests.postgres import Postgres
 from tests.unit.outbox.test_worker import FIRST, Pbx, Site
-from tests.unit.stored import Store
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -55,11 +54,20 @@ def hanging(url: str, what: str) -> Iterator[None]:
         process.wait(10)
 
 
+@contextmanager
+def away(postgres: Postgres) -> Iterator[None]:
+    postgres.stop()
+    try:
+        yield
+    finally:
+        postgres.start()
+
+
 @pytest.fixture
 def site(postgresql: str) -> Iterator[Site]:
     site = Site(postgresql)
-    yield site
-    site.outbox.close()
+    with closing(site.outbox):
+        yield site
 
 
 def said(site: Site, words: str) -> None:
@@ -80,7 +88,7 @@ class TestAHostThatHangs:
     def test_in_a_limit_leaves_the_calls_to_another(self, postgresql: str) -> None:
         site = Site(postgresql, per_sender=(9, 60.0))
         site.queue()
-        with site.working(Pbx()), hanging(site.url, "limit"):
+        with closing(site.outbox), site.working(Pbx()), hanging(site.url, "limit"):
             outcomes: list[Outcome] = []
 
             def stored() -> bool:
@@ -93,16 +101,18 @@ class TestAHostThatHangs:
             assert {each.cause for each in outcomes[:-1]} <= {Cause.OUTBOX}  # not NO_ANSWER
             said(site, " does not keep the outbox locked any more, this host goes on")
             site.wait(int(outcomes[-1].id), "sent")
-        site.outbox.close()
 
 
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases are short, and what they leave is looked for soon."""
+    monkeypatch.setattr(worker_module, "_MARGIN", 0.5)
+    monkeypatch.setattr(worker_module, "_RECOVER", 0.5)
+
+
+@pytest.mark.usefixtures("soon")
 class TestADatabaseThatIsAway:
     """For longer than a lease lasts."""
-
-    @pytest.fixture(autouse=True)
-    def short(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(worker_module, "_MARGIN", 0.5)
-        monkeypatch.setattr(worker_module, "_RECOVER", 0.5)
 
     def test_doubles_nothing_that_is_known_to_be_sent(
         self, postgres: Postgres, postgresql: str
@@ -111,55 +121,41 @@ class TestADatabaseThatIsAway:
         site, other = Site(postgresql, call_timeout=0.5), Outbox(postgresql)
         pbx = Pbx(seconds=5.0)
         ids = [site.queue(text=f"n{n}") for n in range(4)]
-        with site.working(pbx, threads=2), site.working(pbx, other, threads=2):
-            for id_ in ids:
-                site.wait(id_, "sending")
-            postgres.stop()
-            try:
+        both = site.working(pbx, threads=2), site.working(pbx, other, threads=2)
+        with closing(site.outbox), closing(other), both[0], both[1]:
+            site.wait(ids, "sending")
+            with away(postgres):
                 time.sleep(1.5)  # the leases are over
-            finally:
-                postgres.start()
-            for id_ in ids:
-                site.wait(id_, "sent", seconds=20)
+            site.wait(ids, "sent", seconds=20)
             time.sleep(2.0)
         assert sorted(sms.text for sms in pbx.sent) == ["n0", "n1", "n2", "n3"]
-        other.close()
-        site.outbox.close()
 
     def test_is_said_to_work_again_once_it_does(
-        self, postgres: Postgres, postgresql: str, monkeypatch: pytest.MonkeyPatch
+        self, site: Site, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(worker_module, "_RECOVER", 600.0)
-        site = Site(postgresql)
         pbx = Pbx(seconds=1.0)
         ids = [site.queue(text=f"n{n}") for n in range(2)]
         with site.working(pbx, threads=2):  # all are busy: no turn gets as far as the database
-            for id_ in ids:
-                site.wait(id_, "sending")
-            postgres.stop()
-            try:
+            site.wait(ids, "sending")
+            with away(postgres):
                 said(site, "stored SMS wait")
                 time.sleep(4.0)
                 assert "the outbox works again" not in site.notes
-            finally:
-                postgres.start()
             said(site, "the outbox works again")
-            for id_ in ids:
-                site.wait(id_, "sent", seconds=20)
+            site.wait(ids, "sent", seconds=20)
         assert site.notes.count("the outbox works again") == 1
         assert len(pbx.sent) == 2
-        site.outbox.close()
 
 
+@pytest.mark.usefixtures("soon")
 def test_a_host_that_died_loses_its_leases_once_the_others_had_time(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "_RECOVER", 0.5)
     monkeypatch.setattr(lease_owner, "COME_BACK", 2.0)
     id_ = site.queue()
-    store = Store(site.outbox.writer)
-    (claimed,) = store.claim("dead", lease=-1.0)
-    assert store.begin(claimed)
+    (claimed,) = site.claim("dead", lease=-1.0)
+    assert site.begin(claimed)
     began = time.monotonic()
     with site.working(Pbx()):
         said(site, f"SMS {id_} was sending by a worker that is gone, and is pending now")

@@ -1,6 +1,6 @@
 """From a stored SMS to its end, on the statements alone."""
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,10 +14,10 @@ from dialplan_sms.outbox.lease_owner import LeaseOwner
 from dialplan_sms.outbox.leases import Ended, Lease
 from dialplan_sms.outbox.retry import AT_LEAST_ONCE, Verdict
 from dialplan_sms.outbox.schema import State, attempt, gateway, message, now, number
-from dialplan_sms.outbox.writer import Writer
+from dialplan_sms.outbox.store import insert
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.sms import Sms
-from tests.unit.stored import NUMBERS, SENDER, Store
+from tests.unit.stored import NUMBERS, SENDER, Store, new
 
 A, B, C = NUMBERS
 SUCCESS = Outcome(Status.SUCCESS)
@@ -39,16 +39,14 @@ def _in(store: Store, column: "sa.ColumnElement[float]", *where: Any) -> float:
 
 
 def test_a_claimed_request_holds_what_it_needs(store: Store) -> None:
-    id_ = store.add(B, A, gsm="9c7514330001", postpone=datetime(2014, 7, 14, 15, 35), call="1.7")
-
-    (claimed,) = store.claim()
-
-    assert (claimed.id, claimed.owner, claimed.sender, claimed.attempts) == (id_, "a", "101", 0)
     when = datetime(2014, 7, 14, 15, 35)
+    id_ = store.add(B, A, gsm="9c7514330001", postpone=when, call="1.7")
+    (claimed,) = store.claim()
+    assert (claimed.id, claimed.owner, claimed.sender, claimed.attempts) == (id_, "a", "101", 0)
     key = store.row(id_).token
     assert claimed.sms == Sms((A, B), "hello", "9c7514330001", when, call="1.7", key=key)
     assert 0 <= claimed.age < 5
-    assert store.row(id_).state == "leased"
+    assert store.state(id_) == "leased"
     assert store.claim("b") == []
 
 
@@ -73,7 +71,7 @@ def test_a_request_ends(
     id_ = store.add(A, B)
     (claimed,) = store.claim()
     assert store.begin(claimed)
-    assert store.row(id_).state == "sending"
+    assert store.state(id_) == "sending"
 
     assert _finish(store, claimed, verdict, error(Cause.REJECTED, "why")) == state
 
@@ -87,21 +85,17 @@ def test_a_request_ends(
     assert [tuple(each) for each in notes] == [(2, "REJECTED")]
 
 
-def test_a_second_finish_changes_nothing(store: Store) -> None:
+def test_a_second_finish_changes_nothing_and_the_text_is_kept_where_it_is_wanted(
+    store: Store,
+) -> None:
     id_ = store.add()
     (claimed,) = store.claim()
     assert store.begin(claimed)
     assert store.begin(claimed)  # as after a commit whose answer was lost
-    assert _finish(store, claimed, Verdict(sent=(A,))) == "sent"
+    assert _finish(store, claimed, Verdict(sent=(A,)), keep_text=True) == "sent"
     assert _finish(store, claimed, Verdict(failed=(A,))) is None
-    assert (store.row(id_).state, store.row(id_).attempts) == ("sent", 1)
-
-
-def test_the_text_is_kept_where_it_is_wanted(store: Store) -> None:
-    id_ = store.add()
-    (claimed,) = store.claim()
-    _finish(store, claimed, Verdict(sent=(A,)), keep_text=True)
-    assert store.row(id_).text == "hello"
+    row = store.row(id_)
+    assert (row.state, row.attempts, row.text) == ("sent", 1, "hello")
 
 
 def test_a_list_goes_in_batches_of_which_only_what_failed_goes_again(store: Store) -> None:
@@ -118,26 +112,6 @@ def test_a_list_goes_in_batches_of_which_only_what_failed_goes_again(store: Stor
     assert _finish(store, second, Verdict(sent=(B, C))) == "sent"
 
 
-def test_two_owners_never_claim_the_same(store: Store) -> None:
-    for _ in range(30):
-        store.add(gsm="9c7514330001")
-        store.add()
-    writers = [Writer(store.writer.engine.url.render_as_string(False)) for _ in range(4)]
-
-    def claim_all(writer: Writer) -> list[int]:
-        mine: list[int] = []
-        for _ in range(20):
-            mine += [each.id for each in Store(writer).claim(f"{id(writer)}", most=3)]
-        return mine
-
-    with ThreadPoolExecutor(4) as threads:
-        taken = [id_ for mine in threads.map(claim_all, writers) for id_ in mine]
-    for writer in writers:
-        writer.close()
-    taken += [each.id for each in store.claim(most=200)]
-    assert sorted(taken) == list(range(1, 61))
-
-
 def test_a_lease_that_is_anothers_by_now_counts_no_more(store: Store) -> None:
     id_ = store.add()
     (old,) = store.claim(lease=-1.0)
@@ -147,13 +121,13 @@ def test_a_lease_that_is_anothers_by_now_counts_no_more(store: Store) -> None:
     assert not store.begin(old)
     assert _finish(store, old, Verdict(sent=(A,))) is None
     assert store.begin(new)
-    assert store.row(id_).state == "sending"
+    assert store.state(id_) == "sending"
 
 
 def test_what_may_be_doubled_counts_as_sending_once_it_is_claimed(store: Store) -> None:
     id_ = store.add(A, B, C)
     (claimed,) = store.claim(batch=2, delivery=AT_LEAST_ONCE, lease=-1.0)
-    assert (claimed.begun, store.row(id_).state) == (True, "sending")
+    assert (claimed.begun, store.state(id_)) == (True, "sending")
     assert store.states(id_) == {A: "sending", B: "sending", C: "pending"}
 
     (row,) = store.do(lambda c: lease_owner.lost(c, "b", (), None))
@@ -184,14 +158,14 @@ def test_what_a_dead_owner_held_comes_back(
     (row,) = store.do(lambda c: lease_owner.lost(c, "b", (), None if by_time else ["dead"]))
     after = store.do(lambda c: lease_owner.take_back(c, row.id, GONE, at_least_once))
 
-    assert (row.id, after, store.row(id_).state, store.row(id_).cause) == (id_, state, state, cause)
+    assert (row.id, after, store.state(id_), store.row(id_).cause) == (id_, state, state, cause)
     at_once = state == "pending" and not sending  # one that ends its worker gets a pause
     assert [each.id for each in store.claim("b")] == ([id_] if at_once else [])
     store.change(message, due=0.0)
     assert [each.id for each in store.claim("b")] == (
         [id_] if state == "pending" and not at_once else []
     )
-    assert store.row(alive).state == "leased"
+    assert store.state(alive) == "leased"
 
 
 @pytest.mark.parametrize("dead", [None, ["dead"]])
@@ -207,11 +181,9 @@ def test_of_ones_own_leases_only_those_that_one_does_not_know_are_lost(
     # A copy of the database may have another SMS under the same id.
     old = [(busy, taken[busy].until - 1), (unknown, taken[unknown].until)]
     assert [row.id for row in store.do(lambda c: lease_owner.lost(c, "me", old, dead))] == [busy]
-    assert [row.id for row in store.do(lambda c: lease_owner.lost(c, "me", [], dead))] == [
-        busy,
-        unknown,
-    ]
-    assert store.row(other).state == "leased"
+    lost = store.do(lambda c: lease_owner.lost(c, "me", [], dead))
+    assert [row.id for row in lost] == [busy, unknown]
+    assert store.state(other) == "leased"
 
 
 def test_a_gateway_is_busy_for_its_pace(store: Store) -> None:
@@ -222,7 +194,7 @@ def test_a_gateway_is_busy_for_its_pace(store: Store) -> None:
     assert 8 < _in(store, gateway.c.free_at, gateway.c.gsm == "") < 10
     assert 3 < _in(store, gateway.c.free_at, gateway.c.gsm == "9c7514330001") < 5
     assert store.claim(pace=5.0) == []
-    assert store.row(other).state == "leased"
+    assert store.state(other) == "leased"
 
     store.change(gateway, free_at=0.0)
     assert len(store.claim(pace=5.0)) == 1
@@ -291,43 +263,35 @@ def test_what_is_too_old_expires(store: Store) -> None:
 
     assert store.do(lambda c: transitions.expire(c, "101", 3600.0)) == 1
 
-    assert store.row(old).state == "expired"
+    assert store.state(old) == "expired"
     assert (store.row(old).text, store.row(old).ended is None) == ("hello", False)
     assert set(store.states(old).values()) == {"expired"}
-    assert [store.row(each).state for each in (young, later, done)] == [
-        "pending",
-        "pending",
-        "sent",
-    ]
+    assert [store.state(each) for each in (young, later, done)] == ["pending", "pending", "sent"]
+
+
+def _mend(store: Store) -> None:
+    store.do(lambda c: gateways.mend_clock(c, [replace(SENDER, pace=5.0, batch=20)]))
 
 
 @pytest.mark.parametrize("back", [1200.0, 172_800.0])
 class TestAClockThatWasSetBack:
     """Nothing waits for longer than it would have: all times are as they were noted before."""
 
-    @staticmethod
-    def mend(store: Store) -> None:
-        store.do(lambda c: gateways.mend_clock(c, [replace(SENDER, pace=5.0, batch=20)]))
-
     def test_holds_no_sms_up(self, store: Store, back: float) -> None:
         new, tried, planned = store.add(), store.add(), store.add(planned=4e9)
         store.change(message, message.c.id != planned, due=now() + back)
         store.change(message, message.c.id == tried, attempts=2)
-        self.mend(store)
+        _mend(store)
         assert {each.id for each in store.claim()} == {new, tried}
         assert store.row(planned).due == 4e9
 
-    def test_keeps_no_gateway_busy(self, store: Store, back: float) -> None:
-        id_ = store.add()
-        store.change(gateway, free_at=now() + back)
-        self.mend(store)
-        assert [each.id for each in store.claim()] == [id_]
-
-    @pytest.mark.parametrize("cause", ["UNREACHABLE", "UNAUTHORIZED"])
-    def test_holds_no_sender(self, store: Store, back: float, cause: str) -> None:
+    @pytest.mark.parametrize("cause", ["", "UNREACHABLE", "UNAUTHORIZED"])
+    def test_keeps_no_gateway_busy_nor_a_sender_held(
+        self, store: Store, back: float, cause: str
+    ) -> None:
         id_ = store.add()
         store.change(gateway, free_at=now() + back, held=cause)
-        self.mend(store)
+        _mend(store)
         assert [each.id for each in store.claim()] == [id_]
 
 
@@ -336,7 +300,7 @@ def test_what_waits_as_it_should_is_not_hurried(store: Store) -> None:
     store.change(message, message.c.id == ids[0], attempts=2, due=now() + 12.0)
     store.change(gateway, gateway.c.gsm == "9c7514330001", free_at=now() + 99.0)
     store.change(gateway, gateway.c.gsm == "9c7514330002", free_at=now() + 299.0, held="CONFIG")
-    store.do(lambda c: gateways.mend_clock(c, [replace(SENDER, pace=5.0, batch=20)]))
+    _mend(store)
     assert store.claim() == []
 
 
@@ -349,7 +313,7 @@ def test_calls_that_never_came_back_are_unknown(store: Store) -> None:
 
     store.do(lambda c: transitions.give_up_calls(c, 600.0))
 
-    assert [store.row(each).state for each in ids] == ["unknown", "sending", "sending"]
+    assert [store.state(each) for each in ids] == ["unknown", "sending", "sending"]
     assert store.states(ids[0]) == {A: "unknown"}
 
 
@@ -368,26 +332,93 @@ def test_a_server_is_in_reach_for_a_while_before_another_host_counts_as_dead() -
     clock = [1000.0]
     owner = LeaseOwner(None, lambda: clock[0])
 
-    def look(seconds: float, every: float = 5.0) -> None:
-        for _ in range(int(seconds / every)):
-            clock[0] += every
+    def dead(seconds: float) -> list[str] | None:
+        """Which of that host is dead after so many seconds, with a look each 5 s."""
+        for _ in range(int(seconds / 5)):
+            clock[0] += 5.0
             owner.reached()
+        return owner.dead(["host-1-abc"])
 
-    look(5)
-    assert owner.dead(["host-1-abc"]) == []
-    look(25)
-    assert owner.dead(["host-1-abc"]) == []
-    look(5)
-    assert owner.dead(["host-1-abc"]) is None
+    assert dead(5) == []
+    assert dead(25) == []
+    assert dead(5) is None
     owner.failed()
-    assert owner.dead(["host-1-abc"]) == []
-    look(30)
-    assert owner.dead(["host-1-abc"]) == []  # since it worked again, which is 25 s ago
-    look(5)
-    assert owner.dead(["host-1-abc"]) is None
+    assert dead(0) == []
+    assert dead(30) == []  # since it worked again, which is 25 s ago
+    assert dead(5) is None
     clock[0] += 20.0  # it hung, or this host did
-    assert owner.dead(["host-1-abc"]) == []
+    assert dead(0) == []
     owner.reached()
-    assert owner.dead(["host-1-abc"]) == []
-    look(30)
-    assert owner.dead(["host-1-abc"]) is None
+    assert dead(0) == []
+    assert dead(30) is None
+
+
+def test_what_is_stored_already_is_not_stored_twice(store: Store) -> None:
+    first, second = new(A, B), new(A, B)
+    (id_,) = store.do(lambda c: insert(c, [first]))
+    assert store.do(lambda c: insert(c, [second, first]))[1] == id_
+    assert len(store.claim()) == 2
+
+
+def _store(store: Store, leased: Sequence[Lease]) -> None:
+    store.do(lambda c: insert(c, [new() for _ in leased]))
+
+
+def _begin(store: Store, leased: Sequence[Lease]) -> None:
+    assert store.do(lambda c: leases.begin_sending(c, leased)) == [True] * len(leased)
+
+
+def _end(store: Store, leased: Sequence[Lease]) -> None:
+    ends = [Ended(each, SUCCESS, Verdict(sent=each.sms.numbers), 0.5) for each in leased]
+    assert store.do(lambda c: leases.finish(c, ends)) == [(State.SENT, 0)] * len(leased)
+
+
+@pytest.mark.parametrize("step", [_store, _begin, _end])
+def test_many_take_as_many_statements_as_one(
+    store: Store, step: Callable[[Store, Sequence[Lease]], None]
+) -> None:
+    said: list[object] = []
+    sa.event.listen(store.writer.engine, "before_cursor_execute", lambda *args: said.append(args))
+    counts = []
+    for many in (1, 10):
+        for _ in range(many):
+            store.add(A, B)
+        leased = store.claim(most=many)
+        assert len(leased) == many
+        said.clear()
+        step(store, leased)
+        counts.append(len(said))
+    assert counts[0] == counts[1] > 1
+
+
+def test_each_of_several_ends_as_it_did(store: Store) -> None:
+    ids = [store.add(A, B) for _ in range(4)]
+    leased = {each.id: each for each in store.claim()}
+    _begin(store, [*leased.values()])
+    refused = error(Cause.NOT_QUEUED, "no")
+    ends = [
+        Ended(leased[ids[0]], SUCCESS, Verdict(sent=(A, B)), 0.5),
+        Ended(leased[ids[1]], refused, Verdict(sent=(A,), again=(B,)), 0.5),
+        Ended(replace(leased[ids[2]], until=1.0), SUCCESS, Verdict(sent=(A, B)), 0.5),
+        Ended(leased[ids[3]], refused, Verdict(failed=(A, B)), 0.5),
+        Ended(leased[ids[0]], SUCCESS, Verdict(sent=(A, B)), 0.5),  # as if run again
+    ]
+    states = store.do(lambda c: leases.finish(c, ends))
+    assert [state for state, _ in states] == ["sent", "pending", None, "failed", "sent"]
+    assert [store.states(id_) for id_ in ids] == [
+        {A: "sent", B: "sent"}, {A: "sent", B: "pending"}, {A: "sending", B: "sending"},
+        {A: "failed", B: "failed"},
+    ]  # fmt: skip
+    assert [store.row(id_).text for id_ in ids] == [None, "hello", "hello", "hello"]
+    assert [store.row(id_).reason for id_ in ids] == ["", "no", "", "no"]
+    tries = sa.select(attempt.c.message_id).order_by(attempt.c.message_id)
+    assert store.do(lambda c: list(c.scalars(tries))) == [ids[0], ids[1], ids[3]]
+
+
+def test_old_ones_expire_once_for_all_that_find_the_pbx_away(store: Store) -> None:
+    ids = [store.add() for _ in range(3)]
+    store.change(message, created=message.c.created - 3600)
+    away, verdict = error(Cause.UNREACHABLE, "no route"), Verdict(again=(A,), stops="UNREACHABLE")
+    ends = [Ended(each, away, verdict, 0.5, max_age=60.0) for each in store.claim(most=2)]
+    assert store.do(lambda c: leases.finish(c, ends)) == [("pending", 0), ("pending", 3)]
+    assert {store.row(id_).state for id_ in ids} == {"expired"}

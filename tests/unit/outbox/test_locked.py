@@ -3,7 +3,7 @@
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +23,15 @@ from dialplan_sms.sms.sms import Draft, Sms
 from tests.unit.cli.test_outbox_command import Host
 from tests.unit.fakes import FakeRoute
 from tests.unit.process import Asterisk
-from tests.unit.stored import NUMBERS, SENDER, another, locked
+from tests.unit.stored import NUMBERS, SENDER, another, locked, opened, rows
 
 LONGEST = 7.0
 """Seconds: the 5 that are promised, and what a busy machine adds."""
 LIMITED = replace(SENDER, per_sender=(99, 60.0))
+WRITES, READS = "BEGIN IMMEDIATE", "BEGIN;SELECT count(*) FROM sms_message"
+ALONE = "BEGIN EXCLUSIVE"
+HELLO = Sms(NUMBERS[:1], "hello")
+COUNT = sa.select(sa.func.count()).select_from(message)
 
 
 @contextmanager
@@ -39,17 +43,21 @@ def holding(file: Path, statement: str) -> Iterator[None]:
         yield
 
 
-WRITES, READS = "BEGIN IMMEDIATE", "BEGIN;SELECT count(*) FROM sms_message"
-ALONE = "BEGIN EXCLUSIVE"
+@contextmanager
+def in_time() -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < LONGEST
 
 
 def store(outbox: Outbox, sender: Sender = SENDER) -> Outcome:
-    return outbox.accept(Sms(NUMBERS[:1], "hello"), sender, left=30.0)
+    return outbox.accept(HELLO, sender, left=30.0)
 
 
-def count(url: str) -> int:
-    with another(url) as connection, connection.begin():
-        return int(connection.scalar(sa.select(sa.func.count()).select_from(message)) or 0)
+def refuses(outbox: Outbox, sender: Sender = SENDER) -> None:
+    outcome = store(outbox, sender)
+    assert (outcome.status, outcome.cause) == (Status.ERROR, Cause.OUTBOX)
+    assert "locked" in outcome.reason
 
 
 class TestACall:
@@ -64,17 +72,14 @@ class TestACall:
         if fresh:
             outbox.close()
             outbox = Outbox(sqlite)
-        with holding(tmp_path / "outbox.sqlite", statement):
-            began = time.monotonic()
-            outcome = store(outbox)
-            assert (outcome.status, outcome.cause) == (Status.ERROR, Cause.OUTBOX)
+        with holding(tmp_path / "outbox.sqlite", statement), in_time():
+            refuses(outbox)
             if fresh:
                 outbox.close()
-            assert time.monotonic() - began < LONGEST
         if not fresh:
             assert store(outbox).status is Status.QUEUED
             outbox.close()
-        assert count(sqlite) == (1 if fresh else 2)
+        assert len(rows(sqlite)) == (1 if fresh else 2)
 
     def test_waits_for_a_reader_that_is_soon_done(self, sqlite: str, tmp_path: Path) -> None:
         outbox = Outbox(sqlite)
@@ -118,13 +123,12 @@ class TestACall:
     ) -> None:
         """It notes that it sends, the database is locked then, and so is its end."""
         outbox = Outbox(sqlite)
-        began = time.monotonic()
-        token = outbox.reserve(Sms(NUMBERS[:1], "hello"), SENDER)
-        assert isinstance(token, str)
-        with holding(tmp_path / "outbox.sqlite", WRITES):
-            outbox.settle(token, Sms(NUMBERS[:1], "hello"), Outcome(Status.SUCCESS))
-            outbox.close()
-            assert time.monotonic() - began < LONGEST
+        with in_time():
+            token = outbox.reserve(HELLO, SENDER)
+            assert isinstance(token, str)
+            with holding(tmp_path / "outbox.sqlite", WRITES):
+                outbox.settle(token, HELLO, Outcome(Status.SUCCESS))
+                outbox.close()
 
     @pytest.mark.slow
     @pytest.mark.parametrize("sender", [SENDER, LIMITED])
@@ -137,27 +141,23 @@ class TestACall:
                 other.exec_driver_sql("SELECT pg_advisory_xact_lock(4574)")
             else:
                 other.exec_driver_sql("LOCK TABLE sms_message IN ACCESS EXCLUSIVE MODE")
-            began = time.monotonic()
-            outcome = store(outbox, sender)
-            assert time.monotonic() - began < LONGEST
-            assert (outcome.status, outcome.cause) == (Status.ERROR, Cause.OUTBOX)
+            with in_time():
+                refuses(outbox, sender)
         assert store(outbox, sender).status is Status.QUEUED
         outbox.close()
-        assert count(postgresql) == 2
+        assert len(rows(postgresql)) == 2
 
-    def test_by_script_ends_in_time(self, tmp_path: Path) -> None:
-        conf = tmp_path / "sms.conf"
-        file = tmp_path / "o.sqlite"
-        conf.touch(0o600)
-        conf.write_text(
-            f"[general]\noutbox = sqlite:///{file}\nmode = queue\ndefault_sender = 101\n"
-            "[101]\nurl = http://127.0.0.1:9\npassword = x\n"
-        )
-        Outbox(f"sqlite:///{file}").writer.do(lambda _: None, 20.0)
+    def test_by_script_ends_in_time(
+        self, tmp_path: Path, sqlite: str, sms_conf: Callable[[str], Path]
+    ) -> None:
+        sender = "[101]\nurl = http://127.0.0.1:9\npassword = x\n"
+        sms_conf(f"[general]\noutbox = {sqlite}\nmode = queue\n{sender}")
+        with opened(sqlite) as here:
+            here.add()
         script = Path(sys.prefix) / "bin/sms.agi"
         began = time.monotonic()
         Asterisk(script, tmp_path).serve().close()
-        with holding(file, WRITES):
+        with holding(tmp_path / "outbox.sqlite", WRITES):
             locked = time.monotonic()
             asterisk = Asterisk(script, tmp_path).serve()
             asterisk.close()
@@ -176,17 +176,13 @@ class TestAList:
 
     @pytest.mark.parametrize("command", [(), ("show", 1), ("limits",), ("--json",)])
     def test_does_not_wait_for_who_writes(self, host: Host, command: tuple[object, ...]) -> None:
-        with holding(host.file, WRITES):
-            began = time.monotonic()
+        with holding(host.file, WRITES), in_time():
             result = host.run(*command)
-            assert time.monotonic() - began < LONGEST
         assert result.exit_code == 0, result.output
 
     def test_says_so_where_nobody_can_read(self, host: Host) -> None:
-        with holding(host.file, ALONE):
-            began = time.monotonic()
+        with holding(host.file, ALONE), in_time():
             result = host.run()
-            assert time.monotonic() - began < LONGEST
         assert result.exit_code == 1
         assert result.output == (
             f"Error: the outbox {host.file} cannot be used, database is locked: another program"
@@ -194,27 +190,22 @@ class TestAList:
         )
 
     def test_finds_a_file_that_was_restored(self, host: Host, tmp_path: Path) -> None:
-        reading = HistoryReader(host.engine.url)
-        find = sa.select(sa.func.count()).select_from(message)
-        assert reading.do(lambda c: c.scalar(find)) == 1
-        (tmp_path / "new").mkdir()
-        other = Host(tmp_path / "new")
-        other.engine.dispose()
-        other.file.rename(host.file)
-        assert reading.do(lambda c: c.scalar(find)) == 0
-        host.file.unlink()
-        with pytest.raises(OutboxError, match="unable to open"):
-            reading.do(lambda c: c.scalar(find))
-        reading.close()
+        with closing(HistoryReader(host.engine.url)) as reading:
+            assert reading.do(lambda c: c.scalar(COUNT)) == 1
+            (tmp_path / "new").mkdir()
+            other = Host(tmp_path / "new")
+            other.engine.dispose()
+            other.file.rename(host.file)
+            assert reading.do(lambda c: c.scalar(COUNT)) == 0
+            host.file.unlink()
+            with pytest.raises(OutboxError, match="unable to open"):
+                reading.do(lambda c: c.scalar(COUNT))
 
 
 @pytest.mark.slow
 def test_a_list_on_a_server_that_is_locked_ends(postgresql: str) -> None:
-    Outbox(postgresql).writer.do(lambda _: None, 20.0)
-    with locked(postgresql):
-        reading = HistoryReader(sa.make_url(postgresql))
-        began = time.monotonic()
-        with pytest.raises(OutboxError, match="another host or program has it locked"):
-            reading.do(lambda c: c.scalar(sa.select(sa.func.count()).select_from(message)))
-        assert time.monotonic() - began < LONGEST
-        reading.close()
+    with opened(postgresql) as here:
+        here.add()
+    reading, says = HistoryReader(sa.make_url(postgresql)), "another host or program has it locked"
+    with closing(reading), locked(postgresql), in_time(), pytest.raises(OutboxError, match=says):
+        reading.do(lambda c: c.scalar(COUNT))

@@ -13,7 +13,7 @@ from dialplan_sms.outbox.retry import decide, ended
 from dialplan_sms.outbox.schema import State, message, now
 from dialplan_sms.outbox.transitions import Try
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
-from tests.unit.stored import NUMBERS, Store, insert, row
+from tests.unit.stored import NUMBERS, Store, another
 
 SENDERS = ["101"]
 REJECTED = error(Cause.REJECTED, "it is blocked")
@@ -80,8 +80,7 @@ def test_what_was_sent_waits_or_was_cancelled_is_not_told(store: Store) -> None:
 
 def test_what_a_call_was_told_itself_is_not_told(store: Store) -> None:
     for mode, cause in (("wait", Cause.REJECTED), ("fallback", Cause.NO_ANSWER)):
-        new = row(mode=mode, text=None)
-        id_ = store.do(lambda c, new=new: insert(c, state=State.SENDING, **new))  # type: ignore[misc]
+        id_ = store.add(state=State.SENDING, mode=mode, text=None)
         outcome = error(cause, "no")
         verdict = ended(outcome, NUMBERS[:1])
         store.do(lambda c, t=(id_, outcome, verdict): transitions.end_tries(c, [Try(*t)]))  # type: ignore[misc]
@@ -90,8 +89,7 @@ def test_what_a_call_was_told_itself_is_not_told(store: Store) -> None:
 
 
 def test_of_a_call_that_died_it_is_told_after_it_was_given_up(store: Store) -> None:
-    new = row(mode="wait", text=None)
-    id_ = store.do(lambda c: insert(c, state=State.SENDING, **new))
+    id_ = store.add(state=State.SENDING, mode="wait", text=None)
     store.do(lambda c: transitions.give_up_calls(c, 600.0))
     assert claim(store) == []
     store.change(message, created=1.0, due=1.0)  # also if no service ran for days
@@ -189,19 +187,13 @@ class TestWhatHappensMeanwhile:
 
 def test_a_look_does_not_read_the_history(sqlite: str) -> None:
     """Indexes lead to what has a text, and to what is unknown, however many SMS there are."""
-    engine = sa.create_engine(sqlite)
-    try:
-        with engine.begin() as connection:
-            message.create(connection)
-            queries = [
-                each.params(senders=["101"]).compile(engine, compile_kwargs={"literal_binds": True})
-                for each in reports._UNTOLD
-            ]
-            plans = [
-                str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all())
-                for query in queries
-            ]
-    finally:
-        engine.dispose()
+    with another(sqlite) as connection, connection.begin():
+        message.create(connection)
+        plans = []
+        for each in reports._UNTOLD:
+            query = each.params(senders=["101"]).compile(
+                connection.engine, compile_kwargs={"literal_binds": True}
+            )
+            plans.append(str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all()))
     assert "sms_message_text (sender=? AND ended>?)" in plans[0], (sqlite3.sqlite_version, plans)
     assert "sms_message_state (state=? AND due>?)" in plans[1], (sqlite3.sqlite_version, plans)

@@ -17,58 +17,41 @@ from dialplan_sms.sms.outcome import Cause, Outcome, Status, error, matching
 NUMBERS = ("+39333123456", "+39333123457")
 SENT, AGAIN, FAILED = Verdict(sent=NUMBERS), Verdict(again=NUMBERS), Verdict(failed=NUMBERS)
 UNKNOWN = Verdict(unknown=NUMBERS)
-PAUSES, GIVES_UP = (
-    Verdict(again=NUMBERS, stops="UNREACHABLE"),
-    Verdict(expired=NUMBERS, stops="UNREACHABLE"),
-)
-
-TABLE = {
-    # cause: at-least-once, over its max_age; at-most-once, over its max_age
-    Cause.UNREACHABLE: (PAUSES, GIVES_UP, PAUSES, GIVES_UP),
+STOPS = (Cause.UNREACHABLE, Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER)
+CAUSES = {
+    cause: (Verdict(again=NUMBERS, stops=cause), Verdict(expired=NUMBERS, stops=cause)) * 2
+    for cause in STOPS
+}
+CAUSES |= {
+    # at-least-once, over its max_age; at-most-once, over its max_age
     Cause.NO_ANSWER: (AGAIN, UNKNOWN, UNKNOWN, UNKNOWN),
     Cause.BAD_ANSWER: (AGAIN, UNKNOWN, UNKNOWN, UNKNOWN),
     Cause.INTERNAL: (AGAIN, FAILED, AGAIN, FAILED),
 }
-HOLDS = {Cause.UNAUTHORIZED, Cause.CONFIG, Cause.UNKNOWN_SENDER}
+ERRORS = sorted(set(Cause) - {Cause.NONE, Cause.NOT_QUEUED})
+PARTLY = Verdict(NUMBERS[:1], again=NUMBERS[1:]), Verdict(NUMBERS[:1], failed=NUMBERS[1:])
 
 
-@pytest.mark.parametrize("cause", sorted(set(Cause) - {Cause.NONE, Cause.NOT_QUEUED}))
-def test_each_error_has_its_verdicts(cause: Cause) -> None:
-    expected = TABLE.get(cause, (FAILED,) * 4)
-    if cause in HOLDS:
-        kept = Verdict(again=NUMBERS, stops=str(cause))
-        ended = Verdict(expired=NUMBERS, stops=str(cause))
-        expected = (kept, ended, kept, ended)
-    assert expected == tuple(
-        decide(error(cause, "x"), NUMBERS, delivery, over)
-        for delivery in (AT_LEAST_ONCE, AT_MOST_ONCE)
-        for over in (False, True)
-    )
-
-
-@pytest.mark.parametrize("over", [False, True])
-@pytest.mark.parametrize("delivery", [AT_LEAST_ONCE, AT_MOST_ONCE])
-def test_success_is_sent(delivery: str, over: bool) -> None:
-    assert decide(Outcome(Status.SUCCESS), NUMBERS, delivery, over) == SENT
-
-
-def _warning(*failed: str) -> Outcome:
+def warning(*failed: str) -> Outcome:
     return Outcome(Status.WARNING, Cause.NOT_QUEUED, "x", failed)
 
 
-@pytest.mark.parametrize("delivery", [AT_LEAST_ONCE, AT_MOST_ONCE])
-def test_after_a_warning_only_those_that_it_names_are_tried_again(delivery: str) -> None:
-    first, second = NUMBERS
-    warning = _warning(second, "+39333999999")
-    assert decide(warning, NUMBERS, delivery, False) == Verdict(sent=(first,), again=(second,))
-    assert decide(warning, NUMBERS, delivery, True) == Verdict(sent=(first,), failed=(second,))
-
-
-@pytest.mark.parametrize("named", [(), ("+39333999999",), ("*#",)])
-def test_a_warning_that_names_none_of_ours_leaves_it_to_delivery(named: tuple[str, ...]) -> None:
-    assert decide(_warning(*named), NUMBERS, AT_LEAST_ONCE, False) == AGAIN
-    assert decide(_warning(*named), NUMBERS, AT_MOST_ONCE, False) == UNKNOWN
-    assert decide(_warning(*named), NUMBERS, AT_LEAST_ONCE, True) == UNKNOWN
+@pytest.mark.parametrize(
+    ("outcome", "verdicts"),
+    [
+        *((error(cause, "x"), CAUSES.get(cause, (FAILED,) * 4)) for cause in ERRORS),
+        (Outcome(Status.SUCCESS), (SENT,) * 4),
+        # one that names a number of ours, and none
+        (warning(NUMBERS[1], "+39333999999"), PARTLY * 2),
+        *((warning(*named), CAUSES[Cause.NO_ANSWER]) for named in ([], ["+39333999999"], ["*#"])),
+    ],
+)
+def test_each_outcome_has_its_verdicts(outcome: Outcome, verdicts: tuple[Verdict, ...]) -> None:
+    assert verdicts == tuple(
+        decide(outcome, NUMBERS, delivery, over)
+        for delivery in (AT_LEAST_ONCE, AT_MOST_ONCE)
+        for over in (False, True)
+    )
 
 
 numbers = st.lists(

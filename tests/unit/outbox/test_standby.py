@@ -3,17 +3,17 @@
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from dialplan_sms.outbox.database import OutboxError
-from dialplan_sms.outbox.schema import State
-from dialplan_sms.outbox.store import PATIENCE, New, Outbox, insert
-from dialplan_sms.outbox.writer import Writer
+from dialplan_sms.outbox.store import PATIENCE, Outbox, insert
+from dialplan_sms.outbox.work import Together
 from dialplan_sms.sms.sms import Sms
 from tests.postgres import Postgres, url_of, with_standby
-from tests.unit.stored import NUMBERS, SENDER, row
+from tests.unit.stored import NUMBERS, SENDER, new, opened
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -27,20 +27,6 @@ def servers() -> Iterator[Servers]:
         yield servers
 
 
-@contextmanager
-def writing(*ports: int) -> Iterator[Writer]:
-    writer = Writer(url_of(*ports))
-    try:
-        yield writer
-    finally:
-        writer.close()
-
-
-def store(writer: Writer, patience: float = 20.0) -> int:
-    new = New(row(), NUMBERS[:1], State.PENDING)
-    return writer.do(lambda c: insert(c, [new])[0], patience)
-
-
 def count(server: Postgres) -> int:
     ((found,),) = server.execute("SELECT count(*) FROM sms_message")
     return int(found)
@@ -50,25 +36,24 @@ def count(server: Postgres) -> int:
 def test_goes_on_once_it_is_promoted(servers: Servers, order: int) -> None:
     primary, standby = servers
     ports = [primary.port, standby.port][::order]
-    with writing(*ports) as writer:
-        store(writer)
+    with opened(url_of(*ports)) as store:
+        store.add()
         primary.crash()
         says = f"postgres on 127.0.0.1:{ports[0]} or 127.0.0.1:{ports[1]} cannot be used, "
         with pytest.raises(OutboxError, match=says):
-            store(writer)
+            store.add()
         standby.promote()
-        store(writer)
+        store.add()
     assert count(standby) == 2
 
 
 def test_a_commit_that_is_cut_off_waits_for_the_standby(servers: Servers) -> None:
     """Or an SMS could be QUEUED that is lost with the primary."""
     primary, standby = servers
-    with writing(primary.port, standby.port) as writer:
-        store(writer)
+    with opened(url_of(primary.port, standby.port)) as store:
+        store.add()
         standby.stop()
-        new = New(row(), NUMBERS[:1], State.PENDING)
-        future = writer.submit(lambda c: insert(c, [new])[0])
+        future = store.writer.submit(Together(insert, new()))
         until(lambda: primary.execute(f"SELECT 1 {WAITS}"))
         ((cut_off, _),) = primary.execute(f"SELECT pid, pg_terminate_backend(pid) {WAITS}")
         until(lambda: primary.execute(f"SELECT 1 {WAITS} AND pid <> {cut_off}") or future.done())
@@ -84,8 +69,8 @@ def test_nor_does_its_key_make_it_queued_before(servers: Servers) -> None:
     primary, standby = servers
     sms = Sms(NUMBERS[:1], "hello", mode="queue", key="fire")
     call, again = (Outbox(url_of(primary.port, standby.port)) for _ in range(2))
-    with ThreadPoolExecutor() as pool:
-        assert again.accept(Sms(NUMBERS[:1], "first", mode="queue"), SENDER).status == "QUEUED"
+    with closing(call), closing(again), ThreadPoolExecutor() as pool:
+        assert again.accept(replace(sms, key=""), SENDER).status == "QUEUED"
         standby.stop()
         cut_off = pool.submit(call.accept, sms, SENDER)
         until(lambda: primary.execute(f"SELECT pg_terminate_backend(pid) {WAITS}"))
@@ -94,20 +79,18 @@ def test_nor_does_its_key_make_it_queued_before(servers: Servers) -> None:
         standby.start()
         assert cut_off.result(20).status in ("QUEUED", "ERROR")
         until(lambda: again.accept(sms, SENDER).status == "QUEUED")
-    for outbox in (call, again):
-        outbox.close()
     assert count(standby) == 2
 
 
 def test_a_primary_that_takes_no_more_writes_is_left(servers: Servers) -> None:
     primary, standby = servers
-    with writing(primary.port, standby.port) as writer:
-        store(writer)
+    with opened(url_of(primary.port, standby.port)) as store:
+        store.add()
         primary.execute("ALTER SYSTEM SET default_transaction_read_only = on")
         primary.execute("SELECT pg_reload_conf()")
         until(lambda: primary.execute("SHOW default_transaction_read_only") == [("on",)])
         standby.promote()
-        store(writer)
+        store.add()
     assert count(standby) == 2
 
 
@@ -115,5 +98,6 @@ def test_a_host_that_says_nothing_is_passed_while_a_call_waits(postgres: Postgre
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(5)
-        with writing(silent.getsockname()[1], postgres.port) as writer:
-            assert writer.do(lambda c: c.exec_driver_sql("SELECT 7").scalar(), PATIENCE) == 7
+        with opened(url_of(silent.getsockname()[1], postgres.port)) as store:
+            seven = store.writer.do(lambda c: c.exec_driver_sql("SELECT 7").scalar(), PATIENCE)
+            assert seven == 7
