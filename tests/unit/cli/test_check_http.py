@@ -1,4 +1,4 @@
-"""``dialplan-sms check``: the line of the HTTP SMS server."""
+"""``dialplan-sms check``: the HTTP SMS server, and a gateway of ``curl``, asked for nothing."""
 
 import json
 import re
@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from dialplan_sms.cli.check import CheckState, Finding, service
-from dialplan_sms.config.config import Config, Sender
+from dialplan_sms.cli.check import CheckState, Finding, pbx, service
+from dialplan_sms.cli.check.command import without_secrets
+from dialplan_sms.cli.setup import pbx as setup
+from dialplan_sms.config.config import Config, Sender, load
 from dialplan_sms.config.http import DECOY, Http
 from dialplan_sms.host.identity import current
 from dialplan_sms.sandbox import Sandbox
@@ -48,24 +50,20 @@ def test_an_address_where_nothing_listens_needs_a_restart() -> None:
     found = check(free_port())
     assert found.state is CheckState.WRONG
     assert found.says.startswith("nothing listens")
-    assert found.do == ("the service runs with an older sms.conf? systemctl restart dialplan-sms")
+    assert found.do == "the service runs with an older sms.conf? systemctl restart dialplan-sms"
 
 
 @pytest.mark.parametrize(
-    "other", [b"220 mail.example.com\r\n", answer(b"[]"), answer(b"{}"), answer(b"\xff"), b""]
-)
-def test_another_program_is_told_from_ours(other: bytes) -> None:
+    ("other", "certificate"),
+    [(b"220 mail.example.com\r\n", ""), (answer(b"[]"), ""), (answer(b"{}"), ""),
+     (answer(b"\xff"), ""), (b"", ""), (OURS, "c.pem")],
+)  # fmt: skip
+def test_another_program_and_plain_http_are_told_from_ours(other: bytes, certificate: str) -> None:
     with checked.stranger(other) as port:
-        found = check(port)
-    assert found.state is CheckState.WRONG
-    assert "another listen in [http]" in found.do
-
-
-def test_plain_http_where_a_certificate_is_set_is_wrong() -> None:
-    with checked.stranger(OURS) as port:
-        found = check(port, "c.pem")
+        found = check(port, certificate)
     assert found.state is CheckState.WRONG
     assert "restart" in found.do
+    assert "another listen in [http]" in found.do
 
 
 def test_a_server_that_hangs_is_given_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,15 +97,13 @@ def bed(request: pytest.FixtureRequest) -> Iterator[Bed]:
             http += f"certificate = {pem}\nkey = {pem}\n"
         outbox = f"outbox = sqlite:///{folder}/outbox.sqlite"
         running = stack.enter_context(Service(folder, sandbox, outbox, http))
-        made = Bed(stack.enter_context(checked.folder()), sandbox, running)
+        made = Bed(stack.enter_context(checked.folder()), sandbox, running, stack)
         made.sender += http
         yield made
 
 
 def test_the_line_is_there_with_the_service(bed: Bed) -> None:
-    # given a service with [http]
-    bed.write()
-    # when it is checked
+    # given a service with [http], when it is checked
     findings = bed.check()
     # then its line is well, and nothing was sent
     (line,) = [each for each in findings if each.name == service.HTTP.name]
@@ -129,3 +125,40 @@ def test_the_line_is_there_with_the_service(bed: Bed) -> None:
     assert [each.name for each in checked.bad(findings)] == [service.SERVICE.name]
     (line,) = [each for each in findings if each.name == service.HTTP.name]
     assert line.says == "not looked at: mend service first"
+
+
+LINE = 'curl -u "bob:hunter2" {url}/sms/v3rysecret --data-urlencode "to={{TO_NUMBER}}" -d "text={{MESSAGE}}"'
+
+
+def look(conf: Path, url: str, keys: str = "") -> dict[str, Finding]:
+    """What is found of a gateway, by name."""
+    conf.touch(0o600)
+    conf.write_text(f"[gateway]\ncurl = {LINE.format(url=url)}\nsuccess = OK\n{keys}\n")
+    loaded = load(conf)
+    (group,) = pbx.each(loaded, 3.0)
+    shown = without_secrets(group.check(), loaded)
+    assert "hunter2" not in str(shown)
+    assert "v3rysecret" not in str(shown)
+    return {line.name: line for line in shown}
+
+
+def test_a_gateway_is_not_asked(tmp_path: Path) -> None:
+    conf = tmp_path / "sms.conf"
+    with Sandbox() as gateway:
+        found = look(conf, gateway.url, f"verify = {gateway.fingerprint}")
+        assert found["certificate"].state is CheckState.OK
+        assert found["connection"].state is CheckState.OK
+        assert "would be an SMS" in found["credentials"].says
+        assert "max_length" not in found
+        said, good = setup.ask(conf, "gateway")
+        assert (good, said) == (True, f"warning: {found['credentials'].says}")
+        untrusted = look(conf, gateway.url)["certificate"]
+        assert untrusted.state is CheckState.WRONG
+        assert f"verify = {gateway.fingerprint} in [gateway]" in untrusted.do
+        assert look(conf, gateway.url, f"verify = {conf}")["certificate"].state is CheckState.WRONG
+        assert gateway.requests == []
+
+
+def test_one_that_does_not_listen_is_named(tmp_path: Path) -> None:
+    found = look(tmp_path / "sms.conf", f"http://127.0.0.1:{free_port()}")
+    assert found["connection"].state is CheckState.WRONG
