@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 from unittest import mock
 from urllib.parse import parse_qsl
 
@@ -26,6 +27,7 @@ from cryptography.x509.oid import NameOID
 
 from dialplan_sms.cli.check import CheckState, Finding, outbox
 from dialplan_sms.cli.check.command import exit_status, inspect
+from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.host import process
 from dialplan_sms.host.identity import User, current
 from dialplan_sms.host.process import Ran
@@ -155,6 +157,12 @@ class Bed:
         pairs += [pair for request in self.sandbox.requests for pair in request.form.items()]
         assert [value for key, value in pairs if key == "number" and value.strip()] == []
         assert took < 15
+
+
+def config(**fields: Any) -> Config:
+    """One sender, and *fields*."""
+    sender = Sender("101", "https://pbx.example.com/api/v1/originate/sms", "sms101api")
+    return Config(Path("/etc/sms.conf"), {"101": sender}, "101", **fields)
 
 
 def bad(findings: Iterable[Finding]) -> list[Finding]:

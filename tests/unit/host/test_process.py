@@ -91,106 +91,96 @@ def precious(folder: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("as_root")
-def test_what_sqlite_deletes_is_not_deleted_with_roots_rights(folder: Path, precious: Path) -> None:
-    """The attack is real where nothing stops it, so that the two tests below prove something."""
-    with sqlite3.connect(folder / "sms/outbox.sqlite") as database:
-        database.execute("SELECT count(*) FROM sqlite_master").fetchall()
-    assert not precious.exists(), "this SQLite does not delete it: the tests below prove nothing"
+class TestFilesOfAnotherUser:
+    def test_what_sqlite_deletes_is_not_deleted_with_roots_rights(
+        self, folder: Path, precious: Path
+    ) -> None:
+        """The attack is real where nothing stops it, so that the two tests below prove something."""
+        with sqlite3.connect(folder / "sms/outbox.sqlite") as database:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        assert not precious.exists(), (
+            "this SQLite does not delete it: the tests below prove nothing"
+        )
 
+    def test_check_looks_at_the_outbox_as_its_owner(self, folder: Path, precious: Path) -> None:
+        list(check(f"sqlite:///{folder}/sms/outbox.sqlite", current()))
+        assert precious.exists()
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("as_root")
-def test_check_looks_at_the_outbox_as_its_owner(folder: Path, precious: Path) -> None:
-    list(check(f"sqlite:///{folder}/sms/outbox.sqlite", current()))
-    assert precious.exists()
+    @pytest.mark.parametrize("command", [["outbox"], ["send", "+39333123456"], ["worker"]])
+    def test_commands_use_the_outbox_as_its_owner(
+        self, folder: Path, precious: Path, command: list[str]
+    ) -> None:
+        conf = folder / "sms.conf"
+        conf.touch(0o600)
+        url = f"sqlite:///{folder}/sms/outbox.sqlite"
+        conf.write_text(f"[general]\noutbox = {url}\nmode = queue\n{NOWHERE}")
+        started = subprocess.Popen(
+            [PROGRAM, *command, "--config", conf], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            told, _ = started.communicate(b"Hello", timeout=5)
+        except subprocess.TimeoutExpired:  # the worker
+            started.kill()
+            told, _ = started.communicate()
+        assert b"Traceback" not in told
+        assert precious.exists(), told
 
+    def test_what_lies_beside_the_outbox_counts_where_a_link_leads(self, folder: Path) -> None:
+        outbox(folder, 0)
+        (folder / "sms").chmod(0o1777)
+        (folder / "link").symlink_to("sms/outbox.sqlite")
+        url = f"sqlite:///{folder}/link"
+        with pytest.raises(ConfigError, match=f"everybody can change {folder}/sms"):
+            Config(folder / "sms.conf", {}, outbox=url).drop_privileges()
+        found = {each.name: each for each in check(url, current())}[OUTBOX.name]
+        assert "is not looked into: everybody can change" in found.says
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("as_root")
-@pytest.mark.parametrize("theirs", ["agi-bin", "agi-bin/sms.agi", "python3"])
-def test_check_as_root_runs_no_program_of_another_user(folder: Path, theirs: str) -> None:
-    """Where no Asterisk, unit or user says whose rights are meant, they are root's."""
-    ran, python, script = folder / "ran", folder / "python3", folder / "agi-bin/sms.agi"
-    for path, text in ((python, f"#!/bin/sh\ntouch {ran}\n"), (script, f"#!{python}\n# dialplan")):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-        path.chmod(0o755)
-    os.chown(folder / theirs, NOBODY, NOBODY)
-    (folder / "asterisk.conf").write_text(f"[directories]\nastagidir => {script.parent}\n")
-    asterisk = Asterisk(folder, process.run, folder / "none", path="")
-    first = next(iter([*check_script(asterisk, current(), None)]))
-    assert not ran.exists()
-    path = script if "agi" in theirs else python
-    assert first.says == f"the user nobody can change {path}, and root is to run it"
-    assert first.do == "make it root's, or run check --user nobody"
+    @pytest.mark.parametrize("theirs", ["agi-bin", "agi-bin/sms.agi", "python3"])
+    def test_check_as_root_runs_no_program_of_another_user(self, folder: Path, theirs: str) -> None:
+        """Where no Asterisk, unit or user says whose rights are meant, they are root's."""
+        ran, python, script = folder / "ran", folder / "python3", folder / "agi-bin/sms.agi"
+        for path, text in (
+            (python, f"#!/bin/sh\ntouch {ran}\n"),
+            (script, f"#!{python}\n# dialplan"),
+        ):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+            path.chmod(0o755)
+        os.chown(folder / theirs, NOBODY, NOBODY)
+        (folder / "asterisk.conf").write_text(f"[directories]\nastagidir => {script.parent}\n")
+        asterisk = Asterisk(folder, process.run, folder / "none", path="")
+        first = next(iter([*check_script(asterisk, current(), None)]))
+        assert not ran.exists()
+        path = script if "agi" in theirs else python
+        assert first.says == f"the user nobody can change {path}, and root is to run it"
+        assert first.do == "make it root's, or run check --user nobody"
 
+    def test_a_log_that_root_begins_is_its_folders_owners(self, folder: Path) -> None:
+        os.chown(folder, NOBODY, NOBODY)
+        os.close(log._open_file(str(folder / "sms.log")))
+        status = (folder / "sms.log").stat()
+        assert (status.st_uid, status.st_mode & 0o777) == (NOBODY, 0o640)
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("as_root")
-@pytest.mark.parametrize("command", [["outbox"], ["send", "+39333123456"], ["worker"]])
-def test_commands_use_the_outbox_as_its_owner(
-    folder: Path, precious: Path, command: list[str]
-) -> None:
-    conf = folder / "sms.conf"
-    conf.touch(0o600)
-    url = f"sqlite:///{folder}/sms/outbox.sqlite"
-    conf.write_text(f"[general]\noutbox = {url}\nmode = queue\n{NOWHERE}")
-    started = subprocess.Popen(
-        [PROGRAM, *command, "--config", conf], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        told, _ = started.communicate(b"Hello", timeout=5)
-    except subprocess.TimeoutExpired:  # the worker
-        started.kill()
-        told, _ = started.communicate()
-    assert b"Traceback" not in told
-    assert precious.exists(), told
+    def test_a_log_in_roots_folder_stays_roots_whatever_its_path_leads_to_then(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("roots", "theirs"):
+            (folder / name).mkdir()
+        os.chown(folder / "theirs", NOBODY, NOBODY)
+        (folder / "logs").symlink_to("roots")
+        open_ = os.open
 
+        def open_and_turn(path: str, flags: int, *rest: int, **where: int) -> int:
+            file = open_(path, flags, *rest, **where)
+            if flags & os.O_CREAT:
+                (folder / "logs").unlink()
+                (folder / "logs").symlink_to("theirs")
+            return file
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("as_root")
-def test_what_lies_beside_the_outbox_counts_where_a_link_leads(folder: Path) -> None:
-    outbox(folder, 0)
-    (folder / "sms").chmod(0o1777)
-    (folder / "link").symlink_to("sms/outbox.sqlite")
-    url = f"sqlite:///{folder}/link"
-    with pytest.raises(ConfigError, match=f"everybody can change {folder}/sms"):
-        Config(folder / "sms.conf", {}, outbox=url).drop_privileges()
-    found = {each.name: each for each in check(url, current())}[OUTBOX.name]
-    assert "is not looked into: everybody can change" in found.says
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("as_root")
-def test_a_log_that_root_begins_is_its_folders_owners(folder: Path) -> None:
-    os.chown(folder, NOBODY, NOBODY)
-    os.close(log._open_file(str(folder / "sms.log")))
-    status = (folder / "sms.log").stat()
-    assert (status.st_uid, status.st_mode & 0o777) == (NOBODY, 0o640)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("as_root")
-def test_a_log_in_roots_folder_stays_roots_whatever_its_path_leads_to_then(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("roots", "theirs"):
-        (folder / name).mkdir()
-    os.chown(folder / "theirs", NOBODY, NOBODY)
-    (folder / "logs").symlink_to("roots")
-    open_ = os.open
-
-    def open_and_turn(path: str, flags: int, *rest: int, **where: int) -> int:
-        file = open_(path, flags, *rest, **where)
-        if flags & os.O_CREAT:
-            (folder / "logs").unlink()
-            (folder / "logs").symlink_to("theirs")
-        return file
-
-    monkeypatch.setattr(os, "open", open_and_turn)
-    os.close(log._open_file(str(folder / "logs/sms.log")))
-    assert (folder / "roots/sms.log").stat().st_uid == 0
+        monkeypatch.setattr(os, "open", open_and_turn)
+        os.close(log._open_file(str(folder / "logs/sms.log")))
+        assert (folder / "roots/sms.log").stat().st_uid == 0
 
 
 def test_no_link_is_followed_for_log_and_journal(folder: Path) -> None:
@@ -422,9 +412,6 @@ class TestTheChild:
         with pytest.raises(HostError, match="root cannot become the user nobody here, Operation"):
             as_user(by_id(NOBODY), (tmp_path / "made").touch)
         assert not (tmp_path / "made").exists()
-
-
-# --- other programs: what they may take of time and memory
 
 
 def test_a_program_is_given_a_time() -> None:
