@@ -345,9 +345,7 @@ class TestTheAsteriskThatIsAsked:
         Asterisk(tmp_path, remember, proc).ask("core show settings")
         assert asked == [("/x/asterisk", os.getuid())]
 
-    def test_a_template_of_directories_is_none(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_template_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # as Debian ships it: [directories](!) leaves what was compiled in
         monkeypatch.setattr(asterisk, "_AGI_BINS", (str(tmp_path / "none"), str(tmp_path)))
         file = tmp_path / "asterisk.conf"
@@ -511,9 +509,7 @@ class TestThePbx:
 
 
 class TestTheOutbox:
-    def test_the_file_system_is_that_of_the_device(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_file_system(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert outbox.file_system(Path("/proc").stat().st_dev) == "proc"
         monkeypatch.setattr(outbox, "MOUNTS", tmp_path / "mountinfo")
         assert outbox.file_system(os.makedev(8, 1)) == ""
@@ -591,9 +587,7 @@ class TestWhatAsteriskHas:
         assert "delete those lines" in found.do
         assert "dialplan reload" in found.do
 
-    def test_one_that_is_included_twice_is_named(
-        self, dialplan: Callable[[str], Finding], tmp_path: Path
-    ) -> None:
+    def test_one_included_twice(self, dialplan: Callable[[str], Finding], tmp_path: Path) -> None:
         assert dialplan(f"{_OURS}[a]\n").state is CheckState.OK
         found = dialplan("#tryinclude extensions-sms.conf\n#include more.conf\n")
         places = f"{tmp_path}/extensions.conf:1 and {tmp_path}/more.conf:1"

@@ -70,9 +70,7 @@ class TestTheService:
         assert found.state is state
         assert do in found.do
 
-    def test_a_service_that_has_an_older_ca_file_is_told(
-        self, sms_conf: Callable[[str], Path]
-    ) -> None:
+    def test_one_that_has_an_older_ca_file_is_told(self, sms_conf: Callable[[str], Path]) -> None:
         path = sms_conf("[101]\nurl = https://192.0.2.1\npassword = x\nverify = ca.pem\n")
         ca = path.parent / "ca.pem"
         ca.write_text("the old one")

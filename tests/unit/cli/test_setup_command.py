@@ -51,9 +51,7 @@ def without_default(pbx: PbxHost) -> None:
 
 
 class TestTheCertificate:
-    def test_what_a_person_compares_is_shown_and_a_no_changes_nothing(
-        self, pbx: PbxHost, sandbox: Sandbox
-    ) -> None:
+    def test_a_person_compares_and_may_say_no(self, pbx: PbxHost, sandbox: Sandbox) -> None:
         pbx.interactive = True
         before = pbx.tree()
         assert pbx.setup(*at(sandbox), said="n\n").exit_code == 1
@@ -129,9 +127,7 @@ class TestAnOptionThatComesAlone:
         beside = installed.sender(file="sms.conf.new")
         assert (beside.verify, beside.password) == (shown, PASSWORD)
 
-    def test_a_fingerprint_is_compared_with_what_is_shown(
-        self, installed: PbxHost, sandbox: Sandbox
-    ) -> None:
+    def test_a_fingerprint_is_compared(self, installed: PbxHost, sandbox: Sandbox) -> None:
         shown = self.renewed(installed)
         said = installed.fails("--fingerprint", sandbox.fingerprint)
         assert "the old verify of [101] stays" in said
@@ -252,9 +248,7 @@ class TestBadAnswers:
             (["--token-file", "a", "--country", ""], "--token-file, --country"),
         ],
     )
-    def test_what_does_not_go_with_remove(
-        self, pbx: PbxHost, options: list[str], left_out: str
-    ) -> None:
+    def test_not_with_remove(self, pbx: PbxHost, options: list[str], left_out: str) -> None:
         pbx.install()
         said = pbx.refused("--remove", *options, status=2)
         assert f"--remove takes all back, so leave out {left_out}" in said
@@ -320,9 +314,7 @@ class TestWhetherThePbxAcceptsTheSender:
         assert "\nwarning: the PBX could not be asked whether it accepts 101, " in result.output
         assert "Send a first SMS" in result.output
 
-    def test_with_several_and_no_default_it_says_that_none_was_asked(
-        self, asking: Asking, sandbox: Sandbox
-    ) -> None:
+    def test_without_a_default_none_is_asked(self, asking: Asking, sandbox: Sandbox) -> None:
         for sender in ("101", "102"):
             asking.setup(*at(sandbox, sender), "--pin")
         without_default(asking)
@@ -368,9 +360,7 @@ class TestWhetherThePbxAcceptsTheSender:
         (["another program"], ""),
     ],
 )
-def test_a_service_of_another_version_is_restarted(
-    pbx: PbxHost, figures: object, says: str
-) -> None:
+def test_a_service_of_another_version_restarts(pbx: PbxHost, figures: object, says: str) -> None:
     pbx.install()
     restart = "systemctl restart dialplan-sms.service"
     before = pbx.commands.count(restart)

@@ -62,9 +62,7 @@ class TestTheOutboxFolder:
         with pytest.raises(HostError, match=f"^{file} is no folder, .*: move it away"):
             self.found(pbx)
 
-    def test_one_that_a_dry_run_may_not_see(
-        self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_one_a_dry_run_may_not_see(self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch) -> None:
         real = Path.stat
 
         def refused(path: Path, **more: bool) -> os.stat_result:
@@ -111,9 +109,7 @@ class TestTheProgram:
         says = ": run PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install --force"
         assert says in pbx.refused(*NEW)
 
-    def test_one_that_another_user_can_change(
-        self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_one_others_can_change(self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch) -> None:
         script = pbx.prefix / "bin/sms.agi"
         monkeypatch.setattr(plan, "changer", {script: by_id(65534)}.get)
         assert f"the user nobody can change the program in {pbx.prefix}" in pbx.refused(*NEW)
@@ -229,16 +225,21 @@ class TestTheInclude:
         assert LINE + b"\n" in pbx.extensions.read_bytes()
 
     @pytest.mark.parametrize(
-        "line", ["./extensions-sms.conf", "x/../extensions-sms.conf", "{etc}/extensions-sms.conf",
-                 "{etc}/../*/extensions-s?s.conf", "linked/extensions-sms.conf"],
+        "line", ['#include "extensions-sms.conf"', "#tryinclude ./extensions-sms.conf",
+                 "#TRYINCLUDE <extensions-sms.conf> ; here", "#include extensions-*.conf",
+                 "#tryinclude x/../extensions-sms.conf", "#tryinclude {etc}/extensions-sms.conf",
+                 "#include {etc}/../*/extensions-s?s.conf", "#include linked/extensions-sms.conf"],
     )  # fmt: skip
-    def test_the_same_by_another_name_is(self, pbx: PbxHost, line: str) -> None:
+    def test_a_line_of_the_admins_is_enough_whatever_it_names(
+        self, pbx: PbxHost, line: str
+    ) -> None:
         (pbx.etc / "x").mkdir()
         (pbx.etc / "linked").symlink_to(pbx.etc)
-        text = f"#tryinclude {line}\n".format(etc=pbx.etc).encode() + EXTENSIONS
-        pbx.extensions.write_bytes(text)
+        before = b"#include more.conf\n" + EXTENSIONS
+        pbx.extensions.write_bytes(before)
+        (pbx.etc / "more.conf").write_text(line.format(etc=pbx.etc) + "\n")
         pbx.install()
-        assert pbx.extensions.read_bytes() == text
+        assert pbx.extensions.read_bytes() == before
         assert files.content_of(pbx.etc / CONF)
 
     def test_includes_that_go_in_circles_end(self, tmp_path: Path) -> None:

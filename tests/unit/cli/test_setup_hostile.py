@@ -208,9 +208,7 @@ def test_it_is_set_up_and_taken_back(folder: Path, host: object) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("to", ["precious/passwd", "precious/none", "precious"])
-def test_links_of_asterisks_user_lead_root_nowhere(
-    folder: Path, precious: Path, place: str, to: str
-) -> None:
+def test_links_lead_root_nowhere(folder: Path, precious: Path, place: str, to: str) -> None:
     """Which has all of Asterisk's folders, and would have root change a file of its choice."""
     pbx = PbxHost(folder / "asterisk")
     freepbx(pbx)

@@ -38,9 +38,7 @@ def process(
         (["/r/ld.so", "--library-path", "/r", "/r/usr/sbin/asterisk", "-C", "/e"], "/e"),
     ],
 )
-def test_the_asterisk_that_runs_is_found(
-    tmp_path: Path, command: list[str], conf: str | None
-) -> None:
+def test_one_that_runs_is_found(tmp_path: Path, command: list[str], conf: str | None) -> None:
     process(tmp_path, *command)
     (found,) = running(tmp_path)
     assert (found.user.uid, found.user.gids) == (112, (119, 20))

@@ -40,18 +40,14 @@ class TestTheWay:
             assert changers(path) == {STRANGER: tmp_path / "a"}
         assert changers(tmp_path / "none") == {}
 
-    def test_what_is_there_counts_if_it_is_asked_for(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_what_is_there_may_count(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file = tmp_path / "sms.conf"
         file.touch()
         give(monkeypatch, file)
         assert changers(file) == {STRANGER: file}
         assert changers(file, itself=False) == {}
 
-    def test_a_link_in_between_is_followed(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_link_is_followed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "real/x").mkdir(parents=True)
         (tmp_path / "theirs").mkdir()
         (tmp_path / "theirs/hop").symlink_to("../real")
@@ -90,9 +86,7 @@ class TestTheWay:
 
     @pytest.mark.slow
     @pytest.mark.usefixtures("as_root")
-    def test_so_a_new_file_in_a_groups_sticky_folder_is_written_as_that_user(
-        self, folder: Path
-    ) -> None:
+    def test_a_new_file_in_a_groups_sticky_folder_is_that_users(self, folder: Path) -> None:
         os.chown(folder, 0, DAEMON)
         folder.chmod(0o1775)
         files.put(folder / "sms.conf", b"new", 0o640)

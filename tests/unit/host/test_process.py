@@ -92,9 +92,7 @@ def precious(folder: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.usefixtures("as_root")
 class TestFilesOfAnotherUser:
-    def test_what_sqlite_deletes_is_not_deleted_with_roots_rights(
-        self, folder: Path, precious: Path
-    ) -> None:
+    def test_sqlite_deletes_it_with_roots_rights(self, folder: Path, precious: Path) -> None:
         """The attack is real where nothing stops it, so that the two tests below prove something."""
         with sqlite3.connect(folder / "sms/outbox.sqlite") as database:
             database.execute("SELECT count(*) FROM sqlite_master").fetchall()
@@ -383,9 +381,7 @@ class TestTheChild:
                 as_user(by_id(1), lambda error=error: fail(error))  # type: ignore[misc]
             assert str(raised.value) == str(error)
 
-    def test_that_user_can_end_it_and_not_look_into_it(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_that_user_can_end_it_not_look_into_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(HostError, match="as the user nobody was ended by a signal"):
             as_user(by_id(NOBODY), lambda: os.kill(os.getpid(), 9))
         whole = pickle.dumps

@@ -27,9 +27,7 @@ from tests.unit.fakes import FakeRoute, service
         (MemoryError(), "no memory is left on this host"),
     ],
 )
-def test_what_is_short_is_named_and_that_the_request_could_not_go_out(
-    failure: Exception, says: str
-) -> None:
+def test_what_is_short_is_named_and_nothing_sent(failure: Exception, says: str) -> None:
     def fail() -> None:
         raise failure
 

@@ -103,9 +103,7 @@ def test_another_process_says_nothing_to_the_terminal(
 @pytest.mark.parametrize(
     "figures", [{"in_flight": 0, "max_calls": 1}, FIGURES | {"calls": [1]}, FIGURES | {"p50": "x"}]
 )
-def test_figures_of_another_version_are_no_traceback(
-    sms_conf: Callable[[str], Path], figures: object
-) -> None:
+def test_other_figures_are_no_traceback(sms_conf: Callable[[str], Path], figures: object) -> None:
     with answering(figures) as port:
         conf = sms_conf(
             f"[general]\nmonitor = 127.0.0.1:{port}\n[101]\nurl = http://192.0.2.1\npassword = x"
