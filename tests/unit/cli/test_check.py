@@ -248,18 +248,16 @@ class TestRights:
     def test_a_log_is_made_in_its_folder(self, folder: Path) -> None:
         for mode, state in ((0o755, CheckState.WRONG), (0o777, CheckState.OK)):
             folder.chmod(mode)
-            assert (
-                conf.check_log(checked.config(log=str(folder / "sms.log")), ASTERISK).state is state
-            )
+            found = conf.check_log(checked.config(log=f"{folder}/sms.log"), ASTERISK)
+            assert found.state is state
 
     def test_a_host_without_syslog_and_log_is_told(self, tmp_path: Path) -> None:
         found = conf.check_log(checked.config(), ASTERISK, tmp_path / "log")
         assert (found.state, "log = " in found.do) == (CheckState.WARNING, True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
             log.bind(str(tmp_path / "log"))
-            assert (
-                conf.check_log(checked.config(), ASTERISK, tmp_path / "log").state is CheckState.OK
-            )
+            found = conf.check_log(checked.config(), ASTERISK, tmp_path / "log")
+        assert found.state is CheckState.OK
 
 
 class TestSmsConf:
@@ -555,9 +553,8 @@ class TestWhatAsteriskHas:
         host = Asterisk(tmp_path, run, path="/nowhere")
         found = [*asterisk.check(host, current()), *asterisk.check_script(host, current(), None)]
         states = {each.name: each.state for each in found}
-        skip = dict.fromkeys(
-            ("Asterisk", "modules", "dialplan", "old CURL()", "sms.agi"), CheckState.SKIPPED
-        )
+        none = ("Asterisk", "modules", "dialplan", "old CURL()", "sms.agi")
+        skip = dict.fromkeys(none, CheckState.SKIPPED)
         assert states == skip | {"Python": CheckState.OK, "packages": CheckState.OK}
 
     def test_curl_to_our_own_server_is_none_of_the_old_lines(self, tmp_path: Path) -> None:
@@ -614,9 +611,8 @@ class TestWhatAsteriskHas:
     def test_a_gosub_to_a_context_for_sms_that_is_nowhere_is_named_with_its_place(
         self, tmp_path: Path, app: str, missing: str
     ) -> None:
-        contexts = "".join(
-            f"[ Context '{name}' created by 'x' ]\n" for name in ("sub-sms", "of-lua-sms", "a")
-        )
+        names = ("sub-sms", "of-lua-sms", "a")
+        contexts = "".join(f"[ Context '{name}' created by 'x' ]\n" for name in names)
         shown = f"{contexts}  '1' =>  1. {app}  [extensions.conf:4]\n-= 3 extensions in 3 contexts. =-\n"
         (tmp_path / "extensions.conf").write_text(f"{_SUB}[a]\nexten => 1,1,{app}\n")
         found = told(tmp_path, shown)["dialplan"]

@@ -237,9 +237,8 @@ def unloaded(bed: Bed, dialplan: str = "[ Context 'test' created by 'pbx_config'
 
 def alone(bed: Bed, *apps: str) -> None:
     """extensions.conf has these lines and no #include, and so Asterisk has loaded it."""
-    unloaded(
-        bed, "[ Context 'test' ]\n" + "".join(f"  '1' => 1. {app}  [pbx_config]\n" for app in apps)
-    )
+    loaded = "".join(f"  '1' => 1. {app}  [pbx_config]\n" for app in apps)
+    unloaded(bed, f"[ Context 'test' ]\n{loaded}")
     bed.extensions.write_text("[test]\n" + "".join(f"exten => 1,1,{app}\n" for app in apps))
 
 

@@ -230,9 +230,7 @@ class TestTheInclude:
                  "#tryinclude x/../extensions-sms.conf", "#tryinclude {etc}/extensions-sms.conf",
                  "#include {etc}/../*/extensions-s?s.conf", "#include linked/extensions-sms.conf"],
     )  # fmt: skip
-    def test_a_line_of_the_admins_is_enough_whatever_it_names(
-        self, pbx: PbxHost, line: str
-    ) -> None:
+    def test_a_line_of_the_admins_is_enough(self, pbx: PbxHost, line: str) -> None:
         (pbx.etc / "x").mkdir()
         (pbx.etc / "linked").symlink_to(pbx.etc)
         before = b"#include more.conf\n" + EXTENSIONS

@@ -105,9 +105,7 @@ class TestFilesOfAnotherUser:
         assert precious.exists()
 
     @pytest.mark.parametrize("command", [["outbox"], ["send", "+39333123456"], ["worker"]])
-    def test_commands_use_the_outbox_as_its_owner(
-        self, folder: Path, precious: Path, command: list[str]
-    ) -> None:
+    def test_commands_do_so_too(self, folder: Path, precious: Path, command: list[str]) -> None:
         conf = folder / "sms.conf"
         conf.touch(0o600)
         url = f"sqlite:///{folder}/sms/outbox.sqlite"
