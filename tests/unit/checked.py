@@ -5,16 +5,18 @@ import json
 import os
 import shutil
 import socket
+import socketserver
 import ssl
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 from unittest import mock
 from urllib.parse import parse_qsl
 
@@ -24,7 +26,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from dialplan_sms.cli.check import CheckState, Finding, outbox
-from dialplan_sms.cli.check.command import inspect
+from dialplan_sms.cli.check.command import exit_status, inspect
+from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.host import process
 from dialplan_sms.host.identity import User, current
 from dialplan_sms.host.process import Ran
@@ -43,10 +46,11 @@ cat "{folder}/console/$command" 2>/dev/null || exit 1
 class Bed:
     """A healthy site; a test breaks one thing of it, and asks for what the check finds."""
 
-    def __init__(self, folder: Path, sandbox: Sandbox, service: Service) -> None:
+    def __init__(self, folder: Path, sandbox: Sandbox, service: Service, stack: ExitStack) -> None:
         self.folder = folder
         self.sandbox = sandbox
         self.service = service
+        self.stack = stack
         self.user = current()
         self.environ = {
             "AST_CONFIG_DIR": str(folder / "etc"),
@@ -81,10 +85,8 @@ class Bed:
         shutil.copy(ROOT / "dialplan/extensions-sms.conf", self.folder / "etc")
         self.extensions.write_text("#tryinclude extensions-sms.conf\n[test]\nexten => 1,1,NoOp()\n")
         self.program(self.folder / "bin/asterisk", _CONSOLE.format(folder=self.folder))
-        self.console(
-            "core show settings",
-            f"  Version: 22.10.1\n  AGI Scripts directory: {self.folder}/agi-bin\n",
-        )
+        says = f"  Version: 22.10.1\n  AGI Scripts directory: {self.folder}/agi-bin\n"
+        self.console("core show settings", says)
         self.modules(MODULES)
         self.console("dialplan show", "[ Context 'sub-sms' created by 'pbx_config' ]\n")
         (self.folder / "sms.log").touch(0o660)
@@ -132,12 +134,35 @@ class Bed:
         return process.run(command, timeout)
 
     def check(self) -> list[Finding]:
+        self.write()
         with (
             mock.patch("shutil.disk_usage", return_value=mock.Mock(free=self.free)),
             mock.patch.object(outbox, "MOUNTS", self.folder / "mountinfo"),
         ):
             proc = self.folder / "proc"
             return inspect(self.conf, self.user, self.environ, self.run, proc, 1.0)[0]
+
+    def finds(self, name: str, cure: str, state: CheckState = CheckState.WRONG) -> None:
+        """That is the one line that says what is wrong and what to do, and nobody got an SMS."""
+        began = time.monotonic()
+        findings = self.check()
+        took = time.monotonic() - began
+        lines = [(each.name, each.state, each.says, each.do) for each in bad(findings)]
+        assert [(line[0], line[1]) for line in lines] == [(name, state)], lines
+        assert cure in lines[0][3], lines
+        assert exit_status(findings) == (2 if state is CheckState.WRONG else 1)
+        assert self.sandbox.messages == []
+        # Nobody could have got one.
+        pairs = [pair for body in self.bodies for pair in parse_qsl(body.decode())]
+        pairs += [pair for request in self.sandbox.requests for pair in request.form.items()]
+        assert [value for key, value in pairs if key == "number" and value.strip()] == []
+        assert took < 15
+
+
+def config(**fields: Any) -> Config:
+    """One sender, and *fields*."""
+    sender = Sender("101", "https://pbx.example.com/api/v1/originate/sms", "sms101api")
+    return Config(Path("/etc/sms.conf"), {"101": sender}, "101", **fields)
 
 
 def bad(findings: Iterable[Finding]) -> list[Finding]:
@@ -209,13 +234,7 @@ def pbx(
         def log_message(self, *_: object) -> None:
             pass
 
-    class Quiet(http.server.ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            pass
-
-    server = Quiet(("127.0.0.1", 0), Handler)
+    server = _Quiet(("127.0.0.1", 0), Handler)
     if made is not None:
         pem = bed.folder / "opt/pbx.pem"
         pem.write_bytes(made[0] + made[1])
@@ -223,39 +242,40 @@ def pbx(
         context.load_cert_chain(pem)
         (bed.folder / "opt/ca.pem").write_bytes(made[0])
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+    with _serving(server) as port:
+        yield port
+
+
+class _Quiet(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def _serving(server: _Quiet) -> Iterator[int]:
+    """Its port, while a thread of its own serves."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join(5)
 
 
 @contextmanager
 def stranger(answer: bytes = b"220 mail.example.com ESMTP\r\n") -> Iterator[int]:
     """Another program that listens on a port and says *answer* to whoever comes."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(0.1)
-        ended = threading.Event()
 
-        def serve() -> None:
-            while not ended.is_set():
-                try:
-                    connection, _ = listener.accept()
-                except TimeoutError:
-                    continue
-                with connection:
-                    connection.sendall(answer)
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(answer)
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            ended.set()
-            thread.join(5)
+    with _serving(_Quiet(("127.0.0.1", 0), Handler)) as port:
+        yield port
 
 
 @contextmanager
@@ -277,9 +297,3 @@ def firewalled() -> Iterator[int]:
         finally:
             for one in waiting:
                 one.close()
-
-
-def numbers_in(bodies: Iterable[bytes]) -> list[str]:
-    """Every number that requests carried."""
-    pairs = [pair for body in bodies for pair in parse_qsl(body.decode())]
-    return [value for key, value in pairs if key == "number" and value.strip()]

@@ -13,6 +13,8 @@ from click.testing import CliRunner, Result
 from dialplan_sms.cli.main import main
 from dialplan_sms.cli.setup import dialplan
 from dialplan_sms.cli.setup.host import Host, Places
+from dialplan_sms.config import config
+from dialplan_sms.config.config import Sender
 from dialplan_sms.host.identity import User
 from dialplan_sms.host.installation import EXTENSIONS as CONF
 from dialplan_sms.host.installation import write_script
@@ -21,6 +23,8 @@ from dialplan_sms.host.process import Ran
 PASSWORD = "sms101api"
 NEW = ("--url", "http://192.0.2.1", "--sender", "101")
 """The answers of a first setup, but for the password."""
+SECOND = ("--url", "http://192.0.2.1", "--sender", "102")
+"""Those for another sender of that PBX."""
 USER = pwd.getpwuid(os.getuid()).pw_name
 GROUP = grp.getgrgid(os.getgid()).gr_name
 SCRIPT = Path(__file__).parents[2] / "agi/sms.agi"
@@ -33,11 +37,10 @@ class PbxHost:
     What the fakes know is in files, so that a run of setup can be killed.
     """
 
-    ANSWER = ""
+    answer = ""
     """What the program says when it is run."""
 
-    def __init__(self, root: Path, *, systemd: bool = True, running: bool = True,
-                 prefix: Path | None = None) -> None:  # fmt: skip
+    def __init__(self, root: Path, prefix: Path | None = None) -> None:
         shutil.rmtree(root, ignore_errors=True)
         self.root = root
         self.etc = root / "etc/asterisk"
@@ -45,11 +48,16 @@ class PbxHost:
         self.spool = root / "spool"
         self.prefix = prefix or root / "opt/dialplan-sms"
         self.fakes = root / "fakes"
+        self.script = self.agi_bin / "sms.agi"
+        self.extensions = self.etc / "extensions.conf"
+        self.sms_conf = self.etc / "sms.conf"
+        self.units = root / "units"
+        self.drop_in = self.units / "dialplan-sms.service.d/setup.conf"
         self.interactive = False
         self.environ = {"DIALPLAN_SMS_PASSWORD": PASSWORD}
         self.told_etc = self.etc
         self.consoles: list[str] = []
-        others = (self.fakes, root / "units", root / "bin")
+        others = (self.fakes, self.units, root / "bin", root / "run")
         for folder in (self.etc, self.agi_bin, self.spool, *others):
             folder.mkdir(parents=True)
         self.put_program(self.prefix)
@@ -57,32 +65,22 @@ class PbxHost:
         self.write_conf()
         self.extensions.write_bytes(EXTENSIONS)
         (root / "bin/asterisk").touch(mode=0o755)
-        if systemd:
-            (root / "run").mkdir()
-        if running:
-            self.run_asterisk()
+        self.run_asterisk()
 
     @staticmethod
-    def put_program(prefix: Path) -> None:
+    def put_program(prefix: Path) -> Path:
         """What setup looks at of a program in *prefix*; no pip is needed."""
         (prefix / "bin").mkdir(parents=True)
         (prefix / "bin/python3").symlink_to("/usr/bin/python3")
         (prefix / "bin/dialplan-sms").write_text("from dialplan_sms.cli.main import main\n")
         write_script(SCRIPT, prefix / "bin/sms.agi", prefix / "bin/python3")
-
-    @property
-    def extensions(self) -> Path:
-        return self.etc / "extensions.conf"
-
-    @property
-    def sms_conf(self) -> Path:
-        return self.etc / "sms.conf"
+        return prefix
 
     @property
     def places(self) -> Places:
         root = self.root
         return Places(
-            state=root / "state", units=root / "units", prefix=root / "opt/dialplan-sms", systemd=root / "run",
+            state=root / "state", units=self.units, prefix=root / "opt/dialplan-sms", systemd=root / "run",
             package=root / "package", commands=root / "bin", freepbx=root / "freepbx.conf",
             proc=root / "proc", asterisk_confs=(self.conf,), agi_bins=(), path=str(root / "bin"),
         )  # fmt: skip
@@ -101,10 +99,12 @@ class PbxHost:
         (process / "cmdline").write_bytes("\0".join(command).encode() + b"\0")
         uid, gid = user or (os.getuid(), os.getgid())
         (process / "status").write_text(f"Name:\tasterisk\nUid:\t{uid}\t0\nGid:\t{gid}\t0\n")
-        (process / "root").unlink(missing_ok=True)
-        (process / "exe").unlink(missing_ok=True)
-        (process / "exe").symlink_to(program)
-        (process / "root").symlink_to("/")
+        for name, target in (("exe", program), ("root", "/")):
+            (process / name).unlink(missing_ok=True)
+            (process / name).symlink_to(target)
+
+    def stop_asterisk(self) -> None:
+        (self.root / "proc/4711/cmdline").unlink()
 
     def host(self, is_root: bool = True) -> Host:
         return Host(self.places, self.run, self.environ, is_root, self.interactive, self.prefix)
@@ -125,7 +125,7 @@ class PbxHost:
             return Ran(0, '["asterisk cannot use sms.conf: run chgrp asterisk", false]\n')
         if "-c" in command and (self.fakes / "closed").exists():
             return Ran(1, "no module named dialplan_sms\n")
-        return Ran(0, self.ANSWER)
+        return Ran(0, self.answer)
 
     def _systemctl(self, verb: str, unit: str) -> Ran:
         enabled, active = self.fakes / "enabled", self.fakes / "active"
@@ -136,8 +136,7 @@ class PbxHost:
         if verb == "is-enabled":
             return Ran(0 if enabled.exists() else 1)
         if verb in ("enable", "restart"):
-            units = self.root / "units", self.root / "package"
-            assert any((folder / unit).is_file() for folder in units)
+            assert any((place / unit).is_file() for place in (self.units, self.root / "package"))
             (enabled if verb == "enable" else active).touch()
         if verb == "disable":
             enabled.unlink(missing_ok=True)
@@ -179,24 +178,46 @@ class PbxHost:
         assert PASSWORD not in result.output
         return result
 
-    def install(self, *more: str) -> Result:
-        """A first setup that has all its answers."""
+    def install(self, *more: str) -> str:
+        """What a first setup that has all its answers says."""
         result = self.setup(*NEW, *more)
         assert result.exit_code == 0, result.output
-        return result
+        return result.output
+
+    def fails(self, *arguments: str) -> str:
+        """What a setup says that leaves something undone."""
+        result = self.setup(*arguments)
+        assert result.exit_code == 1, result.output
+        return result.output
+
+    def refused(self, *arguments: str, status: int = 1) -> str:
+        """The one line with which setup changes nothing."""
+        before = self.tree()
+        result = self.setup(*arguments)
+        assert (result.exit_code, result.output.count("\n")) == (status, 1), result.output
+        assert self.tree() == before
+        return result.output
+
+    def settled(self, *arguments: str) -> None:
+        """There is nothing left to do."""
+        before = self.tree()
+        assert "all is there: nothing to change" in self.setup(*arguments).output
+        assert self.tree() == before
+
+    def sender(self, name: str = "101", file: str = "sms.conf") -> Sender:
+        """What sms.conf, or *file* beside it, has of that sender."""
+        return config.load(self.etc / file).senders[name]
 
     def tree(self, *left_out: str) -> dict[str, tuple[str, str]]:
         """Everything that is there: type with mode, and content; but for the fakes' own."""
         found = {}
         for path in sorted(self.root.rglob("*")):
-            name = path.relative_to(self.root).as_posix()
-            if name.split("/")[0] in ("fakes", "proc", *left_out) or name in left_out:
+            name, content = path.relative_to(self.root).as_posix(), ""
+            if name.split("/")[0] in ("fakes", "proc", *left_out):
                 continue
-            status = path.lstat()
-            content = ""
             if path.is_symlink():
                 content = str(path.readlink())
             elif path.is_file():
                 content = hashlib.sha256(path.read_bytes()).hexdigest()
-            found[name] = (oct(status.st_mode), content)
+            found[name] = (oct(path.lstat().st_mode), content)
         return found

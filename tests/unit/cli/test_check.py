@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from dialplan_sms import __version__
 from dialplan_sms.cli import main as cli
 from dialplan_sms.cli.check import (
     CheckState,
@@ -23,22 +22,15 @@ from dialplan_sms.cli.check import (
     conf,
     outbox,
     pbx,
-    service,
 )
 from dialplan_sms.cli.check.asterisk import Asterisk
-from dialplan_sms.cli.check.command import (
-    at_once,
-    causes_only,
-    exit_status,
-    show,
-    without_secrets,
-)
+from dialplan_sms.cli.check.command import at_once, causes_only, exit_status, show, without_secrets
+from dialplan_sms.cli.setup import pbx as setup
 from dialplan_sms.config import config as smsconf
 from dialplan_sms.config.config import Config, Sender
-from dialplan_sms.daemon.server import LiveConfig
 from dialplan_sms.host.identity import READ, RUN, WRITE, User, blocked, by_id, current
 from dialplan_sms.host.process import NOT_STARTED, Ran, run
-from dialplan_sms.sandbox import Reply, Sandbox
+from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.transport.connection import Resolver
 from dialplan_sms.transport.exchange import Stage
@@ -57,55 +49,6 @@ def quiet(_: object, __: float, ___: User | None = None) -> Ran:
     return Ran(NOT_STARTED)
 
 
-# --- the lines together
-
-
-def test_what_follows_from_an_earlier_line_is_not_wrong() -> None:
-    lines = (
-        Finding("a").wrong("broken", "mend it"),
-        Finding("b", ("a",)).wrong("broken, too", "mend it"),
-        Finding("c", ("b",)),
-        Finding("d", ("c",)).warning("hm", "look"),
-        Finding("e").ok("fine"),
-        Finding("f", ("e",)).wrong("of itself", "mend it"),
-    )
-    found = list(causes_only(lines))
-    states = [each.state for each in found]
-    skip = CheckState.SKIPPED
-    assert states == [CheckState.WRONG, skip, skip, skip, CheckState.OK, CheckState.WRONG]
-    assert {each.says for each in found[1:4]} == {"not looked at: mend a first"}
-    assert not any(each.do for each in found[1:4])
-
-
-def test_the_exit_status_is_that_of_a_plugin_for_monitoring() -> None:
-    gone = Finding("a")
-    fine, bad, hm = gone.ok(""), gone.wrong("", ""), gone.warning("", "")
-    assert exit_status([fine, gone]) == 0
-    assert exit_status([fine, hm]) == 1
-    assert exit_status([hm, bad, fine]) == 2
-
-
-def test_a_part_that_is_stuck_or_breaks_takes_no_other_along() -> None:
-    def stuck() -> Iterator[Finding]:
-        time.sleep(5)
-        yield Finding("stuck").ok("")
-
-    def breaks() -> Iterator[Finding]:
-        raise KeyError("x")
-
-    began = time.monotonic()
-    fine = Finding("fine").ok("")
-    found = at_once({"stuck": stuck, "breaks": breaks, "fine": lambda: [fine]}, 0.3)
-    assert time.monotonic() - began < 2
-    assert [(each.name, each.state) for each in found] == [
-        ("stuck", CheckState.WRONG),
-        ("breaks", CheckState.WARNING),
-        ("fine", CheckState.OK),
-    ]
-
-
-# --- how they show
-
 LINES = [
     Finding("sms.conf").ok("read"),
     Finding("certificate", of="101").wrong("expired", "renew it"),
@@ -121,40 +64,68 @@ def shown(encoding: str, findings: list[Finding] = LINES) -> str:
     return raw.getvalue().decode(encoding)
 
 
-def test_a_line_each_and_the_cure_below() -> None:
-    assert shown("utf-8").splitlines() == [
-        "Wrong: certificate 101 (expired)",
-        "✓ sms.conf     read",
-        "✗ certificate  expired",
-        "               → renew it",
-        "– x            none",
-    ]
+class TestTheLines:
+    def test_what_follows_from_an_earlier_line_is_not_wrong(self) -> None:
+        lines = (
+            Finding("a").wrong("broken", "mend it"),
+            Finding("b", ("a",)).wrong("broken, too", "mend it"),
+            Finding("c", ("b",)),
+            Finding("d", ("c",)).warning("hm", "look"),
+            Finding("e").ok("fine"),
+            Finding("f", ("e",)).wrong("of itself", "mend it"),
+        )
+        found = list(causes_only(lines))
+        skip = CheckState.SKIPPED
+        states = [CheckState.WRONG, skip, skip, skip, CheckState.OK, CheckState.WRONG]
+        assert [each.state for each in found] == states
+        assert exit_status(found) == 2
+        assert {each.says for each in found[1:4]} == {"not looked at: mend a first"}
+        assert not any(each.do for each in found[1:4])
 
+    def test_a_part_that_is_stuck_or_breaks_takes_no_other_along(self) -> None:
+        def stuck() -> Iterator[Finding]:
+            time.sleep(5)
+            yield Finding("stuck").ok("")
 
-def test_where_the_encoding_has_no_signs_there_are_letters() -> None:
-    assert shown("ascii").splitlines()[1:] == [
-        "ok sms.conf     read",
-        "X  certificate  expired",
-        "                -> renew it",
-        "-  x            none",
-    ]
+        def breaks() -> Iterator[Finding]:
+            raise KeyError("x")
 
+        began = time.monotonic()
+        fine = Finding("fine").ok("")
+        found = at_once({"stuck": stuck, "breaks": breaks, "fine": lambda: [fine]}, 0.3)
+        assert time.monotonic() - began < 2
+        assert [(each.name, each.state) for each in found] == [
+            ("stuck", CheckState.WRONG),
+            ("breaks", CheckState.WARNING),
+            ("fine", CheckState.OK),
+        ]
 
-def test_a_sender_is_named_where_there_are_several() -> None:
-    lines = shown("utf-8", [Finding("credentials", of=of).ok("fine") for of in ("101", "102")])
-    assert "✓ credentials 101  fine\n✓ credentials 102  fine\n" in lines
+    @pytest.mark.parametrize(
+        ("encoding", "ok", "wrong", "gone", "arrow"),
+        [("utf-8", "✓", "✗", "–", "→"), ("ascii", "ok", "X ", "- ", " ->")],
+    )
+    def test_a_line_each_and_the_cure_below(
+        self, encoding: str, ok: str, wrong: str, gone: str, arrow: str
+    ) -> None:
+        assert shown(encoding).splitlines() == [
+            "Wrong: certificate 101 (expired)",
+            f"{ok} sms.conf     read",
+            f"{wrong} certificate  expired",
+            f"               {arrow} renew it",
+            f"{gone} x            none",
+        ]
 
+    def test_a_sender_is_named_where_there_are_several(self) -> None:
+        lines = shown("utf-8", [Finding("credentials", of=of).ok("fine") for of in ("101", "102")])
+        assert "✓ credentials 101  fine\n✓ credentials 102  fine\n" in lines
 
-def test_no_secret_shows_whoever_says_it() -> None:
-    outbox = "postgresql+psycopg://sms:dbsecret@db/sms"
-    config = Config(Path("x"), {"101": SENDER}, "101", outbox=outbox)
-    said = Finding("x").warning("the PBX says: sms101api\x1b[31m", "use dbsecret")
-    found = without_secrets([said], config)
-    assert [(each.says, each.do) for each in found] == [("the PBX says: xxx [31m", "use xxx")]
-    assert without_secrets([said], None)[0].do == said.do
-
-
-# --- the command
+    def test_no_secret_shows_whoever_says_it(self) -> None:
+        outbox = "postgresql+psycopg://sms:dbsecret@db/sms"
+        config = Config(Path("x"), {"101": SENDER}, "101", outbox=outbox)
+        said = Finding("x").warning("the PBX says: sms101api\x1b[31m", "use dbsecret")
+        found = without_secrets([said], config)
+        assert [(each.says, each.do) for each in found] == [("the PBX says: xxx [31m", "use xxx")]
+        assert without_secrets([said], None)[0].do == said.do
 
 
 def check(path: Path, *options: str, **environ: str) -> Result:
@@ -163,261 +134,230 @@ def check(path: Path, *options: str, **environ: str) -> Result:
     return CliRunner().invoke(cli.main, command, env=env)
 
 
-def test_json_has_the_status_and_every_line(sms_conf: Callable[[str], Path]) -> None:
-    url = f"http://127.0.0.1:{free_port()}"
-    monitor = f"monitor = 127.0.0.1:{free_port()}"
-    path = sms_conf(
-        f"[general]\nlog = sms.log\n{monitor}\n[101]\nurl = {url}\npassword = secret!\n"
+class TestTheCommand:
+    def test_json_has_the_status_and_every_line(self, sms_conf: Callable[[str], Path]) -> None:
+        url = f"http://127.0.0.1:{free_port()}"
+        monitor = f"monitor = 127.0.0.1:{free_port()}"
+        path = sms_conf(
+            f"[general]\nlog = sms.log\n{monitor}\n[101]\nurl = {url}\npassword = secret!\n"
+        )
+        result = check(path, "--json")
+        shown = json.loads(result.stdout)
+        assert (result.exit_code, shown["status"]) == (2, 2)
+        bad = [line for line in shown["findings"] if line["state"] == "wrong"]
+        assert [(line["name"], line["sender"]) for line in bad] == [("connection", "101")]
+        assert "port in url" in bad[0]["do"]
+        assert "secret!" not in result.output
+
+    def test_the_first_line_is_what_monitoring_shows(self, tmp_path: Path) -> None:
+        result = check(tmp_path / "sms.conf")
+        assert result.exit_code == 2
+        assert result.stdout.startswith("Wrong: sms.conf (there is no ")
+
+    @pytest.mark.parametrize("options", [["--nothing"], ["--user", "nobody-of-that-name"], ["x"]])
+    def test_wrong_usage_is_no_verdict(self, tmp_path: Path, options: list[str]) -> None:
+        assert check(tmp_path / "sms.conf", *options).exit_code == 3
+
+    def test_who_may_not_read_sms_conf_cannot_check(
+        self, sms_conf: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # given a user who is neither root nor Asterisk's
+        path = sms_conf("[101]\n")
+        path.chmod(0)
+        me = User("guest", 64400, (64400,))
+        monkeypatch.setattr("dialplan_sms.cli.check.command.current", lambda: me)
+        result = check(path, "--user", "root")
+        assert result.exit_code == 3
+        assert "as root" in result.output
+
+
+class TestRights:
+    def test_rights_are_those_of_owner_group_or_others(self, folder: Path) -> None:
+        file = folder / "file"
+        file.touch()
+        me = os.stat(file)
+        owner = User("owner", me.st_uid or 64000, (1,))
+        group = User("group", 64321, (64322, me.st_gid))
+        other = User("other", 64323, (64322,))
+        for mode, may in ((0o600, ""), (0o640, "g"), (0o604, "o"), (0o644, "go")):
+            file.chmod(mode)
+            assert (blocked(file, READ, group) is None) is ("g" in may)
+            assert (blocked(file, READ, other) is None) is ("o" in may)
+        # the owner's bits hold for the owner, whatever others may
+        file.chmod(0o066)
+        found = os.stat_result([0o100066, 0, 0, 1, owner.uid, 64322, 0, 0, 0, 0])
+        assert not owner.may(found, READ)
+        assert other.may(found, READ | WRITE)
+
+    def test_root_may_all_but_run_what_nobody_may(self, folder: Path) -> None:
+        root, file = User("root", 0, (0,)), folder / "file"
+        file.touch(0)
+        assert blocked(file, READ | WRITE, root) is None
+        assert blocked(file, RUN, root) is not None
+
+    def test_a_link_to_itself_is_no_file(self, folder: Path) -> None:
+        (folder / "a").symlink_to("a")
+        bar = blocked(folder / "a", READ, ASTERISK)
+        assert bar is not None
+        assert bar.missing
+
+    def test_the_cure_names_the_group_of_who_is_judged(self, folder: Path) -> None:
+        # given files that everybody may read, and an Asterisk that runs as a user without a name
+        nameless = by_id(64321, (64399, os.getegid()))
+        path = folder / "sms.conf"
+        path.write_text("[101]\nurl = https://192.0.2.1\npassword_file = secret\n")
+        (folder / "secret").write_text("x\n")
+        (folder / "secret").chmod(0o644)
+        for mode, about in ((0o644, path), (0o640, folder / "secret")):
+            path.chmod(mode)
+            # when they are looked at, then the cure is for that user's group, whatever usual ones are
+            found = conf.check(path, nameless)[0]
+            assert f"chgrp 64399 {about} && chmod 0640 {about}" in found.do
+        log = conf.check_log(checked.config(log=str(folder / "none/sms.log")), nameless)
+        assert "user 64321" not in log.do
+
+    @pytest.mark.parametrize(
+        ("mode", "says", "do"),
+        [
+            (0o755, "", ""),
+            (None, "there is no {}", "create {}"),
+            (0o640, "user 64321 may not run {}, which is {me}", "chmod o+rx {}"),
+            (0o777, "everybody can change {}, and so what user 64321 runs", "chmod go-w {}"),
+            (0o40755, "{} is not a file", "name a program"),
+            (
+                0o1755,
+                "{} cannot be started: it has no line with #!",
+                "begin {} with a line such as #!/bin/sh",
+            ),
+        ],
     )
-    result = check(path, "--json")
-    shown = json.loads(result.stdout)
-    assert (result.exit_code, shown["status"]) == (2, 2)
-    bad = [line for line in shown["findings"] if line["state"] == "wrong"]
-    assert [(line["name"], line["sender"]) for line in bad] == [("connection", "101")]
-    assert "port in url" in bad[0]["do"]
-    assert "secret!" not in result.output
+    def test_a_program_for_failures_that_cannot_be_run_or_is_anybodys_is_told(
+        self, folder: Path, mode: int | None, says: str, do: str
+    ) -> None:
+        path, program = folder / "sms.conf", folder / "program"
+        if mode is not None:
+            program.mkdir() if mode & 0o40000 else program.write_text(
+                "#!" if mode < 0o1000 else "cat"
+            )
+            program.chmod(mode & 0o777)
+        path.write_text(
+            f"[general]\noutbox = sqlite:////x\non_failure = {program}\n"
+            "[101]\nurl = https://192.0.2.1\npassword = x\n"
+        )
+        path.chmod(0o640)
+        found = conf.check(path, by_id(64321, (os.getegid(),)))[0]
+        assert found.state is (CheckState.WRONG if says else CheckState.OK), found
+        me = current()
+        says = says.format(program, me=f"{me.owner}:{me.group} 0640")
+        assert found.says.startswith(f"on_failure of [101]: {says}" if says else str(path))
+        assert found.do.endswith(do.format(program))
+
+    def test_a_log_is_made_in_its_folder(self, folder: Path) -> None:
+        for mode, state in ((0o755, CheckState.WRONG), (0o777, CheckState.OK)):
+            folder.chmod(mode)
+            found = conf.check_log(checked.config(log=f"{folder}/sms.log"), ASTERISK)
+            assert found.state is state
+
+    def test_a_host_without_syslog_and_log_is_told(self, tmp_path: Path) -> None:
+        found = conf.check_log(checked.config(), ASTERISK, tmp_path / "log")
+        assert (found.state, "log = " in found.do) == (CheckState.WARNING, True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+            log.bind(str(tmp_path / "log"))
+            found = conf.check_log(checked.config(), ASTERISK, tmp_path / "log")
+        assert found.state is CheckState.OK
 
 
-def test_the_first_line_is_what_monitoring_shows(tmp_path: Path) -> None:
-    result = check(tmp_path / "sms.conf")
-    assert result.exit_code == 2
-    assert result.stdout.startswith("Wrong: sms.conf (there is no ")
-
-
-@pytest.mark.parametrize("options", [["--nothing"], ["--user", "nobody-of-that-name"], ["x"]])
-def test_wrong_usage_is_no_verdict(tmp_path: Path, options: list[str]) -> None:
-    assert check(tmp_path / "sms.conf", *options).exit_code == 3
-
-
-def test_who_may_not_read_sms_conf_cannot_check(
-    sms_conf: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # given a user who is neither root nor Asterisk's
-    path = sms_conf("[101]\n")
-    path.chmod(0)
-    me = User("guest", 64400, (64400,))
-    monkeypatch.setattr("dialplan_sms.cli.check.command.current", lambda: me)
-    result = check(path, "--user", "root")
-    assert result.exit_code == 3
-    assert "as root" in result.output
-
-
-# --- rights
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with checked.folder() as path:
-        yield path
-
-
-def test_rights_are_those_of_owner_group_or_others(folder: Path) -> None:
-    file = folder / "file"
-    file.touch()
-    me = os.stat(file)
-    owner = User("owner", me.st_uid or 64000, (1,))
-    group = User("group", 64321, (64322, me.st_gid))
-    other = User("other", 64323, (64322,))
-    for mode, may in ((0o600, ""), (0o640, "g"), (0o604, "o"), (0o644, "go")):
-        file.chmod(mode)
-        assert (blocked(file, READ, group) is None) is ("g" in may)
-        assert (blocked(file, READ, other) is None) is ("o" in may)
-    # the owner's bits hold for the owner, whatever others may
-    file.chmod(0o066)
-    found = os.stat_result([0o100066, 0, 0, 1, owner.uid, 64322, 0, 0, 0, 0])
-    assert not owner.may(found, READ)
-    assert other.may(found, READ | WRITE)
-
-
-def test_root_may_all_but_run_what_nobody_may(folder: Path) -> None:
-    root = User("root", 0, (0,))
-    file = folder / "file"
-    file.touch()
-    file.chmod(0)
-    assert blocked(file, READ | WRITE, root) is None
-    assert blocked(file, RUN, root) is not None
-
-
-def test_each_folder_on_the_way_counts_that_of_a_link_too(folder: Path) -> None:
-    there = folder / "private/deep"
-    there.mkdir(parents=True)
-    (there / "file").touch()
-    (folder / "link").symlink_to("private/deep/file")
-    (folder / "private").chmod(0o700)
-    bar = blocked(folder / "link", READ, ASTERISK)
-    assert bar is not None
-    assert bar.path == folder / "private"
-    assert f"chmod o+x {folder}/private" in bar.do
-
-
-def test_a_link_to_itself_is_no_file(folder: Path) -> None:
-    (folder / "a").symlink_to("a")
-    bar = blocked(folder / "a", READ, ASTERISK)
-    assert bar is not None
-    assert bar.missing
-
-
-def test_the_cure_names_the_group_of_who_is_judged(folder: Path) -> None:
-    # given files that everybody may read, and an Asterisk that runs as a user without a name
-    nameless = by_id(64321, (64399, os.getegid()))
-    path = folder / "sms.conf"
-    path.write_text("[101]\nurl = https://192.0.2.1\npassword_file = secret\n")
-    (folder / "secret").write_text("x\n")
-    (folder / "secret").chmod(0o644)
-    for mode, about in ((0o644, path), (0o640, folder / "secret")):
-        path.chmod(mode)
-        # when they are looked at, then the cure is for that user's group, whatever usual ones are
-        found = conf.check(path, nameless)[0]
-        assert f"chgrp 64399 {about} && chmod 0640 {about}" in found.do
-    log = conf.check_log(config(log=str(folder / "none/sms.log")), nameless)
-    assert "user 64321" not in log.do
-
-
-@pytest.mark.parametrize(
-    ("mode", "says", "do"),
-    [
-        (0o755, "", ""),
-        (None, "there is no {}", "create {}"),
-        (0o640, "user 64321 may not run {}, which is {me}", "chmod o+rx {}"),
-        (0o777, "everybody can change {}, and so what user 64321 runs", "chmod go-w {}"),
-        (0o40755, "{} is not a file", "name a program"),
-        (
-            0o1755,
-            "{} cannot be started: it has no line with #!",
-            "begin {} with a line such as #!/bin/sh",
-        ),
-    ],
-)
-def test_a_program_for_failures_that_cannot_be_run_or_is_anybodys_is_told(
-    folder: Path, mode: int | None, says: str, do: str
-) -> None:
-    path, program = folder / "sms.conf", folder / "program"
-    if mode is not None:
-        program.mkdir() if mode & 0o40000 else program.write_text("#!" if mode < 0o1000 else "cat")
-        program.chmod(mode & 0o777)
-    path.write_text(
-        f"[general]\noutbox = sqlite:////x\non_failure = {program}\n"
-        "[101]\nurl = https://192.0.2.1\npassword = x\n"
+class TestSmsConf:
+    @pytest.mark.parametrize(
+        ("keys", "left_out"),
+        [
+            ("country = IT\nallow = CH, +43", True),
+            ("country = IT\nallow = +41791234567", True),
+            ("country = IT\nallow = CH, IT", False),
+            ("country = IT\nallow = +39333", False),
+            ("country = IT\nallow = +3", False),
+            ("country = IT\nallow = all", False),
+            ("country = IT", False),
+            ("allow = CH", False),
+        ],
     )
-    path.chmod(0o640)
-    found = conf.check(path, by_id(64321, (os.getegid(),)))[0]
-    assert found.state is (CheckState.WRONG if says else CheckState.OK), found
-    me = current()
-    says = says.format(program, me=f"{me.owner}:{me.group} 0640")
-    assert found.says.startswith(f"on_failure of [101]: {says}" if says else str(path))
-    assert found.do.endswith(do.format(program))
+    def test_allow_without_the_own_country_is_told(
+        self, sms_conf: Callable[[str], Path], keys: str, left_out: bool
+    ) -> None:
+        path = sms_conf(f"[101]\nurl = https://192.0.2.1\npassword = x\n{keys}\n")
+        found = conf.check(path, by_id(os.geteuid()))[0]
+        assert found.state is (CheckState.WARNING if left_out else CheckState.OK), found
+        assert ("add IT to allow in [101]" in found.do) is left_out
+
+    @pytest.mark.parametrize(
+        ("second", "says", "do"),
+        [
+            ("url = https://192.0.2.2", "senders 101 (backup 102), 102, default 101", ""),
+            ("url = https://192.0.2.1", "[102], the backup of [101], is at the same PBX",
+             "backup = a sender at another PBX, in [101]"),
+            ("url = https://192.0.2.2\nmax_length = 300",
+             "[102], the backup of [101], refuses a text of more than 300 characters",
+             "long_message = truncate in [102]"),
+        ],
+    )  # fmt: skip
+    def test_a_backup_that_would_be_of_no_help_is_told(
+        self, sms_conf: Callable[[str], Path], second: str, says: str, do: str
+    ) -> None:
+        path = sms_conf(
+            "[general]\ndefault_sender = 101\npassword = x\n[101]\nurl = https://192.0.2.1\n"
+            f"backup = 102\n[102]\n{second}\n"
+        )
+        found = conf.check(path, by_id(os.geteuid()))[0]
+        assert says in found.says
+        assert (found.state, found.do) == (CheckState.WARNING if do else CheckState.OK, do)
 
 
-def test_a_log_is_made_in_its_folder(folder: Path) -> None:
-    for mode, state in ((0o755, CheckState.WRONG), (0o777, CheckState.OK)):
-        folder.chmod(mode)
-        assert conf.check_log(config(log=str(folder / "sms.log")), ASTERISK).state is state
+class TestTheAsteriskThatIsAsked:
+    def test_the_running_asterisk_is_found_by_its_configuration(self, tmp_path: Path) -> None:
+        proc, etc, me = tmp_path / "proc", tmp_path / "etc", os.getuid()
+        process(proc, "ls", "/etc/asterisk", pid=10)
+        mine = ("-C", f"{etc}/asterisk.conf")
+        process(proc, "/usr/sbin/asterisk", *mine, "-rx", "core show uptime", pid=11)
+        process(proc, "/usr/sbin/asterisk", "-f", "-U", "asterisk", uid=me, pid=12)
+        loader = ("/x/ld-linux-x86-64.so.2", "--library-path", "/x")
+        process(proc, *loader, "/x/asterisk", "-fC", "y", *mine, uid=me, pid=13)
+        found = Asterisk(etc, quiet, proc).process
+        assert found is not None
+        assert (found.user.uid, found.user.gids) == (me, (119, 20))
+        assert found.command[-1] == "/x/asterisk"
+        system = Asterisk(Path("/etc/asterisk"), quiet, proc).process
+        assert system is not None
+        assert system.command == ("/usr/sbin/asterisk",)
 
+    def test_nobodys_program_is_run_for_its_name(self, tmp_path: Path) -> None:
+        """exec -a /tmp/asterisk sleep 60, by anybody; also where that is a set-user-id program."""
+        proc, etc = tmp_path / "proc", tmp_path / "etc"
+        etc.mkdir()
+        command = ("/tmp/asterisk", "-C", f"{etc}/asterisk.conf")
+        for pid, effective in ((12, 64321), (13, os.getuid())):
+            process(proc, *command, pid=pid, uid=64321, effective=effective)
+        assert Asterisk(etc, quiet, proc, "/nowhere").command == ()
 
-def test_a_host_without_syslog_and_log_is_told(tmp_path: Path) -> None:
-    found = conf.check_log(config(), ASTERISK, tmp_path / "log")
-    assert (found.state, "log = " in found.do) == (CheckState.WARNING, True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
-        log.bind(str(tmp_path / "log"))
-        assert conf.check_log(config(), ASTERISK, tmp_path / "log").state is CheckState.OK
+    def test_the_console_has_the_rights_of_who_runs_asterisk(self, tmp_path: Path) -> None:
+        proc = tmp_path / "proc"
+        asked: list[tuple[str, int | None]] = []
+        process(proc, "/x/asterisk", "-C", f"{tmp_path}/asterisk.conf", uid=os.getuid(), pid=12)
 
+        def remember(command: Sequence[str], _: float, user: User | None) -> Ran:
+            asked.append((command[0], user.uid if user else None))
+            return Ran(1)
 
-@pytest.mark.parametrize(
-    ("keys", "left_out"),
-    [
-        ("country = IT\nallow = CH, +43", True),
-        ("country = IT\nallow = +41791234567", True),
-        ("country = IT\nallow = CH, IT", False),
-        ("country = IT\nallow = +39333", False),
-        ("country = IT\nallow = +3", False),
-        ("country = IT\nallow = all", False),
-        ("country = IT", False),
-        ("allow = CH", False),
-    ],
-)
-def test_allow_without_the_own_country_is_told(
-    sms_conf: Callable[[str], Path], keys: str, left_out: bool
-) -> None:
-    path = sms_conf(f"[101]\nurl = https://192.0.2.1\npassword = x\n{keys}\n")
-    found = conf.check(path, by_id(os.geteuid()))[0]
-    assert found.state is (CheckState.WARNING if left_out else CheckState.OK), found
-    assert ("add IT to allow in [101]" in found.do) is left_out
+        Asterisk(tmp_path, remember, proc).ask("core show settings")
+        assert asked == [("/x/asterisk", os.getuid())]
 
-
-@pytest.mark.parametrize(
-    ("second", "says", "do"),
-    [
-        ("url = https://192.0.2.2", "senders 101 (backup 102), 102, default 101", ""),
-        ("url = https://192.0.2.1", "[102], the backup of [101], is at the same PBX",
-         "backup = a sender at another PBX, in [101]"),
-        ("url = https://192.0.2.2\nmax_length = 300",
-         "[102], the backup of [101], refuses a text of more than 300 characters",
-         "long_message = truncate in [102]"),
-    ],
-)  # fmt: skip
-def test_a_backup_that_would_be_of_no_help_is_told(
-    sms_conf: Callable[[str], Path], second: str, says: str, do: str
-) -> None:
-    path = sms_conf(
-        "[general]\ndefault_sender = 101\npassword = x\n[101]\nurl = https://192.0.2.1\n"
-        f"backup = 102\n[102]\n{second}\n"
-    )
-    found = conf.check(path, by_id(os.geteuid()))[0]
-    assert says in found.says
-    assert (found.state, found.do) == (CheckState.WARNING if do else CheckState.OK, do)
-
-
-# --- other programs
-
-
-def test_the_running_asterisk_is_found_by_its_configuration(tmp_path: Path) -> None:
-    proc, etc, me = tmp_path / "proc", tmp_path / "etc", os.getuid()
-    process(proc, "ls", "/etc/asterisk", pid=10)
-    process(
-        proc, "/usr/sbin/asterisk", "-C", f"{etc}/asterisk.conf", "-rx", "core show uptime", pid=11
-    )
-    process(proc, "/usr/sbin/asterisk", "-f", "-U", "asterisk", uid=me, pid=12)
-    process(proc, "/x/ld-linux-x86-64.so.2", "--library-path", "/x", "/x/asterisk", "-fC", "y", "-C", f"{etc}/asterisk.conf", uid=me, pid=13)  # fmt: skip
-    found = Asterisk(etc, quiet, proc).process
-    assert found is not None
-    assert (found.user.uid, found.user.gids) == (me, (119, 20))
-    assert found.command[-1] == "/x/asterisk"
-    system = Asterisk(Path("/etc/asterisk"), quiet, proc).process
-    assert system is not None
-    assert system.command == ("/usr/sbin/asterisk",)
-
-
-def test_nobodys_program_is_run_for_its_name(tmp_path: Path) -> None:
-    """exec -a /tmp/asterisk sleep 60, by anybody; also where that is a set-user-id program."""
-    proc, etc = tmp_path / "proc", tmp_path / "etc"
-    etc.mkdir()
-    command = ("/tmp/asterisk", "-C", f"{etc}/asterisk.conf")
-    for pid, effective in ((12, 64321), (13, os.getuid())):
-        process(proc, *command, pid=pid, uid=64321, effective=effective)
-    assert Asterisk(etc, quiet, proc, "/nowhere").command == ()
-
-
-def test_the_console_has_the_rights_of_who_runs_asterisk(tmp_path: Path) -> None:
-    proc = tmp_path / "proc"
-    asked: list[tuple[str, int | None]] = []
-    process(proc, "/x/asterisk", "-C", f"{tmp_path}/asterisk.conf", uid=os.getuid(), pid=12)
-
-    def remember(command: Sequence[str], _: float, user: User | None) -> Ran:
-        asked.append((command[0], user.uid if user else None))
-        return Ran(1)
-
-    Asterisk(tmp_path, remember, proc).ask("core show settings")
-    assert asked == [("/x/asterisk", os.getuid())]
-
-
-def test_a_template_of_directories_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # as Debian ships it: [directories](!) leaves what was compiled in
-    monkeypatch.setattr(asterisk, "_AGI_BINS", (str(tmp_path / "none"), str(tmp_path)))
-    file = tmp_path / "asterisk.conf"
-    file.write_text("[directories](!) ; remove the (!)\nastagidir => /nowhere\n")
-    assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere").agi_bin() == tmp_path
-    file.write_text("[directories]\nastagidir => /srv/agi ; ours\n")
-    assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere").agi_bin() == Path("/srv/agi")
+    def test_a_template_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        # as Debian ships it: [directories](!) leaves what was compiled in
+        monkeypatch.setattr(asterisk, "_AGI_BINS", (str(tmp_path / "none"), str(tmp_path)))
+        file = tmp_path / "asterisk.conf"
+        file.write_text("[directories](!) ; remove the (!)\nastagidir => /nowhere\n")
+        assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere").agi_bin() == tmp_path
+        file.write_text("[directories]\nastagidir => /srv/agi ; ours\n")
+        assert Asterisk(tmp_path, quiet, tmp_path, "/nowhere").agi_bin() == Path("/srv/agi")
 
 
 def told(etc: Path, answer: str) -> dict[str, Finding]:
@@ -428,380 +368,268 @@ def told(etc: Path, answer: str) -> dict[str, Finding]:
     return {each.name: each for each in asterisk.check(host, current())}
 
 
-def test_a_module_that_does_not_run_is_missing(tmp_path: Path) -> None:
-    rows = "res_agi.so   AGI   0   Not Running   core\napp_stack.so  Gosub  0  Running  core\n"
-    found = told(tmp_path, rows)["modules"]
-    assert "res_agi.so is not loaded" in found.says
-    assert "app_stack.so" not in found.says
+LINE = 'curl -u "bob:hunter2" {url}/sms/v3rysecret --data-urlencode "to={{TO_NUMBER}}" -d "text={{MESSAGE}}"'
 
 
-# --- the PBX
+def looked_at(conf: Path, url: str, keys: str = "") -> dict[str, Finding]:
+    """What is found of a gateway, by name."""
+    conf.touch(0o600)
+    conf.write_text(f"[gateway]\ncurl = {LINE.format(url=url)}\nsuccess = OK\n{keys}\n")
+    loaded = smsconf.load(conf)
+    (group,) = pbx.each(loaded, 3.0)
+    shown = without_secrets(group.check(), loaded)
+    assert "hunter2" not in str(shown)
+    assert "v3rysecret" not in str(shown)
+    return {line.name: line for line in shown}
 
 
-@pytest.mark.parametrize("verify", ["yes", "no"])
-def test_who_can_read_along_is_told(verify: str) -> None:
-    sender = Sender("101", "https://192.0.2.1/", "x", verify=verify)
-    seen = PeerCertificate("sha256:AB", end=NOW + 99 * DAY)
-    found = certificate.certificate(sender, Outcome(Status.SUCCESS), seen, NOW)
-    assert found.state is (CheckState.WARNING if verify == "no" else CheckState.OK)
-    assert ("verify = sha256:AB" in found.do) is (verify == "no")
+class TestThePbx:
+    @pytest.mark.parametrize("verify", ["yes", "no"])
+    def test_who_can_read_along_is_told(self, verify: str) -> None:
+        sender = Sender("101", "https://192.0.2.1/", "x", verify=verify)
+        seen = PeerCertificate("sha256:AB", end=NOW + 99 * DAY)
+        found = certificate.certificate(sender, Outcome(Status.SUCCESS), seen, NOW)
+        assert found.state is (CheckState.WARNING if verify == "no" else CheckState.OK)
+        assert ("verify = sha256:AB" in found.do) is (verify == "no")
 
+    def test_plain_http_to_another_host_is_told(self) -> None:
+        # given a PBX by http, and a name for it that is not loopback's
+        with Sandbox(tls=False, users={"101": "x"}) as sandbox:
+            resolver = Resolver(lambda host, *rest: socket.getaddrinfo("127.0.0.1", *rest[:1]))
+            url = f"http://pbx.example.com:{sandbox.address.port}/api/v1/originate/sms"
+            found = list(pbx.PbxCheck([Sender("101", url, "x")], resolver=resolver).check())
+        (bad,) = checked.bad(found)
+        assert (bad.name, bad.state) == ("certificate", CheckState.WARNING)
+        assert bad.do == "url = https://pbx.example.com"
 
-def test_plain_http_to_another_host_is_told() -> None:
-    # given a PBX by http, and a name for it that is not loopback's
-    with Sandbox(tls=False, users={"101": "x"}) as sandbox:
-        resolver = Resolver(lambda host, *rest: socket.getaddrinfo("127.0.0.1", *rest[:1]))
-        url = f"http://pbx.example.com:{sandbox.address.port}/api/v1/originate/sms"
-        found = list(pbx.PbxCheck([Sender("101", url, "x")], resolver=resolver).check())
-    (bad,) = checked.bad(found)
-    assert (bad.name, bad.state) == ("certificate", CheckState.WARNING)
-    assert bad.do == "url = https://pbx.example.com"
-
-
-@pytest.mark.parametrize(
-    ("name", "start", "end", "theirs", "state"),
-    [
-        ("as it should be", -1, 9, 0, CheckState.OK),
-        ("the PBX does not tell", 1, 9, None, CheckState.SKIPPED),
-        ("ours is slow", 1, 9, 2, CheckState.WRONG),
-        ("ours is fast", -9, -1, -2, CheckState.WRONG),
-        ("both differ, and it holds for neither", -9, -5, -2, CheckState.WARNING),
-    ],
-)
-def test_a_clock_is_wrong_where_the_certificate_says_so(
-    name: str, start: float, end: float, theirs: float | None, state: CheckState
-) -> None:
-    made = PeerCertificate("sha256:AB", start=NOW + start * DAY, end=NOW + end * DAY)
-    clock = None if theirs is None else NOW + theirs * DAY
-    assert certificate.clock(NOW, clock, made, "certificate has expired").state is state, name
-
-
-def test_each_sender_of_a_pbx_is_asked() -> None:
-    with Sandbox(users={"101": "one", "102": "two", "103": "three"}) as sandbox:
-        url = f"{sandbox.url}/api/v1/originate/sms"
-        senders = [
-            Sender(name, url, password, verify=f"sha256:{sandbox.fingerprint[7:].replace(':', '').lower()}")
-            for name, password in (("101", "one"), ("102", "wrong"), ("103", "three"))
-        ]  # fmt: skip
-        found = list(pbx.PbxCheck(senders).check())
-        assert [each.of for each in found if each.name == "connection"] == ["101, 102, 103"]
-        states = {each.of: each.state for each in found if each.name == "credentials"}
-        assert states == {"101": CheckState.OK, "102": CheckState.WRONG, "103": CheckState.OK}
-        assert sandbox.messages == []
-
-
-@pytest.mark.parametrize(
-    ("written", "hint"),
-    [
-        ('"sms101api"', "without its quotes"),
-        ("'sms101api'", "without its quotes"),
-        ("sms;101api", "write \\; for ;"),
-        ("sms\\;101;api", "write \\; for ;"),
-        ("sms101api", ""),
-        ("sms101api   ; of 101", ""),
-        ("sms\\;101api", ""),
-        ("sms'101'api", ""),
-    ],
-)
-def test_a_refused_password_that_sms_conf_has_otherwise_than_meant_is_told(
-    sms_conf: Callable[[str], Path], written: str, hint: str
-) -> None:
-    path = sms_conf(f"[101]\nurl = https://192.0.2.1\npassword = {written}\n")
-    sender = smsconf.load(path).senders["101"]
-    found = pbx.credentials(sender, error(Cause.UNAUTHORIZED, "HTTP 401 - Unauthorized"), path)
-    usual = "[101] must be the PBX user; correct its password"
-    assert found.do.startswith(usual) is (not hint)
-    assert hint in found.do
-    assert usual in found.do
-    assert sender.password not in found.says + found.do
-
-
-def test_a_pbx_that_echoes_the_password_does_not_show_it() -> None:
-    with Sandbox(users={"101": "s3cr3t!"}) as sandbox:
-        sandbox.fault = Reply(200, b'{"type":"error","reason":"what is s3cr3t! ?","result":null}')
-        sender = Sender("101", f"{sandbox.url}/api/v1/originate/sms", "s3cr3t!", verify="no")
-        found = list(pbx.PbxCheck([sender]).check())
-    assert "s3cr3t!" not in repr(found)
-
-
-def test_an_answer_that_nobody_sends_is_not_the_api() -> None:
-    with Sandbox(users={"101": "x"}) as sandbox:
-        sandbox.fault = Reply(200, b'{"type":"result","result":"Success"}')
-        sender = Sender("101", f"{sandbox.url}/api/v1/originate/sms", "x", verify="no")
-        (bad,) = checked.bad(pbx.PbxCheck([sender]).check())
-    assert (bad.name, bad.do) == ("SMS API", "correct url in sms.conf")
-
-
-def test_a_list_of_senders_is_cut() -> None:
-    senders = [Sender(str(101 + n), f"http://127.0.0.1:{free_port()}/", "x") for n in range(5)]
-    found = list(causes_only(pbx.PbxCheck(senders).check()))
-    assert [each.label for each in checked.bad(found)] == ["connection 101, 102 and 3 more"]
-    assert sum(1 for each in found if each.name == "credentials") == 5
-
-
-@pytest.mark.parametrize(
-    ("reason", "do"),
-    [("WRONG_VERSION_NUMBER", "url with http"), ("UNSUPPORTED_PROTOCOL", "TLS 1.2")],
-)
-def test_no_tls_and_old_tls_have_different_cures(reason: str, do: str) -> None:
-    failure = ssl.SSLError(1, "x")
-    failure.reason = reason
-    found = pbx.connection("x port 443", Look(Stage.SECURING, 0.1, failure), 1.0)
-    assert (found.state, do in found.do) == (CheckState.WRONG, True)
-
-
-def test_a_name_server_that_is_dead_costs_its_time_and_no_more() -> None:
-    ended = threading.Event()
-
-    def lookup(host: str, *rest: object) -> list[tuple[object, ...]]:
-        if len(rest) > 3:  # AI_NUMERICHOST
-            raise OSError
-        ended.wait(10)
-        return []
-
-    began = time.monotonic()
-    found = list(pbx.PbxCheck([SENDER], resolver=Resolver(lookup), connect_time=0.2).check())
-    ended.set()
-    assert time.monotonic() - began < 3
-    (bad,) = checked.bad(causes_only(found))
-    assert (bad.name, "resolv.conf" in bad.do) == ("name", True)
-
-
-def test_a_reason_of_nobody_has_no_doubt() -> None:
-    found = pbx.credentials(
-        SENDER, error(Cause.INTERNAL, "strange: it may have been sent"), Path("/x")
+    @pytest.mark.parametrize(
+        ("name", "start", "end", "theirs", "state"),
+        [
+            ("as it should be", -1, 9, 0, CheckState.OK),
+            ("the PBX does not tell", 1, 9, None, CheckState.SKIPPED),
+            ("ours is slow", 1, 9, 2, CheckState.WRONG),
+            ("ours is fast", -9, -1, -2, CheckState.WRONG),
+            ("both differ, and it holds for neither", -9, -5, -2, CheckState.WARNING),
+        ],
     )
-    assert found.says == "strange"
+    def test_a_clock_is_wrong_where_the_certificate_says_so(
+        self, name: str, start: float, end: float, theirs: float | None, state: CheckState
+    ) -> None:
+        made = PeerCertificate("sha256:AB", start=NOW + start * DAY, end=NOW + end * DAY)
+        clock = None if theirs is None else NOW + theirs * DAY
+        assert certificate.clock(NOW, clock, made, "certificate has expired").state is state, name
 
+    def test_each_sender_of_a_pbx_is_asked(self) -> None:
+        with Sandbox(users={"101": "one", "102": "two", "103": "three"}) as sandbox:
+            url = f"{sandbox.url}/api/v1/originate/sms"
+            senders = [
+                Sender(name, url, password, verify=f"sha256:{sandbox.fingerprint[7:].replace(':', '').lower()}")
+                for name, password in (("101", "one"), ("102", "wrong"), ("103", "three"))
+            ]  # fmt: skip
+            found = list(pbx.PbxCheck(senders).check())
+            assert [each.of for each in found if each.name == "connection"] == ["101, 102, 103"]
+            states = {each.of: each.state for each in found if each.name == "credentials"}
+            assert states == {"101": CheckState.OK, "102": CheckState.WRONG, "103": CheckState.OK}
+            assert sandbox.messages == []
 
-# --- the service
-
-
-def config(**fields: object) -> Config:
-    return Config(Path("/etc/sms.conf"), {"101": SENDER}, "101", **fields)  # type: ignore[arg-type]
-
-
-def test_a_host_without_service_needs_none() -> None:
-    nowhere = (("127.0.0.1", free_port()),)
-    found = list(service.check(config(monitor=nowhere), {}, Path("/x"), current()))
-    assert {each.state for each in causes_only(found)} == {CheckState.SKIPPED}
-
-
-def test_a_service_that_never_answers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "_PATIENCE", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = (("127.0.0.1", listener.getsockname()[1]),)
-        found = list(service.check(config(monitor=address), {}, Path("/x"), current()))
-    (bad,) = checked.bad(causes_only(found))
-    assert "restart" in bad.do
-
-
-@pytest.mark.parametrize(
-    ("figures", "healthy", "state", "do"),
-    [
-        ({}, True, CheckState.OK, ""),
-        ({}, False, CheckState.WRONG, "restart"),
-        ({"version": "0.0.1"}, True, CheckState.WARNING, "restart"),
-        ({"in_flight": 9}, True, CheckState.WARNING, "max_calls"),
-        ({"sms_conf": {"path": "/etc/sms.conf", "version": "1-2-3"}}, True, CheckState.WARNING, "reload"),
-        ({"sms_conf": {"path": "/x", "version": "1", "waiting": ["listen"]}}, True, CheckState.WARNING, "restart"),
-        ({"sms_conf": {"path": "/x", "version": "1", "waiting": []}}, True, CheckState.OK, ""),
-        ({"outbox": {"works": True, "held": {"101": "UNAUTHORIZED"}}}, True, CheckState.WARNING, "mend that"),
-        ({"outbox": {"works": False, "on_failure": ["x"]}}, True, CheckState.WARNING, "the program"),
-        ({"outbox": {"works": True, "held": {}, "oldest_due_seconds": 999}}, True, CheckState.WARNING, "workers"),
-    ],
-)  # fmt: skip
-def test_what_a_service_tells_of_itself(
-    figures: dict[str, object], healthy: bool, state: CheckState, do: str
-) -> None:
-    found = service.up(
-        {"version": __version__, "in_flight": 0, "max_calls": 9} | figures,
-        healthy,
-        config(version="1-2-4"),
+    @pytest.mark.parametrize(
+        ("written", "hint"),
+        [
+            ('"sms101api"', "without its quotes"),
+            ("'sms101api'", "without its quotes"),
+            ("sms;101api", "write \\; for ;"),
+            ("sms\\;101;api", "write \\; for ;"),
+            ("sms101api", ""),
+            ("sms101api   ; of 101", ""),
+            ("sms\\;101api", ""),
+            ("sms'101'api", ""),
+        ],
     )
-    assert found.state is state
-    assert do in found.do
+    def test_a_refused_password_that_sms_conf_has_otherwise_than_meant_is_told(
+        self, sms_conf: Callable[[str], Path], written: str, hint: str
+    ) -> None:
+        path = sms_conf(f"[101]\nurl = https://192.0.2.1\npassword = {written}\n")
+        sender = smsconf.load(path).senders["101"]
+        found = pbx.credentials(sender, error(Cause.UNAUTHORIZED, "HTTP 401 - Unauthorized"), path)
+        usual = "[101] must be the PBX user; correct its password"
+        assert found.do.startswith(usual) is (not hint)
+        assert hint in found.do
+        assert usual in found.do
+        assert sender.password not in found.says + found.do
+
+    def test_a_list_of_senders_is_cut(self) -> None:
+        senders = [Sender(str(101 + n), f"http://127.0.0.1:{free_port()}/", "x") for n in range(5)]
+        found = list(causes_only(pbx.PbxCheck(senders).check()))
+        assert [each.label for each in checked.bad(found)] == ["connection 101, 102 and 3 more"]
+        assert sum(1 for each in found if each.name == "credentials") == 5
+
+    def test_old_tls_has_another_cure_than_none(self) -> None:
+        failure = ssl.SSLError(1, "x")
+        failure.reason = "UNSUPPORTED_PROTOCOL"
+        found = pbx.connection("x port 443", Look(Stage.SECURING, 0.1, failure), 1.0)
+        assert (found.state, "TLS 1.2" in found.do) == (CheckState.WRONG, True)
+
+    def test_a_name_server_that_is_dead_costs_its_time_and_no_more(self) -> None:
+        ended = threading.Event()
+
+        def lookup(host: str, *rest: object) -> list[tuple[object, ...]]:
+            if len(rest) > 3:  # AI_NUMERICHOST
+                raise OSError
+            ended.wait(10)
+            return []
+
+        began = time.monotonic()
+        found = list(pbx.PbxCheck([SENDER], resolver=Resolver(lookup), connect_time=0.2).check())
+        ended.set()
+        assert time.monotonic() - began < 3
+        (bad,) = checked.bad(causes_only(found))
+        assert (bad.name, "resolv.conf" in bad.do) == ("name", True)
+
+    def test_a_reason_of_nobody_has_no_doubt(self) -> None:
+        outcome = error(Cause.INTERNAL, "strange: it may have been sent")
+        assert pbx.credentials(SENDER, outcome, Path("/x")).says == "strange"
+
+    def test_a_gateway_is_not_asked(self, tmp_path: Path) -> None:
+        conf = tmp_path / "sms.conf"
+        with Sandbox() as gateway:
+            found = looked_at(conf, gateway.url, f"verify = {gateway.fingerprint}")
+            assert found["certificate"].state is CheckState.OK
+            assert found["connection"].state is CheckState.OK
+            assert "would be an SMS" in found["credentials"].says
+            assert "max_length" not in found
+            said, good = setup.ask(conf, "gateway")
+            assert (good, said) == (True, f"warning: {found['credentials'].says}")
+            untrusted = looked_at(conf, gateway.url)["certificate"]
+            assert untrusted.state is CheckState.WRONG
+            assert f"verify = {gateway.fingerprint} in [gateway]" in untrusted.do
+            assert (
+                looked_at(conf, gateway.url, f"verify = {conf}")["certificate"].state
+                is CheckState.WRONG
+            )
+            assert gateway.requests == []
+
+    def test_a_gateway_that_does_not_listen_is_named(self, tmp_path: Path) -> None:
+        found = looked_at(tmp_path / "sms.conf", f"http://127.0.0.1:{free_port()}")["connection"]
+        assert found.state is CheckState.WRONG
+        assert found.do.startswith("correct the port in the URL in curl, or")
 
 
-def test_a_service_that_has_an_older_ca_file_is_told(sms_conf: Callable[[str], Path]) -> None:
-    path = sms_conf("[101]\nurl = https://192.0.2.1\npassword = x\nverify = ca.pem\n")
-    ca = path.parent / "ca.pem"
-    ca.write_text("the old one")
-    # given a service that has read it
-    figures = {"version": __version__, "in_flight": 0, "max_calls": 9}
-    figures |= {"sms_conf": LiveConfig(path).state()}
-    # when the file is another
-    for content, state in (("", CheckState.OK), ("the new one", CheckState.WARNING)):
-        if content:
-            ca.unlink()
-            ca.write_text(content)
-        found = service.up(figures, True, smsconf.load(path))
-        # then it says so
-        assert found.state is state
-    assert (found.says, found.do) == (
-        f"{path}, or a file that it names, has changed since it was read",
-        "systemctl reload dialplan-sms",
-    )
+class TestTheOutbox:
+    def test_the_file_system(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert outbox.file_system(Path("/proc").stat().st_dev) == "proc"
+        monkeypatch.setattr(outbox, "MOUNTS", tmp_path / "mountinfo")
+        assert outbox.file_system(os.makedev(8, 1)) == ""
+        (tmp_path / "mountinfo").write_text(
+            "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:31 / /mnt rw shared:1 - cifs //nas/x rw\n"
+            "3 1 0:3 / /mnt\\040x rw - xfs /dev/b rw\nnonsense\n"
+        )
+        assert outbox.file_system(os.makedev(0, 31)) == "cifs"
+        assert outbox.file_system(os.makedev(0, 3)) == "xfs"
+        assert outbox.file_system(os.makedev(0, 1)) == ""
+
+    @pytest.mark.slow
+    def test_a_database_server_is_looked_into(self, postgresql: str) -> None:
+        found = list(outbox.check(postgresql, current()))
+        assert [each.state for each in found] == [CheckState.SKIPPED, CheckState.OK]
 
 
-def test_the_socket_is_for_the_user_of_the_service(folder: Path) -> None:
-    path = folder / "agi.sock"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        path.chmod(0o666)
-        found = service.sms_agi(path, ASTERISK)
-    assert (found.state, "User=asterisk" in found.do) == (CheckState.WRONG, True)
+_SUB, _OURS = "[sub-sms]\nexten => s,1,Set(SMS_STATUS=)\n", "#include extensions-sms.conf\n"
 
 
-def test_no_call_goes_beyond_what_the_service_asks_for() -> None:
-    # given a service that notes what it is told
-    heard = b""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            nonlocal heard
-            connection, _ = listener.accept()
-            with connection, connection.makefile("rb") as lines:
-                while (line := lines.readline()).strip():
-                    heard += line
-                connection.sendall(b'GET FULL VARIABLE "abc${SMS_NUMBER}abc"\n')
-                heard += lines.read()
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        assert service.fastagi("127.0.0.1", listener.getsockname()[1]) is None
-        thread.join(5)
-    # then it was told that this is a check, no number, and nothing after its question
-    assert b"agi_network_script: check\n" in heard
-    assert heard.endswith(b"agi_threadid: 1\n")
-
-
-# --- the outbox
-
-
-def test_the_file_system_is_that_of_the_device(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert outbox.file_system(Path("/proc").stat().st_dev) == "proc"
-    monkeypatch.setattr(outbox, "MOUNTS", tmp_path / "mountinfo")
-    assert outbox.file_system(os.makedev(8, 1)) == ""
-    (tmp_path / "mountinfo").write_text(
-        "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:31 / /mnt rw shared:1 - cifs //nas/x rw\n"
-        "3 1 0:3 / /mnt\\040x rw - xfs /dev/b rw\nnonsense\n"
-    )
-    assert outbox.file_system(os.makedev(0, 31)) == "cifs"
-    assert outbox.file_system(os.makedev(0, 3)) == "xfs"
-    assert outbox.file_system(os.makedev(0, 1)) == ""
-
-
-@pytest.mark.slow
-def test_a_database_server_is_looked_into(postgresql: str) -> None:
-    found = list(outbox.check(postgresql, current()))
-    assert [each.state for each in found] == [CheckState.SKIPPED, CheckState.OK]
-
-
-# --- Asterisk
-
-
-def test_a_host_without_asterisk_is_not_asked(tmp_path: Path) -> None:
-    host = Asterisk(tmp_path, run, path="/nowhere")
-    found = [*asterisk.check(host, current()), *asterisk.check_script(host, current(), None)]
-    states = {each.name: each.state for each in found}
-    skip = dict.fromkeys(
-        ("Asterisk", "modules", "dialplan", "old CURL()", "sms.agi"), CheckState.SKIPPED
-    )
-    assert states == skip | {"Python": CheckState.OK, "packages": CheckState.OK}
-
-
-def test_curl_to_our_own_server_is_none_of_the_old_lines(tmp_path: Path) -> None:
-    (tmp_path / "asterisk.conf").touch()
-    (tmp_path / "extensions.conf").write_text(
-        "[a]\nexten => 1,1,Set(m=${CURL(http://127.0.0.1:4575/api/v1/originate/sms,number=%2B39)})\n"
-    )
-    host = Asterisk(tmp_path, quiet, tmp_path, "/nowhere")
-    for ports, state in (([], CheckState.WARNING), ([4575], CheckState.OK)):
-        assert [*asterisk.check(host, current(), ports)][-1].state is state
-
-
-_SUB = "[sub-sms]\nexten => s,1,Set(SMS_STATUS=)\n"
-
-
-@pytest.mark.parametrize(
-    ("main", "state", "says"),
-    [
-        ("#include extensions-sms.conf\n[a]\n", CheckState.OK, "is loaded"),
-        (
-            "#include old.conf\n#include extensions-sms.conf\n[a]\n",
-            CheckState.WRONG,
-            "[sub-sms] is also in {etc}/old.conf:2: Asterisk merges that with"
-            " {etc}/extensions-sms.conf:1, and SMS are lost",
-        ),
-        (
-            "#include extensions-sms.conf\n\n[sub-sms](+)\nexten => 1,1,NoOp()\n",
-            CheckState.WRONG,
-            "also in {etc}/extensions.conf:3:",
-        ),
-        (
-            "[a]\n#include extensions-sms.conf\nexten => 1,1,NoOp()\nexten => 2,1,NoOp()\n",
-            CheckState.WRONG,
-            "also in {etc}/extensions.conf:3:",
-        ),
-        (
-            "#tryinclude extensions-sms.conf\n#include more.conf\n",
-            CheckState.WARNING,
-            "{etc}/extensions-sms.conf is included 2 times:"
-            " {etc}/extensions.conf:1 and {etc}/more.conf:1",
-        ),
-    ],
-)
-def test_another_sub_sms_is_named_with_its_place(
-    tmp_path: Path, main: str, state: CheckState, says: str
-) -> None:
-    (tmp_path / "extensions.conf").write_text(main)
+@pytest.fixture
+def dialplan(tmp_path: Path) -> Callable[[str], Finding]:
+    """Its line, with that extensions.conf; Asterisk has [sub-sms] loaded."""
     (tmp_path / "extensions-sms.conf").write_text(_SUB)
     (tmp_path / "old.conf").write_text("; of long ago\n" + _SUB)
-    (tmp_path / "more.conf").write_text("#include extensions-sms.conf\n")
-    found = told(tmp_path, "[ Context 'sub-sms' created by 'pbx_config' ]\n")["dialplan"]
-    assert found.state is state, found
-    assert says.format(etc=tmp_path) in found.says
-    assert "dialplan reload" in found.do or state is CheckState.OK
-    assert ("delete those lines" in found.do) is (state is CheckState.WRONG)
+    (tmp_path / "more.conf").write_text(_OURS)
+
+    def look(main: str) -> Finding:
+        (tmp_path / "extensions.conf").write_text(main)
+        return told(tmp_path, "[ Context 'sub-sms' created by 'pbx_config' ]\n")["dialplan"]
+
+    return look
 
 
-@pytest.mark.parametrize(
-    ("app", "missing"),
-    [
-        ("Gosub(sub-smss,s,1)", "sub-smss"),
-        ("Gosub(Sub-SMS,s,1(${NUMBER},TEXT))", "Sub-SMS"),
-        ("ExecIf($[${LEN(${X})} > 0]?Gosub(sms_alarm,s,1(a,b)))", "sms_alarm"),
-        ("GosubIf($[1]?my.sms,s,1:test,1,1)", "my.sms"),
-        ("Gosub(sub-sms,s,1)", ""),
-        ("Gosub(sms,1)", ""),  # an extension
-        ("Gosub(sms-${KIND},s,1)", ""),
-        ("Gosub(of-lua-sms,s,1)", ""),  # what has no file here, and is loaded
-        ("Gosub(announce,s,1)", ""),  # none of ours
-        ("GosubIf($[${DIALPLAN_EXISTS(sms-hook,s,1)}]?sms-hook,s,1)", ""),
-        ("NoOp(Gosub(sub-smss,s,1))", ""),
-    ],
-)
-def test_a_gosub_to_a_context_for_sms_that_is_nowhere_is_named_with_its_place(
-    tmp_path: Path, app: str, missing: str
-) -> None:
-    contexts = "".join(
-        f"[ Context '{name}' created by 'x' ]\n" for name in ("sub-sms", "of-lua-sms", "a")
+class TestWhatAsteriskHas:
+    def test_a_module_that_does_not_run_is_missing(self, tmp_path: Path) -> None:
+        rows = "res_agi.so   AGI   0   Not Running   core\napp_stack.so  Gosub  0  Running  core\n"
+        found = told(tmp_path, rows)["modules"]
+        assert "res_agi.so is not loaded" in found.says
+        assert "app_stack.so" not in found.says
+
+    def test_a_host_without_asterisk_is_not_asked(self, tmp_path: Path) -> None:
+        host = Asterisk(tmp_path, run, path="/nowhere")
+        found = [*asterisk.check(host, current()), *asterisk.check_script(host, current(), None)]
+        states = {each.name: each.state for each in found}
+        none = ("Asterisk", "modules", "dialplan", "old CURL()", "sms.agi")
+        skip = dict.fromkeys(none, CheckState.SKIPPED)
+        assert states == skip | {"Python": CheckState.OK, "packages": CheckState.OK}
+
+    def test_curl_to_our_own_server_is_none_of_the_old_lines(self, tmp_path: Path) -> None:
+        (tmp_path / "asterisk.conf").touch()
+        (tmp_path / "extensions.conf").write_text(
+            "[a]\nexten => 1,1,Set(m=${CURL(http://127.0.0.1:4575/api/v1/originate/sms,number=%2B39)})\n"
+        )
+        host = Asterisk(tmp_path, quiet, tmp_path, "/nowhere")
+        for ports, state in (([], CheckState.WARNING), ([4575], CheckState.OK)):
+            assert [*asterisk.check(host, current(), ports)][-1].state is state
+
+    @pytest.mark.parametrize(
+        ("main", "place"),
+        [
+            (f"#include old.conf\n{_OURS}[a]\n", "old.conf:2"),
+            (f"{_OURS}\n[sub-sms](+)\nexten => 1,1,NoOp()\n", "extensions.conf:3"),
+            (f"[a]\n{_OURS}exten => 1,1,NoOp()\nexten => 2,1,NoOp()\n", "extensions.conf:3"),
+        ],
     )
-    shown = (
-        f"{contexts}  '1' =>  1. {app}  [extensions.conf:4]\n-= 3 extensions in 3 contexts. =-\n"
+    def test_another_sub_sms_is_named_with_its_place(
+        self, dialplan: Callable[[str], Finding], tmp_path: Path, main: str, place: str
+    ) -> None:
+        found = dialplan(main)
+        says = f"{tmp_path}/{place}: Asterisk merges that with {tmp_path}/extensions-sms.conf:1"
+        assert found.state is CheckState.WRONG
+        assert found.says == f"[sub-sms] is also in {says}, and SMS are lost"
+        assert "delete those lines" in found.do
+        assert "dialplan reload" in found.do
+
+    def test_one_included_twice(self, dialplan: Callable[[str], Finding], tmp_path: Path) -> None:
+        assert dialplan(f"{_OURS}[a]\n").state is CheckState.OK
+        found = dialplan("#tryinclude extensions-sms.conf\n#include more.conf\n")
+        places = f"{tmp_path}/extensions.conf:1 and {tmp_path}/more.conf:1"
+        assert found.state is CheckState.WARNING
+        assert found.says == f"{tmp_path}/extensions-sms.conf is included 2 times: {places}"
+        assert "dialplan reload" in found.do
+
+    @pytest.mark.parametrize(
+        ("app", "missing"),
+        [
+            ("Gosub(sub-smss,s,1)", "sub-smss"),
+            ("Gosub(Sub-SMS,s,1(${NUMBER},TEXT))", "Sub-SMS"),
+            ("ExecIf($[${LEN(${X})} > 0]?Gosub(sms_alarm,s,1(a,b)))", "sms_alarm"),
+            ("GosubIf($[1]?my.sms,s,1:test,1,1)", "my.sms"),
+            ("Gosub(sub-sms,s,1)", ""),
+            ("Gosub(sms,1)", ""),  # an extension
+            ("Gosub(sms-${KIND},s,1)", ""),
+            ("Gosub(of-lua-sms,s,1)", ""),  # what has no file here, and is loaded
+            ("Gosub(announce,s,1)", ""),  # none of ours
+            ("GosubIf($[${DIALPLAN_EXISTS(sms-hook,s,1)}]?sms-hook,s,1)", ""),
+            ("NoOp(Gosub(sub-smss,s,1))", ""),
+        ],
     )
-    (tmp_path / "extensions.conf").write_text(f"{_SUB}[a]\nexten => 1,1,{app}\n")
-    found = told(tmp_path, shown)["dialplan"]
-    if missing:
-        says = f"there is no [{missing}]: the call ends at {tmp_path}/extensions.conf:4"
-        assert (found.state, found.says) == (CheckState.WRONG, says)
-    else:
-        assert found.state is CheckState.OK, found
-    # An answer that is cut may lack a context that Asterisk has.
-    assert told(tmp_path, shown.rpartition("-=")[0])["dialplan"].state is CheckState.OK
-    # A line that is not loaded yet may come with its context.
-    assert told(tmp_path, shown.replace(app, "NoOp()"))["dialplan"].state is CheckState.OK
+    def test_a_gosub_to_a_context_for_sms_that_is_nowhere_is_named_with_its_place(
+        self, tmp_path: Path, app: str, missing: str
+    ) -> None:
+        names = ("sub-sms", "of-lua-sms", "a")
+        contexts = "".join(f"[ Context '{name}' created by 'x' ]\n" for name in names)
+        shown = f"{contexts}  '1' =>  1. {app}  [extensions.conf:4]\n-= 3 extensions in 3 contexts. =-\n"
+        (tmp_path / "extensions.conf").write_text(f"{_SUB}[a]\nexten => 1,1,{app}\n")
+        found = told(tmp_path, shown)["dialplan"]
+        if missing:
+            says = f"there is no [{missing}]: the call ends at {tmp_path}/extensions.conf:4"
+            assert (found.state, found.says) == (CheckState.WRONG, says)
+        else:
+            assert found.state is CheckState.OK, found
+        # An answer that is cut may lack a context that Asterisk has.
+        assert told(tmp_path, shown.rpartition("-=")[0])["dialplan"].state is CheckState.OK
+        # A line that is not loaded yet may come with its context.
+        assert told(tmp_path, shown.replace(app, "NoOp()"))["dialplan"].state is CheckState.OK

@@ -1,7 +1,6 @@
 """What ``dialplan-sms setup`` finds on a host and must not take for its own, or for good."""
 
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,8 @@ from dialplan_sms.cli.setup.steps import Action, Manifest, StepState, Work
 from dialplan_sms.host import files
 from dialplan_sms.host.identity import HostError, by_id
 from dialplan_sms.host.installation import EXTENSIONS as CONF
-from tests.unit.cli.test_setup import LINE
-from tests.unit.pbxhost import EXTENSIONS, NEW, PbxHost
+from tests.unit.cli.test_setup import LINE, WITH_LINE
+from tests.unit.pbxhost import EXTENSIONS, NEW, SECOND, PbxHost
 
 
 class TestTheOutboxFolder:
@@ -46,6 +45,14 @@ class TestTheOutboxFolder:
             (pbx.spool / "sms").chmod(mode)
             assert self.found(pbx, 65534).state is StepState.THERE
 
+    def test_a_link_to_a_folder_is_one_and_to_nothing_none(self, pbx: PbxHost) -> None:
+        (pbx.spool / "sms").symlink_to(pbx.root / "elsewhere")
+        before = pbx.tree()
+        assert f"\nError: {pbx.spool}/sms is no folder" in pbx.fails(*NEW)
+        assert pbx.tree() == before
+        (pbx.root / "elsewhere").mkdir()
+        assert self.found(pbx).state is StepState.THERE
+
     @pytest.mark.parametrize("place", ["sms", ""])
     def test_a_file_in_its_place(self, pbx: PbxHost, place: str) -> None:
         file = pbx.spool / place
@@ -55,22 +62,7 @@ class TestTheOutboxFolder:
         with pytest.raises(HostError, match=f"^{file} is no folder, .*: move it away"):
             self.found(pbx)
 
-    def test_a_link_to_nothing(self, pbx: PbxHost) -> None:
-        (pbx.spool / "sms").symlink_to("nowhere")
-        before = pbx.tree()
-        result = pbx.setup(*NEW)
-        assert result.exit_code == 1
-        assert f"\nError: {pbx.spool}/sms is no folder" in result.output
-        assert pbx.tree() == before
-
-    def test_a_link_to_a_folder_is_one(self, pbx: PbxHost) -> None:
-        (pbx.root / "elsewhere").mkdir()
-        (pbx.spool / "sms").symlink_to(pbx.root / "elsewhere")
-        assert self.found(pbx).state is StepState.THERE
-
-    def test_one_that_a_dry_run_may_not_see(
-        self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_one_a_dry_run_may_not_see(self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch) -> None:
         real = Path.stat
 
         def refused(path: Path, **more: bool) -> os.stat_result:
@@ -91,57 +83,41 @@ class TestTheProgram:
         quick = f"#!{pbx.prefix}/bin/python3 -IS\n"
         assert text.startswith(quick)
         script.write_text(text.replace(quick, f"#!{pbx.prefix}/bin/python\n"))
-        assert f"change  {script}: its first line" in pbx.install().output
+        assert f"change  {script}: its first line" in pbx.install()
         assert (script.read_text(), script.stat().st_mode & 0o777) == (text, 0o755)
         assert f"{script}: " not in pbx.setup().output
 
     def test_the_link_leads_to_the_one_that_runs(self, pbx: PbxHost) -> None:
+        other = pbx.put_program(pbx.root / "A/sms")
+        pbx.script.symlink_to(other / "bin/sms.agi")  # that no setup has made
         pbx.install()
-        other = pbx.root / "A/sms"
-        pbx.put_program(other)
+        assert pbx.script.readlink() == pbx.prefix / "bin/sms.agi"
         pbx.prefix = other
-        assert f"change  {pbx.agi_bin}/sms.agi: a link to {other}/bin/sms.agi" in pbx.setup().output
-        assert (pbx.agi_bin / "sms.agi").readlink() == other / "bin/sms.agi"
+        assert f"change  {pbx.script}: a link to {other}/bin/sms.agi" in pbx.setup().output
+        assert pbx.script.readlink() == other / "bin/sms.agi"
         assert (pbx.root / "bin/dialplan-sms").readlink() == other / "bin/dialplan-sms"
-        assert "all is there: nothing to change" in pbx.setup().output
-
-    def test_also_in_place_of_one_that_no_setup_has_made(self, pbx: PbxHost) -> None:
-        other = pbx.root / "A/sms"
-        pbx.put_program(other)
-        (pbx.agi_bin / "sms.agi").symlink_to(other / "bin/sms.agi")
-        pbx.install()
-        assert (pbx.agi_bin / "sms.agi").readlink() == pbx.prefix / "bin/sms.agi"
+        pbx.settled()
 
     def test_one_that_asterisks_user_cannot_run(self, pbx: PbxHost) -> None:
         (pbx.fakes / "closed").touch()
-        before = pbx.tree()
-        result = pbx.setup(*NEW)
-        assert (result.exit_code, result.output.count("\n")) == (1, 1)
-        assert f"cannot run the program in {pbx.prefix}, no module named" in result.output
-        assert result.output.endswith(
+        said = pbx.refused(*NEW)
+        assert f"cannot run the program in {pbx.prefix}, no module named" in said
+        assert said.endswith(
             ": in the source folder, run umask 022; make install PYTHON=/usr/bin/python3\n"
         )
         (pbx.prefix / "pipx_metadata.json").touch()
-        said = pbx.setup(*NEW).output
-        assert ": run PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install --force" in said
-        (pbx.prefix / "pipx_metadata.json").unlink()
-        assert pbx.tree() == before
+        says = ": run PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install --force"
+        assert says in pbx.refused(*NEW)
 
-    def test_one_that_another_user_can_change(
-        self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_one_others_can_change(self, pbx: PbxHost, monkeypatch: pytest.MonkeyPatch) -> None:
         script = pbx.prefix / "bin/sms.agi"
         monkeypatch.setattr(plan, "changer", {script: by_id(65534)}.get)
-        result = pbx.setup(*NEW)
-        assert (result.exit_code, result.output.count("\n")) == (1, 1)
-        assert f"the user nobody can change the program in {pbx.prefix}" in result.output
+        assert f"the user nobody can change the program in {pbx.prefix}" in pbx.refused(*NEW)
 
     @pytest.mark.parametrize("place", ["a b", "x" * 120])
-    def test_one_whose_place_no_first_line_can_name(self, tmp_path: Path, place: str) -> None:
-        pbx = PbxHost(tmp_path / "host")
-        pbx.prefix = tmp_path / place
-        result = pbx.setup(*NEW)
-        assert (result.exit_code, "install into a shorter path" in result.output) == (1, True)
+    def test_one_whose_place_no_first_line_can_name(self, pbx: PbxHost, place: str) -> None:
+        pbx.prefix = pbx.root / place
+        assert "install into a shorter path" in pbx.refused(*NEW)
 
 
 class TestTheCopyOfAnEarlierSetup:
@@ -153,38 +129,32 @@ class TestTheCopyOfAnEarlierSetup:
         pbx.install()
         copy = pbx.prefix
         (copy / ".setup").write_text("0123\n")
-        manifest = Manifest(pbx.root / "state")
-        manifest.note(copy, "program", "setup")
-        pbx.prefix = pbx.root / "opt/pipx"
-        pbx.put_program(pbx.prefix)
+        Manifest(pbx.root / "state").note(copy, "program", "setup")
+        pbx.prefix = pbx.put_program(pbx.root / "opt/pipx")
         return copy
 
     def test_it_goes_once_nothing_leads_there(self, pbx: PbxHost, copy: Path) -> None:
-        unit = pbx.root / "units/dialplan-sms.service.d/setup.conf"
-        assert str(copy) in unit.read_text()
+        assert str(copy) in pbx.drop_in.read_text()
         said = pbx.setup().output
         assert f"remove  {copy}: an earlier setup's copy of the program" in said
         assert not copy.exists()
-        assert (pbx.agi_bin / "sms.agi").readlink() == pbx.prefix / "bin/sms.agi"
+        assert pbx.script.readlink() == pbx.prefix / "bin/sms.agi"
         assert (pbx.root / "bin/dialplan-sms").readlink() == pbx.prefix / "bin/dialplan-sms"
-        assert f'ExecStart="{pbx.prefix}/bin/dialplan-sms" serve' in unit.read_text()
-        assert pbx.commands[-1].startswith(
-            str(pbx.prefix / "bin/python3").replace(str(pbx.root), "")
-        )
-        assert "all is there: nothing to change" in pbx.setup().output
+        assert f'ExecStart="{pbx.prefix}/bin/dialplan-sms" serve' in pbx.drop_in.read_text()
+        assert pbx.commands[-1].startswith("/opt/pipx/bin/python3 ")
+        pbx.settled()
         assert pbx.setup("--remove").exit_code == 0
         assert not (pbx.root / "state").exists()
 
     def test_remove_takes_it_back(self, pbx: PbxHost, copy: Path) -> None:
         assert f"remove  {copy}: the program" in pbx.setup("--remove").output
         assert not copy.exists()
-        assert not (pbx.agi_bin / "sms.agi").is_symlink()
+        assert not pbx.script.is_symlink()
         assert not (pbx.root / "state").exists()
 
     def test_not_while_something_is_wrong(self, pbx: PbxHost, copy: Path) -> None:
         (pbx.fakes / "broken").touch()
-        result = pbx.setup()
-        assert (result.exit_code, "stays until all is well" in result.output) == (1, True)
+        assert "stays until all is well" in pbx.fails()
         assert copy.exists()
 
     @pytest.mark.parametrize(
@@ -200,25 +170,18 @@ class TestTheCopyOfAnEarlierSetup:
             assert f"since {file} names it" in said
             assert copy.exists()
 
-    def test_without_systemd_it_is_named(self, tmp_path: Path) -> None:
-        pbx = PbxHost(tmp_path / "host", systemd=False)
-        pbx.install()
-        copy, pbx.prefix = pbx.prefix, pbx.root / "opt/pipx"
-        (copy / ".setup").touch()
-        pbx.put_program(pbx.prefix)
+    def test_without_systemd_it_is_named(self, pbx: PbxHost, copy: Path) -> None:
+        (pbx.root / "run").rmdir()
         assert f"rm -r {copy} deletes it" in pbx.setup().output
         assert copy.exists()
 
     def test_the_package_takes_its_unit_and_command_away(self, pbx: PbxHost, copy: Path) -> None:
-        pbx.prefix = pbx.root / "package"
-        pbx.put_program(pbx.prefix)
-        for name in ("units/dialplan-sms.service", "bin/dialplan-sms"):
-            assert (pbx.root / name).exists()
+        pbx.prefix = pbx.put_program(pbx.root / "package")
         (pbx.prefix / "dialplan-sms.service").touch()
+        theirs = [pbx.root / "units/dialplan-sms.service", pbx.root / "bin/dialplan-sms"]
+        assert all(map(Path.exists, theirs))
         assert pbx.setup().exit_code == 0
-        assert not copy.exists()
-        for name in ("units/dialplan-sms.service", "bin/dialplan-sms"):
-            assert not (pbx.root / name).exists()
+        assert not any(map(Path.exists, (copy, *theirs)))
 
     def test_what_was_installed_over_it_stays(self, pbx: PbxHost, copy: Path) -> None:
         (copy / ".setup").unlink()
@@ -230,30 +193,24 @@ class TestTheCopyOfAnEarlierSetup:
 def test_a_link_to_nothing_is_no_edited_file(pbx: PbxHost) -> None:
     (pbx.etc / CONF).symlink_to("nowhere")
     before = pbx.tree()
-    result = pbx.setup(*NEW)
-    assert result.exit_code == 1
-    assert f"\nError: {pbx.etc / CONF} is a link to nothing: remove it" in result.output
+    assert f"\nError: {pbx.etc / CONF} is a link to nothing: remove it" in pbx.fails(*NEW)
     assert pbx.tree() == before
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("as_root")
-def test_a_file_that_gets_another_owner_is_named() -> None:
+def test_a_file_that_gets_another_owner_is_named(folder: Path) -> None:
     """Root writes it as the user whose folder it is in."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="asterisk-") as folder:
-        Path(folder).chmod(0o755)
-        pbx = PbxHost(Path(folder) / "host")
-        os.chown(pbx.etc, 65534, 65534)
-        said = pbx.install().output
-        assert f"{pbx.extensions}: #tryinclude extensions-sms.conf above the first" in said
-        assert "; it will belong to the user nobody, whose folder it is in\n" in said
-        assert pbx.extensions.stat().st_uid == 65534
-        assert pbx.extensions.read_bytes() == EXTENSIONS.replace(
-            b"[general]", LINE + b"\n[general]", 1
-        )
-        pbx.setup("--url", "http://192.0.2.1", "--sender", "102")
-        assert "it will belong" not in pbx.setup("--remove").output
-        assert pbx.extensions.read_bytes() == EXTENSIONS
+    pbx = PbxHost(folder / "asterisk")
+    os.chown(pbx.etc, 65534, 65534)
+    said = pbx.install()
+    assert f"{pbx.extensions}: #tryinclude extensions-sms.conf above the first" in said
+    assert "; it will belong to the user nobody, whose folder it is in\n" in said
+    assert pbx.extensions.stat().st_uid == 65534
+    assert pbx.extensions.read_bytes() == WITH_LINE
+    pbx.setup(*SECOND)
+    assert "it will belong" not in pbx.setup("--remove").output
+    assert pbx.extensions.read_bytes() == EXTENSIONS
 
 
 class TestTheInclude:
@@ -263,22 +220,24 @@ class TestTheInclude:
     )  # fmt: skip
     def test_one_of_another_folder_is_not_ours(self, pbx: PbxHost, line: str) -> None:
         line = line.replace("\\0", "\0").replace("{top}", str(pbx.root))
-        text = f"#tryinclude {line}\n".encode()
-        pbx.extensions.write_bytes(text + EXTENSIONS)
+        pbx.extensions.write_bytes(f"#tryinclude {line}\n".encode() + EXTENSIONS)
         pbx.install()
         assert LINE + b"\n" in pbx.extensions.read_bytes()
 
     @pytest.mark.parametrize(
-        "line", ["./extensions-sms.conf", "x/../extensions-sms.conf", "{etc}/extensions-sms.conf",
-                 "{etc}/../*/extensions-s?s.conf", "linked/extensions-sms.conf"],
+        "line", ['#include "extensions-sms.conf"', "#tryinclude ./extensions-sms.conf",
+                 "#TRYINCLUDE <extensions-sms.conf> ; here", "#include extensions-*.conf",
+                 "#tryinclude x/../extensions-sms.conf", "#tryinclude {etc}/extensions-sms.conf",
+                 "#include {etc}/../*/extensions-s?s.conf", "#include linked/extensions-sms.conf"],
     )  # fmt: skip
-    def test_the_same_by_another_name_is(self, pbx: PbxHost, line: str) -> None:
+    def test_a_line_of_the_admins_is_enough(self, pbx: PbxHost, line: str) -> None:
         (pbx.etc / "x").mkdir()
         (pbx.etc / "linked").symlink_to(pbx.etc)
-        text = f"#tryinclude {line}\n".format(etc=pbx.etc).encode() + EXTENSIONS
-        pbx.extensions.write_bytes(text)
+        before = b"#include more.conf\n" + EXTENSIONS
+        pbx.extensions.write_bytes(before)
+        (pbx.etc / "more.conf").write_text(line.format(etc=pbx.etc) + "\n")
         pbx.install()
-        assert pbx.extensions.read_bytes() == text
+        assert pbx.extensions.read_bytes() == before
         assert files.content_of(pbx.etc / CONF)
 
     def test_includes_that_go_in_circles_end(self, tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
-"""The Asterisk that runs on this host, and its asterisk.conf."""
+"""The Asterisk that runs on this host, and the lines of its files as it reads them."""
 
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dialplan_sms.host import asterisk
 from dialplan_sms.host.asterisk import running
+from dialplan_sms.host.asterisk_syntax import lines
 
 
 def process(
@@ -35,9 +38,7 @@ def process(
         (["/r/ld.so", "--library-path", "/r", "/r/usr/sbin/asterisk", "-C", "/e"], "/e"),
     ],
 )
-def test_the_asterisk_that_runs_is_found(
-    tmp_path: Path, command: list[str], conf: str | None
-) -> None:
+def test_one_that_runs_is_found(tmp_path: Path, command: list[str], conf: str | None) -> None:
     process(tmp_path, *command)
     (found,) = running(tmp_path)
     assert (found.user.uid, found.user.gids) == (112, (119, 20))
@@ -48,7 +49,8 @@ def test_the_asterisk_that_runs_is_found(
     "command",
     [["asterisk", "-rvvv"], ["/usr/sbin/asterisk", "-C", "/x", "-rx", "core show uptime"],
      ["vi", "/etc/asterisk/asterisk.conf"], ["tail", "/var/log/asterisk"],
-     ["/bin/sh", "/usr/sbin/asterisk", "-f"], ["/x/python", "setup", "--to", "/etc/asterisk"], ["/bin/sh", "/usr/sbin/safe_asterisk"], [], [""]],
+     ["/bin/sh", "/usr/sbin/asterisk", "-f"], ["/x/python", "setup", "--to", "/etc/asterisk"],
+     ["/bin/sh", "/usr/sbin/safe_asterisk"], [], [""]],
 )  # fmt: skip
 def test_what_only_looks_like_one_is_not(tmp_path: Path, command: list[str]) -> None:
     process(tmp_path, *command)
@@ -63,10 +65,49 @@ def test_one_in_a_container_has_files_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_template_is_kept_apart() -> None:
-    text = (
-        b"[Directories](!)\nastETCdir => /a;x\n[directories]\nastetcdir = /b\n[options](+)\nx=1\n"
-    )
+    text = b"[Directories](!)\nastETCdir => /a;x\n[directories]\nastetcdir = /b\n[options](+)\nx=1"
     assert asterisk.settings(text) == {
         "directories!": {"astetcdir": "/a"}, "directories": {"astetcdir": "/b"},
         "options": {"x": "1"},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("a ; b", ["a"]),
+        ("a \\; b", ["a ; b"]),
+        ("; a\n\n b \r\n", ["b"]),
+        (";-- a\nb\n--; c", ["c"]),
+        (";-- a ;-- b --;\nc --; d", ["d"]),
+        (";--- a\nb", ["b"]),
+        ("a ;-- b --; c ; d", ["a  c"]),
+        ("\ufeffa", ["a"]),
+        (";-- never ends\na\n", []),
+        ("--; a", ["--"]),
+        ("\\;", [";"]),
+        (";", []),
+    ],
+)
+def test_comments_are_those_of_asterisk(text: str, left: list[str]) -> None:
+    assert [line.text for line in lines(text) if line.text] == left
+
+
+def test_what_a_line_is() -> None:
+    header, key, arrow, include, tried = lines(
+        '\ufeff [a](!,b) ; x\nkey = a=b\nKey=>\\;x\n#include <b.conf>\n # tryinclude "c d"'
+    )
+    assert header.header == ("a", "!,b")
+    assert (header.pair, header.include, key.header) == (None, None, None)
+    assert (key.pair, arrow.pair) == (("key", "a=b"), ("Key", ";x"))
+    assert (include.include, tried.include) == (("include", "b.conf"), ("tryinclude", "c d"))
+
+
+@given(st.text(alphabet="a\n\r;-\\ \ufeff"))
+def test_each_line_stands_where_it_says(text: str) -> None:
+    read = list(lines(text))
+    assert [line.number for line in read] == list(range(1, text.count("\n") + 2))
+    for line in read:
+        whole = line.raw.removeprefix("\ufeff")
+        assert text.startswith(whole, line.start)
+        assert len(line.content) <= len(line.raw)

@@ -17,60 +17,51 @@ def place(folder: Path, *files: str) -> Path:
     return folder
 
 
-def test_the_debian_package_has_all() -> None:
-    assert "Debian package" in cure(installation.DEBIAN, ["http"])
-    assert "make" not in cure(installation.DEBIAN, ["http"])
+@pytest.fixture
+def ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """A folder for each way to install."""
+    files = {
+        "debian": "pyvenv.cfg bin/sms.agi",
+        "pipx": "pipx_metadata.json pyvenv.cfg bin/sms.agi",
+        "copy": ".setup pyvenv.cfg bin/sms.agi",
+        "make": "pyvenv.cfg bin/sms.agi",
+        "source": "Makefile .venv/pyvenv.cfg",
+        "unknown": "none",
+    }
+    for way, names in files.items():
+        for path in (tmp_path / way / name for name in names.split()):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    monkeypatch.setattr(installation, "DEBIAN", tmp_path / "debian")
+    monkeypatch.setattr(installation, "source", lambda: tmp_path / "source")
+    return {way: tmp_path / way for way in files} | {"source": tmp_path / "source/.venv"}
 
 
-def test_with_pipx_it_is_the_wheel_with_its_extras(tmp_path: Path) -> None:
-    said = cure(place(tmp_path, "pipx_metadata.json", "pyvenv.cfg"), ["http"])
-    assert said.startswith(f"run {PIPX}")
-    assert "http,postgresql,sandbox]" in said
-    assert "make" not in said
+def test_missing_packages_come_as_the_program_did(ways: dict[str, Path]) -> None:
+    said = {way: cure(folder, ["postgresql", "http"]) for way, folder in ways.items()}
+    assert "Debian package" in said["debian"]
+    assert said["pipx"].startswith(f"run {PIPX}")
+    assert "http,postgresql,sandbox]" in said["pipx"]
+    for way in ("debian", "pipx"):
+        assert "make" not in said[way]
+    assert said["copy"] == "run dialplan-sms setup"
+    assert said["make"].endswith("run make install WITH=postgresql,http")
+    assert cure(ways["make"]).endswith("run make install")
+    assert said["source"] == "in the source folder, run make venv"
+    for both in ("make install WITH=postgresql,http", PIPX):
+        assert both in said["unknown"]
+    assert "\n" not in said["unknown"]
 
 
-def test_what_an_earlier_setup_copied_is_replaced_by_setup(tmp_path: Path) -> None:
-    copy = place(tmp_path, ".setup", "pyvenv.cfg", "bin/sms.agi")
-    assert cure(copy, ["http"]) == another_python(copy, "/p") == "run dialplan-sms setup"
+def test_the_files_in_asterisks_folders_are_put_there_as_before(ways: dict[str, Path]) -> None:
+    assert put_in_place(ways["make"], "AGI_BIN=/x").endswith("run make install AGI_BIN=/x")
+    for way in ("debian", "pipx", "copy"):
+        assert put_in_place(ways[way], "AGI_BIN=/x") == "run dialplan-sms setup"
 
 
-def test_with_make_install_it_names_the_extras(tmp_path: Path) -> None:
-    made = place(tmp_path, "pyvenv.cfg", "bin/sms.agi")
-    assert cure(made, ["postgresql", "http"]).endswith("run make install WITH=postgresql,http")
-    assert cure(made).endswith("run make install")
-
-
-def test_in_the_source_folder_there_is_one_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(installation, "source", lambda: tmp_path)
-    place(tmp_path, "Makefile")
-    assert cure(tmp_path / ".venv", ["http"]) == "in the source folder, run make venv"
-
-
-def test_where_it_is_not_known_both_ways_are_named(tmp_path: Path) -> None:
-    said = cure(tmp_path, ["http"])
-    assert "make install WITH=http" in said
-    assert PIPX in said
-    assert "\n" not in said
-
-
-def test_the_files_in_asterisks_folders_are_put_there_as_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = place(tmp_path / "made", "pyvenv.cfg", "bin/sms.agi")
-    assert put_in_place(made, "AGI_BIN=/x").endswith("run make install AGI_BIN=/x")
-    monkeypatch.setattr(installation, "DEBIAN", place(tmp_path / "d", "pyvenv.cfg", "bin/sms.agi"))
-    for other in (
-        installation.DEBIAN,
-        place(tmp_path / "a", "pipx_metadata.json", "pyvenv.cfg", "bin/sms.agi"),
-        place(tmp_path / "b", ".setup", "pyvenv.cfg", "bin/sms.agi"),
-    ):
-        assert put_in_place(other, "AGI_BIN=/x") == "run dialplan-sms setup"
-
-
-def test_another_python_is_given_as_the_first_was(tmp_path: Path) -> None:
-    assert "--reinstall" in another_python(installation.DEBIAN, "/p")
-    pipx = place(tmp_path / "a", "pipx_metadata.json", "pyvenv.cfg")
-    assert another_python(pipx, "/p").endswith("sandbox]' --python /p")
-    assert another_python(tmp_path / "c", "/p").endswith("make install PYTHON=/p")
+def test_another_python_is_given_as_the_first_was(ways: dict[str, Path]) -> None:
+    said = {way: another_python(folder, "/p") for way, folder in ways.items()}
+    assert "--reinstall" in said["debian"]
+    assert said["pipx"].endswith("sandbox]' --python /p")
+    assert said["copy"] == "run dialplan-sms setup"
+    assert said["unknown"].endswith("make install PYTHON=/p")

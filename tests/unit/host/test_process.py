@@ -3,18 +3,17 @@
 import contextlib
 import os
 import pickle
-import re
 import shutil
 import sqlite3
 import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from dialplan_sms.cli.check import CheckState
 from dialplan_sms.cli.check.asterisk import Asterisk, check_script
 from dialplan_sms.cli.check.outbox import OUTBOX, check
 from dialplan_sms.cli.send.journal import JournalError, opened
@@ -26,10 +25,17 @@ from dialplan_sms.host.process import Ran, as_changer, as_user, drop_privileges,
 from dialplan_sms.sandbox import Sandbox
 from dialplan_sms.sms import log
 from tests.asterisk.serving import free_port
+from tests.unit.process import Asterisk as Caller
 from tests.waiting import until
 
 NOBODY = 65534
 PROGRAM = f"{sys.prefix}/bin/dialplan-sms"
+NOWHERE = "[101]\nurl = http://127.0.0.1:9\npassword = x\n"
+"""A sender whose PBX is out of reach."""
+
+
+def sender(pbx: Sandbox, password: str = "password = sms101api") -> str:
+    return f"[101]\nurl = {pbx.url}\nverify = no\n{password}\ncountry = IT\n"
 
 
 def outbox(folder: Path, owner: int) -> str:
@@ -41,9 +47,8 @@ def outbox(folder: Path, owner: int) -> str:
     database.execute("INSERT INTO t VALUES (zeroblob(900000))")
     database.commit()
     database.close()
-    if os.geteuid() == 0:
-        for path in (place, place / "outbox.sqlite"):
-            os.chown(path, owner, owner)
+    for path in (place, place / "outbox.sqlite"):
+        os.chown(path, owner, owner)
     return f"sqlite:///{place}/outbox.sqlite"
 
 
@@ -86,117 +91,92 @@ def precious(folder: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("as_root")
-def test_what_sqlite_deletes_is_not_deleted_with_roots_rights(folder: Path, precious: Path) -> None:
-    """The attack is real where nothing stops it, so that the two tests below prove something."""
-    with sqlite3.connect(folder / "sms/outbox.sqlite") as database:
-        database.execute("SELECT count(*) FROM sqlite_master").fetchall()
-    assert not precious.exists(), "this SQLite does not delete it: the tests below prove nothing"
+class TestFilesOfAnotherUser:
+    def test_sqlite_deletes_it_with_roots_rights(self, folder: Path, precious: Path) -> None:
+        """The attack is real where nothing stops it, so that the two tests below prove something."""
+        with sqlite3.connect(folder / "sms/outbox.sqlite") as database:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        assert not precious.exists(), (
+            "this SQLite does not delete it: the tests below prove nothing"
+        )
 
+    def test_check_looks_at_the_outbox_as_its_owner(self, folder: Path, precious: Path) -> None:
+        list(check(f"sqlite:///{folder}/sms/outbox.sqlite", current()))
+        assert precious.exists()
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("as_root")
-def test_check_looks_at_the_outbox_as_its_owner(folder: Path, precious: Path) -> None:
-    list(check(f"sqlite:///{folder}/sms/outbox.sqlite", current()))
-    assert precious.exists()
+    @pytest.mark.parametrize("command", [["outbox"], ["send", "+39333123456"], ["worker"]])
+    def test_commands_do_so_too(self, folder: Path, precious: Path, command: list[str]) -> None:
+        conf = folder / "sms.conf"
+        conf.touch(0o600)
+        url = f"sqlite:///{folder}/sms/outbox.sqlite"
+        conf.write_text(f"[general]\noutbox = {url}\nmode = queue\n{NOWHERE}")
+        started = subprocess.Popen(
+            [PROGRAM, *command, "--config", conf], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            told, _ = started.communicate(b"Hello", timeout=5)
+        except subprocess.TimeoutExpired:  # the worker
+            started.kill()
+            told, _ = started.communicate()
+        assert b"Traceback" not in told
+        assert precious.exists(), told
 
+    def test_what_lies_beside_the_outbox_counts_where_a_link_leads(self, folder: Path) -> None:
+        outbox(folder, 0)
+        (folder / "sms").chmod(0o1777)
+        (folder / "link").symlink_to("sms/outbox.sqlite")
+        url = f"sqlite:///{folder}/link"
+        with pytest.raises(ConfigError, match=f"everybody can change {folder}/sms"):
+            Config(folder / "sms.conf", {}, outbox=url).drop_privileges()
+        found = {each.name: each for each in check(url, current())}[OUTBOX.name]
+        assert "is not looked into: everybody can change" in found.says
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("as_root")
-@pytest.mark.parametrize("theirs", ["agi-bin", "agi-bin/sms.agi", "python3"])
-def test_check_as_root_runs_no_program_of_another_user(folder: Path, theirs: str) -> None:
-    """Where no Asterisk, unit or user says whose rights are meant, they are root's."""
-    ran, python, script = folder / "ran", folder / "python3", folder / "agi-bin/sms.agi"
-    for path, text in ((python, f"#!/bin/sh\ntouch {ran}\n"), (script, f"#!{python}\n# dialplan")):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-        path.chmod(0o755)
-    os.chown(folder / theirs, NOBODY, NOBODY)
-    (folder / "asterisk.conf").write_text(f"[directories]\nastagidir => {script.parent}\n")
-    asterisk = Asterisk(folder, process.run, folder / "none", path="")
-    first = next(iter([*check_script(asterisk, current(), None)]))
-    assert not ran.exists()
-    path = script if "agi" in theirs else python
-    assert first.says == f"the user nobody can change {path}, and root is to run it"
-    assert first.do == "make it root's, or run check --user nobody"
+    @pytest.mark.parametrize("theirs", ["agi-bin", "agi-bin/sms.agi", "python3"])
+    def test_check_as_root_runs_no_program_of_another_user(self, folder: Path, theirs: str) -> None:
+        """Where no Asterisk, unit or user says whose rights are meant, they are root's."""
+        ran, python, script = folder / "ran", folder / "python3", folder / "agi-bin/sms.agi"
+        for path, text in (
+            (python, f"#!/bin/sh\ntouch {ran}\n"),
+            (script, f"#!{python}\n# dialplan"),
+        ):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+            path.chmod(0o755)
+        os.chown(folder / theirs, NOBODY, NOBODY)
+        (folder / "asterisk.conf").write_text(f"[directories]\nastagidir => {script.parent}\n")
+        asterisk = Asterisk(folder, process.run, folder / "none", path="")
+        first = next(iter([*check_script(asterisk, current(), None)]))
+        assert not ran.exists()
+        path = script if "agi" in theirs else python
+        assert first.says == f"the user nobody can change {path}, and root is to run it"
+        assert first.do == "make it root's, or run check --user nobody"
 
+    def test_a_log_that_root_begins_is_its_folders_owners(self, folder: Path) -> None:
+        os.chown(folder, NOBODY, NOBODY)
+        os.close(log._open_file(str(folder / "sms.log")))
+        status = (folder / "sms.log").stat()
+        assert (status.st_uid, status.st_mode & 0o777) == (NOBODY, 0o640)
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("as_root")
-@pytest.mark.parametrize("command", [["outbox"], ["send", "+39333123456"], ["worker"]])
-def test_commands_use_the_outbox_as_its_owner(
-    folder: Path, precious: Path, command: list[str]
-) -> None:
-    conf = folder / "sms.conf"
-    conf.touch(0o600)
-    url = f"sqlite:///{folder}/sms/outbox.sqlite"
-    conf.write_text(
-        f"[general]\noutbox = {url}\nmode = queue\n[101]\nurl = http://127.0.0.1:9\npassword = x\n"
-    )
-    started = subprocess.Popen(
-        [PROGRAM, *command, "--config", conf], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        told, _ = started.communicate(b"Hello", timeout=5)
-    except subprocess.TimeoutExpired:  # the worker
-        started.kill()
-        told, _ = started.communicate()
-    assert b"Traceback" not in told
-    assert precious.exists(), told
+    def test_a_log_in_roots_folder_stays_roots_whatever_its_path_leads_to_then(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("roots", "theirs"):
+            (folder / name).mkdir()
+        os.chown(folder / "theirs", NOBODY, NOBODY)
+        (folder / "logs").symlink_to("roots")
+        open_ = os.open
 
+        def open_and_turn(path: str, flags: int, *rest: int, **where: int) -> int:
+            file = open_(path, flags, *rest, **where)
+            if flags & os.O_CREAT:
+                (folder / "logs").unlink()
+                (folder / "logs").symlink_to("theirs")
+            return file
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("as_root")
-def test_what_lies_beside_the_outbox_counts_where_a_link_leads(folder: Path) -> None:
-    outbox(folder, 0)
-    (folder / "sms").chmod(0o1777)
-    (folder / "link").symlink_to("sms/outbox.sqlite")
-    url = f"sqlite:///{folder}/link"
-    with pytest.raises(ConfigError, match=f"everybody can change {folder}/sms"):
-        Config(folder / "sms.conf", {}, outbox=url).drop_privileges()
-    found = {each.name: each for each in check(url, current())}[OUTBOX.name]
-    assert "is not looked into: everybody can change" in found.says
-
-
-def test_check_sees_the_version_and_what_is_broken(folder: Path) -> None:
-    url = outbox(folder, os.getuid())
-    found = {each.name: each for each in check(url, current())}[OUTBOX.name]
-    assert found.state is CheckState.OK
-    (folder / "sms/outbox.sqlite").write_bytes(b"no database" * 500)
-    found = {each.name: each for each in check(url, current())}[OUTBOX.name]
-    assert (found.state, "move the file away" in found.do) == (CheckState.WRONG, True)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("as_root")
-def test_a_log_that_root_begins_is_its_folders_owners(folder: Path) -> None:
-    os.chown(folder, NOBODY, NOBODY)
-    os.close(log._open_file(str(folder / "sms.log")))
-    status = (folder / "sms.log").stat()
-    assert (status.st_uid, status.st_mode & 0o777) == (NOBODY, 0o640)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("as_root")
-def test_a_log_in_roots_folder_stays_roots_whatever_its_path_leads_to_then(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("roots", "theirs"):
-        (folder / name).mkdir()
-    os.chown(folder / "theirs", NOBODY, NOBODY)
-    (folder / "logs").symlink_to("roots")
-    open_ = os.open
-
-    def open_and_turn(path: str, flags: int, *rest: int, **where: int) -> int:
-        file = open_(path, flags, *rest, **where)
-        if flags & os.O_CREAT:
-            (folder / "logs").unlink()
-            (folder / "logs").symlink_to("theirs")
-        return file
-
-    monkeypatch.setattr(os, "open", open_and_turn)
-    os.close(log._open_file(str(folder / "logs/sms.log")))
-    assert (folder / "roots/sms.log").stat().st_uid == 0
+        monkeypatch.setattr(os, "open", open_and_turn)
+        os.close(log._open_file(str(folder / "logs/sms.log")))
+        assert (folder / "roots/sms.log").stat().st_uid == 0
 
 
 def test_no_link_is_followed_for_log_and_journal(folder: Path) -> None:
@@ -208,27 +188,6 @@ def test_no_link_is_followed_for_log_and_journal(folder: Path) -> None:
     with pytest.raises(JournalError, match="it is a link"), opened(folder / "list.csv.journal"):
         pass
     assert not precious.exists()
-
-
-def _speak(script: subprocess.Popen[bytes]) -> bytes:
-    """Be Asterisk to *script* until it ends, with a number and a text; what it has said."""
-    assert script.stdin is not None
-    assert script.stdout is not None
-    values = {b"SMS_NUMBER": b"+39333123456", b"SMS_MESSAGE": b"hi"}
-    said = b""
-    with script, contextlib.suppress(BrokenPipeError):  # it does not wait for the last reply
-        script.stdin.write(b"agi_request: sms.agi\nagi_uniqueid: 1.1\n\n")
-        script.stdin.flush()
-        for line in script.stdout:
-            said += line
-            read = re.match(rb'GET FULL VARIABLE "(.*)"', line)
-            text = (
-                re.sub(rb"\$\{(\w+)\}", lambda v: values.get(v[1], b""), read[1]) if read else b""
-            )
-            script.stdin.write(b"200 result=1" + (b" (" + text + b")" if read else b"") + b"\n")
-            script.stdin.flush()
-    assert b"UNREACHABLE" in said
-    return said
 
 
 @pytest.fixture
@@ -246,10 +205,21 @@ def theirs(folder: Path) -> Path:
 class TestSmsConfOfAnotherUser:
     """Who can change sms.conf has root use no rights but that user's."""
 
-    def run(self, conf: Path, text: str, *command: str) -> bytes:
+    @pytest.fixture
+    def log(self, folder: Path) -> Iterator[Path]:
+        """A file of root's, to which nothing is written."""
+        path = folder / "precious"
+        path.touch(0o600)
+        yield path
+        assert path.read_bytes() == b""
+
+    def put(self, conf: Path, text: str) -> None:
         conf.write_text(text)
         conf.chmod(0o640)
         os.chown(conf, 0, NOBODY)
+
+    def run(self, conf: Path, text: str, *command: str) -> bytes:
+        self.put(conf, text)
         done = subprocess.run(
             [PROGRAM, *command, "--config", conf], input=b"Hello", stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, timeout=20, check=False,
@@ -257,48 +227,41 @@ class TestSmsConfOfAnotherUser:
         assert b"Traceback" not in done.stdout
         return done.stdout
 
-    def test_no_log_of_roots_is_written(self, theirs: Path, folder: Path) -> None:
-        precious = folder / "precious"
-        precious.touch(0o600)
-        text = f"[general]\nlog = {precious}\n[$(id)]\nurl = http://127.0.0.1:9\npassword = x\n"
+    def test_no_log_of_roots_is_written(self, theirs: Path, folder: Path, log: Path) -> None:
+        text = f"[general]\nlog = {log}\n" + NOWHERE.replace("101", "$(id)")
         self.run(theirs, text, "send", "+39333123456")
-        assert precious.read_bytes() == b""
         (folder / "list.csv").write_text("number\n+39333123456\n")
         told = self.run(theirs, text, "send", "--list", str(folder / "list.csv"))
         assert b"UNREACHABLE" in told
-        assert precious.read_bytes() == b""
 
-    @pytest.mark.parametrize("door", ["serve", "sms.agi"])
-    def test_nor_by_the_service_or_the_script(self, theirs: Path, folder: Path, door: str) -> None:
-        precious = folder / "precious"
-        precious.touch(0o600)
-        theirs.write_text(
-            f"[general]\nlog = {precious}\nlisten = 127.0.0.1:{free_port()}\n"
-            f"monitor = 127.0.0.1:{free_port()}\n[101]\nurl = http://127.0.0.1:9\npassword = x\n"
-        )
-        theirs.chmod(0o640)
-        os.chown(theirs, 0, NOBODY)
-        environment = {**os.environ, "DIALPLAN_SMS_CONF": str(theirs)}
-        environment["DIALPLAN_SMS_SOCKET"] = str(folder / "agi.sock")
-        command = [PROGRAM, "serve"] if door == "serve" else [f"{sys.prefix}/bin/sms.agi"]
-        started = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )  # fmt: skip
+    def test_nor_by_the_script(self, theirs: Path, folder: Path, log: Path) -> None:
+        self.put(theirs, f"[general]\nlog = {log}\n{NOWHERE}")
+        script = Path(sys.prefix) / "bin/sms.agi"
+        call = Caller(script, theirs.parent, DIALPLAN_SMS_SOCKET=str(folder / "agi.sock"))
         try:
-            if door == "serve":  # which says in its log that it has started
-                until(
-                    lambda: (
-                        started.poll() is not None or os.stat(f"/proc/{started.pid}").st_uid != 0
-                    ),
-                    lambda: "it has kept root's rights",
-                )
-                started.terminate()
-            told = started.communicate(timeout=20)[0] if door == "serve" else _speak(started)
+            assert call.serve().variables["SMS_CAUSE"] == "UNREACHABLE"
+            assert call.errors == ""
+        finally:
+            call.close()
+
+    def test_nor_by_the_service(self, theirs: Path, folder: Path, log: Path) -> None:
+        doors = f"listen = 127.0.0.1:{free_port()}\nmonitor = 127.0.0.1:{free_port()}"
+        self.put(theirs, f"[general]\nlog = {log}\n{doors}\n{NOWHERE}")
+        started = subprocess.Popen(
+            [PROGRAM, "serve", "--config", theirs],
+            env=os.environ | {"DIALPLAN_SMS_SOCKET": str(folder / "agi.sock")},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:  # it says in its log that it has started
+            until(
+                lambda: started.poll() is not None or os.stat(f"/proc/{started.pid}").st_uid != 0,
+                lambda: "it has kept root's rights",
+            )
+            started.terminate()
+            told = started.communicate(timeout=20)[0]
         finally:
             started.kill()
         assert b"Traceback" not in told
-        assert precious.read_bytes() == b""
 
     def test_no_outbox_of_roots_is_used(self, theirs: Path, folder: Path) -> None:
         precious = folder / "precious"
@@ -306,7 +269,7 @@ class TestSmsConfOfAnotherUser:
         precious.write_text("root:x:0:0::/root:/bin/bash\n")
         (folder / "roots").mkdir(0o700)
         for path in (precious, folder / "roots/outbox.sqlite"):
-            text = f"[general]\noutbox = sqlite:///{path}\nmode = queue\n[101]\nurl = http://127.0.0.1:9\npassword = x\n"
+            text = f"[general]\noutbox = sqlite:///{path}\nmode = queue\n{NOWHERE}"
             self.run(theirs, text, "send", "+39333123456")
             self.run(theirs, text, "outbox")
         assert precious.stat().st_mode & 0o777 == 0o644
@@ -314,8 +277,7 @@ class TestSmsConfOfAnotherUser:
 
     def test_it_sends_all_the_same(self, theirs: Path) -> None:
         with Sandbox() as pbx:
-            text = f"[101]\nurl = {pbx.url}\nverify = no\npassword = sms101api\ncountry = IT\n"
-            self.run(theirs, text, "send", "333 123456")
+            self.run(theirs, sender(pbx), "send", "333 123456")
             assert [message.numbers for message in pbx.messages] == [("+39333123456",)]
 
     @pytest.mark.parametrize("command", [("send", "+39333123456"), ("outbox",)])
@@ -324,10 +286,7 @@ class TestSmsConfOfAnotherUser:
     ) -> None:
         os.chown(folder, 1, 1)
         with Sandbox() as pbx:
-            text = (
-                f"[general]\noutbox = sqlite:///{folder}/outbox.sqlite\n[101]\nurl = {pbx.url}\n"
-                "verify = no\npassword = sms101api\n"
-            )
+            text = f"[general]\noutbox = sqlite:///{folder}/outbox.sqlite\n{sender(pbx)}"
             told = self.run(theirs, text, *command)
             assert b"more than one user can change" in b" ".join(told.split())
             assert pbx.requests == []
@@ -339,9 +298,7 @@ class TestSmsConfOfAnotherUser:
         ours.touch(0o640)
         with Sandbox() as pbx:
             for conf in (ours, theirs):
-                conf.write_text(
-                    f"[101]\nurl = {pbx.url}\nverify = no\npassword = sms101api\ncountry = IT\n"
-                )
+                conf.write_text(sender(pbx))
                 conf.chmod(0o640)
                 done = subprocess.run(
                     ["setpriv", "--bounding-set", "-setuid,-setgid", PROGRAM, "send",
@@ -357,7 +314,7 @@ class TestSmsConfOfAnotherUser:
         closed = folder / "root"
         shutil.copytree(Path(process.__file__).parents[1], closed / "dialplan_sms")
         closed.chmod(0o700)
-        theirs.write_text("[101]\nurl = http://127.0.0.1:9\npassword = x\n")
+        theirs.write_text(NOWHERE)
         theirs.chmod(0o640)
         code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from dialplan_sms.cli.main import main; main()"
         told = subprocess.run(
@@ -373,7 +330,7 @@ class TestSmsConfOfAnotherUser:
         secret.touch(0o640)
         secret.write_text("root:secret\n")
         with Sandbox() as pbx:
-            text = f"[101]\nurl = {pbx.url}\nverify = no\npassword_file = {secret}\n"
+            text = sender(pbx, f"password_file = {secret}")
             told = self.run(theirs, text, command, *(["+39333123456"] if command == "send" else []))
             assert b"may not read" in told
             assert pbx.requests == []
@@ -387,7 +344,7 @@ class TestSmsConfOfAnotherUser:
         secret.write_text("secret\n")
         os.chown(secret, NOBODY, NOBODY)
         with Sandbox() as pbx:
-            text = f"[101]\nurl = {pbx.url}\nverify = no\npassword_file = {secret}\n"
+            text = sender(pbx, f"password_file = {secret}")
             assert b"may not" in self.run(theirs, text, "send", "+39333123456")
             assert pbx.requests == []
 
@@ -422,9 +379,7 @@ class TestTheChild:
                 as_user(by_id(1), lambda error=error: fail(error))  # type: ignore[misc]
             assert str(raised.value) == str(error)
 
-    def test_that_user_can_end_it_and_not_look_into_it(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_that_user_can_end_it_not_look_into_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(HostError, match="as the user nobody was ended by a signal"):
             as_user(by_id(NOBODY), lambda: os.kill(os.getpid(), 9))
         whole = pickle.dumps
@@ -451,9 +406,6 @@ class TestTheChild:
         with pytest.raises(HostError, match="root cannot become the user nobody here, Operation"):
             as_user(by_id(NOBODY), (tmp_path / "made").touch)
         assert not (tmp_path / "made").exists()
-
-
-# --- other programs: what they may take of time and memory
 
 
 def test_a_program_is_given_a_time() -> None:

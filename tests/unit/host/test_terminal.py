@@ -9,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
@@ -86,16 +86,20 @@ FIGURES = {
 }  # fmt: skip
 
 
+def ask(sms_conf: Callable[[str], Path], figures: object, *command: str) -> Result:
+    """A command that asks a service, which says *figures*."""
+    with answering(figures) as port:
+        monitor = f"[general]\nmonitor = 127.0.0.1:{port}\n"
+        conf = sms_conf(f"{monitor}[101]\nurl = http://127.0.0.1:9\npassword = x")
+        return CliRunner().invoke(main.main, [*command, "--config", str(conf)])
+
+
 @pytest.mark.parametrize("command", ["status", "check"])
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_another_process_says_nothing_to_the_terminal(
     sms_conf: Callable[[str], Path], command: str, options: list[str]
 ) -> None:
-    with answering(FIGURES) as port:
-        conf = sms_conf(
-            f"[general]\nmonitor = 127.0.0.1:{port}\n[101]\nurl = http://127.0.0.1:9\npassword = x"
-        )
-        done = CliRunner().invoke(main.main, [command, "--config", str(conf), *options])
+    done = ask(sms_conf, FIGURES, command, *options)
     assert harmless(done.output), ascii(done.output)
     assert not re.search(r"(?m)^ *up +99 d", done.output)
 
@@ -103,14 +107,8 @@ def test_another_process_says_nothing_to_the_terminal(
 @pytest.mark.parametrize(
     "figures", [{"in_flight": 0, "max_calls": 1}, FIGURES | {"calls": [1]}, FIGURES | {"p50": "x"}]
 )
-def test_figures_of_another_version_are_no_traceback(
-    sms_conf: Callable[[str], Path], figures: object
-) -> None:
-    with answering(figures) as port:
-        conf = sms_conf(
-            f"[general]\nmonitor = 127.0.0.1:{port}\n[101]\nurl = http://192.0.2.1\npassword = x"
-        )
-        done = CliRunner().invoke(main.main, ["status", "--config", str(conf)])
+def test_other_figures_are_no_traceback(sms_conf: Callable[[str], Path], figures: object) -> None:
+    done = ask(sms_conf, figures, "status")
     assert (done.exit_code, done.output.count("Error: the service tells")) == (1, 1), done.output
     assert isinstance(done.exception, SystemExit)
 
@@ -151,14 +149,11 @@ def test_a_dialplan_says_nothing_to_the_terminal(tmp_path: Path) -> None:
     dialplan = tmp_path / "extensions.conf"
     curl = "Set(m=${CURL(http://127.0.0.1/api/v1/originate/sms,number=%2B39&message=Hi)})"
     dialplan.write_text(f"[a{HOSTILE}]\nexten => 1,1,NoOp({HOSTILE})\n same => n,{curl}\n")
-    done = CliRunner().invoke(
-        main.main, ["migrate", str(dialplan), "--config", str(tmp_path / "sms.conf")]
-    )
+    conf = ["--config", str(tmp_path / "sms.conf")]
+    done = CliRunner().invoke(main.main, ["migrate", str(dialplan), *conf])
     assert not ACTS.search(done.output), ascii(done.output)
     pasted = f"Set(CURLOPT(userpwd)=101:x)\n{curl}\nNoOp({HOSTILE})\n"
-    done = CliRunner().invoke(
-        main.main, ["migrate", "-", "--config", str(tmp_path / "sms.conf")], input=pasted
-    )
+    done = CliRunner().invoke(main.main, ["migrate", "-", *conf], input=pasted)
     assert "NoOp(" in done.output
     assert not ACTS.search(done.output), ascii(done.output)
 
