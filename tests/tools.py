@@ -1,4 +1,4 @@
-"""Kannel, wrk and strace: Debian's packages, unpacked without root, with all that they load."""
+"""Kannel, nginx, wrk and strace: Debian's packages, unpacked without root, with all that they load."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from tests.asterisk.fetch import cache_folder
 from tests.asterisk.installation import libraries
 
 _SUITE = "bookworm"
-_PACKAGES = ("kannel", "wrk", "strace")
+_PACKAGES = ("kannel", "nginx", "wrk", "strace")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Tools:
 
 def obtain(say: debian.Say = print) -> Tools:
     """From the cache, or fetched into it first. Raises AsteriskUnavailable."""
-    tree = cache_folder() / f"relay-{platform.machine()}-1"
+    tree = cache_folder() / f"relay-{platform.machine()}-2"
     if not tree.exists():
         tree.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="relay.part-", dir=tree.parent) as part:

@@ -33,14 +33,17 @@ def write(path: Path, rows: Mapping[Key, Row], concurrency: int = 8) -> None:
     """Draw the rows of one concurrency; the axis is logarithmic, the numbers stand at the bars."""
     majors = list(dict.fromkeys(row.asterisk for row in rows.values()))
     step = len(majors) * _BAR + _GAP
-    body = []
     drawn = [way for way in WAYS if any((m, FAST, way.key, concurrency) in rows for m in majors)]
     bottom = _TOP + len(drawn) * step
+    title = f"CPU milliseconds of a whole call, {concurrency} calls at a time"
+    places = zip(("upper", "lower"), majors, strict=False)
+    legend = " · ".join(f"{place} bar: Asterisk {major}" for place, major in places)
+    legend += " · blue: dialplan-sms · logarithmic, shorter is better"
+    body = [_text(8, 20, title, "title"), _text(8, 38, legend, "faint")]
     for value in _DECADES[1:-1]:
         x = _x(value)
         body.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{bottom}"/>')
-        label = f"{value:g} ms"
-        body.append(_text(x, bottom + 14, label, "faint", 'text-anchor="middle"'))
+        body.append(_text(x, bottom + 14, f"{value:g} ms", "faint", 'text-anchor="middle"'))
     for index, way in enumerate(drawn):
         y = _TOP + index * step
         own = way in _OURS
@@ -50,32 +53,20 @@ def write(path: Path, rows: Mapping[Key, Row], concurrency: int = 8) -> None:
             row = rows.get((major, FAST, way.key, concurrency))
             if row is None:
                 continue
-            top = y + place * _BAR
+            top, end = y + place * _BAR, _x(row.cpu)
             kind = ("ab" if own else "cd")[place % 2]
-            end = _x(row.cpu)
             body.append(
                 f'<rect class="{kind}" x="{_LEFT}" y="{top}" width="{end - _LEFT:.1f}"'
                 f' height="{_BAR - 1}" rx="2"/>'
             )
             number = f"{row.cpu:.1f}" if row.cpu < 100 else f"{row.cpu:.0f}"
             body.append(_text(end + 5, top + _BAR - 2, number, "faint"))
-    height = bottom + 24
-    width = _LEFT + _WIDTH + _RIGHT
-    title = f"CPU milliseconds of a whole call, {concurrency} calls at a time"
-    legend = " · ".join(
-        f"{'upper' if place == 0 else 'lower'} bar: Asterisk {major}"
-        for place, major in enumerate(majors)
-    )
+    height, width = bottom + 24, _LEFT + _WIDTH + _RIGHT
     path.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
         f' width="{width}" height="{height}" role="img">\n'
         f"<title>{escape(title)}</title>\n<style>\n{_STYLE}</style>\n"
-        + _text(8, 20, title, "title")
-        + "\n"
-        + _text(8, 38, f"{legend} · blue: dialplan-sms · logarithmic, shorter is better", "faint")
-        + "\n"
-        + "\n".join(body)
-        + "\n</svg>\n"
+        + "\n".join([*body, "</svg>\n"])
     )
 
 

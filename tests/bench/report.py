@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich import box
@@ -48,77 +48,100 @@ _PLACES = {
 _TITLES = {way.key: way.title for way in WAYS}
 
 
-def show(
-    console: Console,
-    rows: Mapping[Key, Row],
-    relays: Mapping[Relayed, RelayRow],
-    verdicts: Sequence[Verdict],
-    measured: Measured,
-    versions: Mapping[str, str],
-) -> None:
-    """Print everything."""
-    for line in HOW:
-        console.print(line, style="dim")
-    for concurrency, api in dict.fromkeys((row.concurrency, row.api) for row in rows.values()):
-        console.print(_table(rows, concurrency, api, versions))
-    console.print(_relayed(relays, versions))
-    strange = [row for row in rows.values() if row.lost]
-    for row in strange:
+@dataclass(frozen=True)
+class Report:
+    """All that a run has found."""
+
+    rows: Mapping[Key, Row]
+    relays: Mapping[Relayed, RelayRow]
+    verdicts: Sequence[Verdict]
+    measured: Measured
+    versions: Mapping[str, str]
+
+    def show(self, console: Console) -> None:
+        """Print everything."""
+        for line in HOW:
+            console.print(line, style="dim")
+        rows, measured, versions = self.rows.values(), self.measured, self.versions
+        for concurrency, api in dict.fromkeys((row.concurrency, row.api) for row in rows):
+            console.print(self._table(concurrency, api))
+        console.print(self._relayed())
+        for row in rows:
+            if row.lost:
+                console.print(
+                    f"Asterisk {row.asterisk}, {_TITLES[row.way]}, {row.concurrency} at a time:"
+                    f" {row.lost} of {row.calls} lost:"
+                    f" {dict(row.results) or 'they did not end in time'}",
+                    style="yellow", markup=False,
+                )  # fmt: skip
+        for line in measured.skipped:
+            console.print(line, style="yellow")
+        console.print(_verdicts(self.verdicts))
         console.print(
-            f"Asterisk {row.asterisk}, {_TITLES[row.way]}, {row.concurrency} at a time:"
-            f" {row.lost} of {row.calls} lost: {dict(row.results) or 'they did not end in time'}",
-            style="yellow", markup=False,
-        )  # fmt: skip
-    for line in measured.skipped:
-        console.print(line, style="yellow")
-    console.print(_verdicts(verdicts))
-    console.print(
-        f"memory of the service: {measured.memory_before:.0f} MiB at first,"
-        f" {measured.memory_most:.0f} MiB at most; {_host(versions)}; {measured.seconds:.0f} s",
-        style="dim",
-    )
-
-
-def _table(
-    rows: Mapping[Key, Row], concurrency: int, api: str, versions: Mapping[str, str]
-) -> Table:
-    majors = list(dict.fromkeys(row.asterisk for row in rows.values()))
-    calls = "call" if concurrency == 1 else "calls"
-    table = Table(
-        title=f"\n{concurrency} {calls} at a time, {_PLACES[api]}",
-        title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
-    )  # fmt: skip
-    table.add_column("way", no_wrap=True)
-    for major in majors:
-        table.add_column(
-            f"{versions[str(major)]}\nCPU ms", justify="right", style="bold", no_wrap=True
+            f"memory of the service: {measured.memory_before:.0f} MiB at first,"
+            f" {measured.memory_most:.0f} MiB at most; {os.cpu_count()} cores,"
+            f" Python {versions['python']}, Linux {versions['kernel']};"
+            f" certificate of the API: {versions['certificate']}; {measured.seconds:.0f} s",
+            style="dim",
         )
-        for name in ("÷", "p50", "p99", "whole", "call/s", "lost"):
-            table.add_column(f"\n{name}", justify="right", no_wrap=True)
-    for way in WAYS:
-        cells = []
+
+    def _table(self, concurrency: int, api: str) -> Table:
+        majors = list(dict.fromkeys(row.asterisk for row in self.rows.values()))
+        calls = "call" if concurrency == 1 else "calls"
+        table = _empty(f"\n{concurrency} {calls} at a time, {_PLACES[api]}", pad_edge=False)
+        table.add_column("way", no_wrap=True)
         for major in majors:
-            row = rows.get((major, api, way.key, concurrency))
-            ours = rows.get((major, api, FASTAGI.key, concurrency))
-            cells += _cells(row, ours)
-        if any(cells):
-            table.add_row(way.title, *cells)
-    return table
+            title = f"{self.versions[str(major)]}\nCPU ms"
+            table.add_column(title, justify="right", style="bold", no_wrap=True)
+            for name in ("÷", "p50", "p99", "whole", "call/s", "lost"):
+                table.add_column(f"\n{name}", justify="right", no_wrap=True)
+        for way in WAYS:
+            cells = []
+            for major in majors:
+                row = self.rows.get((major, api, way.key, concurrency))
+                ours = self.rows.get((major, api, FASTAGI.key, concurrency))
+                cells += _cells(row, ours)
+            if any(cells):
+                table.add_row(way.title, *cells)
+        return table
+
+    def _relayed(self) -> Table:
+        table = _empty(f"\nHTTP SMS servers, Kannel {self.versions['kannel']}")
+        table.add_column("")
+        for name in ("C", "accepted/s", "delivered/s", "CPU ms", "p50", "p99", "fsyncs", "lost"):
+            table.add_column(name, justify="right")
+        for row in self.relays.values():
+            table.add_row(
+                row.title, str(row.connections), f"{row.accepted:.0f}",
+                f"{row.delivered:.0f}" if row.delivers else "–", f"{row.cpu:.2f}", _short(row.p50),
+                _short(row.p99), "" if row.fsyncs is None else f"{row.fsyncs:.2f}", str(row.lost),
+            )  # fmt: skip
+        return table
+
+    def write(self, path: Path) -> None:
+        """Write all of it as JSON; times are milliseconds, memory MiB."""
+        measured, rows = self.measured, self.rows.values()
+        document = {
+            "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "how": HOW,
+            "versions": self.versions,
+            "cores": os.cpu_count(),
+            "seconds": round(measured.seconds),
+            "memory": {
+                "before": round(measured.memory_before, 1),
+                "most": round(measured.memory_most, 1),
+            },
+            "skipped": measured.skipped,
+            "fsync": round(measured.fsync, 3),
+            "rows": [_rounded(asdict(row) | {"title": _TITLES[row.way]}) for row in rows],
+            "relay": [_rounded(asdict(row)) for row in self.relays.values()],
+            "targets": [asdict(verdict) for verdict in self.verdicts],
+        }
+        path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
-def _relayed(relays: Mapping[Relayed, RelayRow], versions: Mapping[str, str]) -> Table:
-    title = f"\nHTTP SMS servers, Kannel {versions['kannel']}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("")
-    for name in ("C", "accepted/s", "delivered/s", "CPU ms", "p50", "p99", "fsyncs", "lost"):
-        table.add_column(name, justify="right")
-    for row in relays.values():
-        table.add_row(
-            row.title, str(row.connections), f"{row.accepted:.0f}",
-            f"{row.delivered:.0f}" if row.delivers else "–", f"{row.cpu:.2f}", _short(row.p50),
-            _short(row.p99), "" if row.fsyncs is None else f"{row.fsyncs:.2f}", str(row.lost),
-        )  # fmt: skip
-    return table
+def _empty(title: str, pad_edge: bool = True) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=pad_edge)
 
 
 def _cells(row: Row | None, ours: Row | None) -> list[str]:
@@ -143,41 +166,6 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Table:
     for verdict in verdicts:
         table.add_row(marks[verdict.holds], verdict.target, verdict.limit, verdict.measured)
     return table
-
-
-def _host(versions: Mapping[str, str]) -> str:
-    return (
-        f"{os.cpu_count()} cores, Python {versions['python']}, Linux {versions['kernel']};"
-        f" certificate of the API: {versions['certificate']}"
-    )
-
-
-def write(
-    path: Path,
-    rows: Mapping[Key, Row],
-    relays: Mapping[Relayed, RelayRow],
-    verdicts: Sequence[Verdict],
-    measured: Measured,
-    versions: Mapping[str, str],
-) -> None:
-    """Write all of it as JSON; times are milliseconds, memory MiB."""
-    document = {
-        "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "how": HOW,
-        "versions": versions,
-        "cores": os.cpu_count(),
-        "seconds": round(measured.seconds),
-        "memory": {
-            "before": round(measured.memory_before, 1),
-            "most": round(measured.memory_most, 1),
-        },
-        "skipped": measured.skipped,
-        "fsync": round(measured.fsync, 3),
-        "rows": [_rounded(asdict(row) | {"title": _TITLES[row.way]}) for row in rows.values()],
-        "relay": [_rounded(asdict(row)) for row in relays.values()],
-        "targets": [asdict(verdict) for verdict in verdicts],
-    }
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def _rounded(value: object) -> object:

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.bench import nginx
-from tests.bench.peers import PEERS
+from tests.bench.relay import PEERS
 from tests.bench.ways import FLOOR, WAYS
+from tests.tools import obtain
 
 TOP = Path(__file__).parents[2]
 
@@ -19,13 +19,11 @@ TOP = Path(__file__).parents[2]
 @pytest.mark.slow
 @pytest.mark.timeout(420)
 def test_a_quick_run_shows_a_table_and_writes_json_and_chart(tmp_path: Path) -> None:
-    nginx.obtain()
-
+    obtain()
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench", "--quick", "--write", "--out", tmp_path],
         cwd=TOP, capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
-
     assert done.returncode == 0, done.stdout + done.stderr
     assert "8 calls at a time" in done.stdout
     assert "✓" in done.stdout

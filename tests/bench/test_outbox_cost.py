@@ -3,6 +3,7 @@
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,6 @@ import sqlalchemy as sa
 
 from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import leases
-from dialplan_sms.outbox.schema import gateway, message, number
 from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sandbox import Fault, Sandbox
 from dialplan_sms.sms.outcome import Status
@@ -19,6 +19,7 @@ from tests.asterisk.fetch import fetch
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.serving import Service
 from tests.asterisk.site import NUMBER
+from tests.bench.bed import store
 from tests.bench.measure import fsync
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -28,33 +29,12 @@ SLOW_DISK = 0.008
 """Seconds that a commit takes on a disk that turns."""
 
 
-def fill(outbox: Outbox, count: int, start: int = 0, state: str = "pending") -> None:
-    """Store *count* messages at once, due an hour ago and later."""
-    size = 50_000
-    for first in range(start, start + count, size):
-        rows = range(first, min(first + size, start + count))
-        at = time.time() - 3600
-
-        def work(connection: sa.Connection, rows: range = rows, at: float = at) -> None:
-            connection.execute(
-                message.insert(),
-                [
-                    {"id": n + 1, "created": at + n * 1e-4, "due": at + n * 1e-4, "state": state,
-                     "mode": "queue", "priority": 0, "sender": "101", "gsm": "", "text": "x",
-                     "chars": 1, "call": "", "caller": "", "token": f"{n:032}", "attempts": 0,
-                     "cause": "", "reason": "", "fingerprint": ""}
-                    for n in rows
-                ],
-            )  # fmt: skip
-            connection.execute(
-                number.insert(),
-                [
-                    {"message_id": n + 1, "number": NUMBER, "state": state, "created": at}
-                    for n in rows
-                ],
-            )
-
-        outbox.writer.do(work, 120, 120)
+def fill(outbox: Outbox, ids: range) -> None:
+    """Have these SMS wait, due since an hour."""
+    at = time.time() - 3600
+    for first in range(0, len(ids), 50_000):
+        some = ids[first : first + 50_000]
+        outbox.writer.do(partial(store, sender="101", ids=some, at=at), 120, 120)
 
 
 def test_a_heap_takes_one_commit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,13 +86,10 @@ def test_a_claim_does_not_cost_more_with_a_million_rows(
             assert len(taken) == 4
         return statistics.median(took) * 1000
 
-    outbox.writer.do(
-        lambda c: c.execute(gateway.insert().values(sender="101", gsm="", free_at=0.0)), 10
-    )
-    fill(outbox, 1000)
+    fill(outbox, range(1, 1001))
     analyze()
     few = claim()
-    fill(outbox, 999_000, 1000)
+    fill(outbox, range(1001, 1_000_001))
     analyze()
     many = claim()
     outbox.close()
@@ -144,7 +121,7 @@ def test_a_backlog_and_an_api_that_hangs_do_not_slow_the_dialplan(
             service.kill()
             sandbox.fault = Fault.HANG
             outbox = Outbox(url)
-            fill(outbox, 100_000, 10_000)
+            fill(outbox, range(10_000, 110_000))
             outbox.close()
             service.start()
             median()

@@ -10,6 +10,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 
 from tests.asterisk.debian import KEYRING, mirror
 from tests.asterisk.fetch import cache_folder
+from tests.unit.process import call
 
 SYSTEMS = {"bookworm": (), "forky": ("asterisk",)}
 """Debian 12 and the next one, and which packages they have besides Python."""
@@ -35,6 +37,7 @@ _MORE = (
     }
 )
 
+SCRIPT = "/usr/share/asterisk/agi-bin/sms.agi"
 _RECIPE = 1  # raised when what is in a system changes
 _CHANGES = (  # of dpkg's and the system's own
     "dev", "proc", "run", "sys", "tmp", "var/cache", "var/lib/dpkg", "var/log",
@@ -57,6 +60,7 @@ class Root:
         self.suite = suite
         self.path = Path(tempfile.mkdtemp(prefix=f"root-{suite}-"))
         self.path.chmod(0o755)
+        self.made = time.monotonic()
         subprocess.run(["tar", "-xf", _system(suite), "-C", self.path], check=True)
         self._init = subprocess.Popen(
             [*self.BEFORE, "unshare", *self.NETWORK, "--mount", "--pid", "--cgroup", "--uts", "--ipc",
@@ -85,18 +89,28 @@ class Root:
         """The same for a command of this host, which sees this host's files and its network."""
         return [*self._outside, *map(str, command)]
 
-    def try_run(self, *command: str, user: str = "root", stdin: str = "", **more: str) -> Output:
+    def try_run(
+        self, *command: str, user: str = "root", stdin: str = "", seconds: float = 180, **more: str
+    ) -> Output:
         """Run a command in it; *more* goes into the environment."""
         return subprocess.run(
             self.command(*command, user=user), input=stdin, env=ENVIRONMENT | more,
-            capture_output=True, text=True, check=False, timeout=180,
+            capture_output=True, text=True, check=False, timeout=seconds,
         )  # fmt: skip
 
-    def run(self, *command: str, user: str = "root", stdin: str = "", **more: str) -> str:
+    def run(
+        self, *command: str, user: str = "root", stdin: str = "", seconds: float = 180, **more: str
+    ) -> str:
         """The same, for a command that must not fail: what it said."""
-        done = self.try_run(*command, user=user, stdin=stdin, **more)
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = self.try_run(*command, user=user, stdin=stdin, seconds=seconds, **more)
+        assert done.returncode == 0, (done.stdout + done.stderr)[-10_000:]
         return done.stdout + done.stderr
+
+    def call(self, text: str, **variables: str) -> dict[str, str]:
+        """What a call of Asterisk's user by sms.agi leaves; what it says elsewhere is ``stderr``."""
+        program, *words = self.command(SCRIPT, user="asterisk")
+        variables = {"SMS_MESSAGE": text} | variables
+        return call(Path(program), Path("/etc/asterisk"), *words, variables=variables)
 
     @contextmanager
     def start(self, *command: str, user: str = "root") -> Iterator[IO[str]]:

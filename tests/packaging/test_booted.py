@@ -14,7 +14,7 @@ import pytest
 from tests import waiting
 from tests.packaging.booted import Booted
 from tests.packaging.root import BOOTING, need
-from tests.packaging.test_first_sms import asterisk, put_asterisk, shown, until
+from tests.packaging.test_installed import asterisk, put_asterisk, shown, until
 from tests.pages import PAGES, blocks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -22,7 +22,7 @@ from tests.packaging.released import TOP, Released
 from tests.packaging.root import need
 from tests.packaging.standin import PASSWORD, StandIn
 from tests.packaging.test_booted import UNIT, wait
-from tests.packaging.test_first_sms import asterisk, put_asterisk
+from tests.packaging.test_installed import asterisk, put_asterisk
 from tests.unit.process import Asterisk
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -20,10 +20,13 @@ class Call:
         self._peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 30, 0))
         self._peer.sendall(FASTAGI)
 
-    def end(self) -> dict[str, str]:
-        """Answer until the service has ended the call; what it has left."""
+    def end(self, hang_up: bool = False) -> dict[str, str]:
+        """Answer until the service has ended the call; what it has left.
+
+        One that hangs up does so when the request goes out.
+        """
         with self._peer:
-            _answer(self._asterisk, self._peer.fileno(), self._peer.fileno())
+            _answer(self._asterisk, self._peer.fileno(), self._peer.fileno(), hang_up)
         return {name: value.decode() for name, value in self._asterisk.variables.items()}
 
 
@@ -45,7 +48,7 @@ def hand_over(path: Path) -> dict[str, str]:
     return {name: value.decode() for name, value in asterisk.variables.items()}
 
 
-def _answer(asterisk: FakeAsterisk, reading: int, writing: int) -> None:
+def _answer(asterisk: FakeAsterisk, reading: int, writing: int, hang_up: bool = False) -> None:
     asterisk.take()  # its own environment: this one's was sent
     buffer = b""
     while chunk := os.read(reading, 65536):
@@ -53,3 +56,5 @@ def _answer(asterisk: FakeAsterisk, reading: int, writing: int) -> None:
         for line in lines:
             asterisk.write(line + b"\n")
             os.write(writing, asterisk.take())
+            if hang_up and asterisk.value("SMS_STATUS") == "ERROR":
+                return

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,3 +55,16 @@ class Asterisk:
     def close(self) -> None:
         self.process.kill()
         self.process.communicate()
+
+
+def call(
+    script: Path, folder: Path, *arguments: str,
+    user: int | None = None, variables: Mapping[str, str] | None = None, **more: str,
+) -> dict[str, str]:  # fmt: skip
+    """What a script leaves that is answered until it ends; what it says elsewhere is ``stderr``."""
+    session = Asterisk(script, folder, *arguments, user=user, **more)
+    session.variables |= variables or {}
+    try:
+        return session.serve().variables | {"stderr": session.errors}
+    finally:
+        session.close()
