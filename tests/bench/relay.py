@@ -213,14 +213,14 @@ class Bench:
                 outbox=url, folder=folder, fastagi=fastagi, workers=workers, api=port,
                 http=http, hash=make_hash(PASSWORD),
             ))  # fmt: skip
-            run = (*through, _PROGRAM, command, "--config", conf)
+            run = [*through, str(_PROGRAM), command, "--config", str(conf)]
             pids.append(stack.enter_context(Child(run, http, folder / command, environment)).pid)
         return http, pids
 
     def _wrk(self, running: Running, connections: int, seconds: int) -> dict[str, int]:
         command = (
             *self._tools.command("usr/bin/wrk"), "-t", "1", "-c", str(connections),
-            "-d", f"{seconds}s", "--timeout", "20s", "-s", running.folder / "wrk.lua",
+            "-d", f"{seconds}s", "--timeout", "20s", "-s", f"{running.folder}/wrk.lua",
             f"http://127.0.0.1:{running.port}",
         )  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -79,15 +79,8 @@ def nginx(tools: Tools, folder: Path, servers: str, port: int) -> Child:
     conf = folder / "nginx.conf"
     user = "user root;" if os.geteuid() == 0 else ""  # its workers read our folder
     conf.write_text(_CONF.format(user=user, folder=folder, servers=servers))
-    command = (
-        *tools.command("usr/sbin/nginx"),
-        "-p",
-        folder,
-        "-c",
-        conf,
-        "-e",
-        folder / "nginx.log",
-    )
+    options = ("-p", str(folder), "-c", str(conf), "-e", f"{folder}/nginx.log")
+    command = [*tools.command("usr/sbin/nginx"), *options]
     return Child(command, port, folder / "nginx.told", {})
 
 
