@@ -24,8 +24,7 @@ from tests.asterisk.installation import AsteriskUnavailable, Installation
 from tests.asterisk.pbx import Pbx
 from tests.asterisk.site import PASSWORD, agi_bin
 from tests.bench import servers
-from tests.bench.load import Load
-from tests.bench.measure import children
+from tests.bench.measure import Load, children
 from tests.bench.ways import FLOOR, NUMBER, Api, Way, dialplan, write_naive
 from tests.children import Child, free_ports
 from tests.tools import Tools

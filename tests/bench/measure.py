@@ -1,4 +1,4 @@
-"""CPU time, memory and latencies of one round, and what several rounds make together."""
+"""Calls on a running Asterisk, their CPU time and latencies, and what several rounds make together."""
 
 import os
 import re
@@ -12,9 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.asterisk.pbx import Pbx
+from tests.bench.ways import Api, Way
+
 _TICK = 1000 / os.sysconf("SC_CLK_TCK")  # milliseconds
 _QUIET = 0.06  # seconds without CPU after which a round is over
 _LONGEST_END = 3.0
+_READY = 30.0  # seconds until C channels must stand ready
+_LONGEST = 120.0  # seconds that a round may take; calls that are not over then are lost
 
 Key = tuple[int, str, str, int]
 """Asterisk's major version, API, way, concurrency."""
@@ -65,6 +70,18 @@ class Row:
     whole_p50: float  # from the placing of the call
     per_second: float
     results: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All rounds of a run, and the service's memory in MiB: before, and the most it had."""
+
+    rounds: list[Round]
+    memory_before: float
+    memory_most: float
+    seconds: float
+    skipped: list[str]
+    fsync: float  # milliseconds, the median on the outbox's disk
 
 
 def summarize(rounds: Iterable[Round]) -> dict[Key, Row]:
@@ -170,3 +187,72 @@ def fsync(folder: Path, times: int = 50) -> float:
             os.fsync(file.fileno())
             took.append((time.perf_counter() - began) * 1000)
     return statistics.median(took)
+
+
+class Load:
+    """Places calls on one Asterisk and measures them; `processes` are those besides Asterisk."""
+
+    def __init__(self, asterisk: Pbx, processes: Mapping[str, list[int]]) -> None:
+        self.asterisk = asterisk
+        # Events would cost more than the calls do.
+        asterisk.ami.action("Events", EventMask="off")
+        pid = int((asterisk.etc.parent / "run/asterisk.pid").read_text())
+        self._meter = Meter({"asterisk": [pid], **processes})
+        self._rounds = 0
+
+    def round(self, way: Way, api: Api, concurrency: int, calls: int, pause: float = 0) -> Round:
+        """Place at least so many calls, C at a time, each channel pausing after each call."""
+        self._rounds += 1
+        each = max(1, -(-calls // concurrency))
+        calls = each * concurrency
+        out = self.asterisk.etc.parent / f"out-{self._rounds}"
+        out.touch()
+        self._set("OUT", str(out))
+        drive = f"drive-{api.name}-{way.key}-{each}-{pause:g}-{self._rounds}"
+        for _ in range(concurrency):
+            self.asterisk.ami.action(
+                "Originate", Channel=f"Local/{drive}@bench/n", Application="Wait", Data="3600",
+                Timeout="3600000", Async="true",
+            )  # fmt: skip
+        _wait(out, "ready", concurrency, _READY)
+        before = self._meter.settle()
+        self._set("GO", str(self._rounds))
+        complete = _wait(out, "done", concurrency, _LONGEST)
+        after = self._meter.settle()
+        if not complete:
+            self.asterisk.cli("channel request hangup all")
+            time.sleep(2)
+        seen = _calls(out)
+        return Round(
+            (self.asterisk.installation.major, api.name, way.key, concurrency),
+            calls,
+            {name: (after[name] - before[name]) / calls for name in before},
+            good=[call for call in seen if way.proof in call.result],
+            bad=[call for call in seen if way.proof not in call.result],
+        )
+
+    def _set(self, name: str, value: str) -> None:
+        self.asterisk.ami.action("Setvar", Variable=name, Value=value)
+
+
+def _wait(out: Path, word: str, count: int, patience: float) -> bool:
+    """Wait until *count* of the lines that channels append are *word*; whether they came."""
+    deadline = time.monotonic() + patience
+    text = ""
+    with out.open(encoding="utf-8", errors="replace") as lines:
+        while time.monotonic() < deadline:
+            text += lines.read()
+            if text.count(f"{word}\n") >= count:
+                return True
+            time.sleep(0.02)
+    return False
+
+
+def _calls(out: Path) -> list[Call]:
+    """The calls that have ended."""
+    found = []
+    for line in out.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith("call "):
+            _, placed, began, ended, result = line.split(" ", 4)
+            found.append(Call(int(placed), int(began), int(ended), result))
+    return found

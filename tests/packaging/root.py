@@ -43,6 +43,7 @@ _CHANGES = (  # of dpkg's and the system's own
     "dev", "proc", "run", "sys", "tmp", "var/cache", "var/lib/dpkg", "var/log",
     "etc/group", "etc/gshadow", "etc/passwd", "etc/shadow", "etc/subgid", "etc/subuid",
 )  # fmt: skip
+TOP = Path(__file__).parents[2]
 Output = subprocess.CompletedProcess[str]
 
 
@@ -161,6 +162,18 @@ def need() -> None:
         pytest.fail(f"these tests need root, and {' '.join(missing) or 'nothing else'}", False)
 
 
+def run(
+    *command: str | Path, environment: Mapping[str, str] | None = None, seconds: float = 300
+) -> str:
+    """What a command of this host said that must not fail."""
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False, timeout=seconds,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LC_ALL": "C.UTF-8",
@@ -198,27 +211,20 @@ def _bootstrap(system: str, root: Path) -> None:
     scripts = Path("/usr/share/debootstrap/scripts")
     script = suite if (scripts / suite).exists() else "sid"  # newer than the debootstrap here
     include = () if system == BARE else ("--include=python3,adduser",)
-    # In namespaces of its own, so that what it has mounted goes with it if it is interrupted.
-    _say("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-         "debootstrap", "--variant=minbase", *include, f"--keyring={KEYRING}",
-         suite, str(root), mirror(), str(scripts / script))  # fmt: skip
+    making = [*include, f"--keyring={KEYRING}", suite, root, mirror(), scripts / script]
+    _apart("--mount-proc", "debootstrap", "--variant=minbase", *making)
     denied = root / "usr/sbin/policy-rc.d"  # else Asterisk would start here
     denied.write_text("#!/bin/sh\nexit 101\n")
     denied.chmod(0o755)
     if _MORE[system]:
-        _say("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec",
-             'mount -t proc proc "$0/proc"; chroot "$@"', str(root), str(root),
-             "apt-get", "install", "--yes", "--no-install-recommends", *_MORE[system])  # fmt: skip
+        install = ["apt-get", "install", "--yes", "--no-install-recommends", *_MORE[system]]
+        _apart("sh", "-ec", 'mount -t proc proc "$0/proc"; chroot "$@"', root, root, *install)
     with suppress(FileNotFoundError):
         shutil.rmtree(root / "var/cache/apt/archives")
     denied.unlink()
 
 
-def _say(*command: str) -> None:
-    done = subprocess.run(
-        command, env=os.environ | ENVIRONMENT, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=600,
-    )  # fmt: skip
-    if done.returncode:
-        last = "\n".join(done.stdout.splitlines()[-15:])
-        raise RuntimeError(f"{command[0]} failed: {last}")
+def _apart(*command: str | Path) -> None:
+    """Run it in namespaces, so that what it has mounted goes with it if it is interrupted."""
+    unshare = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
+    run(*unshare, *command, environment=os.environ | ENVIRONMENT, seconds=600)

@@ -3,14 +3,12 @@
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.packaging.conftest import TOP
-from tests.packaging.root import BARE, Root, need
+from tests.packaging.root import BARE, TOP, Root, need, run
 from tests.pages import README
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -82,13 +80,9 @@ def _clone(there: Path) -> None:
     Without new files that git does not know yet: who clones would not get these either.
     """
     changed = _git(TOP, "stash", "create")
-    _git(TOP, "clone", "--quiet", "--no-checkout", str(TOP), str(there))
+    _git(TOP, "clone", "--quiet", "--no-checkout", TOP, there)
     _git(there, "checkout", "--quiet", "--detach", changed or _git(TOP, "rev-parse", "HEAD"))
 
 
-def _git(folder: Path, *command: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", folder, *command], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+def _git(folder: Path, *command: str | Path) -> str:
+    return run("git", "-C", folder, *command).strip()

@@ -11,15 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tests import waiting
 from tests.packaging.booted import Booted
-from tests.packaging.root import BOOTING, need
-from tests.packaging.test_installed import asterisk, put_asterisk, shown, until
+from tests.packaging.root import BOOTING, TOP, need
+from tests.packaging.test_installed import asterisk, put_asterisk, sandbox, shown
 from tests.pages import PAGES, blocks
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 UNIT = "dialplan-sms.service"
-TOP = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module", params=BOOTING)
@@ -34,8 +33,7 @@ def system(deb: Path, request: pytest.FixtureRequest) -> Iterator[Booted]:
         shutil.copy(deb, system.path / "root" / deb.name)
         line = shown("apt install ./dialplan-sms_").replace("apt install", "apt install --yes")
         system.run("sh", "-c", f"cd /root; {line}")
-        printed = stack.enter_context(system.start("dialplan-sms", "sandbox", user="asterisk"))
-        (url,) = re.findall(r"url = (\S+)", "".join(until(printed, "verify = ")))
+        url = stack.enter_context(sandbox(system))
         if system.try_run("systemctl", "start", "asterisk").returncode:  # there is no unit of it
             stack.enter_context(asterisk(system))
         line = shown("DIALPLAN_SMS_PASSWORD=").replace("https://pbx.example.com", url)
@@ -45,7 +43,7 @@ def system(deb: Path, request: pytest.FixtureRequest) -> Iterator[Booted]:
 
 def wait(system: Booted, state: str) -> None:
     """Until the unit is *state*."""
-    waiting.until(
+    until(
         lambda: system.try_run("systemctl", "is-active", UNIT).stdout.strip() == state,
         lambda: system.try_run("systemctl", "status", "--no-pager", UNIT).stdout,
         60,
@@ -58,7 +56,6 @@ def main_pid(system: Booted) -> str:
 
 
 def test_setup_has_started_it_and_it_starts_at_boot(system: Booted) -> None:
-    wait(system, "active")
     assert system.run("systemctl", "is-enabled", UNIT) == "enabled\n"
     assert system.run("stat", "-c", "%U:%G %a", "/run/dialplan-sms") == "asterisk:asterisk 750\n"
 
@@ -77,7 +74,7 @@ def test_it_sends_through_the_service_and_the_journal_has_a_line(system: Booted)
     system.run("asterisk", "-rx", "dialplan reload")
     system.run("asterisk", "-rx", "channel originate Local/s@booted application Wait 5")
     journal = partial(system.run, "journalctl", "--no-pager", "-u", UNIT)
-    waiting.until(lambda: "SUCCESS" in journal(), journal, 30)
+    until(lambda: "SUCCESS" in journal(), journal, 30)
     after = json.loads(system.run("dialplan-sms", "status", "--json"))
     assert after != before
     assert "Booted" not in journal()
@@ -123,22 +120,18 @@ def test_the_unit_of_the_source_runs_as_the_page_says(system: Booted) -> None:
     wait(system, "active")
 
 
-def test_it_comes_back_when_it_is_killed(system: Booted) -> None:
+def test_it_comes_back_when_killed_and_as_often_as_somebody_asks(system: Booted) -> None:
     wait(system, "active")
     for _ in range(3):
         before = main_pid(system)
         system.run("sh", "-c", f"kill -KILL {before}")  # there is no program of that name
-        waiting.until(
+        until(
             lambda before=before: main_pid(system) not in ("0", before),  # type: ignore[misc]
             lambda: main_pid(system),
             60,
         )
         wait(system, "active")
-
-
-def test_it_is_started_as_often_as_somebody_asks(system: Booted) -> None:
-    """systemd would else give up after 5 times in 10 s, and leave it dead."""
-    for _ in range(7):
+    for _ in range(7):  # systemd would else give up after 5 times in 10 s, and leave it dead
         system.run("systemctl", "restart", UNIT)
     wait(system, "active")
 

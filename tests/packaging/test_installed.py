@@ -7,16 +7,16 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
-from typing import IO
 
 import pytest
 
-from tests import waiting
 from tests.asterisk.etc import MODULES
 from tests.asterisk.fetch import fetch
 from tests.packaging.root import SYSTEMS, Root
 from tests.pages import blocks, shell_lines
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 LONGEST = 300
@@ -46,10 +46,7 @@ def test_a_new_admin_sends(installed: Root) -> None:
     """With what the front page says, and setup unattended; its PBX is the stand-in."""
     root = installed
     with ExitStack() as stack:
-        printed = stack.enter_context(
-            root.start("dialplan-sms", "sandbox", "--record", f"/{TAKEN}", user="asterisk")
-        )
-        (url,) = re.findall(r"url = (\S+)", "".join(until(printed, "verify = ")))
+        url = stack.enter_context(sandbox(root, "--record", f"/{TAKEN}"))
         stack.enter_context(asterisk(root))
 
         def run(line: str) -> str:
@@ -65,7 +62,7 @@ def test_a_new_admin_sends(installed: Root) -> None:
         run(shown("asterisk -rx 'dialplan reload'", "README.md"))
         run(shown("asterisk -rx 'channel originate", "README.md"))
         taken = root.path / TAKEN
-        waiting.until(lambda: taken.read_text().count("\n") >= 2, lambda: "no SMS came", 30)
+        until(lambda: taken.read_text().count("\n") >= 2, lambda: "no SMS came", 30)
         lines = taken.read_text().split("\n")
     texts = [list(json.loads(line).values()) for line in lines[:2]]
     assert "Hello from the PBX" in texts[0]
@@ -73,12 +70,13 @@ def test_a_new_admin_sends(installed: Root) -> None:
     assert time.monotonic() - root.made < LONGEST
 
 
-def until(lines: IO[str], word: str) -> Iterator[str]:
-    """The lines up to the one with *word*."""
-    for line in lines:
-        yield line
-        if word in line:
-            return
+@contextmanager
+def sandbox(root: Root, *options: str) -> Iterator[str]:
+    """The URL of a stand-in PBX in it."""
+    with root.start("dialplan-sms", "sandbox", *options, user="asterisk") as printed:
+        lines = takewhile(lambda line: "verify = " not in line, printed)
+        (url,) = re.findall(r"url = (\S+)", "".join(lines))
+        yield url
 
 
 @contextmanager
@@ -89,7 +87,7 @@ def asterisk(root: Root) -> Iterator[None]:
         root.run("install", "-d", *owned, f"{folder}/asterisk")
     with root.start("asterisk", "-f", "-U", "asterisk", "-G", "asterisk"):
         ask = partial(root.try_run, "asterisk", "-rx", "core waitfullybooted")
-        waiting.until(lambda: "fully booted" in ask().stdout, lambda: ask().stderr, 60)
+        until(lambda: "fully booted" in ask().stdout, lambda: ask().stderr, 60)
         yield
 
 

@@ -20,10 +20,9 @@ from typing import Any
 import pytest
 
 from dialplan_sms.sandbox.pbx import GATEWAYS
-from tests.packaging import released as release
 from tests.packaging.booted import Booted
 from tests.packaging.released import Released
-from tests.packaging.root import ENVIRONMENT, SCRIPT, need
+from tests.packaging.root import ENVIRONMENT, SCRIPT, TOP, need
 from tests.packaging.standin import PASSWORD, StandIn
 from tests.packaging.test_booted import UNIT, main_pid, wait
 from tests.waiting import until
@@ -144,7 +143,7 @@ class Calls:
         self._thread.start()
         self._process = subprocess.Popen(
             self._pbx.system.outside(sys.executable, "-c", FASTAGI), env=ENVIRONMENT,
-            cwd=release.TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            cwd=TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         return self
 

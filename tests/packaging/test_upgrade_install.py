@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 from collections import Counter
@@ -18,12 +17,12 @@ from dialplan_sms import __version__
 from dialplan_sms.sandbox import Sandbox
 from tests.asterisk.serving import Service
 from tests.packaging.booted import Booted
-from tests.packaging.released import TOP, Released
-from tests.packaging.root import need
+from tests.packaging.released import Released
+from tests.packaging.root import SCRIPT, TOP, need, run
 from tests.packaging.standin import PASSWORD, StandIn
 from tests.packaging.test_booted import UNIT, wait
 from tests.packaging.test_installed import asterisk, put_asterisk
-from tests.unit.process import Asterisk
+from tests.unit.process import call
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -50,30 +49,19 @@ class Installed:
 
     def update(self) -> None:
         """Run make install of this tree."""
-        done = subprocess.run(
-            ["make", "--no-print-directory", "install", *self._words],
-            cwd=TOP, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+        run("make", "--no-print-directory", "-C", TOP, "install", *self._words)
 
     def call(self, text: str, **variables: str) -> dict[str, str]:
         """What a call leaves, and what it says elsewhere."""
-        socket = str(self.service.socket)
-        session = Asterisk(self.script, self.service.folder, DIALPLAN_SMS_SOCKET=socket)
-        session.variables |= {"SMS_MESSAGE": text, **variables}
-        try:
-            return session.serve().variables | {"stderr": session.errors}
-        finally:
-            session.close()
+        return call(
+            self.script, self.service.folder, variables={"SMS_MESSAGE": text} | variables,
+            DIALPLAN_SMS_SOCKET=str(self.service.socket),
+        )  # fmt: skip
 
     def run(self, *words: str) -> str:
         """A command of it, which does what it is to do."""
-        done = subprocess.run(
-            [self.command, *words, "--config", self.service.conf],
-            capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        environment = os.environ | {"DIALPLAN_SMS_CONF": str(self.service.conf)}
+        return run(self.command, *words, environment=environment)
 
 
 @pytest.fixture
@@ -94,7 +82,7 @@ def test_make_install_over_make_install(installed: Installed) -> None:
     failed = []
     over = threading.Event()
 
-    def call() -> None:
+    def keep_calling() -> None:
         n = 0
         while not over.wait(0.02):
             n += 1
@@ -114,7 +102,7 @@ def test_make_install_over_make_install(installed: Installed) -> None:
 
     with installed.service as service:
         # While the old service runs and takes the calls ...
-        thread = threading.Thread(target=call)
+        thread = threading.Thread(target=keep_calling)
         thread.start()
         try:
             installed.update()
@@ -138,12 +126,7 @@ def test_make_install_over_make_install(installed: Installed) -> None:
         assert service.wait() == 0
     first = installed.script.read_text().partition("\n")[0]
     assert first == f"#!{installed.top}/program/bin/python3 -IS"
-    assert (
-        __version__
-        in subprocess.run(
-            [installed.command, "--version"], capture_output=True, text=True, check=True
-        ).stdout
-    )
+    assert __version__ in installed.run("--version")
     assert installed.call("alone")["SMS_STATUS"] == "SUCCESS"
     with installed.service as service:
         assert installed.call("handed over")["SMS_STATUS"] == "SUCCESS"
@@ -224,24 +207,13 @@ def test_setups_copy_of_pipx_is_used_up_or_named(released: Released, tmp_path: P
         for state in ("start", "stop"):  # handed over, and alone
             system.run("systemctl", state, UNIT)
             wait(system, "active" if state == "start" else "inactive")
-            assert call(system, f"after {state}")["SMS_STATUS"] == "SUCCESS"
+            assert system.call(f"after {state}")["SMS_STATUS"] == "SUCCESS"
         assert pbx.taken == {"after start": 1, "after stop": 1}
 
 
 def program(system: Booted) -> str:
     """The version of the program that sms.agi runs."""
-    first = system.run("head", "-n", "1", "/usr/share/asterisk/agi-bin/sms.agi").split()
+    first = system.run("head", "-n", "1", SCRIPT).split()
     assert first[1:] == ["-IS"]
     ask = "from importlib.metadata import version; print(version('dialplan-sms'))"
     return system.run(first[0][2:], "-I", "-c", ask, user="asterisk").strip()
-
-
-def call(system: Booted, text: str) -> dict[str, str]:
-    """What a call of Asterisk's user leaves."""
-    command, *words = system.command("/usr/share/asterisk/agi-bin/sms.agi", user="asterisk")
-    session = Asterisk(Path(command), Path("/etc/asterisk"), *words)
-    session.variables["SMS_MESSAGE"] = text
-    try:
-        return session.serve().variables
-    finally:
-        session.close()

@@ -5,6 +5,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from unittest.mock import patch
 
 from dialplan_sms.agi.channel import Channel
@@ -132,8 +133,6 @@ class FakeRoute:
 
 def service(route: FakeRoute, log: str = "/nonexistent/sms.log", **fields: object) -> Service:
     """A Service for the one sender 101 of country IT."""
-    from pathlib import Path
-
     values: dict[str, object] = {"url": "https://192.0.2.1", "password": "secret", "country": "IT"}
     sender = Sender(name="101", **(values | fields))  # type: ignore[arg-type]
     config = Config(Path("/etc/asterisk/sms.conf"), {"101": sender}, "101", log)
