@@ -1,11 +1,16 @@
-"""What the outbox costs, as ratios within one run; and what 10,000 calls in a row leave."""
+"""What the outbox costs, as ratios within one run; what 10,000 calls leave; the benchmark runs."""
 
+import json
+import shutil
 import statistics
+import subprocess
+import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import sqlalchemy as sa
@@ -22,6 +27,9 @@ from tests.asterisk.serving import Service
 from tests.asterisk.site import NUMBER
 from tests.bench.bed import store
 from tests.bench.measure import fsync, memory
+from tests.bench.relay import PEERS
+from tests.bench.ways import FLOOR, WAYS
+from tests.tools import obtain
 from tests.unit.caller import Call
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -185,3 +193,30 @@ def test_10000_calls_and_1000_hang_ups(tmp_path: Path, capsys: pytest.CaptureFix
     # Both follow the most calls at once, which the machine decides; 10,000 leaks would show.
     assert after[1] <= before[1] + 20
     assert after[2] <= before[2] + 20
+
+
+def test_a_quick_run_shows_a_table_and_writes_json_and_chart(tmp_path: Path) -> None:
+    obtain()
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--quick", "--write", "--out", tmp_path],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 calls at a time" in done.stdout
+    assert "✓" in done.stdout
+    found = json.loads((tmp_path / "results.json").read_text())
+    measured = [way for way in WAYS if way is not FLOOR or shutil.which("cc")]
+    assert len(found["skipped"]) == len(WAYS) - len(measured)
+    rows = [row for row in found["rows"] if row["api"] == "fast"]
+    assert {(row["asterisk"], row["way"]) for row in rows} == {
+        (major, way.key) for major in (22, 16) for way in measured
+    }
+    assert [row for row in rows if row["lost"]] == []
+    assert all(row["cpu"] > 0 and row["p99"] >= row["p50"] for row in rows)
+    relayed = {(row["peer"], row["delivers"]): row for row in found["relay"]}
+    assert set(relayed) == {(peer.key, delivers) for peer in PEERS for delivers in (False, True)}
+    assert [row for row in relayed.values() if row["lost"] or not row["accepted"]] == []
+    assert all(row["delivered"] > 0 for (_, delivers), row in relayed.items() if delivers)
+    chart = ElementTree.parse(tmp_path / "cpu.svg")
+    texts = {each.text for each in chart.iter("{http://www.w3.org/2000/svg}text")}
+    assert {way.title for way in measured} <= texts

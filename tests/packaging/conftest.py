@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,5 @@ def released_deb(released: Released, tmp_path_factory: pytest.TempPathFactory) -
 def root(request: pytest.FixtureRequest) -> Iterator[Root]:
     """A fresh system; Debian 12 has no Asterisk, the other has its own."""
     need()
-    root = Root(request.param)
-    yield root
-    root.close()
+    with closing(Root(request.param)) as root:
+        yield root

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,7 @@ class Bare(Root):
 def bare() -> Iterator[Bare]:
     """With README's packages, and a clone of this project in the home of an ordinary user."""
     need()
-    root = Bare(BARE)
-    try:
+    with closing(Bare(BARE)) as root:
         _share(root.path)
         install = ("apt-get", "install", "--yes", "--quiet", "--no-install-recommends")
         root.run("apt-get", "update", "--quiet", seconds=300, **SETTINGS)
@@ -54,8 +54,6 @@ def bare() -> Iterator[Bare]:
         _clone(root.path / HOME / "dialplan-sms")
         root.run("chown", "--recursive", f"{USER}:{USER}", f"/{HOME}")
         yield root
-    finally:
-        root.close()
 
 
 def test_what_the_readme_names_is_enough(bare: Bare) -> None:

@@ -51,18 +51,14 @@ def top() -> Iterator[Path]:
             f"[directories]\n{conf.format(top)}\n[options]\nrunuser = nobody\n"
         )
         (top / "etc/extensions.conf").write_text("[a]\n")
-        install(top)
+        # As docs/install.md says.
+        pattern = r"^PIPX_HOME=\S+ PIPX_BIN_DIR=\S+ (pipx install) '.+(\[.+\])'$"
+        (line,) = re.findall(pattern, PAGES["docs/install.md"], re.MULTILINE)
+        wheel = build._own_wheel(top)
+        environment = os.environ | {"PIPX_HOME": f"{top}/pipx", "PIPX_BIN_DIR": f"{top}/bin"}
+        command = [*line[0].split(), "--python", "/usr/bin/python3", f"{wheel}{line[1]}"]
+        run(*command, environment=environment)
         yield top
-
-
-def install(top: Path) -> None:
-    """As docs/install.md says."""
-    pattern = r"^PIPX_HOME=\S+ PIPX_BIN_DIR=\S+ (pipx install) '.+(\[.+\])'$"
-    (line,) = re.findall(pattern, PAGES["docs/install.md"], re.MULTILINE)
-    wheel = build._own_wheel(top)
-    environment = os.environ | {"PIPX_HOME": f"{top}/pipx", "PIPX_BIN_DIR": f"{top}/bin"}
-    command = [*line[0].split(), "--python", "/usr/bin/python3", f"{wheel}{line[1]}"]
-    run(*command, environment=environment)
 
 
 def setup(top: Path, *words: str) -> subprocess.CompletedProcess[str]:

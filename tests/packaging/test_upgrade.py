@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,8 @@ from typing import Any
 import pytest
 
 from dialplan_sms.sandbox.pbx import GATEWAYS
-from tests.packaging.booted import Booted
 from tests.packaging.released import Released
-from tests.packaging.root import ENVIRONMENT, SCRIPT, TOP, need
-from tests.packaging.standin import PASSWORD, StandIn
-from tests.packaging.test_booted import UNIT, main_pid, wait
+from tests.packaging.root import ENVIRONMENT, PASSWORD, SCRIPT, TOP, UNIT, Booted, StandIn, need
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -61,8 +58,10 @@ verify = no
 [{AWAY}]
 url = http://127.0.0.1:8083
 postpone = pbx
+
+[http]
+page = yes
 """
-HTTP = "\n[http]\npage = yes\n"
 LASTING = ("created", "sender", "to", "mode", "call", "caller", "chars")
 """What the outbox's command shows of an SMS that does not change."""
 SILENT = "import socket, time; s = socket.create_server(('127.0.0.1', 8082)); time.sleep(600)"
@@ -82,12 +81,8 @@ print(urllib.request.urlopen(urllib.request.Request(url, data, login)).read().de
 """
 
 
-class Pbx:
-    """A host with 0.1.0's package and its service."""
-
-    def __init__(self, system: Booted) -> None:
-        self.system = system
-        self.call = system.call
+class Pbx(Booted):
+    """A host with the package and its service."""
 
     def queue(self, sender: str, text: str, number: str = NUMBER, postpone: str = "") -> int:
         """Store one; its id."""
@@ -99,24 +94,24 @@ class Pbx:
 
     def stored(self) -> dict[int, dict[str, Any]]:
         """Everything in the outbox, as its command shows it."""
-        shown = self.system.run("dialplan-sms", "outbox", "--json", "--most", "9999")
+        shown = self.run("dialplan-sms", "outbox", "--json", "--most", "9999")
         return {each["id"]: each for each in json.loads(shown)}
 
     def show(self, id_: int) -> dict[str, Any]:
         """One SMS as the command shows it."""
         shown: dict[str, Any] = json.loads(
-            self.system.run("dialplan-sms", "outbox", "show", "--json", "--text", str(id_))
+            self.run("dialplan-sms", "outbox", "show", "--json", "--text", str(id_))
         )
         return shown
 
     def states(self, ids: list[int]) -> list[str]:
         """Looked at from outside, since a command takes too long."""
-        path = self.system.path / OUTBOX
+        path = self.path / OUTBOX
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=20)) as outbox:
             found = dict(outbox.execute("SELECT id, state FROM sms_message").fetchall())
         return [found[id_] for id_ in ids]
 
-    def wait(self, ids: list[int], *states: str) -> None:
+    def reach(self, ids: list[int], *states: str) -> None:
         """Until they are in these states, all at once."""
         until(
             lambda: self.states(ids) == list(states),
@@ -126,89 +121,78 @@ class Pbx:
 
     def journal(self) -> str:
         """What the service and systemd said of it."""
-        return self.system.run("journalctl", "--no-pager", "--output=cat", "--unit", UNIT)
+        return self.run("journalctl", "--no-pager", "--output=cat", "--unit", UNIT)
 
 
-class Calls:
-    """Calls without a pause, by script and over FastAGI, while it is entered."""
+@contextmanager
+def calling(pbx: Pbx) -> Iterator[tuple[list[dict[str, str]], list[dict[str, str]]]]:
+    """Calls without a pause meanwhile: what those by script leave, and then those over FastAGI."""
+    scripts: list[dict[str, str]] = []
+    fastagi: list[dict[str, str]] = []
+    over = threading.Event()
 
-    def __init__(self, pbx: Pbx) -> None:
-        self.scripts: list[dict[str, str]] = []
-        self.fastagi: list[dict[str, str]] = []
-        self._pbx = pbx
+    def call() -> None:
+        while not over.is_set():
+            mode, text = ("wait", "queue")[len(scripts) % 2], f"call {len(scripts)}"
+            scripts.append(pbx.call(text, SMS_MODE=mode) | {"text": text})
 
-    def __enter__(self) -> "Calls":
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._call)
-        self._thread.start()
-        self._process = subprocess.Popen(
-            self._pbx.system.outside(sys.executable, "-c", FASTAGI), env=ENVIRONMENT,
-            cwd=TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join(60)
-        said, _err = self._process.communicate(timeout=60)
-        assert self._process.returncode == 0
-        self.fastagi = [json.loads(line) for line in said.splitlines()]
-
-    def _call(self) -> None:
-        while not self._over.is_set():
-            mode = ("wait", "queue")[len(self.scripts) % 2]
-            text = f"call {len(self.scripts)}"
-            self.scripts.append(self._pbx.call(text, SMS_MODE=mode) | {"text": text})
+    thread = threading.Thread(target=call)
+    thread.start()
+    process = subprocess.Popen(
+        pbx.outside(sys.executable, "-c", FASTAGI), env=ENVIRONMENT,
+        cwd=TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        yield scripts, fastagi
+    finally:
+        over.set()
+        thread.join(60)
+        said, _err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    fastagi += [json.loads(line) for line in said.splitlines()]
 
 
 @pytest.fixture
 def pbx(released_deb: Path, deb: Path) -> Iterator[Pbx]:
     """With 0.1.0's package, and this tree's beside it."""
     need()
-    system = Booted("bookworm+systemd")
-    try:
-        shutil.copy(released_deb, system.path / "root/old.deb")
-        shutil.copy(deb, system.path / "root/new.deb")
-        system.run("dpkg", "--install", "/root/old.deb")
-        user = system.run("dialplan-sms", "user", "wms", stdin="private\n").splitlines()[0]
-        system.write("/etc/asterisk/sms.conf", f"{CONF}{HTTP}{user}\n", 0o640, "asterisk")
-        yield Pbx(system)
-    finally:
-        system.close()
+    with closing(Pbx("bookworm+systemd")) as pbx:
+        pbx.install(released_deb)
+        shutil.copy(deb, pbx.path / "root/new.deb")
+        user = pbx.run("dialplan-sms", "user", "wms", stdin="private\n").splitlines()[0]
+        pbx.write("/etc/asterisk/sms.conf", f"{CONF}{user}\n", 0o640, "asterisk")
+        yield pbx
 
 
 def test_an_upgrade_in_the_middle_of_everything(
     pbx: Pbx, released: Released, tmp_path: Path
 ) -> None:
-    system = pbx.system
     with ExitStack() as stack:
 
         def stand_in(port: int, *options: str) -> StandIn:
-            return stack.enter_context(StandIn(system, tmp_path, port, SENDERS, *options))
+            return stack.enter_context(StandIn(pbx, tmp_path, port, SENDERS, *options))
 
         stand_ins = [stand_in(8080, "--no-tls")]
         stand_ins.append(stand_in(8081, "--no-tls", "--fault", "taken-hang:2"))
-        silent = subprocess.Popen(system.outside(sys.executable, "-c", SILENT))
+        silent = subprocess.Popen(pbx.outside(sys.executable, "-c", SILENT))
         stack.callback(silent.kill)
-        system.run("systemctl", "enable", "--now", UNIT)
-        wait(system, "active")
-        pid = main_pid(system)
+        pbx.run("systemctl", "enable", "--now", UNIT)
+        pbx.wait("active")
+        pid = pbx.main_pid()
         kept = pbx.queue(WORKS, "kept here", NUMBER, TOMORROW)
         before, kept_before = pbx.stored(), pbx.show(kept)
 
         # Calls go on while the files change.
-        with Calls(pbx) as calls:
+        with calling(pbx) as (scripts, fastagi):
             time.sleep(1)
-            system.run("dpkg", "--unpack", "/root/new.deb")
+            pbx.run("dpkg", "--unpack", "/root/new.deb")
             time.sleep(1)
-        assert main_pid(system) == pid, "the service was started again meanwhile"
-        scripts = [
-            (each["SMS_STATUS"], each["SMS_CAUSE"], each["stderr"]) for each in calls.scripts
-        ]
+        assert pbx.main_pid() == pid, "the service was started again meanwhile"
+        said = {(each["SMS_STATUS"], each["SMS_CAUSE"], each["stderr"]) for each in scripts}
+        assert said == {("SUCCESS", "", ""), ("QUEUED", "", "")}
         assert len(scripts) > 10
-        assert set(scripts) == {("SUCCESS", "", ""), ("QUEUED", "", "")}
-        assert len(calls.fastagi) > 10
-        assert {each["SMS_STATUS"] for each in calls.fastagi} == {"SUCCESS"}
+        assert len(fastagi) > 10
+        assert {each["SMS_STATUS"] for each in fastagi} == {"SUCCESS"}
 
         # The old service goes on with the new files, some of which it imports only now.
         for text, number in (
@@ -216,12 +200,12 @@ def test_an_upgrade_in_the_middle_of_everything(
             ("long " + "e\u0301\U0001f469\u200d\U0001f467" * 400, NUMBER),
         ):
             assert pbx.call(text, SMS_NUMBER=number)["SMS_STATUS"] == "SUCCESS"
-        said = pbx.call("abroad", SMS_NUMBER="+12025550123", SMS_SENDER=WORKS)
-        assert said["SMS_CAUSE"] == "DENIED"
+        abroad = pbx.call("abroad", SMS_NUMBER="+12025550123", SMS_SENDER=WORKS)
+        assert abroad["SMS_CAUSE"] == "DENIED"
         pbx.queue(WORKS, "stored")
         pbx.queue(AWAY, "kept late", NUMBER, TOMORROW)
-        assert '"Success"' in system.run("python3", "-c", POST)
-        system.run("systemctl", "reload", UNIT)
+        assert '"Success"' in pbx.run("python3", "-c", POST)
+        pbx.run("systemctl", "reload", UNIT)
 
         # It is killed with SMS under way.
         ids = [
@@ -231,21 +215,21 @@ def test_an_upgrade_in_the_middle_of_everything(
             pbx.queue(AWAY, "for a PBX that is away"),
             pbx.queue(AWAY, "kept by the PBX", NUMBER, TOMORROW),
         ]
-        pbx.wait(ids, "sending", "sending", "leased", "pending", "pending")
-        system.run("systemctl", "kill", "--signal=KILL", UNIT)
+        pbx.reach(ids, "sending", "sending", "leased", "pending", "pending")
+        pbx.run("systemctl", "kill", "--signal=KILL", UNIT)
         assert "sms.conf was read again" in pbx.journal()
         silent.kill()
         silent.wait(10)
         stand_ins += [stand_in(8082), stand_in(8083, "--no-tls")]
 
-        system.run("dpkg", "--configure", "dialplan-sms")
-        wait(system, "active")
-        pbx.wait(ids, "sent", "unknown", "sent", "sent", "sent")
+        pbx.run("dpkg", "--configure", "dialplan-sms")
+        pbx.wait("active")
+        pbx.reach(ids, "sent", "unknown", "sent", "sent", "sent")
 
         # Nothing is lost, and nothing else is sent twice: delivery decides on what was under way.
         taken = sum((each.taken for each in stand_ins), Counter[str]())
-        wanted = Counter(each["text"] for each in calls.scripts)
-        wanted.update({"A private text": len(calls.fastagi), "at least once": 2})
+        wanted = Counter(each["text"] for each in scripts)
+        wanted.update({"A private text": len(fastagi), "at least once": 2})
         wanted.update(("at most once", "leased", "for a PBX that is away"))
         assert {text: taken[text] for text in wanted} == wanted
         assert {taken[text] for text in taken.keys() - wanted.keys()} == {1}
@@ -265,24 +249,24 @@ def test_an_upgrade_in_the_middle_of_everything(
         assert postponed == [f"{year}-{month}-{day}T15:35"] * 2
 
         # The script and the unit are the new ones.
-        assert system.run("head", "-n", "1", SCRIPT) == FIRST_LINE
-        assert system.run("systemctl", "is-enabled", UNIT) == "enabled\n"
-        assert main_pid(system) != pid
+        assert pbx.run("head", "-n", "1", SCRIPT) == FIRST_LINE
+        assert pbx.run("systemctl", "is-enabled", UNIT) == "enabled\n"
+        assert pbx.main_pid() != pid
         for state, shown in ("start", "active"), ("stop", "inactive"):  # handed over, and alone
-            system.run("systemctl", state, UNIT)
-            wait(system, shown)
+            pbx.run("systemctl", state, UNIT)
+            pbx.wait(shown)
             assert pbx.call(f"after {state}")["SMS_STATUS"] == "SUCCESS"
 
         # Who has the unit from make install has copied it, and no update replaces the copy.
-        shutil.copy(released.source / "systemd" / UNIT, system.path / "etc/systemd/system")
-        system.run("ln", "-s", "/usr/lib/dialplan-sms", "/opt/dialplan-sms")
-        system.run("systemctl", "daemon-reload")
-        system.run("systemctl", "start", UNIT)
-        wait(system, "active")
-        assert "/opt/dialplan-sms/" in system.run("systemctl", "cat", "--no-pager", UNIT)
+        shutil.copy(released.source / "systemd" / UNIT, pbx.path / "etc/systemd/system")
+        pbx.run("ln", "-s", "/usr/lib/dialplan-sms", "/opt/dialplan-sms")
+        pbx.run("systemctl", "daemon-reload")
+        pbx.run("systemctl", "start", UNIT)
+        pbx.wait("active")
+        assert "/opt/dialplan-sms/" in pbx.run("systemctl", "cat", "--no-pager", UNIT)
         assert pbx.call("by the old unit")["SMS_STATUS"] == "SUCCESS"
-        system.run("systemctl", "reload", UNIT)
-        wait(system, "active")
+        pbx.run("systemctl", "reload", UNIT)
+        pbx.wait("active")
         journal = pbx.journal()
         assert "Traceback" not in journal
         assert "please report" not in journal
