@@ -46,7 +46,7 @@ listen = 127.0.0.1:{}
 monitor = 127.0.0.1:{}
 default_sender = fast
 """
-_SENDER = "[{name}]\nurl = {url}\npassword = {password}\nverify = {verify}\ncountry = IT\n"
+_SENDER = "[{}]\nurl = {}\npassword = {}\nverify = {}/certificate.pem\ncountry = IT\n"
 
 
 @dataclass(frozen=True)
@@ -102,16 +102,15 @@ def bed(tools: Tools, rsa_bits: int) -> Iterator[Bed]:
         certificate = self_signed(key=key)
         stack.enter_context(servers.slow(folder, ports["slow"]))
         web = stack.enter_context(servers.pbx(tools, folder, ports, certificate)).pid
-        bundle = _bundle(folder, certificate.pem)
+        usual = Path(_BUNDLE) if Path(_BUNDLE).exists() else Path(certifi.where())
+        bundle = folder / "ca.crt"  # of the usual size, with the API's certificate
+        bundle.write_bytes(usual.read_bytes() + certificate.pem)
         apis = {
             name: Api(name, f"http://127.0.0.1:{ports[http]}", f"https://127.0.0.1:{ports[https]}")
             for name, (http, https) in _PORTS.items()
         }
         senders = "".join(
-            _SENDER.format(
-                name=each.name, url=each.https, password=PASSWORD, verify=folder / "certificate.pem"
-            )
-            for each in apis.values()
+            _SENDER.format(each.name, each.https, PASSWORD, folder) for each in apis.values()
         )
         senders += "pace = 0s\n"  # of the last one, FULL
 
@@ -129,14 +128,12 @@ def bed(tools: Tools, rsa_bits: int) -> Iterator[Bed]:
             child = Child(program, fastagi, there / "service.told", environment)
             return stack.enter_context(child).pid, fastagi, environment
 
+        service, fastagi, environment = serve(folder, "")
         storage = folder / "outbox"
         storage.mkdir()
-        service, fastagi, environment = serve(folder, "")
-        storing_service, storing, _ = serve(
-            storage, f"outbox = sqlite:///{storage}/outbox.sqlite\n"
-        )
-        (port,) = free_ports(1)
-        services, lacking = [service, storing_service], {}
+        outbox = f"outbox = sqlite:///{storage}/outbox.sqlite\n"
+        storing_service, storing, _ = serve(storage, outbox)
+        services, lacking, (port,) = [service, storing_service], {}, free_ports(1)
         try:
             services.append(stack.enter_context(servers.floor(folder, port)).pid)
         except (OSError, subprocess.CalledProcessError):
@@ -159,14 +156,6 @@ def bed(tools: Tools, rsa_bits: int) -> Iterator[Bed]:
         versions |= {"python": platform.python_version(), "kernel": platform.release()}
         versions["certificate"] = f"RSA {rsa_bits}" if rsa_bits else "ECDSA P-256"
         yield Bed(loads, apis, service, folder / "agi.sock", versions, lacking)
-
-
-def _bundle(folder: Path, certificate: bytes) -> Path:
-    """A CA bundle of the usual size that the API's certificate is part of."""
-    usual = Path(_BUNDLE) if Path(_BUNDLE).exists() else Path(certifi.where())
-    path = folder / "ca.crt"
-    path.write_bytes(usual.read_bytes() + certificate)
-    return path
 
 
 def _trusting(installation: Installation, bundle: Path, folder: Path) -> Installation:

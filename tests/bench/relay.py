@@ -37,9 +37,13 @@ _SERVER = """\
 """
 _PROGRAM = Path(sys.prefix) / "bin/dialplan-sms"
 _LOGIN = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-_FORM = f"""{{
-  ["Authorization"] = "Basic {_LOGIN}", ["Content-Type"] = "application/x-www-form-urlencoded"
-}}"""
+_FORM = '["Content-Type"] = "application/x-www-form-urlencoded"'
+_KANNELS = (
+    f"/cgi-bin/sendsms?username={USER}&password={PASSWORD}&text=Hello+from+102&to=", "", "{}",
+)  # fmt: skip
+_OURS = (
+    api.PATH, "message=Hello+from+102&number=", f'{{["Authorization"] = "Basic {_LOGIN}", {_FORM}}}',
+)  # fmt: skip
 _SMS_CONF = """\
 [general]
 outbox = {outbox}
@@ -180,15 +184,9 @@ class Bench:
             if peer is KANNEL:
                 send_url = f"http://127.0.0.1:{port}{api.PATH}?number=%p&message=%b"
                 at, pids = kannel.start(stack, folder, self._tools, send_url, through)
-                path, body, headers = (
-                    f"/cgi-bin/sendsms?username={USER}&password={PASSWORD}",
-                    "",
-                    "{}",
-                )
-                path += "&text=Hello+from+102&to="
             else:
                 at, pids = self._ours(peer, stack, folder, port, through)
-                path, body, headers = api.PATH, "message=Hello+from+102&number=", _FORM
+            path, body, headers = _KANNELS if peer is KANNEL else _OURS
             script = _WRK.format(path=path, body=body, headers=headers)
             (folder / "wrk.lua").write_text(script)
             yield Running(folder, at, pids)
@@ -260,11 +258,10 @@ def run(
                         row = bench.round(peer, each, delivers, seconds)
                         found.setdefault((peer.key, each, delivers), []).append(row)
         rows = {key: _median(several) for key, several in found.items()}
-        most = max(connections)
-        for peer in (KANNEL, SQLITE, TWO):
-            for delivers in (False, True):
-                key = (peer.key, most, delivers)
-                rows[key] = replace(rows[key], fsyncs=bench.fsyncs(peer, most, delivers))
+        for key, row in rows.items():
+            if row.connections == max(connections) and row.peer != POSTGRESQL.key:
+                (peer,) = [each for each in PEERS if each.key == row.peer]
+                rows[key] = replace(row, fsyncs=bench.fsyncs(peer, *key[1:]))
         return rows
 
 

@@ -25,21 +25,14 @@ from tests.asterisk.fetch import cache_folder
 from tests.unit.process import call
 from tests.waiting import until
 
-SYSTEMS = {"bookworm": (), "forky": ("asterisk",)}
-"""Debian 12 and the next one, and which packages they have besides Python."""
-BARE = "bookworm+bare"
-"""Debian 12 as debootstrap makes it, without Python."""
+SYSTEMS = ("bookworm", "forky")
+"""Debian 12 and the next one, which has an Asterisk; both with Python."""
 BOOTING = tuple(f"{suite}+systemd" for suite in SYSTEMS)
 """The same, that can boot."""
-_MORE = (
-    SYSTEMS
-    | {BARE: ()}
-    | {
-        f"{suite}+systemd": (*more, "systemd", "systemd-sysv", "ca-certificates")
-        for suite, more in SYSTEMS.items()
-    }
-)
-
+BARE = "bookworm+bare"
+"""Debian 12 as debootstrap makes it, without Python."""
+_SYSTEMD = ("systemd", "systemd-sysv", "ca-certificates")
+_MORE = {"forky": ("asterisk",), BOOTING[0]: _SYSTEMD, BOOTING[1]: ("asterisk", *_SYSTEMD)}
 SCRIPT = "/usr/share/asterisk/agi-bin/sms.agi"
 _RECIPE = 1  # raised when what is in a system changes
 _CHANGES = (  # of dpkg's and the system's own
@@ -88,7 +81,6 @@ class Root:
     """Its own, that has loopback alone; empty for the host's."""
 
     def __init__(self, suite: str) -> None:
-        self.suite = suite
         self.path = Path(tempfile.mkdtemp(prefix=f"root-{suite}-"))
         self.path.chmod(0o755)
         self.made = time.monotonic()
@@ -101,9 +93,8 @@ class Root:
         assert self._init.stdout is not None
         assert self._init.stdout.readline() == "ready\n"
         children = Path(f"/proc/{self._init.pid}/task/{self._init.pid}/children")
-        target = ["nsenter", "--target", children.read_text().strip(), *self.NETWORK]
-        self._enter = [*target, "--mount", "--pid", "chroot", str(self.path)]
-        self._outside = target if self.NETWORK else []
+        self._outside = ["nsenter", "--target", children.read_text().strip(), *self.NETWORK]
+        self._enter = [*self._outside, "--mount", "--pid", "chroot", str(self.path)]
 
     def close(self) -> None:
         """End what runs in it, and remove it."""
@@ -321,8 +312,8 @@ def _bootstrap(system: str, root: Path) -> None:
     denied = root / "usr/sbin/policy-rc.d"  # else Asterisk would start here
     denied.write_text("#!/bin/sh\nexit 101\n")
     denied.chmod(0o755)
-    if _MORE[system]:
-        install = ["apt-get", "install", "--yes", "--no-install-recommends", *_MORE[system]]
+    if more := _MORE.get(system):
+        install = ["apt-get", "install", "--yes", "--no-install-recommends", *more]
         _apart("sh", "-ec", 'mount -t proc proc "$0/proc"; chroot "$@"', root, root, *install)
     with suppress(FileNotFoundError):
         shutil.rmtree(root / "var/cache/apt/archives")
