@@ -95,9 +95,10 @@ def test_make_install_over_make_install(top: Path, released: Released, sandbox: 
             over.set()
             thread.join()
         assert len(sent) > 20
-        # Without the script for a moment, or while pip writes it (26, text file busy), a call has an
-        # empty SMS_STATUS: nothing was sent.
-        assert [why for why in failed if not why.startswith(("[Errno 2]", "[Errno 26]"))] == []
+        # Without the script for a moment, or while pip writes it (26, text file busy; 13, it cannot be
+        # run yet), a call has an empty SMS_STATUS: nothing was sent.
+        harmless = ("[Errno 2]", "[Errno 13]", "[Errno 26]")
+        assert [why for why in failed if not why.startswith(harmless)] == []
         assert len(failed) < len(sent) / 4
         # ... and with what it has not used yet.
         for text, number in ("national", "333 123 4567"), ("long" * 999, "+39333123456"):
