@@ -149,7 +149,7 @@ def size(service: Service) -> tuple[float, int, int]:
     assert service.process is not None
     proc = Path(f"/proc/{service.process.pid}")
     threads, files = (len(list((proc / name).iterdir())) for name in ("task", "fd"))
-    return memory(service.process.pid)[0], threads, files
+    return round(memory(service.process.pid)[0], 1), threads, files
 
 
 def test_10000_calls_and_1000_hang_ups(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
