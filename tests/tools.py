@@ -1,4 +1,4 @@
-"""Kannel, wrk and strace: Debian's packages, unpacked without root, with all that they load."""
+"""Kannel, nginx, wrk and strace: Debian's packages, unpacked without root, with all that they load."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +24,11 @@ def obtain(say: debian.Say = print) -> Tools:
     """From the cache, or fetched into it first. Raises AsteriskUnavailable."""
 
     def build(part: Path, root: Path) -> None:
-        names = ("kannel", "wrk", "strace")
+        names = ("kannel", "nginx", "wrk", "strace")
         packages = debian.with_dependencies(part, debian.mirror(), "bookworm", names, say)
         debian.unpack(packages, root)
         (root / "packages").write_text("\n".join(each.name for each in packages))
 
-    tree = cached("relay", build)
+    tree = cached("tools", build)
     names = (tree / "packages").read_text().split()
     return Tools(tree, next(name.split("_")[1] for name in names if name.startswith("kannel_")))

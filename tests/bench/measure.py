@@ -1,35 +1,55 @@
-"""CPU time, memory and latencies of one round, and what several rounds make together."""
+"""Calls on a running Asterisk, their CPU time and latencies, and what several rounds make together."""
 
 import os
+import re
 import statistics
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+from tests.asterisk.pbx import Pbx
+from tests.bench.ways import Api, Way
 
 _TICK = 1000 / os.sysconf("SC_CLK_TCK")  # milliseconds
 _QUIET = 0.06  # seconds without CPU after which a round is over
 _LONGEST_END = 3.0
+_READY = 30.0  # seconds until C channels must stand ready
+_LONGEST = 120.0  # seconds that a round may take; calls that are not over then are lost
+
+Key = tuple[int, str, str, int]
+"""Asterisk's major version, API, way, concurrency."""
+
+
+class Call(NamedTuple):
+    """When a call was placed, when its way began and ended (microseconds), and what that left."""
+
+    placed: int
+    began: int
+    ended: int
+    result: str
 
 
 @dataclass(frozen=True)
 class Round:
-    """One way, measured once: *cpu* is milliseconds a call by process, *latencies* milliseconds."""
+    """One way, measured once: so many *calls*, and those that ended; *cpu* is ms a call."""
 
-    asterisk: int
-    api: str
-    way: str
-    concurrency: int
+    key: Key
     calls: int
-    lost: int
     cpu: Mapping[str, float]
-    latencies: list[float] = field(repr=False)
-    waits: list[float] = field(repr=False)  # the same from the placing of the call
-    per_second: float
-    results: Mapping[str, int]  # what calls left that are counted as lost
+    good: Sequence[Call]
+    bad: Sequence[Call]
+
+    @property
+    def per_second(self) -> float:
+        """Good calls a second."""
+        seen = [*self.good, *self.bad]
+        took = max(call.ended for call in seen) - min(call.placed for call in seen) if seen else 0
+        return len(self.good) / took * 1_000_000 if took else 0.0
 
 
 @dataclass(frozen=True)
@@ -52,39 +72,45 @@ class Row:
     results: Mapping[str, int]
 
 
-Key = tuple[int, str, str, int]
-"""Asterisk's major version, API, way, concurrency."""
+@dataclass(frozen=True)
+class Measured:
+    """All rounds of a run, and the service's memory in MiB: before, and the most it had."""
+
+    rounds: list[Round]
+    memory_before: float
+    memory_most: float
+    seconds: float
+    skipped: list[str]
+    fsync: float  # milliseconds, the median on the outbox's disk
 
 
 def summarize(rounds: Iterable[Round]) -> dict[Key, Row]:
     """The rows of all rounds, in the order of their first rounds."""
     grouped: dict[Key, list[Round]] = defaultdict(list)
     for each in rounds:
-        grouped[each.asterisk, each.api, each.way, each.concurrency].append(each)
+        grouped[each.key].append(each)
     return {key: _row(key, several) for key, several in grouped.items()}
 
 
 def _row(key: Key, rounds: list[Round]) -> Row:
-    latencies = sorted(latency for each in rounds for latency in each.latencies)
-    waits = sorted(wait for each in rounds for wait in each.waits)
-    results: dict[str, int] = defaultdict(int)
-    for each in rounds:
-        for result, count in each.results.items():
-            results[result] += count
+    good = [call for each in rounds for call in each.good]
+    latencies = sorted((call.ended - call.began) / 1000 for call in good)
+    waits = sorted((call.ended - call.placed) / 1000 for call in good)
+    bad = Counter(call.result[:80] or "nothing" for each in rounds for call in each.bad)
+    calls = sum(each.calls for each in rounds)
+    cpu = {name: statistics.median(each.cpu[name] for each in rounds) for name in rounds[0].cpu}
     return Row(
         *key,
         rounds=len(rounds),
-        calls=sum(each.calls for each in rounds),
-        lost=sum(each.lost for each in rounds),
+        calls=calls,
+        lost=calls - len(good),
         cpu=statistics.median(sum(each.cpu.values()) for each in rounds),
-        cpu_by_process={
-            name: statistics.median(each.cpu[name] for each in rounds) for name in rounds[0].cpu
-        },
+        cpu_by_process=cpu,
         p50=percentile(latencies, 50),
         p99=percentile(latencies, 99),
         whole_p50=percentile(waits, 50),
         per_second=statistics.median(each.per_second for each in rounds),
-        results=dict(results),
+        results=dict(bad),
     )
 
 
@@ -96,8 +122,9 @@ def percentile(ordered: list[float], percent: int) -> float:
 class Meter:
     """The CPU of named processes, with the children that they have waited for."""
 
-    def __init__(self, processes: Mapping[str, Iterable[int]]) -> None:
-        self._processes = {name: list(pids) for name, pids in processes.items()}
+    def __init__(self, processes: Mapping[str, list[int]]) -> None:
+        self._processes = processes
+        self._pids = [pid for several in processes.values() for pid in several]
 
     def read(self) -> dict[str, float]:
         """Milliseconds of user and system time so far, by name."""
@@ -113,9 +140,9 @@ class Meter:
         while time.monotonic() < deadline:
             time.sleep(_QUIET)
             after = self.read()
-            pids = [pid for several in self._processes.values() for pid in several]
-            waited = not any(_has_scripts(pid) for pid in pids)
-            if waited and sum(after.values()) - sum(before.values()) < 2 * _TICK:
+            started = {child for pid in self._pids for child in children(pid)}
+            quiet = sum(after.values()) - sum(before.values()) < 2 * _TICK
+            if quiet and started <= set(self._pids):
                 return after
             before = after
         return before
@@ -128,34 +155,26 @@ def _cpu(pid: int) -> float:
     return _TICK * sum(map(int, fields[11:15]))
 
 
-def _has_scripts(pid: int) -> bool:
-    """Whether any thread of a process has a child (nginx's workers are measured themselves)."""
+def children(pid: int) -> list[int]:
+    """The children of all threads of a process."""
+    found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(OSError):
-            for child in (task / "children").read_text().split():
-                if "nginx" not in Path(f"/proc/{child}/comm").read_text():
-                    return True
-    return False
-
-
-def children(pid: int) -> list[int]:
-    """The children of a process with one thread."""
-    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def memory(pid: int) -> tuple[float, float]:
     """Resident memory of a process in MiB: now, and the most it ever had."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    values = dict(line.split(":", 1) for line in lines)
-    now, most = (int(values[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
-    return now, most
+    status = Path(f"/proc/{pid}/status").read_text()
+    most, now = re.findall(r"^Vm(?:HWM|RSS):\s+(\d+)", status, re.MULTILINE)
+    return int(now) / 1024, int(most) / 1024
 
 
 def available() -> float:
     """GiB of memory that the host has free."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    found = next(line for line in lines if line.startswith("MemAvailable:"))
-    return int(found.split()[1]) / 1024**2
+    found = re.findall(r"^MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    return int(found[0]) / 1024**2
 
 
 def fsync(folder: Path, times: int = 50) -> float:
@@ -168,3 +187,72 @@ def fsync(folder: Path, times: int = 50) -> float:
             os.fsync(file.fileno())
             took.append((time.perf_counter() - began) * 1000)
     return statistics.median(took)
+
+
+class Load:
+    """Places calls on one Asterisk and measures them; `processes` are those besides Asterisk."""
+
+    def __init__(self, asterisk: Pbx, processes: Mapping[str, list[int]]) -> None:
+        self.asterisk = asterisk
+        # Events would cost more than the calls do.
+        asterisk.ami.action("Events", EventMask="off")
+        pid = int((asterisk.etc.parent / "run/asterisk.pid").read_text())
+        self._meter = Meter({"asterisk": [pid], **processes})
+        self._rounds = 0
+
+    def round(self, way: Way, api: Api, concurrency: int, calls: int, pause: float = 0) -> Round:
+        """Place at least so many calls, C at a time, each channel pausing after each call."""
+        self._rounds += 1
+        each = max(1, -(-calls // concurrency))
+        calls = each * concurrency
+        out = self.asterisk.etc.parent / f"out-{self._rounds}"
+        out.touch()
+        self._set("OUT", str(out))
+        drive = f"drive-{api.name}-{way.key}-{each}-{pause:g}-{self._rounds}"
+        for _ in range(concurrency):
+            self.asterisk.ami.action(
+                "Originate", Channel=f"Local/{drive}@bench/n", Application="Wait", Data="3600",
+                Timeout="3600000", Async="true",
+            )  # fmt: skip
+        _wait(out, "ready", concurrency, _READY)
+        before = self._meter.settle()
+        self._set("GO", str(self._rounds))
+        complete = _wait(out, "done", concurrency, _LONGEST)
+        after = self._meter.settle()
+        if not complete:
+            self.asterisk.cli("channel request hangup all")
+            time.sleep(2)
+        seen = _calls(out)
+        return Round(
+            (self.asterisk.installation.major, api.name, way.key, concurrency),
+            calls,
+            {name: (after[name] - before[name]) / calls for name in before},
+            good=[call for call in seen if way.proof in call.result],
+            bad=[call for call in seen if way.proof not in call.result],
+        )
+
+    def _set(self, name: str, value: str) -> None:
+        self.asterisk.ami.action("Setvar", Variable=name, Value=value)
+
+
+def _wait(out: Path, word: str, count: int, patience: float) -> bool:
+    """Wait until *count* of the lines that channels append are *word*; whether they came."""
+    deadline = time.monotonic() + patience
+    text = ""
+    with out.open(encoding="utf-8", errors="replace") as lines:
+        while time.monotonic() < deadline:
+            text += lines.read()
+            if text.count(f"{word}\n") >= count:
+                return True
+            time.sleep(0.02)
+    return False
+
+
+def _calls(out: Path) -> list[Call]:
+    """The calls that have ended."""
+    found = []
+    for line in out.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith("call "):
+            _, placed, began, ended, result = line.split(" ", 4)
+            found.append(Call(int(placed), int(began), int(ended), result))
+    return found

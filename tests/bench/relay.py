@@ -1,12 +1,14 @@
 """Stage "relay": our HTTP SMS server beside Kannel, the same client and the same API behind.
 
-Kannel calls no fsync: what it has accepted is gone with the power.
+Kannel runs as Debian starts it. It calls no fsync: what it has accepted is gone with the power.
 """
 
+import base64
 import json
 import re
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -15,13 +17,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dialplan_sms.config.http import make_hash
 from dialplan_sms.sms import api
-from tests import postgres
-from tests.bench import nginx
+from tests import kannel, postgres
+from tests.bench import servers
 from tests.bench.measure import Meter
-from tests.bench.peers import PEERS, POSTGRESQL, Peer, Site
-from tests.children import free_ports
-from tests.tools import Tools, obtain
+from tests.children import Child, free_ports
+from tests.kannel import PASSWORD, USER
+from tests.tools import Tools
 
 _DRAIN = 90.0  # seconds that the delivery of the rest may take
 _ASKED = re.compile(r"^ \d+ \d+ (\d+) $", re.MULTILINE)
@@ -32,6 +35,67 @@ _SERVER = """\
         location = /status {{ stub_status; }}
     }}
 """
+_PROGRAM = Path(sys.prefix) / "bin/dialplan-sms"
+_LOGIN = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+_FORM = '["Content-Type"] = "application/x-www-form-urlencoded"'
+_KANNELS = (
+    f"/cgi-bin/sendsms?username={USER}&password={PASSWORD}&text=Hello+from+102&to=", "", "{}",
+)  # fmt: skip
+_OURS = (
+    api.PATH, "message=Hello+from+102&number=", f'{{["Authorization"] = "Basic {_LOGIN}", {_FORM}}}',
+)  # fmt: skip
+_SMS_CONF = """\
+[general]
+outbox = {outbox}
+log = {folder}/sms.log
+default_sender = 101
+listen = 127.0.0.1:{fastagi}
+workers = {workers}
+
+[101]
+url = http://127.0.0.1:{api}
+password = sms101api
+gsm = 9c7514330001
+pace = 0s
+
+[http]
+listen = 127.0.0.1:{http}
+user = 101:{hash}
+"""
+# Each SMS has a number of its own: the same one again and again would be a loop.
+_WRK = """\
+local sent = 0
+local path, body, headers = "{path}", "{body}", {headers}
+request = function()
+  sent = sent + 1
+  local number = string.format("%%2B3933%07d", sent)
+  if body == "" then return wrk.format("GET", path .. number, headers) end
+  return wrk.format("POST", path, headers, body .. number)
+end
+done = function(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format('{{"requests":%d,"us":%d,"p50":%d,"p99":%d,"errors":%d}}\\n',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    e.connect + e.read + e.write + e.status + e.timeout))
+end
+"""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A gateway that is measured; of ours, the threads that send in `serve` and in a `worker`."""
+
+    key: str
+    title: str
+    serving: int = 0
+    working: int = 0
+
+
+KANNEL = Peer("kannel", "Kannel")
+SQLITE = Peer("sqlite", "ours, SQLite", 8)
+TWO = Peer("worker", "ours, SQLite, serve and a worker", 0, 8)
+POSTGRESQL = Peer("postgresql", "ours, PostgreSQL", 8)
+PEERS = (KANNEL, SQLITE, TWO, POSTGRESQL)
 
 
 @dataclass(frozen=True)
@@ -58,6 +122,15 @@ Key = tuple[str, int, bool]
 """Peer, connections, whether it delivers."""
 
 
+@dataclass(frozen=True)
+class Running:
+    """A peer that takes SMS at *port*, as the script of wrk in its *folder* sends them."""
+
+    folder: Path
+    port: int
+    pids: list[int]
+
+
 class Bench:
     """The API behind all peers, and their rounds; each starts with an empty store."""
 
@@ -68,19 +141,17 @@ class Bench:
         self._api, self._nobody = free_ports(2)
         self._rounds = self._asked = 0
 
-    @contextmanager
-    def api(self) -> Iterator[None]:
-        """Have the API answer."""
-        servers = _SERVER.format(port=self._api, answer=json.dumps(api.result()))
-        with nginx.start(nginx.obtain(), self._folder, servers, self._api):
-            yield
+    def api(self) -> Child:
+        """The API, to be entered."""
+        text = _SERVER.format(port=self._api, answer=servers.ANSWER)
+        return servers.nginx(self._tools, self._folder, text, self._api)
 
     def round(self, peer: Peer, connections: int, delivers: bool, seconds: int) -> RelayRow:
         """Have wrk ask for so long, then wait until all is delivered."""
-        with peer.running(self._site(delivers)) as running:
+        with self._running(peer, delivers) as running:
             meter = Meter({peer.key: running.pids})
             before, sent, began = meter.read()[peer.key], self._sent(), time.monotonic()
-            told = self._wrk(running.script, running.url, connections, seconds)
+            told = self._wrk(running, connections, seconds)
             delivered, asked = 0, max(1, told["requests"])
             while delivers and delivered < asked and time.monotonic() < began + seconds + _DRAIN:
                 time.sleep(0.02)
@@ -95,26 +166,61 @@ class Bench:
 
     def fsyncs(self, peer: Peer, connections: int, delivers: bool) -> float:
         """Calls of fsync and fdatasync a message, in a round of its own: it is slower."""
-        site = self._site(delivers)
-        strace = self._tools.command("usr/bin/strace")
-        options = ["-ff", "-qq", "-e", "trace=fsync,fdatasync", "-o", f"{site.folder}/trace"]
-        with peer.running(replace(site, traced=[*strace, *options])) as running:
-            asked = self._wrk(running.script, running.url, connections, 1)["requests"]
-        said = "".join(path.read_text(errors="replace") for path in site.folder.glob("trace.*"))
+        with self._running(peer, delivers, traced=True) as running:
+            asked = self._wrk(running, connections, 1)["requests"]
+        said = "".join(path.read_text(errors="replace") for path in running.folder.glob("trace.*"))
         return said.count("sync(") / max(1, asked)
 
-    def _site(self, delivers: bool) -> Site:
+    @contextmanager
+    def _running(self, peer: Peer, delivers: bool, traced: bool = False) -> Iterator[Running]:
+        """Started with an empty store, by strace if it is to be *traced*, and ended."""
         self._rounds += 1
         folder = self._folder / f"round_{self._rounds}"
         folder.mkdir()
         port = self._api if delivers else self._nobody
-        return Site(folder, port, self._tools, self._postgres)
+        options = ["-ff", "-qq", "-e", "trace=fsync,fdatasync", "-o", f"{folder}/trace"]
+        through = [*self._tools.command("usr/bin/strace"), *options] if traced else []
+        with ExitStack() as stack:
+            if peer is KANNEL:
+                send_url = f"http://127.0.0.1:{port}{api.PATH}?number=%p&message=%b"
+                at, pids = kannel.start(stack, folder, self._tools, send_url, through)
+            else:
+                at, pids = self._ours(peer, stack, folder, port, through)
+            path, body, headers = _KANNELS if peer is KANNEL else _OURS
+            script = _WRK.format(path=path, body=body, headers=headers)
+            (folder / "wrk.lua").write_text(script)
+            yield Running(folder, at, pids)
 
-    def _wrk(self, script: Path, url: str, connections: int, seconds: int) -> dict[str, int]:
-        command = [
+    def _ours(
+        self, peer: Peer, stack: ExitStack, folder: Path, port: int, through: list[str]
+    ) -> tuple[int, list[int]]:
+        """The port of its HTTP SMS server, and its processes."""
+        url = f"sqlite:///{folder}/outbox.sqlite"
+        if peer is POSTGRESQL:
+            assert self._postgres is not None
+            url = self._postgres.create_database(folder.name)
+            stack.callback(self._postgres.drop_database, folder.name)
+        fastagi, http = free_ports(2)
+        environment = {"DIALPLAN_SMS_SOCKET": f"{folder}/agi.sock"}
+        commands = {"serve": peer.serving} | ({"worker": peer.working} if peer.working else {})
+        pids = []
+        for command, workers in commands.items():
+            conf = folder / f"{command}.conf"
+            conf.touch(0o600)
+            conf.write_text(_SMS_CONF.format(
+                outbox=url, folder=folder, fastagi=fastagi, workers=workers, api=port,
+                http=http, hash=make_hash(PASSWORD),
+            ))  # fmt: skip
+            run = [*through, str(_PROGRAM), command, "--config", str(conf)]
+            pids.append(stack.enter_context(Child(run, http, folder / command, environment)).pid)
+        return http, pids
+
+    def _wrk(self, running: Running, connections: int, seconds: int) -> dict[str, int]:
+        command = (
             *self._tools.command("usr/bin/wrk"), "-t", "1", "-c", str(connections),
-            "-d", f"{seconds}s", "--timeout", "20s", "-s", str(script), url,
-        ]  # fmt: skip
+            "-d", f"{seconds}s", "--timeout", "20s", "-s", f"{running.folder}/wrk.lua",
+            f"http://127.0.0.1:{running.port}",
+        )  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
         return found
@@ -123,21 +229,17 @@ class Bench:
         """Requests that the API has answered, but for those that asked for this."""
         self._asked += 1
         with urllib.request.urlopen(f"http://127.0.0.1:{self._api}/status") as answer:
-            found = _ASKED.search(answer.read().decode())
-        assert found is not None
-        return int(found[1]) - self._asked
+            (found,) = _ASKED.findall(answer.read().decode())
+        return int(found) - self._asked
 
 
 def run(
-    connections: Sequence[int], rounds: int, seconds: int, say: Callable[[str], None]
-) -> tuple[dict[Key, RelayRow], str]:
-    """Medians of interleaved rounds, and Kannel's version; without PostgreSQL if there is none.
+    tools: Tools, connections: Sequence[int], rounds: int, seconds: int, say: Callable[[str], None]
+) -> dict[Key, RelayRow]:
+    """Medians of interleaved rounds; without PostgreSQL if there is none.
 
     wrk asks for so many *seconds* in a round.
-
-    Raises AsteriskUnavailable and NginxUnavailable if what it needs cannot be had.
     """
-    tools = obtain(say)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relay-", dir="/tmp")))
         server, peers = None, list(PEERS)
@@ -156,10 +258,11 @@ def run(
                         row = bench.round(peer, each, delivers, seconds)
                         found.setdefault((peer.key, each, delivers), []).append(row)
         rows = {key: _median(several) for key, several in found.items()}
-        for key in [key for key in rows if key[1] == max(connections) and key[0] != "postgresql"]:
-            peer = next(each for each in peers if each.key == key[0])
-            rows[key] = replace(rows[key], fsyncs=bench.fsyncs(peer, key[1], key[2]))
-        return rows, tools.kannel
+        for key, row in rows.items():
+            if row.connections == max(connections) and row.peer != POSTGRESQL.key:
+                (peer,) = [each for each in PEERS if each.key == row.peer]
+                rows[key] = replace(row, fsyncs=bench.fsyncs(peer, *key[1:]))
+        return rows
 
 
 def _median(rows: Sequence[RelayRow]) -> RelayRow:

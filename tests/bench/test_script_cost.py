@@ -16,25 +16,12 @@ import certifi
 import pytest
 
 from dialplan_sms.sandbox import Sandbox
-from dialplan_sms.sms import api
-from tests.unit.process import Asterisk
+from tests.bench.ways import write_naive
+from tests.unit.process import call
 
 SCRIPT = Path(sys.prefix) / "bin/sms.agi"
 FEWEST, MOST = 12, 60  # rounds
 LIMIT = 0.8
-NAIVE = """#!{python}
-import requests
-from asterisk.agi import AGI
-
-agi = AGI(stderr=open("/dev/null", "w"))
-number = agi.get_variable("SMS_NUMBER")
-message = agi.get_variable("SMS_MESSAGE")
-reply = requests.post(
-    "{url}", data={{"number": number, "message": message}}, auth=("101", "sms101api"),
-    verify="{bundle}",
-)
-agi.set_variable("SMS_STATUS", reply.json()["result"].upper())
-"""
 
 
 def test_the_script_costs_at_most_0_8_of_a_naive_one(
@@ -50,10 +37,7 @@ def test_the_script_costs_at_most_0_8_of_a_naive_one(
         bundle = tmp_path / "bundle.pem"
         bundle.write_text(Path(certifi.where()).read_text() + sandbox.certificate.read_text())
         naive = tmp_path / "naive.agi"
-        naive.write_text(
-            NAIVE.format(python=sys.executable, url=sandbox.url + api.PATH, bundle=bundle)
-        )
-        naive.chmod(0o755)
+        write_naive(naive, sandbox.url, bundle)
         for script in (SCRIPT, naive):
             cpu(script, tmp_path)  # bytecode and page cache
         ours = theirs = 0.0
@@ -73,11 +57,6 @@ def test_the_script_costs_at_most_0_8_of_a_naive_one(
 def cpu(script: Path, folder: Path) -> float:
     """Milliseconds of CPU of one call."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    asterisk = Asterisk(script, folder)
-    try:
-        asterisk.serve()
-    finally:
-        asterisk.close()
-    assert asterisk.variables["SMS_STATUS"] == "SUCCESS"
+    assert call(script, folder)["SMS_STATUS"] == "SUCCESS"
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return 1000 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)

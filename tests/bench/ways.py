@@ -1,5 +1,6 @@
 """What is measured: the ways from the dialplan to the SMS API, as lines of extensions.conf."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,11 @@ _LOGIN = "101:sms101api"
 
 @dataclass(frozen=True)
 class Api:
-    """The SMS API at one place: `context` of the dialplan, the URLs without path, the sender."""
+    """The SMS API at one place: context of the dialplan and sender; its URLs without the path."""
 
-    context: str
+    name: str
     http: str
     https: str
-    sender: str
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,10 @@ EMPTY = Way("empty", "FastAGI, nothing to send", 400, "INVALID_NUMBER")
 HISTORY = Way("history", "FastAGI, mode wait, with outbox", 400, "SUCCESS")
 QUEUE = Way("queue", "FastAGI, mode queue", 400, "QUEUED")
 
-WAYS = (
-    NOOP, CURL_HTTP, CURL_UNVERIFIED, CURL_VERIFIED, SYSTEM, NAIVE, ALONE, THIN, FASTAGI, FLOOR, EMPTY, HISTORY,
-    QUEUE,
-)  # fmt: skip
+NETWORKED = (CURL_HTTP, CURL_UNVERIFIED, CURL_VERIFIED, FASTAGI)
 PROCESSES = (SYSTEM, NAIVE, ALONE, THIN)
 """Those that start a process a call."""
+WAYS = (NOOP, *NETWORKED[:3], *PROCESSES, FASTAGI, FLOOR, EMPTY, HISTORY, QUEUE)
 
 # A call is a Local channel of its own, placed by one of C channels that each place one after
 # another: CURL() keeps its handle by thread, so calls in one loop of one channel would share a
@@ -82,58 +80,58 @@ exten => {key},1,Set(SMS_NUMBER={number})
 {lines}
  same => n,Set(FILE(${{OUT}},,,al,u)=call ${{PLACED}} ${{BEGAN}} ${{STRFTIME(,,%s%6q)}} {result})
 """
+_NAIVE = """#!{python}
+import requests
+from asterisk.agi import AGI
+
+agi = AGI(stderr=open("/dev/null", "w"))
+number = agi.get_variable("SMS_NUMBER")
+message = agi.get_variable("SMS_MESSAGE")
+reply = requests.post(
+    "{url}", data={{"number": number, "message": message}}, auth=("101", "sms101api"),
+    verify="{bundle}",
+)
+agi.set_variable("SMS_STATUS", reply.json()["result"].upper())
+"""
 
 
 def dialplan(apis: Iterable[Api], fastagi: int, storing: int, floor: int) -> str:
     """extensions.conf: extension `drive-API-WAY-CALLS-PAUSE-ROUND` of context bench drives.
 
-    The ports are those of a service without and of one with an outbox, and of the server in C. It writes lines to the file ${OUT}: ready, call PLACED BEGAN ENDED RESULT (microseconds), done.
+    The ports are those of a service without and of one with an outbox, and of the server in C.
+    It writes lines to the file ${OUT}: ready, call PLACED BEGAN ENDED RESULT (microseconds), done.
     """
     text = _DRIVE
     ports = {HISTORY: storing, QUEUE: storing, FLOOR: floor}
     for place in apis:
-        text += f"[{place.context}]\n"
+        text += f"[{place.name}]\n"
         for way in WAYS:
             lines, result = _lines(way, place, ports.get(way, fastagi))
             text += _CALL.format(
-                key=way.key, number=NUMBER, message=MESSAGE, sender=place.sender, result=result,
+                key=way.key, number=NUMBER, message=MESSAGE, sender=place.name, result=result,
                 lines="\n".join(f" same => n,{line}" for line in lines),
             )  # fmt: skip
     return text
 
 
-def naive_script(place: Api) -> str:
-    """The name of the naive script that sends to *place*."""
-    return f"naive-{place.context}.agi"
-
-
 def _lines(way: Way, place: Api, port: int) -> tuple[list[str], str]:
     """The lines of a way, and the expression that they leave their result in."""
-    if way is SYSTEM:
-        return [f"System({_curl(place.https + api.PATH)})"], "${SYSTEMSTATUS}"
+    url = (place.http if way is CURL_HTTP else place.https) + api.PATH
+    if way is SYSTEM:  # the vendor's line, its output not on the console
+        fields = f'--data-urlencode "number={NUMBER}" --data-urlencode "message={MESSAGE}"'
+        line = f'curl -s -o /dev/null -k -X POST -u {_LOGIN} --url "{url}" {fields}'
+        return [f"System({line})"], "${SYSTEMSTATUS}"
     if way in (CURL_HTTP, CURL_UNVERIFIED, CURL_VERIFIED):
-        url = (place.http if way is CURL_HTTP else place.https) + api.PATH
         verify = ["Set(CURLOPT(ssl_verifypeer)=0)"] if way is CURL_UNVERIFIED else []
         send = [f"Set(CURLOPT(userpwd)={_LOGIN})", f"Set(RESULT=${{CURL({url},{_BODY})}})"]
         return [*verify, *send], "${RESULT}"
-    line = {
-        NOOP: "NoOp()",
-        NAIVE: f"AGI({naive_script(place)})",
-        ALONE: "AGI(sms.agi)",
-        THIN: "AGI(sms.agi)",
-    }.get(way, f"AGI(agi://127.0.0.1:{port}/sms)")
+    scripts = {NAIVE: f"AGI(naive-{place.name}.agi)", ALONE: "AGI(sms.agi)", THIN: "AGI(sms.agi)"}
+    line = (scripts | {NOOP: "NoOp()"}).get(way, f"AGI(agi://127.0.0.1:{port}/sms)")
     before = {EMPTY: ["Set(SMS_NUMBER=)"], QUEUE: ["Set(SMS_MODE=queue)"]}.get(way, [])
     return [*before, line], "${SMS_STATUS} ${SMS_CAUSE}"
 
 
-def _curl(url: str) -> str:
-    """The vendor's line, its output not on the console."""
-    fields = f'--data-urlencode "number={NUMBER}" --data-urlencode "message={MESSAGE}"'
-    return f'curl -s -o /dev/null -k -X POST -u {_LOGIN} --url "{url}" {fields}'
-
-
-def write_naive(folder: Path, place: Api, template: str, python: str, bundle: Path) -> None:
-    """Write the naive script for *place* to *folder*."""
-    script = folder / naive_script(place)
-    script.write_text(template.format(python=python, url=place.https + api.PATH, bundle=bundle))
+def write_naive(script: Path, url: str, bundle: Path) -> None:
+    """Write the script that an admin would write, for the API at *url*."""
+    script.write_text(_NAIVE.format(python=sys.executable, url=url + api.PATH, bundle=bundle))
     script.chmod(0o755)

@@ -4,15 +4,15 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from debian import build
 from tests.packaging.released import Released
-from tests.packaging.root import SYSTEMS, Root, need
+from tests.packaging.root import SYSTEMS, TOP, Root, need, run
 
-TOP = Path(__file__).parents[2]
 OLDER = "0.0.1"
 GONE = "usr/lib/dialplan-sms/lib/python3/site-packages/dialplan_sms/gone.py"
 """A module of the older package."""
@@ -22,11 +22,9 @@ GONE = "usr/lib/dialplan-sms/lib/python3/site-packages/dialplan_sms/gone.py"
 def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package of this tree, as an admin makes it."""
     folder = tmp_path_factory.mktemp("deb")
-    command = ["make", "--silent", "-C", str(TOP), "deb", f"DIST={folder}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    printed = run("make", "--silent", "-C", TOP, "deb", f"DIST={folder}", seconds=600)
     (made,) = folder.glob("*.deb")
-    said, _, install = done.stdout.partition(": ")
+    said, _, install = printed.partition(": ")
     assert (said, shlex.split(install)) == ("To install it, as root", ["apt", "install", str(made)])
     return made
 
@@ -61,6 +59,5 @@ def released_deb(released: Released, tmp_path_factory: pytest.TempPathFactory) -
 def root(request: pytest.FixtureRequest) -> Iterator[Root]:
     """A fresh system; Debian 12 has no Asterisk, the other has its own."""
     need()
-    root = Root(request.param)
-    yield root
-    root.close()
+    with closing(Root(request.param)) as root:
+        yield root

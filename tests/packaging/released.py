@@ -4,17 +4,16 @@ dialplan-sms-0.1.0.tar.xz has what a build of that commit needs, so that a shall
 `COMMAND` has made it, at the top of the repository.
 """
 
-import io
 import lzma
 import os
 import platform
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from debian import wheels
+from tests.packaging.root import run
 
 VERSION = "0.1.0"
 COMMIT = "39d5f30626da5f4c0453bb9793fe2ee5fe8c0073"
@@ -22,29 +21,8 @@ ARCHIVE = Path(__file__).with_name(f"dialplan-sms-{VERSION}.tar.xz")
 _PATHS = (
     "agi debian dialplan systemd CHANGELOG.md LICENSE Makefile README.md pyproject.toml setup.cfg"
 )
-_TAR = f"git archive --format=tar --prefix=dialplan-sms-{VERSION}/ {COMMIT} {_PATHS}"
-COMMAND = f"{_TAR} | xz -9e >tests/packaging/{ARCHIVE.name}"
-TOP = Path(__file__).parents[2]
-_VENV = Path(sys.prefix)
-
-
-def at_commit() -> bytes | None:
-    """The same files as the clone's history has them, as a tar file; None if it does not."""
-    try:
-        done = subprocess.run(_TAR.split(), cwd=TOP, capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout
-
-
-def contents(archive: bytes) -> dict[str, tuple[int, bytes]]:
-    """Each file of a tar archive, compressed or not: its mode and what is in it."""
-    found = {}
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        for member in tar:
-            data = tar.extractfile(member) if member.isfile() else None
-            found[member.name] = (member.mode, data.read() if data else b"")
-    return found
+TAR = f"git archive --format=tar --prefix=dialplan-sms-{VERSION}/ {COMMIT} {_PATHS}"
+COMMAND = f"{TAR} | xz -9e >tests/packaging/{ARCHIVE.name}"
 
 
 class Released:
@@ -61,22 +39,18 @@ class Released:
         )  # fmt: skip
         """Its command in that environment, with the packages of this run."""
 
-    def make(self, *words: str) -> str:
-        """What its own ``make`` said."""
-        return _run(
-            "make", "--silent", "-C", str(self.source), *words,
-            environment=self.environment | {"PYTHONPATH": ""},
-        )  # fmt: skip
+    def make(self, *words: str, **more: str) -> None:
+        """Its own ``make``."""
+        environment = self.environment | {"PYTHONPATH": ""} | more
+        run("make", "--silent", "-C", self.source, *words, environment=environment)
 
     def deb(self, folder: Path) -> Path:
         """Its Debian package; what builds it is this run's environment, which make leaves alone."""
-        script = _VENV / "bin/sms.agi"
-        words = (f"VENV={_VENV}", f"--old-file={script}", "deb", f"DIST={folder}")
-        quick = {"DPKG_DEB_COMPRESSOR_LEVEL": "0"}  # the same files a minute sooner
-        _run(
-            "make", "--silent", "-C", str(self.source), *words,
-            environment=self.environment | quick,
-        )  # fmt: skip
+        venv = Path(sys.prefix)
+        words = (f"VENV={venv}", f"--old-file={venv}/bin/sms.agi", "deb", f"DIST={folder}")
+        # The same files a minute sooner.
+        path = self.environment["PYTHONPATH"]
+        self.make(*words, PYTHONPATH=path, DPKG_DEB_COMPRESSOR_LEVEL="0")
         (made,) = folder.glob("*.deb")
         return made
 
@@ -89,7 +63,7 @@ class Released:
     def wheel(self, folder: Path) -> Path:
         """Its wheel."""
         command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "wheel"]
-        _run(*command, "--no-deps", "--wheel-dir", str(folder), str(self.source))
+        run(*command, "--no-deps", "--wheel-dir", folder, self.source)
         (made,) = folder.glob("*.whl")
         return made
 
@@ -99,12 +73,3 @@ class Released:
             [*self.program, *arguments], env=self.environment, input=stdin,
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
-
-
-def _run(*command: str, environment: dict[str, str] | None = None) -> str:
-    done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    return done.stdout

@@ -1,45 +1,72 @@
-"""Fresh Debian systems in a folder, with namespaces of their own, which end with them.
+"""Fresh Debian systems in a folder, with namespaces of their own, which end with them; a stand-in.
 
 A system is made once with debootstrap and kept as a tar file in the cache of tests.asterisk.fetch.
 """
 
 import fcntl
+import json
 import os
 import platform
 import shutil
-import stat
 import subprocess
+import sys
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Self
 
 import pytest
 
 from tests.asterisk.debian import KEYRING, mirror
 from tests.asterisk.fetch import cache_folder
+from tests.unit.process import call
+from tests.waiting import until
 
-SYSTEMS = {"bookworm": (), "forky": ("asterisk",)}
-"""Debian 12 and the next one, and which packages they have besides Python."""
-BARE = "bookworm+bare"
-"""Debian 12 as debootstrap makes it, without Python."""
+SYSTEMS = ("bookworm", "forky")
+"""Debian 12 and the next one, which has an Asterisk; both with Python."""
 BOOTING = tuple(f"{suite}+systemd" for suite in SYSTEMS)
 """The same, that can boot."""
-_MORE = (
-    SYSTEMS
-    | {BARE: ()}
-    | {
-        f"{suite}+systemd": (*more, "systemd", "systemd-sysv", "ca-certificates")
-        for suite, more in SYSTEMS.items()
-    }
-)
-
+BARE = "bookworm+bare"
+"""Debian 12 as debootstrap makes it, without Python."""
+_SYSTEMD = ("systemd", "systemd-sysv", "ca-certificates")
+_MORE = {"forky": ("asterisk",), BOOTING[0]: _SYSTEMD, BOOTING[1]: ("asterisk", *_SYSTEMD)}
+SCRIPT = "/usr/share/asterisk/agi-bin/sms.agi"
 _RECIPE = 1  # raised when what is in a system changes
 _CHANGES = (  # of dpkg's and the system's own
     "dev", "proc", "run", "sys", "tmp", "var/cache", "var/lib/dpkg", "var/log",
     "etc/group", "etc/gshadow", "etc/passwd", "etc/shadow", "etc/subgid", "etc/subuid",
 )  # fmt: skip
+_GROUP = "dialplan-sms-test"
+_IN_GROUP = (
+    "sh", "-ec",
+    'at=$(mktemp -d); mount -t cgroup2 cgroup2 "$at"; group="$at/$0-$$"; mkdir "$group";'
+    ' echo $$ >"$group/cgroup.procs"; umount "$at"; rmdir "$at"; exec "$@"',
+    _GROUP,
+)  # fmt: skip
+_BOOT = """
+cd "$0"
+mount --bind . .
+cd "$0"
+mount -t proc proc proc
+mount -t sysfs -o ro sysfs sys
+mount -t cgroup2 cgroup2 sys/fs/cgroup
+for each in run dev; do mount -t tmpfs -o mode=755 tmpfs $each; done
+mkdir dev/pts dev/shm run/lock
+for each in null zero full random urandom tty; do touch dev/$each; mount --bind /dev/$each dev/$each; done
+mount -t tmpfs tmpfs dev/shm
+mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
+ip link set lo up
+echo ready
+exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+  chroot . /lib/systemd/systemd --log-target=null --show-status=0 >/dev/null 2>&1
+"""
+UNIT = "dialplan-sms.service"
+PASSWORD = "sms101api"
+TOP = Path(__file__).parents[2]
 Output = subprocess.CompletedProcess[str]
 
 
@@ -54,9 +81,9 @@ class Root:
     """Its own, that has loopback alone; empty for the host's."""
 
     def __init__(self, suite: str) -> None:
-        self.suite = suite
         self.path = Path(tempfile.mkdtemp(prefix=f"root-{suite}-"))
         self.path.chmod(0o755)
+        self.made = time.monotonic()
         subprocess.run(["tar", "-xf", _system(suite), "-C", self.path], check=True)
         self._init = subprocess.Popen(
             [*self.BEFORE, "unshare", *self.NETWORK, "--mount", "--pid", "--cgroup", "--uts", "--ipc",
@@ -66,9 +93,8 @@ class Root:
         assert self._init.stdout is not None
         assert self._init.stdout.readline() == "ready\n"
         children = Path(f"/proc/{self._init.pid}/task/{self._init.pid}/children")
-        target = ["nsenter", "--target", children.read_text().strip(), *self.NETWORK]
-        self._enter = [*target, "--mount", "--pid", "chroot", str(self.path)]
-        self._outside = target if self.NETWORK else []
+        self._outside = ["nsenter", "--target", children.read_text().strip(), *self.NETWORK]
+        self._enter = [*self._outside, "--mount", "--pid", "chroot", str(self.path)]
 
     def close(self) -> None:
         """End what runs in it, and remove it."""
@@ -85,18 +111,28 @@ class Root:
         """The same for a command of this host, which sees this host's files and its network."""
         return [*self._outside, *map(str, command)]
 
-    def try_run(self, *command: str, user: str = "root", stdin: str = "", **more: str) -> Output:
+    def try_run(
+        self, *command: str, user: str = "root", stdin: str = "", seconds: float = 180, **more: str
+    ) -> Output:
         """Run a command in it; *more* goes into the environment."""
         return subprocess.run(
             self.command(*command, user=user), input=stdin, env=ENVIRONMENT | more,
-            capture_output=True, text=True, check=False, timeout=180,
+            capture_output=True, text=True, check=False, timeout=seconds,
         )  # fmt: skip
 
-    def run(self, *command: str, user: str = "root", stdin: str = "", **more: str) -> str:
+    def run(
+        self, *command: str, user: str = "root", stdin: str = "", seconds: float = 180, **more: str
+    ) -> str:
         """The same, for a command that must not fail: what it said."""
-        done = self.try_run(*command, user=user, stdin=stdin, **more)
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = self.try_run(*command, user=user, stdin=stdin, seconds=seconds, **more)
+        assert done.returncode == 0, (done.stdout + done.stderr)[-10_000:]
         return done.stdout + done.stderr
+
+    def call(self, text: str, **variables: str) -> dict[str, str]:
+        """What a call of Asterisk's user by sms.agi leaves; what it says elsewhere is ``stderr``."""
+        program, *words = self.command(SCRIPT, user="asterisk")
+        variables = {"SMS_MESSAGE": text} | variables
+        return call(Path(program), Path("/etc/asterisk"), *words, variables=variables)
 
     @contextmanager
     def start(self, *command: str, user: str = "root") -> Iterator[IO[str]]:
@@ -127,17 +163,100 @@ class Root:
         target.chmod(mode)
         self.run("chgrp", group, path)
 
-    def tree(self) -> Mapping[str, str]:
-        """Every file but the system's own changes, with owner, mode and what is in it."""
-        found = {}
+    def tree(self) -> set[str]:
+        """The path of every file but the system's own changes."""
+        found = set()
         skipped = {self.path / name for name in _CHANGES}
         for folder, folders, files in os.walk(self.path):
             at = Path(folder)
             folders[:] = [name for name in folders if at / name not in skipped]
             for path in (at / name for name in [*folders, *files]):
                 if path not in skipped and not path.name.endswith("-"):
-                    found[str(path.relative_to(self.path))] = _said(path)
+                    found.add(str(path.relative_to(self.path)))
         return found
+
+
+class Booted(Root):
+    """A system whose systemd is up, until it is closed."""
+
+    BEFORE = ("unshare", "--mount", *_IN_GROUP)
+    BEGIN = _BOOT
+
+    def __init__(self, system: str) -> None:
+        super().__init__(system)
+        try:
+            until(lambda: self._state() in ("running", "degraded"), self._state, 60)
+        except AssertionError:
+            self.close()
+            raise
+
+    def wait(self, state: str) -> None:
+        """Until the service's unit is *state*."""
+        until(
+            lambda: self.try_run("systemctl", "is-active", UNIT).stdout.strip() == state,
+            lambda: self.try_run("systemctl", "status", "--no-pager", UNIT).stdout,
+            60,
+        )
+
+    def main_pid(self) -> str:
+        """The number of the service's process, in the system."""
+        return self.run("systemctl", "show", "--property=MainPID", "--value", UNIT).strip()
+
+    def _state(self) -> str:
+        return self.try_run("systemctl", "is-system-running").stdout.strip()
+
+    def close(self) -> None:
+        """End it, and remove its control groups."""
+        group = f"{_GROUP}-{self._init.pid}"
+        super().close()
+        script = (
+            'at=$(mktemp -d); mount -t cgroup2 cgroup2 "$at";'
+            ' find "$at/$0" -depth -type d -exec rmdir {} +; umount "$at"; rmdir "$at"'
+        )
+        subprocess.run(["unshare", "--mount", "sh", "-c", script, group], check=False)
+
+
+class StandIn:
+    """It listens on *port* of the system's loopback, and keeps a record of what it took."""
+
+    def __init__(
+        self, root: Root, folder: Path, port: int, users: tuple[str, ...], *options: str
+    ) -> None:
+        self._record = folder / f"{port}.jsonl"
+        told = folder / f"{port}.log"
+        words = [word for user in users for word in ("--user", f"{user}:{PASSWORD}")]
+        command = root.outside(
+            Path(sys.prefix) / "bin/dialplan-sms", "sandbox", "--listen", f"127.0.0.1:{port}",
+            "--pace", "0", "--record", self._record, *words, *options,
+        )  # fmt: skip
+        with told.open("w") as log:
+            self._process = subprocess.Popen(
+                command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        until(
+            lambda: "Listening on" in told.read_text() or self._process.poll() is not None,
+            told.read_text,
+            30,
+        )
+        assert self._process.poll() is None, told.read_text()
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """What it took, in order."""
+        lines = self._record.read_text().split("\n")[:-1] if self._record.exists() else []
+        return [json.loads(line) for line in lines]
+
+    @property
+    def taken(self) -> Counter[str]:
+        """How often it took each text."""
+        return Counter(str(message["text"]) for message in self.messages)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(20)
 
 
 def need() -> None:
@@ -147,20 +266,24 @@ def need() -> None:
         pytest.fail(f"these tests need root, and {' '.join(missing) or 'nothing else'}", False)
 
 
+def run(
+    *command: str | Path, environment: Mapping[str, str] | None = None, seconds: float = 300
+) -> str:
+    """What a command of this host said that must not fail."""
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False, timeout=seconds,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LC_ALL": "C.UTF-8",
     "DEBIAN_FRONTEND": "noninteractive",
     "TERM": "dumb",
 }
-
-
-def _said(path: Path) -> str:
-    status = path.lstat()
-    said = f"{stat.filemode(status.st_mode)} {status.st_uid}:{status.st_gid}"
-    if path.is_symlink():
-        return f"{said} -> {path.readlink()}"
-    return f"{said} {status.st_size} {status.st_mtime_ns}" if path.is_file() else said
 
 
 def _system(suite: str) -> Path:
@@ -184,27 +307,20 @@ def _bootstrap(system: str, root: Path) -> None:
     scripts = Path("/usr/share/debootstrap/scripts")
     script = suite if (scripts / suite).exists() else "sid"  # newer than the debootstrap here
     include = () if system == BARE else ("--include=python3,adduser",)
-    # In namespaces of its own, so that what it has mounted goes with it if it is interrupted.
-    _say("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-         "debootstrap", "--variant=minbase", *include, f"--keyring={KEYRING}",
-         suite, str(root), mirror(), str(scripts / script))  # fmt: skip
+    making = [*include, f"--keyring={KEYRING}", suite, root, mirror(), scripts / script]
+    _apart("--mount-proc", "debootstrap", "--variant=minbase", *making)
     denied = root / "usr/sbin/policy-rc.d"  # else Asterisk would start here
     denied.write_text("#!/bin/sh\nexit 101\n")
     denied.chmod(0o755)
-    if _MORE[system]:
-        _say("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec",
-             'mount -t proc proc "$0/proc"; chroot "$@"', str(root), str(root),
-             "apt-get", "install", "--yes", "--no-install-recommends", *_MORE[system])  # fmt: skip
+    if more := _MORE.get(system):
+        install = ["apt-get", "install", "--yes", "--no-install-recommends", *more]
+        _apart("sh", "-ec", 'mount -t proc proc "$0/proc"; chroot "$@"', root, root, *install)
     with suppress(FileNotFoundError):
         shutil.rmtree(root / "var/cache/apt/archives")
     denied.unlink()
 
 
-def _say(*command: str) -> None:
-    done = subprocess.run(
-        command, env=os.environ | ENVIRONMENT, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=600,
-    )  # fmt: skip
-    if done.returncode:
-        last = "\n".join(done.stdout.splitlines()[-15:])
-        raise RuntimeError(f"{command[0]} failed: {last}")
+def _apart(*command: str | Path) -> None:
+    """Run it in namespaces, so that what it has mounted goes with it if it is interrupted."""
+    unshare = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
+    run(*unshare, *command, environment=os.environ | ENVIRONMENT, seconds=600)

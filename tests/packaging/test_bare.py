@@ -3,25 +3,29 @@
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.packaging.conftest import TOP
-from tests.packaging.root import BARE, ENVIRONMENT, Root, need
+from tests.packaging.root import BARE, TOP, Root, need, run
 from tests.pages import README
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 TRY_IT = re.findall(r"(?ms)^## Try it$.*?(?=^## )", README)[0]
 PACKAGES = re.findall(r"`([^`]+)`", re.findall(r"(?m)^Needs .* a network", TRY_IT)[0])
 COMMANDS = re.findall(r"(?m)^\| `make (\w+)` \|", TRY_IT)
-
 USER = "tryer"
+HOME = f"home/{USER}"
 REACH = ("/etc/hosts", "/etc/resolv.conf", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
 """How this host reaches a network, and whom it trusts there."""
 VARIABLES = ("PIP_CERT", "PIP_INDEX_URL", "DIALPLAN_SMS_DEBIAN_MIRROR")
+SETTINGS = {
+    name: value
+    for name, value in os.environ.items()
+    if name in VARIABLES or name.lower().endswith("_proxy")
+}
 
 
 class Bare(Root):
@@ -35,48 +39,28 @@ class Bare(Root):
         echo ready; read -r line
     """
 
-    def need(self, *command: str, user: str = "root", seconds: float = 300) -> str:
-        """Run a command that takes its time; what it said, with what a test run says last."""
-        environment = ENVIRONMENT | {
-            name: value
-            for name, value in os.environ.items()
-            if name in VARIABLES or name.lower().endswith("_proxy")
-        }
-        done = subprocess.run(
-            self.command(*command, user=user), env=environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-            timeout=seconds,
-        )  # fmt: skip
-        failed = re.findall(r"(?m)^(?:FAILED|ERROR) .*", done.stdout)
-        assert done.returncode == 0, "\n".join([done.stdout[-10_000:], *failed])
-        return done.stdout
-
 
 @pytest.fixture
 def bare() -> Iterator[Bare]:
     """With README's packages, and a clone of this project in the home of an ordinary user."""
     need()
-    root = Bare(BARE)
-    try:
+    with closing(Bare(BARE)) as root:
         _share(root.path)
-        root.need("apt-get", "update", "--quiet")
-        root.need("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *PACKAGES)
+        install = ("apt-get", "install", "--yes", "--quiet", "--no-install-recommends")
+        root.run("apt-get", "update", "--quiet", seconds=300, **SETTINGS)
+        root.run(*install, *PACKAGES, seconds=300, **SETTINGS)
         _share(root.path)
-        root.need("useradd", "--create-home", USER)
-        _clone(root.path / "home" / USER / "dialplan-sms")
-        root.need("chown", "--recursive", f"{USER}:{USER}", f"/home/{USER}")
+        root.run("useradd", "--create-home", USER)
+        _clone(root.path / HOME / "dialplan-sms")
+        root.run("chown", "--recursive", f"{USER}:{USER}", f"/{HOME}")
         yield root
-    finally:
-        root.close()
 
 
 def test_what_the_readme_names_is_enough(bare: Bare) -> None:
     assert COMMANDS == ["demo", "test"]
     for command in COMMANDS:
-        folder = f"/home/{USER}/dialplan-sms"
-        bare.need(
-            "env", f"HOME=/home/{USER}", "make", "-C", folder, command, user=USER, seconds=1200
-        )
+        make = ("make", "-C", f"/{HOME}/dialplan-sms", command)
+        bare.run(*make, user=USER, seconds=1200, HOME=f"/{HOME}", **SETTINGS)
 
 
 def _share(root: Path) -> None:
@@ -94,13 +78,9 @@ def _clone(there: Path) -> None:
     Without new files that git does not know yet: who clones would not get these either.
     """
     changed = _git(TOP, "stash", "create")
-    _git(TOP, "clone", "--quiet", "--no-checkout", str(TOP), str(there))
+    _git(TOP, "clone", "--quiet", "--no-checkout", TOP, there)
     _git(there, "checkout", "--quiet", "--detach", changed or _git(TOP, "rev-parse", "HEAD"))
 
 
-def _git(folder: Path, *command: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", folder, *command], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+def _git(folder: Path, *command: str | Path) -> str:
+    return run("git", "-C", folder, *command).strip()

@@ -5,37 +5,32 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests import waiting
-from tests.packaging.booted import Booted
-from tests.packaging.root import BOOTING, need
-from tests.packaging.test_first_sms import asterisk, put_asterisk, shown, until
+from tests.packaging.root import BOOTING, TOP, UNIT, Booted, need
+from tests.packaging.test_installed import asterisk, put_asterisk, sandbox, shown
 from tests.pages import PAGES, blocks
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-UNIT = "dialplan-sms.service"
-TOP = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module", params=BOOTING)
 def system(deb: Path, request: pytest.FixtureRequest) -> Iterator[Booted]:
     """It has booted, and setup has done its work beside a running Asterisk and a stand-in PBX."""
     need()
-    system = Booted(request.param)
     with ExitStack() as stack:
-        stack.callback(system.close)
+        system = stack.enter_context(closing(Booted(request.param)))
         if system.try_run("sh", "-c", "command -v asterisk").returncode:
             put_asterisk(system)
         shutil.copy(deb, system.path / "root" / deb.name)
         line = shown("apt install ./dialplan-sms_").replace("apt install", "apt install --yes")
         system.run("sh", "-c", f"cd /root; {line}")
-        printed = stack.enter_context(system.start("dialplan-sms", "sandbox", user="asterisk"))
-        (url,) = re.findall(r"url = (\S+)", "".join(until(printed, "verify = ")))
+        url = stack.enter_context(sandbox(system))
         if system.try_run("systemctl", "start", "asterisk").returncode:  # there is no unit of it
             stack.enter_context(asterisk(system))
         line = shown("DIALPLAN_SMS_PASSWORD=").replace("https://pbx.example.com", url)
@@ -43,28 +38,13 @@ def system(deb: Path, request: pytest.FixtureRequest) -> Iterator[Booted]:
         yield system
 
 
-def wait(system: Booted, state: str) -> None:
-    """Until the unit is *state*."""
-    waiting.until(
-        lambda: system.try_run("systemctl", "is-active", UNIT).stdout.strip() == state,
-        lambda: system.try_run("systemctl", "status", "--no-pager", UNIT).stdout,
-        60,
-    )
-
-
-def main_pid(system: Booted) -> str:
-    """The number of the service's process, in the system."""
-    return system.run("systemctl", "show", "--property=MainPID", "--value", UNIT).strip()
-
-
 def test_setup_has_started_it_and_it_starts_at_boot(system: Booted) -> None:
-    wait(system, "active")
     assert system.run("systemctl", "is-enabled", UNIT) == "enabled\n"
     assert system.run("stat", "-c", "%U:%G %a", "/run/dialplan-sms") == "asterisk:asterisk 750\n"
 
 
 def test_it_sends_through_the_service_and_the_journal_has_a_line(system: Booted) -> None:
-    wait(system, "active")
+    system.wait("active")
     before = json.loads(system.run("dialplan-sms", "status", "--json"))
     system.write(
         "/etc/asterisk/extensions_booted.conf",
@@ -77,7 +57,7 @@ def test_it_sends_through_the_service_and_the_journal_has_a_line(system: Booted)
     system.run("asterisk", "-rx", "dialplan reload")
     system.run("asterisk", "-rx", "channel originate Local/s@booted application Wait 5")
     journal = partial(system.run, "journalctl", "--no-pager", "-u", UNIT)
-    waiting.until(lambda: "SUCCESS" in journal(), journal, 30)
+    until(lambda: "SUCCESS" in journal(), journal, 30)
     after = json.loads(system.run("dialplan-sms", "status", "--json"))
     assert after != before
     assert "Booted" not in journal()
@@ -93,9 +73,9 @@ def test_every_systemctl_line_of_the_pages_works(system: Booted) -> None:
         if line.startswith("systemctl edit"):
             continue  # opens an editor
         system.run(*line.split())
-        wait(system, "inactive" if " stop " in line else "active")
+        system.wait("inactive" if " stop " in line else "active")
         system.run("systemctl", "start", UNIT)
-        wait(system, "active")
+        system.wait("active")
 
 
 def test_the_unit_of_the_source_runs_as_the_page_says(system: Booted) -> None:
@@ -106,41 +86,37 @@ def test_the_unit_of_the_source_runs_as_the_page_says(system: Booted) -> None:
     shutil.copy(TOP / "systemd" / UNIT, source)
     system.run("ln", "-s", "/usr/lib/dialplan-sms", "/opt/dialplan-sms")
     system.run("systemctl", "stop", UNIT)
-    wait(system, "inactive")
+    system.wait("inactive")
     try:
         told = system.run("sh", "-exc", f"cd /root/source\n{block}")
-        wait(system, "active")
+        system.wait("active")
         path = system.run("systemctl", "show", "--property=FragmentPath", "--value", UNIT)
         assert path == f"/etc/systemd/system/{UNIT}\n"
         assert "/opt/dialplan-sms/" in system.run("systemctl", "cat", "--no-pager", UNIT)
         assert "up" in told
-        policy = system.run("sh", "-c", f"cat /proc/{main_pid(system)}/stat").rpartition(")")[2]
+        policy = system.run("sh", "-c", f"cat /proc/{system.main_pid()}/stat").rpartition(")")[2]
         assert int(policy.split()[38]) == os.SCHED_BATCH  # proc(5): policy is the 41st
     finally:
         system.run("rm", "-f", f"/etc/systemd/system/{UNIT}", "/opt/dialplan-sms")
         system.run("systemctl", "daemon-reload")
         system.run("systemctl", "restart", UNIT)
-    wait(system, "active")
+    system.wait("active")
 
 
-def test_it_comes_back_when_it_is_killed(system: Booted) -> None:
-    wait(system, "active")
+def test_it_comes_back_when_killed_and_as_often_as_somebody_asks(system: Booted) -> None:
+    system.wait("active")
     for _ in range(3):
-        before = main_pid(system)
+        before = system.main_pid()
         system.run("sh", "-c", f"kill -KILL {before}")  # there is no program of that name
-        waiting.until(
-            lambda before=before: main_pid(system) not in ("0", before),  # type: ignore[misc]
-            lambda: main_pid(system),
+        until(
+            lambda before=before: system.main_pid() not in ("0", before),  # type: ignore[misc]
+            lambda: system.main_pid(),
             60,
         )
-        wait(system, "active")
-
-
-def test_it_is_started_as_often_as_somebody_asks(system: Booted) -> None:
-    """systemd would else give up after 5 times in 10 s, and leave it dead."""
-    for _ in range(7):
+        system.wait("active")
+    for _ in range(7):  # systemd would else give up after 5 times in 10 s, and leave it dead
         system.run("systemctl", "restart", UNIT)
-    wait(system, "active")
+    system.wait("active")
 
 
 def test_root_follows_no_link_of_asterisks_user(system: Booted, deb: Path) -> None:
@@ -152,7 +128,7 @@ def test_root_follows_no_link_of_asterisks_user(system: Booted, deb: Path) -> No
         for there in ("/etc/private", "/none"):
             system.run("ln", "-s", there, spool, user="asterisk")
             system.run("systemctl", "restart", UNIT)
-            wait(system, "active")
+            system.wait("active")
             system.install(deb)
             assert system.run("stat", "-c", "%U %a", "/etc/private") == "root 700\n"
             assert system.try_run("test", "-e", "/none").returncode == 1
@@ -163,7 +139,7 @@ def test_root_follows_no_link_of_asterisks_user(system: Booted, deb: Path) -> No
 
 
 def test_it_is_gone_when_the_package_is_purged(system: Booted) -> None:
-    wait(system, "active")
+    system.wait("active")
     system.run("dpkg", "--purge", "dialplan-sms")
     assert system.try_run("systemctl", "is-active", UNIT).stdout.strip() != "active"
     assert "dialplan-sms" not in system.run("systemctl", "list-unit-files", "--no-pager")

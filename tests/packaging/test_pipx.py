@@ -13,8 +13,9 @@ import pytest
 
 from debian import build
 from dialplan_sms.sandbox import Sandbox
+from tests.packaging.root import run
 from tests.pages import PAGES
-from tests.unit.process import Asterisk
+from tests.unit.process import call
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 NOBODY = pwd.getpwnam("nobody")
@@ -50,19 +51,14 @@ def top() -> Iterator[Path]:
             f"[directories]\n{conf.format(top)}\n[options]\nrunuser = nobody\n"
         )
         (top / "etc/extensions.conf").write_text("[a]\n")
-        install(top)
+        # As docs/install.md says.
+        pattern = r"^PIPX_HOME=\S+ PIPX_BIN_DIR=\S+ (pipx install) '.+(\[.+\])'$"
+        (line,) = re.findall(pattern, PAGES["docs/install.md"], re.MULTILINE)
+        wheel = build._own_wheel(top)
+        environment = os.environ | {"PIPX_HOME": f"{top}/pipx", "PIPX_BIN_DIR": f"{top}/bin"}
+        command = [*line[0].split(), "--python", "/usr/bin/python3", f"{wheel}{line[1]}"]
+        run(*command, environment=environment)
         yield top
-
-
-def install(top: Path) -> None:
-    """As docs/install.md says."""
-    pattern = r"^PIPX_HOME=\S+ PIPX_BIN_DIR=\S+ (pipx install) '.+(\[.+\])'$"
-    (line,) = re.findall(pattern, PAGES["docs/install.md"], re.MULTILINE)
-    wheel = build._own_wheel(top)
-    environment = os.environ | {"PIPX_HOME": f"{top}/pipx", "PIPX_BIN_DIR": f"{top}/bin"}
-    command = [*line[0].split(), "--python", "/usr/bin/python3", f"{wheel}{line[1]}"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def setup(top: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -86,11 +82,7 @@ def test_asterisks_user_sends_with_it(top: Path) -> None:
         # The link that pipx has made for the command stays its own.
         assert os.path.realpath(top / "bin/dialplan-sms") == str(program / "bin/dialplan-sms")
         assert f"make    {top}/bin/dialplan-sms" not in done.stdout
-        call = Asterisk(script, top / "etc", user=NOBODY.pw_uid)
-        try:
-            assert call.serve().variables["SMS_STATUS"] == "SUCCESS"
-        finally:
-            call.close()
+        assert call(script, top / "etc", user=NOBODY.pw_uid)["SMS_STATUS"] == "SUCCESS"
         assert len(sandbox.messages) == 1
     done = setup(top, "--remove")
     assert f"kept: {program}, the program: PIPX_HOME=" in done.stdout

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,16 +34,10 @@ class Asterisk:
 
     def serve(self) -> "Asterisk":
         """Answer until the script ends."""
-        asterisk = FakeAsterisk(self.variables, b"")
-        asterisk.take()  # its own environment: this one's was sent
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        with suppress(BrokenPipeError):
-            for line in self.process.stdout:
-                asterisk.write(line)
-                self.process.stdin.write(asterisk.take())
-                self.process.stdin.flush()
-        self.variables = {name: value.decode() for name, value in asterisk.variables.items()}
+        pipes = (self.process.stdout.fileno(), self.process.stdin.fileno())
+        self.variables = answer(self.variables, *pipes)
         self.process.wait(10)
         return self
 
@@ -54,3 +49,37 @@ class Asterisk:
     def close(self) -> None:
         self.process.kill()
         self.process.communicate()
+
+
+def call(
+    script: Path, folder: Path, *arguments: str,
+    user: int | None = None, variables: Mapping[str, str] | None = None, **more: str,
+) -> dict[str, str]:  # fmt: skip
+    """What a script leaves that is answered until it ends; what it says elsewhere is ``stderr``."""
+    session = Asterisk(script, folder, *arguments, user=user, **more)
+    session.variables |= variables or {}
+    try:
+        return session.serve().variables | {"stderr": session.errors}
+    finally:
+        session.close()
+
+
+def answer(
+    variables: Mapping[str, str], reading: int, writing: int, hang_up: bool = False
+) -> dict[str, str]:
+    """Answer what is asked, until its end; the *variables* of the channel by then.
+
+    One that hangs up does so when the request goes out.
+    """
+    asterisk = FakeAsterisk(variables, b"")
+    asterisk.take()  # its own environment: this one's was sent
+    buffer = b""
+    with suppress(BrokenPipeError):
+        while chunk := os.read(reading, 65536):
+            *lines, buffer = (buffer + chunk).split(b"\n")
+            for line in lines:
+                asterisk.write(line + b"\n")
+                os.write(writing, asterisk.take())
+            if hang_up and asterisk.value("SMS_STATUS") == "ERROR":
+                break
+    return {name: value.decode() for name, value in asterisk.variables.items()}
