@@ -16,6 +16,7 @@ from dialplan_sms.outbox.store import Outbox
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.sms import Sms
 from tests.unit.stored import NUMBERS, SENDER, Store, another, rows
+from tests.waiting import until
 
 A, B, _ = NUMBERS
 HELLO = Sms((A,), "hello", mode="queue")
@@ -112,6 +113,14 @@ def test_the_history_does_not_keep_a_call_waiting(outbox: Outbox, database: str)
         outbox.record(HELLO, SENDER, SUCCESS)
     outbox.close()
     assert (len(rows(database)), len(commits) >= 4) == (201, True)
+
+
+def test_what_cannot_be_noted_holds_up_no_other(outbox: Outbox, database: str) -> None:
+    accept(outbox)
+    outbox.record(HELLO, replace(SENDER, name=object()), SUCCESS)  # type: ignore[arg-type]
+    for count in (2, 3):
+        outbox.record(HELLO, SENDER, SUCCESS)
+        until(lambda count=count: len(rows(database)) == count)  # type: ignore[misc]
 
 
 def test_what_a_call_could_not_send_has_failed_and_is_not_too_old(
