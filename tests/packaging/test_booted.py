@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dialplan_sms.sandbox.faults import Fault, magic_number
 from tests.packaging.root import BOOTING, TOP, UNIT, Booted, need
 from tests.packaging.test_installed import asterisk, put_asterisk, sandbox, shown
 from tests.pages import PAGES, blocks
@@ -61,6 +62,25 @@ def test_it_sends_through_the_service_and_the_journal_has_a_line(system: Booted)
     after = json.loads(system.run("dialplan-sms", "status", "--json"))
     assert after != before
     assert "Booted" not in journal()
+
+
+def test_the_program_of_on_failure_runs_under_the_unit(system: Booted) -> None:
+    program, told = "/usr/local/bin/told", "/var/spool/asterisk/sms/told"
+    system.write(program, f"#!/bin/sh\ncat >{told}\nid -un >>{told}\n", 0o755)
+    conf = "/etc/asterisk/sms.conf"
+    system.run("sed", "-i", rf"s|^\[general\]|&\non_failure = {program}|", conf)
+    system.run("systemctl", "reload", UNIT)
+    refused = magic_number(Fault.REJECT)
+    system.run("dialplan-sms", "send", "--mode", "queue", refused, stdin="The pressure is low")
+    until(
+        lambda: system.try_run("test", "-s", told).returncode == 0,
+        lambda: system.run("journalctl"),
+        60,
+    )
+    sms, user = system.run("cat", told).rsplit("}", 1)
+    assert f'"number": "{refused}", "state": "failed"' in sms
+    assert user == "asterisk\n"
+    assert "The pressure" not in sms
 
 
 def test_every_systemctl_line_of_the_pages_works(system: Booted) -> None:
