@@ -11,12 +11,14 @@ from dialplan_sms.config import keys
 from dialplan_sms.config.config import Config, Sender
 from dialplan_sms.config.countries import CALLING_CODE
 from dialplan_sms.config.parser import ConfigError, parse, read_private
+from dialplan_sms.host import files
 from dialplan_sms.host.asterisk_syntax import lines
 from dialplan_sms.host.identity import (
     EVERYBODY,
     READ,
     RUN,
     WRITE,
+    HostError,
     User,
     by_id,
     changers,
@@ -81,8 +83,8 @@ def _if_program(sender: Sender, user: User) -> Finding | None:
 
 def _cannot_start(path: Path) -> bool:
     """Whether it is surely none of what the kernel starts: a script, a compiled program."""
-    with suppress(OSError), path.open("rb") as file:
-        return not file.read(4).startswith((b"#!", b"\x7fELF"))
+    with suppress(HostError, OSError):
+        return not (files.content_of(path) or b"").startswith((b"#!", b"\x7fELF"))
     return False
 
 
