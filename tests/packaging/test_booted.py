@@ -66,7 +66,9 @@ def test_it_sends_through_the_service_and_the_journal_has_a_line(system: Booted)
 
 def test_the_program_of_on_failure_runs_under_the_unit(system: Booted) -> None:
     program, told = "/usr/local/bin/told", "/var/spool/asterisk/sms/told"
-    system.write(program, f"#!/bin/sh\ncat >{told}\nid -un >>{told}\n", 0o755)
+    system.write(
+        program, f"#!/bin/sh\n{{ cat; id -un; }} >{told}.new\nmv {told}.new {told}\n", 0o755
+    )
     conf = "/etc/asterisk/sms.conf"
     system.run("sed", "-i", rf"s|^\[general\]|&\non_failure = {program}|", conf)
     system.run("systemctl", "reload", UNIT)
