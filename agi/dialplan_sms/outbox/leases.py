@@ -16,6 +16,7 @@ from dialplan_sms.outbox.history.stored import all_numbers
 from dialplan_sms.outbox.retry import AT_LEAST_ONCE, AT_MOST_ONCE, Verdict, turn, wait
 from dialplan_sms.outbox.schema import State, attempt, message
 from dialplan_sms.outbox.transitions import SET_NUMBER, Try, end_tries, expire
+from dialplan_sms.outbox.work import many
 from dialplan_sms.sms.outcome import Outcome
 from dialplan_sms.sms.sms import Sms
 
@@ -85,7 +86,7 @@ def claim(
         if not due:
             continue
         doubled = {of for _, of in due if senders.get(of, NOBODY).delivery == AT_LEAST_ONCE}
-        connection.execute(_LEASED, [
+        many(connection, _LEASED, [
             {"of": row.id, "is": State.SENDING if of in doubled else State.LEASED,
              "lease_by": owner, "lease_until": row.until}
             for row, of in due
@@ -135,9 +136,8 @@ def begin_sending(connection: sa.Connection, those: Sequence[Lease]) -> list[boo
     """Note that requests go out now; of each, False if the lease is another's by now."""
     mine = _mine(connection, those)
     going = [lease for lease, is_mine in zip(those, mine, strict=True) if is_mine]
-    if going:
-        connection.execute(_LEASED, [{"of": each.id, "is": State.SENDING} for each in going])
-        _send(connection, going)
+    many(connection, _LEASED, [{"of": each.id, "is": State.SENDING} for each in going])
+    _send(connection, going)
     return mine
 
 
@@ -145,8 +145,7 @@ def _send(connection: sa.Connection, those: Sequence[Lease]) -> None:
     numbers = [
         {"of": each.id, "to": to, "is": State.SENDING} for each in those for to in each.sms.numbers
     ]
-    if numbers:
-        connection.execute(SET_NUMBER, numbers)
+    many(connection, SET_NUMBER, numbers)
 
 
 Asked = tuple[str, str, int]

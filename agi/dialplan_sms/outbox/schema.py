@@ -45,9 +45,6 @@ class ApiTime(sa.TypeDecorator[datetime]):
     impl = String(16)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, _: sa.Dialect) -> str | None:
-        return f"{value:{api.POSTPONE_FORMAT}}" if value else None
-
     def process_result_value(self, value: Any, _: sa.Dialect) -> datetime | None:
         try:
             return datetime.strptime(value, api.POSTPONE_FORMAT) if value else None

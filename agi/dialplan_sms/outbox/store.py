@@ -15,9 +15,9 @@ from dialplan_sms.outbox.database import OutboxError
 from dialplan_sms.outbox.history.recorder import Recorder
 from dialplan_sms.outbox.retry import Verdict, ended
 from dialplan_sms.outbox.schema import Row, State, message, now, number
-from dialplan_sms.outbox.work import Together, Work
+from dialplan_sms.outbox.work import Together, Work, many
 from dialplan_sms.outbox.writer import NotKnown, Writer
-from dialplan_sms.sms import log
+from dialplan_sms.sms import api, log
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error, safe_line
 from dialplan_sms.sms.sms import Sms
 
@@ -27,9 +27,10 @@ _BULK = 20  # numbers: a message with more lets others go first
 
 # Built once: to build a statement costs as much as to run it.
 _BEGUN = now() - sa.bindparam("ago", type_=sa.Double())
-_NEW = message.insert().values(
-    created=_BEGUN, due=sa.func.coalesce(sa.bindparam("when", type_=sa.Double()), _BEGUN)
-)
+_NEW = message.insert().inline().values(
+    created=_BEGUN, due=sa.func.coalesce(sa.bindparam("when", type_=sa.Double()), _BEGUN),
+    attempts=0, cause="", reason="",
+)  # fmt: skip
 _NEW_NUMBER = number.insert().values(created=_BEGUN)
 _BY_TOKEN = sa.select(message.c.token, message.c.id).where(
     message.c.token.in_(sa.bindparam("these", expanding=True))
@@ -183,7 +184,7 @@ def row(sms: Sms, sender: Sender) -> Row:
         "text": sms.text, "chars": len(sms.text),
         "parts": sms.parts, "parts_from": sms.parts_from,
         "planned": here.timestamp() if here else None,
-        "postpone": None if here else sms.postpone,
+        "postpone": f"{sms.postpone:{api.POSTPONE_FORMAT}}" if sms.postpone and not here else None,
         "call": safe_line(sms.call)[:200], "caller": safe_line(sms.caller)[:80],
         "key": sms.key or None, "fingerprint": "",
     }  # fmt: skip
@@ -216,13 +217,13 @@ def add(connection: sa.Connection, those: Sequence[New]) -> dict[str, int]:
         each.row | {"state": each.state, "when": each.row["planned"], "ago": each.ago}
         for each in those
     ]
-    connection.execute(_NEW, rows)
+    many(connection, _NEW, rows)
     ids = _ids(connection, those)
     numbers = [
         {"message_id": ids[each.row["token"]], "number": to, "state": each.state, "ago": each.ago}
         for each in those for to in each.numbers
     ]  # fmt: skip
-    connection.execute(_NEW_NUMBER, numbers)
+    many(connection, _NEW_NUMBER, numbers)
     waiting = [each.row for each in those if each.state is State.PENDING]
     for sender, gsm in {(row["sender"], row["gsm"]) for row in waiting}:
         gateways.ensure(connection, sender, gsm)

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from dialplan_sms.outbox import gateways, idempotency
 from dialplan_sms.outbox.retry import Verdict
 from dialplan_sms.outbox.schema import State, attempt, message, now, number
+from dialplan_sms.outbox.work import many
 from dialplan_sms.sms.outcome import Outcome
 
 RETRIED = (State.FAILED, State.EXPIRED, State.UNKNOWN, State.CANCELLED)  # can be tried again
@@ -33,7 +34,7 @@ _NEVER_KEPT = _NOT_RETRIED | dict.fromkeys(
 _NOT_CANCELLED = dict.fromkeys((State.LEASED, State.SENDING), "is {}: it is going out now")
 
 _OF: sa.BindParameter[int] = sa.bindparam("of")  # all built once, as that costs as much as to run
-_NEW_TRY = attempt.insert().values(at=now() - sa.bindparam("ago", type_=sa.Double()))
+_NEW_TRY = attempt.insert().inline().values(at=now() - sa.bindparam("ago", type_=sa.Double()))
 SET_NUMBER = (
     number.update()
     .where(number.c.message_id == _OF, number.c.number == sa.bindparam("to"))
@@ -122,29 +123,22 @@ def end_tries(connection: sa.Connection, tries: Sequence[Try]) -> list[State]:
         {"of": each.id, "to": to, "is": state}
         for each in tries for to, state in numbers_in(each.verdict)
     ]  # fmt: skip
-    if numbers:
-        connection.execute(SET_NUMBER, numbers)
+    many(connection, SET_NUMBER, numbers)
     ends = [
         of_all({*each.rest, *(state for _, state in numbers_in(each.verdict))}) for each in tries
     ]
-    connection.execute(
-        _TRIED,
-        [
-            {"of": each.id, "is": state, "again": state is State.PENDING, "wait": each.wait,
-             "keep": each.keep_text or state not in (State.SENT, State.CANCELLED),
-             "why": each.outcome.cause, "said": each.outcome.reason}
-            for each, state in zip(tries, ends, strict=True)
-        ],
-    )  # fmt: skip
-    connection.execute(
-        _NEW_TRY,
-        [
-            {"message_id": each.id, "status": each.outcome.status, "cause": each.outcome.cause,
-             "reason": each.outcome.reason, "via": each.outcome.via, "ago": each.ago,
-             "numbers": len(numbers_in(each.verdict))}
-            for each in tries
-        ],
-    )  # fmt: skip
+    many(connection, _TRIED, [
+        {"of": each.id, "is": state, "again": state is State.PENDING, "wait": each.wait,
+         "keep": each.keep_text or state not in (State.SENT, State.CANCELLED),
+         "why": each.outcome.cause, "said": each.outcome.reason}
+        for each, state in zip(tries, ends, strict=True)
+    ])  # fmt: skip
+    many(connection, _NEW_TRY, [
+        {"message_id": each.id, "status": each.outcome.status, "cause": each.outcome.cause,
+         "reason": each.outcome.reason, "via": each.outcome.via, "ago": each.ago,
+         "numbers": len(numbers_in(each.verdict))}
+        for each in tries
+    ])  # fmt: skip
     return ends
 
 

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -38,6 +39,30 @@ def do(connection: sa.Connection, works: Sequence[Work[Any]]) -> list[Any]:
         for (place, _), result in zip(those, found, strict=True):
             results[place] = result
     return results
+
+
+def many(
+    connection: sa.Connection, statement: sa.UpdateBase, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Run *statement*, a constant, for each of *rows*: its parameters, by their names.
+
+    The driver binds them as they are: with SQLAlchemy that takes longer than SQLite needs to store
+    them.
+    """
+    if rows:
+        text, names, fixed = _compiled(statement, connection.dialect, tuple(rows[0]))
+        full = [{**fixed, **row} for row in rows]
+        by_place = [tuple(row[name] for name in names) for row in full] if names else full
+        connection.exec_driver_sql(text, by_place)
+
+
+@lru_cache
+def _compiled(
+    statement: sa.UpdateBase, dialect: sa.Dialect, given: tuple[str, ...]
+) -> tuple[str, Sequence[str] | None, Mapping[str, Any]]:
+    """Its SQL, the order of its parameters if they have no names there, and those that are set."""
+    compiled = statement.compile(dialect=dialect, column_keys=given)
+    return str(compiled), compiled.positiontup, compiled.params
 
 
 def _alone(work: Work[Any]) -> Callable[[sa.Connection, Sequence[Any]], list[Any]]:

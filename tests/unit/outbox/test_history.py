@@ -168,9 +168,10 @@ def test_retry_does_not_tell_the_pbx_to_wait_for_the_past(
     store: Store, ahead: int, kept: bool
 ) -> None:
     when = datetime.now() + timedelta(days=ahead)
-    id_ = store.add(state=State.FAILED, postpone=when)
+    said = f"{when:{api.POSTPONE_FORMAT}}"
+    id_ = store.add(state=State.FAILED, postpone=said)
     store.do(lambda c: retry(c, id_))
-    assert shown(store, id_).postpone == (f"{when:{api.POSTPONE_FORMAT}}" if kept else None)
+    assert shown(store, id_).postpone == (said if kept else None)
 
 
 def test_cancel_takes_what_waits_and_nothing_else(store: Store) -> None:

@@ -40,7 +40,7 @@ def _in(store: Store, column: "sa.ColumnElement[float]", *where: Any) -> float:
 
 def test_a_claimed_request_holds_what_it_needs(store: Store) -> None:
     when = datetime(2014, 7, 14, 15, 35)
-    id_ = store.add(B, A, gsm="9c7514330001", postpone=when, call="1.7")
+    id_ = store.add(B, A, gsm="9c7514330001", postpone="14/07/2014 15:35", call="1.7")
     (claimed,) = store.claim()
     assert (claimed.id, claimed.owner, claimed.sender, claimed.attempts) == (id_, "a", "101", 0)
     key = store.row(id_).token
