@@ -2,6 +2,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,10 @@ from dialplan_sms.outbox import idempotency, leases, transitions
 from dialplan_sms.outbox.leases import Ended
 from dialplan_sms.outbox.retry import Verdict
 from dialplan_sms.outbox.schema import State, message, meta, number
-from dialplan_sms.outbox.store import Outbox
+from dialplan_sms.outbox.store import Outbox, insert
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.sms import Sms
-from tests.unit.stored import NUMBERS, SENDER, Store, another, rows
+from tests.unit.stored import NUMBERS, SENDER, Store, another, new, opened, rows
 from tests.waiting import until
 
 A, B, _ = NUMBERS
@@ -49,6 +50,23 @@ def test_queued_is_committed(outbox: Outbox, database: str) -> None:
     assert (outcome.status, outcome.id) == (Status.QUEUED, str(row.id))
     assert (row.state, row.text, row.chars, row.sender) == ("pending", "hello", 5, "101")
     assert (row.call, row.caller, row.mode, row.key) == ("1700000000.7", "200", "queue", None)
+
+
+def test_a_commit_of_many_changes_few_pages(sqlite: str) -> None:
+    """Each is written twice and waited for: those of one commit are neighbours in every index."""
+    file = Path(sqlite.removeprefix("sqlite:///"))
+
+    def pages() -> list[bytes]:
+        content = file.read_bytes()
+        return [content[at : at + 4096] for at in range(0, len(content), 4096)]
+
+    with opened(sqlite) as store:
+        many = [new(f"+39061{n:06}") for n in range(10_000)]
+        store.do(lambda c: insert(c, many))
+        before = pages()
+        store.do(lambda c: insert(c, [new(f"+39062{n:06}") for n in range(100)]))
+        changed = sum(old != now for old, now in zip(before, pages(), strict=False))
+    assert changed < 60
 
 
 def test_a_worker_is_told_once_it_is_committed(database: str) -> None:
