@@ -140,8 +140,9 @@ def test_a_folder_that_is_missing_comes_with_the_command_that_makes_it(tmp_path:
 
 
 @pytest.fixture
-def heard() -> Iterator[House]:
-    """One with room for one, that says in capitals what it heard."""
+def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    """One with room for one, that says in capitals what it heard, however late."""
+    monkeypatch.setattr(acceptors, "PATIENCE", 60.0)
     capacity = Capacity(1)
     with opened(hearing(lambda said, no: no.encode() or said.upper(), capacity), capacity) as house:
         yield house
