@@ -9,6 +9,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+_SILENCE = 1.0
+"""Seconds after which Asterisk is asked to speak. Its thread for this connection sleeps through an
+event that comes just before it goes to sleep: the signal that should wake it is lost, and the event
+is sent with whatever comes next (asterisk/asterisk#2145)."""
+
 
 class AmiError(Exception):
     """AMI refused an action, or is gone."""
@@ -54,7 +59,7 @@ class Ami:
         self._writing = threading.Lock()
         self._gone = threading.Event()
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=5)
-        self._socket.settimeout(None)
+        self._socket.settimeout(_SILENCE)
         self._reader = threading.Thread(target=self._read, name="ami", daemon=True)
         self._reader.start()
         try:
@@ -75,8 +80,7 @@ class Ami:
         text = "".join(f"{key}: {value}\r\n" for key, value in lines.items()) + "\r\n"
         answer = self._answers[number] = queue.SimpleQueue()
         try:
-            with self._writing:
-                self._socket.sendall(text.encode())
+            self._send(text)
             message = self._await(answer, timeout)
         except OSError as error:
             raise AmiError(f"AMI {name}: {error}") from error
@@ -106,11 +110,22 @@ class Ami:
     def _read(self) -> None:
         received = b""
         with suppress(OSError):
-            while chunk := self._socket.recv(65536):
+            while chunk := self._receive():
                 *messages, received = (received + chunk).split(b"\r\n\r\n")
                 for raw in messages:
                     self._dispatch(_message(raw))
         self._gone.set()
+
+    def _receive(self) -> bytes:
+        while True:
+            try:
+                return self._socket.recv(65536)
+            except TimeoutError:
+                self._send("Action: Ping\r\n\r\n")  # its answer has no id, and nobody waits for it
+
+    def _send(self, text: str) -> None:
+        with self._writing:
+            self._socket.sendall(text.encode())
 
     def _dispatch(self, message: Message) -> None:
         if message.event:

@@ -10,11 +10,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.asterisk import curl, debian, fetch, pbx
+from tests.asterisk.ami import Ami
 from tests.asterisk.call import CallTimeout
 from tests.asterisk.installation import AsteriskUnavailable, Installation, installed
 from tests.asterisk.pbx import Pbx, PbxError, processes
@@ -160,6 +162,31 @@ exten => _X,1,Wait(1)
         assert result.variables["SMS_ID"] == result.probes["mid"]["SMS_ID"] == f"text {n}"
         texts = [e["Value"] for e in result.events if e["Variable"] == "SMS_ID"]
         assert texts == [f"text {n}"]
+
+
+def test_an_event_that_asterisk_sleeps_through_is_asked_for() -> None:
+    """It sends one then with what comes next, as a real one does: see ami.py."""
+    seen, ping = threading.Event(), b"Action: Ping\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as thread:
+        listener.settimeout(30)
+
+        def asterisk() -> None:
+            peer, _ = listener.accept()
+            with peer, peer.makefile("rb") as stream:
+                said = b""
+                for line in stream:
+                    said += line
+                    if said.startswith(b"Action: Login") and said.endswith(b"\r\n\r\n"):
+                        peer.sendall(b"Response: Success\r\nActionID: 1\r\n\r\n")
+                        said = b""
+                    elif said == ping:
+                        peer.sendall(b"Response: Success\r\n\r\nEvent: Hangup\r\n\r\n")
+                        said = b""
+
+        ended = thread.submit(asterisk)
+        with closing(Ami(listener.getsockname()[1], "secret", lambda _: seen.set())):
+            assert seen.wait(30)
+        ended.result(30)
 
 
 def test_an_installed_asterisk_can_be_used(
