@@ -52,8 +52,9 @@ _OPTIONS = {
     "tcp_keepalives_idle": "10s",
     "tcp_keepalives_interval": "5s",
     "tcp_keepalives_count": "3",
-    # A plan that is kept from when the tables were small reads all of them once they are large.
-    "plan_cache_mode": "force_custom_plan",
+    # A plan that is kept, see below, must be by an index also if the tables were small then.
+    "enable_seqscan": "off",
+    "jit": "off",  # else whatever cannot do without such a scan is compiled first
 }
 
 
@@ -79,6 +80,9 @@ def open_engine(url: str) -> sa.Engine:
                 # For each host: a call that waits must come to the one after a dead one.
                 "connect_timeout": 2 if "host" in parsed.query else 5,
                 "target_session_attrs": "read-write",
+                # Plans are kept for what executemany() runs, always, and for nothing else: which
+                # index suits a search depends on what is searched, and on what is stored by then.
+                "prepare_threshold": sys.maxsize,
                 "options": " ".join(f"-c {key}={value}" for key, value in _OPTIONS.items()),
                 "fallback_application_name": f"dialplan-sms on {socket.gethostname()[:40]}",
                 "keepalives_idle": 10,

@@ -17,7 +17,7 @@ from dialplan_sms.outbox.schema import State, attempt, gateway, message, now, nu
 from dialplan_sms.outbox.store import insert
 from dialplan_sms.sms.outcome import Cause, Outcome, Status, error
 from dialplan_sms.sms.sms import Sms
-from tests.unit.stored import NUMBERS, SENDER, Store, new
+from tests.unit.stored import NUMBERS, SENDER, Store, new, opened
 
 A, B, C = NUMBERS
 SUCCESS = Outcome(Status.SUCCESS)
@@ -48,6 +48,35 @@ def test_a_claimed_request_holds_what_it_needs(store: Store) -> None:
     assert 0 <= claimed.age < 5
     assert store.state(id_) == "leased"
     assert store.claim("b") == []
+
+
+@pytest.mark.slow  # needs PostgreSQL
+def test_a_plan_that_is_kept_goes_by_an_index(postgresql: str) -> None:
+    """Also one that was made when the tables were small: they grow while the connection lasts."""
+
+    def turn(connection: sa.Connection) -> None:
+        insert(connection, [new(A), new(A)])
+        connection.exec_driver_sql("ANALYZE")
+        taken = leases.claim(connection, "a", 60.0, 10, {"101": replace(SENDER, pace=0.0)})
+        assert len(taken) == 2
+        ends = [Ended(each, SUCCESS, Verdict(sent=(A,)), 0.5) for each in taken]
+        leases.finish(connection, ends)
+
+    def plans(connection: sa.Connection) -> list[str]:
+        kept = "SELECT name, cardinality(parameter_types) FROM pg_prepared_statements"
+        return [
+            "\n".join(connection.exec_driver_sql(
+                f"EXPLAIN EXECUTE {name}({', '.join(['NULL'] * count)})"
+            ).scalars())
+            for name, count in connection.exec_driver_sql(kept).all()
+        ]  # fmt: skip
+
+    with opened(postgresql) as store:
+        for _ in range(8):
+            store.do(turn)
+        found = store.do(plans)
+    assert len(found) == 7  # what is run for many rows, the insert into sms_meta with it
+    assert not [plan for plan in found if "Seq Scan" in plan]
 
 
 @pytest.mark.parametrize(
