@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox.retry import HELD, LONGEST_WAIT, wait
 from dialplan_sms.outbox.schema import PRIORITIES, State, attempt, gateway, message, now
+from dialplan_sms.outbox.work import many
 from dialplan_sms.sms.outcome import NOBODY_KNOWS, Cause
 
 # Built once: to build a statement costs more than to run it.
@@ -77,7 +78,7 @@ _GO_ON = _ALL.where((gateway.c.failures > 0) | (gateway.c.held != "")).values(
 
 def ensure(connection: sa.Connection, sender: str, gsm: str) -> None:
     """Add the gateway, if it is new, for workers to find; held if the sender's others are."""
-    connection.execute(_NEW, {"of": sender, "to": gsm})
+    many(connection, _NEW, [{"of": sender, "to": gsm}])
 
 
 def due(
@@ -129,7 +130,7 @@ def take(
     found = connection.execute(_MINE_SOON, mine).one_or_none()
     if found is None:
         return None
-    connection.execute(BUSY, mine | {"seconds": found.left + seconds})
+    many(connection, BUSY, [mine | {"seconds": found.left + seconds}])
     return found.failures, found.left
 
 
@@ -142,9 +143,9 @@ def apply(connection: sa.Connection, sender: str, stops: str, failures: int, ran
     if stops == Cause.UNREACHABLE:
         held = {"held": stops, "failures": failures + 1, "seconds": wait(failures + 1, random)}
     if stops:
-        connection.execute(_HOLD, held | {"of": sender})
+        many(connection, _HOLD, [held | {"of": sender}])
     else:
-        connection.execute(_GO_ON, {"of": sender})
+        many(connection, _GO_ON, [{"of": sender}])
 
 
 def mend_clock(connection: sa.Connection, senders: Collection[Sender]) -> None:

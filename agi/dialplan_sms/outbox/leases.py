@@ -115,7 +115,7 @@ def claim(
         count = sum(len(lease.sms.numbers) for lease in new)
         # Also without a pace: the next turn begins with the others.
         busy = {"of": name, "to": gsm, "seconds": max(sender.pace * count, probe)}
-        connection.execute(gateways.BUSY, busy)
+        many(connection, gateways.BUSY, [busy])
         taken += new
         if len(taken) >= most:
             break

@@ -32,11 +32,13 @@ _NEW = message.insert().inline().values(
     attempts=0, cause="", reason="",
 )  # fmt: skip
 _NEW_NUMBER = number.insert().values(created=_BEGUN)
-_BY_TOKEN = sa.select(message.c.token, message.c.id).where(
-    message.c.token.in_(sa.bindparam("these", expanding=True))
-)
+_TOKENS = sa.select(message.c.token, message.c.id)
+# Those of a commit are neighbours, see row(); another host's that lie between do no harm.
+_BETWEEN = _TOKENS.where(message.c.token.between(sa.bindparam("first"), sa.bindparam("last")))
 # Of a commit that was cut off, the standby may have nothing: only one that writes waits for it.
-_STORED = _BY_TOKEN.with_for_update()
+_STORED = _TOKENS.where(
+    message.c.token.in_(sa.bindparam("these", expanding=True))
+).with_for_update()
 _UNSURE = error(Cause.NO_ANSWER, "the outbox does not say whether it was stored: it may be sent")
 
 
@@ -202,7 +204,8 @@ def stored(connection: sa.Connection, those: Sequence[New]) -> dict[str, int]:
     tried = [each for each in those if each.tried]
     for each in those:
         each.tried = True
-    return _ids(connection, tried, _STORED) if tried else {}
+    tokens = [each.row["token"] for each in tried]
+    return dict(connection.execute(_STORED, {"these": tokens}).all()) if tokens else {}
 
 
 def insert(connection: sa.Connection, those: Sequence[New]) -> list[int]:
@@ -220,7 +223,8 @@ def add(connection: sa.Connection, those: Sequence[New]) -> dict[str, int]:
         for each in those
     ]
     many(connection, _NEW, rows)
-    ids = _ids(connection, those)
+    tokens = [each.row["token"] for each in those]
+    ids = dict(connection.execute(_BETWEEN, {"first": min(tokens), "last": max(tokens)}).all())
     numbers = [
         {"message_id": ids[each.row["token"]], "number": to, "state": each.state, "ago": each.ago}
         for each in those for to in each.numbers
@@ -243,10 +247,3 @@ def record(connection: sa.Connection, those: Sequence[tuple[New, Outcome, Verdic
         ]
         transitions.end_tries(connection, ends)
     return [None] * len(those)
-
-
-def _ids(
-    connection: sa.Connection, those: Sequence[New], by_token: sa.Select[str, int] = _BY_TOKEN
-) -> dict[str, int]:
-    tokens = [each.row["token"] for each in those]
-    return dict(connection.execute(by_token, {"these": tokens}).all())
