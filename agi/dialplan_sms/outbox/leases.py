@@ -14,7 +14,7 @@ from dialplan_sms.config.config import Sender
 from dialplan_sms.outbox import gateways
 from dialplan_sms.outbox.history.stored import all_numbers
 from dialplan_sms.outbox.retry import AT_LEAST_ONCE, AT_MOST_ONCE, Verdict, turn, wait
-from dialplan_sms.outbox.schema import State, attempt, message
+from dialplan_sms.outbox.schema import State, api_time, attempt, message
 from dialplan_sms.outbox.transitions import SET_NUMBER, Try, end_tries, expire
 from dialplan_sms.outbox.work import many
 from dialplan_sms.sms.outcome import Outcome
@@ -104,7 +104,7 @@ def claim(
                 to, tries = turn(waiting, tries, len(rest))
             rest += waiting[len(to) :] and [State.PENDING]
             sms = Sms(
-                tuple(to), row.text or "", row.gsm or None, row.postpone, call=row.call,
+                tuple(to), row.text or "", row.gsm or None, api_time(row.postpone), call=row.call,
                 key=row.token, to_pbx=sender.is_pbx,
             )  # fmt: skip
             new.append(Lease(

@@ -39,17 +39,12 @@ ENDED = (State.SENT, State.FAILED, State.EXPIRED, State.CANCELLED, State.UNKNOWN
 PRIORITIES = (0, 1)  # of messages; the lower goes first
 
 
-class ApiTime(sa.TypeDecorator[datetime]):
-    """A local time as the PBX is told it, without a time zone: it is the PBX's, not this host's."""
-
-    impl = String(16)
-    cache_ok = True
-
-    def process_result_value(self, value: Any, _: sa.Dialect) -> datetime | None:
-        try:
-            return datetime.strptime(value, api.POSTPONE_FORMAT) if value else None
-        except (TypeError, ValueError):  # SQLite keeps whatever it is given
-            return None
+def api_time(postpone: Any) -> datetime | None:
+    """The time in column ``postpone``, local and without a zone: the PBX's, not this host's."""
+    try:
+        return datetime.strptime(postpone, api.POSTPONE_FORMAT) if postpone else None
+    except (TypeError, ValueError):  # SQLite keeps whatever it is given
+        return None
 
 
 metadata = sa.MetaData()
@@ -79,7 +74,7 @@ message = Table(
     Column("chars", Integer, nullable=False),
     Column("parts", Integer),  # on the air, if that differs from parts_from, as it was given
     Column("parts_from", Integer),
-    Column("postpone", ApiTime),  # what the PBX is told
+    Column("postpone", String(16)),  # as the PBX is told it
     Column("call", String(200), nullable=False, default=""),
     Column("caller", String(80), nullable=False, default=""),
     Column("key", String(200)),

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from dialplan_sms.outbox import gateways, idempotency
 from dialplan_sms.outbox.retry import Verdict
-from dialplan_sms.outbox.schema import State, attempt, message, now, number
+from dialplan_sms.outbox.schema import State, api_time, attempt, message, now, number
 from dialplan_sms.outbox.work import many
 from dialplan_sms.sms.outcome import Outcome
 
@@ -194,7 +194,8 @@ def retry(connection: sa.Connection, id_: int) -> str:
         sa.select(message.c.sender, message.c.gsm, message.c.postpone).where(message.c.id == id_)
     ).one()
     gateways.ensure(connection, sender, gsm)
-    if postpone and postpone <= datetime.now():  # the PBX is to wait for no time that is over
+    at = api_time(postpone)
+    if at and at <= datetime.now():  # the PBX is to wait for no time that is over
         _update(connection, id_, postpone=None)
     return ""
 

@@ -82,10 +82,7 @@ def test_a_postponed_one_waits_here_or_at_the_pbx(outbox: Outbox, database: str)
     accept(outbox, sender=replace(SENDER, postpone="pbx"), postpone=WHEN)
     here, there = rows(database)
     assert (here.due, here.planned, here.postpone) == (WHEN.timestamp(), WHEN.timestamp(), None)
-    assert (there.planned, there.postpone) == (None, WHEN)
-    with another(database) as connection, connection.begin():  # as an older host reads it
-        texts = connection.exec_driver_sql("SELECT postpone FROM sms_message ORDER BY id").scalars()
-        assert list(texts) == [None, "14/07/2033 15:35"]
+    assert (there.planned, there.postpone) == (None, "14/07/2033 15:35")  # older hosts read it, too
 
 
 def test_a_date_that_is_none_does_not_stop_the_others(sqlite: str) -> None:

@@ -72,9 +72,8 @@ TIMES = ("created", "due", "planned", "ended", "at")
 COLUMNS = (
     message.c.id, message.c.created, message.c.due, message.c.planned, message.c.ended,
     message.c.state, message.c.mode, message.c.sender, message.c.gsm,
-    sa.type_coerce(message.c.postpone, sa.String).label("postpone"),
-    message.c.chars, message.c.parts, message.c.parts_from, message.c.call, message.c.caller,
-    message.c.attempts, message.c.cause, message.c.reason,
+    message.c.postpone, message.c.chars, message.c.parts, message.c.parts_from, message.c.call,
+    message.c.caller, message.c.attempts, message.c.cause, message.c.reason,
     ((message.c.state == State.PENDING) & (message.c.due > now())).label("later"),
 )  # fmt: skip
 _NUMBERS = (
